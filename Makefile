@@ -1,0 +1,104 @@
+# The commands of Almadia; `make help` lists them. CARGO_TARGET_DIR moves the build directory. One cargo profile
+# serves everything, so that RocksDB is compiled once.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+TARGET := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR := $(TARGET)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME := libalmadia.so.$(basename $(VERSION))
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+cargo := scripts/cargo.sh
+C_FLAGS := -std=c99 -O2 -g -Wall -Wextra -Wpedantic -Werror -Iinclude
+C_LINK = -L$(TARGET)/lib -Wl,-rpath,$(TARGET)/lib -lalmadia -lpthread
+BUILT := $(TARGET)/release/libalmadia.so
+LINKED := $(TARGET)/lib/libalmadia.so
+PROGRAMS := $(TARGET)/programs
+HEADERS := $(wildcard include/*.h)
+CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member powerloss.so powerloss_probe powerloss_probe64)
+
+.PHONY: all
+all: library $(PROGRAMS)/member ## Builds libalmadia.so; the header is include/almadia.h.
+	@echo "library: $(BUILT)"
+	@echo "header:  include/almadia.h"
+
+.PHONY: library
+library: needs
+	@$(cargo) build --release --locked
+	@mkdir -p $(TARGET)/lib
+	@ln -sf $(BUILT) $(LINKED)
+	@ln -sf $(BUILT) $(TARGET)/lib/$(SONAME)
+
+.PHONY: needs
+needs:
+	@scripts/install-needs.sh build
+
+.PHONY: demo
+demo: library $(PROGRAMS)/member ## Three processes, a killed leader, every byte compared.
+	@python3 examples/demo.py $(PROGRAMS)/member
+
+.PHONY: test
+test: ## All tests: format, lints, licences, Rust, C, bad days.
+	@scripts/install-needs.sh test
+	cargo fmt --all --check
+	$(cargo) clippy --release --locked --all-targets -- -D warnings
+	@scripts/check-dependencies.sh
+	$(cargo) test --release --locked
+	@$(MAKE) --no-print-directory chaos
+
+CHAOS_FLAGS ?=
+.PHONY: chaos
+chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. CHAOS_FLAGS="--seed N --only NAME".
+	python3 tests/chaos/run.py $(PROGRAMS) $(CHAOS_FLAGS)
+
+.PHONY: bench
+bench: needs ## Measures; prints a table and writes bench.json into the build directory.
+	@$(cargo) bench --locked --profile release
+
+.PHONY: install
+install: $(BUILT) ## Installs library, headers and pkg-config file. PREFIX=/usr/local, DESTDIR=.
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(BUILT) $(DESTDIR)$(LIBDIR)/libalmadia.so.$(VERSION)
+	ln -sf libalmadia.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libalmadia.so
+	scripts/pkg-config.sh $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) > $(DESTDIR)$(LIBDIR)/pkgconfig/almadia.pc
+
+.PHONY: clean
+clean: ## Removes what was built here, except the compiled dependencies (RocksDB): cargo clean removes them too.
+	rm -rf $(TARGET)/programs $(TARGET)/lib
+	cargo clean --release --package almadia
+
+.PHONY: help
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+$(BUILT):
+	@$(MAKE) --no-print-directory library
+
+$(PROGRAMS)/member: examples/c/member.c examples/c/sha256.h $(HEADERS) | library
+	@mkdir -p $(PROGRAMS)
+	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
+
+$(PROGRAMS)/chaos_member: tests/c/chaos_member.c $(HEADERS) | library
+	@mkdir -p $(PROGRAMS)
+	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
+
+$(PROGRAMS)/powerloss.so: tests/shim/powerloss.c
+	@mkdir -p $(PROGRAMS)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -shared -fPIC -o $@ $<
+
+$(PROGRAMS)/powerloss_probe: tests/shim/powerloss_probe.c
+	@mkdir -p $(PROGRAMS)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -o $@ $<
+
+# The same program through the 64-bit names of the C library.
+$(PROGRAMS)/powerloss_probe64: tests/shim/powerloss_probe.c
+	@mkdir -p $(PROGRAMS)
+	$(CC) -std=gnu11 -O2 -g -D_FILE_OFFSET_BITS=64 -Wall -Wextra -Werror -o $@ $<

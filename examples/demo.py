@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+"""Three processes, one key-value store, a leader that dies: `make demo`.
+
+    demo.py MEMBER      where MEMBER is the program built from examples/c/member.c
+
+Loads every file of this machine's Python standard library (path -> content) into a cluster of three processes on
+loopback, kills the leader with SIGKILL in the middle, goes on through the new one, starts the killed one again,
+and compares every key and the SHA-256 of every value on each of the three with the files. Exits 1 when anything
+differs. Leaves no process running and no file behind.
+
+The members do the work, in C, through the library's callbacks; this program decides which member is asked.
+"""
+
+import argparse
+import hashlib
+import os
+import queue
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+VALUE_BYTES_MAX = 4 << 20  # a longer file (there is one of 45 MB where Python was built here) is stored in parts
+PATIENCE_S = 60  # longer than any healthy machine needs for any one step
+BAR_WIDTH = 40
+# Written while this very program runs, or not part of the library.
+SKIPPED_DIRECTORIES = {"__pycache__", "site-packages", "dist-packages"}
+
+
+class Item(NamedTuple):
+    """One pair to store: the value is `bytes` bytes of `file` from `offset`."""
+
+    key: bytes
+    file: str
+    offset: int
+    bytes: int
+    sha256: str
+
+
+class DemoFailed(Exception):
+    """The text says what did not work."""
+
+
+class Member:
+    """One process of the cluster. A thread reads its answers into the queue all members share."""
+
+    def __init__(self, node: int, command: list, answers: queue.Queue, log: Path):
+        self.node = node
+        self.command = command
+        self.answers = answers
+        self.log = log
+        self.process = None
+
+    def start(self):
+        with open(self.log, "ab") as errors:
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=errors)
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+
+    def _read(self, process):
+        for line in process.stdout:
+            self.answers.put((self, line.decode().split()))
+        self.answers.put((self, ["ended"]))
+
+    def say(self, command: str):
+        try:
+            self.process.stdin.write(command.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise DemoFailed(f"member {self.node} has ended: {self.log.read_text(errors='replace')}") from None
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Cluster:
+    """Three members and the answers that come from them."""
+
+    def __init__(self, program: str, items_path: Path, directory: Path, options: list):
+        self.answers = queue.Queue()
+        ports = free_ports(3)
+        addresses = ",".join(f"{node}=127.0.0.1:{port}" for node, port in enumerate(ports, 1))
+        self.members = []
+        for node in (1, 2, 3):
+            command = [program, directory / f"member-{node}", str(node), addresses, items_path, *options]
+            self.members.append(Member(node, command, self.answers, directory / f"member-{node}.log"))
+
+    def start(self):
+        for member in self.members:
+            member.start()
+        for member in self.members:
+            self.expect(member, "ready")
+
+    def kill(self):
+        for member in self.members:
+            member.kill()
+
+    def next(self, seconds: float = PATIENCE_S):
+        try:
+            member, words = self.answers.get(timeout=seconds)
+        except queue.Empty:
+            raise DemoFailed(f"no member answered for {seconds} seconds") from None
+        if words[0] == "error":
+            raise DemoFailed(f"member {member.node}: {' '.join(words[1:])}")
+        return member, words
+
+    def expect(self, member: Member, word: str) -> list:
+        """The answer of `member` that begins with `word`; for use while nothing else is under way."""
+        while True:
+            speaker, words = self.next()
+            if speaker is member and words[0] == word:
+                return words[1:]
+            if speaker is member and words[0] == "ended":
+                raise DemoFailed(f"member {member.node} ended: {member.log.read_text(errors='replace')}")
+
+    def status(self, member: Member) -> dict:
+        member.say("status")
+        role, leader, term, commit, applied, poisoned = self.expect(member, "status")
+        return {"role": role, "term": int(term), "commit": int(commit), "applied": int(applied)}
+
+    def find_leader(self, among: list) -> Member:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            reports = [(self.status(member), member) for member in among]
+            leaders = [(status["term"], member) for status, member in reports if status["role"] == "leader"]
+            if leaders:
+                return max(leaders, key=lambda pair: pair[0])[1]
+            time.sleep(0.01)
+        raise DemoFailed(f"no leader was elected in {PATIENCE_S} seconds")
+
+
+class Load:
+    """What has been acknowledged, and when, on the clock that all processes of a machine share."""
+
+    def __init__(self, items: list):
+        self.items = items
+        self.waiting = set(range(len(items)))
+        self.latencies_us = []
+        self.acknowledged_at_us = []
+        self.bytes = 0
+        self.repeated = {"not-applied": 0, "unknown": 0}
+        self.progress = Progress(len(items))
+
+    def take(self, words: list):
+        """Notes one answer of a member that loads."""
+        if words[0] == "failed":
+            self.repeated[words[2]] += 1
+        if words[0] != "ok" or int(words[1]) not in self.waiting:
+            return
+        number, latency_us, at_us = (int(word) for word in words[1:])
+        self.waiting.remove(number)
+        self.latencies_us.append(latency_us)
+        self.acknowledged_at_us.append(at_us)
+        self.bytes += self.items[number].bytes
+        self.progress.show(len(self.latencies_us))
+
+    def ask(self, member: Member):
+        member.say("load " + ranges(sorted(self.waiting)))
+
+
+class Progress:
+    """A bar on a terminal, a line every tenth elsewhere."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.shown = -1
+        self.steps = 100 if sys.stdout.isatty() else 10
+
+    def show(self, done: int):
+        step = self.steps * done // self.total
+        if step == self.shown:
+            return
+        self.shown = step
+        text = f"{done} of {self.total} writes acknowledged"
+        if sys.stdout.isatty():
+            filled = BAR_WIDTH * done // self.total
+            end = "\n" if done == self.total else ""
+            print(f"\r\033[K[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {text}", end=end, flush=True)
+        else:
+            print(f"  {text}", flush=True)
+
+    def interrupt(self):
+        if sys.stdout.isatty():
+            print()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, frame: sys.exit(128 + number))
+    directory = Path(tempfile.mkdtemp(prefix="almadia-demo-"))
+    cluster = None
+    try:
+        items = collect_items()
+        write_list(directory / "items", items)
+        cluster = Cluster(arguments.member, directory / "items", directory, arguments.options)
+        return run(cluster, items)
+    except DemoFailed as failure:
+        print(f"\nThe demo failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    finally:
+        if cluster is not None:
+            cluster.kill()
+        shutil.rmtree(directory)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("member", help="the program built from examples/c/member.c")
+    parser.add_argument("options", nargs="*", help="further options of every member, as name=value")
+    return parser.parse_args()
+
+
+def run(cluster: Cluster, items: list) -> int:
+    total_bytes = sum(item.bytes for item in items)
+    print(f"Python {sys.version.split()[0]}'s standard library: {len(items)} values, {megabytes(total_bytes)}")
+    cluster.start()
+    leader = cluster.find_leader(cluster.members)
+    print(f"three members run, member {leader.node} leads")
+
+    load = Load(items)
+    load.ask(leader)
+    follow_until(cluster, load, leader, len(items) // 2)
+    survivors = kill_leader(cluster, load, leader)
+    new_leader, gap_ms = fail_over(cluster, load, survivors)
+    print(f"member {new_leader.node} leads; writes were unavailable for {gap_ms:.0f} ms")
+    leader.start()
+    print(f"member {leader.node} is started again")
+    finish_load(cluster, load, new_leader)
+    catch_up_s = wait_until_caught_up(cluster, leader)
+    print(f"member {leader.node} has caught up")
+
+    snapshots_ms = [verify(cluster, member, len(items)) for member in cluster.members]
+    stop(cluster)
+    print_table(load, gap_ms, catch_up_s, [ms for ms in snapshots_ms if ms is not None])
+    return 0 if None not in snapshots_ms else 1
+
+
+def follow_until(cluster: Cluster, load: Load, leader: Member, acknowledged: int):
+    """Follows a load; when the leader hands writes back, asks the member that leads now."""
+    while len(load.latencies_us) < acknowledged:
+        member, words = cluster.next()
+        load.take(words)
+        if words[0] == "ended":
+            raise DemoFailed(f"member {member.node} ended: {member.log.read_text(errors='replace')}")
+        if words[0] == "loaded" and load.waiting:
+            leader = cluster.find_leader(cluster.members)
+            load.ask(leader)
+    return leader
+
+
+def kill_leader(cluster: Cluster, load: Load, leader: Member) -> list:
+    leader.process.kill()
+    while True:  # what it acknowledged before it died is acknowledged
+        member, words = cluster.next()
+        if member is leader and words[0] == "ended":
+            break
+        load.take(words)
+    load.progress.interrupt()
+    print(f"member {leader.node}, the leader, was killed (SIGKILL) after {len(load.latencies_us)} writes")
+    leader.process.wait()
+    return [member for member in cluster.members if member is not leader]
+
+
+def fail_over(cluster: Cluster, load: Load, survivors: list):
+    """Goes on through the new leader; returns it and the milliseconds between the two acknowledgements."""
+    last_us, before = max(load.acknowledged_at_us), len(load.acknowledged_at_us)
+    leader = cluster.find_leader(survivors)
+    load.ask(leader)
+    while len(load.acknowledged_at_us) == before:
+        _, words = cluster.next()
+        load.take(words)
+        if words[0] == "loaded" and load.waiting:
+            leader = cluster.find_leader(survivors)
+            load.ask(leader)
+    load.progress.interrupt()
+    return leader, (load.acknowledged_at_us[before] - last_us) / 1000
+
+
+def finish_load(cluster: Cluster, load: Load, leader: Member):
+    follow_until(cluster, load, leader, len(load.items))
+    if load.repeated["not-applied"] or load.repeated["unknown"]:
+        print(f"repeated: {load.repeated['not-applied']} writes that were not applied, "
+              f"{load.repeated['unknown']} whose outcome was unknown")
+
+
+def wait_until_caught_up(cluster: Cluster, member: Member) -> float:
+    begun = time.monotonic()
+    leader = cluster.find_leader(cluster.members)
+    target = cluster.status(leader)["commit"]
+    while cluster.status(member)["applied"] < target:
+        if time.monotonic() - begun > PATIENCE_S:
+            raise DemoFailed(f"member {member.node} did not catch up in {PATIENCE_S} seconds")
+        time.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def verify(cluster: Cluster, member: Member, expected: int):
+    """Compares everything on one member; returns how long its snapshot took, None when anything differs."""
+    member.say("verify")
+    identical, missing, different, extra, snapshot_us, _ = (int(word) for word in cluster.expect(member, "verified"))
+    problems = [f"{n} {what}" for n, what in ((missing, "missing"), (different, "different"), (extra, "extra")) if n]
+    print(f"member {member.node}: {identical} of {expected} identical" + "".join(f", {text}" for text in problems))
+    return None if problems or identical != expected else snapshot_us / 1000
+
+
+def stop(cluster: Cluster):
+    for member in cluster.members:
+        member.say("stop")
+    for member in cluster.members:
+        cluster.expect(member, "stopped")
+        member.process.wait(PATIENCE_S)
+
+
+def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list):
+    seconds = (max(load.acknowledged_at_us) - min(load.acknowledged_at_us)) / 1e6
+    working = max(seconds - gap_ms / 1000, 1e-6)
+    latencies = sorted(load.latencies_us)
+    rows = [
+        ("writes acknowledged", f"{len(latencies)}"),
+        ("bytes", megabytes(load.bytes)),
+        ("writes/s, failover left out", f"{len(latencies) / working:.0f}"),
+        ("throughput, failover left out", f"{megabytes(load.bytes / working)}/s"),
+        ("p50 latency, 256 in flight", f"{percentile(latencies, 0.50) / 1000:.1f} ms"),
+        ("p99 latency, 256 in flight", f"{percentile(latencies, 0.99) / 1000:.1f} ms"),
+        ("failover: no writes for", f"{gap_ms:.0f} ms"),
+        ("catching up after the load", f"{catch_up_s * 1000:.0f} ms"),
+        ("linearizable snapshot", ", ".join(f"{ms:.2f}" for ms in snapshots_ms) + " ms"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    print()
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+
+
+def collect_items() -> list:
+    """Every file of the standard library, sorted by key."""
+    root = sysconfig.get_path("stdlib")
+    items = []
+    for directory, directories, names in os.walk(root):
+        directories[:] = [name for name in directories if name not in SKIPPED_DIRECTORIES]
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path) and os.access(path, os.R_OK):
+                items += items_of(path, os.fsencode(os.path.relpath(path, root)))
+    if not items:
+        raise DemoFailed(f"no standard library in {root}")
+    return sorted(items)
+
+
+def items_of(path: str, key: bytes) -> list:
+    with open(path, "rb") as file:
+        content = file.read()
+    parts = range(0, max(len(content), 1), VALUE_BYTES_MAX)
+    items = []
+    for number, offset in enumerate(parts):
+        part = content[offset : offset + VALUE_BYTES_MAX]
+        part_key = key if len(parts) == 1 else key + b"\0%04d" % number
+        items.append(Item(part_key, path, offset, len(part), hashlib.sha256(part).hexdigest()))
+    return items
+
+
+def write_list(path: Path, items: list):
+    with open(path, "wb") as file:
+        for item in items:
+            head = f"{item.sha256} {item.offset} {item.bytes} {len(item.key)} "
+            file.write(head.encode() + item.key + b" " + os.fsencode(item.file) + b"\0")
+
+
+def ranges(numbers: list) -> str:
+    """[1, 2, 3, 7] -> '1-3,7'."""
+    runs = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in runs)
+
+
+def free_ports(count: int) -> list:
+    """Ports nobody listens on, below those the system hands out to outgoing connections."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
+
+
+def percentile(ordered: list, part: float):
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+/*
+ * almadia_platform.h - what a generator cannot write: attributes, version macros and initialisers.
+ * Included by almadia.h; do not include it by itself.
+ */
+#ifndef ALMADIA_PLATFORM_H
+#define ALMADIA_PLATFORM_H
+
+/* The version of this header. The library that runs answers almadia_version_number(). */
+#define ALMADIA_VERSION_MAJOR 0
+#define ALMADIA_VERSION_MINOR 1
+#define ALMADIA_VERSION_PATCH 0
+#define ALMADIA_VERSION_STRING "0.1.0"
+#define ALMADIA_VERSION_NUMBER \
+    (ALMADIA_VERSION_MAJOR * 1000000 + ALMADIA_VERSION_MINOR * 1000 + ALMADIA_VERSION_PATCH)
+
+/* ALMADIA_API: an exported function. ALMADIA_NODISCARD: the compiler warns when the answer is ignored. */
+#if defined(__GNUC__) || defined(__clang__)
+#define ALMADIA_API __attribute__((visibility("default")))
+#define ALMADIA_NODISCARD __attribute__((warn_unused_result))
+#else
+#define ALMADIA_API
+#define ALMADIA_NODISCARD
+#endif
+
+/*
+ * Initialisers of the structs that begin with struct_size: every field has its default. Always begin with these, so
+ * that a program keeps working when a later version adds fields.
+ */
+#define ALMADIA_OPTION_INIT {sizeof(almadia_option), 0, 0, 0, 0}
+#define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ALMADIA_DONE_INIT {sizeof(almadia_done), 0, 0, 0}
+#define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0}
+#define ALMADIA_SNAPSHOT_OPTIONS_INIT {sizeof(almadia_snapshot_options), 0, 0, 0}
+#define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), 0, 0, 0, 0, 0, 0, 0}
+
+#endif /* ALMADIA_PLATFORM_H */

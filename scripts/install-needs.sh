@@ -1,0 +1,109 @@
+#!/bin/bash
+# Installs what the build needs and this machine lacks, and says so; does nothing when all is there.
+#
+#   install-needs.sh build|test
+#
+# As root missing Debian packages are installed with apt-get; otherwise libclang comes from PyPI into a virtual
+# environment in the build directory, and for the rest this says what to ask an administrator for.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+purpose="${1:-build}"
+missing=()
+reasons=()
+
+need() { # need PACKAGE REASON: this Debian package is missing
+    missing+=("$1")
+    reasons+=("  $1: $2")
+}
+
+find_missing() {
+    missing=()
+    reasons=()
+    command -v cc >/dev/null || need gcc "the C compiler"
+    command -v c++ >/dev/null || need g++ "compiles RocksDB"
+    command -v make >/dev/null || need make "runs the Makefile"
+    command -v readelf >/dev/null || need binutils "reads the library's name"
+    [ -e /usr/include/stdlib.h ] || compgen -G "/usr/include/*/stdlib.h" >/dev/null || need libc6-dev "the C headers"
+    system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
+}
+
+check_rust() {
+    if ! command -v cargo >/dev/null; then
+        echo "Rust is missing: install it with rustup (Debian's own is too old), then run this again." >&2
+        exit 1
+    fi
+    local wanted found
+    wanted="$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)"
+    found="$(rustc --version | cut -d' ' -f2)"
+    if [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+        echo "Rust $found is too old, $wanted or newer is needed: run 'rustup update'." >&2
+        exit 1
+    fi
+    [ "$purpose" = test ] || return 0
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        echo "The tests need rustfmt and clippy: run 'rustup component add rustfmt clippy'." >&2
+        exit 1
+    fi
+}
+
+check_python() {
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        echo "Python 3.11 or newer is needed as python3: on Debian, apt-get install python3." >&2
+        exit 1
+    fi
+}
+
+install_as_root() {
+    echo "Installing with apt-get, because the build needs it and it is missing here:"
+    printf '%s\n' "${reasons[@]}"
+    export DEBIAN_FRONTEND=noninteractive
+    if ! apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
+        echo "Fetching Debian's package lists first (apt-get update)."
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+}
+
+install_own_libclang() {
+    echo "Installing libclang from PyPI into $libclang_venv (it reads RocksDB's C header; Debian's package needs root)."
+    if ! python3 -m venv "$libclang_venv" >/dev/null 2>&1; then
+        rm -rf "$libclang_venv"
+        echo "No virtual environment could be made. Ask an administrator for: apt-get install python3-venv" >&2
+        echo "or for: apt-get install libclang-dev" >&2
+        exit 1
+    fi
+    if ! "$libclang_venv/bin/python" -m pip install --quiet --disable-pip-version-check 'libclang>=14'; then
+        rm -rf "$libclang_venv"
+        echo "PyPI's libclang could not be installed. Ask an administrator for: apt-get install libclang-dev" >&2
+        exit 1
+    fi
+}
+
+install_without_root() {
+    if [[ " ${missing[*]} " == *" libclang-dev "* ]]; then
+        install_own_libclang
+        source scripts/environment.sh
+        find_missing
+    fi
+    [ ${#missing[@]} -eq 0 ] && return 0
+    echo "Missing here, and only root may install it:" >&2
+    printf '%s\n' "${reasons[@]}" >&2
+    echo "Ask an administrator for: apt-get install ${missing[*]}" >&2
+    exit 1
+}
+
+source scripts/environment.sh
+check_rust
+check_python
+find_missing
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    install_as_root
+else
+    install_without_root
+fi
+find_missing
+if [ ${#missing[@]} -ne 0 ]; then
+    echo "Still missing after the installation: ${missing[*]}" >&2
+    exit 1
+fi

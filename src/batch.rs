@@ -1,0 +1,141 @@
+//! An atomic list of operations.
+//!
+//! Owns the limits a batch is checked against and the caller's view of the encoding. What always holds: every
+//! operation in a batch is within its limits, so that a write is never refused for its size after it was
+//! accepted. Encoding happens here, once, on the caller's thread.
+
+use bytes::Bytes;
+
+use crate::core::command::{CommandBuilder, OPERATION_OVERHEAD_BYTES, Operation};
+use crate::error::{Code, Error, Result};
+
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
+/// Largest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
+/// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Operations that are applied together or not at all, in the order in which they were added. Single owner;
+/// may move between threads.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    builder: CommandBuilder,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// `TOO_LARGE` when the key, the value or the batch would exceed its limit; the batch is unchanged.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        check_key(key)?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(too_large("value", value.len(), VALUE_BYTES_MAX));
+        }
+        self.push(Operation::Put { key, value }, key.len() + value.len())
+    }
+
+    /// Removes `key`; removing a key that does not exist is no error.
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        check_key(key)?;
+        self.push(Operation::Delete { key }, key.len())
+    }
+
+    /// Removes every key in `begin..end`.
+    ///
+    /// # Errors
+    /// As [`Batch::put`]; `INVALID_ARGUMENT` when `begin > end`.
+    pub fn delete_range(&mut self, begin: &[u8], end: &[u8]) -> Result<()> {
+        check_key(begin)?;
+        check_key(end)?;
+        if begin > end {
+            return Err(Error::with_detail(Code::InvalidArgument, "delete_range: begin is after end"));
+        }
+        self.push(Operation::DeleteRange { begin, end }, begin.len() + end.len())
+    }
+
+    /// Removes all operations.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How many operations the batch holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.builder.operations() as usize
+    }
+
+    /// True when the batch holds no operation.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size of the encoding so far, in bytes.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        self.builder.encoded_bytes()
+    }
+
+    /// The entry data that carries this batch.
+    pub(crate) fn seal(self, epoch_version: u64) -> Bytes {
+        self.builder.seal(epoch_version)
+    }
+
+    fn push(&mut self, operation: Operation<'_>, payload_bytes: usize) -> Result<()> {
+        let after = self.encoded_bytes() + payload_bytes + OPERATION_OVERHEAD_BYTES;
+        if after > BATCH_BYTES_MAX {
+            return Err(too_large("batch", after, BATCH_BYTES_MAX));
+        }
+        self.builder.push(operation);
+        Ok(())
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(too_large("key", key.len(), KEY_BYTES_MAX));
+    }
+    Ok(())
+}
+
+fn too_large(what: &str, bytes: usize, limit: usize) -> Error {
+    Error::with_detail(Code::TooLarge, format!("the {what} has {bytes} bytes, the limit is {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_exactly_and_leave_the_batch_as_it_was() {
+        let mut batch = Batch::new();
+
+        assert!(batch.put(&vec![0; KEY_BYTES_MAX], &[]).is_ok());
+        assert!(batch.put(&[], &vec![0; VALUE_BYTES_MAX]).is_ok());
+        let error = batch.put(&vec![0; KEY_BYTES_MAX + 1], &[]).expect_err("one past");
+        assert_eq!(error.code(), Code::TooLarge);
+        assert!(batch.put(&[], &vec![0; VALUE_BYTES_MAX + 1]).is_err());
+        assert!(batch.put(b"k", &[0; 64 * 1024]).is_err());
+
+        assert_eq!(batch.len(), 2);
+        assert!(batch.encoded_bytes() <= BATCH_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_refused() {
+        let error = Batch::new().delete_range(b"b", b"a").expect_err("reversed");
+
+        assert_eq!(error.code(), Code::InvalidArgument);
+    }
+}

@@ -1,0 +1,95 @@
+//! `almadia_error`: the details of one failure.
+//!
+//! Owns the text a caller may print. What always holds: an error is a value of its own, valid until it is
+//! freed, whatever happened to the store it came from; it also works in a child process.
+
+use std::ffi::{CStr, CString, c_char};
+
+use super::bytes::to_c_text;
+use super::handle::taken;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::{Error, Outcome};
+
+/// Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
+/// one.
+pub struct almadia_error {
+    error: Error,
+    message: CString,
+}
+
+impl almadia_error {
+    pub(super) fn new(error: Error) -> Self {
+        let message = to_c_text(&error.to_string());
+        Self { error, message }
+    }
+
+    pub(super) fn code(&self) -> almadia_code {
+        self.error.code().number()
+    }
+
+    pub(super) fn message(&self) -> &CStr {
+        &self.message
+    }
+}
+
+/// The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live error.
+    boundary::value(ALMADIA_OK, || unsafe { error.as_ref() }.map_or(ALMADIA_OK, almadia_error::code))
+}
+
+/// What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *const c_char {
+    // SAFETY: the caller passes NULL or a live error.
+    boundary::value(c"".as_ptr(), || {
+        unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    })
+}
+
+/// The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for
+/// NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u64 {
+    // SAFETY: the caller passes NULL or a live error.
+    boundary::value(0, || {
+        unsafe { error.as_ref() }.and_then(|error| error.error.leader()).map_or(0, |node| node.get())
+    })
+}
+
+/// The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32 {
+    // SAFETY: the caller passes NULL or a live error.
+    boundary::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error.errno()).unwrap_or(0))
+}
+
+/// True when the write this error answers may have been applied, or may still be; as
+/// almadia_code_maybe_applied. False for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_maybe_applied(error: *const almadia_error) -> bool {
+    boundary::value(true, || {
+        // SAFETY: the caller passes NULL or a live error.
+        unsafe { error.as_ref() }.is_some_and(|error| error.error.outcome() == Outcome::Unknown)
+    })
+}
+
+/// Frees an error. NULL is fine. Not for the error of a completion, which belongs to the completion.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_error_free(error: *mut almadia_error) {
+    // SAFETY: the caller passes NULL or an error it received from a call and does not use again.
+    boundary::release(|| drop(unsafe { taken(error) }));
+}

@@ -1,0 +1,158 @@
+//! Handles: what C holds instead of a Rust value.
+//!
+//! Owns how a handle is made, borrowed, taken back, and how a child process is recognised. What always holds:
+//! a pointer is followed only after it was compared with NULL; a handle that owns threads, locks or files
+//! answers `ALMADIA_FORKED` in a child process, and freeing it there does nothing, because a lock it needs
+//! may have been held by a thread that does not exist in the child.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::error::{Code, Error, Result};
+
+/// How many forks lie between the process that loaded the library and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// The process a handle was made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Home(u32);
+
+impl Home {
+    /// This process.
+    pub(super) fn here() -> Self {
+        static WATCHING: Once = Once::new();
+        // getpid() would be a system call on every read; the handler costs one load.
+        WATCHING.call_once(|| {
+            // SAFETY: the handler only adds to an atomic, and the library is never unloaded (-z nodelete).
+            let failed = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+            assert!(failed == 0, "pthread_atfork fails only without memory");
+        });
+        Self(GENERATION.load(Ordering::Relaxed))
+    }
+
+    /// Refuses the call when this is a child of the handle's process.
+    pub(super) fn check(self) -> Result<()> {
+        if self.is_here() { Ok(()) } else { Err(Error::new(Code::Forked)) }
+    }
+
+    fn is_here(self) -> bool {
+        self.0 == GENERATION.load(Ordering::Relaxed)
+    }
+}
+
+extern "C" fn count_fork() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A handle that does not work in a child process.
+pub(super) trait Homebound {
+    /// Where it was made.
+    fn home(&self) -> Home;
+}
+
+/// A pointer that must not be NULL is NULL.
+pub(super) fn null(name: &str) -> Error {
+    Error::with_detail(Code::NullPointer, name)
+}
+
+/// The referent of a pointer other threads may use too.
+///
+/// # Safety
+/// `pointer` is NULL or came from us, was not freed, and stays so during the call.
+pub(super) unsafe fn shared<'a, T>(pointer: *const T, name: &str) -> Result<&'a T> {
+    // SAFETY: passed on to the caller.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// As [`shared`], for a handle that does not work in a child process.
+///
+/// # Safety
+/// As [`shared`].
+pub(super) unsafe fn at_home<'a, T: Homebound>(pointer: *const T, name: &str) -> Result<&'a T> {
+    // SAFETY: passed on to the caller.
+    let handle = unsafe { shared(pointer, name) }?;
+    handle.home().check()?;
+    Ok(handle)
+}
+
+/// The referent of a pointer only this call uses.
+///
+/// # Safety
+/// As [`shared`], and no other call uses the handle meanwhile.
+pub(super) unsafe fn exclusive<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut T> {
+    // SAFETY: passed on to the caller.
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
+}
+
+/// Takes a handle back from C; none for NULL.
+///
+/// # Safety
+/// `pointer` is NULL or came from [`HandleSlot::put`] and is never used again.
+pub(super) unsafe fn taken<T>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: passed on to the caller; every handle was made by Box::into_raw.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+}
+
+/// As [`taken`]; none in a child process too, where the handle is left as it is.
+///
+/// # Safety
+/// As [`taken`].
+pub(super) unsafe fn taken_at_home<T: Homebound>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: passed on to the caller.
+    let at_home = unsafe { pointer.as_ref() }.is_some_and(|handle| handle.home().is_here());
+    // SAFETY: passed on to the caller.
+    if at_home { unsafe { taken(pointer) } } else { None }
+}
+
+/// Where a function puts the handle it made. NULL from the first moment, so that a failure leaves it so.
+pub(super) struct HandleSlot<T>(*mut *mut T);
+
+impl<T> HandleSlot<T> {
+    /// Clears the slot.
+    ///
+    /// # Safety
+    /// `pointer` is NULL or valid for writing during the call.
+    pub(super) unsafe fn new(pointer: *mut *mut T, name: &str) -> Result<Self> {
+        if pointer.is_null() {
+            return Err(null(name));
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { pointer.write(std::ptr::null_mut()) };
+        Ok(Self(pointer))
+    }
+
+    /// Hands `value` to C.
+    pub(super) fn put(self, value: T) {
+        // SAFETY: `new` was promised that the pointer is valid for writing during the call.
+        unsafe { self.0.write(Box::into_raw(Box::new(value))) };
+    }
+}
+
+/// Where a function puts a plain value on success.
+pub(super) struct ValueSlot<T>(*mut T);
+
+impl<T> ValueSlot<T> {
+    /// A slot that must be there.
+    ///
+    /// # Safety
+    /// `pointer` is NULL or valid for writing during the call.
+    pub(super) unsafe fn new(pointer: *mut T, name: &str) -> Result<Self> {
+        if pointer.is_null() { Err(null(name)) } else { Ok(Self(pointer)) }
+    }
+
+    /// A slot the caller may leave out.
+    ///
+    /// # Safety
+    /// As [`ValueSlot::new`].
+    pub(super) unsafe fn optional(pointer: *mut T) -> Self {
+        Self(pointer)
+    }
+
+    /// Writes the value, unless the slot was left out.
+    pub(super) fn put(&self, value: T) {
+        if !self.0.is_null() {
+            // SAFETY: the constructor was promised that the pointer is valid for writing during the call.
+            unsafe { self.0.write(value) };
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! `almadia_iter`: the pairs of a snapshot in key order.
+//!
+//! Owns direction, bounds and the arena of `almadia_iter_next_n`. What always holds: an iterator shows only
+//! pairs within its bounds, in its direction; what it lends stays as it is until the iterator is moved.
+
+use std::ffi::c_void;
+
+use super::bytes::{almadia_kv, almadia_slice, bytes};
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, exclusive, null, taken_at_home};
+use super::snapshot::almadia_snapshot;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::{Code, Error, Result};
+use crate::snapshot::{Iter, IterOptions};
+
+/// One call of `almadia_iter_next_n` copies no more pairs once it holds this many bytes: enough to make the
+/// crossing cheap, little enough to stay in the processor's cache.
+const ARENA_BYTES_MAX: usize = 1 << 20;
+
+/// What to iterate. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
+/// length 0 are no bounds. The bytes are copied.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_iter_options {
+    /// sizeof(almadia_iter_options).
+    pub struct_size: usize,
+    /// The smallest key shown.
+    pub lower: *const c_void,
+    /// Its length in bytes.
+    pub lower_length: usize,
+    /// The smallest key not shown any more.
+    pub upper: *const c_void,
+    /// Its length in bytes.
+    pub upper_length: usize,
+    /// Only keys that begin with this are shown; together with bounds, both apply.
+    pub prefix: *const c_void,
+    /// Its length in bytes.
+    pub prefix_length: usize,
+    /// Descending: first is the largest key, next the next smaller one.
+    pub reverse: bool,
+}
+
+// SAFETY: repr(C), begins with struct_size, and NULL, 0 and false are valid values of its fields.
+unsafe impl Extensible for almadia_iter_options {
+    const NAME: &'static str = "iter_options";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+/// Walks the pairs of a snapshot. One thread at a time. It may outlive its snapshot and its store; it pins
+/// memory and files until it is freed.
+pub struct almadia_iter {
+    iter: Iter,
+    reverse: bool,
+    positioned: bool,
+    arena: Vec<u8>,
+    home: Home,
+}
+
+impl Homebound for almadia_iter {
+    fn home(&self) -> Home {
+        self.home
+    }
+}
+
+/// A way to move. Forward and backward are those of the iteration, not of the keys.
+#[derive(Clone, Copy)]
+enum Move<'a> {
+    First,
+    Last,
+    Next,
+    Previous,
+    /// To `key`, or else to the next pair behind it.
+    Seek(&'a [u8]),
+    /// To `key`, or else to the pair before it.
+    SeekBefore(&'a [u8]),
+}
+
+impl almadia_iter {
+    /// Moves and answers whether it stands on a pair.
+    fn go(&mut self, to: Move<'_>) -> bool {
+        match (to, self.reverse) {
+            (Move::Next | Move::Previous, _) if self.positioned && !self.iter.valid() => return false,
+            (Move::Next, _) if !self.positioned => return self.go(Move::First),
+            (Move::Previous, _) if !self.positioned => return self.go(Move::Last),
+            (Move::First, false) | (Move::Last, true) => self.iter.first(),
+            (Move::Last, false) | (Move::First, true) => self.iter.last(),
+            (Move::Next, false) | (Move::Previous, true) => self.iter.next(),
+            (Move::Previous, false) | (Move::Next, true) => self.iter.prev(),
+            (Move::Seek(key), false) | (Move::SeekBefore(key), true) => self.iter.seek(key),
+            (Move::SeekBefore(key), false) | (Move::Seek(key), true) => self.iter.seek_for_prev(key),
+        }
+        self.positioned = true;
+        self.is_valid()
+    }
+
+    fn is_valid(&self) -> bool {
+        self.positioned && self.iter.valid()
+    }
+
+    /// Copies up to `capacity` pairs into the arena, moves behind them, and answers the lengths of each.
+    fn take(&mut self, capacity: usize) -> Vec<(usize, usize)> {
+        let mut lengths = Vec::new();
+        self.arena.clear();
+        if !self.positioned {
+            self.go(Move::First);
+        }
+        while lengths.len() < capacity && self.arena.len() < ARENA_BYTES_MAX && self.is_valid() {
+            let (key, value) = (self.iter.key(), self.iter.value());
+            self.arena.extend_from_slice(key);
+            self.arena.extend_from_slice(value);
+            lengths.push((key.len(), value.len()));
+            self.go(Move::Next);
+        }
+        lengths
+    }
+
+    /// The pairs of the arena, cut at `lengths`.
+    fn lend(&self, lengths: &[(usize, usize)]) -> impl Iterator<Item = almadia_kv> {
+        let mut rest = self.arena.as_slice();
+        lengths.iter().map(move |(key_length, value_length)| {
+            let (key, behind) = rest.split_at(*key_length);
+            let (value, behind) = behind.split_at(*value_length);
+            rest = behind;
+            almadia_kv { key: almadia_slice::lend(key), value: almadia_slice::lend(value) }
+        })
+    }
+}
+
+/// The Rust form of the caller's options.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of `struct_size` bytes, whose bounds have their stated lengths.
+unsafe fn iter_options(options: *const almadia_iter_options) -> Result<(IterOptions, bool)> {
+    // SAFETY: passed on to the caller.
+    let (options, lower, upper, prefix) = unsafe {
+        let options = extensible::read_or_default(options)?;
+        let lower = bytes(options.lower, options.lower_length, "almadia_iter_options.lower")?;
+        let upper = bytes(options.upper, options.upper_length, "almadia_iter_options.upper")?;
+        let prefix = bytes(options.prefix, options.prefix_length, "almadia_iter_options.prefix")?;
+        (options, lower, upper, prefix)
+    };
+    let (lower, upper) = bounds(lower, upper, prefix);
+    Ok((IterOptions { lower, upper }, options.reverse))
+}
+
+/// The range in which a pair is within the bounds and has the prefix; empty bytes are no restriction.
+fn bounds(lower: &[u8], upper: &[u8], prefix: &[u8]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let lower = Some(lower.max(prefix).to_vec()).filter(|lower| !lower.is_empty());
+    let upper = Some(upper.to_vec()).filter(|upper| !upper.is_empty());
+    let upper = match (upper, behind_prefix(prefix)) {
+        (Some(upper), Some(behind)) => Some(upper.min(behind)),
+        (upper, behind) => upper.or(behind),
+    };
+    (lower, upper)
+}
+
+/// The smallest key behind all that begin with `prefix`; none when there is no such key.
+fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut behind = prefix[..=last].to_vec();
+    behind[last] += 1;
+    Some(behind)
+}
+
+/// Moves an iterator from C; false for NULL, in a child process, and after a bug.
+///
+/// # Safety
+/// `iter` is NULL or a live iterator no other call uses.
+unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
+    // SAFETY: passed on to the caller.
+    let iter = unsafe { exclusive(iter, "iter") };
+    iter.is_ok_and(|iter| iter.home.check().is_ok() && iter.go(to))
+}
+
+/// Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first,
+/// _last, _seek or _seek_for_prev, or let _next begin at the first pair.
+///
+///     for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)) { ... }
+///     if (almadia_iter_code(it, &error) != ALMADIA_OK) { ... }
+///
+/// `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
+/// callbacks too.
+/// Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT
+/// (struct_size).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_iter_new(
+    snapshot: *const almadia_snapshot,
+    options: *const almadia_iter_options,
+    iter: *mut *mut almadia_iter,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, sized options with readable bounds, and writable
+    // outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(iter, "iter")?;
+            let snapshot = at_home(snapshot, "snapshot")?;
+            let (options, reverse) = iter_options(options)?;
+            let iter = snapshot.snapshot.iter(options)?;
+            slot.put(almadia_iter {
+                iter,
+                reverse,
+                positioned: false,
+                arena: Vec::new(),
+                home: Home::here(),
+            });
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one;
+/// false at the end, after an error (see almadia_iter_code) and for NULL.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_first(iter: *mut almadia_iter) -> bool {
+    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    boundary::value(false, || unsafe { moved(iter, Move::First) })
+}
+
+/// Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as
+/// almadia_iter_first.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_last(iter: *mut almadia_iter) -> bool {
+    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    boundary::value(false, || unsafe { moved(iter, Move::Last) })
+}
+
+/// Moves to `key`, or when it does not exist to the next pair in the direction of the iteration. Answers as
+/// almadia_iter_first.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_seek(
+    iter: *mut almadia_iter,
+    key: *const c_void,
+    key_length: usize,
+) -> bool {
+    boundary::value(false, || {
+        // SAFETY: the caller passes NULL or a live iterator no other call uses, and readable bytes of the
+        // stated length.
+        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::Seek(key))) }
+    })
+}
+
+/// Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers
+/// as almadia_iter_first.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_seek_for_prev(
+    iter: *mut almadia_iter,
+    key: *const c_void,
+    key_length: usize,
+) -> bool {
+    boundary::value(false, || {
+        // SAFETY: the caller passes NULL or a live iterator no other call uses, and readable bytes of the
+        // stated length.
+        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::SeekBefore(key))) }
+    })
+}
+
+/// Moves to the next pair; to the first when the iterator was never moved. It stays at an end. Answers as
+/// almadia_iter_first.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_next(iter: *mut almadia_iter) -> bool {
+    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    boundary::value(false, || unsafe { moved(iter, Move::Next) })
+}
+
+/// Moves to the pair before; to the last when the iterator was never moved. It stays at an end. Answers as
+/// almadia_iter_first.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
+    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    boundary::value(false, || unsafe { moved(iter, Move::Previous) })
+}
+
+/// True when the iterator stands on a pair. False for NULL.
+///
+/// Blocks: no. Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
+    // SAFETY: the caller passes NULL or a live iterator no other call moves.
+    boundary::value(false, || unsafe { at_home(iter, "iter") }.is_ok_and(almadia_iter::is_valid))
+}
+
+/// The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
+/// none.
+///
+/// Blocks: no. Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_slice {
+    boundary::value(almadia_slice::NONE, || {
+        // SAFETY: the caller passes NULL or a live iterator no other call moves.
+        let iter = unsafe { at_home(iter, "iter") }.ok().filter(|iter| iter.is_valid());
+        iter.map_or(almadia_slice::NONE, |iter| almadia_slice::lend(iter.iter.key()))
+    })
+}
+
+/// The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands
+/// on none.
+///
+/// Blocks: no. Threads: one at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadia_slice {
+    boundary::value(almadia_slice::NONE, || {
+        // SAFETY: the caller passes NULL or a live iterator no other call moves.
+        let iter = unsafe { at_home(iter, "iter") }.ok().filter(|iter| iter.is_valid());
+        iter.map_or(almadia_slice::NONE, |iter| almadia_slice::lend(iter.iter.value()))
+    })
+}
+
+/// Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it.
+/// Ask after every loop.
+///
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_iter_code(
+    iter: *const almadia_iter,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live iterator no other call moves, and a writable output.
+    unsafe {
+        boundary::call(error, || {
+            at_home(iter, "iter")?.iter.status()?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved),
+/// and moves behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not
+/// mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
+/// almadia_iter_next_n or until it is freed.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count
+/// is 0, no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION,
+/// ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_iter_next_n(
+    iter: *mut almadia_iter,
+    pairs: *mut almadia_kv,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live iterator no other call uses, `capacity` writable pairs and
+    // writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let count = ValueSlot::new(count, "count")?;
+            count.put(0);
+            let iter = exclusive(iter, "iter")?;
+            iter.home.check()?;
+            if pairs.is_null() {
+                return Err(null("pairs"));
+            }
+            if capacity == 0 {
+                return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
+            }
+            let lengths = iter.take(capacity);
+            if lengths.is_empty() {
+                iter.iter.status()?;
+                return Ok(Code::End.number());
+            }
+            iter.lend(&lengths).enumerate().for_each(|(place, pair)| pairs.add(place).write(pair));
+            count.put(lengths.len());
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Frees an iterator. NULL is fine. In a child process it does nothing.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_free(iter: *mut almadia_iter) {
+    // SAFETY: the caller passes NULL or a live iterator and does not use it again.
+    boundary::release(|| drop(unsafe { taken_at_home(iter) }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(lower: &[u8], upper: &[u8], prefix: &[u8]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        bounds(lower, upper, prefix)
+    }
+
+    #[test]
+    fn empty_bounds_restrict_nothing() {
+        assert_eq!(range(b"", b"", b""), (None, None));
+    }
+
+    #[test]
+    fn a_prefix_becomes_the_range_from_itself_to_its_successor() {
+        assert_eq!(range(b"", b"", b"ab"), (Some(b"ab".to_vec()), Some(b"ac".to_vec())));
+        assert_eq!(range(b"", b"", b"a\xff\xff"), (Some(b"a\xff\xff".to_vec()), Some(b"b".to_vec())));
+        assert_eq!(range(b"", b"", b"\xff"), (Some(b"\xff".to_vec()), None));
+    }
+
+    #[test]
+    fn bounds_and_prefix_apply_together() {
+        assert_eq!(range(b"ab3", b"ab7", b"ab"), (Some(b"ab3".to_vec()), Some(b"ab7".to_vec())));
+        assert_eq!(range(b"aa", b"zz", b"ab"), (Some(b"ab".to_vec()), Some(b"ac".to_vec())));
+    }
+}

@@ -1,0 +1,196 @@
+//! `almadia_snapshot`: the data of a store at one point in time.
+//!
+//! Owns how C opens, copies and frees snapshots. What always holds: a snapshot keeps the engine it reads
+//! alive, so it may outlive the store it came from.
+
+use super::callback::{Done, almadia_done};
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::{HandleSlot, Home, Homebound, at_home, taken_at_home};
+use super::store::almadia_store;
+use super::write::timeout;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::completion::Position;
+use crate::error::{Code, Error, Result};
+use crate::snapshot::Snapshot;
+use crate::store::{Level, SnapshotOptions};
+
+/// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
+pub type almadia_level = i32;
+
+/// It shows every write that was acknowledged, by any member, before the snapshot was asked for.
+pub const ALMADIA_LEVEL_LINEARIZABLE: almadia_level = 0;
+/// It shows what this member has applied; needs no other member, may be behind, and may go back over a
+/// restart.
+pub const ALMADIA_LEVEL_LOCAL: almadia_level = 1;
+
+/// How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_snapshot_options {
+    /// sizeof(almadia_snapshot_options).
+    pub struct_size: usize,
+    /// Milliseconds after which the call is answered in any case; 0 means the option read.timeout_ms.
+    pub timeout_ms: u64,
+    /// What it promises; 0 is ALMADIA_LEVEL_LINEARIZABLE.
+    pub level: almadia_level,
+    /// Must be 0.
+    pub reserved: i32,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers.
+unsafe impl Extensible for almadia_snapshot_options {
+    const NAME: &'static str = "snapshot_options";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+/// The data of a store at one point in time. Any number of threads may use it at once. It may outlive the
+/// store; it pins memory and files until it is freed.
+pub struct almadia_snapshot {
+    pub(super) snapshot: Snapshot,
+    home: Home,
+}
+
+impl almadia_snapshot {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, home: Home::here() }
+    }
+
+    fn position(&self) -> Position {
+        self.snapshot.position()
+    }
+}
+
+impl Homebound for almadia_snapshot {
+    fn home(&self) -> Home {
+        self.home
+    }
+}
+
+/// The Rust form of the caller's options.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of `struct_size` bytes.
+unsafe fn snapshot_options(options: *const almadia_snapshot_options) -> Result<SnapshotOptions> {
+    // SAFETY: passed on to the caller.
+    let options = unsafe { extensible::read_or_default(options) }?;
+    if options.reserved != 0 {
+        return Err(Error::with_detail(Code::Unsupported, "almadia_snapshot_options.reserved must be 0"));
+    }
+    Ok(SnapshotOptions { timeout: timeout(options.timeout_ms), level: level(options.level)? })
+}
+
+fn level(number: almadia_level) -> Result<Level> {
+    match number {
+        ALMADIA_LEVEL_LINEARIZABLE => Ok(Level::Linearizable),
+        ALMADIA_LEVEL_LOCAL => Ok(Level::Local),
+        _ => Err(Error::with_detail(Code::Unsupported, format!("there is no snapshot level {number}"))),
+    }
+}
+
+/// Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
+/// its lease, a follower asks the leader.
+///
+/// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most;
+/// with ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
+/// Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_open(
+    store: *mut almadia_store,
+    options: *const almadia_snapshot_options,
+    snapshot: *mut *mut almadia_snapshot,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, sized options and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(snapshot, "snapshot")?;
+            let store = at_home(store, "store")?;
+            let options = snapshot_options(options)?;
+            boundary::may_block()?;
+            slot.put(almadia_snapshot::new(store.store.snapshot(&options)?));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
+/// thread even when the snapshot is ready at once; it gets the snapshot with
+/// almadia_completion_take_snapshot. After a failure `done` will never be called.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of
+/// almadia_snapshot_open.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_open_async(
+    store: *mut almadia_store,
+    options: *const almadia_snapshot_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, sized structs, and a callback that may run on the
+    // completion thread.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let options = snapshot_options(options)?;
+            let done = Done::read(done)?;
+            store.store.snapshot_async(&options, |answer| done.snapshot_finished(answer))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// The log index up to which the snapshot shows the log. 0 for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_snapshot_index(snapshot: *const almadia_snapshot) -> u64 {
+    // SAFETY: the caller passes NULL or a live snapshot.
+    boundary::value(0, || unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.position().index.get()))
+}
+
+/// The raft term of the entry at almadia_snapshot_index. 0 for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_snapshot_term(snapshot: *const almadia_snapshot) -> u64 {
+    // SAFETY: the caller passes NULL or a live snapshot.
+    boundary::value(0, || unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.position().term.get()))
+}
+
+/// Makes a second handle to the same snapshot, to be freed by itself. Cheap: nothing is copied.
+///
+/// `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once.
+/// Codes: ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_clone(
+    snapshot: *const almadia_snapshot,
+    clone: *mut *mut almadia_snapshot,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(clone, "clone")?;
+            let snapshot = at_home(snapshot, "snapshot")?;
+            slot.put(almadia_snapshot::new(snapshot.snapshot.clone()));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Frees a snapshot. NULL is fine. Its values and iterators stay valid. In a child process it does nothing.
+///
+/// Blocks: no. Threads: one, callbacks too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_snapshot_free(snapshot: *mut almadia_snapshot) {
+    // SAFETY: the caller passes NULL or a live snapshot and does not use it again.
+    boundary::release(|| drop(unsafe { taken_at_home(snapshot) }));
+}

@@ -1,0 +1,80 @@
+//! `almadia_status`: what a member knows about itself.
+//!
+//! Owns the C layout of the Rust API's status and the numbers of the roles.
+
+use super::almadia_code;
+use super::extensible::Extensible;
+use crate::store::{Role, Status};
+
+/// The part a member plays: one of the ALMADIA_ROLE_... constants.
+pub type almadia_role = i32;
+
+/// Follows a leader.
+pub const ALMADIA_ROLE_FOLLOWER: almadia_role = 0;
+/// Asks for votes.
+pub const ALMADIA_ROLE_CANDIDATE: almadia_role = 1;
+/// Leads.
+pub const ALMADIA_ROLE_LEADER: almadia_role = 2;
+/// Follows without a vote.
+pub const ALMADIA_ROLE_LEARNER: almadia_role = 3;
+
+/// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_status {
+    /// sizeof(almadia_status).
+    pub struct_size: usize,
+    /// The number of this member.
+    pub node_id: u64,
+    /// The number of the member that leads, as far as this one knows; 0 when it knows none.
+    pub leader_id: u64,
+    /// The raft term.
+    pub term: u64,
+    /// Entries up to this index are decided.
+    pub commit_index: u64,
+    /// Entries up to this index are applied here; a local snapshot shows them.
+    pub applied_index: u64,
+    /// The last entry in this member's log.
+    pub last_index: u64,
+    /// Snapshots and iterators that are not freed yet; each pins memory and files.
+    pub live_snapshots: u64,
+    /// Accepted calls that are not answered yet.
+    pub in_flight: u64,
+    /// The part this member plays.
+    pub role: almadia_role,
+    /// Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works.
+    pub poisoned: almadia_code,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers.
+unsafe impl Extensible for almadia_status {
+    const NAME: &'static str = "status";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+impl From<&Status> for almadia_status {
+    fn from(status: &Status) -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            node_id: status.node.get(),
+            leader_id: status.leader.map_or(0, |node| node.get()),
+            term: status.term.get(),
+            commit_index: status.commit_index.get(),
+            applied_index: status.applied_index.get(),
+            last_index: status.last_index.get(),
+            live_snapshots: status.live_snapshots,
+            in_flight: status.in_flight,
+            role: role_number(status.role),
+            poisoned: status.poisoned.as_ref().map_or(super::ALMADIA_OK, |error| error.code().number()),
+        }
+    }
+}
+
+fn role_number(role: Role) -> almadia_role {
+    match role {
+        Role::Follower => ALMADIA_ROLE_FOLLOWER,
+        Role::Candidate => ALMADIA_ROLE_CANDIDATE,
+        Role::Leader => ALMADIA_ROLE_LEADER,
+        Role::Learner => ALMADIA_ROLE_LEARNER,
+    }
+}

@@ -1,0 +1,154 @@
+//! `almadia_store`: one member, one directory.
+//!
+//! Owns open, shutdown, free and the questions about a store. What always holds: callbacks that run while a
+//! store is freed may still call it, so it is shut down through a shared reference before its memory goes.
+
+use std::ffi::{OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::bytes::c_string;
+use super::config::almadia_config;
+use super::error::almadia_error;
+use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, shared, taken_at_home};
+use super::status::almadia_status;
+use super::{ALMADIA_OK, almadia_code, boundary, extensible};
+use crate::store::Store;
+use crate::thread::is_callback_thread;
+
+/// An open store: one member of a cluster. Any number of threads may use it at once.
+pub struct almadia_store {
+    pub(super) store: Store,
+    home: Home,
+}
+
+impl Homebound for almadia_store {
+    fn home(&self) -> Home {
+        self.home
+    }
+}
+
+/// Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config`
+/// is read and not kept. The call returns when the member's own data is recovered; it does not wait for the
+/// other members (see almadia_store_wait_leader).
+///
+/// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
+/// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
+/// in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
+/// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_open(
+    path: *const c_char,
+    config: *const almadia_config,
+    store: *mut *mut almadia_store,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a NUL-terminated path, a live config and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(store, "store")?;
+            boundary::may_block()?;
+            let path = Path::new(OsStr::from_bytes(c_string(path, "path")?.to_bytes()));
+            let config = shared(config, "config")?;
+            let home = Home::here();
+            slot.put(almadia_store { store: Store::open(path, &config.config)?, home });
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
+/// milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
+/// ALMADIA_CLOSED (was not). When this returns, every callback has returned, no callback will ever run again,
+/// and all threads have ended. The handle stays valid until almadia_store_free; snapshots and iterators stay
+/// usable and keep the directory locked until they are freed.
+///
+/// Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
+/// Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_store_shutdown(
+    store: *mut almadia_store,
+    timeout_ms: u64,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            boundary::may_block()?;
+            store.store.shutdown(Duration::from_millis(timeout_ms))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine.
+/// Callbacks that run meanwhile may still use the handle; no other thread may. Inside a callback it does not
+/// wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
+/// under way are completed yet. In a child process it does nothing.
+///
+/// Blocks: yes; inside a callback no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
+    boundary::release(|| {
+        if !is_callback_thread() {
+            // SAFETY: the caller passes NULL or a live store. Its callbacks may use it until this shutdown
+            // returns, which is why this is a shared reference.
+            if let Ok(store) = unsafe { at_home(store.cast_const(), "store") } {
+                // It fails when it was shut down before or is poisoned; the drop below is right in any case.
+                drop(store.store.shutdown(Duration::ZERO));
+            }
+        }
+        // SAFETY: the caller does not use the store again, and no callback can run any more (or this is the
+        // last one that may use it).
+        drop(unsafe { taken_at_home(store) });
+    });
+}
+
+/// Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut
+/// down store too.
+///
+/// Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_status(
+    store: *mut almadia_store,
+    status: *mut almadia_status,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            extensible::write(status, &almadia_status::from(&store.store.status()))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it
+/// may be NULL.
+///
+/// Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_wait_leader(
+    store: *mut almadia_store,
+    timeout_ms: u64,
+    leader: *mut u64,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and NULL or a writable leader.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            boundary::may_block()?;
+            let leader = ValueSlot::optional(leader);
+            leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
+            Ok(ALMADIA_OK)
+        })
+    }
+}

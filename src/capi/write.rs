@@ -1,0 +1,217 @@
+//! Writes: a batch, or one put or delete.
+//!
+//! Owns the C view of the write path. What always holds: a batch is emptied only by a call that answered
+//! `ALMADIA_OK`, and a callback runs only for such a call.
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use super::batch::almadia_batch;
+use super::bytes::bytes;
+use super::callback::{Done, almadia_done};
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::{ValueSlot, at_home, exclusive};
+use super::store::almadia_store;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::batch::Batch;
+use crate::completion::Position;
+use crate::error::Result;
+use crate::store::WriteOptions;
+
+/// How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_write_options {
+    /// sizeof(almadia_write_options).
+    pub struct_size: usize,
+    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
+    pub timeout_ms: u64,
+}
+
+/// Where in the log something stands. Positions of one store are ordered by index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_position {
+    /// The log index.
+    pub index: u64,
+    /// The raft term of the entry at that index.
+    pub term: u64,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers.
+unsafe impl Extensible for almadia_write_options {
+    const NAME: &'static str = "write_options";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+impl From<Position> for almadia_position {
+    fn from(position: Position) -> Self {
+        Self { index: position.index.get(), term: position.term.get() }
+    }
+}
+
+/// The Rust form of the caller's options.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of `struct_size` bytes.
+unsafe fn write_options(options: *const almadia_write_options) -> Result<WriteOptions> {
+    // SAFETY: passed on to the caller.
+    let options = unsafe { extensible::read_or_default(options) }?;
+    Ok(WriteOptions { timeout: timeout(options.timeout_ms) })
+}
+
+/// A timeout of an options struct, where 0 leaves the choice to the configuration.
+pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
+    (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms))
+}
+
+/// Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the
+/// batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
+/// where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
+/// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
+/// Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+/// ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_write(
+    store: *mut almadia_store,
+    batch: *mut almadia_batch,
+    options: *const almadia_write_options,
+    position: *mut almadia_position,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, a live batch no other call uses, sized options and
+    // writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let batch = exclusive(batch, "batch")?;
+            let options = write_options(options)?;
+            boundary::may_block()?;
+            let position = ValueSlot::optional(position);
+            position.put(store.store.write(&mut batch.batch, &options)?.into());
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
+/// for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
+/// was written, and `done` will never be called. Completions of writes that one thread submits come in the
+/// order of submission.
+///
+/// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
+/// Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
+/// The completion brings the rest: the codes of almadia_write.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_write_async(
+    store: *mut almadia_store,
+    batch: *mut almadia_batch,
+    options: *const almadia_write_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, a live batch no other call uses, sized structs, and a
+    // callback that may run on the completion thread.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let batch = exclusive(batch, "batch")?;
+            let options = write_options(options)?;
+            let done = Done::read(done)?;
+            store.store.write_async(&mut batch.batch, &options, |answer| done.write_finished(answer))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+/// ALMADIA_TOO_LARGE.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_put(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    value: *const c_void,
+    value_length: usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated lengths.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
+            boundary::may_block()?;
+            store.store.put(key, value)?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not
+/// exist is no error.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+/// ALMADIA_TOO_LARGE.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_delete(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated length.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let key = bytes(key, key_length, "key")?;
+            boundary::may_block()?;
+            store.store.delete(key)?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options.
+/// Both are copied before it returns.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
+/// ALMADIA_TOO_LARGE.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_put_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    value: *const c_void,
+    value_length: usize,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated lengths, a sized struct,
+    // and a callback that may run on the completion thread.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
+            let done = Done::read(done)?;
+            let mut batch = Batch::new();
+            batch.put(key, value)?;
+            let options = WriteOptions::default();
+            store.store.write_async(&mut batch, &options, |answer| done.write_finished(answer))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}

@@ -1,0 +1,329 @@
+//! Configuration by name and value.
+//!
+//! Owns every option: its name, type, range, default and documentation stand in one table, from which the
+//! setter, the C enumeration and the documentation come. What always holds: a value that was accepted by
+//! [`Config::set`] is in its range; that options agree with each other is checked once, by [`Config::check`],
+//! when a store is opened. There are no global options.
+
+use crate::error::{Code, Error, Result};
+use crate::types::NodeId;
+
+/// What values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// UTF-8 text.
+    Text,
+    /// A whole number from the first to the second, both included.
+    Number(u64, u64),
+    /// `true` or `false`.
+    Switch,
+}
+
+/// One row of [`OPTIONS`].
+#[derive(Clone, Copy, Debug)]
+pub struct OptionRow {
+    /// As in [`Config::set`].
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: OptionKind,
+    /// The value it has when it is not set.
+    pub default: &'static str,
+    /// What it does, with its unit.
+    pub doc: &'static str,
+}
+
+/// A type an option can have.
+trait OptionValue: Sized {
+    fn parse(text: &str, kind: OptionKind) -> std::result::Result<Self, String>;
+    fn show(&self) -> String;
+}
+
+impl OptionValue for String {
+    fn parse(text: &str, _: OptionKind) -> std::result::Result<Self, String> {
+        Ok(text.to_owned())
+    }
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl OptionValue for u64 {
+    fn parse(text: &str, kind: OptionKind) -> std::result::Result<Self, String> {
+        let OptionKind::Number(least, most) = kind else { unreachable!("the table gives numbers a range") };
+        match text.parse() {
+            Ok(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(format!("a whole number from {least} to {most}")),
+        }
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl OptionValue for bool {
+    fn parse(text: &str, _: OptionKind) -> std::result::Result<Self, String> {
+        text.parse().map_err(|_| "true or false".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! options {
+    ($($field:ident: $type:ty, $name:literal, $kind:expr, $default:literal, $doc:literal;)+) => {
+        /// The options of one store. `Config::default()` is a cluster of one member.
+        #[derive(Clone, Debug)]
+        pub struct Config { $(#[doc = $doc] pub(crate) $field: $type,)+ }
+
+        /// Every option.
+        pub const OPTIONS: &[OptionRow] =
+            &[$(OptionRow { name: $name, kind: $kind, default: $default, doc: $doc },)+];
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: <$type>::parse($default, $kind).expect("the table's defaults are in range"),)+ }
+            }
+        }
+
+        impl Config {
+            /// Sets one option.
+            ///
+            /// # Errors
+            /// `INVALID_CONFIG` naming the option when it is unknown or the value is out of range.
+            pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+                match name {
+                    $($name => self.$field = <$type>::parse(value, $kind)
+                        .map_err(|expected| malformed(name, value, &expected))?,)+
+                    _ => return Err(unknown(name)),
+                }
+                Ok(())
+            }
+
+            /// The value of one option as text.
+            ///
+            /// # Errors
+            /// `INVALID_CONFIG` when there is no such option.
+            pub fn get(&self, name: &str) -> Result<String> {
+                match name {
+                    $($name => Ok(self.$field.show()),)+
+                    _ => Err(unknown(name)),
+                }
+            }
+        }
+    };
+}
+
+use OptionKind::{Number, Switch, Text};
+
+const GIB: u64 = 1 << 30;
+
+options! {
+    cluster_name: String, "cluster.name", Text, "almadia",
+        "Name of the cluster; equal on all members and never changed. Members of another name are refused.";
+    node_id: u64, "cluster.node_id", Number(1, u64::MAX - 1), "1",
+        "Number of this member, unique in the cluster, never reused.";
+    initial_members: String, "cluster.initial_members", Text, "",
+        "All members as '1=host:port,2=host:port,...', equal on all. Empty: a cluster of this member alone.";
+    listen: String, "transport.listen", Text, "",
+        "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
+         cluster.initial_members.";
+    insecure: bool, "transport.insecure", Switch, "false",
+        "Allows plaintext traffic on addresses other than loopback. Only for networks where every host is trusted.";
+    queue_bytes: u64, "transport.queue_bytes", Number(1 << 20, GIB), "67108864",
+        "Bytes of messages that may wait for one peer; more are dropped, which raft repairs.";
+    tick_ms: u64, "raft.tick_ms", Number(5, 10_000), "50",
+        "Milliseconds between two ticks of the raft clock; equal on all members.";
+    heartbeat_ms: u64, "raft.heartbeat_ms", Number(5, 60_000), "100",
+        "Milliseconds between two heartbeats of a leader; a multiple of raft.tick_ms.";
+    election_timeout_ms: u64, "raft.election_timeout_ms", Number(20, 600_000), "1000",
+        "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
+         of raft.tick_ms; equal on all members.";
+    write_timeout_ms: u64, "write.timeout_ms", Number(1, 86_400_000), "5000",
+        "Milliseconds after which a write without a timeout of its own is answered.";
+    read_timeout_ms: u64, "read.timeout_ms", Number(1, 86_400_000), "5000",
+        "Milliseconds after which a snapshot without a timeout of its own is answered.";
+    in_flight_ops: u64, "limits.in_flight_ops", Number(1, 10_000_000), "100000",
+        "Calls of this store that may be unanswered at once; more are answered OVERLOADED.";
+    in_flight_bytes: u64, "limits.in_flight_bytes", Number(16 << 20, 64 * GIB), "268435456",
+        "Bytes of unanswered writes of this store; more are answered OVERLOADED.";
+    log_segment_bytes: u64, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
+        "Size of one file of the raft log.";
+    log_cache_bytes: u64, "log.cache_bytes", Number(64 << 10, 16 * GIB), "33554432",
+        "Bytes of recent log entries a region keeps in memory beside those not yet applied.";
+    log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",
+        "Bytes of applied log entries after which the log of a region is truncated.";
+    block_cache_bytes: u64, "engine.block_cache_bytes", Number(1 << 20, 1024 * GIB), "33554432",
+        "Bytes of data blocks the engine keeps in memory.";
+    memtable_bytes: u64, "engine.memtable_bytes", Number(1 << 20, 16 * GIB), "33554432",
+        "Bytes of recent writes the engine keeps in memory before it flushes them.";
+}
+
+/// One entry of `cluster.initial_members`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its number.
+    pub node: NodeId,
+    /// Where its peers reach it, as `host:port`. Empty in a cluster of one.
+    pub address: String,
+}
+
+impl Config {
+    /// The members a cluster begins with, in order of their numbers.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` when `cluster.initial_members` is malformed or does not name this member.
+    pub fn members(&self) -> Result<Vec<Member>> {
+        let own = NodeId(self.node_id);
+        if self.initial_members.trim().is_empty() {
+            return Ok(vec![Member { node: own, address: String::new() }]);
+        }
+        let mut members = self.initial_members.split(',').map(parse_member).collect::<Result<Vec<_>>>()?;
+        members.sort();
+        if let Some(twice) = members.windows(2).find(|pair| pair[0].node == pair[1].node) {
+            return Err(contradiction(&format!(
+                "cluster.initial_members names node {} twice",
+                twice[0].node
+            )));
+        }
+        if !members.iter().any(|member| member.node == own) {
+            return Err(contradiction(&format!(
+                "cluster.initial_members does not name node {own}, which cluster.node_id says this member is"
+            )));
+        }
+        Ok(members)
+    }
+
+    /// Checks that the options agree with each other.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` naming the options and the rule.
+    pub fn check(&self) -> Result<()> {
+        self.members()?;
+        if self.cluster_name.is_empty() || self.cluster_name.len() > 255 {
+            return Err(contradiction("cluster.name must have 1 to 255 bytes"));
+        }
+        for (name, ms) in
+            [("raft.heartbeat_ms", self.heartbeat_ms), ("raft.election_timeout_ms", self.election_timeout_ms)]
+        {
+            if !ms.is_multiple_of(self.tick_ms) {
+                return Err(contradiction(&format!(
+                    "{name} ({ms}) must be a multiple of raft.tick_ms ({})",
+                    self.tick_ms
+                )));
+            }
+        }
+        if self.election_timeout_ms < 3 * self.heartbeat_ms {
+            return Err(contradiction(&format!(
+                "raft.election_timeout_ms ({}) must be at least 3 times raft.heartbeat_ms ({})",
+                self.election_timeout_ms, self.heartbeat_ms
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn parse_member(text: &str) -> Result<Member> {
+    let wrong = || {
+        malformed(
+            "cluster.initial_members",
+            text,
+            "entries like '1=host:port' with distinct numbers from 1, separated by commas",
+        )
+    };
+    let (node, address) = text.trim().split_once('=').ok_or_else(wrong)?;
+    let node: u64 = node.trim().parse().map_err(|_| wrong())?;
+    let (host, port) = address.trim().rsplit_once(':').ok_or_else(wrong)?;
+    if node == 0 || node == u64::MAX || host.is_empty() || port.parse::<u16>().is_err() {
+        return Err(wrong());
+    }
+    Ok(Member { node: NodeId(node), address: address.trim().to_owned() })
+}
+
+fn malformed(name: &str, value: &str, expected: &str) -> Error {
+    Error::with_detail(Code::InvalidConfig, format!("{name} = '{value}': expected {expected}"))
+}
+
+fn contradiction(rule: &str) -> Error {
+    Error::with_detail(Code::InvalidConfig, rule)
+}
+
+fn unknown(name: &str) -> Error {
+    let near = OPTIONS.iter().map(|row| row.name).min_by_key(|known| distance(known, name));
+    let hint = near.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+    Error::with_detail(Code::InvalidConfig, format!("there is no option '{name}'{hint}"))
+}
+
+/// Levenshtein distance, to name the option that was probably meant.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detail(result: Result<()>) -> String {
+        result.expect_err("refused").detail().to_owned()
+    }
+
+    #[test]
+    fn every_default_can_be_set_and_read_back() {
+        let mut config = Config::default();
+        for row in OPTIONS {
+            config.set(row.name, row.default).expect("a default is in range");
+            assert_eq!(config.get(row.name).expect("it exists"), row.default);
+        }
+        config.check().expect("the defaults agree");
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_one_that_was_meant() {
+        let said = detail(Config::default().set("raft.tick", "5"));
+
+        assert!(said.contains("'raft.tick'") && said.contains("raft.tick_ms"), "{said}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_the_range() {
+        let said = detail(Config::default().set("raft.tick_ms", "0"));
+
+        assert!(said.contains("raft.tick_ms = '0'") && said.contains("5 to 10000"), "{said}");
+    }
+
+    #[test]
+    fn members_are_read_in_any_order() {
+        let mut config = Config::default();
+        config.set("cluster.initial_members", "2=b:2, 1=a:1").expect("well formed text");
+
+        let members = config.members().expect("both well formed");
+
+        assert_eq!(members[0], Member { node: NodeId(1), address: "a:1".into() });
+        assert_eq!(members.len(), 2);
+    }
+
+    #[test]
+    fn contradictions_name_both_options() {
+        let mut config = Config::default();
+        config.set("cluster.initial_members", "2=a:1,3=b:1").expect("well formed text");
+        assert!(detail(config.check()).contains("cluster.node_id"));
+
+        let mut config = Config::default();
+        config.set("raft.election_timeout_ms", "200").expect("in range");
+        assert!(detail(config.check()).contains("raft.heartbeat_ms"));
+
+        for members in ["1", "1=a", "x=a:1", "0=a:1", "1=a:1,1=b:1", "1=:1", "1=a:99999", "1=a:1,"] {
+            let mut config = Config::default();
+            config.set("cluster.initial_members", members).expect("any text");
+            assert!(detail(config.check()).contains("cluster.initial_members"), "{members}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! One region's raft log as the `raft` crate sees it.
+//!
+//! Owns the view: hard state, truncation point, last entry and a bounded cache of recent entries in front of the
+//! log store. What always holds: the cache is a contiguous suffix of the log; an entry not yet applied is in the
+//! cache; nothing is in the view that was not handed to the log store first. Writing to disk is left to the round,
+//! reading what the cache no longer has to a [`LogReader`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::core::ports::LogReader;
+use crate::types::{LogIndex, RegionId, Term};
+
+/// What an entry costs beyond its data, for limits. A round number near its size in memory.
+const ENTRY_OVERHEAD_BYTES: usize = 96;
+
+/// Where a log stands, as recovered or as bootstrapped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogState {
+    /// Term, vote and commit as last stored.
+    pub hard_state: HardState,
+    /// The dummy entry before the first.
+    pub truncated: (LogIndex, Term),
+    /// The last entry, or `truncated` when there is none.
+    pub last: (LogIndex, Term),
+}
+
+/// See the module.
+pub struct PeerLog {
+    region: RegionId,
+    reader: Arc<dyn LogReader>,
+    state: LogState,
+    /// The configuration raft starts with; it keeps its own afterwards.
+    members: ConfState,
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    cache_bytes_max: usize,
+    /// Bytes ever appended, and (index, that counter) about every [`MARK_BYTES`]: how much log lies behind an index.
+    appended_bytes: u64,
+    marks: VecDeque<(LogIndex, u64)>,
+}
+
+const MARK_BYTES: u64 = 256 * 1024;
+
+impl PeerLog {
+    /// A view with an empty cache.
+    #[must_use]
+    pub fn new(
+        region: RegionId,
+        reader: Arc<dyn LogReader>,
+        state: LogState,
+        members: ConfState,
+        cache_bytes_max: usize,
+    ) -> Self {
+        assert!(state.truncated.0 <= state.last.0, "the log ends at or after its truncation point");
+        let marks = VecDeque::from([(state.truncated.0, 0)]);
+        let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
+        Self { region, reader, state, members, cache, cache_bytes, cache_bytes_max, appended_bytes, marks }
+    }
+
+    /// Term, vote and commit as raft last reported them; the stored ones may lag in their commit.
+    #[must_use]
+    pub fn hard_state(&self) -> &HardState {
+        &self.state.hard_state
+    }
+
+    /// Takes over the hard state of a round.
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        assert!(hard_state.term >= self.state.hard_state.term, "a term never goes back");
+        self.state.hard_state = hard_state;
+    }
+
+    /// Takes over a commit index that raft learned while the round's entries were written.
+    pub fn set_commit(&mut self, commit: u64) {
+        assert!(commit >= self.state.hard_state.commit, "a commit index never goes back");
+        self.state.hard_state.commit = commit;
+    }
+
+    /// The dummy entry before the first.
+    #[must_use]
+    pub fn truncated(&self) -> (LogIndex, Term) {
+        self.state.truncated
+    }
+
+    /// Makes entries visible to raft. They replace whatever is at or behind their first index.
+    pub fn append(&mut self, entries: Vec<Entry>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        assert!(first.index > self.state.truncated.0.get(), "a truncated entry is committed and stays");
+        assert!(first.index <= self.state.last.0.get() + 1, "entries follow the log without a gap");
+        let end = (LogIndex(last.index), Term(last.term));
+        self.drop_suffix(first.index);
+        let bytes = entries.iter().map(cost).sum::<usize>();
+        self.cache.extend(entries);
+        self.cache_bytes += bytes;
+        self.appended_bytes += bytes as u64;
+        self.state.last = end;
+        self.mark();
+    }
+
+    /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound.
+    pub fn evict(&mut self, applied: LogIndex) {
+        while self.cache_bytes > self.cache_bytes_max
+            && self.cache.front().is_some_and(|entry| entry.index <= applied.get())
+        {
+            self.pop_front();
+        }
+    }
+
+    /// Forgets entries up to and including `index`; returns the new truncation point.
+    ///
+    /// # Errors
+    /// When the term of the entry at `index` cannot be read.
+    pub fn truncate_to(&mut self, index: LogIndex) -> raft::Result<(LogIndex, Term)> {
+        assert!(index > self.state.truncated.0, "truncation only moves on");
+        assert!(index <= self.state.last.0, "only what exists is truncated");
+        let term = Term(self.term(index.get())?);
+        while self.cache.front().is_some_and(|entry| entry.index <= index.get()) {
+            self.pop_front();
+        }
+        self.state.truncated = (index, term);
+        while self.marks.len() > 1 && self.marks[1].0 <= index {
+            self.marks.pop_front();
+        }
+        Ok(self.state.truncated)
+    }
+
+    /// The first index before which at least all but `retain_bytes` of the log lies; the truncation point when
+    /// the log is not longer than that.
+    #[must_use]
+    pub fn index_before_bytes(&self, retain_bytes: u64) -> LogIndex {
+        let cut = self.appended_bytes.saturating_sub(retain_bytes);
+        let mark = self.marks.iter().take_while(|(_, bytes)| *bytes <= cut).last();
+        mark.map_or(self.state.truncated.0, |(index, _)| *index).max(self.state.truncated.0)
+    }
+
+    /// Bytes of log behind the truncation point, to the precision of a mark; nothing of an earlier run counts.
+    #[must_use]
+    pub fn retained_bytes(&self) -> u64 {
+        self.appended_bytes - self.marks.front().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    fn mark(&mut self) {
+        let newest = self.marks.back().map_or(0, |(_, bytes)| *bytes);
+        if self.appended_bytes - newest >= MARK_BYTES {
+            self.marks.push_back((self.state.last.0, self.appended_bytes));
+        }
+    }
+
+    fn drop_suffix(&mut self, from: u64) {
+        while self.cache.back().is_some_and(|entry| entry.index >= from) {
+            let entry = self.cache.pop_back().expect("just seen");
+            self.cache_bytes -= cost(&entry);
+        }
+        while self.marks.len() > 1 && self.marks.back().is_some_and(|(index, _)| index.get() >= from) {
+            self.marks.pop_back();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(entry) = self.cache.pop_front() {
+            self.cache_bytes -= cost(&entry);
+        }
+    }
+
+    fn cached(&self, index: u64) -> Option<&Entry> {
+        let first = self.cache.front()?.index;
+        self.cache.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
+    fn read_cached(&self, low: u64, high: u64, max_bytes: u64) -> Vec<Entry> {
+        let first = self.cache.front().expect("the caller saw it").index;
+        let range = (low - first) as usize..(high - first) as usize;
+        let mut bytes = 0;
+        let within = |entry: &&Entry| {
+            let fits = bytes == 0 || bytes + cost(entry) as u64 <= max_bytes;
+            bytes += cost(entry) as u64;
+            fits
+        };
+        self.cache.range(range).take_while(within).cloned().collect()
+    }
+}
+
+fn cost(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + ENTRY_OVERHEAD_BYTES
+}
+
+fn unreadable(error: crate::error::Error) -> raft::Error {
+    raft::Error::Store(StorageError::Other(Box::new(error)))
+}
+
+impl Storage for PeerLog {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(self.state.hard_state.clone(), self.members.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low <= self.state.truncated.0.get() {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
+        assert!(high <= self.state.last.0.get() + 1, "raft asks within the log");
+        let max_bytes = max_size.into().unwrap_or(u64::MAX);
+        match self.cache.front().map(|entry| entry.index) {
+            Some(first) if low >= first => Ok(self.read_cached(low, high, max_bytes)),
+            first => {
+                let high = first.map_or(high, |first| high.min(first));
+                self.reader.read(self.region, LogIndex(low), LogIndex(high), max_bytes).map_err(unreadable)
+            }
+        }
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        let LogState { truncated, last, .. } = self.state;
+        if index == last.0.get() {
+            return Ok(last.1.get());
+        }
+        if index == truncated.0.get() {
+            return Ok(truncated.1.get());
+        }
+        if index < truncated.0.get() {
+            return Err(raft::Error::Store(StorageError::Compacted));
+        }
+        if index > last.0.get() {
+            return Err(raft::Error::Store(StorageError::Unavailable));
+        }
+        match self.cached(index) {
+            Some(entry) => Ok(entry.term),
+            None => self.reader.term(self.region, LogIndex(index)).map(Term::get).map_err(unreadable),
+        }
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.state.truncated.0.get() + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.state.last.0.get())
+    }
+
+    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
+        // The log is only truncated behind what every member has, so no follower needs one yet.
+        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}

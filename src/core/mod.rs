@@ -1,0 +1,47 @@
+//! The deterministic heart: what a replicated store decides, without touching the world.
+//!
+//! # What a peer is
+//! A [`peer::Peer`] is one region's replica on one store. It wraps a raft node and keeps everything that waits for
+//! it: proposals for their entries to commit, reads for a read index. It is fed inputs and asked for effects; it
+//! does no I/O, reads no clock, starts no thread, takes no lock and draws no random number of its own (raft draws
+//! its election timeouts).
+//!
+//! # Life of a write
+//! The caller encodes a [`command`] and pushes it into the mailbox. The round hands the writes of all callers to
+//! raft in one step and remembers each as a [`proposals::Proposal`] under (term, index), with the clock of that
+//! moment. [`round`] sends the appends, makes the entries durable with those of all other peers in one sync, then
+//! sends the acknowledgements. When a quorum has them, the committed entries find their proposals and go to the
+//! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took
+//! the batch the callers are answered, in log order, and the peer learns its applied index.
+//!
+//! # Life of a read
+//! A linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
+//! with a quorum that it still leads, a follower asks its leader to. A settled leader then answers at once, because
+//! nothing any member could have shown or acknowledged is missing from its own state; a follower answers when it
+//! has applied up to the read index. The answer is the permission to look; the view is taken after it.
+//!
+//! # What always holds
+//! - A write is acknowledged after this leader applied it, so every acknowledged write is in its engine.
+//! - A follower is told of no commit beyond its leader's applied index, so it cannot show what its leader cannot
+//!   show yet. Together with the line above, leader reads and follower reads may be mixed freely.
+//! - A leader confirms no read before it applied an entry of its own term ("settled").
+//! - A vote or an acknowledgement leaves after the sync that makes it true.
+//! - Entries are applied in order without a gap; data and apply state change in one batch.
+//! - Every completion is answered exactly once.
+//!
+//! # What is not here
+//! Membership changes are applied but not yet offered. Leases, forwarded writes, several regions and raft
+//! snapshots are not here yet; the log is therefore truncated only behind what every member has.
+
+pub mod applier;
+pub mod command;
+pub mod log;
+pub mod membership;
+pub mod peer;
+pub mod ports;
+pub mod proposals;
+pub mod reads;
+pub mod region;
+pub mod round;
+pub mod turn;
+pub mod validator;

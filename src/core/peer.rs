@@ -1,0 +1,595 @@
+//! One region's replica on this store.
+//!
+//! Owns the raft node of the region and everything that waits for it: proposals, reads and the log view. Inputs
+//! come through the `on_*` methods, effects leave through the two halves of a turn, answers are collected in
+//! between. What always holds: a proposal enters raft only while this peer leads; no message leaves that tells a
+//! follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
+//! term is not its current term. The order of effects is the round's, time is an argument.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+use raft::{Config, INVALID_ID, RawNode, StateRole};
+
+use crate::completion::{Completion, Position};
+use crate::core::applier::{Applied, ApplyTask};
+use crate::core::command::seal_truncate;
+use crate::core::log::{LogState, PeerLog};
+use crate::core::ports::{LogReader, LogWrite, PeerMessage};
+use crate::core::proposals::{Proposal, Proposals};
+use crate::core::reads::{Read, Reads};
+use crate::core::region::Region;
+use crate::core::turn::{BegunTurn, FinishedTurn};
+use crate::core::validator::{self, Guarded, Refusal};
+use crate::error::{Code, Error, Result};
+use crate::time::Timestamp;
+use crate::types::{ApplyState, LogIndex, NodeId, Term};
+
+/// A leader looks this often whether its log may be truncated.
+const TRUNCATE_CHECK_TICKS: u64 = 20;
+/// An unresolved read is asked for again after this many heartbeats.
+const READ_RETRY_HEARTBEATS: u32 = 2;
+/// Bytes of entries in one append message; larger single entries travel alone.
+const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Append messages a follower may leave unacknowledged.
+const INFLIGHT_MESSAGES_MAX: usize = 256;
+/// Bytes of committed entries one turn hands to the applier.
+const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a peer is told when it is made.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// This member.
+    pub node: NodeId,
+    /// Differs in every run of this member.
+    pub boot_nonce: u64,
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Least ticks without a leader before a campaign; drawn up to 1.5 times as many.
+    pub election_ticks: usize,
+    /// Bound of the entry cache.
+    pub log_cache_bytes: usize,
+    /// Applied log kept for followers that lag.
+    pub log_retain_bytes: u64,
+}
+
+/// A write of a caller on its way into the log.
+#[derive(Debug)]
+pub struct Propose {
+    /// The encoded command.
+    pub data: Bytes,
+    /// When the caller is answered at the latest.
+    pub deadline: Timestamp,
+    /// Its answer.
+    pub completion: Completion,
+}
+
+/// What a peer can be told, beside ticks.
+#[derive(Debug)]
+pub enum Input {
+    /// A message of another member.
+    Message(Box<PeerMessage>),
+    /// A write of a caller.
+    Propose(Propose),
+    /// A linearizable read of a caller.
+    Read(Read),
+    /// A local read of a caller: any state no older than the log recorded when the store was opened.
+    LocalRead(Read),
+    /// Entries took effect.
+    Applied(Applied),
+    /// The engine has flushed everything up to this index.
+    Flushed(LogIndex),
+    /// Messages to this member were lost.
+    Unreachable(NodeId),
+    /// Ask for leadership now.
+    Campaign,
+}
+
+/// A peer's standing, for callers to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Raft role.
+    pub role: Role,
+    /// Current term.
+    pub term: Term,
+    /// The leader this peer follows, or itself.
+    pub leader: Option<NodeId>,
+    /// Highest index known committed.
+    pub commit_index: LogIndex,
+    /// Highest applied index.
+    pub applied_index: LogIndex,
+    /// Last index of the log.
+    pub last_index: LogIndex,
+}
+
+/// Raft role of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Takes part and follows.
+    #[default]
+    Follower,
+    /// Asks for votes, or asks whether it would get them.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// An answer that is due.
+pub type Answer = (Completion, Result<Position>);
+
+/// See the module.
+pub struct Peer {
+    options: PeerOptions,
+    region: Region,
+    raw: RawNode<PeerLog>,
+    applied: ApplyState,
+    /// The commit index on record when the store was opened: local reads show nothing older.
+    recorded_commit: LogIndex,
+    proposals: Proposals,
+    reads: Reads,
+    /// Writes of this round, and those that wait for a leader to be known.
+    fresh: Vec<Propose>,
+    /// Due answers, in order.
+    answers: Vec<Answer>,
+    ticks: u64,
+    /// Every member has applied the order to truncate up to here.
+    truncate_allowed: LogIndex,
+    /// The engine has flushed up to here.
+    flushed: LogIndex,
+    /// The commit index followers were last told, and so need not be told again.
+    told_commit: LogIndex,
+    refused_messages: u64,
+}
+
+impl Peer {
+    /// A peer that continues from what its log and engine hold.
+    ///
+    /// # Errors
+    /// `CORRUPTION` when log and engine contradict each other.
+    pub fn new(
+        options: PeerOptions,
+        region: Region,
+        applied: ApplyState,
+        mut log: LogState,
+        reader: Arc<dyn LogReader>,
+        logger: &slog::Logger,
+    ) -> Result<Self> {
+        check_recovered(&log, applied)?;
+        // The commit index is stored lazily: what was applied was committed, whatever the log says.
+        log.hard_state.commit = log.hard_state.commit.max(applied.index.get());
+        let recorded_commit = LogIndex(log.hard_state.commit);
+        let config = raft_config(&options, applied.index);
+        let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_cache_bytes);
+        let raw = RawNode::new(&config, view, logger)
+            .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
+        let reads = Reads::new(options.node, options.boot_nonce);
+        Ok(Self {
+            options,
+            region,
+            raw,
+            applied,
+            recorded_commit,
+            proposals: Proposals::default(),
+            reads,
+            fresh: Vec::new(),
+            answers: Vec::new(),
+            ticks: 0,
+            truncate_allowed: LogIndex(0),
+            flushed: applied.index,
+            told_commit: LogIndex(0),
+            refused_messages: 0,
+        })
+    }
+
+    /// True when this member alone decides elections.
+    #[must_use]
+    pub fn is_only_voter(&self) -> bool {
+        let members = &self.region.members;
+        members.voters == [self.options.node.get()] && members.voters_outgoing.is_empty()
+    }
+
+    /// The region as of the last applied change.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Messages that the validator turned away.
+    #[must_use]
+    pub fn refused_messages(&self) -> u64 {
+        self.refused_messages
+    }
+
+    /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
+    #[must_use]
+    pub fn wants_flush(&self) -> Option<LogIndex> {
+        (self.truncate_allowed > self.flushed).then_some(self.truncate_allowed)
+    }
+
+    /// This peer's standing.
+    #[must_use]
+    pub fn status(&self) -> PeerStatus {
+        let raft = &self.raw.raft;
+        PeerStatus {
+            role: match raft.state {
+                StateRole::Leader => Role::Leader,
+                StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+                StateRole::Follower => Role::Follower,
+            },
+            term: Term(raft.term),
+            leader: self.leader(),
+            commit_index: LogIndex(raft.raft_log.committed),
+            applied_index: self.applied.index,
+            last_index: LogIndex(raft.raft_log.last_index()),
+        }
+    }
+
+    /// One tick of the raft clock, and everything that is due by it.
+    pub fn on_tick(&mut self, now: Timestamp) {
+        self.ticks += 1;
+        self.raw.tick();
+        self.expire(now);
+        if self.is_leader() {
+            self.tell_commit();
+            if self.ticks.is_multiple_of(TRUNCATE_CHECK_TICKS) {
+                self.propose_truncate(now);
+            }
+        }
+        let retry = self.options.tick * (self.options.heartbeat_ticks as u32 * READ_RETRY_HEARTBEATS);
+        self.ask_again(now - retry, now);
+    }
+
+    /// Anything else that reaches this peer.
+    pub fn on_input(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Message(message) => self.on_message(*message),
+            Input::Propose(propose) => self.fresh.push(propose),
+            Input::Read(read) => self.on_read(read, now),
+            Input::LocalRead(read) => self.reads.push_confirmed(read, self.recorded_commit),
+            Input::Applied(applied) => self.on_applied(applied, now),
+            Input::Flushed(index) => self.flushed = self.flushed.max(index),
+            Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
+            Input::Campaign => drop(self.raw.campaign()),
+        }
+    }
+
+    /// First half of a turn: what must become durable, and what may leave before. None when nothing is to do.
+    pub fn begin_turn(&mut self, now: Timestamp) -> Result<Option<BegunTurn>> {
+        self.propose_fresh(now);
+        if let Some(id) = self.reads.ask_fresh(now) {
+            self.raw.read_index(id);
+        }
+        let mut turn = BegunTurn {
+            messages: Vec::new(),
+            write: LogWrite::new(self.region.id),
+            ready: None,
+            committed: Vec::new(),
+        };
+        turn.write.truncate_to = self.truncation()?;
+        if self.raw.has_ready() {
+            self.take_ready(&mut turn);
+        }
+        let idle = turn.ready.is_none() && turn.write.is_empty();
+        Ok(if idle { None } else { Some(turn) })
+    }
+
+    /// Second half: the write of the first is durable.
+    pub fn finish_turn(&mut self, turn: BegunTurn) -> FinishedTurn {
+        let BegunTurn { write, ready, mut committed, .. } = turn;
+        let mut finished = FinishedTurn { messages: Vec::new(), commit_guard: None, task: None };
+        let Some(mut ready) = ready else { return finished };
+        let stored_commit = write.hard_state.as_ref().map_or(0, |hard_state| hard_state.commit);
+        self.raw.mut_store().append(write.entries);
+        let mut messages = ready.take_persisted_messages();
+        let mut light = self.raw.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            self.raw.mut_store().set_commit(commit);
+        }
+        messages.extend(light.take_messages());
+        committed.extend(light.take_committed_entries());
+        finished.messages = self.outgoing(messages);
+        finished.commit_guard = self.commit_guard(&committed, stored_commit);
+        finished.task = self.settle(committed);
+        finished
+    }
+
+    /// Takes out the answers that are due, in order.
+    pub fn take_answers(&mut self) -> Vec<Answer> {
+        let served_up_to = if self.is_settled() { None } else { Some(self.applied.index) };
+        let position = Position { index: self.applied.index, term: self.applied.term };
+        let ready = self.reads.take_ready(served_up_to).into_iter();
+        self.answers.extend(ready.map(|read| (read.completion, Ok(position))));
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Answers everything that waits because the peer ends: `unknown` for what is in the log, `refused` for what
+    /// certainly is not.
+    pub fn abandon(&mut self, unknown: &Error, refused: &Error) -> Vec<Answer> {
+        let mut answers = std::mem::take(&mut self.answers);
+        let undecided = self.proposals.abandon().into_iter();
+        answers.extend(undecided.map(|completion| (completion, Err(unknown.clone()))));
+        let waiting = self.fresh.drain(..).map(|propose| propose.completion).chain(self.reads.abandon());
+        answers.extend(waiting.map(|completion| (completion, Err(refused.clone()))));
+        answers
+    }
+
+    fn on_message(&mut self, message: PeerMessage) {
+        if let Err(refusal) = self.validate(&message.message) {
+            self.refused_messages += 1;
+            log::warn!(
+                "region {}: dropped a message of node {}: {refusal}",
+                self.region.id,
+                message.message.from
+            );
+            return;
+        }
+        // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
+        if message.message.get_msg_type() == MessageType::MsgReadIndex && !self.is_settled() {
+            return;
+        }
+        // An error here is raft's way to say that it ignored the message.
+        let _ = self.raw.step(message.message);
+    }
+
+    fn validate(&self, message: &Message) -> std::result::Result<(), Refusal> {
+        let raft = &self.raw.raft;
+        let guarded = Guarded {
+            node: self.options.node,
+            region: &self.region,
+            term: Term(raft.term),
+            role: raft.state,
+            last_index: LogIndex(raft.raft_log.last_index()),
+        };
+        validator::check(message, guarded)
+    }
+
+    fn on_read(&mut self, read: Read, now: Timestamp) {
+        if read.deadline <= now {
+            self.answers.push((read.completion, Err(Error::new(Code::ReadTimeout))));
+        } else {
+            self.reads.push(read);
+        }
+    }
+
+    fn on_applied(&mut self, applied: Applied, now: Timestamp) {
+        assert!(applied.state.index > self.applied.index, "an apply report moves on");
+        let was_settled = self.is_settled();
+        for change in &applied.conf_changes {
+            match self.raw.apply_conf_change(change) {
+                Ok(members) => self.region.members = members,
+                Err(error) => panic!("raft refused what the applier accepted: {error}"),
+            }
+            self.region.epoch.conf_ver += 1;
+        }
+        self.applied = applied.state;
+        self.raw.advance_apply_to(applied.state.index.get());
+        self.raw.mut_store().evict(applied.state.index);
+        if let Some(index) = applied.truncate_to {
+            self.truncate_allowed = self.truncate_allowed.max(index);
+        }
+        if self.is_settled() && !was_settled {
+            // Reads that came before the term's first entry was applied were dropped by raft.
+            self.ask_again(now, now);
+        }
+    }
+
+    /// Hands the writes of this round to raft in one step, so that they become one append and one message a peer.
+    fn propose_fresh(&mut self, now: Timestamp) {
+        if self.fresh.is_empty() || (self.leader().is_none() && !self.fresh.iter().any(|p| p.deadline <= now))
+        {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        match self.leader() {
+            _ if self.is_leader() => self.propose(fresh, now),
+            Some(leader) => self.refuse(fresh, &Error::not_leader(leader)),
+            None => {
+                let (late, waiting) = fresh.into_iter().partition(|propose| propose.deadline <= now);
+                self.fresh = waiting;
+                self.refuse(late, &Error::new(Code::NoLeader));
+            }
+        }
+    }
+
+    fn propose(&mut self, fresh: Vec<Propose>, now: Timestamp) {
+        let (late, fresh): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|propose| propose.deadline <= now);
+        self.refuse(late, &Error::new(Code::DeadlineBeforeStart));
+        let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
+        let term = Term(self.raw.raft.term);
+        if let Err(error) = self.append_as_leader(fresh.iter().map(|propose| propose.data.clone())) {
+            let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
+            return self.refuse(fresh, &dropped);
+        }
+        for (propose, index) in fresh.into_iter().zip(first.get()..) {
+            let (index, completion) = (LogIndex(index), Some(propose.completion));
+            let deadline = propose.deadline;
+            self.proposals.push(Proposal { term, index, proposed_at: now, deadline, completion });
+        }
+    }
+
+    fn append_as_leader(&mut self, data: impl Iterator<Item = Bytes>) -> raft::Result<()> {
+        let mut message = Message { from: self.options.node.get(), ..Default::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        message.entries = data.map(|data| Entry { data, ..Default::default() }).collect::<Vec<_>>().into();
+        if message.entries.is_empty() { Ok(()) } else { self.raw.raft.step(message) }
+    }
+
+    fn refuse(&mut self, proposals: Vec<Propose>, error: &Error) {
+        self.answers.extend(proposals.into_iter().map(|propose| (propose.completion, Err(error.clone()))));
+    }
+
+    fn take_ready(&mut self, turn: &mut BegunTurn) {
+        let mut ready = self.raw.ready();
+        if let Some(hard_state) = ready.hs() {
+            self.raw.mut_store().set_hard_state(hard_state.clone());
+        }
+        for state in ready.take_read_states() {
+            self.reads.resolve(&state.request_ctx, LogIndex(state.index));
+        }
+        let messages = ready.take_messages();
+        turn.messages = self.outgoing(messages);
+        turn.write.entries = ready.take_entries();
+        // A commit index alone is not worth a write: it travels with the next one.
+        if ready.must_sync() {
+            turn.write.hard_state = Some(self.raw.store().hard_state().clone());
+        }
+        turn.committed = ready.take_committed_entries();
+        turn.ready = Some(ready);
+    }
+
+    fn settle(&mut self, entries: Vec<Entry>) -> Option<ApplyTask> {
+        if entries.is_empty() {
+            return None;
+        }
+        let settled = self.proposals.settle(&entries);
+        let overwritten = settled.overwritten.into_iter();
+        self.answers.extend(overwritten.map(|completion| (completion, Err(Error::new(Code::Overwritten)))));
+        Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
+    }
+
+    fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {
+        let change = committed.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal)?;
+        (change.index > stored_commit).then(|| LogWrite {
+            hard_state: Some(self.raw.store().hard_state().clone()),
+            ..LogWrite::new(self.region.id)
+        })
+    }
+
+    /// Dresses raft's messages for the way, each with its commit held back (DESIGN 6.1).
+    fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
+        let applied = self.raw.raft.raft_log.applied;
+        let leads = self.is_leader();
+        let mut told = 0;
+        let dress = |mut message: Message| {
+            hold_back_commit(&mut message, applied, leads);
+            if message.get_msg_type() == MessageType::MsgAppend {
+                told = message.commit;
+            }
+            PeerMessage { region: self.region.id, epoch: self.region.epoch, message }
+        };
+        let dressed = messages.into_iter().map(dress).collect();
+        self.told_commit = self.told_commit.max(LogIndex(told));
+        dressed
+    }
+
+    /// Followers learn a commit with the next append. When none follows they learn it here.
+    fn tell_commit(&mut self) {
+        if self.told_commit < self.applied.index {
+            self.told_commit = self.applied.index;
+            self.raw.ping();
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        let unknown = |completion| (completion, Err(Error::new(Code::Timeout)));
+        self.answers.extend(self.proposals.expire(now).into_iter().map(unknown));
+        let late = if self.leader().is_none() { Code::NoLeader } else { Code::ReadTimeout };
+        let expired = self.reads.expire(now).into_iter();
+        self.answers.extend(expired.map(|completion| (completion, Err(Error::new(late)))));
+    }
+
+    fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) {
+        if self.leader().is_some()
+            && let Some(id) = self.reads.ask_again(asked_before, now)
+        {
+            self.raw.read_index(id);
+        }
+    }
+
+    /// Orders a truncation up to what every member has, once the log is longer than it needs to be.
+    fn propose_truncate(&mut self, now: Timestamp) {
+        let log = self.raw.store();
+        if log.retained_bytes() < 2 * self.options.log_retain_bytes
+            || self.truncate_allowed > log.truncated().0
+        {
+            return;
+        }
+        let matched = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
+        let index = log
+            .index_before_bytes(self.options.log_retain_bytes)
+            .min(LogIndex(matched))
+            .min(self.applied.index);
+        if index > log.truncated().0 && self.is_settled() {
+            log::debug!("region {} at {now:?}: ordering truncation up to {index}", self.region.id);
+            let order = seal_truncate(index, self.region.epoch.version);
+            // Refused for now is fine: the next check orders again.
+            let _ = self.append_as_leader(std::iter::once(order));
+        }
+    }
+
+    fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
+        let index = self.truncate_allowed.min(self.flushed);
+        if index <= self.raw.store().truncated().0 {
+            return Ok(None);
+        }
+        let truncated = self.raw.mut_store().truncate_to(index);
+        truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leader = self.raw.raft.leader_id;
+        (leader != INVALID_ID).then_some(NodeId(leader))
+    }
+
+    fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// A leader that has applied an entry of its own term: nothing any member acknowledged is missing here.
+    fn is_settled(&self) -> bool {
+        self.is_leader() && self.applied.term.get() == self.raw.raft.term
+    }
+}
+
+/// A follower must not run ahead of its leader, so it hears of no commit beyond what the leader has applied, in any
+/// message that carries one. A leader's answers to vote requests carry none at all: they may arrive late, and the
+/// asker is nobody's follower then.
+fn hold_back_commit(message: &mut Message, applied: u64, leads: bool) {
+    match message.get_msg_type() {
+        MessageType::MsgAppend | MessageType::MsgHeartbeat => message.commit = message.commit.min(applied),
+        MessageType::MsgReadIndexResp => message.index = message.index.min(applied),
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse if leads => {
+            message.commit = 0;
+            message.commit_term = 0;
+        }
+        _ => {}
+    }
+}
+
+fn raft_config(options: &PeerOptions, applied: LogIndex) -> Config {
+    Config {
+        id: options.node.get(),
+        election_tick: options.election_ticks,
+        min_election_tick: options.election_ticks,
+        max_election_tick: options.election_ticks + options.election_ticks.div_ceil(2).max(1),
+        heartbeat_tick: options.heartbeat_ticks,
+        applied: applied.get(),
+        max_size_per_msg: MESSAGE_BYTES_MAX,
+        max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
+        max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+        check_quorum: true,
+        pre_vote: true,
+        skip_bcast_commit: true,
+        batch_append: true,
+        ..Default::default()
+    }
+}
+
+/// What the log and the engine of one directory say must fit together (DESIGN 7).
+fn check_recovered(log: &LogState, applied: ApplyState) -> Result<()> {
+    let (truncated, last) = (log.truncated.0, log.last.0);
+    if applied.index < truncated || applied.index > last || log.hard_state.commit > last.get() {
+        let said = format!(
+            "the log holds entries {} to {last} with commit {}, but the engine has applied {}",
+            truncated.next(),
+            log.hard_state.commit,
+            applied.index
+        );
+        return Err(Error::with_detail(Code::Corruption, said));
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What the core asks of the world, and nothing more.
+//!
+//! Owns the narrow ports between the deterministic core and the disk, the network and the apply poller.
+//! `storage` and `pollers` implement them for real, the test runner implements them with a clock, a disk
+//! and a network that a script moves by hand. No other file of the core names an outside type.
+
+pub use raft::eraftpb::{Entry, HardState, Message};
+
+use crate::error::Result;
+use crate::types::{LogIndex, RegionEpoch, RegionId, Term};
+
+/// What one round writes to the log of one region. All writes of a round go into one frame and become
+/// durable together or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogWrite {
+    /// Whose log.
+    pub region: RegionId,
+    /// Replaces the stored term, vote and commit.
+    pub hard_state: Option<HardState>,
+    /// Contiguous. An entry at or below the last stored index replaces that entry and all after it.
+    pub entries: Vec<Entry>,
+    /// Entries up to and including this one are gone: it becomes the log's dummy first entry. On a region
+    /// the log does not know yet it creates the log.
+    pub truncate_to: Option<(LogIndex, Term)>,
+}
+
+impl LogWrite {
+    /// A write that does nothing yet.
+    #[must_use]
+    pub fn new(region: RegionId) -> Self {
+        Self { region, ..Self::default() }
+    }
+
+    /// True when there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hard_state.is_none() && self.entries.is_empty() && self.truncate_to.is_none()
+    }
+}
+
+/// Reads back what the log store holds. Called by the raft poller only, for entries that the peer's own
+/// cache no longer has.
+pub trait LogReader: Send + Sync {
+    /// Entries `low..high`, cut after the one that makes the sum of encoded sizes reach `max_bytes`, but
+    /// never less than one. The caller has checked that the range lies inside the log.
+    ///
+    /// # Errors
+    /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
+    fn read(&self, region: RegionId, low: LogIndex, high: LogIndex, max_bytes: u64) -> Result<Vec<Entry>>;
+
+    /// The term of the entry at `index`, or of the truncated entry right before the first.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    fn term(&self, region: RegionId, index: LogIndex) -> Result<Term>;
+}
+
+/// A raft message with the region it belongs to, as it crosses between members.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerMessage {
+    /// Whose raft group.
+    pub region: RegionId,
+    /// The sender's view of the region.
+    pub epoch: RegionEpoch,
+    /// `from` and `to` are node ids.
+    pub message: Message,
+}

@@ -1,0 +1,246 @@
+//! Reads that wait for a read index.
+//!
+//! Owns the queue of this member's reads in one region. What always holds: reads that arrived in one round share
+//! one read index with one id; an id is used for reads that began before it was first sent, so no answer to it can
+//! be too old for them; reads leave in the order they came. An id is (node, boot nonce, counter): no id of an
+//! earlier run or another member can confirm a read here.
+//!
+//! An answer to a later id also resolves everything before it: the later confirmation happened after all of them
+//! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved id is enough.
+//! Answers that come twice, out of order or to nobody change nothing.
+
+use std::collections::VecDeque;
+
+use crate::completion::Completion;
+use crate::time::Timestamp;
+use crate::types::{LogIndex, NodeId};
+
+/// One read.
+#[derive(Debug)]
+pub struct Read {
+    /// When the caller is answered at the latest.
+    pub deadline: Timestamp,
+    /// Its answer.
+    pub completion: Completion,
+}
+
+/// Length of an encoded read id.
+pub const READ_ID_BYTES: usize = 24;
+
+/// Reads that share one read index.
+#[derive(Debug)]
+struct Group {
+    counter: u64,
+    /// The confirmed read index.
+    index: Option<LogIndex>,
+    reads: Vec<Read>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reads {
+    node: NodeId,
+    boot_nonce: u64,
+    counter: u64,
+    /// Arrived since the last group was made.
+    fresh: Vec<Read>,
+    groups: VecDeque<Group>,
+    asked_at: Timestamp,
+}
+
+impl Reads {
+    /// An empty queue. `boot_nonce` differs in every run of this member.
+    #[must_use]
+    pub fn new(node: NodeId, boot_nonce: u64) -> Self {
+        let (counter, fresh, groups) = (0, Vec::new(), VecDeque::new());
+        Self { node, boot_nonce, counter, fresh, groups, asked_at: Timestamp::default() }
+    }
+
+    /// Adds a read to the group of this round.
+    pub fn push(&mut self, read: Read) {
+        self.fresh.push(read);
+    }
+
+    /// Adds a read that needs no confirmation, only that `index` is applied.
+    pub fn push_confirmed(&mut self, read: Read, index: LogIndex) {
+        self.counter += 1;
+        self.groups.push_back(Group { counter: self.counter, index: Some(index), reads: vec![read] });
+    }
+
+    /// The id to ask a read index for: of the reads that arrived in this round.
+    pub fn ask_fresh(&mut self, now: Timestamp) -> Option<Vec<u8>> {
+        self.make_group().then(|| self.ask(self.counter, now))
+    }
+
+    /// The id to ask again for when the newest unresolved one was asked before `asked_before`.
+    pub fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) -> Option<Vec<u8>> {
+        let unresolved = self.groups.iter().rev().find(|group| group.index.is_none())?.counter;
+        (self.asked_at <= asked_before).then(|| self.ask(unresolved, now))
+    }
+
+    /// Takes an answer: the reads of this id and of all earlier ones may show the state at `index`. Unknown ids
+    /// change nothing.
+    pub fn resolve(&mut self, id: &[u8], index: LogIndex) {
+        let Some(counter) = self.parse(id) else { return };
+        if !self.groups.iter().any(|group| group.counter == counter) {
+            return;
+        }
+        for group in self.groups.iter_mut().take_while(|group| group.counter <= counter) {
+            group.index.get_or_insert(index);
+        }
+    }
+
+    /// Takes out the reads that may be answered now, in order. `served_up_to` is the applied index, or none when
+    /// every state this member can show is recent enough for any confirmed read (a settled leader).
+    pub fn take_ready(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
+        let mut ready = Vec::new();
+        while let Some(index) = self.groups.front().and_then(|group| group.index) {
+            if served_up_to.is_some_and(|applied| applied < index) {
+                break;
+            }
+            ready.append(&mut self.groups.pop_front().expect("just seen").reads);
+        }
+        ready
+    }
+
+    /// Takes out the completions whose deadline has passed.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
+        let mut expired = Vec::new();
+        for reads in self.groups.iter_mut().map(|group| &mut group.reads).chain([&mut self.fresh]) {
+            expired.extend(reads.extract_if(.., |read| read.deadline <= now).map(|read| read.completion));
+        }
+        self.groups.retain(|group| !group.reads.is_empty());
+        expired
+    }
+
+    /// Empties the queue.
+    pub fn abandon(&mut self) -> Vec<Completion> {
+        let groups = self.groups.drain(..).flat_map(|group| group.reads);
+        groups.chain(self.fresh.drain(..)).map(|read| read.completion).collect()
+    }
+
+    /// True when no read waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.groups.is_empty()
+    }
+
+    fn make_group(&mut self) -> bool {
+        if self.fresh.is_empty() {
+            return false;
+        }
+        self.counter += 1;
+        let reads = std::mem::take(&mut self.fresh);
+        self.groups.push_back(Group { counter: self.counter, index: None, reads });
+        true
+    }
+
+    fn ask(&mut self, counter: u64, now: Timestamp) -> Vec<u8> {
+        self.asked_at = now;
+        [self.node.get(), self.boot_nonce, counter].iter().flat_map(|part| part.to_le_bytes()).collect()
+    }
+
+    fn parse(&self, id: &[u8]) -> Option<u64> {
+        let part = |at: usize| Some(u64::from_le_bytes(id.get(at..at + 8)?.try_into().ok()?));
+        let own = id.len() == READ_ID_BYTES && part(0)? == self.node.get() && part(8)? == self.boot_nonce;
+        if own { part(16) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::completion::Waiter;
+    use std::sync::Arc;
+
+    fn read(deadline: u64) -> Read {
+        Read { deadline: Timestamp(deadline), completion: Arc::new(Waiter::default()).completion() }
+    }
+
+    fn reads() -> Reads {
+        Reads::new(NodeId(1), 42)
+    }
+
+    #[test]
+    fn reads_of_one_round_share_one_id() {
+        let mut reads = reads();
+        reads.push(read(10));
+        reads.push(read(10));
+
+        let id = reads.ask_fresh(Timestamp(1)).expect("two fresh reads");
+
+        assert!(reads.ask_fresh(Timestamp(1)).is_none());
+        reads.resolve(&id, LogIndex(7));
+        assert!(reads.take_ready(Some(LogIndex(6))).is_empty());
+        assert_eq!(reads.take_ready(Some(LogIndex(7))).len(), 2);
+        assert!(reads.is_empty());
+    }
+
+    #[test]
+    fn a_later_answer_resolves_earlier_reads() {
+        let mut reads = reads();
+        reads.push(read(10));
+        let lost = reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.push(read(10));
+        let answered = reads.ask_fresh(Timestamp(2)).expect("fresh");
+
+        reads.resolve(&answered, LogIndex(9));
+        reads.resolve(&lost, LogIndex(8));
+
+        assert_eq!(reads.take_ready(Some(LogIndex(9))).len(), 2);
+    }
+
+    #[test]
+    fn an_earlier_answer_does_not_resolve_later_reads() {
+        let mut reads = reads();
+        reads.push(read(10));
+        let first = reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.push(read(10));
+        reads.ask_fresh(Timestamp(2)).expect("fresh");
+
+        reads.resolve(&first, LogIndex(9));
+
+        assert_eq!(reads.take_ready(None).len(), 1);
+        assert!(!reads.is_empty());
+    }
+
+    #[test]
+    fn an_id_of_another_run_or_member_confirms_nothing() {
+        let mut old_run = Reads::new(NodeId(1), 41);
+        old_run.push(read(10));
+        let old = old_run.ask_fresh(Timestamp(1)).expect("fresh");
+        let mut reads = reads();
+        reads.push(read(10));
+        reads.ask_fresh(Timestamp(1)).expect("fresh");
+
+        reads.resolve(&old, LogIndex(9));
+        reads.resolve(b"garbage", LogIndex(9));
+
+        assert!(reads.take_ready(None).is_empty());
+    }
+
+    #[test]
+    fn only_unresolved_reads_are_asked_again_and_not_too_soon() {
+        let mut reads = reads();
+        reads.push(read(10));
+        let id = reads.ask_fresh(Timestamp(5)).expect("fresh");
+
+        assert!(reads.ask_again(Timestamp(4), Timestamp(6)).is_none());
+        assert_eq!(reads.ask_again(Timestamp(5), Timestamp(7)), Some(id.clone()));
+        reads.resolve(&id, LogIndex(1));
+        assert!(reads.ask_again(Timestamp(100), Timestamp(100)).is_none());
+    }
+
+    #[test]
+    fn an_expired_read_leaves_the_others_in_place() {
+        let mut reads = reads();
+        reads.push(read(10));
+        reads.push(read(20));
+        reads.ask_fresh(Timestamp(1)).expect("fresh");
+
+        assert_eq!(reads.expire(Timestamp(10)).len(), 1);
+        assert!(!reads.is_empty());
+        assert_eq!(reads.expire(Timestamp(20)).len(), 1);
+        assert!(reads.is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! A raft group and the key range it owns.
+//!
+//! Owns [`Region`] and its stored form. What always holds: the range is half open, an empty end key means
+//! "to the end of all keys", and the configuration lists each member once. Changing a configuration is left to
+//! `membership`.
+
+use raft::eraftpb::ConfState;
+
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionEpoch, RegionId};
+
+const VERSION: u8 = 1;
+
+/// One region as stored in the engine, in the same batch as the apply state that made it so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    /// Never reused.
+    pub id: RegionId,
+    /// First key of the range.
+    pub start_key: Vec<u8>,
+    /// First key after the range; empty means no end.
+    pub end_key: Vec<u8>,
+    /// Which version of range and membership this is.
+    pub epoch: RegionEpoch,
+    /// The raft configuration: who votes, who learns, and both sides of a joint change.
+    pub members: ConfState,
+}
+
+impl Region {
+    /// The one region a cluster begins with.
+    #[must_use]
+    pub fn bootstrap(voters: &[NodeId]) -> Self {
+        let members =
+            ConfState { voters: voters.iter().map(|node| node.get()).collect(), ..Default::default() };
+        let (start_key, end_key) = (Vec::new(), Vec::new());
+        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, members }
+    }
+
+    /// True when `key` lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start_key.as_slice() && (self.end_key.is_empty() || key < self.end_key.as_slice())
+    }
+
+    /// True when `node` is part of the configuration in any way.
+    #[must_use]
+    pub fn has_member(&self, node: NodeId) -> bool {
+        self.lists().iter().any(|list| list.contains(&node.get()))
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, u8::from(self.members.auto_leave)];
+        for number in [self.id.get(), self.epoch.conf_ver, self.epoch.version] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for key in [&self.start_key, &self.end_key] {
+            put_length(&mut out, key.len());
+            out.extend_from_slice(key);
+        }
+        for list in self.lists() {
+            put_length(&mut out, list.len());
+            list.iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+        }
+        out
+    }
+
+    /// Reads the stored form; none when it is damaged or of a newer version.
+    #[must_use]
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(2)?;
+        bytes = rest;
+        if head[0] != VERSION {
+            return None;
+        }
+        let id = RegionId(take_u64(&mut bytes)?);
+        let epoch = RegionEpoch { conf_ver: take_u64(&mut bytes)?, version: take_u64(&mut bytes)? };
+        let (start_key, end_key) = (take_bytes(&mut bytes)?, take_bytes(&mut bytes)?);
+        let members = ConfState {
+            voters: take_ids(&mut bytes)?,
+            learners: take_ids(&mut bytes)?,
+            voters_outgoing: take_ids(&mut bytes)?,
+            learners_next: take_ids(&mut bytes)?,
+            auto_leave: head[1] != 0,
+            ..Default::default()
+        };
+        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, members })
+    }
+
+    fn lists(&self) -> [&Vec<u64>; 4] {
+        let members = &self.members;
+        [&members.voters, &members.learners, &members.voters_outgoing, &members.learners_next]
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&u32::try_from(length).expect("keys and member lists are small").to_le_bytes());
+}
+
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    *bytes = rest;
+    Some(u64::from_le_bytes(*head))
+}
+
+fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    usize::try_from(u32::from_le_bytes(*head)).ok()
+}
+
+fn take_bytes(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = take_length(bytes)?;
+    let (head, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(head.to_vec())
+}
+
+fn take_ids(bytes: &mut &[u8]) -> Option<Vec<u64>> {
+    let length = take_length(bytes)?;
+    if length > bytes.len() / 8 {
+        return None;
+    }
+    (0..length).map(|_| take_u64(bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joint() -> Region {
+        let mut region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
+        region.start_key = b"a".to_vec();
+        region.end_key = b"m".to_vec();
+        region.members.voters_outgoing = vec![1, 4];
+        region.members.learners_next = vec![4];
+        region.members.auto_leave = true;
+        region
+    }
+
+    #[test]
+    fn the_stored_form_comes_back() {
+        assert_eq!(Region::decode(&joint().encode()), Some(joint()));
+    }
+
+    #[test]
+    fn a_cut_or_longer_stored_form_is_refused() {
+        let whole = joint().encode();
+
+        assert!((0..whole.len()).all(|length| Region::decode(&whole[..length]).is_none()));
+        assert!(Region::decode(&[whole, vec![0]].concat()).is_none());
+    }
+
+    #[test]
+    fn the_end_key_is_outside_and_an_empty_one_is_infinite() {
+        let region = joint();
+
+        assert!(region.contains(b"a"));
+        assert!(region.contains(b"lzzz"));
+        assert!(!region.contains(b"m"));
+        assert!(Region::bootstrap(&[]).contains(&[0xff; 9]));
+        assert!(region.has_member(NodeId(4)));
+        assert!(!region.has_member(NodeId(5)));
+    }
+}

@@ -1,0 +1,148 @@
+//! The crank: the only place that knows the order of effects.
+//!
+//! Owns the one legal order in which inputs become effects, for all peers of a poller together. The raft poller
+//! and the test runner turn the same crank; they differ in the [`RoundIo`] they bring. What always holds: nothing
+//! that promises durability leaves before the write that makes it true; an error ends the round at once, and
+//! whoever turns the crank must not turn it again.
+//!
+//! ```text
+//!   ticks owed -> messages, writes, reads, reports          (state changes only)
+//!        |
+//!        v
+//!   send what a leader may send early                       appends, heartbeats
+//!   append + one sync for all peers                         entries, terms, votes
+//!   send votes and acknowledgements                         they promise the sync above
+//!   make commits durable that change a configuration        rare
+//!   hand committed entries to apply
+//!   answer reads and failures
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::completion::{Completion, Position};
+use crate::core::applier::ApplyTask;
+use crate::core::peer::{Input, Peer};
+use crate::core::ports::{LogWrite, PeerMessage};
+use crate::core::turn::{BegunTurn, FinishedTurn};
+use crate::error::Result;
+use crate::time::Timestamp;
+use crate::types::RegionId;
+
+/// The world as a round sees it.
+pub trait RoundIo {
+    /// Hands messages to the network; they may be lost, doubled and reordered from here on.
+    fn send(&mut self, messages: Vec<PeerMessage>);
+
+    /// Makes all writes durable together before it returns.
+    ///
+    /// # Errors
+    /// When that cannot be known. The round ends and the store is poisoned: whatever the disk holds now, nothing
+    /// has been promised about it.
+    fn append(&mut self, writes: &[LogWrite]) -> Result<()>;
+
+    /// Hands committed entries to the applier.
+    fn apply(&mut self, task: ApplyTask);
+
+    /// Answers a caller.
+    fn answer(&mut self, completion: Completion, answer: Result<Position>);
+}
+
+/// The peers of one poller.
+pub type Peers = BTreeMap<RegionId, Peer>;
+
+/// What one round is fed.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Ticks that are owed. They go first: a late burst after the messages would shorten the time in which a
+    /// follower refuses votes for having heard its leader.
+    pub ticks: u32,
+    /// In order of arrival.
+    pub inputs: Vec<(RegionId, Input)>,
+}
+
+/// Turns the crank once: feeds the inputs and carries out every effect until nothing is left to do.
+///
+/// # Errors
+/// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a turn then and must be
+/// abandoned.
+pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<()> {
+    feed(peers, fed, now);
+    while turn(peers, now, io)? {}
+    for peer in peers.values_mut() {
+        peer.take_answers().into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
+    }
+    Ok(())
+}
+
+fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
+    for _ in 0..fed.ticks {
+        peers.values_mut().for_each(|peer| peer.on_tick(now));
+    }
+    for (region, input) in fed.inputs {
+        match peers.get_mut(&region) {
+            Some(peer) => peer.on_input(input, now),
+            // A region this store has no peer of; what it carried answers itself when it is dropped.
+            None => log::debug!("input for unknown region {region}"),
+        }
+    }
+}
+
+/// One turn of every peer that has something to do. False when none had.
+fn turn(peers: &mut Peers, now: Timestamp, io: &mut dyn RoundIo) -> Result<bool> {
+    let mut begun = begin(peers, now)?;
+    if begun.is_empty() {
+        return Ok(false);
+    }
+    begun.iter_mut().for_each(|(_, turn)| send(std::mem::take(&mut turn.messages), io));
+
+    let writes = take_writes(&mut begun);
+    if !writes.is_empty() {
+        io.append(&writes)?;
+    }
+
+    let mut finished = finish(peers, begun, writes);
+    finished.iter_mut().for_each(|turn| send(std::mem::take(&mut turn.messages), io));
+
+    let guards: Vec<_> = finished.iter_mut().filter_map(|turn| turn.commit_guard.take()).collect();
+    if !guards.is_empty() {
+        io.append(&guards)?;
+    }
+    finished.into_iter().filter_map(|turn| turn.task).for_each(|task| io.apply(task));
+    Ok(true)
+}
+
+fn begin(peers: &mut Peers, now: Timestamp) -> Result<Vec<(RegionId, BegunTurn)>> {
+    let mut begun = Vec::new();
+    for (&region, peer) in peers.iter_mut() {
+        begun.extend(peer.begin_turn(now)?.map(|turn| (region, turn)));
+    }
+    Ok(begun)
+}
+
+/// Moves the log writes together for the one append; `finish` gives them back.
+fn take_writes(begun: &mut [(RegionId, BegunTurn)]) -> Vec<LogWrite> {
+    begun
+        .iter_mut()
+        .map(|(region, turn)| std::mem::replace(&mut turn.write, LogWrite::new(*region)))
+        .filter(|write| !write.is_empty())
+        .collect()
+}
+
+fn finish(peers: &mut Peers, begun: Vec<(RegionId, BegunTurn)>, writes: Vec<LogWrite>) -> Vec<FinishedTurn> {
+    let mut writes = writes.into_iter().peekable();
+    let mut finished = Vec::with_capacity(begun.len());
+    for (region, mut turn) in begun {
+        if let Some(write) = writes.next_if(|write| write.region == region) {
+            turn.write = write;
+        }
+        let peer = peers.get_mut(&region).expect("it began its turn in this round");
+        finished.push(peer.finish_turn(turn));
+    }
+    finished
+}
+
+fn send(messages: Vec<PeerMessage>, io: &mut dyn RoundIo) {
+    if !messages.is_empty() {
+        io.send(messages);
+    }
+}

@@ -1,0 +1,244 @@
+//! What a raft message must satisfy before it may reach `raft`.
+//!
+//! Owns the border between the wire and `RawNode::step`, which trusts everything it is given: a heartbeat with too
+//! large a commit panics it, a message from a stranger makes the stranger its leader, a term of `u64::MAX` wraps
+//! around. What always holds behind this border: the message is for this peer, from another member of its
+//! configuration, of a type that members send each other, and its numbers are possible. The order and meaning of
+//! possible messages is raft's own business.
+
+use raft::StateRole;
+use raft::eraftpb::{Message, MessageType};
+
+use crate::core::membership::CONF_CHANGE_BYTES_MAX;
+use crate::core::reads::READ_ID_BYTES;
+use crate::core::region::Region;
+use crate::types::{LogIndex, NodeId, Term};
+
+/// How far ahead of ours a message's term may be. Terms grow by one an election: a million elections missed is a
+/// broken or hostile peer, not a lagging member.
+const TERM_JUMP_MAX: u64 = 1 << 20;
+
+/// What the validator knows of the peer it guards.
+#[derive(Clone, Copy, Debug)]
+pub struct Guarded<'a> {
+    /// This member.
+    pub node: NodeId,
+    /// The region and its configuration.
+    pub region: &'a Region,
+    /// Current term.
+    pub term: Term,
+    /// Current role.
+    pub role: StateRole,
+    /// Last index of the log.
+    pub last_index: LogIndex,
+}
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Addressed to another node.
+    #[error("addressed to another node")]
+    Recipient,
+    /// The sender is not a member of the configuration.
+    #[error("sent by a node that is no member")]
+    Sender,
+    /// A type that is never sent between members, or not by this version.
+    #[error("a message type that members do not send")]
+    Type,
+    /// The term is zero or impossibly large.
+    #[error("impossible term")]
+    Term,
+    /// The entries do not follow each other.
+    #[error("entries that do not follow each other")]
+    Entries,
+    /// An index beyond the end of our log.
+    #[error("an index beyond the end of our log")]
+    Index,
+    /// Malformed read id.
+    #[error("malformed read id")]
+    ReadId,
+}
+
+/// Checks one message.
+///
+/// # Errors
+/// The first rule it breaks.
+pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+    check_addresses(message, guarded)?;
+    check_term(message, guarded)?;
+    match message.get_msg_type() {
+        MessageType::MsgAppend => check_entries(message),
+        MessageType::MsgHeartbeat => no_entries(message).and(within(message.commit, guarded)),
+        MessageType::MsgAppendResponse if message.reject => no_entries(message),
+        MessageType::MsgAppendResponse if guarded.role == StateRole::Leader => {
+            no_entries(message).and(within(message.index, guarded))
+        }
+        MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => check_read_id(message),
+        MessageType::MsgAppendResponse
+        | MessageType::MsgHeartbeatResponse
+        | MessageType::MsgRequestVote
+        | MessageType::MsgRequestVoteResponse
+        | MessageType::MsgRequestPreVote
+        | MessageType::MsgRequestPreVoteResponse => no_entries(message),
+        // Local types, forwarded proposals (raft's own forwarding loses the answer), transfer and raft snapshots,
+        // which this version does not send.
+        MessageType::MsgHup
+        | MessageType::MsgBeat
+        | MessageType::MsgPropose
+        | MessageType::MsgSnapshot
+        | MessageType::MsgUnreachable
+        | MessageType::MsgSnapStatus
+        | MessageType::MsgCheckQuorum
+        | MessageType::MsgTransferLeader
+        | MessageType::MsgTimeoutNow => Err(Refusal::Type),
+    }
+}
+
+fn check_addresses(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+    if message.to != guarded.node.get() {
+        return Err(Refusal::Recipient);
+    }
+    if message.from == message.to || !guarded.region.has_member(NodeId(message.from)) {
+        return Err(Refusal::Sender);
+    }
+    Ok(())
+}
+
+fn check_term(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+    let termless = message.get_msg_type() == MessageType::MsgReadIndex;
+    let possible = 1..=guarded.term.get().saturating_add(TERM_JUMP_MAX);
+    match message.term {
+        0 if termless => Ok(()),
+        term if !termless && possible.contains(&term) => Ok(()),
+        _ => Err(Refusal::Term),
+    }
+}
+
+fn check_entries(message: &Message) -> Result<(), Refusal> {
+    let mut term = message.log_term;
+    for (entry, after) in message.entries.iter().zip(message.index..) {
+        let follows = after.checked_add(1) == Some(entry.index);
+        if !follows || entry.term < term || entry.term > message.term {
+            return Err(Refusal::Entries);
+        }
+        let changes_membership = entry.get_entry_type() != raft::eraftpb::EntryType::EntryNormal;
+        if changes_membership && entry.data.len() > CONF_CHANGE_BYTES_MAX {
+            return Err(Refusal::Entries);
+        }
+        term = entry.term;
+    }
+    Ok(())
+}
+
+fn check_read_id(message: &Message) -> Result<(), Refusal> {
+    let [id] = message.entries.as_ref() else { return Err(Refusal::ReadId) };
+    if id.data.len() == READ_ID_BYTES { Ok(()) } else { Err(Refusal::ReadId) }
+}
+
+fn no_entries(message: &Message) -> Result<(), Refusal> {
+    if message.entries.is_empty() { Ok(()) } else { Err(Refusal::Entries) }
+}
+
+fn within(index: u64, guarded: Guarded<'_>) -> Result<(), Refusal> {
+    if index <= guarded.last_index.get() { Ok(()) } else { Err(Refusal::Index) }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::Entry;
+
+    use super::*;
+
+    fn checked(change: impl FnOnce(&mut Message)) -> Result<(), Refusal> {
+        let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
+        let guarded = Guarded {
+            node: NodeId(1),
+            region: &region,
+            term: Term(7),
+            role: StateRole::Leader,
+            last_index: LogIndex(20),
+        };
+        let mut message = Message { from: 2, to: 1, term: 7, ..Default::default() };
+        message.set_msg_type(MessageType::MsgHeartbeat);
+        change(&mut message);
+        check(&message, guarded)
+    }
+
+    #[test]
+    fn a_heartbeat_within_the_log_passes_and_one_beyond_it_does_not() {
+        assert_eq!(checked(|m| m.commit = 20), Ok(()));
+        assert_eq!(checked(|m| m.commit = 21), Err(Refusal::Index));
+    }
+
+    #[test]
+    fn messages_to_others_and_from_strangers_or_ourselves_are_refused() {
+        assert_eq!(checked(|m| m.to = 2), Err(Refusal::Recipient));
+        assert_eq!(checked(|m| m.from = 9), Err(Refusal::Sender));
+        assert_eq!(checked(|m| m.from = 1), Err(Refusal::Sender));
+    }
+
+    #[test]
+    fn impossible_terms_are_refused() {
+        assert_eq!(checked(|m| m.term = 0), Err(Refusal::Term));
+        assert_eq!(checked(|m| m.term = u64::MAX), Err(Refusal::Term));
+        assert_eq!(checked(|m| m.term = 7 + TERM_JUMP_MAX), Ok(()));
+    }
+
+    #[test]
+    fn local_and_unsupported_types_are_refused() {
+        for local in [
+            MessageType::MsgHup,
+            MessageType::MsgPropose,
+            MessageType::MsgTimeoutNow,
+            MessageType::MsgTransferLeader,
+            MessageType::MsgSnapshot,
+        ] {
+            assert_eq!(checked(|m| m.set_msg_type(local)), Err(Refusal::Type));
+        }
+    }
+
+    #[test]
+    fn entries_must_follow_the_index_and_each_other_with_growing_terms() {
+        let append = |places: &'static [(u64, u64)]| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgAppend);
+                (m.index, m.log_term) = (10, 5);
+                let entry = |&(term, index): &(u64, u64)| Entry { term, index, ..Default::default() };
+                m.entries = places.iter().map(entry).collect::<Vec<_>>().into();
+            })
+        };
+
+        assert_eq!(append(&[(5, 11), (7, 12)]), Ok(()));
+        assert_eq!(append(&[(5, 12)]), Err(Refusal::Entries));
+        assert_eq!(append(&[(4, 11)]), Err(Refusal::Entries));
+        assert_eq!(append(&[(8, 11)]), Err(Refusal::Entries));
+        assert_eq!(append(&[(6, 11), (5, 12)]), Err(Refusal::Entries));
+    }
+
+    #[test]
+    fn an_acknowledgement_beyond_the_leaders_log_is_refused() {
+        let acknowledge = |index| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgAppendResponse);
+                m.index = index;
+            })
+        };
+
+        assert_eq!(acknowledge(20), Ok(()));
+        assert_eq!(acknowledge(21), Err(Refusal::Index));
+    }
+
+    #[test]
+    fn a_read_id_has_one_length() {
+        let ask = |bytes| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgReadIndex);
+                m.term = 0;
+                m.entries = vec![Entry { data: vec![0; bytes].into(), ..Default::default() }].into();
+            })
+        };
+
+        assert_eq!(ask(READ_ID_BYTES), Ok(()));
+        assert_eq!(ask(READ_ID_BYTES + 1), Err(Refusal::ReadId));
+    }
+}

@@ -1,0 +1,254 @@
+//! The one error type and the one table of codes.
+//!
+//! Owns every code a caller can see: number, name, meaning and what it says about the write. The C
+//! constants, the documentation and the Python exceptions come from [`CODES`]; numbers are never reused.
+//! An [`Error`] answers the caller's real question first: *did it happen?*
+
+use std::fmt;
+use std::path::Path;
+
+use crate::types::NodeId;
+
+/// What an error says about the write it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not applied and never will be. Safe to try again.
+    NotApplied,
+    /// It may have been applied, or may still be. Read before trying again.
+    Unknown,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $c_name:literal, $message:literal;)+) => {
+        /// The reason of an [`Error`]. `number / 100` is its category: 1 wrong call, 2 normal negative
+        /// answer, 3 certainly not applied, 4 outcome unknown, 5 life cycle, 6 environment, 7 data, 9 bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(i32)]
+        #[non_exhaustive]
+        pub enum Code { $($(#[doc = $doc])+ $name = $number,)+ }
+
+        /// Every code with its number, its C name (without `ALMADIA_`) and its message.
+        pub const CODES: &[(Code, i32, &str, &str)] =
+            &[$((Code::$name, $number, $c_name, $message),)+];
+    };
+}
+
+codes! {
+    /// An argument is outside its documented range.
+    InvalidArgument = 101, "INVALID_ARGUMENT", "an argument is outside its documented range";
+    /// A pointer that must not be NULL is NULL.
+    NullPointer = 102, "NULL_POINTER", "a pointer that must not be NULL is NULL";
+    /// A configuration option is unknown, malformed or contradicts another.
+    InvalidConfig = 103, "INVALID_CONFIG", "a configuration option is unknown, malformed or contradicts another";
+    /// The program was compiled against a header of another ABI version.
+    AbiMismatch = 104, "ABI_MISMATCH", "the program was compiled against a header of another ABI version";
+    /// The buffer is smaller than the value; the needed length was written.
+    BufferTooSmall = 105, "BUFFER_TOO_SMALL", "the buffer is smaller than the value; the needed length was written";
+    /// A blocking call inside a completion callback.
+    WouldDeadlock = 106, "WOULD_DEADLOCK", "a blocking call inside a completion callback; use the _async form";
+    /// This version does not offer what was asked.
+    Unsupported = 107, "UNSUPPORTED", "this version does not offer what was asked";
+    /// A key, value or batch is larger than its limit.
+    TooLarge = 108, "TOO_LARGE", "a key, value or batch is larger than its limit";
+    /// The key does not exist.
+    NotFound = 201, "NOT_FOUND", "the key does not exist";
+    /// The iteration is at its end.
+    End = 204, "END", "the iteration is at its end";
+    /// This member does not lead the region; the leader is in the error's detail.
+    NotLeader = 301, "NOT_LEADER", "this member does not lead; send the write to the leader";
+    /// No leader was found before the deadline.
+    NoLeader = 302, "NO_LEADER", "no leader before the deadline; are a majority of the members up and reachable?";
+    /// A local queue is full.
+    Overloaded = 303, "OVERLOADED", "a local queue is full; retry after some completions";
+    /// The deadline passed before the call reached the log or was answered by a read.
+    DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log";
+    /// Another leader's entry took the place of the write.
+    Overwritten = 308, "OVERWRITTEN", "another leader's entry took the write's place in the log; it was not applied";
+    /// The region's key range changed between the call and its apply.
+    RegionChanged = 309, "REGION_CHANGED", "the region's key range changed meanwhile; it was not applied, retry";
+    /// The deadline passed while the write was under way.
+    Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way";
+    /// The store was shut down while the write was under way.
+    ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way";
+    /// The store failed while the write was under way.
+    FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way";
+    /// The store is shut down.
+    Closed = 501, "CLOSED", "the store is shut down";
+    /// The call was made in a child process of the one that opened the store.
+    Forked = 504, "FORKED", "the store belongs to the parent process; open one after fork";
+    /// A read's deadline passed before it could be confirmed.
+    ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed";
+    /// The operating system reported an error; errno and path are in the message.
+    Io = 601, "IO", "the operating system reported an error";
+    /// The disk is full.
+    NoSpace = 602, "NO_SPACE", "the disk is full";
+    /// Another process or store has the directory open.
+    Locked = 603, "LOCKED", "another process or store has the directory open";
+    /// The operating system refused access.
+    Permission = 604, "PERMISSION", "the operating system refused access";
+    /// The network address cannot be used.
+    Network = 605, "NETWORK", "the network address cannot be used";
+    /// Stored data is damaged; file and offset are in the message.
+    Corruption = 701, "CORRUPTION", "stored data is damaged";
+    /// The directory was written by a newer version.
+    IncompatibleFormat = 703, "INCOMPATIBLE_FORMAT", "the directory was written by a newer version";
+    /// The directory belongs to another cluster, node or instance.
+    WrongCluster = 704, "WRONG_CLUSTER", "the directory belongs to another cluster or member";
+    /// The store was poisoned by an earlier error and does nothing any more.
+    Poisoned = 903, "POISONED", "the store stopped after an earlier error; close it and open it again";
+    /// A bug in Almadia: a panic was caught at the border.
+    Panic = 902, "PANIC", "a bug in Almadia: a panic was caught";
+    /// A bug in Almadia.
+    Internal = 901, "INTERNAL", "a bug in Almadia";
+}
+
+impl Code {
+    /// The stable number, the same in Rust, C and Python.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// The C name without its `ALMADIA_` prefix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// What happened and what to do, without details.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        self.row().3
+    }
+
+    /// What an error with this code says about the write it answers: category 4 is unknown, and so is a
+    /// caught panic; every other code is "certainly not applied".
+    #[must_use]
+    pub const fn outcome(self) -> Outcome {
+        match self.number() / 100 {
+            4 | 9 if !matches!(self, Self::Poisoned) => Outcome::Unknown,
+            _ => Outcome::NotApplied,
+        }
+    }
+
+    /// True when the same call can succeed later or elsewhere without any change by the caller, and
+    /// cannot have been applied yet.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        self.number() / 100 == 3 || matches!(self, Self::ReadTimeout)
+    }
+
+    /// The code with this number.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        CODES.iter().find(|row| row.1 == number).map(|row| row.0)
+    }
+
+    fn row(self) -> &'static (Self, i32, &'static str, &'static str) {
+        CODES.iter().find(|row| row.0 == self).expect("the macro writes one row a code")
+    }
+}
+
+/// Why a call failed. Small: the details are boxed.
+#[derive(Clone)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    code: Code,
+    detail: String,
+    leader: Option<NodeId>,
+    errno: Option<i32>,
+}
+
+/// `Result` with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with only its code's message.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        Self::with_detail(code, String::new())
+    }
+
+    /// An error that also names the thing it is about.
+    #[must_use]
+    pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { inner: Box::new(Inner { code, detail, leader: None, errno: None }) }
+    }
+
+    /// This member does not lead; `leader` does, as far as it knows.
+    #[must_use]
+    pub fn not_leader(leader: NodeId) -> Self {
+        let mut error = Self::with_detail(Code::NotLeader, format!("the leader is node {leader}"));
+        error.inner.leader = Some(leader);
+        error
+    }
+
+    /// An error of the operating system on `path` while doing `what`.
+    #[must_use]
+    pub fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        let code = match error.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Code::NoSpace,
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) => Code::Permission,
+            _ => Code::Io,
+        };
+        let mut new = Self::with_detail(code, format!("{what} {}: {error}", path.display()));
+        new.inner.errno = error.raw_os_error();
+        new
+    }
+
+    /// Damage at `offset` of `path`.
+    #[must_use]
+    pub fn corruption(path: &Path, offset: u64, what: &str) -> Self {
+        Self::with_detail(Code::Corruption, format!("{}, offset {offset}: {what}", path.display()))
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.inner.code
+    }
+
+    /// Whether the write this answers was certainly not applied, or may have been.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.code().outcome()
+    }
+
+    /// The member that leads, when the error knows it.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.inner.leader
+    }
+
+    /// The operating system's error number, when there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.inner.errno
+    }
+
+    /// What this error is about, beyond its code's message; may be empty.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.inner.detail
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code().message())?;
+        if self.detail().is_empty() { Ok(()) } else { write!(f, " ({})", self.detail()) }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.code().name())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,61 @@
+//! Panics end at the border.
+//!
+//! Owns the way a panic becomes an error. What always holds: a panic of ours neither leaves the function it is
+//! caught in nor prints anything; what other code of the process panics is left to whatever hook was there before.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+use crate::error::{Code, Error, Result};
+
+thread_local! {
+    static QUIET_DEPTH: Cell<usize> = const { Cell::new(0) };
+    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs `body`; a panic becomes [`Code::Panic`] with what it said and where.
+///
+/// # Errors
+/// What `body` returns, or `PANIC`.
+pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    install_hook();
+    QUIET_DEPTH.set(QUIET_DEPTH.get() + 1);
+    let caught = catch_unwind(AssertUnwindSafe(body));
+    QUIET_DEPTH.set(QUIET_DEPTH.get() - 1);
+    caught.unwrap_or_else(|_| {
+        let said = SAID.take().unwrap_or_else(|| "panicked".into());
+        log::error!("{said}");
+        Err(Error::with_detail(Code::Panic, said))
+    })
+}
+
+/// The hook is the only place that learns where a panic happened, and the only one that can keep it from stderr.
+/// In the shared library it is private to our own copy of the standard library; in a Rust program it passes on
+/// every panic that is not inside [`catch`].
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if QUIET_DEPTH.get() > 0 {
+                SAID.set(Some(panic.to_string()));
+            } else {
+                before(panic);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_that_says_what_and_where() {
+        let error = catch::<()>(|| panic!("the moon fell down")).expect_err("it panicked");
+
+        assert_eq!(error.code(), Code::Panic);
+        assert!(error.detail().contains("the moon fell down") && error.detail().contains("panics.rs"));
+    }
+}

@@ -1,0 +1,220 @@
+//! A member's directory: who it belongs to and who has it open.
+//!
+//! Owns the directory itself, its lock, the ident file that says whose it is, and the instance ids of the
+//! member's peers. What always holds: at most one store has it open; a directory is used only by the cluster
+//! and node that made it; nothing is created in a directory that holds someone else's files; a first start that
+//! did not come to its end is begun anew, and one that did is never wiped. What `log/` and `data/` hold is left
+//! to the log store and the engine.
+//!
+//! ```text
+//! LOCK    pid of the holder, as text; the lock is flock's, so it ends with its holder
+//! ident   cluster, node, instance, and whether the first start came to its end
+//! peers   node id -> instance id, of every peer ever met
+//! log/    the raft log
+//! data/   the engine
+//! ```
+
+mod ident;
+mod lock;
+mod peers;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::ident::Ident;
+pub use self::lock::LockGuard;
+use self::peers::Peers;
+use crate::error::{Code, Error, Result};
+use crate::types::{ClusterId, InstanceId, NodeId};
+
+const LOCK: &str = "LOCK";
+const IDENT: &str = "ident";
+const PEERS: &str = "peers";
+const LOG: &str = "log";
+const DATA: &str = "data";
+
+/// Whose directory it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The cluster's name, for the user's eyes.
+    pub cluster_name: String,
+    /// The member.
+    pub node: NodeId,
+}
+
+/// An open directory. Any thread may use it.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    identity: Identity,
+    instance: InstanceId,
+    peers: Peers,
+    lock: Arc<LockGuard>,
+}
+
+/// What the last start left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Nothing, or a first start that did not come to its end.
+    Fresh,
+    /// A member that has finished its first start.
+    Member,
+}
+
+impl Directory {
+    /// Opens the directory at `path` for `identity`, and makes it when there is none; its parent must exist.
+    /// True when this is a first start: `log/` and `data/` are empty then, and the start must end with
+    /// [`Directory::finish_bootstrap`].
+    ///
+    /// # Errors
+    /// `LOCKED` when a store has it open, `WRONG_CLUSTER` when it belongs to another cluster or node,
+    /// `INVALID_ARGUMENT` when it is not a directory or holds other files, `PERMISSION` when others may write to
+    /// it, `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when its files are damaged, `IO`
+    /// or `NO_SPACE` from the disk.
+    pub fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
+        ensure_directory(path)?;
+        refuse_foreign_files(path)?;
+        let lock = Arc::new(LockGuard::acquire(&path.join(LOCK))?);
+        let (ident, found) = match Ident::read(&path.join(IDENT))? {
+            Some(ident) => {
+                ident.check(path, identity)?;
+                let found = if ident.complete { Found::Member } else { Found::Fresh };
+                (ident, found)
+            }
+            None => (Ident::create(&path.join(IDENT), identity)?, Found::Fresh),
+        };
+        match found {
+            Found::Fresh => prepare_first_start(path)?,
+            Found::Member => check_parts(path)?,
+        }
+        let peers = Peers::open(path.join(PEERS))?;
+        let (path, identity, instance) = (path.to_path_buf(), identity.clone(), ident.instance);
+        Ok((Self { path, identity, instance, peers, lock }, found == Found::Fresh))
+    }
+
+    /// Marks the first start as done. The very last step: until then the next open begins anew.
+    ///
+    /// # Errors
+    /// `IO`, `NO_SPACE` or `PERMISSION`; the first start is then done or not.
+    pub fn finish_bootstrap(&self) -> Result<()> {
+        let ident = Ident { identity: self.identity.clone(), instance: self.instance, complete: true };
+        ident.write(&self.path.join(IDENT))
+    }
+
+    /// This member's instance id, drawn when the directory was made.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Where the raft log lives.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.path.join(LOG)
+    }
+
+    /// Where the engine lives.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// What keeps the directory locked. It must live as long as any file in it is open.
+    #[must_use]
+    pub fn lock_guard(&self) -> Arc<LockGuard> {
+        Arc::clone(&self.lock)
+    }
+
+    /// Whether `node` may take part as `instance`. The first instance of a node is remembered, durably before
+    /// this returns.
+    ///
+    /// # Errors
+    /// For the user's eyes: why it may not, and what to do.
+    pub fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+        self.peers.admit(node, instance)
+    }
+}
+
+fn ensure_directory(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_dir() => {
+            let detail = format!("{} is not a directory", path.display());
+            Err(Error::with_detail(Code::InvalidArgument, detail))
+        }
+        Ok(found) => refuse_other_writers(path, found.permissions().mode()),
+        Err(error) if error.kind() == ErrorKind::NotFound => make_directory(path),
+        Err(error) => Err(Error::io("inspect", path, &error)),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    record::create_directory(path)?;
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => record::sync_directory(parent),
+        _ => record::sync_directory(Path::new(".")),
+    }
+}
+
+fn refuse_other_writers(path: &Path, mode: u32) -> Result<()> {
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    let (path, mode) = (path.display(), mode & 0o7777);
+    let detail = format!("{path} has mode {mode:o}: group or others may write to it; run chmod go-w {path}");
+    Err(Error::with_detail(Code::Permission, detail))
+}
+
+/// A directory without an ident file must hold nothing but what a start leaves before it writes one.
+fn refuse_foreign_files(path: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io("list", path, &error);
+    if path.join(IDENT).try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let temporary = record::temporary(Path::new(IDENT));
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let ours = name == LOCK || name == temporary.as_os_str() || name == "lost+found";
+        if !ours {
+            return Err(Error::with_detail(
+                Code::InvalidArgument,
+                format!(
+                    "{} is not empty and not an Almadia directory: it has {} but no ident file; choose an \
+                     empty or a new directory",
+                    path.display(),
+                    Path::new(&name).display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes `log/` and `data/` anew. What an unfinished first start left in them was never seen by anyone.
+fn prepare_first_start(path: &Path) -> Result<()> {
+    for part in [LOG, DATA].map(|name| path.join(name)) {
+        match fs::remove_dir_all(&part) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove what an unfinished first start left in", &part, &error));
+            }
+            _ => record::create_directory(&part)?,
+        }
+    }
+    record::sync_directory(path)
+}
+
+fn check_parts(path: &Path) -> Result<()> {
+    for part in [LOG, DATA].map(|name| path.join(name)) {
+        if !part.is_dir() {
+            return Err(Error::corruption(&part, 0, "this part of the member's directory is gone"));
+        }
+    }
+    Ok(())
+}

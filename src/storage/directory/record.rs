@@ -1,0 +1,116 @@
+//! Small files that are replaced as a whole.
+//!
+//! Owns how a few dozen bytes that a member cannot live without are stored. What always holds: after a crash at
+//! any moment the file holds the old bytes or the new ones; a damaged file and one of a newer version are told
+//! apart and never read. What the bytes mean is left to the caller.
+//!
+//! ```text
+//! magic [8] | format version u32 | body length u32 | crc32c of all the rest u32 | body      (little-endian)
+//! ```
+//! This header never changes, so that every version can name what it cannot read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Code, Error, Result};
+
+/// The version of everything in a member's directory.
+pub(super) const FORMAT: u32 = 1;
+
+/// Bytes in front of the body.
+pub(super) const HEADER_BYTES: usize = 20;
+const CRC_AT: usize = 16;
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Where the new bytes of `path` are before they replace the old ones.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
+
+/// Replaces the record at `path`; when this returns it is durable.
+///
+/// # Errors
+/// `IO`, `NO_SPACE` or `PERMISSION`; the file then holds the old or the new record.
+pub(super) fn write(path: &Path, magic: [u8; 8], body: &[u8]) -> Result<()> {
+    assert!(body.len() <= BODY_BYTES_MAX, "records are small");
+    let temporary = temporary(path);
+    let written = create(&temporary).and_then(|mut file| {
+        file.write_all(&encode(magic, body))?;
+        file.sync_all()
+    });
+    written.map_err(|error| Error::io("write", &temporary, &error))?;
+    fs::rename(&temporary, path).map_err(|error| Error::io("rename", &temporary, &error))?;
+    sync_directory(path.parent().expect("a record lies in a directory"))
+}
+
+/// The body of the record at `path`; none when there is no such file.
+///
+/// # Errors
+/// `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when it is damaged, else as [`write`].
+pub(super) fn read(path: &Path, magic: [u8; 8]) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => decode(path, magic, &bytes).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, &error)),
+    }
+}
+
+/// Makes a directory that only its owner may enter.
+pub(super) fn create_directory(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).create(path).map_err(|error| Error::io("create directory", path, &error))
+}
+
+/// Makes the names in `directory` durable.
+pub(super) fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io("sync directory", directory, &error))
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+fn encode(magic: [u8; 8], body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).expect("records are small");
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    let crc = checksum(&bytes, body);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn decode(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<Vec<u8>> {
+    let damaged = |offset: usize, what: &str| Error::corruption(path, offset as u64, what);
+    let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else {
+        return Err(damaged(bytes.len(), "the file ends inside its header"));
+    };
+    if header[..8] != magic {
+        return Err(damaged(0, "the file does not begin as it must"));
+    }
+    if number(header, 12) != body.len() as u64 {
+        return Err(damaged(12, "the length does not match the file"));
+    }
+    if number(header, CRC_AT) != u64::from(checksum(&header[..CRC_AT], body)) {
+        return Err(damaged(CRC_AT, "checksum mismatch"));
+    }
+    let version = number(header, 8);
+    if version != u64::from(FORMAT) {
+        let detail =
+            format!("{} has format {version}, this library reads {FORMAT}; use a newer one", path.display());
+        return Err(Error::with_detail(Code::IncompatibleFormat, detail));
+    }
+    Ok(body.to_vec())
+}
+
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(head), body)
+}
+
+fn number(header: &[u8], at: usize) -> u64 {
+    u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes")).into()
+}

@@ -1,0 +1,35 @@
+//! What RocksDB's errors mean to us.
+//!
+//! Owns the mapping from RocksDB's statuses, which the binding hands over as text, to our codes. The text
+//! always stays in the error's detail.
+
+use std::path::Path;
+
+use rocksdb::ErrorKind;
+
+use crate::error::{Code, Error};
+
+/// An error of a read, a write or a flush.
+pub(super) fn failed(error: rocksdb::Error) -> Error {
+    Error::with_detail(code(&error), error.into_string())
+}
+
+/// An error while opening `directory`. What it needs and does not have has been lost: whether a database must
+/// exist is known before it is opened.
+pub(super) fn open_failed(directory: &Path, error: rocksdb::Error) -> Error {
+    let missing = error.as_ref().contains("No such file or directory")
+        || error.as_ref().contains("does not exist (create_if_missing is false)");
+    let code = if missing { Code::Corruption } else { code(&error) };
+    Error::with_detail(code, format!("{}: {}", directory.display(), error.into_string()))
+}
+
+fn code(error: &rocksdb::Error) -> Code {
+    // RocksDB wraps the cause of a stopped write ("Result incomplete: IO error: No space left on device: ...").
+    let text = error.as_ref();
+    match error.kind() {
+        ErrorKind::Corruption => Code::Corruption,
+        _ if text.contains("No space left on device") => Code::NoSpace,
+        _ if text.contains("Corruption: ") => Code::Corruption,
+        _ => Code::Io,
+    }
+}

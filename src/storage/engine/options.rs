@@ -1,0 +1,127 @@
+//! How the engine's RocksDB is tuned.
+//!
+//! Owns every option of the database and the reason for its value. What always holds: no write-ahead log, both
+//! column families flushed together, checksums and paranoid checks on, nothing printed, no thread or pool of
+//! the process resized beyond what RocksDB does by itself. Opening is left to the engine.
+
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+
+use super::META;
+use super::errors;
+use crate::error::Result;
+
+/// What a user may choose about the engine. The rest follows from how it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Memory for blocks, indexes and filters read from disk.
+    pub block_cache_bytes: usize,
+    /// A memtable of this size is written to disk. Up to two exist at a time.
+    pub memtable_bytes: usize,
+    /// Table files kept open. More are opened and closed as they are needed.
+    pub open_files_max: u16,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        // 256 files of 64 MiB are 16 GiB, and leave most of the customary 1,024 descriptors to the program.
+        Self { block_cache_bytes: 32 * MIB, memtable_bytes: 32 * MIB, open_files_max: 256 }
+    }
+}
+
+/// What an open database needs: the options of the whole and of each column family.
+pub(super) struct Tuning {
+    pub database: Options,
+    pub families: Vec<ColumnFamilyDescriptor>,
+}
+
+/// Options of the whole database.
+///
+/// # Errors
+/// When RocksDB does not know an option, which a test would have found.
+pub(super) fn tuning(options: &EngineOptions) -> Result<Tuning> {
+    let data = data_family(options);
+    let families = vec![
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, data),
+        ColumnFamilyDescriptor::new(META, meta_family()),
+    ];
+    Ok(Tuning { database: database(options)?, families })
+}
+
+fn database(options: &EngineOptions) -> Result<Options> {
+    let mut database = by_name()?;
+    database.set_atomic_flush(true);
+    database.set_paranoid_checks(true);
+    // There is one writer, the apply poller: what helps many writers only costs it.
+    database.set_allow_concurrent_memtable_write(false);
+    database.set_enable_write_thread_adaptive_yield(false);
+    database.set_enable_pipelined_write(false);
+    database.set_unordered_write(false);
+    database.set_max_open_files(i32::from(options.open_files_max));
+    database.set_max_background_jobs(2); // One flush and one compaction.
+    // Files that a dropped view kept alive are deleted by a background thread, never on the dropper's stack.
+    database.set_avoid_unnecessary_blocking_io(true);
+    // Spreads write-back, so that a raft log sync does not wait behind a whole table file.
+    database.set_bytes_per_sync(1 << 20);
+    stay_quiet(&mut database);
+    Ok(database)
+}
+
+/// The options for which the binding has no function.
+fn by_name() -> Result<Options> {
+    // A failed flush is final. By default RocksDB would try again for ever and let writers wait meanwhile;
+    // ours must learn of it, because the store stops at the first error under its data.
+    let named = "max_bgerror_resume_count=0";
+    Options::default().get_options_from_string(named).map_err(errors::failed)
+}
+
+/// A guest in someone's process: two small log files, no statistics, nothing that wakes up to print.
+fn stay_quiet(database: &mut Options) {
+    database.set_log_level(LogLevel::Warn);
+    database.set_keep_log_file_num(2);
+    database.set_max_log_file_size(1 << 20);
+    database.set_stats_dump_period_sec(0);
+    database.set_stats_persist_period_sec(0);
+}
+
+fn data_family(options: &EngineOptions) -> Options {
+    let mut data = family();
+    data.set_block_based_table_factory(&tables(&Cache::new_lru_cache(options.block_cache_bytes)));
+    data.set_write_buffer_size(options.memtable_bytes);
+    data.set_compression_type(DBCompressionType::Lz4);
+    data.set_bottommost_compression_type(DBCompressionType::Zstd);
+    data.set_level_compaction_dynamic_level_bytes(true);
+    // The last level holds nine tenths of the keys: without filters there, filters cost a tenth of the memory,
+    // and only a get of a missing key pays, with one block read.
+    data.set_optimize_filters_for_hits(true);
+    data
+}
+
+/// Holds two small keys a region; its memtable is flushed with the data's, hardly ever for its own size.
+fn meta_family() -> Options {
+    let mut meta = family();
+    let mut tables = BlockBasedOptions::default();
+    // RocksDB would otherwise make a cache of 32 MiB for it.
+    tables.set_block_cache(&Cache::new_lru_cache(64 << 10));
+    meta.set_block_based_table_factory(&tables);
+    meta.set_write_buffer_size(8 << 20);
+    meta
+}
+
+fn family() -> Options {
+    let mut family = Options::default();
+    family.set_max_write_buffer_number(2);
+    family
+}
+
+fn tables(cache: &Cache) -> BlockBasedOptions {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(cache);
+    tables.set_bloom_filter(10.0, false);
+    tables.set_format_version(6);
+    // Indexes and filters are charged to the cache, so that it bounds memory whatever the store's size.
+    tables.set_cache_index_and_filter_blocks(true);
+    tables.set_cache_index_and_filter_blocks_with_high_priority(true);
+    tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    tables
+}

@@ -1,0 +1,169 @@
+//! Point-in-time views and pinned values.
+//!
+//! Owns what a reader holds: a [`View`] shows the data as it was when it was taken, whatever is written
+//! meanwhile, and a [`PinnedValue`] is a value read without a copy. What always holds: both keep the database
+//! open, so they may outlive the engine they came from; every live view is counted. When to take a view, so
+//! that it is linearizable, is left to the readers' side of the core.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rocksdb::{DB, DBPinnableSlice, ReadOptions, Snapshot};
+use self_cell::self_cell;
+
+use super::Database;
+use super::errors;
+use super::iter::{Iter, IterOptions};
+use crate::error::Result;
+
+/// The data at one point in time. Clones are cheap and show the same; any thread may use any of them.
+///
+/// A view costs nothing but what it keeps from being cleaned up: overwritten values stay on disk, and some in
+/// memory, until it is dropped.
+#[derive(Clone)]
+pub struct View {
+    snapshot: Arc<SnapshotCell>,
+}
+
+self_cell!(
+    struct SnapshotCell {
+        owner: Counted,
+        #[covariant]
+        dependent: Pinned,
+    }
+);
+
+/// Reading through a view means reading with options that name its snapshot; they are made once.
+struct Pinned<'a> {
+    options: ReadOptions,
+    snapshot: Snapshot<'a>,
+}
+
+/// One live view in the count of its database.
+struct Counted(Arc<Database>);
+
+impl Counted {
+    fn new(database: Arc<Database>) -> Self {
+        database.live_views.fetch_add(1, Ordering::Relaxed);
+        Self(database)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let before = self.0.live_views.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "every view was counted");
+    }
+}
+
+impl View {
+    pub(super) fn new(database: &Arc<Database>) -> Self {
+        let snapshot = SnapshotCell::new(Counted::new(Arc::clone(database)), |counted| {
+            let snapshot = counted.0.db.snapshot();
+            let mut options = ReadOptions::default();
+            options.set_snapshot(&snapshot);
+            Pinned { options, snapshot }
+        });
+        Self { snapshot: Arc::new(snapshot) }
+    }
+
+    /// The value of `key`, without a copy.
+    ///
+    /// # Errors
+    /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
+    pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
+        PinnedValue::read(self.database(), key, self.options())
+    }
+
+    /// Copies as much of the value of `key` as fits into `buffer` and says how long the whole is.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn get_into(&self, key: &[u8], buffer: &mut [u8]) -> Result<Option<usize>> {
+        read_into(&self.database().db, key, self.options(), buffer)
+    }
+
+    /// An iterator over the view's keys within the bounds of `options`. It keeps the view alive and stands
+    /// nowhere until its first seek.
+    #[must_use]
+    pub fn iter(&self, options: IterOptions) -> Iter {
+        Iter::new(self.clone(), options)
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot<'_> {
+        &self.snapshot.borrow_dependent().snapshot
+    }
+
+    fn options(&self) -> &ReadOptions {
+        &self.snapshot.borrow_dependent().options
+    }
+
+    fn database(&self) -> &Arc<Database> {
+        &self.snapshot.borrow_owner().0
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View({})", self.snapshot().sequence_number())
+    }
+}
+
+/// A value where the engine has it, usually in its block cache, held there until this is dropped.
+pub struct PinnedValue {
+    value: PinnedCell,
+}
+
+self_cell!(
+    struct PinnedCell {
+        owner: Arc<Database>,
+        #[covariant]
+        dependent: DBPinnableSlice,
+    }
+);
+
+impl PinnedValue {
+    pub(super) fn read(database: &Arc<Database>, key: &[u8], options: &ReadOptions) -> Result<Option<Self>> {
+        let read = PinnedCell::try_new(Arc::clone(database), |database| {
+            database.db.get_pinned_opt(key, options).map_err(Absent::Failed)?.ok_or(Absent::Missing)
+        });
+        match read {
+            Ok(value) => Ok(Some(Self { value })),
+            Err(Absent::Missing) => Ok(None),
+            Err(Absent::Failed(error)) => Err(errors::failed(error)),
+        }
+    }
+}
+
+/// Why there is no value to hold.
+enum Absent {
+    Missing,
+    Failed(rocksdb::Error),
+}
+
+impl AsRef<[u8]> for PinnedValue {
+    fn as_ref(&self) -> &[u8] {
+        self.value.borrow_dependent()
+    }
+}
+
+impl fmt::Debug for PinnedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinnedValue({} bytes)", self.as_ref().len())
+    }
+}
+
+pub(super) fn read_into(
+    db: &DB,
+    key: &[u8],
+    options: &ReadOptions,
+    buffer: &mut [u8],
+) -> Result<Option<usize>> {
+    let value = db.get_pinned_opt(key, options).map_err(errors::failed)?;
+    Ok(value.map(|value| {
+        let copied = value.len().min(buffer.len());
+        buffer[..copied].copy_from_slice(&value[..copied]);
+        value.len()
+    }))
+}

@@ -1,0 +1,100 @@
+//! The layout of the engine's `meta` column family.
+//!
+//! Owns its keys and the value that holds an apply state. What always holds: keys sort by kind, then by region
+//! id, so one scan over a kind finds every region in order; every value begins with its version. The stored
+//! form of a region is [`Region`](crate::core::region::Region)'s own; user keys live in another column family
+//! and never meet these.
+//!
+//! ```text
+//! 'r' region id, big-endian u64  ->  Region::encode
+//! 's' region id, big-endian u64  ->  version u8 = 1 | applied index u64 | applied term u64   (little-endian)
+//! ```
+
+use crate::types::{ApplyState, LogIndex, RegionId, Term};
+
+/// Bytes of every key of this column family.
+pub const KEY_BYTES: usize = 9;
+/// Bytes of a stored apply state.
+pub const APPLY_STATE_BYTES: usize = 17;
+
+/// First byte of the keys under which regions are stored.
+pub const REGION_KIND: u8 = b'r';
+
+const APPLY_STATE_KIND: u8 = b's';
+const APPLY_STATE_VERSION: u8 = 1;
+
+/// Where `region` is stored.
+#[must_use]
+pub fn region(region: RegionId) -> [u8; KEY_BYTES] {
+    key(REGION_KIND, region)
+}
+
+/// Where the apply state of `region` is stored.
+#[must_use]
+pub fn apply_state(region: RegionId) -> [u8; KEY_BYTES] {
+    key(APPLY_STATE_KIND, region)
+}
+
+/// The stored form of an apply state.
+#[must_use]
+pub fn encode_apply_state(state: ApplyState) -> [u8; APPLY_STATE_BYTES] {
+    let mut bytes = [APPLY_STATE_VERSION; APPLY_STATE_BYTES];
+    bytes[1..9].copy_from_slice(&state.index.get().to_le_bytes());
+    bytes[9..].copy_from_slice(&state.term.get().to_le_bytes());
+    bytes
+}
+
+/// Reads a stored apply state; none when it is damaged or of a newer version.
+#[must_use]
+pub fn decode_apply_state(bytes: &[u8]) -> Option<ApplyState> {
+    let (&version, rest) = bytes.split_first()?;
+    let (index, rest) = rest.split_first_chunk::<8>()?;
+    let term: &[u8; 8] = rest.try_into().ok()?;
+    let state =
+        ApplyState { index: LogIndex(u64::from_le_bytes(*index)), term: Term(u64::from_le_bytes(*term)) };
+    (version == APPLY_STATE_VERSION).then_some(state)
+}
+
+fn key(kind: u8, region: RegionId) -> [u8; KEY_BYTES] {
+    let mut key = [kind; KEY_BYTES];
+    key[1..].copy_from_slice(&region.get().to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: ApplyState = ApplyState { index: LogIndex(0x0102_0304_0506), term: Term(9) };
+
+    #[test]
+    fn the_stored_form_of_an_apply_state_comes_back() {
+        assert_eq!(decode_apply_state(&encode_apply_state(STATE)), Some(STATE));
+    }
+
+    #[test]
+    fn the_stored_form_of_an_apply_state_never_changes() {
+        let expected = [1, 6, 5, 4, 3, 2, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+
+        assert_eq!(encode_apply_state(STATE), expected);
+    }
+
+    #[test]
+    fn a_cut_longer_or_newer_apply_state_is_refused() {
+        let whole = encode_apply_state(STATE);
+        let newer = [&[2], &whole[1..]].concat();
+
+        assert!((0..whole.len()).all(|length| decode_apply_state(&whole[..length]).is_none()));
+        assert!(decode_apply_state(&[&whole[..], &[0]].concat()).is_none());
+        assert!(decode_apply_state(&newer).is_none());
+    }
+
+    #[test]
+    fn keys_sort_by_kind_and_then_by_region_id() {
+        let regions = [1, 2, 255, 256, u64::MAX].map(RegionId);
+        let mut keys: Vec<_> = regions.iter().map(|id| region(*id)).collect();
+        keys.extend(regions.iter().map(|id| apply_state(*id)));
+
+        assert!(keys.is_sorted());
+    }
+}

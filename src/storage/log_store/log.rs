@@ -1,0 +1,207 @@
+//! The writer: what callers ask for becomes a frame, the frame becomes durable, the index follows.
+//!
+//! Owns the order of these three steps and the poison. What always holds: nothing is written before all of a
+//! call was checked; the index changes only after the frame is durable, by applying that very frame. Where
+//! frames go is left to [`super::segments`], what comes free to [`super::space`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::files::Files;
+use super::frame;
+use super::index::{Index, RegionLog};
+use super::items::{self, ENTRY_OVERHEAD_BYTES, ITEM_OVERHEAD_BYTES, RegionState};
+use super::recovery::{Recovered, recover};
+use super::segments::{Segments, shrink};
+use super::{LogOptions, LogStats, RecoveredLog};
+use crate::core::ports::{Entry, LogWrite};
+use crate::error::{Code, Error, Result};
+use crate::types::{LogIndex, RegionId, Term};
+
+/// All of a log store that needs a lock.
+pub(super) struct Log {
+    pub(super) segments: Segments,
+    pub(super) index: Index,
+    /// The frame that is being built. Empty between calls but for its capacity.
+    pub(super) frame: Vec<u8>,
+    pub(super) options: LogOptions,
+    pub(super) rewritten_bytes: u64,
+    appends: u64,
+    poison: Option<Error>,
+}
+
+impl Log {
+    pub(super) fn open(files: Arc<dyn Files>, options: LogOptions) -> Result<Self> {
+        let Recovered { segments, index } = recover(files, &options)?;
+        let frame = Vec::new();
+        Ok(Self { segments, index, frame, options, rewritten_bytes: 0, appends: 0, poison: None })
+    }
+
+    pub(super) fn recovered(&self) -> Vec<RecoveredLog> {
+        let recovered = |(region, log): (RegionId, &RegionLog)| RecoveredLog {
+            region,
+            hard_state: log.state.hard_state(),
+            truncated: log.state.truncated,
+            last: log.last(),
+        };
+        self.index.logs().map(recovered).collect()
+    }
+
+    pub(super) fn stats(&self) -> LogStats {
+        LogStats {
+            segments: self.segments.count(),
+            spares: self.segments.spare_count(),
+            bytes: self.segments.capacity_bytes,
+            live_bytes: self.index.live_bytes(),
+            appends: self.appends,
+            syncs: self.segments.syncs,
+            synced_bytes: self.segments.synced_bytes,
+            rewritten_bytes: self.rewritten_bytes,
+        }
+    }
+
+    pub(super) fn append(&mut self, writes: &[LogWrite]) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        if writes.iter().all(LogWrite::is_empty) {
+            return Ok(());
+        }
+        self.check(writes)?;
+        self.begin(frame_bytes_at_most(writes))?;
+        for write in writes {
+            let known = self.index.get(write.region);
+            put_write(&mut self.frame, known, write);
+        }
+        self.appends += 1;
+        self.finish()
+    }
+
+    pub(super) fn remove(&mut self, region: RegionId) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        if self.index.get(region).is_none() {
+            return Ok(());
+        }
+        self.begin(ITEM_OVERHEAD_BYTES)?;
+        items::put_removal(&mut self.frame, region);
+        self.finish()
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<()> {
+        match &self.poison {
+            None => Ok(()),
+            Some(first) => Err(Error::with_detail(Code::Poisoned, format!("the raft log failed: {first}"))),
+        }
+    }
+
+    /// Checks that every write continues the log of its region.
+    fn check(&self, writes: &[LogWrite]) -> Result<()> {
+        let mut seen = HashSet::new();
+        for write in writes {
+            // The second write would be checked against a log without the first.
+            if writes.len() > 1 && !seen.insert(write.region) {
+                return Err(refused(write.region, "is written twice in one append"));
+            }
+            check_write(self.index.get(write.region), write)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a frame that will have at most `bytes_max` bytes of items.
+    fn begin(&mut self, bytes_max: usize) -> Result<()> {
+        if bytes_max > frame::FRAME_BYTES_MAX - frame::HEADER_BYTES - frame::ALIGNMENT_BYTES {
+            let detail = format!("about {bytes_max} bytes in one append to the raft log");
+            return Err(Error::with_detail(Code::TooLarge, detail));
+        }
+        frame::begin(&mut self.frame);
+        self.frame.reserve(bytes_max);
+        Ok(())
+    }
+
+    /// Writes the frame and does the log's housekeeping. Any error poisons.
+    fn finish(&mut self) -> Result<()> {
+        let result = self.write_frame().and_then(|()| self.reclaim_space());
+        shrink(&mut self.frame);
+        if let Err(error) = &result {
+            self.poison = Some(error.clone());
+        }
+        result
+    }
+
+    /// Makes the frame durable and applies it.
+    pub(super) fn write_frame(&mut self) -> Result<()> {
+        let at = self.segments.append(&mut self.frame)?;
+        let body = &self.frame[frame::HEADER_BYTES..];
+        self.index.apply(body, at).expect("a frame we encoded parses");
+        Ok(())
+    }
+}
+
+/// Checks that `write` continues `log`.
+fn check_write(log: Option<&RegionLog>, write: &LogWrite) -> Result<()> {
+    let Some(first) = write.entries.first() else {
+        return Ok(());
+    };
+    let after = after_truncation(log, write.truncate_to);
+    let next = after.last.next();
+    if first.index <= after.truncated.get() || first.index > next.get() {
+        let what = format!("gets entry {} where {}..={next} can follow", first.index, after.truncated.next());
+        return Err(refused(write.region, &what));
+    }
+    let is_contiguous = write.entries.windows(2).all(|pair| pair[0].index + 1 == pair[1].index);
+    if is_contiguous { Ok(()) } else { Err(refused(write.region, "gets entries with a gap between them")) }
+}
+
+fn refused(region: RegionId, what: &str) -> Error {
+    Error::with_detail(Code::Internal, format!("the raft log of region {region} {what}"))
+}
+
+/// What is left of a log after the truncation of a write.
+struct AfterTruncation {
+    truncated: LogIndex,
+    last: LogIndex,
+    /// No entry is left.
+    is_reset: bool,
+}
+
+fn after_truncation(log: Option<&RegionLog>, truncate_to: Option<(LogIndex, Term)>) -> AfterTruncation {
+    let (truncated, last) = log.map_or_else(Default::default, |log| (log.state.truncated.0, log.last().0));
+    match truncate_to {
+        Some((index, term)) if index >= truncated => {
+            let keeps_rest = log.is_some_and(|log| log.term(index) == Some(term));
+            let last = if keeps_rest { last } else { index };
+            AfterTruncation { truncated: index, last, is_reset: !keeps_rest }
+        }
+        // A truncation below an earlier one has already happened.
+        _ => AfterTruncation { truncated, last, is_reset: false },
+    }
+}
+
+/// Appends the items of `write`, given what is known of its region.
+fn put_write(frame: &mut Vec<u8>, log: Option<&RegionLog>, write: &LogWrite) {
+    let before = log.map_or_else(RegionState::default, |log| log.state);
+    let mut state = before;
+    if let Some(hard_state) = &write.hard_state {
+        state.set_hard_state(hard_state);
+    }
+    let after = after_truncation(log, write.truncate_to);
+    if let Some(truncated) = write.truncate_to.filter(|(index, _)| *index >= before.truncated.0) {
+        state.truncated = truncated;
+    }
+    if after.is_reset {
+        items::put_reset(frame, write.region, &state);
+    } else if state != before || log.is_none() {
+        items::put_state(frame, write.region, &state);
+    }
+    items::put_entries(frame, write.region, &write.entries);
+}
+
+fn frame_bytes_at_most(writes: &[LogWrite]) -> usize {
+    let bytes = |write: &LogWrite| ITEM_OVERHEAD_BYTES + entries_bytes_at_most(&write.entries);
+    writes.iter().map(bytes).sum()
+}
+
+/// The most that these entries can take in a frame.
+pub(super) fn entries_bytes_at_most(entries: &[Entry]) -> usize {
+    let bytes = |entry: &Entry| ENTRY_OVERHEAD_BYTES + entry.data.len() + entry.context.len();
+    let terms = entries.chunk_by(|one, next| one.term == next.term).count();
+    terms * ITEM_OVERHEAD_BYTES + entries.iter().map(bytes).sum::<usize>()
+}

@@ -1,0 +1,261 @@
+//! Recovery: from files to the state they stand for.
+//!
+//! Owns the decision between a torn tail and damage. What always holds: nothing is written before everything
+//! was read and found good; the outcome depends on durable bytes only, so recovery may be interrupted at
+//! any point and repeated; a log is opened only if every frame up to the end is valid, no valid frame lies
+//! behind the end, no needed segment is missing and every region's log is contiguous.
+//!
+//! The end of the log is settled before anything is built on it. Only the last frame can be one whose sync
+//! never came back, because each is synced before the next is written. Its pages may even be marked clean in
+//! memory while the disk never got them: that is what a failed sync leaves behind. So the last frame is
+//! written once more and synced; then an empty frame goes behind it, over the header of whatever was torn
+//! there, and is synced too. What was cut off can never come back, because its header is gone.
+
+use std::sync::Arc;
+
+use super::LogOptions;
+use super::files::Files;
+use super::frame::{self, Frame};
+use super::index::{Index, Location};
+use super::items::{Item, items};
+use super::segment::{self, Segment, segment_number, spare_number};
+use super::segments::Segments;
+use crate::error::{Error, Result};
+
+/// How much is read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// What was found, ready to be written.
+pub(super) struct Recovered {
+    pub segments: Segments,
+    pub index: Index,
+}
+
+/// Reads the whole log, settles its end and tidies up spares.
+///
+/// # Errors
+/// `CORRUPTION` or `INCOMPATIBLE_FORMAT`, and nothing was changed; or what the operating system reports.
+pub(super) fn recover(files: Arc<dyn Files>, options: &LogOptions) -> Result<Recovered> {
+    let names = Names::list(&*files)?;
+    let mut segments = Vec::new();
+    for number in &names.segments {
+        segments.push(Segment::open(&*files, *number)?);
+    }
+    let mut replay = Replay::new(names.segments.first().copied().unwrap_or(1));
+    for at in 0..segments.len() {
+        let until = segments.get(at + 1).map(|next| next.header.first_counter);
+        replay.segment(&mut segments[at], until)?;
+    }
+    replay.check(&*files, &segments)?;
+    if let Some(head) = segments.last_mut() {
+        replay.settle(head)?;
+    }
+    files.sync_dir().map_err(|error| Error::io("sync", &files.path(""), &error))?;
+    let mut segments = Segments::new(files, options, segments, replay.next_counter)?;
+    names.strays.iter().try_for_each(|number| segments.discard(*number))?;
+    names.spares.into_iter().try_for_each(|(name, number)| segments.adopt(name, number))?;
+    Ok(Recovered { segments, index: replay.index })
+}
+
+/// The files of a log directory by what they are.
+struct Names {
+    /// The newest consecutive numbers, ascending.
+    segments: Vec<u64>,
+    /// Segments before a gap: power failed after they came free and before all their names were gone.
+    strays: Vec<u64>,
+    spares: Vec<(String, u64)>,
+}
+
+impl Names {
+    fn list(files: &dyn Files) -> Result<Self> {
+        let names = files.list().map_err(|error| Error::io("list", &files.path(""), &error))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+        numbers.sort_unstable();
+        let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+        let segments = numbers.split_off(gap.map_or(0, |at| at + 1));
+        let spare = |name: String| spare_number(&name).map(|number| (name, number));
+        let mut spares: Vec<_> = names.into_iter().filter_map(spare).collect();
+        spares.sort_unstable();
+        Ok(Self { segments, strays: numbers, spares })
+    }
+}
+
+/// Frames read so far.
+struct Replay {
+    index: Index,
+    /// The counter of the next frame.
+    next_counter: u64,
+    first_segment: u64,
+    /// The newest frame of the segment read last.
+    last_frame: Option<Location>,
+}
+
+impl Replay {
+    fn new(first_segment: u64) -> Self {
+        Self { index: Index::new(first_segment), next_counter: 1, first_segment, last_frame: None }
+    }
+
+    /// Reads all frames of `segment`: up to the frame before `until`, or to the end of the log.
+    fn segment(&mut self, segment: &mut Segment, until: Option<u64>) -> Result<()> {
+        self.start(segment)?;
+        let mut window = Window::new();
+        while until != Some(self.next_counter) {
+            let bytes = window.frame_at(segment, segment.end)?;
+            let Some(frame) = segment.frame(bytes).filter(|frame| frame.counter == self.next_counter) else {
+                break;
+            };
+            let at = segment.location(segment.end, frame.bytes());
+            self.apply(segment, frame, at)?;
+            segment.pass(frame.bytes());
+        }
+        match until {
+            Some(counter) if counter != self.next_counter => {
+                Err(damage(segment, segment.end, "a frame is damaged: newer segments follow it"))
+            }
+            Some(_) => Ok(()),
+            None => self.refuse_later_frames(segment, &mut window),
+        }
+    }
+
+    fn start(&mut self, segment: &Segment) -> Result<()> {
+        let first_counter = segment.header.first_counter;
+        if segment.number() != self.first_segment && first_counter != self.next_counter {
+            return Err(damage(segment, 0, "the segment does not continue the one before it"));
+        }
+        self.next_counter = first_counter;
+        self.last_frame = None;
+        Ok(())
+    }
+
+    fn apply(&mut self, segment: &Segment, frame: Frame<'_>, at: Location) -> Result<()> {
+        let malformed = |_| damage(segment, u64::from(at.start), "a frame's items do not parse");
+        check_entries(frame.body).map_err(malformed)?;
+        self.index.apply(frame.body, at).map_err(malformed)?;
+        self.next_counter += 1;
+        self.last_frame = Some(at);
+        Ok(())
+    }
+
+    /// The bytes at the end of the log are no valid frame. They are a torn tail only if nothing valid follows:
+    /// no frame is written before the one in front of it is durable.
+    fn refuse_later_frames(&self, segment: &Segment, window: &mut Window) -> Result<()> {
+        let step = frame::ALIGNMENT_BYTES as u64;
+        let mut offset = segment.end + step;
+        while offset + frame::HEADER_BYTES as u64 <= segment.header.capacity {
+            let header = window.header_at(segment, offset)?;
+            let counter = segment.seal.claimed_counter(&header);
+            if self.may_follow(counter, offset - segment.end) {
+                let bytes = window.frame_at(segment, offset)?;
+                if segment.frame(bytes).is_some() {
+                    let what = format!("a frame is damaged: a valid frame follows it at offset {offset}");
+                    return Err(damage(segment, segment.end, &what));
+                }
+            }
+            offset += step;
+        }
+        Ok(())
+    }
+
+    /// Whether a frame `distance` bytes behind the end can have this counter.
+    fn may_follow(&self, counter: u64, distance: u64) -> bool {
+        let frames_between = distance / frame::HEADER_BYTES as u64;
+        (self.next_counter..=self.next_counter + frames_between).contains(&counter)
+    }
+
+    /// Checks what can only be known at the end.
+    fn check(&self, files: &dyn Files, segments: &[Segment]) -> Result<()> {
+        let Some(head) = segments.last() else {
+            return Ok(());
+        };
+        let oldest = self.index.oldest_segment;
+        if self.first_segment > oldest {
+            let path = files.path(&segment::segment_name(self.first_segment - 1));
+            return Err(Error::corruption(&path, 0, "the segment is missing"));
+        }
+        if oldest > head.number() {
+            return Err(damage(head, segment::HEADER_BYTES, "the log says that all of its segments are free"));
+        }
+        self.index.check().map_err(|hole| {
+            let at = segments.iter().find(|segment| segment.number() == hole.at.segment);
+            let what = format!("entry {} of region {} is missing before this", hole.missing, hole.region);
+            damage(at.expect("the index names only segments it read"), u64::from(hole.at.start), &what)
+        })
+    }
+
+    /// Makes the end of the log durable and what lies behind it forgotten.
+    fn settle(&mut self, head: &mut Segment) -> Result<()> {
+        if let Some(last) = self.last_frame {
+            let mut bytes = vec![0; (last.end - last.start) as usize];
+            head.read_at(&mut bytes, u64::from(last.start))?;
+            head.write_at(&bytes, u64::from(last.start))?;
+        }
+        // Before the empty frame: a valid frame behind one that never arrived would be damage.
+        head.sync()?;
+        let mut empty = Vec::new();
+        frame::begin(&mut empty);
+        // Behind an end without room for a header nothing can have been torn.
+        if head.has_room(empty.len()) {
+            head.append(&mut empty, self.next_counter)?;
+            self.next_counter += 1;
+        }
+        Ok(())
+    }
+}
+
+fn check_entries(body: &[u8]) -> std::result::Result<(), super::items::Malformed> {
+    for item in items(body) {
+        if let Item::Entries(run) | Item::Rewritten(run) = item? {
+            run.check()?;
+        }
+    }
+    Ok(())
+}
+
+fn damage(segment: &Segment, offset: u64, what: &str) -> Error {
+    Error::corruption(segment.path(), offset, what)
+}
+
+/// A part of a segment in memory. Never larger than a window or a frame that fits in the file.
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { start: 0, bytes: Vec::new() }
+    }
+
+    /// The bytes of the frame whose header is claimed to be at `offset`; fewer when that is impossible.
+    fn frame_at(&mut self, segment: &Segment, offset: u64) -> Result<&[u8]> {
+        let room = segment.header.capacity - offset;
+        if room < frame::HEADER_BYTES as u64 {
+            return Ok(&[]);
+        }
+        let header = self.header_at(segment, offset)?;
+        match frame::claimed_bytes(&header) {
+            Some(bytes) if bytes as u64 <= room => self.at(segment, offset, bytes),
+            _ => Ok(&[]),
+        }
+    }
+
+    fn header_at(&mut self, segment: &Segment, offset: u64) -> Result<[u8; frame::HEADER_BYTES]> {
+        let bytes = self.at(segment, offset, frame::HEADER_BYTES)?;
+        Ok(*bytes.first_chunk().expect("that many bytes were asked for"))
+    }
+
+    /// `length` bytes at `offset`, which lie inside the segment.
+    fn at(&mut self, segment: &Segment, offset: u64, length: usize) -> Result<&[u8]> {
+        let is_inside = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        if !is_inside {
+            let room = segment.header.capacity - offset;
+            let wanted = usize::try_from(room.min(length.max(WINDOW_BYTES) as u64)).expect("2 GiB fit");
+            self.bytes.resize(wanted, 0);
+            self.bytes.shrink_to(WINDOW_BYTES);
+            segment.read_at(&mut self.bytes, offset)?;
+            self.start = offset;
+        }
+        let from = usize::try_from(offset - self.start).expect("inside the window");
+        Ok(&self.bytes[from..from + length])
+    }
+}

@@ -1,0 +1,214 @@
+//! The queue of segments: frames go in at the head, whole segments come free at the front.
+//!
+//! Owns the order of the files. What always holds: segment numbers are consecutive; frame counters are
+//! consecutive over all segments; only the newest segment, the head, is written; a file that came free is
+//! durably no segment any more before its bytes are touched. Which segments are free is left to the caller.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::LogOptions;
+use super::files::Files;
+use super::frame::{self, FRAME_BYTES_MAX};
+use super::index::Location;
+use super::segment::{self, Header, Segment, Spare, segment_name, spare_name};
+use crate::error::{Code, Error, Result};
+
+/// A frame buffer larger than this is given back after the frame.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+/// All segments of a log and the files that wait to become one.
+pub(super) struct Segments {
+    files: Arc<dyn Files>,
+    segment_bytes: u64,
+    spares_max: usize,
+    /// By number. Never empty.
+    queue: VecDeque<Segment>,
+    spares: Vec<Spare>,
+    next_counter: u64,
+    /// Sum of the files' lengths.
+    pub capacity_bytes: u64,
+    /// Sum of the segments' headers and frames.
+    pub used_bytes: u64,
+    /// Syncs of a frame.
+    pub syncs: u64,
+    /// Bytes of all frames synced since the log was opened.
+    pub synced_bytes: u64,
+}
+
+impl Segments {
+    /// Takes over what recovery found; begins the first segment of a new log when that is nothing.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        options: &LogOptions,
+        found: Vec<Segment>,
+        next_counter: u64,
+    ) -> Result<Self> {
+        let mut segments = Self {
+            files,
+            segment_bytes: options.segment_bytes,
+            spares_max: options.spares_max,
+            capacity_bytes: found.iter().map(|segment| segment.header.capacity).sum(),
+            used_bytes: found.iter().map(|segment| segment.end).sum(),
+            queue: found.into(),
+            spares: Vec::new(),
+            next_counter,
+            syncs: 0,
+            synced_bytes: 0,
+        };
+        if segments.queue.is_empty() {
+            segments.begin(1, options.segment_bytes)?;
+        }
+        Ok(segments)
+    }
+
+    /// Makes frames in `frame` durable: everything behind its reserved header, in the head or, when that is
+    /// full, in a new head.
+    ///
+    /// # Errors
+    /// `TOO_LARGE` when the frame is, and nothing was written; else what the operating system reports, and
+    /// the log must not be written any more.
+    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<Location> {
+        frame::pad(frame);
+        check_size(frame.len())?;
+        if !self.head().has_room(frame.len()) {
+            self.begin(self.head().number() + 1, self.capacity_for(frame.len()))?;
+        }
+        let counter = self.next_counter;
+        let at = self.head_mut().append(frame, counter)?;
+        self.next_counter += 1;
+        self.used_bytes += frame.len() as u64;
+        self.syncs += 1;
+        self.synced_bytes += frame.len() as u64;
+        Ok(at)
+    }
+
+    fn capacity_for(&self, frame_bytes: usize) -> u64 {
+        let needed = segment::HEADER_BYTES + frame_bytes as u64;
+        self.segment_bytes.max(needed.next_multiple_of(segment::HEADER_BYTES))
+    }
+
+    fn begin(&mut self, number: u64, capacity: u64) -> Result<()> {
+        let recycled = if capacity == self.segment_bytes { self.spares.pop() } else { None };
+        let spare = match recycled {
+            Some(spare) => spare,
+            None => self.create(number, capacity)?,
+        };
+        let header = Header { number, salt: self.files.salt(), first_counter: self.next_counter, capacity };
+        self.queue.push_back(Segment::begin(&*self.files, spare, header)?);
+        self.capacity_bytes += capacity;
+        self.used_bytes += segment::HEADER_BYTES;
+        Ok(())
+    }
+
+    fn create(&self, number: u64, capacity: u64) -> Result<Spare> {
+        let name = spare_name(number);
+        let io = |error| Error::io("create", &self.files.path(&name), &error);
+        let file = self.files.create(&name).map_err(io)?;
+        file.allocate(capacity).map_err(io)?;
+        Ok(Spare { name, file, capacity, written_to: segment::HEADER_BYTES })
+    }
+
+    /// Frees the oldest segment. The caller has made durable that it is not needed.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn free_front(&mut self) -> Result<()> {
+        assert!(self.queue.len() > 1, "the head is never free");
+        let front = self.queue.pop_front().expect("just checked");
+        self.capacity_bytes -= front.header.capacity;
+        self.used_bytes -= front.end;
+        self.keep_or_remove(front)
+    }
+
+    fn keep_or_remove(&mut self, segment: Segment) -> Result<()> {
+        let io = |error| Error::io("free", segment.path(), &error);
+        let name = segment_name(segment.number());
+        if segment.header.capacity != self.segment_bytes || self.spares.len() >= self.spares_max {
+            self.files.remove(&name).map_err(io)?;
+            return self.files.sync_dir().map_err(io);
+        }
+        let spare = spare_name(segment.number());
+        self.files.rename(&name, &spare).map_err(io)?;
+        // The name must be gone for good before another segment's header goes into the file.
+        self.files.sync_dir().map_err(io)?;
+        self.spares.push(segment.into_spare(spare));
+        Ok(())
+    }
+
+    /// Takes over the spare `name` from an earlier life of the log, or removes it when it is of no use.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn adopt(&mut self, name: String, number: u64) -> Result<()> {
+        let io = |error| Error::io("adopt", &self.files.path(&name), &error);
+        let file = self.files.open(&name).map_err(io)?;
+        let capacity = file.size().map_err(io)?;
+        // A higher number would be taken again by the next file that is created.
+        let is_useful = capacity == self.segment_bytes && number <= self.head().number();
+        if !is_useful || self.spares.len() >= self.spares_max {
+            return self.files.remove(&name).map_err(io);
+        }
+        self.spares.push(Spare { name, file, capacity, written_to: segment::HEADER_BYTES });
+        Ok(())
+    }
+
+    /// Removes the file of segment `number`, which came free in an earlier life of the log.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn discard(&mut self, number: u64) -> Result<()> {
+        assert!(number < self.front_number(), "only files before the oldest segment are strays");
+        let name = segment_name(number);
+        self.files.remove(&name).map_err(|error| Error::io("remove", &self.files.path(&name), &error))
+    }
+
+    /// The newest segment.
+    pub(super) fn head(&self) -> &Segment {
+        self.queue.back().expect("the queue is never empty")
+    }
+
+    fn head_mut(&mut self) -> &mut Segment {
+        self.queue.back_mut().expect("the queue is never empty")
+    }
+
+    /// The number of the oldest segment.
+    pub(super) fn front_number(&self) -> u64 {
+        self.queue.front().expect("the queue is never empty").number()
+    }
+
+    /// How many segments there are.
+    pub(super) fn count(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many files wait to become a segment.
+    pub(super) fn spare_count(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// The segment with this number, which must be in the queue.
+    pub(super) fn get(&self, number: u64) -> &Segment {
+        let at = usize::try_from(number - self.front_number()).expect("segments fit in memory");
+        &self.queue[at]
+    }
+}
+
+fn check_size(frame_bytes: usize) -> Result<()> {
+    if frame_bytes <= FRAME_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("{frame_bytes} bytes in one write of the log; the limit is {FRAME_BYTES_MAX}");
+    Err(Error::with_detail(Code::TooLarge, detail))
+}
+
+/// Gives memory back after a giant frame.
+pub(super) fn shrink(frame: &mut Vec<u8>) {
+    if frame.capacity() > BUFFER_BYTES_KEPT {
+        frame.clear();
+        frame.shrink_to(BUFFER_BYTES_KEPT);
+    }
+}

@@ -1,0 +1,57 @@
+//! How this library makes a thread.
+//!
+//! Owns the one function that spawns. What always holds for an internal thread: it has a name, so that a
+//! debugger shows whose it is; it blocks every signal, so that the host's handlers never run on it; it knows
+//! whether it is the completion thread, so that a blocking call inside a callback is an error and not a
+//! deadlock.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::thread::{Builder, JoinHandle};
+
+thread_local! {
+    static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Starts a thread named `name` (15 bytes at most are shown) with all signals blocked.
+///
+/// # Errors
+/// When the operating system cannot make one more thread.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let restore = block_all_signals();
+    // A thread inherits the mask of the one that starts it, so there is no moment at which a signal could land.
+    let spawned = Builder::new().name(name.to_owned()).spawn(body);
+    set_signal_mask(&restore);
+    spawned
+}
+
+/// Marks the calling thread as one that runs user callbacks.
+pub fn mark_callback_thread() {
+    RUNS_CALLBACKS.set(true);
+}
+
+/// True inside a completion callback.
+#[must_use]
+pub fn is_callback_thread() -> bool {
+    RUNS_CALLBACKS.get()
+}
+
+#[allow(unsafe_code)] // Named corner: std has no call for a thread's signal mask.
+fn block_all_signals() -> libc::sigset_t {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both pointers are valid for writes; sigfillset initialises `all` before pthread_sigmask reads it,
+    // and pthread_sigmask initialises `before`.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    }
+}
+
+#[allow(unsafe_code)] // Named corner, as above.
+fn set_signal_mask(mask: &libc::sigset_t) {
+    // SAFETY: `mask` is a valid signal set; a null old-mask pointer is allowed.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
+}

@@ -1,0 +1,220 @@
+//! The thread that accepts connections, and the handshakes of those it accepted.
+//!
+//! Owns the listening socket and the connections that have not said yet who they are. What always holds: there
+//! are never more of those, nor of threads for them, than the limit; each is gone when the deadline of a
+//! handshake has passed, whatever it sends; and nothing a stranger does ends this thread. When all places are
+//! taken the oldest connection loses its own, because a member says its name within a round trip and only
+//! strangers grow old here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
+use super::notices::Topic;
+use super::sockets::break_off;
+use super::{Network, Peer, lock, receiver, spawn};
+use crate::error::{Code, Error, Result};
+use crate::types::NodeId;
+
+/// How long to wait when the system has no descriptor or thread left. Trying again at once would burn a core.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the end of an evicted handshake is waited for before the newcomer is turned away instead.
+const EVICTION_WAIT: Duration = Duration::from_millis(100);
+
+/// Connections the system holds until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// The connections in handshake, oldest first.
+pub(super) struct Handshakes {
+    running: Mutex<VecDeque<Arc<Socket>>>,
+    ended: Condvar,
+    count_max: usize,
+}
+
+impl Handshakes {
+    /// Room for the handshakes of a cluster of so many members.
+    pub(super) fn new(members: usize) -> Self {
+        Self { running: Mutex::default(), ended: Condvar::new(), count_max: 4 * members + 16 }
+    }
+
+    /// Finds a place for `socket`, at the cost of the oldest if need be. False when there is none.
+    fn enter(&self, socket: &Arc<Socket>) -> bool {
+        let mut running = lock(&self.running);
+        if running.len() >= self.count_max {
+            break_off(&running[0]);
+            let waited = self
+                .ended
+                .wait_timeout_while(running, EVICTION_WAIT, |running| running.len() >= self.count_max);
+            running = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        let has_room = running.len() < self.count_max;
+        if has_room {
+            running.push_back(Arc::clone(socket));
+        }
+        has_room
+    }
+
+    fn leave(&self, socket: &Arc<Socket>) {
+        lock(&self.running).retain(|other| !Arc::ptr_eq(other, socket));
+        self.ended.notify_one();
+    }
+}
+
+/// Opens the listening socket at `address` ("host:port"; port 0 lets the system choose).
+///
+/// # Errors
+/// `NETWORK` with the address, the system's words and what to do.
+pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
+    let refuse = |error: io::Error| {
+        let remedy = if error.kind() == io::ErrorKind::AddrInUse {
+            "another process or store uses it; choose another port with transport.listen"
+        } else {
+            "set transport.listen to an address of this machine, as 'host:port'"
+        };
+        Error::with_detail(Code::Network, format!("cannot listen on '{address}': {error}; {remedy}"))
+    };
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in address.to_socket_addrs().map_err(refuse)? {
+        match listen_at(candidate) {
+            Ok(open) => return Ok(open),
+            Err(error) => failure = error,
+        }
+    }
+    Err(refuse(failure))
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted member must not wait for the connections of its predecessor to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let local = listener.local_addr()?;
+    Ok((listener.into(), local))
+}
+
+/// Runs until the transport closes, and returns when the last handshake has ended.
+pub(super) fn run(network: &Arc<Network>, listener: Socket) {
+    let Some(listener) = network.sockets.register(Arc::new(listener)) else { return };
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    loop {
+        let accepted = listener.accept();
+        if network.sockets.is_closed() {
+            break;
+        }
+        threads.retain(|thread| !thread.is_finished());
+        if let Err(error) = accepted.and_then(|(socket, from)| greet(network, &mut threads, socket, from)) {
+            rest(network, &error);
+        }
+    }
+    for thread in threads {
+        drop(thread.join());
+    }
+}
+
+/// Starts the handshake of a new connection, or closes it when there is no place for it.
+fn greet(
+    network: &Arc<Network>,
+    threads: &mut Vec<JoinHandle<()>>,
+    socket: Socket,
+    from: SockAddr,
+) -> io::Result<()> {
+    let socket = Arc::new(socket);
+    if !network.handshakes.enter(&socket) {
+        return Ok(());
+    }
+    let guest = Arc::clone(&socket);
+    let spawned = spawn(network, "almadia-hello".to_owned(), move |network| {
+        let _place = Place { network, socket: &guest };
+        shake_hands(network, &guest, &from);
+    });
+    match spawned {
+        Ok(thread) => threads.push(thread),
+        Err(error) => {
+            network.handshakes.leave(&socket);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The place of a connection in handshake; given up when this is dropped, also by a panic.
+struct Place<'a> {
+    network: &'a Network,
+    socket: &'a Arc<Socket>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.network.handshakes.leave(self.socket);
+    }
+}
+
+/// Waits a little after an error of the system, unless it was about one connection only.
+fn rest(network: &Network, error: &io::Error) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+        return;
+    }
+    let text =
+        format!("no connection can be accepted, trying again: {error}; raise the limit of open files?");
+    network.notices.once(network.options.node, Topic::Exhausted, text);
+    network.sockets.pause(EXHAUSTED_PAUSE);
+}
+
+fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
+    let Some(open) = network.sockets.register(Arc::clone(socket)) else { return };
+    let agreed = open.set_tcp_nodelay(true).map_err(HandshakeError::from).and_then(|()| {
+        handshake::accept(&open, |node| own_hello(network, node), |theirs| network.admit(theirs))
+    });
+    match agreed {
+        Ok(theirs) => welcome(network, theirs, socket),
+        Err(error) if !network.sockets.is_closed() => tell(network, &error, from),
+        Err(_) => {}
+    }
+}
+
+fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
+    let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
+    network.notices.accepted(peer.node);
+    // An idle peer says nothing for as long as it likes; what died in silence is found by the keep-alive.
+    let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
+    if prepared.is_ok() {
+        receiver::take_over(network, peer, Arc::clone(socket));
+    }
+}
+
+fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {
+    let own = network.options.node;
+    let text = if node == own {
+        format!("another member also calls itself node {own}: give each member its own cluster.node_id")
+    } else if network.peer(node).is_none() {
+        format!(
+            "node {node} is not a member for node {own}: set cluster.initial_members to the same value on all members"
+        )
+    } else {
+        return Ok(network.hello_to(node));
+    };
+    Err(Refusal { reason: Reason::UnknownNode, text })
+}
+
+fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
+    let from =
+        from.as_socket().map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+    let (node, topic) = match error {
+        HandshakeError::Refusing(node, refusal) => (*node, Topic::AcceptRefusal(refusal.reason)),
+        HandshakeError::Io(_) | HandshakeError::Foreign(_) | HandshakeError::Refused(_) => {
+            (NodeId::default(), Topic::Stranger)
+        }
+    };
+    // A stranger's number must not grow the memory of what was said.
+    let known = if network.peer(node).is_some() { node } else { NodeId::default() };
+    network.notices.once(known, topic, format!("a connection from {from} is refused: {error}"));
+}

@@ -1,0 +1,392 @@
+//! Peer messages as bytes.
+//!
+//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: entry data is a share of the
+//! received buffer, never a copy; every message has exactly one encoding; no input makes [`decode_batch`] panic
+//! or allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes sense to
+//! raft is left to the validator, checksums and length limits to [`frame`](super::frame).
+//!
+//! ```text
+//! batch    { length u32, message }*
+//! message  region, conf_ver, version, type u8, present u16, to, from, term,
+//!          the numbers named in `present`, [context], [count, entry*]
+//! entry    head u8, [term, index], data, [context]
+//! ```
+//!
+//! Numbers are variable-length, byte strings stand behind their length, and a field that `present` or `head`
+//! does not name is zero or empty. An entry that follows its predecessor (for the first one: the message's own
+//! `log_term` and `index`) carries neither term nor index.
+
+use std::mem::size_of;
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use super::wire::{Cursor, VARINT_BYTES_MAX, put_bytes, put_varint};
+use crate::core::ports::PeerMessage;
+use crate::types::{RegionEpoch, RegionId};
+
+/// The most messages in one batch.
+pub const MESSAGES_MAX: usize = 4096;
+
+/// The most entries in one batch. An entry of two bytes becomes a hundred in memory, so the length of a frame
+/// alone does not bound what decoding it costs.
+pub const ENTRIES_MAX: usize = 1 << 18;
+
+/// Message types by their number on the wire, which is raft's own.
+const MESSAGE_TYPES: [MessageType; 19] = [
+    MessageType::MsgHup,
+    MessageType::MsgBeat,
+    MessageType::MsgPropose,
+    MessageType::MsgAppend,
+    MessageType::MsgAppendResponse,
+    MessageType::MsgRequestVote,
+    MessageType::MsgRequestVoteResponse,
+    MessageType::MsgSnapshot,
+    MessageType::MsgHeartbeat,
+    MessageType::MsgHeartbeatResponse,
+    MessageType::MsgUnreachable,
+    MessageType::MsgSnapStatus,
+    MessageType::MsgCheckQuorum,
+    MessageType::MsgTransferLeader,
+    MessageType::MsgTimeoutNow,
+    MessageType::MsgReadIndex,
+    MessageType::MsgReadIndexResp,
+    MessageType::MsgRequestPreVote,
+    MessageType::MsgRequestPreVoteResponse,
+];
+
+/// Entry types by their number on the wire.
+const ENTRY_TYPES: [EntryType; 3] =
+    [EntryType::EntryNormal, EntryType::EntryConfChange, EntryType::EntryConfChangeV2];
+
+/// How many of the `present` bits name numbers; the bits after them are the three below.
+const NUMBERS: usize = 8;
+const HAS_CONTEXT: u16 = 1 << 8;
+const HAS_ENTRIES: u16 = 1 << 9;
+const IS_REJECT: u16 = 1 << 10;
+const PRESENT_ALL: u16 = (1 << 11) - 1;
+
+const ENTRY_TYPE: u8 = 0b11;
+const ENTRY_SYNC_LOG: u8 = 1 << 2;
+const ENTRY_HAS_CONTEXT: u8 = 1 << 3;
+const ENTRY_HAS_POSITION: u8 = 1 << 4;
+const ENTRY_ALL: u8 = (1 << 5) - 1;
+
+/// Bytes of the shortest entry: its head and the length of its empty data.
+const ENTRY_BYTES_MIN: usize = 2;
+
+// [`weight_bytes`] serves as a bound of the encoded length too.
+const _: () = assert!(size_of::<Entry>() > 4 * VARINT_BYTES_MAX);
+const _: () = assert!(size_of::<PeerMessage>() >= 4 + 3 + (3 + 3 + NUMBERS + 2) * VARINT_BYTES_MAX);
+
+/// Why bytes are not a message, or a message cannot cross.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes end inside a value.
+    #[error("the message ends inside a value")]
+    Truncated,
+    /// Bytes are left behind the message.
+    #[error("bytes are left behind the message")]
+    TrailingBytes,
+    /// A number is not in its shortest form, or has more than 64 bits.
+    #[error("a number is not in its shortest form")]
+    Number,
+    /// This message type does not exist.
+    #[error("unknown message type {0}")]
+    MessageType(u8),
+    /// This entry type does not exist.
+    #[error("unknown entry type {0}")]
+    EntryType(u8),
+    /// A flag is set that this version does not know.
+    #[error("unknown flag")]
+    Flag,
+    /// A field is written out that its value says to leave out.
+    #[error("a field is written out that should have been left out")]
+    Redundant,
+    /// More than [`ENTRIES_MAX`] entries, or more than the bytes can hold.
+    #[error("too many entries")]
+    TooManyEntries,
+    /// More than [`MESSAGES_MAX`] messages.
+    #[error("too many messages")]
+    TooManyMessages,
+    /// A raft snapshot has its own connection and never travels here.
+    #[error("a raft snapshot does not travel as a message")]
+    Snapshot,
+}
+
+/// The memory `message` holds, in bytes; its encoding in a batch is never longer.
+#[must_use]
+pub fn weight_bytes(message: &PeerMessage) -> usize {
+    let raft = &message.message;
+    let entries: usize =
+        raft.entries.iter().map(|entry| size_of::<Entry>() + entry.data.len() + entry.context.len()).sum();
+    size_of::<PeerMessage>() + raft.context.len() + entries
+}
+
+/// Appends the encoding of `message` to `out`.
+///
+/// # Errors
+/// When it carries a raft snapshot or more than [`ENTRIES_MAX`] entries; then nothing is appended.
+pub fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let raft = &message.message;
+    check_encodable(raft)?;
+    let numbers = numbers_of(raft);
+    let present = present_of(raft, &numbers);
+    for id in [message.region.get(), message.epoch.conf_ver, message.epoch.version] {
+        put_varint(out, id);
+    }
+    out.push(raft.msg_type as u8);
+    out.extend_from_slice(&present.to_le_bytes());
+    let always = [raft.to, raft.from, raft.term];
+    for number in always.into_iter().chain(numbers.into_iter().filter(|number| *number != 0)) {
+        put_varint(out, number);
+    }
+    if present & HAS_CONTEXT != 0 {
+        put_bytes(out, &raft.context);
+    }
+    if present & HAS_ENTRIES != 0 {
+        put_entries(raft, out);
+    }
+    Ok(())
+}
+
+/// Appends `message` to the batch in `out`.
+///
+/// # Errors
+/// As [`encode`]; then nothing is appended.
+pub fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    check_encodable(&message.message)?;
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    encode(message, out)?;
+    let len = u32::try_from(out.len() - start - 4).expect("the caller keeps messages below the frame limit");
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+/// The message that is encoded in exactly these bytes.
+///
+/// # Errors
+/// When the bytes are no message; see [`CodecError`].
+pub fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
+    let mut entries_left = ENTRIES_MAX;
+    read_message(Cursor::new(bytes), &mut entries_left)
+}
+
+/// Appends the messages of a batch to `out`.
+///
+/// # Errors
+/// When any of it is no message; `out` then holds the ones before it.
+pub fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<(), CodecError> {
+    let mut cursor = Cursor::new(bytes);
+    let mut entries_left = ENTRIES_MAX;
+    let mut messages_left = MESSAGES_MAX;
+    while cursor.remaining() > 0 {
+        messages_left = messages_left.checked_sub(1).ok_or(CodecError::TooManyMessages)?;
+        let len = usize::try_from(cursor.u32()?).map_err(|_| CodecError::Truncated)?;
+        out.push(read_message(cursor.take(len)?, &mut entries_left)?);
+    }
+    Ok(())
+}
+
+/// Whether [`encode`] takes the message.
+pub(super) fn check_encodable(raft: &Message) -> Result<(), CodecError> {
+    if raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot() {
+        return Err(CodecError::Snapshot);
+    }
+    if raft.entries.len() > ENTRIES_MAX { Err(CodecError::TooManyEntries) } else { Ok(()) }
+}
+
+/// The numbers that are often zero, in the order of their `present` bits.
+fn numbers_of(raft: &Message) -> [u64; NUMBERS] {
+    [
+        raft.log_term,
+        raft.index,
+        raft.commit,
+        raft.commit_term,
+        raft.request_snapshot,
+        raft.reject_hint,
+        raft.deprecated_priority,
+        zigzag(raft.priority),
+    ]
+}
+
+fn present_of(raft: &Message, numbers: &[u64; NUMBERS]) -> u16 {
+    let mut present = 0;
+    for (bit, number) in numbers.iter().enumerate() {
+        present |= u16::from(*number != 0) << bit;
+    }
+    let others = [
+        (HAS_CONTEXT, !raft.context.is_empty()),
+        (HAS_ENTRIES, !raft.entries.is_empty()),
+        (IS_REJECT, raft.reject),
+    ];
+    others.into_iter().filter(|(_, is_set)| *is_set).fold(present, |all, (flag, _)| all | flag)
+}
+
+fn put_entries(raft: &Message, out: &mut Vec<u8>) {
+    put_varint(out, raft.entries.len() as u64);
+    let mut before = (raft.log_term, raft.index);
+    for entry in raft.entries.iter() {
+        put_entry(entry, before, out);
+        before = (entry.term, entry.index);
+    }
+}
+
+fn put_entry(entry: &Entry, before: (u64, u64), out: &mut Vec<u8>) {
+    let has_position = Some((entry.term, entry.index)) != following(before);
+    let mut head = entry.entry_type as u8;
+    head |= if entry.sync_log { ENTRY_SYNC_LOG } else { 0 };
+    head |= if entry.context.is_empty() { 0 } else { ENTRY_HAS_CONTEXT };
+    head |= if has_position { ENTRY_HAS_POSITION } else { 0 };
+    out.push(head);
+    if has_position {
+        put_varint(out, entry.term);
+        put_varint(out, entry.index);
+    }
+    put_bytes(out, &entry.data);
+    if !entry.context.is_empty() {
+        put_bytes(out, &entry.context);
+    }
+}
+
+fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<PeerMessage, CodecError> {
+    let region = RegionId(cursor.varint()?);
+    let epoch = RegionEpoch { conf_ver: cursor.varint()?, version: cursor.varint()? };
+    let mut raft = Message { msg_type: read_message_type(&mut cursor)?, ..Message::default() };
+    let present = cursor.u16()?;
+    if present & !PRESENT_ALL != 0 {
+        return Err(CodecError::Flag);
+    }
+    raft.to = cursor.varint()?;
+    raft.from = cursor.varint()?;
+    raft.term = cursor.varint()?;
+    read_numbers(&mut cursor, present, &mut raft)?;
+    raft.reject = present & IS_REJECT != 0;
+    if present & HAS_CONTEXT != 0 {
+        raft.context = read_present_bytes(&mut cursor)?;
+    }
+    if present & HAS_ENTRIES != 0 {
+        raft.entries = read_entries(&mut cursor, (raft.log_term, raft.index), entries_left)?.into();
+    }
+    cursor.finish()?;
+    Ok(PeerMessage { region, epoch, message: raft })
+}
+
+fn read_message_type(cursor: &mut Cursor<'_>) -> Result<MessageType, CodecError> {
+    let number = cursor.byte()?;
+    match MESSAGE_TYPES.get(usize::from(number)) {
+        Some(MessageType::MsgSnapshot) => Err(CodecError::Snapshot),
+        Some(known) => Ok(*known),
+        None => Err(CodecError::MessageType(number)),
+    }
+}
+
+fn read_numbers(cursor: &mut Cursor<'_>, present: u16, raft: &mut Message) -> Result<(), CodecError> {
+    let mut numbers = [0; NUMBERS];
+    for (bit, number) in numbers.iter_mut().enumerate() {
+        if present & (1 << bit) != 0 {
+            *number = cursor.varint()?;
+            if *number == 0 {
+                return Err(CodecError::Redundant);
+            }
+        }
+    }
+    let [log_term, index, commit, commit_term, request_snapshot, reject_hint, old_priority, priority] =
+        numbers;
+    (raft.log_term, raft.index, raft.commit, raft.commit_term) = (log_term, index, commit, commit_term);
+    (raft.request_snapshot, raft.reject_hint) = (request_snapshot, reject_hint);
+    (raft.deprecated_priority, raft.priority) = (old_priority, unzigzag(priority));
+    Ok(())
+}
+
+fn read_entries(
+    cursor: &mut Cursor<'_>,
+    mut before: (u64, u64),
+    entries_left: &mut usize,
+) -> Result<Vec<Entry>, CodecError> {
+    let count = usize::try_from(cursor.varint()?).map_err(|_| CodecError::TooManyEntries)?;
+    if count > cursor.remaining() / ENTRY_BYTES_MIN {
+        return Err(CodecError::TooManyEntries);
+    }
+    if count == 0 {
+        return Err(CodecError::Redundant);
+    }
+    *entries_left = entries_left.checked_sub(count).ok_or(CodecError::TooManyEntries)?;
+    // The vector grows with the entries that are really there: a false count costs nothing.
+    let mut entries = Vec::with_capacity(count.min(256));
+    for _ in 0..count {
+        let entry = read_entry(cursor, before)?;
+        before = (entry.term, entry.index);
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn read_entry(cursor: &mut Cursor<'_>, before: (u64, u64)) -> Result<Entry, CodecError> {
+    let head = cursor.byte()?;
+    if head & !ENTRY_ALL != 0 {
+        return Err(CodecError::Flag);
+    }
+    let number = head & ENTRY_TYPE;
+    let entry_type = *ENTRY_TYPES.get(usize::from(number)).ok_or(CodecError::EntryType(number))?;
+    let sync_log = head & ENTRY_SYNC_LOG != 0;
+    let (term, index) = read_position(cursor, head & ENTRY_HAS_POSITION != 0, before)?;
+    let data = cursor.bytes()?;
+    let mut entry = Entry { entry_type, term, index, data, sync_log, ..Entry::default() };
+    if head & ENTRY_HAS_CONTEXT != 0 {
+        entry.context = read_present_bytes(cursor)?;
+    }
+    Ok(entry)
+}
+
+fn read_position(
+    cursor: &mut Cursor<'_>,
+    is_written: bool,
+    before: (u64, u64),
+) -> Result<(u64, u64), CodecError> {
+    let implied = following(before);
+    if !is_written {
+        return implied.ok_or(CodecError::Number);
+    }
+    let position = (cursor.varint()?, cursor.varint()?);
+    if Some(position) == implied { Err(CodecError::Redundant) } else { Ok(position) }
+}
+
+fn read_present_bytes(cursor: &mut Cursor<'_>) -> Result<Bytes, CodecError> {
+    let bytes = cursor.bytes()?;
+    if bytes.is_empty() { Err(CodecError::Redundant) } else { Ok(bytes) }
+}
+
+/// Term and index an entry has when it does not say otherwise.
+fn following((term, index): (u64, u64)) -> Option<(u64, u64)> {
+    Some((term, index.checked_add(1)?))
+}
+
+/// Maps numbers near zero, of either sign, to small ones.
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+/// What a fuzzer calls: any bytes either are refused or encode back to themselves.
+#[doc(hidden)]
+pub fn fuzz_codec(input: &[u8]) {
+    let input = Bytes::copy_from_slice(input);
+    if let Ok(message) = decode(&input) {
+        let mut again = Vec::new();
+        encode(&message, &mut again).expect("what was decoded can be encoded");
+        assert_eq!(again, input, "a message has one encoding");
+        assert!(again.len() + 4 <= weight_bytes(&message), "the weight bounds the encoding");
+    }
+    let mut batch = Vec::new();
+    let _refused = decode_batch(&input, &mut batch);
+    assert!(batch.len() <= input.len() / 4, "a message costs at least the bytes of its length");
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -1,0 +1,142 @@
+//! From an address to a connection that carries messages.
+//!
+//! Owns one attempt to reach a peer: look up the name, connect, agree. What always holds: the name is looked up
+//! anew at each attempt, so a member may move; no wait is longer than its limit; and every wait ends at once when
+//! the transport closes, except a name lookup, which the operating system gives no way to break off and which is
+//! therefore left behind. When to try again is left to [`sender`](super::sender).
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::catch_unwind;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::handshake::{self, HandshakeError};
+use super::sockets::{OpenSocket, OpenSockets};
+use super::{Network, Peer, lock};
+
+/// How long one address may take to answer. The system sends the request once more after a second; the next
+/// attempt, which also looks up the name anew, does as well.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a name lookup may take before the attempt counts as failed.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a wait for a lookup checks whether the transport closes.
+const LOOKUP_CHECK: Duration = Duration::from_millis(100);
+
+/// A connection on which nothing happens is tested after this long.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// Reaches one peer, over and over.
+pub(super) struct Dialer<'a> {
+    network: &'a Network,
+    peer: &'a Peer,
+    /// The lookup under way: a second one is not begun while the first hangs.
+    lookup: Option<Arc<Lookup>>,
+}
+
+impl<'a> Dialer<'a> {
+    /// Makes no attempt yet.
+    pub(super) fn new(network: &'a Network, peer: &'a Peer) -> Self {
+        Self { network, peer, lookup: None }
+    }
+
+    /// One attempt. The connection it returns has passed the handshake, and no write on it can wait longer than
+    /// the network's stall timeout.
+    ///
+    /// # Errors
+    /// See [`HandshakeError`]; failures before the handshake are I/O errors that name the address.
+    pub(super) fn dial(&mut self) -> Result<OpenSocket<'a>, HandshakeError> {
+        let socket = self.connect()?;
+        let network = self.network;
+        let own = network.hello_to(self.peer.node);
+        handshake::dial(&socket, &own, |theirs| network.admit(theirs))?;
+        socket.set_write_timeout(Some(network.stall_timeout()))?;
+        Ok(socket)
+    }
+
+    /// Tries all addresses of the peer's name in the order of the resolver.
+    fn connect(&mut self) -> io::Result<OpenSocket<'a>> {
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in self.resolve()? {
+            match self.connect_to(address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failure = io::Error::new(error.kind(), format!("{address}: {error}")),
+            }
+        }
+        Err(failure)
+    }
+
+    fn connect_to(&self, address: SocketAddr) -> io::Result<OpenSocket<'a>> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+        // Without this a peer that lost power would be noticed only when the send buffer is full, and a healed
+        // partition only at the system's next repetition, which may be minutes away.
+        socket.set_tcp_user_timeout(Some(self.network.stall_timeout()))?;
+        // Entered into the list before it connects, so that closing breaks this wait too.
+        let socket = self.network.sockets.register(Arc::new(socket)).ok_or_else(closing)?;
+        socket.connect_timeout(&address.into(), CONNECT_TIMEOUT)?;
+        Ok(socket)
+    }
+
+    fn resolve(&mut self) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = self.peer.address.parse() {
+            return Ok(vec![address]);
+        }
+        let lookup = match &self.lookup {
+            Some(under_way) => Arc::clone(under_way),
+            None => Lookup::begin(&self.peer.address)?,
+        };
+        self.lookup = Some(Arc::clone(&lookup));
+        let answer = lookup.wait(&self.network.sockets)?;
+        self.lookup = None;
+        answer
+    }
+}
+
+fn closing() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "the transport is shutting down")
+}
+
+/// A name lookup on a thread of its own, which nobody joins: it holds nothing but the name.
+struct Lookup {
+    answer: Mutex<Option<io::Result<Vec<SocketAddr>>>>,
+    answered: Condvar,
+}
+
+impl Lookup {
+    fn begin(name: &str) -> io::Result<Arc<Self>> {
+        let lookup = Arc::new(Self { answer: Mutex::new(None), answered: Condvar::new() });
+        let (shared, name) = (Arc::clone(&lookup), name.to_owned());
+        crate::thread::spawn("almadia-lookup", move || {
+            let found = catch_unwind(|| name.to_socket_addrs().map(Iterator::collect));
+            let answer = found.unwrap_or_else(|_| Err(io::Error::other("the name lookup panicked")));
+            *lock(&shared.answer) = Some(answer);
+            shared.answered.notify_one();
+        })?;
+        Ok(lookup)
+    }
+
+    /// The answer; an error when it does not come in time.
+    fn wait(&self, sockets: &OpenSockets) -> io::Result<io::Result<Vec<SocketAddr>>> {
+        let end = Instant::now() + LOOKUP_TIMEOUT;
+        let mut answer = lock(&self.answer);
+        loop {
+            if let Some(answer) = answer.take() {
+                return Ok(answer);
+            }
+            if sockets.is_closed() {
+                return Err(closing());
+            }
+            if Instant::now() >= end {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the name lookup does not answer"));
+            }
+            answer =
+                self.answered.wait_timeout(answer, LOOKUP_CHECK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

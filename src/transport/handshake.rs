@@ -1,0 +1,430 @@
+//! The first bytes of a connection: who are you, and do we agree?
+//!
+//! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor answers
+//! with its own hello or with a refusal; then the dialer compares too. What always holds: no message is
+//! delivered from, or sent to, a member whose cluster, number, election timeout or tick differ from what this
+//! one believes; the whole handshake has one deadline, however slowly bytes come; nothing received sizes an
+//! allocation before it is checked. Every refusal names the option to correct. Whether a member's instance is
+//! the right one is asked of [`Inbound::admit`](super::Inbound::admit).
+//!
+//! Equal timeouts are a matter of safety, not of taste: a leader's lease rests on its followers refusing votes
+//! for an election timeout of the same length (DESIGN 6.5, rule 1).
+//!
+//! ```text
+//! preamble (24): magic (8), protocol version u32, kind u32, body length u32, crc32c of kind, length and body u32
+//! hello   (48):  cluster, from, to, instance, election timeout ms, tick ms: u64 each
+//! refusal:       code u32, text
+//! ```
+//!
+//! Magic and version keep their places in every later version, so that versions can refuse each other in words.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::types::{ClusterId, InstanceId, NodeId};
+
+/// How long a whole handshake may take.
+pub const DEADLINE: Duration = Duration::from_secs(3);
+
+/// The version this member speaks. Members of different versions refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"almadia\n";
+const PREAMBLE_BYTES: usize = 24;
+const HELLO_BYTES: usize = 48;
+const TEXT_BYTES_MAX: usize = 1000;
+const KIND_HELLO: u32 = 1;
+const KIND_REFUSAL: u32 = 2;
+
+/// What a member says about itself and about the member it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender.
+    pub from: NodeId,
+    /// The member the sender believes to talk to.
+    pub to: NodeId,
+    /// The sender's directory.
+    pub instance: InstanceId,
+    /// The sender's election timeout, in milliseconds.
+    pub election_timeout_ms: u64,
+    /// The sender's tick, in milliseconds.
+    pub tick_ms: u64,
+}
+
+/// Why two members do not talk to each other. The number crosses the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Reason {
+    /// They speak different versions of the protocol.
+    Version = 1,
+    /// They belong to different clusters.
+    Cluster = 2,
+    /// The address leads to another member.
+    WrongNode = 3,
+    /// The sender is not in the list of members.
+    UnknownNode = 4,
+    /// Their election timeouts differ.
+    ElectionTimeout = 5,
+    /// Their ticks differ.
+    Tick = 6,
+    /// The member is not the one that was known under its number.
+    Instance = 7,
+    /// A reason of a later version.
+    Other = 8,
+}
+
+impl Reason {
+    const ALL: [Self; 8] = [
+        Self::Version,
+        Self::Cluster,
+        Self::WrongNode,
+        Self::UnknownNode,
+        Self::ElectionTimeout,
+        Self::Tick,
+        Self::Instance,
+        Self::Other,
+    ];
+
+    fn from_number(number: u32) -> Self {
+        Self::ALL.into_iter().find(|reason| *reason as u32 == number).unwrap_or(Self::Other)
+    }
+}
+
+/// "I do not talk to you", with the reason in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// What differs, and which option to correct.
+    pub text: String,
+}
+
+/// Why a handshake did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The connection failed or the deadline passed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// What came is not a handshake of this library.
+    #[error("what answers there is not a member of an Almadia cluster ({0})")]
+    Foreign(&'static str),
+    /// This member refuses the other one, which calls itself by this number.
+    #[error("{1}")]
+    Refusing(NodeId, Refusal),
+    /// The other member refuses this one.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+}
+
+impl Hello {
+    /// Compares what the other side said with what this side says. The first difference that matters wins.
+    ///
+    /// # Errors
+    /// The refusal to send, worded for an operator.
+    pub fn check(&self, theirs: &Self) -> Result<(), Refusal> {
+        self.check_cluster(theirs)?;
+        self.check_nodes(theirs)?;
+        let (own, other) = (self.from, theirs.from);
+        if theirs.election_timeout_ms != self.election_timeout_ms {
+            return refuse(
+                Reason::ElectionTimeout,
+                format!(
+                    "the election timeout is {} ms on node {own} and {} ms on node {other}: set raft.election_timeout_ms to the same value on all members",
+                    self.election_timeout_ms, theirs.election_timeout_ms
+                ),
+            );
+        }
+        if theirs.tick_ms != self.tick_ms {
+            return refuse(
+                Reason::Tick,
+                format!(
+                    "the tick is {} ms on node {own} and {} ms on node {other}: set raft.tick_ms to the same value on all members",
+                    self.tick_ms, theirs.tick_ms
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self, theirs: &Self) -> Result<(), Refusal> {
+        if theirs.cluster == self.cluster {
+            return Ok(());
+        }
+        refuse(
+            Reason::Cluster,
+            format!(
+                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}: set cluster.name, cluster.initial_members and bootstrap.split_keys to the same values on all members",
+                self.from,
+                self.cluster.get(),
+                theirs.from,
+                theirs.cluster.get()
+            ),
+        )
+    }
+
+    fn check_nodes(&self, theirs: &Self) -> Result<(), Refusal> {
+        if theirs.to != self.from {
+            return refuse(
+                Reason::WrongNode,
+                format!(
+                    "the address given for node {} is that of node {}: correct cluster.initial_members on node {}",
+                    theirs.to, self.from, theirs.from
+                ),
+            );
+        }
+        if theirs.from != self.to {
+            return refuse(
+                Reason::WrongNode,
+                format!(
+                    "the address given for node {} is that of node {}: correct cluster.initial_members on node {}",
+                    self.to, theirs.from, self.from
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn refuse(reason: Reason, text: String) -> Result<(), Refusal> {
+    Err(Refusal { reason, text })
+}
+
+/// The dialer's side. Returns what the acceptor said, which agrees with `own`.
+///
+/// # Errors
+/// See [`HandshakeError`]. The connection is then to be closed.
+pub fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, HandshakeError> {
+    let mut stream = Deadlined::new(socket, DEADLINE);
+    stream.write_all(&hello_bytes(own))?;
+    let theirs = receive(&mut stream, own)?;
+    own.check(&theirs).and_then(|()| admit(&theirs)).map_err(|no| HandshakeError::Refusing(own.to, no))?;
+    Ok(theirs)
+}
+
+/// The acceptor's side. `own_for` makes this member's hello for the member that dialed, or refuses when there is
+/// no such member. Returns what the dialer said, which agrees with it.
+///
+/// # Errors
+/// See [`HandshakeError`]. The dialer has then been told, where it speaks our language.
+pub fn accept(
+    socket: &Socket,
+    own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
+    admit: impl Admit,
+) -> Result<Hello, HandshakeError> {
+    let mut stream = Deadlined::new(socket, DEADLINE);
+    let answer = answer_to(&mut stream, own_for, admit);
+    match &answer {
+        Ok((_, own)) => stream.write_all(&hello_bytes(own))?,
+        // The dialer may be gone by now; the refusal is what counts.
+        Err(HandshakeError::Refusing(_, refusal)) => drop(stream.write_all(&refusal_bytes(refusal))),
+        Err(_) => {}
+    }
+    answer.map(|(theirs, _)| theirs)
+}
+
+/// Asks whether the member behind this hello may take part.
+pub trait Admit: Fn(&Hello) -> Result<(), Refusal> {}
+impl<F: Fn(&Hello) -> Result<(), Refusal>> Admit for F {}
+
+fn answer_to(
+    stream: &mut impl Read,
+    own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
+    admit: impl Admit,
+) -> Result<(Hello, Hello), HandshakeError> {
+    let theirs = match read_part(stream)? {
+        Part::Hello(theirs) => theirs,
+        Part::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
+        Part::OtherVersion(version) => {
+            return Err(HandshakeError::Refusing(NodeId::default(), version_refusal(version)));
+        }
+    };
+    let refusing = |refusal| HandshakeError::Refusing(theirs.from, refusal);
+    let own = own_for(theirs.from).map_err(refusing)?;
+    own.check(&theirs).and_then(|()| admit(&theirs)).map_err(refusing)?;
+    Ok((theirs, own))
+}
+
+fn receive(stream: &mut impl Read, own: &Hello) -> Result<Hello, HandshakeError> {
+    match read_part(stream)? {
+        Part::Hello(theirs) => Ok(theirs),
+        Part::Refusal(refusal) => Err(HandshakeError::Refused(refusal)),
+        Part::OtherVersion(version) => Err(HandshakeError::Refusing(own.to, version_refusal(version))),
+    }
+}
+
+fn version_refusal(version: u32) -> Refusal {
+    let text = format!(
+        "one member speaks version {version} of the peer protocol, the other version {PROTOCOL_VERSION}: run the same release of the library on all members"
+    );
+    Refusal { reason: Reason::Version, text }
+}
+
+/// What one side sends.
+enum Part {
+    Hello(Hello),
+    Refusal(Refusal),
+    /// The rest is in a language this version does not speak.
+    OtherVersion(u32),
+}
+
+fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
+    let mut preamble = [0; PREAMBLE_BYTES];
+    // The magic is looked at as soon as it is there: a foreign program may wait for us to speak.
+    stream.read_exact(&mut preamble[..MAGIC.len()])?;
+    if preamble[..MAGIC.len()] != MAGIC {
+        return Err(HandshakeError::Foreign("its first bytes are those of another protocol"));
+    }
+    stream.read_exact(&mut preamble[MAGIC.len()..])?;
+    let word =
+        |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
+    let (version, kind, len, checksum) = (word(8), word(12), word(16) as usize, word(20));
+    if version != PROTOCOL_VERSION {
+        return Ok(Part::OtherVersion(version));
+    }
+    if !is_possible(kind, len) {
+        return Err(HandshakeError::Foreign("its handshake has an impossible length"));
+    }
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body)?;
+    if checksum_of(&preamble[12..20], &body) != checksum {
+        return Err(HandshakeError::Foreign("the checksum of its handshake is wrong"));
+    }
+    Ok(if kind == KIND_HELLO { Part::Hello(parse_hello(&body)) } else { Part::Refusal(parse_refusal(&body)) })
+}
+
+fn is_possible(kind: u32, len: usize) -> bool {
+    match kind {
+        KIND_HELLO => len == HELLO_BYTES,
+        KIND_REFUSAL => (4..=4 + TEXT_BYTES_MAX).contains(&len),
+        _ => false,
+    }
+}
+
+fn parse_hello(body: &[u8]) -> Hello {
+    let (words, _) = body.as_chunks::<8>();
+    let word = |at: usize| u64::from_le_bytes(words[at]);
+    Hello {
+        cluster: ClusterId(word(0)),
+        from: NodeId(word(1)),
+        to: NodeId(word(2)),
+        instance: InstanceId(word(3)),
+        election_timeout_ms: word(4),
+        tick_ms: word(5),
+    }
+}
+
+fn parse_refusal(body: &[u8]) -> Refusal {
+    let reason = Reason::from_number(u32::from_le_bytes([body[0], body[1], body[2], body[3]]));
+    // The text goes to a log: what is not plain text in it must not draw on a terminal.
+    let text = String::from_utf8_lossy(&body[4..]).chars().filter(|c| !c.is_control()).collect();
+    Refusal { reason, text }
+}
+
+fn hello_bytes(hello: &Hello) -> Vec<u8> {
+    let mut body = Vec::with_capacity(HELLO_BYTES);
+    let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
+    for word in ids.into_iter().chain([hello.election_timeout_ms, hello.tick_ms]) {
+        body.extend_from_slice(&word.to_le_bytes());
+    }
+    part_bytes(KIND_HELLO, &body)
+}
+
+fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
+    let mut body = (refusal.reason as u32).to_le_bytes().to_vec();
+    let text = refusal.text.as_bytes();
+    body.extend_from_slice(&text[..text.len().min(TEXT_BYTES_MAX)]);
+    part_bytes(KIND_REFUSAL, &body)
+}
+
+fn part_bytes(kind: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&u32::try_from(body.len()).expect("a handshake is short").to_le_bytes());
+    let checksum = checksum_of(&out[12..20], body);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn checksum_of(kind_and_length: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(kind_and_length), body)
+}
+
+/// A socket on which everything together must be over at one moment.
+struct Deadlined<'a> {
+    socket: &'a Socket,
+    end: Instant,
+}
+
+impl<'a> Deadlined<'a> {
+    fn new(socket: &'a Socket, within: Duration) -> Self {
+        Self { socket, end: Instant::now() + within }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(late()) } else { Ok(left) }
+    }
+}
+
+impl Read for Deadlined<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        let mut socket = self.socket;
+        socket.read(into).map_err(name_timeout)
+    }
+}
+
+impl Write for Deadlined<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        let mut socket = self.socket;
+        socket.write(bytes).map_err(name_timeout)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A passed socket timeout shows as "would block", which explains nothing.
+fn name_timeout(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { late() } else { error }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer within the time a handshake may take")
+}
+
+/// What a fuzzer calls: any bytes are refused or parse, on both sides.
+#[doc(hidden)]
+pub fn fuzz_handshake(mut input: &[u8]) {
+    match read_part(&mut input) {
+        Ok(Part::Hello(hello)) => {
+            let bytes = hello_bytes(&hello);
+            let again = read_part(&mut &bytes[..]).expect("a hello of ours");
+            assert!(matches!(again, Part::Hello(same) if same == hello), "a hello has one encoding");
+        }
+        Ok(Part::Refusal(refusal)) => {
+            assert!(refusal.text.len() <= 3 * TEXT_BYTES_MAX, "the text is bounded")
+        }
+        Ok(Part::OtherVersion(_)) | Err(_) => {}
+    }
+}
+
+/// The bytes of a hello, as a fuzzer's starting point.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_handshake_seed(own: &Hello) -> Vec<u8> {
+    hello_bytes(own)
+}
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

@@ -1,0 +1,178 @@
+//! Every way in which two members disagree, in words.
+
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use super::*;
+
+fn hello(from: u64, to: u64) -> Hello {
+    Hello {
+        cluster: ClusterId(0xabcd),
+        from: NodeId(from),
+        to: NodeId(to),
+        instance: InstanceId(70 + from),
+        election_timeout_ms: 1000,
+        tick_ms: 50,
+    }
+}
+
+/// Two connected sockets.
+fn pair() -> (Socket, Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let dialer = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+    (dialer.into(), listener.accept().expect("dialed").0.into())
+}
+
+/// What both sides make of a dialer that says `theirs` to an acceptor that says `own`.
+fn meet(theirs: Hello, own: Hello) -> (Result<Hello, HandshakeError>, Result<Hello, HandshakeError>) {
+    let (near, far) = pair();
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| accept(&far, |_| Ok(own), |_| Ok(())));
+        (dial(&near, &theirs, |_| Ok(())), accepting.join().expect("no panic"))
+    })
+}
+
+fn refused(result: Result<Hello, HandshakeError>) -> Refusal {
+    match result {
+        Err(HandshakeError::Refused(refusal) | HandshakeError::Refusing(_, refusal)) => refusal,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn members_that_agree_learn_who_the_other_is() {
+    let (dialed, accepted) = meet(hello(1, 2), hello(2, 1));
+
+    assert_eq!(dialed.expect("agreed"), hello(2, 1));
+    assert_eq!(accepted.expect("agreed"), hello(1, 2));
+}
+
+#[test]
+fn every_difference_is_refused_on_both_sides_naming_the_option() {
+    let cases = [
+        (Hello { cluster: ClusterId(5), ..hello(1, 2) }, Reason::Cluster, "cluster.name"),
+        (
+            hello(1, 3),
+            Reason::WrongNode,
+            "address given for node 3 is that of node 2: correct cluster.initial_members",
+        ),
+        (hello(4, 2), Reason::WrongNode, "address given for node 1 is that of node 4"),
+        (
+            Hello { election_timeout_ms: 2000, ..hello(1, 2) },
+            Reason::ElectionTimeout,
+            "1000 ms on node 2 and 2000 ms on node 1: set raft.election_timeout_ms",
+        ),
+        (
+            Hello { tick_ms: 10, ..hello(1, 2) },
+            Reason::Tick,
+            "50 ms on node 2 and 10 ms on node 1: set raft.tick_ms",
+        ),
+    ];
+    for (theirs, reason, words) in cases {
+        let (dialed, accepted) = meet(theirs, hello(2, 1));
+        let (told, telling) = (refused(dialed), refused(accepted));
+        assert_eq!(told, telling, "both sides log the same");
+        assert_eq!(told.reason, reason);
+        assert!(told.text.contains(words), "{}", told.text);
+    }
+}
+
+#[test]
+fn an_instance_that_is_not_admitted_is_refused_by_either_side() {
+    let wiped =
+        |_: &Hello| Err(Refusal { reason: Reason::Instance, text: "node 1 lost its disk".to_owned() });
+    let (near, far) = pair();
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| accept(&far, |_| Ok(hello(2, 1)), wiped));
+        assert_eq!(refused(dial(&near, &hello(1, 2), |_| Ok(()))).text, "node 1 lost its disk");
+        assert_eq!(refused(accepting.join().expect("no panic")).reason, Reason::Instance);
+    });
+
+    let (near, far) = pair();
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| accept(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
+        assert_eq!(refused(dial(&near, &hello(1, 2), wiped)).reason, Reason::Instance);
+        assert!(
+            accepting.join().expect("no panic").is_ok(),
+            "the acceptor learns it from the closed connection"
+        );
+    });
+}
+
+#[test]
+fn another_protocol_version_is_refused_with_both_versions() {
+    let (near, far) = pair();
+    let mut bytes = hello_bytes(&hello(1, 2));
+    bytes[8..12].copy_from_slice(&9_u32.to_le_bytes());
+    (&near).write_all(&bytes).expect("loopback");
+
+    let accepted = refused(accept(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
+
+    assert_eq!(accepted.reason, Reason::Version);
+    assert!(accepted.text.contains("version 9") && accepted.text.contains("version 1"), "{}", accepted.text);
+    let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(told) if told == accepted));
+    assert!(answer.expect("the dialer is told"));
+}
+
+#[test]
+fn another_protocol_is_recognized_from_its_first_bytes() {
+    let (near, far) = pair();
+    (&near).write_all(b"GET / HTTP/1.1\r\n\r\n").expect("loopback");
+
+    let accepted = accept(&far, |_| Ok(hello(2, 1)), |_| Ok(()));
+
+    assert!(matches!(accepted, Err(HandshakeError::Foreign(_))), "{accepted:?}");
+}
+
+#[test]
+fn every_damaged_byte_of_a_hello_is_noticed() {
+    let good = hello_bytes(&hello(1, 2));
+    for at in 0..good.len() {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x10;
+        let part = read_part(&mut &damaged[..]);
+        assert!(!matches!(part, Ok(Part::Hello(_) | Part::Refusal(_))), "byte {at}");
+        assert!(read_part(&mut &good[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn a_refusal_of_any_length_crosses_and_cannot_draw_on_a_terminal() {
+    let text = format!("\u{1b}[2Jwiped {}", "ä".repeat(2000));
+    let bytes = refusal_bytes(&Refusal { reason: Reason::Instance, text });
+
+    let Ok(Part::Refusal(refusal)) = read_part(&mut &bytes[..]) else { panic!("it is a refusal") };
+
+    assert_eq!(refusal.reason, Reason::Instance);
+    assert!(refusal.text.starts_with("[2Jwiped ää"));
+    assert!(refusal.text.len() <= TEXT_BYTES_MAX + 3);
+}
+
+#[test]
+fn a_handshake_that_comes_too_slowly_ends_at_its_deadline() {
+    let (near, far) = pair();
+    let bytes = hello_bytes(&hello(1, 2));
+    // Each byte comes well within any pause that a timeout per read would allow.
+    thread::scope(|scope| {
+        let begun = Instant::now();
+        let mut stream = Deadlined::new(&far, Duration::from_millis(200));
+        let reading = scope.spawn(move || read_part(&mut stream).map(|_| ()));
+        for byte in bytes.iter().take(bytes.len() - 1) {
+            let waited = reading.is_finished() || (&near).write_all(&[*byte]).is_err();
+            if waited {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        let error = reading.join().expect("no panic").expect_err("the last byte never came");
+        assert!(error.to_string().contains("within the time a handshake may take"), "{error}");
+        assert!(begun.elapsed() < Duration::from_millis(1500));
+    });
+}
+
+#[test]
+fn a_dialer_is_not_held_by_an_acceptor_that_hangs_up() {
+    let (near, far) = pair();
+    far.shutdown(Shutdown::Both).expect("connected");
+    assert!(matches!(dial(&near, &hello(1, 2), |_| Ok(())), Err(HandshakeError::Io(_))));
+}

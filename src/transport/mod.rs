@@ -1,0 +1,281 @@
+//! How messages cross between members: plain threads, plain TCP, one connection each way.
+//!
+//! Owns the connections of one member to all others. Each member dials each other one, and a connection carries
+//! messages from the dialer to the acceptor only: so one thread writes it, one thread reads it, and neither
+//! shares it.
+//!
+//! ```text
+//!   raft poller --send--> queue --almadia-send-2--> [TCP] --almadia-recv-1--> Inbound::receive   (node 2)
+//!   Inbound::receive <--almadia-recv-2-- [TCP] <--almadia-send-1-- queue <--send--                (node 2)
+//!   almadia-accept --> almadia-hello (one for each connection until it has said who it is)
+//! ```
+//!
+//! What always holds:
+//! - [`Transport::send`] never waits. What finds no room or no connection is dropped, and
+//!   [`Inbound::unreachable`] follows; raft sends again what matters.
+//! - Nothing is delivered before both sides agreed on cluster, node numbers, election timeout and tick, and
+//!   nothing of an older connection once a newer one of that peer is up.
+//! - Memory and threads are bounded, whatever connects and whatever it sends.
+//! - [`Transport::shutdown`] waits for nothing that a peer could delay.
+//!
+//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what to
+//! send again (raft). Read in this order: `wire` and `codec` (messages as bytes), `frame`, `handshake`, `queue`
+//! and `sender`, `acceptor` and `receiver`.
+
+mod acceptor;
+pub mod codec;
+mod dial;
+pub mod frame;
+pub mod handshake;
+mod notices;
+mod outgoing;
+mod queue;
+mod receiver;
+mod sender;
+mod sockets;
+mod wire;
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod mutation_tests;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use self::acceptor::Handshakes;
+use self::handshake::{Hello, Reason, Refusal};
+use self::notices::Notices;
+use self::queue::SendQueue;
+use self::receiver::Incoming;
+use self::sockets::OpenSockets;
+use crate::core::ports::PeerMessage;
+use crate::error::{Code, Error, Result};
+use crate::types::{ClusterId, InstanceId, NodeId};
+
+/// Bytes of a frame when the options do not say otherwise.
+pub const FRAME_BYTES_MAX: u32 = 64 << 20;
+/// Bytes that may wait for one peer when the options do not say otherwise.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// What a transport is told at its start.
+#[derive(Clone, Debug)]
+pub struct TransportOptions {
+    /// The cluster this member belongs to; members of another are refused.
+    pub cluster: ClusterId,
+    /// This member.
+    pub node: NodeId,
+    /// This member's directory.
+    pub instance: InstanceId,
+    /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
+    pub listen: String,
+    /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
+    /// which is skipped.
+    pub peers: Vec<(NodeId, String)>,
+    /// Must be equal on all members, in milliseconds. A peer that takes no bytes for twice as long is given up.
+    pub election_timeout_ms: u64,
+    /// Must be equal on all members, in milliseconds. Losses are reported at most once a tick.
+    pub tick_ms: u64,
+    /// Longest frame accepted and sent, in bytes; usually [`FRAME_BYTES_MAX`]. Must not be smaller on one member
+    /// than another, or its peers' large messages are refused.
+    pub frame_bytes_max: u32,
+    /// Memory the messages that wait for one peer may hold, in bytes; usually [`QUEUE_BYTES_MAX`].
+    pub queue_bytes_max: usize,
+}
+
+/// Who is told what the transport receives. Called from the transport's threads, never with a lock of its held,
+/// and never by [`Transport::send`]. No method may wait for the transport to shut down: shutdown waits for them.
+pub trait Inbound: Send + Sync + 'static {
+    /// Messages of one peer, in the order that peer's lane sent them. Called by one thread a peer; to wait here is
+    /// to let the peer wait.
+    fn receive(&self, from: NodeId, messages: Vec<PeerMessage>);
+
+    /// Messages for `node` were lost, some unknown number of them: there is no connection, or its queue is full.
+    /// At most once a tick for each peer, and never later than a tick after a loss unless a dial is under way.
+    fn unreachable(&self, node: NodeId);
+
+    /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side that
+    /// accepts and of the side that dials.
+    ///
+    /// # Errors
+    /// The text for the operators of both sides, for example that `from` has lost its disk.
+    fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String>;
+
+    /// A thread of the transport panicked and is gone: a bug, after which the transport is to be shut down.
+    fn thread_panicked(&self, thread: &str);
+}
+
+/// A member's connections to all its peers. All methods may be called from any thread.
+pub struct Transport {
+    network: Arc<Network>,
+    local_addr: SocketAddr,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads of a transport share.
+struct Network {
+    options: TransportOptions,
+    inbound: Arc<dyn Inbound>,
+    /// All members but this one, in order of their numbers.
+    peers: Vec<Arc<Peer>>,
+    sockets: OpenSockets,
+    handshakes: Handshakes,
+    notices: Notices,
+}
+
+/// Another member: the queue towards it and the connection from it.
+struct Peer {
+    node: NodeId,
+    address: String,
+    queue: SendQueue,
+    incoming: Incoming,
+}
+
+impl Transport {
+    /// Listens, starts to dial every peer, and returns without waiting for any of them.
+    ///
+    /// # Errors
+    /// `NETWORK` when it cannot listen, `INVALID_CONFIG` when the peers contradict each other, `IO` when the
+    /// system gives no threads.
+    pub fn start(options: TransportOptions, inbound: Arc<dyn Inbound>) -> Result<Self> {
+        let peers = peers_of(&options)?;
+        let (listener, local_addr) = acceptor::listen(&options.listen)?;
+        let handshakes = Handshakes::new(peers.len() + 1);
+        let (sockets, notices) = (OpenSockets::default(), Notices::default());
+        let network = Arc::new(Network { options, inbound, peers, sockets, handshakes, notices });
+        // Owns the threads from the first one on: an error on the way drops it, and that joins them.
+        let transport = Self { network, local_addr, threads: Mutex::default() };
+        transport.run("almadia-accept".to_owned(), move |network| acceptor::run(network, listener))?;
+        for peer in &transport.network.peers {
+            let peer = Arc::clone(peer);
+            let name = format!("almadia-send-{}", peer.node);
+            transport.run(name, move |network| sender::run(network, &peer))?;
+        }
+        Ok(transport)
+    }
+
+    /// Where this member accepts its peers.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Sends `messages` to `to`, without waiting: they are queued, or dropped and reported. Messages to a node
+    /// that is no peer are dropped.
+    ///
+    /// Order is kept within two kinds of messages: heartbeats and votes, which may overtake, and all others.
+    pub fn send(&self, to: NodeId, messages: Vec<PeerMessage>) {
+        if messages.is_empty() {
+            return;
+        }
+        if let Some(peer) = self.network.peer(to) {
+            peer.queue.push(messages);
+        }
+    }
+
+    /// Closes every connection and returns when every thread has ended; nothing is delivered after that. Doing it
+    /// again does nothing. Not to be called from a method of [`Inbound`].
+    pub fn shutdown(&self) {
+        self.network.sockets.close();
+        for peer in &self.network.peers {
+            peer.queue.close();
+        }
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            // Its panics were reported where they happened.
+            drop(thread.join());
+        }
+        // The acceptor is gone, so no further connection can come up.
+        for peer in &self.network.peers {
+            peer.incoming.join();
+        }
+    }
+
+    fn run(&self, name: String, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
+        let thread = spawn(&self.network, name, body)
+            .map_err(|error| Error::with_detail(Code::Io, format!("cannot start a thread: {error}")))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Network {
+    fn peer(&self, node: NodeId) -> Option<&Arc<Peer>> {
+        let at = self.peers.binary_search_by_key(&node, |peer| peer.node).ok()?;
+        Some(&self.peers[at])
+    }
+
+    /// What this member says when it talks to `to`.
+    fn hello_to(&self, to: NodeId) -> Hello {
+        let options = &self.options;
+        Hello {
+            cluster: options.cluster,
+            from: options.node,
+            to,
+            instance: options.instance,
+            election_timeout_ms: options.election_timeout_ms,
+            tick_ms: options.tick_ms,
+        }
+    }
+
+    fn admit(&self, theirs: &Hello) -> std::result::Result<(), Refusal> {
+        let admitted = self.inbound.admit(theirs.from, theirs.instance);
+        admitted.map_err(|text| Refusal { reason: Reason::Instance, text })
+    }
+
+    /// How long a peer may take no bytes before its connection is given up.
+    fn stall_timeout(&self) -> Duration {
+        Duration::from_millis(2 * self.options.election_timeout_ms)
+    }
+}
+
+fn peers_of(options: &TransportOptions) -> Result<Vec<Arc<Peer>>> {
+    let mut members: Vec<&(NodeId, String)> = options.peers.iter().collect();
+    members.sort();
+    if let Some(twice) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let text = format!("cluster.initial_members names node {} twice", twice[0].0);
+        return Err(Error::with_detail(Code::InvalidConfig, text));
+    }
+    let others = members.into_iter().filter(|(node, _)| *node != options.node);
+    Ok(others.map(|(node, address)| Arc::new(Peer::new(*node, address, options.queue_bytes_max))).collect())
+}
+
+impl Peer {
+    fn new(node: NodeId, address: &str, queue_bytes_max: usize) -> Self {
+        let queue = SendQueue::new(queue_bytes_max);
+        Self { node, address: address.to_owned(), queue, incoming: Incoming::default() }
+    }
+}
+
+/// Starts a thread whose panic is caught and reported.
+fn spawn(
+    network: &Arc<Network>,
+    name: String,
+    body: impl FnOnce(&Arc<Network>) + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let network = Arc::clone(network);
+    let title = name.clone();
+    crate::thread::spawn(&title, move || {
+        if catch_unwind(AssertUnwindSafe(|| body(&network))).is_err() {
+            network.inbound.thread_panicked(&name);
+        }
+    })
+}
+
+/// Takes a lock whether or not a thread panicked with it: every state behind these locks is valid between any two
+/// statements, and the panic itself was reported.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,321 @@
+//! The messages that wait for one peer.
+//!
+//! Owns the bounded hand-off from the threads that send to the one thread that writes. What always holds: a
+//! sender never waits; memory is bounded in bytes and in messages; every loss is followed by a report to the
+//! sending thread of this peer, and at most one report an interval. Raft repairs what is lost.
+//!
+//! There are two lanes. Heartbeats and votes keep a cluster together and are small: they travel in the *urgent*
+//! lane, ahead of a backlog of appends, so that a slow link full of data does not look like a dead leader. Raft
+//! allows any order of messages; within a lane order is kept.
+//!
+//! While there is no connection, nothing waits in the bulk lane: an append that is minutes old when the peer
+//! comes back would only delay what matters then, and raft has long since learned that it was lost. The newest
+//! few urgent messages are kept, because the first thing a returning peer should hear is a heartbeat.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use raft::eraftpb::MessageType;
+
+use super::codec::weight_bytes;
+use super::lock;
+use crate::core::ports::PeerMessage;
+
+/// Messages a lane may hold. One is at least 300 bytes, so a full lane of the smallest is some 20 MiB.
+const BULK_MESSAGES_MAX: usize = 65_536;
+const URGENT_MESSAGES_MAX: usize = 8_192;
+
+/// Urgent messages kept while there is no connection.
+const DISCONNECTED_MESSAGES_MAX: usize = 256;
+
+/// How much of the bulk lane is taken at once: enough to make one write worth it, little enough that an urgent
+/// message waits for no more than this.
+const SLICE_BYTES: usize = 512 << 10;
+
+/// Slots an empty lane keeps for the next burst.
+const LANE_SLOTS_KEPT: usize = 1024;
+
+/// A queue with one taker and many givers.
+pub(super) struct SendQueue {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// What the sending thread took to write next. Urgent messages come first.
+#[derive(Default)]
+pub(super) struct Slice {
+    pub(super) urgent: VecDeque<PeerMessage>,
+    pub(super) bulk: VecDeque<PeerMessage>,
+}
+
+/// Why [`SendQueue::next`] or [`SendQueue::pause`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// The queue is closed.
+    Closed,
+    /// Messages were lost since this was last said.
+    Loss,
+    /// The slice holds messages.
+    Messages,
+    /// The pause is over.
+    Over,
+}
+
+struct State {
+    urgent: Lane,
+    bulk: Lane,
+    is_connected: bool,
+    is_closed: bool,
+    has_lost: bool,
+    sleep: Sleep,
+}
+
+/// What the sending thread sleeps for. It is woken only for that, and only by the first who brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    UntilMessages,
+    UntilLoss,
+}
+
+/// Messages in order with their weight. Invariant: `bytes` is the sum of the weights.
+struct Lane {
+    messages: VecDeque<PeerMessage>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl SendQueue {
+    /// An empty queue, not connected, that holds at most about `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let state = State {
+            urgent: Lane::new(bytes_max / 8),
+            bulk: Lane::new(bytes_max),
+            is_connected: false,
+            is_closed: false,
+            has_lost: false,
+            sleep: Sleep::Awake,
+        };
+        Self { state: Mutex::new(state), wake: Condvar::new() }
+    }
+
+    /// Adds `messages`, as far as there is room, and wakes the sending thread if it sleeps.
+    pub(super) fn push(&self, messages: Vec<PeerMessage>) {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return;
+        }
+        for message in messages {
+            state.add(message);
+        }
+        let is_awaited = match state.sleep {
+            Sleep::Awake => false,
+            Sleep::UntilMessages => true,
+            Sleep::UntilLoss => state.has_lost,
+        };
+        if is_awaited {
+            state.sleep = Sleep::Awake;
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits for messages and moves some into the empty `slice`, or reports a loss, but not before `loss_due`.
+    pub(super) fn next(&self, slice: &mut Slice, loss_due: Instant) -> Wake {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(wake) = state.interruption(loss_due) {
+                return wake;
+            }
+            if state.fill(slice) {
+                return Wake::Messages;
+            }
+            let until = state.has_lost.then_some(loss_due);
+            state = self.sleep(state, Sleep::UntilMessages, until);
+        }
+    }
+
+    /// Waits until `end`, or for a loss, but reports that not before `loss_due`.
+    pub(super) fn pause(&self, end: Instant, loss_due: Instant) -> Wake {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(wake) = state.interruption(loss_due) {
+                return wake;
+            }
+            if Instant::now() >= end {
+                return Wake::Over;
+            }
+            let (sleep, until) =
+                if state.has_lost { (Sleep::Awake, end.min(loss_due)) } else { (Sleep::UntilLoss, end) };
+            state = self.sleep(state, sleep, Some(until));
+        }
+    }
+
+    /// There is a connection: messages of both lanes are kept from now on.
+    pub(super) fn connected(&self) {
+        lock(&self.state).is_connected = true;
+    }
+
+    /// The connection is gone and with it an unknown number of messages.
+    pub(super) fn disconnected(&self) {
+        let mut state = lock(&self.state);
+        state.is_connected = false;
+        state.has_lost = true;
+        state.bulk.clear();
+        while state.urgent.messages.len() > DISCONNECTED_MESSAGES_MAX {
+            state.urgent.pop();
+        }
+    }
+
+    /// Some messages taken earlier could not be sent.
+    pub(super) fn lost(&self) {
+        lock(&self.state).has_lost = true;
+    }
+
+    /// Ends every wait, now and for ever.
+    pub(super) fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.wake.notify_one();
+    }
+
+    /// True after [`SendQueue::close`].
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+
+    /// Whether messages of both lanes are kept.
+    #[cfg(test)]
+    pub(super) fn is_connected(&self) -> bool {
+        lock(&self.state).is_connected
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        sleep: Sleep,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        state.sleep = sleep;
+        let mut state = match until {
+            None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.sleep = Sleep::Awake;
+        state
+    }
+}
+
+impl State {
+    fn add(&mut self, message: PeerMessage) {
+        let weight = weight_bytes(&message);
+        if is_urgent(message.message.msg_type) {
+            self.add_urgent(message, weight);
+        } else if self.is_connected && self.bulk.has_room(weight, BULK_MESSAGES_MAX) {
+            self.bulk.push(message, weight);
+        } else {
+            self.has_lost = true;
+        }
+    }
+
+    /// The newest urgent message is worth the most, so a full lane gives up its oldest.
+    fn add_urgent(&mut self, message: PeerMessage, weight: usize) {
+        let count_max = if self.is_connected { URGENT_MESSAGES_MAX } else { DISCONNECTED_MESSAGES_MAX };
+        while !self.urgent.has_room(weight, count_max) {
+            // What an old heartbeat said, a newer one says again: without a connection this is no loss.
+            self.has_lost |= self.is_connected;
+            self.urgent.pop();
+        }
+        self.urgent.push(message, weight);
+    }
+
+    fn interruption(&mut self, loss_due: Instant) -> Option<Wake> {
+        if self.is_closed {
+            return Some(Wake::Closed);
+        }
+        if self.has_lost && Instant::now() >= loss_due {
+            self.has_lost = false;
+            return Some(Wake::Loss);
+        }
+        None
+    }
+
+    /// Moves all urgent messages and some bulk ones into `slice`. False when there are none.
+    fn fill(&mut self, slice: &mut Slice) -> bool {
+        debug_assert!(slice.urgent.is_empty() && slice.bulk.is_empty(), "the slice before was written");
+        self.urgent.swap_into(&mut slice.urgent);
+        if self.bulk.bytes <= SLICE_BYTES {
+            self.bulk.swap_into(&mut slice.bulk);
+        } else {
+            self.bulk.move_some(&mut slice.bulk, SLICE_BYTES);
+        }
+        !(slice.urgent.is_empty() && slice.bulk.is_empty())
+    }
+}
+
+impl Lane {
+    fn new(bytes_max: usize) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// A message larger than the lane goes into an empty one: it could never be sent otherwise.
+    fn has_room(&self, weight: usize, count_max: usize) -> bool {
+        self.messages.is_empty()
+            || (self.messages.len() < count_max && self.bytes.saturating_add(weight) <= self.bytes_max)
+    }
+
+    fn push(&mut self, message: PeerMessage, weight: usize) {
+        self.messages.push_back(message);
+        self.bytes += weight;
+    }
+
+    fn pop(&mut self) -> Option<(PeerMessage, usize)> {
+        let message = self.messages.pop_front()?;
+        let weight = weight_bytes(&message);
+        self.bytes -= weight;
+        Some((message, weight))
+    }
+
+    fn clear(&mut self) {
+        self.messages = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// Exchanges everything for the empty `other`, which costs the same for one message and for thousands.
+    fn swap_into(&mut self, other: &mut VecDeque<PeerMessage>) {
+        std::mem::swap(&mut self.messages, other);
+        self.bytes = 0;
+        if self.messages.capacity() > 2 * LANE_SLOTS_KEPT {
+            self.messages.shrink_to(LANE_SLOTS_KEPT);
+        }
+    }
+
+    fn move_some(&mut self, other: &mut VecDeque<PeerMessage>, mut bytes: usize) {
+        while bytes > 0
+            && let Some((message, weight)) = self.pop()
+        {
+            other.push_back(message);
+            bytes = bytes.saturating_sub(weight);
+        }
+    }
+}
+
+/// Whether raft's progress waits for this message and not for the data behind it.
+fn is_urgent(kind: MessageType) -> bool {
+    matches!(
+        kind,
+        MessageType::MsgHeartbeat
+            | MessageType::MsgHeartbeatResponse
+            | MessageType::MsgRequestVote
+            | MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVote
+            | MessageType::MsgRequestPreVoteResponse
+    )
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! The thread that sends to one peer.
+//!
+//! Owns the connection this member dialed and everything written on it. What always holds: all that is queued
+//! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than the
+//! stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and further ones
+//! after pauses that double from 10 ms to 500 ms. Losses are reported to
+//! [`Inbound::unreachable`](super::Inbound::unreachable) from here, never from the thread that sends.
+
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+use log::info;
+use socket2::Socket;
+
+use super::dial::Dialer;
+use super::handshake::HandshakeError;
+use super::notices::Topic;
+use super::outgoing::Outgoing;
+use super::queue::{Slice, Wake};
+use super::{Network, Peer};
+
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A connection idle for this long is looked at before it is used again. Closed ones are noticed by that look and
+/// not by the loss of the next message.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// Runs until the transport closes.
+pub(super) fn run(network: &Network, peer: &Peer) {
+    let mut sender = Sender {
+        network,
+        peer,
+        slice: Slice::default(),
+        outgoing: Outgoing::new(network.options.frame_bytes_max),
+        loss_due: Instant::now(),
+        written_at: Instant::now(),
+    };
+    let mut dialer = Dialer::new(network, peer);
+    let mut pause = PAUSE_MIN;
+    while !peer.queue.is_closed() {
+        let began = Instant::now();
+        match dialer.dial() {
+            Ok(socket) => sender.serve(&socket),
+            Err(error) => sender.tell(&error),
+        }
+        // A connection that lived was a good one: its loss is no reason to wait.
+        if began.elapsed() > 2 * PAUSE_MAX && sender.written_at > began {
+            pause = PAUSE_MIN;
+        } else if !sender.pause(pause) {
+            return;
+        } else {
+            pause = PAUSE_MAX.min(2 * pause);
+        }
+    }
+}
+
+struct Sender<'a> {
+    network: &'a Network,
+    peer: &'a Peer,
+    slice: Slice,
+    outgoing: Outgoing,
+    /// When the next loss may be reported.
+    loss_due: Instant,
+    written_at: Instant,
+}
+
+impl Sender<'_> {
+    /// Sends over one connection until it is lost or the transport closes.
+    fn serve(&mut self, socket: &Socket) {
+        let node = self.peer.node;
+        info!("node {node} is reached at {}", self.peer.address);
+        self.network.notices.dialed(node);
+        self.peer.queue.connected();
+        self.written_at = Instant::now();
+        let end = self.pump(socket);
+        self.slice = Slice::default();
+        self.outgoing.clear();
+        self.peer.queue.disconnected();
+        if let Err(error) = end {
+            info!("the connection to node {node} is lost: {error}");
+        }
+    }
+
+    fn pump(&mut self, socket: &Socket) -> io::Result<()> {
+        loop {
+            match self.peer.queue.next(&mut self.slice, self.loss_due) {
+                Wake::Closed => return Ok(()),
+                Wake::Loss => self.report_loss(),
+                Wake::Messages | Wake::Over => self.transmit(socket)?,
+            }
+        }
+    }
+
+    /// Writes the whole slice with one call.
+    fn transmit(&mut self, socket: &Socket) -> io::Result<()> {
+        let now = Instant::now();
+        if now - self.written_at > IDLE {
+            check_open(socket)?;
+        }
+        self.written_at = now;
+        self.encode_slice();
+        let mut stream = socket;
+        stream.write_all(self.outgoing.finish()).map_err(name_stall)?;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    fn encode_slice(&mut self) {
+        let (node, network) = (self.peer.node, self.network);
+        for message in self.slice.urgent.drain(..).chain(self.slice.bulk.drain(..)) {
+            if let Err(error) = self.outgoing.push(&message) {
+                let kind = message.message.msg_type;
+                let text = format!("a message ({kind:?}) for node {node} cannot be sent: {error}");
+                network.notices.once(node, Topic::Unsendable, text);
+                self.peer.queue.lost();
+            }
+        }
+    }
+
+    /// Waits, reporting losses meanwhile. False when the transport closes.
+    fn pause(&mut self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            match self.peer.queue.pause(end, self.loss_due) {
+                Wake::Closed => return false,
+                Wake::Loss => self.report_loss(),
+                Wake::Over | Wake::Messages => return true,
+            }
+        }
+    }
+
+    fn report_loss(&mut self) {
+        self.loss_due = Instant::now() + Duration::from_millis(self.network.options.tick_ms);
+        self.network.inbound.unreachable(self.peer.node);
+    }
+
+    fn tell(&self, error: &HandshakeError) {
+        let topic = match error {
+            HandshakeError::Io(_) | HandshakeError::Foreign(_) => Topic::Dial,
+            HandshakeError::Refusing(_, refusal) | HandshakeError::Refused(refusal) => {
+                Topic::DialRefusal(refusal.reason)
+            }
+        };
+        if !self.peer.queue.is_closed() {
+            let Peer { node, address, .. } = self.peer;
+            let text = format!("node {node} is not reached at {address}, trying again until it is: {error}");
+            self.network.notices.once(*node, topic, text);
+        }
+    }
+}
+
+/// Fails when the acceptor, which never sends after the handshake, has closed the connection.
+fn check_open(socket: &Socket) -> io::Result<()> {
+    let mut byte = [MaybeUninit::uninit()];
+    match socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+        Ok(0) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "closed by the peer")),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent bytes on a connection of ours"))
+        }
+    }
+}
+
+/// A passed socket timeout shows as "would block", which explains nothing.
+fn name_stall(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return io::Error::new(io::ErrorKind::TimedOut, "the peer accepts no bytes");
+    }
+    error
+}

@@ -1,0 +1,91 @@
+//! The sockets that are open, so that shutdown can break every wait on one.
+//!
+//! Owns the list of open sockets and the one bit "closed". What always holds: after [`OpenSockets::close`] no
+//! socket of the list can block a thread, and no new one enters the list. That is what makes shutdown prompt
+//! whatever a peer does: each thread of the transport waits on a socket of this list, on a queue that shutdown
+//! closes, or in [`OpenSockets::pause`]. Closing the file descriptors is left to whoever shares the socket last.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::lock;
+
+/// See the head of this file.
+#[derive(Default)]
+pub(super) struct OpenSockets {
+    state: Mutex<State>,
+    closed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_closed: bool,
+    next_key: u64,
+    open: HashMap<u64, Arc<Socket>>,
+}
+
+impl OpenSockets {
+    /// Enters `socket` for as long as the returned value lives; `None` once closed.
+    pub(super) fn register(&self, socket: Arc<Socket>) -> Option<OpenSocket<'_>> {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return None;
+        }
+        let key = state.next_key;
+        state.next_key += 1;
+        state.open.insert(key, Arc::clone(&socket));
+        Some(OpenSocket { list: self, key, socket })
+    }
+
+    /// Ends every wait on a registered socket, now and for ever.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        for socket in state.open.values() {
+            break_off(socket);
+        }
+        self.closed.notify_all();
+    }
+
+    /// True after [`OpenSockets::close`].
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+
+    /// Waits until closed, but no longer than `pause`.
+    pub(super) fn pause(&self, pause: Duration) {
+        let state = lock(&self.state);
+        drop(self.closed.wait_timeout_while(state, pause, |state| !state.is_closed));
+    }
+}
+
+/// A socket of the list; it leaves the list when this is dropped.
+pub(super) struct OpenSocket<'a> {
+    list: &'a OpenSockets,
+    key: u64,
+    socket: Arc<Socket>,
+}
+
+impl Deref for OpenSocket<'_> {
+    type Target = Arc<Socket>;
+    fn deref(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+}
+
+impl Drop for OpenSocket<'_> {
+    fn drop(&mut self) {
+        lock(&self.list.state).open.remove(&self.key);
+    }
+}
+
+/// Makes every read, write, connect and accept on `socket` return, in whatever thread.
+pub(super) fn break_off(socket: &Socket) {
+    // The one way this fails is that there is no connection (any more), and then nobody waits on it either.
+    drop(socket.shutdown(Shutdown::Both));
+}

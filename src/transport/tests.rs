@@ -1,0 +1,348 @@
+//! Whole transports on loopback: what crosses, in which order, and what happens when a peer goes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Condvar;
+use std::time::Instant;
+
+use raft::eraftpb::{Entry, Message, MessageType};
+use socket2::Socket;
+
+use super::notices::Topic;
+use super::*;
+use crate::types::{BOOTSTRAP_EPOCH, RegionId};
+
+/// Longer than any of these tests takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An [`Inbound`] that writes down what it is told.
+#[derive(Default)]
+pub(super) struct Recorder {
+    state: Mutex<Record>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct Record {
+    /// The index of each message, by sender.
+    pub(super) indices: HashMap<NodeId, Vec<u64>>,
+    pub(super) losses: HashMap<NodeId, usize>,
+    pub(super) panicked: Vec<String>,
+    pub(super) refuse: Option<String>,
+    /// While set, a delivery waits.
+    pub(super) is_gate_closed: bool,
+    pub(super) waiting_at_gate: usize,
+    pub(super) panic_on_receive: bool,
+}
+
+impl Recorder {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Record)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    /// Waits until `condition` holds.
+    pub(super) fn wait(&self, what: &str, condition: impl Fn(&Record) -> bool) {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, |state| !condition(state));
+        assert!(!waited.expect("no panic").1.timed_out(), "waited in vain: {what}");
+    }
+
+    pub(super) fn received(&self, from: u64) -> Vec<u64> {
+        lock(&self.state).indices.get(&NodeId(from)).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn wait_received(&self, from: u64, index: u64) {
+        self.wait(&format!("message {index} from node {from}"), |state| {
+            state.indices.get(&NodeId(from)).is_some_and(|all| all.contains(&index))
+        });
+    }
+}
+
+impl Inbound for Recorder {
+    fn receive(&self, from: NodeId, messages: Vec<PeerMessage>) {
+        let mut state = lock(&self.state);
+        assert!(!state.panic_on_receive, "as the test asked");
+        state.indices.entry(from).or_default().extend(messages.iter().map(|message| message.message.index));
+        state.waiting_at_gate += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.is_gate_closed).expect("no panic");
+        state.waiting_at_gate -= 1;
+    }
+
+    fn unreachable(&self, node: NodeId) {
+        self.update(|state| *state.losses.entry(node).or_default() += 1);
+    }
+
+    fn admit(&self, _from: NodeId, _instance: InstanceId) -> std::result::Result<(), String> {
+        lock(&self.state).refuse.clone().map_or(Ok(()), Err)
+    }
+
+    fn thread_panicked(&self, thread: &str) {
+        self.update(|state| state.panicked.push(thread.to_owned()));
+    }
+}
+
+pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
+    TransportOptions {
+        cluster: ClusterId(7),
+        node: NodeId(node),
+        instance: InstanceId(node),
+        listen: "127.0.0.1:0".to_owned(),
+        peers: peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect(),
+        election_timeout_ms: 1000,
+        tick_ms: 50,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+    }
+}
+
+pub(super) fn message(from: u64, to: u64, kind: MessageType, index: u64) -> PeerMessage {
+    let message = Message { msg_type: kind, from, to, index, ..Message::default() };
+    PeerMessage { region: RegionId(1), epoch: BOOTSTRAP_EPOCH, message }
+}
+
+pub(super) fn append(from: u64, to: u64, index: u64) -> PeerMessage {
+    message(from, to, MessageType::MsgAppend, index)
+}
+
+pub(super) fn large_append(from: u64, to: u64, index: u64, bytes: usize) -> PeerMessage {
+    let mut message = append(from, to, index);
+    message.message.entries.push(Entry { data: vec![1; bytes].into(), ..Entry::default() });
+    message
+}
+
+/// A port nobody listens on, as far as the system can tell.
+pub(super) fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").to_string()
+}
+
+pub(super) struct Member {
+    pub(super) transport: Transport,
+    pub(super) inbound: Arc<Recorder>,
+}
+
+pub(super) fn start(options: TransportOptions) -> Member {
+    let inbound = Arc::new(Recorder::default());
+    let transport = Transport::start(options, Arc::clone(&inbound) as Arc<dyn Inbound>).expect("it starts");
+    Member { transport, inbound }
+}
+
+/// Two members that know each other; the numbers are those of the test, so that its threads have names of their own.
+fn start_pair(one: u64, two: u64) -> (Member, Member) {
+    let addresses = [(one, free_address()), (two, free_address())];
+    let start_at = |at: usize| {
+        start(TransportOptions { listen: addresses[at].1.clone(), ..options(addresses[at].0, &addresses) })
+    };
+    (start_at(0), start_at(1))
+}
+
+/// Waits until messages cross from `near` to `far`: the first heartbeat waits for the connection.
+pub(super) fn connect(near: &Member, from: u64, far: &Member, to: u64) {
+    near.transport.send(NodeId(to), vec![message(from, to, MessageType::MsgHeartbeat, 0)]);
+    far.inbound.wait_received(from, 0);
+}
+
+/// How many threads of this process are called `name`.
+pub(super) fn threads_named(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
+    // A thread may end between the listing and the reading.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|comm| comm.trim_end() == name).count()
+}
+
+#[test]
+fn a_hundred_thousand_messages_arrive_in_order_both_ways() {
+    const COUNT: u64 = 100_000;
+    let (one, two) = start_pair(11, 12);
+    connect(&one, 11, &two, 12);
+    connect(&two, 12, &one, 11);
+
+    for start in (1..=COUNT).step_by(100) {
+        one.transport.send(NodeId(12), (start..start + 100).map(|index| append(11, 12, index)).collect());
+        two.transport.send(NodeId(11), (start..start + 100).map(|index| append(12, 11, index)).collect());
+        if start % 20_000 == 1 {
+            // The queue is bounded: more in flight than it holds would be lost, as documented.
+            two.inbound.wait_received(11, start + 99);
+            one.inbound.wait_received(12, start + 99);
+        }
+    }
+    two.inbound.wait_received(11, COUNT);
+    one.inbound.wait_received(12, COUNT);
+
+    assert_eq!(two.inbound.received(11), (0..=COUNT).collect::<Vec<_>>());
+    assert_eq!(one.inbound.received(12), (0..=COUNT).collect::<Vec<_>>());
+    assert!(lock(&one.inbound.state).losses.is_empty(), "nothing was lost");
+}
+
+#[test]
+fn a_peer_that_restarts_on_its_port_is_reached_again() {
+    let (one, two) = start_pair(13, 14);
+    connect(&one, 13, &two, 14);
+    let address = two.transport.local_addr().to_string();
+    let peers = one.transport.network.options.peers.clone();
+    for _ in 0..3 {
+        two.transport.shutdown();
+        one.transport.send(NodeId(14), vec![append(13, 14, 1)]);
+        one.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(14)));
+
+        let again =
+            start(TransportOptions { listen: address.clone(), peers: peers.clone(), ..options(14, &[]) });
+
+        connect(&one, 13, &again, 14);
+        one.transport.send(NodeId(14), vec![append(13, 14, 2)]);
+        again.inbound.wait_received(13, 2);
+        connect(&again, 14, &one, 13);
+        one.inbound.update(|state| state.losses.clear());
+        again.transport.shutdown();
+    }
+}
+
+#[test]
+fn a_message_of_many_megabytes_crosses_and_one_beyond_the_limit_is_reported() {
+    let (one, two) = start_pair(15, 16);
+    connect(&one, 15, &two, 16);
+
+    one.transport.send(NodeId(16), vec![large_append(15, 16, 1, 40 << 20)]);
+    two.inbound.wait_received(15, 1);
+    one.transport.send(NodeId(16), vec![large_append(15, 16, 2, 65 << 20), append(15, 16, 3)]);
+    two.inbound.wait_received(15, 3);
+
+    one.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(16)));
+    assert_eq!(two.inbound.received(15), [0, 1, 3]);
+    assert!(one.transport.network.notices.has_said(NodeId(16), Topic::Unsendable));
+}
+
+#[test]
+fn members_that_disagree_never_hear_each_other_and_both_say_why() {
+    let addresses = [(17, free_address()), (18, free_address())];
+    let own = |at: usize| TransportOptions {
+        listen: addresses[at].1.clone(),
+        ..options(addresses[at].0, &addresses)
+    };
+    let (one, two) = (start(own(0)), start(TransportOptions { election_timeout_ms: 2000, ..own(1) }));
+    one.transport.send(NodeId(18), vec![message(17, 18, MessageType::MsgHeartbeat, 1)]);
+
+    let topics = [Topic::DialRefusal(Reason::ElectionTimeout), Topic::AcceptRefusal(Reason::ElectionTimeout)];
+    let has_said = |member: &Member, about| {
+        topics.iter().all(|topic| member.transport.network.notices.has_said(NodeId(about), *topic))
+    };
+    let end = Instant::now() + PATIENCE;
+    while !(has_said(&one, 18) && has_said(&two, 17)) {
+        assert!(Instant::now() < end, "both members log the reason");
+        std::thread::yield_now();
+    }
+    assert!(two.inbound.received(17).is_empty());
+}
+
+#[test]
+fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
+    let (one, two) = start_pair(19, 20);
+    two.inbound.update(|state| state.refuse = Some("node 19 lost its disk".to_owned()));
+    // Whichever connection came up before the refusal is replaced by this.
+    two.inbound.update(|state| state.indices.clear());
+    two.inbound.update(|state| state.refuse = None);
+
+    connect(&one, 19, &two, 20);
+}
+
+#[test]
+fn losses_without_a_connection_are_reported_once_a_tick() {
+    let nobody = free_address();
+    let one = start(options(21, &[(22, nobody)]));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        one.transport.send(NodeId(22), vec![append(21, 22, 1)]);
+        std::thread::yield_now();
+    }
+
+    let losses = lock(&one.inbound.state).losses[&NodeId(22)];
+    let ticks = usize::try_from(begun.elapsed().as_millis() / 50).expect("small") + 1;
+    assert!((1..=ticks).contains(&losses), "{losses} reports in {ticks} ticks");
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = taken.local_addr().expect("bound").to_string();
+    let listen_on = |address: &str| {
+        let options = TransportOptions { listen: address.to_owned(), ..options(23, &[]) };
+        Transport::start(options, Arc::new(Recorder::default())).err().expect("it cannot listen there")
+    };
+
+    let error = listen_on(&address);
+    assert_eq!(error.code(), Code::Network);
+    assert!(error.detail().contains(&address), "{error}");
+    assert!(error.detail().contains("in use"), "{error}");
+    assert!(error.detail().contains("choose another port with transport.listen"), "{error}");
+
+    let error = listen_on("127.0.0.1");
+    assert_eq!(error.code(), Code::Network);
+    assert!(error.detail().contains("'host:port'"), "{error}");
+}
+
+#[test]
+fn a_name_is_looked_up_and_a_member_listed_twice_is_refused() {
+    let far = start(options(24, &[(25, free_address())]));
+    let address = format!("localhost:{}", far.transport.local_addr().port());
+    let near = start(options(25, &[(24, address)]));
+    connect(&near, 25, &far, 24);
+
+    let twice = options(26, &[(27, "a:1".to_owned()), (27, "b:2".to_owned())]);
+    let error = Transport::start(twice, Arc::new(Recorder::default())).err().expect("it contradicts itself");
+    assert_eq!(error.code(), Code::InvalidConfig);
+}
+
+#[test]
+fn a_panic_behind_the_transport_is_reported_with_the_name_of_the_thread() {
+    let (one, two) = start_pair(28, 29);
+    connect(&one, 28, &two, 29);
+    two.inbound.update(|state| state.panic_on_receive = true);
+
+    one.transport.send(NodeId(29), vec![append(28, 29, 1)]);
+
+    two.inbound.wait("the panic is reported", |state| state.panicked == ["almadia-recv-28"]);
+    two.transport.shutdown();
+}
+
+#[test]
+fn shutdown_ends_every_thread_and_frees_the_port() {
+    let (one, two) = start_pair(31, 32);
+    connect(&one, 31, &two, 32);
+    connect(&two, 32, &one, 31);
+    let own = ["almadia-send-31", "almadia-send-32", "almadia-recv-31", "almadia-recv-32"];
+    assert_eq!(own.map(threads_named), [1; 4]);
+
+    let network = Arc::downgrade(&one.transport.network);
+    let address = one.transport.local_addr();
+    one.transport.shutdown();
+    one.transport.shutdown();
+    assert_eq!(network.strong_count(), 1, "only the transport itself is left, no thread");
+    one.transport.send(NodeId(32), vec![append(31, 32, 1)]);
+    drop(one);
+    assert_eq!(network.strong_count(), 0);
+    drop(two);
+
+    assert_eq!(own.map(threads_named), [0; 4]);
+    TcpListener::bind(address).expect("the port is free");
+}
+
+#[test]
+fn shutdown_is_prompt_while_a_dial_hangs() {
+    // Linux does not answer a connection request to a full backlog, so the dial hangs.
+    let full = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("an address").into()).expect("loopback");
+    full.listen(0).expect("bound");
+    let address = full.local_addr().expect("bound").as_socket().expect("an IP address");
+    let mut crowd = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
+        crowd.push(stream);
+    }
+    let one = start(options(33, &[(34, address.to_string())]));
+
+    let begun = Instant::now();
+    one.transport.shutdown();
+
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+}

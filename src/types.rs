@@ -1,0 +1,104 @@
+//! Identifiers and the vocabulary of regions.
+//!
+//! Owns the newtypes that keep node ids, terms and log indices apart. Raw `u64` appears only next to
+//! the `raft` crate, and `get()` marks every such place.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The raw number, for the `raft` crate, the wire and the disk.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<u64> for $name {
+            fn from(raw: u64) -> Self {
+                Self(raw)
+            }
+        }
+    };
+}
+
+id! {
+    /// A member of the cluster, chosen by the user, 1 or more, never reused. Also the raft id of that
+    /// member's peer in every region: a store holds at most one peer of a region.
+    NodeId
+}
+id! {
+    /// A raft group and the key range it owns. The bootstrap region is 1.
+    RegionId
+}
+id! {
+    /// A raft term.
+    Term
+}
+id! {
+    /// A position in a region's raft log.
+    LogIndex
+}
+id! {
+    /// Identifies a cluster: a digest of its configured name and its initial members.
+    ClusterId
+}
+id! {
+    /// Drawn at random when a member's directory is made. A member that comes back under its node id
+    /// with another instance id has lost its disk and must not take part.
+    InstanceId
+}
+
+impl LogIndex {
+    /// The next position.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Every region's log starts behind this truncated entry, so that a member that starts empty later can
+/// only catch up by a raft snapshot and never from a log that looks complete (DESIGN 8).
+pub const BOOTSTRAP_INDEX: LogIndex = LogIndex(5);
+/// The term of [`BOOTSTRAP_INDEX`].
+pub const BOOTSTRAP_TERM: Term = Term(5);
+/// The region that owns all keys at bootstrap.
+pub const BOOTSTRAP_REGION: RegionId = RegionId(1);
+
+/// The version of a region: `conf_ver` grows with each membership change, `version` with each change of
+/// its key range. Stored and checked from the first day so that split and merge need no new format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RegionEpoch {
+    /// Counts membership changes.
+    pub conf_ver: u64,
+    /// Counts changes of the key range.
+    pub version: u64,
+}
+
+/// The epoch a region is born with.
+pub const BOOTSTRAP_EPOCH: RegionEpoch = RegionEpoch { conf_ver: 1, version: 1 };
+
+/// How far a region's state machine has come. Written in the batch of the data it describes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApplyState {
+    /// Index of the last applied entry.
+    pub index: LogIndex,
+    /// Term of the last applied entry.
+    pub term: Term,
+}
+
+impl ApplyState {
+    /// The state of a region that has applied nothing yet.
+    pub const BOOTSTRAP: Self = Self { index: BOOTSTRAP_INDEX, term: BOOTSTRAP_TERM };
+}

@@ -1,0 +1,50 @@
+"""What every bad-day test works with: where the programs are, a directory of its own, seeded chance.
+
+Owns the list of cases and the words a failure is told with. A case is a function that takes a `Bench` and
+raises `Failed` (or AssertionError) when the promise in its name does not hold.
+"""
+
+import random
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class Failed(Exception):
+    """A promise did not hold; the text says which."""
+
+
+@dataclass
+class Bench:
+    """One case's surroundings. `rng` is seeded from the run's seed and the case's name alone."""
+
+    programs: Path  # where chaos_member, powerloss.so and powerloss_probe are
+    directory: Path  # empty, the case's own
+    seed: int
+    cycles: int
+    rng: random.Random
+    members: list = field(default_factory=list)  # started processes; the runner ends those still alive
+    notes: list = field(default_factory=list)  # figures for the line that reports the case
+
+    def note(self, text: str):
+        self.notes.append(text)
+
+    def fresh_directory(self, name: str) -> Path:
+        path = self.directory / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        return path
+
+
+CASES = []
+
+
+def case(function):
+    """Adds a test; its name is a sentence."""
+    CASES.append(function)
+    return function
+
+
+def require(condition, text: str):
+    if not condition:
+        raise Failed(text)

@@ -1,0 +1,237 @@
+//! The C header: current, complete, and silent in every dialect.
+//!
+//! Owns how `include/almadia.h` is generated: cbindgen over `src/capi`, with the constants of all codes taken from the
+//! one table in `src/error.rs`. Set `ALMADIA_UPDATE_HEADER=1` to write it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use almadia::error::CODES;
+
+use crate::native::{repository, scratch, succeed};
+
+/// The files of the interface, in the order in which a reader of the header should meet them.
+const SOURCES: [&str; 12] = [
+    "library", "error", "config", "store", "status", "batch", "write", "callback", "snapshot", "value",
+    "iter", "bytes",
+];
+
+fn header_path() -> PathBuf {
+    repository().join("include/almadia.h")
+}
+
+fn committed() -> String {
+    fs::read_to_string(header_path()).expect("the header is committed")
+}
+
+fn source_paths() -> impl Iterator<Item = PathBuf> {
+    let capi = repository().join("src/capi");
+    SOURCES.iter().map(move |name| capi.join(format!("{name}.rs")))
+}
+
+/// The constants of the codes, from the one table.
+fn code_constants() -> String {
+    let mut sorted: Vec<_> = CODES.iter().collect();
+    sorted.sort_by_key(|row| row.1);
+    let mut text = String::from("#include \"almadia_platform.h\"\n");
+    for (_, number, name, message) in sorted {
+        let message = message[..1].to_uppercase() + &message[1..];
+        write!(text, "\n/** {message} */\n#define ALMADIA_{name} {number}\n").expect("strings grow");
+    }
+    text
+}
+
+fn generated() -> String {
+    let mut config =
+        cbindgen::Config::from_file(repository().join("cbindgen.toml")).expect("it is well formed");
+    config.after_includes = Some(code_constants());
+    let builder =
+        source_paths().fold(cbindgen::Builder::new().with_config(config), cbindgen::Builder::with_src);
+    let mut bytes = Vec::new();
+    builder.generate().expect("the sources parse").write(&mut bytes);
+    one_line_comments(&String::from_utf8(bytes).expect("the sources are UTF-8"))
+}
+
+/// Puts a comment of one line on one line; cbindgen gives it three.
+fn one_line_comments(header: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in header.lines() {
+        lines.push(line.to_owned());
+        let [.., begin, text, end] = lines.as_slice() else { continue };
+        if begin.trim() == "/**" && end.trim() == "*/" && text.trim().starts_with("* ") {
+            let joined = format!("{} {} */", begin, &text.trim()[2..]);
+            lines.truncate(lines.len() - 3);
+            lines.push(joined);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_committed_header_is_the_one_the_sources_generate() {
+    let generated = generated();
+    if std::env::var_os("ALMADIA_UPDATE_HEADER").is_some() {
+        fs::write(header_path(), &generated).expect("the tree is writable");
+    }
+
+    let same = committed() == generated;
+
+    assert!(same, "include/almadia.h is stale: ALMADIA_UPDATE_HEADER=1 cargo test --release header");
+}
+
+#[test]
+fn the_header_names_every_code_and_no_other() {
+    let expected: BTreeMap<String, i32> =
+        CODES.iter().map(|(_, number, name, _)| (format!("ALMADIA_{name}"), *number)).collect();
+
+    // Codes are the only constants of three digits.
+    let header = committed();
+    let found: BTreeMap<String, i32> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define ")?.split_once(' '))
+        .filter_map(|(name, number)| Some((name.to_owned(), number.parse().ok()?)))
+        .filter(|(_, number)| (100..1000).contains(number))
+        .collect();
+
+    assert_eq!(found, expected);
+    assert!(header.contains("#define ALMADIA_OK 0\n"));
+}
+
+#[test]
+fn every_function_of_the_header_is_in_the_sources_and_the_other_way_round() {
+    let exported = exported_functions();
+
+    assert!(exported.len() >= 60, "cbindgen lost functions: {exported:?}");
+    assert_eq!(declared_functions(&committed()), exported);
+}
+
+#[test]
+fn every_function_says_whether_it_blocks_and_who_may_call_it() {
+    for function in documented_functions() {
+        for promise in ["Blocks: ", "Threads: "] {
+            assert!(function.comment.contains(promise), "{} lacks '{promise}'", function.name);
+        }
+        let fails =
+            function.signature.ends_with("-> almadia_code {") && function.signature.contains("unsafe");
+        let states_codes = function.comment.contains("Codes: ")
+            || function.name == "almadia_completion_code"
+            || function.name == "almadia_error_code";
+        assert!(!fails || states_codes, "{} lacks 'Codes: '", function.name);
+    }
+}
+
+#[test]
+fn no_exported_function_bypasses_the_boundary() {
+    let functions = documented_functions();
+    assert!(functions.len() >= 60);
+
+    for function in functions {
+        let first_statement = function
+            .body
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with("//") && *line != "unsafe {")
+            .expect("no body is empty");
+        let constant = first_statement.starts_with("const ");
+        assert!(
+            constant || first_statement.starts_with("boundary::"),
+            "{}: {first_statement}",
+            function.name
+        );
+        assert_eq!(
+            function.body.matches("boundary::call(").count()
+                + function.body.matches("boundary::value(").count()
+                + function.body.matches("boundary::release(").count(),
+            1,
+            "{}",
+            function.name
+        );
+    }
+}
+
+#[test]
+fn the_header_compiles_alone_and_twice_in_every_dialect() {
+    let directory = scratch("header");
+    let include = repository().join("include");
+    let source = "#include \"almadia.h\"\n#include \"almadia.h\"\n\
+                  almadia_code probe(void);\nalmadia_code probe(void) { return ALMADIA_OK; }\n";
+
+    for compiler in [("gcc", "g++"), ("clang", "clang++")] {
+        if Command::new(compiler.0).arg("--version").output().is_err() {
+            assert_eq!(compiler.0, "clang", "a C compiler is a build need");
+            continue;
+        }
+        for standard in ["c99", "c11", "c2x"] {
+            compile(compiler.0, standard, &directory.path().join("probe.c"), source, &include);
+        }
+        for standard in ["c++11", "c++17", "c++20"] {
+            compile(compiler.1, standard, &directory.path().join("probe.cpp"), source, &include);
+        }
+    }
+}
+
+fn compile(compiler: &str, standard: &str, file: &Path, source: &str, include: &Path) {
+    fs::write(file, source).expect("the scratch directory is writable");
+    let mut command = Command::new(compiler);
+    command.args([&format!("-std={standard}"), "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
+    if standard.starts_with("c9") || standard.starts_with("c1") {
+        command.args(["-Wstrict-prototypes", "-Wc++-compat"]);
+    }
+    succeed(command.arg("-I").arg(include).arg(file));
+}
+
+/// An exported function as the sources show it.
+struct Function {
+    name: String,
+    comment: String,
+    signature: String,
+    body: String,
+}
+
+fn documented_functions() -> Vec<Function> {
+    source_paths()
+        .flat_map(|path| functions_of(&fs::read_to_string(path).expect("the sources are there")))
+        .collect()
+}
+
+/// Cuts a source at its exported functions. rustfmt guarantees the shape: attributes before, `}` in column 0 behind.
+fn functions_of(source: &str) -> Vec<Function> {
+    let mut functions = Vec::new();
+    for (start, _) in source.match_indices("#[unsafe(no_mangle)]") {
+        let comment: Vec<&str> =
+            source[..start].lines().rev().take_while(|line| line.starts_with("///")).collect();
+        let text = &source[start..];
+        let text = &text[..text.find("\n}\n").expect("every function ends")];
+        let (signature, body) = text.split_once("{\n").expect("every function has a body");
+        let name = signature.split_once("extern \"C\" fn ").expect("every export is a C function").1;
+        functions.push(Function {
+            name: name.split('(').next().expect("split gives one part at least").to_owned(),
+            comment: comment.into_iter().rev().collect::<Vec<_>>().join("\n"),
+            signature: format!("{signature}{{"),
+            body: body.to_owned(),
+        });
+    }
+    functions
+}
+
+/// The names of all exported functions, sorted.
+pub fn exported_functions() -> Vec<String> {
+    let mut names: Vec<String> = documented_functions().into_iter().map(|function| function.name).collect();
+    names.sort();
+    names
+}
+
+/// The names of all functions a header declares, sorted.
+fn declared_functions(header: &str) -> Vec<String> {
+    let mut names: Vec<String> = header
+        .split("\nALMADIA_API")
+        .skip(1)
+        .map(|declaration| declaration.split('(').next().expect("split gives one part at least"))
+        .map(|before| before.split([' ', '*', '\n']).next_back().expect("as above").to_owned())
+        .collect();
+    names.sort();
+    names
+}

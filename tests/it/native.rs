@@ -1,0 +1,115 @@
+//! C programs as tests: where the library is, how a program is compiled against it and run.
+//!
+//! What always holds: a program that outlives its deadline is killed and fails its test; scratch directories are gone
+//! after the test, unless it failed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The name programs are linked with, and the one they ask for when they run.
+pub const LIBRARY: &str = "libalmadia.so";
+pub const SONAME: &str =
+    concat!("libalmadia.so.", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+
+/// How a C program is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As a user would.
+    Plain,
+    /// With AddressSanitizer, which also finds what the program or the library never freed.
+    Address,
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The shared library that Cargo built together with this test binary, beside it.
+pub fn shared_library() -> PathBuf {
+    let itself = std::env::current_exe().expect("the test binary exists");
+    let library = itself.parent().expect("it is in a directory").join(LIBRARY);
+    assert!(library.exists(), "{} is built with the tests", library.display());
+    library
+}
+
+/// A directory of its own that is removed with this value.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // What is left of it in the temporary directory harms nobody.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Makes an empty directory.
+pub fn scratch(name: &str) -> Scratch {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let unique = format!("almadia-{name}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(unique);
+    fs::create_dir_all(&path).expect("the temporary directory is writable");
+    Scratch(path)
+}
+
+/// Compiles `source`, a path below the repository, against the library and returns the program.
+pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
+    for name in [LIBRARY, SONAME] {
+        let link = directory.join(name);
+        if !link.exists() {
+            symlink(shared_library(), link).expect("the scratch directory is writable");
+        }
+    }
+    let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
+    let mut command = Command::new("cc");
+    command.args([
+        "-std=c99",
+        "-D_POSIX_C_SOURCE=200809L",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "-g",
+        "-O1",
+    ]);
+    if build == Build::Address {
+        command.args(["-fsanitize=address", "-fno-omit-frame-pointer"]);
+    }
+    command.arg("-I").arg(repository().join("include")).arg(repository().join(source));
+    command.arg("-o").arg(&program).arg("-L").arg(directory).args(["-lalmadia", "-lpthread"]);
+    succeed(command.arg(format!("-Wl,-rpath,{}", directory.display())));
+    program
+}
+
+/// Runs a command with a deadline and fails the test unless it answers 0; returns what it printed.
+pub fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}\n{stderr}", output.status);
+    stdout
+}
+
+/// Runs a command; one that takes longer than two minutes is killed.
+fn run(command: &Command) -> Output {
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after=5", "120"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        limited.env(name, value.unwrap_or_default());
+    }
+    limited.output().expect("timeout is part of coreutils")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
