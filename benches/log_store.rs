@@ -1,1 +1,188 @@
-fn main(){}
+//! How fast the raft log is, beside what this disk can do at all.
+//!
+//! Owns the workloads, their clock and the table. What always holds: the store and the bare disk are measured
+//! in the same run, in turns, on the same file system, so that the ratio means something where the figures
+//! do not. CPU is that of the calling thread, in the kernel too. Run with `cargo bench --bench log_store`;
+//! `ALMADIA_BENCH_DIR` chooses another disk than that of the target directory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use almadia::core::ports::{Entry, LogWrite};
+use almadia::storage::log_store::{LogOptions, LogStore};
+use almadia::types::{LogIndex, RegionId, Term};
+
+/// A 16-byte key, a 100-byte value.
+const ENTRY_BYTES: usize = 116;
+const KEPT_ENTRIES: u64 = 10_000;
+const ROUND: Duration = Duration::from_secs(3);
+
+fn main() {
+    let base =
+        std::env::var_os("ALMADIA_BENCH_DIR").map_or(env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
+    let dir = base.join(format!("log-store-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("the bench directory can be made");
+    println!(
+        "{:<44} {:>10} {:>9} {:>9} {:>12} {:>9}",
+        "", "syncs/s", "p50 us", "p99 us", "CPU us/sync", "MiB/s"
+    );
+
+    let bare = bare_disk(&dir, 4096);
+    row("bare 4 KiB write + fdatasync", &bare);
+    let mut ratios = Vec::new();
+    for (name, segment_bytes) in [("new segments", 256 << 20), ("recycled segments", 1 << 20)] {
+        let one = appends(&dir, segment_bytes, 1);
+        row(&format!("append, 1 entry of {ENTRY_BYTES} bytes, {name}"), &one);
+        let again = bare_disk(&dir, 4096);
+        row("bare 4 KiB write + fdatasync", &again);
+        ratios.push((name, one.syncs_per_s() / ((bare.syncs_per_s() + again.syncs_per_s()) / 2.0)));
+    }
+    let bare_batch = bare_disk(&dir, 64 << 10);
+    row("bare 64 KiB write + fdatasync", &bare_batch);
+    let batch = appends(&dir, 64 << 20, 512);
+    row("append, 512 entries", &batch);
+    let (bytes, seconds) = recovery(&dir);
+
+    println!();
+    ratios.iter().for_each(|(name, ratio)| println!("{ratio:.2} of the bare disk's syncs, {name}"));
+    println!("{:.3} us CPU an entry at 512 entries an append", batch.cpu_us_per_sync() / 512.0);
+    println!("{:.3} us CPU an entry of it is the bare write's", bare_batch.cpu_us_per_sync() / 512.0);
+    println!("recovery: {} MiB in {seconds:.3} s, {:.0} MiB/s", bytes >> 20, mib(bytes) / seconds);
+    std::fs::remove_dir_all(&dir).expect("the bench directory can be removed");
+}
+
+/// What one workload took.
+struct Measured {
+    latencies: Vec<Duration>,
+    wall: Duration,
+    cpu: Duration,
+    bytes: u64,
+}
+
+impl Measured {
+    fn syncs_per_s(&self) -> f64 {
+        self.latencies.len() as f64 / self.wall.as_secs_f64()
+    }
+
+    fn cpu_us_per_sync(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64
+    }
+
+    fn percentile_us(&self, percent: usize) -> f64 {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1e6
+    }
+}
+
+fn row(name: &str, measured: &Measured) {
+    println!(
+        "{name:<44} {:>10.0} {:>9.1} {:>9.1} {:>12.2} {:>9.1}",
+        measured.syncs_per_s(),
+        measured.percentile_us(50),
+        measured.percentile_us(99),
+        measured.cpu_us_per_sync(),
+        mib(measured.bytes) / measured.wall.as_secs_f64(),
+    );
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Repeats `work`, which returns how many bytes it wrote, for a round.
+fn measure(mut work: impl FnMut() -> u64) -> Measured {
+    let (start, cpu_start) = (Instant::now(), thread_cpu());
+    let (mut latencies, mut bytes, mut last) = (Vec::new(), 0, start);
+    while last - start < ROUND {
+        bytes += work();
+        let now = Instant::now();
+        latencies.push(now - last);
+        last = now;
+    }
+    Measured { latencies, wall: last - start, cpu: thread_cpu() - cpu_start, bytes }
+}
+
+/// CPU time of this thread, user and kernel.
+fn thread_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
+    let nanos = stat.split_whitespace().next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanos.expect("the first field is a number"))
+}
+
+/// Writes one after the other into a file whose blocks were all written before, and syncs each.
+fn bare_disk(dir: &Path, bytes: usize) -> Measured {
+    const FILE_BYTES: usize = 64 << 20;
+    let path = dir.join("bare");
+    std::fs::write(&path, vec![1; FILE_BYTES]).expect("there is room for 64 MiB");
+    let file = File::options().write(true).open(&path).expect("just written");
+    file.sync_all().expect("the disk works");
+    let (buffer, mut at) = (vec![2; bytes], 0);
+    measure(|| {
+        file.write_all_at(&buffer, at as u64).expect("the disk works");
+        file.sync_data().expect("the disk works");
+        at = (at + bytes) % FILE_BYTES;
+        bytes as u64
+    })
+}
+
+/// Appends `count` entries at a time and truncates as a store would.
+fn appends(dir: &Path, segment_bytes: u64, count: u64) -> Measured {
+    let dir = fresh(dir);
+    let (store, _) =
+        LogStore::open(&dir, LogOptions { segment_bytes, ..LogOptions::default() }).expect("opens");
+    let mut next = 1;
+    // The second life of the segments is the usual case: only that of new ones must begin with the first.
+    for _ in 0..if segment_bytes > 64 << 20 { 100 } else { 4 * segment_bytes / (count * 150) } {
+        next = append(&store, next, count);
+    }
+    let before = store.stats().synced_bytes;
+    let mut measured = measure(|| {
+        next = append(&store, next, count);
+        0
+    });
+    measured.bytes = store.stats().synced_bytes - before;
+    measured
+}
+
+fn append(store: &LogStore, next: u64, count: u64) -> u64 {
+    let data = bytes::Bytes::from_static(&[7; ENTRY_BYTES]);
+    let entry = |index| Entry { index, term: 1, data: data.clone(), ..Entry::default() };
+    let mut write = LogWrite::new(RegionId(1));
+    write.entries = (next..next + count).map(entry).collect();
+    if next % 1024 <= count {
+        write.truncate_to = next.checked_sub(KEPT_ENTRIES).map(|index| (LogIndex(index), Term(1)));
+    }
+    store.append(&[write]).expect("the disk works");
+    next + count
+}
+
+fn fresh(dir: &Path) -> PathBuf {
+    let dir = dir.join("log");
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+        _ => dir,
+    }
+}
+
+/// Opens a log of 256 MiB whose files are in memory: bytes and seconds.
+fn recovery(dir: &Path) -> (u64, f64) {
+    let dir = fresh(dir);
+    let (store, _) = LogStore::open(&dir, LogOptions::default()).expect("opens");
+    let mut next = 1;
+    while store.stats().synced_bytes < 240 << 20 {
+        let data = bytes::Bytes::from_static(&[7; ENTRY_BYTES]);
+        let entry = |index| Entry { index, term: 1, data: data.clone(), ..Entry::default() };
+        let entries: Vec<_> = (next..next + 512).map(entry).collect();
+        next += 512;
+        store.append(&[LogWrite { entries, ..LogWrite::new(RegionId(1)) }]).expect("the disk works");
+    }
+    let bytes = store.stats().synced_bytes;
+    drop(store);
+    let start = Instant::now();
+    let (_, logs) = LogStore::open(&dir, LogOptions::default()).expect("opens");
+    assert_eq!(logs[0].last.0, LogIndex(next - 1), "all of it is there");
+    (bytes, start.elapsed().as_secs_f64())
+}

@@ -173,7 +173,7 @@ class Progress:
 
     def __init__(self, total: int):
         self.total = total
-        self.shown = -1
+        self.shown = 0
         self.steps = 100 if sys.stdout.isatty() else 10
 
     def show(self, done: int):
@@ -320,7 +320,6 @@ def verify(cluster: Cluster, member: Member, expected: int):
 def stop(cluster: Cluster):
     for member in cluster.members:
         member.say("stop")
-    for member in cluster.members:
         cluster.expect(member, "stopped")
         member.process.wait(PATIENCE_S)
 

@@ -45,897 +45,330 @@
 #include <stdint.h>
 #include "almadia_platform.h"
 
-/**
- * An argument is outside its documented range.
- */
+/** An argument is outside its documented range */
 #define ALMADIA_INVALID_ARGUMENT 101
 
-/**
- * A pointer that must not be NULL is NULL.
- */
+/** A pointer that must not be NULL is NULL */
 #define ALMADIA_NULL_POINTER 102
 
-/**
- * A configuration option is unknown, malformed or contradicts another.
- */
+/** A configuration option is unknown, malformed or contradicts another */
 #define ALMADIA_INVALID_CONFIG 103
 
-/**
- * The program was compiled against a header of another ABI version.
- */
+/** The program was compiled against a header of another ABI version */
 #define ALMADIA_ABI_MISMATCH 104
 
-/**
- * The buffer is smaller than the value; the needed length was written.
- */
+/** The buffer is smaller than the value; the needed length was written */
 #define ALMADIA_BUFFER_TOO_SMALL 105
 
-/**
- * A blocking call inside a completion callback; use the _async form.
- */
+/** A blocking call inside a completion callback; use the _async form */
 #define ALMADIA_WOULD_DEADLOCK 106
 
-/**
- * This version does not offer what was asked.
- */
+/** This version does not offer what was asked */
 #define ALMADIA_UNSUPPORTED 107
 
-/**
- * A key, value or batch is larger than its limit.
- */
+/** A key, value or batch is larger than its limit */
 #define ALMADIA_TOO_LARGE 108
 
-/**
- * The key does not exist.
- */
+/** The key does not exist */
 #define ALMADIA_NOT_FOUND 201
 
-/**
- * The iteration is at its end.
- */
+/** The iteration is at its end */
 #define ALMADIA_END 204
 
-/**
- * This member does not lead; send the write to the leader.
- */
+/** This member does not lead; send the write to the leader */
 #define ALMADIA_NOT_LEADER 301
 
-/**
- * No leader before the deadline; are a majority of the members up and reachable?.
- */
+/** No leader before the deadline; are a majority of the members up and reachable? */
 #define ALMADIA_NO_LEADER 302
 
-/**
- * A local queue is full; retry after some completions.
- */
+/** A local queue is full; retry after some completions */
 #define ALMADIA_OVERLOADED 303
 
-/**
- * The deadline passed before the write entered the log.
- */
+/** The deadline passed before the write entered the log */
 #define ALMADIA_DEADLINE_BEFORE_START 307
 
-/**
- * Another leader's entry took the write's place in the log; it was not applied.
- */
+/** Another leader's entry took the write's place in the log; it was not applied */
 #define ALMADIA_OVERWRITTEN 308
 
-/**
- * The region's key range changed meanwhile; it was not applied, retry.
- */
+/** The region's key range changed meanwhile; it was not applied, retry */
 #define ALMADIA_REGION_CHANGED 309
 
-/**
- * The deadline passed while the write was under way.
- */
+/** The deadline passed while the write was under way */
 #define ALMADIA_TIMEOUT 401
 
-/**
- * The store was shut down while the write was under way.
- */
+/** The store was shut down while the write was under way */
 #define ALMADIA_SHUTDOWN_IN_FLIGHT 404
 
-/**
- * The store failed while the write was under way.
- */
+/** The store failed while the write was under way */
 #define ALMADIA_FAILED_IN_FLIGHT 405
 
-/**
- * The store is shut down.
- */
+/** The store is shut down */
 #define ALMADIA_CLOSED 501
 
-/**
- * The store belongs to the parent process; open one after fork.
- */
+/** The store belongs to the parent process; open one after fork */
 #define ALMADIA_FORKED 504
 
-/**
- * The deadline passed before the read was confirmed.
- */
+/** The deadline passed before the read was confirmed */
 #define ALMADIA_READ_TIMEOUT 507
 
-/**
- * The operating system reported an error.
- */
+/** The operating system reported an error */
 #define ALMADIA_IO 601
 
-/**
- * The disk is full.
- */
+/** The disk is full */
 #define ALMADIA_NO_SPACE 602
 
-/**
- * Another process or store has the directory open.
- */
+/** Another process or store has the directory open */
 #define ALMADIA_LOCKED 603
 
-/**
- * The operating system refused access.
- */
+/** The operating system refused access */
 #define ALMADIA_PERMISSION 604
 
-/**
- * The network address cannot be used.
- */
+/** The network address cannot be used */
 #define ALMADIA_NETWORK 605
 
-/**
- * Stored data is damaged.
- */
+/** Stored data is damaged */
 #define ALMADIA_CORRUPTION 701
 
-/**
- * The directory was written by a newer version.
- */
+/** The directory was written by a newer version */
 #define ALMADIA_INCOMPATIBLE_FORMAT 703
 
-/**
- * The directory belongs to another cluster or member.
- */
+/** The directory belongs to another cluster or member */
 #define ALMADIA_WRONG_CLUSTER 704
 
-/**
- * A bug in Almadia.
- */
+/** A bug in Almadia */
 #define ALMADIA_INTERNAL 901
 
-/**
- * A bug in Almadia: a panic was caught.
- */
+/** A bug in Almadia: a panic was caught */
 #define ALMADIA_PANIC 902
 
-/**
- * The store stopped after an earlier error; close it and open it again.
- */
+/** The store stopped after an earlier error; close it and open it again */
 #define ALMADIA_POISONED 903
 
 
-/**
- * The version of the binary interface this header describes; the first argument of almadia_config_new.
- */
+/** The version of the binary interface this header describes; the first argument of almadia_config_new. */
 #define ALMADIA_ABI_VERSION 1
 
-/**
- * Longest key, in bytes.
- */
+/** Longest key, in bytes. */
 #define ALMADIA_KEY_BYTES_MAX 16384
 
-/**
- * Longest value, in bytes.
- */
+/** Longest value, in bytes. */
 #define ALMADIA_VALUE_BYTES_MAX 8323072
 
-/**
- * Largest batch, in bytes, as almadia_batch_bytes counts them.
- */
+/** Largest batch, in bytes, as almadia_batch_bytes counts them. */
 #define ALMADIA_BATCH_BYTES_MAX 8388608
 
 /**
- * A list of operations that is applied whole, in the order in which they were added, or not at all. One thread at a time.
+ * A list of operations that is applied whole, in the order in which they were added, or not at all. One
+ * thread at a time.
  */
 typedef struct almadia_batch almadia_batch;
 
-/**
- * The answer of one _async call. Belongs to the library, and is valid only until the callback returns.
- */
+/** The answer of one _async call. Belongs to the library, and is valid only until the callback returns. */
 typedef struct almadia_completion almadia_completion;
 
-/**
- * The options of a store that is still to be opened. One thread at a time.
- */
+/** The options of a store that is still to be opened. One thread at a time. */
 typedef struct almadia_config almadia_config;
 
-/**
- * A queue for completions. No function of this version makes one.
- */
+/** A queue for completions. No function of this version makes one. */
 typedef struct almadia_cq almadia_cq;
 
 /**
- * Why a call failed: a code, a message that names what it was about, and the leader or errno where there is one.
+ * Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
+ * one.
  */
 typedef struct almadia_error almadia_error;
 
 /**
- * Walks the pairs of a snapshot. One thread at a time. It may outlive its snapshot and its store; it pins memory and files
- * until it is freed.
+ * Walks the pairs of a snapshot. One thread at a time. It may outlive its snapshot and its store; it pins
+ * memory and files until it is freed.
  */
 typedef struct almadia_iter almadia_iter;
 
 /**
- * The data of a store at one point in time. Any number of threads may use it at once. It may outlive the store; it pins
- * memory and files until it is freed.
+ * The data of a store at one point in time. Any number of threads may use it at once. It may outlive the
+ * store; it pins memory and files until it is freed.
  */
 typedef struct almadia_snapshot almadia_snapshot;
 
-/**
- * An open store: one member of a cluster. Any number of threads may use it at once.
- */
+/** An open store: one member of a cluster. Any number of threads may use it at once. */
 typedef struct almadia_store almadia_store;
 
 /**
- * A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its store; it pins
- * memory until it is freed.
+ * A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its
+ * store; it pins memory until it is freed.
  */
 typedef struct almadia_value almadia_value;
 
 /**
- * The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer and not an
- * enum, because later versions add codes. Judge one you do not know by its category, code / 100.
+ * The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
+ * and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
  */
 typedef int32_t almadia_code;
 
 /**
- * One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are static.
+ * One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are
+ * static.
  */
 typedef struct almadia_option {
-    /**
-     * sizeof(almadia_option).
-     */
+    /** sizeof(almadia_option). */
     size_t struct_size;
-    /**
-     * The name almadia_config_set takes.
-     */
+    /** The name almadia_config_set takes. */
     const char *name;
-    /**
-     * The values it takes: "text", "true or false", or a range such as "5 to 10000".
-     */
+    /** The values it takes: "text", "true or false", or a range such as "5 to 10000". */
     const char *type_text;
-    /**
-     * The value it has when it is not set.
-     */
+    /** The value it has when it is not set. */
     const char *default_value;
-    /**
-     * What it does, with its unit.
-     */
+    /** What it does, with its unit. */
     const char *doc;
 } almadia_option;
 
-/**
- * What to iterate. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of length 0 are
- * no bounds. The bytes are copied.
- */
-typedef struct almadia_iter_options {
-    /**
-     * sizeof(almadia_iter_options).
-     */
-    size_t struct_size;
-    /**
-     * The smallest key shown.
-     */
-    const void *lower;
-    /**
-     * Its length in bytes.
-     */
-    size_t lower_length;
-    /**
-     * The smallest key not shown any more.
-     */
-    const void *upper;
-    /**
-     * Its length in bytes.
-     */
-    size_t upper_length;
-    /**
-     * Only keys that begin with this are shown; together with bounds, both apply.
-     */
-    const void *prefix;
-    /**
-     * Its length in bytes.
-     */
-    size_t prefix_length;
-    /**
-     * Descending: first is the largest key, next the next smaller one.
-     */
-    bool reverse;
-} almadia_iter_options;
-
-/**
- * Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated.
- */
-typedef struct almadia_slice {
-    /**
-     * The first byte.
-     */
-    const void *data;
-    /**
-     * How many bytes.
-     */
-    size_t size;
-} almadia_slice;
-
-/**
- * A key and its value.
- */
-typedef struct almadia_kv {
-    /**
-     * The key.
-     */
-    struct almadia_slice key;
-    /**
-     * The value.
-     */
-    struct almadia_slice value;
-} almadia_kv;
-
-/**
- * What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
- */
-typedef int32_t almadia_level;
-
-/**
- * How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same.
- */
-typedef struct almadia_snapshot_options {
-    /**
-     * sizeof(almadia_snapshot_options).
-     */
-    size_t struct_size;
-    /**
-     * Milliseconds after which the call is answered in any case; 0 means the option read.timeout_ms.
-     */
-    uint64_t timeout_ms;
-    /**
-     * What it promises; 0 is ALMADIA_LEVEL_LINEARIZABLE.
-     */
-    almadia_level level;
-    /**
-     * Must be 0.
-     */
-    int32_t reserved;
-} almadia_snapshot_options;
-
-/**
- * What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user` is the pointer
- * of almadia_done, which the library never follows; the callback may free what it points to.
- */
-typedef void (*almadia_callback)(void *user,
-                                 struct almadia_completion *completion);
-
-/**
- * Where the answer of an _async call goes. Begin with ALMADIA_DONE_INIT. The struct is copied.
- */
-typedef struct almadia_done {
-    /**
-     * sizeof(almadia_done).
-     */
-    size_t struct_size;
-    /**
-     * Called with the answer; must not be NULL.
-     */
-    almadia_callback callback;
-    /**
-     * Handed to the callback as it is.
-     */
-    void *user;
-    /**
-     * Reserved for completion queues; must be NULL in this version.
-     */
-    struct almadia_cq *cq;
-} almadia_done;
-
-/**
- * The part a member plays: one of the ALMADIA_ROLE_... constants.
- */
+/** The part a member plays: one of the ALMADIA_ROLE_... constants. */
 typedef int32_t almadia_role;
 
-/**
- * The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT.
- */
+/** The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. */
 typedef struct almadia_status {
-    /**
-     * sizeof(almadia_status).
-     */
+    /** sizeof(almadia_status). */
     size_t struct_size;
-    /**
-     * The number of this member.
-     */
+    /** The number of this member. */
     uint64_t node_id;
-    /**
-     * The number of the member that leads, as far as this one knows; 0 when it knows none.
-     */
+    /** The number of the member that leads, as far as this one knows; 0 when it knows none. */
     uint64_t leader_id;
-    /**
-     * The raft term.
-     */
+    /** The raft term. */
     uint64_t term;
-    /**
-     * Entries up to this index are decided.
-     */
+    /** Entries up to this index are decided. */
     uint64_t commit_index;
-    /**
-     * Entries up to this index are applied here; a local snapshot shows them.
-     */
+    /** Entries up to this index are applied here; a local snapshot shows them. */
     uint64_t applied_index;
-    /**
-     * The last entry in this member's log.
-     */
+    /** The last entry in this member's log. */
     uint64_t last_index;
-    /**
-     * Snapshots and iterators that are not freed yet; each pins memory and files.
-     */
+    /** Snapshots and iterators that are not freed yet; each pins memory and files. */
     uint64_t live_snapshots;
-    /**
-     * Accepted calls that are not answered yet.
-     */
+    /** Accepted calls that are not answered yet. */
     uint64_t in_flight;
-    /**
-     * The part this member plays.
-     */
+    /** The part this member plays. */
     almadia_role role;
-    /**
-     * Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works.
-     */
+    /** Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works. */
     almadia_code poisoned;
 } almadia_status;
 
-/**
- * How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
- */
+/** How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
 typedef struct almadia_write_options {
-    /**
-     * sizeof(almadia_write_options).
-     */
+    /** sizeof(almadia_write_options). */
     size_t struct_size;
-    /**
-     * Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
-     */
+    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
     uint64_t timeout_ms;
 } almadia_write_options;
 
-/**
- * Where in the log something stands. Positions of one store are ordered by index.
- */
+/** Where in the log something stands. Positions of one store are ordered by index. */
 typedef struct almadia_position {
-    /**
-     * The log index.
-     */
+    /** The log index. */
     uint64_t index;
-    /**
-     * The raft term of the entry at that index.
-     */
+    /** The raft term of the entry at that index. */
     uint64_t term;
 } almadia_position;
 
 /**
- * Success.
+ * What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user`
+ * is the pointer of almadia_done, which the library never follows; the callback may free what it points to.
  */
-#define ALMADIA_OK 0
+typedef void (*almadia_callback)(void *user,
+                                 struct almadia_completion *completion);
+
+/** Where the answer of an _async call goes. Begin with ALMADIA_DONE_INIT. The struct is copied. */
+typedef struct almadia_done {
+    /** sizeof(almadia_done). */
+    size_t struct_size;
+    /** Called with the answer; must not be NULL. */
+    almadia_callback callback;
+    /** Handed to the callback as it is. */
+    void *user;
+    /** Reserved for completion queues; must be NULL in this version. */
+    struct almadia_cq *cq;
+} almadia_done;
+
+/** What a snapshot promises: one of the ALMADIA_LEVEL_... constants. */
+typedef int32_t almadia_level;
+
+/** How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. */
+typedef struct almadia_snapshot_options {
+    /** sizeof(almadia_snapshot_options). */
+    size_t struct_size;
+    /** Milliseconds after which the call is answered in any case; 0 means the option read.timeout_ms. */
+    uint64_t timeout_ms;
+    /** What it promises; 0 is ALMADIA_LEVEL_LINEARIZABLE. */
+    almadia_level level;
+    /** Must be 0. */
+    int32_t reserved;
+} almadia_snapshot_options;
 
 /**
- * It shows every write that was acknowledged, by any member, before the snapshot was asked for.
+ * What to iterate. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
+ * length 0 are no bounds. The bytes are copied.
  */
+typedef struct almadia_iter_options {
+    /** sizeof(almadia_iter_options). */
+    size_t struct_size;
+    /** The smallest key shown. */
+    const void *lower;
+    /** Its length in bytes. */
+    size_t lower_length;
+    /** The smallest key not shown any more. */
+    const void *upper;
+    /** Its length in bytes. */
+    size_t upper_length;
+    /** Only keys that begin with this are shown; together with bounds, both apply. */
+    const void *prefix;
+    /** Its length in bytes. */
+    size_t prefix_length;
+    /** Descending: first is the largest key, next the next smaller one. */
+    bool reverse;
+} almadia_iter_options;
+
+/** Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated. */
+typedef struct almadia_slice {
+    /** The first byte. */
+    const void *data;
+    /** How many bytes. */
+    size_t size;
+} almadia_slice;
+
+/** A key and its value. */
+typedef struct almadia_kv {
+    /** The key. */
+    struct almadia_slice key;
+    /** The value. */
+    struct almadia_slice value;
+} almadia_kv;
+
+/** Success. */
+#define ALMADIA_OK 0
+
+/** Follows a leader. */
+#define ALMADIA_ROLE_FOLLOWER 0
+
+/** Asks for votes. */
+#define ALMADIA_ROLE_CANDIDATE 1
+
+/** Leads. */
+#define ALMADIA_ROLE_LEADER 2
+
+/** Follows without a vote. */
+#define ALMADIA_ROLE_LEARNER 3
+
+/** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
 #define ALMADIA_LEVEL_LINEARIZABLE 0
 
 /**
- * It shows what this member has applied; needs no other member, may be behind, and may go back over a restart.
+ * It shows what this member has applied; needs no other member, may be behind, and may go back over a
+ * restart.
  */
 #define ALMADIA_LEVEL_LOCAL 1
-
-/**
- * Follows a leader.
- */
-#define ALMADIA_ROLE_FOLLOWER 0
-
-/**
- * Asks for votes.
- */
-#define ALMADIA_ROLE_CANDIDATE 1
-
-/**
- * Leads.
- */
-#define ALMADIA_ROLE_LEADER 2
-
-/**
- * Follows without a vote.
- */
-#define ALMADIA_ROLE_LEARNER 3
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
 /**
- * Makes an empty batch. It belongs to no store, and may be written to any.
- *
- * `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
- * Codes: none but ALMADIA_NULL_POINTER.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_new(struct almadia_batch **batch,
-                               struct almadia_error **error);
-
-/**
- * Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value or batch; the message says which).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_put(struct almadia_batch *batch,
-                               const void *key,
-                               size_t key_length,
-                               const void *value,
-                               size_t value_length,
-                               struct almadia_error **error);
-
-/**
- * Adds: remove `key`. That the key does not exist is no error.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_delete(struct almadia_batch *batch,
-                                  const void *key,
-                                  size_t key_length,
-                                  struct almadia_error **error);
-
-/**
- * Adds: remove every key from `begin` (included) to `end` (not included).
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after end).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_delete_range(struct almadia_batch *batch,
-                                        const void *begin,
-                                        size_t begin_length,
-                                        const void *end,
-                                        size_t end_length,
-                                        struct almadia_error **error);
-
-/**
- * Removes all operations. NULL is fine.
- *
- * Blocks: no. Threads: one at a time.
- */
-ALMADIA_API
-void almadia_batch_clear(struct almadia_batch *batch);
-
-/**
- * How many operations a batch holds. 0 for NULL.
- *
- * Blocks: no. Threads: any number at once while nobody adds.
- */
-ALMADIA_API
-size_t almadia_batch_count(const struct almadia_batch *batch);
-
-/**
- * The size of a batch in bytes: its keys, its values and a few bytes for each operation. ALMADIA_BATCH_BYTES_MAX at most.
- * 0 for NULL.
- *
- * Blocks: no. Threads: any number at once while nobody adds.
- */
-ALMADIA_API
-size_t almadia_batch_bytes(const struct almadia_batch *batch);
-
-/**
- * Frees a batch. NULL is fine.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_batch_free(struct almadia_batch *batch);
-
-/**
- * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened.
- * ALMADIA_NULL_POINTER for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-almadia_code almadia_completion_code(const struct almadia_completion *completion);
-
-/**
- * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure and for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-uint64_t almadia_completion_index(const struct almadia_completion *completion);
-
-/**
- * The raft term of the entry at almadia_completion_index. 0 after a failure and for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-uint64_t almadia_completion_term(const struct almadia_completion *completion);
-
-/**
- * The details of the failure; NULL after success and for NULL. Belongs to the completion: valid until the callback
- * returns, never to be freed.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-const struct almadia_error *almadia_completion_error(const struct almadia_completion *completion);
-
-/**
- * Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free. NULL after a
- * failure, for every other call, the second time, and for NULL. A snapshot nobody takes is freed after the callback.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
-
-/**
- * Makes a configuration in which every option has its default: a cluster of this member alone. Pass ALMADIA_ABI_VERSION
- * as `abi_version`, so that the library can refuse a program that was compiled against an incompatible header.
- *
- * `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
- * Codes: ALMADIA_ABI_MISMATCH.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_new(uint32_t abi_version,
-                                struct almadia_config **config,
-                                struct almadia_error **error);
-
-/**
- * Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its range: the
- * message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_set(struct almadia_config *config,
-                                const char *name,
-                                const char *value,
-                                struct almadia_error **error);
-
-/**
- * Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length without the NUL,
- * also when the answer is ALMADIA_BUFFER_TOO_SMALL; `buffer` may be NULL when `capacity` is 0, to ask for the length.
- *
- * Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
- * ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_get(const struct almadia_config *config,
-                                const char *name,
-                                char *buffer,
-                                size_t capacity,
-                                size_t *length,
-                                struct almadia_error **error);
-
-/**
- * How many options there are.
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-size_t almadia_config_option_count(void);
-
-/**
- * Describes the option at `index`, from 0 to almadia_config_option_count() - 1. Begin `option` with
- * ALMADIA_OPTION_INIT. The texts it receives are static; never free them.
- *
- * Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_option_at(size_t index,
-                                      struct almadia_option *option);
-
-/**
- * Frees a configuration. NULL is fine. Stores opened with it are not affected.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_config_free(struct almadia_config *config);
-
-/**
- * The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-almadia_code almadia_error_code(const struct almadia_error *error);
-
-/**
- * What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-const char *almadia_error_message(const struct almadia_error *error);
-
-/**
- * The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-uint64_t almadia_error_leader(const struct almadia_error *error);
-
-/**
- * The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-int32_t almadia_error_errno(const struct almadia_error *error);
-
-/**
- * True when the write this error answers may have been applied, or may still be; as almadia_code_maybe_applied. False
- * for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-bool almadia_error_maybe_applied(const struct almadia_error *error);
-
-/**
- * Frees an error. NULL is fine. Not for the error of a completion, which belongs to the completion.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_error_free(struct almadia_error *error);
-
-/**
- * Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first, _last, _seek or
- * _seek_for_prev, or let _next begin at the first pair.
- *
- *     for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)) { ... }
- *     if (almadia_iter_code(it, &error) != ALMADIA_OK) { ... }
- *
- * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once; callbacks too.
- * Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_iter_new(const struct almadia_snapshot *snapshot,
-                              const struct almadia_iter_options *options,
-                              struct almadia_iter **iter,
-                              struct almadia_error **error);
-
-/**
- * Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one; false at the
- * end, after an error (see almadia_iter_code) and for NULL.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_first(struct almadia_iter *iter);
-
-/**
- * Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as almadia_iter_first.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_last(struct almadia_iter *iter);
-
-/**
- * Moves to `key`, or when it does not exist to the next pair in the direction of the iteration. Answers as
- * almadia_iter_first.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_seek(struct almadia_iter *iter,
-                       const void *key,
-                       size_t key_length);
-
-/**
- * Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers as
- * almadia_iter_first.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_seek_for_prev(struct almadia_iter *iter,
-                                const void *key,
-                                size_t key_length);
-
-/**
- * Moves to the next pair; to the first when the iterator was never moved. It stays at an end. Answers as
- * almadia_iter_first.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_next(struct almadia_iter *iter);
-
-/**
- * Moves to the pair before; to the last when the iterator was never moved. It stays at an end. Answers as
- * almadia_iter_first.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_prev(struct almadia_iter *iter);
-
-/**
- * True when the iterator stands on a pair. False for NULL.
- *
- * Blocks: no. Threads: one at a time.
- */
-ALMADIA_API
-bool almadia_iter_valid(const struct almadia_iter *iter);
-
-/**
- * The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on none.
- *
- * Blocks: no. Threads: one at a time.
- */
-ALMADIA_API
-struct almadia_slice almadia_iter_key(const struct almadia_iter *iter);
-
-/**
- * The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on none.
- *
- * Blocks: no. Threads: one at a time.
- */
-ALMADIA_API
-struct almadia_slice almadia_iter_value(const struct almadia_iter *iter);
-
-/**
- * Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it. Ask after every
- * loop.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_iter_code(const struct almadia_iter *iter,
-                               struct almadia_error **error);
-
-/**
- * Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved), and moves
- * behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not mean the end, only
- * ALMADIA_END does. The pairs belong to the iterator and are valid until its next almadia_iter_next_n or until it is freed.
- *
- * Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count is 0, no error
- * object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_iter_next_n(struct almadia_iter *iter,
-                                 struct almadia_kv *pairs,
-                                 size_t capacity,
-                                 size_t *count,
-                                 struct almadia_error **error);
-
-/**
- * Frees an iterator. NULL is fine. In a child process it does nothing.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_iter_free(struct almadia_iter *iter);
-
-/**
  * The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header.
  *
  * Static; never free it. Blocks: no. Threads: any.
@@ -976,7 +409,8 @@ ALMADIA_API
 const char *almadia_code_message(almadia_code code);
 
 /**
- * True when the same call can succeed later, or at another member, without any change, and was certainly not applied.
+ * True when the same call can succeed later, or at another member, without any change, and was certainly not
+ * applied.
  *
  * Blocks: no. Threads: any.
  */
@@ -984,8 +418,8 @@ ALMADIA_API
 bool almadia_code_is_retryable(almadia_code code);
 
 /**
- * True when a write that was answered with this code may have been applied, or may still be: read before you write
- * again. False means that it certainly was not and never will be (or, for ALMADIA_OK, that it was).
+ * True when a write that was answered with this code may have been applied, or may still be: read before you
+ * write again. False means that it certainly was not and never will be (or, for ALMADIA_OK, that it was).
  *
  * Blocks: no. Threads: any.
  */
@@ -993,14 +427,423 @@ ALMADIA_API
 bool almadia_code_maybe_applied(almadia_code code);
 
 /**
- * Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from its lease, a
- * follower asks the leader.
+ * The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
  *
- * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most; with
- * ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
- * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED,
- * ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not know), ALMADIA_INVALID_ARGUMENT
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+almadia_code almadia_error_code(const struct almadia_error *error);
+
+/**
+ * What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+const char *almadia_error_message(const struct almadia_error *error);
+
+/**
+ * The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for
+ * NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+uint64_t almadia_error_leader(const struct almadia_error *error);
+
+/**
+ * The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+int32_t almadia_error_errno(const struct almadia_error *error);
+
+/**
+ * True when the write this error answers may have been applied, or may still be; as
+ * almadia_code_maybe_applied. False for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+bool almadia_error_maybe_applied(const struct almadia_error *error);
+
+/**
+ * Frees an error. NULL is fine. Not for the error of a completion, which belongs to the completion.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_error_free(struct almadia_error *error);
+
+/**
+ * Makes a configuration in which every option has its default: a cluster of this member alone. Pass
+ * ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against
+ * an incompatible header.
+ *
+ * `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
+ * Codes: ALMADIA_ABI_MISMATCH.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_config_new(uint32_t abi_version,
+                                struct almadia_config **config,
+                                struct almadia_error **error);
+
+/**
+ * Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its
+ * range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_config_set(struct almadia_config *config,
+                                const char *name,
+                                const char *value,
+                                struct almadia_error **error);
+
+/**
+ * Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length
+ * without the NUL, also when the answer is ALMADIA_BUFFER_TOO_SMALL; `buffer` may be NULL when `capacity` is
+ * 0, to ask for the length.
+ *
+ * Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
+ * ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_config_get(const struct almadia_config *config,
+                                const char *name,
+                                char *buffer,
+                                size_t capacity,
+                                size_t *length,
+                                struct almadia_error **error);
+
+/**
+ * How many options there are.
+ *
+ * Blocks: no. Threads: any.
+ */
+ALMADIA_API
+size_t almadia_config_option_count(void);
+
+/**
+ * Describes the option at `index`, from 0 to almadia_config_option_count() - 1. Begin `option` with
+ * ALMADIA_OPTION_INIT. The texts it receives are static; never free them.
+ *
+ * Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT
  * (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_config_option_at(size_t index,
+                                      struct almadia_option *option);
+
+/**
+ * Frees a configuration. NULL is fine. Stores opened with it are not affected.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_config_free(struct almadia_config *config);
+
+/**
+ * Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config`
+ * is read and not kept. The call returns when the member's own data is recovered; it does not wait for the
+ * other members (see almadia_store_wait_leader).
+ *
+ * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
+ * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
+ * in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
+ * ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_open(const char *path,
+                                const struct almadia_config *config,
+                                struct almadia_store **store,
+                                struct almadia_error **error);
+
+/**
+ * Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
+ * milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
+ * ALMADIA_CLOSED (was not). When this returns, every callback has returned, no callback will ever run again,
+ * and all threads have ended. The handle stays valid until almadia_store_free; snapshots and iterators stay
+ * usable and keep the directory locked until they are freed.
+ *
+ * Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
+ * Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+ */
+ALMADIA_API
+almadia_code almadia_store_shutdown(struct almadia_store *store,
+                                    uint64_t timeout_ms,
+                                    struct almadia_error **error);
+
+/**
+ * Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine.
+ * Callbacks that run meanwhile may still use the handle; no other thread may. Inside a callback it does not
+ * wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
+ * under way are completed yet. In a child process it does nothing.
+ *
+ * Blocks: yes; inside a callback no. Threads: one.
+ */
+ALMADIA_API
+void almadia_store_free(struct almadia_store *store);
+
+/**
+ * Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut
+ * down store too.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_status(struct almadia_store *store,
+                                  struct almadia_status *status,
+                                  struct almadia_error **error);
+
+/**
+ * Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it
+ * may be NULL.
+ *
+ * Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_wait_leader(struct almadia_store *store,
+                                       uint64_t timeout_ms,
+                                       uint64_t *leader,
+                                       struct almadia_error **error);
+
+/**
+ * Makes an empty batch. It belongs to no store, and may be written to any.
+ *
+ * `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
+ * Codes: none but ALMADIA_NULL_POINTER.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_new(struct almadia_batch **batch,
+                               struct almadia_error **error);
+
+/**
+ * Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value or batch; the message says
+ * which).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_put(struct almadia_batch *batch,
+                               const void *key,
+                               size_t key_length,
+                               const void *value,
+                               size_t value_length,
+                               struct almadia_error **error);
+
+/**
+ * Adds: remove `key`. That the key does not exist is no error.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_delete(struct almadia_batch *batch,
+                                  const void *key,
+                                  size_t key_length,
+                                  struct almadia_error **error);
+
+/**
+ * Adds: remove every key from `begin` (included) to `end` (not included).
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after
+ * end).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_delete_range(struct almadia_batch *batch,
+                                        const void *begin,
+                                        size_t begin_length,
+                                        const void *end,
+                                        size_t end_length,
+                                        struct almadia_error **error);
+
+/**
+ * Removes all operations. NULL is fine.
+ *
+ * Blocks: no. Threads: one at a time.
+ */
+ALMADIA_API
+void almadia_batch_clear(struct almadia_batch *batch);
+
+/**
+ * How many operations a batch holds. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once while nobody adds.
+ */
+ALMADIA_API
+size_t almadia_batch_count(const struct almadia_batch *batch);
+
+/**
+ * The size of a batch in bytes: its keys, its values and a few bytes for each operation.
+ * ALMADIA_BATCH_BYTES_MAX at most. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once while nobody adds.
+ */
+ALMADIA_API
+size_t almadia_batch_bytes(const struct almadia_batch *batch);
+
+/**
+ * Frees a batch. NULL is fine.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_batch_free(struct almadia_batch *batch);
+
+/**
+ * Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the
+ * batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
+ * where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
+ * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
+ * Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+ * ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+ * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_write(struct almadia_store *store,
+                           struct almadia_batch *batch,
+                           const struct almadia_write_options *options,
+                           struct almadia_position *position,
+                           struct almadia_error **error);
+
+/**
+ * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
+ * for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
+ * was written, and `done` will never be called. Completions of writes that one thread submits come in the
+ * order of submission.
+ *
+ * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
+ * Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
+ * The completion brings the rest: the codes of almadia_write.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_write_async(struct almadia_store *store,
+                                 struct almadia_batch *batch,
+                                 const struct almadia_write_options *options,
+                                 const struct almadia_done *done,
+                                 struct almadia_error **error);
+
+/**
+ * Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put(struct almadia_store *store,
+                         const void *key,
+                         size_t key_length,
+                         const void *value,
+                         size_t value_length,
+                         struct almadia_error **error);
+
+/**
+ * Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not
+ * exist is no error.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_delete(struct almadia_store *store,
+                            const void *key,
+                            size_t key_length,
+                            struct almadia_error **error);
+
+/**
+ * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options.
+ * Both are copied before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_async(struct almadia_store *store,
+                               const void *key,
+                               size_t key_length,
+                               const void *value,
+                               size_t value_length,
+                               const struct almadia_done *done,
+                               struct almadia_error **error);
+
+/**
+ * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened.
+ * ALMADIA_NULL_POINTER for NULL.
+ *
+ * Blocks: no. Threads: the callback's.
+ */
+ALMADIA_API
+almadia_code almadia_completion_code(const struct almadia_completion *completion);
+
+/**
+ * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure and for
+ * NULL.
+ *
+ * Blocks: no. Threads: the callback's.
+ */
+ALMADIA_API
+uint64_t almadia_completion_index(const struct almadia_completion *completion);
+
+/**
+ * The raft term of the entry at almadia_completion_index. 0 after a failure and for NULL.
+ *
+ * Blocks: no. Threads: the callback's.
+ */
+ALMADIA_API
+uint64_t almadia_completion_term(const struct almadia_completion *completion);
+
+/**
+ * The details of the failure; NULL after success and for NULL. Belongs to the completion: valid until the
+ * callback returns, never to be freed.
+ *
+ * Blocks: no. Threads: the callback's.
+ */
+ALMADIA_API
+const struct almadia_error *almadia_completion_error(const struct almadia_completion *completion);
+
+/**
+ * Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free.
+ * NULL after a failure, for every other call, the second time, and for NULL. A snapshot nobody takes is
+ * freed after the callback.
+ *
+ * Blocks: no. Threads: the callback's.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
+
+/**
+ * Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
+ * its lease, a follower asks the leader.
+ *
+ * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most;
+ * with ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
+ * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1010,13 +853,14 @@ almadia_code almadia_snapshot_open(struct almadia_store *store,
                                    struct almadia_error **error);
 
 /**
- * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback thread even when
- * the snapshot is ready at once; it gets the snapshot with almadia_completion_take_snapshot. After a failure `done`
- * will never be called.
+ * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
+ * thread even when the snapshot is ready at once; it gets the snapshot with
+ * almadia_completion_take_snapshot. After a failure `done` will never be called.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not know), ALMADIA_INVALID_ARGUMENT
- * (struct_size). The completion brings the rest: the codes of almadia_snapshot_open.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of
+ * almadia_snapshot_open.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1062,77 +906,12 @@ ALMADIA_API
 void almadia_snapshot_free(struct almadia_snapshot *snapshot);
 
 /**
- * Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config` is read and
- * not kept. The call returns when the member's own data is recovered; it does not wait for the other members (see
- * almadia_store_wait_leader).
- *
- * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
- * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or in another
- * process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
- * ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_open(const char *path,
-                                const struct almadia_config *config,
-                                struct almadia_store **store,
-                                struct almadia_error **error);
-
-/**
- * Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms` milliseconds
- * to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). When this
- * returns, every callback has returned, no callback will ever run again, and all threads have ended. The handle stays
- * valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are
- * freed.
- *
- * Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
- * Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
- */
-ALMADIA_API
-almadia_code almadia_store_shutdown(struct almadia_store *store,
-                                    uint64_t timeout_ms,
-                                    struct almadia_error **error);
-
-/**
- * Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine. Callbacks that run
- * meanwhile may still use the handle; no other thread may. Inside a callback it does not wait: the handle is gone when it
- * returns, a thread of the library does the rest, and calls that are still under way are completed yet. In a child
- * process it does nothing.
- *
- * Blocks: yes; inside a callback no. Threads: one.
- */
-ALMADIA_API
-void almadia_store_free(struct almadia_store *store);
-
-/**
- * Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut down store too.
- *
- * Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_status(struct almadia_store *store,
-                                  struct almadia_status *status,
-                                  struct almadia_error **error);
-
-/**
- * Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it may be NULL.
- *
- * Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED, ALMADIA_POISONED,
- * ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_wait_leader(struct almadia_store *store,
-                                       uint64_t timeout_ms,
-                                       uint64_t *leader,
-                                       struct almadia_error **error);
-
-/**
- * Reads the newest value of `key`, linearizable: almadia_snapshot_open with default options and almadia_snapshot_get in one.
+ * Reads the newest value of `key`, linearizable: almadia_snapshot_open with default options and
+ * almadia_snapshot_get in one.
  *
  * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most. Threads: any number at once.
+ * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most. Threads: any number at
+ * once.
  * Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
  */
 ALMADIA_API
@@ -1147,8 +926,8 @@ almadia_code almadia_get(struct almadia_store *store,
  * Reads the value of `key` in a snapshot, without copying it.
  *
  * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at once;
- * callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
+ * once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1159,12 +938,13 @@ almadia_code almadia_snapshot_get(const struct almadia_snapshot *snapshot,
                                   struct almadia_error **error);
 
 /**
- * Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the length of the
- * value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched). `buffer` may be NULL when
- * `capacity` is 0, to ask for the length.
+ * Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the
+ * length of the value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched).
+ * `buffer` may be NULL when `capacity` is 0, to ask for the length.
  *
- * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (without an
- * error object), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
+ * ALMADIA_NOT_FOUND (without an error object), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION,
+ * ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1177,8 +957,8 @@ almadia_code almadia_snapshot_get_into(const struct almadia_snapshot *snapshot,
                                        struct almadia_error **error);
 
 /**
- * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise, but with size 0
- * not to be read.
+ * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise,
+ * but with size 0 not to be read.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -1202,688 +982,16 @@ ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
 
 /**
- * Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the batch was
- * applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says where it stands in the log.
- * After a failure the batch is unchanged, and the code says whether it was applied: certainly not, or unknown (category
- * 4; see almadia_code_maybe_applied).
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
- * Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN,
- * ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
- * (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
- * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_write(struct almadia_store *store,
-                           struct almadia_batch *batch,
-                           const struct almadia_write_options *options,
-                           struct almadia_position *position,
-                           struct almadia_error **error);
-
-/**
- * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for the next
- * ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing was written, and
- * `done` will never be called. Completions of writes that one thread submits come in the order of submission.
- *
- * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
- * Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest:
- * the codes of almadia_write.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_write_async(struct almadia_store *store,
-                                 struct almadia_batch *batch,
-                                 const struct almadia_write_options *options,
-                                 const struct almadia_done *done,
-                                 struct almadia_error **error);
-
-/**
- * Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_put(struct almadia_store *store,
-                         const void *key,
-                         size_t key_length,
-                         const void *value,
-                         size_t value_length,
-                         struct almadia_error **error);
-
-/**
- * Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not exist is no
- * error.
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_delete(struct almadia_store *store,
-                            const void *key,
-                            size_t key_length,
-                            struct almadia_error **error);
-
-/**
- * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options. Both are
- * copied before it returns.
- *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_put_async(struct almadia_store *store,
-                               const void *key,
-                               size_t key_length,
-                               const void *value,
-                               size_t value_length,
-                               const struct almadia_done *done,
-                               struct almadia_error **error);
-
-/**
- * The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header.
- *
- * Static; never free it. Blocks: no. Threads: any.
- */
-ALMADIA_API
-const char *almadia_version_string(void);
-
-/**
- * The version of the library that runs, as major * 1000000 + minor * 1000 + patch.
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-uint32_t almadia_version_number(void);
-
-/**
- * The ALMADIA_ABI_VERSION of the library that runs.
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-uint32_t almadia_abi_version(void);
-
-/**
- * The name of a code's constant, such as "ALMADIA_NOT_FOUND"; "ALMADIA_?" for a number without one.
- *
- * Static; never free it. Blocks: no. Threads: any.
- */
-ALMADIA_API
-const char *almadia_code_name(almadia_code code);
-
-/**
- * What a code means and what to do about it; "unknown code" for a number without one.
- *
- * Static; never free it. Blocks: no. Threads: any.
- */
-ALMADIA_API
-const char *almadia_code_message(almadia_code code);
-
-/**
- * True when the same call can succeed later, or at another member, without any change, and was certainly not applied.
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-bool almadia_code_is_retryable(almadia_code code);
-
-/**
- * True when a write that was answered with this code may have been applied, or may still be: read before you write
- * again. False means that it certainly was not and never will be (or, for ALMADIA_OK, that it was).
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-bool almadia_code_maybe_applied(almadia_code code);
-
-/**
- * The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-almadia_code almadia_error_code(const struct almadia_error *error);
-
-/**
- * What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-const char *almadia_error_message(const struct almadia_error *error);
-
-/**
- * The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-uint64_t almadia_error_leader(const struct almadia_error *error);
-
-/**
- * The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-int32_t almadia_error_errno(const struct almadia_error *error);
-
-/**
- * True when the write this error answers may have been applied, or may still be; as almadia_code_maybe_applied. False
- * for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-bool almadia_error_maybe_applied(const struct almadia_error *error);
-
-/**
- * Frees an error. NULL is fine. Not for the error of a completion, which belongs to the completion.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_error_free(struct almadia_error *error);
-
-/**
- * Makes a configuration in which every option has its default: a cluster of this member alone. Pass ALMADIA_ABI_VERSION
- * as `abi_version`, so that the library can refuse a program that was compiled against an incompatible header.
- *
- * `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
- * Codes: ALMADIA_ABI_MISMATCH.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_new(uint32_t abi_version,
-                                struct almadia_config **config,
-                                struct almadia_error **error);
-
-/**
- * Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its range: the
- * message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_set(struct almadia_config *config,
-                                const char *name,
-                                const char *value,
-                                struct almadia_error **error);
-
-/**
- * Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length without the NUL,
- * also when the answer is ALMADIA_BUFFER_TOO_SMALL; `buffer` may be NULL when `capacity` is 0, to ask for the length.
- *
- * Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
- * ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_get(const struct almadia_config *config,
-                                const char *name,
-                                char *buffer,
-                                size_t capacity,
-                                size_t *length,
-                                struct almadia_error **error);
-
-/**
- * How many options there are.
- *
- * Blocks: no. Threads: any.
- */
-ALMADIA_API
-size_t almadia_config_option_count(void);
-
-/**
- * Describes the option at `index`, from 0 to almadia_config_option_count() - 1. Begin `option` with
- * ALMADIA_OPTION_INIT. The texts it receives are static; never free them.
- *
- * Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_config_option_at(size_t index,
-                                      struct almadia_option *option);
-
-/**
- * Frees a configuration. NULL is fine. Stores opened with it are not affected.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_config_free(struct almadia_config *config);
-
-/**
- * Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config` is read and
- * not kept. The call returns when the member's own data is recovered; it does not wait for the other members (see
- * almadia_store_wait_leader).
- *
- * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
- * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or in another
- * process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
- * ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_open(const char *path,
-                                const struct almadia_config *config,
-                                struct almadia_store **store,
-                                struct almadia_error **error);
-
-/**
- * Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms` milliseconds
- * to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). When this
- * returns, every callback has returned, no callback will ever run again, and all threads have ended. The handle stays
- * valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are
- * freed.
- *
- * Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
- * Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
- */
-ALMADIA_API
-almadia_code almadia_store_shutdown(struct almadia_store *store,
-                                    uint64_t timeout_ms,
-                                    struct almadia_error **error);
-
-/**
- * Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine. Callbacks that run
- * meanwhile may still use the handle; no other thread may. Inside a callback it does not wait: the handle is gone when it
- * returns, a thread of the library does the rest, and calls that are still under way are completed yet. In a child
- * process it does nothing.
- *
- * Blocks: yes; inside a callback no. Threads: one.
- */
-ALMADIA_API
-void almadia_store_free(struct almadia_store *store);
-
-/**
- * Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut down store too.
- *
- * Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_status(struct almadia_store *store,
-                                  struct almadia_status *status,
-                                  struct almadia_error **error);
-
-/**
- * Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it may be NULL.
- *
- * Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED, ALMADIA_POISONED,
- * ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_store_wait_leader(struct almadia_store *store,
-                                       uint64_t timeout_ms,
-                                       uint64_t *leader,
-                                       struct almadia_error **error);
-
-/**
- * Makes an empty batch. It belongs to no store, and may be written to any.
- *
- * `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
- * Codes: none but ALMADIA_NULL_POINTER.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_new(struct almadia_batch **batch,
-                               struct almadia_error **error);
-
-/**
- * Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value or batch; the message says which).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_put(struct almadia_batch *batch,
-                               const void *key,
-                               size_t key_length,
-                               const void *value,
-                               size_t value_length,
-                               struct almadia_error **error);
-
-/**
- * Adds: remove `key`. That the key does not exist is no error.
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_delete(struct almadia_batch *batch,
-                                  const void *key,
-                                  size_t key_length,
-                                  struct almadia_error **error);
-
-/**
- * Adds: remove every key from `begin` (included) to `end` (not included).
- *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after end).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_batch_delete_range(struct almadia_batch *batch,
-                                        const void *begin,
-                                        size_t begin_length,
-                                        const void *end,
-                                        size_t end_length,
-                                        struct almadia_error **error);
-
-/**
- * Removes all operations. NULL is fine.
- *
- * Blocks: no. Threads: one at a time.
- */
-ALMADIA_API
-void almadia_batch_clear(struct almadia_batch *batch);
-
-/**
- * How many operations a batch holds. 0 for NULL.
- *
- * Blocks: no. Threads: any number at once while nobody adds.
- */
-ALMADIA_API
-size_t almadia_batch_count(const struct almadia_batch *batch);
-
-/**
- * The size of a batch in bytes: its keys, its values and a few bytes for each operation. ALMADIA_BATCH_BYTES_MAX at most.
- * 0 for NULL.
- *
- * Blocks: no. Threads: any number at once while nobody adds.
- */
-ALMADIA_API
-size_t almadia_batch_bytes(const struct almadia_batch *batch);
-
-/**
- * Frees a batch. NULL is fine.
- *
- * Blocks: no. Threads: one.
- */
-ALMADIA_API
-void almadia_batch_free(struct almadia_batch *batch);
-
-/**
- * Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the batch was
- * applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says where it stands in the log.
- * After a failure the batch is unchanged, and the code says whether it was applied: certainly not, or unknown (category
- * 4; see almadia_code_maybe_applied).
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
- * Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN,
- * ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
- * (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
- * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_write(struct almadia_store *store,
-                           struct almadia_batch *batch,
-                           const struct almadia_write_options *options,
-                           struct almadia_position *position,
-                           struct almadia_error **error);
-
-/**
- * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for the next
- * ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing was written, and
- * `done` will never be called. Completions of writes that one thread submits come in the order of submission.
- *
- * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
- * Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest:
- * the codes of almadia_write.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_write_async(struct almadia_store *store,
-                                 struct almadia_batch *batch,
-                                 const struct almadia_write_options *options,
-                                 const struct almadia_done *done,
-                                 struct almadia_error **error);
-
-/**
- * Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_put(struct almadia_store *store,
-                         const void *key,
-                         size_t key_length,
-                         const void *value,
-                         size_t value_length,
-                         struct almadia_error **error);
-
-/**
- * Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not exist is no
- * error.
- *
- * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_delete(struct almadia_store *store,
-                            const void *key,
-                            size_t key_length,
-                            struct almadia_error **error);
-
-/**
- * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options. Both are
- * copied before it returns.
- *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_put_async(struct almadia_store *store,
-                               const void *key,
-                               size_t key_length,
-                               const void *value,
-                               size_t value_length,
-                               const struct almadia_done *done,
-                               struct almadia_error **error);
-
-/**
- * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened.
- * ALMADIA_NULL_POINTER for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-almadia_code almadia_completion_code(const struct almadia_completion *completion);
-
-/**
- * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure and for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-uint64_t almadia_completion_index(const struct almadia_completion *completion);
-
-/**
- * The raft term of the entry at almadia_completion_index. 0 after a failure and for NULL.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-uint64_t almadia_completion_term(const struct almadia_completion *completion);
-
-/**
- * The details of the failure; NULL after success and for NULL. Belongs to the completion: valid until the callback
- * returns, never to be freed.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-const struct almadia_error *almadia_completion_error(const struct almadia_completion *completion);
-
-/**
- * Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free. NULL after a
- * failure, for every other call, the second time, and for NULL. A snapshot nobody takes is freed after the callback.
- *
- * Blocks: no. Threads: the callback's.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
-
-/**
- * Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from its lease, a
- * follower asks the leader.
- *
- * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most; with
- * ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
- * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED,
- * ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not know), ALMADIA_INVALID_ARGUMENT
- * (struct_size).
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_snapshot_open(struct almadia_store *store,
-                                   const struct almadia_snapshot_options *options,
-                                   struct almadia_snapshot **snapshot,
-                                   struct almadia_error **error);
-
-/**
- * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback thread even when
- * the snapshot is ready at once; it gets the snapshot with almadia_completion_take_snapshot. After a failure `done`
- * will never be called.
- *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not know), ALMADIA_INVALID_ARGUMENT
- * (struct_size). The completion brings the rest: the codes of almadia_snapshot_open.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_snapshot_open_async(struct almadia_store *store,
-                                         const struct almadia_snapshot_options *options,
-                                         const struct almadia_done *done,
-                                         struct almadia_error **error);
-
-/**
- * The log index up to which the snapshot shows the log. 0 for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-uint64_t almadia_snapshot_index(const struct almadia_snapshot *snapshot);
-
-/**
- * The raft term of the entry at almadia_snapshot_index. 0 for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-uint64_t almadia_snapshot_term(const struct almadia_snapshot *snapshot);
-
-/**
- * Makes a second handle to the same snapshot, to be freed by itself. Cheap: nothing is copied.
- *
- * `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once.
- * Codes: ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_snapshot_clone(const struct almadia_snapshot *snapshot,
-                                    struct almadia_snapshot **clone,
-                                    struct almadia_error **error);
-
-/**
- * Frees a snapshot. NULL is fine. Its values and iterators stay valid. In a child process it does nothing.
- *
- * Blocks: no. Threads: one, callbacks too.
- */
-ALMADIA_API
-void almadia_snapshot_free(struct almadia_snapshot *snapshot);
-
-/**
- * Reads the newest value of `key`, linearizable: almadia_snapshot_open with default options and almadia_snapshot_get in one.
- *
- * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most. Threads: any number at once.
- * Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_get(struct almadia_store *store,
-                         const void *key,
-                         size_t key_length,
-                         struct almadia_value **value,
-                         struct almadia_error **error);
-
-/**
- * Reads the value of `key` in a snapshot, without copying it.
- *
- * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at once;
- * callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_snapshot_get(const struct almadia_snapshot *snapshot,
-                                  const void *key,
-                                  size_t key_length,
-                                  struct almadia_value **value,
-                                  struct almadia_error **error);
-
-/**
- * Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the length of the
- * value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched). `buffer` may be NULL when
- * `capacity` is 0, to ask for the length.
- *
- * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (without an
- * error object), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
- */
-ALMADIA_API
-ALMADIA_NODISCARD
-almadia_code almadia_snapshot_get_into(const struct almadia_snapshot *snapshot,
-                                       const void *key,
-                                       size_t key_length,
-                                       void *buffer,
-                                       size_t capacity,
-                                       size_t *length,
-                                       struct almadia_error **error);
-
-/**
- * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise, but with size 0
- * not to be read.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-const void *almadia_value_data(const struct almadia_value *value);
-
-/**
- * The size of a value in bytes. 0 for NULL.
- *
- * Blocks: no. Threads: any number at once.
- */
-ALMADIA_API
-size_t almadia_value_size(const struct almadia_value *value);
-
-/**
- * Frees a value. NULL is fine. In a child process it does nothing.
- *
- * Blocks: no. Threads: one, callbacks too.
- */
-ALMADIA_API
-void almadia_value_free(struct almadia_value *value);
-
-/**
- * Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first, _last, _seek or
- * _seek_for_prev, or let _next begin at the first pair.
+ * Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first,
+ * _last, _seek or _seek_for_prev, or let _next begin at the first pair.
  *
  *     for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)) { ... }
  *     if (almadia_iter_code(it, &error) != ALMADIA_OK) { ... }
  *
- * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once; callbacks too.
- * Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
+ * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
+ * callbacks too.
+ * Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT
+ * (struct_size).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1893,8 +1001,8 @@ almadia_code almadia_iter_new(const struct almadia_snapshot *snapshot,
                               struct almadia_error **error);
 
 /**
- * Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one; false at the
- * end, after an error (see almadia_iter_code) and for NULL.
+ * Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one;
+ * false at the end, after an error (see almadia_iter_code) and for NULL.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1902,7 +1010,8 @@ ALMADIA_API
 bool almadia_iter_first(struct almadia_iter *iter);
 
 /**
- * Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as almadia_iter_first.
+ * Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as
+ * almadia_iter_first.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1921,8 +1030,8 @@ bool almadia_iter_seek(struct almadia_iter *iter,
                        size_t key_length);
 
 /**
- * Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers as
- * almadia_iter_first.
+ * Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers
+ * as almadia_iter_first.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1958,7 +1067,8 @@ ALMADIA_API
 bool almadia_iter_valid(const struct almadia_iter *iter);
 
 /**
- * The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on none.
+ * The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
+ * none.
  *
  * Blocks: no. Threads: one at a time.
  */
@@ -1966,7 +1076,8 @@ ALMADIA_API
 struct almadia_slice almadia_iter_key(const struct almadia_iter *iter);
 
 /**
- * The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on none.
+ * The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands
+ * on none.
  *
  * Blocks: no. Threads: one at a time.
  */
@@ -1974,8 +1085,8 @@ ALMADIA_API
 struct almadia_slice almadia_iter_value(const struct almadia_iter *iter);
 
 /**
- * Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it. Ask after every
- * loop.
+ * Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it.
+ * Ask after every loop.
  *
  * Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
@@ -1985,12 +1096,14 @@ almadia_code almadia_iter_code(const struct almadia_iter *iter,
                                struct almadia_error **error);
 
 /**
- * Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved), and moves
- * behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not mean the end, only
- * ALMADIA_END does. The pairs belong to the iterator and are valid until its next almadia_iter_next_n or until it is freed.
+ * Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved),
+ * and moves behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not
+ * mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
+ * almadia_iter_next_n or until it is freed.
  *
- * Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count is 0, no error
- * object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count
+ * is 0, no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION,
+ * ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD

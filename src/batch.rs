@@ -92,6 +92,11 @@ impl Batch {
         self.builder.seal(epoch_version)
     }
 
+    /// The batch that was sealed into `data`.
+    pub(crate) fn unseal(data: Bytes) -> Self {
+        Self { builder: CommandBuilder::reopen(data) }
+    }
+
     fn push(&mut self, operation: Operation<'_>, payload_bytes: usize) -> Result<()> {
         let after = self.encoded_bytes() + payload_bytes + OPERATION_OVERHEAD_BYTES;
         if after > BATCH_BYTES_MAX {

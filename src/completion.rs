@@ -49,6 +49,11 @@ impl Completion {
         self.send(answer);
     }
 
+    /// Breaks the promise: for a call that was never accepted and whose caller is told so otherwise.
+    pub fn defuse(mut self) {
+        self.sink = None;
+    }
+
     fn send(&mut self, answer: Result<Position>) {
         let Some(sink) = self.sink.take() else { return };
         match sink.queue() {
@@ -120,7 +125,12 @@ impl CompletionQueue {
     pub fn end_burst(&self) {
         let mut state = self.lock();
         state.bursts = state.bursts.checked_sub(1).expect("every end has its begin");
-        self.wake(state);
+        // Another producer's burst is no reason to let this one's answers wait.
+        let wake = !state.finished.is_empty() && std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
     }
 
     /// Swaps all waiting answers into `taken`, waiting for the first. False when the queue is closed and empty.
@@ -173,6 +183,12 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// Leaves the answer and wakes whoever waits.
+    pub fn set(&self, answer: Result<Position>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.answered.notify_one();
+    }
+
     /// A promise whose answer wakes this waiter.
     #[must_use]
     pub fn completion(self: &Arc<Self>) -> Completion {
@@ -195,8 +211,7 @@ struct WaiterSink(Arc<Waiter>);
 
 impl Sink for WaiterSink {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.0.answered.notify_one();
+        self.0.set(answer);
     }
 }
 

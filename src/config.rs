@@ -212,6 +212,9 @@ impl Config {
                 )));
             }
         }
+        if !self.log_segment_bytes.is_multiple_of(4096) {
+            return Err(contradiction("log.segment_bytes must be a multiple of 4096"));
+        }
         if self.election_timeout_ms < 3 * self.heartbeat_ms {
             return Err(contradiction(&format!(
                 "raft.election_timeout_ms ({}) must be at least 3 times raft.heartbeat_ms ({})",

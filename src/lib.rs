@@ -1,11 +1,65 @@
-//! x
-pub mod batch;
-pub mod completion;
-pub mod config;
-pub mod core;
+//! Almadia: a replicated, ordered key-value store that you link into your program.
+//!
+//! Three processes that open it form a cluster. Every member answers linearizable reads, the leader takes writes,
+//! machines die, and nothing acknowledged is lost. There is no server to run.
+//!
+//! ```no_run
+//! use almadia::{Config, Store};
+//!
+//! # fn main() -> almadia::Result<()> {
+//! let mut config = Config::default();
+//! config.set("cluster.node_id", "1")?;
+//! config.set("cluster.initial_members", "1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003")?;
+//! let store = Store::open("/var/lib/demo/1", &config)?;
+//! store.put(b"greeting", b"hello")?;
+//! let value = store.get(b"greeting")?;
+//! assert_eq!(value.as_ref().map(|value| value.as_ref()), Some(&b"hello"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Reading order
+//! [`core`] explains what a peer is, and the life of a write and of a read; [`core::round`] is the one place that
+//! knows the order of effects. [`pollers`] are the threads that turn it, [`storage`] and [`transport`] the world it
+//! touches, [`store`] the way in. `ARCHITECTURE.md` has the map. Layers import only downward, in the order below.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+// Layer 0: vocabulary.
+pub mod types;
+pub mod time;
 pub mod error;
+pub mod config;
+pub mod completion;
+pub mod batch;
 pub mod logging;
 pub mod panics;
 pub mod thread;
-pub mod time;
-pub mod types;
+
+// Layer 1: the deterministic heart.
+pub mod core;
+
+// Layer 2: the world.
+pub mod storage;
+pub mod transport;
+
+// Layer 3: threads.
+pub mod pollers;
+
+// Layer 4: the Rust interface.
+pub mod status;
+pub mod snapshot;
+pub mod store;
+
+// Layer 5: the C interface.
+#[cfg(feature = "capi")]
+pub mod capi;
+
+pub use batch::Batch;
+pub use completion::Position;
+pub use config::Config;
+pub use error::{Code, Error, Outcome, Result};
+pub use snapshot::{Iter, IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
+pub use status::Status;
+pub use store::{Store, WriteOptions};

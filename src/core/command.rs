@@ -95,6 +95,13 @@ impl CommandBuilder {
         self.buffer.len()
     }
 
+    /// The builder whose work was sealed into `data`.
+    #[must_use]
+    pub fn reopen(data: Bytes) -> Self {
+        let operations = u32::from_le_bytes(data[4..8].try_into().expect("a sealed command has a header"));
+        Self { buffer: data.into(), operations }
+    }
+
     /// The finished command, bound to a version of its region's key range.
     #[must_use]
     pub fn seal(mut self, epoch_version: u64) -> Bytes {

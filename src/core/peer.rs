@@ -104,6 +104,10 @@ pub struct PeerStatus {
     pub applied_index: LogIndex,
     /// Last index of the log.
     pub last_index: LogIndex,
+    /// Term of the entry at the applied index.
+    pub applied_term: Term,
+    /// Everything that was on record as committed when the store was opened is applied.
+    pub replayed: bool,
 }
 
 /// Raft role of a peer.
@@ -225,6 +229,8 @@ impl Peer {
             commit_index: LogIndex(raft.raft_log.committed),
             applied_index: self.applied.index,
             last_index: LogIndex(raft.raft_log.last_index()),
+            applied_term: self.applied.term,
+            replayed: self.applied.index >= self.recorded_commit,
         }
     }
 

@@ -193,12 +193,16 @@ fn a_frame_of_an_older_connection_is_dropped_once_a_newer_one_is_up() {
 #[test]
 fn a_peer_that_reconnects_a_hundred_times_leaves_one_thread() {
     let member = start(options(53, &[(54, free_address())]));
+    let mut connections = Vec::new();
     for index in 0..100 {
         let socket = shake_hands(&member, 54);
         write(&socket, &frame_of(&[append(54, 53, index)]));
         member.inbound.wait_received(54, index);
+        connections.push(socket);
     }
-    assert_eq!(threads_named("almadia-recv-54"), 1);
+
+    wait_for_threads("almadia-recv-54", 1);
+    assert_eq!(member.inbound.received(54), (0..100).collect::<Vec<_>>());
 }
 
 /// Accepts one connection, agrees, and then never reads.

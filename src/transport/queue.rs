@@ -58,7 +58,7 @@ pub(super) enum Wake {
     Loss,
     /// The slice holds messages.
     Messages,
-    /// The pause is over.
+    /// Nothing of this happened before the end of the wait.
     Over,
 }
 
@@ -121,8 +121,9 @@ impl SendQueue {
         }
     }
 
-    /// Waits for messages and moves some into the empty `slice`, or reports a loss, but not before `loss_due`.
-    pub(super) fn next(&self, slice: &mut Slice, loss_due: Instant) -> Wake {
+    /// Waits for messages and moves some into the empty `slice`; or reports a loss, but not before `loss_due`; or
+    /// that `end` passed without either.
+    pub(super) fn next(&self, slice: &mut Slice, loss_due: Instant, end: Option<Instant>) -> Wake {
         let mut state = lock(&self.state);
         loop {
             if let Some(wake) = state.interruption(loss_due) {
@@ -131,7 +132,10 @@ impl SendQueue {
             if state.fill(slice) {
                 return Wake::Messages;
             }
-            let until = state.has_lost.then_some(loss_due);
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return Wake::Over;
+            }
+            let until = state.has_lost.then_some(loss_due).into_iter().chain(end).min();
             state = self.sleep(state, Sleep::UntilMessages, until);
         }
     }

@@ -33,7 +33,7 @@ fn indices(messages: &VecDeque<PeerMessage>) -> Vec<u64> {
 /// What is to be written next; nothing when the queue has something else to say.
 fn taken(queue: &SendQueue) -> Slice {
     let mut slice = Slice::default();
-    assert_eq!(queue.next(&mut slice, Instant::now() + Duration::from_secs(60)), Wake::Messages);
+    assert_eq!(queue.next(&mut slice, Instant::now() + Duration::from_secs(60), None), Wake::Messages);
     slice
 }
 
@@ -147,6 +147,16 @@ fn a_loss_is_reported_once_and_not_before_it_is_due() {
 }
 
 #[test]
+fn a_wait_with_an_end_is_over_when_nothing_comes() {
+    let queue = connected(1 << 20);
+    let now = Instant::now();
+    assert_eq!(queue.next(&mut Slice::default(), now, Some(now)), Wake::Over);
+
+    queue.push(vec![append(1)]);
+    assert_eq!(queue.next(&mut Slice::default(), now, Some(now)), Wake::Messages);
+}
+
+#[test]
 fn a_loss_ends_a_pause_and_messages_end_a_sleep() {
     let queue = SendQueue::new(1 << 20);
     let now = Instant::now();
@@ -178,7 +188,7 @@ fn a_loss_ends_a_pause_and_messages_end_a_sleep() {
 fn closing_ends_every_wait() {
     let queue = connected(1 << 20);
     std::thread::scope(|scope| {
-        let sleeping = scope.spawn(|| queue.next(&mut Slice::default(), Instant::now()));
+        let sleeping = scope.spawn(|| queue.next(&mut Slice::default(), Instant::now(), None));
         queue.close();
         assert_eq!(sleeping.join().expect("no panic"), Wake::Closed);
     });

@@ -23,8 +23,9 @@ use super::{Network, Peer};
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// A connection idle for this long is looked at before it is used again. Closed ones are noticed by that look and
-/// not by the loss of the next message.
+/// A connection idle for this long is looked at before it is used again. What the peer has closed meanwhile is
+/// noticed by that look and not by the loss of the next message. A write into a connection closed a moment
+/// before is noticed by a second look one tick after the last write.
 const IDLE: Duration = Duration::from_millis(10);
 
 /// Runs until the transport closes.
@@ -36,6 +37,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         outgoing: Outgoing::new(network.options.frame_bytes_max),
         loss_due: Instant::now(),
         written_at: Instant::now(),
+        look_due: None,
     };
     let mut dialer = Dialer::new(network, peer);
     let mut pause = PAUSE_MIN;
@@ -46,13 +48,11 @@ pub(super) fn run(network: &Network, peer: &Peer) {
             Err(error) => sender.tell(&error),
         }
         // A connection that lived was a good one: its loss is no reason to wait.
-        if began.elapsed() > 2 * PAUSE_MAX && sender.written_at > began {
-            pause = PAUSE_MIN;
-        } else if !sender.pause(pause) {
+        let was_good = sender.written_at > began && began.elapsed() > 2 * PAUSE_MAX;
+        if !sender.pause(if was_good { Duration::ZERO } else { pause }) {
             return;
-        } else {
-            pause = PAUSE_MAX.min(2 * pause);
         }
+        pause = if was_good { PAUSE_MIN } else { PAUSE_MAX.min(2 * pause) };
     }
 }
 
@@ -64,6 +64,8 @@ struct Sender<'a> {
     /// When the next loss may be reported.
     loss_due: Instant,
     written_at: Instant,
+    /// When to look whether the last write went into a connection that was closed already; `None` once done.
+    look_due: Option<Instant>,
 }
 
 impl Sender<'_> {
@@ -85,10 +87,14 @@ impl Sender<'_> {
 
     fn pump(&mut self, socket: &Socket) -> io::Result<()> {
         loop {
-            match self.peer.queue.next(&mut self.slice, self.loss_due) {
+            match self.peer.queue.next(&mut self.slice, self.loss_due, self.look_due) {
                 Wake::Closed => return Ok(()),
                 Wake::Loss => self.report_loss(),
-                Wake::Messages | Wake::Over => self.transmit(socket)?,
+                Wake::Messages => self.transmit(socket)?,
+                Wake::Over => {
+                    check_open(socket)?;
+                    self.look_due = None;
+                }
             }
         }
     }
@@ -100,6 +106,7 @@ impl Sender<'_> {
             check_open(socket)?;
         }
         self.written_at = now;
+        self.look_due = Some(now + self.tick());
         self.encode_slice();
         let mut stream = socket;
         stream.write_all(self.outgoing.finish()).map_err(name_stall)?;
@@ -132,8 +139,12 @@ impl Sender<'_> {
     }
 
     fn report_loss(&mut self) {
-        self.loss_due = Instant::now() + Duration::from_millis(self.network.options.tick_ms);
+        self.loss_due = Instant::now() + self.tick();
         self.network.inbound.unreachable(self.peer.node);
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::from_millis(self.network.options.tick_ms)
     }
 
     fn tell(&self, error: &HandshakeError) {

@@ -103,6 +103,9 @@ class Member:
             raise Failed(f"{self} has ended; {self.errors()}") from None
         return self.hear(seconds)
 
+    def has_spoken(self) -> bool:
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
     def hear(self, seconds: float = PATIENCE_S) -> str:
         deadline = time.monotonic() + seconds
         while b"\n" not in self.unread:

@@ -209,7 +209,7 @@ fn functions_of(source: &str) -> Vec<Function> {
         let name = signature.split_once("extern \"C\" fn ").expect("every export is a C function").1;
         functions.push(Function {
             name: name.split('(').next().expect("split gives one part at least").to_owned(),
-            comment: comment.into_iter().rev().collect::<Vec<_>>().join("\n"),
+            comment: comment.into_iter().rev().map(|line| &line[3..]).collect(),
             signature: format!("{signature}{{"),
             body: body.to_owned(),
         });

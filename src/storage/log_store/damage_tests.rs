@@ -1,0 +1,236 @@
+//! Damage: flipped bits, lost files, and bytes nobody wrote.
+//!
+//! What must hold: damage in any durable frame but the very last is refused with file and offset, and never
+//! served; damage that looks like a torn tail costs the last append and nothing else.
+
+use std::sync::Arc;
+
+use super::model_tests::{open_and_read, tiny};
+use super::segment::{HEADER_BYTES, segment_name};
+use super::simulated_files::{SimulatedFiles, Survival, scramble};
+use super::{Files, LogReader, LogStore, fuzz_recovery};
+use crate::core::ports::{Entry, LogWrite};
+use crate::error::{Code, Error};
+use crate::types::{LogIndex, RegionId, Term};
+
+/// Where a frame lies.
+struct Place {
+    name: String,
+    start: usize,
+    end: usize,
+}
+
+fn append(store: &LogStore, index: u64, size: usize) {
+    let entry = Entry { index, term: 1, data: vec![index as u8; size].into(), ..Entry::default() };
+    let write = LogWrite { entries: vec![entry], ..LogWrite::new(RegionId(1)) };
+    store.append(&[write]).unwrap();
+}
+
+/// A log of twelve entries in three segments, and where each frame lies.
+fn small_log() -> (Arc<SimulatedFiles>, Vec<Place>) {
+    let files = SimulatedFiles::new();
+    let (store, _) = open_and_read(files.clone());
+    for index in 1..=12 {
+        append(&store, index, 800);
+    }
+    let places = places(&files);
+    assert_eq!((files.list().unwrap().len(), places.len()), (3, 12));
+    (files, places)
+}
+
+/// Walks over the frames by their lengths.
+fn places(files: &SimulatedFiles) -> Vec<Place> {
+    let mut places = Vec::new();
+    for name in files.list().unwrap() {
+        let bytes = files.content(&name);
+        let mut start = HEADER_BYTES as usize;
+        while let Some(length) = bytes.get(start + 4..start + 8).filter(|length| **length != [0; 4]) {
+            let end = start + 16 + u32::from_le_bytes(length.try_into().unwrap()) as usize;
+            places.push(Place { name: name.clone(), start, end });
+            start = end;
+        }
+    }
+    places
+}
+
+fn open_error(files: Arc<SimulatedFiles>) -> Error {
+    LogStore::open_with(files, tiny()).err().expect("damage is refused")
+}
+
+fn copy(files: &SimulatedFiles) -> Arc<SimulatedFiles> {
+    files.after_power_loss(Survival::Nothing)
+}
+
+#[test]
+fn a_flipped_bit_in_any_frame_but_the_last_is_refused_with_file_and_offset() {
+    let (files, places) = small_log();
+    let (_, but_last) = places.split_last().unwrap();
+
+    for place in but_last {
+        for offset in place.start..place.end {
+            let damaged = copy(&files);
+            damaged.flip(&place.name, offset, (offset % 8) as u8);
+            let before = damaged.content(&place.name);
+
+            let error = open_error(damaged.clone());
+
+            assert_eq!(error.code(), Code::Corruption);
+            assert!(error.detail().contains(&place.name), "{error}");
+            assert!(error.detail().contains(&format!("offset {}:", place.start)), "{error}");
+            assert_eq!(damaged.content(&place.name), before, "damaged files are left as they are");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_frame_costs_that_frame_only() {
+    let (files, places) = small_log();
+    let last = places.last().unwrap();
+
+    for offset in last.start..last.end {
+        let damaged = copy(&files);
+        damaged.flip(&last.name, offset, (offset % 8) as u8);
+
+        let (_, seen) = open_and_read(damaged);
+
+        assert_eq!(seen[0].0.last, (LogIndex(11), Term(1)), "offset {offset}");
+    }
+}
+
+#[test]
+fn after_a_reopen_the_last_append_is_not_the_last_frame_any_more() {
+    let (files, places) = small_log();
+    let last = places.last().unwrap();
+    drop(open_and_read(files.clone()));
+
+    let damaged = copy(&files);
+    damaged.flip(&last.name, last.start + 20, 0);
+
+    assert_eq!(open_error(damaged).code(), Code::Corruption);
+}
+
+#[test]
+fn a_flipped_bit_in_any_segment_header_is_refused() {
+    let (files, _) = small_log();
+
+    for name in files.list().unwrap() {
+        for offset in 0..52 {
+            let damaged = copy(&files);
+            damaged.flip(&name, offset, (offset % 8) as u8);
+
+            let error = open_error(damaged);
+
+            assert_eq!(error.code(), Code::Corruption);
+            assert!(error.detail().contains(&name), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_goes_bad_while_the_store_is_open_is_refused_by_the_reader() {
+    let (files, places) = small_log();
+    let (store, _) = open_and_read(files.clone());
+    let place = &places[4];
+    files.flip(&place.name, place.start + 100, 3);
+
+    let error = store.read(RegionId(1), LogIndex(1), LogIndex(13), u64::MAX).unwrap_err();
+
+    assert_eq!(error.code(), Code::Corruption);
+    assert!(error.detail().contains(&format!("offset {}:", place.start)), "{error}");
+    assert!(store.read(RegionId(1), LogIndex(9), LogIndex(13), u64::MAX).is_ok(), "others can be read");
+}
+
+#[test]
+fn a_lost_segment_is_refused() {
+    let (files, _) = small_log();
+
+    for (lost, named) in [(1, 1), (2, 2)] {
+        let damaged = copy(&files);
+        damaged.remove(&segment_name(lost)).unwrap();
+
+        let error = open_error(damaged);
+
+        assert_eq!(error.code(), Code::Corruption);
+        assert!(error.detail().contains(&segment_name(named)), "{error}");
+    }
+}
+
+#[test]
+fn a_segment_cut_short_is_refused() {
+    let (files, _) = small_log();
+
+    for name in files.list().unwrap() {
+        let mut bytes = files.content(&name);
+        bytes.truncate(5000);
+        let damaged = copy(&files);
+        damaged.put(&name, bytes);
+
+        assert_eq!(open_error(damaged).code(), Code::Corruption);
+    }
+}
+
+#[test]
+fn strange_files_in_the_directory_are_left_alone() {
+    let (files, _) = small_log();
+    files.put("README", b"hello".to_vec());
+    files.put("1.log", b"hello".to_vec());
+
+    let (_, seen) = open_and_read(files.clone());
+
+    assert_eq!(seen[0].1.len(), 12);
+    assert_eq!(files.content("README"), b"hello");
+}
+
+#[test]
+fn a_value_that_looks_like_frames_of_this_segment_is_not_taken_for_one() {
+    let files = SimulatedFiles::new();
+    let (store, _) = open_and_read(files.clone());
+    append(&store, 1, 100);
+    let frame = places(&files).pop().map(|place| files.content(&place.name)[place.start..place.end].to_vec());
+    let entry = Entry { index: 2, term: 1, data: frame.unwrap().repeat(8).into(), ..Entry::default() };
+    let write = LogWrite { entries: vec![entry], ..LogWrite::new(RegionId(1)) };
+    store.append(&[write]).unwrap();
+    let last = places(&files).pop().unwrap();
+
+    files.flip(&last.name, last.start, 0);
+
+    assert_eq!(open_and_read(files).1[0].0.last, (LogIndex(1), Term(1)), "a torn tail, no damage");
+}
+
+/// Inputs that reach deep, one for each way of [`fuzz_recovery`]; also the fuzzer's first corpus.
+fn corpus() -> Vec<Vec<u8>> {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/log_recovery");
+    let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn the_fuzz_corpus_and_two_thousand_mutations_of_it_hold() {
+    let corpus = corpus();
+    assert!(corpus.len() >= 5);
+    corpus.iter().for_each(|input| fuzz_recovery(input));
+    let mut draw = 1;
+    for _ in 0..2000 {
+        let mut input = corpus[scramble(&mut draw) as usize % corpus.len()].clone();
+        for _ in 0..=scramble(&mut draw) % 6 {
+            mutate(&mut input, &mut draw);
+        }
+        fuzz_recovery(&input);
+    }
+}
+
+fn mutate(input: &mut Vec<u8>, draw: &mut u64) {
+    let mut below = |end: usize| scramble(draw) as usize % end.max(1);
+    let at = below(input.len());
+    match below(5) {
+        0 if !input.is_empty() => input[at] ^= 1 << below(8),
+        1 if !input.is_empty() => input[at] = below(256) as u8,
+        2 => input.truncate(at),
+        3 => input.insert(at, below(256) as u8),
+        _ => {
+            let part = input[at..input.len().min(at + below(64))].to_vec();
+            input.splice(at..at, part);
+        }
+    }
+}

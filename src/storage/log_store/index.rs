@@ -251,10 +251,16 @@ impl Index {
     pub(super) fn apply(&mut self, body: &[u8], at: Location) -> Result<(), Malformed> {
         for item in items(body) {
             match item? {
-                Item::Entries(run) => log(&mut self.regions, run.region).append(&run, at, &mut self.uses),
-                Item::Rewritten(run) => log(&mut self.regions, run.region).relocate(&run, at, &mut self.uses),
-                Item::State(region, state) => log(&mut self.regions, region).set_state(state, at, &mut self.uses),
-                Item::Reset(region, state) => log(&mut self.regions, region).reset(state, at, &mut self.uses),
+                Item::Entries(run) => log_of(&mut self.regions, run.region).append(&run, at, &mut self.uses),
+                Item::Rewritten(run) => {
+                    log_of(&mut self.regions, run.region).relocate(&run, at, &mut self.uses)
+                }
+                Item::State(region, state) => {
+                    log_of(&mut self.regions, region).set_state(state, at, &mut self.uses)
+                }
+                Item::Reset(region, state) => {
+                    log_of(&mut self.regions, region).reset(state, at, &mut self.uses)
+                }
                 Item::Removal(region) => self.remove(region),
                 Item::Oldest(segment) => self.oldest_segment = self.oldest_segment.max(segment),
             }
@@ -310,15 +316,13 @@ impl Index {
     }
 }
 
-fn log(regions: &mut BTreeMap<RegionId, RegionLog>, region: RegionId) -> &mut RegionLog {
+fn log_of(regions: &mut BTreeMap<RegionId, RegionLog>, region: RegionId) -> &mut RegionLog {
     regions.entry(region).or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::items::{
-        put_entries, put_oldest, put_removal, put_reset, put_rewritten, put_state,
-    };
+    use super::super::items::{put_entries, put_oldest, put_removal, put_reset, put_rewritten, put_state};
     use super::*;
     use raft::eraftpb::Entry;
 

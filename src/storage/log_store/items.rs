@@ -301,11 +301,12 @@ mod tests {
         (1..1000u64, prop::collection::vec(content, 1..10)).prop_map(|(first, contents)| {
             let mut term = 1;
             let with_index = contents.into_iter().zip(first..);
-            with_index.map(|((data, context, step, kind), index)| {
-                term += step;
-                raft_entry(index, term, data, context, kind)
-            })
-            .collect()
+            with_index
+                .map(|((data, context, step, kind), index)| {
+                    term += step;
+                    raft_entry(index, term, data, context, kind)
+                })
+                .collect()
         })
     }
 

@@ -36,7 +36,7 @@
 //! **Memory.** Positions, not entries: 64 bytes for about 64 KiB of log. A cache of recent entries, the order
 //! of writes against messages and the choice when to truncate are left to the callers.
 //!
-//! Reading order: [`items`], [`frame`], [`segment`], [`segments`], [`index`], [`log`], [`read`], [`space`],
+//! Reading order: [`items`], [`frame`], [`segment`], [`segments`], [`index`], [`writer`], [`read`], [`space`],
 //! [`recovery`].
 
 use std::path::Path;
@@ -50,13 +50,13 @@ mod files;
 mod frame;
 mod index;
 mod items;
-mod log;
 mod read;
 mod recovery;
 mod segment;
 mod segments;
 mod space;
 mod varint;
+mod writer;
 
 #[cfg(any(test, feature = "simulation"))]
 mod fuzz;
@@ -77,7 +77,7 @@ pub use fuzz::fuzz_recovery;
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated_files::{Fault, SimulatedFiles, Survival};
 
-use log::Log;
+use writer::Log;
 
 /// How a log uses its disk. None of it is stored: each open may choose anew.
 #[derive(Clone, Debug)]
@@ -113,7 +113,8 @@ impl LogOptions {
         if is_whole_pages && (8 << 10..=1 << 30).contains(&self.segment_bytes) {
             return Ok(());
         }
-        let detail = format!("segment_bytes = {} is not a multiple of 4096 in 8 KiB..1 GiB", self.segment_bytes);
+        let detail =
+            format!("segment_bytes = {} is not a multiple of 4096 in 8 KiB..1 GiB", self.segment_bytes);
         Err(Error::with_detail(Code::InvalidConfig, detail))
     }
 }
@@ -221,7 +222,9 @@ impl LogStore {
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Log>> {
-        self.log.lock().map_err(|_| Error::with_detail(Code::Poisoned, "a panic interrupted a write of the raft log"))
+        self.log
+            .lock()
+            .map_err(|_| Error::with_detail(Code::Poisoned, "a panic interrupted a write of the raft log"))
     }
 }
 

@@ -9,8 +9,8 @@ use protobuf::Message;
 
 use super::index::Extent;
 use super::items::{EncodedEntry, Item, Malformed, Run, items};
-use super::log::Log;
 use super::segment::Segment;
+use super::writer::Log;
 use crate::core::ports::Entry;
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, RegionId, Term};

@@ -51,9 +51,10 @@ pub(super) fn recover(files: Arc<dyn Files>, options: &LogOptions) -> Result<Rec
         replay.settle(head)?;
     }
     files.sync_dir().map_err(|error| Error::io("sync", &files.path(""), &error))?;
-    let mut segments = Segments::new(files, options, segments, replay.next_counter)?;
+    let mut segments = Segments::new(files, options, segments, replay.next_counter);
     names.strays.iter().try_for_each(|number| segments.discard(*number))?;
     names.spares.into_iter().try_for_each(|(name, number)| segments.adopt(name, number))?;
+    segments.begin_first()?;
     Ok(Recovered { segments, index: replay.index })
 }
 
@@ -173,7 +174,11 @@ impl Replay {
             return Err(Error::corruption(&path, 0, "the segment is missing"));
         }
         if oldest > head.number() {
-            return Err(damage(head, segment::HEADER_BYTES, "the log says that all of its segments are free"));
+            return Err(damage(
+                head,
+                segment::HEADER_BYTES,
+                "the log says that all of its segments are free",
+            ));
         }
         self.index.check().map_err(|hole| {
             let at = segments.iter().find(|segment| segment.number() == hole.at.segment);
@@ -246,7 +251,8 @@ impl Window {
 
     /// `length` bytes at `offset`, which lie inside the segment.
     fn at(&mut self, segment: &Segment, offset: u64, length: usize) -> Result<&[u8]> {
-        let is_inside = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        let is_inside =
+            offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
         if !is_inside {
             let room = segment.header.capacity - offset;
             let wanted = usize::try_from(room.min(length.max(WINDOW_BYTES) as u64)).expect("2 GiB fit");

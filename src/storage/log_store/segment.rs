@@ -69,7 +69,8 @@ impl Header {
         if version != VERSION {
             return Err(Self::newer(path, version));
         }
-        let number_at = |at: usize| u64::from_le_bytes(*checked[at..].first_chunk().expect("checked is longer"));
+        let number_at =
+            |at: usize| u64::from_le_bytes(*checked[at..].first_chunk().expect("checked is longer"));
         let header = Self {
             number: number_at(16),
             salt: number_at(24),
@@ -206,6 +207,11 @@ impl Segment {
         &self.path
     }
 
+    /// Bytes of all its frames.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.end - HEADER_BYTES
+    }
+
     /// True when a frame of `bytes` bytes still fits.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.header.capacity - self.end >= bytes as u64
@@ -337,7 +343,9 @@ mod tests {
         assert_eq!(segment_name(255), "00000000000000ff.log");
         assert_eq!(segment_number(&segment_name(u64::MAX)), Some(u64::MAX));
         assert_eq!(spare_number(&spare_name(1)), Some(1));
-        for stranger in ["ff.log", "00000000000000FF.log", "+0000000000000ff.log", "LOCK", "00000000000000ff.spare"] {
+        for stranger in
+            ["ff.log", "00000000000000FF.log", "+0000000000000ff.log", "LOCK", "00000000000000ff.spare"]
+        {
             assert_eq!(segment_number(stranger), None, "{stranger}");
         }
     }

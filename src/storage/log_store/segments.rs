@@ -22,13 +22,13 @@ pub(super) struct Segments {
     files: Arc<dyn Files>,
     segment_bytes: u64,
     spares_max: usize,
-    /// By number. Never empty.
+    /// By number. Never empty once the first segment was begun.
     queue: VecDeque<Segment>,
     spares: Vec<Spare>,
     next_counter: u64,
     /// Sum of the files' lengths.
     pub capacity_bytes: u64,
-    /// Sum of the segments' headers and frames.
+    /// Sum of the segments' frames.
     pub used_bytes: u64,
     /// Syncs of a frame.
     pub syncs: u64,
@@ -37,32 +37,33 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Takes over what recovery found; begins the first segment of a new log when that is nothing.
-    ///
-    /// # Errors
-    /// What the operating system reports.
+    /// Takes over what recovery found. Before anything else, [`Segments::begin_first`] follows.
     pub(super) fn new(
         files: Arc<dyn Files>,
         options: &LogOptions,
         found: Vec<Segment>,
         next_counter: u64,
-    ) -> Result<Self> {
-        let mut segments = Self {
+    ) -> Self {
+        Self {
             files,
             segment_bytes: options.segment_bytes,
             spares_max: options.spares_max,
             capacity_bytes: found.iter().map(|segment| segment.header.capacity).sum(),
-            used_bytes: found.iter().map(|segment| segment.end).sum(),
+            used_bytes: found.iter().map(Segment::used_bytes).sum(),
             queue: found.into(),
             spares: Vec::new(),
             next_counter,
             syncs: 0,
             synced_bytes: 0,
-        };
-        if segments.queue.is_empty() {
-            segments.begin(1, options.segment_bytes)?;
         }
-        Ok(segments)
+    }
+
+    /// Begins the first segment of a new log; nothing when there is one.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn begin_first(&mut self) -> Result<()> {
+        if self.queue.is_empty() { self.begin(1, self.segment_bytes) } else { Ok(()) }
     }
 
     /// Makes frames in `frame` durable: everything behind its reserved header, in the head or, when that is
@@ -100,7 +101,6 @@ impl Segments {
         let header = Header { number, salt: self.files.salt(), first_counter: self.next_counter, capacity };
         self.queue.push_back(Segment::begin(&*self.files, spare, header)?);
         self.capacity_bytes += capacity;
-        self.used_bytes += segment::HEADER_BYTES;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Segments {
         assert!(self.queue.len() > 1, "the head is never free");
         let front = self.queue.pop_front().expect("just checked");
         self.capacity_bytes -= front.header.capacity;
-        self.used_bytes -= front.end;
+        self.used_bytes -= front.used_bytes();
         self.keep_or_remove(front)
     }
 
@@ -147,8 +147,9 @@ impl Segments {
         let io = |error| Error::io("adopt", &self.files.path(&name), &error);
         let file = self.files.open(&name).map_err(io)?;
         let capacity = file.size().map_err(io)?;
-        // A higher number would be taken again by the next file that is created.
-        let is_useful = capacity == self.segment_bytes && number <= self.head().number();
+        // A higher number is in the way of the next file that is created.
+        let head_number = self.queue.back().map_or(0, Segment::number);
+        let is_useful = capacity == self.segment_bytes && number <= head_number;
         if !is_useful || self.spares.len() >= self.spares_max {
             return self.files.remove(&name).map_err(io);
         }

@@ -101,6 +101,12 @@ impl SimulatedFiles {
         self.lock().steps
     }
 
+    /// How many files were ever created.
+    #[must_use]
+    pub fn files_created(&self) -> usize {
+        self.lock().nodes.len()
+    }
+
     /// The same disk for the next process: everything written is there, synced or not.
     #[must_use]
     pub fn after_restart(&self) -> Arc<Self> {
@@ -467,12 +473,10 @@ mod tests {
             .map(|bytes| (bytes[0], bytes[511], bytes[512], bytes[1023]))
             .collect();
 
-        assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), [
-            (0, 0, 0, 0),
-            (0, 0, 2, 2),
-            (2, 2, 0, 0),
-            (2, 2, 2, 2)
-        ]);
+        assert_eq!(
+            outcomes.into_iter().collect::<Vec<_>>(),
+            [(0, 0, 0, 0), (0, 0, 2, 2), (2, 2, 0, 0), (2, 2, 2, 2)]
+        );
     }
 
     #[test]

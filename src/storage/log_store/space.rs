@@ -13,7 +13,7 @@
 use super::frame;
 use super::index::Extent;
 use super::items;
-use super::log::{Log, entries_bytes_at_most};
+use super::writer::{Log, entries_bytes_at_most};
 use crate::error::Result;
 use crate::types::RegionId;
 

@@ -67,7 +67,7 @@ impl Log {
         }
         self.check(writes)?;
         self.begin(frame_bytes_at_most(writes))?;
-        for write in writes {
+        for write in writes.iter().filter(|write| !write.is_empty()) {
             let known = self.index.get(write.region);
             put_write(&mut self.frame, known, write);
         }

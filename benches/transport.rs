@@ -1,0 +1,205 @@
+//! What a message between two members costs on loopback.
+//!
+//! Two transports in this process. First one message at a time, there and back: the transport's share of the
+//! latency of a write. Then as many as the queues take, one way: messages a second and the CPU both sides spend
+//! on one. Entry data is 200 bytes. The bare round trip of two threads on two sockets is measured in the same run,
+//! because it is the floor on this machine.
+//!
+//! Run with `cargo bench --bench transport`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use almadia::core::ports::PeerMessage;
+use almadia::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
+use almadia::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, NodeId};
+use bytes::Bytes;
+use raft::eraftpb::{Entry, Message, MessageType};
+
+const DATA: Bytes = Bytes::from_static(&[7; 200]);
+const ROUND_TRIPS: usize = 30_000;
+const LOAD: Duration = Duration::from_secs(4);
+
+/// Messages in flight under load: half of what the queue takes, so that none is lost.
+const WINDOW: u64 = 30_000;
+
+fn append(from: u64, to: u64, index: u64) -> PeerMessage {
+    let entry = Entry { term: 6, index, data: DATA, ..Entry::default() };
+    let message = Message {
+        msg_type: MessageType::MsgAppend,
+        from,
+        to,
+        term: 6,
+        log_term: 6,
+        index: index.wrapping_sub(1),
+        commit: index.saturating_sub(1),
+        entries: vec![entry].into(),
+        ..Message::default()
+    };
+    PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, message }
+}
+
+/// The far member: counts, and sends back what asks for it.
+#[derive(Default)]
+struct Far {
+    received: AtomicU64,
+    replies: OnceLock<Arc<Transport>>,
+    waiting: OnceLock<Thread>,
+}
+
+impl Inbound for Far {
+    fn receive(&self, _from: NodeId, messages: Vec<PeerMessage>) {
+        if let Some(transport) = self.replies.get() {
+            transport.send(NodeId(1), vec![append(2, 1, 1)]);
+        }
+        self.received.fetch_add(messages.len() as u64, Ordering::Release);
+        if let Some(thread) = self.waiting.get() {
+            thread.unpark();
+        }
+    }
+
+    fn unreachable(&self, _node: NodeId) {}
+
+    fn admit(&self, _from: NodeId, _instance: InstanceId) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn thread_panicked(&self, thread: &str) {
+        panic!("{thread} panicked");
+    }
+}
+
+fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Far>) -> Arc<Transport> {
+    let options = TransportOptions {
+        cluster: ClusterId(1),
+        node: NodeId(node),
+        instance: InstanceId(node),
+        listen: addresses[usize::from(node == 2)].clone(),
+        peers: vec![(NodeId(1), addresses[0].clone()), (NodeId(2), addresses[1].clone())],
+        election_timeout_ms: 1000,
+        tick_ms: 50,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        queue_bytes_max: QUEUE_BYTES_MAX,
+    };
+    Arc::new(Transport::start(options, Arc::clone(inbound) as Arc<dyn Inbound>).expect("loopback is there"))
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").to_string()
+}
+
+/// Parks until `count` messages have come.
+fn wait_for(inbound: &Far, count: u64) {
+    while inbound.received.load(Ordering::Acquire) < count {
+        thread::park_timeout(Duration::from_secs(10));
+    }
+}
+
+/// User and system time of this process, in microseconds.
+fn cpu_us() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) * 10_000.0 // A tick is 10 ms on every Linux.
+}
+
+fn percentile_us(samples: &mut [Duration], percent: usize) -> f64 {
+    samples.sort_unstable();
+    samples[samples.len() * percent / 100].as_secs_f64() * 1e6
+}
+
+fn print_latency(name: &str, samples: &mut [Duration], cpu_us: f64) {
+    let (p50, p99) = (percentile_us(samples, 50), percentile_us(samples, 99));
+    let each = cpu_us / samples.len() as f64;
+    println!("{name:<44} p50 {p50:>6.1} us   p99 {p99:>6.1} us   CPU {each:.1} us");
+}
+
+/// The floor: two threads that write to and read from sockets, with nothing around it.
+fn bare_round_trip() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let mut near = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+    let (mut far, _) = listener.accept().expect("dialed");
+    near.set_nodelay(true).expect("a socket");
+    far.set_nodelay(true).expect("a socket");
+    let echo = thread::spawn(move || {
+        let mut bytes = [0; 250];
+        while far.read_exact(&mut bytes).is_ok() {
+            far.write_all(&bytes).expect("still open");
+        }
+    });
+    let (mut samples, cpu) = (Vec::with_capacity(ROUND_TRIPS), cpu_us());
+    for _ in 0..ROUND_TRIPS {
+        let begun = Instant::now();
+        near.write_all(&[7; 250]).expect("still open");
+        near.read_exact(&mut [0; 250]).expect("still open");
+        samples.push(begun.elapsed());
+    }
+    print_latency("bare sockets, round trip of 250 bytes", &mut samples, cpu_us() - cpu);
+    drop(near);
+    echo.join().expect("no panic");
+}
+
+fn ping_pong(near: &Transport, inbound: &Far) {
+    let first = inbound.received.load(Ordering::Acquire);
+    let (mut samples, cpu) = (Vec::with_capacity(ROUND_TRIPS), cpu_us());
+    for count in 1..=ROUND_TRIPS as u64 {
+        let begun = Instant::now();
+        near.send(NodeId(2), vec![append(1, 2, count)]);
+        wait_for(inbound, first + count);
+        samples.push(begun.elapsed());
+    }
+    print_latency("transport, round trip of one message", &mut samples, cpu_us() - cpu);
+}
+
+fn full_load(near: &Transport, far: &Far, batch: u64) {
+    let first = far.received.load(Ordering::Acquire);
+    let (begun, cpu) = (Instant::now(), cpu_us());
+    let mut sent = 0;
+    while begun.elapsed() < LOAD {
+        while sent - (far.received.load(Ordering::Acquire) - first) > WINDOW {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        near.send(NodeId(2), (0..batch).map(|n| append(1, 2, sent + n + 1)).collect());
+        sent += batch;
+    }
+    wait_for(far, first + sent);
+    let (took, cpu) = (begun.elapsed().as_secs_f64(), cpu_us() - cpu);
+    let rate = sent as f64 / took;
+    println!(
+        "transport, one way, {batch:>3} messages a send         {rate:>9.0} /s   CPU {:.2} us a message",
+        cpu / sent as f64
+    );
+}
+
+fn main() {
+    bare_round_trip();
+    let addresses = [free_address(), free_address()];
+    let (near_inbound, far_inbound) = (Arc::new(Far::default()), Arc::new(Far::default()));
+    let near = start(1, &addresses, &near_inbound);
+    let far = start(2, &addresses, &far_inbound);
+    near_inbound.waiting.set(thread::current()).expect("set once");
+    // Appends are lost until the connections are up; a heartbeat waits for them.
+    let heartbeat = |from, to| {
+        let message = Message { msg_type: MessageType::MsgHeartbeat, from, to, ..Message::default() };
+        PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, message }
+    };
+    near.send(NodeId(2), vec![heartbeat(1, 2)]);
+    far.send(NodeId(1), vec![heartbeat(2, 1)]);
+    wait_for(&near_inbound, 1);
+    while far_inbound.received.load(Ordering::Acquire) < 1 {
+        thread::yield_now();
+    }
+
+    for batch in [1, 16, 256] {
+        full_load(&near, &far_inbound, batch);
+    }
+    far_inbound.replies.set(Arc::clone(&far)).ok().expect("set once");
+    ping_pong(&near, &near_inbound);
+    near.shutdown();
+    far.shutdown();
+}

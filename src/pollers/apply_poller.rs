@@ -1,0 +1,130 @@
+//! The thread that applies committed entries.
+//!
+//! Owns "almadia-apply" and the appliers of all regions. One round takes a slice of every region that has
+//! something, writes all of it in one engine batch, answers, and reports to the peers. What always holds: the
+//! answers come after the engine write and in log order; a region whose slice is used up waits for its next turn
+//! behind the others, and its rest goes before anything newer; after an error nothing is applied any more and every
+//! caller still waiting is told "unknown".
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::completion::CompletionQueue;
+use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
+use crate::core::peer::Input;
+use crate::error::{Code, Error, Result};
+use crate::pollers::health::{Health, in_flight_at};
+use crate::pollers::mailbox::Mailbox;
+use crate::storage::engine::Engine;
+use crate::types::RegionId;
+use crate::{panics, thread};
+
+/// What one region may take of one engine batch: large enough that a batch costs little an entry, small enough
+/// that another region waits a few milliseconds at most.
+const SLICE: Slice = Slice { entries: 4096, bytes: 1024 * 1024 };
+
+/// See the module.
+pub struct ApplyPoller {
+    /// Where committed entries come from.
+    pub tasks: Arc<Mailbox<ApplyTask>>,
+    /// Where reports go.
+    pub raft: Arc<Mailbox<(RegionId, Input)>>,
+    /// Where answers with callbacks go.
+    pub completions: Arc<CompletionQueue>,
+    /// Where the data goes.
+    pub engine: Engine,
+    /// Where failures go.
+    pub health: Arc<Health>,
+    /// One a region.
+    pub appliers: BTreeMap<RegionId, Applier>,
+}
+
+impl ApplyPoller {
+    /// Starts the thread; it ends when its mailbox is closed and everything taken from it is applied.
+    ///
+    /// # Errors
+    /// When the operating system cannot make one more thread.
+    pub fn start(mut self) -> io::Result<JoinHandle<()>> {
+        thread::spawn("almadia-apply", move || {
+            if let Err(error) = panics::catch(|| self.run()) {
+                self.fail(error);
+            }
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut taken = Vec::new();
+        let mut progress = Progress::Idle;
+        loop {
+            let patience = if progress == Progress::Yielded { Duration::ZERO } else { Duration::MAX };
+            let open = self.tasks.take_all(&mut taken, patience);
+            if let Some(cause) = self.health.poisoned() {
+                // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
+                let cause = cause.clone();
+                self.queue(&mut taken);
+                self.abandon(&in_flight_at(&cause));
+                return Ok(());
+            }
+            if !open && progress == Progress::Idle {
+                return Ok(());
+            }
+            self.queue(&mut taken);
+            progress = self.round()?;
+        }
+    }
+
+    fn queue(&mut self, taken: &mut Vec<ApplyTask>) {
+        for task in taken.drain(..) {
+            let applier = self.appliers.get_mut(&task.region);
+            applier.expect("a peer has an applier from its first turn to its last").queue(task);
+        }
+    }
+
+    fn round(&mut self) -> Result<Progress> {
+        let mut batch = ApplyBatch::default();
+        let mut progress = Progress::Idle;
+        for applier in self.appliers.values_mut() {
+            if applier.fill(&mut batch, SLICE)? == Progress::Yielded {
+                progress = Progress::Yielded;
+            }
+        }
+        if !batch.is_empty() {
+            self.carry_out(batch)?;
+        }
+        Ok(progress)
+    }
+
+    fn carry_out(&mut self, batch: ApplyBatch) -> Result<()> {
+        self.engine.write(&batch)?;
+        let ApplyBatch { answers, reports, .. } = batch;
+        self.completions.begin_burst();
+        answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
+        self.completions.end_burst();
+        self.raft.push_all(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
+        Ok(())
+    }
+
+    /// The batch that failed may or may not be in the engine; its answers were dropped, which says "unknown".
+    fn fail(&mut self, error: Error) {
+        let unknown = in_flight_at(&error);
+        self.health.poison(error);
+        // Wakes the raft poller, so that it answers its own callers now and not at its next tick.
+        self.raft.push_all([]);
+        self.abandon(&unknown);
+        let mut taken = Vec::new();
+        while self.tasks.take_all(&mut taken, Duration::MAX) {
+            self.queue(&mut taken);
+            self.abandon(&unknown);
+        }
+    }
+
+    fn abandon(&mut self, unknown: &Error) {
+        debug_assert!(unknown.code() == Code::FailedInFlight, "what is committed may be applied by others");
+        for applier in self.appliers.values_mut() {
+            applier.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
+        }
+    }
+}

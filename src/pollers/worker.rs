@@ -1,0 +1,70 @@
+//! The thread for slow errands of the raft poller.
+//!
+//! Owns "almadia-worker". It makes sure that the engine has flushed far enough for a log truncation, which may take
+//! as long as the disk likes while the raft poller keeps its heartbeats.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::core::peer::Input;
+use crate::error::Result;
+use crate::pollers::health::Health;
+use crate::pollers::mailbox::Mailbox;
+use crate::storage::engine::Engine;
+use crate::types::{LogIndex, RegionId};
+use crate::{panics, thread};
+
+/// Wanted: everything of a region up to this index flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushOrder {
+    /// Whose data.
+    pub region: RegionId,
+    /// Up to where.
+    pub index: LogIndex,
+}
+
+/// What the worker works with.
+pub struct Worker {
+    /// Whose memtables.
+    pub engine: Engine,
+    /// Where the answers go.
+    pub raft: Arc<Mailbox<(RegionId, Input)>>,
+    /// Where failures go.
+    pub health: Arc<Health>,
+}
+
+impl Worker {
+    /// Starts the thread; it ends when every sender of orders is gone.
+    ///
+    /// # Errors
+    /// When the operating system cannot make one more thread.
+    pub fn start(self) -> io::Result<(Sender<FlushOrder>, JoinHandle<()>)> {
+        let (sender, orders) = crossbeam_channel::unbounded();
+        Ok((sender, thread::spawn("almadia-worker", move || self.run(&orders))?))
+    }
+
+    fn run(self, orders: &Receiver<FlushOrder>) {
+        for order in orders {
+            match panics::catch(|| self.flush(order)) {
+                Ok(flushed) => self.raft.push_all([(order.region, Input::Flushed(flushed))]),
+                Err(error) => self.health.poison(error),
+            }
+        }
+    }
+
+    fn flush(&self, order: FlushOrder) -> Result<LogIndex> {
+        let flushed = || {
+            let state = self.engine.flushed_apply_state(order.region)?;
+            Ok(state.map_or(LogIndex(0), |state| state.index))
+        };
+        let before = flushed()?;
+        if before >= order.index {
+            return Ok(before);
+        }
+        self.engine.flush()?;
+        flushed()
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything a member keeps on disk.
+//!
+//! Owns the raft log, the engine and the directory they live in. Implements the ports that the core defines;
+//! knows nothing of threads, peers or the network. What always holds: what a write returned as durable is there
+//! after power loss; damage is reported with file and offset, never passed on.
+
+pub mod directory;
+pub mod engine;
+pub mod keys;
+pub mod log_store;

@@ -1,0 +1,111 @@
+//! How many calls may be unanswered at once.
+//!
+//! Owns the store's two limits on calls in flight. What always holds: a call that was admitted holds a permit until
+//! its answer is delivered, so every queue it passes through, the completion queue included, is bounded by the
+//! number of permits. A call beyond the limits is refused at once and never waits.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Code, Error, Result};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Admission {
+    used: Mutex<Used>,
+    idle: Condvar,
+    ops_max: u64,
+    bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    ops: u64,
+    bytes: u64,
+}
+
+/// The right of one call to be unanswered. Dropping it gives the place to another.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    bytes: u64,
+}
+
+impl Admission {
+    /// Limits on calls and on the bytes they carry.
+    #[must_use]
+    pub fn new(ops_max: u64, bytes_max: u64) -> Self {
+        Self { used: Mutex::default(), idle: Condvar::new(), ops_max, bytes_max }
+    }
+
+    /// Admits a call that carries `bytes`.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, naming the limit.
+    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
+        let bytes = bytes as u64;
+        let mut used = self.lock();
+        if used.ops >= self.ops_max {
+            return Err(overloaded("limits.in_flight_ops", self.ops_max));
+        }
+        if used.bytes + bytes > self.bytes_max {
+            return Err(overloaded("limits.in_flight_bytes", self.bytes_max));
+        }
+        used.ops += 1;
+        used.bytes += bytes;
+        drop(used);
+        Ok(Permit { admission: Arc::clone(self), bytes })
+    }
+
+    /// Calls that are unanswered.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.lock().ops
+    }
+
+    /// Waits until every call is answered, at most for `patience`.
+    pub fn wait_idle(&self, patience: Duration) {
+        let waited = self.idle.wait_timeout_while(self.lock(), patience, |used| used.ops > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut used = self.admission.lock();
+        used.ops -= 1;
+        used.bytes -= self.bytes;
+        let idle = used.ops == 0;
+        drop(used);
+        if idle {
+            self.admission.idle.notify_all();
+        }
+    }
+}
+
+fn overloaded(limit: &str, value: u64) -> Error {
+    Error::with_detail(Code::Overloaded, format!("{limit} = {value} is reached"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_beyond_a_limit_is_refused_until_a_permit_is_dropped() {
+        let admission = Arc::new(Admission::new(2, 100));
+
+        let first = admission.admit(60).expect("within both limits");
+        assert!(admission.admit(41).expect_err("too many bytes").detail().contains("in_flight_bytes"));
+        let _second = admission.admit(40).expect("exactly at the limit");
+        assert!(admission.admit(0).expect_err("too many calls").detail().contains("in_flight_ops"));
+        drop(first);
+
+        assert!(admission.admit(0).is_ok());
+        assert_eq!(admission.in_flight(), 1);
+    }
+}

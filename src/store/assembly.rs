@@ -1,0 +1,361 @@
+//! How a store comes up and goes down.
+//!
+//! Owns the order of recovery and the threads. What always holds: a first start either finished or is begun anew;
+//! threads start bottom-up and end top-down, so that whoever answers outlives whoever asks.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use raft::eraftpb::HardState;
+
+use crate::completion::CompletionQueue;
+use crate::config::{Config, Member};
+use crate::core::applier::{Applier, ApplyTask};
+use crate::core::log::LogState;
+use crate::core::peer::{Input, Peer, PeerOptions};
+use crate::core::ports::{LogReader, LogWrite, PeerMessage};
+use crate::core::region::Region;
+use crate::core::round::Peers;
+use crate::error::{Code, Error, Result};
+use crate::logging::raft_logger;
+use crate::pollers::apply_poller::ApplyPoller;
+use crate::pollers::completion_thread;
+use crate::pollers::health::Health;
+use crate::pollers::mailbox::Mailbox;
+use crate::pollers::raft_poller::{PollerIo, RaftPoller};
+use crate::pollers::worker::Worker;
+use crate::storage::directory::{Directory, Identity};
+use crate::storage::engine::{Engine, EngineOptions};
+use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
+use crate::store::Inner;
+use crate::store::admission::Admission;
+use crate::transport::codec::weight_bytes;
+use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
+use crate::types::{
+    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, InstanceId, NodeId, RegionId,
+};
+
+/// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
+const INBOUND_BYTES_MAX: usize = 64 << 20;
+
+/// Opens everything and starts the threads.
+pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
+    config.check()?;
+    let members = config.members()?;
+    let cluster = cluster_id(&config.cluster_name, &members);
+    let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
+    let (directory, fresh) = Directory::open(path, &Identity { cluster, cluster_name, node })?;
+    let directory = Arc::new(directory);
+    let (engine, log, recovered) = open_storage(&directory, fresh, config, &members)?;
+
+    let shared = Arc::new(Inner {
+        node,
+        write_timeout: Duration::from_millis(config.write_timeout_ms),
+        read_timeout: Duration::from_millis(config.read_timeout_ms),
+        health: Arc::default(),
+        raft: Arc::default(),
+        completions: Arc::default(),
+        admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
+        engine: Mutex::new(Some(engine.clone())),
+        threads: Mutex::new(None),
+    });
+    let regions = engine.regions()?;
+    let log = Arc::new(log);
+    let peers = make_peers(config, &regions, &recovered, &log)?;
+    let appliers = make_appliers(regions);
+
+    let mut threads = Threads::new(&shared);
+    threads.transport = start_transport(config, &members, cluster, &directory, &shared)?.map(Arc::new);
+    threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
+    *shared.threads.lock().expect("nobody else has it yet") = Some(threads);
+    Ok(shared)
+}
+
+fn open_storage(
+    directory: &Directory,
+    fresh: bool,
+    config: &Config,
+    members: &[Member],
+) -> Result<(Engine, LogStore, Vec<RecoveredLog>)> {
+    let options = EngineOptions {
+        block_cache_bytes: bytes(config.block_cache_bytes),
+        memtable_bytes: bytes(config.memtable_bytes),
+        ..EngineOptions::default()
+    };
+    let log_options = LogOptions { segment_bytes: config.log_segment_bytes, ..LogOptions::default() };
+    if !fresh {
+        let (log, recovered) = LogStore::open(&directory.log(), log_options)?;
+        let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
+        return Ok((engine, log, recovered));
+    }
+    let voters: Vec<_> = members.iter().map(|member| member.node).collect();
+    let (log, _) = LogStore::open(&directory.log(), log_options)?;
+    log.append(&[first_write()])?;
+    let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
+    engine.bootstrap(&[Region::bootstrap(&voters)], ApplyState::BOOTSTRAP)?;
+    directory.finish_bootstrap()?;
+    let write = first_write();
+    let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
+    let hard_state = write.hard_state.expect("the first write has one");
+    let recovered = RecoveredLog { region: BOOTSTRAP_REGION, hard_state, truncated, last: truncated };
+    Ok((engine, log, vec![recovered]))
+}
+
+/// Makes a region's log: it begins behind the truncated entry that all members share.
+fn first_write() -> LogWrite {
+    let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
+    LogWrite {
+        hard_state: Some(HardState { term, commit, ..HardState::default() }),
+        truncate_to: Some((BOOTSTRAP_INDEX, BOOTSTRAP_TERM)),
+        ..LogWrite::new(BOOTSTRAP_REGION)
+    }
+}
+
+fn make_peers(
+    config: &Config,
+    regions: &[(Region, ApplyState)],
+    recovered: &[RecoveredLog],
+    log: &Arc<LogStore>,
+) -> Result<Peers> {
+    let options = PeerOptions {
+        node: NodeId(config.node_id),
+        boot_nonce: RandomState::new().hash_one(crate::time::now().0),
+        tick: Duration::from_millis(config.tick_ms),
+        heartbeat_ticks: ticks(config.heartbeat_ms, config),
+        election_ticks: ticks(config.election_timeout_ms, config),
+        log_cache_bytes: bytes(config.log_cache_bytes),
+        log_retain_bytes: config.log_retain_bytes,
+    };
+    let logger = raft_logger();
+    let mut peers = Peers::new();
+    for (region, applied) in regions {
+        let found = recovered.iter().find(|found| found.region == region.id).ok_or_else(|| {
+            Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
+        })?;
+        let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
+        let state = LogState { hard_state, truncated, last };
+        let reader = Arc::clone(log) as Arc<dyn LogReader>;
+        peers.insert(region.id, Peer::new(options.clone(), region.clone(), *applied, state, reader, &logger)?);
+    }
+    Ok(peers)
+}
+
+fn make_appliers(regions: Vec<(Region, ApplyState)>) -> BTreeMap<RegionId, Applier> {
+    regions.into_iter().map(|(region, state)| (region.id, Applier::new(region, state))).collect()
+}
+
+fn start_transport(
+    config: &Config,
+    members: &[Member],
+    cluster: ClusterId,
+    directory: &Arc<Directory>,
+    shared: &Inner,
+) -> Result<Option<Transport>> {
+    if members.len() == 1 {
+        return Ok(None);
+    }
+    let node = NodeId(config.node_id);
+    let own = members.iter().find(|member| member.node == node).expect("members() checked it");
+    let listen = if config.listen.is_empty() { own.address.clone() } else { config.listen.clone() };
+    refuse_open_plaintext(config, members, &listen)?;
+    let options = TransportOptions {
+        cluster,
+        node,
+        instance: directory.instance(),
+        listen,
+        peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
+        election_timeout_ms: config.election_timeout_ms,
+        tick_ms: config.tick_ms,
+        frame_bytes_max: FRAME_BYTES_MAX,
+        queue_bytes_max: bytes(config.queue_bytes),
+    };
+    let inbox = Inbox {
+        raft: Arc::clone(&shared.raft),
+        health: Arc::clone(&shared.health),
+        directory: Arc::clone(directory),
+    };
+    Transport::start(options, Arc::new(inbox)).map(Some)
+}
+
+/// Peers authenticate each other by nothing but their configuration, so strangers must not reach them.
+fn refuse_open_plaintext(config: &Config, members: &[Member], listen: &str) -> Result<()> {
+    let addresses = members.iter().map(|member| member.address.as_str()).chain([listen]);
+    match addresses.into_iter().find(|address| !is_loopback(address)) {
+        Some(address) if !config.insecure => Err(Error::with_detail(
+            Code::InvalidConfig,
+            format!(
+                "{address} is not a loopback address and peer traffic is neither encrypted nor authenticated: \
+                 set transport.insecure = true if every host that can reach it is trusted"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// FNV-1a over the name and the members' numbers. Addresses may change during a cluster's life, members of the
+/// first day may not.
+fn cluster_id(name: &str, members: &[Member]) -> ClusterId {
+    let numbers = members.iter().flat_map(|member| member.node.get().to_le_bytes());
+    let hash = name.bytes().chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    ClusterId(hash)
+}
+
+fn ticks(ms: u64, config: &Config) -> usize {
+    usize::try_from(ms / config.tick_ms).expect("a timeout is less than a day")
+}
+
+fn bytes(configured: u64) -> usize {
+    usize::try_from(configured).unwrap_or(usize::MAX)
+}
+
+fn no_thread(error: &io::Error) -> Error {
+    Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
+}
+
+/// What peers send, on its way to the raft poller.
+struct Inbox {
+    raft: Arc<Mailbox<(RegionId, Input)>>,
+    health: Arc<Health>,
+    directory: Arc<Directory>,
+}
+
+impl Inbound for Inbox {
+    fn receive(&self, _: NodeId, messages: Vec<PeerMessage>) {
+        let bytes = messages.iter().map(weight_bytes).sum();
+        let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
+        if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
+            log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");
+        }
+    }
+
+    fn unreachable(&self, node: NodeId) {
+        self.raft.push_all([(BOOTSTRAP_REGION, Input::Unreachable(node))]);
+    }
+
+    fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+        self.directory.admit(from, instance)
+    }
+
+    fn thread_panicked(&self, thread: &str) {
+        self.health.poison(Error::with_detail(Code::Panic, format!("thread {thread} panicked")));
+        self.raft.push_all([]);
+    }
+}
+
+/// The threads of one store.
+pub(super) struct Threads {
+    raft: Arc<Mailbox<(RegionId, Input)>>,
+    apply: Arc<Mailbox<ApplyTask>>,
+    completions: Arc<CompletionQueue>,
+    health: Arc<Health>,
+    transport: Option<Arc<Transport>>,
+    raft_thread: Option<JoinHandle<()>>,
+    apply_thread: Option<JoinHandle<()>>,
+    worker_thread: Option<JoinHandle<()>>,
+    completion_thread: Option<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn new(shared: &Inner) -> Self {
+        Self {
+            raft: Arc::clone(&shared.raft),
+            apply: Arc::default(),
+            completions: Arc::clone(&shared.completions),
+            health: Arc::clone(&shared.health),
+            transport: None,
+            raft_thread: None,
+            apply_thread: None,
+            worker_thread: None,
+            completion_thread: None,
+        }
+    }
+
+    fn start(
+        &mut self,
+        engine: Engine,
+        log: Arc<LogStore>,
+        peers: Peers,
+        appliers: BTreeMap<RegionId, Applier>,
+        config: &Config,
+    ) -> io::Result<()> {
+        self.completion_thread = Some(completion_thread::start(Arc::clone(&self.completions))?);
+        let apply_poller = ApplyPoller {
+            tasks: Arc::clone(&self.apply),
+            raft: Arc::clone(&self.raft),
+            completions: Arc::clone(&self.completions),
+            engine: engine.clone(),
+            health: Arc::clone(&self.health),
+            appliers,
+        };
+        self.apply_thread = Some(apply_poller.start()?);
+        let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
+        let (orders, worker_thread) = worker.start()?;
+        self.worker_thread = Some(worker_thread);
+        let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
+        // Nobody else could be asked, so there is no reason to wait for an election timeout.
+        self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
+        let raft_poller = RaftPoller {
+            mailbox: Arc::clone(&self.raft),
+            peers,
+            io: PollerIo {
+                log,
+                transport: self.transport.clone(),
+                apply: Arc::clone(&self.apply),
+                answers: Vec::new(),
+            },
+            completions: Arc::clone(&self.completions),
+            worker: orders,
+            health: Arc::clone(&self.health),
+            tick: Duration::from_millis(config.tick_ms),
+            owed_ticks_max: u32::try_from(2 * ticks(config.election_timeout_ms, config)).unwrap_or(u32::MAX),
+        };
+        self.raft_thread = Some(raft_poller.start()?);
+        Ok(())
+    }
+
+    /// Ends and joins every thread. Whoever waits is answered on the way.
+    pub(super) fn stop(mut self) {
+        self.stop_all();
+    }
+
+    fn stop_all(&mut self) {
+        self.raft.close();
+        join(&mut self.raft_thread);
+        if let Some(transport) = self.transport.take() {
+            transport.shutdown();
+        }
+        self.apply.close();
+        join(&mut self.apply_thread);
+        join(&mut self.worker_thread);
+        self.completions.close();
+        join(&mut self.completion_thread);
+    }
+}
+
+impl Drop for Threads {
+    /// Also when a store fails half-way through its start.
+    fn drop(&mut self) {
+        self.stop_all();
+    }
+}
+
+fn join(thread: &mut Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.take()
+        && thread.join().is_err()
+    {
+        log::error!("a thread panicked outside its panic boundary");
+    }
+}

@@ -1,0 +1,85 @@
+/*
+ * check.h - what every C test uses: checks that say what failed and where, and a store in a directory of its own.
+ *
+ * Each program takes one argument, an empty directory, and exits with 0 or says on stderr what was wrong.
+ */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "almadia.h"
+
+#define CHECK(condition)                                                                                    \
+    do {                                                                                                    \
+        if (!(condition)) {                                                                                 \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                       \
+            _Exit(1);                                                                                       \
+        }                                                                                                   \
+    } while (0)
+
+/* Checks a code; `call` is evaluated once. */
+#define CHECK_CODE(expected, call)                                                                          \
+    do {                                                                                                    \
+        almadia_code code_ = (call);                                                                        \
+        if (code_ != (expected)) {                                                                          \
+            fprintf(stderr, "%s:%d: %s answered %s, not %s\n", __FILE__, __LINE__, #call,                   \
+                    almadia_code_name(code_), #expected);                                                   \
+            _Exit(1);                                                                                       \
+        }                                                                                                   \
+    } while (0)
+
+/* Checks that a call succeeds; it must pass `&error`, and what the error says is printed. */
+#define CHECK_OK(call)                                                                                      \
+    do {                                                                                                    \
+        if ((call) != ALMADIA_OK) {                                                                         \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, almadia_error_message(error));    \
+            _Exit(1);                                                                                       \
+        }                                                                                                   \
+        CHECK(error == NULL);                                                                               \
+    } while (0)
+
+/* Opens a cluster of one member in `path` and waits until it leads. */
+static inline almadia_store *open_single(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    almadia_store *store = NULL;
+    uint64_t leader = 0;
+
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    CHECK_OK(almadia_store_open(path, config, &store, &error));
+    almadia_config_free(config);
+    CHECK_OK(almadia_store_wait_leader(store, 10000, &leader, &error));
+    CHECK(leader == 1);
+    return store;
+}
+
+/* Puts one pair of C strings. */
+static inline void put_text(almadia_store *store, const char *key, const char *value)
+{
+    almadia_error *error = NULL;
+    CHECK_OK(almadia_put(store, key, strlen(key), value, strlen(value), &error));
+}
+
+/* True when `size` bytes at `data` are those of the C string `text`. */
+static inline bool is_text(const void *data, size_t size, const char *text)
+{
+    return size == strlen(text) && memcmp(data, text, size) == 0;
+}
+
+/* True when a linearizable get of `key` finds `value`; NULL stands for "no such key". */
+static inline bool holds(almadia_store *store, const char *key, const char *value)
+{
+    almadia_value *found = NULL;
+    almadia_code code = almadia_get(store, key, strlen(key), &found, NULL);
+    bool same = value == NULL ? code == ALMADIA_NOT_FOUND
+                              : code == ALMADIA_OK &&
+                                    is_text(almadia_value_data(found), almadia_value_size(found), value);
+    almadia_value_free(found);
+    return same;
+}
+
+#endif /* CHECK_H */

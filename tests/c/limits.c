@@ -1,0 +1,159 @@
+/* limits.c - limits exactly and one past, odd bytes, foreign ABI versions, and structs of other versions. */
+#include "check.h"
+
+static void another_abi_version_is_refused(void)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = (almadia_config *)&error;
+    CHECK_CODE(ALMADIA_ABI_MISMATCH, almadia_config_new(ALMADIA_ABI_VERSION + 1, &config, &error));
+    CHECK(config == NULL && almadia_error_code(error) == ALMADIA_ABI_MISMATCH);
+    almadia_error_free(error);
+    CHECK_CODE(ALMADIA_ABI_MISMATCH, almadia_config_new(0, &config, NULL));
+}
+
+static void a_buffer_for_an_option_needs_room_for_the_nul(void)
+{
+    almadia_config *config = NULL;
+    char buffer[8];
+    size_t length = 0;
+    CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_config_set(config, "cluster.name", "four", NULL));
+    CHECK_CODE(ALMADIA_BUFFER_TOO_SMALL, almadia_config_get(config, "cluster.name", NULL, 0, &length, NULL));
+    CHECK(length == 4);
+    CHECK_CODE(ALMADIA_BUFFER_TOO_SMALL, almadia_config_get(config, "cluster.name", buffer, 4, &length, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_config_get(config, "cluster.name", buffer, 5, &length, NULL));
+    CHECK(strcmp(buffer, "four") == 0);
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_config_set(config, "cluster.name", "\xff", NULL));
+    almadia_config_free(config);
+}
+
+static void keys_values_and_batches_have_exact_limits(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    almadia_value *value = NULL;
+    char *bytes = calloc(1, ALMADIA_BATCH_BYTES_MAX);
+    CHECK(bytes != NULL);
+
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_put(batch, bytes, ALMADIA_KEY_BYTES_MAX + 1, "", 0, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_put(batch, "k", 1, bytes, ALMADIA_VALUE_BYTES_MAX + 1, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_delete(batch, bytes, ALMADIA_KEY_BYTES_MAX + 1, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_put(store, bytes, ALMADIA_KEY_BYTES_MAX + 1, "", 0, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_put(store, "k", 1, bytes, ALMADIA_VALUE_BYTES_MAX + 1, NULL));
+    CHECK(almadia_batch_count(batch) == 0);
+
+    CHECK_OK(almadia_batch_put(batch, bytes, ALMADIA_KEY_BYTES_MAX, bytes, ALMADIA_VALUE_BYTES_MAX, &error));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_put(batch, "k", 1, bytes, 64 * 1024, NULL));
+    CHECK(almadia_batch_count(batch) == 1 && almadia_batch_bytes(batch) <= ALMADIA_BATCH_BYTES_MAX);
+    CHECK_OK(almadia_write(store, batch, NULL, NULL, &error));
+    CHECK_OK(almadia_get(store, bytes, ALMADIA_KEY_BYTES_MAX, &value, &error));
+    CHECK(almadia_value_size(value) == ALMADIA_VALUE_BYTES_MAX);
+    CHECK(memcmp(almadia_value_data(value), bytes, ALMADIA_VALUE_BYTES_MAX) == 0);
+    almadia_value_free(value);
+    almadia_batch_free(batch);
+    free(bytes);
+}
+
+static void any_bytes_are_keys_and_values(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_value *value = NULL;
+
+    CHECK_OK(almadia_put(store, "a\0b", 3, "\0\xff\0", 3, &error));
+    CHECK_OK(almadia_put(store, "a", 1, "short", 5, &error));
+    CHECK_OK(almadia_get(store, "a\0b", 3, &value, &error));
+    CHECK(almadia_value_size(value) == 3 && memcmp(almadia_value_data(value), "\0\xff\0", 3) == 0);
+    almadia_value_free(value);
+
+    CHECK_OK(almadia_put(store, "empty", 5, NULL, 0, &error));
+    CHECK_OK(almadia_get(store, "empty", 5, &value, &error));
+    CHECK(almadia_value_size(value) == 0 && almadia_value_data(value) != NULL);
+    almadia_value_free(value);
+
+    CHECK_OK(almadia_put(store, NULL, 0, "of the empty key", 16, &error));
+    CHECK(holds(store, "", "of the empty key"));
+    CHECK_OK(almadia_delete(store, NULL, 0, &error));
+    CHECK(holds(store, "", NULL));
+}
+
+static void a_buffer_one_byte_too_small_is_not_touched(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_snapshot *snapshot = NULL;
+    char buffer[6] = "......";
+    size_t length = 0;
+
+    put_text(store, "sized", "12345");
+    CHECK_OK(almadia_snapshot_open(store, NULL, &snapshot, &error));
+    CHECK_CODE(ALMADIA_BUFFER_TOO_SMALL,
+               almadia_snapshot_get_into(snapshot, "sized", 5, buffer, 4, &length, NULL));
+    CHECK(length == 5 && memcmp(buffer, "......", 6) == 0);
+    CHECK_CODE(ALMADIA_BUFFER_TOO_SMALL, almadia_snapshot_get_into(snapshot, "sized", 5, NULL, 0, &length, NULL));
+    CHECK_OK(almadia_snapshot_get_into(snapshot, "sized", 5, buffer, 5, &length, &error));
+    CHECK(length == 5 && memcmp(buffer, "12345.", 6) == 0);
+    CHECK_OK(almadia_snapshot_get_into(snapshot, "empty", 5, NULL, 0, &length, &error));
+    CHECK(length == 0);
+    almadia_snapshot_free(snapshot);
+}
+
+static void ranges_must_not_be_reversed(void)
+{
+    almadia_batch *batch = NULL;
+    CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_batch_delete_range(batch, "b", 1, "a", 1, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_batch_delete_range(batch, "a", 1, "a", 1, NULL));
+    almadia_batch_free(batch);
+}
+
+/* The write options of a header two fields newer than this library. */
+struct newer_write_options {
+    almadia_write_options known;
+    uint64_t later[2];
+};
+
+static void structs_of_other_versions(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    almadia_status status = ALMADIA_STATUS_INIT;
+    almadia_snapshot *snapshot = NULL;
+    almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    struct newer_write_options newer = {{sizeof newer, 0}, {0, 0}};
+
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    CHECK_OK(almadia_batch_put(batch, "newer", 5, "v", 1, &error));
+    newer.later[1] = 1;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write(store, batch, &newer.known, NULL, NULL));
+    CHECK(almadia_batch_count(batch) == 1);
+    newer.later[1] = 0;
+    CHECK_OK(almadia_write(store, batch, &newer.known, NULL, &error));
+
+    newer.known.struct_size = 0;
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_write(store, batch, &newer.known, NULL, NULL));
+    status.struct_size = 1;
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_status(store, &status, NULL));
+    done.cq = (almadia_cq *)&done;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write_async(store, batch, NULL, &done, NULL));
+    options.level = 2;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_snapshot_open(store, &options, &snapshot, &error));
+    CHECK(snapshot == NULL && strstr(almadia_error_message(error), "level 2") != NULL);
+    almadia_error_free(error);
+    almadia_batch_free(batch);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    another_abi_version_is_refused();
+    a_buffer_for_an_option_needs_room_for_the_nul();
+    ranges_must_not_be_reversed();
+    almadia_store *store = open_single(argv[1]);
+    keys_values_and_batches_have_exact_limits(store);
+    any_bytes_are_keys_and_values(store);
+    a_buffer_one_byte_too_small_is_not_touched(store);
+    structs_of_other_versions(store);
+    almadia_store_free(store);
+    return 0;
+}

@@ -1,0 +1,210 @@
+/* null_pointers.c - NULL for every pointer of every function: a code or a documented no-op, never a crash. */
+#include "check.h"
+
+/* The call answers NULL_POINTER, and so it does without an error output. */
+#define REFUSES(call) CHECK_CODE(ALMADIA_NULL_POINTER, (call))
+
+static void never(void *user, almadia_completion *completion)
+{
+    (void)user;
+    (void)completion;
+    CHECK(!"a refused call completes never");
+}
+
+static void of_nothing(void)
+{
+    CHECK(almadia_error_code(NULL) == ALMADIA_OK && strcmp(almadia_error_message(NULL), "") == 0);
+    CHECK(almadia_error_leader(NULL) == 0 && almadia_error_errno(NULL) == 0);
+    CHECK(!almadia_error_maybe_applied(NULL));
+    CHECK(almadia_batch_count(NULL) == 0 && almadia_batch_bytes(NULL) == 0);
+    CHECK(almadia_completion_code(NULL) == ALMADIA_NULL_POINTER && almadia_completion_index(NULL) == 0);
+    CHECK(almadia_completion_term(NULL) == 0 && almadia_completion_error(NULL) == NULL);
+    CHECK(almadia_completion_take_snapshot(NULL) == NULL);
+    CHECK(almadia_snapshot_index(NULL) == 0 && almadia_snapshot_term(NULL) == 0);
+    CHECK(almadia_value_data(NULL) == NULL && almadia_value_size(NULL) == 0);
+    CHECK(!almadia_iter_first(NULL) && !almadia_iter_last(NULL) && !almadia_iter_next(NULL));
+    CHECK(!almadia_iter_prev(NULL) && !almadia_iter_valid(NULL));
+    CHECK(!almadia_iter_seek(NULL, "k", 1) && !almadia_iter_seek_for_prev(NULL, "k", 1));
+    CHECK(almadia_iter_key(NULL).data == NULL && almadia_iter_key(NULL).size == 0);
+    CHECK(almadia_iter_value(NULL).data == NULL && almadia_iter_value(NULL).size == 0);
+}
+
+static void frees(void)
+{
+    almadia_error_free(NULL);
+    almadia_config_free(NULL);
+    almadia_store_free(NULL);
+    almadia_batch_free(NULL);
+    almadia_batch_clear(NULL);
+    almadia_snapshot_free(NULL);
+    almadia_value_free(NULL);
+    almadia_iter_free(NULL);
+}
+
+static void of_configurations(almadia_config *config)
+{
+    almadia_store *store = (almadia_store *)config;
+    char buffer[64];
+    size_t length = 0;
+
+    REFUSES(almadia_config_new(ALMADIA_ABI_VERSION, NULL, NULL));
+    REFUSES(almadia_config_set(NULL, "raft.tick_ms", "50", NULL));
+    REFUSES(almadia_config_set(config, NULL, "50", NULL));
+    REFUSES(almadia_config_set(config, "raft.tick_ms", NULL, NULL));
+    REFUSES(almadia_config_get(NULL, "raft.tick_ms", buffer, sizeof buffer, &length, NULL));
+    REFUSES(almadia_config_get(config, NULL, buffer, sizeof buffer, &length, NULL));
+    REFUSES(almadia_config_get(config, "raft.tick_ms", NULL, sizeof buffer, &length, NULL));
+    REFUSES(almadia_config_get(config, "raft.tick_ms", buffer, sizeof buffer, NULL, NULL));
+    REFUSES(almadia_config_option_at(0, NULL));
+    REFUSES(almadia_store_open(NULL, config, &store, NULL));
+    CHECK(store == NULL);
+    store = (almadia_store *)config;
+    REFUSES(almadia_store_open("nowhere", NULL, &store, NULL));
+    CHECK(store == NULL);
+    REFUSES(almadia_store_open("nowhere", config, NULL, NULL));
+}
+
+static void of_batches(almadia_batch *batch)
+{
+    REFUSES(almadia_batch_new(NULL, NULL));
+    REFUSES(almadia_batch_put(NULL, "k", 1, "v", 1, NULL));
+    REFUSES(almadia_batch_put(batch, NULL, 1, "v", 1, NULL));
+    REFUSES(almadia_batch_put(batch, "k", 1, NULL, 1, NULL));
+    REFUSES(almadia_batch_delete(NULL, "k", 1, NULL));
+    REFUSES(almadia_batch_delete(batch, NULL, 1, NULL));
+    REFUSES(almadia_batch_delete_range(NULL, "a", 1, "b", 1, NULL));
+    REFUSES(almadia_batch_delete_range(batch, NULL, 1, "b", 1, NULL));
+    REFUSES(almadia_batch_delete_range(batch, "a", 1, NULL, 1, NULL));
+    CHECK(almadia_batch_count(batch) == 0);
+}
+
+static void of_writes(almadia_store *store, almadia_batch *batch)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    done.callback = never;
+
+    REFUSES(almadia_write(NULL, batch, NULL, NULL, NULL));
+    REFUSES(almadia_write(store, NULL, NULL, NULL, NULL));
+    REFUSES(almadia_write_async(NULL, batch, NULL, &done, NULL));
+    REFUSES(almadia_write_async(store, NULL, NULL, &done, NULL));
+    REFUSES(almadia_write_async(store, batch, NULL, NULL, NULL));
+    REFUSES(almadia_write_async(store, batch, NULL, &without_callback, NULL));
+    REFUSES(almadia_put(NULL, "k", 1, "v", 1, NULL));
+    REFUSES(almadia_put(store, NULL, 1, "v", 1, NULL));
+    REFUSES(almadia_put(store, "k", 1, NULL, 1, NULL));
+    REFUSES(almadia_delete(NULL, "k", 1, NULL));
+    REFUSES(almadia_delete(store, NULL, 1, NULL));
+    REFUSES(almadia_put_async(NULL, "k", 1, "v", 1, &done, NULL));
+    REFUSES(almadia_put_async(store, NULL, 1, "v", 1, &done, NULL));
+    REFUSES(almadia_put_async(store, "k", 1, NULL, 1, &done, NULL));
+    REFUSES(almadia_put_async(store, "k", 1, "v", 1, NULL, NULL));
+    REFUSES(almadia_put_async(store, "k", 1, "v", 1, &without_callback, NULL));
+}
+
+static void of_stores(almadia_store *store)
+{
+    almadia_status status = ALMADIA_STATUS_INIT;
+    uint64_t leader = 0;
+
+    REFUSES(almadia_store_shutdown(NULL, 0, NULL));
+    REFUSES(almadia_store_status(NULL, &status, NULL));
+    REFUSES(almadia_store_status(store, NULL, NULL));
+    REFUSES(almadia_store_wait_leader(NULL, 0, &leader, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_store_wait_leader(store, 1000, NULL, NULL));
+}
+
+static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_snapshot *made = snapshot;
+    almadia_value *value = (almadia_value *)snapshot;
+    char buffer[8];
+    size_t length = 0;
+    done.callback = never;
+
+    REFUSES(almadia_snapshot_open(NULL, NULL, &made, NULL));
+    CHECK(made == NULL);
+    REFUSES(almadia_snapshot_open(store, NULL, NULL, NULL));
+    REFUSES(almadia_snapshot_open_async(NULL, NULL, &done, NULL));
+    REFUSES(almadia_snapshot_open_async(store, NULL, NULL, NULL));
+    REFUSES(almadia_snapshot_open_async(store, NULL, &without_callback, NULL));
+    REFUSES(almadia_snapshot_clone(NULL, &made, NULL));
+    REFUSES(almadia_snapshot_clone(snapshot, NULL, NULL));
+    REFUSES(almadia_get(NULL, "k", 1, &value, NULL));
+    CHECK(value == NULL);
+    REFUSES(almadia_get(store, NULL, 1, &value, NULL));
+    REFUSES(almadia_get(store, "k", 1, NULL, NULL));
+    REFUSES(almadia_snapshot_get(NULL, "k", 1, &value, NULL));
+    REFUSES(almadia_snapshot_get(snapshot, NULL, 1, &value, NULL));
+    REFUSES(almadia_snapshot_get(snapshot, "k", 1, NULL, NULL));
+    REFUSES(almadia_snapshot_get_into(NULL, "k", 1, buffer, sizeof buffer, &length, NULL));
+    REFUSES(almadia_snapshot_get_into(snapshot, NULL, 1, buffer, sizeof buffer, &length, NULL));
+    REFUSES(almadia_snapshot_get_into(snapshot, "k", 1, NULL, sizeof buffer, &length, NULL));
+    REFUSES(almadia_snapshot_get_into(snapshot, "k", 1, buffer, sizeof buffer, NULL, NULL));
+}
+
+static void of_iterators(almadia_snapshot *snapshot)
+{
+    almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
+    almadia_iter *iter = (almadia_iter *)snapshot;
+    almadia_kv pair;
+    size_t count = 7;
+
+    REFUSES(almadia_iter_new(NULL, NULL, &iter, NULL));
+    CHECK(iter == NULL);
+    REFUSES(almadia_iter_new(snapshot, NULL, NULL, NULL));
+    options.lower_length = 1;
+    REFUSES(almadia_iter_new(snapshot, &options, &iter, NULL));
+    options.lower_length = 0;
+    options.upper_length = 1;
+    REFUSES(almadia_iter_new(snapshot, &options, &iter, NULL));
+    options.upper_length = 0;
+    options.prefix_length = 1;
+    REFUSES(almadia_iter_new(snapshot, &options, &iter, NULL));
+
+    CHECK_CODE(ALMADIA_OK, almadia_iter_new(snapshot, NULL, &iter, NULL));
+    CHECK(!almadia_iter_seek(iter, NULL, 1) && !almadia_iter_seek_for_prev(iter, NULL, 1));
+    REFUSES(almadia_iter_code(NULL, NULL));
+    REFUSES(almadia_iter_next_n(NULL, &pair, 1, &count, NULL));
+    CHECK(count == 0);
+    REFUSES(almadia_iter_next_n(iter, NULL, 1, &count, NULL));
+    REFUSES(almadia_iter_next_n(iter, &pair, 1, NULL, NULL));
+    almadia_iter_free(iter);
+}
+
+static void an_error_names_the_pointer(void)
+{
+    almadia_error *error = NULL;
+    REFUSES(almadia_batch_put(NULL, "k", 1, "v", 1, &error));
+    CHECK(almadia_error_code(error) == ALMADIA_NULL_POINTER);
+    CHECK(strstr(almadia_error_message(error), "batch") != NULL);
+    almadia_error_free(error);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    almadia_config *config = NULL;
+    almadia_batch *batch = NULL;
+    almadia_snapshot *snapshot = NULL;
+
+    of_nothing();
+    frees();
+    an_error_names_the_pointer();
+    CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
+    of_configurations(config);
+    almadia_config_free(config);
+    CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
+    of_batches(batch);
+
+    almadia_store *store = open_single(argv[1]);
+    of_stores(store);
+    of_writes(store, batch);
+    CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
+    of_reads(store, snapshot);
+    of_iterators(snapshot);
+    almadia_snapshot_free(snapshot);
+    almadia_batch_free(batch);
+    almadia_store_free(store);
+    return 0;
+}

@@ -1,0 +1,114 @@
+"""Crashes under load: every acknowledged write is there, on every member, and every answer was true."""
+
+import os
+
+from bench import Bench, case, require
+from cluster import Cluster, Member
+from powerloss import MODES, lose_power
+from records import Records
+
+WRITES_BETWEEN = 150
+
+
+@case
+def members_killed_under_load_lose_nothing_acknowledged(bench: Bench):
+    cluster = Cluster(bench)
+    cluster.start()
+    cluster.write()
+    leaders_killed = 0
+    for cycle in range(bench.cycles):
+        cluster.wait_for_writes(WRITES_BETWEEN)
+        leader = cluster.leader()
+        victim = leader if bench.rng.random() < 0.5 else bench.rng.choice(cluster.members)
+        leaders_killed += victim is leader
+        victim.kill()
+        cluster.wait_for_writes(WRITES_BETWEEN)
+        victim.start()
+        cluster.wait_until_caught_up(victim)
+        victim.write()
+    require(bench.cycles < 10 or leaders_killed > 0, "no leader was killed")
+    check_every_member(cluster, f"after {bench.cycles} kills")
+    bench.note(f"{bench.cycles} kills, {leaders_killed} of a leader; {summary(cluster)}")
+
+
+@case
+def power_lost_on_all_members_at_once_loses_nothing_acknowledged(bench: Bench):
+    cluster = Cluster(bench, shim=True)
+    lost = {"writes": 0, "files": 0, "entries": 0}
+    for cycle in range(bench.cycles):
+        mode, strict = MODES[cycle % len(MODES)], cycle % 2 == 0
+        cluster.start()
+        first_run = cluster.runs - len(cluster.members) + 1
+        cluster.leader()
+        if cycle > 0:
+            check_last_runs(cluster, first_run - len(cluster.members), f"cycle {cycle - 1}")
+        cluster.write()
+        cluster.wait_for_writes(bench.rng.randrange(WRITES_BETWEEN))
+        for name, count in cut_power(bench, cluster, mode, strict).items():
+            lost[name] += count
+    cluster.shim = False
+    cluster.start()
+    check_every_member(cluster, f"after {bench.cycles} power losses")
+    require(lost["writes"] >= bench.cycles, f"the shim had hardly anything to lose: {lost}")
+    bench.note(f"{bench.cycles} power losses; {lost['writes']} writes, {lost['entries']} entries lost; {summary(cluster)}")
+
+
+@case
+def power_lost_while_members_start_for_the_first_time_leaves_members_that_start(bench: Bench):
+    """The first start makes directories and files; it must be possible to begin it anew at any point."""
+    for attempt in range(max(3, bench.cycles // 3)):
+        cluster = Cluster(bench, count=1, shim=True)
+        member = cluster.members[0]
+        member.launch()
+        wait_for_notes(member, bench.rng.randrange(1, 40))
+        member.kill()
+        lose_power(member.root, member.undo, MODES[attempt % 3], True, bench.rng)
+        member.start()
+        code, _, message = member.result("put 5000")
+        require(code == "ALMADIA_OK", f"attempt {attempt}: {code} {message}")
+        member.kill()
+
+
+def wait_for_notes(member: Member, count: int):
+    """Waits until the shim has noted changes of so many files and directories, or the member is open."""
+    while len(os.listdir(member.undo)) < count and not member.has_spoken():
+        pass
+
+
+def cut_power(bench: Bench, cluster: Cluster, mode: str, strict: bool) -> dict:
+    for member in cluster.members:
+        member.process.kill()
+    for member in cluster.members:
+        member.kill()
+    total = {}
+    for member in cluster.members:
+        for name, count in lose_power(member.root, member.undo, mode, strict, bench.rng).items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def check_last_runs(cluster: Cluster, first_run: int, where: str):
+    """Checks the runs of the last cycle alone, on one member, so that a failing cycle is found at once."""
+    runs = range(first_run, first_run + len(cluster.members))
+    member = cluster.bench.rng.choice(cluster.members)
+    shown = {}
+    for run in runs:
+        for kind in "kdr":
+            shown |= cluster.dump(member, f"{kind}/{run:03}/")
+    Records(cluster.records).check(shown, f"{where}, {member}", runs)
+
+
+def check_every_member(cluster: Cluster, where: str):
+    cluster.pause()
+    records = Records(cluster.records)
+    require(records.count("A") > 0, "nothing was acknowledged")
+    for member in cluster.members:
+        records.check(cluster.dump(member), f"{where}, {member}")
+    for member in cluster.members:
+        member.stop()
+
+
+def summary(cluster: Cluster) -> str:
+    records = Records(cluster.records)
+    names = (("A", "applied"), ("N", "refused"), ("U", "unknown"), ("B", "unanswered"))
+    return ", ".join(f"{records.count(outcome)} {name}" for outcome, name in names)

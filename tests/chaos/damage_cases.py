@@ -1,0 +1,125 @@
+"""Damaged disks: one member refuses or stops, says why, and the others go on."""
+
+import re
+import struct
+
+from bench import Bench, case, require
+from cluster import Cluster, Member, error_of, wait_for
+from records import Records
+
+SEGMENT_HEADER = struct.Struct("<8sIIQQQQ")
+SEGMENT_HEADER_BYTES = 4096
+FRAME_HEADER = struct.Struct("<IIQ")
+WRITES = 400
+
+
+@case
+def a_bit_flipped_in_a_synced_frame_is_refused_with_file_and_offset(bench: Bench):
+    cluster = Cluster(bench)
+    cluster.start()
+    cluster.write()
+    cluster.wait_for_writes(WRITES)
+    victim = bench.rng.choice(cluster.members)
+    victim.kill()
+    segment, begin, end = choose_frame(victim, bench.rng)
+    at = bench.rng.randrange(begin, end)
+    flip_bit(segment, at, bench.rng.randrange(8))
+    code, message = error_of(victim.try_start())
+    victim.kill()
+    require(code == "ALMADIA_CORRUPTION", f"a flipped bit at {at} of {segment}: {code} {message}")
+    require(str(segment) in message, f"the message does not name the file: {message}")
+    offsets = [int(number) for number in re.findall(r"offset (\d+)", message)]
+    require(any(begin <= offset < end for offset in offsets), f"frame {begin}-{end}, but the message says: {message}")
+    cluster.wait_for_writes(WRITES)
+    cluster.pause()
+    for member in cluster.alive():
+        Records(cluster.records).check(cluster.dump(member), f"beside the damaged member, {member}")
+    bench.note(message)
+
+
+@case
+def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
+    cluster = Cluster(bench, shim=True)
+    trigger = bench.directory / "fail-now"
+    for member in cluster.members:
+        member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
+    for member in cluster.members:
+        require(member.hear() == "ready", f"{member} did not start")
+    cluster.write()
+    cluster.wait_for_writes(WRITES)
+    victim = cluster.leader()
+    trigger.mkdir()
+    (trigger / str(victim.node)).touch()
+    wait_for(lambda: victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} to notice that its sync failed")
+    check_poisoned(victim)
+    cluster_goes_on(cluster, victim)
+    check_all_answered(cluster, victim)
+    bench.note(f"{summary_of(cluster, victim)}")
+
+
+def check_poisoned(victim: Member):
+    require(victim.is_alive(), "the process of the poisoned store died")
+    require(victim.ask("pause") == "paused", "calls of the poisoned store stay unanswered")
+    require(victim.status()["in_flight"] == 0, f"calls are in flight: {victim.status()}")
+    code, _, message = victim.result("put 1000")
+    require(code == "ALMADIA_POISONED", f"a new write on a poisoned store: {code} {message}")
+    code, _, message = victim.result("snapshot 1000")
+    require(code == "ALMADIA_POISONED", f"a new snapshot of a poisoned store: {code} {message}")
+
+
+def cluster_goes_on(cluster: Cluster, victim: Member):
+    others = [member for member in cluster.members if member is not victim]
+    wait_for(lambda: any(member.status()["role"] == "leader" for member in others), "another leader")
+    before = sum(member.status()["acknowledged"] for member in others)
+    wait_for(lambda: sum(member.status()["acknowledged"] for member in others) > before + WRITES, "writes elsewhere")
+
+
+def check_all_answered(cluster: Cluster, victim: Member):
+    cluster.pause()
+    told = Records(cluster.records).of_run(victim.run)
+    require(told.count("B") == 0, f"{told.count('B')} writes of the poisoned store were never answered")
+    for member in cluster.members:
+        if member is not victim:
+            Records(cluster.records).check(cluster.dump(member), f"after a failed sync, {member}")
+    victim.kill()
+    victim.start()
+    cluster.wait_until_caught_up(victim)
+    Records(cluster.records).check(cluster.dump(victim), "after the restart of the member whose sync failed")
+
+
+def summary_of(cluster: Cluster, victim: Member) -> str:
+    told = Records(cluster.records).of_run(victim.run)
+    return f"{told.count('A')} applied, {told.count('U')} unknown, {told.count('N')} refused on that member"
+
+
+def choose_frame(member: Member, rng):
+    """The segment and the extent of a synced frame that is not the last of the log."""
+    frames = []
+    for segment in sorted((member.directory / "log").iterdir()):
+        frames += [(segment, begin, end) for begin, end in frames_of(segment)]
+    require(len(frames) > 20, f"{member} has only {len(frames)} frames; did the format change?")
+    return rng.choice(frames[: len(frames) - 2])
+
+
+def frames_of(segment):
+    """The frames of a log segment (src/storage/log_store/frame.rs), by the lengths they claim."""
+    content = segment.read_bytes()
+    if segment.suffix != ".log" or content[:8] != b"ALMADLOG":
+        return
+    _, _, _, _, salt, counter, _ = SEGMENT_HEADER.unpack_from(content)
+    at = SEGMENT_HEADER_BYTES
+    while at + FRAME_HEADER.size <= len(content):
+        _, body_bytes, sealed_counter = FRAME_HEADER.unpack_from(content, at)
+        if sealed_counter ^ salt != counter or at + FRAME_HEADER.size + body_bytes > len(content):
+            return
+        yield at, at + FRAME_HEADER.size + body_bytes
+        at += FRAME_HEADER.size + body_bytes
+        counter += 1
+
+
+def flip_bit(path, at: int, bit: int):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << bit]))
