@@ -44,12 +44,13 @@ demo: library $(PROGRAMS)/member ## Three processes, a killed leader, every byte
 	@python3 examples/demo.py $(PROGRAMS)/member
 
 .PHONY: test
-test: ## All tests: format, lints, licences, Rust, C, bad days.
+test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --all-targets -- -D warnings
 	@scripts/check-dependencies.sh
 	$(cargo) test --release --locked
+	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
 
 CHAOS_FLAGS ?=

@@ -1,10 +1,10 @@
 //! What the engine costs: an insert by batch size and key order, a view, a get.
 //!
-//! Each figure is the best of several rounds, in microseconds of wall time on one thread. `raw` rows do the same
-//! with RocksDB directly, on the same files.
+//! Each figure is the best of many rounds, in microseconds of wall time on one thread. `raw` rows do the same with
+//! RocksDB directly, on the same files.
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,27 +14,25 @@ use almadia::core::region::Region;
 use almadia::storage::engine::{Engine, EngineOptions, IterOptions};
 use almadia::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, Term};
 
-const PUTS: u64 = 20_480;
-// Fits into one memtable, and into the block cache.
+const PUTS: u64 = 204_800;
+const PUT_ROUNDS: usize = 4;
+// Fits into the block cache.
 const KEYS: u64 = 100_000;
-const READS: u64 = 200_000;
-const ROUNDS: usize = 4;
+const CALLS: u64 = 10_000;
+const ROUNDS: u64 = 40;
 const VALUE: [u8; 100] = [b'v'; 100];
 
 fn main() {
-    println!("{:<44}{:>10}", "16-byte keys, 100-byte values", "us/op");
-    for order in [Order::Random, Order::Ascending] {
-        for batch_ops in [1, 16, 256] {
-            bench_put(order, batch_ops);
-        }
+    println!("16-byte keys, 100-byte values{:>17}{:>10}", "us/op", "of best");
+    for batch_ops in [1, 16, 256] {
+        bench_put(batch_ops);
     }
     let bed = Bed::filled();
     bench_view(&bed.engine);
-    bench_get(&bed.engine, "in memory");
+    bench_get(&bed);
     bed.engine.flush().expect("there is space for the bench");
-    bench_get(&bed.engine, "on disk");
-    bench_raw_get(&bed.directory);
-    bench_iter(&bed.engine);
+    bench_get_flushed(&bed);
+    bench_iter(&bed);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +86,13 @@ impl Bed {
         }
         bed
     }
+
+    /// The same files, read by RocksDB with its own default options.
+    fn raw(&self) -> rocksdb::DB {
+        let (options, families) = (rocksdb::Options::default(), ["default", "meta"]);
+        let raw = rocksdb::DB::open_cf_for_read_only(&options, &self.directory, families, false);
+        raw.expect("the engine has flushed")
+    }
 }
 
 impl Drop for Bed {
@@ -110,9 +115,12 @@ fn batch(order: Order, numbers: std::ops::Range<u64>) -> ApplyBatch {
     batch
 }
 
-fn bench_put(order: Order, batch_ops: u64) {
-    let best = (0..ROUNDS).map(|_| time_puts(order, batch_ops)).fold(f64::INFINITY, f64::min);
-    report(&format!("put, {order:?} keys, {batch_ops} a batch"), best);
+fn bench_put(batch_ops: u64) {
+    let mut times = [Order::Random, Order::Ascending].map(|order| Row::new(&format!("{order:?}"), order));
+    for _ in 0..PUT_ROUNDS {
+        times.iter_mut().for_each(|row| row.note(time_puts(row.what, batch_ops)));
+    }
+    print(&format!("put, {batch_ops} a batch"), &times);
 }
 
 /// The commands are made before the clock starts.
@@ -124,53 +132,69 @@ fn time_puts(order: Order, batch_ops: u64) -> f64 {
     for batch in &batches {
         bed.engine.write(batch).expect("there is space for the bench");
     }
-    start.elapsed().as_secs_f64() * 1e6 / (batches.len() as u64 * batch_ops) as f64
+    start.elapsed().as_secs_f64() * 1e6 / PUTS as f64
 }
 
 fn bench_view(engine: &Engine) {
-    report("view, taken and dropped", best(|_| drop(black_box(engine.view()))));
+    compare("view", &mut [("taken and dropped", &mut |_| drop(black_box(engine.view())))]);
 }
 
-fn bench_get(engine: &Engine, place: &str) {
-    let view = engine.view();
+fn bench_get(bed: &Bed) {
+    let (engine, view) = (&bed.engine, bed.engine.view());
+    let (mut buffer, mut other_buffer) = ([0; 128], [0; 128]);
+    compare(
+        "get, in memory",
+        &mut [
+            ("one-shot", &mut |number| drop(there(engine.get(&read_key(number))))),
+            ("from a view", &mut |number| drop(there(view.get(&read_key(number))))),
+            ("one-shot into a buffer", &mut |number| {
+                black_box(there(engine.get_into(&read_key(number), &mut buffer)));
+            }),
+            ("from a view into a buffer", &mut |number| {
+                black_box(there(view.get_into(&read_key(number), &mut other_buffer)));
+            }),
+        ],
+    );
+}
+
+fn bench_get_flushed(bed: &Bed) {
+    let (engine, view, raw) = (&bed.engine, bed.engine.view(), bed.raw());
     let mut buffer = [0; 128];
-    let one_shot = best(|number| drop(black_box(there(engine.get(&read_key(number))))));
-    report(&format!("get, {place}, one-shot"), one_shot);
-    let from_view = best(|number| drop(black_box(there(view.get(&read_key(number))))));
-    report(&format!("get, {place}, from a view"), from_view);
-    let one_shot = best(|number| {
-        black_box(there(engine.get_into(&read_key(number), &mut buffer)));
-    });
-    report(&format!("get_into, {place}, one-shot"), one_shot);
-    let from_view = best(|number| {
-        black_box(there(view.get_into(&read_key(number), &mut buffer)));
-    });
-    report(&format!("get_into, {place}, from a view"), from_view);
+    compare(
+        "get, from a file",
+        &mut [
+            ("one-shot", &mut |number| drop(there(engine.get(&read_key(number))))),
+            ("from a view", &mut |number| drop(there(view.get(&read_key(number))))),
+            ("from a view into a buffer", &mut |number| {
+                black_box(there(view.get_into(&read_key(number), &mut buffer)));
+            }),
+            ("raw, pinned", &mut |number| drop(there(raw.get_pinned(read_key(number))))),
+            ("raw, copied", &mut |number| drop(there(raw.get(read_key(number))))),
+        ],
+    );
 }
 
-/// The same files, read by RocksDB with its own default options.
-fn bench_raw_get(directory: &Path) {
-    let families = ["default", "meta"];
-    let raw = rocksdb::DB::open_cf_for_read_only(&rocksdb::Options::default(), directory, families, false);
-    let raw = raw.expect("the engine has flushed");
-    let pinned = best(|number| drop(black_box(there(raw.get_pinned(read_key(number))))));
-    report("raw get_pinned, on disk", pinned);
-    let copied = best(|number| drop(black_box(there(raw.get(read_key(number))))));
-    report("raw get, on disk", copied);
-}
-
-fn bench_iter(engine: &Engine) {
-    let view = engine.view();
-    let mut iter = view.iter(IterOptions::default());
-    iter.seek_to_first();
-    let step = best(|_| {
-        black_box(iter.item());
-        iter.next();
-        if !iter.valid() {
-            iter.seek_to_first();
-        }
-    });
-    report("iterator, key and value, next", step);
+fn bench_iter(bed: &Bed) {
+    let (view, raw) = (bed.engine.view(), bed.raw());
+    let mut ours = view.iter(IterOptions::default());
+    let mut theirs = raw.raw_iterator();
+    compare(
+        "iterator, key, value and next",
+        &mut [
+            ("from a view", &mut |_| {
+                if black_box(ours.item()).is_none() {
+                    ours.seek_to_first();
+                }
+                ours.next();
+            }),
+            ("raw", &mut |_| {
+                if black_box(theirs.item()).is_none() {
+                    theirs.seek_to_first();
+                }
+                theirs.next();
+            }),
+        ],
+    );
 }
 
 /// A key that was put, in an order that is neither that of the puts nor that of the keys.
@@ -179,19 +203,44 @@ fn read_key(number: u64) -> [u8; 16] {
 }
 
 fn there<T, E: std::fmt::Debug>(read: Result<Option<T>, E>) -> T {
-    read.expect("a healthy disk").expect("it was put")
+    black_box(read.expect("a healthy disk").expect("it was put"))
 }
 
-/// Microseconds a call in the best round.
-fn best(mut call: impl FnMut(u64)) -> f64 {
-    let round = |_| {
-        let start = Instant::now();
-        (0..READS).for_each(&mut call);
-        start.elapsed().as_secs_f64() * 1e6 / READS as f64
-    };
-    (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
+/// One way to do something, and its best time yet.
+struct Row<T> {
+    name: String,
+    what: T,
+    us: f64,
 }
 
-fn report(name: &str, us: f64) {
-    println!("{name:<44}{us:>10.3}");
+impl<T> Row<T> {
+    fn new(name: &str, what: T) -> Self {
+        Self { name: name.to_owned(), what, us: f64::INFINITY }
+    }
+
+    fn note(&mut self, us: f64) {
+        self.us = self.us.min(us);
+    }
+}
+
+/// Takes turns in short rounds, so that what else the machine does hits all ways alike.
+fn compare(title: &str, ways: &mut [(&str, &mut dyn FnMut(u64))]) {
+    let mut rows: Vec<_> = ways.iter_mut().map(|(name, call)| Row::new(name, call)).collect();
+    for round in 0..ROUNDS {
+        for row in &mut rows {
+            let numbers = round * CALLS..(round + 1) * CALLS;
+            let start = Instant::now();
+            numbers.for_each(&mut row.what);
+            row.note(start.elapsed().as_secs_f64() * 1e6 / CALLS as f64);
+        }
+    }
+    print(title, &rows);
+}
+
+fn print<T>(title: &str, rows: &[Row<T>]) {
+    println!("{title}");
+    let best = rows.iter().map(|row| row.us).fold(f64::INFINITY, f64::min);
+    for Row { name, us, .. } in rows {
+        println!("    {name:<32}{us:>10.3}{:>10.2}", us / best);
+    }
 }

@@ -183,6 +183,7 @@ fn main() {
     let near = start(1, &addresses, &near_inbound);
     let far = start(2, &addresses, &far_inbound);
     near_inbound.waiting.set(thread::current()).expect("set once");
+    far_inbound.waiting.set(thread::current()).expect("set once");
     // Appends are lost until the connections are up; a heartbeat waits for them.
     let heartbeat = |from, to| {
         let message = Message { msg_type: MessageType::MsgHeartbeat, from, to, ..Message::default() };
@@ -191,9 +192,7 @@ fn main() {
     near.send(NodeId(2), vec![heartbeat(1, 2)]);
     far.send(NodeId(1), vec![heartbeat(2, 1)]);
     wait_for(&near_inbound, 1);
-    while far_inbound.received.load(Ordering::Acquire) < 1 {
-        thread::yield_now();
-    }
+    wait_for(&far_inbound, 1);
 
     for batch in [1, 16, 256] {
         full_load(&near, &far_inbound, batch);

@@ -212,6 +212,8 @@ def main() -> int:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     finally:
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)  # nothing may cut the clearing up short
         if cluster is not None:
             cluster.kill()
         shutil.rmtree(directory)
@@ -245,7 +247,7 @@ def run(cluster: Cluster, items: list) -> int:
 
     snapshots_ms = [verify(cluster, member, len(items)) for member in cluster.members]
     stop(cluster)
-    print_table(load, gap_ms, catch_up_s, [ms for ms in snapshots_ms if ms is not None])
+    print_table(load, gap_ms, catch_up_s, snapshots_ms)
     return 0 if None not in snapshots_ms else 1
 
 
@@ -337,7 +339,7 @@ def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list
         ("p99 latency, 256 in flight", f"{percentile(latencies, 0.99) / 1000:.1f} ms"),
         ("failover: no writes for", f"{gap_ms:.0f} ms"),
         ("catching up after the load", f"{catch_up_s * 1000:.0f} ms"),
-        ("linearizable snapshot", ", ".join(f"{ms:.2f}" for ms in snapshots_ms) + " ms"),
+        ("linearizable snapshot", " / ".join("-" if ms is None else f"{ms:.2f}" for ms in snapshots_ms) + " ms"),
     ]
     width = max(len(name) for name, _ in rows)
     print()

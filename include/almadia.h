@@ -1,37 +1,38 @@
 /*
  * almadia.h - a replicated, ordered key-value store that you link into your program.
  *
- * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _snapshot, _value, _iter, _error) are yours; each has its own
- *   _free, which takes NULL too. Never use free() on anything from here; the library frees nothing of yours. What you
- *   pass in is copied before the call returns. Every handle may outlive the one it came from: a snapshot, iterator or
- *   value keeps what it reads alive (and the directory locked) after the store is freed. Static texts say so.
- * BYTES are (pointer, length): any bytes, NULs too; NULL only with length 0. Strings (paths, names) end with a NUL.
- * ANSWERS. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where stated;
- *   a handle output is NULL after a failure. The last parameter `error` may be NULL; otherwise it receives NULL, or after
- *   a failure an error you free. NOT_FOUND and END are answers without an error object.
- *   Every function may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
+ * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _snapshot, _value, _iter, _error) are yours; each has
+ *   its own _free, which takes NULL too. Never free() anything from here; the library frees nothing of yours.
+ *   What you pass in is copied before the call returns. A handle may outlive the one it came from: snapshots,
+ *   iterators and values keep what they read alive (and the directory locked) after the store is freed.
+ * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL.
+ * ANSWERS. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where
+ *   stated; a handle output is NULL after a failure. The last parameter, error, may be NULL; otherwise it receives
+ *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error.
+ *   Any function may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
  * DID IT HAPPEN? The category, code / 100, says it:   1 wrong call, not applied    2 normal negative answer
  *   3 certainly NOT applied: try again               4 outcome UNKNOWN: read before you try again
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
  *   almadia_code_maybe_applied and almadia_code_is_retryable answer it for every code, also for later ones.
- * THREADS. The store, snapshots and values may be used by any number of threads at once. A batch, iterator, config or error
- *   by one at a time, any one. The library starts its own threads, named almadia-*; they block all signals.
- * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers ALMADIA_WOULD_DEADLOCK
- *   inside a callback. Every blocking call has a form that does not block: its _async twin.
- * CALLBACKS. An _async call that answered ALMADIA_OK calls its callback exactly once; any other answer means never. It
- *   runs on the library's thread "almadia-cb", never on the stack of your call, with no lock of ours held. It may call
- *   every function that does not block, submit more, free handles (even the store), and free `user`. It must return soon:
- *   the completions behind it wait. It must not throw, longjmp or fork. The completion is valid until it returns.
- *   Completions of one thread's writes come in the order in which it submitted them; no other order is promised.
+ * THREADS. Stores, snapshots and values may be used by any number of threads at once; a batch, iterator, config or
+ *   error by one at a time, any one. The library's own threads are named almadia-* and block all signals.
+ * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
+ *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
+ * CALLBACKS. An _async call that answered ALMADIA_OK calls its callback exactly once; any other answer means never.
+ *   It runs on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. It may call
+ *   every function that does not block, submit more, free handles (even the store) and free user. It must return
+ *   soon: the completions behind it wait. It must not throw, longjmp or fork. Its completion is valid until it
+ *   returns. One thread's writes complete in the order in which it submitted them; no other order is promised.
  * AFTER SHUTDOWN no callback runs any more and calls answer ALMADIA_CLOSED. After _free a handle must not be used.
  *   exit() without shutdown loses nothing that was acknowledged.
- * FORK. In a child process, stores, snapshots, iterators and values answer ALMADIA_FORKED and their _free does nothing. Open a
- *   store of your own after fork; fork and exec is always fine (all descriptors are close-on-exec).
- * SIGNALS. The library installs no handler and needs none; no function may be called from a signal handler. It prints
- *   nothing. Failed memory allocations and C++ exceptions thrown by a callback end the process.
- * ABI. Structs begin with struct_size: start with their ALMADIA_..._INIT. A later version adds functions, codes and fields at the
- *   end of structs, and never changes or reuses one. ALMADIA_ABI_VERSION changes if that promise is ever broken; while the
- *   major version is 0 each minor version has a SONAME of its own (libalmadia.so.0.MINOR).
+ * FORK. In a child process, stores, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
+ *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. fork and exec is
+ *   fine: descriptors are close-on-exec.
+ * SIGNALS. The library installs no handler and prints nothing; call nothing from a signal handler. Failed memory
+ *   allocations, and C++ exceptions thrown by a callback, end the process.
+ * ABI. A later version adds functions, codes, and fields at the end of structs, and changes or reuses none; structs
+ *   begin with struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that promise
+ *   is ever broken. While the major version is 0, each minor version has its own SONAME, libalmadia.so.0.MINOR.
  */
 
 

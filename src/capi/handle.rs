@@ -5,8 +5,8 @@
 //! answers `ALMADIA_FORKED` in a child process, and freeing it there does nothing, because a lock it needs
 //! may have been held by a thread that does not exist in the child.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, OnceLock};
 
 use crate::error::{Code, Error, Result};
 
@@ -33,6 +33,15 @@ impl Home {
     /// Refuses the call when this is a child of the handle's process.
     pub(super) fn check(self) -> Result<()> {
         if self.is_here() { Ok(()) } else { Err(Error::new(Code::Forked)) }
+    }
+
+    /// This process, for opening a store. Refused in a child of a process that opened one: the threads its engine
+    /// shares between stores do not exist in the child, and waiting for them would never end.
+    pub(super) fn for_store() -> Result<Self> {
+        static FIRST_STORE: OnceLock<Home> = OnceLock::new();
+        let here = Self::here();
+        FIRST_STORE.get_or_init(|| here).check()?;
+        Ok(here)
     }
 
     fn is_here(self) -> bool {

@@ -1,6 +1,6 @@
 //! `almadia_iter`: the pairs of a snapshot in key order.
 //!
-//! Owns direction, bounds and the arena of `almadia_iter_next_n`. What always holds: an iterator shows only
+//! Owns the C form of bounds and the arena of `almadia_iter_next_n`. What always holds: an iterator shows only
 //! pairs within its bounds, in its direction; what it lends stays as it is until the iterator is moved.
 
 use std::ffi::c_void;
@@ -12,7 +12,7 @@ use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, exclusive, 
 use super::snapshot::almadia_snapshot;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
-use crate::snapshot::{Iter, IterOptions};
+use crate::snapshot::{Iter, IterOptions, prefix_end};
 
 /// One call of `almadia_iter_next_n` copies no more pairs once it holds this many bytes: enough to make the
 /// crossing cheap, little enough to stay in the processor's cache.
@@ -51,7 +51,7 @@ unsafe impl Extensible for almadia_iter_options {
 /// memory and files until it is freed.
 pub struct almadia_iter {
     iter: Iter,
-    reverse: bool,
+    /// False until the first move, which lets `next` begin at the first pair.
     positioned: bool,
     arena: Vec<u8>,
     home: Home,
@@ -63,39 +63,30 @@ impl Homebound for almadia_iter {
     }
 }
 
-/// A way to move. Forward and backward are those of the iteration, not of the keys.
+/// A way to move, in the direction of the iteration.
 #[derive(Clone, Copy)]
 enum Move<'a> {
     First,
     Last,
     Next,
     Previous,
-    /// To `key`, or else to the next pair behind it.
     Seek(&'a [u8]),
-    /// To `key`, or else to the pair before it.
-    SeekBefore(&'a [u8]),
+    SeekForPrevious(&'a [u8]),
 }
 
 impl almadia_iter {
     /// Moves and answers whether it stands on a pair.
     fn go(&mut self, to: Move<'_>) -> bool {
-        match (to, self.reverse) {
-            (Move::Next | Move::Previous, _) if self.positioned && !self.iter.valid() => return false,
-            (Move::Next, _) if !self.positioned => return self.go(Move::First),
-            (Move::Previous, _) if !self.positioned => return self.go(Move::Last),
-            (Move::First, false) | (Move::Last, true) => self.iter.first(),
-            (Move::Last, false) | (Move::First, true) => self.iter.last(),
-            (Move::Next, false) | (Move::Previous, true) => self.iter.next(),
-            (Move::Previous, false) | (Move::Next, true) => self.iter.prev(),
-            (Move::Seek(key), false) | (Move::SeekBefore(key), true) => self.iter.seek(key),
-            (Move::SeekBefore(key), false) | (Move::Seek(key), true) => self.iter.seek_for_prev(key),
+        match to {
+            Move::Next if self.positioned => self.iter.next(),
+            Move::Previous if self.positioned => self.iter.prev(),
+            Move::First | Move::Next => self.iter.seek_to_first(),
+            Move::Last | Move::Previous => self.iter.seek_to_last(),
+            Move::Seek(key) => self.iter.seek(key),
+            Move::SeekForPrevious(key) => self.iter.seek_for_prev(key),
         }
         self.positioned = true;
-        self.is_valid()
-    }
-
-    fn is_valid(&self) -> bool {
-        self.positioned && self.iter.valid()
+        self.iter.valid()
     }
 
     /// Copies up to `capacity` pairs into the arena, moves behind them, and answers the lengths of each.
@@ -105,12 +96,12 @@ impl almadia_iter {
         if !self.positioned {
             self.go(Move::First);
         }
-        while lengths.len() < capacity && self.arena.len() < ARENA_BYTES_MAX && self.is_valid() {
-            let (key, value) = (self.iter.key(), self.iter.value());
+        while lengths.len() < capacity && self.arena.len() < ARENA_BYTES_MAX {
+            let Some((key, value)) = self.iter.item() else { break };
             self.arena.extend_from_slice(key);
             self.arena.extend_from_slice(value);
             lengths.push((key.len(), value.len()));
-            self.go(Move::Next);
+            self.iter.next();
         }
         lengths
     }
@@ -131,7 +122,7 @@ impl almadia_iter {
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose bounds have their stated lengths.
-unsafe fn iter_options(options: *const almadia_iter_options) -> Result<(IterOptions, bool)> {
+unsafe fn iter_options(options: *const almadia_iter_options) -> Result<IterOptions> {
     // SAFETY: passed on to the caller.
     let (options, lower, upper, prefix) = unsafe {
         let options = extensible::read_or_default(options)?;
@@ -141,26 +132,18 @@ unsafe fn iter_options(options: *const almadia_iter_options) -> Result<(IterOpti
         (options, lower, upper, prefix)
     };
     let (lower, upper) = bounds(lower, upper, prefix);
-    Ok((IterOptions { lower, upper }, options.reverse))
+    Ok(IterOptions { lower, upper, reverse: options.reverse, ..IterOptions::default() })
 }
 
 /// The range in which a pair is within the bounds and has the prefix; empty bytes are no restriction.
 fn bounds(lower: &[u8], upper: &[u8], prefix: &[u8]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     let lower = Some(lower.max(prefix).to_vec()).filter(|lower| !lower.is_empty());
     let upper = Some(upper.to_vec()).filter(|upper| !upper.is_empty());
-    let upper = match (upper, behind_prefix(prefix)) {
+    let upper = match (upper, prefix_end(prefix)) {
         (Some(upper), Some(behind)) => Some(upper.min(behind)),
         (upper, behind) => upper.or(behind),
     };
     (lower, upper)
-}
-
-/// The smallest key behind all that begin with `prefix`; none when there is no such key.
-fn behind_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut behind = prefix[..=last].to_vec();
-    behind[last] += 1;
-    Some(behind)
 }
 
 /// Moves an iterator from C; false for NULL, in a child process, and after a bug.
@@ -261,7 +244,7 @@ pub unsafe extern "C" fn almadia_iter_seek_for_prev(
     boundary::value(false, || {
         // SAFETY: the caller passes NULL or a live iterator no other call uses, and readable bytes of the
         // stated length.
-        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::SeekBefore(key))) }
+        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::SeekForPrevious(key))) }
     })
 }
 
@@ -291,7 +274,7 @@ pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
     // SAFETY: the caller passes NULL or a live iterator no other call moves.
-    boundary::value(false, || unsafe { at_home(iter, "iter") }.is_ok_and(almadia_iter::is_valid))
+    boundary::value(false, || unsafe { at_home(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
 }
 
 /// The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
@@ -302,8 +285,8 @@ pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
 pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: the caller passes NULL or a live iterator no other call moves.
-        let iter = unsafe { at_home(iter, "iter") }.ok().filter(|iter| iter.is_valid());
-        iter.map_or(almadia_slice::NONE, |iter| almadia_slice::lend(iter.iter.key()))
+        let bytes = unsafe { at_home(iter, "iter") }.ok().and_then(|iter| iter.iter.key());
+        bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
 
@@ -315,8 +298,8 @@ pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_
 pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: the caller passes NULL or a live iterator no other call moves.
-        let iter = unsafe { at_home(iter, "iter") }.ok().filter(|iter| iter.is_valid());
-        iter.map_or(almadia_slice::NONE, |iter| almadia_slice::lend(iter.iter.value()))
+        let bytes = unsafe { at_home(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
+        bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
 

@@ -12,8 +12,7 @@ use super::write::timeout;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
-use crate::snapshot::Snapshot;
-use crate::store::{Level, SnapshotOptions};
+use crate::snapshot::{Level, Snapshot, SnapshotOptions};
 
 /// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
 pub type almadia_level = i32;

@@ -4,7 +4,8 @@
 
 use super::almadia_code;
 use super::extensible::Extensible;
-use crate::store::{Role, Status};
+use crate::core::peer::Role;
+use crate::status::Status;
 
 /// The part a member plays: one of the ALMADIA_ROLE_... constants.
 pub type almadia_role = i32;
@@ -15,8 +16,6 @@ pub const ALMADIA_ROLE_FOLLOWER: almadia_role = 0;
 pub const ALMADIA_ROLE_CANDIDATE: almadia_role = 1;
 /// Leads.
 pub const ALMADIA_ROLE_LEADER: almadia_role = 2;
-/// Follows without a vote.
-pub const ALMADIA_ROLE_LEARNER: almadia_role = 3;
 
 /// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT.
 #[repr(C)]
@@ -75,6 +74,5 @@ fn role_number(role: Role) -> almadia_role {
         Role::Follower => ALMADIA_ROLE_FOLLOWER,
         Role::Candidate => ALMADIA_ROLE_CANDIDATE,
         Role::Leader => ALMADIA_ROLE_LEADER,
-        Role::Learner => ALMADIA_ROLE_LEARNER,
     }
 }

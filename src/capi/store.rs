@@ -52,7 +52,7 @@ pub unsafe extern "C" fn almadia_store_open(
             boundary::may_block()?;
             let path = Path::new(OsStr::from_bytes(c_string(path, "path")?.to_bytes()));
             let config = shared(config, "config")?;
-            let home = Home::here();
+            let home = Home::for_store()?;
             slot.put(almadia_store { store: Store::open(path, &config.config)?, home });
             Ok(ALMADIA_OK)
         })

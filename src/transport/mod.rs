@@ -25,6 +25,7 @@
 mod acceptor;
 pub mod codec;
 mod dial;
+mod direct;
 pub mod frame;
 pub mod handshake;
 mod notices;
@@ -166,7 +167,8 @@ impl Transport {
         self.local_addr
     }
 
-    /// Sends `messages` to `to`, without waiting: they are queued, or dropped and reported. Messages to a node
+    /// Sends `messages` to `to`, without waiting: they are written if that is possible at once and nothing else is
+    /// being written, or queued, or dropped and reported. Messages to a node
     /// that is no peer are dropped.
     ///
     /// Order is kept within two kinds of messages: heartbeats and votes, which may overtake, and all others.

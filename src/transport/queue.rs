@@ -19,6 +19,7 @@ use std::time::Instant;
 use raft::eraftpb::MessageType;
 
 use super::codec::weight_bytes;
+use super::direct::{Direct, Link};
 use super::lock;
 use crate::core::ports::PeerMessage;
 
@@ -47,6 +48,14 @@ pub(super) struct SendQueue {
 pub(super) struct Slice {
     pub(super) urgent: VecDeque<PeerMessage>,
     pub(super) bulk: VecDeque<PeerMessage>,
+    /// The end of a frame that a direct write could not finish; goes before everything.
+    pub(super) leftover: Vec<u8>,
+}
+
+impl Slice {
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.bulk.is_empty() && self.leftover.is_empty()
+    }
 }
 
 /// Why [`SendQueue::next`] or [`SendQueue::pause`] returned.
@@ -65,7 +74,7 @@ pub(super) enum Wake {
 struct State {
     urgent: Lane,
     bulk: Lane,
-    is_connected: bool,
+    link: Option<Link>,
     is_closed: bool,
     has_lost: bool,
     sleep: Sleep,
@@ -92,7 +101,7 @@ impl SendQueue {
         let state = State {
             urgent: Lane::new(bytes_max / 8),
             bulk: Lane::new(bytes_max),
-            is_connected: false,
+            link: None,
             is_closed: false,
             has_lost: false,
             sleep: Sleep::Awake,
@@ -100,14 +109,17 @@ impl SendQueue {
         Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Adds `messages`, as far as there is room, and wakes the sending thread if it sleeps.
+    /// Writes `messages` at once where that is the cheaper way; otherwise adds them, as far as there is room, and
+    /// wakes the sending thread if it sleeps. Never waits for the peer.
     pub(super) fn push(&self, messages: Vec<PeerMessage>) {
         let mut state = lock(&self.state);
         if state.is_closed {
             return;
         }
-        for message in messages {
-            state.add(message);
+        match state.write_directly(&messages) {
+            Direct::Written => return,
+            Direct::InPart => {}
+            Direct::Refused => messages.into_iter().for_each(|message| state.add(message)),
         }
         let is_awaited = match state.sleep {
             Sleep::Awake => false,
@@ -157,14 +169,28 @@ impl SendQueue {
     }
 
     /// There is a connection: messages of both lanes are kept from now on.
-    pub(super) fn connected(&self) {
-        lock(&self.state).is_connected = true;
+    pub(super) fn connected(&self, link: Link) {
+        lock(&self.state).link = Some(link);
+    }
+
+    /// When the last write on the connection began; `None` without one.
+    pub(super) fn written_at(&self) -> Option<Instant> {
+        lock(&self.state).link.as_ref().map(Link::written_at)
+    }
+
+    /// The sending thread is about to write. Returns when the write before began.
+    pub(super) fn writes_at(&self, now: Instant) -> Option<Instant> {
+        let mut state = lock(&self.state);
+        let link = state.link.as_mut()?;
+        let before = link.written_at();
+        link.writes_at(now);
+        Some(before)
     }
 
     /// The connection is gone and with it an unknown number of messages.
     pub(super) fn disconnected(&self) {
         let mut state = lock(&self.state);
-        state.is_connected = false;
+        state.link = None;
         state.has_lost = true;
         state.bulk.clear();
         while state.urgent.messages.len() > DISCONNECTED_MESSAGES_MAX {
@@ -191,7 +217,7 @@ impl SendQueue {
     /// Whether messages of both lanes are kept.
     #[cfg(test)]
     pub(super) fn is_connected(&self) -> bool {
-        lock(&self.state).is_connected
+        lock(&self.state).link.is_some()
     }
 
     fn sleep<'a>(
@@ -214,11 +240,27 @@ impl SendQueue {
 }
 
 impl State {
+    /// A sleeping sending thread means that nothing is queued or half written: only then may another thread write.
+    fn write_directly(&mut self, messages: &[PeerMessage]) -> Direct {
+        if self.sleep != Sleep::UntilMessages {
+            return Direct::Refused;
+        }
+        debug_assert!(self.urgent.messages.is_empty() && self.bulk.messages.is_empty());
+        match &mut self.link {
+            Some(link) => link.write(messages),
+            None => Direct::Refused,
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
     fn add(&mut self, message: PeerMessage) {
         let weight = weight_bytes(&message);
         if is_urgent(message.message.msg_type) {
             self.add_urgent(message, weight);
-        } else if self.is_connected && self.bulk.has_room(weight, BULK_MESSAGES_MAX) {
+        } else if self.is_connected() && self.bulk.has_room(weight, BULK_MESSAGES_MAX) {
             self.bulk.push(message, weight);
         } else {
             self.has_lost = true;
@@ -227,10 +269,10 @@ impl State {
 
     /// The newest urgent message is worth the most, so a full lane gives up its oldest.
     fn add_urgent(&mut self, message: PeerMessage, weight: usize) {
-        let count_max = if self.is_connected { URGENT_MESSAGES_MAX } else { DISCONNECTED_MESSAGES_MAX };
+        let count_max = if self.is_connected() { URGENT_MESSAGES_MAX } else { DISCONNECTED_MESSAGES_MAX };
         while !self.urgent.has_room(weight, count_max) {
             // What an old heartbeat said, a newer one says again: without a connection this is no loss.
-            self.has_lost |= self.is_connected;
+            self.has_lost |= self.is_connected();
             self.urgent.pop();
         }
         self.urgent.push(message, weight);
@@ -249,14 +291,17 @@ impl State {
 
     /// Moves all urgent messages and some bulk ones into `slice`. False when there are none.
     fn fill(&mut self, slice: &mut Slice) -> bool {
-        debug_assert!(slice.urgent.is_empty() && slice.bulk.is_empty(), "the slice before was written");
+        debug_assert!(slice.is_empty(), "the slice before was written");
+        if let Some(link) = &mut self.link {
+            link.take_leftover(&mut slice.leftover);
+        }
         self.urgent.swap_into(&mut slice.urgent);
         if self.bulk.bytes <= SLICE_BYTES {
             self.bulk.swap_into(&mut slice.bulk);
         } else {
             self.bulk.move_some(&mut slice.bulk, SLICE_BYTES);
         }
-        !(slice.urgent.is_empty() && slice.bulk.is_empty())
+        !slice.is_empty()
     }
 }
 

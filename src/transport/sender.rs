@@ -3,17 +3,21 @@
 //! Owns the connection this member dialed and everything written on it. What always holds: all that is queued
 //! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than the
 //! stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and further ones
-//! after pauses that double from 10 ms to 500 ms. Losses are reported to
+//! after pauses that double from 10 ms to 500 ms. A connection the peer has
+//! closed is noticed by a look, before a write that follows a gap and one tick after the last write, and not only by
+//! the loss of later messages. Losses are reported to
 //! [`Inbound::unreachable`](super::Inbound::unreachable) from here, never from the thread that sends.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::info;
 use socket2::Socket;
 
 use super::dial::Dialer;
+use super::direct::{GAP_MAX, Link};
 use super::handshake::HandshakeError;
 use super::notices::Topic;
 use super::outgoing::Outgoing;
@@ -23,11 +27,6 @@ use super::{Network, Peer};
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// A connection idle for this long is looked at before it is used again. What the peer has closed meanwhile is
-/// noticed by that look and not by the loss of the next message. A write into a connection closed a moment
-/// before is noticed by a second look one tick after the last write.
-const IDLE: Duration = Duration::from_millis(10);
-
 /// Runs until the transport closes.
 pub(super) fn run(network: &Network, peer: &Peer) {
     let mut sender = Sender {
@@ -36,19 +35,19 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         slice: Slice::default(),
         outgoing: Outgoing::new(network.options.frame_bytes_max),
         loss_due: Instant::now(),
-        written_at: Instant::now(),
         look_due: None,
+        served_for: Duration::ZERO,
     };
     let mut dialer = Dialer::new(network, peer);
     let mut pause = PAUSE_MIN;
     while !peer.queue.is_closed() {
-        let began = Instant::now();
+        sender.served_for = Duration::ZERO;
         match dialer.dial() {
             Ok(socket) => sender.serve(&socket),
             Err(error) => sender.tell(&error),
         }
         // A connection that lived was a good one: its loss is no reason to wait.
-        let was_good = sender.written_at > began && began.elapsed() > 2 * PAUSE_MAX;
+        let was_good = sender.served_for > 2 * PAUSE_MAX;
         if !sender.pause(if was_good { Duration::ZERO } else { pause }) {
             return;
         }
@@ -63,23 +62,28 @@ struct Sender<'a> {
     outgoing: Outgoing,
     /// When the next loss may be reported.
     loss_due: Instant,
-    written_at: Instant,
     /// When to look whether the last write went into a connection that was closed already; `None` once done.
     look_due: Option<Instant>,
+    /// How long the last connection lived.
+    served_for: Duration,
 }
 
 impl Sender<'_> {
     /// Sends over one connection until it is lost or the transport closes.
-    fn serve(&mut self, socket: &Socket) {
+    fn serve(&mut self, socket: &Arc<Socket>) {
+        let began = Instant::now();
         let node = self.peer.node;
         info!("node {node} is reached at {}", self.peer.address);
         self.network.notices.dialed(node);
-        self.peer.queue.connected();
-        self.written_at = Instant::now();
+        let link = Link::new(Arc::clone(socket), self.network.options.frame_bytes_max);
+        self.peer.queue.connected(link);
+        // Direct writes may come at any moment from now on.
+        self.look_due = Some(began + self.look_interval());
         let end = self.pump(socket);
         self.slice = Slice::default();
         self.outgoing.clear();
         self.peer.queue.disconnected();
+        self.served_for = began.elapsed();
         if let Err(error) = end {
             info!("the connection to node {node} is lost: {error}");
         }
@@ -93,25 +97,40 @@ impl Sender<'_> {
                 Wake::Messages => self.transmit(socket)?,
                 Wake::Over => {
                     check_open(socket)?;
-                    self.look_due = None;
+                    self.look_due = self.next_look();
                 }
             }
         }
     }
 
-    /// Writes the whole slice with one call.
-    fn transmit(&mut self, socket: &Socket) -> io::Result<()> {
+    /// Writes the whole slice, with one call unless a direct write left something over.
+    fn transmit(&mut self, mut socket: &Socket) -> io::Result<()> {
         let now = Instant::now();
-        if now - self.written_at > IDLE {
+        let before = self.peer.queue.writes_at(now).expect("connected while this thread serves");
+        if now - before > GAP_MAX {
             check_open(socket)?;
         }
-        self.written_at = now;
-        self.look_due = Some(now + self.tick());
+        self.look_due = Some(now + self.look_interval());
+        if !self.slice.leftover.is_empty() {
+            socket.write_all(&self.slice.leftover).map_err(name_stall)?;
+            self.slice.leftover = Vec::new();
+        }
         self.encode_slice();
-        let mut stream = socket;
-        stream.write_all(self.outgoing.finish()).map_err(name_stall)?;
+        socket.write_all(self.outgoing.finish()).map_err(name_stall)?;
         self.outgoing.clear();
         Ok(())
+    }
+
+    /// Never shorter than the gap after which direct writes stop.
+    fn look_interval(&self) -> Duration {
+        self.tick().max(GAP_MAX)
+    }
+
+    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a gap no
+    /// direct write happens, and this thread looks before its own.
+    fn next_look(&self) -> Option<Instant> {
+        let due = self.peer.queue.written_at()? + self.look_interval();
+        (due > Instant::now()).then_some(due)
     }
 
     fn encode_slice(&mut self) {

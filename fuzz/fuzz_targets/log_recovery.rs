@@ -1,0 +1,5 @@
+//! Feeds arbitrary bytes to the recovery of the raft log. What must hold is checked, and told, by
+//! `storage::log_store::fuzz_recovery`; memory by libFuzzer's `-rss_limit_mb`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::storage::log_store::fuzz_recovery(data));

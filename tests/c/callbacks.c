@@ -1,0 +1,248 @@
+/* callbacks.c - where callbacks run, what they may do, and what they may not. */
+#include "check.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+
+/* One test: a callback that does something, and a thread that waits for it. */
+struct waiting {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int done;
+    bool submitted;
+    almadia_store *store;
+    const char *path;
+    pthread_t submitter;
+    almadia_snapshot *snapshot;
+    almadia_batch *batch;
+};
+
+static struct waiting begin(almadia_store *store, const char *path)
+{
+    struct waiting test = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false, store, path, 0, NULL,
+                           NULL};
+    test.submitter = pthread_self();
+    return test;
+}
+
+static void finish(struct waiting *test)
+{
+    pthread_mutex_lock(&test->lock);
+    test->done++;
+    pthread_cond_broadcast(&test->changed);
+    pthread_mutex_unlock(&test->lock);
+}
+
+static void wait_for(struct waiting *test, int times)
+{
+    pthread_mutex_lock(&test->lock);
+    while (test->done < times)
+        pthread_cond_wait(&test->changed, &test->lock);
+    pthread_mutex_unlock(&test->lock);
+}
+
+static almadia_done done_with(almadia_callback callback, void *user)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = callback;
+    done.user = user;
+    return done;
+}
+
+static void note_thread(void *user, almadia_completion *completion)
+{
+    struct waiting *test = user;
+    char name[17] = {0};
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    CHECK(prctl(PR_GET_NAME, name, 0, 0, 0) == 0);
+    CHECK(strcmp(name, "almadia-cb") == 0);
+    CHECK(!pthread_equal(pthread_self(), test->submitter));
+    finish(test);
+}
+
+static void callbacks_run_on_their_own_thread(almadia_store *store, const char *path)
+{
+    almadia_error *error = NULL;
+    struct waiting test = begin(store, path);
+    almadia_done done = done_with(note_thread, &test);
+    CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
+    CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
+    wait_for(&test, 2);
+}
+
+static void block(void *user, almadia_completion *completion)
+{
+    struct waiting *test = user;
+    almadia_config *config = NULL;
+    almadia_store *other = test->store;
+    almadia_snapshot *snapshot = NULL;
+    almadia_value *value = NULL;
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    CHECK_CODE(ALMADIA_OK, almadia_batch_put(test->batch, "k", 1, "v", 1, NULL));
+
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_write(test->store, test->batch, NULL, NULL, NULL));
+    CHECK(almadia_batch_count(test->batch) == 1);
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put(test->store, "k", 1, "v", 1, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_delete(test->store, "k", 1, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_get(test->store, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_shutdown(test->store, 1000, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_open(test->path, config, &other, NULL));
+    CHECK(value == NULL && snapshot == NULL && other == NULL);
+    almadia_config_free(config);
+    finish(test);
+}
+
+static void blocking_calls_are_refused_in_a_callback(almadia_store *store, const char *path)
+{
+    almadia_error *error = NULL;
+    struct waiting test = begin(store, path);
+    almadia_done done = done_with(block, &test);
+    CHECK_OK(almadia_batch_new(&test.batch, &error));
+    CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
+    wait_for(&test, 1);
+    almadia_batch_free(test.batch);
+    put_text(store, "k", "still works elsewhere");
+}
+
+/* Writes on, from callback to callback, and reads in the last one. */
+static void chain(void *user, almadia_completion *completion)
+{
+    struct waiting *test = user;
+    almadia_done done = done_with(chain, test);
+    almadia_snapshot *snapshot = almadia_completion_take_snapshot(completion);
+    CHECK(almadia_completion_take_snapshot(completion) == NULL);
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    if (test->done == 100) {
+        almadia_value *value = NULL;
+        CHECK(almadia_snapshot_index(snapshot) == almadia_completion_index(completion));
+        CHECK_CODE(ALMADIA_OK, almadia_snapshot_get(snapshot, "chain", 5, &value, NULL));
+        CHECK(is_text(almadia_value_data(value), almadia_value_size(value), "link"));
+        almadia_value_free(value);
+        almadia_snapshot_free(snapshot);
+    } else if (test->done == 99) {
+        CHECK_CODE(ALMADIA_OK, almadia_snapshot_open_async(test->store, NULL, &done, NULL));
+    } else {
+        CHECK_CODE(ALMADIA_OK, almadia_put_async(test->store, "chain", 5, "link", 4, &done, NULL));
+    }
+    finish(test);
+}
+
+static void a_callback_may_submit_more_and_read(almadia_store *store, const char *path)
+{
+    almadia_error *error = NULL;
+    struct waiting test = begin(store, path);
+    almadia_done done = done_with(chain, &test);
+    CHECK_OK(almadia_put_async(store, "chain", 5, "first", 5, &done, &error));
+    wait_for(&test, 101);
+}
+
+static void leave_the_snapshot(void *user, almadia_completion *completion)
+{
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    finish(user);
+}
+
+static void a_snapshot_nobody_takes_is_freed(almadia_store *store, const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_status status = ALMADIA_STATUS_INIT;
+    struct waiting test = begin(store, path);
+    almadia_done done = done_with(leave_the_snapshot, &test);
+    CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
+    /* When the second callback runs, the first has returned. */
+    CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
+    wait_for(&test, 2);
+    CHECK_OK(almadia_store_status(store, &status, &error));
+    CHECK(status.live_snapshots == 0);
+}
+
+/* What a callback may free: everything it was given, and everything it made. */
+struct freed {
+    struct waiting *test;
+    almadia_batch *batch;
+    almadia_snapshot *snapshot;
+};
+
+static void free_handles(void *user, almadia_completion *completion)
+{
+    struct freed *all = user;
+    struct waiting *test = all->test;
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    almadia_batch_free(all->batch);
+    almadia_snapshot_free(all->snapshot);
+    free(all);
+    finish(test);
+}
+
+static void a_callback_may_free_handles_and_its_own_data(almadia_store *store, const char *path)
+{
+    almadia_error *error = NULL;
+    struct waiting test = begin(store, path);
+    struct freed *all = malloc(sizeof *all);
+    almadia_done done = done_with(free_handles, all);
+    CHECK(all != NULL);
+    all->test = &test;
+    CHECK_OK(almadia_batch_new(&all->batch, &error));
+    CHECK_OK(almadia_batch_put(all->batch, "k", 1, "v", 1, &error));
+    CHECK_OK(almadia_snapshot_open(store, NULL, &all->snapshot, &error));
+    CHECK_OK(almadia_write_async(store, all->batch, NULL, &done, &error));
+    wait_for(&test, 1);
+}
+
+/* The first callback holds the thread until all writes are accepted, and frees the store; the others are answered all
+ * the same. */
+static void free_store(void *user, almadia_completion *completion)
+{
+    struct waiting *test = user;
+    almadia_code code = almadia_completion_code(completion);
+    CHECK((code == ALMADIA_OK) == (almadia_completion_error(completion) == NULL));
+    CHECK(code == ALMADIA_OK || code == ALMADIA_SHUTDOWN_IN_FLIGHT || code == ALMADIA_CLOSED);
+    pthread_mutex_lock(&test->lock);
+    while (!test->submitted)
+        pthread_cond_wait(&test->changed, &test->lock);
+    pthread_mutex_unlock(&test->lock);
+    almadia_store_free(test->store);
+    test->store = NULL;
+    finish(test);
+}
+
+static void a_callback_may_free_the_store(almadia_store *store, const char *path)
+{
+    struct waiting test = begin(store, path);
+    almadia_done done = done_with(free_store, &test);
+    for (int i = 0; i < 100; i++)
+        CHECK_CODE(ALMADIA_OK, almadia_put_async(store, "k", 1, "v", 1, &done, NULL));
+    pthread_mutex_lock(&test.lock);
+    test.submitted = true;
+    pthread_cond_broadcast(&test.changed);
+    pthread_mutex_unlock(&test.lock);
+    wait_for(&test, 100);
+
+    /* The library's own thread closes the rest, and then the directory can be opened again. */
+    almadia_config *config = NULL;
+    almadia_store *again = NULL;
+    almadia_code code = ALMADIA_LOCKED;
+    CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
+    while ((code = almadia_store_open(path, config, &again, NULL)) == ALMADIA_LOCKED)
+        sched_yield();
+    CHECK_CODE(ALMADIA_OK, code);
+    almadia_config_free(config);
+    almadia_store_free(again);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    almadia_store *store = open_single(argv[1]);
+    callbacks_run_on_their_own_thread(store, argv[1]);
+    blocking_calls_are_refused_in_a_callback(store, argv[1]);
+    a_callback_may_submit_more_and_read(store, argv[1]);
+    a_snapshot_nobody_takes_is_freed(store, argv[1]);
+    a_callback_may_free_handles_and_its_own_data(store, argv[1]);
+    a_callback_may_free_the_store(store, argv[1]);
+    return 0;
+}

@@ -1,0 +1,112 @@
+//! The C interface as C programs meet it: the ELF file, and programs that use every part of it.
+//!
+//! The programs are in `tests/c`; each is compiled as C99 with all warnings as errors and runs twice, plain and with
+//! AddressSanitizer, which also reports what was never freed.
+
+use std::process::Command;
+
+use crate::header::exported_functions;
+use crate::native::{Build, SONAME, compile, repository, scratch, shared_library, succeed};
+
+/// Compiles and runs a program of `tests/c` both ways, each in a directory of its own.
+fn passes(name: &str) {
+    for build in [Build::Plain, Build::Address] {
+        let directory = scratch(name);
+        let program = compile(&format!("tests/c/{name}.c"), build, directory.path());
+        succeed(Command::new(program).arg(directory.path().join("store")));
+    }
+}
+
+#[test]
+fn hello_world_in_c_is_short_and_says_hello() {
+    let source =
+        std::fs::read_to_string(repository().join("examples/c/hello.c")).expect("the example is there");
+    assert!(source.lines().count() < 40, "the first example must fit on a screen");
+
+    let directory = scratch("hello");
+    let program = compile("examples/c/hello.c", Build::Address, directory.path());
+    let said = succeed(Command::new(program).arg(directory.path().join("store")));
+
+    assert_eq!(said, "hello, world\n");
+}
+
+#[test]
+fn every_function_works_once_from_c() {
+    passes("every_function");
+}
+
+#[test]
+fn null_is_refused_or_ignored_everywhere() {
+    passes("null_pointers");
+}
+
+#[test]
+fn limits_hold_exactly_and_structs_of_other_versions_are_understood() {
+    passes("limits");
+}
+
+#[test]
+fn callbacks_keep_their_rules() {
+    passes("callbacks");
+}
+
+#[test]
+fn snapshots_values_and_iterators_outlive_the_store() {
+    passes("outlive");
+}
+
+#[test]
+fn shutdown_completes_every_accepted_write_exactly_once() {
+    passes("shutdown");
+}
+
+#[test]
+fn iterators_keep_to_their_bounds_and_direction() {
+    passes("iterate");
+}
+
+#[test]
+fn a_forked_child_is_told_so() {
+    passes("forked");
+}
+
+#[test]
+fn a_program_under_valgrind_makes_no_invalid_access_and_loses_no_memory() {
+    let directory = scratch("valgrind");
+    let program = compile("tests/c/every_function.c", Build::Plain, directory.path());
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    succeed(valgrind.arg(program).arg(directory.path().join("store")));
+}
+
+#[test]
+fn the_library_exports_exactly_the_functions_of_the_header() {
+    let symbols = succeed(
+        Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(shared_library()),
+    );
+
+    let mut exported: Vec<&str> = symbols.lines().collect();
+    exported.sort_unstable();
+
+    assert_eq!(exported, exported_functions());
+}
+
+#[test]
+fn the_library_states_its_name_and_needs_only_the_c_and_cpp_runtimes() {
+    let dynamic = succeed(Command::new("readelf").arg("-dW").arg(shared_library()));
+    let bracketed = |tag: &str| -> Vec<String> {
+        let lines = dynamic.lines().filter(|line| line.contains(&format!("({tag})")));
+        let inner = |line: &str| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned());
+        lines.filter_map(inner).collect()
+    };
+
+    assert_eq!(bracketed("SONAME"), [SONAME]);
+    for needed in bracketed("NEEDED") {
+        let known = ["libstdc++.so.", "libgcc_s.so.", "libm.so.", "libc.so.", "ld-linux"];
+        assert!(known.iter().any(|name| needed.starts_with(name)), "{needed}");
+    }
+    assert!(dynamic.contains("NODELETE"), "{dynamic}");
+    for unwanted in ["(RPATH)", "(RUNPATH)", "(TEXTREL)"] {
+        assert!(!dynamic.contains(unwanted), "{dynamic}");
+    }
+}
