@@ -1,9 +1,9 @@
 //! What a message between two members costs on loopback.
 //!
 //! Two transports in this process. First one message at a time, there and back: the transport's share of the
-//! latency of a write. Then as many as the queues take, one way: messages a second and the CPU both sides spend
-//! on one. Entry data is 200 bytes. The bare round trip of two threads on two sockets is measured in the same run,
-//! because it is the floor on this machine.
+//! latency of a write. Then as many as the queues take, one way: messages a second and the CPU both sides
+//! spend on one. Entry data is 200 bytes. The bare round trip of two threads on two sockets is measured in
+//! the same run, because it is the floor on this machine.
 //!
 //! Run with `cargo bench --bench transport`.
 

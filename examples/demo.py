@@ -98,8 +98,7 @@ class Cluster:
     def start(self):
         for member in self.members:
             member.start()
-        for member in self.members:
-            self.expect(member, "ready")
+            self.expect(member, "ready")  # opening waits for no other member
 
     def kill(self):
         for member in self.members:

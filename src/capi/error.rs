@@ -48,7 +48,7 @@ pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> alma
 pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *const c_char {
     // SAFETY: the caller passes NULL or a live error.
     boundary::value(c"".as_ptr(), || {
-        unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+        unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message().as_ptr())
     })
 }
 

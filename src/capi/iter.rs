@@ -180,15 +180,8 @@ pub unsafe extern "C" fn almadia_iter_new(
         boundary::call(error, || {
             let slot = HandleSlot::new(iter, "iter")?;
             let snapshot = at_home(snapshot, "snapshot")?;
-            let (options, reverse) = iter_options(options)?;
-            let iter = snapshot.snapshot.iter(options)?;
-            slot.put(almadia_iter {
-                iter,
-                reverse,
-                positioned: false,
-                arena: Vec::new(),
-                home: Home::here(),
-            });
+            let iter = snapshot.snapshot.iter(iter_options(options)?)?;
+            slot.put(almadia_iter { iter, positioned: false, arena: Vec::new(), home: Home::here() });
             Ok(ALMADIA_OK)
         })
     }

@@ -3,8 +3,8 @@
 //! Owns the order in which committed entries of a region take effect, and the proposals of this member that
 //! wait for them. What always holds: entries are applied in index order without a gap; the apply state moves in
 //! the batch of the data it describes; what an entry does depends on the entry and the region alone, never on
-//! time, queue lengths or the member it runs on. Writing the batch, firing the answers and reporting back to the
-//! peer are the driver's, in that order.
+//! time, queue lengths or the member it runs on. Writing the batch, reporting back to the peer and firing the
+//! answers are the driver's, in that order.
 
 use std::collections::VecDeque;
 
@@ -51,7 +51,8 @@ pub struct Applied {
 }
 
 /// Effects of one apply round over any number of regions, in the order in which they must happen:
-/// write everything before `answers` as one engine batch, then answer, then report.
+/// write the data, states and regions as one engine batch, then report, then answer. (An answer before the report
+/// would let its caller start a follower read that the peer confirms for an applied index from before the answer.)
 #[derive(Debug, Default)]
 pub struct ApplyBatch {
     /// Data, in order.
@@ -60,10 +61,10 @@ pub struct ApplyBatch {
     pub states: Vec<(RegionId, ApplyState)>,
     /// Regions whose stored form changed.
     pub regions: Vec<Region>,
-    /// Answers in log order.
-    pub answers: Vec<(Completion, Result<Position>)>,
     /// What the peers learn.
     pub reports: Vec<Applied>,
+    /// Answers in log order.
+    pub answers: Vec<(Completion, Result<Position>)>,
     encoded_bytes: usize,
 }
 

@@ -49,12 +49,24 @@ pub struct PeerOptions {
     pub tick: Duration,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
-    /// Least ticks without a leader before a campaign; drawn up to 1.5 times as many.
+    /// Least ticks without a leader before a campaign.
     pub election_ticks: usize,
+    /// When this peer campaigns by itself.
+    pub elections: Elections,
     /// Bound of the entry cache.
     pub log_cache_bytes: usize,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+}
+
+/// When a peer that hears of no leader campaigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elections {
+    /// After `election_ticks` to 1.5 times as many, drawn anew for every term from this seed. The seed replaces
+    /// raft's own random numbers, so that a run can be repeated.
+    Drawn(u64),
+    /// Never; only [`Input::Campaign`] makes it.
+    OnDemand,
 }
 
 /// A write of a caller on its way into the log.
@@ -146,6 +158,8 @@ pub struct Peer {
     flushed: LogIndex,
     /// The commit index followers were last told, and so need not be told again.
     told_commit: LogIndex,
+    /// For which term and role raft's election timeout was drawn.
+    drawn_for: Option<(u64, StateRole)>,
     refused_messages: u64,
 }
 
@@ -171,7 +185,7 @@ impl Peer {
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
         let reads = Reads::new(options.node, options.boot_nonce);
-        Ok(Self {
+        let mut peer = Self {
             options,
             region,
             raw,
@@ -185,8 +199,11 @@ impl Peer {
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
             told_commit: LogIndex(0),
+            drawn_for: None,
             refused_messages: 0,
-        })
+        };
+        peer.draw_election_timeout();
+        Ok(peer)
     }
 
     /// True when this member alone decides elections.
@@ -238,6 +255,7 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.ticks += 1;
         self.raw.tick();
+        self.draw_election_timeout();
         self.expire(now);
         if self.is_leader() {
             self.tell_commit();
@@ -261,6 +279,7 @@ impl Peer {
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Campaign => drop(self.raw.campaign()),
         }
+        self.draw_election_timeout();
     }
 
     /// First half of a turn: what must become durable, and what may leave before. None when nothing is to do.
@@ -536,6 +555,21 @@ impl Peer {
         truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))
     }
 
+    /// raft draws a random timeout whenever its term or role changes; this puts a repeatable one in its place.
+    fn draw_election_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        if self.drawn_for == Some((raft.term, raft.state)) {
+            return;
+        }
+        self.drawn_for = Some((raft.term, raft.state));
+        let (least, end) = election_window(&self.options);
+        let ticks = match self.options.elections {
+            Elections::Drawn(seed) => least + (scramble(seed ^ raft.term) % (end - least) as u64) as usize,
+            Elections::OnDemand => end - 1,
+        };
+        raft.set_randomized_election_timeout(ticks);
+    }
+
     fn leader(&self) -> Option<NodeId> {
         let leader = self.raw.raft.leader_id;
         (leader != INVALID_ID).then_some(NodeId(leader))
@@ -566,12 +600,28 @@ fn hold_back_commit(message: &mut Message, applied: u64, leads: bool) {
     }
 }
 
+/// Election timeouts in ticks: the least, and the first that is too long.
+fn election_window(options: &PeerOptions) -> (usize, usize) {
+    let least = options.election_ticks;
+    match options.elections {
+        Elections::Drawn(_) => (least, least + least.div_ceil(2).max(1)),
+        Elections::OnDemand => (least, usize::MAX),
+    }
+}
+
+/// Spreads neighbouring seeds over all numbers (the finalizer of splitmix64).
+fn scramble(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 fn raft_config(options: &PeerOptions, applied: LogIndex) -> Config {
     Config {
         id: options.node.get(),
         election_tick: options.election_ticks,
-        min_election_tick: options.election_ticks,
-        max_election_tick: options.election_ticks + options.election_ticks.div_ceil(2).max(1),
+        min_election_tick: election_window(options).0,
+        max_election_tick: election_window(options).1,
         heartbeat_tick: options.heartbeat_ticks,
         applied: applied.get(),
         max_size_per_msg: MESSAGE_BYTES_MAX,

@@ -1,8 +1,8 @@
 //! The thread that applies committed entries.
 //!
 //! Owns "almadia-apply" and the appliers of all regions. One round takes a slice of every region that has
-//! something, writes all of it in one engine batch, answers, and reports to the peers. What always holds: the
-//! answers come after the engine write and in log order; a region whose slice is used up waits for its next turn
+//! something, writes all of it in one engine batch, reports to the peers, and answers. What always holds: the
+//! answers come after the engine write and the report, and in log order; a region whose slice is used up waits for its next turn
 //! behind the others, and its rest goes before anything newer; after an error nothing is applied any more and every
 //! caller still waiting is told "unknown".
 
@@ -100,10 +100,12 @@ impl ApplyPoller {
     fn carry_out(&mut self, batch: ApplyBatch) -> Result<()> {
         self.engine.write(&batch)?;
         let ApplyBatch { answers, reports, .. } = batch;
+        // The peer must know before any caller does: a read that a caller starts after its answer, here or through
+        // a follower, reaches the peer behind this report and so is never confirmed for an older applied index.
+        self.raft.push_all(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
         self.completions.begin_burst();
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
         self.completions.end_burst();
-        self.raft.push_all(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
         Ok(())
     }
 

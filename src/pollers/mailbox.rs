@@ -74,9 +74,9 @@ impl<T> Mailbox<T> {
         let mut state = self.lock();
         if state.items.is_empty() && !state.closed && !patience.is_zero() {
             state.asleep = true;
-            let waited = self.arrived.wait_timeout_while(state, patience, |state| {
-                state.items.is_empty() && !state.closed
-            });
+            let waited = self
+                .arrived
+                .wait_timeout_while(state, patience, |state| state.items.is_empty() && !state.closed);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }

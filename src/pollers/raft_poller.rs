@@ -153,7 +153,9 @@ impl RaftPoller {
     /// Answers all that waits, and all that still comes until the mailbox is closed.
     fn end(&mut self, unknown: &Error, refused: &Error) {
         for peer in self.peers.values_mut() {
-            peer.abandon(unknown, refused).into_iter().for_each(|(completion, answer)| completion.answer(answer));
+            peer.abandon(unknown, refused)
+                .into_iter()
+                .for_each(|(completion, answer)| completion.answer(answer));
         }
         let mut inputs = Vec::new();
         while self.mailbox.take_all(&mut inputs, Duration::MAX) {

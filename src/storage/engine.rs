@@ -21,7 +21,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rocksdb::properties::NUM_IMMUTABLE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch};
 
 pub use self::iter::{Iter, IterOptions, prefix_end};
@@ -39,8 +38,8 @@ const META: &str = "meta";
 
 /// An open engine. Clones share it; any thread may use any of them, but one thread writes at a time.
 ///
-/// The last of the engine, its views, values and iterators to go closes the database, which flushes what is
-/// left in memory, on the thread that drops it.
+/// The last of the engine, its views, values and iterators to go closes the database, on the thread that drops
+/// it. That does not flush: what is only in memory is left to the raft log, as after a crash.
 #[derive(Clone)]
 pub struct Engine {
     database: Arc<Database>,
@@ -87,11 +86,7 @@ impl Engine {
         Self::start(directory, options::tuning(options)?, guard)
     }
 
-    fn start(
-        directory: &Path,
-        tuning: options::Tuning,
-        guard: Arc<dyn Any + Send + Sync>,
-    ) -> Result<Self> {
+    fn start(directory: &Path, tuning: options::Tuning, guard: Arc<dyn Any + Send + Sync>) -> Result<Self> {
         let db = DB::open_cf_descriptors(&tuning.database, directory, tuning.families)
             .map_err(|error| errors::open_failed(directory, error))?;
         let database = Database {
@@ -143,12 +138,13 @@ impl Engine {
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed. Nothing of the
-    /// batch is visible then, and no later write will succeed.
+    /// batch is visible then, and nothing should be written any more.
     pub fn write(&self, batch: &ApplyBatch) -> Result<()> {
         self.database.writer.write(&self.database.db, || self.encode(batch))
     }
 
-    /// Writes everything that is in memory to disk and waits for it.
+    /// Writes everything that is in memory to disk and waits for it, and first for compactions that are far
+    /// behind. [`Engine::stop_background_work`] ends the wait.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed.
@@ -156,18 +152,16 @@ impl Engine {
         self.flush_families(&FlushOptions::default())
     }
 
-    /// Starts to write everything that is in memory to disk, unless a flush is under way already; its progress
-    /// shows in [`Engine::flushed_apply_state`].
+    /// Starts to write everything that is in memory to disk, and does not wait for it: the progress shows in
+    /// [`Engine::flushed_apply_state`]. Does nothing while a flush is under way or compactions are far behind;
+    /// ask again later.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when an earlier flush or compaction failed.
     pub fn start_flush(&self) -> Result<()> {
         let db = &self.database.db;
-        let under_way = stall::property(db, NUM_IMMUTABLE_MEM_TABLE)? > 0;
-        // A second flush would wait for the first in spite of the option, for there are two memtables in all. A
-        // failed one is never under way again: asking shows its error.
-        if under_way && !stall::has_failed(db)? {
-            return Ok(());
+        if stall::flush_would_wait(db)? {
+            return self.database.writer.probe(db);
         }
         let mut options = FlushOptions::default();
         options.set_wait(false);
@@ -220,8 +214,8 @@ impl Engine {
         view::read_into(&self.database.db, key, &self.database.reads, buffer)
     }
 
-    /// Ends flushes and compactions and frees a writer that waits for them. Nothing can be written afterwards;
-    /// reading goes on.
+    /// Ends flushes and compactions and frees whoever waits for them, with an error. Writing goes on until
+    /// memory is full, reading for ever.
     pub fn stop_background_work(&self) {
         self.database.db.cancel_all_background_work(false);
     }

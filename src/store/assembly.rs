@@ -17,7 +17,7 @@ use crate::completion::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::log::LogState;
-use crate::core::peer::{Input, Peer, PeerOptions};
+use crate::core::peer::{Elections, Input, Peer, PeerOptions};
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
@@ -122,9 +122,11 @@ fn make_peers(
     recovered: &[RecoveredLog],
     log: &Arc<LogStore>,
 ) -> Result<Peers> {
+    let boot_nonce = RandomState::new().hash_one(crate::time::now().0);
     let options = PeerOptions {
         node: NodeId(config.node_id),
-        boot_nonce: RandomState::new().hash_one(crate::time::now().0),
+        boot_nonce,
+        elections: Elections::Drawn(boot_nonce),
         tick: Duration::from_millis(config.tick_ms),
         heartbeat_ticks: ticks(config.heartbeat_ms, config),
         election_ticks: ticks(config.election_timeout_ms, config),
@@ -140,7 +142,8 @@ fn make_peers(
         let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
         let state = LogState { hard_state, truncated, last };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
-        peers.insert(region.id, Peer::new(options.clone(), region.clone(), *applied, state, reader, &logger)?);
+        peers
+            .insert(region.id, Peer::new(options.clone(), region.clone(), *applied, state, reader, &logger)?);
     }
     Ok(peers)
 }

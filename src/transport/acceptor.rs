@@ -1,10 +1,10 @@
 //! The thread that accepts connections, and the handshakes of those it accepted.
 //!
-//! Owns the listening socket and the connections that have not said yet who they are. What always holds: there
-//! are never more of those, nor of threads for them, than the limit; each is gone when the deadline of a
-//! handshake has passed, whatever it sends; and nothing a stranger does ends this thread. When all places are
-//! taken the oldest connection loses its own, because a member says its name within a round trip and only
-//! strangers grow old here.
+//! Owns the listening socket and the connections that have not said yet who they are. What always holds:
+//! there are never more of those than the limit, nor of threads for them than twice as many; each is gone
+//! when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this
+//! thread. When all places are taken the oldest connection loses its own, because a member says its name
+//! within a round trip and only strangers grow old here.
 
 use std::collections::VecDeque;
 use std::io;
@@ -59,6 +59,12 @@ impl Handshakes {
             running.push_back(Arc::clone(socket));
         }
         has_room
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        lock(&self.running).len()
     }
 
     fn leave(&self, socket: &Arc<Socket>) {
@@ -128,7 +134,9 @@ fn greet(
     from: SockAddr,
 ) -> io::Result<()> {
     let socket = Arc::new(socket);
-    if !network.handshakes.enter(&socket) {
+    // A thread that has given up its place needs a moment more to end; in a flood those moments add up.
+    let has_thread = threads.len() < 2 * network.handshakes.count_max;
+    if !has_thread || !network.handshakes.enter(&socket) {
         return Ok(());
     }
     let guest = Arc::clone(&socket);
@@ -197,7 +205,8 @@ fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refu
         format!("another member also calls itself node {own}: give each member its own cluster.node_id")
     } else if network.peer(node).is_none() {
         format!(
-            "node {node} is not a member for node {own}: set cluster.initial_members to the same value on all members"
+            "node {node} is not a member for node {own}: set cluster.initial_members to the same value \
+             on all members"
         )
     } else {
         return Ok(network.hello_to(node));

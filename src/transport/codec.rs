@@ -1,9 +1,9 @@
 //! Peer messages as bytes.
 //!
-//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: entry data is a share of the
-//! received buffer, never a copy; every message has exactly one encoding; no input makes [`decode_batch`] panic
-//! or allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes sense to
-//! raft is left to the validator, checksums and length limits to [`frame`](super::frame).
+//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: entry data is a share of
+//! the received buffer, never a copy; every message has exactly one encoding; no input makes [`decode_batch`]
+//! panic or allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes
+//! sense to raft is left to the validator, checksums and length limits to [`frame`](super::frame).
 //!
 //! ```text
 //! batch    { length u32, message }*
@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Numbers are variable-length, byte strings stand behind their length, and a field that `present` or `head`
-//! does not name is zero or empty. An entry that follows its predecessor (for the first one: the message's own
-//! `log_term` and `index`) carries neither term nor index.
+//! does not name is zero or empty. An entry that follows its predecessor (for the first one: the message's
+//! own `log_term` and `index`) carries neither term nor index.
 
 use std::mem::size_of;
 

@@ -1,13 +1,12 @@
 //! From an address to a connection that carries messages.
 //!
-//! Owns one attempt to reach a peer: look up the name, connect, agree. What always holds: the name is looked up
-//! anew at each attempt, so a member may move; no wait is longer than its limit; and every wait ends at once when
-//! the transport closes, except a name lookup, which the operating system gives no way to break off and which is
-//! therefore left behind. When to try again is left to [`sender`](super::sender).
+//! Owns one attempt to reach a peer: look up the name, connect, agree. What always holds: the name is looked
+//! up anew at each attempt, so a member may move; no wait is longer than its limit; and every wait ends at
+//! once when the transport closes, except a name lookup, which the operating system gives no way to break off
+//! and which is therefore left behind. When to try again is left to [`sender`](super::sender).
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use super::handshake::{self, HandshakeError};
 use super::sockets::{OpenSocket, OpenSockets};
 use super::{Network, Peer, lock};
+use crate::panics;
 
 /// How long one address may take to answer. The system sends the request once more after a second; the next
 /// attempt, which also looks up the name anew, does as well.
@@ -44,8 +44,8 @@ impl<'a> Dialer<'a> {
         Self { network, peer, lookup: None }
     }
 
-    /// One attempt. The connection it returns has passed the handshake, and no write on it can wait longer than
-    /// the network's stall timeout.
+    /// One attempt. The connection it returns has passed the handshake, and no write on it can wait longer
+    /// than the network's stall timeout.
     ///
     /// # Errors
     /// See [`HandshakeError`]; failures before the handshake are I/O errors that name the address.
@@ -74,8 +74,8 @@ impl<'a> Dialer<'a> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
-        // Without this a peer that lost power would be noticed only when the send buffer is full, and a healed
-        // partition only at the system's next repetition, which may be minutes away.
+        // Without this a peer that lost power would be noticed only when the send buffer is full, and a
+        // healed partition only at the system's next repetition, which may be minutes away.
         socket.set_tcp_user_timeout(Some(self.network.stall_timeout()))?;
         // Entered into the list before it connects, so that closing breaks this wait too.
         let socket = self.network.sockets.register(Arc::new(socket)).ok_or_else(closing)?;
@@ -113,7 +113,7 @@ impl Lookup {
         let lookup = Arc::new(Self { answer: Mutex::new(None), answered: Condvar::new() });
         let (shared, name) = (Arc::clone(&lookup), name.to_owned());
         crate::thread::spawn("almadia-lookup", move || {
-            let found = catch_unwind(|| name.to_socket_addrs().map(Iterator::collect));
+            let found = panics::catch(|| Ok(name.to_socket_addrs().map(Iterator::collect)));
             let answer = found.unwrap_or_else(|_| Err(io::Error::other("the name lookup panicked")));
             *lock(&shared.answer) = Some(answer);
             shared.answered.notify_one();

@@ -1,9 +1,9 @@
 //! Frames: how a stream of bytes is cut into checked pieces.
 //!
-//! Owns the frame header, the writer's side ([`begin`], [`finish`]) and the reader's side ([`FrameBuffer`]). What
-//! always holds: a length is compared with the limit before anything is allocated for it, memory follows the
-//! bytes that came and not the length that was claimed, and no body is handed out whose checksum is wrong. What
-//! is in a body is left to [`codec`](super::codec).
+//! Owns the frame header, the writer's side ([`begin`], [`finish`]) and the reader's side ([`FrameBuffer`]).
+//! What always holds: a length is compared with the limit before anything is allocated for it, memory follows
+//! the bytes that came and not the length that was claimed, and no body is handed out whose checksum is
+//! wrong. What is in a body is left to [`codec`](super::codec).
 //!
 //! ```text
 //! 0        4        8      9            16
@@ -85,8 +85,8 @@ impl FrameBuffer {
         Self { chunk: BytesMut::new(), filled: 0, body_bytes_max }
     }
 
-    /// Reads once from `source` and returns how many bytes came; zero at its end. All complete frames must have
-    /// been taken out before.
+    /// Reads once from `source` and returns how many bytes came; zero at its end. All complete frames must
+    /// have been taken out before.
     ///
     /// # Errors
     /// Those of `source`.

@@ -1,22 +1,24 @@
 //! The first bytes of a connection: who are you, and do we agree?
 //!
-//! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor answers
-//! with its own hello or with a refusal; then the dialer compares too. What always holds: no message is
-//! delivered from, or sent to, a member whose cluster, number, election timeout or tick differ from what this
-//! one believes; the whole handshake has one deadline, however slowly bytes come; nothing received sizes an
-//! allocation before it is checked. Every refusal names the option to correct. Whether a member's instance is
-//! the right one is asked of [`Inbound::admit`](super::Inbound::admit).
+//! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor
+//! answers with its own hello or with a refusal; then the dialer compares too. What always holds: no message
+//! is delivered from, or sent to, a member whose cluster, number, election timeout or tick differ from what
+//! this one believes; the whole handshake has one deadline, however slowly bytes come; nothing received sizes
+//! an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
+//! is the right one is asked of [`Inbound::admit`](super::Inbound::admit).
 //!
-//! Equal timeouts are a matter of safety, not of taste: a leader's lease rests on its followers refusing votes
-//! for an election timeout of the same length (DESIGN 6.5, rule 1).
+//! Equal timeouts are a matter of safety, not of taste: a leader's lease rests on its followers refusing
+//! votes for an election timeout of the same length (DESIGN 6.5, rule 1).
 //!
 //! ```text
-//! preamble (24): magic (8), protocol version u32, kind u32, body length u32, crc32c of kind, length and body u32
+//! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
+//!                crc32c of kind, length and body u32
 //! hello   (48):  cluster, from, to, instance, election timeout ms, tick ms: u64 each
 //! refusal:       code u32, text
 //! ```
 //!
-//! Magic and version keep their places in every later version, so that versions can refuse each other in words.
+//! Magic and version keep their places in every later version, so that versions can refuse each other in
+//! words.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -134,7 +136,8 @@ impl Hello {
             return refuse(
                 Reason::ElectionTimeout,
                 format!(
-                    "the election timeout is {} ms on node {own} and {} ms on node {other}: set raft.election_timeout_ms to the same value on all members",
+                    "the election timeout is {} ms on node {own} and {} ms on node {other}: set \
+                     raft.election_timeout_ms to the same value on all members",
                     self.election_timeout_ms, theirs.election_timeout_ms
                 ),
             );
@@ -143,7 +146,8 @@ impl Hello {
             return refuse(
                 Reason::Tick,
                 format!(
-                    "the tick is {} ms on node {own} and {} ms on node {other}: set raft.tick_ms to the same value on all members",
+                    "the tick is {} ms on node {own} and {} ms on node {other}: set raft.tick_ms to the \
+                     same value on all members",
                     self.tick_ms, theirs.tick_ms
                 ),
             );
@@ -158,7 +162,8 @@ impl Hello {
         refuse(
             Reason::Cluster,
             format!(
-                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}: set cluster.name, cluster.initial_members and bootstrap.split_keys to the same values on all members",
+                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}: set cluster.name, \
+                 cluster.initial_members and bootstrap.split_keys to the same values on all members",
                 self.from,
                 self.cluster.get(),
                 theirs.from,
@@ -172,7 +177,8 @@ impl Hello {
             return refuse(
                 Reason::WrongNode,
                 format!(
-                    "the address given for node {} is that of node {}: correct cluster.initial_members on node {}",
+                    "the address given for node {} is that of node {}: correct cluster.initial_members \
+                     on node {}",
                     theirs.to, self.from, theirs.from
                 ),
             );
@@ -181,7 +187,8 @@ impl Hello {
             return refuse(
                 Reason::WrongNode,
                 format!(
-                    "the address given for node {} is that of node {}: correct cluster.initial_members on node {}",
+                    "the address given for node {} is that of node {}: correct cluster.initial_members \
+                     on node {}",
                     self.to, theirs.from, self.from
                 ),
             );
@@ -206,8 +213,8 @@ pub fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, Ha
     Ok(theirs)
 }
 
-/// The acceptor's side. `own_for` makes this member's hello for the member that dialed, or refuses when there is
-/// no such member. Returns what the dialer said, which agrees with it.
+/// The acceptor's side. `own_for` makes this member's hello for the member that dialed, or refuses when there
+/// is no such member. Returns what the dialer said, which agrees with it.
 ///
 /// # Errors
 /// See [`HandshakeError`]. The dialer has then been told, where it speaks our language.
@@ -259,7 +266,8 @@ fn receive(stream: &mut impl Read, own: &Hello) -> Result<Hello, HandshakeError>
 
 fn version_refusal(version: u32) -> Refusal {
     let text = format!(
-        "one member speaks version {version} of the peer protocol, the other version {PROTOCOL_VERSION}: run the same release of the library on all members"
+        "one member speaks version {version} of the peer protocol, the other version \
+         {PROTOCOL_VERSION}: run the same release of the library on all members"
     );
     Refusal { reason: Reason::Version, text }
 }

@@ -1,13 +1,15 @@
 //! How messages cross between members: plain threads, plain TCP, one connection each way.
 //!
-//! Owns the connections of one member to all others. Each member dials each other one, and a connection carries
-//! messages from the dialer to the acceptor only: so one thread writes it, one thread reads it, and neither
-//! shares it.
+//! Owns the connections of one member to all others. Each member dials each other one, and a connection
+//! carries messages from the dialer to the acceptor only. One thread reads it. One thread writes it, except
+//! that a thread that sends while the writing one sleeps writes a small message itself (`direct`): that saves
+//! a wake-up.
 //!
 //! ```text
-//!   raft poller --send--> queue --almadia-send-2--> [TCP] --almadia-recv-1--> Inbound::receive   (node 2)
-//!   Inbound::receive <--almadia-recv-2-- [TCP] <--almadia-send-1-- queue <--send--                (node 2)
-//!   almadia-accept --> almadia-hello (one for each connection until it has said who it is)
+//!   node 1                                        node 2
+//!   send -> queue -> almadia-send-2 ---- TCP ---> almadia-recv-1 -> Inbound::receive
+//!   Inbound::receive <- almadia-recv-2 <--- TCP ---- almadia-send-1 <- queue <- send
+//!   almadia-accept -> almadia-hello (one for each connection until it has said who it is)
 //! ```
 //!
 //! What always holds:
@@ -18,9 +20,9 @@
 //! - Memory and threads are bounded, whatever connects and whatever it sends.
 //! - [`Transport::shutdown`] waits for nothing that a peer could delay.
 //!
-//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what to
-//! send again (raft). Read in this order: `wire` and `codec` (messages as bytes), `frame`, `handshake`, `queue`
-//! and `sender`, `acceptor` and `receiver`.
+//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what
+//! to send again (raft). Read in this order: `wire` and `codec` (messages as bytes), `frame`, `handshake`,
+//! `queue`, `direct` and `sender`, `acceptor` and `receiver`.
 
 mod acceptor;
 pub mod codec;
@@ -45,7 +47,6 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -58,6 +59,7 @@ use self::receiver::Incoming;
 use self::sockets::OpenSockets;
 use crate::core::ports::PeerMessage;
 use crate::error::{Code, Error, Result};
+use crate::panics;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// Bytes of a frame when the options do not say otherwise.
@@ -79,30 +81,33 @@ pub struct TransportOptions {
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
     /// which is skipped.
     pub peers: Vec<(NodeId, String)>,
-    /// Must be equal on all members, in milliseconds. A peer that takes no bytes for twice as long is given up.
+    /// Must be equal on all members, in milliseconds. A peer that takes no bytes for twice as long is given
+    /// up.
     pub election_timeout_ms: u64,
     /// Must be equal on all members, in milliseconds. Losses are reported at most once a tick.
     pub tick_ms: u64,
-    /// Longest frame accepted and sent, in bytes; usually [`FRAME_BYTES_MAX`]. Must not be smaller on one member
-    /// than another, or its peers' large messages are refused.
+    /// Longest frame accepted and sent, in bytes; usually [`FRAME_BYTES_MAX`]. Must not be smaller on one
+    /// member than another, or its peers' large messages are refused.
     pub frame_bytes_max: u32,
     /// Memory the messages that wait for one peer may hold, in bytes; usually [`QUEUE_BYTES_MAX`].
     pub queue_bytes_max: usize,
 }
 
-/// Who is told what the transport receives. Called from the transport's threads, never with a lock of its held,
-/// and never by [`Transport::send`]. No method may wait for the transport to shut down: shutdown waits for them.
+/// Who is told what the transport receives. Called from the transport's threads, never with a lock of its
+/// held, and never by [`Transport::send`]. No method may wait for the transport to shut down: shutdown waits
+/// for them.
 pub trait Inbound: Send + Sync + 'static {
-    /// Messages of one peer, in the order that peer's lane sent them. Called by one thread a peer; to wait here is
-    /// to let the peer wait.
+    /// Messages of one peer, in the order that peer's lane sent them. Called by one thread a peer; to wait
+    /// here is to let the peer wait.
     fn receive(&self, from: NodeId, messages: Vec<PeerMessage>);
 
-    /// Messages for `node` were lost, some unknown number of them: there is no connection, or its queue is full.
-    /// At most once a tick for each peer, and never later than a tick after a loss unless a dial is under way.
+    /// Messages for `node` were lost, some unknown number of them: there is no connection, or its queue is
+    /// full. At most once a tick for each peer, and never later than a tick after a loss unless a dial is
+    /// under way.
     fn unreachable(&self, node: NodeId);
 
-    /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side that
-    /// accepts and of the side that dials.
+    /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side
+    /// that accepts and of the side that dials.
     ///
     /// # Errors
     /// The text for the operators of both sides, for example that `from` has lost its disk.
@@ -167,9 +172,9 @@ impl Transport {
         self.local_addr
     }
 
-    /// Sends `messages` to `to`, without waiting: they are written if that is possible at once and nothing else is
-    /// being written, or queued, or dropped and reported. Messages to a node
-    /// that is no peer are dropped.
+    /// Sends `messages` to `to`, without waiting: they are written if that is possible at once and nothing
+    /// else is being written, or queued, or dropped and reported. Messages to a node that is no peer are
+    /// dropped.
     ///
     /// Order is kept within two kinds of messages: heartbeats and votes, which may overtake, and all others.
     pub fn send(&self, to: NodeId, messages: Vec<PeerMessage>) {
@@ -181,15 +186,16 @@ impl Transport {
         }
     }
 
-    /// Closes every connection and returns when every thread has ended; nothing is delivered after that. Doing it
-    /// again does nothing. Not to be called from a method of [`Inbound`].
+    /// Closes every connection and returns when every thread has ended; nothing is delivered after that.
+    /// Doing it again does nothing. Not to be called from a method of [`Inbound`].
     pub fn shutdown(&self) {
         self.network.sockets.close();
         for peer in &self.network.peers {
             peer.queue.close();
         }
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
+        // Held until all have ended, so that a second caller does not return before that either.
+        let mut threads = lock(&self.threads);
+        for thread in threads.drain(..) {
             // Its panics were reported where they happened.
             drop(thread.join());
         }
@@ -270,14 +276,18 @@ fn spawn(
     let network = Arc::clone(network);
     let title = name.clone();
     crate::thread::spawn(&title, move || {
-        if catch_unwind(AssertUnwindSafe(|| body(&network))).is_err() {
+        let ended = panics::catch(|| {
+            body(&network);
+            Ok(())
+        });
+        if ended.is_err() {
             network.inbound.thread_panicked(&name);
         }
     })
 }
 
-/// Takes a lock whether or not a thread panicked with it: every state behind these locks is valid between any two
-/// statements, and the panic itself was reported.
+/// Takes a lock whether or not a thread panicked with it: every state behind these locks is valid between any
+/// two statements, and the panic itself was reported.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! What the transport tells the operator, once each.
 //!
-//! Owns the memory of what was logged. What always holds: a condition that lasts is logged once for each peer and
-//! reason, however often it is met again; it is logged anew after it was resolved in between; and the memory is
-//! bounded, because it is keyed by members and by reasons, never by anything a stranger chooses.
+//! Owns the memory of what was logged. What always holds: a condition that lasts is logged once for each peer
+//! and reason, however often it is met again; it is logged anew after it was resolved in between; and the
+//! memory is bounded, because it is keyed by members and by reasons, never by anything a stranger chooses.
 
 use std::collections::HashSet;
 use std::fmt::Display;

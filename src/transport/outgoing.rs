@@ -1,8 +1,8 @@
 //! Messages on their way into one write.
 //!
 //! Owns the buffer that messages are encoded into and where one frame ends and the next begins. What always
-//! holds: a frame stays within every limit the receiver checks, and a message that cannot is refused here, before
-//! it could cost the connection.
+//! holds: a frame stays within every limit the receiver checks, and a message that cannot is refused here,
+//! before it could cost the connection.
 
 use super::codec::{self, CodecError, ENTRIES_MAX, MESSAGES_MAX, weight_bytes};
 use super::frame;

@@ -4,13 +4,13 @@
 //! sender never waits; memory is bounded in bytes and in messages; every loss is followed by a report to the
 //! sending thread of this peer, and at most one report an interval. Raft repairs what is lost.
 //!
-//! There are two lanes. Heartbeats and votes keep a cluster together and are small: they travel in the *urgent*
-//! lane, ahead of a backlog of appends, so that a slow link full of data does not look like a dead leader. Raft
-//! allows any order of messages; within a lane order is kept.
+//! There are two lanes. Heartbeats and votes keep a cluster together and are small: they travel in the
+//! *urgent* lane, ahead of a backlog of appends, so that a slow link full of data does not look like a dead
+//! leader. Raft allows any order of messages; within a lane order is kept.
 //!
 //! While there is no connection, nothing waits in the bulk lane: an append that is minutes old when the peer
-//! comes back would only delay what matters then, and raft has long since learned that it was lost. The newest
-//! few urgent messages are kept, because the first thing a returning peer should hear is a heartbeat.
+//! comes back would only delay what matters then, and raft has long since learned that it was lost. The
+//! newest few urgent messages are kept, because the first thing a returning peer should hear is a heartbeat.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,8 +30,8 @@ const URGENT_MESSAGES_MAX: usize = 8_192;
 /// Urgent messages kept while there is no connection.
 const DISCONNECTED_MESSAGES_MAX: usize = 256;
 
-/// How much of the bulk lane is taken at once: enough to make one write worth it, little enough that an urgent
-/// message waits for no more than this.
+/// How much of the bulk lane is taken at once: enough to make one write worth it, little enough that an
+/// urgent message waits for no more than this.
 const SLICE_BYTES: usize = 512 << 10;
 
 /// Slots an empty lane keeps for the next burst.
@@ -109,8 +109,8 @@ impl SendQueue {
         Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Writes `messages` at once where that is the cheaper way; otherwise adds them, as far as there is room, and
-    /// wakes the sending thread if it sleeps. Never waits for the peer.
+    /// Writes `messages` at once where that is the cheaper way; otherwise adds them, as far as there is room,
+    /// and wakes the sending thread if it sleeps. Never waits for the peer.
     pub(super) fn push(&self, messages: Vec<PeerMessage>) {
         let mut state = lock(&self.state);
         if state.is_closed {
@@ -133,8 +133,8 @@ impl SendQueue {
         }
     }
 
-    /// Waits for messages and moves some into the empty `slice`; or reports a loss, but not before `loss_due`; or
-    /// that `end` passed without either.
+    /// Waits for messages and moves some into the empty `slice`; or reports a loss, but not before
+    /// `loss_due`; or that `end` passed without either.
     pub(super) fn next(&self, slice: &mut Slice, loss_due: Instant, end: Option<Instant>) -> Wake {
         let mut state = lock(&self.state);
         loop {
@@ -240,7 +240,8 @@ impl SendQueue {
 }
 
 impl State {
-    /// A sleeping sending thread means that nothing is queued or half written: only then may another thread write.
+    /// A sleeping sending thread means that nothing is queued or half written: only then may another thread
+    /// write.
     fn write_directly(&mut self, messages: &[PeerMessage]) -> Direct {
         if self.sleep != Sleep::UntilMessages {
             return Direct::Refused;

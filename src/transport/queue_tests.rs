@@ -22,14 +22,8 @@ fn heartbeat(index: u64) -> PeerMessage {
 
 fn connected(bytes_max: usize) -> SendQueue {
     let queue = SendQueue::new(bytes_max);
-    queue.connected(link());
+    queue.connected(Link::idle());
     queue
-}
-
-/// A link to nobody. It was just made, so nothing is written directly while a test is quick, and lost if it is not.
-fn link() -> Link {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    Link::new(std::sync::Arc::new(socket), 1 << 20)
 }
 
 fn indices(messages: &VecDeque<PeerMessage>) -> Vec<u64> {
@@ -122,7 +116,7 @@ fn without_a_connection_appends_are_lost_and_the_newest_heartbeats_stay() {
 
     queue.disconnected();
     queue.push(vec![append(10), heartbeat(500)]);
-    queue.connected(link());
+    queue.connected(Link::idle());
 
     let slice = taken(&queue);
     assert!(slice.bulk.is_empty());
@@ -178,7 +172,7 @@ fn a_loss_ends_a_pause_and_messages_end_a_sleep() {
         assert_eq!(paused.join().expect("no panic"), Wake::Loss);
     });
 
-    queue.connected(link());
+    queue.connected(Link::idle());
     assert_eq!(taken(&queue).urgent.len(), 1);
     std::thread::scope(|scope| {
         let sleeping = scope.spawn(|| taken(&queue));

@@ -1,10 +1,11 @@
 //! The thread that receives from one peer.
 //!
-//! Owns the connection a peer dialed, once its handshake succeeded. What always holds: a peer has one connection
-//! here that counts, the newest, and one thread that reads it; a frame of an older connection is dropped once a
-//! newer one is up, and the thread of the older one has ended before the newer one delivers anything, so what is
-//! delivered never goes back to an older connection; a peer that sends anything but well-formed messages from
-//! itself to this member loses its connection. What the messages say is left to the validator of the core.
+//! Owns the connection a peer dialed, once its handshake succeeded. What always holds: a peer has one
+//! connection here that counts, the newest, and one thread that reads it; a frame of an older connection is
+//! dropped once a newer one is up, and the thread of the older one has ended before the newer one delivers
+//! anything, so what is delivered never goes back to an older connection; a peer that sends anything but
+//! well-formed messages from itself to this member loses its connection. What the messages say is left to the
+//! validator of the core.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,7 +156,8 @@ fn tell(network: &Network, node: NodeId, end: &End) {
         End::Closed | End::Replaced | End::Io(_) => info!("the connection of node {node} has ended: {end}"),
         End::Frame(_) | End::Codec(_) | End::Misdirected(..) => {
             let text = format!(
-                "node {node} sent what no member sends, its connection is closed: {end}. Is there a damaged network, or another program at its address?"
+                "node {node} sent what no member sends, its connection is closed: {end}. Is there a \
+                 damaged network, or another program at its address?"
             );
             network.notices.once(node, Topic::BadFrame, text);
         }

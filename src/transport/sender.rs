@@ -1,12 +1,12 @@
 //! The thread that sends to one peer.
 //!
 //! Owns the connection this member dialed and everything written on it. What always holds: all that is queued
-//! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than the
-//! stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and further ones
-//! after pauses that double from 10 ms to 500 ms. A connection the peer has
-//! closed is noticed by a look, before a write that follows a gap and one tick after the last write, and not only by
-//! the loss of later messages. Losses are reported to
-//! [`Inbound::unreachable`](super::Inbound::unreachable) from here, never from the thread that sends.
+//! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than
+//! the stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and
+//! further ones after pauses that double from 10 ms to 500 ms. A connection the peer has closed is noticed by
+//! a look, before a write that follows a gap and one tick after the last write, and not only by the loss of
+//! later messages. Losses are reported to [`Inbound::unreachable`](super::Inbound::unreachable) from here,
+//! never from the thread that sends.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -126,8 +126,8 @@ impl Sender<'_> {
         self.tick().max(GAP_MAX)
     }
 
-    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a gap no
-    /// direct write happens, and this thread looks before its own.
+    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a
+    /// gap no direct write happens, and this thread looks before its own.
     fn next_look(&self) -> Option<Instant> {
         let due = self.peer.queue.written_at()? + self.look_interval();
         (due > Instant::now()).then_some(due)

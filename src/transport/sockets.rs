@@ -2,8 +2,9 @@
 //!
 //! Owns the list of open sockets and the one bit "closed". What always holds: after [`OpenSockets::close`] no
 //! socket of the list can block a thread, and no new one enters the list. That is what makes shutdown prompt
-//! whatever a peer does: each thread of the transport waits on a socket of this list, on a queue that shutdown
-//! closes, or in [`OpenSockets::pause`]. Closing the file descriptors is left to whoever shares the socket last.
+//! whatever a peer does: each thread of the transport waits on a socket of this list, on a queue that
+//! shutdown closes, or in [`OpenSockets::pause`]. Closing the file descriptors is left to whoever shares the
+//! socket last.
 
 use std::collections::HashMap;
 use std::net::Shutdown;

@@ -126,12 +126,17 @@ pub(super) struct Member {
 }
 
 pub(super) fn start(options: TransportOptions) -> Member {
-    let inbound = Arc::new(Recorder::default());
+    start_with(options, Recorder::default())
+}
+
+fn start_with(options: TransportOptions, inbound: Recorder) -> Member {
+    let inbound = Arc::new(inbound);
     let transport = Transport::start(options, Arc::clone(&inbound) as Arc<dyn Inbound>).expect("it starts");
     Member { transport, inbound }
 }
 
-/// Two members that know each other; the numbers are those of the test, so that its threads have names of their own.
+/// Two members that know each other; the numbers are those of the test, so that its threads have names of
+/// their own.
 fn start_pair(one: u64, two: u64) -> (Member, Member) {
     let addresses = [(one, free_address()), (two, free_address())];
     let start_at = |at: usize| {
@@ -154,7 +159,8 @@ pub(super) fn threads_named(name: &str) -> usize {
     names.filter(|comm| comm.trim_end() == name).count()
 }
 
-/// Waits until there are `count` threads called `name`: a joined thread leaves the list a moment after its end.
+/// Waits until there are `count` threads called `name`: a joined thread leaves the list a moment after its
+/// end.
 pub(super) fn wait_for_threads(name: &str, count: usize) {
     let end = Instant::now() + PATIENCE;
     while threads_named(name) != count {
@@ -185,6 +191,27 @@ fn a_hundred_thousand_messages_arrive_in_order_both_ways() {
     assert_eq!(two.inbound.received(11), (0..=COUNT).collect::<Vec<_>>());
     assert_eq!(one.inbound.received(12), (0..=COUNT).collect::<Vec<_>>());
     assert!(lock(&one.inbound.state).losses.is_empty(), "nothing was lost");
+}
+
+#[test]
+fn order_holds_between_messages_written_at_once_and_queued_ones() {
+    let (one, two) = start_pair(61, 62);
+    connect(&one, 61, &two, 62);
+    let mut index = 0;
+    for burst in 1..=3000_u64 {
+        for _ in 0..burst % 7 {
+            index += 1;
+            one.transport.send(NodeId(62), vec![append(61, 62, index)]);
+        }
+        // Long enough, most of the time, for the next message to be written by this thread.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(30 + burst % 50) {
+            std::hint::spin_loop();
+        }
+    }
+    two.inbound.wait_received(61, index);
+
+    assert_eq!(two.inbound.received(61), (0..=index).collect::<Vec<_>>());
 }
 
 #[test]
@@ -251,10 +278,18 @@ fn members_that_disagree_never_hear_each_other_and_both_say_why() {
 
 #[test]
 fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
-    let (one, two) = start_pair(19, 20);
-    two.inbound.update(|state| state.refuse = Some("node 19 lost its disk".to_owned()));
-    // Whichever connection came up before the refusal is replaced by this.
-    two.inbound.update(|state| state.indices.clear());
+    let wary = Recorder::default();
+    wary.update(|state| state.refuse = Some("node 19 lost its disk".to_owned()));
+    let two = start_with(options(20, &[(19, free_address())]), wary);
+    let one = start(options(19, &[(20, two.transport.local_addr().to_string())]));
+    one.transport.send(NodeId(20), vec![message(19, 20, MessageType::MsgHeartbeat, 0)]);
+    let end = Instant::now() + PATIENCE;
+    while !one.transport.network.notices.has_said(NodeId(20), Topic::DialRefusal(Reason::Instance)) {
+        assert!(Instant::now() < end, "the refusal is logged");
+        std::thread::yield_now();
+    }
+    assert!(two.inbound.received(19).is_empty());
+
     two.inbound.update(|state| state.refuse = None);
 
     connect(&one, 19, &two, 20);

@@ -1,8 +1,8 @@
 //! Numbers and byte strings as they cross the network.
 //!
-//! Owns the variable-length number and the [`Cursor`] that reads untrusted bytes. What always holds: every value
-//! has exactly one encoding, so whatever decodes encodes back to the same bytes; nothing is read past the end;
-//! no length is believed before the bytes behind it are there. What the numbers mean is left to
+//! Owns the variable-length number and the [`Cursor`] that reads untrusted bytes. What always holds: every
+//! value has exactly one encoding, so whatever decodes encodes back to the same bytes; nothing is read past
+//! the end; no length is believed before the bytes behind it are there. What the numbers mean is left to
 //! [`codec`](super::codec).
 
 use bytes::Bytes;

@@ -24,10 +24,15 @@ class Bench:
     cycles: int
     rng: random.Random
     members: list = field(default_factory=list)  # started processes; the runner ends those still alive
+    clusters: int = 0
     notes: list = field(default_factory=list)  # figures for the line that reports the case
 
     def note(self, text: str):
         self.notes.append(text)
+
+    def next_cluster(self) -> int:
+        self.clusters += 1
+        return self.clusters
 
     def fresh_directory(self, name: str) -> Path:
         path = self.directory / name

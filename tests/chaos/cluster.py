@@ -34,10 +34,10 @@ class Member:
         self.bench = bench
         self.cluster = cluster
         self.node = node
-        self.root = bench.fresh_directory(f"member-{node}")
-        self.undo = bench.fresh_directory(f"member-{node}-undo")
+        self.root = bench.fresh_directory(f"{cluster.name}/member-{node}")
+        self.undo = bench.fresh_directory(f"{cluster.name}/member-{node}-undo")
         self.directory = self.root / "store"
-        self.log = bench.directory / f"member-{node}.log"
+        self.log = bench.directory / cluster.name / f"member-{node}.log"
         self.run = None
         self.process = None
         self.unread = b""
@@ -143,12 +143,13 @@ class Cluster:
 
     def __init__(self, bench: Bench, count: int = 3, shim: bool = False, **options):
         self.bench = bench
+        self.name = f"cluster-{bench.next_cluster()}"
         self.shim = shim
         self.ports = free_ports(count, bench.rng)
         self.addresses = ",".join(f"{node}=127.0.0.1:{port}" for node, port in enumerate(self.ports, 1))
         merged = FAST | {name.replace("__", "."): value for name, value in options.items()}
         self.options = [f"{name}={value}" for name, value in merged.items()]
-        self.records = bench.fresh_directory("records")
+        self.records = bench.fresh_directory(f"{self.name}/records")
         self.runs = 0
         self.members = [Member(bench, self, node) for node in range(1, count + 1)]
 
@@ -198,7 +199,7 @@ class Cluster:
 
     def dump(self, member: Member, prefix: str = "") -> dict:
         """A linearizable snapshot of a member: key -> ok, bad, or a register's number."""
-        path = self.bench.directory / "dump"
+        path = self.bench.directory / self.name / "dump"
         answer = member.ask(f"dump {path} {prefix}")
         require(answer.startswith("dumped "), f"{member}: {answer}")
         with open(path) as file:

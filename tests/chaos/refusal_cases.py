@@ -105,7 +105,7 @@ def make_newer(path) -> bytes:
 
 @case
 def a_port_in_use_is_refused_by_name(bench: Bench):
-    cluster = Cluster(bench, count=1)
+    cluster = Cluster(bench)
     member = cluster.members[0]
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", cluster.ports[0]))

@@ -1,8 +1,8 @@
 //! What a store promises, on real threads, disks and sockets.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use almadia::{Batch, Code, Config, IterOptions, Level, Outcome, SnapshotOptions, Store, WriteOptions};
@@ -54,7 +54,10 @@ fn three_members_show_every_acknowledged_write_each() {
         cluster.member(leader).put(&round.to_be_bytes(), b"written").expect("applied");
         for node in 1..=3 {
             let snapshot = cluster.snapshot(node);
-            assert!(snapshot.get(&round.to_be_bytes()).expect("readable").is_some(), "node {node} round {round}");
+            assert!(
+                snapshot.get(&round.to_be_bytes()).expect("readable").is_some(),
+                "node {node} round {round}"
+            );
         }
     }
 }
@@ -146,7 +149,10 @@ fn shutdown_answers_every_call_once_and_later_calls_are_closed() {
         let answered = Arc::clone(&answered);
         let callback = move |answer: almadia::Result<almadia::Position>| {
             let error = answer.expect_err("no majority");
-            assert!(matches!(error.code(), Code::ShutdownInFlight | Code::Closed | Code::NoLeader), "{error}");
+            assert!(
+                matches!(error.code(), Code::ShutdownInFlight | Code::Closed | Code::NoLeader),
+                "{error}"
+            );
             answered.fetch_add(1, Ordering::SeqCst);
         };
         store.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");

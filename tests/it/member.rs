@@ -14,9 +14,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Three members of one cluster; each open or closed.
 pub struct Cluster {
-    directory: TempDir,
-    addresses: Vec<String>,
+    // Dropped in this order: the stores close while their directories still exist.
     stores: Vec<Option<Store>>,
+    addresses: Vec<String>,
+    directory: TempDir,
 }
 
 impl Cluster {
@@ -97,7 +98,6 @@ pub fn fast_config() -> Config {
 
 /// Loopback addresses nobody listens on.
 pub fn free_addresses(count: usize) -> Vec<String> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback")).collect();
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
 }

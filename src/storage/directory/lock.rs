@@ -49,6 +49,7 @@ fn locked(path: &Path, file: &mut File) -> Error {
         None => "another process".to_owned(),
     };
     let directory = path.parent().expect("LOCK lies in a directory").display();
-    let detail = format!("{directory} is in use by {holder}; close that store first, or wait for its last reader");
+    let detail =
+        format!("{directory} is in use by {holder}; close that store first, or wait for its last reader");
     Error::with_detail(Code::Locked, detail)
 }

@@ -284,7 +284,11 @@ fn a_directory_that_others_may_write_to_is_refused() {
         fs::set_permissions(&place.0, Permissions::from_mode(bits)).expect("it is ours");
 
         let bits = format!("{bits:o}");
-        assert_says(&place.refused(), Code::Permission, &[&bits, "chmod go-w", &place.0.display().to_string()]);
+        assert_says(
+            &place.refused(),
+            Code::Permission,
+            &[&bits, "chmod go-w", &place.0.display().to_string()],
+        );
     }
 }
 

@@ -158,6 +158,9 @@ impl Iter {
 
 impl fmt::Debug for Iter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("reverse", &self.reverse).field("key", &self.key()).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("reverse", &self.reverse)
+            .field("key", &self.key())
+            .finish_non_exhaustive()
     }
 }

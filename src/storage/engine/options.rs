@@ -6,8 +6,7 @@
 
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
-use super::META;
-use super::errors;
+use super::{META, errors, stall};
 use crate::error::Result;
 
 /// What a user may choose about the engine. The rest follows from how it is used.
@@ -69,10 +68,15 @@ fn database(options: &EngineOptions) -> Result<Options> {
 
 /// The options for which the binding has no function.
 fn by_name() -> Result<Options> {
-    // A failed flush is final. By default RocksDB would try again for ever and let writers wait meanwhile;
-    // ours must learn of it, because the store stops at the first error under its data.
-    let named = "max_bgerror_resume_count=0";
-    Options::default().get_options_from_string(named).map_err(errors::failed)
+    let named = [
+        // A failed flush is final. By default RocksDB would try again for ever and let writers wait meanwhile;
+        // ours must learn of it, because the store stops at the first error under its data.
+        "max_bgerror_resume_count=0",
+        // The last reader closes the database on a thread of the user's, which must not write megabytes then,
+        // or wait for a disk that is full.
+        "avoid_flush_during_shutdown=true",
+    ];
+    Options::default().get_options_from_string(named.join(";")).map_err(errors::failed)
 }
 
 /// A guest in someone's process: two small log files, no statistics, nothing that wakes up to print.
@@ -111,6 +115,7 @@ fn meta_family() -> Options {
 fn family() -> Options {
     let mut family = Options::default();
     family.set_max_write_buffer_number(2);
+    family.set_level_zero_slowdown_writes_trigger(stall::SLOWDOWN_TABLES);
     family
 }
 

@@ -8,7 +8,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rocksdb::properties::{BACKGROUND_ERRORS, IS_WRITE_STOPPED, PropName};
+use rocksdb::properties::{
+    BACKGROUND_ERRORS, IS_WRITE_STOPPED, NUM_IMMUTABLE_MEM_TABLE, PropName, num_files_at_level,
+};
 use rocksdb::{DB, ErrorKind, WriteBatch, WriteOptions};
 
 use super::errors;
@@ -19,6 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// A stall that ends by itself takes as long as a flush, which is well under a second; RocksDB counts the errors
 /// of the past but does not say whether it has got over them.
 const STALL_MAX_AFTER_ERROR: Duration = Duration::from_secs(5);
+
+/// Unmerged tables from which on writers are slowed down.
+pub(super) const SLOWDOWN_TABLES: i32 = 20;
 
 /// Writes batches without a write-ahead log.
 pub(super) struct Writer {
@@ -43,6 +48,14 @@ impl Writer {
     pub(super) fn write(&self, db: &DB, encode: impl Fn() -> WriteBatch) -> Result<()> {
         match db.write_opt(encode(), &self.at_once) {
             Err(error) if error.kind() == ErrorKind::Incomplete => self.write_after_stall(db, encode),
+            done => done.map_err(errors::failed),
+        }
+    }
+
+    /// Whether the database still takes writes.
+    pub(super) fn probe(&self, db: &DB) -> Result<()> {
+        match db.write_opt(WriteBatch::default(), &self.at_once) {
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(()),
             done => done.map_err(errors::failed),
         }
     }
@@ -72,10 +85,17 @@ fn give_up_late(db: &DB, start: Instant) -> Result<()> {
 }
 
 /// Whether any flush or compaction has failed since the database was opened.
-pub(super) fn has_failed(db: &DB) -> Result<bool> {
+fn has_failed(db: &DB) -> Result<bool> {
     Ok(property(db, BACKGROUND_ERRORS)? > 0)
 }
 
-pub(super) fn property(db: &DB, name: &PropName) -> Result<u64> {
+/// Whether RocksDB would let the caller of a flush wait before it even starts: all memtables are in use, or one
+/// table more would slow writers down.
+pub(super) fn flush_would_wait(db: &DB) -> Result<bool> {
+    let tables = property(db, &num_files_at_level(0))?;
+    Ok(property(db, NUM_IMMUTABLE_MEM_TABLE)? > 0 || tables + 1 >= SLOWDOWN_TABLES as u64)
+}
+
+fn property(db: &DB, name: &PropName) -> Result<u64> {
     Ok(db.property_int_value(name).map_err(errors::failed)?.expect("RocksDB knows the property"))
 }

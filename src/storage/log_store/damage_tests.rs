@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use super::frame::{self, Seal};
 use super::model_tests::{open_and_read, tiny};
-use super::segment::{HEADER_BYTES, segment_name};
+use super::segment::{self, HEADER_BYTES, segment_name};
 use super::simulated_files::{SimulatedFiles, Survival, scramble};
 use super::{Files, LogReader, LogStore, fuzz_recovery};
 use crate::core::ports::{Entry, LogWrite};
@@ -107,6 +108,32 @@ fn after_a_reopen_the_last_append_is_not_the_last_frame_any_more() {
     damaged.flip(&last.name, last.start + 20, 0);
 
     assert_eq!(open_error(damaged).code(), Code::Corruption);
+}
+
+/// A segment with one empty frame for each of `counters`.
+fn segment_of(counters: &[u64]) -> Arc<SimulatedFiles> {
+    let mut file = segment::header_page(1, 7, 1, 8 << 10);
+    for counter in counters {
+        let mut empty = Vec::new();
+        frame::begin(&mut empty);
+        Seal::new(1, 7).close(&mut empty, *counter);
+        file.extend_from_slice(&empty);
+    }
+    file.resize(8 << 10, 0);
+    let files = SimulatedFiles::new();
+    files.put(&segment_name(1), file);
+    files
+}
+
+#[test]
+fn a_valid_frame_in_the_place_of_another_is_refused() {
+    assert!(LogStore::open_with(segment_of(&[1, 2, 3]), tiny()).is_ok());
+
+    for (counters, offset) in [(&[1, 3], 4112), (&[1, 1], 4112), (&[2, 3], 4096)] {
+        let error = open_error(segment_of(counters));
+        assert_eq!(error.code(), Code::Corruption);
+        assert!(error.detail().contains(&format!("offset {offset}:")), "{error}");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@
 //! come free only from the front, so states that are still current are stated again at the head first, and
 //! entries of a region that stays behind are rewritten there ([`space`]).
 //!
-//! **Memory.** Positions, not entries: 64 bytes for about 64 KiB of log. A cache of recent entries, the order
+//! **Memory.** Positions, not entries: some 50 bytes for about 64 KiB of log. A cache of recent entries, the order
 //! of writes against messages and the choice when to truncate are left to the callers.
 //!
 //! Reading order: [`items`], [`frame`], [`segment`], [`segments`], [`index`], [`writer`], [`read`], [`space`],

@@ -101,10 +101,13 @@ impl Replay {
         self.start(segment)?;
         let mut window = Window::new();
         while until != Some(self.next_counter) {
-            let bytes = window.frame_at(segment, segment.end)?;
-            let Some(frame) = segment.frame(bytes).filter(|frame| frame.counter == self.next_counter) else {
+            let Some(frame) = segment.frame(window.frame_at(segment, segment.end)?) else {
                 break;
             };
+            // Written in this life of the segment, but not here: no crash puts it here.
+            if frame.counter != self.next_counter {
+                return Err(damage(segment, segment.end, "a frame is not the one that belongs here"));
+            }
             let at = segment.location(segment.end, frame.bytes());
             self.apply(segment, frame, at)?;
             segment.pass(frame.bytes());

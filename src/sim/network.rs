@@ -1,0 +1,137 @@
+//! Messages in flight.
+//!
+//! Owns what was sent and not yet delivered or lost. What always holds: every message passes the real codec on its
+//! way, so what a script or a simulation sends is what a socket would carry.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
+
+use crate::core::command::{Command, Operation};
+use crate::core::ports::PeerMessage;
+use crate::transport::codec;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Network {
+    in_flight: Vec<PeerMessage>,
+    /// One-way links (from, to) that lose everything.
+    cut: BTreeSet<(u64, u64)>,
+}
+
+impl Network {
+    /// Takes a message; false when the link is cut and it is lost.
+    pub fn send(&mut self, message: PeerMessage) -> bool {
+        let lost = self.cut.contains(&(message.message.from, message.message.to));
+        if !lost {
+            self.in_flight.push(through_the_codec(&message));
+        }
+        !lost
+    }
+
+    /// Takes out, in the order they were sent, the messages that `wanted` picks.
+    pub fn take(&mut self, wanted: impl Fn(&Message) -> bool) -> Vec<PeerMessage> {
+        self.in_flight.extract_if(.., |message| wanted(&message.message)).collect()
+    }
+
+    /// Copies the messages that `wanted` picks, as a network that doubles would.
+    pub fn copies(&self, wanted: impl Fn(&Message) -> bool) -> Vec<PeerMessage> {
+        self.in_flight.iter().filter(|message| wanted(&message.message)).cloned().collect()
+    }
+
+    /// Loses everything between `node` and the others from now on, in both directions, and what is in flight.
+    pub fn isolate(&mut self, node: u64, others: &[u64]) {
+        self.cut.extend(others.iter().flat_map(|&other| [(node, other), (other, node)]));
+        self.take(|message| message.from == node || message.to == node);
+    }
+
+    /// Mends every link.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+}
+
+fn through_the_codec(message: &PeerMessage) -> PeerMessage {
+    let mut encoded = Vec::new();
+    codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
+    codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")
+}
+
+/// A message's type as scripts spell it.
+pub fn type_name(message: &Message) -> &'static str {
+    match message.get_msg_type() {
+        MessageType::MsgAppend => "append",
+        MessageType::MsgAppendResponse if message.reject => "append-rejected",
+        MessageType::MsgAppendResponse => "append-ok",
+        MessageType::MsgRequestVote => "vote",
+        MessageType::MsgRequestVoteResponse if message.reject => "vote-refused",
+        MessageType::MsgRequestVoteResponse => "vote-granted",
+        MessageType::MsgRequestPreVote => "pre-vote",
+        MessageType::MsgRequestPreVoteResponse if message.reject => "pre-vote-refused",
+        MessageType::MsgRequestPreVoteResponse => "pre-vote-granted",
+        MessageType::MsgHeartbeat => "heartbeat",
+        MessageType::MsgHeartbeatResponse => "heartbeat-ok",
+        MessageType::MsgReadIndex => "read-index",
+        MessageType::MsgReadIndexResp => "read-index-answer",
+        other => unreachable!("members do not send {other:?}"),
+    }
+}
+
+/// A message as one line of a script's output.
+pub fn describe(message: &Message) -> String {
+    let mut line = format!("{}->{} {}", message.from, message.to, type_name(message));
+    let mut field = |name: &str, value: u64| line.push_str(&format!(" {name}={value}"));
+    if message.term != 0 {
+        field("term", message.term);
+    }
+    match message.get_msg_type() {
+        MessageType::MsgAppend => {
+            field("after", message.index);
+            field("commit", message.commit);
+        }
+        MessageType::MsgAppendResponse | MessageType::MsgReadIndexResp => field("index", message.index),
+        MessageType::MsgHeartbeat => field("commit", message.commit),
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+            if message.commit > 0 =>
+        {
+            field("commit", message.commit);
+        }
+        _ => {}
+    }
+    if message.get_msg_type() == MessageType::MsgAppend {
+        let entries: Vec<_> = message.entries.iter().map(describe_entry).collect();
+        line.push_str(&format!(" [{}]", entries.join(", ")));
+    }
+    let asks =
+        matches!(message.get_msg_type(), MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse);
+    if asks && !message.context.is_empty() {
+        line.push_str(" with read");
+    }
+    line
+}
+
+/// An entry as `index/term what`.
+pub fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
+    let place = format!("{}/{}", entry.index, entry.term);
+    if entry.data.is_empty() {
+        return format!("{place} empty");
+    }
+    match Command::parse(entry.data.clone()) {
+        Ok(Command::Write(write)) => {
+            let operations: Vec<_> = write.operations().map(describe_operation).collect();
+            format!("{place} {}", operations.join(" "))
+        }
+        Ok(Command::Truncate(index)) => format!("{place} truncate {index}"),
+        Err(error) => format!("{place} {error}"),
+    }
+}
+
+fn describe_operation(operation: Operation<'_>) -> String {
+    let text = String::from_utf8_lossy;
+    match operation {
+        Operation::Put { key, value } => format!("{}={}", text(key), text(value)),
+        Operation::Delete { key } => format!("-{}", text(key)),
+        Operation::DeleteRange { begin, end } => format!("-{}..{}", text(begin), text(end)),
+    }
+}

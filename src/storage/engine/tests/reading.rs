@@ -1,0 +1,251 @@
+//! Readers see one moment, all of it, in order.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{Place, put, write};
+use crate::core::command::Operation;
+use crate::storage::engine::{Engine, IterOptions, prefix_end};
+
+#[test]
+fn a_view_does_not_see_later_writes() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 6, &[put(b"a", b"1"), put(b"b", b"1")]);
+
+    let view = engine.view();
+    write(&engine, 7, &[put(b"a", b"2"), Operation::Delete { key: b"b" }, put(b"c", b"1")]);
+    engine.flush().expect("a healthy disk");
+
+    let values = [b"a", b"b", b"c"].map(|key| view.get(key).expect("a healthy disk").is_some());
+    assert_eq!(values, [true, true, false]);
+    assert_eq!(view.get(b"a").expect("a healthy disk").expect("it was put").as_ref(), b"1");
+    assert_eq!(engine.get(b"a").expect("a healthy disk").expect("it was put").as_ref(), b"2");
+}
+
+#[test]
+fn a_view_is_shared_between_threads_and_outlives_its_engine() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 6, &[put(b"a", b"1")]);
+    let view = engine.view();
+    drop(engine);
+
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let view = view.clone();
+            thread::spawn(move || {
+                view.get(b"a").expect("a healthy disk").expect("it was put").as_ref().to_vec()
+            })
+        })
+        .collect();
+
+    readers.into_iter().for_each(|reader| assert_eq!(reader.join().expect("it only reads"), b"1"));
+}
+
+#[test]
+fn live_views_are_counted_until_the_last_use() {
+    let place = Place::new();
+    let engine = place.engine();
+    assert_eq!(engine.live_views(), 0);
+
+    let (view, other) = (engine.view(), engine.view());
+    let clone = view.clone();
+    assert_eq!(engine.live_views(), 2);
+    let iter = other.iter(IterOptions::default());
+    drop((view, other));
+    assert_eq!(engine.live_views(), 2);
+    drop(clone);
+    assert_eq!(engine.live_views(), 1);
+    drop(iter);
+    assert_eq!(engine.live_views(), 0);
+}
+
+#[test]
+fn a_value_larger_than_the_buffer_is_cut_and_its_length_told() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 6, &[put(b"a", b"12345"), put(b"void", b"")]);
+    let view = engine.view();
+    let mut buffer = *b"xxxxxxx";
+
+    assert_eq!(view.get_into(b"a", &mut buffer[..3]).expect("a healthy disk"), Some(5));
+    assert_eq!(&buffer, b"123xxxx");
+    assert_eq!(engine.get_into(b"a", &mut buffer).expect("a healthy disk"), Some(5));
+    assert_eq!(&buffer, b"12345xx");
+    assert_eq!(view.get_into(b"a", &mut []).expect("a healthy disk"), Some(5));
+    assert_eq!(view.get_into(b"void", &mut buffer).expect("a healthy disk"), Some(0));
+    assert_eq!(view.get_into(b"nothing", &mut buffer).expect("a healthy disk"), None);
+    assert_eq!(&buffer, b"12345xx");
+}
+
+#[test]
+fn the_end_of_a_prefix_is_the_next_key_that_does_not_begin_with_it() {
+    assert_eq!(prefix_end(b"ab").as_deref(), Some(&b"ac"[..]));
+    assert_eq!(prefix_end(b"a\xff\xff").as_deref(), Some(&b"b"[..]));
+    assert_eq!(prefix_end(b"\xff\xff"), None);
+    assert_eq!(prefix_end(b""), None);
+}
+
+#[test]
+fn a_prefix_iterator_visits_exactly_the_keys_with_that_prefix() {
+    let place = Place::new();
+    let engine = place.engine();
+    let keys: [&[u8]; 7] = [b"", b"a", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xffz"];
+    write(&engine, 6, &keys.map(|key| put(key, b"")));
+
+    for prefix in [&b""[..], b"a", b"a\xff", b"\xff", b"\xff\xff", b"c"] {
+        let mut iter = engine.view().iter(IterOptions::prefix(prefix));
+        let mut visited = Vec::new();
+        iter.seek_to_first();
+        while let Some(key) = iter.key() {
+            visited.push(key.to_vec());
+            iter.next();
+        }
+        let expected: Vec<_> =
+            keys.iter().filter(|key| key.starts_with(prefix)).map(|key| key.to_vec()).collect();
+        assert_eq!(visited, expected, "prefix {prefix:02x?}");
+    }
+}
+
+/// What an iterator can be told.
+#[derive(Clone, Debug)]
+enum Move {
+    First,
+    Last,
+    Seek(Vec<u8>),
+    SeekForPrev(Vec<u8>),
+    Next,
+    Prev,
+}
+
+/// An iterator over a map: the keys within the bounds in iteration order, and a position.
+struct Model {
+    items: Vec<(Vec<u8>, Vec<u8>)>,
+    reverse: bool,
+    at: Option<usize>,
+}
+
+impl Model {
+    fn new(data: &BTreeMap<Vec<u8>, Vec<u8>>, options: &IterOptions) -> Self {
+        let inside = |key: &Vec<u8>| {
+            options.lower.as_ref().is_none_or(|lower| key >= lower)
+                && options.upper.as_ref().is_none_or(|upper| key < upper)
+        };
+        let mut items: Vec<_> = data.clone().into_iter().filter(|(key, _)| inside(key)).collect();
+        if options.reverse {
+            items.reverse();
+        }
+        Self { items, reverse: options.reverse, at: None }
+    }
+
+    /// `left` stands at or after `right` in the iterator's order.
+    fn reached(&self, left: &[u8], right: &[u8]) -> bool {
+        if self.reverse { left <= right } else { left >= right }
+    }
+
+    fn apply(&mut self, step: &Move) {
+        let last = self.items.len().checked_sub(1);
+        self.at = match step {
+            Move::First => last.map(|_| 0),
+            Move::Last => last,
+            Move::Seek(key) => self.items.iter().position(|(at, _)| self.reached(at, key)),
+            Move::SeekForPrev(key) => self.items.iter().rposition(|(at, _)| self.reached(key, at)),
+            Move::Next => self.at.filter(|at| Some(*at) < last).map(|at| at + 1),
+            Move::Prev => self.at.and_then(|at| at.checked_sub(1)),
+        };
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.at.map(|at| (self.items[at].0.as_slice(), self.items[at].1.as_slice()))
+    }
+}
+
+/// Short keys over few bytes, so that keys, bounds and targets meet.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![Just(0u8), Just(b'a'), Just(b'b'), Just(0xff)], 0..4)
+}
+
+fn step() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        Just(Move::First),
+        Just(Move::Last),
+        key().prop_map(Move::Seek),
+        key().prop_map(Move::SeekForPrev),
+        Just(Move::Next),
+        Just(Move::Next),
+        Just(Move::Prev),
+        Just(Move::Prev),
+    ]
+}
+
+/// Fills an engine in the ways data can lie: in a file, in memory, overwritten, deleted, deleted by range.
+fn fill(engine: &Engine) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let letters = [0u8, b'a', b'b', 0xff];
+    let mut keys = vec![Vec::new()];
+    for length in 0..3 {
+        let longer = keys.iter().filter(|key| key.len() == length);
+        let longer: Vec<_> =
+            longer.flat_map(|key| letters.map(|letter| [&key[..], &[letter]].concat())).collect();
+        keys.extend(longer);
+    }
+    let mut data = BTreeMap::new();
+    for (number, key) in keys.iter().enumerate().filter(|(number, _)| number % 3 != 0) {
+        let value = number.to_string().into_bytes();
+        write(engine, 6, &[put(key, &value)]);
+        data.insert(key.clone(), value);
+        if number == keys.len() / 2 {
+            engine.flush().expect("a healthy disk");
+        }
+    }
+    for key in keys.iter().step_by(5) {
+        write(engine, 7, &[Operation::Delete { key }]);
+        data.remove(key);
+    }
+    write(engine, 8, &[put(b"ab", b"again"), Operation::DeleteRange { begin: b"b", end: b"ba" }]);
+    data.insert(b"ab".to_vec(), b"again".to_vec());
+    data.retain(|key, _| !(&b"b"[..]..&b"ba"[..]).contains(&key.as_slice()));
+    data
+}
+
+#[test]
+fn an_iterator_walks_as_a_sorted_map_does_in_any_bounds_and_direction() {
+    let place = Place::new();
+    let engine = place.engine();
+    let data = fill(&engine);
+    assert!(data.len() > 30);
+    let view = engine.view();
+    engine
+        .write(&super::batch(9, &[Operation::DeleteRange { begin: b"", end: b"b" }]))
+        .expect("a healthy disk");
+    let cases = (option::of(key()), option::of(key()), any::<bool>(), vec(step(), 1..20));
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+
+    TestRunner::new(config)
+        .run(&cases, |(lower, upper, reverse, steps)| {
+            let options = IterOptions { lower, upper, reverse, ..IterOptions::default() };
+            let mut model = Model::new(&data, &options);
+            let mut iter = view.iter(options);
+            for step in steps {
+                model.apply(&step);
+                match &step {
+                    Move::First => iter.seek_to_first(),
+                    Move::Last => iter.seek_to_last(),
+                    Move::Seek(key) => iter.seek(key),
+                    Move::SeekForPrev(key) => iter.seek_for_prev(key),
+                    Move::Next => iter.next(),
+                    Move::Prev => iter.prev(),
+                }
+                prop_assert_eq!(iter.item(), model.item(), "after {:?}", step);
+                prop_assert_eq!(iter.valid(), iter.key().is_some());
+                prop_assert!(iter.status().is_ok());
+            }
+            Ok(())
+        })
+        .unwrap();
+}
