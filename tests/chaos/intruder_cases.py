@@ -65,6 +65,7 @@ def check_members(cluster: Cluster):
     cluster.pause()
     for member in cluster.members:
         Records(cluster.records).check(cluster.dump(member), f"after the strangers, {member}")
+    for member in cluster.members:
         member.stop()
 
 
