@@ -321,8 +321,10 @@ typedef struct almadia_iter_options {
     const void *prefix;
     /** Its length in bytes. */
     size_t prefix_length;
-    /** Descending: first is the largest key, next the next smaller one. */
-    bool reverse;
+    /** 1: descending, so that first is the largest key and next the next smaller one. 0: ascending. */
+    int32_t reverse;
+    /** Must be 0. */
+    int32_t reserved;
 } almadia_iter_options;
 
 /** Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated. */
@@ -352,9 +354,6 @@ typedef struct almadia_kv {
 
 /** Leads. */
 #define ALMADIA_ROLE_LEADER 2
-
-/** Follows without a vote. */
-#define ALMADIA_ROLE_LEARNER 3
 
 /** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
 #define ALMADIA_LEVEL_LINEARIZABLE 0
@@ -1117,7 +1116,7 @@ almadia_code almadia_iter_next_n(struct almadia_iter *iter,
 /**
  * Frees an iterator. NULL is fine. In a child process it does nothing.
  *
- * Blocks: no. Threads: one.
+ * Blocks: no (the last handle of a closed store closes its files). Threads: one.
  */
 ALMADIA_API
 void almadia_iter_free(struct almadia_iter *iter);

@@ -35,8 +35,8 @@ impl Home {
         if self.is_here() { Ok(()) } else { Err(Error::new(Code::Forked)) }
     }
 
-    /// This process, for opening a store. Refused in a child of a process that opened one: the threads its engine
-    /// shares between stores do not exist in the child, and waiting for them would never end.
+    /// This process, for opening a store. Refused in a child of a process that opened one: the threads its
+    /// engine shares between stores do not exist in the child, and waiting for them would never end.
     pub(super) fn for_store() -> Result<Self> {
         static FIRST_STORE: OnceLock<Home> = OnceLock::new();
         let here = Self::here();

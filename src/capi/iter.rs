@@ -1,7 +1,7 @@
 //! `almadia_iter`: the pairs of a snapshot in key order.
 //!
-//! Owns the C form of bounds and the arena of `almadia_iter_next_n`. What always holds: an iterator shows only
-//! pairs within its bounds, in its direction; what it lends stays as it is until the iterator is moved.
+//! Owns the C form of bounds and the arena of `almadia_iter_next_n`. What always holds: an iterator shows
+//! only pairs within its bounds, in its direction; what it lends stays as it is until the iterator is moved.
 
 use std::ffi::c_void;
 
@@ -37,11 +37,13 @@ pub struct almadia_iter_options {
     pub prefix: *const c_void,
     /// Its length in bytes.
     pub prefix_length: usize,
-    /// Descending: first is the largest key, next the next smaller one.
-    pub reverse: bool,
+    /// 1: descending, so that first is the largest key and next the next smaller one. 0: ascending.
+    pub reverse: i32,
+    /// Must be 0.
+    pub reserved: i32,
 }
 
-// SAFETY: repr(C), begins with struct_size, and NULL, 0 and false are valid values of its fields.
+// SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
 unsafe impl Extensible for almadia_iter_options {
     const NAME: &'static str = "iter_options";
     const FIRST_SIZE: usize = size_of::<Self>();
@@ -131,8 +133,11 @@ unsafe fn iter_options(options: *const almadia_iter_options) -> Result<IterOptio
         let prefix = bytes(options.prefix, options.prefix_length, "almadia_iter_options.prefix")?;
         (options, lower, upper, prefix)
     };
+    if options.reserved != 0 {
+        return Err(Error::with_detail(Code::Unsupported, "almadia_iter_options.reserved must be 0"));
+    }
     let (lower, upper) = bounds(lower, upper, prefix);
-    Ok(IterOptions { lower, upper, reverse: options.reverse, ..IterOptions::default() })
+    Ok(IterOptions { lower, upper, reverse: options.reverse != 0, ..IterOptions::default() })
 }
 
 /// The range in which a pair is within the bounds and has the prefix; empty bytes are no restriction.
@@ -360,7 +365,7 @@ pub unsafe extern "C" fn almadia_iter_next_n(
 
 /// Frees an iterator. NULL is fine. In a child process it does nothing.
 ///
-/// Blocks: no. Threads: one.
+/// Blocks: no (the last handle of a closed store closes its files). Threads: one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_free(iter: *mut almadia_iter) {
     // SAFETY: the caller passes NULL or a live iterator and does not use it again.

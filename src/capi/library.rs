@@ -15,7 +15,9 @@ use crate::error::{CODES, Code, Outcome};
 /// and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
 pub type almadia_code = i32;
 
-/// Success.
+/// Success. In the header it stands with the other codes, which come from the table of codes.
+///
+/// cbindgen:ignore
 pub const ALMADIA_OK: almadia_code = 0;
 
 /// The version of the binary interface this header describes; the first argument of almadia_config_new.

@@ -90,8 +90,8 @@ fn level(number: almadia_level) -> Result<Level> {
 /// Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
 /// its lease, a follower asks the leader.
 ///
-/// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most;
-/// with ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
+/// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
+/// Threads: any number at once.
 /// Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size).
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn almadia_snapshot_clone(
 
 /// Frees a snapshot. NULL is fine. Its values and iterators stay valid. In a child process it does nothing.
 ///
-/// Blocks: no. Threads: one, callbacks too.
+/// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_snapshot_free(snapshot: *mut almadia_snapshot) {
     // SAFETY: the caller passes NULL or a live snapshot and does not use it again.

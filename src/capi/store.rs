@@ -29,14 +29,15 @@ impl Homebound for almadia_store {
     }
 }
 
-/// Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config`
-/// is read and not kept. The call returns when the member's own data is recovered; it does not wait for the
-/// other members (see almadia_store_wait_leader).
+/// Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
+/// threads. `config` is read and not kept. The call returns when the member's own data is recovered; it does
+/// not wait for the other members (see almadia_store_wait_leader).
 ///
 /// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
 /// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
 /// in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
-/// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
+/// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
+/// ALMADIA_FORKED (the parent process had opened a store).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_open(

@@ -149,7 +149,7 @@ pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usiz
 
 /// Frees a value. NULL is fine. In a child process it does nothing.
 ///
-/// Blocks: no. Threads: one, callbacks too.
+/// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_value_free(value: *mut almadia_value) {
     // SAFETY: the caller passes NULL or a live value and does not use it again.

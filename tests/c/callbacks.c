@@ -153,7 +153,8 @@ static void a_snapshot_nobody_takes_is_freed(almadia_store *store, const char *p
     struct waiting test = begin(store, path);
     almadia_done done = done_with(leave_the_snapshot, &test);
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
-    /* When the second callback runs, the first has returned. */
+    wait_for(&test, 1);
+    /* There is one callback thread: when the second callback runs, the first has returned. */
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
     wait_for(&test, 2);
     CHECK_OK(almadia_store_status(store, &status, &error));

@@ -96,6 +96,15 @@ static bool stands_on(const almadia_iter *iter, const char *key)
     return is_text(almadia_iter_key(iter).data, almadia_iter_key(iter).size, key);
 }
 
+static void a_field_of_a_later_version_is_refused(void)
+{
+    almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
+    almadia_iter *iter = NULL;
+    options.reserved = 1;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_iter_new(snapshot, &options, &iter, NULL));
+    CHECK(iter == NULL);
+}
+
 static void seeking_follows_the_direction(void)
 {
     for (int reverse = 0; reverse <= 1; reverse++) {
@@ -183,6 +192,7 @@ int main(int argc, char **argv)
     expect_range("abb", NULL, "a", "abc ", "abc ");
     expect_range(NULL, "abc", "a", "a ab ", "ab a ");
     expect_range("b", NULL, "a", "", "");
+    a_field_of_a_later_version_is_refused();
     seeking_follows_the_direction();
     blocks_begin_where_the_iterator_stands();
     large_pairs_come_in_small_blocks(store);

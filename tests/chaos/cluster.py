@@ -15,12 +15,13 @@ import time
 
 from bench import Bench, Failed, require
 
-# Short, so that a cycle is short; far above what a loaded machine of two cores needs between two heartbeats.
+# Elections take little of a cycle, and every cycle sees flushes, truncations and segments used again.
 FAST = {
     "raft.tick_ms": 10,
     "raft.heartbeat_ms": 30,
     "raft.election_timeout_ms": 200,
-    "log.segment_bytes": 1 << 20,
+    "log.segment_bytes": 256 << 10,
+    "log.retain_bytes": 128 << 10,
     "engine.memtable_bytes": 1 << 20,
 }
 PATIENCE_S = 30

@@ -7,7 +7,8 @@ from cluster import Cluster, Member
 from powerloss import MODES, lose_power
 from records import Records
 
-WRITES_BETWEEN = 150
+WRITES_BETWEEN_KILLS = 400
+WRITES_BETWEEN_POWER_LOSSES_MAX = 2000
 
 
 @case
@@ -17,12 +18,12 @@ def members_killed_under_load_lose_nothing_acknowledged(bench: Bench):
     cluster.write()
     leaders_killed = 0
     for cycle in range(bench.cycles):
-        cluster.wait_for_writes(WRITES_BETWEEN)
+        cluster.wait_for_writes(WRITES_BETWEEN_KILLS)
         leader = cluster.leader()
         victim = leader if bench.rng.random() < 0.5 else bench.rng.choice(cluster.members)
         leaders_killed += victim is leader
         victim.kill()
-        cluster.wait_for_writes(WRITES_BETWEEN)
+        cluster.wait_for_writes(WRITES_BETWEEN_KILLS)
         victim.start()
         cluster.wait_until_caught_up(victim)
         victim.write()
@@ -43,7 +44,7 @@ def power_lost_on_all_members_at_once_loses_nothing_acknowledged(bench: Bench):
         if cycle > 0:
             check_last_runs(cluster, first_run - len(cluster.members), f"cycle {cycle - 1}")
         cluster.write()
-        cluster.wait_for_writes(bench.rng.randrange(WRITES_BETWEEN))
+        cluster.wait_for_writes(bench.rng.randrange(WRITES_BETWEEN_POWER_LOSSES_MAX))
         for name, count in cut_power(bench, cluster, mode, strict).items():
             lost[name] += count
     cluster.shim = False

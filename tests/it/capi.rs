@@ -5,13 +5,15 @@
 
 use std::process::Command;
 
+use tempfile::tempdir;
+
 use crate::header::exported_functions;
-use crate::native::{Build, SONAME, compile, repository, scratch, shared_library, succeed};
+use crate::native::{Build, SONAME, compile, repository, shared_library, succeed};
 
 /// Compiles and runs a program of `tests/c` both ways, each in a directory of its own.
 fn passes(name: &str) {
     for build in [Build::Plain, Build::Address] {
-        let directory = scratch(name);
+        let directory = tempdir().expect("the temporary directory is writable");
         let program = compile(&format!("tests/c/{name}.c"), build, directory.path());
         succeed(Command::new(program).arg(directory.path().join("store")));
     }
@@ -23,7 +25,7 @@ fn hello_world_in_c_is_short_and_says_hello() {
         std::fs::read_to_string(repository().join("examples/c/hello.c")).expect("the example is there");
     assert!(source.lines().count() < 40, "the first example must fit on a screen");
 
-    let directory = scratch("hello");
+    let directory = tempdir().expect("the temporary directory is writable");
     let program = compile("examples/c/hello.c", Build::Address, directory.path());
     let said = succeed(Command::new(program).arg(directory.path().join("store")));
 
@@ -43,6 +45,11 @@ fn null_is_refused_or_ignored_everywhere() {
 #[test]
 fn limits_hold_exactly_and_structs_of_other_versions_are_understood() {
     passes("limits");
+}
+
+#[test]
+fn failures_say_what_happened_and_whether_it_was_applied() {
+    passes("failures");
 }
 
 #[test]
@@ -72,7 +79,7 @@ fn a_forked_child_is_told_so() {
 
 #[test]
 fn a_program_under_valgrind_makes_no_invalid_access_and_loses_no_memory() {
-    let directory = scratch("valgrind");
+    let directory = tempdir().expect("the temporary directory is writable");
     let program = compile("tests/c/every_function.c", Build::Plain, directory.path());
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use almadia::error::CODES;
+use tempfile::tempdir;
 
-use crate::native::{repository, scratch, succeed};
+use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
 const SOURCES: [&str; 12] = [
@@ -34,10 +35,12 @@ fn source_paths() -> impl Iterator<Item = PathBuf> {
 
 /// The constants of the codes, from the one table.
 fn code_constants() -> String {
-    let mut sorted: Vec<_> = CODES.iter().collect();
-    sorted.sort_by_key(|row| row.1);
+    let mut sorted: Vec<_> =
+        CODES.iter().map(|(_, number, name, message)| (*number, *name, *message)).collect();
+    sorted.push((0, "OK", "success"));
+    sorted.sort_unstable();
     let mut text = String::from("#include \"almadia_platform.h\"\n");
-    for (_, number, name, message) in sorted {
+    for (number, name, message) in sorted {
         let message = message[..1].to_uppercase() + &message[1..];
         write!(text, "\n/** {message} */\n#define ALMADIA_{name} {number}\n").expect("strings grow");
     }
@@ -154,7 +157,7 @@ fn no_exported_function_bypasses_the_boundary() {
 
 #[test]
 fn the_header_compiles_alone_and_twice_in_every_dialect() {
-    let directory = scratch("header");
+    let directory = tempdir().expect("the temporary directory is writable");
     let include = repository().join("include");
     let source = "#include \"almadia.h\"\n#include \"almadia.h\"\n\
                   almadia_code probe(void);\nalmadia_code probe(void) { return ALMADIA_OK; }\n";

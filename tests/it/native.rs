@@ -1,13 +1,11 @@
 //! C programs as tests: where the library is, how a program is compiled against it and run.
 //!
-//! What always holds: a program that outlives its deadline is killed and fails its test; scratch directories are gone
-//! after the test, unless it failed.
+//! What always holds: a program that outlives its deadline is killed and fails its test; scratch directories
+//! are gone after the test, unless it failed.
 
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The name programs are linked with, and the one they ask for when they run.
 pub const LIBRARY: &str = "libalmadia.so";
@@ -34,33 +32,6 @@ pub fn shared_library() -> PathBuf {
     let library = itself.parent().expect("it is in a directory").join(LIBRARY);
     assert!(library.exists(), "{} is built with the tests", library.display());
     library
-}
-
-/// A directory of its own that is removed with this value.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // What is left of it in the temporary directory harms nobody.
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-/// Makes an empty directory.
-pub fn scratch(name: &str) -> Scratch {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let unique = format!("almadia-{name}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(unique);
-    fs::create_dir_all(&path).expect("the temporary directory is writable");
-    Scratch(path)
 }
 
 /// Compiles `source`, a path below the repository, against the library and returns the program.

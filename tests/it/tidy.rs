@@ -1,0 +1,147 @@
+//! House rules that a machine can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layers from the bottom up: what stands here, without `crate::`, may import only from its own or an earlier row.
+const LAYERS: &[&[&str]] = &[
+    &["types", "time", "error", "config", "completion", "batch", "logging", "panics", "thread"],
+    &["core"],
+    &["storage", "transport"],
+    &["pollers"],
+    &["status", "snapshot", "store"],
+    &["sim", "capi"],
+];
+
+/// Imports that go up, each with its reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // A batch is the caller's view of the encoding, which is the core's: encoding happens once, on the caller's thread.
+    ("batch", "core"),
+];
+
+#[test]
+fn imports_only_go_down() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let own = module_of(&file);
+        for (number, line) in numbered(&file) {
+            for imported in imports(&line) {
+                let up = layer(&imported) > layer(&own) && own != "lib";
+                if up && !EXCEPTIONS.contains(&(own.as_str(), imported.as_str())) {
+                    wrong.push(format!("{}:{number} imports {imported}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_core_has_no_clock_no_thread_no_lock_and_no_files() {
+    let forbidden = [
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "Mutex",
+        "RwLock",
+        "Condvar",
+        "time::now",
+        "Instant",
+        "rocksdb",
+    ];
+    let core = sources().into_iter().filter(|file| module_of(file) == "core");
+    let mut wrong = Vec::new();
+    for file in core {
+        for (number, line) in numbered(&file) {
+            let used = forbidden.iter().find(|word| code_of(&line).contains(*word));
+            wrong.extend(used.map(|word| format!("{}:{number} uses {word}", file.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "the core touches the world:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .filter(|file| !read(file).starts_with("//!"))
+        .map(|file| file.display().to_string())
+        .collect();
+
+    assert!(silent.is_empty(), "files without //!: {silent:?}");
+}
+
+#[test]
+fn nothing_prints_and_nothing_is_left_for_later() {
+    let banned = ["println!", "eprintln!", "dbg!(", "todo!(", "unimplemented!(", "TODO", "FIXME", "#[ignore"];
+    let mut wrong = Vec::new();
+    for file in sources() {
+        for (number, line) in numbered(&file) {
+            let used = banned.iter().find(|word| line.contains(*word));
+            wrong.extend(used.map(|word| format!("{}:{number} has {word}", file.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&root().join("src"), &mut found);
+    assert!(found.len() > 50, "the sources are where they belong");
+    found
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a source directory") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).expect("readable source")
+}
+
+fn numbered(file: &Path) -> Vec<(usize, String)> {
+    // Tests at the end of a file may use what they need.
+    let text = read(file);
+    let mut lines: Vec<_> = text.lines().enumerate().map(|(at, line)| (at + 1, line.to_owned())).collect();
+    if let Some(end) = lines.iter().position(|(_, line)| line.trim_start() == "mod tests {") {
+        lines.truncate(end);
+    }
+    lines
+}
+
+fn code_of(line: &str) -> &str {
+    line.split("//").next().unwrap_or(line)
+}
+
+/// `src/core/peer.rs` and `src/core.rs` belong to `core`.
+fn module_of(file: &Path) -> String {
+    let inside = file.strip_prefix(root().join("src")).expect("a source");
+    let first = inside.components().next().expect("not empty").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn imports(line: &str) -> Vec<String> {
+    let code = code_of(line);
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found: Vec<_> = code.split("crate::").skip(1).map(word).collect();
+    if let Some(list) = code.trim_start().strip_prefix("use crate::{") {
+        found.extend(list.split([',', '}', ';']).map(|part| word(part.trim())));
+    }
+    found.retain(|name| LAYERS.iter().any(|row| row.contains(&name.as_str())));
+    found
+}
+
+fn layer(module: &str) -> usize {
+    LAYERS.iter().position(|row| row.contains(&module)).unwrap_or(LAYERS.len())
+}
