@@ -46,6 +46,9 @@
 #include <stdint.h>
 #include "almadia_platform.h"
 
+/** Success */
+#define ALMADIA_OK 0
+
 /** An argument is outside its documented range */
 #define ALMADIA_INVALID_ARGUMENT 101
 
@@ -343,9 +346,6 @@ typedef struct almadia_kv {
     struct almadia_slice value;
 } almadia_kv;
 
-/** Success. */
-#define ALMADIA_OK 0
-
 /** Follows a leader. */
 #define ALMADIA_ROLE_FOLLOWER 0
 
@@ -549,14 +549,15 @@ ALMADIA_API
 void almadia_config_free(struct almadia_config *config);
 
 /**
- * Opens the directory `path`, making it when it does not exist, and starts this member's threads. `config`
- * is read and not kept. The call returns when the member's own data is recovered; it does not wait for the
- * other members (see almadia_store_wait_leader).
+ * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
+ * threads. `config` is read and not kept. The call returns when the member's own data is recovered; it does
+ * not wait for the other members (see almadia_store_wait_leader).
  *
  * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
  * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
  * in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
- * ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK.
+ * ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
+ * ALMADIA_FORKED (the parent process had opened a store).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -839,8 +840,8 @@ struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_complet
  * Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
  * its lease, a follower asks the leader.
  *
- * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most;
- * with ALMADIA_LEVEL_LOCAL too, as far as the rules of callbacks go. Threads: any number at once.
+ * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
+ * Threads: any number at once.
  * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size).
@@ -900,7 +901,7 @@ almadia_code almadia_snapshot_clone(const struct almadia_snapshot *snapshot,
 /**
  * Frees a snapshot. NULL is fine. Its values and iterators stay valid. In a child process it does nothing.
  *
- * Blocks: no. Threads: one, callbacks too.
+ * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
  */
 ALMADIA_API
 void almadia_snapshot_free(struct almadia_snapshot *snapshot);
@@ -976,17 +977,15 @@ size_t almadia_value_size(const struct almadia_value *value);
 /**
  * Frees a value. NULL is fine. In a child process it does nothing.
  *
- * Blocks: no. Threads: one, callbacks too.
+ * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
  */
 ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
 
 /**
  * Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first,
- * _last, _seek or _seek_for_prev, or let _next begin at the first pair.
- *
- *     for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)) { ... }
- *     if (almadia_iter_code(it, &error) != ALMADIA_OK) { ... }
+ * _last, _seek or _seek_for_prev, or let _next begin at the first pair. All pairs are visited by
+ * for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
  *
  * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
  * callbacks too.

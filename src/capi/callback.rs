@@ -142,8 +142,8 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
 /// Blocks: no. Threads: the callback's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_completion) -> u64 {
-    // SAFETY: the caller passes NULL or the completion of a callback that has not returned.
     boundary::value(0, || {
+        // SAFETY: the caller passes NULL or the completion of a callback that has not returned.
         unsafe { completion.as_ref() }.map_or(0, |completion| completion.position.index.get())
     })
 }
@@ -153,8 +153,8 @@ pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_com
 /// Blocks: no. Threads: the callback's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_completion) -> u64 {
-    // SAFETY: the caller passes NULL or the completion of a callback that has not returned.
     boundary::value(0, || {
+        // SAFETY: the caller passes NULL or the completion of a callback that has not returned.
         unsafe { completion.as_ref() }.map_or(0, |completion| completion.position.term.get())
     })
 }

@@ -46,8 +46,8 @@ pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> alma
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *const c_char {
-    // SAFETY: the caller passes NULL or a live error.
     boundary::value(c"".as_ptr(), || {
+        // SAFETY: the caller passes NULL or a live error.
         unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message().as_ptr())
     })
 }
@@ -58,8 +58,8 @@ pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u64 {
-    // SAFETY: the caller passes NULL or a live error.
     boundary::value(0, || {
+        // SAFETY: the caller passes NULL or a live error.
         unsafe { error.as_ref() }.and_then(|error| error.error.leader()).map_or(0, |node| node.get())
     })
 }

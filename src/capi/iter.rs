@@ -162,10 +162,8 @@ unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
 }
 
 /// Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first,
-/// _last, _seek or _seek_for_prev, or let _next begin at the first pair.
-///
-///     for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)) { ... }
-///     if (almadia_iter_code(it, &error) != ALMADIA_OK) { ... }
+/// _last, _seek or _seek_for_prev, or let _next begin at the first pair. All pairs are visited by
+/// for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
 ///
 /// `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
 /// callbacks too.

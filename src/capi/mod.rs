@@ -17,6 +17,7 @@
 #![allow(non_camel_case_types, reason = "these are the C names")]
 #![allow(clippy::missing_safety_doc, reason = "the top of the header states what every caller promises")]
 #![deny(unsafe_op_in_unsafe_fn, improper_ctypes_definitions, missing_docs)]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 pub(crate) mod boundary;
 mod bytes;

@@ -32,9 +32,10 @@ const TRUNCATE_CHECK_TICKS: u64 = 20;
 /// An unresolved read is asked for again after this many heartbeats.
 const READ_RETRY_HEARTBEATS: u32 = 2;
 /// Bytes of entries in one append message; larger single entries travel alone.
-const MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
-/// Append messages a follower may leave unacknowledged.
-const INFLIGHT_MESSAGES_MAX: usize = 256;
+const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
+/// Append messages a follower may leave unacknowledged: together 32 MiB, within what may wait for one peer, and far
+/// more than the few rounds a healthy follower is behind.
+const INFLIGHT_MESSAGES_MAX: usize = 64;
 /// Bytes of committed entries one turn hands to the applier.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -630,7 +631,9 @@ fn raft_config(options: &PeerOptions, applied: LogIndex) -> Config {
         check_quorum: true,
         pre_vote: true,
         skip_bcast_commit: true,
-        batch_append: true,
+        // raft would join the messages of a follower that catches up into one without a bound; what a round proposes
+        // is one append anyway.
+        batch_append: false,
         ..Default::default()
     }
 }

@@ -61,12 +61,10 @@ impl ApplyPoller {
         loop {
             let patience = if progress == Progress::Yielded { Duration::ZERO } else { Duration::MAX };
             let open = self.tasks.take_all(&mut taken, patience);
-            if let Some(cause) = self.health.poisoned() {
+            if let Some(cause) = self.health.poisoned().cloned() {
                 // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
-                let cause = cause.clone();
                 self.queue(&mut taken);
-                self.abandon(&in_flight_at(&cause));
-                return Ok(());
+                return Err(cause);
             }
             if !open && progress == Progress::Idle {
                 return Ok(());
@@ -113,8 +111,8 @@ impl ApplyPoller {
     fn fail(&mut self, error: Error) {
         let unknown = in_flight_at(&error);
         self.health.poison(error);
-        // Wakes the raft poller, so that it answers its own callers now and not at its next tick.
-        self.raft.push_all([]);
+        // So that the raft poller answers its own callers now and not at its next tick.
+        self.raft.nudge();
         self.abandon(&unknown);
         let mut taken = Vec::new();
         while self.tasks.take_all(&mut taken, Duration::MAX) {

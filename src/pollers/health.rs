@@ -25,9 +25,10 @@ pub struct Health {
 impl Health {
     /// Stops the store for good. Only the first error counts.
     pub fn poison(&self, error: Error) {
-        log::error!("the store stops: {error}");
-        let _ = self.poison.set(error);
-        self.changed.notify_all();
+        if self.poison.set(error.clone()).is_ok() {
+            log::error!("the store stops: {error}");
+        }
+        self.wake_waiters();
     }
 
     /// The error that stopped the store.
@@ -39,7 +40,7 @@ impl Health {
     /// From now on no call is accepted.
     pub fn begin_closing(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        self.changed.notify_all();
+        self.wake_waiters();
     }
 
     /// Whether calls are accepted.
@@ -81,6 +82,12 @@ impl Health {
         self.check()?;
         let leader = statuses.get(&region).and_then(|status| status.leader);
         leader.ok_or_else(|| Error::new(Code::NoLeader))
+    }
+
+    /// Under the lock, so that nobody is between looking and falling asleep.
+    fn wake_waiters(&self) {
+        let _held = self.lock();
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RegionId, PeerStatus>> {

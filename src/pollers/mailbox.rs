@@ -20,12 +20,13 @@ struct State<T> {
     items: Vec<T>,
     bulk_bytes: usize,
     asleep: bool,
+    nudged: bool,
     closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        let state = State { items: Vec::new(), bulk_bytes: 0, asleep: false, closed: false };
+        let state = State { items: Vec::new(), bulk_bytes: 0, asleep: false, nudged: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new() }
     }
 }
@@ -67,19 +68,27 @@ impl<T> Mailbox<T> {
         true
     }
 
-    /// Swaps everything that waits into `taken`, which must be empty; waits at most `patience` for the first item.
+    /// Makes the consumer look around although nothing came.
+    pub fn nudge(&self) {
+        let mut state = self.lock();
+        state.nudged = true;
+        self.wake(state);
+    }
+
+    /// Swaps everything that waits into `taken`, which must be empty; waits at most `patience` for the first item
+    /// or a nudge.
     /// False when the mailbox is closed and nothing waits.
     pub fn take_all(&self, taken: &mut Vec<T>, patience: Duration) -> bool {
         debug_assert!(taken.is_empty(), "the last items were handled");
         let mut state = self.lock();
-        if state.items.is_empty() && !state.closed && !patience.is_zero() {
+        let idle = |state: &mut State<T>| state.items.is_empty() && !state.closed && !state.nudged;
+        if idle(&mut state) && !patience.is_zero() {
             state.asleep = true;
-            let waited = self
-                .arrived
-                .wait_timeout_while(state, patience, |state| state.items.is_empty() && !state.closed);
+            let waited = self.arrived.wait_timeout_while(state, patience, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }
+        state.nudged = false;
         std::mem::swap(&mut state.items, taken);
         state.bulk_bytes = 0;
         !(state.closed && taken.is_empty())
@@ -138,6 +147,17 @@ mod tests {
 
         assert_eq!(taken, [1, 3]);
         assert!(mailbox.push_bulk([4], 1000, 100), "a single piece larger than the bound still gets through");
+    }
+
+    #[test]
+    fn a_nudged_consumer_returns_with_nothing_once() {
+        let mailbox = Mailbox::<u8>::default();
+        let mut taken = Vec::new();
+
+        mailbox.nudge();
+
+        assert!(mailbox.take_all(&mut taken, Duration::MAX));
+        assert!(taken.is_empty());
     }
 
     #[test]

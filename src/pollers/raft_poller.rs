@@ -145,8 +145,8 @@ impl RaftPoller {
     fn fail(&mut self, error: &Error) {
         self.health.poison(error.clone());
         let cause = self.health.poisoned().expect("poisoned above or before").clone();
-        // The apply poller must not go on alone: wake it so that it sees the poison.
-        self.io.apply.push_all([]);
+        // The apply poller must not go on alone.
+        self.io.apply.nudge();
         self.end(&in_flight_at(&cause), &poisoned_by(&cause));
     }
 

@@ -50,7 +50,10 @@ impl Worker {
         for order in orders {
             match panics::catch(|| self.flush(order)) {
                 Ok(flushed) => self.raft.push_all([(order.region, Input::Flushed(flushed))]),
-                Err(error) => self.health.poison(error),
+                Err(error) => {
+                    self.health.poison(error);
+                    self.raft.nudge();
+                }
             }
         }
     }

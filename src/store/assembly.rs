@@ -254,7 +254,7 @@ impl Inbound for Inbox {
 
     fn thread_panicked(&self, thread: &str) {
         self.health.poison(Error::with_detail(Code::Panic, format!("thread {thread} panicked")));
-        self.raft.push_all([]);
+        self.raft.nudge();
     }
 }
 

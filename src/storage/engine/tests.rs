@@ -46,16 +46,20 @@ impl Place {
     }
 
     /// What a crash at this moment leaves behind. Nothing may delete files meanwhile. The manifest is taken
-    /// first: it names a table only after that is complete.
+    /// before the tables are even listed: it names a table only after that is complete.
     fn crash_image(&self) -> Self {
         let image = Self::new();
-        let mut files = file_names(&self.0);
-        files.sort_by_key(|name| !(name == "CURRENT" || name.starts_with("MANIFEST")));
-        for name in files {
-            fs::copy(self.0.join(&name), image.0.join(&name)).expect("nothing deletes files");
+        for is_turn in [is_manifest, |name: &str| !is_manifest(name)] {
+            for name in file_names(&self.0).iter().filter(|name| is_turn(name)) {
+                fs::copy(self.0.join(name), image.0.join(name)).expect("nothing deletes files");
+            }
         }
         image
     }
+}
+
+fn is_manifest(name: &str) -> bool {
+    name == "CURRENT" || name.starts_with("MANIFEST")
 }
 
 impl Drop for Place {

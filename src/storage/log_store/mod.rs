@@ -14,13 +14,13 @@
 //!
 //! **What always holds**
 //! - A frame is durable before the next one is written, so at most the very last one can be torn.
-//! - The state in memory is what you get by applying the items of all frames in order ([`index`]). Writer and
+//! - The state in memory is what you get by applying the items of all frames in order (`index`). Writer and
 //!   recovery use the same code for it.
 //! - An error of a write or a sync is never retried. It poisons the store: every later call that writes
 //!   answers `POISONED`, because after a failed sync nobody knows what is on the disk.
 //! - At open an invalid frame is *damage* when a valid frame or a newer segment follows it, and the store
 //!   refuses to open, naming file and offset. Else it is a *torn tail*, a frame whose append never
-//!   returned, and is cut off for good ([`recovery`]).
+//!   returned, and is cut off for good (`recovery`).
 //!
 //! **What this cannot see.** A bit that flips in the very last frame looks like a torn tail, because that is
 //! all a torn tail is: a last frame that is not what was written. The member then comes back with a log that
@@ -31,13 +31,13 @@
 //! **Space.** Truncation frees entries, and a segment is free when no entry in it is needed. Its file becomes a
 //! spare and then a new segment: blocks that were written once need no journal commit at a sync. Segments
 //! come free only from the front, so states that are still current are stated again at the head first, and
-//! entries of a region that stays behind are rewritten there ([`space`]).
+//! entries of a region that stays behind are rewritten there (`space`).
 //!
 //! **Memory.** Positions, not entries: some 50 bytes for about 64 KiB of log. A cache of recent entries, the order
 //! of writes against messages and the choice when to truncate are left to the callers.
 //!
-//! Reading order: [`items`], [`frame`], [`segment`], [`segments`], [`index`], [`writer`], [`read`], [`space`],
-//! [`recovery`].
+//! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `writer`, `read`, `space`,
+//! `recovery`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,0 +1,132 @@
+//! `make bench`: what a store costs, beside RocksDB and beside the limits of the machine.
+//!
+//! Owns the order of the groups, each in a process of its own, and the two forms of the result: a table, and
+//! `bench.json` in the build directory. What always holds: whatever is compared was measured in one run on one
+//! disk; CPU is counted over all members and callers, less the harness' own share; a call that was not answered, or
+//! answered wrongly, ends the run.
+//!
+//! `cargo bench --bench store -- writes-three write/3/256` measures only the groups and rows that are named.
+//! `ALMADIA_BENCH_DIR` chooses another disk than that of the build directory.
+
+#[path = "store/data.rs"]
+mod data;
+#[path = "store/group.rs"]
+mod group;
+#[path = "store/life.rs"]
+mod life;
+#[path = "store/limits.rs"]
+mod limits;
+#[path = "store/load.rs"]
+mod load;
+#[path = "store/members.rs"]
+mod members;
+#[path = "store/meter.rs"]
+mod meter;
+#[path = "store/reads.rs"]
+mod reads;
+#[path = "store/report.rs"]
+mod report;
+#[path = "store/writes.rs"]
+mod writes;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, exit};
+use std::time::Instant;
+
+use group::{GROUPS, Group, ROW_MARK};
+use report::Row;
+
+/// Makes a process measure one group.
+const GROUP_FLAG: &str = "--group";
+
+fn main() {
+    // Cargo adds a flag of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, name, filters @ ..] = arguments.as_slice()
+        && flag == GROUP_FLAG
+    {
+        return Group::run(name, filters);
+    }
+    let (groups, filters): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| GROUPS.contains(&argument.as_str()));
+    let begun = Instant::now();
+    let chosen = GROUPS.iter().filter(|name| groups.is_empty() || groups.iter().any(|group| group == *name));
+    let mut rows: Vec<Row> = chosen.flat_map(|name| measure(name, &filters)).collect();
+    report::compare(&mut rows);
+    println!("{}\n{}\n{}", report::table(&rows), report::thread_table(&rows), report::goal_table(&rows));
+    print_notes(&rows);
+    let path = json_path();
+    std::fs::write(&path, report::json(&rows, &machine(&rows))).expect("the build directory is writable");
+    println!("{} rows in {:.0} s, written to {}", rows.len(), begun.elapsed().as_secs_f64(), path.display());
+}
+
+/// Measures one group in a process of its own.
+fn measure(name: &str, filters: &[String]) -> Vec<Row> {
+    eprintln!("measuring {name}");
+    let itself = std::env::current_exe().expect("it runs");
+    let mut command = Command::new(itself);
+    command.arg(GROUP_FLAG).arg(name).args(filters).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("what runs can be run again");
+    let output = BufReader::new(process.stdout.take().expect("it is piped"));
+    let rows = output.lines().filter_map(|line| {
+        let line = line.expect("a pipe of ours");
+        let row = line.strip_prefix(ROW_MARK).map(|row| Row::from_line(row).expect("a line of ours"));
+        row.inspect(|row| eprintln!("  {:<34}{:>10.0} /s", row.name, row.ops_per_s))
+    });
+    let rows = rows.collect();
+    if !process.wait().expect("it is ours").success() {
+        eprintln!("the group {name} failed; what it says is above");
+        exit(1);
+    }
+    rows
+}
+
+fn print_notes(rows: &[Row]) {
+    let busiest = rows.iter().map(|row| row.others_percent).fold(0.0, f64::max);
+    println!(
+        "writes of several in flight go through callbacks, those of RocksDB through threads, 64 at most"
+    );
+    println!("an idle second counts as one operation: its CPU column is microseconds a second");
+    println!("{:.2} us CPU an operation are the harness' own and subtracted", load::own_us_per_op());
+    if busiest > 10.0 {
+        println!("NOISY: other processes took up to {busiest:.0}% of the machine; see the column 'others'");
+    }
+}
+
+/// What the figures depend on.
+fn machine(rows: &[Row]) -> Vec<(&'static str, String)> {
+    let median = |name: &str| rows.iter().find(|row| row.name == name).map_or(f64::NAN, |row| row.p50_us);
+    let busiest = rows.iter().map(|row| row.others_percent).fold(0.0, f64::max);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let disk = data::disk().display().to_string();
+    vec![
+        ("machine", report::text(&processor())),
+        ("cores", cores.to_string()),
+        ("kernel", report::text(first_line("/proc/sys/kernel/osrelease").trim())),
+        ("disk", report::text(&disk)),
+        ("key_bytes", data::Key::default().len().to_string()),
+        ("value_bytes", data::VALUE_BYTES.to_string()),
+        ("fdatasync_p50_us", report::number(median("fdatasync of 4 KiB/0/1"))),
+        ("loopback_round_trip_p50_us", report::number(median("loopback round trip/0/1"))),
+        ("wake_up_round_trip_p50_us", report::number(median("thread wake-up round trip/0/1"))),
+        ("harness_us_per_op", report::number(load::own_us_per_op())),
+        ("others_cpu_percent_max", report::number(busiest)),
+    ]
+}
+
+fn processor() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name);
+    model.to_owned()
+}
+
+fn first_line(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Cargo keeps the directory for temporary files in the build directory.
+fn json_path() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it has a parent").join("bench.json")
+}

@@ -1,0 +1,324 @@
+//! Rows, and how they are shown.
+//!
+//! Owns the table, the JSON and the line form in which a group's process hands its rows to the first one. What
+//! always holds: each row's name is its own, so that another can name it as the one it is compared with.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::load::{Measured, own_us_per_op};
+
+/// One measurement.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// Kind, members and calls in flight, as `kind/members/in_flight`.
+    pub name: String,
+    /// Calls in flight.
+    pub in_flight: u64,
+    /// Members, all in one process; 0 when no store is involved.
+    pub members: u64,
+    /// Calls answered a second.
+    pub ops_per_s: f64,
+    /// Half of the calls took no longer.
+    pub p50_us: f64,
+    /// All but one of a hundred took no longer.
+    pub p99_us: f64,
+    /// CPU of all members and the callers, less that of the harness itself.
+    pub cpu_us_per_op: f64,
+    /// Memory of the process: all members, what RocksDB caches, and the samples.
+    pub rss_mib: f64,
+    /// Times that a thread left its core.
+    pub switches_per_op: f64,
+    /// CPU of other processes, in percent of all cores.
+    pub others_percent: f64,
+    /// The row this one is compared with; empty when there is none.
+    pub baseline: String,
+    /// Operations a second beside those of the baseline.
+    pub ratio: Option<f64>,
+    /// CPU by thread name.
+    pub threads: BTreeMap<String, f64>,
+}
+
+impl Row {
+    /// The row of a run.
+    pub fn new(name: String, members: u64, in_flight: u64, measured: &Measured) -> Self {
+        let ops = measured.ops();
+        let spent = &measured.spent;
+        let per_op = |time: std::time::Duration| time.as_secs_f64() * 1e6 / ops;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            name,
+            in_flight,
+            members,
+            ops_per_s: measured.ops_per_s(),
+            p50_us: measured.percentile_us(50),
+            p99_us: measured.percentile_us(99),
+            cpu_us_per_op: (per_op(spent.cpu()) - own_us_per_op()).max(0.0),
+            rss_mib: measured.rss_mib,
+            switches_per_op: spent.switches as f64 / ops,
+            others_percent: 100.0 * spent.others.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64,
+            threads: spent.by_thread.iter().map(|(name, time)| (name.clone(), per_op(*time))).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Names the row this one is compared with.
+    pub fn beside(mut self, baseline: &str) -> Self {
+        baseline.clone_into(&mut self.baseline);
+        self
+    }
+
+    /// The row as one line, for the process that prints the table.
+    pub fn to_line(&self) -> String {
+        let threads = self.threads.iter().map(|(name, us)| format!("{name}={us}")).collect::<Vec<_>>();
+        let texts = [self.name.clone(), self.baseline.clone(), threads.join(",")];
+        let numbers = self.numbers().map(|number| number.to_string());
+        [&texts[..], &numbers[..]].concat().join("\t")
+    }
+
+    /// The row of a line of [`Row::to_line`].
+    pub fn from_line(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, baseline, threads, numbers @ ..] = fields.as_slice() else { return None };
+        let numbers: Option<Vec<f64>> = numbers.iter().map(|number| number.parse().ok()).collect();
+        let &[in_flight, members, ops_per_s, p50_us, p99_us, cpu_us_per_op, rss_mib, switches, others] =
+            numbers?.as_slice()
+        else {
+            return None;
+        };
+        let threads = threads.split(',').filter_map(|pair| pair.split_once('='));
+        Some(Self {
+            name: (*name).to_owned(),
+            in_flight: in_flight as u64,
+            members: members as u64,
+            ops_per_s,
+            p50_us,
+            p99_us,
+            cpu_us_per_op,
+            rss_mib,
+            switches_per_op: switches,
+            others_percent: others,
+            baseline: (*baseline).to_owned(),
+            ratio: None,
+            threads: threads.filter_map(|(name, us)| Some((name.to_owned(), us.parse().ok()?))).collect(),
+        })
+    }
+
+    fn numbers(&self) -> [f64; 9] {
+        [
+            self.in_flight as f64,
+            self.members as f64,
+            self.ops_per_s,
+            self.p50_us,
+            self.p99_us,
+            self.cpu_us_per_op,
+            self.rss_mib,
+            self.switches_per_op,
+            self.others_percent,
+        ]
+    }
+
+    fn to_json(&self) -> String {
+        let threads = self.threads.iter().map(|(name, us)| format!("{}: {}", text(name), number(*us)));
+        let threads = threads.collect::<Vec<_>>().join(", ");
+        let baseline = if self.baseline.is_empty() { "null".to_owned() } else { text(&self.baseline) };
+        object(&[
+            ("name", text(&self.name)),
+            ("in_flight", self.in_flight.to_string()),
+            ("members", self.members.to_string()),
+            ("ops_per_s", number(self.ops_per_s)),
+            ("p50_us", number(self.p50_us)),
+            ("p99_us", number(self.p99_us)),
+            ("cpu_us_per_op", number(self.cpu_us_per_op)),
+            ("rss_mib", number(self.rss_mib)),
+            ("baseline", baseline),
+            ("ratio", self.ratio.map_or("null".to_owned(), number)),
+            ("switches_per_op", number(self.switches_per_op)),
+            ("others_cpu_percent", number(self.others_percent)),
+            ("cpu_us_per_op_by_thread", format!("{{{threads}}}")),
+        ])
+    }
+}
+
+/// Fills in the ratios once all rows are there.
+pub fn compare(rows: &mut [Row]) {
+    let rates: BTreeMap<String, f64> = rows.iter().map(|row| (row.name.clone(), row.ops_per_s)).collect();
+    for row in rows {
+        row.ratio = rates.get(&row.baseline).map(|rate| row.ops_per_s / rate);
+    }
+}
+
+/// What the design asks of one figure.
+pub struct Goal {
+    row: &'static str,
+    figure: &'static str,
+    must: f64,
+    stretch: f64,
+    read: fn(&Row) -> Option<f64>,
+    more_is_better: bool,
+}
+
+const GOALS: &[Goal] = &[
+    rate("write/3/1", 4_500.0, 6_500.0),
+    rate("write blocking/3/1", 4_500.0, 6_500.0),
+    median("write blocking/3/1", 200.0, 140.0),
+    rate("write/3/64", 55_000.0, 90_000.0),
+    rate("write/3/256", 75_000.0, 130_000.0),
+    cpu("write/3/256", 22.0, 13.0),
+    rate("write/3/1000", 85_000.0, 150_000.0),
+    rate("write/1/1", 11_000.0, 15_000.0),
+    rate("write blocking/1/1", 11_000.0, 15_000.0),
+    median("write blocking/1/1", 85.0, 85.0),
+    rate("write/1/64", 100_000.0, 150_000.0),
+    rate("write/1/256", 130_000.0, 200_000.0),
+    rate("write/1/1000", 150_000.0, 240_000.0),
+    beside("snapshot get/1/1", 0.90, 0.97),
+    beside("iterate 1000 keys/1/1", 0.90, 0.90),
+    rate("read leader/3/1", 8_000.0, 8_000.0),
+    rate("read leader/3/256", 150_000.0, 150_000.0),
+    rate("read follower/3/1", 8_000.0, 8_000.0),
+    rate("read follower/3/256", 150_000.0, 150_000.0),
+    cpu("idle second/1/0", 5_000.0, 5_000.0),
+    memory("idle second/1/0", 25.0, 25.0),
+    memory("write/1/1000", 130.0, 130.0),
+    median("open to first write/1/1", 300_000.0, 300_000.0),
+    rate("log store, 1 entry a sync/0/1", 18_000.0, 18_000.0),
+    cpu("log store, 512 entries a sync/0/1", 0.24 * 512.0, 0.24 * 512.0),
+];
+
+const fn rate(row: &'static str, must: f64, stretch: f64) -> Goal {
+    Goal { row, figure: "ops_per_s", must, stretch, read: |row| Some(row.ops_per_s), more_is_better: true }
+}
+
+const fn median(row: &'static str, must: f64, stretch: f64) -> Goal {
+    Goal { row, figure: "p50_us", must, stretch, read: |row| Some(row.p50_us), more_is_better: false }
+}
+
+const fn cpu(row: &'static str, must: f64, stretch: f64) -> Goal {
+    let read = |row: &Row| Some(row.cpu_us_per_op);
+    Goal { row, figure: "cpu_us_per_op", must, stretch, read, more_is_better: false }
+}
+
+const fn memory(row: &'static str, must: f64, stretch: f64) -> Goal {
+    Goal { row, figure: "rss_mib", must, stretch, read: |row| Some(row.rss_mib), more_is_better: false }
+}
+
+const fn beside(row: &'static str, must: f64, stretch: f64) -> Goal {
+    Goal { row, figure: "ratio", must, stretch, read: |row| row.ratio, more_is_better: true }
+}
+
+impl Goal {
+    /// What was measured, and that as a share of what is asked: 1 and more is reached.
+    fn measured(&self, rows: &[Row]) -> Option<(f64, f64)> {
+        let row = rows.iter().find(|row| row.name == self.row)?;
+        let measured = (self.read)(row)?;
+        Some((measured, if self.more_is_better { measured / self.must } else { self.must / measured }))
+    }
+}
+
+/// The table for people.
+pub fn table(rows: &[Row]) -> String {
+    let mut out = format!(
+        "{:<34}{:>10}{:>10}{:>10}{:>9}{:>8}{:>10}{:>8}  {:<30}{:>7}\n",
+        "name/members/in flight",
+        "ops/s",
+        "p50 us",
+        "p99 us",
+        "CPU us",
+        "RSS MiB",
+        "switches",
+        "others %",
+        "baseline",
+        "ratio"
+    );
+    for row in rows {
+        let (cpu, switches) = (known(row.cpu_us_per_op, 2), known(row.switches_per_op, 2));
+        let (others, ratio) =
+            (known(row.others_percent, 0), row.ratio.map_or(String::new(), |r| known(r, 2)));
+        let Row { name, ops_per_s, p50_us, p99_us, rss_mib, baseline, .. } = row;
+        write!(out, "{name:<34}{ops_per_s:>10.0}{p50_us:>10.1}{p99_us:>10.1}{cpu:>9}{rss_mib:>8.1}")
+            .expect("a String takes everything");
+        writeln!(out, "{switches:>10}{others:>8}  {baseline:<30}{ratio:>7}")
+            .expect("a String takes everything");
+    }
+    out
+}
+
+fn known(number: f64, decimals: usize) -> String {
+    if number.is_finite() { format!("{number:.decimals$}") } else { "-".to_owned() }
+}
+
+/// Which thread takes how much of a write.
+pub fn thread_table(rows: &[Row]) -> String {
+    let mut out = String::from("CPU us an operation, by thread\n");
+    for row in rows.iter().filter(|row| row.members > 0 && !row.threads.is_empty()) {
+        let mut threads: Vec<_> = row.threads.iter().filter(|(_, us)| **us >= 0.05).collect();
+        threads.sort_by(|a, b| b.1.total_cmp(a.1));
+        let threads = threads.iter().map(|(name, us)| format!("{name} {us:.1}")).collect::<Vec<_>>();
+        writeln!(out, "{:<34}{}", row.name, threads.join(" · ")).expect("a String takes everything");
+    }
+    out
+}
+
+/// What the design asks, and how far that is.
+pub fn goal_table(rows: &[Row]) -> String {
+    let title = ["must", "stretch", "measured", "of must"];
+    let mut out = format!("{:<50}", "DESIGN 13");
+    title.iter().for_each(|title| write!(out, "{title:>11}").expect("a String takes everything"));
+    out.push('\n');
+    for goal in GOALS {
+        let Some((measured, share)) = goal.measured(rows) else { continue };
+        let name = format!("{} {}", goal.row, goal.figure);
+        let Goal { must, stretch, .. } = goal;
+        writeln!(out, "{name:<50}{must:>11.2}{stretch:>11.2}{measured:>11.2}{share:>11.2}")
+            .expect("a String takes everything");
+    }
+    out
+}
+
+/// The same for programs: an array of the rows and of one object about machine and goals.
+pub fn json(rows: &[Row], machine: &[(&str, String)]) -> String {
+    let goals: Vec<String> = GOALS.iter().filter_map(|goal| goal_json(goal, rows)).collect();
+    let goals = format!("[\n    {}\n  ]", goals.join(",\n    "));
+    let machine = object(&[machine, &[("goals", goals)]].concat());
+    let objects: Vec<String> = rows.iter().map(Row::to_json).chain([machine]).collect();
+    format!("[\n  {}\n]\n", objects.join(",\n  "))
+}
+
+fn goal_json(goal: &Goal, rows: &[Row]) -> Option<String> {
+    let (measured, share) = goal.measured(rows)?;
+    Some(object(&[
+        ("row", text(goal.row)),
+        ("figure", text(goal.figure)),
+        ("must", number(goal.must)),
+        ("stretch", number(goal.stretch)),
+        ("measured", number(measured)),
+        ("share_of_must", number(share)),
+    ]))
+}
+
+fn object(fields: &[(&str, String)]) -> String {
+    let fields = fields.iter().map(|(name, value)| format!("{}: {value}", text(name)));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+}
+
+/// A JSON number; what is none in JSON becomes null.
+pub fn number(number: f64) -> String {
+    if number.is_finite() { format!("{number:.4}") } else { "null".to_owned() }
+}
+
+/// A JSON string.
+pub fn text(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            control if control < ' ' => {
+                write!(out, "\\u{:04x}", u32::from(control)).expect("a String takes everything");
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}

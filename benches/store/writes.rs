@@ -1,0 +1,119 @@
+//! Writes: one key a call, acknowledged when durable and applied.
+//!
+//! Owns the rows of one and of three members, and RocksDB's own synced writes beside them. What always holds: after
+//! each run the last write of every lane is read back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use almadia::{Batch, SnapshotOptions, Store, WriteOptions};
+use rocksdb::{DB, DBCompressionType, Options};
+
+use crate::data::{Key, check, directory, value};
+use crate::group::{Group, retry};
+use crate::load::{Lane, Measured, measure, on_threads};
+use crate::members::{Asked, Members};
+use crate::report::Row;
+
+/// More threads than this only wait for each other on a small machine.
+const BASELINE_THREADS_MAX: u64 = 64;
+
+/// Rows of a cluster of so many members.
+pub fn run(group: &Group, count: usize) {
+    let members = Members::open(count);
+    let count = count as u64;
+    let blocking = format!("write blocking/{count}/1");
+    group.row(&blocking, || row(&members, &blocking, count, 1, block));
+    for in_flight in [1, 64, 256, 1000] {
+        let name = format!("write/{count}/{in_flight}");
+        group.row(&name, || row(&members, &name, count, in_flight, drive_all));
+    }
+}
+
+fn row(members: &Members, name: &str, count: u64, in_flight: u64, start: fn(&Arc<Store>, Vec<Lane>)) -> Row {
+    let measured = retry(|| {
+        let leader = members.member(Asked::Leader);
+        let measured = measure(in_flight, |lanes| start(&leader, lanes))?;
+        let snapshot = leader.snapshot(&SnapshotOptions::default()).map_err(|error| error.to_string())?;
+        let read = |key: &Key| check(key, snapshot.get(key).expect("a healthy disk"));
+        measured.last_keys.iter().try_for_each(read)?;
+        Ok(measured)
+    });
+    let baseline = format!("rocksdb write/0/{}", in_flight.min(BASELINE_THREADS_MAX));
+    Row::new(name.to_owned(), count, in_flight, &measured).beside(&baseline)
+}
+
+fn block(store: &Arc<Store>, lanes: Vec<Lane>) {
+    on_threads(lanes, || {
+        let store = Arc::clone(store);
+        move |key: &Key| {
+            let written = store.write(&mut batch(key), &WriteOptions::default());
+            written.map(drop).map_err(|error| error.to_string())
+        }
+    });
+}
+
+fn drive_all(store: &Arc<Store>, lanes: Vec<Lane>) {
+    lanes.into_iter().for_each(|lane| drive(Arc::clone(store), lane));
+}
+
+/// Writes, and writes again from the callback.
+fn drive(store: Arc<Store>, mut lane: Lane) {
+    let key = lane.issue();
+    let run = lane.run();
+    let begun = Instant::now();
+    let again = Arc::clone(&store);
+    let callback = move |answer: almadia::Result<almadia::Position>| {
+        if let Err(error) = answer {
+            return lane.run().fail(error.to_string());
+        }
+        if lane.answered(begun) {
+            return drive(again, lane);
+        }
+        // Or the store might be dropped here, after its owner is done with it.
+        drop(again);
+        lane.rest();
+    };
+    if let Err(error) = store.write_async(&mut batch(&key), &WriteOptions::default(), callback) {
+        run.fail(error.to_string());
+    }
+}
+
+fn batch(key: &Key) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(key, value(key)).expect("small");
+    batch
+}
+
+/// RocksDB with synced writes, a thread for each call in flight.
+pub fn run_baseline(group: &Group) {
+    for in_flight in [1, BASELINE_THREADS_MAX] {
+        let name = format!("rocksdb write/0/{in_flight}");
+        group.row(&name, || Row::new(name.clone(), 0, in_flight, &measure_baseline(in_flight)));
+    }
+}
+
+fn measure_baseline(in_flight: u64) -> Measured {
+    let directory = directory();
+    let db = Arc::new(open_rocksdb(&directory.path().join("db")));
+    let synced = || {
+        let db = Arc::clone(&db);
+        let mut options = rocksdb::WriteOptions::default();
+        options.set_sync(true);
+        move |key: &Key| db.put_opt(key, value(key), &options).map_err(|error| error.to_string())
+    };
+    let measured = measure(in_flight, |lanes| on_threads(lanes, synced)).expect("a healthy disk");
+    for key in &measured.last_keys {
+        check(key, db.get(key).expect("a healthy disk")).expect("it was acknowledged");
+    }
+    measured
+}
+
+/// RocksDB as it comes, but for the memtable size and the compression that a store uses by default.
+pub fn open_rocksdb(path: &std::path::Path) -> DB {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(32 << 20);
+    options.set_compression_type(DBCompressionType::Lz4);
+    DB::open(&options, path).expect("a new directory")
+}
