@@ -6,8 +6,7 @@
 
 use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o};
 
-/// A logger for raft nodes of `node`.
-#[must_use]
+/// A logger for raft nodes.
 pub fn raft_logger() -> Logger {
     Logger::root(ToLog, o!())
 }

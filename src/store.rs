@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::batch::Batch;
 use crate::completion::{Completion, CompletionQueue, Position, Sink, Waiter};
 use crate::config::Config;
@@ -80,8 +82,8 @@ impl Store {
         refuse_in_callback()?;
         let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        self.inner.propose(batch, timeout, |permit| waiting(&waiter, permit))?;
-        wait(&waiter, timeout, Code::Timeout)
+        let data = self.inner.propose(batch, timeout, |permit| waiting(&waiter, permit))?;
+        wait(&waiter, timeout, Code::Timeout).inspect_err(|_| *batch = Batch::unseal(data))
     }
 
     /// Applies `batch` on a majority; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When
@@ -96,7 +98,7 @@ impl Store {
         let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let queue = Arc::clone(&self.inner.completions);
         let sink = |permit| Completion::new(Box::new(Callback { permit, queue, callback }));
-        self.inner.propose(batch, timeout, sink)
+        self.inner.propose(batch, timeout, sink).map(drop)
     }
 
     /// Sets one key and waits.
@@ -210,21 +212,23 @@ impl Drop for Store {
 }
 
 impl Inner {
+    /// Takes the batch and returns what it was sealed into; on error the batch is as it was.
     fn propose(
         &self,
         batch: &mut Batch,
         timeout: Duration,
         sink: impl FnOnce(Permit) -> Completion,
-    ) -> Result<()> {
+    ) -> Result<Bytes> {
         self.health.check()?;
         let permit = self.admission.admit(batch.encoded_bytes())?;
         let data = std::mem::take(batch).seal(BOOTSTRAP_EPOCH.version);
+        let sealed = data.clone();
         let propose = Propose { data, deadline: now() + timeout, completion: sink(permit) };
         match self.raft.push((BOOTSTRAP_REGION, Input::Propose(propose))) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(sealed),
             Err((_, Input::Propose(refused))) => {
                 refused.completion.defuse();
-                *batch = Batch::unseal(refused.data);
+                *batch = Batch::unseal(sealed);
                 Err(Error::new(Code::Closed))
             }
             Err(_) => unreachable!("the mailbox gives back what it was given"),

@@ -74,6 +74,7 @@ fn a_follower_names_the_leader_and_the_batch_is_as_it_was() {
     let error = cluster.member(follower).write(&mut batch, &WriteOptions::default()).expect_err("a follower");
 
     assert_eq!((error.code(), error.outcome()), (Code::NotLeader, Outcome::NotApplied));
+    assert_eq!(batch.len(), 1);
     assert_eq!(error.leader().map(|node| node.get()), Some(leader as u64));
 }
 

@@ -1,5 +1,8 @@
 //! Integration tests: real stores, real disks, real sockets. One binary, because RocksDB links slowly.
 
+mod capi;
 mod cluster;
+mod header;
 mod member;
+mod native;
 mod tidy;
