@@ -49,7 +49,7 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --all-targets -- -D warnings
 	@scripts/check-dependencies.sh
-	$(cargo) test --release --locked
+	timeout --foreground 30m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
 

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
+
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::peer::{Elections, Input, Peer, PeerOptions};
@@ -118,6 +120,15 @@ impl Member {
     /// The peer of the only region.
     pub fn peer(&self) -> &Peer {
         &self.running.as_ref().expect("it runs").peers[&BOOTSTRAP_REGION]
+    }
+
+    /// Proposes to add `learner`.
+    pub fn propose_learner(&mut self, learner: u64) {
+        let mut single = ConfChangeSingle { node_id: learner, ..ConfChangeSingle::default() };
+        single.set_change_type(ConfChangeType::AddLearnerNode);
+        let change = ConfChangeV2 { changes: vec![single].into(), ..ConfChangeV2::default() };
+        let running = self.running.as_mut().expect("it runs");
+        running.peers.get_mut(&BOOTSTRAP_REGION).expect("the only region").propose_change(change);
     }
 
     /// The engine.

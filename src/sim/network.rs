@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{EntryType, Message, MessageType};
 
 use crate::core::command::{Command, Operation};
 use crate::core::ports::PeerMessage;
@@ -114,6 +114,9 @@ pub fn describe(message: &Message) -> String {
 /// An entry as `index/term what`.
 pub fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
     let place = format!("{}/{}", entry.index, entry.term);
+    if entry.get_entry_type() != EntryType::EntryNormal {
+        return format!("{place} membership change");
+    }
     if entry.data.is_empty() {
         return format!("{place} empty");
     }

@@ -13,6 +13,8 @@
 //! campaign N              N asks for leadership at its next round
 //! write N NAME KEY=VALUE  a write called NAME, to N's next round        [timeout=MS]
 //! read N NAME             a linearizable read called NAME               [timeout=MS]
+//! add-learner N M         N proposes to add M to the configuration
+//! members N               the configuration N's engine holds
 //! round N...              N turns the crank once
 //! sync N works|crash-before|crash-after     what N's next sync does
 //! apply N...              N applies what is committed
@@ -83,6 +85,8 @@ impl Cluster {
             "campaign" => self.member(words[0]).feed(Input::Campaign),
             "write" => self.write(words),
             "read" => self.read(words),
+            "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
+            "members" => said.push(describe_members(self.member(words[0]))),
             "round" => numbers(words).into_iter().for_each(|node| self.round(node, said)),
             "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
             "apply" => words.iter().for_each(|node| self.member(node).apply(said)),
@@ -268,6 +272,15 @@ fn describe_status(member: &Member) -> String {
     format!(
         "{} {role} term={} last={} commit={} applied={}",
         member.node, status.term, status.last_index, status.commit_index, status.applied_index
+    )
+}
+
+fn describe_members(member: &Member) -> String {
+    let (region, _) = member.engine().state();
+    let (voters, learners) = (&region.members.voters, &region.members.learners);
+    format!(
+        "{} holds version {}: voters {voters:?} learners {learners:?}",
+        member.node, region.epoch.conf_ver
     )
 }
 
