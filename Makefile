@@ -60,7 +60,7 @@ chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. 
 
 .PHONY: bench
 bench: needs ## Measures; prints a table and writes bench.json into the build directory.
-	@$(cargo) bench --locked --profile release
+	@$(cargo) bench --locked --bench store
 
 .PHONY: install
 install: $(BUILT) ## Installs library, headers and pkg-config file. PREFIX=/usr/local, DESTDIR=.

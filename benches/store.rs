@@ -10,6 +10,8 @@
 
 #[path = "store/data.rs"]
 mod data;
+#[path = "store/goals.rs"]
+mod goals;
 #[path = "store/group.rs"]
 mod group;
 #[path = "store/life.rs"]
@@ -54,7 +56,7 @@ fn main() {
     let chosen = GROUPS.iter().filter(|name| groups.is_empty() || groups.iter().any(|group| group == *name));
     let mut rows: Vec<Row> = chosen.flat_map(|name| measure(name, &filters)).collect();
     report::compare(&mut rows);
-    println!("{}\n{}\n{}", report::table(&rows), report::thread_table(&rows), report::goal_table(&rows));
+    println!("{}\n{}\n{}", report::table(&rows), report::thread_table(&rows), goals::table(&rows));
     print_notes(&rows);
     let path = json_path();
     std::fs::write(&path, report::json(&rows, &machine(&rows))).expect("the build directory is writable");
@@ -87,6 +89,9 @@ fn print_notes(rows: &[Row]) {
     println!(
         "writes of several in flight go through callbacks, those of RocksDB through threads, 64 at most"
     );
+    println!(
+        "scaled: as if RocksDB's synced writes were as fast here as on the machine the figures were set on"
+    );
     println!("an idle second counts as one operation: its CPU column is microseconds a second");
     println!("{:.2} us CPU an operation are the harness' own and subtracted", load::own_us_per_op());
     if busiest > 10.0 {
@@ -112,6 +117,7 @@ fn machine(rows: &[Row]) -> Vec<(&'static str, String)> {
         ("wake_up_round_trip_p50_us", report::number(median("thread wake-up round trip/0/1"))),
         ("harness_us_per_op", report::number(load::own_us_per_op())),
         ("others_cpu_percent_max", report::number(busiest)),
+        ("goals", goals::json(rows)),
     ]
 }
 

@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::load::{Measured, own_us_per_op};
+
+/// Numbers in the line form of a row.
+const NUMBERS: usize = 10;
 
 /// One measurement.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,8 @@ pub struct Row {
     pub switches_per_op: f64,
     /// CPU of other processes, in percent of all cores.
     pub others_percent: f64,
+    /// CPU that the machine below this virtual one took, in percent of all cores.
+    pub stolen_percent: f64,
     /// The row this one is compared with; empty when there is none.
     pub baseline: String,
     /// Operations a second beside those of the baseline.
@@ -44,8 +50,10 @@ impl Row {
     pub fn new(name: String, members: u64, in_flight: u64, measured: &Measured) -> Self {
         let ops = measured.ops();
         let spent = &measured.spent;
-        let per_op = |time: std::time::Duration| time.as_secs_f64() * 1e6 / ops;
+        let per_op = |time: Duration| time.as_secs_f64() * 1e6 / ops;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let of_all_cores =
+            |time: Duration| 100.0 * time.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64;
         Self {
             name,
             in_flight,
@@ -56,7 +64,8 @@ impl Row {
             cpu_us_per_op: (per_op(spent.cpu()) - own_us_per_op()).max(0.0),
             rss_mib: measured.rss_mib,
             switches_per_op: spent.switches as f64 / ops,
-            others_percent: 100.0 * spent.others.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64,
+            others_percent: of_all_cores(spent.others),
+            stolen_percent: of_all_cores(spent.stolen),
             threads: spent.by_thread.iter().map(|(name, time)| (name.clone(), per_op(*time))).collect(),
             ..Self::default()
         }
@@ -81,11 +90,9 @@ impl Row {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, baseline, threads, numbers @ ..] = fields.as_slice() else { return None };
         let numbers: Option<Vec<f64>> = numbers.iter().map(|number| number.parse().ok()).collect();
-        let &[in_flight, members, ops_per_s, p50_us, p99_us, cpu_us_per_op, rss_mib, switches, others] =
-            numbers?.as_slice()
-        else {
-            return None;
-        };
+        let numbers = <[f64; NUMBERS]>::try_from(numbers?).ok()?;
+        let [in_flight, members, ops_per_s, p50_us, p99_us, cpu_us_per_op, rss_mib, rest @ ..] = numbers;
+        let [switches_per_op, others_percent, stolen_percent] = rest;
         let threads = threads.split(',').filter_map(|pair| pair.split_once('='));
         Some(Self {
             name: (*name).to_owned(),
@@ -96,15 +103,16 @@ impl Row {
             p99_us,
             cpu_us_per_op,
             rss_mib,
-            switches_per_op: switches,
-            others_percent: others,
+            switches_per_op,
+            others_percent,
+            stolen_percent,
             baseline: (*baseline).to_owned(),
             ratio: None,
             threads: threads.filter_map(|(name, us)| Some((name.to_owned(), us.parse().ok()?))).collect(),
         })
     }
 
-    fn numbers(&self) -> [f64; 9] {
+    fn numbers(&self) -> [f64; NUMBERS] {
         [
             self.in_flight as f64,
             self.members as f64,
@@ -115,6 +123,7 @@ impl Row {
             self.rss_mib,
             self.switches_per_op,
             self.others_percent,
+            self.stolen_percent,
         ]
     }
 
@@ -135,6 +144,7 @@ impl Row {
             ("ratio", self.ratio.map_or("null".to_owned(), number)),
             ("switches_per_op", number(self.switches_per_op)),
             ("others_cpu_percent", number(self.others_percent)),
+            ("stolen_cpu_percent", number(self.stolen_percent)),
             ("cpu_us_per_op_by_thread", format!("{{{threads}}}")),
         ])
     }
@@ -145,74 +155,6 @@ pub fn compare(rows: &mut [Row]) {
     let rates: BTreeMap<String, f64> = rows.iter().map(|row| (row.name.clone(), row.ops_per_s)).collect();
     for row in rows {
         row.ratio = rates.get(&row.baseline).map(|rate| row.ops_per_s / rate);
-    }
-}
-
-/// What the design asks of one figure.
-pub struct Goal {
-    row: &'static str,
-    figure: &'static str,
-    must: f64,
-    stretch: f64,
-    read: fn(&Row) -> Option<f64>,
-    more_is_better: bool,
-}
-
-const GOALS: &[Goal] = &[
-    rate("write/3/1", 4_500.0, 6_500.0),
-    rate("write blocking/3/1", 4_500.0, 6_500.0),
-    median("write blocking/3/1", 200.0, 140.0),
-    rate("write/3/64", 55_000.0, 90_000.0),
-    rate("write/3/256", 75_000.0, 130_000.0),
-    cpu("write/3/256", 22.0, 13.0),
-    rate("write/3/1000", 85_000.0, 150_000.0),
-    rate("write/1/1", 11_000.0, 15_000.0),
-    rate("write blocking/1/1", 11_000.0, 15_000.0),
-    median("write blocking/1/1", 85.0, 85.0),
-    rate("write/1/64", 100_000.0, 150_000.0),
-    rate("write/1/256", 130_000.0, 200_000.0),
-    rate("write/1/1000", 150_000.0, 240_000.0),
-    beside("snapshot get/1/1", 0.90, 0.97),
-    beside("iterate 1000 keys/1/1", 0.90, 0.90),
-    rate("read leader/3/1", 8_000.0, 8_000.0),
-    rate("read leader/3/256", 150_000.0, 150_000.0),
-    rate("read follower/3/1", 8_000.0, 8_000.0),
-    rate("read follower/3/256", 150_000.0, 150_000.0),
-    cpu("idle second/1/0", 5_000.0, 5_000.0),
-    memory("idle second/1/0", 25.0, 25.0),
-    memory("write/1/1000", 130.0, 130.0),
-    median("open to first write/1/1", 300_000.0, 300_000.0),
-    rate("log store, 1 entry a sync/0/1", 18_000.0, 18_000.0),
-    cpu("log store, 512 entries a sync/0/1", 0.24 * 512.0, 0.24 * 512.0),
-];
-
-const fn rate(row: &'static str, must: f64, stretch: f64) -> Goal {
-    Goal { row, figure: "ops_per_s", must, stretch, read: |row| Some(row.ops_per_s), more_is_better: true }
-}
-
-const fn median(row: &'static str, must: f64, stretch: f64) -> Goal {
-    Goal { row, figure: "p50_us", must, stretch, read: |row| Some(row.p50_us), more_is_better: false }
-}
-
-const fn cpu(row: &'static str, must: f64, stretch: f64) -> Goal {
-    let read = |row: &Row| Some(row.cpu_us_per_op);
-    Goal { row, figure: "cpu_us_per_op", must, stretch, read, more_is_better: false }
-}
-
-const fn memory(row: &'static str, must: f64, stretch: f64) -> Goal {
-    Goal { row, figure: "rss_mib", must, stretch, read: |row| Some(row.rss_mib), more_is_better: false }
-}
-
-const fn beside(row: &'static str, must: f64, stretch: f64) -> Goal {
-    Goal { row, figure: "ratio", must, stretch, read: |row| row.ratio, more_is_better: true }
-}
-
-impl Goal {
-    /// What was measured, and that as a share of what is asked: 1 and more is reached.
-    fn measured(&self, rows: &[Row]) -> Option<(f64, f64)> {
-        let row = rows.iter().find(|row| row.name == self.row)?;
-        let measured = (self.read)(row)?;
-        Some((measured, if self.more_is_better { measured / self.must } else { self.must / measured }))
     }
 }
 
@@ -244,7 +186,8 @@ pub fn table(rows: &[Row]) -> String {
     out
 }
 
-fn known(number: f64, decimals: usize) -> String {
+/// A number in a table; a dash when it is not known.
+pub fn known(number: f64, decimals: usize) -> String {
     if number.is_finite() { format!("{number:.decimals$}") } else { "-".to_owned() }
 }
 
@@ -260,44 +203,14 @@ pub fn thread_table(rows: &[Row]) -> String {
     out
 }
 
-/// What the design asks, and how far that is.
-pub fn goal_table(rows: &[Row]) -> String {
-    let title = ["must", "stretch", "measured", "of must"];
-    let mut out = format!("{:<50}", "DESIGN 13");
-    title.iter().for_each(|title| write!(out, "{title:>11}").expect("a String takes everything"));
-    out.push('\n');
-    for goal in GOALS {
-        let Some((measured, share)) = goal.measured(rows) else { continue };
-        let name = format!("{} {}", goal.row, goal.figure);
-        let Goal { must, stretch, .. } = goal;
-        writeln!(out, "{name:<50}{must:>11.2}{stretch:>11.2}{measured:>11.2}{share:>11.2}")
-            .expect("a String takes everything");
-    }
-    out
-}
-
 /// The same for programs: an array of the rows and of one object about machine and goals.
 pub fn json(rows: &[Row], machine: &[(&str, String)]) -> String {
-    let goals: Vec<String> = GOALS.iter().filter_map(|goal| goal_json(goal, rows)).collect();
-    let goals = format!("[\n    {}\n  ]", goals.join(",\n    "));
-    let machine = object(&[machine, &[("goals", goals)]].concat());
-    let objects: Vec<String> = rows.iter().map(Row::to_json).chain([machine]).collect();
+    let objects: Vec<String> = rows.iter().map(Row::to_json).chain([object(machine)]).collect();
     format!("[\n  {}\n]\n", objects.join(",\n  "))
 }
 
-fn goal_json(goal: &Goal, rows: &[Row]) -> Option<String> {
-    let (measured, share) = goal.measured(rows)?;
-    Some(object(&[
-        ("row", text(goal.row)),
-        ("figure", text(goal.figure)),
-        ("must", number(goal.must)),
-        ("stretch", number(goal.stretch)),
-        ("measured", number(measured)),
-        ("share_of_must", number(share)),
-    ]))
-}
-
-fn object(fields: &[(&str, String)]) -> String {
+/// A JSON object of fields that are JSON already.
+pub fn object(fields: &[(&str, String)]) -> String {
     let fields = fields.iter().map(|(name, value)| format!("{}: {value}", text(name)));
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }

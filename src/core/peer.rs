@@ -226,6 +226,14 @@ impl Peer {
         self.refused_messages
     }
 
+    /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
+    /// the first replay for its end.
+    #[must_use]
+    pub fn awaits_report(&self) -> bool {
+        let unsettled_leader = self.is_leader() && !self.is_settled();
+        !self.reads.is_empty() || unsettled_leader || self.applied.index < self.recorded_commit
+    }
+
     /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
     #[must_use]
     pub fn wants_flush(&self) -> Option<LogIndex> {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct ApplyPoller {
     pub tasks: Arc<Mailbox<ApplyTask>>,
     /// Where reports go.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
+    /// The raft poller waits for a report.
+    pub reports_awaited: Arc<AtomicBool>,
     /// Where answers with callbacks go.
     pub completions: Arc<CompletionQueue>,
     /// Where the data goes.
@@ -100,7 +103,12 @@ impl ApplyPoller {
         let ApplyBatch { answers, reports, .. } = batch;
         // The peer must know before any caller does: a read that a caller starts after its answer, here or through
         // a follower, reaches the peer behind this report and so is never confirmed for an older applied index.
-        self.raft.push_all(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
+        self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
+        // Nobody but a waiting read and a new leader is in a hurry to learn it, and a wake-up costs more than the
+        // report. Looked at after the push: whoever begins to wait later finds the report before it falls asleep.
+        if self.reports_awaited.load(Ordering::SeqCst) {
+            self.raft.nudge();
+        }
         self.completions.begin_burst();
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
         self.completions.end_burst();

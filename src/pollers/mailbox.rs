@@ -55,6 +55,15 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Adds items without waking the consumer, which finds them when it next looks: at what comes behind them, or
+    /// when its patience ends.
+    pub fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.items.extend(items);
+        }
+    }
+
     /// Adds what a peer sent, `bytes` in size, unless that would make more than `bytes_max` of such wait: then it
     /// is dropped, which raft repairs. False when it was.
     pub fn push_bulk(&self, items: impl IntoIterator<Item = T>, bytes: usize, bytes_max: usize) -> bool {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crossbeam_channel::Sender;
 
 use crate::completion::{Completion, CompletionQueue, Position};
 use crate::core::applier::ApplyTask;
-use crate::core::peer::{Answer, Input};
+use crate::core::peer::{Answer, Input, Peer};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};
@@ -71,6 +72,8 @@ pub struct RaftPoller {
     pub peers: Peers,
     /// How effects leave.
     pub io: PollerIo,
+    /// Tells the apply poller whether a peer waits for its report.
+    pub reports_awaited: Arc<AtomicBool>,
     /// Answers with callbacks.
     pub completions: Arc<CompletionQueue>,
     /// Flushes for truncation.
@@ -108,6 +111,8 @@ impl RaftPoller {
             let turned = round(&mut self.peers, fed, now, &mut self.io);
             self.deliver_answers();
             turned?;
+            let awaited = self.peers.values().any(Peer::awaits_report);
+            self.reports_awaited.store(awaited, Ordering::SeqCst);
             self.publish();
             self.order_flushes(&mut ordered);
         }

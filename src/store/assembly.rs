@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -295,9 +296,11 @@ impl Threads {
         config: &Config,
     ) -> io::Result<()> {
         self.completion_thread = Some(completion_thread::start(Arc::clone(&self.completions))?);
+        let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = ApplyPoller {
             tasks: Arc::clone(&self.apply),
             raft: Arc::clone(&self.raft),
+            reports_awaited: Arc::clone(&reports_awaited),
             completions: Arc::clone(&self.completions),
             engine: engine.clone(),
             health: Arc::clone(&self.health),
@@ -319,6 +322,7 @@ impl Threads {
                 apply: Arc::clone(&self.apply),
                 answers: Vec::new(),
             },
+            reports_awaited,
             completions: Arc::clone(&self.completions),
             worker: orders,
             health: Arc::clone(&self.health),

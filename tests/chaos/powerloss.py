@@ -6,9 +6,11 @@ bytes and entries whose sync returned are never touched. The caller has killed t
     all    every unsynced modification is gone
     part   of each file, and of each directory's entries, a beginning of the unsynced modifications survives,
            the last of a file's perhaps only up to a sector
-    torn   each 512-byte sector survives or not on its own, in any order
+    torn   in place each 512-byte sector survives or not on its own, in any order; behind the synced end as in `part`
 
-With `strict` a created, renamed or unlinked entry is undone as well unless its directory was synced (all of
+A file's size never reaches over bytes that did not survive, as on ext4 in its ordered mode and on XFS. (Where a
+file system breaks that, RocksDB's MANIFEST can be left with a record of the wrong checksum, and RocksDB refuses to
+open.) With `strict` a created, renamed or unlinked entry is undone as well unless its directory was synced (all of
 them, or a suffix of them); without, entries survive, as on file systems that keep their metadata in order.
 """
 
@@ -99,15 +101,16 @@ def _lose_writes(path: str, records, mode: str, rng: random.Random) -> int:
     sizes = [record.old_size for record in records] + [len(image)]
     survivors = 0 if mode == "all" else rng.randrange(len(records) + 1)
     size = sizes[survivors]
-    image.extend(bytes(max(0, max(record.offset + record.bytes for record in records) - len(image))))
-    image.extend(bytes(max(0, max(sizes) - len(image))))
+    longest = max(sizes + [record.offset + record.bytes for record in records])
+    image.extend(bytes(longest - len(image)))
+    in_order_from = 0
     if mode == "torn":
-        _undo_sectors(image, records, rng)
-    else:
-        for record in reversed(records[survivors:]):
-            _undo_range(image, record, record.offset, record.offset + record.bytes)
-    if mode == "part" and survivors < len(records):
-        size = max(size, _redo_beginning(path, image, records, survivors, rng))
+        in_order_from = sizes[0]
+        _undo_sectors(image, records, in_order_from, rng)
+    for record in reversed(records[survivors:]):
+        _undo_range(image, record, in_order_from, longest)
+    if mode != "all" and survivors < len(records):
+        size = max(size, _redo_beginning(path, image, records[survivors:], in_order_from, rng))
     _write_image(path, image, size)
     return len(records) - survivors
 
@@ -121,8 +124,8 @@ def _undo_range(image: bytearray, record: DataRecord, begin: int, end: int):
     image[begin:end] = old + bytes(end - begin - len(old))
 
 
-def _undo_sectors(image: bytearray, records, rng: random.Random):
-    """Every sector keeps its own number of the writes that touched it."""
+def _undo_sectors(image: bytearray, records, end: int, rng: random.Random):
+    """Before `end` every sector keeps its own number of the writes that touched it."""
     cuts = {}
     for number, record in reversed(list(enumerate(records))):
         first, last = record.offset // SECTOR_BYTES, (record.offset + record.bytes - 1) // SECTOR_BYTES
@@ -130,25 +133,23 @@ def _undo_sectors(image: bytearray, records, rng: random.Random):
             if sector not in cuts:
                 cuts[sector] = rng.choice((0, len(records), rng.randrange(len(records) + 1)))
             if number >= cuts[sector]:
-                _undo_range(image, record, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
+                _undo_range(image, record, sector * SECTOR_BYTES, min((sector + 1) * SECTOR_BYTES, end))
 
 
-def _redo_beginning(path: str, image: bytearray, records, survivors: int, rng: random.Random) -> int:
-    """Lets the first lost write survive up to a sector; returns how long the file is at least then."""
-    record = records[survivors]
-    later = records[survivors + 1 :]
+def _redo_beginning(path: str, image: bytearray, lost, begin: int, rng: random.Random) -> int:
+    """Lets the first lost write survive from `begin` up to a sector; returns how long the file is at least then."""
+    record, later = lost[0], lost[1:]
     if record.bytes == 0 or any(_overlap(record, other) for other in later):
         return 0  # its bytes are not in the file any more
-    first = record.offset // SECTOR_BYTES
-    last = (record.offset + record.bytes - 1) // SECTOR_BYTES
-    end = min(rng.randrange(first, last + 1) * SECTOR_BYTES, record.offset + record.bytes)
-    if end <= record.offset:
+    first, last = record.offset // SECTOR_BYTES, (record.offset + record.bytes - 1) // SECTOR_BYTES
+    begin, end = max(begin, record.offset), rng.randrange(first, last + 1) * SECTOR_BYTES
+    if end <= begin:
         return 0
     with open(path, "rb") as file:
-        file.seek(record.offset)
-        new = file.read(end - record.offset)
-    image[record.offset : record.offset + len(new)] = new
-    return record.offset + len(new)
+        file.seek(begin)
+        new = file.read(end - begin)
+    image[begin : begin + len(new)] = new
+    return begin + len(new)
 
 
 def _overlap(one: DataRecord, other: DataRecord) -> bool:

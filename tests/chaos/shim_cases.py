@@ -170,7 +170,7 @@ def _check_content(file: File, found: bytes, mode: str, where: str):
         return
     sizes = [len(version) for version in file.versions]
     require(min(sizes) <= len(found) <= max(sizes), f"{len(found)} bytes, expected one of {sizes}: {where}")
-    for begin in range(0, len(found), SECTOR_BYTES):
-        end = min(begin + SECTOR_BYTES, len(found))
+    cuts = sorted({*range(0, len(found), SECTOR_BYTES), min(sizes[0], len(found)), len(found)})
+    for begin, end in zip(cuts, cuts[1:]):
         possible = {version[begin:end].ljust(end - begin, b"\0") for version in file.versions}
         require(found[begin:end] in possible, f"the sector at {begin} was never written so: {where}")
