@@ -22,7 +22,7 @@
  *   It runs on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. It may call
  *   every function that does not block, submit more, free handles (even the store) and free user. It must return
  *   soon: the completions behind it wait. It must not throw, longjmp or fork. Its completion is valid until it
- *   returns. One thread's writes complete in the order in which it submitted them; no other order is promised.
+ *   returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else is ordered.
  * AFTER SHUTDOWN no callback runs any more and calls answer ALMADIA_CLOSED. After _free a handle must not be used.
  *   exit() without shutdown loses nothing that was acknowledged.
  * FORK. In a child process, stores, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
@@ -728,8 +728,8 @@ almadia_code almadia_write(struct almadia_store *store,
 /**
  * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
  * for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
- * was written, and `done` will never be called. Completions of writes that one thread submits come in the
- * order of submission.
+ * was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
+ * which they were submitted; a failure may overtake them.
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
  * Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
@@ -837,8 +837,8 @@ ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
 
 /**
- * Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
- * its lease, a follower asks the leader.
+ * Takes a snapshot of all keys. `options` may be NULL. On any member: the leader asks a majority whether it still
+ * leads, a follower asks the leader.
  *
  * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
  * Threads: any number at once.

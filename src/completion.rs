@@ -116,21 +116,10 @@ impl CompletionQueue {
         self.wake(state);
     }
 
-    /// Holds back wake-ups until the burst ends, so that many answers cost one.
-    pub fn begin_burst(&self) {
-        self.lock().bursts += 1;
-    }
-
-    /// Ends a burst and wakes the consumer when there is something to do.
-    pub fn end_burst(&self) {
-        let mut state = self.lock();
-        state.bursts = state.bursts.checked_sub(1).expect("every end has its begin");
-        // Another producer's burst is no reason to let this one's answers wait.
-        let wake = !state.finished.is_empty() && std::mem::take(&mut state.asleep);
-        drop(state);
-        if wake {
-            self.filled.notify_one();
-        }
+    /// Answers many calls with one wake-up of the consumer.
+    pub fn burst(&self, answers: impl IntoIterator<Item = (Completion, Result<Position>)>) {
+        let _open = Burst::begin(self);
+        answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
 
     /// Swaps all waiting answers into `taken`, waiting for the first. False when the queue is closed and empty.
@@ -172,6 +161,29 @@ impl CompletionQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Holds back wake-ups while it lives.
+struct Burst<'a>(&'a CompletionQueue);
+
+impl<'a> Burst<'a> {
+    fn begin(queue: &'a CompletionQueue) -> Self {
+        queue.lock().bursts += 1;
+        Self(queue)
+    }
+}
+
+impl Drop for Burst<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.bursts -= 1;
+        // Another producer's burst is no reason to let this one's answers wait.
+        let wake = !state.finished.is_empty() && std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
+            self.0.filled.notify_one();
+        }
     }
 }
 

@@ -282,7 +282,7 @@ fn refuse_in_callback() -> Result<()> {
 
 fn waiting(waiter: &Arc<Waiter>, permit: Permit) -> Completion {
     let waiter = Arc::clone(waiter);
-    Completion::new(Box::new(Waiting { waiter, _permit: permit }))
+    Completion::new(Box::new(Waiting { waiter, permit }))
 }
 
 fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
@@ -292,12 +292,15 @@ fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
 /// Answers a blocked thread, at once.
 struct Waiting {
     waiter: Arc<Waiter>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        self.waiter.set(answer);
+        let Self { waiter, permit } = *self;
+        // First, so that the woken caller does not meet its own permit when it calls again.
+        drop(permit);
+        waiter.set(answer);
     }
 }
 

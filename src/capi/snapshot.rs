@@ -87,8 +87,8 @@ fn level(number: almadia_level) -> Result<Level> {
     }
 }
 
-/// Takes a snapshot of all keys. `options` may be NULL. On any member; a leader usually answers at once from
-/// its lease, a follower asks the leader.
+/// Takes a snapshot of all keys. `options` may be NULL. On any member: the leader asks a majority whether it still
+/// leads, a follower asks the leader.
 ///
 /// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
 /// Threads: any number at once.

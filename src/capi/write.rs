@@ -103,8 +103,8 @@ pub unsafe extern "C" fn almadia_write(
 
 /// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
 /// for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
-/// was written, and `done` will never be called. Completions of writes that one thread submits come in the
-/// order of submission.
+/// was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
+/// which they were submitted; a failure may overtake them.
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
 /// Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,

@@ -208,13 +208,18 @@ impl Storage for PeerLog {
         }
         assert!(high <= self.state.last.0.get() + 1, "raft asks within the log");
         let max_bytes = max_size.into().unwrap_or(u64::MAX);
-        match self.cache.front().map(|entry| entry.index) {
-            Some(first) if low >= first => Ok(self.read_cached(low, high, max_bytes)),
-            first => {
-                let high = first.map_or(high, |first| high.min(first));
-                self.reader.read(self.region, LogIndex(low), LogIndex(high), max_bytes).map_err(unreadable)
-            }
+        let first_cached = self.cache.front().map_or(u64::MAX, |entry| entry.index);
+        if low >= first_cached {
+            return Ok(self.read_cached(low, high, max_bytes));
         }
+        let stored_end = high.min(first_cached);
+        let stored = self.reader.read(self.region, LogIndex(low), LogIndex(stored_end), max_bytes);
+        let mut entries = stored.map_err(unreadable)?;
+        let read_bytes = entries.iter().map(|entry| cost(entry) as u64).sum::<u64>();
+        if stored_end < high && entries.len() as u64 == stored_end - low && read_bytes < max_bytes {
+            entries.extend(self.read_cached(stored_end, high, max_bytes - read_bytes));
+        }
+        Ok(entries)
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {

@@ -6,6 +6,7 @@
 //! follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
 //! term is not its current term. The order of effects is the round's, time is an argument.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +34,14 @@ const TRUNCATE_CHECK_TICKS: u64 = 20;
 const READ_RETRY_HEARTBEATS: u32 = 2;
 /// Bytes of entries in one append message; larger single entries travel alone.
 const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
-/// Append messages a follower may leave unacknowledged: together 32 MiB, within what may wait for one peer, and far
-/// more than the few rounds a healthy follower is behind.
+/// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
+/// than the few rounds a healthy follower is behind.
 const INFLIGHT_MESSAGES_MAX: usize = 64;
+/// Bytes of committed entries that may wait for the applier before this peer takes no more from its leader.
+const HANDED_OVER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of writes that one round proposes, unless a single one is larger: what a slow disk syncs well within an
+/// election timeout, so that heartbeats get their turn in between.
+const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of committed entries one turn hands to the applier.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -56,6 +62,8 @@ pub struct PeerOptions {
     pub elections: Elections,
     /// Bound of the entry cache.
     pub log_cache_bytes: usize,
+    /// Bytes of entries a leader may have proposed and not committed; more are refused.
+    pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
 }
@@ -157,6 +165,11 @@ pub struct Peer {
     truncate_allowed: LogIndex,
     /// The engine has flushed up to here.
     flushed: LogIndex,
+    /// Read-index answers for followers that wait until this leader's applied index has come as far.
+    held_answers: Vec<Message>,
+    /// (last index, bytes) of what was handed to the applier and not reported back, and the sum.
+    handed_over: VecDeque<(LogIndex, u64)>,
+    handed_over_bytes: u64,
     /// The commit index followers were last told, and so need not be told again.
     told_commit: LogIndex,
     /// For which term and role raft's election timeout was drawn.
@@ -199,6 +212,9 @@ impl Peer {
             ticks: 0,
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
+            held_answers: Vec::new(),
+            handed_over: VecDeque::new(),
+            handed_over_bytes: 0,
             told_commit: LogIndex(0),
             drawn_for: None,
             refused_messages: 0,
@@ -231,7 +247,8 @@ impl Peer {
     #[must_use]
     pub fn awaits_report(&self) -> bool {
         let unsettled_leader = self.is_leader() && !self.is_settled();
-        !self.reads.is_empty() || unsettled_leader || self.applied.index < self.recorded_commit
+        let asked = !self.reads.is_empty() || !self.held_answers.is_empty();
+        asked || unsettled_leader || self.applied.index < self.recorded_commit
     }
 
     /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
@@ -282,7 +299,7 @@ impl Peer {
             Input::Message(message) => self.on_message(*message),
             Input::Propose(propose) => self.fresh.push(propose),
             Input::Read(read) => self.on_read(read, now),
-            Input::LocalRead(read) => self.reads.push_confirmed(read, self.recorded_commit),
+            Input::LocalRead(read) => self.reads.push_local(read, self.recorded_commit),
             Input::Applied(applied) => self.on_applied(applied, now),
             Input::Flushed(index) => self.flushed = self.flushed.max(index),
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
@@ -291,14 +308,24 @@ impl Peer {
         self.draw_election_timeout();
     }
 
-    /// First half of a turn: what must become durable, and what may leave before. None when nothing is to do.
-    pub fn begin_turn(&mut self, now: Timestamp) -> Result<Option<BegunTurn>> {
+    /// Hands this round's writes and reads to raft, once every input is in.
+    pub fn begin_round(&mut self, now: Timestamp) {
         self.propose_fresh(now);
         if let Some(id) = self.reads.ask_fresh(now) {
             self.raw.read_index(id);
         }
+    }
+
+    /// True when writes wait only because the last round had its fill of them.
+    #[must_use]
+    pub fn has_more_to_propose(&self) -> bool {
+        self.is_leader() && !self.fresh.is_empty()
+    }
+
+    /// First half of a turn: what must become durable, and what may leave before. None when nothing is to do.
+    pub fn begin_turn(&mut self) -> Result<Option<BegunTurn>> {
         let mut turn = BegunTurn {
-            messages: Vec::new(),
+            messages: self.release_answers(),
             write: LogWrite::new(self.region.id),
             ready: None,
             committed: Vec::new(),
@@ -307,7 +334,7 @@ impl Peer {
         if self.raw.has_ready() {
             self.take_ready(&mut turn);
         }
-        let idle = turn.ready.is_none() && turn.write.is_empty();
+        let idle = turn.ready.is_none() && turn.write.is_empty() && turn.messages.is_empty();
         Ok(if idle { None } else { Some(turn) })
     }
 
@@ -335,7 +362,8 @@ impl Peer {
     pub fn take_answers(&mut self) -> Vec<Answer> {
         let served_up_to = if self.is_settled() { None } else { Some(self.applied.index) };
         let position = Position { index: self.applied.index, term: self.applied.term };
-        let ready = self.reads.take_ready(served_up_to).into_iter();
+        let local = self.reads.take_local(self.applied.index);
+        let ready = self.reads.take_ready(served_up_to).into_iter().chain(local);
         self.answers.extend(ready.map(|read| (read.completion, Ok(position))));
         std::mem::take(&mut self.answers)
     }
@@ -359,12 +387,10 @@ impl Peer {
 
     fn on_message(&mut self, message: PeerMessage) {
         if let Err(refusal) = self.validate(&message.message) {
-            self.refused_messages += 1;
-            log::warn!(
-                "region {}: dropped a message of node {}: {refusal}",
-                self.region.id,
-                message.message.from
-            );
+            return self.refuse_message(&message.message, refusal);
+        }
+        if self.handed_over_bytes > HANDED_OVER_BYTES_MAX && !message.message.entries.is_empty() {
+            // The engine is behind. What is not taken is not acknowledged, and comes again.
             return;
         }
         // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
@@ -373,6 +399,18 @@ impl Peer {
         }
         // An error here is raft's way to say that it ignored the message.
         let _ = self.raw.step(message.message);
+    }
+
+    fn refuse_message(&mut self, message: &Message, refusal: Refusal) {
+        self.refused_messages += 1;
+        // At doubling intervals: a broken peer must not fill the host's log.
+        if self.refused_messages.is_power_of_two() {
+            let (region, total) = (self.region.id, self.refused_messages);
+            log::warn!(
+                "region {region}: dropped a message of node {}: {refusal} ({total} so far)",
+                message.from
+            );
+        }
     }
 
     fn validate(&self, message: &Message) -> std::result::Result<(), Refusal> {
@@ -406,6 +444,12 @@ impl Peer {
             self.region.epoch.conf_ver += 1;
         }
         self.applied = applied.state;
+        while let Some(&(last, bytes)) = self.handed_over.front()
+            && last <= applied.state.index
+        {
+            self.handed_over_bytes -= bytes;
+            self.handed_over.pop_front();
+        }
         self.raw.advance_apply_to(applied.state.index.get());
         self.raw.mut_store().evict(applied.state.index);
         if let Some(index) = applied.truncate_to {
@@ -425,7 +469,7 @@ impl Peer {
         }
         let fresh = std::mem::take(&mut self.fresh);
         match self.leader() {
-            _ if self.is_leader() => self.propose(fresh, now),
+            _ if self.is_leader() => self.propose_some(fresh, now),
             Some(leader) => self.refuse(fresh, &Error::not_leader(leader)),
             None => {
                 let (late, waiting) = fresh.into_iter().partition(|propose| propose.deadline <= now);
@@ -433,6 +477,17 @@ impl Peer {
                 self.refuse(late, &Error::new(Code::NoLeader));
             }
         }
+    }
+
+    fn propose_some(&mut self, mut fresh: Vec<Propose>, now: Timestamp) {
+        let mut bytes = 0;
+        let full = |propose: &Propose| {
+            bytes += propose.data.len();
+            bytes > PROPOSE_BYTES_MAX
+        };
+        let fits = fresh.iter().position(full).unwrap_or(fresh.len()).max(1);
+        self.fresh = fresh.split_off(fits.min(fresh.len()));
+        self.propose(fresh, now);
     }
 
     fn propose(&mut self, fresh: Vec<Propose>, now: Timestamp) {
@@ -471,7 +526,7 @@ impl Peer {
             self.reads.resolve(&state.request_ctx, LogIndex(state.index));
         }
         let messages = ready.take_messages();
-        turn.messages = self.outgoing(messages);
+        turn.messages.extend(self.outgoing(messages));
         turn.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.
         if ready.must_sync() {
@@ -485,6 +540,10 @@ impl Peer {
         if entries.is_empty() {
             return None;
         }
+        let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let last = entries.last().map_or(0, |entry| entry.index);
+        self.handed_over.push_back((LogIndex(last), bytes));
+        self.handed_over_bytes += bytes;
         let settled = self.proposals.settle(&entries);
         let overwritten = settled.overwritten.into_iter();
         self.answers.extend(overwritten.map(|completion| (completion, Err(Error::new(Code::Overwritten)))));
@@ -503,17 +562,37 @@ impl Peer {
     fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
         let applied = self.raw.raft.raft_log.applied;
         let leads = self.is_leader();
-        let mut told = 0;
-        let dress = |mut message: Message| {
+        let mut dressed = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > applied {
+                self.held_answers.push(message);
+                continue;
+            }
             hold_back_commit(&mut message, applied, leads);
             if message.get_msg_type() == MessageType::MsgAppend {
-                told = message.commit;
+                self.told_commit = self.told_commit.max(LogIndex(message.commit));
             }
-            PeerMessage { region: self.region.id, epoch: self.region.epoch, message }
-        };
-        let dressed = messages.into_iter().map(dress).collect();
-        self.told_commit = self.told_commit.max(LogIndex(told));
+            dressed.push(self.dress(message));
+        }
         dressed
+    }
+
+    /// The read-index answers that had to wait. An answer must not be cut to the applied index, as a commit is: the
+    /// engine shows an entry before its report is here, and a leader read may have shown it already.
+    fn release_answers(&mut self) -> Vec<PeerMessage> {
+        if self.held_answers.is_empty() {
+            return Vec::new();
+        }
+        let (applied, term) = (self.raw.raft.raft_log.applied, self.raw.raft.term);
+        let leads = self.is_leader();
+        // What a leader of an older term confirmed, its follower asks for again.
+        self.held_answers.retain(|answer| leads && answer.term == term);
+        let due = self.held_answers.extract_if(.., |answer| answer.index <= applied).collect::<Vec<_>>();
+        due.into_iter().map(|answer| self.dress(answer)).collect()
+    }
+
+    fn dress(&self, message: Message) -> PeerMessage {
+        PeerMessage { region: self.region.id, epoch: self.region.epoch, message }
     }
 
     /// Followers learn a commit with the next append. When none follows they learn it here.
@@ -530,6 +609,8 @@ impl Peer {
         let late = if self.leader().is_none() { Code::NoLeader } else { Code::ReadTimeout };
         let expired = self.reads.expire(now).into_iter();
         self.answers.extend(expired.map(|completion| (completion, Err(Error::new(late)))));
+        let local = self.reads.expire_local(now).into_iter();
+        self.answers.extend(local.map(|completion| (completion, Err(Error::new(Code::ReadTimeout)))));
     }
 
     fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) {
@@ -601,12 +682,11 @@ impl Peer {
 }
 
 /// A follower must not run ahead of its leader, so it hears of no commit beyond what the leader has applied, in any
-/// message that carries one. A leader's answers to vote requests carry none at all: they may arrive late, and the
+/// message that carries one; read-index answers wait instead (`Peer::release_answers`). A leader's answers to vote requests carry none at all: they may arrive late, and the
 /// asker is nobody's follower then.
 fn hold_back_commit(message: &mut Message, applied: u64, leads: bool) {
     match message.get_msg_type() {
         MessageType::MsgAppend | MessageType::MsgHeartbeat => message.commit = message.commit.min(applied),
-        MessageType::MsgReadIndexResp => message.index = message.index.min(applied),
         MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse if leads => {
             message.commit = 0;
             message.commit_term = 0;
@@ -642,6 +722,7 @@ fn raft_config(options: &PeerOptions, applied: LogIndex) -> Config {
         max_size_per_msg: MESSAGE_BYTES_MAX,
         max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
         max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+        max_uncommitted_size: options.uncommitted_bytes_max,
         check_quorum: true,
         pre_vote: true,
         skip_bcast_commit: true,

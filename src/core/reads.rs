@@ -45,6 +45,8 @@ pub struct Reads {
     /// Arrived since the last group was made.
     fresh: Vec<Read>,
     groups: VecDeque<Group>,
+    /// Reads that need no confirmation, each with the index they wait for.
+    local: Vec<(LogIndex, Read)>,
     asked_at: Timestamp,
 }
 
@@ -52,8 +54,8 @@ impl Reads {
     /// An empty queue. `boot_nonce` differs in every run of this member.
     #[must_use]
     pub fn new(node: NodeId, boot_nonce: u64) -> Self {
-        let (counter, fresh, groups) = (0, Vec::new(), VecDeque::new());
-        Self { node, boot_nonce, counter, fresh, groups, asked_at: Timestamp::default() }
+        let (counter, fresh, groups, local) = (0, Vec::new(), VecDeque::new(), Vec::new());
+        Self { node, boot_nonce, counter, fresh, groups, local, asked_at: Timestamp::default() }
     }
 
     /// Adds a read to the group of this round.
@@ -61,10 +63,20 @@ impl Reads {
         self.fresh.push(read);
     }
 
-    /// Adds a read that needs no confirmation, only that `index` is applied.
-    pub fn push_confirmed(&mut self, read: Read, index: LogIndex) {
-        self.counter += 1;
-        self.groups.push_back(Group { counter: self.counter, index: Some(index), reads: vec![read] });
+    /// Adds a read that needs no confirmation, only that `index` is applied. It waits for no other read.
+    pub fn push_local(&mut self, read: Read, index: LogIndex) {
+        self.local.push((index, read));
+    }
+
+    /// Takes out the local reads that may be answered with `applied`.
+    pub fn take_local(&mut self, applied: LogIndex) -> Vec<Read> {
+        self.local.extract_if(.., |(index, _)| *index <= applied).map(|(_, read)| read).collect()
+    }
+
+    /// Takes out the completions of local reads whose deadline has passed.
+    pub fn expire_local(&mut self, now: Timestamp) -> Vec<Completion> {
+        let due = self.local.extract_if(.., |(_, read)| read.deadline <= now);
+        due.map(|(_, read)| read.completion).collect()
     }
 
     /// The id to ask a read index for: of the reads that arrived in this round.
@@ -116,13 +128,14 @@ impl Reads {
     /// Empties the queue.
     pub fn abandon(&mut self) -> Vec<Completion> {
         let groups = self.groups.drain(..).flat_map(|group| group.reads);
-        groups.chain(self.fresh.drain(..)).map(|read| read.completion).collect()
+        let local = self.local.drain(..).map(|(_, read)| read);
+        groups.chain(self.fresh.drain(..)).chain(local).map(|read| read.completion).collect()
     }
 
     /// True when no read waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.groups.is_empty()
+        self.fresh.is_empty() && self.groups.is_empty() && self.local.is_empty()
     }
 
     fn make_group(&mut self) -> bool {
@@ -229,6 +242,18 @@ mod tests {
         assert_eq!(reads.ask_again(Timestamp(5), Timestamp(7)), Some(id.clone()));
         reads.resolve(&id, LogIndex(1));
         assert!(reads.ask_again(Timestamp(100), Timestamp(100)).is_none());
+    }
+
+    #[test]
+    fn a_local_read_waits_for_its_index_and_for_no_other_read() {
+        let mut reads = reads();
+        reads.push(read(10));
+        reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.push_local(read(10), LogIndex(5));
+
+        assert!(reads.take_local(LogIndex(4)).is_empty());
+        assert_eq!(reads.take_local(LogIndex(5)).len(), 1);
+        assert!(!reads.is_empty());
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub struct Inputs {
 /// abandoned.
 pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<()> {
     feed(peers, fed, now);
-    while turn(peers, now, io)? {}
+    peers.values_mut().for_each(|peer| peer.begin_round(now));
+    while turn(peers, io)? {}
     for peer in peers.values_mut() {
         peer.take_answers().into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
     }
@@ -88,8 +89,8 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
 }
 
 /// One turn of every peer that has something to do. False when none had.
-fn turn(peers: &mut Peers, now: Timestamp, io: &mut dyn RoundIo) -> Result<bool> {
-    let mut begun = begin(peers, now)?;
+fn turn(peers: &mut Peers, io: &mut dyn RoundIo) -> Result<bool> {
+    let mut begun = begin(peers)?;
     if begun.is_empty() {
         return Ok(false);
     }
@@ -111,10 +112,10 @@ fn turn(peers: &mut Peers, now: Timestamp, io: &mut dyn RoundIo) -> Result<bool>
     Ok(true)
 }
 
-fn begin(peers: &mut Peers, now: Timestamp) -> Result<Vec<(RegionId, BegunTurn)>> {
+fn begin(peers: &mut Peers) -> Result<Vec<(RegionId, BegunTurn)>> {
     let mut begun = Vec::new();
     for (&region, peer) in peers.iter_mut() {
-        begun.extend(peer.begin_turn(now)?.map(|turn| (region, turn)));
+        begun.extend(peer.begin_turn()?.map(|turn| (region, turn)));
     }
     Ok(begun)
 }

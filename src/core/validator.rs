@@ -69,9 +69,12 @@ pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
     match message.get_msg_type() {
         MessageType::MsgAppend => check_entries(message),
         MessageType::MsgHeartbeat => no_entries(message).and(within(message.commit, guarded)),
-        MessageType::MsgAppendResponse if message.reject => no_entries(message),
         MessageType::MsgAppendResponse if guarded.role == StateRole::Leader => {
-            no_entries(message).and(within(message.index, guarded))
+            no_entries(message).and(check_acknowledgement(message, guarded))
+        }
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !message.context.is_empty() => {
+            // The word by which a transfer asks to skip the time in which a follower refuses votes.
+            Err(Refusal::Type)
         }
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => check_read_id(message),
         MessageType::MsgAppendResponse
@@ -114,7 +117,13 @@ fn check_term(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// raft trusts a leader's numbers: a position whose term it does not know counts as matching, so there is none
+/// without a term; and the indices must not run over the end of all numbers.
 fn check_entries(message: &Message) -> Result<(), Refusal> {
+    let countable = message.index.checked_add(message.entries.len() as u64 + 1).is_some();
+    if message.log_term == 0 || !countable {
+        return Err(Refusal::Entries);
+    }
     let mut term = message.log_term;
     for (entry, after) in message.entries.iter().zip(message.index..) {
         let follows = after.checked_add(1) == Some(entry.index);
@@ -128,6 +137,18 @@ fn check_entries(message: &Message) -> Result<(), Refusal> {
         term = entry.term;
     }
     Ok(())
+}
+
+/// An acknowledgement is of an entry we have. A rejection points back, from where we sent to where the follower's log
+/// may agree, and asks for no raft snapshot, which this version does not send.
+fn check_acknowledgement(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+    if message.request_snapshot != 0 {
+        return Err(Refusal::Type);
+    }
+    if message.reject && message.reject_hint > message.index {
+        return Err(Refusal::Index);
+    }
+    within(message.index, guarded)
 }
 
 fn check_read_id(message: &Message) -> Result<(), Refusal> {
@@ -213,6 +234,52 @@ mod tests {
         assert_eq!(append(&[(4, 11)]), Err(Refusal::Entries));
         assert_eq!(append(&[(8, 11)]), Err(Refusal::Entries));
         assert_eq!(append(&[(6, 11), (5, 12)]), Err(Refusal::Entries));
+    }
+
+    #[test]
+    fn an_append_after_the_last_possible_index_or_without_a_term_is_refused() {
+        let after = |index, log_term| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgAppend);
+                (m.index, m.log_term) = (index, log_term);
+                m.entries =
+                    vec![Entry { term: 7, index: index.wrapping_add(1), ..Default::default() }].into();
+            })
+        };
+
+        assert_eq!(after(10, 5), Ok(()));
+        assert_eq!(after(u64::MAX, 5), Err(Refusal::Entries));
+        assert_eq!(after(u64::MAX - 1, 5), Err(Refusal::Entries));
+        assert_eq!(after(10, 0), Err(Refusal::Entries));
+    }
+
+    #[test]
+    fn a_rejection_points_back_into_our_log_and_asks_for_no_snapshot() {
+        let reject = |index, reject_hint, request_snapshot| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgAppendResponse);
+                m.reject = true;
+                (m.index, m.reject_hint, m.request_snapshot) = (index, reject_hint, request_snapshot);
+            })
+        };
+
+        assert_eq!(reject(20, 15, 0), Ok(()));
+        assert_eq!(reject(21, 15, 0), Err(Refusal::Index));
+        assert_eq!(reject(20, u64::MAX, 0), Err(Refusal::Index));
+        assert_eq!(reject(20, 15, 1), Err(Refusal::Type));
+    }
+
+    #[test]
+    fn a_vote_that_claims_a_transfer_is_refused() {
+        let vote = |context: &'static [u8]| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgRequestVote);
+                m.context = context.into();
+            })
+        };
+
+        assert_eq!(vote(b""), Ok(()));
+        assert_eq!(vote(b"CampaignTransfer"), Err(Refusal::Type));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::completion::CompletionQueue;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
 use crate::core::peer::Input;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
 use crate::storage::engine::Engine;
@@ -46,7 +46,7 @@ pub struct ApplyPoller {
 }
 
 impl ApplyPoller {
-    /// Starts the thread; it ends when its mailbox is closed and everything taken from it is applied.
+    /// Starts the thread; it ends when its mailbox is closed, and answers "unknown" to what it has not applied.
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
@@ -69,10 +69,12 @@ impl ApplyPoller {
                 self.queue(&mut taken);
                 return Err(cause);
             }
-            if !open && progress == Progress::Idle {
+            self.queue(&mut taken);
+            if !open {
+                // The rest is in the raft log and is applied at the next start.
+                self.abandon(&Error::new(Code::ShutdownInFlight));
                 return Ok(());
             }
-            self.queue(&mut taken);
             progress = self.round()?;
         }
     }
@@ -109,9 +111,7 @@ impl ApplyPoller {
         if self.reports_awaited.load(Ordering::SeqCst) {
             self.raft.nudge();
         }
-        self.completions.begin_burst();
-        answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
-        self.completions.end_burst();
+        self.completions.burst(answers);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl ApplyPoller {
     }
 
     fn abandon(&mut self, unknown: &Error) {
-        debug_assert!(unknown.code() == Code::FailedInFlight, "what is committed may be applied by others");
+        debug_assert!(unknown.outcome() == Outcome::Unknown, "what is committed may be applied by others");
         for applier in self.appliers.values_mut() {
             applier.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
         }

@@ -113,7 +113,8 @@ impl<T> Mailbox<T> {
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
-        let wake = std::mem::take(&mut state.asleep);
+        let something = !state.items.is_empty() || state.nudged;
+        let wake = something && std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
             self.arrived.notify_one();

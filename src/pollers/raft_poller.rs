@@ -102,8 +102,10 @@ impl RaftPoller {
         let mut clock = TickClock { next: now() + self.tick, tick: self.tick, owed_max: self.owed_ticks_max };
         let mut ordered = Vec::new();
         let mut inputs = Vec::new();
-        while self.mailbox.take_all(&mut inputs, clock.until_next(now())) {
+        while self.mailbox.take_all(&mut inputs, self.patience(&clock)) {
             if let Some(cause) = self.health.poisoned() {
+                let refused = poisoned_by(cause);
+                inputs.drain(..).for_each(|(_, input)| refuse(input, &refused));
                 return Err(cause.clone());
             }
             let now = now();
@@ -119,11 +121,15 @@ impl RaftPoller {
         Ok(())
     }
 
+    /// How long to wait for inputs.
+    fn patience(&self, clock: &TickClock) -> Duration {
+        let more = self.peers.values().any(Peer::has_more_to_propose);
+        if more { Duration::ZERO } else { clock.until_next(now()) }
+    }
+
     fn deliver_answers(&mut self) {
         if !self.io.answers.is_empty() {
-            self.completions.begin_burst();
-            self.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
-            self.completions.end_burst();
+            self.completions.burst(self.io.answers.drain(..));
         }
     }
 

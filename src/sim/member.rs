@@ -61,6 +61,8 @@ struct Running {
     inputs: Vec<(RegionId, Input)>,
     ticks: u32,
     tasks: VecDeque<ApplyTask>,
+    /// In the engine, but not reported.
+    written: Vec<ApplyBatch>,
 }
 
 impl Member {
@@ -90,6 +92,7 @@ impl Member {
             election_ticks: ELECTION_TICKS,
             elections: Elections::OnDemand,
             log_cache_bytes: 1 << 20,
+            uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
         };
         let (region, applied) = self.engine.state();
@@ -101,6 +104,7 @@ impl Member {
             inputs: Vec::new(),
             ticks: 0,
             tasks: VecDeque::new(),
+            written: Vec::new(),
         });
     }
 
@@ -174,17 +178,31 @@ impl Member {
 
     /// Applies everything that is handed over, in one batch.
     pub fn apply(&mut self, report: &mut Vec<String>) {
+        self.write_engine();
+        self.report_applied(report);
+    }
+
+    /// First half of applying: the engine shows the entries, nobody has been told.
+    pub fn write_engine(&mut self) {
         let Some(running) = &mut self.running else { return };
         running.tasks.drain(..).for_each(|task| running.applier.queue(task));
-        let mut batch = ApplyBatch::default();
         let slice = Slice { entries: usize::MAX, bytes: usize::MAX };
+        let mut batch = ApplyBatch::default();
         running.applier.fill(&mut batch, slice).expect("every entry is readable");
         self.engine.write(&batch);
-        for applied in batch.reports {
-            report.push(format!("{} applied up to {}", self.node, applied.state.index));
-            running.inputs.push((BOOTSTRAP_REGION, Input::Applied(applied)));
+        running.written.push(batch);
+    }
+
+    /// Second half: the peer is told, then the callers.
+    pub fn report_applied(&mut self, report: &mut Vec<String>) {
+        let Some(running) = &mut self.running else { return };
+        for batch in running.written.drain(..) {
+            for applied in batch.reports {
+                report.push(format!("{} applied up to {}", self.node, applied.state.index));
+                running.inputs.push((BOOTSTRAP_REGION, Input::Applied(applied)));
+            }
+            batch.answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
         }
-        batch.answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
 }
 

@@ -17,7 +17,8 @@
 //! members N               the configuration N's engine holds
 //! round N...              N turns the crank once
 //! sync N works|crash-before|crash-after     what N's next sync does
-//! apply N...              N applies what is committed
+//! apply N...              N applies what is committed: `engine` and `report` in one
+//! engine N / report N     N's engine shows what is committed / N's peer and callers are told
 //! tick N [TICKS]          N owes ticks, and the clock moves by them
 //! clock MS                the clock moves alone
 //! deliver [FROM->TO] [TYPE]    hands messages in flight to their recipients' next round
@@ -90,6 +91,8 @@ impl Cluster {
             "round" => numbers(words).into_iter().for_each(|node| self.round(node, said)),
             "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
             "apply" => words.iter().for_each(|node| self.member(node).apply(said)),
+            "engine" => self.member(words[0]).write_engine(),
+            "report" => self.member(words[0]).report_applied(said),
             "tick" => self.tick(words),
             "clock" => self.clock = self.clock + Duration::from_millis(number(words[0])),
             "deliver" | "double" | "lose" => self.network_command(command, words, said),

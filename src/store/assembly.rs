@@ -132,6 +132,7 @@ fn make_peers(
         heartbeat_ticks: ticks(config.heartbeat_ms, config),
         election_ticks: ticks(config.election_timeout_ms, config),
         log_cache_bytes: bytes(config.log_cache_bytes),
+        uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: config.log_retain_bytes,
     };
     let logger = raft_logger();
@@ -266,6 +267,7 @@ pub(super) struct Threads {
     completions: Arc<CompletionQueue>,
     health: Arc<Health>,
     transport: Option<Arc<Transport>>,
+    engine: Option<Engine>,
     raft_thread: Option<JoinHandle<()>>,
     apply_thread: Option<JoinHandle<()>>,
     worker_thread: Option<JoinHandle<()>>,
@@ -280,6 +282,7 @@ impl Threads {
             completions: Arc::clone(&shared.completions),
             health: Arc::clone(&shared.health),
             transport: None,
+            engine: None,
             raft_thread: None,
             apply_thread: None,
             worker_thread: None,
@@ -307,6 +310,7 @@ impl Threads {
             appliers,
         };
         self.apply_thread = Some(apply_poller.start()?);
+        self.engine = Some(engine.clone());
         let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
         let (orders, worker_thread) = worker.start()?;
         self.worker_thread = Some(worker_thread);
@@ -346,6 +350,10 @@ impl Threads {
         }
         self.apply.close();
         join(&mut self.apply_thread);
+        if let Some(engine) = self.engine.take() {
+            // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
+            engine.stop_background_work();
+        }
         join(&mut self.worker_thread);
         self.completions.close();
         join(&mut self.completion_thread);

@@ -1,7 +1,8 @@
 //! Peer messages as bytes.
 //!
-//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: entry data is a share of
-//! the received buffer, never a copy; every message has exactly one encoding; no input makes [`decode_batch`]
+//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: a large entry's data is a share
+//! of the received buffer, and small ones are copied together, so that an entry that is kept never keeps more than
+//! twice its size; every message has exactly one encoding; no input makes [`decode_batch`]
 //! panic or allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes
 //! sense to raft is left to the validator, checksums and length limits to [`frame`](super::frame).
 //!
@@ -18,12 +19,15 @@
 
 use std::mem::size_of;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::wire::{Cursor, VARINT_BYTES_MAX, put_bytes, put_varint};
 use crate::core::ports::PeerMessage;
 use crate::types::{RegionEpoch, RegionId};
+
+/// Data of this size and above stays in the received buffer.
+const SHARED_BYTES_MIN: usize = 32 << 10;
 
 /// The most messages in one batch.
 pub const MESSAGES_MAX: usize = 4096;
@@ -320,7 +324,20 @@ fn read_entries(
         before = (entry.term, entry.index);
         entries.push(entry);
     }
+    copy_small_data(&mut entries);
     Ok(entries)
+}
+
+/// Moves the data of small entries out of the received buffer, together: the log keeps entries for long, and a
+/// hundred bytes must not keep the heartbeats around them alive.
+fn copy_small_data(entries: &mut [Entry]) {
+    let is_small = |entry: &&mut Entry| entry.data.len() < SHARED_BYTES_MIN;
+    let bytes = entries.iter().map(|entry| entry.data.len()).filter(|&len| len < SHARED_BYTES_MIN).sum();
+    let mut copied = BytesMut::with_capacity(bytes);
+    for entry in entries.iter_mut().filter(is_small) {
+        copied.extend_from_slice(&entry.data);
+        entry.data = copied.split().freeze();
+    }
 }
 
 fn read_entry(cursor: &mut Cursor<'_>, before: (u64, u64)) -> Result<Entry, CodecError> {

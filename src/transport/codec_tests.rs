@@ -119,14 +119,18 @@ fn a_message_that_holds_a_raft_snapshot_is_refused_both_ways() {
 }
 
 #[test]
-fn entry_data_is_shared_with_the_received_buffer() {
-    let bytes = encoded(&full());
+fn large_data_stays_in_the_received_buffer_and_small_data_leaves_it() {
+    let mut sent = full();
+    sent.message.entries[0].data = Bytes::from(vec![7; 32 << 10]);
+    let bytes = encoded(&sent);
 
     let message = decode(&bytes).expect("just encoded");
 
+    assert_eq!(message, sent);
     let buffer = bytes.as_ptr_range();
-    for entry in message.message.entries.iter() {
-        assert!(buffer.contains(&entry.data.as_ptr()), "entry {} was copied", entry.index);
+    for entry in message.message.entries.iter().filter(|entry| !entry.data.is_empty()) {
+        let is_large = entry.data.len() >= 32 << 10;
+        assert_eq!(buffer.contains(&entry.data.as_ptr()), is_large, "entry {}", entry.index);
     }
 }
 

@@ -162,8 +162,8 @@ impl Hello {
         refuse(
             Reason::Cluster,
             format!(
-                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}: set cluster.name, \
-                 cluster.initial_members and bootstrap.split_keys to the same values on all members",
+                "node {} belongs to cluster {:016x} and node {} to cluster {:016x}: set cluster.name and \
+                 cluster.initial_members to the same values on all members",
                 self.from,
                 self.cluster.get(),
                 theirs.from,

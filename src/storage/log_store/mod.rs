@@ -24,8 +24,8 @@
 //!
 //! **What this cannot see.** A bit that flips in the very last frame looks like a torn tail, because that is
 //! all a torn tail is: a last frame that is not what was written. The member then comes back with a log that
-//! is shorter than what it has acknowledged. The leader sees that, since it has the member's progress on
-//! record, and a member that forgot does neither vote nor acknowledge until it is synced again. Every open puts
+//! is shorter than what it has acknowledged. Only the leader could see that, since it has the member's progress on
+//! record; keeping such a member from voting is left to the core, which does not do it yet. Every open puts
 //! an empty frame behind the last one, so this concerns only the last append before a crash or a close.
 //!
 //! **Space.** Truncation frees entries, and a segment is free when no entry in it is needed. Its file becomes a
