@@ -27,15 +27,15 @@
 #![warn(missing_docs)]
 
 // Layer 0: vocabulary.
-pub mod batch;
-pub mod completion;
-pub mod config;
+pub mod types;
+pub mod time;
 pub mod error;
+pub mod config;
+pub mod completion;
+pub mod batch;
 pub mod logging;
 pub mod panics;
 pub mod thread;
-pub mod time;
-pub mod types;
 
 // Layer 1: the deterministic heart.
 pub mod core;
@@ -48,8 +48,8 @@ pub mod transport;
 pub mod pollers;
 
 // Layer 4: the Rust interface.
-pub mod snapshot;
 pub mod status;
+pub mod snapshot;
 pub mod store;
 
 // Beside the layers: a cluster without threads, for tests.

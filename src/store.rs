@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::batch::Batch;
 use crate::completion::{Completion, CompletionQueue, Position, Sink, Waiter};
 use crate::config::Config;
-use crate::core::peer::{Input, Propose};
+use crate::core::input::{Input, Propose};
 use crate::core::reads::Read;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;

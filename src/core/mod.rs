@@ -33,15 +33,19 @@
 //! Membership changes are applied but not yet offered. Leases, forwarded writes, several regions and raft
 //! snapshots are not here yet; the log is therefore truncated only behind what every member has.
 
-pub mod applier;
-pub mod command;
-pub mod log;
-pub mod membership;
-pub mod peer;
 pub mod ports;
+pub mod command;
+pub mod region;
+pub mod membership;
+pub mod log;
 pub mod proposals;
 pub mod reads;
-pub mod region;
-pub mod round;
-pub mod turn;
+pub mod applier;
 pub mod validator;
+pub mod elections;
+pub mod outbox;
+pub mod handed_over;
+pub mod input;
+pub mod turn;
+pub mod peer;
+pub mod round;

@@ -6,7 +6,6 @@
 //! follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
 //! term is not its current term. The order of effects is the round's, time is an argument.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,11 @@ use raft::{Config, INVALID_ID, RawNode, StateRole};
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applied, ApplyTask};
 use crate::core::command::seal_truncate;
+use crate::core::elections::{ElectionTimer, Elections};
+use crate::core::handed_over::HandedOver;
+use crate::core::input::{Input, Propose};
 use crate::core::log::{LogState, PeerLog};
+use crate::core::outbox::{Outbox, Sender};
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{Proposal, Proposals};
 use crate::core::reads::{Read, Reads};
@@ -66,48 +69,6 @@ pub struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
-}
-
-/// When a peer that hears of no leader campaigns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elections {
-    /// After `election_ticks` to 1.5 times as many, drawn anew for every term from this seed. The seed replaces
-    /// raft's own random numbers, so that a run can be repeated.
-    Drawn(u64),
-    /// Never; only [`Input::Campaign`] makes it.
-    OnDemand,
-}
-
-/// A write of a caller on its way into the log.
-#[derive(Debug)]
-pub struct Propose {
-    /// The encoded command.
-    pub data: Bytes,
-    /// When the caller is answered at the latest.
-    pub deadline: Timestamp,
-    /// Its answer.
-    pub completion: Completion,
-}
-
-/// What a peer can be told, beside ticks.
-#[derive(Debug)]
-pub enum Input {
-    /// A message of another member.
-    Message(Box<PeerMessage>),
-    /// A write of a caller.
-    Propose(Propose),
-    /// A linearizable read of a caller.
-    Read(Read),
-    /// A local read of a caller: any state no older than the log recorded when the store was opened.
-    LocalRead(Read),
-    /// Entries took effect.
-    Applied(Applied),
-    /// The engine has flushed everything up to this index.
-    Flushed(LogIndex),
-    /// Messages to this member were lost.
-    Unreachable(NodeId),
-    /// Ask for leadership now.
-    Campaign,
 }
 
 /// A peer's standing, for callers to read.
@@ -165,15 +126,9 @@ pub struct Peer {
     truncate_allowed: LogIndex,
     /// The engine has flushed up to here.
     flushed: LogIndex,
-    /// Read-index answers for followers that wait until this leader's applied index has come as far.
-    held_answers: Vec<Message>,
-    /// (last index, bytes) of what was handed to the applier and not reported back, and the sum.
-    handed_over: VecDeque<(LogIndex, u64)>,
-    handed_over_bytes: u64,
-    /// The commit index followers were last told, and so need not be told again.
-    told_commit: LogIndex,
-    /// For which term and role raft's election timeout was drawn.
-    drawn_for: Option<(u64, StateRole)>,
+    outbox: Outbox,
+    handed_over: HandedOver,
+    timer: ElectionTimer,
     refused_messages: u64,
 }
 
@@ -194,7 +149,8 @@ impl Peer {
         // The commit index is stored lazily: what was applied was committed, whatever the log says.
         log.hard_state.commit = log.hard_state.commit.max(applied.index.get());
         let recorded_commit = LogIndex(log.hard_state.commit);
-        let config = raft_config(&options, applied.index);
+        let timer = ElectionTimer::new(options.elections, options.election_ticks);
+        let config = raft_config(&options, applied.index, timer.window_ticks());
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_cache_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
@@ -212,14 +168,12 @@ impl Peer {
             ticks: 0,
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
-            held_answers: Vec::new(),
-            handed_over: VecDeque::new(),
-            handed_over_bytes: 0,
-            told_commit: LogIndex(0),
-            drawn_for: None,
+            outbox: Outbox::default(),
+            handed_over: HandedOver::default(),
+            timer,
             refused_messages: 0,
         };
-        peer.draw_election_timeout();
+        peer.timer.redraw(&mut peer.raw.raft);
         Ok(peer)
     }
 
@@ -247,7 +201,7 @@ impl Peer {
     #[must_use]
     pub fn awaits_report(&self) -> bool {
         let unsettled_leader = self.is_leader() && !self.is_settled();
-        let asked = !self.reads.is_empty() || !self.held_answers.is_empty();
+        let asked = !self.reads.is_empty() || self.outbox.holds_answers();
         asked || unsettled_leader || self.applied.index < self.recorded_commit
     }
 
@@ -281,7 +235,7 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.ticks += 1;
         self.raw.tick();
-        self.draw_election_timeout();
+        self.timer.redraw(&mut self.raw.raft);
         self.expire(now);
         if self.is_leader() {
             self.tell_commit();
@@ -305,7 +259,7 @@ impl Peer {
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Campaign => drop(self.raw.campaign()),
         }
-        self.draw_election_timeout();
+        self.timer.redraw(&mut self.raw.raft);
     }
 
     /// Hands this round's writes and reads to raft, once every input is in.
@@ -389,7 +343,7 @@ impl Peer {
         if let Err(refusal) = self.validate(&message.message) {
             return self.refuse_message(&message.message, refusal);
         }
-        if self.handed_over_bytes > HANDED_OVER_BYTES_MAX && !message.message.entries.is_empty() {
+        if self.handed_over.bytes() > HANDED_OVER_BYTES_MAX && !message.message.entries.is_empty() {
             // The engine is behind. What is not taken is not acknowledged, and comes again.
             return;
         }
@@ -444,12 +398,7 @@ impl Peer {
             self.region.epoch.conf_ver += 1;
         }
         self.applied = applied.state;
-        while let Some(&(last, bytes)) = self.handed_over.front()
-            && last <= applied.state.index
-        {
-            self.handed_over_bytes -= bytes;
-            self.handed_over.pop_front();
-        }
+        self.handed_over.report(applied.state.index);
         self.raw.advance_apply_to(applied.state.index.get());
         self.raw.mut_store().evict(applied.state.index);
         if let Some(index) = applied.truncate_to {
@@ -540,10 +489,7 @@ impl Peer {
         if entries.is_empty() {
             return None;
         }
-        let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
-        let last = entries.last().map_or(0, |entry| entry.index);
-        self.handed_over.push_back((LogIndex(last), bytes));
-        self.handed_over_bytes += bytes;
+        self.handed_over.add(&entries);
         let settled = self.proposals.settle(&entries);
         let overwritten = settled.overwritten.into_iter();
         self.answers.extend(overwritten.map(|completion| (completion, Err(Error::new(Code::Overwritten)))));
@@ -558,37 +504,22 @@ impl Peer {
         })
     }
 
-    /// Dresses raft's messages for the way, each with its commit held back (DESIGN 6.1).
+    /// raft's messages as they leave.
     fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        let applied = self.raw.raft.raft_log.applied;
-        let leads = self.is_leader();
-        let mut dressed = Vec::with_capacity(messages.len());
-        for mut message in messages {
-            if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > applied {
-                self.held_answers.push(message);
-                continue;
-            }
-            hold_back_commit(&mut message, applied, leads);
-            if message.get_msg_type() == MessageType::MsgAppend {
-                self.told_commit = self.told_commit.max(LogIndex(message.commit));
-            }
-            dressed.push(self.dress(message));
-        }
-        dressed
+        let sender = self.sender();
+        let sent = self.outbox.hold_back(messages, sender);
+        sent.into_iter().map(|message| self.dress(message)).collect()
     }
 
-    /// The read-index answers that had to wait. An answer must not be cut to the applied index, as a commit is: the
-    /// engine shows an entry before its report is here, and a leader read may have shown it already.
     fn release_answers(&mut self) -> Vec<PeerMessage> {
-        if self.held_answers.is_empty() {
-            return Vec::new();
-        }
-        let (applied, term) = (self.raw.raft.raft_log.applied, self.raw.raft.term);
-        let leads = self.is_leader();
-        // What a leader of an older term confirmed, its follower asks for again.
-        self.held_answers.retain(|answer| leads && answer.term == term);
-        let due = self.held_answers.extract_if(.., |answer| answer.index <= applied).collect::<Vec<_>>();
+        let sender = self.sender();
+        let due = self.outbox.release_answers(sender);
         due.into_iter().map(|answer| self.dress(answer)).collect()
+    }
+
+    fn sender(&self) -> Sender {
+        let raft = &self.raw.raft;
+        Sender { leads: self.is_leader(), term: raft.term, applied: raft.raft_log.applied }
     }
 
     fn dress(&self, message: Message) -> PeerMessage {
@@ -597,8 +528,7 @@ impl Peer {
 
     /// Followers learn a commit with the next append. When none follows they learn it here.
     fn tell_commit(&mut self) {
-        if self.told_commit < self.applied.index {
-            self.told_commit = self.applied.index;
+        if self.outbox.must_tell(self.applied.index) {
             self.raw.ping();
         }
     }
@@ -651,21 +581,6 @@ impl Peer {
         truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))
     }
 
-    /// raft draws a random timeout whenever its term or role changes; this puts a repeatable one in its place.
-    fn draw_election_timeout(&mut self) {
-        let raft = &mut self.raw.raft;
-        if self.drawn_for == Some((raft.term, raft.state)) {
-            return;
-        }
-        self.drawn_for = Some((raft.term, raft.state));
-        let (least, end) = election_window(&self.options);
-        let ticks = match self.options.elections {
-            Elections::Drawn(seed) => least + (scramble(seed ^ raft.term) % (end - least) as u64) as usize,
-            Elections::OnDemand => end - 1,
-        };
-        raft.set_randomized_election_timeout(ticks);
-    }
-
     fn leader(&self) -> Option<NodeId> {
         let leader = self.raw.raft.leader_id;
         (leader != INVALID_ID).then_some(NodeId(leader))
@@ -681,42 +596,12 @@ impl Peer {
     }
 }
 
-/// A follower must not run ahead of its leader, so it hears of no commit beyond what the leader has applied, in any
-/// message that carries one; read-index answers wait instead (`Peer::release_answers`). A leader's answers to vote requests carry none at all: they may arrive late, and the
-/// asker is nobody's follower then.
-fn hold_back_commit(message: &mut Message, applied: u64, leads: bool) {
-    match message.get_msg_type() {
-        MessageType::MsgAppend | MessageType::MsgHeartbeat => message.commit = message.commit.min(applied),
-        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse if leads => {
-            message.commit = 0;
-            message.commit_term = 0;
-        }
-        _ => {}
-    }
-}
-
-/// Election timeouts in ticks: the least, and the first that is too long.
-fn election_window(options: &PeerOptions) -> (usize, usize) {
-    let least = options.election_ticks;
-    match options.elections {
-        Elections::Drawn(_) => (least, least + least.div_ceil(2).max(1)),
-        Elections::OnDemand => (least, usize::MAX),
-    }
-}
-
-/// Spreads neighbouring seeds over all numbers (the finalizer of splitmix64).
-fn scramble(seed: u64) -> u64 {
-    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-fn raft_config(options: &PeerOptions, applied: LogIndex) -> Config {
+fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks: (usize, usize)) -> Config {
     Config {
         id: options.node.get(),
         election_tick: options.election_ticks,
-        min_election_tick: election_window(options).0,
-        max_election_tick: election_window(options).1,
+        min_election_tick: window_ticks.0,
+        max_election_tick: window_ticks.1,
         heartbeat_tick: options.heartbeat_ticks,
         applied: applied.get(),
         max_size_per_msg: MESSAGE_BYTES_MAX,

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 
 use crate::completion::{Completion, Position};
 use crate::core::applier::ApplyTask;
-use crate::core::peer::{Input, Peer};
+use crate::core::input::Input;
+use crate::core::peer::Peer;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::Result;

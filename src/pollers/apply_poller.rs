@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::completion::CompletionQueue;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
-use crate::core::peer::Input;
+use crate::core::input::Input;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;

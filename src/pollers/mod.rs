@@ -12,9 +12,9 @@
 //! else is a message or a published copy; a panic or an I/O error poisons the store, answers everyone and leaves
 //! the host alone.
 
+pub mod mailbox;
+pub mod health;
+pub mod raft_poller;
 pub mod apply_poller;
 pub mod completion_thread;
-pub mod health;
-pub mod mailbox;
-pub mod raft_poller;
 pub mod worker;

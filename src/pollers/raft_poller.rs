@@ -14,7 +14,8 @@ use crossbeam_channel::Sender;
 
 use crate::completion::{Completion, CompletionQueue, Position};
 use crate::core::applier::ApplyTask;
-use crate::core::peer::{Answer, Input, Peer};
+use crate::core::input::Input;
+use crate::core::peer::{Answer, Peer};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};

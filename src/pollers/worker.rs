@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::core::peer::Input;
+use crate::core::input::Input;
 use crate::error::Result;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;

@@ -12,7 +12,9 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
-use crate::core::peer::{Elections, Input, Peer, PeerOptions};
+use crate::core::elections::Elections;
+use crate::core::input::Input;
+use crate::core::peer::{Peer, PeerOptions};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};

@@ -42,7 +42,7 @@ use raft::eraftpb::Message;
 
 use crate::completion::{Completion, Position, Sink};
 use crate::core::command::{CommandBuilder, Operation};
-use crate::core::peer::{Input, Propose};
+use crate::core::input::{Input, Propose};
 use crate::core::reads::Read;
 use crate::error::{Outcome, Result};
 use crate::sim::member::{ELECTION_TICKS, Member, NextSync, TICK};

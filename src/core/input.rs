@@ -1,0 +1,45 @@
+//! What reaches a peer.
+//!
+//! Owns the one list of everything a peer can be told, beside ticks. Each input belongs to one region; the mailbox
+//! carries them in order of arrival. What a peer makes of them is its own business.
+
+use bytes::Bytes;
+
+use crate::completion::Completion;
+use crate::core::applier::Applied;
+use crate::core::ports::PeerMessage;
+use crate::core::reads::Read;
+use crate::time::Timestamp;
+use crate::types::{LogIndex, NodeId};
+
+/// A write of a caller on its way into the log.
+#[derive(Debug)]
+pub struct Propose {
+    /// The encoded command.
+    pub data: Bytes,
+    /// When the caller is answered at the latest.
+    pub deadline: Timestamp,
+    /// Its answer.
+    pub completion: Completion,
+}
+
+/// What a peer can be told, beside ticks.
+#[derive(Debug)]
+pub enum Input {
+    /// A message of another member.
+    Message(Box<PeerMessage>),
+    /// A write of a caller.
+    Propose(Propose),
+    /// A linearizable read of a caller.
+    Read(Read),
+    /// A local read of a caller: any state no older than the log recorded when the store was opened.
+    LocalRead(Read),
+    /// Entries took effect.
+    Applied(Applied),
+    /// The engine has flushed everything up to this index.
+    Flushed(LogIndex),
+    /// Messages to this member were lost.
+    Unreachable(NodeId),
+    /// Ask for leadership now.
+    Campaign,
+}

@@ -1,0 +1,142 @@
+//! What a peer tells the others, and what it keeps to itself.
+//!
+//! Owns the rule that a follower never runs ahead of its leader (DESIGN 6.1): it hears of no commit beyond what its
+//! leader's peer knows to be applied. What always holds: every message of raft passes here; a commit index in an append
+//! or heartbeat is cut to the applied index; a read-index answer is never cut but waits; a leader's vote answer carries
+//! no commit at all.
+
+use raft::eraftpb::{Message, MessageType};
+
+use crate::types::LogIndex;
+
+/// Who sends, at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// It leads.
+    pub leads: bool,
+    /// Its term.
+    pub term: u64,
+    /// raft's own applied index, never an older copy: the append that carries the next membership change must carry a
+    /// commit at or past the previous one.
+    pub applied: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Read-index answers for followers, which wait until the applied index has come as far.
+    held_answers: Vec<Message>,
+    /// The commit index followers were last told, and so need not be told again.
+    told_commit: LogIndex,
+}
+
+impl Outbox {
+    /// raft's messages as they may leave now. Answers that must wait stay here.
+    pub fn hold_back(&mut self, messages: Vec<Message>, sender: Sender) -> Vec<Message> {
+        let mut sent = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > sender.applied {
+                self.held_answers.push(message);
+                continue;
+            }
+            hold_back_commit(&mut message, sender);
+            if message.get_msg_type() == MessageType::MsgAppend {
+                self.told_commit = self.told_commit.max(LogIndex(message.commit));
+            }
+            sent.push(message);
+        }
+        sent
+    }
+
+    /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index, as
+    /// a commit is: the engine shows an entry before its report is here, and a leader read may have shown it already.
+    pub fn release_answers(&mut self, sender: Sender) -> Vec<Message> {
+        if self.held_answers.is_empty() {
+            return Vec::new();
+        }
+        // What a leader of an older term confirmed, its follower asks for again.
+        self.held_answers.retain(|answer| sender.leads && answer.term == sender.term);
+        self.held_answers.extract_if(.., |answer| answer.index <= sender.applied).collect()
+    }
+
+    /// True while an answer waits.
+    #[must_use]
+    pub fn holds_answers(&self) -> bool {
+        !self.held_answers.is_empty()
+    }
+
+    /// Whether followers have yet to hear of `applied`; from now on they count as told.
+    pub fn must_tell(&mut self, applied: LogIndex) -> bool {
+        let news = self.told_commit < applied;
+        self.told_commit = self.told_commit.max(applied);
+        news
+    }
+}
+
+fn hold_back_commit(message: &mut Message, sender: Sender) {
+    match message.get_msg_type() {
+        MessageType::MsgAppend | MessageType::MsgHeartbeat => {
+            message.commit = message.commit.min(sender.applied)
+        }
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse if sender.leads => {
+            // It may arrive late, and the asker is nobody's follower then.
+            message.commit = 0;
+            message.commit_term = 0;
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEADER: Sender = Sender { leads: true, term: 6, applied: 10 };
+
+    fn message(msg_type: MessageType, number: u64) -> Message {
+        let mut message =
+            Message { term: 6, index: number, commit: number, commit_term: 6, ..Message::default() };
+        message.set_msg_type(msg_type);
+        message
+    }
+
+    #[test]
+    fn commits_are_cut_to_the_applied_index() {
+        let messages = vec![message(MessageType::MsgAppend, 12), message(MessageType::MsgHeartbeat, 9)];
+
+        let sent = Outbox::default().hold_back(messages, LEADER);
+
+        assert_eq!(sent.iter().map(|message| message.commit).collect::<Vec<_>>(), [10, 9]);
+    }
+
+    #[test]
+    fn a_leaders_vote_answer_carries_no_commit_and_a_followers_does() {
+        let sent = |sender| {
+            Outbox::default().hold_back(vec![message(MessageType::MsgRequestVoteResponse, 12)], sender)
+        };
+
+        assert_eq!(sent(LEADER)[0].commit, 0);
+        assert_eq!(sent(Sender { leads: false, ..LEADER })[0].commit, 12);
+    }
+
+    #[test]
+    fn a_read_index_answer_waits_and_is_forgotten_with_the_term() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER).is_empty());
+
+        assert!(outbox.release_answers(Sender { applied: 11, ..LEADER }).is_empty());
+        assert_eq!(outbox.release_answers(Sender { applied: 12, ..LEADER })[0].index, 12);
+
+        outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER);
+        assert!(outbox.release_answers(Sender { term: 7, applied: 12, ..LEADER }).is_empty());
+        assert!(!outbox.holds_answers());
+    }
+
+    #[test]
+    fn followers_are_told_once() {
+        let mut outbox = Outbox::default();
+
+        assert!(outbox.must_tell(LogIndex(10)));
+        assert!(!outbox.must_tell(LogIndex(10)));
+    }
+}
