@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs cargo with the arguments given, and shows that it moves while RocksDB compiles.
 #
-# RocksDB is about 370 C++ files and 15 minutes on 2 cores, once for a build directory. cargo itself says
-# nothing meanwhile, so this counts the object files. Without a terminal it prints a line every 30 seconds.
+# RocksDB is about 370 C++ files and 15 minutes on 2 cores, once for a build directory and its features. cargo
+# itself says nothing meanwhile, so this counts the object files that appear. Without a terminal it prints a line
+# every 30 seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -13,28 +14,37 @@ rocksdb_built() {
     compgen -G "$target/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null
 }
 
-count_objects() {
-    find "$target"/release/build/librocksdb-sys-*/out -name '*.o' 2>/dev/null | wc -l || true
+count_new_objects() {
+    find "$target"/release/build/librocksdb-sys-*/out -name '*.o' -newer "$begun_mark" 2>/dev/null | wc -l || true
+}
+
+announce() {
+    echo "RocksDB is compiled now: about 15 minutes on 2 cores, once." >&2
 }
 
 show_progress() {
-    local begun=$SECONDS pause=30 line objects clock
+    local pause=30 line objects before=0 clock
     [ -t 2 ] && pause=1
     exec {clock}<> <(:) # never readable: waiting on it is a sleep that leaves no process behind
-    while ! read -r -t "$pause" -u "$clock" && ! rocksdb_built; do
-        objects="$(count_objects)"
+    while ! read -r -t "$pause" -u "$clock"; do
+        objects="$(count_new_objects)"
+        [ "$objects" -gt "$before" ] || continue
+        [ "$before" -gt 0 ] || [ -n "$announced" ] || announce
+        before="$objects"
         line="$(printf 'RocksDB: %d of about %d files compiled, %d:%02d' \
-            "$objects" "$rocksdb_objects" $(((SECONDS - begun) / 60)) $(((SECONDS - begun) % 60)))"
-        if [ -t 2 ]; then printf '\r\033[K%s' "$line" >&2; else echo "$line" >&2; fi
+            "$objects" "$rocksdb_objects" $((SECONDS / 60)) $((SECONDS % 60)))"
+        if [ -t 2 ]; then printf '\r\033[K%s\r' "$line" >&2; else echo "$line" >&2; fi
     done
-    if [ -t 2 ]; then printf '\r\033[K' >&2; fi
 }
 
-if rocksdb_built; then
-    exec cargo "$@"
+announced=""
+if ! rocksdb_built; then
+    announce
+    announced=yes
+    export CARGO_TERM_PROGRESS_WHEN=never
 fi
-echo "The first build compiles RocksDB: about 15 minutes on 2 cores, once." >&2
+begun_mark="$(mktemp)"
 show_progress &
 progress=$!
-trap 'kill $progress 2>/dev/null || true; wait $progress 2>/dev/null || true' EXIT
-CARGO_TERM_PROGRESS_WHEN=never cargo "$@"
+trap 'kill $progress 2>/dev/null || true; wait $progress 2>/dev/null || true; rm -f "$begun_mark"' EXIT
+cargo "$@"
