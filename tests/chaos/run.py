@@ -59,7 +59,6 @@ def _run(case, arguments, root: Path) -> bool:
     try:
         case(bench)
         passed = True
-        shutil.rmtree(directory)
     except Exception:  # a case may fail in any way; the others still run
         passed = False
         traceback.print_exc(file=sys.stdout)
@@ -67,6 +66,9 @@ def _run(case, arguments, root: Path) -> bool:
     finally:
         for member in bench.members:
             member.kill()
+    if passed:
+        # Only now: a live member still makes and removes files.
+        shutil.rmtree(directory)
     figures = f" ({'; '.join(bench.notes)})" if bench.notes else ""
     print(f"{'ok  ' if passed else 'FAIL'} {name} {time.monotonic() - begun:.1f} s{figures}", flush=True)
     return passed
