@@ -1,6 +1,6 @@
 //! What a store says about itself.
 
-use crate::core::peer::{PeerStatus, Role};
+use crate::core::peer_status::{PeerStatus, Role};
 use crate::error::Error;
 use crate::types::{LogIndex, NodeId, Term};
 

@@ -4,7 +4,7 @@
 
 use super::almadia_code;
 use super::extensible::Extensible;
-use crate::core::peer::Role;
+use crate::core::peer_status::Role;
 use crate::status::Status;
 
 /// The part a member plays: one of the ALMADIA_ROLE_... constants.

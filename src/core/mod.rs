@@ -46,6 +46,7 @@ pub mod elections;
 pub mod outbox;
 pub mod handed_over;
 pub mod input;
+pub mod peer_status;
 pub mod turn;
 pub mod peer;
 pub mod round;

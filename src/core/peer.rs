@@ -21,6 +21,7 @@ use crate::core::handed_over::HandedOver;
 use crate::core::input::{Input, Propose};
 use crate::core::log::{LogState, PeerLog};
 use crate::core::outbox::{Outbox, Sender};
+use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{Proposal, Proposals};
 use crate::core::reads::{Read, Reads};
@@ -69,39 +70,6 @@ pub struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
-}
-
-/// A peer's standing, for callers to read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Raft role.
-    pub role: Role,
-    /// Current term.
-    pub term: Term,
-    /// The leader this peer follows, or itself.
-    pub leader: Option<NodeId>,
-    /// Highest index known committed.
-    pub commit_index: LogIndex,
-    /// Highest applied index.
-    pub applied_index: LogIndex,
-    /// Last index of the log.
-    pub last_index: LogIndex,
-    /// Term of the entry at the applied index.
-    pub applied_term: Term,
-    /// Everything that was on record as committed when the store was opened is applied.
-    pub replayed: bool,
-}
-
-/// Raft role of a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Takes part and follows.
-    #[default]
-    Follower,
-    /// Asks for votes, or asks whether it would get them.
-    Candidate,
-    /// Leads.
-    Leader,
 }
 
 /// An answer that is due.

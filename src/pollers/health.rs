@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::core::peer::PeerStatus;
+use crate::core::peer_status::PeerStatus;
 use crate::error::{Code, Error, Result};
 use crate::types::{NodeId, RegionId};
 

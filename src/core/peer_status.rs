@@ -1,0 +1,39 @@
+//! What a peer says about itself.
+//!
+//! Owns the picture of a peer that is published after each round, for whoever asks. It is a copy: nothing is decided
+//! by it.
+
+use crate::types::{LogIndex, NodeId, Term};
+
+/// A peer's standing, for callers to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Raft role.
+    pub role: Role,
+    /// Current term.
+    pub term: Term,
+    /// The leader this peer follows, or itself.
+    pub leader: Option<NodeId>,
+    /// Highest index known committed.
+    pub commit_index: LogIndex,
+    /// Highest applied index.
+    pub applied_index: LogIndex,
+    /// Last index of the log.
+    pub last_index: LogIndex,
+    /// Term of the entry at the applied index.
+    pub applied_term: Term,
+    /// Everything that was on record as committed when the store was opened is applied.
+    pub replayed: bool,
+}
+
+/// Raft role of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Takes part and follows.
+    #[default]
+    Follower,
+    /// Asks for votes, or asks whether it would get them.
+    Candidate,
+    /// Leads.
+    Leader,
+}
