@@ -26,6 +26,8 @@ mod members;
 mod meter;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/regions.rs"]
+mod regions;
 #[path = "store/report.rs"]
 mod report;
 #[path = "store/writes.rs"]

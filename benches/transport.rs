@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use almadia::core::ports::PeerMessage;
+use almadia::core::ports::{Body, PeerMessage};
 use almadia::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
 use almadia::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, NodeId};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ fn append(from: u64, to: u64, index: u64) -> PeerMessage {
         entries: vec![entry].into(),
         ..Message::default()
     };
-    PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, message }
+    PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
 }
 
 /// The far member: counts, and sends back what asks for it.
@@ -64,6 +64,8 @@ impl Inbound for Far {
     }
 
     fn unreachable(&self, _node: NodeId) {}
+
+    fn disconnected(&self, _node: NodeId) {}
 
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> Result<(), String> {
         Ok(())
@@ -187,7 +189,7 @@ fn main() {
     // Appends are lost until the connections are up; a heartbeat waits for them.
     let heartbeat = |from, to| {
         let message = Message { msg_type: MessageType::MsgHeartbeat, from, to, ..Message::default() };
-        PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, message }
+        PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
     };
     near.send(NodeId(2), vec![heartbeat(1, 2)]);
     far.send(NodeId(1), vec![heartbeat(2, 1)]);

@@ -73,6 +73,9 @@
 /** A key, value or batch is larger than its limit */
 #define ALMADIA_TOO_LARGE 108
 
+/** The batch touches keys of more than one region; split it at the border */
+#define ALMADIA_BATCH_ACROSS_REGIONS 110
+
 /** The key does not exist */
 #define ALMADIA_NOT_FOUND 201
 
@@ -88,6 +91,12 @@
 /** A local queue is full; retry after some completions */
 #define ALMADIA_OVERLOADED 303
 
+/** A leader transfer is under way; retry when it is over */
+#define ALMADIA_TRANSFER_IN_PROGRESS 304
+
+/** The member that was to lead is too far behind; retry when it has caught up */
+#define ALMADIA_LAGGING 306
+
 /** The deadline passed before the write entered the log */
 #define ALMADIA_DEADLINE_BEFORE_START 307
 
@@ -99,6 +108,9 @@
 
 /** The deadline passed while the write was under way */
 #define ALMADIA_TIMEOUT 401
+
+/** The connection to the leader was lost while the write was under way */
+#define ALMADIA_LEADERSHIP_LOST 402
 
 /** The store was shut down while the write was under way */
 #define ALMADIA_SHUTDOWN_IN_FLIGHT 404
@@ -229,7 +241,10 @@ typedef struct almadia_option {
 /** The part a member plays: one of the ALMADIA_ROLE_... constants. */
 typedef int32_t almadia_role;
 
-/** The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. */
+/**
+ * The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. What it says of a
+ * leader, a role and a log is that of the first region; almadia_store_region_at has each.
+ */
 typedef struct almadia_status {
     /** sizeof(almadia_status). */
     size_t struct_size;
@@ -255,6 +270,46 @@ typedef struct almadia_status {
     almadia_code poisoned;
 } almadia_status;
 
+/** Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated. */
+typedef struct almadia_slice {
+    /** The first byte. */
+    const void *data;
+    /** How many bytes. */
+    size_t size;
+} almadia_slice;
+
+/**
+ * The state of one region on this member, as almadia_store_region_at reports it. Begin with
+ * ALMADIA_REGION_STATUS_INIT.
+ */
+typedef struct almadia_region_status {
+    /** sizeof(almadia_region_status). */
+    size_t struct_size;
+    /** The number of the region, the same on every member. */
+    uint64_t region_id;
+    /** The number of the member that leads it, as far as this one knows; 0 when it knows none. */
+    uint64_t leader_id;
+    /** The raft term of the region. */
+    uint64_t term;
+    /** Entries of the region's log up to this index are decided. */
+    uint64_t commit_index;
+    /** Entries of the region's log up to this index are applied here; a local snapshot shows them. */
+    uint64_t applied_index;
+    /** The last entry of the region in this member's log. */
+    uint64_t last_index;
+    /**
+     * The first key of the region; of size 0 when it begins at the first key of all. Belongs to the store:
+     * valid until almadia_store_free.
+     */
+    struct almadia_slice start_key;
+    /** The first key behind the region; of size 0 when there is none. Belongs to the store as well. */
+    struct almadia_slice end_key;
+    /** The part this member plays in the region. */
+    almadia_role role;
+    /** Always 0. */
+    int32_t reserved;
+} almadia_region_status;
+
 /** How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
 typedef struct almadia_write_options {
     /** sizeof(almadia_write_options). */
@@ -263,7 +318,7 @@ typedef struct almadia_write_options {
     uint64_t timeout_ms;
 } almadia_write_options;
 
-/** Where in the log something stands. Positions of one store are ordered by index. */
+/** Where in the log of its region something stands. Positions of one region are ordered by index. */
 typedef struct almadia_position {
     /** The log index. */
     uint64_t index;
@@ -293,7 +348,7 @@ typedef struct almadia_done {
 /** What a snapshot promises: one of the ALMADIA_LEVEL_... constants. */
 typedef int32_t almadia_level;
 
-/** How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. */
+/** How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied. */
 typedef struct almadia_snapshot_options {
     /** sizeof(almadia_snapshot_options). */
     size_t struct_size;
@@ -303,6 +358,23 @@ typedef struct almadia_snapshot_options {
     almadia_level level;
     /** Must be 0. */
     int32_t reserved;
+    /**
+     * The first key the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
+     * so with several regions a narrow range is cheaper than all keys.
+     */
+    const void *start;
+    /** Its length in bytes; 0 begins at the first key of all. */
+    size_t start_length;
+    /** The first key the snapshot does not show any more. */
+    const void *end;
+    /** Its length in bytes; 0 means no end. */
+    size_t end_length;
+    /**
+     * With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that
+     * of a write acknowledged by another member; 0 waits for nothing. The range must lie within one region.
+     * ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and takes no notice.
+     */
+    uint64_t min_index;
 } almadia_snapshot_options;
 
 /**
@@ -329,14 +401,6 @@ typedef struct almadia_iter_options {
     /** Must be 0. */
     int32_t reserved;
 } almadia_iter_options;
-
-/** Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated. */
-typedef struct almadia_slice {
-    /** The first byte. */
-    const void *data;
-    /** How many bytes. */
-    size_t size;
-} almadia_slice;
 
 /** A key and its value. */
 typedef struct almadia_kv {
@@ -605,8 +669,8 @@ almadia_code almadia_store_status(struct almadia_store *store,
                                   struct almadia_error **error);
 
 /**
- * Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it
- * may be NULL.
+ * Waits up to `timeout_ms` milliseconds until this member knows a leader of every region. `leader` receives the
+ * number of the first region's; it may be NULL.
  *
  * Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
@@ -617,6 +681,28 @@ almadia_code almadia_store_wait_leader(struct almadia_store *store,
                                        uint64_t timeout_ms,
                                        uint64_t *leader,
                                        struct almadia_error **error);
+
+/**
+ * How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+size_t almadia_store_region_count(struct almadia_store *store);
+
+/**
+ * Reports the state of the region at `index`, from 0 to almadia_store_region_count() - 1, in the order of their
+ * keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. Works on a poisoned or shut down store too.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without
+ * an error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_region_at(struct almadia_store *store,
+                                     size_t index,
+                                     struct almadia_region_status *status,
+                                     struct almadia_error **error);
 
 /**
  * Makes an empty batch. It belongs to no store, and may be written to any.
@@ -705,13 +791,14 @@ ALMADIA_API
 void almadia_batch_free(struct almadia_batch *batch);
 
 /**
- * Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the
+ * Writes `batch`, all of whose keys must belong to one region, and waits until it is durable on a majority of
+ * the members and readable. On ALMADIA_OK the
  * batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
  * where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
  * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
- * Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+ * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
  * ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
  * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
@@ -732,7 +819,7 @@ almadia_code almadia_write(struct almadia_store *store,
  * which they were submitted; a failure may overtake them.
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
- * Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
+ * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
  * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
  * The completion brings the rest: the codes of almadia_write.
  */
@@ -800,8 +887,8 @@ ALMADIA_API
 almadia_code almadia_completion_code(const struct almadia_completion *completion);
 
 /**
- * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure and for
- * NULL.
+ * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
+ * snapshot over several regions and for NULL.
  *
  * Blocks: no. Threads: the callback's.
  */
@@ -809,7 +896,7 @@ ALMADIA_API
 uint64_t almadia_completion_index(const struct almadia_completion *completion);
 
 /**
- * The raft term of the entry at almadia_completion_index. 0 after a failure and for NULL.
+ * The raft term of the entry at almadia_completion_index. 0 where that is 0.
  *
  * Blocks: no. Threads: the callback's.
  */
@@ -837,14 +924,16 @@ ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
 
 /**
- * Takes a snapshot of all keys. `options` may be NULL. On any member: the leader asks a majority whether it still
- * leads, a follower asks the leader.
+ * Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
+ * majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
+ * and the snapshot is one picture taken after all have answered.
  *
  * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
  * Threads: any number at once.
  * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size).
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for several
+ * regions).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -860,8 +949,8 @@ almadia_code almadia_snapshot_open(struct almadia_store *store,
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
  * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of
- * almadia_snapshot_open.
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
+ * completion brings the rest: the codes of almadia_snapshot_open.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -871,7 +960,8 @@ almadia_code almadia_snapshot_open_async(struct almadia_store *store,
                                          struct almadia_error **error);
 
 /**
- * The log index up to which the snapshot shows the log. 0 for NULL.
+ * The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions,
+ * each of which has a log of its own.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -879,7 +969,7 @@ ALMADIA_API
 uint64_t almadia_snapshot_index(const struct almadia_snapshot *snapshot);
 
 /**
- * The raft term of the entry at almadia_snapshot_index. 0 for NULL.
+ * The raft term of the entry at almadia_snapshot_index. 0 for NULL and for a snapshot over several regions.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -907,7 +997,7 @@ ALMADIA_API
 void almadia_snapshot_free(struct almadia_snapshot *snapshot);
 
 /**
- * Reads the newest value of `key`, linearizable: almadia_snapshot_open with default options and
+ * Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and
  * almadia_snapshot_get in one.
  *
  * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
@@ -928,7 +1018,8 @@ almadia_code almadia_get(struct almadia_store *store,
  *
  * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
  * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
- * once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
+ * snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -944,8 +1035,8 @@ almadia_code almadia_snapshot_get(const struct almadia_snapshot *snapshot,
  * `buffer` may be NULL when `capacity` is 0, to ask for the length.
  *
  * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
- * ALMADIA_NOT_FOUND (without an error object), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION,
- * ALMADIA_FORKED.
+ * ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
+ * range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -983,7 +1074,7 @@ ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
 
 /**
- * Makes an iterator over a snapshot. `options` may be NULL. It stands on no pair yet: move it with _first,
+ * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It stands on no pair yet: move it with _first,
  * _last, _seek or _seek_for_prev, or let _next begin at the first pair. All pairs are visited by
  * for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
  *

@@ -5,7 +5,10 @@
 //! [`Config::set`] is in its range; that options agree with each other is checked once, by [`Config::check`],
 //! when a store is opened. There are no global options.
 
+use std::time::Duration;
+
 use crate::error::{Code, Error, Result};
+use crate::regions::parse_split_keys;
 use crate::types::NodeId;
 
 /// What values an option takes.
@@ -124,6 +127,10 @@ options! {
         "Number of this member, unique in the cluster, never reused.";
     initial_members: String, "cluster.initial_members", Text, "",
         "All members as '1=host:port,2=host:port,...', equal on all. Empty: a cluster of this member alone.";
+    split_keys: String, "bootstrap.split_keys", Text, "",
+        "Keys at which the key space is cut into regions when a cluster is made: N keys make N + 1 regions, 1024 at \
+         most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; spaces \
+         count. Equal on all members and never changed. Empty: one region owns all keys.";
     listen: String, "transport.listen", Text, "",
         "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
          cluster.initial_members.";
@@ -138,6 +145,15 @@ options! {
     election_timeout_ms: u64, "raft.election_timeout_ms", Number(20, 600_000), "1000",
         "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
          of raft.tick_ms; equal on all members.";
+    lease: bool, "reads.lease", Switch, "true",
+        "Whether a leader answers reads by its lease, without asking the other members. Needs members whose clocks run \
+         at about the same rate: see reads.lease_ms.";
+    lease_ms: u64, "reads.lease_ms", Number(0, 600_000), "0",
+        "Milliseconds a leader's lease lasts after a majority followed it, at most raft.election_timeout_ms minus \
+         raft.tick_ms; what is left of the election timeout is how much the clocks of members may differ in rate. 0 \
+         means nine tenths of raft.election_timeout_ms, or raft.election_timeout_ms minus two raft.tick_ms if that is less.";
+    group_bytes: u64, "write.group_bytes", Number(0, 1 << 20), "65536",
+        "Bytes of writes of different callers that may share one entry of the log; 0 gives each its own.";
     write_timeout_ms: u64, "write.timeout_ms", Number(1, 86_400_000), "5000",
         "Milliseconds after which a write without a timeout of its own is answered.";
     read_timeout_ms: u64, "read.timeout_ms", Number(1, 86_400_000), "5000",
@@ -149,9 +165,9 @@ options! {
     log_segment_bytes: u64, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
         "Size of one file of the raft log.";
     log_cache_bytes: u64, "log.cache_bytes", Number(64 << 10, 16 * GIB), "33554432",
-        "Bytes of recent log entries a region keeps in memory beside those not yet applied.";
+        "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly.";
     log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",
-        "Bytes of applied log entries after which the log of a region is truncated.";
+        "Bytes of applied log entries after which the log is truncated; regions share them evenly.";
     block_cache_bytes: u64, "engine.block_cache_bytes", Number(1 << 20, 1024 * GIB), "33554432",
         "Bytes of data blocks the engine keeps in memory.";
     memtable_bytes: u64, "engine.memtable_bytes", Number(1 << 20, 16 * GIB), "33554432",
@@ -193,12 +209,34 @@ impl Config {
         Ok(members)
     }
 
+    /// The keys at which a cluster's key space is first cut, in order.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` when `bootstrap.split_keys` is malformed or has too many keys.
+    pub fn split_keys(&self) -> Result<Vec<Vec<u8>>> {
+        parse_split_keys(&self.split_keys)
+            .map_err(|reason| contradiction(&format!("bootstrap.split_keys: {reason}")))
+    }
+
+    /// How long a leader's lease lasts; zero when leases are switched off.
+    #[must_use]
+    pub fn lease_max(&self) -> Duration {
+        let (election_timeout_ms, tick_ms) = (self.election_timeout_ms, self.tick_ms);
+        let ms = match self.lease_ms {
+            _ if !self.lease => 0,
+            0 => (election_timeout_ms * 9 / 10).min(election_timeout_ms.saturating_sub(2 * tick_ms)),
+            chosen => chosen,
+        };
+        Duration::from_millis(ms)
+    }
+
     /// Checks that the options agree with each other.
     ///
     /// # Errors
     /// `INVALID_CONFIG` naming the options and the rule.
     pub fn check(&self) -> Result<()> {
         self.members()?;
+        self.split_keys()?;
         if self.cluster_name.is_empty() || self.cluster_name.len() > 255 {
             return Err(contradiction("cluster.name must have 1 to 255 bytes"));
         }
@@ -211,6 +249,12 @@ impl Config {
                     self.tick_ms
                 )));
             }
+        }
+        if self.lease_ms + self.tick_ms > self.election_timeout_ms {
+            return Err(contradiction(&format!(
+                "reads.lease_ms ({}) must be at most raft.election_timeout_ms ({}) minus raft.tick_ms ({})",
+                self.lease_ms, self.election_timeout_ms, self.tick_ms
+            )));
         }
         if !self.log_segment_bytes.is_multiple_of(4096) {
             return Err(contradiction("log.segment_bytes must be a multiple of 4096"));
@@ -322,6 +366,10 @@ mod tests {
         let mut config = Config::default();
         config.set("raft.election_timeout_ms", "200").expect("in range");
         assert!(detail(config.check()).contains("raft.heartbeat_ms"));
+
+        let mut config = Config::default();
+        config.set("bootstrap.split_keys", "a,%2").expect("any text");
+        assert!(detail(config.check()).contains("bootstrap.split_keys: '%2'"));
 
         for members in ["1", "1=a", "x=a:1", "0=a:1", "1=a:1,1=b:1", "1=:1", "1=a:99999", "1=a:1,"] {
             let mut config = Config::default();

@@ -50,6 +50,8 @@ codes! {
     Unsupported = 107, "UNSUPPORTED", "this version does not offer what was asked";
     /// A key, value or batch is larger than its limit.
     TooLarge = 108, "TOO_LARGE", "a key, value or batch is larger than its limit";
+    /// The operations of a batch belong to more than one region, and only one region's are atomic.
+    BatchAcrossRegions = 110, "BATCH_ACROSS_REGIONS", "the batch touches keys of more than one region; split it at the border";
     /// The key does not exist.
     NotFound = 201, "NOT_FOUND", "the key does not exist";
     /// The iteration is at its end.
@@ -60,6 +62,10 @@ codes! {
     NoLeader = 302, "NO_LEADER", "no leader before the deadline; are a majority of the members up and reachable?";
     /// A local queue is full.
     Overloaded = 303, "OVERLOADED", "a local queue is full; retry after some completions";
+    /// A leader transfer is under way.
+    TransferInProgress = 304, "TRANSFER_IN_PROGRESS", "a leader transfer is under way; retry when it is over";
+    /// The member that was to lead is too far behind.
+    Lagging = 306, "LAGGING", "the member that was to lead is too far behind; retry when it has caught up";
     /// The deadline passed before the call reached the log or was answered by a read.
     DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log";
     /// Another leader's entry took the place of the write.
@@ -68,6 +74,8 @@ codes! {
     RegionChanged = 309, "REGION_CHANGED", "the region's key range changed meanwhile; it was not applied, retry";
     /// The deadline passed while the write was under way.
     Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way";
+    /// The connection to the leader was lost while the write was under way.
+    LeadershipLost = 402, "LEADERSHIP_LOST", "the connection to the leader was lost while the write was under way";
     /// The store was shut down while the write was under way.
     ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way";
     /// The store failed while the write was under way.

@@ -2,9 +2,10 @@
 
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::error::Error;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{LogIndex, NodeId, RegionId, Term};
 
-/// A moment's picture of a store.
+/// A moment's picture of a store. Where it speaks of a log it means that of the first region, which owns the smallest
+/// keys; [`RegionStatus`] has the others.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// This member.
@@ -37,8 +38,8 @@ impl Status {
         live_snapshots: u64,
         poisoned: Option<Error>,
     ) -> Self {
-        let PeerStatus { role, term, leader, commit_index, applied_index, last_index, .. } = peer;
-        let (role, leader) = if poisoned.is_some() { (Role::Follower, None) } else { (role, leader) };
+        let PeerStatus { term, commit_index, applied_index, last_index, .. } = peer;
+        let (role, leader) = part(peer, poisoned.is_some());
         Self {
             node,
             leader,
@@ -52,4 +53,41 @@ impl Status {
             poisoned,
         }
     }
+}
+
+/// A moment's picture of one region on this member.
+#[derive(Clone, Debug)]
+pub struct RegionStatus<'a> {
+    /// Which region.
+    pub id: RegionId,
+    /// Its first key.
+    pub start_key: &'a [u8],
+    /// The first key behind it; empty when there is none.
+    pub end_key: &'a [u8],
+    /// The member this one believes to lead the region; none while there is no leader.
+    pub leader: Option<NodeId>,
+    /// This member's raft role in the region.
+    pub role: Role,
+    /// Current raft term of the region.
+    pub term: Term,
+    /// Highest index of the region's log this member knows to be committed.
+    pub commit_index: LogIndex,
+    /// Highest index of the region's log whose effect this member can show.
+    pub applied_index: LogIndex,
+    /// Last index of the region's log this member holds.
+    pub last_index: LogIndex,
+}
+
+impl<'a> RegionStatus<'a> {
+    pub(crate) fn new(id: RegionId, range: (&'a [u8], &'a [u8]), peer: PeerStatus, poisoned: bool) -> Self {
+        let PeerStatus { term, commit_index, applied_index, last_index, .. } = peer;
+        let (role, leader) = part(peer, poisoned);
+        let (start_key, end_key) = range;
+        Self { id, start_key, end_key, leader, role, term, commit_index, applied_index, last_index }
+    }
+}
+
+/// A poisoned store takes part in nothing any more, whatever it published last.
+fn part(peer: PeerStatus, poisoned: bool) -> (Role, Option<NodeId>) {
+    if poisoned { (Role::Follower, None) } else { (peer.role, peer.leader) }
 }

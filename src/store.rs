@@ -8,6 +8,9 @@
 
 pub mod admission;
 mod assembly;
+mod joint_read;
+mod leases;
+mod routing;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +22,23 @@ use crate::batch::Batch;
 use crate::completion::{Completion, CompletionQueue, Position, Sink, Waiter};
 use crate::config::Config;
 use crate::core::input::{Input, Propose};
+use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::regions::{KeyRange, RegionMap, shown};
 use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
-use crate::status::Status;
+use crate::status::{RegionStatus, Status};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
 use crate::store::assembly::Threads;
+use crate::store::joint_read::JointRead;
+use crate::store::leases::Leases;
+use crate::store::routing::region_of_batch;
 use crate::thread;
 use crate::time::now;
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionId};
+use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
 /// How much longer than its deadline a blocking call waits for its answer, which only a stalled disk can delay.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
@@ -52,6 +60,8 @@ struct Inner {
     node: NodeId,
     write_timeout: Duration,
     read_timeout: Duration,
+    regions: Arc<RegionMap>,
+    leases: Leases,
     health: Arc<Health>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     completions: Arc<CompletionQueue>,
@@ -73,7 +83,8 @@ impl Store {
         crate::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })
     }
 
-    /// Applies `batch` on a majority and waits for it. On success the batch is empty, on error as it was.
+    /// Applies `batch` on a majority and waits for it. On success the batch is empty, on error as it was. All its keys
+    /// must belong to one region; see [`Store::regions`].
     ///
     /// # Errors
     /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as
@@ -90,7 +101,7 @@ impl Store {
     /// this returns an error the callback never runs and the batch is as it was.
     ///
     /// # Errors
-    /// `OVERLOADED`, `CLOSED` or `POISONED`.
+    /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
     pub fn write_async<F>(&self, batch: &mut Batch, options: &WriteOptions, callback: F) -> Result<()>
     where
         F: FnOnce(Result<Position>) + Send + 'static,
@@ -121,40 +132,48 @@ impl Store {
         self.write(&mut batch, &WriteOptions::default())
     }
 
-    /// Takes a snapshot and waits for it.
+    /// Takes a snapshot and waits for it. It is one picture of all keys of its range, taken after each region in it
+    /// has confirmed it, and so linearizable for each region.
     ///
     /// # Errors
-    /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`.
+    /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` when the
+    /// range ends before it starts, or `min_index` is given for several regions.
     pub fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot> {
         refuse_in_callback()?;
+        let regions = self.inner.regions_of(options)?;
         let engine = self.inner.engine()?;
-        if let Some(position) = self.inner.local_position(options.level) {
-            return Ok(Snapshot::new(engine.view(), position));
+        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
+            return Ok(Snapshot::new(view, position, &options.range));
         }
-        let timeout = options.timeout.unwrap_or(self.inner.read_timeout);
-        let waiter = Arc::new(Waiter::default());
-        self.inner.read(options.level, timeout, |permit| waiting(&waiter, permit))?;
-        let position = wait(&waiter, timeout, Code::ReadTimeout)?;
-        Ok(Snapshot::new(engine.view(), position))
+        let position = self.inner.confirm(regions, options)?;
+        Ok(Snapshot::new(engine.view(), position, &options.range))
     }
 
     /// Takes a snapshot; `callback` receives it, exactly once, on the thread "almadia-cb". When this returns an
     /// error the callback never runs.
     ///
     /// # Errors
-    /// `OVERLOADED`, `CLOSED` or `POISONED`.
+    /// `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` as [`Store::snapshot`].
     pub fn snapshot_async<F>(&self, options: &SnapshotOptions, callback: F) -> Result<()>
     where
         F: FnOnce(Result<Snapshot>) + Send + 'static,
     {
+        let regions = self.inner.regions_of(options)?;
         let engine = self.inner.engine()?;
-        let timeout = options.timeout.unwrap_or(self.inner.read_timeout);
-        let callback = move |answer: Result<Position>| {
-            callback(answer.map(|position| Snapshot::new(engine.view(), position)));
-        };
+        let range = options.range.clone();
         let queue = Arc::clone(&self.inner.completions);
+        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
+            let permit = self.inner.admission.admit(0)?;
+            let snapshot = Snapshot::new(view, position, &range);
+            let callback = move |answer: Result<Position>| callback(answer.map(|_| snapshot));
+            Completion::new(Box::new(Callback { permit, queue, callback })).answer(Ok(position));
+            return Ok(());
+        }
+        let callback = move |answer: Result<Position>| {
+            callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
+        };
         let sink = |permit| Completion::new(Box::new(Callback { permit, queue, callback }));
-        self.inner.read(options.level, timeout, sink)
+        self.inner.read(regions, options, sink)
     }
 
     /// The linearizable value of one key; none when there is no such key.
@@ -162,25 +181,55 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`] and [`Snapshot::get`].
     pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
-        self.snapshot(&SnapshotOptions::default())?.get(key)
+        refuse_in_callback()?;
+        let engine = self.inner.engine()?;
+        let region = [self.inner.regions.region_of(key)];
+        if let Some((value, _)) = self.inner.leased(&region, Level::Linearizable, || engine.get(key))? {
+            return value;
+        }
+        self.inner.confirm(&region, &SnapshotOptions::default())?;
+        // One value of a later moment is as linearizable as one of a view, and cheaper.
+        engine.get(key)
     }
 
-    /// A moment's picture of the store. Never blocks.
+    /// A moment's picture of the store and its first region. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
-        let peer = inner.health.status(BOOTSTRAP_REGION);
+        let peer = inner.peer_status(inner.regions.first());
         let live = inner.engine().map_or(0, |engine| engine.live_views() as u64);
         Status::new(inner.node, peer, inner.admission.in_flight(), live, inner.health.poisoned().cloned())
     }
 
-    /// Waits until this member knows a leader.
+    /// A moment's picture of each region, in the order of their keys. Never blocks.
+    #[must_use]
+    pub fn regions(&self) -> Vec<RegionStatus<'_>> {
+        (0..self.region_count()).filter_map(|index| self.region_at(index)).collect()
+    }
+
+    /// How many regions there are.
+    #[must_use]
+    pub fn region_count(&self) -> usize {
+        self.inner.regions.ids().len()
+    }
+
+    /// A moment's picture of the region at `index` in the order of their keys; none when there are fewer. Never
+    /// blocks.
+    #[must_use]
+    pub fn region_at(&self, index: usize) -> Option<RegionStatus<'_>> {
+        let Inner { regions, health, .. } = &*self.inner;
+        let id = *regions.ids().get(index)?;
+        let poisoned = health.poisoned().is_some();
+        Some(RegionStatus::new(id, regions.range_at(index), self.inner.peer_status(id), poisoned))
+    }
+
+    /// Waits until this member knows a leader of every region, and returns that of the first.
     ///
     /// # Errors
     /// `NO_LEADER` after `timeout`, `CLOSED` or `POISONED`.
     pub fn wait_leader(&self, timeout: Duration) -> Result<NodeId> {
         refuse_in_callback()?;
-        self.inner.health.wait_leader(BOOTSTRAP_REGION, timeout)
+        self.inner.health.wait_leaders(self.inner.regions.ids(), timeout)
     }
 
     /// Accepts no more calls, lets those in flight finish for at most `timeout`, answers the rest, and joins every
@@ -222,42 +271,132 @@ impl Inner {
         self.health.check()?;
         let permit = self.admission.admit(batch.encoded_bytes())?;
         let data = std::mem::take(batch).seal(BOOTSTRAP_EPOCH.version);
-        let sealed = data.clone();
-        let propose = Propose { data, deadline: now() + timeout, completion: sink(permit) };
-        match self.raft.push((BOOTSTRAP_REGION, Input::Propose(propose))) {
-            Ok(()) => Ok(sealed),
-            Err((_, Input::Propose(refused))) => {
-                refused.completion.defuse();
-                *batch = Batch::unseal(sealed);
-                Err(Error::new(Code::Closed))
+        let pushed = region_of_batch(&self.regions, &data).and_then(|region| {
+            let (data, completion) = (data.clone(), sink(permit));
+            self.push(region, Input::Propose(Propose { data, deadline: now() + timeout, completion }))
+        });
+        match pushed {
+            Ok(()) => Ok(data),
+            Err(error) => {
+                *batch = Batch::unseal(data);
+                Err(error)
             }
-            Err(_) => unreachable!("the mailbox gives back what it was given"),
         }
     }
 
-    fn read(&self, level: Level, timeout: Duration, sink: impl FnOnce(Permit) -> Completion) -> Result<()> {
+    /// A peer's standing as it last published it, and how far its engine has come since.
+    fn peer_status(&self, region: RegionId) -> PeerStatus {
+        let mut status = self.health.status(region);
+        status.applied_index = status.applied_index.max(self.leases.applied(region));
+        status.commit_index = status.commit_index.max(status.applied_index);
+        status
+    }
+
+    /// The regions that must confirm a snapshot.
+    fn regions_of(&self, options: &SnapshotOptions) -> Result<&[RegionId]> {
+        let KeyRange { start, end } = &options.range;
+        if start > end && !end.is_empty() {
+            let said = format!("the range from '{}' to '{}' is reversed", shown(start), shown(end));
+            return Err(Error::with_detail(Code::InvalidArgument, said));
+        }
+        let regions = self.regions.regions_in(&options.range);
+        if options.level == Level::Local && options.min_index > LogIndex(0) && regions.len() > 1 {
+            let said = format!(
+                "min_index is a place in one region's log, and the range covers {} regions",
+                regions.len()
+            );
+            return Err(Error::with_detail(Code::InvalidArgument, said));
+        }
+        Ok(regions)
+    }
+
+    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered.
+    fn read(
+        &self,
+        regions: &[RegionId],
+        options: &SnapshotOptions,
+        sink: impl FnOnce(Permit) -> Completion,
+    ) -> Result<()> {
         self.health.check()?;
-        let permit = self.admission.admit(0)?;
-        let read = Read { deadline: now() + timeout, completion: sink(permit) };
-        let input = match level {
-            Level::Linearizable => Input::Read(read),
-            Level::Local => Input::LocalRead(read),
+        let deadline = now() + options.timeout.unwrap_or(self.read_timeout);
+        let completion = sink(self.admission.admit(0)?);
+        let min_index = options.min_index;
+        let ask = |completion| match options.level {
+            Level::Linearizable => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
+            Level::Local => Input::LocalRead(Read { deadline, completion, min_index }),
         };
-        match self.raft.push((BOOTSTRAP_REGION, input)) {
-            Ok(()) => Ok(()),
-            Err((_, Input::Read(refused) | Input::LocalRead(refused))) => {
-                refused.completion.defuse();
-                Err(Error::new(Code::Closed))
-            }
-            Err(_) => unreachable!("the mailbox gives back what it was given"),
+        match regions {
+            [only] => self.push(*only, ask(completion)),
+            several => self.push_joint(several, completion, ask),
         }
     }
 
-    /// What a local snapshot may show right now, without asking the peer.
-    fn local_position(&self, level: Level) -> Option<Position> {
-        let status = self.health.status(BOOTSTRAP_REGION);
-        let ready = level == Level::Local && status.replayed && self.health.check().is_ok();
-        ready.then_some(Position { index: status.applied_index, term: status.applied_term })
+    fn push_joint(
+        &self,
+        regions: &[RegionId],
+        completion: Completion,
+        ask: impl Fn(Completion) -> Input,
+    ) -> Result<()> {
+        let joint = JointRead::new(regions.len(), completion);
+        let mut open = false;
+        // A closed mailbox asks for no item, so that either all parts are made or none.
+        self.raft.push_all(regions.iter().map(|&region| {
+            open = true;
+            (region, ask(joint.part()))
+        }));
+        if open {
+            return Ok(());
+        }
+        joint.defuse();
+        Err(Error::new(Code::Closed))
+    }
+
+    fn push(&self, region: RegionId, input: Input) -> Result<()> {
+        let Err((_, refused)) = self.raft.push((region, input)) else { return Ok(()) };
+        match refused {
+            Input::Propose(Propose { completion, .. })
+            | Input::Read(Read { completion, .. })
+            | Input::LocalRead(Read { completion, .. }) => completion.defuse(),
+            _ => unreachable!("the mailbox gives back what it was given, a call of a caller"),
+        }
+        Err(Error::new(Code::Closed))
+    }
+
+    /// What `look` sees on this thread under the leases of `regions`; none when they do not hold.
+    fn leased<T>(
+        &self,
+        regions: &[RegionId],
+        level: Level,
+        look: impl FnOnce() -> T,
+    ) -> Result<Option<(T, Position)>> {
+        self.health.check()?;
+        Ok(if level == Level::Linearizable { self.leases.read(regions, look) } else { None })
+    }
+
+    /// Waits until every one of `regions` has confirmed a read.
+    fn confirm(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
+        if let Some(position) = self.local_position(regions, options) {
+            return Ok(position);
+        }
+        let waiter = Arc::new(Waiter::default());
+        self.read(regions, options, |permit| waiting(&waiter, permit))?;
+        wait(&waiter, options.timeout.unwrap_or(self.read_timeout), Code::ReadTimeout)
+    }
+
+    /// What a local snapshot may show right now, without asking the peers.
+    fn local_position(&self, regions: &[RegionId], options: &SnapshotOptions) -> Option<Position> {
+        if options.level != Level::Local || self.health.check().is_err() {
+            return None;
+        }
+        match regions {
+            [only] => {
+                let status = self.health.status(*only);
+                let index = status.applied_index.max(self.leases.applied(*only));
+                let position = Position { index, term: status.applied_term };
+                (status.replayed && position.index >= options.min_index).then_some(position)
+            }
+            several => self.health.is_each(several, |status| status.replayed).then(Position::default),
+        }
     }
 
     fn engine(&self) -> Result<Engine> {

@@ -60,6 +60,7 @@ const GOALS: &[Goal] = &[
     goal("write/1/64", Figure::Rate, 100_000.0, 150_000.0, MANY_RATE),
     goal("write/1/256", Figure::Rate, 130_000.0, 200_000.0, MANY_RATE),
     goal("write/1/1000", Figure::Rate, 150_000.0, 240_000.0, MANY_RATE),
+    goal("write, 16 regions/3/256", Figure::Ratio, 0.90, 0.90, None),
     goal("snapshot get/1/1", Figure::Ratio, 0.90, 0.97, None),
     goal("iterate 1000 keys/1/1", Figure::Ratio, 0.90, 0.90, None),
     goal("read leader/3/1", Figure::Rate, 8_000.0, 8_000.0, None),

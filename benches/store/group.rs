@@ -5,7 +5,7 @@
 
 use crate::load::Measured;
 use crate::report::Row;
-use crate::{life, limits, reads, writes};
+use crate::{life, limits, reads, regions, writes};
 
 /// Runs of a row before it is given up: leaders may change on a machine that others keep busy.
 const ATTEMPTS: usize = 3;
@@ -14,8 +14,18 @@ const ATTEMPTS: usize = 3;
 pub const ROW_MARK: &str = "row\t";
 
 /// Every group, in the order of the table.
-pub const GROUPS: [&str; 7] =
-    ["limits", "rocksdb", "life", "writes-one", "writes-three", "reads-one", "reads-three"];
+pub const GROUPS: [&str; 10] = [
+    "limits",
+    "rocksdb",
+    "life",
+    "writes-one",
+    "writes-three",
+    "reads-one",
+    "reads-three",
+    "regions-1",
+    "regions-16",
+    "regions-256",
+];
 
 /// See the module.
 pub struct Group {
@@ -35,6 +45,9 @@ impl Group {
             "writes-three" => writes::run(&group, 3),
             "reads-one" => reads::run(&group, 1),
             "reads-three" => reads::run(&group, 3),
+            "regions-1" => regions::run(&group, 1),
+            "regions-16" => regions::run(&group, 16),
+            "regions-256" => regions::run(&group, 256),
             _ => panic!("there is no group {name}; there are {GROUPS:?}"),
         }
     }

@@ -11,7 +11,7 @@ use almadia::{Config, Store};
 use crate::data::{directory, scattered, value};
 use crate::group::Group;
 use crate::load::Measured;
-use crate::members::{Asked, Members};
+use crate::members::Members;
 use crate::meter::{Reading, Spent};
 use crate::report::Row;
 
@@ -22,22 +22,21 @@ const IDLE_SECONDS: u64 = 3;
 
 pub fn run(group: &Group) {
     // First, while nothing else has left memory behind in this process.
-    group.row("idle second/1/0", || idle("idle second/1/0", 1));
-    group.row("idle second/3/0", || idle("idle second/3/0", 3));
+    group.row("idle second/1/0", || idle("idle second/1/0", &Members::open(1)));
+    group.row("idle second/3/0", || idle("idle second/3/0", &Members::open(3)));
     group.row("open to first write/1/1", || opens("open to first write/1/1"));
 }
 
 /// After one write, so that every part of a member has worked once.
-fn idle(name: &str, count: usize) -> Row {
-    let members = Members::open(count);
+pub fn idle(name: &str, members: &Members) -> Row {
     let key = scattered(0);
-    members.member(Asked::Leader).put(&key, value(&key)).expect("all members are up");
+    members.leaders().of(&key).put(&key, value(&key)).expect("all members are up");
     thread::sleep(SETTLING);
     let before = Reading::now();
     thread::sleep(Duration::from_secs(IDLE_SECONDS));
     let spent = Reading::now().since(&before);
     let seconds = (0..IDLE_SECONDS).map(|_| Duration::from_secs(1)).collect();
-    Row::new(name.to_owned(), count as u64, 0, &Measured::of(seconds, spent))
+    Row::new(name.to_owned(), members.count() as u64, 0, &Measured::of(seconds, spent))
 }
 
 /// Its CPU is not known: the threads that took it have ended.

@@ -1,15 +1,17 @@
 //! Members on loopback, all in this process, with default options.
 //!
-//! Owns their directories, which go with them, and the choice of who is asked: the leader or a follower.
+//! Owns their directories, which go with them, and the choice of who is asked: the leader, also of the region that a
+//! key belongs to, or a follower.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use almadia::core::peer_status::Role;
 use almadia::{Batch, Config, Store, WriteOptions};
 use tempfile::TempDir;
 
-use crate::data::{FILLED_KEYS, directory, scattered, value};
+use crate::data::{FILLED_KEYS, Key, directory, scattered, value};
 
 /// Longer than any election, so that it only ends a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,10 +32,19 @@ pub struct Members {
 }
 
 impl Members {
-    /// Opens `count` members and waits until all know a leader.
+    /// Opens `count` members of one region and waits until all know a leader.
     pub fn open(count: usize) -> Self {
+        Self::open_split(count, 1)
+    }
+
+    /// Opens `count` members of so many equally wide regions, 65,536 at most, and waits until all know all leaders.
+    pub fn open_split(count: usize, regions: usize) -> Self {
         let directory = directory();
-        let configs = if count == 1 { vec![Config::default()] } else { configs(count) };
+        let mut configs = if count == 1 { vec![Config::default()] } else { configs(count) };
+        let split_keys = split_keys(regions);
+        for config in &mut configs {
+            config.set("bootstrap.split_keys", &split_keys).expect("any text");
+        }
         let open = |(config, node): (&Config, usize)| {
             Arc::new(Store::open(directory.path().join(node.to_string()), config).expect("a new directory"))
         };
@@ -42,6 +53,38 @@ impl Members {
             store.wait_leader(PATIENCE).expect("all members are up");
         }
         Self { stores, _directory: directory }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Who leads which keys, as of a moment at which every region had a leader that knew it.
+    pub fn leaders(&self) -> Leaders {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "some region has no leader");
+            self.stores[0].wait_leader(PATIENCE).expect("all members are up");
+            if let Some(leaders) = self.known_leaders() {
+                return leaders;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn known_leaders(&self) -> Option<Leaders> {
+        let statuses: Vec<_> = self.stores.iter().map(|store| store.regions()).collect();
+        let mut leaders = Leaders { starts: Vec::new(), stores: Vec::new() };
+        for (at, region) in statuses[0].iter().enumerate() {
+            let leader = region.leader?.get() as usize;
+            if statuses[leader - 1][at].role != Role::Leader {
+                return None;
+            }
+            leaders.starts.push(region.start_key.to_vec());
+            leaders.stores.push(Arc::clone(&self.stores[leader - 1]));
+        }
+        Some(leaders)
     }
 
     /// Writes the keys that reads are made of.
@@ -71,6 +114,29 @@ impl Members {
             std::thread::yield_now();
         }
     }
+}
+
+/// Who leads which keys.
+pub struct Leaders {
+    /// Where each region starts, in order; the first is empty.
+    starts: Vec<Vec<u8>>,
+    /// The leader of each.
+    stores: Vec<Arc<Store>>,
+}
+
+impl Leaders {
+    /// The leader of the region that owns `key`.
+    pub fn of(&self, key: &Key) -> &Store {
+        let behind = self.starts.partition_point(|start| start.as_slice() <= key.as_slice());
+        &self.stores[behind - 1]
+    }
+}
+
+/// Where so many equally wide regions meet.
+fn split_keys(regions: usize) -> String {
+    let border = |at: usize| (at << 16) / regions;
+    let keys = (1..regions).map(|at| format!("%{:02X}%{:02X}", border(at) >> 8, border(at) & 0xff));
+    keys.collect::<Vec<_>>().join(",")
 }
 
 fn configs(count: usize) -> Vec<Config> {

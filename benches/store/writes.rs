@@ -12,7 +12,7 @@ use rocksdb::{DB, DBCompressionType, Options};
 use crate::data::{Key, check, directory, value};
 use crate::group::{Group, retry};
 use crate::load::{Lane, Measured, measure, on_threads};
-use crate::members::{Asked, Members};
+use crate::members::{Asked, Leaders, Members};
 use crate::report::Row;
 
 /// More threads than this only wait for each other on a small machine.
@@ -53,16 +53,34 @@ fn block(store: &Arc<Store>, lanes: Vec<Lane>) {
     });
 }
 
-fn drive_all(store: &Arc<Store>, lanes: Vec<Lane>) {
-    lanes.into_iter().for_each(|lane| drive(Arc::clone(store), lane));
+/// Whom a key is written to.
+pub trait Route: Send + Sync + 'static {
+    fn store(&self, key: &Key) -> &Store;
+}
+
+impl Route for Store {
+    fn store(&self, _: &Key) -> &Store {
+        self
+    }
+}
+
+impl Route for Leaders {
+    fn store(&self, key: &Key) -> &Store {
+        self.of(key)
+    }
+}
+
+/// Keeps each lane's write in flight.
+pub fn drive_all(route: &Arc<impl Route>, lanes: Vec<Lane>) {
+    lanes.into_iter().for_each(|lane| drive(Arc::clone(route), lane));
 }
 
 /// Writes, and writes again from the callback.
-fn drive(store: Arc<Store>, mut lane: Lane) {
+fn drive(route: Arc<impl Route>, mut lane: Lane) {
     let key = lane.issue();
     let run = lane.run();
     let begun = Instant::now();
-    let again = Arc::clone(&store);
+    let again = Arc::clone(&route);
     let callback = move |answer: almadia::Result<almadia::Position>| {
         if let Err(error) = answer {
             return lane.run().fail(error.to_string());
@@ -74,7 +92,7 @@ fn drive(store: Arc<Store>, mut lane: Lane) {
         drop(again);
         lane.rest();
     };
-    if let Err(error) = store.write_async(&mut batch(&key), &WriteOptions::default(), callback) {
+    if let Err(error) = route.store(&key).write_async(&mut batch(&key), &WriteOptions::default(), callback) {
         run.fail(error.to_string());
     }
 }

@@ -136,8 +136,8 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
     })
 }
 
-/// The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure and for
-/// NULL.
+/// The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
+/// snapshot over several regions and for NULL.
 ///
 /// Blocks: no. Threads: the callback's.
 #[unsafe(no_mangle)]
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_com
     })
 }
 
-/// The raft term of the entry at almadia_completion_index. 0 after a failure and for NULL.
+/// The raft term of the entry at almadia_completion_index. 0 where that is 0.
 ///
 /// Blocks: no. Threads: the callback's.
 #[unsafe(no_mangle)]

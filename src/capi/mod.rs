@@ -30,6 +30,7 @@ pub mod config;
 pub mod error;
 pub mod iter;
 pub mod library;
+pub mod region;
 pub mod snapshot;
 pub mod status;
 pub mod store;

@@ -3,6 +3,10 @@
 //! Owns how C opens, copies and frees snapshots. What always holds: a snapshot keeps the engine it reads
 //! alive, so it may outlive the store it came from.
 
+use std::ffi::c_void;
+use std::mem::offset_of;
+
+use super::bytes::bytes;
 use super::callback::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
@@ -12,6 +16,7 @@ use super::write::timeout;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
+use crate::regions::KeyRange;
 use crate::snapshot::{Level, Snapshot, SnapshotOptions};
 
 /// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
@@ -23,7 +28,7 @@ pub const ALMADIA_LEVEL_LINEARIZABLE: almadia_level = 0;
 /// restart.
 pub const ALMADIA_LEVEL_LOCAL: almadia_level = 1;
 
-/// How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same.
+/// How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_snapshot_options {
@@ -35,12 +40,25 @@ pub struct almadia_snapshot_options {
     pub level: almadia_level,
     /// Must be 0.
     pub reserved: i32,
+    /// The first key the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
+    /// so with several regions a narrow range is cheaper than all keys.
+    pub start: *const c_void,
+    /// Its length in bytes; 0 begins at the first key of all.
+    pub start_length: usize,
+    /// The first key the snapshot does not show any more.
+    pub end: *const c_void,
+    /// Its length in bytes; 0 means no end.
+    pub end_length: usize,
+    /// With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that
+    /// of a write acknowledged by another member; 0 waits for nothing. The range must lie within one region.
+    /// ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and takes no notice.
+    pub min_index: u64,
 }
 
-// SAFETY: repr(C), begins with struct_size, and consists of integers.
+// SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
 unsafe impl Extensible for almadia_snapshot_options {
     const NAME: &'static str = "snapshot_options";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, start);
 }
 
 /// The data of a store at one point in time. Any number of threads may use it at once. It may outlive the
@@ -69,14 +87,21 @@ impl Homebound for almadia_snapshot {
 /// The Rust form of the caller's options.
 ///
 /// # Safety
-/// `options` is NULL or points to a struct of `struct_size` bytes.
+/// `options` is NULL or points to a struct of `struct_size` bytes, whose keys have their stated lengths.
 unsafe fn snapshot_options(options: *const almadia_snapshot_options) -> Result<SnapshotOptions> {
     // SAFETY: passed on to the caller.
-    let options = unsafe { extensible::read_or_default(options) }?;
+    let (options, start, end) = unsafe {
+        let options = extensible::read_or_default(options)?;
+        let start = bytes(options.start, options.start_length, "almadia_snapshot_options.start")?;
+        let end = bytes(options.end, options.end_length, "almadia_snapshot_options.end")?;
+        (options, start, end)
+    };
     if options.reserved != 0 {
         return Err(Error::with_detail(Code::Unsupported, "almadia_snapshot_options.reserved must be 0"));
     }
-    Ok(SnapshotOptions { timeout: timeout(options.timeout_ms), level: level(options.level)? })
+    let (timeout, level) = (timeout(options.timeout_ms), level(options.level)?);
+    let range = KeyRange { start: start.to_vec(), end: end.to_vec() };
+    Ok(SnapshotOptions { timeout, level, range, min_index: options.min_index.into() })
 }
 
 fn level(number: almadia_level) -> Result<Level> {
@@ -87,14 +112,16 @@ fn level(number: almadia_level) -> Result<Level> {
     }
 }
 
-/// Takes a snapshot of all keys. `options` may be NULL. On any member: the leader asks a majority whether it still
-/// leads, a follower asks the leader.
+/// Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
+/// majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
+/// and the snapshot is one picture taken after all have answered.
 ///
 /// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
 /// Threads: any number at once.
 /// Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size).
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for several
+/// regions).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_open(
@@ -122,8 +149,8 @@ pub unsafe extern "C" fn almadia_snapshot_open(
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
 /// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of
-/// almadia_snapshot_open.
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
+/// completion brings the rest: the codes of almadia_snapshot_open.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_open_async(
@@ -145,7 +172,8 @@ pub unsafe extern "C" fn almadia_snapshot_open_async(
     }
 }
 
-/// The log index up to which the snapshot shows the log. 0 for NULL.
+/// The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions,
+/// each of which has a log of its own.
 ///
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]
@@ -154,7 +182,7 @@ pub unsafe extern "C" fn almadia_snapshot_index(snapshot: *const almadia_snapsho
     boundary::value(0, || unsafe { snapshot.as_ref() }.map_or(0, |snapshot| snapshot.position().index.get()))
 }
 
-/// The raft term of the entry at almadia_snapshot_index. 0 for NULL.
+/// The raft term of the entry at almadia_snapshot_index. 0 for NULL and for a snapshot over several regions.
 ///
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]

@@ -17,7 +17,8 @@ pub const ALMADIA_ROLE_CANDIDATE: almadia_role = 1;
 /// Leads.
 pub const ALMADIA_ROLE_LEADER: almadia_role = 2;
 
-/// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT.
+/// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. What it says of a
+/// leader, a role and a log is that of the first region; almadia_store_region_at has each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_status {
@@ -69,7 +70,7 @@ impl From<&Status> for almadia_status {
     }
 }
 
-fn role_number(role: Role) -> almadia_role {
+pub(super) fn role_number(role: Role) -> almadia_role {
     match role {
         Role::Follower => ALMADIA_ROLE_FOLLOWER,
         Role::Candidate => ALMADIA_ROLE_CANDIDATE,

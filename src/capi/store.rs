@@ -129,8 +129,8 @@ pub unsafe extern "C" fn almadia_store_status(
     }
 }
 
-/// Waits up to `timeout_ms` milliseconds until this member knows a leader. `leader` receives its number; it
-/// may be NULL.
+/// Waits up to `timeout_ms` milliseconds until this member knows a leader of every region. `leader` receives the
+/// number of the first region's; it may be NULL.
 ///
 /// Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.

@@ -40,7 +40,7 @@ fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadi
     ALMADIA_OK
 }
 
-/// Reads the newest value of `key`, linearizable: almadia_snapshot_open with default options and
+/// Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and
 /// almadia_snapshot_get in one.
 ///
 /// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
@@ -73,7 +73,8 @@ pub unsafe extern "C" fn almadia_get(
 ///
 /// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
 /// ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
-/// once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+/// once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
+/// snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_get(
@@ -99,8 +100,8 @@ pub unsafe extern "C" fn almadia_snapshot_get(
 /// `buffer` may be NULL when `capacity` is 0, to ask for the length.
 ///
 /// Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
-/// ALMADIA_NOT_FOUND (without an error object), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION,
-/// ALMADIA_FORKED.
+/// ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
+/// range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_get_into(

@@ -29,7 +29,7 @@ pub struct almadia_write_options {
     pub timeout_ms: u64,
 }
 
-/// Where in the log something stands. Positions of one store are ordered by index.
+/// Where in the log of its region something stands. Positions of one region are ordered by index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_position {
@@ -66,13 +66,14 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
     (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms))
 }
 
-/// Writes `batch` and waits until it is durable on a majority of the members and readable. On ALMADIA_OK the
+/// Writes `batch`, all of whose keys must belong to one region, and waits until it is durable on a majority of
+/// the members and readable. On ALMADIA_OK the
 /// batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
 /// where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
 /// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
-/// Codes: ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
 /// ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn almadia_write(
 /// which they were submitted; a failure may overtake them.
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
-/// Codes: ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
+/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
 /// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
 /// The completion brings the rest: the codes of almadia_write.
 #[unsafe(no_mangle)]

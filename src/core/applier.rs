@@ -13,7 +13,9 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::membership;
+use crate::core::proposals::Requester;
 use crate::core::region::Region;
+use crate::core::sessions::RequestId;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
@@ -22,8 +24,8 @@ use crate::types::{ApplyState, LogIndex, RegionId, Term};
 pub struct CommittedProposal {
     /// Where its entry stands.
     pub index: LogIndex,
-    /// Its answer. None when the caller was answered before, at its deadline.
-    pub completion: Option<Completion>,
+    /// Who waits for each of its writes, in order. None for who was answered before, at the deadline.
+    pub requesters: Vec<Option<Requester>>,
 }
 
 /// Committed entries on their way to the applier.
@@ -38,7 +40,7 @@ pub struct ApplyTask {
 }
 
 /// What the peer learns after its entries took effect.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Applied {
     /// Whose entries.
     pub region: RegionId,
@@ -48,6 +50,8 @@ pub struct Applied {
     pub truncate_to: Option<LogIndex>,
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
     pub conf_changes: Vec<ConfChangeV2>,
+    /// What followers are to be told about the writes they forwarded.
+    pub forwarded: Vec<(RequestId, Result<Position>)>,
 }
 
 /// Effects of one apply round over any number of regions, in the order in which they must happen:
@@ -87,7 +91,7 @@ impl ApplyBatch {
 pub struct Slice {
     /// Entries at most.
     pub entries: usize,
-    /// Stop after the entry that makes the batch reach this many bytes.
+    /// Stop after the entry with which the region's share of the batch reaches this many bytes.
     pub bytes: usize,
 }
 
@@ -143,11 +147,13 @@ impl Applier {
             state: self.state,
             truncate_to: None,
             conf_changes: Vec::new(),
+            forwarded: Vec::new(),
         };
+        let others_bytes = batch.encoded_bytes;
         for _ in 0..slice.entries.max(1) {
             let Some(entry) = self.entries.pop_front() else { break };
             self.apply(entry, batch, &mut report)?;
-            if batch.encoded_bytes >= slice.bytes {
+            if batch.encoded_bytes - others_bytes >= slice.bytes {
                 break;
             }
         }
@@ -157,10 +163,15 @@ impl Applier {
         Ok(if self.entries.is_empty() { Progress::Idle } else { Progress::Yielded })
     }
 
-    /// Gives back every proposal that waits, for the caller to answer. The applier is of no use afterwards.
+    /// Gives back every caller that waits, to be answered. The applier is of no use afterwards.
     pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
         self.entries.clear();
-        std::mem::take(&mut self.proposals).into_iter().filter_map(|proposal| proposal.completion)
+        let requesters = std::mem::take(&mut self.proposals).into_iter().flat_map(|p| p.requesters);
+        requesters.flatten().filter_map(|requester| match requester {
+            Requester::Caller(completion) => Some(completion),
+            // Its member learns that the connection is lost.
+            Requester::Follower(_) => None,
+        })
     }
 
     fn apply(&mut self, entry: Entry, batch: &mut ApplyBatch, report: &mut Applied) -> Result<()> {
@@ -168,39 +179,50 @@ impl Applier {
         assert_eq!(position.index, self.state.index.next(), "entries are applied without a gap");
         assert!(position.term >= self.state.term, "terms never go back in a log");
 
-        let verdict = match entry.get_entry_type() {
-            EntryType::EntryNormal if entry.data.is_empty() => Ok(()),
-            EntryType::EntryNormal => self.apply_command(entry, batch, report)?,
+        let mut verdicts = Verdicts { position, waiting: self.take_requesters(position.index).into_iter() };
+        match entry.get_entry_type() {
+            EntryType::EntryNormal if entry.data.is_empty() => verdicts.next(Ok(()), batch, report),
+            EntryType::EntryNormal => self.apply_command(entry, &mut verdicts, batch, report)?,
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
-                self.apply_conf_change(&entry, batch, report)
+                let verdict = self.apply_conf_change(&entry, batch, report);
+                verdicts.next(verdict, batch, report);
             }
-        };
+        }
         self.state = ApplyState { index: position.index, term: position.term };
-        if let Some(completion) = self.take_proposal(position.index) {
-            batch.answers.push((completion, verdict.map(|()| position)));
+        Ok(())
+    }
+
+    fn apply_command(
+        &self,
+        entry: Entry,
+        verdicts: &mut Verdicts,
+        batch: &mut ApplyBatch,
+        report: &mut Applied,
+    ) -> Result<()> {
+        let index = entry.index;
+        match Command::parse(entry.data).map_err(|error| unreadable(index, error))? {
+            Command::Write(write) => {
+                let verdict = self.apply_write(write, batch);
+                verdicts.next(verdict, batch, report);
+            }
+            Command::Group(writes) => {
+                for write in writes {
+                    let verdict = self.apply_write(write, batch);
+                    verdicts.next(verdict, batch, report);
+                }
+            }
+            Command::Truncate(index) => report.truncate_to = report.truncate_to.max(Some(index)),
         }
         Ok(())
     }
 
-    /// The outer result ends the state machine, the inner one is the command's own verdict.
-    fn apply_command(
-        &self,
-        entry: Entry,
-        batch: &mut ApplyBatch,
-        report: &mut Applied,
-    ) -> Result<Result<()>> {
-        let index = entry.index;
-        match Command::parse(entry.data).map_err(|error| unreadable(index, error))? {
-            Command::Write(write) if write.epoch_version() != self.region.epoch.version => {
-                return Ok(Err(Error::new(Code::RegionChanged)));
-            }
-            Command::Write(write) => {
-                batch.encoded_bytes += write.encoded_bytes();
-                batch.writes.push(write);
-            }
-            Command::Truncate(index) => report.truncate_to = report.truncate_to.max(Some(index)),
+    fn apply_write(&self, write: Write, batch: &mut ApplyBatch) -> Result<()> {
+        if write.epoch_version() != self.region.epoch.version {
+            return Err(Error::new(Code::RegionChanged));
         }
-        Ok(Ok(()))
+        batch.encoded_bytes += write.encoded_bytes();
+        batch.writes.push(write);
+        Ok(())
     }
 
     fn apply_conf_change(
@@ -221,13 +243,30 @@ impl Applier {
         Ok(())
     }
 
-    fn take_proposal(&mut self, index: LogIndex) -> Option<Completion> {
-        let front = self.proposals.front()?;
+    fn take_requesters(&mut self, index: LogIndex) -> Vec<Option<Requester>> {
+        let Some(front) = self.proposals.front() else { return Vec::new() };
         assert!(front.index >= index, "every proposal of a task has its entry in the task");
         if front.index > index {
-            return None;
+            return Vec::new();
         }
-        self.proposals.pop_front()?.completion
+        self.proposals.pop_front().expect("just seen").requesters
+    }
+}
+
+/// Hands the verdicts on an entry's writes to those who wait for them.
+struct Verdicts {
+    position: Position,
+    waiting: std::vec::IntoIter<Option<Requester>>,
+}
+
+impl Verdicts {
+    fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
+        let answer = verdict.map(|()| self.position);
+        match self.waiting.next().flatten() {
+            Some(Requester::Caller(completion)) => batch.answers.push((completion, answer)),
+            Some(Requester::Follower(id)) => report.forwarded.push((id, answer)),
+            None => {}
+        }
     }
 }
 

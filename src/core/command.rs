@@ -9,7 +9,9 @@
 //! header  version u8 = 1 | kind u8 | reserved u16 = 0 | operations u32 | epoch version u64      (16 bytes)
 //! write   operations x ( op u8 | varint length, bytes | [varint length, bytes] )
 //! truncate  index u64
+//! group   writes x ( varint length, write )            "operations" counts the writes
 //! ```
+//! A group is the writes of many callers in one entry. Each keeps its own header and gets its own verdict.
 //! Numbers are little-endian. A new format gets a new version; an unknown one is refused, never guessed.
 
 use bytes::Bytes;
@@ -21,9 +23,12 @@ pub const HEADER_BYTES: usize = 16;
 /// What one operation adds beyond its keys and values: its tag and two lengths of at most 5 bytes.
 pub const OPERATION_OVERHEAD_BYTES: usize = 11;
 
+/// Bytes of the longest length.
+const LENGTH_BYTES_MAX: usize = 5;
 const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_TRUNCATE: u8 = 2;
+const KIND_GROUP: u8 = 3;
 const OP_PUT: u8 = 1;
 const OP_DELETE: u8 = 2;
 const OP_DELETE_RANGE: u8 = 3;
@@ -119,6 +124,18 @@ pub fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
     buffer.into()
 }
 
+/// One command that carries several sealed writes, in their order.
+#[must_use]
+pub fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let count = u32::try_from(writes.len()).expect("a group is bounded by its bytes");
+    let bytes: usize = writes.clone().map(|write| write.len() + LENGTH_BYTES_MAX).sum();
+    let mut buffer = Vec::with_capacity(HEADER_BYTES + bytes);
+    buffer.resize(HEADER_BYTES, 0);
+    writes.for_each(|write| put_slice(&mut buffer, write));
+    write_header(&mut buffer, KIND_GROUP, count, 0);
+    buffer.into()
+}
+
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
     buffer[0] = VERSION;
     buffer[1] = kind;
@@ -154,6 +171,8 @@ pub enum Command {
     Write(Write),
     /// Every member may drop its log up to this index.
     Truncate(LogIndex),
+    /// Writes of many callers.
+    Group(Vec<Write>),
 }
 
 /// The operations of one command.
@@ -175,13 +194,9 @@ impl Command {
         if data[0] != VERSION {
             return Err(CommandError::Version(data[0]));
         }
-        let operations = u32::from_le_bytes(data[4..8].try_into().expect("four bytes"));
-        let epoch_version = u64::from_le_bytes(data[8..16].try_into().expect("eight bytes"));
         match data[1] {
-            KIND_WRITE => {
-                check_operations(&data[HEADER_BYTES..], operations)?;
-                Ok(Self::Write(Write { data, epoch_version }))
-            }
+            KIND_WRITE => parse_write(data).map(Self::Write),
+            KIND_GROUP => parse_group(&data).map(Self::Group),
             KIND_TRUNCATE => {
                 let index: [u8; 8] = data[HEADER_BYTES..].try_into().map_err(|_| CommandError::Malformed)?;
                 Ok(Self::Truncate(LogIndex(u64::from_le_bytes(index))))
@@ -189,6 +204,32 @@ impl Command {
             _ => Err(CommandError::Malformed),
         }
     }
+}
+
+fn operations_of(data: &Bytes) -> u32 {
+    u32::from_le_bytes(data[4..8].try_into().expect("the caller saw a whole header"))
+}
+
+fn parse_write(data: Bytes) -> Result<Write, CommandError> {
+    check_operations(&data[HEADER_BYTES..], operations_of(&data))?;
+    let epoch_version = u64::from_le_bytes(data[8..16].try_into().expect("the caller saw a whole header"));
+    Ok(Write { data, epoch_version })
+}
+
+fn parse_group(data: &Bytes) -> Result<Vec<Write>, CommandError> {
+    let count = operations_of(data) as usize;
+    let mut rest = &data[HEADER_BYTES..];
+    // Each write has a header, so a false count costs nothing.
+    let mut writes = Vec::with_capacity(count.min(rest.len() / HEADER_BYTES));
+    for _ in 0..count {
+        let write = take_slice(&mut rest).ok_or(CommandError::Malformed)?;
+        // Looked at before it is parsed: a group within a group could go on for ever.
+        if write.len() < HEADER_BYTES || write[..2] != [VERSION, KIND_WRITE] {
+            return Err(CommandError::Malformed);
+        }
+        writes.push(parse_write(data.slice_ref(write))?);
+    }
+    if rest.is_empty() { Ok(writes) } else { Err(CommandError::Malformed) }
 }
 
 impl Write {
@@ -294,6 +335,30 @@ mod tests {
         let command = Command::parse(seal_truncate(LogIndex(99), 1)).expect("sealed above");
 
         assert!(matches!(command, Command::Truncate(LogIndex(99))));
+    }
+
+    #[test]
+    fn a_group_gives_back_its_writes_in_order() {
+        let mut other = CommandBuilder::default();
+        other.push(OPERATIONS[2]);
+        let writes = [sealed(), other.seal(9)];
+
+        let Ok(Command::Group(group)) = Command::parse(seal_group(writes.iter())) else { panic!("a group") };
+
+        assert_eq!(group.iter().map(Write::epoch_version).collect::<Vec<_>>(), [3, 9]);
+        assert_eq!(group[0].operations().collect::<Vec<_>>(), OPERATIONS);
+        assert_eq!(group[1].operations().collect::<Vec<_>>(), [OPERATIONS[2]]);
+    }
+
+    #[test]
+    fn a_group_holds_whole_writes_and_nothing_else() {
+        let group = |inner: Bytes| Command::parse(seal_group([inner].iter()));
+
+        assert!(group(sealed()).is_ok());
+        assert!(group(seal_truncate(LogIndex(3), 1)).is_err());
+        assert!(group(seal_group([sealed()].iter())).is_err());
+        let whole = seal_group([sealed(), sealed()].iter());
+        assert!((0..whole.len()).all(|length| Command::parse(whole.slice(..length)).is_err()));
     }
 
     #[test]

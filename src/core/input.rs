@@ -9,6 +9,7 @@ use crate::completion::Completion;
 use crate::core::applier::Applied;
 use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
+use crate::core::transfer::TransferRequest;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
@@ -40,6 +41,10 @@ pub enum Input {
     Flushed(LogIndex),
     /// Messages to this member were lost.
     Unreachable(NodeId),
+    /// The connection to this member was lost, and with it what was sent and not answered.
+    Disconnected(NodeId),
+    /// Hand leadership over.
+    Transfer(TransferRequest),
     /// Ask for leadership now.
     Campaign,
 }

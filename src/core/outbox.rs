@@ -3,14 +3,15 @@
 //! Owns the rule that a follower never runs ahead of its leader (DESIGN 6.1): it hears of no commit beyond what its
 //! leader's peer knows to be applied. What always holds: every message of raft passes here; a commit index in an append
 //! or heartbeat is cut to the applied index; a read-index answer is never cut but waits; a leader's vote answer carries
-//! no commit at all.
+//! no commit at all; an order to take over says how far the target's log goes.
 
 use raft::eraftpb::{Message, MessageType};
 
+use crate::core::planted::{Fault, Planted};
 use crate::types::LogIndex;
 
 /// Who sends, at this moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Sender {
     /// It leads.
     pub leads: bool,
@@ -19,6 +20,10 @@ pub struct Sender {
     /// raft's own applied index, never an older copy: the append that carries the next membership change must carry a
     /// commit at or past the previous one.
     pub applied: u64,
+    /// How far the log of the member that is to take over is known to go, if one is.
+    pub transferee_matched: u64,
+    /// What is wrong with this member on purpose.
+    pub planted: Planted,
 }
 
 /// See the module.
@@ -75,10 +80,15 @@ impl Outbox {
 
 fn hold_back_commit(message: &mut Message, sender: Sender) {
     match message.get_msg_type() {
+        MessageType::MsgAppend | MessageType::MsgHeartbeat if sender.planted.has(Fault::FullCommitTold) => {}
         MessageType::MsgAppend | MessageType::MsgHeartbeat => {
-            message.commit = message.commit.min(sender.applied)
+            message.commit = message.commit.min(sender.applied);
         }
-        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse if sender.leads => {
+        // A target whose log has grown beyond this has heard of later entries: the order is late (lease, rule 5).
+        MessageType::MsgTimeoutNow => message.index = sender.transferee_matched,
+        MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+            if sender.leads && !sender.planted.has(Fault::CommitInVoteAnswer) =>
+        {
             // It may arrive late, and the asker is nobody's follower then.
             message.commit = 0;
             message.commit_term = 0;
@@ -91,7 +101,8 @@ fn hold_back_commit(message: &mut Message, sender: Sender) {
 mod tests {
     use super::*;
 
-    const LEADER: Sender = Sender { leads: true, term: 6, applied: 10 };
+    const LEADER: Sender =
+        Sender { leads: true, term: 6, applied: 10, transferee_matched: 8, planted: Planted::NONE };
 
     fn message(msg_type: MessageType, number: u64) -> Message {
         let mut message =
@@ -130,6 +141,13 @@ mod tests {
         outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER);
         assert!(outbox.release_answers(Sender { term: 7, applied: 12, ..LEADER }).is_empty());
         assert!(!outbox.holds_answers());
+    }
+
+    #[test]
+    fn an_order_to_take_over_says_how_far_the_targets_log_goes() {
+        let sent = Outbox::default().hold_back(vec![message(MessageType::MsgTimeoutNow, 0)], LEADER);
+
+        assert_eq!(sent[0].index, 8);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 
 pub use raft::eraftpb::{Entry, HardState, Message};
 
+pub use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::error::Result;
-use crate::types::{LogIndex, RegionEpoch, RegionId, Term};
+use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};
 
 /// What one round writes to the log of one region. All writes of a round go into one frame and become
 /// durable together or not at all.
@@ -55,13 +56,67 @@ pub trait LogReader: Send + Sync {
     fn term(&self, region: RegionId, index: LogIndex) -> Result<Term>;
 }
 
-/// A raft message with the region it belongs to, as it crosses between members.
+/// What crosses between members, with the region it belongs to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerMessage {
     /// Whose raft group.
     pub region: RegionId,
     /// The sender's view of the region.
     pub epoch: RegionEpoch,
-    /// `from` and `to` are node ids.
-    pub message: Message,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What members say to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A message of raft; `from` and `to` are node ids.
+    Raft(Message),
+    /// Writes of a follower's callers, for its leader to propose.
+    Forward(Forward),
+    /// What became of forwarded writes.
+    Answer(ForwardAnswer),
+}
+
+impl PeerMessage {
+    /// Who sent it, by its own account.
+    #[must_use]
+    pub fn from(&self) -> NodeId {
+        match &self.body {
+            Body::Raft(message) => NodeId(message.from),
+            Body::Forward(forward) => forward.from,
+            Body::Answer(answer) => answer.from,
+        }
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub fn to(&self) -> NodeId {
+        match &self.body {
+            Body::Raft(message) => NodeId(message.to),
+            Body::Forward(forward) => forward.to,
+            Body::Answer(answer) => answer.to,
+        }
+    }
+
+    /// The message of raft it carries, if it does.
+    #[must_use]
+    pub fn raft(&self) -> Option<&Message> {
+        match &self.body {
+            Body::Raft(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The message of raft it carries, for tests to change.
+    ///
+    /// # Panics
+    /// When it carries none.
+    #[doc(hidden)]
+    pub fn raft_mut(&mut self) -> &mut Message {
+        match &mut self.body {
+            Body::Raft(message) => message,
+            other => panic!("not a message of raft: {other:?}"),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the queue of this member's proposals in one region. What always holds: it is ordered by (term, index); a
 //! proposal is found by both, never by the index alone, because another leader's entry may stand at its index; a
-//! proposal answered at its deadline keeps its slot until its entry is decided; a leader that steps down keeps all
+//! request answered at its deadline keeps its slot until its entry is decided; a leader that steps down keeps all
 //! of them, for they may still succeed.
 
 use std::collections::VecDeque;
@@ -11,8 +11,28 @@ use raft::eraftpb::Entry;
 
 use crate::completion::Completion;
 use crate::core::applier::CommittedProposal;
+use crate::core::planted::{Fault, Planted};
+use crate::core::sessions::RequestId;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
+
+/// Who waits for the outcome of a write.
+#[derive(Debug)]
+pub enum Requester {
+    /// A caller of this member.
+    Caller(Completion),
+    /// A caller of another member, which forwarded the write.
+    Follower(RequestId),
+}
+
+/// One write in a proposed entry.
+#[derive(Debug)]
+pub struct Request {
+    /// When the requester is answered at the latest.
+    pub deadline: Timestamp,
+    /// None once it was answered.
+    pub requester: Option<Requester>,
+}
 
 /// One proposed entry of this member.
 #[derive(Debug)]
@@ -23,10 +43,8 @@ pub struct Proposal {
     pub index: LogIndex,
     /// Clock when it was proposed, before any message about it left.
     pub proposed_at: Timestamp,
-    /// When the caller is answered at the latest.
-    pub deadline: Timestamp,
-    /// None once the caller was answered.
-    pub completion: Option<Completion>,
+    /// Its writes, in order. None for an entry of the leader itself.
+    pub requests: Vec<Request>,
 }
 
 /// What committed entries mean for the queue.
@@ -34,19 +52,26 @@ pub struct Proposal {
 pub struct Settled {
     /// Own proposals among the entries, in log order.
     pub committed: Vec<CommittedProposal>,
-    /// Proposals whose place was taken by another leader's entry: certainly not applied.
-    pub overwritten: Vec<Completion>,
-    /// Propose time of the newest own committed entry: a quorum followed this leader at that moment.
-    pub newest_proposed_at: Option<Timestamp>,
+    /// Requesters whose write's place was taken by another leader's entry: certainly not applied.
+    pub overwritten: Vec<Requester>,
+    /// Term and propose time of the newest own committed entry: a quorum followed this leader after that moment.
+    pub newest: Option<(Term, Timestamp)>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Proposals {
     queue: VecDeque<Proposal>,
+    planted: Planted,
 }
 
 impl Proposals {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(planted: Planted) -> Self {
+        Self { queue: VecDeque::new(), planted }
+    }
+
     /// Adds the newest proposal.
     pub fn push(&mut self, proposal: Proposal) {
         if let Some(last) = self.queue.back() {
@@ -66,25 +91,35 @@ impl Proposals {
         }
         for entry in entries {
             let decided = (Term(entry.term), LogIndex(entry.index));
-            while self.queue.front().is_some_and(|front| (front.term, front.index) <= decided) {
+            while let Some(front) = self.queue.front()
+                && self.is_decided(front, decided)
+            {
                 let proposal = self.queue.pop_front().expect("just seen");
-                settled.take(proposal, decided);
+                settled.take(proposal, decided, self.planted);
             }
         }
         settled
     }
 
-    /// Takes out the completions whose deadline has passed; their entries stay undecided.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
-        let due = |proposal: &mut Proposal| {
-            (proposal.deadline <= now).then(|| proposal.completion.take()).flatten()
-        };
-        self.queue.iter_mut().filter_map(due).collect()
+    /// Takes out the requesters whose deadline has passed; their entries stay undecided.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
+        let requests = self.queue.iter_mut().flat_map(|proposal| &mut proposal.requests);
+        requests
+            .filter(|request| request.deadline <= now)
+            .filter_map(|request| request.requester.take())
+            .collect()
     }
 
-    /// Empties the queue, giving back what is still unanswered.
-    pub fn abandon(&mut self) -> Vec<Completion> {
-        self.queue.drain(..).filter_map(|proposal| proposal.completion).collect()
+    /// Empties the queue, giving back who is still unanswered.
+    pub fn abandon(&mut self) -> Vec<Requester> {
+        let requests = self.queue.drain(..).flat_map(|proposal| proposal.requests);
+        requests.filter_map(|request| request.requester).collect()
+    }
+
+    /// When the newest undecided entry was proposed.
+    #[must_use]
+    pub fn newest_at(&self) -> Option<Timestamp> {
+        self.queue.back().map(|proposal| proposal.proposed_at)
     }
 
     /// How many proposals are undecided.
@@ -98,17 +133,28 @@ impl Proposals {
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
+
+    fn is_decided(&self, front: &Proposal, decided: (Term, LogIndex)) -> bool {
+        if self.planted.has(Fault::ProposalsByIndexAlone) {
+            return front.index <= decided.1;
+        }
+        (front.term, front.index) <= decided
+    }
 }
 
 impl Settled {
-    fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex)) {
-        if (proposal.term, proposal.index) == decided {
-            self.newest_proposed_at = Some(proposal.proposed_at);
-            let Proposal { index, completion, .. } = proposal;
-            self.committed.push(CommittedProposal { index, completion });
+    fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex), planted: Planted) {
+        let Proposal { term, index, proposed_at, requests } = proposal;
+        let requesters = requests.into_iter().map(|request| request.requester);
+        if (term, index) == decided || (index == decided.1 && planted.has(Fault::ProposalsByIndexAlone)) {
+            self.newest = Some((term, proposed_at));
+            self.committed.push(CommittedProposal { index, requesters: requesters.collect() });
         } else {
-            assert!(proposal.term < decided.0, "within a term every index commits in turn");
-            self.overwritten.extend(proposal.completion);
+            assert!(
+                term < decided.0 || planted != Planted::NONE,
+                "within a term every index commits in turn"
+            );
+            self.overwritten.extend(requesters.flatten());
         }
     }
 }
@@ -122,12 +168,12 @@ mod tests {
     fn proposals(places: &[(u64, u64)]) -> Proposals {
         let mut proposals = Proposals::default();
         for &(term, index) in places {
+            let requester = Some(Requester::Caller(Arc::new(Waiter::default()).completion()));
             proposals.push(Proposal {
                 term: Term(term),
                 index: LogIndex(index),
                 proposed_at: Timestamp(index),
-                deadline: Timestamp(1000 + index),
-                completion: Some(Arc::new(Waiter::default()).completion()),
+                requests: vec![Request { deadline: Timestamp(1000 + index), requester }],
             });
         }
         proposals
@@ -144,7 +190,7 @@ mod tests {
         let settled = queue.settle(&entries(&[(2, 7), (2, 8)]));
 
         assert_eq!(settled.committed.iter().map(|c| c.index.get()).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(settled.newest_proposed_at, Some(Timestamp(8)));
+        assert_eq!(settled.newest, Some((Term(2), Timestamp(8))));
         assert!(settled.overwritten.is_empty());
         assert_eq!(queue.len(), 1);
     }
@@ -177,7 +223,7 @@ mod tests {
         assert_eq!(queue.expire(Timestamp(1007)).len(), 0);
         let settled = queue.settle(&entries(&[(2, 7), (2, 8)]));
 
-        assert!(settled.committed[0].completion.is_none());
-        assert!(settled.committed[1].completion.is_some());
+        assert!(settled.committed[0].requesters[0].is_none());
+        assert!(settled.committed[1].requesters[0].is_some());
     }
 }

@@ -8,12 +8,15 @@
 //! An answer to a later id also resolves everything before it: the later confirmation happened after all of them
 //! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved id is enough.
 //! Answers that come twice, out of order or to nobody change nothing.
+//!
+//! A leader under a lease may let a read join a question that is under way ([`Reads::join`]; whether it may is the
+//! lease's decision), and asks without any read when it only wants its lease renewed.
 
 use std::collections::VecDeque;
 
 use crate::completion::Completion;
 use crate::time::Timestamp;
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// One read.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Read {
     pub deadline: Timestamp,
     /// Its answer.
     pub completion: Completion,
+    /// A local read waits until this much is applied.
+    pub min_index: LogIndex,
 }
 
 /// Length of an encoded read id.
@@ -31,9 +36,22 @@ pub const READ_ID_BYTES: usize = 24;
 #[derive(Debug)]
 struct Group {
     counter: u64,
+    /// Term and clock when the id was first sent.
+    asked: Asked,
+    /// Wanted for the lease, whether a read waits or not.
+    renews: bool,
     /// The confirmed read index.
     index: Option<LogIndex>,
     reads: Vec<Read>,
+}
+
+/// When a read index was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The term of the asker.
+    pub term: Term,
+    /// Its clock, before the question left.
+    pub at: Timestamp,
 }
 
 /// See the module.
@@ -63,9 +81,24 @@ impl Reads {
         self.fresh.push(read);
     }
 
-    /// Adds a read that needs no confirmation, only that `index` is applied. It waits for no other read.
+    /// Adds a read to the newest question, if one is under way and `may_join` allows it; else gives it back.
+    ///
+    /// # Errors
+    /// The read.
+    pub fn join(&mut self, read: Read, may_join: impl FnOnce(Asked) -> bool) -> Result<(), Read> {
+        match self.groups.back_mut() {
+            Some(newest) if newest.index.is_none() && may_join(newest.asked) => {
+                newest.reads.push(read);
+                Ok(())
+            }
+            _ => Err(read),
+        }
+    }
+
+    /// Adds a read that needs no confirmation, only that `index` and its own least index are applied. It waits for no
+    /// other read.
     pub fn push_local(&mut self, read: Read, index: LogIndex) {
-        self.local.push((index, read));
+        self.local.push((index.max(read.min_index), read));
     }
 
     /// Takes out the local reads that may be answered with `applied`.
@@ -80,8 +113,15 @@ impl Reads {
     }
 
     /// The id to ask a read index for: of the reads that arrived in this round.
-    pub fn ask_fresh(&mut self, now: Timestamp) -> Option<Vec<u8>> {
-        self.make_group().then(|| self.ask(self.counter, now))
+    pub fn ask_fresh(&mut self, asked: Asked) -> Option<Vec<u8>> {
+        let reads = std::mem::take(&mut self.fresh);
+        (!reads.is_empty()).then(|| self.ask_for(reads, false, asked))
+    }
+
+    /// The id to ask a read index for although nobody reads; none while a question is under way.
+    pub fn ask_renewal(&mut self, asked: Asked) -> Option<Vec<u8>> {
+        let under_way = self.groups.back().is_some_and(|newest| newest.index.is_none());
+        (!under_way).then(|| self.ask_for(Vec::new(), true, asked))
     }
 
     /// The id to ask again for when the newest unresolved one was asked before `asked_before`.
@@ -91,13 +131,26 @@ impl Reads {
     }
 
     /// Takes an answer: the reads of this id and of all earlier ones may show the state at `index`. Unknown ids
-    /// change nothing.
-    pub fn resolve(&mut self, id: &[u8], index: LogIndex) {
-        let Some(counter) = self.parse(id) else { return };
-        if !self.groups.iter().any(|group| group.counter == counter) {
-            return;
-        }
+    /// change nothing. Returns when the id was first asked for, if this is the first answer to it.
+    pub fn resolve(&mut self, id: &[u8], index: LogIndex) -> Option<Asked> {
+        let counter = self.parse(id)?;
+        let answered = self.groups.iter().find(|group| group.counter == counter)?;
+        let news = answered.index.is_none().then_some(answered.asked);
         for group in self.groups.iter_mut().take_while(|group| group.counter <= counter) {
+            group.index.get_or_insert(index);
+        }
+        news
+    }
+
+    /// Forgets what was only asked for the lease.
+    pub fn drop_renewals(&mut self) {
+        self.groups.retain(|group| !group.reads.is_empty());
+    }
+
+    /// Takes every open question for confirmed at `index`: a planted fault.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn confirm_all(&mut self, index: LogIndex) {
+        for group in &mut self.groups {
             group.index.get_or_insert(index);
         }
     }
@@ -121,7 +174,7 @@ impl Reads {
         for reads in self.groups.iter_mut().map(|group| &mut group.reads).chain([&mut self.fresh]) {
             expired.extend(reads.extract_if(.., |read| read.deadline <= now).map(|read| read.completion));
         }
-        self.groups.retain(|group| !group.reads.is_empty());
+        self.groups.retain(|group| group.renews || !group.reads.is_empty());
         expired
     }
 
@@ -135,17 +188,15 @@ impl Reads {
     /// True when no read waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.groups.is_empty() && self.local.is_empty()
+        self.fresh.is_empty()
+            && self.local.is_empty()
+            && self.groups.iter().all(|group| group.reads.is_empty())
     }
 
-    fn make_group(&mut self) -> bool {
-        if self.fresh.is_empty() {
-            return false;
-        }
+    fn ask_for(&mut self, reads: Vec<Read>, renews: bool, asked: Asked) -> Vec<u8> {
         self.counter += 1;
-        let reads = std::mem::take(&mut self.fresh);
-        self.groups.push_back(Group { counter: self.counter, index: None, reads });
-        true
+        self.groups.push_back(Group { counter: self.counter, asked, renews, index: None, reads });
+        self.ask(self.counter, asked.at)
     }
 
     fn ask(&mut self, counter: u64, now: Timestamp) -> Vec<u8> {
@@ -167,7 +218,15 @@ mod tests {
     use std::sync::Arc;
 
     fn read(deadline: u64) -> Read {
-        Read { deadline: Timestamp(deadline), completion: Arc::new(Waiter::default()).completion() }
+        Read {
+            deadline: Timestamp(deadline),
+            completion: Arc::new(Waiter::default()).completion(),
+            min_index: LogIndex(0),
+        }
+    }
+
+    fn asked(at: u64) -> Asked {
+        Asked { term: Term(7), at: Timestamp(at) }
     }
 
     fn reads() -> Reads {
@@ -180,9 +239,9 @@ mod tests {
         reads.push(read(10));
         reads.push(read(10));
 
-        let id = reads.ask_fresh(Timestamp(1)).expect("two fresh reads");
+        let id = reads.ask_fresh(asked(1)).expect("two fresh reads");
 
-        assert!(reads.ask_fresh(Timestamp(1)).is_none());
+        assert!(reads.ask_fresh(asked(1)).is_none());
         reads.resolve(&id, LogIndex(7));
         assert!(reads.take_ready(Some(LogIndex(6))).is_empty());
         assert_eq!(reads.take_ready(Some(LogIndex(7))).len(), 2);
@@ -193,9 +252,9 @@ mod tests {
     fn a_later_answer_resolves_earlier_reads() {
         let mut reads = reads();
         reads.push(read(10));
-        let lost = reads.ask_fresh(Timestamp(1)).expect("fresh");
+        let lost = reads.ask_fresh(asked(1)).expect("fresh");
         reads.push(read(10));
-        let answered = reads.ask_fresh(Timestamp(2)).expect("fresh");
+        let answered = reads.ask_fresh(asked(2)).expect("fresh");
 
         reads.resolve(&answered, LogIndex(9));
         reads.resolve(&lost, LogIndex(8));
@@ -207,9 +266,9 @@ mod tests {
     fn an_earlier_answer_does_not_resolve_later_reads() {
         let mut reads = reads();
         reads.push(read(10));
-        let first = reads.ask_fresh(Timestamp(1)).expect("fresh");
+        let first = reads.ask_fresh(asked(1)).expect("fresh");
         reads.push(read(10));
-        reads.ask_fresh(Timestamp(2)).expect("fresh");
+        reads.ask_fresh(asked(2)).expect("fresh");
 
         reads.resolve(&first, LogIndex(9));
 
@@ -221,10 +280,10 @@ mod tests {
     fn an_id_of_another_run_or_member_confirms_nothing() {
         let mut old_run = Reads::new(NodeId(1), 41);
         old_run.push(read(10));
-        let old = old_run.ask_fresh(Timestamp(1)).expect("fresh");
+        let old = old_run.ask_fresh(asked(1)).expect("fresh");
         let mut reads = reads();
         reads.push(read(10));
-        reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.ask_fresh(asked(1)).expect("fresh");
 
         reads.resolve(&old, LogIndex(9));
         reads.resolve(b"garbage", LogIndex(9));
@@ -236,7 +295,7 @@ mod tests {
     fn only_unresolved_reads_are_asked_again_and_not_too_soon() {
         let mut reads = reads();
         reads.push(read(10));
-        let id = reads.ask_fresh(Timestamp(5)).expect("fresh");
+        let id = reads.ask_fresh(asked(5)).expect("fresh");
 
         assert!(reads.ask_again(Timestamp(4), Timestamp(6)).is_none());
         assert_eq!(reads.ask_again(Timestamp(5), Timestamp(7)), Some(id.clone()));
@@ -248,7 +307,7 @@ mod tests {
     fn a_local_read_waits_for_its_index_and_for_no_other_read() {
         let mut reads = reads();
         reads.push(read(10));
-        reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.ask_fresh(asked(1)).expect("fresh");
         reads.push_local(read(10), LogIndex(5));
 
         assert!(reads.take_local(LogIndex(4)).is_empty());
@@ -261,11 +320,48 @@ mod tests {
         let mut reads = reads();
         reads.push(read(10));
         reads.push(read(20));
-        reads.ask_fresh(Timestamp(1)).expect("fresh");
+        reads.ask_fresh(asked(1)).expect("fresh");
 
         assert_eq!(reads.expire(Timestamp(10)).len(), 1);
         assert!(!reads.is_empty());
         assert_eq!(reads.expire(Timestamp(20)).len(), 1);
         assert!(reads.is_empty());
+    }
+
+    #[test]
+    fn a_read_joins_the_newest_open_question_if_it_may() {
+        let mut reads = reads();
+        assert!(reads.join(read(10), |_| true).is_err(), "no question is under way");
+        reads.push(read(10));
+        let id = reads.ask_fresh(asked(1)).expect("fresh");
+
+        assert!(reads.join(read(10), |_| false).is_err());
+        assert!(reads.join(read(10), |asked| asked.at == Timestamp(1)).is_ok());
+
+        assert_eq!(reads.resolve(&id, LogIndex(9)), Some(asked(1)));
+        assert_eq!(reads.take_ready(None).len(), 2);
+        assert!(reads.join(read(10), |_| true).is_err(), "it is answered");
+    }
+
+    #[test]
+    fn a_renewal_is_asked_for_once_and_waits_for_no_read() {
+        let mut reads = reads();
+
+        let id = reads.ask_renewal(asked(5)).expect("nothing is under way");
+        assert!(reads.ask_renewal(asked(6)).is_none());
+        assert!(reads.is_empty());
+
+        assert_eq!(reads.resolve(&id, LogIndex(1)), Some(asked(5)));
+        assert_eq!(reads.resolve(&id, LogIndex(1)), None, "the second answer is no news");
+        assert!(reads.ask_renewal(asked(7)).is_some());
+    }
+
+    #[test]
+    fn a_local_read_waits_for_its_own_least_index() {
+        let mut reads = reads();
+        reads.push_local(Read { min_index: LogIndex(8), ..read(10) }, LogIndex(5));
+
+        assert!(reads.take_local(LogIndex(7)).is_empty());
+        assert_eq!(reads.take_local(LogIndex(8)).len(), 1);
     }
 }

@@ -9,6 +9,7 @@
 //!   ticks owed -> messages, writes, reads, reports          (state changes only)
 //!        |
 //!        v
+//!   publish lease changes                                   the end of one before what could make another leader
 //!   send what a leader may send early                       appends, heartbeats
 //!   append + one sync for all peers                         entries, terms, votes
 //!   send votes and acknowledgements                         they promise the sync above
@@ -23,6 +24,7 @@ use crate::completion::{Completion, Position};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
+use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::Result;
@@ -59,26 +61,58 @@ pub struct Inputs {
     pub ticks: u32,
     /// In order of arrival.
     pub inputs: Vec<(RegionId, Input)>,
+    /// Regions that had more to do than the last round would take.
+    pub again: Vec<RegionId>,
 }
 
-/// Turns the crank once: feeds the inputs and carries out every effect until nothing is left to do.
+/// Turns the crank once: feeds the inputs and carries out every effect until nothing is left to do. Returns the regions
+/// that had a part in it; all others are as they were.
 ///
 /// # Errors
 /// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a turn then and must be
 /// abandoned.
-pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<()> {
+pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<Vec<RegionId>> {
+    let touched = touched(peers, &fed);
     feed(peers, fed, now);
-    peers.values_mut().for_each(|peer| peer.begin_round(now));
-    while turn(peers, io)? {}
-    for peer in peers.values_mut() {
-        peer.take_answers().into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
+    touched.iter().for_each(|region| peer(peers, *region).begin_round(now));
+    while turn(peers, &touched, io)? {}
+    for region in &touched {
+        let answers = peer(peers, *region).take_answers();
+        answers.into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
     }
-    Ok(())
+    Ok(touched)
+}
+
+/// The regions of this round: all of them when time has passed, else those that are spoken to.
+fn touched(peers: &Peers, fed: &Inputs) -> Vec<RegionId> {
+    if fed.ticks > 0 || peers.len() == 1 {
+        return peers.keys().copied().collect();
+    }
+    let spoken_to = fed.inputs.iter().map(|(region, _)| *region);
+    let mut touched: Vec<_> = spoken_to.chain(fed.again.iter().copied()).collect();
+    touched.sort_unstable();
+    touched.dedup();
+    touched.retain(|region| peers.contains_key(region));
+    touched
+}
+
+fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
+    peers.get_mut(&region).expect("no peer comes or goes within a round")
+}
+
+fn planted(peers: &Peers) -> Planted {
+    peers.values().next().map_or(Planted::NONE, Peer::planted)
 }
 
 fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
-    for _ in 0..fed.ticks {
-        peers.values_mut().for_each(|peer| peer.on_tick(now));
+    let ticks_late = planted(peers).has(Fault::TicksAfterMessages);
+    let tick = |peers: &mut Peers| {
+        for _ in 0..fed.ticks {
+            peers.values_mut().for_each(|peer| peer.on_tick(now));
+        }
+    };
+    if !ticks_late {
+        tick(peers);
     }
     for (region, input) in fed.inputs {
         match peers.get_mut(&region) {
@@ -87,11 +121,14 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
             None => log::debug!("input for unknown region {region}"),
         }
     }
+    if ticks_late {
+        tick(peers);
+    }
 }
 
 /// One turn of every peer that has something to do. False when none had.
-fn turn(peers: &mut Peers, io: &mut dyn RoundIo) -> Result<bool> {
-    let mut begun = begin(peers)?;
+fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result<bool> {
+    let mut begun = begin(peers, touched)?;
     if begun.is_empty() {
         return Ok(false);
     }
@@ -99,7 +136,12 @@ fn turn(peers: &mut Peers, io: &mut dyn RoundIo) -> Result<bool> {
 
     let writes = take_writes(&mut begun);
     if !writes.is_empty() {
-        io.append(&writes)?;
+        let appended = io.append(&writes);
+        if appended.is_err() && planted(peers).has(Fault::SyncErrorRetried) {
+            io.append(&writes)?;
+        } else {
+            appended?;
+        }
     }
 
     let mut finished = finish(peers, begun, writes);
@@ -113,10 +155,10 @@ fn turn(peers: &mut Peers, io: &mut dyn RoundIo) -> Result<bool> {
     Ok(true)
 }
 
-fn begin(peers: &mut Peers) -> Result<Vec<(RegionId, BegunTurn)>> {
+fn begin(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, BegunTurn)>> {
     let mut begun = Vec::new();
-    for (&region, peer) in peers.iter_mut() {
-        begun.extend(peer.begin_turn()?.map(|turn| (region, turn)));
+    for &region in touched {
+        begun.extend(peer(peers, region).begin_turn()?.map(|turn| (region, turn)));
     }
     Ok(begun)
 }
@@ -137,8 +179,7 @@ fn finish(peers: &mut Peers, begun: Vec<(RegionId, BegunTurn)>, writes: Vec<LogW
         if let Some(write) = writes.next_if(|write| write.region == region) {
             turn.write = write;
         }
-        let peer = peers.get_mut(&region).expect("it began its turn in this round");
-        finished.push(peer.finish_turn(turn));
+        finished.push(peer(peers, region).finish_turn(turn));
     }
     finished
 }

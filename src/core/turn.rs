@@ -5,7 +5,7 @@
 //! the store is poisoned.
 
 use raft::Ready;
-use raft::eraftpb::Entry;
+use raft::eraftpb::{Entry, Message};
 
 use crate::core::applier::ApplyTask;
 use crate::core::ports::{LogWrite, PeerMessage};
@@ -16,6 +16,8 @@ pub struct BegunTurn {
     pub messages: Vec<PeerMessage>,
     /// What the round must make durable.
     pub write: LogWrite,
+    /// What may leave only after it.
+    pub(super) persisted: Vec<Message>,
     pub(super) ready: Option<Ready>,
     pub(super) committed: Vec<Entry>,
 }

@@ -18,6 +18,9 @@ use crate::types::{LogIndex, NodeId, Term};
 /// broken or hostile peer, not a lagging member.
 const TERM_JUMP_MAX: u64 = 1 << 20;
 
+/// What a vote says whose candidate was told to take over; raft's own word.
+const TRANSFER: &[u8] = b"CampaignTransfer";
+
 /// What the validator knows of the peer it guards.
 #[derive(Clone, Copy, Debug)]
 pub struct Guarded<'a> {
@@ -29,6 +32,8 @@ pub struct Guarded<'a> {
     pub term: Term,
     /// Current role.
     pub role: StateRole,
+    /// The leader it follows; 0 for none.
+    pub leader: NodeId,
     /// Last index of the log.
     pub last_index: LogIndex,
 }
@@ -72,10 +77,13 @@ pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
         MessageType::MsgAppendResponse if guarded.role == StateRole::Leader => {
             no_entries(message).and(check_acknowledgement(message, guarded))
         }
+        // The word by which a vote asks to skip the time in which a follower refuses votes. Whoever was told to take
+        // over may say it, and asks for no vote in advance.
+        MessageType::MsgRequestVote if message.context == TRANSFER => no_entries(message),
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !message.context.is_empty() => {
-            // The word by which a transfer asks to skip the time in which a follower refuses votes.
             Err(Refusal::Type)
         }
+        MessageType::MsgTimeoutNow if NodeId(message.from) == guarded.leader => no_entries(message),
         MessageType::MsgReadIndex | MessageType::MsgReadIndexResp => check_read_id(message),
         MessageType::MsgAppendResponse
         | MessageType::MsgHeartbeatResponse
@@ -83,8 +91,8 @@ pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
         | MessageType::MsgRequestVoteResponse
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse => no_entries(message),
-        // Local types, forwarded proposals (raft's own forwarding loses the answer), transfer and raft snapshots,
-        // which this version does not send.
+        // Local types, forwarded proposals (raft's own forwarding loses the answer), transfer requests and raft
+        // snapshots, which members do not send, and an order to take over of anybody but the leader.
         MessageType::MsgHup
         | MessageType::MsgBeat
         | MessageType::MsgPropose
@@ -177,6 +185,7 @@ mod tests {
             region: &region,
             term: Term(7),
             role: StateRole::Leader,
+            leader: NodeId(2),
             last_index: LogIndex(20),
         };
         let mut message = Message { from: 2, to: 1, term: 7, ..Default::default() };
@@ -210,7 +219,6 @@ mod tests {
         for local in [
             MessageType::MsgHup,
             MessageType::MsgPropose,
-            MessageType::MsgTimeoutNow,
             MessageType::MsgTransferLeader,
             MessageType::MsgSnapshot,
         ] {
@@ -270,16 +278,31 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_that_claims_a_transfer_is_refused() {
-        let vote = |context: &'static [u8]| {
+    fn only_a_vote_may_claim_a_transfer() {
+        let vote = |msg_type, context: &'static [u8]| {
             checked(move |m| {
-                m.set_msg_type(MessageType::MsgRequestVote);
+                m.set_msg_type(msg_type);
                 m.context = context.into();
             })
         };
 
-        assert_eq!(vote(b""), Ok(()));
-        assert_eq!(vote(b"CampaignTransfer"), Err(Refusal::Type));
+        assert_eq!(vote(MessageType::MsgRequestVote, b""), Ok(()));
+        assert_eq!(vote(MessageType::MsgRequestVote, b"CampaignTransfer"), Ok(()));
+        assert_eq!(vote(MessageType::MsgRequestVote, b"something else"), Err(Refusal::Type));
+        assert_eq!(vote(MessageType::MsgRequestPreVote, b"CampaignTransfer"), Err(Refusal::Type));
+    }
+
+    #[test]
+    fn only_the_leader_may_order_to_take_over() {
+        let order = |from| {
+            checked(move |m| {
+                m.set_msg_type(MessageType::MsgTimeoutNow);
+                m.from = from;
+            })
+        };
+
+        assert_eq!(order(2), Ok(()));
+        assert_eq!(order(3), Err(Refusal::Type));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::completion::CompletionQueue;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
 use crate::core::input::Input;
+use crate::core::lease::PublishedLease;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
@@ -41,6 +42,8 @@ pub struct ApplyPoller {
     pub engine: Engine,
     /// Where failures go.
     pub health: Arc<Health>,
+    /// Where callers look up how far a region is applied.
+    pub published: BTreeMap<RegionId, Arc<PublishedLease>>,
     /// One a region.
     pub appliers: BTreeMap<RegionId, Applier>,
 }
@@ -102,6 +105,11 @@ impl ApplyPoller {
 
     fn carry_out(&mut self, batch: ApplyBatch) -> Result<()> {
         self.engine.write(&batch)?;
+        for (region, state) in &batch.states {
+            if let Some(published) = self.published.get(region) {
+                published.advance(state.index);
+            }
+        }
         let ApplyBatch { answers, reports, .. } = batch;
         // The peer must know before any caller does: a read that a caller starts after its answer, here or through
         // a follower, reaches the peer behind this report and so is never confirmed for an older applied index.

@@ -54,13 +54,22 @@ impl Health {
         self.poisoned().map_or(Ok(()), |cause| Err(poisoned_by(cause)))
     }
 
-    /// Publishes the standing of a peer.
-    pub fn publish(&self, region: RegionId, status: PeerStatus) {
+    /// Publishes the standing of the peers that moved, in one step.
+    pub fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
-        let before = statuses.insert(region, status);
-        if before.map(|before| before.leader) != Some(status.leader) {
+        let mut leaders_changed = false;
+        for (region, status) in moved {
+            let before = statuses.insert(region, status);
+            leaders_changed |= before.map(|before| before.leader) != Some(status.leader);
+        }
+        if leaders_changed {
             self.changed.notify_all();
         }
+    }
+
+    /// Publishes the standing of one peer.
+    pub fn publish(&self, region: RegionId, status: PeerStatus) {
+        self.publish_all([(region, status)]);
     }
 
     /// The last published standing of a peer.
@@ -69,19 +78,31 @@ impl Health {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
-    /// Waits until the region has a leader.
+    /// True when this holds for the last published standing of each of these peers.
+    #[must_use]
+    pub fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {
+        let statuses = self.lock();
+        regions.iter().all(|region| statuses.get(region).is_some_and(&holds))
+    }
+
+    /// Waits until each of `regions`, of which there is one at least, has a leader; returns that of the first.
     ///
     /// # Errors
-    /// `NO_LEADER` after `patience`, or why the store takes no calls.
-    pub fn wait_leader(&self, region: RegionId, patience: Duration) -> Result<NodeId> {
+    /// `NO_LEADER` after `patience`, with the first region that has none, or why the store takes no calls.
+    pub fn wait_leaders(&self, regions: &[RegionId], patience: Duration) -> Result<NodeId> {
+        let leader = |statuses: &BTreeMap<RegionId, PeerStatus>, region| {
+            statuses.get(region).and_then(|status: &PeerStatus| status.leader)
+        };
         let leaderless = |statuses: &mut BTreeMap<RegionId, PeerStatus>| {
-            statuses.get(&region).and_then(|status| status.leader).is_none() && self.check().is_ok()
+            regions.iter().any(|region| leader(statuses, region).is_none()) && self.check().is_ok()
         };
         let waited = self.changed.wait_timeout_while(self.lock(), patience, leaderless);
         let (statuses, _) = waited.unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        let leader = statuses.get(&region).and_then(|status| status.leader);
-        leader.ok_or_else(|| Error::new(Code::NoLeader))
+        match regions.iter().find(|region| leader(&statuses, region).is_none()) {
+            Some(without) => Err(Error::with_detail(Code::NoLeader, format!("of region {without}"))),
+            None => Ok(leader(&statuses, &regions[0]).expect("none of the regions is without")),
+        }
     }
 
     /// Under the lock, so that nobody is between looking and falling asleep.
@@ -105,4 +126,39 @@ pub fn poisoned_by(cause: &Error) -> Error {
 #[must_use]
 pub fn in_flight_at(cause: &Error) -> Error {
     Error::with_detail(Code::FailedInFlight, cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGIONS: [RegionId; 2] = [RegionId(1), RegionId(2)];
+
+    fn led_by(node: u64) -> PeerStatus {
+        PeerStatus { leader: Some(NodeId(node)), replayed: true, ..PeerStatus::default() }
+    }
+
+    #[test]
+    fn who_waits_for_leaders_waits_for_those_of_all_regions_and_learns_the_first() {
+        let health = Health::default();
+
+        health.publish(REGIONS[0], led_by(7));
+        let error = health.wait_leaders(&REGIONS, Duration::ZERO).expect_err("region 2 has none");
+        health.publish(REGIONS[1], led_by(8));
+
+        assert_eq!(error.code(), Code::NoLeader);
+        assert!(error.detail().contains("region 2"), "{error}");
+        assert_eq!(health.wait_leaders(&REGIONS, Duration::ZERO).expect("both have one"), NodeId(7));
+    }
+
+    #[test]
+    fn nothing_holds_for_a_peer_that_published_nothing() {
+        let health = Health::default();
+
+        health.publish(REGIONS[0], led_by(7));
+
+        assert!(health.is_each(&REGIONS[..1], |status| status.replayed));
+        assert!(!health.is_each(&REGIONS, |_| true));
+        assert_eq!(health.status(REGIONS[1]), PeerStatus::default());
+    }
 }

@@ -4,6 +4,7 @@
 //! clock is read once a round; ticks that are owed go before everything else; after an error no message leaves and
 //! nothing is promised any more, and everyone who waits or still comes is answered.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use crossbeam_channel::Sender;
 use crate::completion::{Completion, CompletionQueue, Position};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
-use crate::core::peer::{Answer, Peer};
+use crate::core::peer::Answer;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};
@@ -25,7 +26,7 @@ use crate::pollers::worker::FlushOrder;
 use crate::storage::log_store::LogStore;
 use crate::time::{Timestamp, now};
 use crate::transport::Transport;
-use crate::types::{LogIndex, NodeId, RegionId};
+use crate::types::{LogIndex, RegionId};
 use crate::{panics, thread};
 
 /// How a round reaches the world.
@@ -45,9 +46,9 @@ impl RoundIo for PollerIo {
         let Some(transport) = &self.transport else { return };
         let mut rest = messages;
         while let Some(first) = rest.first() {
-            let to = first.message.to;
-            let (same, others) = rest.into_iter().partition(|message| message.message.to == to);
-            transport.send(NodeId(to), same);
+            let to = first.to();
+            let (same, others) = rest.into_iter().partition(|message| message.to() == to);
+            transport.send(to, same);
             rest = others;
         }
     }
@@ -101,31 +102,25 @@ impl RaftPoller {
 
     fn run(&mut self) -> Result<()> {
         let mut clock = TickClock { next: now() + self.tick, tick: self.tick, owed_max: self.owed_ticks_max };
-        let mut ordered = Vec::new();
+        let mut open = Open::default();
         let mut inputs = Vec::new();
-        while self.mailbox.take_all(&mut inputs, self.patience(&clock)) {
+        while self.mailbox.take_all(&mut inputs, open.patience(&clock)) {
             if let Some(cause) = self.health.poisoned() {
                 let refused = poisoned_by(cause);
                 inputs.drain(..).for_each(|(_, input)| refuse(input, &refused));
                 return Err(cause.clone());
             }
             let now = now();
-            let fed = Inputs { ticks: clock.owed(now), inputs: std::mem::take(&mut inputs) };
+            let (inputs, again) = (std::mem::take(&mut inputs), std::mem::take(&mut open.more));
+            let fed = Inputs { ticks: clock.owed(now), inputs, again };
             let turned = round(&mut self.peers, fed, now, &mut self.io);
             self.deliver_answers();
-            turned?;
-            let awaited = self.peers.values().any(Peer::awaits_report);
-            self.reports_awaited.store(awaited, Ordering::SeqCst);
-            self.publish();
-            self.order_flushes(&mut ordered);
+            let touched = turned?;
+            self.health.publish_all(touched.iter().map(|region| (*region, self.peers[region].status())));
+            touched.into_iter().for_each(|region| self.look_after(region, &mut open));
+            self.reports_awaited.store(!open.awaiting.is_empty(), Ordering::SeqCst);
         }
         Ok(())
-    }
-
-    /// How long to wait for inputs.
-    fn patience(&self, clock: &TickClock) -> Duration {
-        let more = self.peers.values().any(Peer::has_more_to_propose);
-        if more { Duration::ZERO } else { clock.until_next(now()) }
     }
 
     fn deliver_answers(&mut self) {
@@ -134,21 +129,20 @@ impl RaftPoller {
         }
     }
 
-    fn publish(&self) {
-        for (&region, peer) in &self.peers {
-            self.health.publish(region, peer.status());
+    /// What a region that had a part in the round leaves to do.
+    fn look_after(&self, region: RegionId, open: &mut Open) {
+        let peer = &self.peers[&region];
+        if peer.has_more_to_propose() {
+            open.more.push(region);
         }
-    }
-
-    /// `ordered` remembers what the worker was told, so that it is told once.
-    fn order_flushes(&self, ordered: &mut Vec<(RegionId, LogIndex)>) {
-        for (&region, peer) in &self.peers {
-            let Some(index) = peer.wants_flush() else { continue };
-            if ordered.contains(&(region, index)) {
-                continue;
-            }
-            ordered.retain(|(other, _)| *other != region);
-            ordered.push((region, index));
+        if peer.awaits_report() {
+            open.awaiting.insert(region);
+        } else {
+            open.awaiting.remove(&region);
+        }
+        if let Some(index) = peer.wants_flush()
+            && open.ordered.insert(region, index) != Some(index)
+        {
             // A worker that ended leaves the log longer than it need be, and the store is closing anyway.
             let _ = self.worker.send(FlushOrder { region, index });
         }
@@ -176,11 +170,30 @@ impl RaftPoller {
     }
 }
 
+/// What the rounds so far have left open.
+#[derive(Default)]
+struct Open {
+    /// Regions that had more to do than a round would take.
+    more: Vec<RegionId>,
+    /// Regions in which something waits for an apply report.
+    awaiting: BTreeSet<RegionId>,
+    /// What the worker was told to flush, so that it is told once.
+    ordered: BTreeMap<RegionId, LogIndex>,
+}
+
+impl Open {
+    /// How long to wait for inputs.
+    fn patience(&self, clock: &TickClock) -> Duration {
+        if self.more.is_empty() { clock.until_next(now()) } else { Duration::ZERO }
+    }
+}
+
 /// Answers what never reached a peer.
 fn refuse(input: Input, refused: &Error) {
     match input {
         Input::Propose(propose) => propose.completion.answer(Err(refused.clone())),
         Input::Read(read) | Input::LocalRead(read) => read.completion.answer(Err(refused.clone())),
+        Input::Transfer(request) => request.completion.answer(Err(refused.clone())),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::elections::Elections;
 use crate::core::input::Input;
 use crate::core::peer::{Peer, PeerOptions};
+use crate::core::planted::Planted;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};
@@ -50,6 +51,7 @@ pub struct Member {
     pub node: u64,
     /// What its next sync does.
     pub next_sync: NextSync,
+    lease: bool,
     log: DiskLog,
     engine: DiskEngine,
     boot_nonce: u64,
@@ -68,12 +70,12 @@ struct Running {
 }
 
 impl Member {
-    /// A member on an empty disk, running.
-    pub fn bootstrap(node: u64, members: &[u64]) -> Self {
+    /// A member on an empty disk, running. `lease` says whether leaders have leases.
+    pub fn bootstrap(node: u64, members: &[u64], lease: bool) -> Self {
         let voters: Vec<_> = members.iter().map(|&node| NodeId(node)).collect();
         let engine = DiskEngine::bootstrap(Region::bootstrap(&voters));
         let (next_sync, log) = (NextSync::Works, DiskLog::bootstrap());
-        let mut member = Self { node, next_sync, log, engine, boot_nonce: 0, running: None };
+        let mut member = Self { node, next_sync, lease, log, engine, boot_nonce: 0, running: None };
         member.restart();
         member
     }
@@ -93,9 +95,12 @@ impl Member {
             heartbeat_ticks: HEARTBEAT_TICKS,
             election_ticks: ELECTION_TICKS,
             elections: Elections::OnDemand,
+            lease_max: if self.lease { TICK * (ELECTION_TICKS as u32 - 2) } else { Duration::ZERO },
+            group_bytes_max: 1 << 16,
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
+            planted: Planted::NONE,
         };
         let (region, applied) = self.engine.state();
         let reader = Arc::new(self.log.clone());
@@ -159,8 +164,8 @@ impl Member {
     /// Turns the crank once. Returns what was sent, after a report of what it wrote.
     pub fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
         let Some(running) = &mut self.running else { return Vec::new() };
-        let fed =
-            Inputs { ticks: std::mem::take(&mut running.ticks), inputs: std::mem::take(&mut running.inputs) };
+        let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));
+        let fed = Inputs { ticks, inputs, again: Vec::new() };
         let mut io = MemberIo {
             node: self.node,
             log: &self.log,
@@ -220,7 +225,7 @@ struct MemberIo<'a> {
 impl RoundIo for MemberIo<'_> {
     fn send(&mut self, messages: Vec<PeerMessage>) {
         for message in messages {
-            self.report.push(format!("  {}", super::network::describe(&message.message)));
+            self.report.push(format!("  {}", super::network::describe(&message)));
             self.sent.push(message);
         }
     }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use raft::eraftpb::{EntryType, Message, MessageType};
 
-use crate::core::command::{Command, Operation};
-use crate::core::ports::PeerMessage;
+use crate::core::command::{Command, Operation, Write};
+use crate::core::ports::{Body, Forward, ForwardAnswer, PeerMessage};
 use crate::transport::codec;
 
 /// See the module.
@@ -23,7 +23,7 @@ pub struct Network {
 impl Network {
     /// Takes a message; false when the link is cut and it is lost.
     pub fn send(&mut self, message: PeerMessage) -> bool {
-        let lost = self.cut.contains(&(message.message.from, message.message.to));
+        let lost = self.cut.contains(&(message.from().get(), message.to().get()));
         if !lost {
             self.in_flight.push(through_the_codec(&message));
         }
@@ -31,19 +31,19 @@ impl Network {
     }
 
     /// Takes out, in the order they were sent, the messages that `wanted` picks.
-    pub fn take(&mut self, wanted: impl Fn(&Message) -> bool) -> Vec<PeerMessage> {
-        self.in_flight.extract_if(.., |message| wanted(&message.message)).collect()
+    pub fn take(&mut self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
+        self.in_flight.extract_if(.., |message| wanted(message)).collect()
     }
 
     /// Copies the messages that `wanted` picks, as a network that doubles would.
-    pub fn copies(&self, wanted: impl Fn(&Message) -> bool) -> Vec<PeerMessage> {
-        self.in_flight.iter().filter(|message| wanted(&message.message)).cloned().collect()
+    pub fn copies(&self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
+        self.in_flight.iter().filter(|message| wanted(message)).cloned().collect()
     }
 
     /// Loses everything between `node` and the others from now on, in both directions, and what is in flight.
     pub fn isolate(&mut self, node: u64, others: &[u64]) {
         self.cut.extend(others.iter().flat_map(|&other| [(node, other), (other, node)]));
-        self.take(|message| message.from == node || message.to == node);
+        self.take(|message| message.from().get() == node || message.to().get() == node);
     }
 
     /// Mends every link.
@@ -59,7 +59,15 @@ fn through_the_codec(message: &PeerMessage) -> PeerMessage {
 }
 
 /// A message's type as scripts spell it.
-pub fn type_name(message: &Message) -> &'static str {
+pub fn type_name(message: &PeerMessage) -> &'static str {
+    match &message.body {
+        Body::Raft(message) => raft_type_name(message),
+        Body::Forward(_) => "forward",
+        Body::Answer(_) => "forward-answer",
+    }
+}
+
+fn raft_type_name(message: &Message) -> &'static str {
     match message.get_msg_type() {
         MessageType::MsgAppend => "append",
         MessageType::MsgAppendResponse if message.reject => "append-rejected",
@@ -74,13 +82,45 @@ pub fn type_name(message: &Message) -> &'static str {
         MessageType::MsgHeartbeatResponse => "heartbeat-ok",
         MessageType::MsgReadIndex => "read-index",
         MessageType::MsgReadIndexResp => "read-index-answer",
+        MessageType::MsgTimeoutNow => "timeout-now",
         other => unreachable!("members do not send {other:?}"),
     }
 }
 
 /// A message as one line of a script's output.
-pub fn describe(message: &Message) -> String {
-    let mut line = format!("{}->{} {}", message.from, message.to, type_name(message));
+pub fn describe(message: &PeerMessage) -> String {
+    let head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
+    match &message.body {
+        Body::Raft(message) => describe_raft(head, message),
+        Body::Forward(forward) => describe_forward(head, forward),
+        Body::Answer(answer) => describe_forward_answer(head, answer),
+    }
+}
+
+fn describe_forward(mut line: String, forward: &Forward) -> String {
+    line.push_str(&format!(" term={} session={} first={}", forward.term, forward.session, forward.first));
+    let writes: Vec<_> = forward.writes.iter().map(|data| describe_command(data.clone())).collect();
+    line.push_str(&format!(" [{}]", writes.join(", ")));
+    line
+}
+
+fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
+    line.push_str(&format!(" session={}", answer.session));
+    for verdict in &answer.verdicts {
+        match verdict.outcome {
+            Ok(position) => {
+                line.push_str(&format!(" {}: {}/{}", verdict.number, position.index, position.term));
+            }
+            Err(code) => line.push_str(&format!(" {}: {}", verdict.number, code.name())),
+        }
+    }
+    if let Some(refused) = answer.refused {
+        line.push_str(&format!(" refused from {}: {}", refused.first, refused.code.name()));
+    }
+    line
+}
+
+fn describe_raft(mut line: String, message: &Message) -> String {
     let mut field = |name: &str, value: u64| line.push_str(&format!(" {name}={value}"));
     if message.term != 0 {
         field("term", message.term);
@@ -90,7 +130,9 @@ pub fn describe(message: &Message) -> String {
             field("after", message.index);
             field("commit", message.commit);
         }
-        MessageType::MsgAppendResponse | MessageType::MsgReadIndexResp => field("index", message.index),
+        MessageType::MsgAppendResponse | MessageType::MsgReadIndexResp | MessageType::MsgTimeoutNow => {
+            field("index", message.index);
+        }
         MessageType::MsgHeartbeat => field("commit", message.commit),
         MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
             if message.commit > 0 =>
@@ -120,14 +162,24 @@ pub fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
     if entry.data.is_empty() {
         return format!("{place} empty");
     }
-    match Command::parse(entry.data.clone()) {
-        Ok(Command::Write(write)) => {
-            let operations: Vec<_> = write.operations().map(describe_operation).collect();
-            format!("{place} {}", operations.join(" "))
+    format!("{place} {}", describe_command(entry.data.clone()))
+}
+
+fn describe_command(data: Bytes) -> String {
+    match Command::parse(data) {
+        Ok(Command::Write(write)) => describe_write(&write),
+        Ok(Command::Group(writes)) => {
+            let writes: Vec<_> = writes.iter().map(describe_write).collect();
+            format!("({})", writes.join("; "))
         }
-        Ok(Command::Truncate(index)) => format!("{place} truncate {index}"),
-        Err(error) => format!("{place} {error}"),
+        Ok(Command::Truncate(index)) => format!("truncate {index}"),
+        Err(error) => error.to_string(),
     }
+}
+
+fn describe_write(write: &Write) -> String {
+    let operations: Vec<_> = write.operations().map(describe_operation).collect();
+    operations.join(" ")
 }
 
 fn describe_operation(operation: Operation<'_>) -> String {

@@ -7,7 +7,7 @@
 //! A file is blocks of commands, a line `----`, and the output up to the next empty line. `#` begins a comment.
 //!
 //! ```text
-//! cluster N...            members with these numbers, all running on empty disks
+//! cluster N... [lease=off]     members with these numbers, all running on empty disks
 //! forget N...             an election timeout passes for N: it may vote for another leader
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N asks for leadership at its next round
@@ -38,17 +38,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use raft::eraftpb::Message;
-
 use crate::completion::{Completion, Position, Sink};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
+use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
 use crate::error::{Outcome, Result};
 use crate::sim::member::{ELECTION_TICKS, Member, NextSync, TICK};
 use crate::sim::network::{Network, type_name};
 use crate::time::Timestamp;
-use crate::types::BOOTSTRAP_EPOCH;
+use crate::types::{BOOTSTRAP_EPOCH, LogIndex};
 
 /// More exchanges than any script needs to come to rest.
 const SETTLE_MAX: usize = 200;
@@ -80,7 +79,7 @@ impl Cluster {
 
     fn carry_out(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
         match command {
-            "cluster" => self.bootstrap(&numbers(words)),
+            "cluster" => self.bootstrap(words),
             "forget" => words.iter().for_each(|node| self.member(node).owe_ticks(ELECTION_TICKS as u32)),
             "elect" => self.elect(number(words[0])),
             "campaign" => self.member(words[0]).feed(Input::Campaign),
@@ -112,8 +111,10 @@ impl Cluster {
         self.members.get_mut(&number(node)).expect("a member of the cluster")
     }
 
-    fn bootstrap(&mut self, nodes: &[u64]) {
-        self.members = nodes.iter().map(|&node| (node, Member::bootstrap(node, nodes))).collect();
+    fn bootstrap(&mut self, words: &[&str]) {
+        let (options, nodes): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.contains('='));
+        let (lease, nodes) = (!options.contains(&"lease=off"), numbers(&nodes));
+        self.members = nodes.iter().map(|&node| (node, Member::bootstrap(node, &nodes, lease))).collect();
     }
 
     fn elect(&mut self, node: u64) {
@@ -137,7 +138,7 @@ impl Cluster {
     fn read(&mut self, words: &[&str]) {
         let [node, name, options @ ..] = words else { panic!("read N NAME") };
         let (deadline, completion) = (self.deadline(options), self.completion("read", name));
-        self.member(node).feed(Input::Read(Read { deadline, completion }));
+        self.member(node).feed(Input::Read(Read { deadline, completion, min_index: LogIndex(0) }));
     }
 
     fn deadline(&self, options: &[&str]) -> Timestamp {
@@ -156,7 +157,7 @@ impl Cluster {
         said.push(format!("{node} turns"));
         let sent = self.members.get_mut(&node).expect("a member").round(self.clock, said);
         for message in sent {
-            let line = super::network::describe(&message.message);
+            let line = super::network::describe(&message);
             if !self.network.send(message) {
                 said.push(format!("  lost {line}"));
             }
@@ -174,15 +175,15 @@ impl Cluster {
     }
 
     fn network_command(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
-        let wanted = |message: &Message| words.iter().all(|word| matches(message, word));
+        let wanted = |message: &PeerMessage| words.iter().all(|word| matches(message, word));
         let messages = match command {
             "double" => self.network.copies(wanted),
             _ => self.network.take(wanted),
         };
         for message in messages {
-            said.push(format!("{command} {}", super::network::describe(&message.message)));
+            said.push(format!("{command} {}", super::network::describe(&message)));
             if command != "lose" {
-                let to = self.members.get_mut(&message.message.to).expect("a member");
+                let to = self.members.get_mut(&message.to().get()).expect("a member");
                 to.feed(Input::Message(Box::new(message)));
             }
         }
@@ -237,9 +238,9 @@ impl Sink for Heard {
     }
 }
 
-fn matches(message: &Message, word: &str) -> bool {
+fn matches(message: &PeerMessage, word: &str) -> bool {
     match word.split_once("->") {
-        Some((from, to)) => message.from == number(from) && message.to == number(to),
+        Some((from, to)) => message.from().get() == number(from) && message.to().get() == number(to),
         None => type_name(message) == word,
     }
 }

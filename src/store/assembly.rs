@@ -21,6 +21,7 @@ use crate::core::elections::Elections;
 use crate::core::input::Input;
 use crate::core::log::LogState;
 use crate::core::peer::{Peer, PeerOptions};
+use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
@@ -32,16 +33,24 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::{PollerIo, RaftPoller};
 use crate::pollers::worker::Worker;
+use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
+use crate::store::leases::Leases;
 use crate::transport::codec::weight_bytes;
 use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
 use crate::types::{
     ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, InstanceId, NodeId, RegionId,
 };
+
+/// However many regions share a log option, each gets this many bytes, the least one can ask for.
+const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
+
+/// A message names no more split keys than these.
+const SHOWN_KEYS_MAX: usize = 8;
 
 /// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
 const INBOUND_BYTES_MAX: usize = 64 << 20;
@@ -50,16 +59,25 @@ const INBOUND_BYTES_MAX: usize = 64 << 20;
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     config.check()?;
     let members = config.members()?;
-    let cluster = cluster_id(&config.cluster_name, &members);
+    let split_keys = config.split_keys()?;
+    let cluster = cluster_id(&config.cluster_name, &members, &split_keys);
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
-    let (directory, fresh) = Directory::open(path, &Identity { cluster, cluster_name, node })?;
+    let identity = Identity { cluster, cluster_name, node };
+    let (directory, fresh) =
+        Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
     let directory = Arc::new(directory);
-    let (engine, log, recovered) = open_storage(&directory, fresh, config, &members)?;
+    let (engine, log, recovered) = open_storage(&directory, fresh, config, &members, &split_keys)?;
+    let regions = engine.regions()?;
+    let map = Arc::new(region_map(&regions)?);
+    let log = Arc::new(log);
+    let peers = make_peers(config, &regions, &recovered, &log)?;
 
     let shared = Arc::new(Inner {
         node,
         write_timeout: Duration::from_millis(config.write_timeout_ms),
         read_timeout: Duration::from_millis(config.read_timeout_ms),
+        regions: map,
+        leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
         health: Arc::default(),
         raft: Arc::default(),
         completions: Arc::default(),
@@ -67,9 +85,6 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         engine: Mutex::new(Some(engine.clone())),
         threads: Mutex::new(None),
     });
-    let regions = engine.regions()?;
-    let log = Arc::new(log);
-    let peers = make_peers(config, &regions, &recovered, &log)?;
     let appliers = make_appliers(regions);
 
     let mut threads = Threads::new(&shared);
@@ -84,6 +99,7 @@ fn open_storage(
     fresh: bool,
     config: &Config,
     members: &[Member],
+    split_keys: &[Vec<u8>],
 ) -> Result<(Engine, LogStore, Vec<RecoveredLog>)> {
     let options = EngineOptions {
         block_cache_bytes: bytes(config.block_cache_bytes),
@@ -96,27 +112,68 @@ fn open_storage(
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
         return Ok((engine, log, recovered));
     }
-    let voters: Vec<_> = members.iter().map(|member| member.node).collect();
+    let regions = first_regions(members, split_keys);
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
-    log.append(&[first_write()])?;
+    log.append(&regions.iter().map(|region| first_write(region.id)).collect::<Vec<_>>())?;
     let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
-    engine.bootstrap(&[Region::bootstrap(&voters)], ApplyState::BOOTSTRAP)?;
+    engine.bootstrap(&regions, ApplyState::BOOTSTRAP)?;
     directory.finish_bootstrap()?;
-    let write = first_write();
-    let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
-    let hard_state = write.hard_state.expect("the first write has one");
-    let recovered = RecoveredLog { region: BOOTSTRAP_REGION, hard_state, truncated, last: truncated };
-    Ok((engine, log, vec![recovered]))
+    let recovered = regions.iter().map(|region| first_log(region.id)).collect();
+    Ok((engine, log, recovered))
+}
+
+/// What is refused as another cluster may be this one with other split keys, so the message names those of the
+/// configuration.
+fn naming_split_keys(error: Error, split_keys: &[Vec<u8>]) -> Error {
+    if error.code() != Code::WrongCluster {
+        return error;
+    }
+    let mut keys: Vec<_> = split_keys.iter().take(SHOWN_KEYS_MAX).map(|key| shown(key)).collect();
+    if split_keys.len() > SHOWN_KEYS_MAX {
+        keys.push(format!("and {} more", split_keys.len() - SHOWN_KEYS_MAX));
+    }
+    let said = format!("{} (bootstrap.split_keys is '{}')", error.detail(), keys.join(","));
+    Error::with_detail(Code::WrongCluster, said)
+}
+
+/// The regions a cluster begins with, numbered in the order of their keys.
+fn first_regions(members: &[Member], split_keys: &[Vec<u8>]) -> Vec<Region> {
+    let voters: Vec<_> = members.iter().map(|member| member.node).collect();
+    let whole = Region::bootstrap(&voters);
+    let ends = split_keys.iter().cloned().chain([Vec::new()]);
+    let starts = std::iter::once(Vec::new()).chain(split_keys.iter().cloned());
+    let region =
+        |((start_key, end_key), id)| Region { id: RegionId(id), start_key, end_key, ..whole.clone() };
+    starts.zip(ends).zip(BOOTSTRAP_REGION.get()..).map(region).collect()
 }
 
 /// Makes a region's log: it begins behind the truncated entry that all members share.
-fn first_write() -> LogWrite {
-    let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
+fn first_write(region: RegionId) -> LogWrite {
     LogWrite {
-        hard_state: Some(HardState { term, commit, ..HardState::default() }),
+        hard_state: Some(first_hard_state()),
         truncate_to: Some((BOOTSTRAP_INDEX, BOOTSTRAP_TERM)),
-        ..LogWrite::new(BOOTSTRAP_REGION)
+        ..LogWrite::new(region)
     }
+}
+
+/// What [`first_write`] leaves.
+fn first_log(region: RegionId) -> RecoveredLog {
+    let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
+    RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated }
+}
+
+fn first_hard_state() -> HardState {
+    let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
+    HardState { term, commit, ..HardState::default() }
+}
+
+/// The routing table of the regions on disk, which count from the first start on.
+fn region_map(regions: &[(Region, ApplyState)]) -> Result<RegionMap> {
+    let range = |region: &Region| KeyRange { start: region.start_key.clone(), end: region.end_key.clone() };
+    let ranges = regions.iter().map(|(region, _)| (region.id, range(region))).collect();
+    let broken =
+        || Error::with_detail(Code::Corruption, "the regions in the engine do not cover all keys once");
+    RegionMap::new(ranges).ok_or_else(broken)
 }
 
 fn make_peers(
@@ -125,31 +182,42 @@ fn make_peers(
     recovered: &[RecoveredLog],
     log: &Arc<LogStore>,
 ) -> Result<Peers> {
-    let boot_nonce = RandomState::new().hash_one(crate::time::now().0);
-    let options = PeerOptions {
+    let random = RandomState::new();
+    let options = peer_options(config, random.hash_one(crate::time::now().0), regions.len());
+    let logger = raft_logger();
+    let logs: BTreeMap<_, _> = recovered.iter().map(|found| (found.region, found)).collect();
+    let mut peers = Peers::new();
+    for (region, applied) in regions {
+        let found = *logs.get(&region.id).ok_or_else(|| {
+            Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
+        })?;
+        let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
+        let state = LogState { hard_state, truncated, last };
+        let reader = Arc::clone(log) as Arc<dyn LogReader>;
+        // Another draw for every region, so that one member does not come to lead them all.
+        let elections = Elections::Drawn(random.hash_one((options.boot_nonce, region.id)));
+        let options = PeerOptions { elections, ..options.clone() };
+        peers.insert(region.id, Peer::new(options, region.clone(), *applied, state, reader, &logger)?);
+    }
+    Ok(peers)
+}
+
+fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions {
+    let share = |bytes: u64| (bytes / regions as u64).max(REGION_SHARE_BYTES_MIN);
+    PeerOptions {
         node: NodeId(config.node_id),
         boot_nonce,
         elections: Elections::Drawn(boot_nonce),
         tick: Duration::from_millis(config.tick_ms),
         heartbeat_ticks: ticks(config.heartbeat_ms, config),
         election_ticks: ticks(config.election_timeout_ms, config),
-        log_cache_bytes: bytes(config.log_cache_bytes),
+        lease_max: config.lease_max(),
+        group_bytes_max: bytes(config.group_bytes),
+        log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
-        log_retain_bytes: config.log_retain_bytes,
-    };
-    let logger = raft_logger();
-    let mut peers = Peers::new();
-    for (region, applied) in regions {
-        let found = recovered.iter().find(|found| found.region == region.id).ok_or_else(|| {
-            Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
-        })?;
-        let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
-        let state = LogState { hard_state, truncated, last };
-        let reader = Arc::clone(log) as Arc<dyn LogReader>;
-        peers
-            .insert(region.id, Peer::new(options.clone(), region.clone(), *applied, state, reader, &logger)?);
+        log_retain_bytes: share(config.log_retain_bytes),
+        planted: Planted::NONE,
     }
-    Ok(peers)
 }
 
 fn make_appliers(regions: Vec<(Region, ApplyState)>) -> BTreeMap<RegionId, Applier> {
@@ -185,6 +253,7 @@ fn start_transport(
         raft: Arc::clone(&shared.raft),
         health: Arc::clone(&shared.health),
         directory: Arc::clone(directory),
+        regions: Arc::clone(&shared.regions),
     };
     Transport::start(options, Arc::new(inbox)).map(Some)
 }
@@ -210,14 +279,20 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// FNV-1a over the name and the members' numbers. Addresses may change during a cluster's life, members of the
-/// first day may not.
-fn cluster_id(name: &str, members: &[Member]) -> ClusterId {
+/// FNV-1a over the name, the members' numbers and the split keys. Addresses may change during a cluster's life,
+/// members and regions of the first day may not.
+fn cluster_id(name: &str, members: &[Member], split_keys: &[Vec<u8>]) -> ClusterId {
     let numbers = members.iter().flat_map(|member| member.node.get().to_le_bytes());
-    let hash = name.bytes().chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    ClusterId(hash)
+    let named = name.bytes().chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, digest);
+    // No member has the number 0, so it stands between the members and the keys.
+    let length = |key: &Vec<u8>| (key.len() as u64).to_le_bytes();
+    let keys =
+        split_keys.iter().flat_map(|key| [0; 8].into_iter().chain(length(key)).chain(key.iter().copied()));
+    ClusterId(keys.fold(named, digest))
+}
+
+fn digest(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 fn ticks(ms: u64, config: &Config) -> usize {
@@ -237,6 +312,7 @@ struct Inbox {
     raft: Arc<Mailbox<(RegionId, Input)>>,
     health: Arc<Health>,
     directory: Arc<Directory>,
+    regions: Arc<RegionMap>,
 }
 
 impl Inbound for Inbox {
@@ -249,7 +325,13 @@ impl Inbound for Inbox {
     }
 
     fn unreachable(&self, node: NodeId) {
-        self.raft.push_all([(BOOTSTRAP_REGION, Input::Unreachable(node))]);
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Unreachable(node))));
+    }
+
+    fn disconnected(&self, node: NodeId) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Disconnected(node))));
     }
 
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
@@ -309,6 +391,7 @@ impl Threads {
             completions: Arc::clone(&self.completions),
             engine: engine.clone(),
             health: Arc::clone(&self.health),
+            published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
             appliers,
         };
         self.apply_thread = Some(apply_poller.start()?);
@@ -374,5 +457,57 @@ fn join(thread: &mut Option<JoinHandle<()>>) {
         && thread.join().is_err()
     {
         log::error!("a thread panicked outside its panic boundary");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(nodes: &[u64]) -> Vec<Member> {
+        nodes.iter().map(|&node| Member { node: NodeId(node), address: String::new() }).collect()
+    }
+
+    #[test]
+    fn the_id_of_a_cluster_without_split_keys_never_changes() {
+        let id = cluster_id("almadia", &members(&[1, 2, 3]), &[]);
+
+        assert_eq!(format!("{:016x}", id.get()), "6776cb91221fa5e0");
+    }
+
+    #[test]
+    fn clusters_of_other_split_keys_have_other_ids() {
+        let id = |keys: &[&[u8]]| {
+            let keys: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
+            cluster_id("almadia", &members(&[1]), &keys).get()
+        };
+
+        let mut ids = [id(&[]), id(&[b"ab"]), id(&[b"a", b"b"]), id(&[b"a"]), id(&[&[0; 8]])];
+        ids.sort_unstable();
+
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:x?}");
+    }
+
+    #[test]
+    fn first_regions_cover_all_keys_in_order_of_their_ids() {
+        let regions = first_regions(&members(&[1, 2]), &[b"g".to_vec(), b"p".to_vec()]);
+
+        let ranges: Vec<_> = regions.iter().map(|r| (r.id.get(), &r.start_key[..], &r.end_key[..])).collect();
+        assert_eq!(ranges, [(1, &b""[..], &b"g"[..]), (2, b"g", b"p"), (3, b"p", b"")]);
+        assert!(regions.iter().all(|region| region.members.voters == [1, 2]));
+        let stored: Vec<_> = regions.into_iter().map(|region| (region, ApplyState::BOOTSTRAP)).collect();
+        assert!(region_map(&stored).is_ok());
+        assert_eq!(region_map(&stored[1..]).expect_err("a gap").code(), Code::Corruption);
+    }
+
+    #[test]
+    fn regions_share_the_bytes_of_the_log_options() {
+        let config = Config::default();
+
+        let (one, many) = (peer_options(&config, 1, 1), peer_options(&config, 1, 1024));
+
+        assert_eq!(one.log_retain_bytes, config.log_retain_bytes);
+        assert_eq!(many.log_retain_bytes, config.log_retain_bytes / 1024);
+        assert_eq!(many.log_cache_bytes, 64 << 10);
     }
 }

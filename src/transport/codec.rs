@@ -8,8 +8,9 @@
 //!
 //! ```text
 //! batch    { length u32, message }*
-//! message  region, conf_ver, version, type u8, present u16, to, from, term,
-//!          the numbers named in `present`, [context], [count, entry*]
+//! message  region, conf_ver, version, type u8, body
+//! body     of raft: present u16, to, from, term, the numbers named in `present`, [context], [count, entry*]
+//!          of forwarded writes and their answers: see `forward_codec`
 //! entry    head u8, [term, index], data, [context]
 //! ```
 //!
@@ -22,12 +23,13 @@ use std::mem::size_of;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use super::forward_codec;
 use super::wire::{Cursor, VARINT_BYTES_MAX, put_bytes, put_varint};
-use crate::core::ports::PeerMessage;
+use crate::core::ports::{Body, PeerMessage};
 use crate::types::{RegionEpoch, RegionId};
 
 /// Data of this size and above stays in the received buffer.
-const SHARED_BYTES_MIN: usize = 32 << 10;
+pub(super) const SHARED_BYTES_MIN: usize = 32 << 10;
 
 /// The most messages in one batch.
 pub const MESSAGES_MAX: usize = 4096;
@@ -58,6 +60,11 @@ const MESSAGE_TYPES: [MessageType; 19] = [
     MessageType::MsgRequestPreVote,
     MessageType::MsgRequestPreVoteResponse,
 ];
+
+/// The type of forwarded writes.
+const FORWARD: u8 = 64;
+/// The type of answers to forwarded writes.
+const ANSWER: u8 = 65;
 
 /// Entry types by their number on the wire.
 const ENTRY_TYPES: [EntryType; 3] =
@@ -113,6 +120,9 @@ pub enum CodecError {
     /// More than [`MESSAGES_MAX`] messages.
     #[error("too many messages")]
     TooManyMessages,
+    /// This outcome does not exist.
+    #[error("unknown outcome {0}")]
+    Outcome(u64),
     /// A raft snapshot has its own connection and never travels here.
     #[error("a raft snapshot does not travel as a message")]
     Snapshot,
@@ -121,10 +131,25 @@ pub enum CodecError {
 /// The memory `message` holds, in bytes; its encoding in a batch is never longer.
 #[must_use]
 pub fn weight_bytes(message: &PeerMessage) -> usize {
-    let raft = &message.message;
-    let entries: usize =
-        raft.entries.iter().map(|entry| size_of::<Entry>() + entry.data.len() + entry.context.len()).sum();
-    size_of::<PeerMessage>() + raft.context.len() + entries
+    let held = match &message.body {
+        Body::Raft(raft) => {
+            let entry = |entry: &Entry| size_of::<Entry>() + entry.data.len() + entry.context.len();
+            raft.context.len() + raft.entries.iter().map(entry).sum::<usize>()
+        }
+        Body::Forward(forward) => forward_codec::forward_bytes(forward),
+        Body::Answer(answer) => forward_codec::answer_bytes(answer),
+    };
+    size_of::<PeerMessage>() + held
+}
+
+/// How many entries, writes or verdicts `message` carries: what [`ENTRIES_MAX`] bounds.
+#[must_use]
+pub fn entries_of(message: &PeerMessage) -> usize {
+    match &message.body {
+        Body::Raft(raft) => raft.entries.len(),
+        Body::Forward(forward) => forward.writes.len(),
+        Body::Answer(answer) => answer.verdicts.len(),
+    }
 }
 
 /// Appends the encoding of `message` to `out`.
@@ -132,14 +157,30 @@ pub fn weight_bytes(message: &PeerMessage) -> usize {
 /// # Errors
 /// When it carries a raft snapshot or more than [`ENTRIES_MAX`] entries; then nothing is appended.
 pub fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let raft = &message.message;
-    check_encodable(raft)?;
-    let numbers = numbers_of(raft);
-    let present = present_of(raft, &numbers);
+    check_encodable(message)?;
     for id in [message.region.get(), message.epoch.conf_ver, message.epoch.version] {
         put_varint(out, id);
     }
-    out.push(raft.msg_type as u8);
+    match &message.body {
+        Body::Raft(raft) => {
+            out.push(raft.msg_type as u8);
+            encode_raft(raft, out);
+        }
+        Body::Forward(forward) => {
+            out.push(FORWARD);
+            forward_codec::put_forward(forward, out);
+        }
+        Body::Answer(answer) => {
+            out.push(ANSWER);
+            forward_codec::put_answer(answer, out);
+        }
+    }
+    Ok(())
+}
+
+fn encode_raft(raft: &Message, out: &mut Vec<u8>) {
+    let numbers = numbers_of(raft);
+    let present = present_of(raft, &numbers);
     out.extend_from_slice(&present.to_le_bytes());
     let always = [raft.to, raft.from, raft.term];
     for number in always.into_iter().chain(numbers.into_iter().filter(|number| *number != 0)) {
@@ -151,7 +192,6 @@ pub fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError
     if present & HAS_ENTRIES != 0 {
         put_entries(raft, out);
     }
-    Ok(())
 }
 
 /// Appends `message` to the batch in `out`.
@@ -159,7 +199,7 @@ pub fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError
 /// # Errors
 /// As [`encode`]; then nothing is appended.
 pub fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    check_encodable(&message.message)?;
+    check_encodable(message)?;
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     encode(message, out)?;
@@ -194,11 +234,12 @@ pub fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<(), Cod
 }
 
 /// Whether [`encode`] takes the message.
-pub(super) fn check_encodable(raft: &Message) -> Result<(), CodecError> {
-    if raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot() {
+pub(super) fn check_encodable(message: &PeerMessage) -> Result<(), CodecError> {
+    let snapshot = |raft: &Message| raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot();
+    if message.raft().is_some_and(snapshot) {
         return Err(CodecError::Snapshot);
     }
-    if raft.entries.len() > ENTRIES_MAX { Err(CodecError::TooManyEntries) } else { Ok(()) }
+    if entries_of(message) > ENTRIES_MAX { Err(CodecError::TooManyEntries) } else { Ok(()) }
 }
 
 /// The numbers that are often zero, in the order of their `present` bits.
@@ -257,7 +298,21 @@ fn put_entry(entry: &Entry, before: (u64, u64), out: &mut Vec<u8>) {
 fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<PeerMessage, CodecError> {
     let region = RegionId(cursor.varint()?);
     let epoch = RegionEpoch { conf_ver: cursor.varint()?, version: cursor.varint()? };
-    let mut raft = Message { msg_type: read_message_type(&mut cursor)?, ..Message::default() };
+    let body = match cursor.byte()? {
+        FORWARD => Body::Forward(forward_codec::read_forward(&mut cursor, entries_left)?),
+        ANSWER => Body::Answer(forward_codec::read_answer(&mut cursor, entries_left)?),
+        number => Body::Raft(read_raft(&mut cursor, message_type(number)?, entries_left)?),
+    };
+    cursor.finish()?;
+    Ok(PeerMessage { region, epoch, body })
+}
+
+fn read_raft(
+    cursor: &mut Cursor<'_>,
+    msg_type: MessageType,
+    entries_left: &mut usize,
+) -> Result<Message, CodecError> {
+    let mut raft = Message { msg_type, ..Message::default() };
     let present = cursor.u16()?;
     if present & !PRESENT_ALL != 0 {
         return Err(CodecError::Flag);
@@ -265,20 +320,18 @@ fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<Peer
     raft.to = cursor.varint()?;
     raft.from = cursor.varint()?;
     raft.term = cursor.varint()?;
-    read_numbers(&mut cursor, present, &mut raft)?;
+    read_numbers(cursor, present, &mut raft)?;
     raft.reject = present & IS_REJECT != 0;
     if present & HAS_CONTEXT != 0 {
-        raft.context = read_present_bytes(&mut cursor)?;
+        raft.context = read_present_bytes(cursor)?;
     }
     if present & HAS_ENTRIES != 0 {
-        raft.entries = read_entries(&mut cursor, (raft.log_term, raft.index), entries_left)?.into();
+        raft.entries = read_entries(cursor, (raft.log_term, raft.index), entries_left)?.into();
     }
-    cursor.finish()?;
-    Ok(PeerMessage { region, epoch, message: raft })
+    Ok(raft)
 }
 
-fn read_message_type(cursor: &mut Cursor<'_>) -> Result<MessageType, CodecError> {
-    let number = cursor.byte()?;
+fn message_type(number: u8) -> Result<MessageType, CodecError> {
     match MESSAGE_TYPES.get(usize::from(number)) {
         Some(MessageType::MsgSnapshot) => Err(CodecError::Snapshot),
         Some(known) => Ok(*known),

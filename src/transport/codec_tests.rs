@@ -41,7 +41,7 @@ prop_compose! {
             }
         }
         let epoch = RegionEpoch { conf_ver: numbers[10], version: numbers[11] };
-        PeerMessage { region: RegionId(numbers[12]), epoch, message: raft }
+        PeerMessage { region: RegionId(numbers[12]), epoch, body: Body::Raft(raft) }
     }
 }
 
@@ -63,7 +63,11 @@ fn full() -> PeerMessage {
     }
     raft.entries[1].entry_type = EntryType::EntryConfChangeV2;
     raft.entries[1].context = Bytes::from_static(b"why");
-    PeerMessage { region: RegionId(1), epoch: RegionEpoch { conf_ver: 1, version: 2 }, message: raft }
+    PeerMessage {
+        region: RegionId(1),
+        epoch: RegionEpoch { conf_ver: 1, version: 2 },
+        body: Body::Raft(raft),
+    }
 }
 
 proptest! {
@@ -97,7 +101,7 @@ proptest! {
 fn every_message_type_crosses_except_the_raft_snapshot() {
     for (number, kind) in MESSAGE_TYPES.into_iter().enumerate() {
         let mut message = full();
-        message.message.msg_type = kind;
+        message.raft_mut().msg_type = kind;
         assert_eq!(kind as usize, number, "the table is in the order of raft's numbers");
         if kind == MessageType::MsgSnapshot {
             assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::Snapshot));
@@ -110,7 +114,7 @@ fn every_message_type_crosses_except_the_raft_snapshot() {
 #[test]
 fn a_message_that_holds_a_raft_snapshot_is_refused_both_ways() {
     let mut message = full();
-    message.message.mut_snapshot();
+    message.raft_mut().mut_snapshot();
     assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::Snapshot));
 
     let mut bytes = encoded(&full()).to_vec();
@@ -121,14 +125,14 @@ fn a_message_that_holds_a_raft_snapshot_is_refused_both_ways() {
 #[test]
 fn large_data_stays_in_the_received_buffer_and_small_data_leaves_it() {
     let mut sent = full();
-    sent.message.entries[0].data = Bytes::from(vec![7; 32 << 10]);
+    sent.raft_mut().entries[0].data = Bytes::from(vec![7; 32 << 10]);
     let bytes = encoded(&sent);
 
-    let message = decode(&bytes).expect("just encoded");
+    let mut message = decode(&bytes).expect("just encoded");
 
     assert_eq!(message, sent);
     let buffer = bytes.as_ptr_range();
-    for entry in message.message.entries.iter().filter(|entry| !entry.data.is_empty()) {
+    for entry in message.raft_mut().entries.iter().filter(|entry| !entry.data.is_empty()) {
         let is_large = entry.data.len() >= 32 << 10;
         assert_eq!(buffer.contains(&entry.data.as_ptr()), is_large, "entry {}", entry.index);
     }
@@ -164,7 +168,7 @@ fn no_flipped_byte_panics_or_decodes_to_two_encodings() {
 #[test]
 fn a_count_of_entries_is_bounded_by_the_bytes_behind_it() {
     let mut message = full();
-    message.message.entries.clear();
+    message.raft_mut().entries.clear();
     let mut bytes = encoded(&message).to_vec();
     bytes[5] |= (HAS_ENTRIES >> 8) as u8;
     for count in [1, 1 << 40, u64::MAX] {
@@ -177,13 +181,13 @@ fn a_count_of_entries_is_bounded_by_the_bytes_behind_it() {
 #[test]
 fn a_batch_holds_no_more_entries_than_the_limit_over_all_its_messages() {
     let mut message = full();
-    message.message.entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
+    message.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
     let mut batch = Vec::new();
     encode_into_batch(&message, &mut batch).expect("below the limit");
     encode_into_batch(&message, &mut batch).expect("below the limit");
 
     assert_eq!(decode_batch(&Bytes::from(batch), &mut Vec::new()), Err(CodecError::TooManyEntries));
-    message.message.entries = vec![Entry::default(); ENTRIES_MAX + 1].into();
+    message.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX + 1].into();
     assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::TooManyEntries));
 }
 
@@ -192,7 +196,7 @@ fn a_batch_holds_no_more_messages_than_the_limit() {
     let message = PeerMessage {
         region: RegionId(1),
         epoch: RegionEpoch { conf_ver: 1, version: 1 },
-        message: Message::default(),
+        body: Body::Raft(Message::default()),
     };
     let mut batch = Vec::new();
     for _ in 0..=MESSAGES_MAX {

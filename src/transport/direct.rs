@@ -176,7 +176,8 @@ mod tests {
                 decode_batch(&body, &mut messages).expect("messages of ours");
             }
         }
-        let indices: Vec<u64> = messages.iter().map(|message| message.message.index).collect();
+        let indices: Vec<u64> =
+            messages.iter().map(|message| message.raft().expect("of raft").index).collect();
         assert_eq!(indices, (1..=count).collect::<Vec<_>>());
     }
 }

@@ -26,6 +26,7 @@
 
 mod acceptor;
 pub mod codec;
+mod forward_codec;
 mod dial;
 mod direct;
 pub mod frame;
@@ -105,6 +106,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// full. At most once a tick for each peer, and never later than a tick after a loss unless a dial is
     /// under way.
     fn unreachable(&self, node: NodeId);
+
+    /// The connection to `node` has ended; what was handed over before may or may not have arrived.
+    fn disconnected(&self, node: NodeId);
 
     /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side
     /// that accepts and of the side that dials.

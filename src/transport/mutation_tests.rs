@@ -52,8 +52,8 @@ fn mutate(good: &[u8], random: &mut Random) -> Vec<u8> {
 
 fn samples() -> Vec<PeerMessage> {
     let mut full = append(1, 2, 9);
-    full.message.context = vec![3; 20].into();
-    full.message.entries = (10..15)
+    full.raft_mut().context = vec![3; 20].into();
+    full.raft_mut().entries = (10..15)
         .map(|index| Entry { term: index / 3, index, data: vec![index as u8; 30].into(), ..Entry::default() })
         .collect::<Vec<_>>()
         .into();

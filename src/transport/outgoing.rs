@@ -54,8 +54,8 @@ impl Outgoing {
         if weight > self.body_bytes_max {
             return Err(Unsendable::TooLong { bytes: weight, limit: self.body_bytes_max });
         }
-        codec::check_encodable(&message.message)?;
-        let entries = message.message.entries.len();
+        codec::check_encodable(message)?;
+        let entries = codec::entries_of(message);
         if self.open.as_ref().is_some_and(|open| !self.fits(open, weight, entries)) {
             self.close_frame();
         }
@@ -105,13 +105,14 @@ mod tests {
     use raft::eraftpb::{Entry, Message, MessageType};
 
     use super::*;
+    use crate::core::ports::Body;
     use crate::transport::frame::FrameBuffer;
 
     fn append(data_bytes: usize) -> PeerMessage {
         let entry = Entry { data: vec![7; data_bytes].into(), ..Entry::default() };
         let message =
             Message { msg_type: MessageType::MsgAppend, entries: vec![entry].into(), ..Message::default() };
-        PeerMessage { region: 1.into(), epoch: crate::types::BOOTSTRAP_EPOCH, message }
+        PeerMessage { region: 1.into(), epoch: crate::types::BOOTSTRAP_EPOCH, body: Body::Raft(message) }
     }
 
     fn received(mut bytes: &[u8], limit: u32) -> (usize, Vec<PeerMessage>) {
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn no_frame_holds_more_messages_or_entries_than_the_receiver_takes() {
         let mut many = append(0);
-        many.message.entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
+        many.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
         let mut out = Outgoing::new(64 << 20);
         out.push(&many).expect("below the limit");
         out.push(&many).expect("below the limit");
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn a_message_without_an_encoding_leaves_no_trace() {
         let mut snapshot = append(1);
-        snapshot.message.mut_snapshot();
+        snapshot.raft_mut().mut_snapshot();
         let mut out = Outgoing::new(64 << 20);
         out.push(&append(1)).expect("small");
 

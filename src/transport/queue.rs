@@ -259,7 +259,7 @@ impl State {
 
     fn add(&mut self, message: PeerMessage) {
         let weight = weight_bytes(&message);
-        if is_urgent(message.message.msg_type) {
+        if message.raft().is_some_and(|raft| is_urgent(raft.msg_type)) {
             self.add_urgent(message, weight);
         } else if self.is_connected() && self.bulk.has_room(weight, BULK_MESSAGES_MAX) {
             self.bulk.push(message, weight);

@@ -5,11 +5,12 @@ use std::time::Duration;
 use raft::eraftpb::{Entry, Message};
 
 use super::*;
+use crate::core::ports::Body;
 use crate::types::{BOOTSTRAP_EPOCH, RegionId};
 
 fn message(kind: MessageType, index: u64) -> PeerMessage {
     let message = Message { msg_type: kind, index, ..Message::default() };
-    PeerMessage { region: RegionId(1), epoch: BOOTSTRAP_EPOCH, message }
+    PeerMessage { region: RegionId(1), epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
 }
 
 fn append(index: u64) -> PeerMessage {
@@ -27,7 +28,7 @@ fn connected(bytes_max: usize) -> SendQueue {
 }
 
 fn indices(messages: &VecDeque<PeerMessage>) -> Vec<u64> {
-    messages.iter().map(|message| message.message.index).collect()
+    messages.iter().map(|message| message.raft().expect("of raft").index).collect()
 }
 
 /// What is to be written next; nothing when the queue has something else to say.
@@ -60,7 +61,7 @@ fn a_backlog_is_taken_in_slices_so_that_a_heartbeat_waits_for_one_at_most() {
     let entry = Entry { data: vec![0; 100_000].into(), ..Entry::default() };
     for index in 0..20 {
         let mut large = append(index);
-        large.message.entries.push(entry.clone());
+        large.raft_mut().entries.push(entry.clone());
         queue.push(vec![large]);
     }
     let first = taken(&queue);

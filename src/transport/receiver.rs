@@ -142,11 +142,8 @@ fn take_messages(frames: &mut FrameBuffer, from: NodeId, to: NodeId) -> Result<V
     while let Some(body) = frames.next_frame()? {
         decode_batch(&body, &mut messages)?;
     }
-    let misdirected = messages.iter().map(|message| &message.message).find(|raft| {
-        (raft.from, raft.to) != (from.get(), to.get()) // Raft's own numbers.
-    });
-    match misdirected {
-        Some(raft) => Err(End::Misdirected(NodeId(raft.from), NodeId(raft.to))),
+    match messages.iter().find(|message| (message.from(), message.to()) != (from, to)) {
+        Some(message) => Err(End::Misdirected(message.from(), message.to())),
         None => Ok(messages),
     }
 }

@@ -83,6 +83,7 @@ impl Sender<'_> {
         self.slice = Slice::default();
         self.outgoing.clear();
         self.peer.queue.disconnected();
+        self.network.inbound.disconnected(node);
         self.served_for = began.elapsed();
         if let Err(error) = end {
             info!("the connection to node {node} is lost: {error}");
@@ -137,7 +138,7 @@ impl Sender<'_> {
         let (node, network) = (self.peer.node, self.network);
         for message in self.slice.urgent.drain(..).chain(self.slice.bulk.drain(..)) {
             if let Err(error) = self.outgoing.push(&message) {
-                let kind = message.message.msg_type;
+                let kind = message.raft().map(|raft| raft.msg_type);
                 let text = format!("a message ({kind:?}) for node {node} cannot be sent: {error}");
                 network.notices.once(node, Topic::Unsendable, text);
                 self.peer.queue.lost();

@@ -11,6 +11,7 @@ use socket2::Socket;
 
 use super::notices::Topic;
 use super::*;
+use crate::core::ports::Body;
 use crate::types::{BOOTSTRAP_EPOCH, RegionId};
 
 /// Longer than any of these tests takes on a busy machine.
@@ -28,6 +29,7 @@ pub(super) struct Record {
     /// The index of each message, by sender.
     pub(super) indices: HashMap<NodeId, Vec<u64>>,
     pub(super) losses: HashMap<NodeId, usize>,
+    pub(super) disconnections: HashMap<NodeId, usize>,
     pub(super) panicked: Vec<String>,
     pub(super) refuse: Option<String>,
     /// While set, a delivery waits.
@@ -64,7 +66,11 @@ impl Inbound for Recorder {
     fn receive(&self, from: NodeId, messages: Vec<PeerMessage>) {
         let mut state = lock(&self.state);
         let must_panic = state.panic_on_receive;
-        state.indices.entry(from).or_default().extend(messages.iter().map(|message| message.message.index));
+        state
+            .indices
+            .entry(from)
+            .or_default()
+            .extend(messages.iter().map(|message| message.raft().expect("of raft").index));
         state.waiting_at_gate += 1;
         self.changed.notify_all();
         state = self.changed.wait_while(state, |state| state.is_gate_closed).expect("no panic");
@@ -75,6 +81,10 @@ impl Inbound for Recorder {
 
     fn unreachable(&self, node: NodeId) {
         self.update(|state| *state.losses.entry(node).or_default() += 1);
+    }
+
+    fn disconnected(&self, node: NodeId) {
+        self.update(|state| *state.disconnections.entry(node).or_default() += 1);
     }
 
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> std::result::Result<(), String> {
@@ -102,7 +112,7 @@ pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
 
 pub(super) fn message(from: u64, to: u64, kind: MessageType, index: u64) -> PeerMessage {
     let message = Message { msg_type: kind, from, to, index, ..Message::default() };
-    PeerMessage { region: RegionId(1), epoch: BOOTSTRAP_EPOCH, message }
+    PeerMessage { region: RegionId(1), epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
 }
 
 pub(super) fn append(from: u64, to: u64, index: u64) -> PeerMessage {
@@ -111,7 +121,7 @@ pub(super) fn append(from: u64, to: u64, index: u64) -> PeerMessage {
 
 pub(super) fn large_append(from: u64, to: u64, index: u64, bytes: usize) -> PeerMessage {
     let mut message = append(from, to, index);
-    message.message.entries.push(Entry { data: vec![1; bytes].into(), ..Entry::default() });
+    message.raft_mut().entries.push(Entry { data: vec![1; bytes].into(), ..Entry::default() });
     message
 }
 

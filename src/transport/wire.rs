@@ -68,6 +68,12 @@ impl<'a> Cursor<'a> {
         Ok(u32::from_le_bytes([self.byte()?, self.byte()?, self.byte()?, self.byte()?]))
     }
 
+    /// The next eight bytes, lowest first.
+    pub(super) fn u64(&mut self) -> Result<u64, CodecError> {
+        let at = self.advance(8)?;
+        Ok(u64::from_le_bytes(self.buffer[at..self.at].try_into().expect("eight bytes")))
+    }
+
     /// The next variable-length number, which must be in its shortest form.
     pub(super) fn varint(&mut self) -> Result<u64, CodecError> {
         let mut value = 0_u64;

@@ -214,6 +214,12 @@ static void status_tells_where_the_member_stands(almadia_store *store)
     CHECK(status.role == ALMADIA_ROLE_LEADER && status.poisoned == ALMADIA_OK && status.term > 0);
     CHECK(status.applied_index > 0 && status.applied_index <= status.commit_index);
     CHECK(status.commit_index <= status.last_index && status.live_snapshots == 0);
+
+    almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    CHECK(almadia_store_region_count(store) == 1);
+    CHECK_OK(almadia_store_region_at(store, 0, &region, &error));
+    CHECK(region.region_id == 1 && region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER);
+    CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index == status.last_index);
 }
 
 int main(int argc, char **argv)

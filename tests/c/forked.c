@@ -19,6 +19,7 @@ static void in_the_child(almadia_store *store, almadia_snapshot *snapshot, almad
     almadia_store *own = NULL;
     almadia_value *none = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
+    almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
     done.callback = never;
 
@@ -28,6 +29,7 @@ static void in_the_child(almadia_store *store, almadia_snapshot *snapshot, almad
     CHECK_CODE(ALMADIA_FORKED, almadia_put_async(store, "k", 1, "child", 5, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_get(store, "k", 1, &none, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_status(store, &status, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_region_at(store, 0, &region, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_shutdown(store, 1000, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_get(snapshot, "k", 1, &none, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_iter_code(iter, NULL));

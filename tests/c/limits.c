@@ -119,7 +119,8 @@ static void structs_of_other_versions(almadia_store *store)
     almadia_done done = ALMADIA_DONE_INIT;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_snapshot *snapshot = NULL;
-    almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    almadia_snapshot_options initial = ALMADIA_SNAPSHOT_OPTIONS_INIT, options = initial;
     struct newer_write_options newer = {{sizeof newer, 0}, {0, 0}};
 
     CHECK_OK(almadia_batch_new(&batch, &error));
@@ -136,6 +137,15 @@ static void structs_of_other_versions(almadia_store *store)
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_status(store, &status, NULL));
     done.cq = (almadia_cq *)&done;
     CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write_async(store, batch, NULL, &done, NULL));
+    region.struct_size = 1;
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_region_at(store, 0, &region, NULL));
+    /* The options of the first header end before the range. */
+    options.struct_size = offsetof(almadia_snapshot_options, start);
+    options.start = "beyond what struct_size says";
+    options.start_length = 5;
+    CHECK_OK(almadia_snapshot_open(store, &options, &snapshot, &error));
+    almadia_snapshot_free(snapshot);
+    options = initial;
     options.level = 2;
     CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_snapshot_open(store, &options, &snapshot, &error));
     CHECK(snapshot == NULL && strstr(almadia_error_message(error), "level 2") != NULL);

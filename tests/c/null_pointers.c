@@ -104,6 +104,7 @@ static void of_writes(almadia_store *store, almadia_batch *batch)
 static void of_stores(almadia_store *store)
 {
     almadia_status status = ALMADIA_STATUS_INIT;
+    almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     uint64_t leader = 0;
 
     REFUSES(almadia_store_shutdown(NULL, 0, NULL));
@@ -111,11 +112,15 @@ static void of_stores(almadia_store *store)
     REFUSES(almadia_store_status(store, NULL, NULL));
     REFUSES(almadia_store_wait_leader(NULL, 0, &leader, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_store_wait_leader(store, 1000, NULL, NULL));
+    CHECK(almadia_store_region_count(NULL) == 0);
+    REFUSES(almadia_store_region_at(NULL, 0, &region, NULL));
+    REFUSES(almadia_store_region_at(store, 0, NULL, NULL));
 }
 
 static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
     almadia_snapshot *made = snapshot;
     almadia_value *value = (almadia_value *)snapshot;
     char buffer[8];
@@ -125,6 +130,12 @@ static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
     REFUSES(almadia_snapshot_open(NULL, NULL, &made, NULL));
     CHECK(made == NULL);
     REFUSES(almadia_snapshot_open(store, NULL, NULL, NULL));
+    options.start_length = 1;
+    REFUSES(almadia_snapshot_open(store, &options, &made, NULL));
+    REFUSES(almadia_snapshot_open_async(store, &options, &done, NULL));
+    options.start_length = 0;
+    options.end_length = 1;
+    REFUSES(almadia_snapshot_open(store, &options, &made, NULL));
     REFUSES(almadia_snapshot_open_async(NULL, NULL, &done, NULL));
     REFUSES(almadia_snapshot_open_async(store, NULL, NULL, NULL));
     REFUSES(almadia_snapshot_open_async(store, NULL, &without_callback, NULL));

@@ -73,6 +73,11 @@ fn iterators_keep_to_their_bounds_and_direction() {
 }
 
 #[test]
+fn a_store_of_several_regions_routes_refuses_and_reads_by_range() {
+    passes("regions");
+}
+
+#[test]
 fn a_forked_child_is_told_so() {
     passes("forked");
 }

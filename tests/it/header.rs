@@ -15,9 +15,9 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 12] = [
-    "library", "error", "config", "store", "status", "batch", "write", "callback", "snapshot", "value",
-    "iter", "bytes",
+const SOURCES: [&str; 13] = [
+    "library", "error", "config", "store", "status", "region", "batch", "write", "callback", "snapshot",
+    "value", "iter", "bytes",
 ];
 
 fn header_path() -> PathBuf {

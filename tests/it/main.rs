@@ -5,4 +5,5 @@ mod cluster;
 mod header;
 mod member;
 mod native;
+mod regions;
 mod tidy;

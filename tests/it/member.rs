@@ -6,7 +6,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use almadia::{Config, Snapshot, SnapshotOptions, Store};
+use almadia::core::peer_status::Role;
+use almadia::{Config, Position, Snapshot, SnapshotOptions, Store};
 use tempfile::TempDir;
 
 /// Longer than any correct wait in these tests, so that it only ends a hang.
@@ -17,16 +18,23 @@ pub struct Cluster {
     // Dropped in this order: the stores close while their directories still exist.
     stores: Vec<Option<Store>>,
     addresses: Vec<String>,
+    split_keys: String,
     directory: TempDir,
 }
 
 impl Cluster {
-    /// Starts all three.
+    /// Starts all three, with one region.
     pub fn start() -> Self {
+        Self::start_split("")
+    }
+
+    /// Starts all three, with the regions that `split_keys` cut.
+    pub fn start_split(split_keys: &str) -> Self {
         let mut cluster = Self {
             directory: tempfile::tempdir().expect("a temporary directory"),
             addresses: free_addresses(3),
             stores: vec![None, None, None],
+            split_keys: split_keys.to_owned(),
         };
         (1..=3).for_each(|node| cluster.open(node));
         cluster
@@ -65,6 +73,40 @@ impl Cluster {
         }
     }
 
+    /// Writes a pair at a member that takes it, as often as it takes.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Position {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let written = self.stores.iter().flatten().find_map(|store| store.put(key, value).ok());
+            if let Some(position) = written {
+                return position;
+            }
+            assert!(Instant::now() < deadline, "no member took the write of {key:?}");
+        }
+    }
+
+    /// The member that leads each region and knows it, in the order of their keys.
+    pub fn leaders(&self) -> Vec<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        let regions = self.stores.iter().flatten().next().expect("one is open").region_count();
+        loop {
+            let leaders: Option<Vec<_>> = (0..regions).map(|region| self.leader_of(region)).collect();
+            if let Some(leaders) = leaders {
+                return leaders;
+            }
+            assert!(Instant::now() < deadline, "not every region has a leader");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Of two that think they lead, the one with the higher term.
+    fn leader_of(&self, region: usize) -> Option<usize> {
+        let open = self.stores.iter().zip(1..).filter_map(|(store, node)| Some((store.as_ref()?, node)));
+        let statuses = open.map(|(store, node)| (store.region_at(region).expect("all have it"), node));
+        let leading = statuses.filter(|(status, _)| status.role == Role::Leader);
+        leading.max_by_key(|(status, _)| status.term).map(|(_, node)| node)
+    }
+
     /// A snapshot of a member that shows all that is acknowledged.
     pub fn snapshot(&self, node: usize) -> Snapshot {
         let options = SnapshotOptions { timeout: Some(PATIENCE), ..Default::default() };
@@ -77,6 +119,7 @@ impl Cluster {
         let mut config = fast_config();
         config.set("cluster.node_id", &node.to_string()).expect("in range");
         config.set("cluster.initial_members", &members.join(",")).expect("any text");
+        config.set("bootstrap.split_keys", &self.split_keys).expect("any text");
         config
     }
 }

@@ -1,0 +1,101 @@
+//! `almadia_region_status`: what a member knows about one region.
+//!
+//! Owns the C layout of it and the enumeration of a store's regions. What always holds: regions are numbered in the
+//! order of their keys, and their borders stay where they are in memory for as long as the store lives.
+
+use super::bytes::almadia_slice;
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::at_home;
+use super::status::{almadia_role, role_number};
+use super::store::almadia_store;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::Code;
+use crate::status::RegionStatus;
+
+/// The state of one region on this member, as almadia_store_region_at reports it. Begin with
+/// ALMADIA_REGION_STATUS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_region_status {
+    /// sizeof(almadia_region_status).
+    pub struct_size: usize,
+    /// The number of the region, the same on every member.
+    pub region_id: u64,
+    /// The number of the member that leads it, as far as this one knows; 0 when it knows none.
+    pub leader_id: u64,
+    /// The raft term of the region.
+    pub term: u64,
+    /// Entries of the region's log up to this index are decided.
+    pub commit_index: u64,
+    /// Entries of the region's log up to this index are applied here; a local snapshot shows them.
+    pub applied_index: u64,
+    /// The last entry of the region in this member's log.
+    pub last_index: u64,
+    /// The first key of the region; of size 0 when it begins at the first key of all. Belongs to the store:
+    /// valid until almadia_store_free.
+    pub start_key: almadia_slice,
+    /// The first key behind the region; of size 0 when there is none. Belongs to the store as well.
+    pub end_key: almadia_slice,
+    /// The part this member plays in the region.
+    pub role: almadia_role,
+    /// Always 0.
+    pub reserved: i32,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
+unsafe impl Extensible for almadia_region_status {
+    const NAME: &'static str = "region_status";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+impl From<&RegionStatus<'_>> for almadia_region_status {
+    fn from(status: &RegionStatus<'_>) -> Self {
+        Self {
+            struct_size: size_of::<Self>(),
+            region_id: status.id.get(),
+            leader_id: status.leader.map_or(0, |node| node.get()),
+            term: status.term.get(),
+            commit_index: status.commit_index.get(),
+            applied_index: status.applied_index.get(),
+            last_index: status.last_index.get(),
+            start_key: almadia_slice::lend(status.start_key),
+            end_key: almadia_slice::lend(status.end_key),
+            role: role_number(status.role),
+            reserved: 0,
+        }
+    }
+}
+
+/// How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_store_region_count(store: *mut almadia_store) -> usize {
+    // SAFETY: the caller passes NULL or a live store.
+    boundary::value(0, || unsafe { store.as_ref() }.map_or(0, |store| store.store.region_count()))
+}
+
+/// Reports the state of the region at `index`, from 0 to almadia_store_region_count() - 1, in the order of their
+/// keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. Works on a poisoned or shut down store too.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without
+/// an error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_region_at(
+    store: *mut almadia_store,
+    index: usize,
+    status: *mut almadia_region_status,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let Some(region) = store.store.region_at(index) else { return Ok(Code::End.number()) };
+            extensible::write(status, &almadia_region_status::from(&region))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! The leader lease: for how long a leader knows, by its clock alone, that nobody else leads.
+//!
+//! Owns the lease of one peer and what callers see of it. With a lease a read needs no message. It is safe by nine
+//! rules (DESIGN 6.5), each enforced in one place:
+//!
+//! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
+//!    on everywhere (`peer::raft_config`); members compare election timeout and tick in their handshake.
+//! 2. A lease is at least a tick shorter than the election timeout: `Config::check`. A follower's election timeout may
+//!    be a tick short, because its clock ticks in between.
+//! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
+//!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
+//! 4. It is Suspect before an order to take over leaves, and only the commit of a later proposal clears that:
+//!    [`Lease::suspect`], called where messages leave (`Peer::outgoing`). The order skips rule 1.
+//! 5. The order carries how far the target's log went; a target whose log has grown since drops it
+//!    (`Outbox`, `Peer::on_message`). So a late order cannot win an election against a lease that was cleared since.
+//! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
+//!    a leader: `Peer::is_silent`.
+//! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
+//! 8. Ticks that are owed go before messages, so that a burst of them cannot shorten rule 1: `round::feed`.
+//! 9. `reads.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
+//!
+//! The clock counts suspended time (`time.rs`). Members' clocks may differ in rate by what the lease leaves of an
+//! election timeout: (election timeout - tick - lease) / election timeout, 5 % by default.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use crate::completion::Position;
+use crate::core::planted::{Fault, Planted};
+use crate::time::Timestamp;
+use crate::types::{LogIndex, Term};
+
+/// Where a lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nobody has followed this leader yet, or it leads no more.
+    None,
+    /// It may have been told to hand over at this moment.
+    Suspect(Timestamp),
+    /// Nobody else leads before this moment.
+    Until(Timestamp),
+}
+
+/// The lease of one peer. It is in force while this peer leads; see the module.
+#[derive(Debug)]
+pub struct Lease {
+    max: Duration,
+    standing: Standing,
+    published: Arc<PublishedLease>,
+    published_until: Timestamp,
+    planted: Planted,
+}
+
+impl Lease {
+    /// A lease that lasts `max` after each renewal; zero switches it off.
+    #[must_use]
+    pub fn new(max: Duration, planted: Planted) -> Self {
+        let published = Arc::default();
+        Self { max, standing: Standing::None, published, published_until: Timestamp(0), planted }
+    }
+
+    /// What callers look at, from any thread.
+    #[must_use]
+    pub fn published(&self) -> Arc<PublishedLease> {
+        Arc::clone(&self.published)
+    }
+
+    /// How long a renewal lasts; zero when leases are switched off.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// An own entry committed: a quorum followed this leader after `proposed_at`.
+    pub fn renew_by_commit(&mut self, proposed_at: Timestamp) {
+        match self.standing {
+            Standing::Suspect(since) if proposed_at <= since => {}
+            _ => self.extend(proposed_at),
+        }
+    }
+
+    /// A read index was confirmed: a quorum followed this leader after `asked_at`. That proves nothing about an
+    /// order to take over that may still be under way.
+    pub fn renew_by_read_index(&mut self, asked_at: Timestamp) {
+        if !self.is_suspect() {
+            self.extend(asked_at);
+        }
+    }
+
+    /// An order to take over is about to leave.
+    pub fn suspect(&mut self, now: Timestamp) {
+        if self.planted.has(Fault::LeaseKeptAfterTransfer) {
+            return;
+        }
+        self.standing = Standing::Suspect(now);
+        self.withdraw();
+    }
+
+    /// This peer leads no more, or is at its end.
+    pub fn expire(&mut self) {
+        self.standing = Standing::None;
+        self.withdraw();
+    }
+
+    /// True while nobody else can lead.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        matches!(self.standing, Standing::Until(until) if now < until)
+    }
+
+    /// True from an order to take over to the commit of a later proposal.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        matches!(self.standing, Standing::Suspect(_))
+    }
+
+    /// Whether a read that comes at `now` may share the confirmation of one that was asked for at `asked_at`: nobody
+    /// else can have led in between, if that confirmation succeeds.
+    #[must_use]
+    pub fn may_join(&self, asked_at: Timestamp, now: Timestamp) -> bool {
+        !self.max.is_zero() && !self.is_suspect() && now < asked_at + self.max
+    }
+
+    /// True when it ends so soon that it should be renewed in advance, or has ended.
+    #[must_use]
+    pub fn wants_renewal(&self, now: Timestamp) -> bool {
+        match self.standing {
+            _ if self.max.is_zero() => false,
+            Standing::Until(until) => until.since(now) < self.max / 3,
+            Standing::None | Standing::Suspect(_) => true,
+        }
+    }
+
+    /// Lets callers know. `settled` is the position of the last applied entry of a leader whose applied term is its
+    /// term, and none otherwise.
+    pub fn publish(&mut self, settled: Option<Position>) {
+        let Some(position) = settled else { return self.withdraw() };
+        let Standing::Until(until) = self.standing else { return };
+        self.published.advance(position.index);
+        // Not each time, since the callers' cores share the line: an early end is on the safe side.
+        if until.since(self.published_until) > self.max / 8 {
+            self.published_until = until;
+            self.published.until.store(until.0, Ordering::Release);
+            self.published.term.store(position.term.get(), Ordering::Release);
+        }
+    }
+
+    fn extend(&mut self, from: Timestamp) {
+        let until = from + self.max;
+        match self.standing {
+            Standing::Until(before) if before >= until => {}
+            _ => self.standing = Standing::Until(until),
+        }
+    }
+
+    /// Before any message of this round leaves.
+    fn withdraw(&mut self) {
+        if self.published_until != Timestamp(0) {
+            self.published_until = Timestamp(0);
+            self.published.until.store(0, Ordering::Release);
+            self.published.term.store(0, Ordering::Release);
+            fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// A lease, and how far its region is applied, as callers see it on any thread. One peer writes the lease.
+///
+/// A read under a lease takes four steps, in this order: [`PublishedLease::glimpse`], take the view (or read the
+/// value), read the clock, [`PublishedLease::still_holds`]. The view must lie between the two looks: before the first
+/// it could be of a follower that became leader meanwhile, after the second of a leader that is none any more.
+#[derive(Debug, Default)]
+pub struct PublishedLease {
+    term: AtomicU64,
+    until: AtomicU64,
+    applied: AtomicU64,
+}
+
+/// What the first look saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glimpse {
+    term: u64,
+    applied: u64,
+}
+
+impl Glimpse {
+    /// A position that a view taken after this look shows, or a later one.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { index: LogIndex(self.applied), term: Term(self.term) }
+    }
+}
+
+impl PublishedLease {
+    /// The engine shows everything up to `index`. From the apply thread; a peer learns it later.
+    pub fn advance(&self, index: LogIndex) {
+        self.applied.fetch_max(index.get(), Ordering::AcqRel);
+    }
+
+    /// The index up to which the engine shows the region's log.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        LogIndex(self.applied.load(Ordering::Acquire))
+    }
+
+    /// The first look: a settled leader's term, if this peer is one.
+    #[must_use]
+    pub fn glimpse(&self) -> Option<Glimpse> {
+        let term = self.term.load(Ordering::Acquire);
+        (term != 0).then(|| Glimpse { term, applied: self.applied.load(Ordering::Acquire) })
+    }
+
+    /// The second look, with a clock that was read after the view was taken. When true, the view shows everything
+    /// that was acknowledged, by any member, before the first look.
+    #[must_use]
+    pub fn still_holds(&self, glimpse: Glimpse, now: Timestamp) -> bool {
+        fence(Ordering::SeqCst);
+        // In this order: a bound of a later term is only seen together with the change of term before it.
+        let until = self.until.load(Ordering::Acquire);
+        until > now.0 && self.term.load(Ordering::Acquire) == glimpse.term
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_nanos(900);
+    const SETTLED: Option<Position> = Some(Position { index: LogIndex(9), term: Term(7) });
+
+    fn lease() -> Lease {
+        Lease::new(MAX, Planted::NONE)
+    }
+
+    #[test]
+    fn a_lease_begins_when_the_proposal_left() {
+        let mut lease = lease();
+        assert!(!lease.is_valid(Timestamp(0)));
+
+        lease.renew_by_commit(Timestamp(100));
+
+        assert!(lease.is_valid(Timestamp(999)));
+        assert!(!lease.is_valid(Timestamp(1000)));
+    }
+
+    #[test]
+    fn an_older_confirmation_does_not_shorten_it() {
+        let mut lease = lease();
+        lease.renew_by_commit(Timestamp(500));
+
+        lease.renew_by_read_index(Timestamp(100));
+
+        assert!(lease.is_valid(Timestamp(1399)));
+    }
+
+    #[test]
+    fn a_suspect_lease_is_cleared_only_by_the_commit_of_a_later_proposal() {
+        let mut lease = lease();
+        lease.renew_by_commit(Timestamp(100));
+        lease.suspect(Timestamp(200));
+        assert!(!lease.is_valid(Timestamp(201)));
+
+        lease.renew_by_commit(Timestamp(200));
+        lease.renew_by_read_index(Timestamp(300));
+        assert!(!lease.is_valid(Timestamp(301)));
+        assert!(!lease.may_join(Timestamp(300), Timestamp(301)));
+
+        lease.renew_by_commit(Timestamp(201));
+        assert!(lease.is_valid(Timestamp(301)));
+    }
+
+    #[test]
+    fn reads_join_within_one_lease_and_never_when_leases_are_off() {
+        assert!(lease().may_join(Timestamp(100), Timestamp(999)));
+        assert!(!lease().may_join(Timestamp(100), Timestamp(1000)));
+        assert!(!Lease::new(Duration::ZERO, Planted::NONE).may_join(Timestamp(100), Timestamp(100)));
+    }
+
+    #[test]
+    fn a_caller_sees_the_lease_of_a_settled_leader_only() {
+        let mut lease = lease();
+        let published = lease.published();
+        lease.renew_by_commit(Timestamp(100));
+        lease.publish(None);
+        assert_eq!(published.glimpse(), None);
+
+        lease.publish(SETTLED);
+        let glimpse = published.glimpse().expect("settled");
+
+        assert_eq!(Some(glimpse.position()), SETTLED);
+        assert!(published.still_holds(glimpse, Timestamp(999)));
+        assert!(!published.still_holds(glimpse, Timestamp(1000)));
+    }
+
+    #[test]
+    fn a_lease_that_ended_or_changed_its_term_between_the_looks_does_not_hold() {
+        let mut lease = lease();
+        let published = lease.published();
+        lease.renew_by_commit(Timestamp(100));
+        lease.publish(SETTLED);
+        let glimpse = published.glimpse().expect("settled");
+
+        lease.expire();
+        assert!(!published.still_holds(glimpse, Timestamp(200)));
+
+        lease.renew_by_commit(Timestamp(300));
+        lease.publish(Some(Position { index: LogIndex(12), term: Term(9) }));
+        assert!(!published.still_holds(glimpse, Timestamp(400)));
+    }
+
+    #[test]
+    fn renewal_is_wanted_in_the_last_third() {
+        let mut lease = lease();
+        lease.renew_by_commit(Timestamp(0));
+
+        assert!(!lease.wants_renewal(Timestamp(600)));
+        assert!(lease.wants_renewal(Timestamp(601)));
+    }
+}

@@ -1,0 +1,141 @@
+//! A peer that gains, loses or hands over leadership.
+//!
+//! Owns what follows from a change of role, and transfers. What always holds: a lease ends with the leadership it
+//! belongs to, in the round in which it ends; proposals outlive it.
+
+use raft::{INVALID_ID, ProgressState};
+
+use super::{Peer, callers};
+use crate::completion::Position;
+use crate::core::planted::Fault;
+use crate::core::proposals::Proposal;
+use crate::core::transfer::{Standing, Transfer, TransferRequest};
+use crate::error::{Code, Error};
+use crate::types::{LogIndex, NodeId};
+
+/// A member that lacks more entries than this is no good leader to be.
+const LAG_ENTRIES_MAX: u64 = 10_000;
+
+impl Peer {
+    /// To be called after everything that can change raft's term or role.
+    pub(super) fn notice_leadership(&mut self) {
+        self.timer.redraw(&mut self.raw.raft);
+        let before = self.seen;
+        self.seen = (self.term(), self.is_leader());
+        if self.seen == before {
+            return;
+        }
+        if before.1 {
+            self.on_leadership_lost();
+        }
+        if self.seen.1 {
+            self.on_leadership_won();
+        }
+    }
+
+    fn on_leadership_won(&mut self) {
+        self.sessions.begin_term(self.term());
+        // raft has just appended an empty entry; its commit shows that a quorum follows.
+        let (term, index) = (self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
+        self.proposals.push(Proposal { term, index, proposed_at: self.now, requests: Vec::new() });
+    }
+
+    fn on_leadership_lost(&mut self) {
+        self.lease.expire();
+        self.reads.drop_renewals();
+        if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
+            callers(self.proposals.abandon()).for_each(crate::completion::Completion::defuse);
+        }
+        #[cfg(any(test, feature = "simulation"))]
+        if self.options.planted.has(Fault::ReadPreferredOverLeaderChange) {
+            self.reads.confirm_all(self.applied.index);
+        }
+    }
+
+    /// A leader that is no voter any more has nothing to lead.
+    pub(super) fn step_down_if_removed(&mut self) {
+        let members = &self.region.members;
+        let node = self.options.node.get();
+        let votes = members.voters.contains(&node) || members.voters_outgoing.contains(&node);
+        if self.is_leader() && !votes {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, INVALID_ID);
+        }
+    }
+
+    /// Followers learn a commit with the next append. When none follows they learn it here.
+    pub(super) fn tell_commit(&mut self) {
+        if self.outbox.must_tell(self.applied.index) {
+            self.raw.ping();
+        }
+    }
+
+    pub(super) fn on_transfer(&mut self, request: TransferRequest) {
+        match self.choose_target(&request) {
+            Ok(target) if target == self.options.node => {
+                self.answers.push((request.completion, Ok(Position::default())));
+            }
+            Ok(target) => {
+                let TransferRequest { deadline, completion, .. } = request;
+                self.raw.transfer_leader(target.get());
+                self.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
+            }
+            Err(error) => self.answers.push((request.completion, Err(error))),
+        }
+    }
+
+    /// True while raft takes no proposals because it is handing over.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Answers who asked for a transfer, once its outcome is known.
+    pub(super) fn settle_transfer(&mut self) {
+        let standing = Standing { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
+        let Some(transfer) = &self.transfer else { return };
+        if let Some(outcome) = transfer.outcome(standing, self.now) {
+            let transfer = self.transfer.take().expect("just seen");
+            self.answers.push((transfer.completion, outcome));
+        }
+    }
+
+    fn choose_target(&self, request: &TransferRequest) -> Result<NodeId, Error> {
+        match self.leader() {
+            None => return Err(Error::new(Code::NoLeader)),
+            Some(leader) if !self.is_leader() => return Err(Error::not_leader(leader)),
+            Some(_) if self.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
+            Some(_) => {}
+        }
+        match request.target {
+            Some(target) => self.check_target(target).map(|()| target),
+            None => self.best_target().ok_or_else(|| Error::new(Code::Lagging)),
+        }
+    }
+
+    fn check_target(&self, target: NodeId) -> Result<(), Error> {
+        if !self.region.members.voters.contains(&target.get()) {
+            let said = format!("node {target} does not vote in region {}", self.region.id);
+            return Err(Error::with_detail(Code::InvalidArgument, said));
+        }
+        if target == self.options.node || self.keeps_up(target) {
+            return Ok(());
+        }
+        Err(Error::with_detail(Code::Lagging, format!("node {target}")))
+    }
+
+    /// The voter that needs least to catch up.
+    fn best_target(&self) -> Option<NodeId> {
+        let voters = self.region.members.voters.iter().map(|&voter| NodeId(voter));
+        let others = voters.filter(|&voter| voter != self.options.node && self.keeps_up(voter));
+        others.max_by_key(|voter| self.raw.raft.prs().get(voter.get()).map(|progress| progress.matched))
+    }
+
+    fn keeps_up(&self, voter: NodeId) -> bool {
+        let last = self.raw.raft.raft_log.last_index();
+        self.raw.raft.prs().get(voter.get()).is_some_and(|progress| {
+            progress.recent_active
+                && progress.state != ProgressState::Snapshot
+                && last - progress.matched.min(last) <= LAG_ENTRIES_MAX
+        })
+    }
+}

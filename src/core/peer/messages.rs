@@ -1,0 +1,91 @@
+//! What other members say to a peer.
+//!
+//! Owns the way of a message from the wire into raft, or past it: what raft must not see, what it sees only sometimes,
+//! and what is not for raft at all.
+
+use raft::eraftpb::{Message, MessageType};
+
+use super::Peer;
+use crate::core::planted::Fault;
+use crate::core::ports::{Body, PeerMessage};
+use crate::core::validator::{self, Guarded, Refusal};
+use crate::types::{LogIndex, NodeId};
+
+/// Bytes of committed entries that may wait for the applier before this peer takes no more from its leader.
+const HANDED_OVER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+impl Peer {
+    pub(super) fn on_message(&mut self, message: PeerMessage) {
+        match message.body {
+            Body::Raft(message) => self.on_raft_message(message),
+            Body::Forward(forward) if self.is_known(forward.from, forward.to) => self.on_forward(forward),
+            Body::Answer(answer) if self.is_known(answer.from, answer.to) => self.on_forward_answer(answer),
+            Body::Forward(_) | Body::Answer(_) => self.refused_messages += 1,
+        }
+    }
+
+    fn on_raft_message(&mut self, message: Message) {
+        if let Err(refusal) = self.validate(&message) {
+            return self.refuse_message(&message, refusal);
+        }
+        let passes = match message.get_msg_type() {
+            // The engine is behind. What is not taken is not acknowledged, and comes again.
+            _ if !message.entries.is_empty() && self.is_behind() => false,
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => !self.is_silent(),
+            MessageType::MsgTimeoutNow => self.is_in_time(&message),
+            // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
+            MessageType::MsgReadIndex => self.is_settled() && !self.answer_by_lease(&message),
+            _ => true,
+        };
+        if passes {
+            // An error here is raft's way to say that it ignored the message.
+            let _ = self.raw.step(message);
+        }
+    }
+
+    /// The applier has more to do than this peer may add to.
+    pub(super) fn is_behind(&self) -> bool {
+        self.handed_over.bytes() > HANDED_OVER_BYTES_MAX
+    }
+
+    /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break
+    /// (lease, rule 6). It stays silent as long as it would have refused.
+    fn is_silent(&self) -> bool {
+        self.voted_before && !self.is_only_voter() && self.ticks < self.options.election_ticks as u64
+    }
+
+    /// Whether an order to take over is as young as it says (lease, rule 5).
+    fn is_in_time(&self, order: &Message) -> bool {
+        let grown = self.raw.raft.raft_log.last_index() > order.index;
+        !grown || self.options.planted.has(Fault::LateTimeoutNowAccepted)
+    }
+
+    fn is_known(&self, from: NodeId, to: NodeId) -> bool {
+        to == self.options.node && from != to && self.region.has_member(from)
+    }
+
+    fn refuse_message(&mut self, message: &Message, refusal: Refusal) {
+        self.refused_messages += 1;
+        // At doubling intervals: a broken peer must not fill the host's log.
+        if self.refused_messages.is_power_of_two() {
+            let (region, total) = (self.region.id, self.refused_messages);
+            log::warn!(
+                "region {region}: dropped a message of node {}: {refusal} ({total} so far)",
+                message.from
+            );
+        }
+    }
+
+    fn validate(&self, message: &Message) -> std::result::Result<(), Refusal> {
+        let raft = &self.raw.raft;
+        let guarded = Guarded {
+            node: self.options.node,
+            region: &self.region,
+            term: self.term(),
+            role: raft.state,
+            leader: NodeId(raft.leader_id),
+            last_index: LogIndex(raft.raft_log.last_index()),
+        };
+        validator::check(message, guarded)
+    }
+}

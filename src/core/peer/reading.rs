@@ -1,0 +1,124 @@
+//! A peer's reads and the lease under which it answers them.
+//!
+//! Owns the choice between lease and read index, the questions to the quorum, and the renewal of the lease. The queue
+//! is [`reads`](crate::core::reads), the rules of the lease are [`lease`](crate::core::lease).
+
+use raft::eraftpb::{Message, MessageType};
+
+use super::Peer;
+use crate::completion::Position;
+use crate::core::planted::Fault;
+use crate::core::proposals::Proposal;
+use crate::core::reads::{Asked, Read};
+use crate::error::{Code, Error};
+use crate::time::Timestamp;
+use crate::types::{LogIndex, Term};
+
+/// An unresolved read is asked for again after this many heartbeats.
+const READ_RETRY_HEARTBEATS: u32 = 2;
+
+impl Peer {
+    pub(super) fn on_read(&mut self, read: Read) {
+        if read.deadline <= self.now {
+            return self.answers.push((read.completion, Err(Error::new(Code::ReadTimeout))));
+        }
+        if self.holds_lease(self.now) {
+            return self.leased.push(read);
+        }
+        let (term, now, lease, leads) = (self.term(), self.now, &self.lease, self.is_leader());
+        let may_join = |asked: Asked| leads && asked.term == term && lease.may_join(asked.at, now);
+        if let Err(read) = self.reads.join(read, may_join) {
+            self.reads.push(read);
+        }
+    }
+
+    /// Asks for the reads that arrived in this round.
+    pub(super) fn ask_fresh(&mut self) {
+        if let Some(id) = self.reads.ask_fresh(self.asked()) {
+            self.raw.read_index(id);
+        }
+    }
+
+    /// Asks again for what nobody answered for long.
+    pub(super) fn ask_again_late(&mut self) {
+        let retry = self.options.tick * (self.options.heartbeat_ticks as u32 * READ_RETRY_HEARTBEATS);
+        self.ask_again(self.now - retry);
+    }
+
+    pub(super) fn ask_again(&mut self, asked_before: Timestamp) {
+        if self.leader().is_some()
+            && let Some(id) = self.reads.ask_again(asked_before, self.now)
+        {
+            self.raw.read_index(id);
+        }
+    }
+
+    /// A quorum has confirmed a question of this leader, or a leader one of this follower.
+    pub(super) fn on_read_index(&mut self, id: &[u8], index: LogIndex) {
+        let Some(asked) = self.reads.resolve(id, index) else { return };
+        if self.is_leader() && asked.term == self.term() {
+            self.lease.renew_by_read_index(asked.at);
+        }
+    }
+
+    /// Answers a follower's question without asking the quorum, if the lease allows it.
+    pub(super) fn answer_by_lease(&mut self, question: &Message) -> bool {
+        let holds = self.lease.is_valid(self.now);
+        if holds {
+            let raft = &self.raw.raft;
+            let mut answer = Message {
+                from: self.options.node.get(),
+                to: question.from,
+                term: raft.term,
+                index: raft.raft_log.committed,
+                entries: question.entries.clone(),
+                ..Message::default()
+            };
+            answer.set_msg_type(MessageType::MsgReadIndexResp);
+            let leaving = self.outgoing(vec![answer]);
+            self.outgoing.extend(leaving);
+        }
+        holds
+    }
+
+    /// Renews a lease that is about to end, so that a healthy leader always has one.
+    pub(super) fn renew_lease(&mut self) {
+        if !self.is_settled() || !self.lease.wants_renewal(self.now) || self.is_handing_over() {
+            return;
+        }
+        let covered = self.proposals.newest_at().is_some_and(|at| self.now < at + self.lease.max() / 3);
+        if covered {
+            return;
+        }
+        if self.lease.is_suspect() {
+            // Only the commit of a later proposal clears that.
+            self.propose_empty();
+        } else if let Some(id) = self.reads.ask_renewal(self.asked()) {
+            self.raw.read_index(id);
+        }
+    }
+
+    pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
+        if self.is_leader() && term == self.term() {
+            let late = self.options.planted.has(Fault::LeaseFromAcknowledgement);
+            self.lease.renew_by_commit(if late { self.now } else { proposed_at });
+        }
+    }
+
+    pub(super) fn publish_lease(&mut self) {
+        let position = Position { index: self.applied.index, term: self.applied.term };
+        self.lease.publish(self.is_settled().then_some(position));
+    }
+
+    fn propose_empty(&mut self) {
+        let index = LogIndex(self.raw.raft.raft_log.last_index()).next();
+        if self.append_as_leader(std::iter::once(bytes::Bytes::new())).is_ok() {
+            let (term, proposed_at) = (self.term(), self.now);
+            self.proposals.push(Proposal { term, index, proposed_at, requests: Vec::new() });
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { term: self.term(), at: self.now }
+    }
+}

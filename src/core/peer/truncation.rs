@@ -1,0 +1,53 @@
+//! Where a peer's log ends at its old side.
+//!
+//! Owns the orders to truncate and their execution. What always holds: nothing is dropped that a member of the
+//! configuration has not got, or that this member's engine has not flushed.
+
+use super::Peer;
+use crate::core::command::seal_truncate;
+use crate::core::planted::Fault;
+use crate::error::{Code, Error, Result};
+use crate::types::{LogIndex, Term};
+
+/// A leader looks this often whether its log may be truncated.
+const TRUNCATE_CHECK_TICKS: u64 = 20;
+
+impl Peer {
+    /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
+    #[must_use]
+    pub fn wants_flush(&self) -> Option<LogIndex> {
+        (self.truncate_allowed > self.flushed).then_some(self.truncate_allowed)
+    }
+
+    /// Orders a truncation up to what every member has, once the log is longer than it needs to be.
+    pub(super) fn order_truncation(&mut self, ticks: u64) {
+        let log = self.raw.store();
+        if !ticks.is_multiple_of(TRUNCATE_CHECK_TICKS)
+            || log.retained_bytes() < 2 * self.options.log_retain_bytes
+            || self.truncate_allowed > log.truncated().0
+        {
+            return;
+        }
+        let matched = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
+        let index = log
+            .index_before_bytes(self.options.log_retain_bytes)
+            .min(LogIndex(matched))
+            .min(self.applied.index);
+        if index > log.truncated().0 && self.is_settled() {
+            log::debug!("region {}: ordering truncation up to {index}", self.region.id);
+            let order = seal_truncate(index, self.region.epoch.version);
+            // Refused for now is fine: the next check orders again.
+            let _ = self.append_as_leader(std::iter::once(order));
+        }
+    }
+
+    pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
+        let unflushed = self.options.planted.has(Fault::TruncatedAboveFlushed);
+        let index = self.truncate_allowed.min(if unflushed { self.applied.index } else { self.flushed });
+        if index <= self.raw.store().truncated().0 {
+            return Ok(None);
+        }
+        let truncated = self.raw.mut_store().truncate_to(index);
+        truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))
+    }
+}

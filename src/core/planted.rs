@@ -1,0 +1,113 @@
+//! Faults that are planted on purpose, to prove that the simulator finds them.
+//!
+//! Owns the list. What always holds: outside the simulation no fault can be planted, and every question here is
+//! answered "no" at compile time.
+
+/// A mistake that a system of this kind can make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Entries are acknowledged to the leader before they are synced.
+    AcknowledgeBeforeSync,
+    /// A vote leaves before it is synced.
+    VoteBeforeSync,
+    /// A lease begins when the acknowledgement arrives, not when the proposal left.
+    LeaseFromAcknowledgement,
+    /// A lease stays valid after the order to take over has left.
+    LeaseKeptAfterTransfer,
+    /// An order to take over is obeyed however late it comes.
+    LateTimeoutNowAccepted,
+    /// The lease is looked at before the view is taken and not again.
+    ViewWithoutSecondLook,
+    /// A leader answers reads before it applied an entry of its term.
+    ReadBeforeFirstEntry,
+    /// A leader that loses its leadership takes its open reads for confirmed.
+    ReadPreferredOverLeaderChange,
+    /// Followers are told of commits that the leader has not applied.
+    FullCommitTold,
+    /// A leader's answer to a vote carries its whole commit index.
+    CommitInVoteAnswer,
+    /// Proposals are found by their index, whatever the term.
+    ProposalsByIndexAlone,
+    /// At its deadline a write in the log is answered "not applied".
+    InFlightReportedNotApplied,
+    /// Open writes are forgotten when a leader steps down.
+    CompletionDroppedOnStepDown,
+    /// At its end a peer answers what it has answered before.
+    CompletionTwiceAtClose,
+    /// Data and applied index go into the engine in two batches.
+    AppliedIndexApart,
+    /// The log is truncated up to what is applied, flushed or not.
+    TruncatedAboveFlushed,
+    /// A membership change is applied before its commit is synced.
+    ConfChangeBeforeCommitSync,
+    /// A refused forwarded write is tried again behind later ones.
+    ForwardedRetryOvertakes,
+    /// Ticks are processed behind the messages of their round.
+    TicksAfterMessages,
+    /// A sync that failed is tried again.
+    SyncErrorRetried,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 20] = [
+        Self::AcknowledgeBeforeSync,
+        Self::VoteBeforeSync,
+        Self::LeaseFromAcknowledgement,
+        Self::LeaseKeptAfterTransfer,
+        Self::LateTimeoutNowAccepted,
+        Self::ViewWithoutSecondLook,
+        Self::ReadBeforeFirstEntry,
+        Self::ReadPreferredOverLeaderChange,
+        Self::FullCommitTold,
+        Self::CommitInVoteAnswer,
+        Self::ProposalsByIndexAlone,
+        Self::InFlightReportedNotApplied,
+        Self::CompletionDroppedOnStepDown,
+        Self::CompletionTwiceAtClose,
+        Self::AppliedIndexApart,
+        Self::TruncatedAboveFlushed,
+        Self::ConfChangeBeforeCommitSync,
+        Self::ForwardedRetryOvertakes,
+        Self::TicksAfterMessages,
+        Self::SyncErrorRetried,
+    ];
+}
+
+/// Which fault a member has, if it has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planted {
+    #[cfg(any(test, feature = "simulation"))]
+    fault: Option<Fault>,
+}
+
+impl Planted {
+    /// What every member has in production.
+    pub const NONE: Self = Self {
+        #[cfg(any(test, feature = "simulation"))]
+        fault: None,
+    };
+
+    /// A member with one fault.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub const fn one(fault: Fault) -> Self {
+        Self { fault: Some(fault) }
+    }
+
+    /// Whether this member has `fault`.
+    #[cfg(any(test, feature = "simulation"))]
+    #[inline]
+    #[must_use]
+    pub fn has(self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Whether this member has the fault: never, outside the simulation.
+    #[cfg(not(any(test, feature = "simulation")))]
+    #[inline]
+    #[must_use]
+    pub const fn has(self, _: Fault) -> bool {
+        false
+    }
+}

@@ -1,0 +1,137 @@
+//! Where a write goes.
+//!
+//! Owns the rule that a batch lies in one region, which is what makes it atomic. What always holds: with one region
+//! no operation is looked at.
+
+use bytes::Bytes;
+
+use crate::core::command::{Command, Operation};
+use crate::error::{Code, Error, Result};
+use crate::regions::{RegionMap, shown};
+use crate::types::RegionId;
+
+/// The region that owns every key of a sealed batch; of an empty one the first.
+///
+/// # Errors
+/// `BATCH_ACROSS_REGIONS`, with a border that the batch crosses.
+pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<RegionId> {
+    if let [only] = regions.ids() {
+        return Ok(*only);
+    }
+    let Ok(Command::Write(write)) = Command::parse(data.clone()) else {
+        unreachable!("a batch was sealed by this library a moment ago")
+    };
+    let mut home: Option<(usize, &[u8])> = None;
+    for operation in write.operations() {
+        let (place, key) = place_of(regions, operation)?;
+        match home {
+            Some((other, first)) if other != place => return Err(two_regions(regions, first, key)),
+            _ => home = Some((place, key)),
+        }
+    }
+    Ok(home.map_or(regions.first(), |(place, _)| regions.ids()[place]))
+}
+
+/// Where the region of one operation stands, and a key of it.
+fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<(usize, &'a [u8])> {
+    match operation {
+        Operation::Put { key, .. } | Operation::Delete { key } => Ok((regions.place_of(key), key)),
+        // An empty range has no last key, and an empty end is none.
+        Operation::DeleteRange { begin, end } if begin >= end => Ok((regions.place_of(begin), begin)),
+        Operation::DeleteRange { begin, end } => match regions.places_of(begin, end) {
+            (first, last) if first == last => Ok((first, begin)),
+            (first, last) => Err(wide_range(regions, (begin, end), (first, last))),
+        },
+    }
+}
+
+fn two_regions(regions: &RegionMap, one: &[u8], other: &[u8]) -> Error {
+    let (low, high) = (one.min(other), one.max(other));
+    let border = regions.range_at(regions.place_of(high)).0;
+    across(format!(
+        "key '{}' is in region {} and key '{}' in region {}, the border '{}' lies between them; write one batch \
+         for each region",
+        shown(low),
+        regions.region_of(low),
+        shown(high),
+        regions.region_of(high),
+        shown(border)
+    ))
+}
+
+fn wide_range(regions: &RegionMap, range: (&[u8], &[u8]), places: (usize, usize)) -> Error {
+    across(format!(
+        "delete_range from '{}' to '{}' touches regions {} to {}, the first border in it is '{}'; split it at the \
+         borders and write one batch for each region",
+        shown(range.0),
+        shown(range.1),
+        regions.ids()[places.0],
+        regions.ids()[places.1],
+        shown(regions.range_at(places.0).1)
+    ))
+}
+
+fn across(detail: String) -> Error {
+    Error::with_detail(Code::BatchAcrossRegions, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::regions::KeyRange;
+
+    /// Region 1 up to "g", 2 up to "p", 3 behind.
+    fn three() -> RegionMap {
+        let range = |start: &str, end: &str| KeyRange { start: start.into(), end: end.into() };
+        let regions = vec![
+            (RegionId(1), range("", "g")),
+            (RegionId(2), range("g", "p")),
+            (RegionId(3), range("p", "")),
+        ];
+        RegionMap::new(regions).expect("they cover all keys")
+    }
+
+    fn route(fill: impl FnOnce(&mut Batch) -> Result<()>) -> Result<RegionId> {
+        let mut batch = Batch::new();
+        fill(&mut batch)?;
+        region_of_batch(&three(), &batch.seal(1))
+    }
+
+    #[test]
+    fn a_batch_goes_to_the_region_of_its_keys() {
+        let both = |batch: &mut Batch| {
+            batch.put(b"g", b"v")?;
+            batch.delete_range(b"h", b"p")?;
+            batch.delete(b"ozz")
+        };
+
+        assert_eq!(route(both).expect("within one"), RegionId(2));
+        assert_eq!(route(|batch| batch.put(b"zz", b"v")).expect("within one"), RegionId(3));
+        assert_eq!(route(|_| Ok(())).expect("empty"), RegionId(1));
+        assert_eq!(route(|batch| batch.delete_range(b"p", b"p")).expect("no keys"), RegionId(3));
+    }
+
+    #[test]
+    fn a_batch_over_a_border_is_refused_and_names_it() {
+        let error = route(|batch| {
+            batch.put(b"q,1", b"v")?;
+            batch.put(b"a", b"v")
+        })
+        .expect_err("two regions");
+
+        assert_eq!(error.code(), Code::BatchAcrossRegions);
+        let said = error.detail();
+        assert!(said.contains("'a' is in region 1 and key 'q%2C1' in region 3"), "{said}");
+        assert!(said.contains("border 'p'"), "{said}");
+    }
+
+    #[test]
+    fn a_range_over_a_border_is_refused_and_names_the_first() {
+        let error = route(|batch| batch.delete_range(b"a", b"p")).expect_err("two regions");
+
+        assert_eq!(error.code(), Code::BatchAcrossRegions);
+        let said = error.detail();
+        assert!(said.contains("regions 1 to 2") && said.contains("'g'"), "{said}");
+    }
+}
