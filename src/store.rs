@@ -289,6 +289,7 @@ impl Inner {
         let mut status = self.health.status(region);
         status.applied_index = status.applied_index.max(self.leases.applied(region));
         status.commit_index = status.commit_index.max(status.applied_index);
+        status.last_index = status.last_index.max(status.commit_index);
         status
     }
 

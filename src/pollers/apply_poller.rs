@@ -1,17 +1,18 @@
-//! The thread that applies committed entries.
+//! Who applies committed entries.
 //!
-//! Owns "almadia-apply" and the appliers of all regions. One round takes a slice of every region that has
-//! something, writes all of it in one engine batch, reports to the peers, and answers. What always holds: the
-//! answers come after the engine write and the report, and in log order; a region whose slice is used up waits for its next turn
-//! behind the others, and its rest goes before anything newer; after an error nothing is applied any more and every
-//! caller still waiting is told "unknown".
+//! Owns the appliers of all regions and the thread "almadia-apply". One round takes a slice of every region that has
+//! something, writes all of it in one engine batch, reports to the peers, and answers. The thread does it, or whoever
+//! hands over little while nobody is at work ([`ApplyPoller::take_over`]): the wake-up it saves costs more. What always
+//! holds: one thread applies at a time; the answers come after the engine write and the report, and in log order; a
+//! region whose slice is used up waits for its next turn behind the others, and its rest goes before anything newer;
+//! after an error nothing is applied any more and every caller still waiting is told "unknown".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::completion::CompletionQueue;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
@@ -27,6 +28,12 @@ use crate::{panics, thread};
 /// What one region may take of one engine batch: large enough that a batch costs little an entry, small enough
 /// that another region waits a few milliseconds at most.
 const SLICE: Slice = Slice { entries: 4096, bytes: 1024 * 1024 };
+/// The slice on a disk or machine so slow that a round takes longer than [`ROUND_MAX`].
+const SLICE_MIN: Slice = Slice { entries: 64, bytes: 16 * 1024 };
+/// A round that takes longer halves the slice of the next ones.
+const ROUND_MAX: Duration = Duration::from_millis(20);
+/// So many bytes are applied by whoever hands them over.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// See the module.
 pub struct ApplyPoller {
@@ -44,73 +51,164 @@ pub struct ApplyPoller {
     pub health: Arc<Health>,
     /// Where callers look up how far a region is applied.
     pub published: BTreeMap<RegionId, Arc<PublishedLease>>,
-    /// One a region.
-    pub appliers: BTreeMap<RegionId, Applier>,
+    /// What belongs to whoever applies.
+    pub state: Mutex<Applying>,
 }
 
-impl ApplyPoller {
-    /// Starts the thread; it ends when its mailbox is closed, and answers "unknown" to what it has not applied.
-    ///
-    /// # Errors
-    /// When the operating system cannot make one more thread.
-    pub fn start(mut self) -> io::Result<JoinHandle<()>> {
-        thread::spawn("almadia-apply", move || {
-            if let Err(error) = panics::catch(|| self.run()) {
-                self.fail(error);
-            }
-        })
+/// What belongs to whoever applies.
+pub struct Applying {
+    appliers: BTreeMap<RegionId, Applier>,
+    /// Regions with entries that wait.
+    backlog: BTreeSet<RegionId>,
+    /// What the engine did not take at once.
+    held_back: Option<ApplyBatch>,
+    slice: Slice,
+}
+
+impl Applying {
+    /// Nothing to do yet.
+    #[must_use]
+    pub fn new(appliers: BTreeMap<RegionId, Applier>) -> Self {
+        Self { appliers, backlog: BTreeSet::new(), held_back: None, slice: SLICE }
     }
 
-    fn run(&mut self) -> Result<()> {
-        let mut taken = Vec::new();
-        let mut progress = Progress::Idle;
-        loop {
-            let patience = if progress == Progress::Yielded { Duration::ZERO } else { Duration::MAX };
-            let open = self.tasks.take_all(&mut taken, patience);
-            if let Some(cause) = self.health.poisoned().cloned() {
-                // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
-                self.queue(&mut taken);
-                return Err(cause);
-            }
-            self.queue(&mut taken);
-            if !open {
-                // The rest is in the raft log and is applied at the next start.
-                self.abandon(&Error::new(Code::ShutdownInFlight));
-                return Ok(());
-            }
-            progress = self.round()?;
-        }
-    }
-
-    fn queue(&mut self, taken: &mut Vec<ApplyTask>) {
-        for task in taken.drain(..) {
+    fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
+        for task in tasks {
+            self.backlog.insert(task.region);
             let applier = self.appliers.get_mut(&task.region);
             applier.expect("a peer has an applier from its first turn to its last").queue(task);
         }
     }
 
-    fn round(&mut self) -> Result<Progress> {
+    /// One slice of every region that has something.
+    fn next_batch(&mut self) -> Result<Option<ApplyBatch>> {
+        if let Some(batch) = self.held_back.take() {
+            return Ok(Some(batch));
+        }
         let mut batch = ApplyBatch::default();
-        let mut progress = Progress::Idle;
-        for applier in self.appliers.values_mut() {
-            if applier.fill(&mut batch, SLICE)? == Progress::Yielded {
-                progress = Progress::Yielded;
+        for region in std::mem::take(&mut self.backlog) {
+            let applier = self.appliers.get_mut(&region).expect("it has a backlog");
+            if applier.fill(&mut batch, self.slice)? == Progress::Yielded {
+                self.backlog.insert(region);
             }
         }
-        if !batch.is_empty() {
-            self.carry_out(batch)?;
-        }
-        Ok(progress)
+        Ok((!batch.is_empty()).then_some(batch))
     }
 
-    fn carry_out(&mut self, batch: ApplyBatch) -> Result<()> {
+    fn has_more(&self) -> bool {
+        !self.backlog.is_empty() || self.held_back.is_some()
+    }
+
+    /// Regions share a round's time as they share its bytes.
+    fn adapt_slice(&mut self, took: Duration) {
+        let Slice { entries, bytes } = self.slice;
+        self.slice = if took > ROUND_MAX {
+            Slice { entries: (entries / 2).max(SLICE_MIN.entries), bytes: (bytes / 2).max(SLICE_MIN.bytes) }
+        } else {
+            Slice { entries: (entries * 2).min(SLICE.entries), bytes: (bytes * 2).min(SLICE.bytes) }
+        };
+    }
+}
+
+impl ApplyPoller {
+    /// Starts the thread; it ends when the mailbox is closed, and answers "unknown" to what it has not applied.
+    ///
+    /// # Errors
+    /// When the operating system cannot make one more thread.
+    pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let poller = Arc::clone(self);
+        thread::spawn("almadia-apply", move || {
+            if let Err(error) = panics::catch(|| poller.run()) {
+                poller.fail(error);
+            }
+        })
+    }
+
+    /// Takes over committed entries: applies them on this thread if they are few and nobody is at work, else leaves
+    /// them to the poller's thread. Never waits for the engine.
+    pub fn take_over(&self, tasks: impl ExactSizeIterator<Item = ApplyTask>) {
+        if tasks.len() == 0 {
+            return;
+        }
+        let tasks: Vec<_> = tasks.collect();
+        let bytes = tasks.iter().flat_map(|task| &task.entries).map(|entry| entry.data.len()).sum::<usize>();
+        match self.enter() {
+            Some(state) if bytes <= INLINE_BYTES_MAX => self.apply_now(state, tasks),
+            _ => self.tasks.push_all(tasks),
+        }
+    }
+
+    /// The appliers, if nobody is at work on them and nothing waits.
+    fn enter(&self) -> Option<MutexGuard<'_, Applying>> {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let idle = !state.has_more() && !self.tasks.is_loud() && self.health.poisoned().is_none();
+        idle.then_some(state)
+    }
+
+    fn apply_now(&self, mut state: MutexGuard<'_, Applying>, tasks: Vec<ApplyTask>) {
+        let applied = panics::catch(|| {
+            state.queue(tasks);
+            let Some(batch) = state.next_batch()? else { return Ok(()) };
+            if self.engine.try_write(&batch)? {
+                self.tell(batch);
+            } else {
+                state.held_back = Some(batch);
+            }
+            Ok(())
+        });
+        let more = state.has_more();
+        drop(state);
+        if let Err(error) = applied {
+            self.health.poison(error);
+            self.tasks.nudge();
+        } else if more {
+            self.tasks.nudge();
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        let mut patience = Duration::MAX;
+        loop {
+            let open = self.tasks.wait(patience);
+            let mut state = self.lock();
+            let mut taken = Vec::new();
+            self.tasks.take(&mut taken);
+            state.queue(taken);
+            if let Some(cause) = self.health.poisoned().cloned() {
+                // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
+                return Err(cause);
+            }
+            if !open {
+                // The rest is in the raft log and is applied at the next start.
+                abandon(&mut state, &Error::new(Code::ShutdownInFlight));
+                return Ok(());
+            }
+            self.round(&mut state)?;
+            patience = if state.has_more() { Duration::ZERO } else { Duration::MAX };
+        }
+    }
+
+    fn round(&self, state: &mut Applying) -> Result<()> {
+        let begun = Instant::now();
+        let Some(batch) = state.next_batch()? else { return Ok(()) };
         self.engine.write(&batch)?;
-        for (region, state) in &batch.states {
+        self.tell(batch);
+        state.adapt_slice(begun.elapsed());
+        Ok(())
+    }
+
+    /// Tells everyone what is in the engine now.
+    fn tell(&self, batch: ApplyBatch) {
+        let ApplyBatch { answers, reports, states, .. } = batch;
+        for (region, state) in &states {
             if let Some(published) = self.published.get(region) {
                 published.advance(state.index);
             }
         }
-        let ApplyBatch { answers, reports, .. } = batch;
         // The peer must know before any caller does: a read that a caller starts after its answer, here or through
         // a follower, reaches the peer behind this report and so is never confirmed for an older applied index.
         self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
@@ -120,27 +218,33 @@ impl ApplyPoller {
             self.raft.nudge();
         }
         self.completions.burst(answers);
-        Ok(())
     }
 
     /// The batch that failed may or may not be in the engine; its answers were dropped, which says "unknown".
-    fn fail(&mut self, error: Error) {
+    fn fail(&self, error: Error) {
         let unknown = in_flight_at(&error);
         self.health.poison(error);
         // So that the raft poller answers its own callers now and not at its next tick.
         self.raft.nudge();
-        self.abandon(&unknown);
+        let mut state = self.lock();
+        abandon(&mut state, &unknown);
         let mut taken = Vec::new();
-        while self.tasks.take_all(&mut taken, Duration::MAX) {
-            self.queue(&mut taken);
-            self.abandon(&unknown);
+        while self.tasks.wait(Duration::MAX) {
+            self.tasks.take(&mut taken);
+            state.queue(taken.drain(..));
+            abandon(&mut state, &unknown);
         }
     }
 
-    fn abandon(&mut self, unknown: &Error) {
-        debug_assert!(unknown.outcome() == Outcome::Unknown, "what is committed may be applied by others");
-        for applier in self.appliers.values_mut() {
-            applier.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
-        }
+    fn lock(&self) -> MutexGuard<'_, Applying> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn abandon(state: &mut Applying, unknown: &Error) {
+    debug_assert!(unknown.outcome() == Outcome::Unknown, "what is committed may be applied by others");
+    let held_back = state.held_back.take().into_iter().flat_map(|batch| batch.answers);
+    let waiting = state.appliers.values_mut().flat_map(Applier::abandon);
+    let completions = held_back.map(|(completion, _)| completion).chain(waiting);
+    completions.for_each(|completion| completion.answer(Err(unknown.clone())));
 }

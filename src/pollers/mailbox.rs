@@ -1,9 +1,11 @@
 //! The queue in front of a poller.
 //!
-//! Owns one many-to-one queue that is drained whole. What always holds: a push never blocks beyond an uncontended
-//! lock; the consumer is woken only when it sleeps; after `close` nothing more goes in, and what is in still comes
-//! out. What bounds a mailbox is where its inputs come from: callers by the store's limits on calls in flight,
-//! peers by a byte limit here, reports by what was handed out before.
+//! Owns one many-to-one queue that is drained whole, and the question who must be woken for it. What always holds: a
+//! push never blocks beyond an uncontended lock; the poller's thread is woken only when it sleeps and nobody else is
+//! at work on what comes; after `close` nothing more goes in, and what is in still comes out. Who may take is the
+//! poller's business: it takes under a lock of its own, so that the order of the queue is the order of the work. What
+//! bounds a mailbox is where its inputs come from: callers by the store's limits on calls in flight, peers by a byte
+//! limit here, reports by what was handed out before.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,14 +21,18 @@ pub struct Mailbox<T> {
 struct State<T> {
     items: Vec<T>,
     bulk_bytes: usize,
+    /// Something here wants to be looked at.
+    loud: bool,
+    /// Someone is at work and looks again when done.
+    attended: bool,
     asleep: bool,
-    nudged: bool,
     closed: bool,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
-        let state = State { items: Vec::new(), bulk_bytes: 0, asleep: false, nudged: false, closed: false };
+        let (items, bulk_bytes) = (Vec::new(), 0);
+        let state = State { items, bulk_bytes, loud: false, attended: false, asleep: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new() }
     }
 }
@@ -42,7 +48,7 @@ impl<T> Mailbox<T> {
             return Err(item);
         }
         state.items.push(item);
-        self.wake(state);
+        self.call(state);
         Ok(())
     }
 
@@ -51,12 +57,12 @@ impl<T> Mailbox<T> {
         let mut state = self.lock();
         if !state.closed {
             state.items.extend(items);
-            self.wake(state);
+            self.call(state);
         }
     }
 
-    /// Adds items without waking the consumer, which finds them when it next looks: at what comes behind them, or
-    /// when its patience ends.
+    /// Adds items without waking anybody. They are found with what comes behind them, or when the poller's patience
+    /// ends.
     pub fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
         if !state.closed {
@@ -73,37 +79,57 @@ impl<T> Mailbox<T> {
         }
         state.bulk_bytes += bytes;
         state.items.extend(items);
-        self.wake(state);
+        self.call(state);
         true
     }
 
-    /// Makes the consumer look around although nothing came.
+    /// Makes the poller look around although nothing came.
     pub fn nudge(&self) {
-        let mut state = self.lock();
-        state.nudged = true;
-        self.wake(state);
+        self.call(self.lock());
     }
 
-    /// Swaps everything that waits into `taken`, which must be empty; waits at most `patience` for the first item
-    /// or a nudge.
-    /// False when the mailbox is closed and nothing waits.
-    pub fn take_all(&self, taken: &mut Vec<T>, patience: Duration) -> bool {
-        debug_assert!(taken.is_empty(), "the last items were handled");
+    /// Waits on the poller's thread until something wants to be looked at, at most for `patience`. False when the
+    /// mailbox is closed and empty.
+    pub fn wait(&self, patience: Duration) -> bool {
         let mut state = self.lock();
-        let idle = |state: &mut State<T>| state.items.is_empty() && !state.closed && !state.nudged;
+        let idle = |state: &mut State<T>| (!state.loud || state.attended) && !state.closed;
         if idle(&mut state) && !patience.is_zero() {
             state.asleep = true;
             let waited = self.arrived.wait_timeout_while(state, patience, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }
-        state.nudged = false;
-        std::mem::swap(&mut state.items, taken);
-        state.bulk_bytes = 0;
-        !(state.closed && taken.is_empty())
+        !(state.closed && state.items.is_empty())
     }
 
-    /// Lets the consumer end once it has taken what waits.
+    /// From now on nobody is woken for what comes, since the caller will look; until [`Mailbox::leave`].
+    pub fn attend(&self) {
+        self.lock().attended = true;
+    }
+
+    /// Swaps everything that waits into `taken`, which must be empty.
+    pub fn take(&self, taken: &mut Vec<T>) {
+        debug_assert!(taken.is_empty(), "the last items were handled");
+        let mut state = self.lock();
+        state.loud = false;
+        state.bulk_bytes = 0;
+        std::mem::swap(&mut state.items, taken);
+    }
+
+    /// The caller has looked for the last time.
+    pub fn leave(&self) {
+        let mut state = self.lock();
+        state.attended = false;
+        self.wake(state);
+    }
+
+    /// True when something wants to be looked at.
+    #[must_use]
+    pub fn is_loud(&self) -> bool {
+        self.lock().loud
+    }
+
+    /// Lets the poller end once it has taken what waits.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -112,9 +138,13 @@ impl<T> Mailbox<T> {
         self.arrived.notify_all();
     }
 
+    fn call(&self, mut state: MutexGuard<'_, State<T>>) {
+        state.loud = true;
+        self.wake(state);
+    }
+
     fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
-        let something = !state.items.is_empty() || state.nudged;
-        let wake = something && std::mem::take(&mut state.asleep);
+        let wake = state.loud && !state.attended && std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
             self.arrived.notify_one();
@@ -129,7 +159,15 @@ impl<T> Mailbox<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    fn taken<T>(mailbox: &Mailbox<T>) -> Vec<T> {
+        let mut taken = Vec::new();
+        mailbox.take(&mut taken);
+        taken
+    }
 
     #[test]
     fn what_is_in_when_it_closes_still_comes_out() {
@@ -138,11 +176,9 @@ mod tests {
         mailbox.close();
 
         assert_eq!(mailbox.push(2), Err(2));
-        let mut taken = Vec::new();
-        assert!(mailbox.take_all(&mut taken, Duration::MAX));
-        assert_eq!(taken, [1]);
-        taken.clear();
-        assert!(!mailbox.take_all(&mut taken, Duration::MAX));
+        assert!(mailbox.wait(Duration::MAX));
+        assert_eq!(taken(&mailbox), [1]);
+        assert!(!mailbox.wait(Duration::MAX));
     }
 
     #[test]
@@ -152,36 +188,60 @@ mod tests {
         assert!(mailbox.push_bulk([1], 90, 100));
         assert!(!mailbox.push_bulk([2], 20, 100));
         mailbox.push(3).expect("open");
-        let mut taken = Vec::new();
-        mailbox.take_all(&mut taken, Duration::ZERO);
 
-        assert_eq!(taken, [1, 3]);
+        assert_eq!(taken(&mailbox), [1, 3]);
         assert!(mailbox.push_bulk([4], 1000, 100), "a single piece larger than the bound still gets through");
     }
 
     #[test]
-    fn a_nudged_consumer_returns_with_nothing_once() {
+    fn a_nudged_poller_looks_once() {
         let mailbox = Mailbox::<u8>::default();
-        let mut taken = Vec::new();
 
         mailbox.nudge();
 
-        assert!(mailbox.take_all(&mut taken, Duration::MAX));
-        assert!(taken.is_empty());
+        assert!(mailbox.wait(Duration::MAX));
+        assert!(taken(&mailbox).is_empty());
+        assert!(!mailbox.is_loud());
     }
 
     #[test]
-    fn a_waiting_consumer_is_woken() {
-        let mailbox = std::sync::Arc::new(Mailbox::default());
-        let other = std::sync::Arc::clone(&mailbox);
-        let consumer = std::thread::spawn(move || {
-            let mut taken = Vec::new();
-            other.take_all(&mut taken, Duration::from_secs(60));
-            taken
+    fn a_waiting_poller_is_woken() {
+        let mailbox = Arc::new(Mailbox::default());
+        let other = Arc::clone(&mailbox);
+        let poller = std::thread::spawn(move || {
+            other.wait(Duration::from_secs(60));
+            taken(&other)
         });
 
         mailbox.push(7).expect("open");
 
-        assert_eq!(consumer.join().expect("it does not panic"), [7]);
+        assert_eq!(poller.join().expect("it does not panic"), [7]);
+    }
+
+    #[test]
+    fn what_comes_while_someone_attends_and_is_left_over_wakes_the_poller() {
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.attend();
+        let other = Arc::clone(&mailbox);
+        let poller = std::thread::spawn(move || {
+            other.wait(Duration::from_secs(60));
+            taken(&other)
+        });
+
+        mailbox.push(7).expect("open");
+        mailbox.leave();
+
+        assert_eq!(poller.join().expect("it does not panic"), [7]);
+    }
+
+    #[test]
+    fn a_quiet_item_is_no_reason_to_look() {
+        let mailbox = Mailbox::default();
+
+        mailbox.push_quietly([1]);
+
+        assert!(!mailbox.is_loud());
+        assert!(mailbox.wait(Duration::ZERO));
+        assert_eq!(taken(&mailbox), [1]);
     }
 }

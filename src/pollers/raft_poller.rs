@@ -1,13 +1,16 @@
-//! The thread that turns the crank.
+//! Who turns the crank.
 //!
-//! Owns "almadia-raft", the peers of the store and the round's connection to the world. What always holds: the
-//! clock is read once a round; ticks that are owed go before everything else; after an error no message leaves and
-//! nothing is promised any more, and everyone who waits or still comes is answered.
+//! Owns the peers of the store, the round's connection to the world, and the thread "almadia-raft". The thread turns
+//! the crank whenever there is something to do, and ticks. Another internal thread that brings something while nobody
+//! is at work may turn it itself ([`RaftPoller::enter`]): the wake-up it saves costs more than a small round. What
+//! always holds: one thread turns at a time, and takes what waits while it holds the turn, so that inputs are handled
+//! in their order; the clock is read once a round; ticks that are owed go before everything else; after an error no
+//! message leaves and nothing is promised any more, and everyone who waits or still comes is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ use crate::core::peer::Answer;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};
+use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::worker::FlushOrder;
@@ -29,14 +33,17 @@ use crate::transport::Transport;
 use crate::types::{LogIndex, RegionId};
 use crate::{panics, thread};
 
+/// A thread with other things to do turns at most so often before it leaves the rest to the poller's own.
+const ROUNDS_MAX: usize = 3;
+
 /// How a round reaches the world.
 pub struct PollerIo {
     /// The raft log.
     pub log: Arc<LogStore>,
     /// Other members; none in a cluster of one.
     pub transport: Option<Arc<Transport>>,
-    /// The apply poller.
-    pub apply: Arc<Mailbox<ApplyTask>>,
+    /// What the round hands to the applier, at its end.
+    pub tasks: Vec<ApplyTask>,
     /// Answers of the round, delivered in one burst at its end.
     pub answers: Vec<Answer>,
 }
@@ -58,7 +65,7 @@ impl RoundIo for PollerIo {
     }
 
     fn apply(&mut self, task: ApplyTask) {
-        self.apply.push_all([task]);
+        self.tasks.push(task);
     }
 
     fn answer(&mut self, completion: Completion, answer: Result<Position>) {
@@ -70,68 +77,160 @@ impl RoundIo for PollerIo {
 pub struct RaftPoller {
     /// Where everything comes from.
     pub mailbox: Arc<Mailbox<(RegionId, Input)>>,
-    /// All regions of this store.
-    pub peers: Peers,
-    /// How effects leave.
-    pub io: PollerIo,
+    /// Where committed entries go.
+    pub apply: Arc<ApplyPoller>,
     /// Tells the apply poller whether a peer waits for its report.
     pub reports_awaited: Arc<AtomicBool>,
     /// Answers with callbacks.
     pub completions: Arc<CompletionQueue>,
-    /// Flushes for truncation.
-    pub worker: Sender<FlushOrder>,
     /// Failures and published status.
     pub health: Arc<Health>,
-    /// Length of a tick.
-    pub tick: Duration,
-    /// More owed ticks than this are forgotten: an election timeout that passed in a pause need not pass twice.
-    pub owed_ticks_max: u32,
+    /// What belongs to whoever has the turn.
+    pub crank: Mutex<Crank>,
+}
+
+/// What belongs to whoever has the turn.
+pub struct Crank {
+    /// All regions of this store.
+    pub peers: Peers,
+    /// How effects leave.
+    pub io: PollerIo,
+    /// Flushes for truncation.
+    pub worker: Sender<FlushOrder>,
+    /// When ticks are due.
+    pub clock: TickClock,
+    /// What the rounds so far have left open.
+    pub open: Open,
 }
 
 impl RaftPoller {
-    /// Starts the thread; it ends when its mailbox is closed, and answers everyone before.
+    /// Starts the thread; it ends when the mailbox is closed, and answers everyone before.
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(mut self) -> io::Result<JoinHandle<()>> {
-        thread::spawn("almadia-raft", move || match panics::catch(|| self.run()) {
-            Ok(()) => self.end(&Error::new(Code::ShutdownInFlight), &Error::new(Code::Closed)),
-            Err(error) => self.fail(&error),
+    pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let poller = Arc::clone(self);
+        thread::spawn("almadia-raft", move || match panics::catch(|| poller.run()) {
+            Ok(()) => poller.end(&Error::new(Code::ShutdownInFlight), &Error::new(Code::Closed)),
+            Err(error) => poller.fail(&error),
         })
     }
 
-    fn run(&mut self) -> Result<()> {
-        let mut clock = TickClock { next: now() + self.tick, tick: self.tick, owed_max: self.owed_ticks_max };
-        let mut open = Open::default();
-        let mut inputs = Vec::new();
-        while self.mailbox.take_all(&mut inputs, open.patience(&clock)) {
-            if let Some(cause) = self.health.poisoned() {
-                let refused = poisoned_by(cause);
-                inputs.drain(..).for_each(|(_, input)| refuse(input, &refused));
-                return Err(cause.clone());
-            }
-            let now = now();
-            let (inputs, again) = (std::mem::take(&mut inputs), std::mem::take(&mut open.more));
-            let fed = Inputs { ticks: clock.owed(now), inputs, again };
-            let turned = round(&mut self.peers, fed, now, &mut self.io);
-            self.deliver_answers();
-            let touched = turned?;
-            self.health.publish_all(touched.iter().map(|region| (*region, self.peers[region].status())));
-            touched.into_iter().for_each(|region| self.look_after(region, &mut open));
-            self.reports_awaited.store(!open.awaiting.is_empty(), Ordering::SeqCst);
+    /// The turn, if nobody has it. While it is held nobody is woken for what comes; [`Turn::turn`] sees it.
+    #[must_use]
+    pub fn enter(&self) -> Option<Turn<'_>> {
+        let crank = match self.crank.try_lock() {
+            Ok(crank) => crank,
+            Err(TryLockError::Poisoned(crank)) => crank.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        self.mailbox.attend();
+        Some(Turn { poller: self, crank })
+    }
+
+    fn run(&self) -> Result<()> {
+        let mut patience = Duration::ZERO;
+        while self.mailbox.wait(patience) {
+            let mut turn = Turn { poller: self, crank: self.lock() };
+            self.mailbox.attend();
+            turn.round()?;
+            patience = turn.crank.patience();
         }
         Ok(())
     }
 
-    fn deliver_answers(&mut self) {
-        if !self.io.answers.is_empty() {
-            self.completions.burst(self.io.answers.drain(..));
+    fn fail(&self, error: &Error) {
+        self.health.poison(error.clone());
+        let cause = self.health.poisoned().expect("poisoned above or before").clone();
+        // The apply poller must not go on alone.
+        self.apply.tasks.nudge();
+        self.end(&in_flight_at(&cause), &poisoned_by(&cause));
+    }
+
+    /// Answers all that waits, and all that still comes until the mailbox is closed.
+    fn end(&self, unknown: &Error, refused: &Error) {
+        let mut crank = self.lock();
+        for peer in crank.peers.values_mut() {
+            peer.abandon(unknown, refused)
+                .into_iter()
+                .for_each(|(completion, answer)| completion.answer(answer));
+        }
+        let mut inputs = Vec::new();
+        while self.mailbox.wait(Duration::MAX) {
+            self.mailbox.take(&mut inputs);
+            inputs.drain(..).for_each(|(_, input)| refuse(input, refused));
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Crank> {
+        self.crank.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to turn the crank, until it is dropped.
+pub struct Turn<'a> {
+    poller: &'a RaftPoller,
+    crank: MutexGuard<'a, Crank>,
+}
+
+impl Turn<'_> {
+    /// Turns the crank on this thread, once or a few times. What goes wrong stops the store; the poller's own thread sees to it.
+    pub fn turn(mut self) {
+        let turned = panics::catch(|| {
+            for _ in 0..ROUNDS_MAX {
+                self.round()?;
+                if !self.poller.mailbox.is_loud() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        if turned.is_err() || self.crank.patience().is_zero() {
+            if let Err(error) = turned {
+                self.poller.health.poison(error);
+            }
+            self.poller.mailbox.nudge();
+        }
+    }
+
+    fn round(&mut self) -> Result<()> {
+        let Self { poller, crank } = self;
+        let crank = &mut **crank;
+        if let Some(cause) = poller.health.poisoned() {
+            return Err(cause.clone());
+        }
+        let mut inputs = Vec::new();
+        poller.mailbox.take(&mut inputs);
+        let now = now();
+        let (ticks, again) = (crank.clock.owed(now), std::mem::take(&mut crank.open.more));
+        let turned = round(&mut crank.peers, Inputs { ticks, inputs, again }, now, &mut crank.io);
+        if !crank.io.answers.is_empty() {
+            poller.completions.burst(crank.io.answers.drain(..));
+        }
+        let touched = turned?;
+        poller.health.publish_all(touched.iter().map(|region| (*region, crank.peers[region].status())));
+        touched.into_iter().for_each(|region| crank.look_after(region));
+        poller.reports_awaited.store(!crank.open.awaiting.is_empty(), Ordering::SeqCst);
+        poller.apply.take_over(crank.io.tasks.drain(..));
+        Ok(())
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.poller.mailbox.leave();
+    }
+}
+
+impl Crank {
+    /// How long nothing needs to be done if nothing comes.
+    fn patience(&self) -> Duration {
+        if self.open.more.is_empty() { self.clock.until_next(now()) } else { Duration::ZERO }
+    }
+
     /// What a region that had a part in the round leaves to do.
-    fn look_after(&self, region: RegionId, open: &mut Open) {
-        let peer = &self.peers[&region];
+    fn look_after(&mut self, region: RegionId) {
+        let (peer, open) = (&self.peers[&region], &mut self.open);
         if peer.has_more_to_propose() {
             open.more.push(region);
         }
@@ -147,45 +246,17 @@ impl RaftPoller {
             let _ = self.worker.send(FlushOrder { region, index });
         }
     }
-
-    fn fail(&mut self, error: &Error) {
-        self.health.poison(error.clone());
-        let cause = self.health.poisoned().expect("poisoned above or before").clone();
-        // The apply poller must not go on alone.
-        self.io.apply.nudge();
-        self.end(&in_flight_at(&cause), &poisoned_by(&cause));
-    }
-
-    /// Answers all that waits, and all that still comes until the mailbox is closed.
-    fn end(&mut self, unknown: &Error, refused: &Error) {
-        for peer in self.peers.values_mut() {
-            peer.abandon(unknown, refused)
-                .into_iter()
-                .for_each(|(completion, answer)| completion.answer(answer));
-        }
-        let mut inputs = Vec::new();
-        while self.mailbox.take_all(&mut inputs, Duration::MAX) {
-            inputs.drain(..).for_each(|(_, input)| refuse(input, refused));
-        }
-    }
 }
 
 /// What the rounds so far have left open.
-#[derive(Default)]
-struct Open {
+#[derive(Debug, Default)]
+pub struct Open {
     /// Regions that had more to do than a round would take.
     more: Vec<RegionId>,
     /// Regions in which something waits for an apply report.
     awaiting: BTreeSet<RegionId>,
     /// What the worker was told to flush, so that it is told once.
     ordered: BTreeMap<RegionId, LogIndex>,
-}
-
-impl Open {
-    /// How long to wait for inputs.
-    fn patience(&self, clock: &TickClock) -> Duration {
-        if self.more.is_empty() { clock.until_next(now()) } else { Duration::ZERO }
-    }
 }
 
 /// Answers what never reached a peer.
@@ -198,13 +269,22 @@ fn refuse(input: Input, refused: &Error) {
     }
 }
 
-struct TickClock {
+/// When ticks are due.
+#[derive(Debug)]
+pub struct TickClock {
     next: Timestamp,
     tick: Duration,
     owed_max: u32,
 }
 
 impl TickClock {
+    /// A clock that ticks every `tick` from now on. More owed ticks than `owed_max` are forgotten: an election timeout
+    /// that passed in a pause need not pass twice.
+    #[must_use]
+    pub fn new(tick: Duration, owed_max: u32) -> Self {
+        Self { next: now() + tick, tick, owed_max }
+    }
+
     fn until_next(&self, now: Timestamp) -> Duration {
         self.next.since(now)
     }

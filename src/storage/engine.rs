@@ -168,6 +168,15 @@ impl Engine {
         self.flush_families(&options)
     }
 
+    /// As [`Engine::write`], but never waits: false when the engine holds writers back, and nothing of the batch is
+    /// visible then.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub fn try_write(&self, batch: &ApplyBatch) -> Result<bool> {
+        self.database.writer.try_write(&self.database.db, self.encode(batch))
+    }
+
     fn flush_families(&self, options: &FlushOptions) -> Result<()> {
         self.database.db.flush_cfs_opt(&[self.data(), self.meta()], options).map_err(errors::failed)
     }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
-use crate::pollers::apply_poller::ApplyPoller;
+use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::raft_poller::{PollerIo, RaftPoller};
+use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller, TickClock};
 use crate::pollers::worker::Worker;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
@@ -88,7 +88,14 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let appliers = make_appliers(regions);
 
     let mut threads = Threads::new(&shared);
-    threads.transport = start_transport(config, &members, cluster, &directory, &shared)?.map(Arc::new);
+    let inbox = Inbox {
+        raft: Arc::clone(&shared.raft),
+        raft_poller: Arc::clone(&threads.raft_poller),
+        health: Arc::clone(&shared.health),
+        directory: Arc::clone(&directory),
+        regions: Arc::clone(&shared.regions),
+    };
+    threads.transport = start_transport(config, &members, cluster, inbox)?.map(Arc::new);
     threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
     *shared.threads.lock().expect("nobody else has it yet") = Some(threads);
     Ok(shared)
@@ -228,8 +235,7 @@ fn start_transport(
     config: &Config,
     members: &[Member],
     cluster: ClusterId,
-    directory: &Arc<Directory>,
-    shared: &Inner,
+    inbox: Inbox,
 ) -> Result<Option<Transport>> {
     if members.len() == 1 {
         return Ok(None);
@@ -241,19 +247,13 @@ fn start_transport(
     let options = TransportOptions {
         cluster,
         node,
-        instance: directory.instance(),
+        instance: inbox.directory.instance(),
         listen,
         peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
         election_timeout_ms: config.election_timeout_ms,
         tick_ms: config.tick_ms,
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: bytes(config.queue_bytes),
-    };
-    let inbox = Inbox {
-        raft: Arc::clone(&shared.raft),
-        health: Arc::clone(&shared.health),
-        directory: Arc::clone(directory),
-        regions: Arc::clone(&shared.regions),
     };
     Transport::start(options, Arc::new(inbox)).map(Some)
 }
@@ -310,6 +310,8 @@ fn no_thread(error: &io::Error) -> Error {
 /// What peers send, on its way to the raft poller.
 struct Inbox {
     raft: Arc<Mailbox<(RegionId, Input)>>,
+    /// Set once it runs; it holds the transport, which holds this.
+    raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
     health: Arc<Health>,
     directory: Arc<Directory>,
     regions: Arc<RegionMap>,
@@ -319,8 +321,14 @@ impl Inbound for Inbox {
     fn receive(&self, _: NodeId, messages: Vec<PeerMessage>) {
         let bytes = messages.iter().map(weight_bytes).sum();
         let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
+        let poller = self.raft_poller.get().and_then(Weak::upgrade);
+        // While the raft thread sleeps, this one turns the crank itself.
+        let turn = poller.as_ref().and_then(|poller| poller.enter());
         if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
             log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");
+        }
+        if let Some(turn) = turn {
+            turn.turn();
         }
     }
 
@@ -346,6 +354,7 @@ impl Inbound for Inbox {
 
 /// The threads of one store.
 pub(super) struct Threads {
+    raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     apply: Arc<Mailbox<ApplyTask>>,
     completions: Arc<CompletionQueue>,
@@ -361,6 +370,7 @@ pub(super) struct Threads {
 impl Threads {
     fn new(shared: &Inner) -> Self {
         Self {
+            raft_poller: Arc::default(),
             raft: Arc::clone(&shared.raft),
             apply: Arc::default(),
             completions: Arc::clone(&shared.completions),
@@ -384,7 +394,7 @@ impl Threads {
     ) -> io::Result<()> {
         self.completion_thread = Some(completion_thread::start(Arc::clone(&self.completions))?);
         let reports_awaited = Arc::<AtomicBool>::default();
-        let apply_poller = ApplyPoller {
+        let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
             raft: Arc::clone(&self.raft),
             reports_awaited: Arc::clone(&reports_awaited),
@@ -392,8 +402,8 @@ impl Threads {
             engine: engine.clone(),
             health: Arc::clone(&self.health),
             published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
-            appliers,
-        };
+            state: Mutex::new(Applying::new(appliers)),
+        });
         self.apply_thread = Some(apply_poller.start()?);
         self.engine = Some(engine.clone());
         let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
@@ -402,23 +412,25 @@ impl Threads {
         let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
         // Nobody else could be asked, so there is no reason to wait for an election timeout.
         self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
-        let raft_poller = RaftPoller {
-            mailbox: Arc::clone(&self.raft),
+        let (tasks, answers) = (Vec::new(), Vec::new());
+        let owed_max = u32::try_from(2 * ticks(config.election_timeout_ms, config)).unwrap_or(u32::MAX);
+        let crank = Crank {
             peers,
-            io: PollerIo {
-                log,
-                transport: self.transport.clone(),
-                apply: Arc::clone(&self.apply),
-                answers: Vec::new(),
-            },
+            io: PollerIo { log, transport: self.transport.clone(), tasks, answers },
+            worker: orders,
+            clock: TickClock::new(Duration::from_millis(config.tick_ms), owed_max),
+            open: Open::default(),
+        };
+        let raft_poller = Arc::new(RaftPoller {
+            mailbox: Arc::clone(&self.raft),
+            apply: apply_poller,
             reports_awaited,
             completions: Arc::clone(&self.completions),
-            worker: orders,
             health: Arc::clone(&self.health),
-            tick: Duration::from_millis(config.tick_ms),
-            owed_ticks_max: u32::try_from(2 * ticks(config.election_timeout_ms, config)).unwrap_or(u32::MAX),
-        };
+            crank: Mutex::new(crank),
+        });
         self.raft_thread = Some(raft_poller.start()?);
+        self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");
         Ok(())
     }
 

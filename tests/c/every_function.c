@@ -219,7 +219,7 @@ static void status_tells_where_the_member_stands(almadia_store *store)
     CHECK(almadia_store_region_count(store) == 1);
     CHECK_OK(almadia_store_region_at(store, 0, &region, &error));
     CHECK(region.region_id == 1 && region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER);
-    CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index == status.last_index);
+    CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index >= status.last_index);
 }
 
 int main(int argc, char **argv)

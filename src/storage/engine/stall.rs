@@ -52,6 +52,14 @@ impl Writer {
         }
     }
 
+    /// Writes `batch` unless writers are held back; false when they are.
+    pub(super) fn try_write(&self, db: &DB, batch: WriteBatch) -> Result<bool> {
+        match db.write_opt(batch, &self.at_once) {
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
+            done => done.map(|()| true).map_err(errors::failed),
+        }
+    }
+
     /// Whether the database still takes writes.
     pub(super) fn probe(&self, db: &DB) -> Result<()> {
         match db.write_opt(WriteBatch::default(), &self.at_once) {
