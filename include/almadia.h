@@ -798,8 +798,8 @@ void almadia_batch_free(struct almadia_batch *batch);
  * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
- * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
- * ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+ * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
+ * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
  * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size).
@@ -819,8 +819,9 @@ almadia_code almadia_write(struct almadia_store *store,
  * which they were submitted; a failure may overtake them.
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
- * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
- * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
+ * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
+ * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq),
+ * ALMADIA_INVALID_ARGUMENT (struct_size).
  * The completion brings the rest: the codes of almadia_write.
  */
 ALMADIA_API
@@ -1074,8 +1075,9 @@ ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
 
 /**
- * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It stands on no pair yet: move it with _first,
- * _last, _seek or _seek_for_prev, or let _next begin at the first pair. All pairs are visited by
+ * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
+ * stands on no pair yet: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first
+ * pair. All pairs are visited by
  * for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
  *
  * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;

@@ -1,8 +1,9 @@
 //! A reader's point-in-time view.
 //!
 //! Owns what a caller holds after its read was confirmed: the engine's view and the position it stands at. What
-//! always holds: a snapshot never changes, shows no key outside its range, may be used from any thread, and keeps the engine and the directory's
-//! lock alive for as long as it, a value or an iterator of it lives, also after the store was shut down.
+//! always holds: a snapshot never changes, shows no key outside its range, may be used from any thread, and keeps the
+//! engine and the directory's lock alive for as long as it, a value or an iterator of it lives, also after the store
+//! was shut down.
 
 use std::sync::Arc;
 use std::time::Duration;

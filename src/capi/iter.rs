@@ -161,8 +161,9 @@ unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
     iter.is_ok_and(|iter| iter.home.check().is_ok() && iter.go(to))
 }
 
-/// Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It stands on no pair yet: move it with _first,
-/// _last, _seek or _seek_for_prev, or let _next begin at the first pair. All pairs are visited by
+/// Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
+/// stands on no pair yet: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first
+/// pair. All pairs are visited by
 /// for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
 ///
 /// `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;

@@ -73,8 +73,8 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
-/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
-/// ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
+/// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size).
@@ -108,8 +108,9 @@ pub unsafe extern "C" fn almadia_write(
 /// which they were submitted; a failure may overtake them.
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
-/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some completions), ALMADIA_CLOSED,
-/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq), ALMADIA_INVALID_ARGUMENT (struct_size).
+/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
+/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq),
+/// ALMADIA_INVALID_ARGUMENT (struct_size).
 /// The completion brings the rest: the codes of almadia_write.
 #[unsafe(no_mangle)]
 #[must_use]

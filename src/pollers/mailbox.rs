@@ -92,9 +92,13 @@ impl<T> Mailbox<T> {
     /// mailbox is closed and empty.
     pub fn wait(&self, patience: Duration) -> bool {
         let mut state = self.lock();
-        let idle = |state: &mut State<T>| (!state.loud || state.attended) && !state.closed;
-        if idle(&mut state) && !patience.is_zero() {
-            state.asleep = true;
+        let idle = |state: &mut State<T>| {
+            let idle = (!state.loud || state.attended) && !state.closed;
+            // Said before each sleep: a wake-up that came to nothing, because someone else attended, has cleared it.
+            state.asleep = idle;
+            idle
+        };
+        if !patience.is_zero() {
             let waited = self.arrived.wait_timeout_while(state, patience, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
@@ -228,6 +232,32 @@ mod tests {
             taken(&other)
         });
 
+        mailbox.push(7).expect("open");
+        mailbox.leave();
+
+        assert_eq!(poller.join().expect("it does not panic"), [7]);
+    }
+
+    #[test]
+    fn a_poller_that_was_woken_for_nothing_is_woken_again() {
+        let mailbox = Arc::new(Mailbox::default());
+        let other = Arc::clone(&mailbox);
+        let poller = std::thread::spawn(move || {
+            other.wait(Duration::from_secs(60));
+            taken(&other)
+        });
+        while !mailbox.lock().asleep {
+            std::thread::yield_now();
+        }
+
+        // Someone attends between the call and the poller's look, so that it goes back to sleep.
+        let mut state = mailbox.lock();
+        (state.attended, state.asleep) = (true, false);
+        mailbox.arrived.notify_one();
+        drop(state);
+        while !mailbox.lock().asleep {
+            std::thread::yield_now();
+        }
         mailbox.push(7).expect("open");
         mailbox.leave();
 
