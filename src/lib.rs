@@ -68,4 +68,5 @@ pub use error::{Code, Error, Outcome, Result};
 pub use regions::KeyRange;
 pub use snapshot::{Iter, IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
 pub use status::{RegionStatus, Status};
+pub use store::transfer::TransferOptions;
 pub use store::{Store, WriteOptions};

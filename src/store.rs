@@ -11,6 +11,7 @@ mod assembly;
 mod joint_read;
 mod leases;
 mod routing;
+pub mod transfer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::core::input::{Input, Propose};
 use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
+use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
@@ -60,6 +62,7 @@ struct Inner {
     node: NodeId,
     write_timeout: Duration,
     read_timeout: Duration,
+    election_timeout: Duration,
     regions: Arc<RegionMap>,
     leases: Leases,
     health: Arc<Health>,
@@ -232,8 +235,8 @@ impl Store {
         self.inner.health.wait_leaders(self.inner.regions.ids(), timeout)
     }
 
-    /// Accepts no more calls, lets those in flight finish for at most `timeout`, answers the rest, and joins every
-    /// thread. When it returns every callback has returned and none will ever run again. Doing it again does
+    /// Accepts no more calls, lets those in flight finish and hands over what this member leads, for at most `timeout`;
+    /// answers the rest, and joins every thread. When it returns every callback has returned and none will ever run again. Doing it again does
     /// nothing; callers on several threads all wait.
     ///
     /// # Errors
@@ -356,6 +359,7 @@ impl Inner {
         let Err((_, refused)) = self.raft.push((region, input)) else { return Ok(()) };
         match refused {
             Input::Propose(Propose { completion, .. })
+            | Input::Transfer(TransferRequest { completion, .. })
             | Input::Read(Read { completion, .. })
             | Input::LocalRead(Read { completion, .. }) => completion.defuse(),
             _ => unreachable!("the mailbox gives back what it was given, a call of a caller"),
@@ -410,7 +414,9 @@ impl Inner {
         // Whoever comes second waits here for the first.
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(threads) = threads.take() else { return };
+        let until = now() + patience;
         self.admission.wait_idle(patience);
+        self.hand_over(until.since(now()));
         threads.stop();
         self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -132,7 +132,7 @@ fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     if begun.is_empty() {
         return Ok(false);
     }
-    begun.iter_mut().for_each(|(_, turn)| send(std::mem::take(&mut turn.messages), io));
+    send(begun.iter_mut().flat_map(|(_, turn)| std::mem::take(&mut turn.messages)).collect(), io);
 
     let writes = take_writes(&mut begun);
     if !writes.is_empty() {
@@ -145,7 +145,7 @@ fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     }
 
     let mut finished = finish(peers, begun, writes);
-    finished.iter_mut().for_each(|turn| send(std::mem::take(&mut turn.messages), io));
+    send(finished.iter_mut().flat_map(|turn| std::mem::take(&mut turn.messages)).collect(), io);
 
     let guards: Vec<_> = finished.iter_mut().filter_map(|turn| turn.commit_guard.take()).collect();
     if !guards.is_empty() {

@@ -76,6 +76,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         node,
         write_timeout: Duration::from_millis(config.write_timeout_ms),
         read_timeout: Duration::from_millis(config.read_timeout_ms),
+        election_timeout: Duration::from_millis(config.election_timeout_ms),
         regions: map,
         leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
         health: Arc::default(),

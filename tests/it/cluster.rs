@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use almadia::{Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, WriteOptions};
+use almadia::types::NodeId;
+use almadia::{
+    Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, TransferOptions, WriteOptions,
+};
 
-use crate::member::{Cluster, fast_config, free_addresses};
+use crate::member::{Cluster, PATIENCE, fast_config, free_addresses};
 
 #[test]
 fn a_single_member_leads_at_once_and_keeps_what_it_acknowledged() {
@@ -254,4 +257,61 @@ fn pairs(snapshot: &almadia::Snapshot) -> Vec<(String, String)> {
 
 fn owned((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
+}
+
+#[test]
+fn leadership_goes_where_it_is_asked_to_and_writes_under_way_follow_it() {
+    let cluster = Cluster::start();
+    for round in 0..6u32 {
+        let leader = cluster.leader();
+        let target = leader % 3 + 1;
+        let writer = cluster.member(target % 3 + 1);
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..100u32 {
+            let mut batch = Batch::new();
+            batch.put(&[round.to_be_bytes(), number.to_be_bytes()].concat(), b"v").expect("small");
+            let sender = sender.clone();
+            let callback = move |answer: almadia::Result<almadia::Position>| {
+                sender.send(answer).expect("the test waits");
+            };
+            writer.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");
+        }
+        let options = TransferOptions { target: Some(NodeId(target as u64)), ..TransferOptions::default() };
+
+        cluster.member(leader).transfer_leader(&options).expect("the target is up to date");
+
+        assert_eq!(cluster.leader(), target);
+        drop(sender);
+        let answers: Vec<_> = receiver.iter().collect();
+        assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
+    }
+}
+
+#[test]
+fn a_transfer_is_refused_where_nobody_leads_or_the_target_does_not_vote() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    cluster.member(leader % 3 + 1).wait_leader(PATIENCE).expect("it hears of the leader");
+    let code = |node, target: u64| {
+        let options = TransferOptions { target: Some(NodeId(target)), ..TransferOptions::default() };
+        cluster.member(node).transfer_leader(&options).map_err(|error| error.code())
+    };
+
+    assert_eq!(code(leader, 9), Err(Code::InvalidArgument));
+    assert_eq!(code(leader, leader as u64), Ok(()));
+    assert_eq!(code(leader % 3 + 1, leader as u64), Err(Code::NotLeader));
+}
+
+#[test]
+fn a_member_that_shuts_down_hands_over_first() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    cluster.member(leader).put(b"k", b"v").expect("applied");
+
+    cluster.member(leader).shutdown(PATIENCE).expect("not in a callback");
+
+    // The last it saw was another leader: nobody had to miss it first.
+    let status = cluster.member(leader).status();
+    assert!(status.leader.is_some_and(|node| node != NodeId(leader as u64)), "{status:?}");
+    cluster.member(leader % 3 + 1).put(b"k", b"w").expect("applied");
 }

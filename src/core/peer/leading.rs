@@ -123,19 +123,21 @@ impl Peer {
         Err(Error::with_detail(Code::Lagging, format!("node {target}")))
     }
 
-    /// The voter that needs least to catch up.
+    /// Of the voters that were heard of, the one that needs least to catch up.
     fn best_target(&self) -> Option<NodeId> {
         let voters = self.region.members.voters.iter().map(|&voter| NodeId(voter));
         let others = voters.filter(|&voter| voter != self.options.node && self.keeps_up(voter));
-        others.max_by_key(|voter| self.raw.raft.prs().get(voter.get()).map(|progress| progress.matched))
+        let progress = |voter: &NodeId| self.raw.raft.prs().get(voter.get());
+        others.max_by_key(|voter| progress(voter).map(|progress| (progress.recent_active, progress.matched)))
     }
 
+    /// False for a voter that is known to lag. Of one that was not heard of since this leader was elected nothing is
+    /// known; raft gives up by itself if it cannot take over.
     fn keeps_up(&self, voter: NodeId) -> bool {
         let last = self.raw.raft.raft_log.last_index();
         self.raw.raft.prs().get(voter.get()).is_some_and(|progress| {
-            progress.recent_active
-                && progress.state != ProgressState::Snapshot
-                && last - progress.matched.min(last) <= LAG_ENTRIES_MAX
+            let lags = last - progress.matched.min(last) > LAG_ENTRIES_MAX;
+            progress.state != ProgressState::Snapshot && !(progress.recent_active && lags)
         })
     }
 }

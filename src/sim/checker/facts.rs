@@ -1,0 +1,224 @@
+//! What a history says for certain, sorted by key.
+//!
+//! Owns the first reading of a history: which operations need a place in the order, from when to when, who wrote
+//! what each read saw, and the levels of each list. What always holds: a write that somebody saw took effect,
+//! whatever its caller was told; the states that reads show of a list form a chain under inclusion, because a list
+//! only grows. It leaves the search for contradictions between operations to the graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::history::{Change, Key, Observed, Operation, Verdict};
+use super::violation::{Rule, Violation};
+use super::written::{Kind, Written};
+
+/// Whether an operation has a place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It took effect, or showed a state.
+    Must,
+    /// A write of unknown outcome that nobody saw but that deletes something: it may explain a read of None.
+    May,
+    /// It plays no role: it did not happen, or whether it happened makes no difference to anybody.
+    Out,
+}
+
+/// The bounds of the moment at which an operation took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Not before this event.
+    pub from: u64,
+    /// Not after this event; `u64::MAX` means unbounded.
+    pub to: u64,
+}
+
+impl Span {
+    /// No bounds.
+    pub const ANY: Span = Span { from: 0, to: u64::MAX };
+
+    fn of(operation: &Operation) -> Span {
+        Span {
+            from: if operation.is_local() { 0 } else { operation.invoked },
+            to: operation.completed.filter(|_| operation.verdict == Verdict::Ok).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The reads and writes of one register; None is a delete, or a read that found nothing.
+#[derive(Debug, Default)]
+pub struct Register {
+    pub writes: Vec<(usize, Option<u64>)>,
+    pub reads: Vec<(usize, Option<u64>)>,
+}
+
+/// The states of one list that were seen, smallest first, and the appends that nobody saw.
+#[derive(Debug, Default)]
+pub struct List {
+    pub levels: Vec<ListLevel>,
+    pub unseen: Vec<usize>,
+}
+
+/// One state of a list.
+#[derive(Debug, Default)]
+pub struct ListLevel {
+    /// Writes of the elements that the level below lacks; a write of several elements stands there several times.
+    pub writes: Vec<usize>,
+    /// Reads that show exactly this state.
+    pub reads: Vec<usize>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Facts<'h> {
+    pub history: &'h [Operation],
+    pub fates: Vec<Fate>,
+    pub spans: Vec<Span>,
+    pub registers: BTreeMap<Key, Register>,
+    pub lists: BTreeMap<Key, List>,
+}
+
+impl<'h> Facts<'h> {
+    /// Reads the history.
+    pub fn of(history: &'h [Operation]) -> Result<Facts<'h>, Violation> {
+        let mut written = Written::of(history)?;
+        let mut seen = vec![false; history.len()];
+        let registers = read_registers(history, &mut written, &mut seen)?;
+        let lists = read_lists(history, &mut written, &mut seen)?;
+        let fates: Vec<Fate> =
+            history.iter().zip(&seen).map(|(operation, &seen)| fate_of(operation, seen)).collect();
+        let spans = history.iter().zip(&fates).map(|(operation, &fate)| span_of(operation, fate)).collect();
+        let mut facts = Facts { history, fates, spans, registers, lists };
+        facts.add_writes(&written);
+        Ok(facts)
+    }
+
+    fn add_writes(&mut self, written: &Written) {
+        for (write, operation) in self.history.iter().enumerate() {
+            if self.fates[write] == Fate::Out {
+                continue;
+            }
+            for (key, value) in final_values(operation) {
+                self.registers.entry(key).or_default().writes.push((write, value));
+            }
+            for &(key, change) in operation.changes() {
+                if let Change::Append(element) = change
+                    && !written.is_seen(key, element)
+                {
+                    self.lists.entry(key).or_default().unseen.push(write);
+                }
+            }
+        }
+    }
+}
+
+/// What a batch leaves in each register it touches.
+pub fn final_values(operation: &Operation) -> BTreeMap<Key, Option<u64>> {
+    let changes = operation.changes().iter();
+    let values = changes.filter_map(|&(key, change)| match change {
+        Change::Set(value) => Some((key, Some(value))),
+        Change::Clear => Some((key, None)),
+        Change::Append(_) => None,
+    });
+    values.collect()
+}
+
+fn fate_of(operation: &Operation, seen: bool) -> Fate {
+    let deletes = || final_values(operation).values().any(Option::is_none);
+    match operation.verdict {
+        Verdict::Ok => Fate::Must,
+        Verdict::Unknown if operation.is_write() && seen => Fate::Must,
+        Verdict::Unknown if operation.is_write() && deletes() => Fate::May,
+        Verdict::Unknown | Verdict::NotApplied => Fate::Out,
+    }
+}
+
+fn span_of(operation: &Operation, fate: Fate) -> Span {
+    if fate == Fate::Out { Span::ANY } else { Span::of(operation) }
+}
+
+fn read_registers(
+    history: &[Operation],
+    written: &mut Written,
+    seen: &mut [bool],
+) -> Result<BTreeMap<Key, Register>, Violation> {
+    let mut registers: BTreeMap<Key, Register> = BTreeMap::new();
+    for (read, operation) in history.iter().enumerate() {
+        for (key, observed) in operation.observed() {
+            let Observed::Register(value) = observed else { continue };
+            written.note_kind(history, read, *key, Kind::Register)?;
+            if let Some(value) = value {
+                seen[written.origin(history, read, *key, *value)?] = true;
+            }
+            registers.entry(*key).or_default().reads.push((read, *value));
+        }
+    }
+    Ok(registers)
+}
+
+fn read_lists(
+    history: &[Operation],
+    written: &mut Written,
+    seen: &mut [bool],
+) -> Result<BTreeMap<Key, List>, Violation> {
+    let mut shown: BTreeMap<Key, Vec<(&BTreeSet<u64>, usize)>> = BTreeMap::new();
+    for (read, operation) in history.iter().enumerate() {
+        for (key, observed) in operation.observed() {
+            let Observed::List(elements) = observed else { continue };
+            written.note_kind(history, read, *key, Kind::List)?;
+            shown.entry(*key).or_default().push((elements, read));
+        }
+    }
+    let mut lists = BTreeMap::new();
+    for (key, mut states) in shown {
+        states.sort_by_key(|&(elements, read)| (elements.len(), read));
+        lists.insert(key, chain_of(history, written, seen, key, &states)?);
+    }
+    Ok(lists)
+}
+
+/// Sorts the states of one list, smallest first, into levels.
+fn chain_of(
+    history: &[Operation],
+    written: &mut Written,
+    seen: &mut [bool],
+    key: Key,
+    states: &[(&BTreeSet<u64>, usize)],
+) -> Result<List, Violation> {
+    let nothing = BTreeSet::new();
+    let mut below: (&BTreeSet<u64>, usize) = (&nothing, 0);
+    let mut list = List::default();
+    for &(elements, read) in states {
+        let mut writes = Vec::new();
+        for &element in elements.difference(below.0) {
+            writes.push(written.origin(history, read, key, element)?);
+            written.note_seen(key, element);
+        }
+        if let Some(lost) = below.0.difference(elements).next() {
+            return Err(forked(history, key, below.1, read, *lost, elements.difference(below.0).next()));
+        }
+        for &write in &writes {
+            seen[write] = true;
+        }
+        if list.levels.is_empty() || !writes.is_empty() {
+            list.levels.push(ListLevel { writes, reads: Vec::new() });
+        }
+        let level = list.levels.last_mut().expect("the first state opens a level");
+        level.reads.push(read);
+        below = (elements, read);
+    }
+    Ok(list)
+}
+
+fn forked(
+    history: &[Operation],
+    key: Key,
+    one: usize,
+    other: usize,
+    of_one: u64,
+    of_other: Option<&u64>,
+) -> Violation {
+    let of_other = of_other.expect("the larger state has an element that the smaller one lacks");
+    let why = format!(
+        "list {key} only grows, yet #{one} shows {of_one} and not {of_other}, #{other} shows {of_other} and not {of_one}"
+    );
+    Violation::plain(history, Rule::ListForked, &[one, other], why)
+}

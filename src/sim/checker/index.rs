@@ -1,0 +1,51 @@
+//! The order that the store itself tells.
+//!
+//! Owns the edges of log positions. A write's position is that of its entry; several writes share one when they were
+//! committed as a group, and then it says nothing about their order. A read's position means "this state or newer".
+//! They are never part of the judgement of what clients saw: the history is judged without them first.
+
+use std::collections::BTreeMap;
+
+use super::facts::{Facts, Fate};
+use super::graph::{Graph, Node, Reason};
+
+/// Adds an edge for every order that positions tell; whether there was any position.
+pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
+    let mut writes: BTreeMap<u64, Vec<Node>> = BTreeMap::new();
+    let mut reads: Vec<(u64, Node)> = Vec::new();
+    for (node, operation) in facts.history.iter().enumerate() {
+        match operation.index.filter(|_| facts.fates[node] == Fate::Must) {
+            Some(index) if operation.is_write() => writes.entry(index).or_default().push(node),
+            Some(index) => reads.push((index, node)),
+            None => {}
+        }
+    }
+    let entries = add_entries(&writes, graph);
+    for &(index, read) in &reads {
+        if let Some((_, &entry)) = entries.range(..=index).next_back() {
+            graph.add(entry, read, Reason::Index);
+        }
+    }
+    !writes.is_empty()
+}
+
+/// A chain of moments, one after each entry.
+fn add_entries(writes: &BTreeMap<u64, Vec<Node>>, graph: &mut Graph) -> BTreeMap<u64, Node> {
+    let mut entries = BTreeMap::new();
+    let mut before: Option<Node> = None;
+    for (&index, group) in writes {
+        let entry = graph.add_moment();
+        for &write in group {
+            graph.add(write, entry, Reason::Index);
+            if let Some(before) = before {
+                graph.add(before, write, Reason::Index);
+            }
+        }
+        if let Some(before) = before {
+            graph.add(before, entry, Reason::Index);
+        }
+        entries.insert(index, entry);
+        before = Some(entry);
+    }
+    entries
+}

@@ -1,0 +1,55 @@
+//! From a history without an order to a few operations without one.
+//!
+//! Owns the reduction of a violation that was found only by trying all orders, for such a finding names no culprit by
+//! itself. Operations are weakened for as long as the history stays impossible: a read to one that was not answered,
+//! a write to one of unknown outcome. A weaker history allows every order that the stronger one allows, so what is
+//! left is impossible for the same reason.
+
+use super::history::{Action, Operation, Verdict};
+use super::violation::Violation;
+
+/// Checks that a reduction may take: enough for a few dozen culprits among 20,000 operations.
+const CHECKS_MAX: usize = 500;
+
+/// The violation of the smallest history found.
+pub fn reduced(
+    history: &[Operation],
+    violation: Violation,
+    check: impl Fn(&[Operation]) -> Result<(), Violation>,
+) -> Violation {
+    let mut weakest = history.to_vec();
+    let mut smallest = violation;
+    let mut open: Vec<usize> = (0..history.len()).filter(|&place| is_strong(&history[place])).collect();
+    let mut checks = 0;
+    let mut chunk = open.len().div_ceil(2);
+    while chunk > 0 {
+        let mut needed = Vec::new();
+        for places in open.chunks(chunk) {
+            let trial = weakened(&weakest, places);
+            checks += 1;
+            match check(&trial) {
+                Err(violation) if checks < CHECKS_MAX => (weakest, smallest) = (trial, violation),
+                _ => needed.extend_from_slice(places),
+            }
+        }
+        open = needed;
+        chunk = if checks < CHECKS_MAX { chunk / 2 } else { 0 };
+    }
+    smallest.shown_as_in(history)
+}
+
+fn is_strong(operation: &Operation) -> bool {
+    operation.verdict == Verdict::Ok
+}
+
+fn weakened(history: &[Operation], places: &[usize]) -> Vec<Operation> {
+    let mut trial = history.to_vec();
+    for &place in places {
+        let operation = &mut trial[place];
+        operation.verdict = Verdict::Unknown;
+        if let Action::Read { observed, .. } = &mut operation.action {
+            observed.clear();
+        }
+    }
+    trial
+}

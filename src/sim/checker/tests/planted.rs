@@ -1,0 +1,296 @@
+//! One fault each, as clients of a broken store would see it; and beside some of them the nearest history that is
+//! still possible.
+
+use std::collections::BTreeSet;
+
+use super::super::{Action, Change, Key, Level, Observed, Operation, Rule, Verdict, check};
+
+const X: Key = 1;
+const Y: Key = 2;
+const LIST: Key = 100;
+
+fn operation(client: u32, times: (u64, u64), action: Action) -> Operation {
+    let completed = Some(times.1);
+    Operation { client, invoked: times.0, completed, verdict: Verdict::Ok, action, index: None }
+}
+
+fn write(times: (u64, u64), changes: &[(Key, Change)]) -> Operation {
+    operation(1, times, Action::Write(changes.to_vec()))
+}
+
+fn set(times: (u64, u64), key: Key, value: u64) -> Operation {
+    write(times, &[(key, Change::Set(value))])
+}
+
+fn append(times: (u64, u64), element: u64) -> Operation {
+    write(times, &[(LIST, Change::Append(element))])
+}
+
+fn read(times: (u64, u64), observed: &[(Key, Option<u64>)]) -> Operation {
+    let observed = observed.iter().map(|&(key, value)| (key, Observed::Register(value))).collect();
+    operation(2, times, Action::Read { level: Level::Linearizable, observed })
+}
+
+fn read_list(times: (u64, u64), elements: &[u64]) -> Operation {
+    let elements: BTreeSet<u64> = elements.iter().copied().collect();
+    let observed = vec![(LIST, Observed::List(elements))];
+    operation(2, times, Action::Read { level: Level::Linearizable, observed })
+}
+
+fn local(mut read: Operation) -> Operation {
+    let Action::Read { level, .. } = &mut read.action else { panic!("only reads are local") };
+    *level = Level::Local;
+    read
+}
+
+fn answered(mut operation: Operation, verdict: Verdict) -> Operation {
+    operation.verdict = verdict;
+    operation
+}
+
+fn at(mut operation: Operation, index: u64) -> Operation {
+    operation.index = Some(index);
+    operation
+}
+
+/// The history is refused for this reason, with these operations, in words that name each of them.
+fn refused(history: &[Operation], rule: Rule, involved: &[usize]) {
+    let violation = check(history).expect_err("the fault is found");
+
+    let words = violation.to_string();
+    assert_eq!(violation.rule, rule, "{words}");
+    assert_eq!(violation.operations, involved, "{words}");
+    for place in involved {
+        assert!(words.contains(&format!("#{place} client")), "{words}");
+    }
+}
+
+/// The history passes, with proof.
+fn passes(history: &[Operation]) {
+    let report = check(history).unwrap_or_else(|violation| panic!("{violation}"));
+
+    assert!(report.order_found);
+}
+
+#[test]
+fn a_stale_read_after_a_completed_write_is_found() {
+    let early = set((1, 2), X, 10);
+    let late = set((3, 4), X, 11);
+
+    refused(&[early.clone(), late.clone(), read((5, 6), &[(X, Some(10))])], Rule::Stale, &[0, 1, 2]);
+    passes(&[early.clone(), set((3, 5), X, 11), read((4, 6), &[(X, Some(10))])]);
+    passes(&[early, late, local(read((5, 6), &[(X, Some(10))]))]);
+}
+
+#[test]
+fn a_read_that_goes_back_between_two_clients_is_found() {
+    let history = [
+        set((1, 2), X, 10),
+        set((3, 20), X, 11),
+        read((4, 5), &[(X, Some(11))]),
+        operation(3, (6, 7), read((0, 1), &[(X, Some(10))]).action),
+    ];
+
+    refused(&history, Rule::Stale, &[0, 1, 2, 3]);
+}
+
+#[test]
+fn a_lost_acknowledged_write_is_found() {
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, None)])], Rule::Stale, &[0, 1]);
+    refused(&[append((1, 2), 10), read_list((3, 4), &[])], Rule::Stale, &[0, 1]);
+}
+
+#[test]
+fn a_write_answered_with_not_applied_that_is_seen_is_found() {
+    let refused_write = answered(set((1, 2), X, 10), Verdict::NotApplied);
+    let refused_append = answered(append((1, 2), 10), Verdict::NotApplied);
+
+    refused(&[refused_write.clone(), read((3, 4), &[(X, Some(10))])], Rule::NotAppliedSeen, &[0, 1]);
+    refused(&[refused_write, local(read((3, 4), &[(X, Some(10))]))], Rule::NotAppliedSeen, &[0, 1]);
+    refused(&[refused_append, read_list((3, 4), &[10])], Rule::NotAppliedSeen, &[0, 1]);
+}
+
+#[test]
+fn half_a_batch_is_found() {
+    let batch = write((1, 20), &[(X, Change::Set(10)), (Y, Change::Set(11))]);
+    let list_batch = write((1, 20), &[(X, Change::Set(10)), (LIST, Change::Append(11))]);
+    let half_list = Action::Read {
+        level: Level::Linearizable,
+        observed: vec![(X, Observed::Register(Some(10))), (LIST, Observed::List(BTreeSet::new()))],
+    };
+
+    refused(&[batch.clone(), read((3, 4), &[(X, Some(10)), (Y, None)])], Rule::HalfBatch, &[0, 1]);
+    refused(&[batch.clone(), local(read((3, 4), &[(X, Some(10)), (Y, None)]))], Rule::HalfBatch, &[0, 1]);
+    refused(&[list_batch, operation(2, (3, 4), half_list)], Rule::HalfBatch, &[0, 1]);
+    passes(&[batch, read((3, 4), &[(X, None), (Y, None)]), read((5, 6), &[(X, Some(10)), (Y, Some(11))])]);
+}
+
+#[test]
+fn a_value_that_its_own_batch_replaced_is_found() {
+    let batch = write((1, 2), &[(X, Change::Set(10)), (X, Change::Set(11))]);
+
+    refused(&[batch.clone(), read((3, 4), &[(X, Some(10))])], Rule::HalfBatch, &[0, 1]);
+    passes(&[batch, read((3, 4), &[(X, Some(11))])]);
+}
+
+#[test]
+fn two_snapshots_that_disagree_on_the_order_of_two_writes_are_found() {
+    let writes = [set((1, 20), X, 10), set((2, 21), Y, 11)];
+    let one = read((3, 22), &[(X, Some(10)), (Y, None)]);
+    let other = read((4, 23), &[(X, None), (Y, Some(11))]);
+    let [x, y] = writes;
+
+    refused(&[x.clone(), y.clone(), one.clone(), other.clone()], Rule::Contradiction, &[0, 1, 2, 3]);
+    refused(&[x.clone(), y.clone(), local(one.clone()), local(other)], Rule::Contradiction, &[0, 1, 2, 3]);
+    passes(&[x, y, one]);
+}
+
+#[test]
+fn two_lists_that_fork_are_found() {
+    let writes = [append((1, 20), 10), append((2, 21), 11)];
+    let [one, other] = writes;
+
+    refused(&[one, other, read_list((3, 22), &[10]), read_list((4, 23), &[11])], Rule::ListForked, &[2, 3]);
+}
+
+#[test]
+fn a_value_nobody_wrote_is_found() {
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, Some(99))])], Rule::NeverWritten, &[1]);
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(Y, Some(10))])], Rule::NeverWritten, &[1]);
+    refused(&[append((1, 2), 10), read_list((3, 4), &[10, 99])], Rule::NeverWritten, &[1]);
+}
+
+#[test]
+fn an_unknown_write_that_is_seen_and_then_unseen_is_found() {
+    let before = set((1, 2), X, 10);
+    let unknown = answered(set((3, 4), X, 11), Verdict::Unknown);
+    let seen = read((5, 6), &[(X, Some(11))]);
+
+    refused(
+        &[before.clone(), unknown.clone(), seen.clone(), read((7, 8), &[(X, Some(10))])],
+        Rule::Stale,
+        &[0, 1, 2, 3],
+    );
+    passes(&[
+        before.clone(),
+        unknown.clone(),
+        read((5, 6), &[(X, Some(10))]),
+        read((7, 8), &[(X, Some(11))]),
+    ]);
+    passes(&[before, unknown, read((7, 8), &[(X, Some(10))])]);
+}
+
+#[test]
+fn a_read_of_an_unknown_write_before_its_call_is_found() {
+    let mut never_answered = answered(set((3, 4), X, 10), Verdict::Unknown);
+    never_answered.completed = None;
+
+    refused(&[read((1, 2), &[(X, Some(10))]), never_answered.clone()], Rule::SeenBeforeInvoked, &[0, 1]);
+    refused(&[local(read((1, 2), &[(X, Some(10))])), never_answered], Rule::SeenBeforeInvoked, &[0, 1]);
+}
+
+#[test]
+fn a_list_element_that_vanishes_is_found() {
+    let history = [append((1, 20), 10), read_list((2, 3), &[10]), read_list((4, 5), &[])];
+
+    refused(&history, Rule::Stale, &[0, 1, 2]);
+}
+
+#[test]
+fn a_duplicate_apply_that_resurrects_an_old_value_is_found() {
+    let history = [
+        answered(set((1, 2), X, 10), Verdict::Unknown),
+        set((3, 20), X, 11),
+        read((4, 5), &[(X, Some(10))]),
+        read((6, 7), &[(X, Some(11))]),
+        read((8, 9), &[(X, Some(10))]),
+    ];
+
+    let violation = check(&history).expect_err("the fault is found");
+
+    assert_eq!(violation.rule, Rule::Stale, "{violation}");
+    assert!(violation.operations.ends_with(&[3, 4]), "{violation}");
+    passes(&history[..4]);
+}
+
+#[test]
+fn a_deleted_value_that_comes_back_is_found() {
+    let history = [
+        set((1, 2), X, 10),
+        write((3, 4), &[(X, Change::Clear)]),
+        read((5, 6), &[(X, None)]),
+        read((7, 8), &[(X, Some(10))]),
+    ];
+
+    let violation = check(&history).expect_err("the fault is found");
+
+    assert_eq!(violation.rule, Rule::Stale, "{violation}");
+    passes(&history[..3]);
+}
+
+#[test]
+fn a_read_of_nothing_is_explained_by_an_unknown_delete() {
+    let delete = answered(write((3, 4), &[(X, Change::Clear)]), Verdict::Unknown);
+    let history = [set((1, 2), X, 10), delete, read((5, 6), &[(X, Some(10))]), read((7, 8), &[(X, None)])];
+
+    passes(&history);
+    refused(&[history[0].clone(), history[3].clone()], Rule::Stale, &[0, 1]);
+}
+
+#[test]
+fn one_delete_cannot_explain_nothing_twice() {
+    let clear = |times| write(times, &[(X, Change::Clear)]);
+    let history = [
+        set((1, 2), X, 10),
+        set((3, 50), X, 11),
+        clear((4, 51)),
+        read((5, 6), &[(X, Some(10))]),
+        read((7, 8), &[(X, None)]),
+        read((9, 10), &[(X, Some(11))]),
+        read((11, 12), &[(X, None)]),
+    ];
+
+    let violation = check(&history).expect_err("the fault is found");
+
+    assert!(violation.operations.contains(&6), "{violation}");
+    passes(&[history.to_vec(), vec![clear((9, 52))]].concat());
+}
+
+#[test]
+fn log_positions_that_contradict_the_reads_are_found_and_blamed() {
+    let writes = [at(set((1, 20), X, 10), 5), at(set((2, 21), X, 11), 6)];
+    let [first, second] = writes;
+    let newest_first = [read((22, 23), &[(X, Some(10))])];
+
+    let history = [first.clone(), second.clone(), newest_first[0].clone()];
+    refused(&history, Rule::IndexOrder, &[0, 1, 2]);
+    let too_old = at(local(read((22, 23), &[(X, Some(10))])), 6);
+    refused(&[first.clone(), second.clone(), too_old], Rule::IndexOrder, &[0, 1, 2]);
+    let report = check(&[first, second, at(read((22, 23), &[(X, Some(11))]), 6)]).expect("possible");
+    assert!(report.positions_agree);
+}
+
+#[test]
+fn a_history_that_breaks_the_rules_of_recording_is_refused() {
+    refused(&[set((1, 2), X, 10), set((3, 4), X, 10)], Rule::Malformed, &[1]);
+    refused(&[set((2, 1), X, 10)], Rule::Malformed, &[0]);
+    refused(&[set((1, 2), X, 10), write((3, 4), &[(X, Change::Append(11))])], Rule::Malformed, &[1]);
+}
+
+#[test]
+fn a_report_counts_what_the_run_proved() {
+    let history = [
+        set((1, 2), X, 10),
+        answered(set((3, 4), X, 11), Verdict::Unknown),
+        answered(set((5, 6), X, 12), Verdict::Unknown),
+        answered(set((7, 8), X, 13), Verdict::NotApplied),
+        read((9, 10), &[(X, Some(11)), (Y, None)]),
+        local(read((11, 12), &[(X, Some(10))])),
+    ];
+
+    let report = check(&history).expect("possible");
+
+    assert_eq!((report.writes_ok, report.writes_not_applied), (1, 1));
+    assert_eq!((report.writes_unknown, report.writes_unknown_seen), (2, 1));
+    assert_eq!((report.reads, report.reads_local, report.reads_of_several_keys), (2, 1, 1));
+}
