@@ -73,7 +73,8 @@ impl Sessions {
         willing: std::result::Result<(), Code>,
     ) -> Vec<(RequestId, Bytes)> {
         let Forward { from, boot_nonce, term, session: first_of_session, first, writes, .. } = forward;
-        if term != self.term || self.open.len() >= RUNS_MAX {
+        let known = self.open.contains_key(&(from, boot_nonce));
+        if term != self.term || (!known && self.open.len() >= RUNS_MAX) {
             // Of another term: an earlier leadership or an earlier run may have accepted it. Nothing is known here.
             return Vec::new();
         }

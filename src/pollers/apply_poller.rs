@@ -248,3 +248,90 @@ fn abandon(state: &mut Applying, unknown: &Error) {
     let completions = held_back.map(|(completion, _)| completion).chain(waiting);
     completions.for_each(|completion| completion.answer(Err(unknown.clone())));
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::Entry;
+
+    use super::*;
+    use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::region::Region;
+    use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
+
+    const LARGE: RegionId = RegionId(1);
+    const SMALL: RegionId = RegionId(2);
+
+    fn two_regions() -> Applying {
+        let region = |id| Region { id, ..Region::bootstrap(&[NodeId(1)]) };
+        let applier = |id| (id, Applier::new(region(id), ApplyState::BOOTSTRAP));
+        Applying::new(BTreeMap::from([applier(LARGE), applier(SMALL)]))
+    }
+
+    /// `count` entries behind the first `before`.
+    fn task(region: RegionId, before: u64, count: u64) -> ApplyTask {
+        let mut builder = CommandBuilder::default();
+        builder.push(Operation::Put { key: b"k", value: b"v" });
+        let data = builder.seal(BOOTSTRAP_EPOCH.version);
+        let first = BOOTSTRAP_INDEX.get() + before + 1;
+        let entry = |index| Entry { term: 6, index, data: data.clone(), ..Entry::default() };
+        ApplyTask { region, entries: (first..first + count).map(entry).collect(), proposals: Vec::new() }
+    }
+
+    fn applied(batch: &ApplyBatch, region: RegionId) -> Option<u64> {
+        let state = batch.states.iter().find(|(id, _)| *id == region);
+        state.map(|(_, state)| state.index.get() - BOOTSTRAP_INDEX.get())
+    }
+
+    #[test]
+    fn a_backlog_of_a_million_entries_delays_another_region_by_one_slice_at_most() {
+        let mut applying = two_regions();
+        applying.queue([task(LARGE, 0, 1_000_000)]);
+        let first = applying.next_batch().expect("readable").expect("a slice");
+        applying.queue([task(SMALL, 0, 1)]);
+
+        let second = applying.next_batch().expect("readable").expect("a slice of both");
+
+        assert_eq!(applied(&first, LARGE), Some(SLICE.entries as u64));
+        assert_eq!(applied(&second, LARGE), Some(2 * SLICE.entries as u64));
+        assert_eq!(applied(&second, SMALL), Some(1));
+        assert!(applying.has_more());
+    }
+
+    #[test]
+    fn the_rest_of_a_slice_goes_before_anything_newer() {
+        let mut applying = two_regions();
+        applying.slice = Slice { entries: 2, ..SLICE };
+        applying.queue([task(LARGE, 0, 3)]);
+        assert_eq!(applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)), Some(2));
+
+        // The applier asserts that no entry overtakes.
+        applying.queue([task(LARGE, 3, 1)]);
+
+        assert_eq!(applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)), Some(4));
+        assert!(!applying.has_more());
+        assert!(applying.next_batch().expect("readable").is_none());
+    }
+
+    #[test]
+    fn a_region_that_fills_its_share_leaves_the_others_theirs() {
+        let mut applying = two_regions();
+        let bytes = task(LARGE, 0, 1).entries[0].data.len();
+        applying.slice = Slice { entries: 100, bytes: 3 * bytes };
+        applying.queue([task(LARGE, 0, 10), task(SMALL, 0, 10)]);
+
+        let batch = applying.next_batch().expect("readable").expect("a slice of both");
+
+        assert_eq!((applied(&batch, LARGE), applied(&batch, SMALL)), (Some(3), Some(3)));
+    }
+
+    #[test]
+    fn rounds_that_take_long_make_smaller_slices_and_quick_ones_larger() {
+        let mut applying = two_regions();
+
+        (0..20).for_each(|_| applying.adapt_slice(ROUND_MAX * 2));
+        assert_eq!((applying.slice.entries, applying.slice.bytes), (SLICE_MIN.entries, SLICE_MIN.bytes));
+
+        (0..20).for_each(|_| applying.adapt_slice(ROUND_MAX / 2));
+        assert_eq!((applying.slice.entries, applying.slice.bytes), (SLICE.entries, SLICE.bytes));
+    }
+}

@@ -9,7 +9,7 @@ use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::{MESSAGE_BYTES_MAX, Peer};
 use crate::completion::Position;
-use crate::core::command::seal_group;
+use crate::core::command::{Command, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::core::input::Propose;
 use crate::core::planted::Fault;
@@ -185,6 +185,11 @@ impl Peer {
 
     /// Writes of a follower's callers.
     pub(super) fn on_forward(&mut self, forward: Forward) {
+        // What is in the log must be readable by every member.
+        if !forward.writes.iter().all(|data| matches!(Command::parse(data.clone()), Ok(Command::Write(_)))) {
+            self.refused_messages += 1;
+            return;
+        }
         let willing = self.may_accept();
         let accepted = self.sessions.accept(forward, willing);
         self.forwarded_in_flight += accepted.len() as u64;
