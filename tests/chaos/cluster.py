@@ -25,7 +25,7 @@ FAST = {
     "engine.memtable_bytes": 1 << 20,
 }
 PATIENCE_S = 30
-WRITERS = 4
+WRITERS = 2
 
 
 class Member:
@@ -41,6 +41,7 @@ class Member:
         self.log = bench.directory / cluster.name / f"member-{node}.log"
         self.run = None
         self.process = None
+        self.frozen = False
         self.unread = b""
 
     def __str__(self):
@@ -85,9 +86,19 @@ class Member:
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+            self.frozen = False
             self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
+
+    def freeze(self):
+        """Stops the process where it stands, as a debugger or a machine without time would."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.frozen = True
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.frozen = False
 
     def stop(self):
         answer = self.ask("stop")
@@ -97,12 +108,15 @@ class Member:
         self.kill()
 
     def ask(self, command: str, seconds: float = PATIENCE_S) -> str:
+        self.say(command)
+        return self.hear(seconds)
+
+    def say(self, command: str):
         try:
             self.process.stdin.write(command.encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise Failed(f"{self} has ended; {self.errors()}") from None
-        return self.hear(seconds)
 
     def has_spoken(self) -> bool:
         return bool(select.select([self.process.stdout], [], [], 0)[0])
@@ -174,7 +188,8 @@ class Cluster:
             require(member.ask("pause") == "paused", f"{member} did not pause")
 
     def alive(self) -> list:
-        return [member for member in self.members if member.is_alive()]
+        """The members that run and can answer."""
+        return [member for member in self.members if member.is_alive() and not member.frozen]
 
     def leader(self) -> Member:
         """The leader of the highest term among those that run, once there is one."""
@@ -200,8 +215,13 @@ class Cluster:
 
     def dump(self, member: Member, prefix: str = "") -> dict:
         """A linearizable snapshot of a member: key -> ok, bad, or a register's number."""
+        return self.read_dump(member, member.ask(self.dump_command(prefix)))
+
+    def dump_command(self, prefix: str = "") -> str:
+        return f"dump {self.bench.directory / self.name / 'dump'} {prefix}"
+
+    def read_dump(self, member: Member, answer: str) -> dict:
         path = self.bench.directory / self.name / "dump"
-        answer = member.ask(f"dump {path} {prefix}")
         require(answer.startswith("dumped "), f"{member}: {answer}")
         with open(path) as file:
             pairs = dict(line.split() for line in file)

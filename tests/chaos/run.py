@@ -21,6 +21,7 @@ import shim_cases  # noqa: F401, I001
 import refusal_cases  # noqa: F401
 import damage_cases  # noqa: F401
 import intruder_cases  # noqa: F401
+import pause_cases  # noqa: F401
 import crash_cases  # noqa: F401
 
 DEFAULT_SEED = 20261121
