@@ -65,6 +65,8 @@ impl Inbound for Far {
 
     fn unreachable(&self, _node: NodeId) {}
 
+    fn connected(&self, _node: NodeId) {}
+
     fn disconnected(&self, _node: NodeId) {}
 
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> Result<(), String> {

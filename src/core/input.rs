@@ -43,6 +43,8 @@ pub enum Input {
     Unreachable(NodeId),
     /// The connection to this member was lost, and with it what was sent and not answered.
     Disconnected(NodeId),
+    /// There is a connection to this member again.
+    Connected(NodeId),
     /// Hand leadership over.
     Transfer(TransferRequest),
     /// Ask for leadership now.

@@ -9,10 +9,12 @@
 //!    be a tick short, because its clock ticks in between.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
-//! 4. It is Suspect before an order to take over leaves, and only the commit of a later proposal clears that:
-//!    [`Lease::suspect`], called where messages leave (`Peer::outgoing`). The order skips rule 1.
+//! 4. It is Suspect before an order to take over leaves, which skips rule 1: [`Lease::suspect`], called where messages
+//!    leave (`Peer::outgoing`). Only the commit of a later proposal clears that, and not before every target's log is
+//!    known to have grown beyond the order (`Peer::orders_are_void`).
 //! 5. The order carries how far the target's log went; a target whose log has grown since drops it
-//!    (`Outbox`, `Peer::on_message`). So a late order cannot win an election against a lease that was cleared since.
+//!    (`Outbox`, `Peer::is_in_time`). Without the second half of rule 4 a late order could not win an election, but its
+//!    forced votes would make others forget their leader, and elect a third member inside a lease.
 //! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
 //!    a leader: `Peer::is_silent`.
 //! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
@@ -135,7 +137,7 @@ impl Lease {
     /// Lets callers know. `settled` is the position of the last applied entry of a leader whose applied term is its
     /// term, and none otherwise.
     pub fn publish(&mut self, settled: Option<Position>) {
-        let Some(position) = settled else { return self.withdraw() };
+        let Some(position) = settled.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
         let Standing::Until(until) = self.standing else { return };
         self.published.advance(position.index);
         // Not each time, since the callers' cores share the line: an early end is on the safe side.

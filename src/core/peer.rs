@@ -16,14 +16,15 @@ mod reading;
 mod truncation;
 mod writes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{Config, INVALID_ID, RawNode, StateRole};
 
-use crate::completion::{Completion, Position};
-use crate::core::applier::{Applied, ApplyTask};
+use crate::completion::{Completion, Position, WriteEvent};
+use crate::core::applier::{Applied, ApplyTask, CommittedProposal};
 use crate::core::elections::{ElectionTimer, Elections};
 use crate::core::forwarding::Forwarder;
 use crate::core::handed_over::HandedOver;
@@ -109,12 +110,16 @@ pub struct Peer {
     /// Writes of this round, and those that wait for a leader to be known.
     fresh: Vec<Pending>,
     forwarder: Forwarder,
+    /// Members to which there is no connection, as far as is known: nothing is forwarded to them.
+    disconnected: Vec<NodeId>,
     /// A leader refused forwarded writes: they wait for a tick or another leader.
     refused_by: Option<(NodeId, Term)>,
     sessions: Sessions,
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
     transfer: Option<Transfer>,
+    /// Members that were told to take over in this term, and how far the log went then. Any of them may still obey.
+    ordered: BTreeMap<NodeId, LogIndex>,
     /// Due answers, in order.
     answers: Vec<Answer>,
     /// Every member has applied the order to truncate up to here.
@@ -170,10 +175,12 @@ impl Peer {
             lease: Lease::new(lease_max, planted),
             fresh: Vec::new(),
             forwarder: Forwarder::new(node, boot_nonce),
+            disconnected: Vec::new(),
             refused_by: None,
             sessions: Sessions::new(node),
             forwarded_in_flight: 0,
             transfer: None,
+            ordered: BTreeMap::new(),
             answers: Vec::new(),
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
@@ -271,12 +278,13 @@ impl Peer {
             Input::Message(message) => self.on_message(*message),
             Input::Propose(propose) => self.fresh.push(Pending::of_caller(propose)),
             Input::Read(read) => self.on_read(read),
-            Input::LocalRead(read) => self.reads.push_local(read, self.recorded_commit),
+            Input::LocalRead(read) => self.on_local_read(read),
             Input::Transfer(request) => self.on_transfer(request),
             Input::Applied(applied) => self.on_applied(applied),
             Input::Flushed(index) => self.flushed = self.flushed.max(index),
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Disconnected(node) => self.on_disconnected(node),
+            Input::Connected(node) => self.disconnected.retain(|other| *other != node),
             Input::Campaign => drop(self.raw.campaign()),
         }
         self.notice_leadership();
@@ -286,6 +294,7 @@ impl Peer {
     pub fn begin_round(&mut self, now: Timestamp) {
         self.now = now;
         self.settle_transfer();
+        self.answer_open_reads_by_lease();
         self.dispatch_fresh();
         self.ask_fresh();
     }
@@ -392,15 +401,22 @@ impl Peer {
 
     fn take_ready(&mut self, turn: &mut BegunTurn) {
         let mut ready = self.raw.ready();
+        let before = self.standing_on_disk();
         if let Some(hard_state) = ready.hs() {
             self.raw.mut_store().set_hard_state(hard_state.clone());
         }
+        let elected = self.standing_on_disk() != before;
         for state in ready.take_read_states() {
             self.on_read_index(&state.request_ctx, LogIndex(state.index));
         }
         let mut messages = ready.take_messages();
         turn.persisted = ready.take_persisted_messages();
         messages.extend(turn.persisted.extract_if(.., |message| self.leaves_too_early(message)));
+        if elected {
+            // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
+            // lead again with other entries.
+            turn.persisted.append(&mut messages);
+        }
         turn.messages.extend(self.outgoing(messages));
         turn.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.
@@ -422,6 +438,11 @@ impl Peer {
         }
         for requester in settled.overwritten {
             self.answer(requester, Err(Error::new(Code::Overwritten)));
+        }
+        for CommittedProposal { index, requesters } in &settled.committed {
+            let entry = &entries[(index.get() - entries[0].index) as usize];
+            let position = Position { index: *index, term: Term(entry.term) };
+            tell(requesters, WriteEvent::Committed, position);
         }
         Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
     }
@@ -452,8 +473,9 @@ impl Peer {
 
     /// raft's messages as they leave.
     fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        if messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
+        for order in messages.iter().filter(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
             self.lease.suspect(self.now);
+            self.ordered.insert(NodeId(order.to), LogIndex(self.raw.raft.raft_log.last_index()));
         }
         let sender = self.sender();
         let sent = self.outbox.hold_back(messages, sender);
@@ -506,6 +528,12 @@ impl Peer {
         }
     }
 
+    /// Term and vote as of the last write.
+    fn standing_on_disk(&self) -> (u64, u64) {
+        let hard_state = self.raw.store().hard_state();
+        (hard_state.term, hard_state.vote)
+    }
+
     /// Never, unless a fault is planted.
     fn leaves_too_early(&self, message: &Message) -> bool {
         use MessageType::{MsgAppendResponse, MsgRequestVoteResponse};
@@ -544,6 +572,20 @@ fn callers(requesters: impl IntoIterator<Item = Requester>) -> impl Iterator<Ite
         Requester::Caller(completion) => Some(completion),
         Requester::Follower(_) => None,
     })
+}
+
+/// Tells those of these callers who want to hear of it that their writes came so far. Callers of other members and those
+/// who were answered at their deadline hear nothing.
+fn tell<'a>(
+    requesters: impl IntoIterator<Item = &'a Option<Requester>>,
+    event: WriteEvent,
+    position: Position,
+) {
+    for requester in requesters {
+        if let Some(Requester::Caller(completion)) = requester {
+            completion.happened(event, position);
+        }
+    }
 }
 
 fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks: (usize, usize)) -> Config {

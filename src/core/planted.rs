@@ -46,11 +46,13 @@ pub enum Fault {
     TicksAfterMessages,
     /// A sync that failed is tried again.
     SyncErrorRetried,
+    /// After a transfer that came to nothing a lease is trusted while the target may still obey.
+    LeaseTrustedBeforeOrdersAreVoid,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -71,6 +73,7 @@ impl Fault {
         Self::ForwardedRetryOvertakes,
         Self::TicksAfterMessages,
         Self::SyncErrorRetried,
+        Self::LeaseTrustedBeforeOrdersAreVoid,
     ];
 }
 

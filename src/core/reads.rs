@@ -168,6 +168,17 @@ impl Reads {
         ready
     }
 
+    /// Takes out every read that waits for a confirmation, in order: there is another one.
+    pub fn take_unconfirmed(&mut self) -> Vec<Read> {
+        let mut reads = Vec::new();
+        for group in &mut self.groups {
+            reads.append(&mut group.reads);
+        }
+        reads.append(&mut self.fresh);
+        self.groups.retain(|group| group.renews && group.index.is_none());
+        reads
+    }
+
     /// Takes out the completions whose deadline has passed.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
         let mut expired = Vec::new();

@@ -302,12 +302,18 @@ mod tests {
         let mut applying = two_regions();
         applying.slice = Slice { entries: 2, ..SLICE };
         applying.queue([task(LARGE, 0, 3)]);
-        assert_eq!(applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)), Some(2));
+        assert_eq!(
+            applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)),
+            Some(2)
+        );
 
         // The applier asserts that no entry overtakes.
         applying.queue([task(LARGE, 3, 1)]);
 
-        assert_eq!(applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)), Some(4));
+        assert_eq!(
+            applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)),
+            Some(4)
+        );
         assert!(!applying.has_more());
         assert!(applying.next_batch().expect("readable").is_none());
     }

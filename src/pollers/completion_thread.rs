@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::completion::{CompletionQueue, Finished};
+use crate::completion::{CompletionQueue, Delivery};
 use crate::{panics, thread};
 
 /// Starts the thread; it ends when the queue is closed and empty.
@@ -24,9 +24,9 @@ pub fn start(queue: Arc<CompletionQueue>) -> io::Result<JoinHandle<()>> {
     })
 }
 
-fn deliver(finished: Finished) {
+fn deliver(delivery: Delivery) {
     let ran = panics::catch(|| {
-        finished.deliver();
+        delivery.deliver();
         Ok(())
     });
     if let Err(error) = ran {

@@ -1,8 +1,8 @@
 //! A member's disk in memory.
 //!
-//! Owns a raft log and an engine that survive a crash of the member, as far as they were synced or flushed. What
-//! always holds: `append` is durable when it returns, as the real one; the engine falls back to its last flush,
-//! data and apply state together.
+//! Owns the raft logs and the engine that survive a crash of the member, as far as they were synced or flushed. What
+//! always holds: `append` is durable when it returns, as the real one; the engine falls back to its last flush or to a
+//! later write, data and apply states together.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,129 +10,242 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use raft::eraftpb::{Entry, HardState};
 
 use crate::core::applier::ApplyBatch;
-use crate::core::command::Operation;
+use crate::core::command::{Operation, Write};
 use crate::core::log::LogState;
 use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;
 use crate::error::Result;
+use crate::sim::random::scramble;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, RegionId, Term};
 
-/// One region's durable log.
+/// The durable logs of all regions of one member.
 #[derive(Clone, Debug)]
 pub struct DiskLog {
-    content: Arc<Mutex<LogContent>>,
+    logs: Arc<Mutex<BTreeMap<RegionId, RegionLog>>>,
+}
+
+/// What a disk says about one region's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStanding {
+    /// Durable term.
+    pub term: u64,
+    /// For whom it voted in that term.
+    pub vote: u64,
+    /// Recorded commit; it may lag.
+    pub commit: u64,
+    /// Last index.
+    pub last: u64,
 }
 
 #[derive(Debug)]
-struct LogContent {
+struct RegionLog {
     hard_state: HardState,
     truncated: (LogIndex, Term),
+    /// Contiguous, the first right after `truncated`.
     entries: Vec<Entry>,
 }
 
 impl DiskLog {
-    /// The log a member begins with.
-    pub fn bootstrap() -> Self {
-        let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
-        let hard_state = HardState { term, commit, ..HardState::default() };
-        let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
-        Self { content: Arc::new(Mutex::new(LogContent { hard_state, truncated, entries: Vec::new() })) }
+    /// The logs a member of these regions begins with.
+    pub fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
+        let logs = regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
+        Self { logs: Arc::new(Mutex::new(logs)) }
     }
 
     /// What a member finds when it starts.
-    pub fn recover(&self) -> LogState {
-        let content = self.lock();
-        let last = content.entries.last().map(|entry| (LogIndex(entry.index), Term(entry.term)));
+    pub fn recover(&self, region: RegionId) -> LogState {
+        let logs = self.lock();
+        let log = &logs[&region];
+        let last = log.entries.last().map(|entry| (LogIndex(entry.index), Term(entry.term)));
         LogState {
-            hard_state: content.hard_state.clone(),
-            truncated: content.truncated,
-            last: last.unwrap_or(content.truncated),
+            hard_state: log.hard_state.clone(),
+            truncated: log.truncated,
+            last: last.unwrap_or(log.truncated),
         }
     }
 
     /// Makes writes durable.
     pub fn append(&self, writes: &[LogWrite]) {
+        let mut logs = self.lock();
         for write in writes {
-            self.lock().take(write);
+            logs.get_mut(&write.region).expect("a region of this member").take(write);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, LogContent> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Term, vote, commit and last index.
+    pub fn standing(&self, region: RegionId) -> LogStanding {
+        let logs = self.lock();
+        let RegionLog { hard_state, .. } = &logs[&region];
+        let (term, vote, commit) = (hard_state.term, hard_state.vote, hard_state.commit);
+        LogStanding { term, vote, commit, last: logs[&region].last() }
+    }
+
+    /// Term of the entry at `index`; of the truncated one when it is there, none when the log does not reach it or
+    /// reaches it no more.
+    pub fn term_at(&self, region: RegionId, index: u64) -> Option<u64> {
+        let logs = self.lock();
+        let log = &logs[&region];
+        if index == log.truncated.0.get() {
+            return Some(log.truncated.1.get());
+        }
+        log.at(index).map(|entry| entry.term)
+    }
+
+    /// The truncation point.
+    pub fn truncated(&self, region: RegionId) -> u64 {
+        self.lock()[&region].truncated.0.get()
+    }
+
+    /// The entries `low..=high`, as far as they are there.
+    pub fn entries(&self, region: RegionId, low: u64, high: u64) -> Vec<Entry> {
+        let logs = self.lock();
+        (low..=high).filter_map(|index| logs[&region].at(index).cloned()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RegionId, RegionLog>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl LogContent {
+impl RegionLog {
+    fn bootstrap() -> Self {
+        let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
+        let hard_state = HardState { term, commit, ..HardState::default() };
+        Self { hard_state, truncated: (BOOTSTRAP_INDEX, BOOTSTRAP_TERM), entries: Vec::new() }
+    }
+
+    fn last(&self) -> u64 {
+        self.truncated.0.get() + self.entries.len() as u64
+    }
+
+    /// How many entries lie before `index`.
+    fn before(&self, index: u64) -> usize {
+        index.saturating_sub(self.truncated.0.get() + 1) as usize
+    }
+
+    fn at(&self, index: u64) -> Option<&Entry> {
+        if index > self.truncated.0.get() { self.entries.get(self.before(index)) } else { None }
+    }
+
     fn take(&mut self, write: &LogWrite) {
         if let Some(hard_state) = &write.hard_state {
             self.hard_state = hard_state.clone();
         }
         if let Some(first) = write.entries.first() {
-            self.entries.retain(|entry| entry.index < first.index);
+            self.entries.truncate(self.before(first.index));
+            assert_eq!(first.index, self.last() + 1, "a log has no gap");
             self.entries.extend(write.entries.iter().cloned());
         }
         if let Some((index, term)) = write.truncate_to {
-            self.entries.retain(|entry| entry.index > index.get());
+            let gone = self.before(index.get() + 1).min(self.entries.len());
+            self.entries.drain(..gone);
             self.truncated = (index, term);
         }
     }
 }
 
 impl LogReader for DiskLog {
-    fn read(&self, _: RegionId, low: LogIndex, high: LogIndex, max_bytes: u64) -> Result<Vec<Entry>> {
-        let content = self.lock();
+    fn read(&self, region: RegionId, low: LogIndex, high: LogIndex, max_bytes: u64) -> Result<Vec<Entry>> {
+        let logs = self.lock();
         let mut bytes = 0;
         let within = |entry: &&Entry| {
             let fits = bytes == 0 || bytes + entry.data.len() as u64 <= max_bytes;
             bytes += entry.data.len() as u64;
             fits
         };
-        let asked = content.entries.iter().filter(|entry| (low.get()..high.get()).contains(&entry.index));
+        let asked = (low.get()..high.get()).filter_map(|index| logs[&region].at(index));
         Ok(asked.take_while(within).cloned().collect())
     }
 
-    fn term(&self, _: RegionId, index: LogIndex) -> Result<Term> {
-        let content = self.lock();
-        let entry = content.entries.iter().find(|entry| entry.index == index.get());
-        Ok(entry.map_or(content.truncated.1, |entry| Term(entry.term)))
+    fn term(&self, region: RegionId, index: LogIndex) -> Result<Term> {
+        let logs = self.lock();
+        let log = &logs[&region];
+        Ok(log.at(index.get()).map_or(log.truncated.1, |entry| Term(entry.term)))
     }
 }
 
-/// User data and apply state of one region.
+/// User data and apply states of one member.
 #[derive(Clone, Debug)]
 pub struct DiskEngine {
     memory: EngineImage,
     flushed: EngineImage,
+    /// Written since the last flush, oldest first.
+    unflushed: Vec<EngineWrite>,
 }
 
 #[derive(Clone, Debug)]
 struct EngineImage {
     data: BTreeMap<Vec<u8>, Vec<u8>>,
-    state: ApplyState,
+    regions: BTreeMap<RegionId, RegionImage>,
+}
+
+#[derive(Clone, Debug)]
+struct RegionImage {
     region: Region,
+    state: ApplyState,
+    /// Of the region's keys and values; see [`digest_of`].
+    digest: u64,
+}
+
+#[derive(Clone, Debug)]
+struct EngineWrite {
+    writes: Vec<Write>,
+    states: Vec<(RegionId, ApplyState)>,
+    regions: Vec<Region>,
 }
 
 impl DiskEngine {
     /// The engine a member begins with.
-    pub fn bootstrap(region: Region) -> Self {
-        let image = EngineImage { data: BTreeMap::new(), state: ApplyState::BOOTSTRAP, region };
-        Self { memory: image.clone(), flushed: image }
+    pub fn bootstrap(regions: &[Region]) -> Self {
+        let image = |region: &Region| {
+            let (region, state) = (region.clone(), ApplyState::BOOTSTRAP);
+            (region.id, RegionImage { region, state, digest: 0 })
+        };
+        let regions = regions.iter().map(image).collect();
+        let image = EngineImage { data: BTreeMap::new(), regions };
+        Self { memory: image.clone(), flushed: image, unflushed: Vec::new() }
     }
 
-    /// Forgets what was not flushed.
-    pub fn crash(&mut self) {
+    /// Forgets what was not flushed, but for the oldest `kept` writes: the engine may have flushed them by itself.
+    pub fn crash(&mut self, kept: usize) {
+        self.unflushed.truncate(kept);
+        self.flush();
         self.memory = self.flushed.clone();
     }
 
-    /// Makes everything written so far survive a crash.
-    pub fn flush(&mut self) -> LogIndex {
-        self.flushed = self.memory.clone();
-        self.flushed.state.index
+    /// How many writes a crash can take.
+    pub fn unflushed(&self) -> usize {
+        self.unflushed.len()
     }
 
-    /// Region and apply state as they are now.
+    /// Makes everything written so far survive a crash.
+    pub fn flush(&mut self) {
+        for write in self.unflushed.drain(..) {
+            self.flushed.take(&write);
+        }
+    }
+
+    /// The regions, by id.
+    pub fn regions(&self) -> impl Iterator<Item = RegionId> {
+        self.memory.regions.keys().copied()
+    }
+
+    /// A region and its apply state as they are now.
+    pub fn state_of(&self, region: RegionId) -> (Region, ApplyState) {
+        let image = &self.memory.regions[&region];
+        (image.region.clone(), image.state)
+    }
+
+    /// The first region and its apply state as they are now.
     pub fn state(&self) -> (Region, ApplyState) {
-        (self.memory.region.clone(), self.memory.state)
+        let first = self.regions().next().expect("a member has a region");
+        self.state_of(first)
+    }
+
+    /// How far a region has come, and the digest of its data.
+    pub fn standing(&self, region: RegionId) -> (ApplyState, u64) {
+        let image = &self.memory.regions[&region];
+        (image.state, image.digest)
     }
 
     /// The data as it is now.
@@ -142,21 +255,77 @@ impl DiskEngine {
 
     /// Takes one batch whole.
     pub fn write(&mut self, batch: &ApplyBatch) {
-        for operation in batch.writes.iter().flat_map(|write| write.operations()) {
-            let data = &mut self.memory.data;
-            match operation {
-                Operation::Put { key, value } => drop(data.insert(key.to_vec(), value.to_vec())),
-                Operation::Delete { key } => drop(data.remove(key)),
-                Operation::DeleteRange { begin, end } => {
-                    data.retain(|key, _| key.as_slice() < begin || key.as_slice() >= end);
-                }
-            }
+        let write = EngineWrite {
+            writes: batch.writes.clone(),
+            states: batch.states.clone(),
+            regions: batch.regions.clone(),
+        };
+        self.memory.take(&write);
+        self.unflushed.push(write);
+    }
+}
+
+impl EngineImage {
+    fn take(&mut self, write: &EngineWrite) {
+        for operation in write.writes.iter().flat_map(|write| write.operations()) {
+            let changed = change(&mut self.data, operation);
+            let home = self.home_of(first_key(operation));
+            home.digest = home.digest.wrapping_add(changed);
         }
-        if let Some(&(_, state)) = batch.states.last() {
-            self.memory.state = state;
+        for &(region, state) in &write.states {
+            self.regions.get_mut(&region).expect("a region of this member").state = state;
         }
-        if let Some(region) = batch.regions.last() {
-            self.memory.region = region.clone();
+        for region in &write.regions {
+            self.regions.get_mut(&region.id).expect("a region of this member").region = region.clone();
         }
     }
+
+    fn home_of(&mut self, key: &[u8]) -> &mut RegionImage {
+        self.regions.values_mut().find(|image| image.region.contains(key)).expect("regions own all keys")
+    }
+}
+
+/// Carries an operation out; returns what it adds to the digest.
+pub fn change(data: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: Operation<'_>) -> u64 {
+    match operation {
+        Operation::Put { key, value } => {
+            let old = data.insert(key.to_vec(), value.to_vec());
+            let gone = old.map_or(0, |old| digest_of(key, &old));
+            digest_of(key, value).wrapping_sub(gone)
+        }
+        Operation::Delete { key } => {
+            data.remove(key).map_or(0, |old| 0_u64.wrapping_sub(digest_of(key, &old)))
+        }
+        Operation::DeleteRange { begin, end } => {
+            let covered = data.keys().filter(|key| begin <= key.as_slice() && key.as_slice() < end);
+            let covered: Vec<_> = covered.cloned().collect();
+            covered.iter().fold(0, |sum, key| sum.wrapping_add(change(data, Operation::Delete { key })))
+        }
+    }
+}
+
+fn first_key(operation: Operation<'_>) -> &[u8] {
+    match operation {
+        Operation::Put { key, .. } | Operation::Delete { key } => key,
+        Operation::DeleteRange { begin, .. } => begin,
+    }
+}
+
+/// One pair's part of a digest. A digest is the sum over all pairs, so it can follow single changes.
+fn digest_of(key: &[u8], value: &[u8]) -> u64 {
+    scramble(digest(value).wrapping_add(digest(key).rotate_left(23)))
+}
+
+/// A number that stands for `bytes`.
+pub fn digest(bytes: &[u8]) -> u64 {
+    let mut digest = bytes.len() as u64 ^ 0xcbf2_9ce4_8422_2325;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
+        digest = (digest ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(29);
+    }
+    for &byte in chunks.remainder() {
+        digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    digest
 }

@@ -1,10 +1,10 @@
 //! One member that runs the production core over a disk in memory.
 //!
-//! Owns the wiring that `store` and `pollers` do for real: inputs into rounds, tasks into the applier, reports
-//! back. What always holds: an error of the round's I/O is a crash, as it is a poisoned store for real; a crashed
-//! member keeps only its disk.
+//! Owns the wiring that `store` and `pollers` do for real: inputs into rounds, tasks into appliers, reports back,
+//! answers last. What always holds: a crashed member keeps only its disk; a member whose log write failed answers
+//! everyone and does nothing any more, as a poisoned store; whoever watches sees every effect when it happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,24 +14,70 @@ use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::elections::Elections;
 use crate::core::input::Input;
-use crate::core::peer::{Peer, PeerOptions};
-use crate::core::planted::Planted;
+use crate::core::lease::PublishedLease;
+use crate::core::peer::{Answer, Peer, PeerOptions};
+use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
-use crate::sim::network::describe_entry;
+use crate::sim::random::scramble;
+use crate::sim::watch::Watch;
 use crate::time::Timestamp;
-use crate::types::{BOOTSTRAP_REGION, NodeId, RegionId};
+use crate::types::{BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 
-/// Length of a tick.
+/// Length of a tick in scripts.
 pub const TICK: Duration = Duration::from_millis(50);
-/// Ticks between heartbeats.
-pub const HEARTBEAT_TICKS: usize = 2;
-/// Ticks of an election timeout.
+/// Ticks of an election timeout in scripts.
 pub const ELECTION_TICKS: usize = 20;
+/// How long a lease lasts in scripts.
+const LEASE_MAX: Duration = TICK.saturating_mul(ELECTION_TICKS as u32 - 2);
+/// Ticks between heartbeats in scripts.
+const HEARTBEAT_TICKS: usize = 2;
+
+/// How members of a cluster are set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Least ticks without a leader before a campaign.
+    pub election_ticks: usize,
+    /// What election timeouts follow from; none when only a script makes members campaign.
+    pub elections: Option<u64>,
+    /// How long a lease lasts; zero switches leases off.
+    pub lease_max: Duration,
+    /// Bytes of the writes that may share one entry.
+    pub group_bytes_max: usize,
+    /// What is wrong with members on purpose.
+    pub planted: Planted,
+    /// Bound of a peer's entry cache.
+    pub log_cache_bytes: usize,
+    /// Bytes of entries a leader may have proposed and not committed.
+    pub uncommitted_bytes_max: u64,
+    /// Applied log kept for followers that lag.
+    pub log_retain_bytes: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            tick: TICK,
+            heartbeat_ticks: HEARTBEAT_TICKS,
+            election_ticks: ELECTION_TICKS,
+            elections: None,
+            lease_max: LEASE_MAX,
+            group_bytes_max: 1 << 16,
+            planted: Planted::NONE,
+            log_cache_bytes: 1 << 20,
+            uncommitted_bytes_max: 1 << 30,
+            log_retain_bytes: 1 << 20,
+        }
+    }
+}
 
 /// What the next sync does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +89,32 @@ pub enum NextSync {
     CrashBefore,
     /// The member crashes right after everything is durable.
     CrashAfter,
+    /// The sync reports an error and nothing is durable.
+    FailBefore,
+    /// The sync reports an error, but everything is durable.
+    FailAfter,
+}
+
+/// Why a member that ran does not run any more.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// It lost everything but its disk.
+    Crash,
+    /// Its log write failed; it answered everyone.
+    Poison,
+    /// The core reported an error of its own, which no fault explains.
+    Core(Error),
+}
+
+/// What one turn of the crank did.
+#[derive(Debug, Default)]
+pub struct Turned {
+    /// Messages in the order they left, each with the number of syncs before it.
+    pub sent: Vec<(PeerMessage, u32)>,
+    /// Syncs.
+    pub syncs: u32,
+    /// Set when the member does not run any more.
+    pub end: Option<End>,
 }
 
 /// See the module.
@@ -51,7 +123,9 @@ pub struct Member {
     pub node: u64,
     /// What its next sync does.
     pub next_sync: NextSync,
-    lease: bool,
+    /// The effects that remain to it: it crashes instead of the one after them.
+    pub effects_left: Option<u32>,
+    setup: Setup,
     log: DiskLog,
     engine: DiskEngine,
     boot_nonce: u64,
@@ -61,26 +135,32 @@ pub struct Member {
 /// What a crash takes away.
 struct Running {
     peers: Peers,
-    applier: Applier,
+    appliers: BTreeMap<RegionId, Applier>,
     inputs: Vec<(RegionId, Input)>,
     ticks: u32,
+    /// Regions that had more to do than the last round would take.
+    again: Vec<RegionId>,
+    published: BTreeMap<RegionId, Arc<PublishedLease>>,
     tasks: VecDeque<ApplyTask>,
     /// In the engine, but not reported.
-    written: Vec<ApplyBatch>,
+    written: VecDeque<ApplyBatch>,
+    /// Reported, but not answered.
+    reported: VecDeque<Answer>,
 }
 
 impl Member {
-    /// A member on an empty disk, running. `lease` says whether leaders have leases.
-    pub fn bootstrap(node: u64, members: &[u64], lease: bool) -> Self {
-        let voters: Vec<_> = members.iter().map(|&node| NodeId(node)).collect();
-        let engine = DiskEngine::bootstrap(Region::bootstrap(&voters));
-        let (next_sync, log) = (NextSync::Works, DiskLog::bootstrap());
-        let mut member = Self { node, next_sync, lease, log, engine, boot_nonce: 0, running: None };
+    /// A member on an empty disk, running.
+    pub fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
+        let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
+        let engine = DiskEngine::bootstrap(regions);
+        let (next_sync, effects_left) = (NextSync::Works, None);
+        let mut member =
+            Self { node, next_sync, effects_left, setup, log, engine, boot_nonce: 0, running: None };
         member.restart();
         member
     }
 
-    /// True while it has not crashed.
+    /// True while it has neither crashed nor been poisoned.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -88,58 +168,112 @@ impl Member {
     /// Starts it from what its disk holds.
     pub fn restart(&mut self) {
         self.boot_nonce += 1;
-        let options = PeerOptions {
-            node: NodeId(self.node),
-            boot_nonce: self.boot_nonce,
-            tick: TICK,
-            heartbeat_ticks: HEARTBEAT_TICKS,
-            election_ticks: ELECTION_TICKS,
-            elections: Elections::OnDemand,
-            lease_max: if self.lease { TICK * (ELECTION_TICKS as u32 - 2) } else { Duration::ZERO },
-            group_bytes_max: 1 << 16,
-            log_cache_bytes: 1 << 20,
-            uncommitted_bytes_max: 1 << 30,
-            log_retain_bytes: 1 << 20,
-            planted: Planted::NONE,
+        let regions: Vec<_> = self.engine.regions().collect();
+        let peers = regions.iter().map(|&region| (region, self.start_peer(region)));
+        let peers: Peers = peers.collect();
+        let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
+        let applier = |region| {
+            let (region, applied) = self.engine.state_of(region);
+            (region.id, Applier::new(region, applied))
         };
-        let (region, applied) = self.engine.state();
-        let reader = Arc::new(self.log.clone());
-        let peer = Peer::new(options, region.clone(), applied, self.log.recover(), reader, &raft_logger());
         self.running = Some(Running {
-            peers: Peers::from([(BOOTSTRAP_REGION, peer.expect("log and engine agree"))]),
-            applier: Applier::new(region, applied),
+            peers,
+            appliers: regions.iter().copied().map(applier).collect(),
             inputs: Vec::new(),
             ticks: 0,
+            again: Vec::new(),
+            published,
             tasks: VecDeque::new(),
-            written: Vec::new(),
+            written: VecDeque::new(),
+            reported: VecDeque::new(),
         });
     }
 
-    /// Loses everything but the disk. Completions that are still open answer "unknown" as they are dropped.
-    pub fn crash(&mut self) {
+    fn start_peer(&self, region: RegionId) -> Peer {
+        let (region, applied) = self.engine.state_of(region);
+        let (log, reader) = (self.log.recover(region.id), Arc::new(self.log.clone()));
+        let options = self.peer_options(region.id);
+        Peer::new(options, region, applied, log, reader, &raft_logger()).expect("log and engine agree")
+    }
+
+    fn peer_options(&self, region: RegionId) -> PeerOptions {
+        let Setup { elections, .. } = self.setup;
+        let draw =
+            |seed| scramble(seed ^ scramble((self.node << 40) ^ (region.get() << 20) ^ self.boot_nonce));
+        PeerOptions {
+            node: NodeId(self.node),
+            boot_nonce: self.boot_nonce,
+            tick: self.setup.tick,
+            heartbeat_ticks: self.setup.heartbeat_ticks,
+            election_ticks: self.setup.election_ticks,
+            elections: elections.map_or(Elections::OnDemand, |seed| Elections::Drawn(draw(seed))),
+            lease_max: self.setup.lease_max,
+            group_bytes_max: self.setup.group_bytes_max,
+            planted: self.setup.planted,
+            log_cache_bytes: self.setup.log_cache_bytes,
+            uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
+            log_retain_bytes: self.setup.log_retain_bytes,
+        }
+    }
+
+    /// Differs in every run of this member.
+    pub fn boot_nonce(&self) -> u64 {
+        self.boot_nonce
+    }
+
+    /// Loses everything but the disk, and of the engine all but the oldest `kept` writes since the last flush.
+    /// Completions that are still open answer "unknown" as they are dropped.
+    pub fn crash_keeping(&mut self, kept: usize) {
         self.running = None;
-        self.engine.crash();
+        self.engine.crash(kept);
         self.next_sync = NextSync::Works;
+        self.effects_left = None;
+    }
+
+    /// Loses everything but what was synced and flushed.
+    pub fn crash(&mut self) {
+        self.crash_keeping(0);
     }
 
     /// Makes the engine's data survive a crash.
     pub fn flush(&mut self) {
-        let index = self.engine.flush();
-        self.feed(Input::Flushed(index));
+        self.engine.flush();
+        let regions: Vec<_> = self.engine.regions().collect();
+        for region in regions {
+            let (state, _) = self.engine.standing(region);
+            self.feed_to(region, Input::Flushed(state.index));
+        }
     }
 
-    /// The peer of the only region.
+    /// The peer of the first region.
     pub fn peer(&self) -> &Peer {
-        &self.running.as_ref().expect("it runs").peers[&BOOTSTRAP_REGION]
+        self.peer_of(BOOTSTRAP_REGION).expect("it runs")
     }
 
-    /// Proposes to add `learner`.
+    /// The peer of a region while the member runs.
+    pub fn peer_of(&self, region: RegionId) -> Option<&Peer> {
+        self.running.as_ref()?.peers.get(&region)
+    }
+
+    /// The lease of a region's peer as callers see it, while the member runs.
+    pub fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
+        Some(self.running.as_ref()?.published.get(&region)?)
+    }
+
+    /// Proposes to add `learner` to the first region.
     pub fn propose_learner(&mut self, learner: u64) {
-        let mut single = ConfChangeSingle { node_id: learner, ..ConfChangeSingle::default() };
-        single.set_change_type(ConfChangeType::AddLearnerNode);
-        let change = ConfChangeV2 { changes: vec![single].into(), ..ConfChangeV2::default() };
+        self.propose_change_of_learner(BOOTSTRAP_REGION, learner);
+    }
+
+    /// Proposes to add `learner`, or to remove it when it is there. To be called while this member leads.
+    pub fn propose_change_of_learner(&mut self, region: RegionId, learner: u64) {
         let running = self.running.as_mut().expect("it runs");
-        running.peers.get_mut(&BOOTSTRAP_REGION).expect("the only region").propose_change(change);
+        let peer = running.peers.get_mut(&region).expect("a region of this member");
+        let there = peer.region().has_member(NodeId(learner));
+        let kind = if there { ConfChangeType::RemoveNode } else { ConfChangeType::AddLearnerNode };
+        let mut single = ConfChangeSingle { node_id: learner, ..ConfChangeSingle::default() };
+        single.set_change_type(kind);
+        peer.propose_change(ConfChangeV2 { changes: vec![single].into(), ..ConfChangeV2::default() });
     }
 
     /// The engine.
@@ -147,10 +281,20 @@ impl Member {
         &self.engine
     }
 
-    /// Leaves an input for the next round; it is lost when the member is down.
+    /// The raft logs.
+    pub fn log(&self) -> &DiskLog {
+        &self.log
+    }
+
+    /// Leaves an input of the first region for the next round; it is lost when the member is down.
     pub fn feed(&mut self, input: Input) {
+        self.feed_to(BOOTSTRAP_REGION, input);
+    }
+
+    /// Leaves an input for the next round; it is lost when the member is down.
+    pub fn feed_to(&mut self, region: RegionId, input: Input) {
         if let Some(running) = &mut self.running {
-            running.inputs.push((BOOTSTRAP_REGION, input));
+            running.inputs.push((region, input));
         }
     }
 
@@ -161,26 +305,59 @@ impl Member {
         }
     }
 
+    /// True when a round would have something to work on.
+    pub fn has_inputs(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.ticks > 0 || !running.inputs.is_empty())
+    }
+
+    /// True when the last round left writes for the next.
+    pub fn has_more_to_propose(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.again.is_empty())
+    }
+
+    /// The flush that the log's truncation waits for, if it does.
+    pub fn wants_flush(&self) -> Option<LogIndex> {
+        self.running.as_ref()?.peers.values().find_map(Peer::wants_flush)
+    }
+
     /// Turns the crank once. Returns what was sent, after a report of what it wrote.
     pub fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
-        let Some(running) = &mut self.running else { return Vec::new() };
+        let turned = self.turn(now, report);
+        if turned.end.is_some() {
+            self.crash();
+        }
+        turned.sent.into_iter().map(|(message, _)| message).collect()
+    }
+
+    /// Turns the crank once. When that ends the member, its engine still is what it was.
+    pub fn turn(&mut self, now: Timestamp, watch: &mut dyn Watch) -> Turned {
+        let Some(running) = &mut self.running else { return Turned::default() };
         let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));
-        let fed = Inputs { ticks, inputs, again: Vec::new() };
+        let again = std::mem::take(&mut running.again);
+        let fed = Inputs { ticks, inputs, again };
         let mut io = MemberIo {
             node: self.node,
             log: &self.log,
             next_sync: &mut self.next_sync,
+            effects_left: &mut self.effects_left,
             tasks: &mut running.tasks,
-            sent: Vec::new(),
-            report,
+            turned: Turned::default(),
+            retries: self.setup.planted.has(Fault::SyncErrorRetried),
+            watch,
         };
-        let turned = round(&mut running.peers, fed, now, &mut io);
-        let sent = io.sent;
-        if turned.is_err() {
-            report.push(format!("{} crashed", self.node));
-            self.crash();
+        let result = round(&mut running.peers, fed, now, &mut io);
+        let mut turned = io.turned;
+        match result {
+            Ok(touched) => {
+                running.again = touched;
+                running.again.retain(|region| running.peers[region].has_more_to_propose());
+            }
+            Err(error) => {
+                turned.end.get_or_insert(End::Core(error));
+            }
         }
-        sent
+        self.take_end(turned.end.as_ref(), watch);
+        turned
     }
 
     /// Applies everything that is handed over, in one batch.
@@ -191,24 +368,153 @@ impl Member {
 
     /// First half of applying: the engine shows the entries, nobody has been told.
     pub fn write_engine(&mut self) {
-        let Some(running) = &mut self.running else { return };
-        running.tasks.drain(..).for_each(|task| running.applier.queue(task));
-        let slice = Slice { entries: usize::MAX, bytes: usize::MAX };
-        let mut batch = ApplyBatch::default();
-        running.applier.fill(&mut batch, slice).expect("every entry is readable");
-        self.engine.write(&batch);
-        running.written.push(batch);
+        self.apply_write(Slice { entries: usize::MAX, bytes: usize::MAX });
     }
 
     /// Second half: the peer is told, then the callers.
     pub fn report_applied(&mut self, report: &mut Vec<String>) {
-        let Some(running) = &mut self.running else { return };
-        for batch in running.written.drain(..) {
-            for applied in batch.reports {
-                report.push(format!("{} applied up to {}", self.node, applied.state.index));
-                running.inputs.push((BOOTSTRAP_REGION, Input::Applied(applied)));
+        self.apply_report(report);
+        self.apply_answer(usize::MAX);
+    }
+
+    /// True when the applier has something to do.
+    pub fn has_to_apply(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        self.has_to_report()
+            || self.has_to_answer()
+            || !running.tasks.is_empty()
+            || running.appliers.values().any(|applier| applier.backlog() > 0)
+    }
+
+    /// True when the engine shows what the peers do not know of.
+    pub fn has_to_report(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.written.is_empty())
+    }
+
+    /// True when the peers know of what callers do not.
+    pub fn has_to_answer(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
+    }
+
+    /// Applying, step 1: a slice of every region goes into the engine.
+    pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
+        let running = self.running.as_mut()?;
+        for task in running.tasks.drain(..) {
+            running.appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
+        }
+        let mut batch = ApplyBatch::default();
+        for applier in running.appliers.values_mut() {
+            if let Err(error) = applier.fill(&mut batch, slice) {
+                return Some(End::Core(error));
             }
-            batch.answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        if !take_effect(&mut self.effects_left) {
+            return self.end_in_crash();
+        }
+        if self.setup.planted.has(Fault::AppliedIndexApart) {
+            let states = std::mem::take(&mut batch.states);
+            self.engine.write(&batch);
+            batch.writes.clear();
+            batch.states = states;
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+        }
+        self.engine.write(&batch);
+        for (region, state) in &batch.states {
+            running.published[region].advance(state.index);
+        }
+        running.written.push_back(batch);
+        None
+    }
+
+    /// Applying, step 2: the peers are told.
+    pub fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
+        let running = self.running.as_mut()?;
+        while let Some(batch) = running.written.pop_front() {
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+            for applied in batch.reports {
+                watch.reported(self.node, &applied);
+                running.inputs.push((applied.region, Input::Applied(applied)));
+            }
+            running.reported.extend(batch.answers);
+        }
+        None
+    }
+
+    /// Applying, step 3: up to `count` callers are told.
+    pub fn apply_answer(&mut self, count: usize) -> Option<End> {
+        let running = self.running.as_mut()?;
+        for _ in 0..count.min(running.reported.len()) {
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+            let (completion, answer) = running.reported.pop_front().expect("counted above");
+            completion.answer(answer);
+        }
+        None
+    }
+
+    fn end_in_crash(&mut self) -> Option<End> {
+        self.running = None;
+        Some(End::Crash)
+    }
+
+    fn take_end(&mut self, end: Option<&End>, watch: &mut dyn Watch) {
+        match end {
+            None => {}
+            Some(End::Poison) => {
+                watch.ended(self.node, "is poisoned");
+                self.abandon();
+            }
+            Some(End::Crash | End::Core(_)) => {
+                watch.ended(self.node, "crashed");
+                self.running = None;
+            }
+        }
+    }
+
+    /// What the pollers of a poisoned store do: everyone is answered.
+    fn abandon(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        let (unknown, refused) = (Error::new(Code::FailedInFlight), Error::new(Code::Poisoned));
+        let Running { mut peers, mut appliers, inputs, tasks, written, reported, .. } = running;
+        let answer = |(completion, answer): Answer| completion.answer(answer);
+        // What is in the engine is answered as it is: the apply poller finishes the batch it is at.
+        reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
+        peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
+        inputs.into_iter().for_each(|(_, input)| refuse(input, &refused));
+        for task in tasks {
+            appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
+        }
+        let undecided = appliers.values_mut().flat_map(Applier::abandon);
+        undecided.for_each(|completion| completion.answer(Err(unknown.clone())));
+    }
+}
+
+/// Answers what never reached a peer.
+fn refuse(input: Input, refused: &Error) {
+    match input {
+        Input::Propose(propose) => propose.completion.answer(Err(refused.clone())),
+        Input::Read(read) | Input::LocalRead(read) => read.completion.answer(Err(refused.clone())),
+        Input::Transfer(request) => request.completion.answer(Err(refused.clone())),
+        _ => {}
+    }
+}
+
+/// Counts one effect; false when the member crashes instead of it, and from then on.
+fn take_effect(effects_left: &mut Option<u32>) -> bool {
+    match effects_left {
+        None => true,
+        Some(0) => false,
+        Some(left) => {
+            *left -= 1;
+            true
         }
     }
 }
@@ -217,50 +523,70 @@ struct MemberIo<'a> {
     node: u64,
     log: &'a DiskLog,
     next_sync: &'a mut NextSync,
+    effects_left: &'a mut Option<u32>,
     tasks: &'a mut VecDeque<ApplyTask>,
-    sent: Vec<PeerMessage>,
-    report: &'a mut Vec<String>,
+    turned: Turned,
+    /// A sync that failed is tried again: a planted fault.
+    retries: bool,
+    watch: &'a mut dyn Watch,
+}
+
+impl MemberIo<'_> {
+    /// Whether the next effect happens. After an end none does.
+    fn goes_on(&mut self) -> bool {
+        if self.turned.end.is_none() && !take_effect(self.effects_left) {
+            self.turned.end = Some(End::Crash);
+        }
+        self.turned.end.is_none()
+    }
+
+    fn end(&mut self, end: End) -> Result<()> {
+        self.turned.end = Some(end);
+        Err(Error::new(Code::Io))
+    }
 }
 
 impl RoundIo for MemberIo<'_> {
     fn send(&mut self, messages: Vec<PeerMessage>) {
         for message in messages {
-            self.report.push(format!("  {}", super::network::describe(&message)));
-            self.sent.push(message);
+            if self.goes_on() {
+                self.watch.sending(self.node, self.log, &message);
+                self.turned.sent.push((message, self.turned.syncs));
+            }
         }
     }
 
     fn append(&mut self, writes: &[LogWrite]) -> Result<()> {
         let sync = std::mem::take(self.next_sync);
-        if sync == NextSync::CrashBefore {
-            return Err(Error::new(Code::Io));
+        if sync == NextSync::CrashBefore || !self.goes_on() {
+            return self.end(End::Crash);
+        }
+        if sync == NextSync::FailBefore && self.retries {
+            // What the kernel dropped with the first error, it does not miss at the second try.
+            return Ok(());
+        }
+        if sync == NextSync::FailBefore {
+            return self.end(End::Poison);
         }
         self.log.append(writes);
-        for write in writes {
-            self.report.push(format!("  {} synced {}", self.node, describe_write(write)));
+        self.turned.syncs += 1;
+        self.watch.synced(self.node, self.log, writes);
+        if sync == NextSync::CrashAfter || !self.goes_on() {
+            return self.end(End::Crash);
         }
-        if sync == NextSync::CrashAfter { Err(Error::new(Code::Io)) } else { Ok(()) }
+        if sync == NextSync::FailAfter { self.end(End::Poison) } else { Ok(()) }
     }
 
     fn apply(&mut self, task: ApplyTask) {
-        let (first, last) = (task.entries.first(), task.entries.last());
-        let index = |entry: Option<&raft::eraftpb::Entry>| entry.map_or(0, |entry| entry.index);
-        self.report.push(format!("  {} committed {}..={}", self.node, index(first), index(last)));
-        self.tasks.push_back(task);
+        if self.goes_on() {
+            self.watch.handed_over(self.node, self.log, &task);
+            self.tasks.push_back(task);
+        }
     }
 
     fn answer(&mut self, completion: Completion, answer: Result<Position>) {
-        completion.answer(answer);
+        if self.goes_on() {
+            completion.answer(answer);
+        }
     }
-}
-
-fn describe_write(write: &LogWrite) -> String {
-    let mut parts: Vec<_> = write.entries.iter().map(describe_entry).collect();
-    if let Some(state) = &write.hard_state {
-        parts.push(format!("term={} vote={} commit={}", state.term, state.vote, state.commit));
-    }
-    if let Some((index, _)) = write.truncate_to {
-        parts.push(format!("truncated to {index}"));
-    }
-    parts.join(", ")
 }

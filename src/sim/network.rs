@@ -46,13 +46,19 @@ impl Network {
         self.take(|message| message.from().get() == node || message.to().get() == node);
     }
 
+    /// Loses everything that `from` sends to `to` from now on, and what is in flight between them.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cut.insert((from, to));
+        self.take(|message| message.from().get() == from && message.to().get() == to);
+    }
+
     /// Mends every link.
     pub fn heal(&mut self) {
         self.cut.clear();
     }
 }
 
-fn through_the_codec(message: &PeerMessage) -> PeerMessage {
+pub fn through_the_codec(message: &PeerMessage) -> PeerMessage {
     let mut encoded = Vec::new();
     codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
     codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")

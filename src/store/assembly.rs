@@ -338,6 +338,11 @@ impl Inbound for Inbox {
         self.raft.push_all(regions.map(|&region| (region, Input::Unreachable(node))));
     }
 
+    fn connected(&self, node: NodeId) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Connected(node))));
+    }
+
     fn disconnected(&self, node: NodeId) {
         let regions = self.regions.ids().iter();
         self.raft.push_all(regions.map(|&region| (region, Input::Disconnected(node))));

@@ -107,7 +107,11 @@ pub trait Inbound: Send + Sync + 'static {
     /// under way.
     fn unreachable(&self, node: NodeId);
 
-    /// The connection to `node` has ended; what was handed over before may or may not have arrived.
+    /// There is a connection to `node`.
+    fn connected(&self, node: NodeId);
+
+    /// There is no connection to `node` any more, or not yet; what was handed over before may or may not have arrived,
+    /// what is handed over from now on does not arrive.
     fn disconnected(&self, node: NodeId);
 
     /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side

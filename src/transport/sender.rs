@@ -38,6 +38,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         look_due: None,
         served_for: Duration::ZERO,
     };
+    network.inbound.disconnected(peer.node);
     let mut dialer = Dialer::new(network, peer);
     let mut pause = PAUSE_MIN;
     while !peer.queue.is_closed() {
@@ -77,6 +78,7 @@ impl Sender<'_> {
         self.network.notices.dialed(node);
         let link = Link::new(Arc::clone(socket), self.network.options.frame_bytes_max);
         self.peer.queue.connected(link);
+        self.network.inbound.connected(node);
         // Direct writes may come at any moment from now on.
         self.look_due = Some(began + self.look_interval());
         let end = self.pump(socket);

@@ -1,6 +1,6 @@
 //! Whole transports on loopback: what crosses, in which order, and what happens when a peer goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Condvar;
@@ -29,7 +29,7 @@ pub(super) struct Record {
     /// The index of each message, by sender.
     pub(super) indices: HashMap<NodeId, Vec<u64>>,
     pub(super) losses: HashMap<NodeId, usize>,
-    pub(super) disconnections: HashMap<NodeId, usize>,
+    pub(super) connected: HashSet<NodeId>,
     pub(super) panicked: Vec<String>,
     pub(super) refuse: Option<String>,
     /// While set, a delivery waits.
@@ -83,8 +83,12 @@ impl Inbound for Recorder {
         self.update(|state| *state.losses.entry(node).or_default() += 1);
     }
 
+    fn connected(&self, node: NodeId) {
+        self.update(|state| state.connected.extend([node]));
+    }
+
     fn disconnected(&self, node: NodeId) {
-        self.update(|state| *state.disconnections.entry(node).or_default() += 1);
+        self.update(|state| state.connected.retain(|other| *other != node));
     }
 
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> std::result::Result<(), String> {
@@ -231,8 +235,10 @@ fn a_peer_that_restarts_on_its_port_is_reached_again() {
     let address = two.transport.local_addr().to_string();
     let peers = one.transport.network.options.peers.clone();
     for _ in 0..3 {
+        one.inbound.wait("the connection is reported", |state| state.connected.contains(&NodeId(14)));
         two.transport.shutdown();
         one.transport.send(NodeId(14), vec![append(13, 14, 1)]);
+        one.inbound.wait("its end is reported", |state| !state.connected.contains(&NodeId(14)));
         one.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(14)));
 
         let again =

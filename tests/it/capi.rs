@@ -78,6 +78,16 @@ fn a_store_of_several_regions_routes_refuses_and_reads_by_range() {
 }
 
 #[test]
+fn leadership_is_handed_over_refused_and_left_behind_at_shutdown() {
+    passes("transfer");
+}
+
+#[test]
+fn a_write_tells_how_far_it_is_before_it_completes() {
+    passes("events");
+}
+
+#[test]
 fn a_forked_child_is_told_so() {
     passes("forked");
 }

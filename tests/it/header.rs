@@ -15,9 +15,9 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "library", "error", "config", "store", "status", "region", "batch", "write", "callback", "snapshot",
-    "value", "iter", "bytes",
+    "value", "iter", "transfer", "bytes",
 ];
 
 fn header_path() -> PathBuf {

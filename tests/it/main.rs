@@ -2,6 +2,8 @@
 
 mod capi;
 mod cluster;
+mod events;
+mod flow;
 mod header;
 mod member;
 mod native;

@@ -19,6 +19,7 @@ pub struct Cluster {
     stores: Vec<Option<Store>>,
     addresses: Vec<String>,
     split_keys: String,
+    configure: fn(&mut Config),
     directory: TempDir,
 }
 
@@ -28,9 +29,19 @@ impl Cluster {
         Self::start_split("")
     }
 
+    /// Starts all three, with options of its own.
+    pub fn start_with(configure: fn(&mut Config)) -> Self {
+        Self::start_all("", configure)
+    }
+
     /// Starts all three, with the regions that `split_keys` cut.
     pub fn start_split(split_keys: &str) -> Self {
+        Self::start_all(split_keys, |_| {})
+    }
+
+    fn start_all(split_keys: &str, configure: fn(&mut Config)) -> Self {
         let mut cluster = Self {
+            configure,
             directory: tempfile::tempdir().expect("a temporary directory"),
             addresses: free_addresses(3),
             stores: vec![None, None, None],
@@ -120,6 +131,7 @@ impl Cluster {
         config.set("cluster.node_id", &node.to_string()).expect("in range");
         config.set("cluster.initial_members", &members.join(",")).expect("any text");
         config.set("bootstrap.split_keys", &self.split_keys).expect("any text");
+        (self.configure)(&mut config);
         config
     }
 }

@@ -42,6 +42,7 @@ impl Peer {
 
     fn on_leadership_lost(&mut self) {
         self.lease.expire();
+        self.ordered.clear();
         self.reads.drop_renewals();
         if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
             callers(self.proposals.abandon()).for_each(crate::completion::Completion::defuse);
@@ -84,6 +85,17 @@ impl Peer {
         }
     }
 
+    /// No order to take over can be obeyed any more: every target has acknowledged entries beyond it in this term, so it
+    /// has not obeyed before, and drops what comes late (lease, rules 4 and 5).
+    pub(super) fn orders_are_void(&self) -> bool {
+        if self.options.planted.has(Fault::LeaseTrustedBeforeOrdersAreVoid) {
+            return true;
+        }
+        self.ordered.iter().all(|(target, index)| {
+            self.raw.raft.prs().get(target.get()).is_some_and(|progress| progress.matched > index.get())
+        })
+    }
+
     /// True while raft takes no proposals because it is handing over.
     pub(super) fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
@@ -103,6 +115,7 @@ impl Peer {
         match self.leader() {
             None => return Err(Error::new(Code::NoLeader)),
             Some(leader) if !self.is_leader() => return Err(Error::not_leader(leader)),
+            Some(_) if request.deadline <= self.now => return Err(Error::new(Code::DeadlineBeforeStart)),
             Some(_) if self.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
             Some(_) => {}
         }
@@ -131,9 +144,12 @@ impl Peer {
         others.max_by_key(|voter| progress(voter).map(|progress| (progress.recent_active, progress.matched)))
     }
 
-    /// False for a voter that is known to lag. Of one that was not heard of since this leader was elected nothing is
-    /// known; raft gives up by itself if it cannot take over.
+    /// False for a voter that is known to lag or to be unreachable. Of one that was not heard of since this leader was
+    /// elected nothing is known; raft gives up by itself if it cannot take over.
     fn keeps_up(&self, voter: NodeId) -> bool {
+        if self.disconnected.contains(&voter) {
+            return false;
+        }
         let last = self.raw.raft.raft_log.last_index();
         self.raw.raft.prs().get(voter.get()).is_some_and(|progress| {
             let lags = last - progress.matched.min(last) > LAG_ENTRIES_MAX;

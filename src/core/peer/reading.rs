@@ -32,6 +32,13 @@ impl Peer {
         }
     }
 
+    pub(super) fn on_local_read(&mut self, read: Read) {
+        if read.deadline <= self.now {
+            return self.answers.push((read.completion, Err(Error::new(Code::ReadTimeout))));
+        }
+        self.reads.push_local(read, self.recorded_commit);
+    }
+
     /// Asks for the reads that arrived in this round.
     pub(super) fn ask_fresh(&mut self) {
         if let Some(id) = self.reads.ask_fresh(self.asked()) {
@@ -91,17 +98,34 @@ impl Peer {
             return;
         }
         if self.lease.is_suspect() {
-            // Only the commit of a later proposal clears that.
-            self.propose_empty();
+            self.clear_suspicion();
         } else if let Some(id) = self.reads.ask_renewal(self.asked()) {
             self.raw.read_index(id);
         }
     }
 
     pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
-        if self.is_leader() && term == self.term() {
+        if self.is_leader() && term == self.term() && self.orders_are_void() {
+            self.ordered.clear();
             let late = self.options.planted.has(Fault::LeaseFromAcknowledgement);
             self.lease.renew_by_commit(if late { self.now } else { proposed_at });
+        }
+    }
+
+    /// A lease tells at once what the open questions would tell later.
+    pub(super) fn answer_open_reads_by_lease(&mut self) {
+        if self.holds_lease(self.now) {
+            self.leased.extend(self.reads.take_unconfirmed());
+        }
+    }
+
+    /// Takes the next step towards a lease after a transfer that came to nothing: first an entry by which the targets'
+    /// logs grow beyond the order, then one whose commit clears the lease.
+    fn clear_suspicion(&mut self) {
+        let last = LogIndex(self.raw.raft.raft_log.last_index());
+        let grown = self.ordered.values().all(|index| last > *index);
+        if !grown || self.orders_are_void() {
+            self.propose_empty();
         }
     }
 

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::{MESSAGE_BYTES_MAX, Peer};
-use crate::completion::Position;
+use super::{MESSAGE_BYTES_MAX, Peer, tell};
+use crate::completion::{Position, WriteEvent};
 use crate::core::command::{Command, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::core::input::Propose;
@@ -138,8 +138,11 @@ impl Peer {
             .into_iter()
             .map(|pending| Request { deadline: pending.deadline, requester: Some(pending.requester) });
         for (entry, index) in entries.into_iter().zip(first.get()..) {
-            let requests = requests.by_ref().take(entry.writes).collect();
-            self.proposals.push(Proposal { term, index: LogIndex(index), proposed_at, requests });
+            let position = Position { index: LogIndex(index), term };
+            let requests: Vec<_> = requests.by_ref().take(entry.writes).collect();
+            tell(requests.iter().map(|request| &request.requester), WriteEvent::Proposed, position);
+            let index = position.index;
+            self.proposals.push(Proposal { term, index, proposed_at, requests });
         }
     }
 
@@ -152,9 +155,10 @@ impl Peer {
 
     fn forward_fresh(&mut self, leader: NodeId) {
         self.refuse_followers();
-        self.refuse_late(Code::NotLeader);
+        let reachable = !self.disconnected.contains(&leader);
+        self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let (term, now) = (self.term(), self.now);
-        if self.refused_by == Some((leader, term)) {
+        if self.refused_by == Some((leader, term)) || !reachable {
             return;
         }
         let mut writes = Vec::new();
@@ -228,6 +232,9 @@ impl Peer {
 
     /// The connection to another member was lost.
     pub(super) fn on_disconnected(&mut self, node: NodeId) {
+        if !self.disconnected.contains(&node) {
+            self.disconnected.push(node);
+        }
         let unknown = self.forwarder.disconnected(node);
         self.answer_all(unknown.into_iter(), Code::LeadershipLost);
     }

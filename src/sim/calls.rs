@@ -1,0 +1,403 @@
+//! What clients called, and what they were told.
+//!
+//! Owns the calls of a run from their first event to their last, and the checks that need no more than the calls and
+//! the chosen log. What always holds: a call is recorded before its member sees it; times are numbers of events; a read
+//! is over when its reader has looked, not when it was allowed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::completion::{Completion, Position, Sink};
+use crate::error::{Code, Error, Outcome, Result};
+use crate::sim::checker::{Action, Key, Observed, Operation, Verdict};
+use crate::sim::chosen::CallId;
+use crate::sim::invariants::{Check, Ledger};
+use crate::sim::keys::look;
+use crate::sim::member::Member;
+use crate::time::Timestamp;
+use crate::types::RegionId;
+
+/// Where a call goes, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The member.
+    pub host: usize,
+    /// The run of that member.
+    pub boot: u64,
+    /// The region.
+    pub region: RegionId,
+    /// When the caller is answered at the latest, by the clock of the member.
+    pub deadline: Timestamp,
+}
+
+/// One call of a client.
+#[derive(Debug)]
+pub struct Call {
+    /// Who called.
+    pub client: usize,
+    /// Where.
+    pub address: Address,
+    /// What a read looks at.
+    keys: Vec<Key>,
+    transfers: bool,
+    /// The log had come this far, as far as any caller could know, when the call was made.
+    floor: u64,
+    /// What the checker is given.
+    operation: Operation,
+    answered: bool,
+}
+
+impl Call {
+    /// True when nothing will be heard of it any more.
+    pub fn is_over(&self) -> bool {
+        self.operation.completed.is_some()
+    }
+
+    /// True when it did what it was called for.
+    pub fn is_ok(&self) -> bool {
+        self.operation.completed.is_some() && self.operation.verdict == Verdict::Ok
+    }
+}
+
+/// What a call asks for.
+pub struct Request {
+    /// Who calls.
+    pub client: usize,
+    /// What is called; a write of nothing asks for a transfer of leadership.
+    pub action: Action,
+    /// What a read looks at.
+    pub keys: Vec<Key>,
+    /// The least index that a local read may show.
+    pub min_index: u64,
+}
+
+/// What a reader's view showed.
+#[derive(Debug)]
+pub struct Seen {
+    observed: Vec<(Key, Observed)>,
+    index: u64,
+}
+
+/// What must happen after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: this client is free again.
+    Over(usize),
+    /// The reader opens its view.
+    Look(CallId),
+}
+
+/// How many calls ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Writes that took effect.
+    pub written: u64,
+    /// Reads that were confirmed and looked.
+    pub read: u64,
+    /// Writes whose caller does not know.
+    pub unknown: u64,
+    /// Writes that certainly did nothing, and reads that were refused.
+    pub refused: u64,
+}
+
+type Answers = Arc<Mutex<Vec<(CallId, Result<Position>)>>>;
+
+/// See the module.
+#[derive(Default)]
+pub struct Calls {
+    calls: Vec<Call>,
+    events: u64,
+    answers: Answers,
+    /// Answers taken out together, to keep the room they need.
+    taken: Vec<(CallId, Result<Position>)>,
+    /// Host -> (deadline, call) of what is not answered.
+    pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
+    /// Client, run of a member and region -> the last call that took effect.
+    in_effect: BTreeMap<(usize, usize, u64, RegionId), CallId>,
+    /// Region -> the last index that any caller knows of.
+    shown: BTreeMap<RegionId, u64>,
+    /// Host and region -> what was on record as committed when the member started.
+    recorded: BTreeMap<(usize, RegionId), u64>,
+}
+
+impl Calls {
+    /// Number of the next call.
+    pub fn next_id(&self) -> CallId {
+        self.calls.len()
+    }
+
+    /// A call.
+    pub fn get(&self, call: CallId) -> &Call {
+        &self.calls[call]
+    }
+
+    /// Records a call that is about to be made.
+    pub fn begin(&mut self, address: Address, request: Request) -> CallId {
+        let call = self.next_id();
+        let Request { client, action, keys, min_index } = request;
+        let transfers = action == Action::Write(Vec::new());
+        let operation = Operation {
+            client: client as u32,
+            invoked: self.event(),
+            completed: None,
+            verdict: Verdict::Unknown,
+            action,
+            index: None,
+        };
+        let Address { host, region, .. } = address;
+        let known = if operation.is_local() {
+            self.recorded.get(&(host, region)).copied()
+        } else {
+            self.shown.get(&region).copied()
+        };
+        let floor = known.unwrap_or_default().max(min_index);
+        self.calls.push(Call { client, address, keys, transfers, floor, operation, answered: false });
+        call
+    }
+
+    /// The call goes to its member, which now owes it this answer.
+    pub fn open(&mut self, call: CallId) -> Completion {
+        let Address { host, deadline, .. } = self.calls[call].address;
+        self.pending.entry(host).or_default().insert((deadline, call));
+        Completion::new(Box::new(Heard { call, answers: Arc::clone(&self.answers) }))
+    }
+
+    /// The last index of a region that any caller knows of.
+    pub fn shown(&self, region: RegionId) -> u64 {
+        self.shown.get(&region).copied().unwrap_or_default()
+    }
+
+    /// The last answer of `host` is given again.
+    pub fn answer_again(&mut self, host: usize) {
+        let answered = |call: &Call| call.address.host == host && call.answered;
+        if let Some(call) = self.calls.iter().rposition(answered) {
+            self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((call, Ok(Position::default())));
+        }
+    }
+
+    /// A member started with this commit on record: its local reads show nothing older.
+    pub fn on_start(&mut self, host: usize, region: RegionId, commit: u64) {
+        self.recorded.insert((host, region), commit);
+    }
+
+    /// A call took effect in the log.
+    pub fn on_effective(&mut self, region: RegionId, call: CallId) -> Check {
+        let Some(known) = self.calls.get(call) else { return Err(format!("nobody made call {call}")) };
+        if known.address.region != region {
+            return Err(format!("call {call} took effect in region {region}, not where it was made"));
+        }
+        if known.answered && known.operation.verdict == Verdict::NotApplied {
+            return Err(format!("call {call} took effect, but was answered with certainly not applied"));
+        }
+        let thread = (known.client, known.address.host, known.address.boot, region);
+        match self.in_effect.insert(thread, call) {
+            Some(before) if before > call => {
+                Err(format!("call {call} took effect behind the later call {before} of the same client"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in the answers given since the last time. `ended` is the host whose member ended since then.
+    ///
+    /// # Errors
+    /// The first answer that breaks a promise.
+    pub fn take_answers(
+        &mut self,
+        ended: Option<usize>,
+        ledger: &Ledger,
+        next: &mut Vec<Next>,
+    ) -> std::result::Result<(), String> {
+        let mut taken = std::mem::take(&mut self.taken);
+        std::mem::swap(&mut taken, &mut self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut check = Ok(());
+        for (call, answer) in taken.drain(..) {
+            check = check.and(self.on_answer(call, answer, ended, ledger, next));
+        }
+        self.taken = taken;
+        check
+    }
+
+    fn on_answer(
+        &mut self,
+        call: CallId,
+        answer: Result<Position>,
+        ended: Option<usize>,
+        ledger: &Ledger,
+        next: &mut Vec<Next>,
+    ) -> Check {
+        let known = &mut self.calls[call];
+        if std::mem::replace(&mut known.answered, true) {
+            return Err(format!("call {call} was answered twice"));
+        }
+        let Address { host, deadline, region, .. } = known.address;
+        self.pending.get_mut(&host).expect("it was called").remove(&(deadline, call));
+        let position = match answer {
+            Err(error) => {
+                next.push(self.on_error(call, &error));
+                let chosen = ledger.region(region).chosen.index_of(call);
+                not_applied_is_never_seen(call, &self.calls[call], chosen)?;
+                return only_an_end_drops_calls(call, host, &error, ended);
+            }
+            Ok(position) => position,
+        };
+        let known = &mut self.calls[call];
+        if known.transfers {
+            next.push(Next::Over(known.client));
+            self.finish(call, Verdict::Ok);
+            return Ok(());
+        }
+        known.operation.index = Some(position.index.get());
+        if !known.operation.is_write() {
+            next.push(Next::Look(call));
+            return Ok(());
+        }
+        next.push(Next::Over(known.client));
+        self.finish(call, Verdict::Ok);
+        self.show(region, position.index.get());
+        let chosen = &ledger.region(region).chosen;
+        let term = chosen.term_at(position.index.get());
+        ok_is_where_it_says(call, position, chosen.index_of(call), term)?;
+        comes_after_what_was_known(call, &self.calls[call], position.index.get())
+    }
+
+    fn on_error(&mut self, call: CallId, error: &Error) -> Next {
+        let verdict = match error.outcome() {
+            Outcome::NotApplied => Verdict::NotApplied,
+            Outcome::Unknown => Verdict::Unknown,
+        };
+        self.finish(call, verdict);
+        Next::Over(self.calls[call].client)
+    }
+
+    /// What the reader finds at `member` now.
+    pub fn see(&self, call: CallId, member: &Member) -> Seen {
+        let Call { address: Address { region, .. }, keys, .. } = &self.calls[call];
+        let (state, _) = member.engine().standing(*region);
+        let observed = keys.iter().map(|&key| (key, look(member.engine().data(), *region, key))).collect();
+        Seen { observed, index: state.index.get() }
+    }
+
+    /// The reader takes what it has seen for its answer.
+    pub fn accept(&mut self, call: CallId, seen: Seen) -> Check {
+        let known = &mut self.calls[call];
+        if let Action::Read { observed, .. } = &mut known.operation.action {
+            *observed = seen.observed;
+        }
+        let region = known.address.region;
+        self.finish(call, Verdict::Ok);
+        if !self.calls[call].operation.is_local() {
+            self.show(region, seen.index);
+        }
+        comes_after_what_was_known(call, &self.calls[call], seen.index)
+    }
+
+    /// Nothing will be heard of a read any more: its member ended.
+    pub fn lose(&mut self, call: CallId) {
+        self.finish(call, Verdict::Unknown);
+    }
+
+    /// Nothing waits longer than its deadline; a write that is committed may, for its engine. To be asked when `host`
+    /// has come past a tick, with its local time.
+    pub fn nothing_is_overdue(&self, host: usize, local: Timestamp, ledger: &Ledger) -> Check {
+        let Some(pending) = self.pending.get(&host) else { return Ok(()) };
+        for &(_, call) in pending.iter().take_while(|(deadline, _)| *deadline <= local) {
+            let known = &self.calls[call];
+            if ledger.region(known.address.region).chosen.index_of(call).is_none() {
+                return Err(format!("call {call} of {} was not answered by its deadline", host + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls that are not answered.
+    pub fn pending(&self) -> usize {
+        self.pending.values().map(BTreeSet::len).sum()
+    }
+
+    /// Everything that was called in `region`, for the checker.
+    pub fn history(&self, region: RegionId) -> Vec<Operation> {
+        let of_region = self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
+        of_region.map(|call| call.operation.clone()).collect()
+    }
+
+    /// How many calls ended how.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for Call { operation, .. } in self.calls.iter().filter(|call| !call.transfers) {
+            let count = match (operation.is_write(), operation.verdict) {
+                (true, Verdict::Ok) => &mut tally.written,
+                (false, Verdict::Ok) => &mut tally.read,
+                (true, Verdict::Unknown) => &mut tally.unknown,
+                _ => &mut tally.refused,
+            };
+            *count += 1;
+        }
+        tally
+    }
+
+    fn finish(&mut self, call: CallId, verdict: Verdict) {
+        let event = self.event();
+        let operation = &mut self.calls[call].operation;
+        (operation.completed, operation.verdict) = (Some(event), verdict);
+    }
+
+    fn show(&mut self, region: RegionId, index: u64) {
+        let shown = self.shown.entry(region).or_default();
+        *shown = (*shown).max(index);
+    }
+
+    fn event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+}
+
+/// "Applied" is true, and stands where the answer says.
+fn ok_is_where_it_says(call: CallId, position: Position, index: Option<u64>, term: Option<u64>) -> Check {
+    let told = (Some(position.index.get()), Some(position.term.get()));
+    if told == (index, term) {
+        return Ok(());
+    }
+    Err(format!("call {call} was told it stands at {told:?}, but it stands at {:?}", (index, term)))
+}
+
+/// "Certainly not applied" is never wrong.
+fn not_applied_is_never_seen(call: CallId, known: &Call, index: Option<u64>) -> Check {
+    match index {
+        Some(index) if known.operation.verdict == Verdict::NotApplied => {
+            Err(format!("call {call} was answered with certainly not applied, but took effect at {index}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A completion is only dropped with its member.
+fn only_an_end_drops_calls(call: CallId, host: usize, error: &Error, ended: Option<usize>) -> Check {
+    let of_an_end = matches!(error.code(), Code::FailedInFlight | Code::Poisoned | Code::Closed);
+    if of_an_end && ended != Some(host) {
+        return Err(format!("call {call} was dropped while its member {} went on", host + 1));
+    }
+    Ok(())
+}
+
+/// What began after something was known to have happened comes after it: the real-time half of linearizability.
+fn comes_after_what_was_known(call: CallId, known: &Call, index: u64) -> Check {
+    let in_time = if known.operation.is_write() { index > known.floor } else { index >= known.floor };
+    if in_time {
+        return Ok(());
+    }
+    let (what, floor) = (if known.operation.is_write() { "stands at" } else { "shows" }, known.floor);
+    Err(format!("call {call} {what} {index}, but {floor} was known before it was made"))
+}
+
+struct Heard {
+    call: CallId,
+    answers: Answers,
+}
+
+impl Sink for Heard {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((self.call, answer));
+    }
+}

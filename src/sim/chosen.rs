@@ -1,0 +1,138 @@
+//! The log that the members of a region have agreed on, and the state it makes.
+//!
+//! Owns the committed entries of one region as the first member to commit each one had it, a state machine of its own
+//! that applies them one by one, and which call stands where. What always holds: it only grows; it knows nothing of
+//! what members say about themselves beyond the entries they committed.
+
+use std::collections::BTreeMap;
+
+use raft::eraftpb::{Entry, EntryType};
+
+use crate::core::command::{Command, Operation, Write};
+use crate::sim::disk::{change, digest};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
+
+/// Number of a call: one write or read of a client.
+pub type CallId = usize;
+
+/// Bits of a value's number that say which operation of its call wrote it.
+const OPERATION_BITS: u32 = 8;
+/// Bytes of a value's number, which every value begins with.
+const NUMBER_BYTES: usize = 8;
+
+/// The number of the value that operation `operation` of `call` writes. No other operation writes it.
+pub fn value_number(call: CallId, operation: usize) -> u64 {
+    assert!(operation < 1 << OPERATION_BITS, "batches are small");
+    ((call as u64) << OPERATION_BITS) | operation as u64
+}
+
+/// The number a value begins with.
+pub fn number_of(value: &[u8]) -> u64 {
+    u64::from_be_bytes(value[..NUMBER_BYTES].try_into().expect("clients write numbered values"))
+}
+
+/// A value with this number, `bytes` long but never too short for it.
+pub fn value_of(number: u64, bytes: usize) -> Vec<u8> {
+    let mut value = number.to_be_bytes().to_vec();
+    value.resize(bytes.max(NUMBER_BYTES), 0);
+    value
+}
+
+#[derive(Debug)]
+struct Place {
+    term: u64,
+    /// Of the data after the entry.
+    state: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The truncated entry that every log begins behind, then the chosen ones.
+    places: Vec<Place>,
+    data: BTreeMap<Vec<u8>, Vec<u8>>,
+    calls: BTreeMap<CallId, u64>,
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        let places = vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }];
+        Self { places, data: BTreeMap::new(), calls: BTreeMap::new() }
+    }
+}
+
+impl Chosen {
+    /// Index of the last chosen entry.
+    pub fn last(&self) -> u64 {
+        BOOTSTRAP_INDEX.get() + self.places.len() as u64 - 1
+    }
+
+    /// Term of the chosen entry at `index`.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        self.place(index).map(|place| place.term)
+    }
+
+    /// Digest of the data after `index`.
+    pub fn state_at(&self, index: u64) -> Option<u64> {
+        self.place(index).map(|place| place.state)
+    }
+
+    /// Where a call took effect.
+    pub fn index_of(&self, call: CallId) -> Option<u64> {
+        self.calls.get(&call).copied()
+    }
+
+    /// The data after the last chosen entry.
+    pub fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.data
+    }
+
+    /// Takes the next entry; returns the calls that take effect with it.
+    ///
+    /// # Errors
+    /// When a call takes effect a second time.
+    pub fn push(&mut self, entry: &Entry) -> Result<Vec<CallId>, String> {
+        assert_eq!(entry.index, self.last() + 1, "entries are chosen in turn");
+        let mut state = self.places.last().expect("it begins with one").state;
+        let mut calls = Vec::new();
+        for write in effective_writes(entry) {
+            for operation in write.operations() {
+                if let Operation::Put { value, .. } = operation {
+                    calls.push((number_of(value) >> OPERATION_BITS) as CallId);
+                }
+                state = state.wrapping_add(change(&mut self.data, operation));
+            }
+        }
+        calls.dedup();
+        self.places.push(Place { term: entry.term, state });
+        for &call in &calls {
+            if let Some(before) = self.calls.insert(call, entry.index) {
+                return Err(format!("call {call} took effect at {before} and again at {}", entry.index));
+            }
+        }
+        Ok(calls)
+    }
+
+    fn place(&self, index: u64) -> Option<&Place> {
+        self.places.get(index.checked_sub(BOOTSTRAP_INDEX.get())? as usize)
+    }
+}
+
+/// The writes of an entry that are not refused when it is applied.
+fn effective_writes(entry: &Entry) -> Vec<Write> {
+    if entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
+        return Vec::new();
+    }
+    let mut writes = match Command::parse(entry.data.clone()).expect("members append readable commands") {
+        Command::Write(write) => vec![write],
+        Command::Group(writes) => writes,
+        Command::Truncate(_) => Vec::new(),
+    };
+    writes.retain(|write| write.epoch_version() == BOOTSTRAP_EPOCH.version);
+    writes
+}
+
+/// A number that stands for an entry, whatever its place.
+pub fn entry_digest(entry: &Entry) -> u64 {
+    digest(&entry.data) ^ entry.entry_type as u64
+}

@@ -1,0 +1,351 @@
+//! A cluster in virtual time.
+//!
+//! Owns the members, the network between them, their clients, the true time and the queue of what happens next. One
+//! step carries out one event; then everything that the event could have broken is checked. What always holds: what
+//! happens follows from the plan's seed; a member's rounds, engine writes, reports and answers are events of their own,
+//! so that anything may come between them.
+
+mod clients;
+mod machines;
+mod members;
+mod observer;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::core::input::Input;
+use crate::core::region::Region;
+use crate::sim::calls::{Calls, Next};
+use crate::sim::chosen::CallId;
+use crate::sim::clock::MemberClock;
+use crate::sim::faults::{FaultKind, Mend, mend, strike};
+use crate::sim::invariants::{Check, Ledger};
+use crate::sim::keys;
+use crate::sim::links::Links;
+use crate::sim::load::Load;
+use crate::sim::member::Member;
+use crate::sim::plan::{PacePlan, Plan, SECOND};
+use crate::sim::random::Random;
+use crate::sim::trace::Trace;
+use crate::time::Timestamp;
+use crate::types::{NodeId, RegionId};
+
+use self::clients::LeaseRead;
+
+/// A node that is never there.
+const NO_MEMBER: u64 = 99;
+
+/// One member and the machine it runs on.
+pub struct Host {
+    /// What runs there.
+    pub member: Member,
+    /// What it takes for the time.
+    pub clock: MemberClock,
+    /// Added to every step of applying.
+    pub engine_delay: u64,
+    /// Added to every sync, at most.
+    pub sync_delay: u64,
+    /// Set while it must not come back by itself.
+    pub stays_down: bool,
+    /// It stands still until then.
+    paused_until: u64,
+    /// The thread of the raft poller is in a sync until then.
+    busy_until: u64,
+    round_is_due: bool,
+    apply_is_due: bool,
+    flush_is_due: bool,
+}
+
+/// What can happen.
+#[derive(Debug)]
+enum Event {
+    Deliver { link: (usize, usize), connection: u32, bytes: Bytes },
+    Wake(usize),
+    Round(usize),
+    Apply(usize),
+    Flush(usize),
+    FlushWanted(usize),
+    Restart(usize),
+    Client(usize),
+    Look(CallId),
+    LeaseRead(Box<LeaseRead>),
+    Strike(usize),
+    Mend(Mend),
+}
+
+struct Due {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+/// See the module.
+pub struct Cluster {
+    /// What the seed drew.
+    pub plan: Plan,
+    /// True time in nanoseconds.
+    pub now: u64,
+    /// Where everything else is drawn from.
+    pub random: Random,
+    /// Member 1, 2, ...
+    pub hosts: Vec<Host>,
+    /// The network.
+    pub links: Links,
+    /// What clients called.
+    pub calls: Calls,
+    /// What is remembered to judge the run.
+    pub ledger: Ledger,
+    /// What happened.
+    pub trace: Trace,
+    /// How fast members are.
+    pub pace: PacePlan,
+    /// Clients call and faults strike.
+    pub is_rough: bool,
+    /// How often each kind of fault struck.
+    pub strikes: Vec<(FaultKind, u32)>,
+    regions: Vec<RegionId>,
+    /// The last messages that were sent, rare and common ones, for those that come late.
+    sent: [VecDeque<((usize, usize), Bytes)>; 2],
+    load: Load,
+    queue: BinaryHeap<Reverse<Due>>,
+    order: u64,
+    open_calls: Vec<usize>,
+    /// The host whose member ended in this step.
+    ended: Option<usize>,
+    next: Vec<Next>,
+}
+
+impl Cluster {
+    /// All members start on empty disks at about the same time.
+    pub fn new(plan: Plan, trace: Trace) -> Self {
+        let mut random = Random::new(!plan.seed);
+        let voters: Vec<_> = (1..=plan.members as u64).map(NodeId).collect();
+        let regions = keys::regions(plan.regions, &voters);
+        let hosts: Vec<_> =
+            voters.iter().map(|node| Host::new(node.get(), &regions, &plan, &mut random)).collect();
+        let logs = hosts.iter().map(|host| host.member.log().clone()).collect();
+        let links = Links::new(plan.members, plan.network.clone(), 3 * plan.election_timeout(), &mut random);
+        let mut cluster = Self {
+            now: 0,
+            hosts,
+            links,
+            calls: Calls::default(),
+            ledger: Ledger::new(logs, &regions),
+            trace,
+            pace: plan.pace.clone(),
+            is_rough: true,
+            strikes: plan.faults.iter().map(|&(kind, _)| (kind, 0)).collect(),
+            regions: regions.iter().map(|region| region.id).collect(),
+            sent: Default::default(),
+            load: Load::new(plan.load.clone()),
+            queue: BinaryHeap::new(),
+            order: 0,
+            open_calls: vec![0; plan.load.clients],
+            ended: None,
+            next: Vec::new(),
+            random,
+            plan,
+        };
+        cluster.schedule_beginning();
+        cluster
+    }
+
+    fn schedule_beginning(&mut self) {
+        for host in 0..self.hosts.len() {
+            self.begin_ticking(host);
+            let wait = self.random.wait(self.pace.flush_mean);
+            self.schedule(wait, Event::Flush(host));
+        }
+        for client in 0..self.plan.load.clients {
+            let wait = self.random.wait(self.plan.load.pause);
+            self.schedule(wait, Event::Client(client));
+        }
+        for at in 0..self.plan.faults.len() {
+            let wait = self.random.wait(self.plan.faults[at].1);
+            self.schedule(wait, Event::Strike(at));
+        }
+    }
+
+    /// The regions.
+    pub fn regions(&self) -> &[RegionId] {
+        &self.regions
+    }
+
+    /// Carries out the next event and checks what it did.
+    ///
+    /// # Errors
+    /// In words, the promise that was broken.
+    pub fn step(&mut self) -> Check {
+        let Reverse(due) = self.queue.pop().expect("members always wait for a tick");
+        self.now = due.at;
+        self.trace.begin(due.at);
+        self.carry_out(due.event);
+        self.take_answers();
+        match self.ledger.broken() {
+            Some(words) => Err(words.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, event: Event) {
+        match event {
+            Event::Deliver { link, connection, bytes } => self.deliver(link, connection, &bytes),
+            Event::Wake(host) => self.wake(host),
+            Event::Round(host) => self.round(host),
+            Event::Apply(host) => self.apply(host),
+            Event::Flush(host) => self.flush_in_turn(host),
+            Event::FlushWanted(host) => self.flush(host),
+            Event::Restart(host) => self.restart(host),
+            Event::Client(client) => self.client(client),
+            Event::Look(call) => self.look(call),
+            Event::LeaseRead(read) => self.lease_read(*read),
+            Event::Strike(at) => self.strike(at),
+            // Healing has mended everything already.
+            Event::Mend(what) if self.is_rough => mend(self, what),
+            Event::Mend(_) => {}
+        }
+    }
+
+    fn schedule(&mut self, after: u64, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Due { at: self.now + after, order: self.order, event }));
+    }
+
+    fn strike(&mut self, at: usize) {
+        if !self.is_rough {
+            return;
+        }
+        let (kind, mean) = self.plan.faults[at];
+        self.trace.say(|| format!("fault: {kind:?}"));
+        self.strikes[at].1 += 1;
+        strike(self, kind);
+        let wait = self.random.wait(mean);
+        self.schedule(wait, Event::Strike(at));
+    }
+
+    /// How long a fault lasts.
+    pub fn fault_length(&mut self) -> u64 {
+        self.random.within(0..self.plan.fault_length_max)
+    }
+
+    /// Undoes something when its time is over.
+    pub fn mend_later(&mut self, mend: Mend) {
+        let length = self.fault_length();
+        self.mend_after(length, mend);
+    }
+
+    /// Undoes something after `wait`.
+    pub fn mend_after(&mut self, wait: u64, mend: Mend) {
+        self.schedule(wait, Event::Mend(mend));
+    }
+
+    /// Makes a machine stand still; its clock goes on.
+    pub fn pause(&mut self, host: usize, length: u64) {
+        self.trace.say(|| format!("{} pauses for {} ms", host + 1, length / 1_000_000));
+        let machine = &mut self.hosts[host];
+        machine.paused_until = machine.paused_until.max(self.now + length);
+    }
+
+    /// Lets some of the last messages arrive now, whatever became of them before.
+    pub fn replay(&mut self) {
+        for _ in 0..1 + self.random.index(8) {
+            let sent = &self.sent[self.random.index(2)];
+            if !sent.is_empty() {
+                let (link, bytes) = sent[self.random.index(sent.len())].clone();
+                self.receive(link, &bytes);
+            }
+        }
+    }
+
+    /// Demands of the leader of some region that it hand over to any member.
+    pub fn transfer(&mut self) {
+        let region = self.random.pick(&self.regions);
+        if let Some(leader) = self.leader(region) {
+            self.call_for_transfer(leader, region);
+        }
+    }
+
+    /// Makes the leader of some region propose that a learner joins that does not exist, or leaves.
+    pub fn change_members(&mut self) {
+        let region = self.random.pick(&self.regions);
+        if let Some(leader) = self.leader(region) {
+            self.trace.say(|| format!("{} proposes a membership change", leader + 1));
+            self.hosts[leader].member.propose_change_of_learner(region, NO_MEMBER);
+            self.schedule_round(leader);
+        }
+    }
+
+    /// Makes a member ask for leadership of every region, as no member does that has others.
+    pub fn campaign(&mut self, host: usize) {
+        for &region in &self.regions {
+            self.hosts[host].member.feed_to(region, Input::Campaign);
+        }
+        self.schedule_round(host);
+    }
+}
+
+impl Host {
+    fn new(node: u64, regions: &[Region], plan: &Plan, random: &mut Random) -> Self {
+        Self {
+            member: Member::bootstrap_with(node, regions, plan.setup.clone()),
+            clock: new_clock(plan, 0, random.below(1_000 * SECOND)),
+            engine_delay: 0,
+            sync_delay: 0,
+            stays_down: false,
+            paused_until: 0,
+            busy_until: 0,
+            round_is_due: false,
+            apply_is_due: false,
+            flush_is_due: false,
+        }
+    }
+
+    fn stands_still(&self, now: u64) -> bool {
+        self.paused_until > now
+    }
+
+    /// When its raft poller can take its next turn: not while it stands still or waits for its disk.
+    fn next_turn(&self) -> u64 {
+        self.paused_until.max(self.busy_until)
+    }
+
+    /// What its clock says.
+    fn local(&self, now: u64) -> Timestamp {
+        Timestamp(self.clock.local(now))
+    }
+
+    /// True while its member, or a caller there, takes itself for the only leader of `region`.
+    fn has_lease(&self, region: RegionId, now: u64) -> bool {
+        let local = self.local(now);
+        let Some(peer) = self.member.peer_of(region) else { return false };
+        let lease = self.member.published_lease(region).expect("it has a peer");
+        peer.holds_lease(local) || lease.glimpse().is_some_and(|glimpse| lease.still_holds(glimpse, local))
+    }
+}
+
+/// A machine's clock after its start; a pause owes two election timeouts at most, as in the raft poller.
+fn new_clock(plan: &Plan, now: u64, local: u64) -> MemberClock {
+    MemberClock::new(now, local, plan.setup.tick, 2 * plan.setup.election_ticks as u64)
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}

@@ -1,0 +1,252 @@
+//! Clients in virtual time.
+//!
+//! Owns when clients call, which way their calls go, and when readers look. What always holds: a read under a lease
+//! takes the four steps of [`PublishedLease`] as events of their own, so that anything may come between them.
+
+use super::{Cluster, Event, Host};
+use crate::core::input::{Input, Propose};
+use crate::core::lease::{Glimpse, PublishedLease};
+use crate::core::planted::Fault;
+use crate::core::reads::Read;
+use crate::core::transfer::TransferRequest;
+use crate::sim::calls::{Address, Next, Request, Seen};
+use crate::sim::checker::{Action, Level};
+use crate::sim::chosen::CallId;
+use crate::sim::keys;
+use crate::sim::load::Load;
+use crate::time::Timestamp;
+use crate::types::{LogIndex, NodeId, RegionId};
+
+/// A call that is made to see progress may take this many election timeouts.
+const PROBE_TIMEOUTS: u64 = 5;
+
+/// A read that its caller tries to make under the lease.
+#[derive(Debug)]
+pub struct LeaseRead {
+    call: CallId,
+    glimpse: Glimpse,
+    /// Set by the second step.
+    seen: Option<Seen>,
+    /// Set by the third step.
+    clock: Option<Timestamp>,
+}
+
+impl Cluster {
+    pub(super) fn client(&mut self, client: usize) {
+        if !self.is_rough {
+            return;
+        }
+        if self.open_calls[client] < self.plan.load.outstanding_max {
+            let region = self.random.pick(&self.regions);
+            let host = self.choose_host(region);
+            let id = self.calls.next_id();
+            let shown = self.calls.shown(region);
+            let request = self.load.draw(client, id, (region, shown), &mut self.random);
+            let life = self.random.within(self.plan.load.deadline.clone());
+            self.call(host, region, request, life);
+        }
+        let wait = self.random.wait(self.plan.load.pause);
+        self.schedule(wait, Event::Client(client));
+    }
+
+    fn choose_host(&mut self, region: RegionId) -> usize {
+        let anyone = self.random.index(self.hosts.len());
+        if self.random.percent(self.plan.load.leader_percent) {
+            self.leader(region).unwrap_or(anyone)
+        } else {
+            anyone
+        }
+    }
+
+    /// The running member that leads a region in the highest term.
+    pub fn leader(&self, region: RegionId) -> Option<usize> {
+        let leads = |host: &Host| {
+            let status = host.member.peer_of(region)?.status();
+            (status.leader == Some(NodeId(host.member.node))).then_some(status.term)
+        };
+        let leaders = self.hosts.iter().enumerate().filter_map(|(at, host)| Some((leads(host)?, at)));
+        leaders.max().map(|(_, at)| at)
+    }
+
+    /// Calls a member; none when it does not run. The call is answered after `life` by the member's clock at the latest.
+    fn call(&mut self, host: usize, region: RegionId, request: Request, life: u64) -> Option<CallId> {
+        let machine = &self.hosts[host];
+        if !machine.member.is_running() {
+            return None;
+        }
+        let deadline = Timestamp(machine.clock.local(self.now) + life);
+        let address = Address { host, boot: machine.member.boot_nonce(), region, deadline };
+        let call = self.calls.next_id();
+        self.trace.mark(call as u64);
+        self.trace.say(|| describe_call(call, address, &request));
+        if let Some(open) = self.open_calls.get_mut(request.client) {
+            *open += 1;
+        }
+        let input = match &request.action {
+            Action::Write(changes) if changes.is_empty() => self.ask_for_transfer(address, request),
+            Action::Write(_) => self.ask_for_write(address, request),
+            Action::Read { .. } => return Some(self.ask_for_read(address, request)),
+        };
+        self.submit(address, input);
+        Some(call)
+    }
+
+    fn submit(&mut self, address: Address, input: Input) {
+        self.hosts[address.host].member.feed_to(address.region, input);
+        self.schedule_round(address.host);
+    }
+
+    fn ask_for_write(&mut self, address: Address, request: Request) -> Input {
+        let Action::Write(changes) = &request.action else { unreachable!("the caller saw a write") };
+        let bytes = self.plan.load.value_bytes.clone();
+        let data = keys::encode(address.region, changes, bytes, &mut self.random);
+        let call = self.calls.begin(address, request);
+        Input::Propose(Propose { data, deadline: address.deadline, completion: self.calls.open(call) })
+    }
+
+    fn ask_for_transfer(&mut self, address: Address, request: Request) -> Input {
+        let anyone = NodeId(1 + self.random.below(self.hosts.len() as u64));
+        let target = self.random.percent(70).then_some(anyone);
+        let call = self.calls.begin(address, request);
+        let (deadline, completion) = (address.deadline, self.calls.open(call));
+        Input::Transfer(TransferRequest { target, deadline, completion })
+    }
+
+    /// A linearizable read begins with a look at the lease; without one, and for any other read, the peer is asked.
+    fn ask_for_read(&mut self, address: Address, request: Request) -> CallId {
+        let level = match request.action {
+            Action::Read { level, .. } => level,
+            Action::Write(_) => unreachable!("the caller saw a read"),
+        };
+        let min_index = LogIndex(request.min_index);
+        let call = self.calls.begin(address, request);
+        if level == Level::Local {
+            let (deadline, completion) = (address.deadline, self.calls.open(call));
+            self.submit(address, Input::LocalRead(Read { deadline, completion, min_index }));
+            return call;
+        }
+        let lease = self.hosts[address.host].member.published_lease(address.region);
+        match lease.and_then(PublishedLease::glimpse) {
+            Some(glimpse) => self.schedule_lease_read(LeaseRead { call, glimpse, seen: None, clock: None }),
+            None => self.ask_peer(call),
+        }
+        call
+    }
+
+    fn ask_peer(&mut self, call: CallId) {
+        let address = self.calls.get(call).address;
+        let (deadline, completion, min_index) = (address.deadline, self.calls.open(call), LogIndex(0));
+        self.submit(address, Input::Read(Read { deadline, completion, min_index }));
+    }
+
+    fn schedule_lease_read(&mut self, read: LeaseRead) {
+        let timeout = self.plan.election_timeout();
+        let most = self.random.weighted(&[(70, 1), (24, self.pace.view_max), (6, 4 * timeout)]);
+        let wait = self.random.within(0..most);
+        self.schedule(wait, Event::LeaseRead(Box::new(read)));
+    }
+
+    /// The next of the steps that the caller takes on its own thread: the view, the clock, the second look.
+    pub(super) fn lease_read(&mut self, mut read: LeaseRead) {
+        let Address { host, region, .. } = self.calls.get(read.call).address;
+        if self.hosts[host].stands_still(self.now) {
+            let wait = self.hosts[host].paused_until - self.now;
+            return self.schedule(wait, Event::LeaseRead(Box::new(read)));
+        }
+        if !self.is_same_run(read.call) {
+            return self.lose(read.call);
+        }
+        let machine = &self.hosts[host];
+        match (read.seen.take(), read.clock) {
+            (None, _) => read.seen = Some(self.calls.see(read.call, &machine.member)),
+            (Some(seen), None) => (read.seen, read.clock) = (Some(seen), Some(machine.local(self.now))),
+            (Some(seen), Some(clock)) => {
+                let lease = machine.member.published_lease(region).expect("it runs");
+                let unseen = self.plan.setup.planted.has(Fault::ViewWithoutSecondLook);
+                if unseen || lease.still_holds(read.glimpse, clock) {
+                    return self.accept(read.call, seen);
+                }
+                return self.ask_peer(read.call);
+            }
+        }
+        self.schedule_lease_read(read);
+    }
+
+    /// Demands a transfer of leadership.
+    pub(super) fn call_for_transfer(&mut self, host: usize, region: RegionId) {
+        let life = self.random.within(self.plan.load.deadline.clone());
+        self.call(host, region, Load::transfer(usize::MAX), life);
+    }
+
+    /// Demands a write of `host`.
+    pub fn probe_write(&mut self, host: usize, region: RegionId) -> Option<CallId> {
+        let request = self.load.probe_write(usize::MAX, self.calls.next_id(), region);
+        self.call(host, region, request, PROBE_TIMEOUTS * self.plan.election_timeout())
+    }
+
+    /// Demands a read of `host`.
+    pub fn probe_read(&mut self, host: usize, region: RegionId) -> Option<CallId> {
+        let life = PROBE_TIMEOUTS * self.plan.election_timeout();
+        self.call(host, region, Load::probe_read(usize::MAX), life)
+    }
+
+    pub(super) fn take_answers(&mut self) {
+        let mut next = std::mem::take(&mut self.next);
+        let check = self.calls.take_answers(self.ended.take(), &self.ledger, &mut next);
+        self.ledger.note(check);
+        for next in next.drain(..) {
+            match next {
+                Next::Over(client) => self.client_is_free(client),
+                Next::Look(call) => {
+                    let wait = self.random.within(0..self.pace.view_max);
+                    self.schedule(wait, Event::Look(call));
+                }
+            }
+        }
+        self.next = next;
+    }
+
+    pub(super) fn look(&mut self, call: CallId) {
+        if self.is_same_run(call) {
+            let seen = self.calls.see(call, &self.hosts[self.calls.get(call).address.host].member);
+            self.accept(call, seen);
+        } else {
+            self.lose(call);
+        }
+    }
+
+    fn accept(&mut self, call: CallId, seen: Seen) {
+        self.trace.say(|| format!("call {call} shows {seen:?}"));
+        let check = self.calls.accept(call, seen);
+        self.ledger.note(check);
+        self.client_is_free(self.calls.get(call).client);
+    }
+
+    fn lose(&mut self, call: CallId) {
+        self.calls.lose(call);
+        self.client_is_free(self.calls.get(call).client);
+    }
+
+    fn is_same_run(&self, call: CallId) -> bool {
+        let Address { host, boot, .. } = self.calls.get(call).address;
+        let member = &self.hosts[host].member;
+        member.is_running() && member.boot_nonce() == boot
+    }
+
+    fn client_is_free(&mut self, client: usize) {
+        if let Some(open) = self.open_calls.get_mut(client) {
+            *open -= 1;
+        }
+    }
+}
+
+fn describe_call(call: CallId, address: Address, request: &Request) -> String {
+    let Request { client, action, keys, .. } = request;
+    let client = if *client == usize::MAX { "probe".to_owned() } else { format!("client {client}") };
+    let what = match action {
+        Action::Write(changes) if changes.is_empty() => "hand over".to_owned(),
+        Action::Write(changes) => format!("write {changes:?}"),
+        Action::Read { level, .. } => format!("read {level:?} {keys:?}"),
+    };
+    format!("{client} calls {} in region {}: call {call} {what}", address.host + 1, address.region)
+}

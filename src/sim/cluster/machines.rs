@@ -1,0 +1,95 @@
+//! Machines that fail and come back.
+//!
+//! Owns the end of a member's run and the beginning of its next: what a crash leaves of the engine, which connections it
+//! breaks, when the machine is back. What always holds: after an end only the disk is left.
+
+use super::{Cluster, Event, new_clock};
+use crate::core::input::Input;
+use crate::core::planted::Fault;
+use crate::sim::member::End;
+use crate::sim::plan::SECOND;
+use crate::types::NodeId;
+
+impl Cluster {
+    /// Takes a member's power.
+    pub fn crash(&mut self, host: usize) {
+        if self.hosts[host].member.is_running() {
+            self.trace.say(|| format!("{} crashes", host + 1));
+            self.end(host, &End::Crash);
+        }
+    }
+
+    pub(super) fn end(&mut self, host: usize, end: &End) {
+        if let End::Core(error) = end {
+            self.ledger.note(Err(format!("the core of {} reports {error:?}", host + 1)));
+        }
+        let unflushed = self.hosts[host].member.engine().unflushed();
+        let kept = if self.random.percent(50) { 0 } else { self.random.within(0..unflushed as u64 + 1) };
+        self.trace.say(|| format!("{} keeps {kept} of {unflushed} engine writes", host + 1));
+        self.hosts[host].member.crash_keeping(kept as usize);
+        self.ended = Some(host);
+        if self.plan.setup.planted.has(Fault::CompletionTwiceAtClose) {
+            self.calls.answer_again(host);
+        }
+        self.check(host);
+        self.take_answers();
+        self.lose_connections(host);
+        let down = self.random.wait(self.plan.fault_length_max / 2);
+        self.schedule(down, Event::Restart(host));
+    }
+
+    pub(super) fn lose_connections(&mut self, host: usize) {
+        let count = self.hosts.len();
+        for other in (0..count).filter(|&other| other != host) {
+            if self.random.percent(50) {
+                self.break_connection(other, host);
+            }
+        }
+    }
+
+    /// Loses what is under way on a link; the sender hears of it.
+    pub fn break_connection(&mut self, from: usize, to: usize) {
+        self.links.break_connection((from, to));
+        let node = NodeId(to as u64 + 1);
+        for &region in &self.regions {
+            self.hosts[from].member.feed_to(region, Input::Unreachable(node));
+            self.hosts[from].member.feed_to(region, Input::Disconnected(node));
+            self.hosts[from].member.feed_to(region, Input::Connected(node));
+        }
+        self.schedule_round(from);
+    }
+
+    pub(super) fn restart(&mut self, host: usize) {
+        if self.hosts[host].stays_down || self.hosts[host].member.is_running() {
+            return;
+        }
+        self.trace.say(|| format!("{} restarts", host + 1));
+        self.trace.mark(!(host as u64));
+        let local = self.random.below(1_000 * SECOND);
+        let machine = &mut self.hosts[host];
+        machine.clock = new_clock(&self.plan, self.now, local);
+        machine.member.restart();
+        self.begin_ticking(host);
+        self.check(host);
+    }
+
+    /// Starts it now, whatever it waits for.
+    pub fn bring_back(&mut self, host: usize) {
+        let machine = &mut self.hosts[host];
+        (machine.stays_down, machine.paused_until) = (false, self.now);
+        self.restart(host);
+    }
+
+    pub(super) fn begin_ticking(&mut self, host: usize) {
+        for &region in &self.regions {
+            let member = &mut self.hosts[host].member;
+            let peer = member.peer_of(region).expect("it was just started");
+            self.calls.on_start(host, region, peer.status().commit_index.get());
+            if peer.is_only_voter() {
+                member.feed_to(region, Input::Campaign);
+            }
+        }
+        let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
+        self.schedule(wait, Event::Wake(host));
+    }
+}

@@ -1,0 +1,260 @@
+//! A member's turns in virtual time.
+//!
+//! Owns when a member of a cluster turns its crank, applies, flushes and hears others, and what is checked afterwards.
+//! What always holds: a member that stands still does nothing; what left after a sync is under way that much later.
+
+use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
+
+use super::observer::Observer;
+use super::{Cluster, Event, Host};
+use crate::core::applier::Slice;
+use crate::core::input::Input;
+use crate::core::ports::PeerMessage;
+use crate::sim::chosen::CallId;
+use crate::sim::disk::digest;
+use crate::sim::invariants::Check;
+use crate::sim::member::End;
+use crate::sim::network::describe;
+use crate::time::Timestamp;
+use crate::transport::codec;
+use crate::types::RegionId;
+
+/// Messages of each sort that may come once more.
+const REMEMBERED: usize = 60;
+
+impl Cluster {
+    pub(super) fn wake(&mut self, host: usize) {
+        let next_turn = self.hosts[host].next_turn();
+        if next_turn > self.now {
+            return self.schedule(next_turn - self.now, Event::Wake(host));
+        }
+        if !self.hosts[host].member.is_running() {
+            return;
+        }
+        self.turn(host);
+        let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
+        let late = self.random.within(0..self.pace.think_max);
+        self.schedule(wait + late, Event::Wake(host));
+    }
+
+    pub(super) fn round(&mut self, host: usize) {
+        let next_turn = self.hosts[host].next_turn();
+        if next_turn > self.now {
+            return self.schedule(next_turn - self.now, Event::Round(host));
+        }
+        self.hosts[host].round_is_due = false;
+        self.turn(host);
+    }
+
+    pub(super) fn turn(&mut self, host: usize) {
+        let now = self.now;
+        let Host { member, clock, .. } = &mut self.hosts[host];
+        if !member.is_running() {
+            return;
+        }
+        let local = clock.local(now);
+        let owed = clock.owed_ticks(now);
+        member.owe_ticks(owed);
+        if !member.has_inputs() && !member.has_more_to_propose() {
+            return;
+        }
+        self.trace.say(|| format!("{} turns, {owed} ticks", host + 1));
+        self.trace.mark(host as u64);
+        let mut observer = Observer { ledger: &mut self.ledger, trace: &mut self.trace };
+        let turned = member.turn(Timestamp(local), &mut observer);
+        let took = self.send(host, turned.sent, turned.syncs);
+        self.hosts[host].busy_until = now + took;
+        self.after_round(host, turned.end);
+        if owed > 0 && self.hosts[host].member.is_running() {
+            self.take_answers();
+            let check = self.calls.nothing_is_overdue(host, Timestamp(local), &self.ledger);
+            self.ledger.note(check);
+        }
+    }
+
+    pub(super) fn after_round(&mut self, host: usize, end: Option<End>) {
+        if let Some(end) = end {
+            return self.end(host, &end);
+        }
+        self.check(host);
+        let member = &self.hosts[host].member;
+        if member.has_more_to_propose() {
+            self.schedule_round(host);
+        }
+        if self.hosts[host].member.has_to_apply() {
+            self.schedule_apply(host);
+        }
+        if !self.hosts[host].flush_is_due && self.hosts[host].member.wants_flush().is_some() {
+            self.hosts[host].flush_is_due = true;
+            let wait = self.random.within(0..self.pace.flush_max);
+            self.schedule(wait, Event::FlushWanted(host));
+        }
+    }
+
+    /// Sends what a round sent; what left after a sync is on its way that much later. Returns how long the syncs took.
+    fn send(&mut self, host: usize, sent: Vec<(PeerMessage, u32)>, syncs: u32) -> u64 {
+        let ends: Vec<_> = (0..syncs).map(|_| self.sync_time(host)).collect();
+        let took = |after: u32| ends[..after as usize].iter().sum::<u64>();
+        for (message, after) in &sent {
+            self.send_message(host, message, took(*after));
+        }
+        took(syncs)
+    }
+
+    fn sync_time(&mut self, host: usize) -> u64 {
+        let stall = self.random.within(0..self.hosts[host].sync_delay);
+        stall + self.random.within(self.pace.sync.clone())
+    }
+
+    fn send_message(&mut self, host: usize, message: &PeerMessage, delay: u64) {
+        let link = (host, message.to().get() as usize - 1);
+        if link.1 >= self.hosts.len() {
+            return;
+        }
+        let mut encoded = Vec::with_capacity(64);
+        codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
+        let bytes = Bytes::from(encoded);
+        self.trace.mark(digest(&bytes));
+        self.remember(link, message, &bytes);
+        let delay = delay + self.lateness(message);
+        let connection = self.links.connection(link);
+        for arrival in self.links.arrivals(link, self.now + delay, &mut self.random) {
+            let bytes = bytes.clone();
+            self.schedule(arrival - self.now, Event::Deliver { link, connection, bytes });
+        }
+    }
+
+    /// Orders to take over are dangerous when they are late.
+    fn lateness(&mut self, message: &PeerMessage) -> u64 {
+        let order = message.raft().is_some_and(|raft| raft.get_msg_type() == MessageType::MsgTimeoutNow);
+        let late = order && self.is_rough && self.random.percent(self.plan.network.late_orders_percent);
+        if late { self.random.below(4 * self.plan.election_timeout()) } else { 0 }
+    }
+
+    /// Votes and the like are remembered for longer than the many messages by which a leader keeps its followers.
+    fn remember(&mut self, link: (usize, usize), message: &PeerMessage, bytes: &Bytes) {
+        use MessageType::{MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse};
+        let is_common = |raft: &Message| {
+            let kind = raft.get_msg_type();
+            matches!(kind, MsgAppend | MsgAppendResponse | MsgHeartbeat | MsgHeartbeatResponse)
+        };
+        let common = message.raft().is_some_and(is_common);
+        let sent = &mut self.sent[usize::from(common)];
+        if sent.len() >= REMEMBERED {
+            sent.pop_front();
+        }
+        sent.push_back((link, bytes.clone()));
+    }
+
+    pub(super) fn deliver(&mut self, link: (usize, usize), connection: u32, bytes: &Bytes) {
+        if !self.links.is_cut(link) && self.links.connection(link) == connection {
+            self.receive(link, bytes);
+        }
+    }
+
+    pub(super) fn receive(&mut self, link: (usize, usize), bytes: &Bytes) {
+        let to = &mut self.hosts[link.1];
+        if !to.member.is_running() {
+            return;
+        }
+        let message = codec::decode(bytes).expect("the codec reads what it wrote");
+        self.trace.say(|| format!("deliver {}", describe(&message)));
+        to.member.feed_to(message.region, Input::Message(Box::new(message)));
+        self.schedule_round(link.1);
+    }
+
+    pub(super) fn schedule_round(&mut self, host: usize) {
+        if !self.hosts[host].round_is_due {
+            self.hosts[host].round_is_due = true;
+            let busy = self.hosts[host].busy_until.saturating_sub(self.now);
+            let think = self.random.within(0..self.pace.think_max);
+            self.schedule(busy + think, Event::Round(host));
+        }
+    }
+
+    pub(super) fn schedule_apply(&mut self, host: usize) {
+        if !self.hosts[host].apply_is_due {
+            self.hosts[host].apply_is_due = true;
+            let delay = self.random.within(0..self.pace.apply_max + self.hosts[host].engine_delay);
+            self.schedule(delay, Event::Apply(host));
+        }
+    }
+
+    /// One step of applying: answer, report or write, whatever is the oldest.
+    pub(super) fn apply(&mut self, host: usize) {
+        if self.hosts[host].stands_still(self.now) {
+            return self.schedule(self.hosts[host].paused_until - self.now, Event::Apply(host));
+        }
+        self.hosts[host].apply_is_due = false;
+        let slice = Slice { entries: self.pace.slice_entries, bytes: 1 << 20 };
+        let mut observer = Observer { ledger: &mut self.ledger, trace: &mut self.trace };
+        let member = &mut self.hosts[host].member;
+        let mut reported = false;
+        let end = if member.has_to_answer() {
+            member.apply_answer(1 + self.random.index(8))
+        } else if member.has_to_report() {
+            reported = true;
+            member.apply_report(&mut observer)
+        } else {
+            member.apply_write(slice)
+        };
+        if let Some(end) = end {
+            return self.end(host, &end);
+        }
+        self.check(host);
+        if reported {
+            self.schedule_round(host);
+        }
+        if self.hosts[host].member.has_to_apply() {
+            self.schedule_apply(host);
+        }
+    }
+
+    pub(super) fn flush_in_turn(&mut self, host: usize) {
+        self.flush(host);
+        let wait = self.random.wait(self.pace.flush_mean);
+        self.schedule(wait, Event::Flush(host));
+    }
+
+    pub(super) fn flush(&mut self, host: usize) {
+        self.hosts[host].flush_is_due = false;
+        if self.hosts[host].member.is_running() {
+            self.trace.say(|| format!("{} flushes", host + 1));
+            self.hosts[host].member.flush();
+            self.schedule_round(host);
+        }
+    }
+
+    pub(super) fn check(&mut self, host: usize) {
+        let mut check = Ok(());
+        let calls = &mut self.calls;
+        let mut effective = |region: RegionId, call: CallId| {
+            if check.is_ok() {
+                check = calls.on_effective(region, call);
+            }
+        };
+        self.ledger.on_step(&self.hosts[host].member, &mut effective);
+        let leases = self.leases_exclude_other_leaders(host);
+        self.ledger.note(check.and(leases));
+    }
+
+    /// While a member has a lease, nobody leads in a later term, in true time.
+    fn leases_exclude_other_leaders(&self, moved: usize) -> Check {
+        if self.plan.setup.lease_max.is_zero() {
+            return Ok(());
+        }
+        for &region in &self.regions {
+            let led = |host: usize| self.ledger.region(region).leads(host as u64 + 1);
+            let Some(own) = led(moved) else { continue };
+            for other in (0..self.hosts.len()).filter(|&other| other != moved) {
+                let Some(theirs) = led(other) else { continue };
+                let (earlier, later) = if own < theirs { (moved, other) } else { (other, moved) };
+                if self.hosts[earlier].has_lease(region, self.now) {
+                    return Err(format!("{} leads while {} has a lease", later + 1, earlier + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+}

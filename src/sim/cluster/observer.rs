@@ -1,0 +1,53 @@
+//! Who watches the members of a cluster.
+//!
+//! Owns the way from a member's effects to the ledger and the trace. What always holds: an effect is judged by what the
+//! disk holds at that moment.
+
+use raft::eraftpb::Entry;
+
+use crate::core::applier::{Applied, ApplyTask};
+use crate::core::ports::{LogWrite, PeerMessage};
+use crate::sim::disk::DiskLog;
+use crate::sim::invariants::Ledger;
+use crate::sim::network::describe;
+use crate::sim::trace::Trace;
+use crate::sim::watch::{Watch, describe_write};
+
+/// Checks and writes down what members do.
+pub struct Observer<'a> {
+    /// Judges.
+    pub ledger: &'a mut Ledger,
+    /// Writes down.
+    pub trace: &'a mut Trace,
+}
+
+impl Watch for Observer<'_> {
+    fn sending(&mut self, node: u64, _: &DiskLog, message: &PeerMessage) {
+        self.trace.say(|| format!("  {}", describe(message)));
+        if let Some(raft) = message.raft() {
+            self.ledger.on_sending(node, message.region, raft);
+        }
+    }
+
+    fn synced(&mut self, node: u64, _: &DiskLog, writes: &[LogWrite]) {
+        for write in writes {
+            self.trace.say(|| format!("  {node} synced {}", describe_write(write)));
+        }
+        self.ledger.on_synced(node, writes);
+    }
+
+    fn handed_over(&mut self, node: u64, _: &DiskLog, task: &ApplyTask) {
+        let index = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.index);
+        let (first, last) = (index(task.entries.first()), index(task.entries.last()));
+        self.trace.say(|| format!("  {node} committed {first}..={last}"));
+        self.ledger.on_handed_over(node, task);
+    }
+
+    fn reported(&mut self, node: u64, applied: &Applied) {
+        self.trace.say(|| format!("{node} applied up to {}", applied.state.index));
+    }
+
+    fn ended(&mut self, node: u64, how: &str) {
+        self.trace.say(|| format!("{node} {how}"));
+    }
+}

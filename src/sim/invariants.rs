@@ -1,0 +1,372 @@
+//! What must hold after every step of a cluster.
+//!
+//! Owns the promises of a raft group and of this store as checks, one function each, and what they must remember of
+//! the past to be checked cheaply: a step is paid for what it changed. What always holds: the checks see disks, messages
+//! and engines themselves and believe no member what it says about another; the first broken promise is kept.
+
+use std::collections::BTreeMap;
+
+use raft::eraftpb::{EntryType, Message, MessageType};
+
+use crate::core::applier::ApplyTask;
+use crate::core::peer_status::{PeerStatus, Role};
+use crate::core::ports::LogWrite;
+use crate::core::region::Region;
+use crate::sim::chosen::{CallId, Chosen, entry_digest};
+use crate::sim::disk::{DiskLog, LogStanding};
+use crate::sim::member::Member;
+use crate::types::{ApplyState, RegionId};
+
+/// A promise that holds, or in words how it was broken.
+pub type Check = Result<(), String>;
+
+/// Everything that is remembered to judge a run.
+pub struct Ledger {
+    /// Of member 1, 2, ...
+    logs: Vec<DiskLog>,
+    regions: BTreeMap<RegionId, RegionLedger>,
+    broken: Option<String>,
+}
+
+/// One region's past.
+pub struct RegionLedger {
+    region: RegionId,
+    quorum: usize,
+    /// Term -> its leader.
+    leaders: BTreeMap<u64, u64>,
+    /// (index, term) -> (term of the entry before, digest): of every entry that any disk ever held.
+    entries: BTreeMap<(u64, u64), (u64, u64)>,
+    /// What the members agreed on.
+    pub chosen: Chosen,
+    /// Of member 1, 2, ...: what was last seen of it.
+    known: Vec<Known>,
+}
+
+/// What was last seen of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Zero while it is down.
+    term: u64,
+    leads: bool,
+    settled: bool,
+    leader: u64,
+    commit: u64,
+    applied: u64,
+    /// Of the engine; it survives what the others do not.
+    engine: ApplyState,
+    disk: LogStanding,
+}
+
+impl Ledger {
+    /// A ledger for members 1, 2, ... with these logs, which all vote.
+    pub fn new(logs: Vec<DiskLog>, regions: &[Region]) -> Self {
+        let members = logs.len();
+        let ledger = |region: &Region| RegionLedger {
+            region: region.id,
+            quorum: members / 2 + 1,
+            leaders: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            chosen: Chosen::default(),
+            known: vec![Known::default(); members],
+        };
+        let regions = regions.iter().map(|region| (region.id, ledger(region))).collect();
+        Self { logs, regions, broken: None }
+    }
+
+    /// The first promise that was broken.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Keeps what `check` says when it is the first broken promise.
+    pub fn note(&mut self, check: Check) {
+        if let (Err(words), None) = (check, &self.broken) {
+            self.broken = Some(words);
+        }
+    }
+
+    /// One region's past.
+    pub fn region(&self, region: RegionId) -> &RegionLedger {
+        &self.regions[&region]
+    }
+
+    /// To be called when `node` is about to send.
+    pub fn on_sending(&mut self, node: u64, region: RegionId, message: &Message) {
+        let disk = self.logs[slot(node)].standing(region);
+        self.note(promised_after_its_sync(node, message, disk));
+    }
+
+    /// To be called when `node` hands committed entries to its applier.
+    pub fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
+        let disk = self.logs[slot(node)].standing(task.region);
+        self.note(changes_wait_for_their_commit(node, task, disk));
+    }
+
+    /// To be called when `node` has synced.
+    pub fn on_synced(&mut self, node: u64, writes: &[LogWrite]) {
+        for write in writes {
+            let ledger = self.regions.get_mut(&write.region).expect("a region of the cluster");
+            let check = ledger.on_synced(node, &self.logs, write);
+            self.note(check);
+        }
+    }
+
+    /// To be called after every step, for the member that it moved. Gives each call that took effect to `effective`.
+    pub fn on_step(&mut self, member: &Member, effective: &mut dyn FnMut(RegionId, CallId)) {
+        for ledger in self.regions.values_mut() {
+            let check = ledger.on_step(member, &self.logs, effective);
+            if let (Err(words), None) = (check, &self.broken) {
+                self.broken = Some(words);
+            }
+        }
+    }
+}
+
+impl RegionLedger {
+    /// The term in which `node` leads, if it does.
+    pub fn leads(&self, node: u64) -> Option<u64> {
+        let known = self.known[slot(node)];
+        known.leads.then_some(known.term)
+    }
+
+    fn on_synced(&mut self, node: u64, logs: &[DiskLog], write: &LogWrite) -> Check {
+        let disk = logs[slot(node)].standing(write.region);
+        let before = self.known[slot(node)].disk;
+        self.known[slot(node)].disk = disk;
+        disk_never_goes_back(node, before, disk)?;
+        let Some(first) = write.entries.first() else { return Ok(()) };
+        self.logs_match(node, &logs[slot(node)], write)?;
+        if first.index <= before.last && first.index <= self.chosen.last() {
+            self.chosen_stays_on_a_quorum(logs)?;
+        }
+        Ok(())
+    }
+
+    fn on_step(
+        &mut self,
+        member: &Member,
+        logs: &[DiskLog],
+        effective: &mut dyn FnMut(RegionId, CallId),
+    ) -> Check {
+        let node = member.node;
+        let before = self.known[slot(node)];
+        let now = before.seen(member, self.region);
+        self.known[slot(node)] = now;
+        if now.leads && (now.term, true) != (before.term, before.leads) {
+            self.one_leader_a_term(node, now.term)?;
+            self.leader_has_all_that_was_chosen(node, now.term, &logs[slot(node)])?;
+        }
+        if now.commit != before.commit {
+            self.learn_chosen(node, now.commit, logs, effective)?;
+            self.committed_is_what_was_chosen(node, now.commit, &logs[slot(node)])?;
+        }
+        if now.engine != before.engine {
+            self.applied_is_committed(node, now)?;
+            let (_, digest) = member.engine().standing(self.region);
+            self.equal_index_equal_state(node, now.engine, digest)?;
+        }
+        if now.engine != before.engine || now.leader != before.leader || now.settled != before.settled {
+            self.followers_stay_behind_their_leader(node)?;
+        }
+        Ok(())
+    }
+
+    /// Election safety.
+    fn one_leader_a_term(&mut self, node: u64, term: u64) -> Check {
+        let leader = *self.leaders.entry(term).or_insert(node);
+        holds(leader == node, || format!("two leaders in term {term}: {leader} and {node}"))
+    }
+
+    /// Leader completeness.
+    fn leader_has_all_that_was_chosen(&self, node: u64, term: u64, log: &DiskLog) -> Check {
+        let last = self.chosen.last();
+        let chosen = self.chosen.term_at(last).expect("the last one is there");
+        let there = log.term_at(self.region, last) == Some(chosen) || log.truncated(self.region) >= last;
+        // A leader of an older term than what was chosen since need not have it.
+        holds(there || chosen >= term, || {
+            format!("{node} leads in term {term} without entry {last}/{chosen}, which was committed")
+        })
+    }
+
+    /// Log matching: the same index and term, the same entry behind the same log.
+    fn logs_match(&mut self, node: u64, log: &DiskLog, write: &LogWrite) -> Check {
+        let first = write.entries.first().expect("the caller saw it").index;
+        let mut term_before = log.term_at(self.region, first - 1).unwrap_or_default();
+        for entry in &write.entries {
+            let (place, content) = ((entry.index, entry.term), (term_before, entry_digest(entry)));
+            let seen = *self.entries.entry(place).or_insert(content);
+            holds(seen == content, || {
+                format!("{node} holds another entry {}/{} than others did", entry.index, entry.term)
+            })?;
+            holds(term_before <= entry.term, || {
+                format!("{node} holds terms that go back at {}", entry.index)
+            })?;
+            term_before = entry.term;
+        }
+        Ok(())
+    }
+
+    /// Whatever is known to be committed is on the disks of a quorum.
+    fn chosen_stays_on_a_quorum(&self, logs: &[DiskLog]) -> Check {
+        let last = self.chosen.last();
+        let term = self.chosen.term_at(last);
+        let holds_it =
+            |log: &&DiskLog| log.term_at(self.region, last) == term || log.truncated(self.region) >= last;
+        let holders = logs.iter().filter(holds_it).count();
+        holds(holders >= self.quorum, || {
+            format!("entry {last} is committed but on {holders} disks, which is no quorum")
+        })
+    }
+
+    fn learn_chosen(
+        &mut self,
+        node: u64,
+        commit: u64,
+        logs: &[DiskLog],
+        effective: &mut dyn FnMut(RegionId, CallId),
+    ) -> Check {
+        if commit <= self.chosen.last() {
+            return Ok(());
+        }
+        for entry in logs[slot(node)].entries(self.region, self.chosen.last() + 1, commit) {
+            let calls = self.chosen.push(&entry)?;
+            calls.into_iter().for_each(|call| effective(self.region, call));
+        }
+        holds(self.chosen.last() == commit, || {
+            format!("{node} commits {commit}, which its disk does not hold")
+        })?;
+        self.chosen_stays_on_a_quorum(logs)
+    }
+
+    /// Committed entries are the same everywhere and never change.
+    fn committed_is_what_was_chosen(&self, node: u64, commit: u64, log: &DiskLog) -> Check {
+        let (own, chosen) = (log.term_at(self.region, commit), self.chosen.term_at(commit));
+        holds(own.is_none() || own == chosen, || {
+            format!("{node} commits {commit} of term {own:?}, others committed term {chosen:?} there")
+        })
+    }
+
+    fn applied_is_committed(&self, node: u64, known: Known) -> Check {
+        let (engine, chosen) = (known.engine.index.get(), self.chosen.last());
+        holds(engine <= chosen, || format!("{node} applied {engine}, but only {chosen} is committed"))?;
+        // The engine is ahead of what the peer knows, never behind, unless it is down.
+        holds(known.term == 0 || known.applied <= engine, || {
+            format!("{node} believes {} applied, its engine shows {engine}", known.applied)
+        })
+    }
+
+    /// The same index, the same data; this also finds data and apply state that do not move together.
+    fn equal_index_equal_state(&self, node: u64, engine: ApplyState, digest: u64) -> Check {
+        let index = engine.index.get();
+        holds(self.chosen.state_at(index) == Some(digest), || {
+            format!(
+                "the engine of {node} says {index} and holds data that the log up to {index} does not make"
+            )
+        })?;
+        let term = self.chosen.term_at(index);
+        holds(term == Some(engine.term.get()), || {
+            format!("the engine of {node} says {index}/{}, the log says term {term:?}", engine.term)
+        })
+    }
+
+    /// No follower shows what its settled leader cannot show yet.
+    fn followers_stay_behind_their_leader(&self, node: u64) -> Check {
+        let moved = self.known[slot(node)];
+        if moved.leads {
+            let mut followers = (1..).zip(&self.known).filter(|(_, follower)| follower.leader == node);
+            return followers.try_for_each(|(number, &follower)| behind(number, follower, node, moved));
+        }
+        match moved.leader {
+            0 => Ok(()),
+            leader => behind(node, moved, leader, self.known[slot(leader)]),
+        }
+    }
+}
+
+impl Known {
+    fn seen(self, member: &Member, region: RegionId) -> Self {
+        let (engine, _) = member.engine().standing(region);
+        let Some(peer) = member.peer_of(region) else {
+            return Self { engine, disk: self.disk, ..Self::default() };
+        };
+        let status: PeerStatus = peer.status();
+        Self {
+            term: status.term.get(),
+            leads: status.role == Role::Leader,
+            settled: status.role == Role::Leader && status.applied_term == status.term,
+            leader: status.leader.map_or(0, |leader| leader.get()),
+            commit: status.commit_index.get(),
+            applied: status.applied_index.get(),
+            engine,
+            disk: self.disk,
+        }
+    }
+}
+
+fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
+    let concerns = known.settled && follower.term == known.term && node != leader;
+    let (own, theirs) = (follower.engine.index, known.engine.index);
+    holds(!concerns || own <= theirs, || {
+        format!("{node} shows {own} while its leader {leader} shows no more than {theirs}")
+    })
+}
+
+/// Term, vote and commit never go back on a disk.
+fn disk_never_goes_back(node: u64, before: LogStanding, now: LogStanding) -> Check {
+    holds(now.term >= before.term, || {
+        format!("term {} on the disk of {node} became {}", before.term, now.term)
+    })?;
+    let revoted = now.term == before.term && before.vote != 0 && now.vote != before.vote;
+    holds(!revoted, || {
+        format!("{node} voted for {} and then for {} in term {}", before.vote, now.vote, now.term)
+    })?;
+    holds(now.commit >= before.commit, || {
+        format!("commit {} on the disk of {node} became {}", before.commit, now.commit)
+    })
+}
+
+/// No vote, no acknowledgement and no term leaves before the sync that makes it true.
+fn promised_after_its_sync(node: u64, message: &Message, disk: LogStanding) -> Check {
+    use MessageType::{
+        MsgAppendResponse, MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote,
+        MsgRequestVoteResponse,
+    };
+    let kind = message.get_msg_type();
+    let about_the_next_term = matches!(kind, MsgRequestPreVote | MsgRequestPreVoteResponse);
+    holds(about_the_next_term || message.term <= disk.term, || {
+        format!("{node} speaks of term {} and its disk of {}", message.term, disk.term)
+    })?;
+    if message.term < disk.term {
+        // Overtaken within the same round: the later term is on the disk, so the earlier one can break no promise.
+        return Ok(());
+    }
+    let vote = match kind {
+        MsgRequestVote => node,
+        MsgRequestVoteResponse if !message.reject => message.to,
+        _ => 0,
+    };
+    holds(vote == 0 || (message.term, vote) == (disk.term, disk.vote), || {
+        format!("{node} votes for {vote} in term {}, but its disk does not say so", message.term)
+    })?;
+    let acknowledged = if kind == MsgAppendResponse && !message.reject { message.index } else { 0 };
+    holds(acknowledged <= disk.last, || {
+        format!("{node} acknowledges entry {acknowledged}, but its disk ends at {}", disk.last)
+    })
+}
+
+/// A membership change is applied only behind a commit index on the disk.
+fn changes_wait_for_their_commit(node: u64, task: &ApplyTask, disk: LogStanding) -> Check {
+    let change = task.entries.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal);
+    let index = change.map_or(0, |entry| entry.index);
+    holds(index <= disk.commit, || {
+        format!("{node} applies membership change {index}, its disk says commit {}", disk.commit)
+    })
+}
+
+fn holds(condition: bool, words: impl FnOnce() -> String) -> Check {
+    if condition { Ok(()) } else { Err(words()) }
+}
+
+fn slot(node: u64) -> usize {
+    node as usize - 1
+}

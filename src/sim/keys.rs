@@ -1,0 +1,105 @@
+//! Where clients keep things.
+//!
+//! Owns the layout of keys: regions by their first byte, registers, and lists. What always holds: a client's change and
+//! what a read finds are the same thing in both directions.
+//!
+//! A list is a prefix and its elements are keys under it, as the store has no append of its own.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::core::command::{CommandBuilder, Operation};
+use crate::core::region::Region;
+use crate::sim::checker::{Change, Key, Observed};
+use crate::sim::chosen::{number_of, value_of};
+use crate::sim::random::Random;
+use crate::types::{BOOTSTRAP_EPOCH, NodeId, RegionId};
+
+/// The first list; the keys before it are registers.
+pub const FIRST_LIST: Key = 1 << 16;
+
+/// `count` regions that own all keys, with these voters.
+pub fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
+    let border = |at: usize| if at == 0 || at == count { Vec::new() } else { vec![b'a' + at as u8] };
+    let region = |at: usize| Region {
+        id: RegionId(at as u64 + 1),
+        start_key: border(at),
+        end_key: border(at + 1),
+        ..Region::bootstrap(voters)
+    };
+    (0..count).map(region).collect()
+}
+
+/// The command that carries out `changes`. Two clears and more are of neighbours, and become one range.
+pub fn encode(region: RegionId, changes: &[(Key, Change)], bytes: Range<u64>, random: &mut Random) -> Bytes {
+    let mut builder = CommandBuilder::default();
+    let mut put = |builder: &mut CommandBuilder, key: &[u8], number| {
+        let value = value_of(number, random.within(bytes.clone()) as usize);
+        builder.push(Operation::Put { key, value: &value });
+    };
+    let cleared = || changes.iter().filter(|(_, change)| *change == Change::Clear).map(|(key, _)| *key);
+    match (cleared().min(), cleared().max()) {
+        (Some(first), Some(last)) if first < last => {
+            let (begin, end) = (place(region, first), place(region, last + 1));
+            builder.push(Operation::DeleteRange { begin: &begin, end: &end });
+        }
+        (Some(only), _) => builder.push(Operation::Delete { key: &place(region, only) }),
+        _ => {}
+    }
+    for &(key, change) in changes {
+        match change {
+            Change::Clear => {}
+            Change::Set(number) => put(&mut builder, &place(region, key), number),
+            Change::Append(number) => put(&mut builder, &element(region, key, number), number),
+        }
+    }
+    builder.seal(BOOTSTRAP_EPOCH.version)
+}
+
+/// What `data` shows of `key`.
+pub fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key) -> Observed {
+    if key < FIRST_LIST {
+        return Observed::Register(data.get(&place(region, key)).map(|value| number_of(value)));
+    }
+    let (first, end) = (place(region, key), place(region, key + 1));
+    Observed::List(data.range(first..end).map(|(_, value)| number_of(value)).collect())
+}
+
+/// Of a register its key, of a list its prefix; in the order of `key`.
+fn place(region: RegionId, key: Key) -> Vec<u8> {
+    let mut place = vec![b'a' + (region.get() - 1) as u8];
+    place.extend_from_slice(&key.to_be_bytes());
+    place
+}
+
+fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
+    [place(region, list), number.to_be_bytes().to_vec()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::command::Command;
+    use crate::sim::disk::change;
+
+    #[test]
+    fn what_is_written_is_what_is_seen() {
+        let (region, list) = (RegionId(1), FIRST_LIST + 3);
+        let mut data = BTreeMap::new();
+        let mut carry_out = |changes: &[(Key, Change)]| {
+            let command = Command::parse(encode(region, changes, 8..40, &mut Random::new(1)));
+            let Ok(Command::Write(write)) = command else { panic!("a write") };
+            write.operations().for_each(|operation| _ = change(&mut data, operation));
+        };
+
+        carry_out(&[(1, Change::Set(7)), (2, Change::Set(8)), (list, Change::Append(9))]);
+        carry_out(&[(1, Change::Clear), (list, Change::Append(10))]);
+
+        assert_eq!(look(&data, region, 1), Observed::Register(None));
+        assert_eq!(look(&data, region, 2), Observed::Register(Some(8)));
+        assert_eq!(look(&data, region, list), Observed::List([9, 10].into()));
+        assert_eq!(look(&data, region, list + 1), Observed::List([].into()));
+    }
+}

@@ -1,0 +1,265 @@
+//! What a seed draws.
+//!
+//! Owns the choice of a run's cluster, network, timing, load and faults, swarm style: each seed draws its own
+//! intensities, and for each kind of fault whether it happens at all. A seed that can do everything at once finds less
+//! than many seeds that do a few things each. What always holds: a plan follows from its seed alone.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::core::planted::{Fault, Planted};
+use crate::sim::faults::FaultKind;
+use crate::sim::member::Setup;
+use crate::sim::random::Random;
+
+/// Nanoseconds.
+pub const MICROSECOND: u64 = 1_000;
+/// Nanoseconds.
+pub const MILLISECOND: u64 = 1_000_000;
+/// Nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// See the module. Times are nanoseconds of true time.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Draws everything.
+    pub seed: u64,
+    /// Members 1, 2, ...
+    pub members: usize,
+    /// Regions 1, 2, ...
+    pub regions: usize,
+    /// How members are set up.
+    pub setup: Setup,
+    /// How long clients and faults go on before the cluster is healed.
+    pub safety: u64,
+    /// How messages travel.
+    pub network: NetworkPlan,
+    /// How fast members are.
+    pub pace: PacePlan,
+    /// What clients do.
+    pub load: LoadPlan,
+    /// Mean time between two faults of a kind; kinds that are not listed do not happen.
+    pub faults: Vec<(FaultKind, u64)>,
+    /// Rates that a clock may run at when it does not run true, in thousandths.
+    pub clock_rates: Vec<u64>,
+    /// How long a fault lasts at most.
+    pub fault_length_max: u64,
+}
+
+/// How messages travel.
+#[derive(Clone, Debug)]
+pub struct NetworkPlan {
+    /// Of a million messages this many are lost.
+    pub loss: u32,
+    /// Of a million messages this many arrive twice.
+    pub doubling: u32,
+    /// The least delay, drawn for each link.
+    pub delay: Range<u64>,
+    /// What is added to it, drawn for each message.
+    pub jitter: u64,
+    /// Messages of a link overtake each other.
+    pub reorders: bool,
+    /// Of a million messages this many are very late: up to three election timeouts.
+    pub stragglers: u32,
+    /// Of a hundred orders to take over this many are very late.
+    pub late_orders_percent: u32,
+}
+
+/// How fast members are.
+#[derive(Clone, Debug)]
+pub struct PacePlan {
+    /// Between an input and the round that takes it, at most.
+    pub think_max: u64,
+    /// A sync takes this long.
+    pub sync: Range<u64>,
+    /// Each step of applying takes this long at most.
+    pub apply_max: u64,
+    /// Entries of a region that one engine batch takes.
+    pub slice_entries: usize,
+    /// Between an answer and the view that its reader opens, at most.
+    pub view_max: u64,
+    /// Between the wish that an engine be flushed and its flush, at most.
+    pub flush_max: u64,
+    /// Mean time between two flushes of an engine.
+    pub flush_mean: u64,
+}
+
+/// What clients do.
+#[derive(Clone, Debug)]
+pub struct LoadPlan {
+    /// How many there are.
+    pub clients: usize,
+    /// Calls of one client at a time.
+    pub outstanding_max: usize,
+    /// Mean time between two calls of a client.
+    pub pause: u64,
+    /// Of a hundred calls this many read.
+    pub reads_percent: u32,
+    /// Of a hundred reads this many are local.
+    pub local_percent: u32,
+    /// Of a hundred calls this many go to the leader, the rest to anyone.
+    pub leader_percent: u32,
+    /// Registers of a region.
+    pub registers: usize,
+    /// Lengths of values, in bytes.
+    pub value_bytes: Range<u64>,
+    /// A call's time to live, by its member's clock.
+    pub deadline: Range<u64>,
+}
+
+impl Plan {
+    /// What `seed` draws.
+    pub fn draw(seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let members = random.weighted(&[(6, 1), (7, 2), (45, 3), (9, 4), (19, 5), (5, 6), (9, 7)]);
+        let mut setup = draw_setup(seed, random);
+        if random.percent(30) {
+            setup.lease_max = Duration::ZERO;
+        }
+        let election = setup.tick.as_nanos() as u64 * setup.election_ticks as u64;
+        let mut plan = Self {
+            seed,
+            members,
+            regions: random.weighted(&[(80, 1), (12, 2), (4, 3), (4, 4)]),
+            safety: election * random.pick(&[40, 80, 150, 300]),
+            network: draw_network(election, random),
+            pace: draw_pace(election, random),
+            load: draw_load(election, random),
+            faults: draw_faults(election, &setup, random),
+            clock_rates: draw_clock_rates(&setup),
+            fault_length_max: election * random.pick(&[1, 2, 4, 10]),
+            setup,
+        };
+        if random.percent(30) {
+            plan.move_to_the_edge_of_leases(random);
+        }
+        plan
+    }
+
+    /// Elections and leases are decided within an election timeout: here everything that goes wrong lasts about that
+    /// long, happens often, and the network is fast enough for the rest.
+    fn move_to_the_edge_of_leases(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        let kinds = [
+            FaultKind::Pause,
+            FaultKind::DiskStall,
+            FaultKind::Chain,
+            FaultKind::OneWay,
+            FaultKind::CutLinks,
+            FaultKind::Transfer,
+            FaultKind::EngineStall,
+            FaultKind::Replay,
+        ];
+        self.faults = random.sample(4, kinds.len()).into_iter().map(|at| (kinds[at], 2 * election)).collect();
+        self.fault_length_max = election * random.pick(&[2, 3]);
+        self.members = random.pick(&[3, 3, 5]);
+        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
+        self.clock_rates = draw_clock_rates(&self.setup);
+        self.network.delay = 20 * MICROSECOND..election / 100;
+        self.network.jitter = random.pick(&[0, election / 100]);
+        self.network.loss = 0;
+    }
+
+    /// What `seed` draws, with members that have `fault`.
+    pub fn draw_planted(seed: u64, fault: Fault) -> Self {
+        let mut plan = Self::draw(seed);
+        plan.setup.planted = Planted::one(fault);
+        plan
+    }
+
+    /// The election timeout, by a clock that runs true.
+    pub fn election_timeout(&self) -> u64 {
+        self.setup.tick.as_nanos() as u64 * self.setup.election_ticks as u64
+    }
+}
+
+fn draw_setup(seed: u64, random: &mut Random) -> Setup {
+    let heartbeat_ticks = random.weighted(&[(6, 2), (1, 1), (1, 3)]);
+    let election_ticks = heartbeat_ticks * random.weighted(&[(6, 10), (1, 5), (1, 8)]);
+    let tick = Duration::from_millis(random.weighted(&[(5, 50), (1, 10), (1, 20), (4, 100), (2, 250)]));
+    let lease_ticks = random.pick(&[election_ticks - 2, election_ticks - 2, election_ticks / 2]) as u32;
+    Setup {
+        tick,
+        heartbeat_ticks,
+        election_ticks,
+        lease_max: tick * lease_ticks,
+        group_bytes_max: random.pick(&[0, 200, 1 << 16]),
+        planted: Planted::NONE,
+        elections: Some(seed),
+        log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
+        uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
+        log_retain_bytes: random.pick(&[0, 10_000, 1 << 20]),
+    }
+}
+
+fn draw_network(election: u64, random: &mut Random) -> NetworkPlan {
+    let delay_max = random.pick(&[MILLISECOND, election / 200, election / 50, election / 12]);
+    NetworkPlan {
+        loss: random.pick(&[0, 0, 1_000, 10_000, 50_000, 150_000, 300_000]),
+        doubling: random.pick(&[0, 0, 10_000, 100_000, 500_000]),
+        delay: 20 * MICROSECOND..delay_max,
+        jitter: random.pick(&[0, delay_max / 4, delay_max, 4 * delay_max]),
+        reorders: random.percent(40),
+        stragglers: random.pick(&[0, 0, 0, 1_000, 20_000]),
+        late_orders_percent: random.pick(&[0, 30, 80]),
+    }
+}
+
+fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
+    let sync_max = random.pick(&[100 * MICROSECOND, MILLISECOND, election / 100, election / 20]);
+    PacePlan {
+        think_max: random.pick(&[1, 50 * MICROSECOND, MILLISECOND, election / 50]),
+        sync: 40 * MICROSECOND..sync_max,
+        apply_max: random.pick(&[100 * MICROSECOND, MILLISECOND, election / 50, election / 5]),
+        slice_entries: random.pick(&[1, 3, 4096]),
+        view_max: random.pick(&[1, MILLISECOND, election / 20, 2 * election]),
+        flush_max: election * random.pick(&[1, 1, 20]) / 10,
+        flush_mean: election * random.pick(&[1, 5, 20, 1000]),
+    }
+}
+
+fn draw_load(election: u64, random: &mut Random) -> LoadPlan {
+    let clients = random.pick(&[1, 2, 4, 8]);
+    let calls_per_timeout = random.weighted(&[(3, 1), (4, 3), (3, 10), (1, 40)]);
+    let large = random.percent(12);
+    LoadPlan {
+        clients,
+        outstanding_max: random.pick(&[1, 1, 2, 8]),
+        pause: election * clients as u64 / calls_per_timeout,
+        reads_percent: random.pick(&[10, 40, 60, 90]),
+        local_percent: random.pick(&[0, 5, 30]),
+        leader_percent: random.pick(&[0, 50, 80, 100]),
+        registers: random.pick(&[1, 2, 5, 20]),
+        value_bytes: if large { 4_000..60_000 } else { 8..24 },
+        deadline: election / 10..election * random.pick(&[1, 3, 10]),
+    }
+}
+
+/// With leases, clocks stay within the bound that leases allow; without, anything goes.
+fn draw_clock_rates(setup: &Setup) -> Vec<u64> {
+    if setup.lease_max.is_zero() {
+        return vec![500, 800, 950, 1_050, 1_300, 2_000];
+    }
+    // What two members may differ by is shared between the fast and the slow one.
+    let spare =
+        setup.election_ticks as u64 - 1 - setup.lease_max.as_millis() as u64 / setup.tick.as_millis() as u64;
+    let drift = (450 * spare / setup.election_ticks as u64).min(300);
+    vec![1_000 - drift, 1_000 - drift / 2, 1_000 + drift / 2, 1_000 + drift]
+}
+
+fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultKind, u64)> {
+    let (calm, lease) = (random.percent(5), !setup.lease_max.is_zero());
+    let mut faults = Vec::new();
+    for kind in FaultKind::ALL {
+        // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
+        let breaks_leases = matches!(kind, FaultKind::ClockJump | FaultKind::Campaign);
+        if !calm && random.percent(45) && !(lease && breaks_leases) {
+            faults.push((kind, election * random.pick(&[2, 6, 20, 60])));
+        }
+    }
+    let transfers = faults.iter().any(|(kind, _)| *kind == FaultKind::Transfer);
+    // A change needs a leader that is known to take it: that is not handing over and has room.
+    let takes_changes = !transfers && setup.uncommitted_bytes_max > 1 << 20;
+    faults.retain(|(kind, _)| *kind != FaultKind::ChangeMembers || takes_changes);
+    faults
+}

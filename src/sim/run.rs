@@ -1,0 +1,218 @@
+//! One seed from its first event to its verdict.
+//!
+//! Owns the phases of a run - rough times, then a healed majority that must make progress, then a healed cluster that
+//! must agree - and what a run reports. What always holds: the verdict follows from the seed.
+
+use std::collections::BTreeMap;
+
+use crate::sim::calls::Tally;
+use crate::sim::checker;
+use crate::sim::chosen::CallId;
+use crate::sim::cluster::Cluster;
+use crate::sim::faults::FaultKind;
+use crate::sim::invariants::Check;
+use crate::sim::member::NextSync;
+use crate::sim::plan::{MILLISECOND, Plan, SECOND};
+use crate::sim::trace::Trace;
+use crate::types::RegionId;
+
+/// A healed majority works again within this many election timeouts: split votes repeat a few times at most.
+const MAJORITY_TIMEOUTS: u64 = 60;
+/// A healed cluster agrees within this many election timeouts: the longest deadline of a call is ten, and a member may
+/// have much to catch up with.
+const AGREEMENT_TIMEOUTS: u64 = 120;
+
+/// What a run has to show for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The plan's seed.
+    pub seed: u64,
+    /// True time that passed, in nanoseconds.
+    pub simulated: u64,
+    /// Events.
+    pub events: u64,
+    /// The same only for the same run.
+    pub fingerprint: u64,
+    /// What became of the calls.
+    pub tally: Tally,
+    /// Faults that struck.
+    pub strikes: Vec<(FaultKind, u32)>,
+}
+
+/// How a member outside the healed majority is broken.
+#[derive(Clone, Copy)]
+enum Outside {
+    Down,
+    CutOff,
+    Deaf,
+    Mute,
+}
+
+/// What a healed majority must do.
+struct Demand {
+    region: RegionId,
+    /// A read of this member; none for a write of whoever leads.
+    reader: Option<usize>,
+    call: Option<CallId>,
+}
+
+/// Runs a plan to its end.
+///
+/// # Errors
+/// In words, the promise that was broken.
+pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
+    let mut cluster = Cluster::new(plan, trace);
+    let safety = cluster.plan.safety;
+    run_until(&mut cluster, safety)?;
+    let healed = heal_majority(&mut cluster);
+    majority_makes_progress(&mut cluster, &healed)?;
+    heal_all(&mut cluster);
+    all_agree(&mut cluster)?;
+    for &region in cluster.regions() {
+        checker::check(&cluster.calls.history(region)).map_err(|violation| violation.to_string())?;
+    }
+    Ok(Report {
+        seed: cluster.plan.seed,
+        simulated: cluster.now,
+        events: cluster.trace.events(),
+        fingerprint: cluster.trace.fingerprint(),
+        tally: cluster.calls.tally(),
+        strikes: cluster.strikes,
+    })
+}
+
+fn run_until(cluster: &mut Cluster, end: u64) -> Check {
+    while cluster.now < end {
+        cluster.step()?;
+    }
+    Ok(())
+}
+
+/// Ends the rough times. Returns the majority that is well again.
+fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
+    let count = cluster.hosts.len();
+    let order = cluster.random.sample(count, count);
+    let (healed, outside) = order.split_at(count / 2 + 1);
+    cluster.trace.say(|| format!("healed: {:?}", healed.iter().map(|host| host + 1).collect::<Vec<_>>()));
+    cluster.is_rough = false;
+    cluster.links.heal();
+    cluster.pace.slice_entries = 4096;
+    cluster.pace.apply_max = MILLISECOND;
+    cluster.pace.view_max = MILLISECOND;
+    healed.iter().for_each(|&host| heal(cluster, host));
+    for &host in outside {
+        let how = cluster.random.pick(&[Outside::Down, Outside::CutOff, Outside::Deaf, Outside::Mute]);
+        break_outside(cluster, host, how);
+    }
+    healed.to_vec()
+}
+
+fn heal(cluster: &mut Cluster, host: usize) {
+    let now = cluster.now;
+    let machine = &mut cluster.hosts[host];
+    (machine.engine_delay, machine.sync_delay) = (0, 0);
+    machine.member.effects_left = None;
+    machine.member.next_sync = NextSync::Works;
+    machine.clock.set_rate(now, 1_000);
+    cluster.bring_back(host);
+}
+
+fn break_outside(cluster: &mut Cluster, host: usize, how: Outside) {
+    let others = (0..cluster.hosts.len()).filter(|&other| other != host);
+    for other in others.collect::<Vec<_>>() {
+        if matches!(how, Outside::CutOff | Outside::Deaf) {
+            cluster.links.cut((other, host));
+        }
+        if matches!(how, Outside::CutOff | Outside::Mute) {
+            cluster.links.cut((host, other));
+        }
+    }
+    if matches!(how, Outside::Down) {
+        cluster.hosts[host].stays_down = true;
+        cluster.crash(host);
+    }
+}
+
+/// Liveness: a leader, a fresh write, and a linearizable read of every healed member, in every region.
+fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
+    let timeout = cluster.plan.election_timeout();
+    let end = cluster.now + MAJORITY_TIMEOUTS * timeout;
+    let mut demands = Vec::new();
+    for &region in cluster.regions() {
+        let readers = healed.iter().map(|&host| Some(host)).chain([None]);
+        demands.extend(readers.map(|reader| Demand { region, reader, call: None }));
+    }
+    while !demands.is_empty() {
+        if cluster.now >= end {
+            return Err(format!("a healed majority made no progress within {MAJORITY_TIMEOUTS} timeouts"));
+        }
+        for demand in &mut demands {
+            make(cluster, demand, healed);
+        }
+        let pause = cluster.now + timeout / 8;
+        run_until(cluster, pause)?;
+        demands.retain(|demand| !demand.call.is_some_and(|call| cluster.calls.get(call).is_ok()));
+    }
+    Ok(())
+}
+
+/// Calls anew unless a call is under way.
+fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
+    if demand.call.is_some_and(|call| !cluster.calls.get(call).is_over()) {
+        return;
+    }
+    demand.call = match demand.reader {
+        Some(reader) => cluster.probe_read(reader, demand.region),
+        None => {
+            let leader = cluster.leader(demand.region).filter(|leader| healed.contains(leader));
+            leader.and_then(|leader| cluster.probe_write(leader, demand.region))
+        }
+    };
+}
+
+fn heal_all(cluster: &mut Cluster) {
+    cluster.trace.say(|| "all healed".to_owned());
+    cluster.links.heal();
+    (0..cluster.hosts.len()).for_each(|host| heal(cluster, host));
+}
+
+/// Convergence: nothing waits, and every engine holds what the chosen log makes.
+fn all_agree(cluster: &mut Cluster) -> Check {
+    let timeout = cluster.plan.election_timeout();
+    let end = cluster.now + AGREEMENT_TIMEOUTS * timeout;
+    while let Err(words) = agreed(cluster) {
+        if cluster.now >= end {
+            return Err(format!("a healed cluster after {AGREEMENT_TIMEOUTS} timeouts: {words}"));
+        }
+        let pause = cluster.now + timeout / 2;
+        run_until(cluster, pause)?;
+    }
+    Ok(())
+}
+
+fn agreed(cluster: &Cluster) -> Check {
+    let pending = cluster.calls.pending();
+    if pending > 0 {
+        return Err(format!("{pending} calls are pending"));
+    }
+    let chosen = cluster.regions().iter().map(|&region| &cluster.ledger.region(region).chosen);
+    let data: BTreeMap<_, _> = chosen.flat_map(|chosen| chosen.data().clone()).collect();
+    for host in &cluster.hosts {
+        for &region in cluster.regions() {
+            let (state, _) = host.member.engine().standing(region);
+            let last = cluster.ledger.region(region).chosen.last();
+            if state.index.get() != last {
+                return Err(format!("{} applied {}, chosen is {last}", host.member.node, state.index));
+            }
+        }
+        if *host.member.engine().data() != data {
+            return Err(format!("{} holds other data than the log makes", host.member.node));
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds as hours.
+pub fn hours(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / SECOND as f64 / 3600.0
+}

@@ -1,0 +1,91 @@
+//! Calls of users and their answers.
+//!
+//! Owns the words of a script that make a call, and the list of answers that came since a command began. What always
+//! holds: an answer is written down when it is given, once each time it is given.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::completion::{Completion, Position, Sink};
+use crate::core::command::{CommandBuilder, Operation};
+use crate::core::input::{Input, Propose};
+use crate::core::reads::Read;
+use crate::core::transfer::TransferRequest;
+use crate::error::{Outcome, Result};
+use crate::sim::script::cluster::{number, option};
+use crate::time::Timestamp;
+use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId};
+
+/// A call that says nothing else has this long.
+const TIMEOUT_MS: u64 = 60_000;
+
+/// What callers were told and no command has said yet.
+#[derive(Default)]
+pub struct Answers {
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Answers {
+    /// Takes out the answers so far.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The input of `command` with `words`: the call's name, what it is about, and its options.
+    pub fn call(&self, command: &str, words: &[&str], now: Timestamp) -> Input {
+        let [name, rest @ ..] = words else { panic!("{command} N NAME") };
+        let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
+        let deadline = now + Duration::from_millis(timeout_ms);
+        let completion = self.completion(format!("{command} {name}"));
+        let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
+        match command {
+            "write" => Input::Propose(Propose { data: encoded(rest), deadline, completion }),
+            "read" => Input::Read(Read { deadline, completion, min_index }),
+            "local" => Input::LocalRead(Read { deadline, completion, min_index }),
+            _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),
+        }
+    }
+
+    fn completion(&self, name: String) -> Completion {
+        Completion::new(Box::new(Heard { name, said: Arc::clone(&self.said) }))
+    }
+}
+
+fn encoded(operations: &[&str]) -> bytes::Bytes {
+    let mut builder = CommandBuilder::default();
+    for word in operations.iter().filter(|word| !word.starts_with("timeout=")) {
+        builder.push(match (word.strip_prefix('-'), word.split_once('=')) {
+            (Some(key), _) => Operation::Delete { key: key.as_bytes() },
+            (None, Some((key, value))) => Operation::Put { key: key.as_bytes(), value: value.as_bytes() },
+            (None, None) => panic!("'{word}' is neither KEY=VALUE nor -KEY"),
+        });
+    }
+    builder.seal(BOOTSTRAP_EPOCH.version)
+}
+
+fn target(word: &str) -> Option<NodeId> {
+    (word != "any").then(|| NodeId(number(word)))
+}
+
+/// Writes down the one answer of a call.
+struct Heard {
+    name: String,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+impl Sink for Heard {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        let said = match answer {
+            Ok(position) if position == Position::default() => format!("{}: ok", self.name),
+            Ok(position) => format!("{}: ok at {}/{}", self.name, position.index, position.term),
+            Err(error) => {
+                let outcome = match error.outcome() {
+                    Outcome::NotApplied => "not applied",
+                    Outcome::Unknown => "unknown",
+                };
+                format!("{}: {} ({outcome})", self.name, error.code().name())
+            }
+        };
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+    }
+}

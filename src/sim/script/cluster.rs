@@ -1,0 +1,287 @@
+//! The members, the network and the clock of a script.
+//!
+//! Owns what the commands do. What always holds: nothing moves but by a command, and one command says everything that
+//! it made happen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::applier::Slice;
+use crate::core::input::Input;
+use crate::core::planted::Planted;
+use crate::core::ports::PeerMessage;
+use crate::core::region::Region;
+use crate::sim::member::{ELECTION_TICKS, Member, NextSync, Setup, TICK};
+use crate::sim::network::{Network, describe, type_name};
+use crate::sim::script::calls::Answers;
+use crate::sim::script::describe::{
+    counted, describe_data, describe_lease, describe_members, describe_status,
+};
+use crate::sim::script::looks::Looks;
+use crate::time::Timestamp;
+use crate::types::NodeId;
+
+/// More exchanges than any script needs to come to rest.
+const SETTLE_MAX: usize = 200;
+
+/// See the module.
+pub struct Cluster {
+    planted: Planted,
+    members: BTreeMap<u64, Member>,
+    network: Network,
+    /// Taken out of flight until they are released.
+    held: Vec<PeerMessage>,
+    clock: Timestamp,
+    answers: Answers,
+    looks: Looks,
+}
+
+impl Cluster {
+    /// No member yet; those to come have this fault.
+    pub fn new(planted: Planted) -> Self {
+        Self {
+            planted,
+            members: BTreeMap::new(),
+            network: Network::default(),
+            held: Vec::new(),
+            // Some time after boot, as for any real member.
+            clock: Timestamp::default() + Duration::from_secs(60),
+            answers: Answers::default(),
+            looks: Looks::default(),
+        }
+    }
+}
+
+impl Cluster {
+    /// Carries out one line and returns what it made happen.
+    pub fn run(&mut self, line: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (command, words) = words.split_first().expect("the parser drops empty lines");
+        self.carry_out(command, words, &mut said);
+        said.append(&mut self.answers.take());
+        counted(said)
+    }
+
+    fn carry_out(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+        match command {
+            "cluster" => self.bootstrap(words),
+            "elect" => self.elect(number(words[0])),
+            "campaign" => self.member(words[0]).feed(Input::Campaign),
+            "write" | "read" | "local" | "transfer" => self.call(command, words),
+            "glimpse" | "view" | "look" => self.take_look(command, words, said),
+            "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
+            "round" => numbers(words).into_iter().for_each(|node| self.round(node, said)),
+            "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
+            "apply" => self.apply(words, said),
+            "engine" => self.member(words[0]).write_engine(),
+            "report" => self.member(words[0]).report_applied(said),
+            "flush" => self.member(words[0]).flush(),
+            "crash" => self.member(words[0]).crash(),
+            "restart" => self.member(words[0]).restart(),
+            "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
+            "settle" => self.settle(),
+            "deliver" | "double" | "lose" | "hold" | "release" => self.move_messages(command, words, said),
+            "isolate" | "cut" | "heal" | "disconnect" | "connect" => self.change_links(command, words),
+            "status" => said.extend(self.members.values().map(describe_status)),
+            "data" => said.extend(describe_data(self.member(words[0]).engine().data())),
+            "members" => said.push(describe_members(self.member(words[0]))),
+            "lease" => said.push(describe_lease(&self.members[&number(words[0])], self.clock)),
+            _ => panic!("unknown command '{command}'"),
+        }
+    }
+
+    fn member(&mut self, node: &str) -> &mut Member {
+        self.members.get_mut(&number(node)).expect("a member of the cluster")
+    }
+
+    fn bootstrap(&mut self, words: &[&str]) {
+        let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
+        let mut setup = Setup { planted: self.planted, ..Setup::default() };
+        if options.contains(&"lease=off") {
+            setup.lease_max = Duration::ZERO;
+        }
+        if options.contains(&"group=off") {
+            setup.group_bytes_max = 0;
+        }
+        let nodes = numbers(&nodes);
+        let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
+        let region = [Region::bootstrap(&voters)];
+        let member = |node| (node, Member::bootstrap_with(node, &region, setup.clone()));
+        self.members = nodes.into_iter().map(member).collect();
+    }
+
+    fn elect(&mut self, node: u64) {
+        self.members.get_mut(&node).expect("a member").feed(Input::Campaign);
+        self.settle();
+        // A heartbeat, so that the followers know what the leader has applied.
+        self.members.get_mut(&node).expect("a member").owe_ticks(2);
+        self.settle();
+    }
+
+    fn call(&mut self, command: &str, words: &[&str]) {
+        let [node, call @ ..] = words else { panic!("{command} N NAME ...") };
+        let input = self.answers.call(command, call, self.clock);
+        self.member(node).feed(input);
+    }
+
+    fn take_look(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+        let [node, name] = words else { panic!("{command} N NAME") };
+        let member = &self.members[&number(node)];
+        match command {
+            "glimpse" => said.push(self.looks.glimpse(name, member)),
+            "view" => self.looks.view(name, member),
+            _ => said.push(self.looks.look(name, self.clock)),
+        }
+    }
+
+    fn round(&mut self, node: u64, said: &mut Vec<String>) {
+        said.push(format!("{node} turns"));
+        let sent = self.members.get_mut(&node).expect("a member").round(self.clock, said);
+        for message in sent {
+            let line = describe(&message);
+            if !self.network.send(message) {
+                said.push(format!("  lost {line}"));
+            }
+        }
+        said.extend(self.answers.take().into_iter().map(|answer| format!("  {answer}")));
+    }
+
+    fn apply(&mut self, words: &[&str], said: &mut Vec<String>) {
+        let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
+        let limit = |name| option(&options, name).map_or(usize::MAX, |count| count as usize);
+        let slice = Slice { entries: limit("entries="), bytes: limit("bytes=") };
+        for node in nodes {
+            let member = self.member(node);
+            member.apply_write(slice);
+            member.report_applied(said);
+        }
+    }
+
+    fn move_time(&mut self, command: &str, words: &[&str]) {
+        match command {
+            "clock" => self.clock = self.clock + Duration::from_millis(number(words[0])),
+            "forget" => self.tick(&numbers(words), ELECTION_TICKS as u64),
+            "pass" => self.pass(number(words[0])),
+            _ => {
+                let nodes: Vec<_> = words[0].split(',').map(number).collect();
+                self.tick(&nodes, words.get(1).map_or(1, |ticks| number(ticks)));
+            }
+        }
+    }
+
+    fn tick(&mut self, nodes: &[u64], ticks: u64) {
+        let ticks = u32::try_from(ticks).expect("no script waits that long");
+        self.clock = self.clock + TICK * ticks;
+        for node in nodes {
+            self.members.get_mut(node).expect("a member").owe_ticks(ticks);
+        }
+    }
+
+    fn pass(&mut self, ticks: u64) {
+        let everyone: Vec<_> = self.members.keys().copied().collect();
+        for _ in 0..ticks {
+            self.tick(&everyone, 1);
+            self.settle();
+        }
+    }
+
+    fn move_messages(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+        let wanted = |message: &PeerMessage| words.iter().all(|word| matches(message, word));
+        let messages = match command {
+            "double" => self.network.copies(wanted),
+            "release" => std::mem::take(&mut self.held),
+            _ => self.network.take(wanted),
+        };
+        for message in messages {
+            said.push(format!("{command} {}", describe(&message)));
+            match command {
+                "lose" => {}
+                "hold" => self.held.push(message),
+                _ => {
+                    let to = self.members.get_mut(&message.to().get()).expect("a member");
+                    to.feed(Input::Message(Box::new(message)));
+                }
+            }
+        }
+    }
+
+    fn change_links(&mut self, command: &str, words: &[&str]) {
+        match command {
+            "heal" => self.network.heal(),
+            "isolate" => self.isolate(number(words[0])),
+            "cut" => {
+                let (from, to) = words[0].split_once("->").expect("FROM->TO");
+                self.network.cut(number(from), number(to));
+            }
+            "disconnect" => {
+                self.disconnect(number(words[0]), number(words[1]));
+                self.disconnect(number(words[1]), number(words[0]));
+            }
+            _ => {
+                self.member(words[0]).feed(Input::Connected(NodeId(number(words[1]))));
+                self.member(words[1]).feed(Input::Connected(NodeId(number(words[0]))));
+            }
+        }
+    }
+
+    fn isolate(&mut self, node: u64) {
+        let others: Vec<_> = self.members.keys().copied().filter(|&other| other != node).collect();
+        self.network.isolate(node, &others);
+    }
+
+    fn disconnect(&mut self, node: u64, from: u64) {
+        self.network.take(|message| (message.from().get(), message.to().get()) == (from, node));
+        self.members.get_mut(&node).expect("a member").feed(Input::Disconnected(NodeId(from)));
+    }
+
+    /// Everything everywhere until nothing moves, without a word but the answers.
+    fn settle(&mut self) {
+        for _ in 0..SETTLE_MAX {
+            let mut moved = Vec::new();
+            self.move_messages("deliver", &[], &mut moved);
+            for member in self.members.values_mut() {
+                let sent = member.round(self.clock, &mut moved);
+                member.apply(&mut moved);
+                for message in sent {
+                    self.network.send(message);
+                }
+            }
+            if moved.is_empty() {
+                return;
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+}
+
+fn matches(message: &PeerMessage, word: &str) -> bool {
+    match word.split_once("->") {
+        Some((from, to)) => message.from().get() == number(from) && message.to().get() == number(to),
+        None => type_name(message) == word,
+    }
+}
+
+fn next_sync(word: &str) -> NextSync {
+    match word {
+        "works" => NextSync::Works,
+        "fails" => NextSync::FailBefore,
+        "crash-before" => NextSync::CrashBefore,
+        "crash-after" => NextSync::CrashAfter,
+        _ => panic!("a sync works, fails, or crashes before or after it is durable"),
+    }
+}
+
+/// The number behind `name`, which ends with `=`, if it is among `options`.
+pub fn option(options: &[&str], name: &str) -> Option<u64> {
+    options.iter().find_map(|option| option.strip_prefix(name)).map(number)
+}
+
+/// A word that is a number.
+pub fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| panic!("'{word}' is no number"))
+}
+
+fn numbers(words: &[&str]) -> Vec<u64> {
+    words.iter().map(|word| number(word)).collect()
+}

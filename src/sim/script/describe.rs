@@ -1,0 +1,73 @@
+//! What a script says about members.
+//!
+//! Owns the lines that commands answer with, beside messages, which describe themselves, and syncs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::sim::member::Member;
+use crate::time::Timestamp;
+
+/// Longer than any lease.
+const LEASE_MS_MAX: u64 = 10_000;
+
+/// Role, term and log of a member.
+pub fn describe_status(member: &Member) -> String {
+    if !member.is_running() {
+        return format!("{} down", member.node);
+    }
+    let status = member.peer().status();
+    let role = format!("{:?}", status.role).to_lowercase();
+    format!(
+        "{} {role} term={} last={} commit={} applied={}",
+        member.node, status.term, status.last_index, status.commit_index, status.applied_index
+    )
+}
+
+/// The configuration that a member's engine holds.
+pub fn describe_members(member: &Member) -> String {
+    let (region, _) = member.engine().state();
+    let (voters, learners) = (&region.members.voters, &region.members.learners);
+    format!(
+        "{} holds version {}: voters {voters:?} learners {learners:?}",
+        member.node, region.epoch.conf_ver
+    )
+}
+
+/// Keys and values, one a line.
+pub fn describe_data(data: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    data.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect()
+}
+
+/// How long the peer may trust its lease from `now` on, and how long callers may, who are told a little less often.
+pub fn describe_lease(member: &Member, now: Timestamp) -> String {
+    let peer = member.peer();
+    let (published, node) = (peer.published_lease(), member.node);
+    let held = lasts(now, |then| peer.holds_lease(then));
+    let seen =
+        published.glimpse().map_or(0, |glimpse| lasts(now, |then| published.still_holds(glimpse, then)));
+    match (held, seen) {
+        (0, 0) => format!("{node} holds no lease"),
+        (held, 0) => format!("{node} holds a lease for {held} ms, its callers none"),
+        (held, seen) => format!("{node} holds a lease for {held} ms, its callers for {seen} ms"),
+    }
+}
+
+/// Milliseconds.
+fn lasts(now: Timestamp, holds: impl Fn(Timestamp) -> bool) -> usize {
+    (0..LEASE_MS_MAX).take_while(|&ms| holds(now + Duration::from_millis(ms))).count()
+}
+
+/// Says lines that come several times once, with how often.
+pub fn counted(said: Vec<String>) -> Vec<String> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for line in said {
+        match lines.iter_mut().find(|(seen, _)| *seen == line) {
+            Some((_, times)) => *times += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    let say = |(line, times)| if times == 1 { line } else { format!("{line} ({times} times)") };
+    lines.into_iter().map(say).collect()
+}

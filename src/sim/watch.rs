@@ -1,0 +1,66 @@
+//! Who watches a member.
+//!
+//! Owns the interface through which every effect of a member is seen at the moment it happens, before anyone else can
+//! know of it. A golden script watches to write it down, the simulator to check it.
+
+use raft::eraftpb::Entry;
+
+use crate::core::applier::{Applied, ApplyTask};
+use crate::core::ports::{LogWrite, PeerMessage};
+use crate::sim::disk::DiskLog;
+use crate::sim::network::{describe, describe_entry};
+
+/// See the module.
+pub trait Watch {
+    /// `node` is about to send; `log` is what its disk holds at this moment.
+    fn sending(&mut self, node: u64, log: &DiskLog, message: &PeerMessage);
+
+    /// `log` now holds `writes`.
+    fn synced(&mut self, node: u64, log: &DiskLog, writes: &[LogWrite]);
+
+    /// Committed entries go to the applier; `log` is what the disk of `node` holds at this moment.
+    fn handed_over(&mut self, node: u64, log: &DiskLog, task: &ApplyTask);
+
+    /// The peer is told what took effect.
+    fn reported(&mut self, node: u64, applied: &Applied);
+
+    /// The member does not run any more, in these words.
+    fn ended(&mut self, node: u64, how: &str);
+}
+
+/// The lines of a script.
+impl Watch for Vec<String> {
+    fn sending(&mut self, _: u64, _: &DiskLog, message: &PeerMessage) {
+        self.push(format!("  {}", describe(message)));
+    }
+
+    fn synced(&mut self, node: u64, _: &DiskLog, writes: &[LogWrite]) {
+        self.extend(writes.iter().map(|write| format!("  {node} synced {}", describe_write(write))));
+    }
+
+    fn handed_over(&mut self, node: u64, _: &DiskLog, task: &ApplyTask) {
+        let index = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.index);
+        let (first, last) = (index(task.entries.first()), index(task.entries.last()));
+        self.push(format!("  {node} committed {first}..={last}"));
+    }
+
+    fn reported(&mut self, node: u64, applied: &Applied) {
+        self.push(format!("{node} applied up to {}", applied.state.index));
+    }
+
+    fn ended(&mut self, node: u64, how: &str) {
+        self.push(format!("{node} {how}"));
+    }
+}
+
+/// What one region writes in a sync.
+pub fn describe_write(write: &LogWrite) -> String {
+    let mut parts: Vec<_> = write.entries.iter().map(describe_entry).collect();
+    if let Some(state) = &write.hard_state {
+        parts.push(format!("term={} vote={} commit={}", state.term, state.vote, state.commit));
+    }
+    if let Some((index, _)) = write.truncate_to {
+        parts.push(format!("truncated to {index}"));
+    }
+    parts.join(", ")
+}

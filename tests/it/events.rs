@@ -1,0 +1,107 @@
+//! What a writer is told before its answer.
+
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use almadia::{Batch, Code, Events, Outcome, Position, Store, WriteEvent, WriteOptions};
+
+use crate::member::Cluster;
+
+/// What one write's caller heard, in order.
+#[derive(Debug)]
+enum Heard {
+    Event(WriteEvent, Position),
+    Answer(almadia::Result<Position>),
+}
+
+use Heard::{Answer, Event};
+use WriteEvent::{Committed, Proposed};
+
+/// Writes one key and notes what is heard of it under `number`.
+fn write(store: &Store, number: u32, options: &WriteOptions, events: Events, heard: &Sender<(u32, Heard)>) {
+    let mut batch = Batch::new();
+    batch.put(&number.to_be_bytes(), b"value").expect("small");
+    let (of_events, of_answers) = (heard.clone(), heard.clone());
+    let on_event = move |event, position| {
+        assert_eq!(std::thread::current().name(), Some("almadia-cb"));
+        of_events.send((number, Event(event, position))).expect("the test waits");
+    };
+    let callback = move |answer| of_answers.send((number, Answer(answer))).expect("the test waits");
+    store.write_with_events(&mut batch, options, events, on_event, callback).expect("accepted");
+}
+
+/// What was heard of each of `count` writes.
+fn write_many(store: &Store, count: u32, events: impl Fn(u32) -> Events) -> Vec<Vec<Heard>> {
+    let (sender, receiver) = mpsc::channel();
+    (0..count).for_each(|number| write(store, number, &WriteOptions::default(), events(number), &sender));
+    drop(sender);
+    let mut all: Vec<Vec<Heard>> = (0..count).map(|_| Vec::new()).collect();
+    receiver.iter().for_each(|(number, heard)| all[number as usize].push(heard));
+    all
+}
+
+#[test]
+fn a_leader_tells_of_each_write_that_it_was_proposed_then_committed_then_applied() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+
+    for heard in write_many(cluster.member(leader), 3000, |_| Events::ALL) {
+        let [Event(Proposed, proposed), Event(Committed, committed), Answer(Ok(applied))] = heard[..] else {
+            panic!("{heard:?}")
+        };
+        assert_eq!((proposed, committed), (applied, applied));
+    }
+}
+
+#[test]
+fn only_events_that_are_wanted_are_told() {
+    let cluster = Cluster::start();
+    let wanted = |number: u32| Events { proposed: number % 2 == 1, committed: number % 4 >= 2 };
+
+    let all = write_many(cluster.member(cluster.leader()), 400, wanted);
+
+    for (number, heard) in all.iter().enumerate() {
+        let as_wanted = match number % 4 {
+            0 => matches!(heard[..], [Answer(Ok(_))]),
+            1 => matches!(heard[..], [Event(Proposed, _), Answer(Ok(_))]),
+            2 => matches!(heard[..], [Event(Committed, _), Answer(Ok(_))]),
+            _ => matches!(heard[..], [Event(Proposed, _), Event(Committed, _), Answer(Ok(_))]),
+        };
+        assert!(as_wanted, "write {number}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_write_that_is_forwarded_is_answered_without_events() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    let follower = cluster.member(leader % 3 + 1);
+
+    for heard in write_many(follower, 300, |_| Events::ALL) {
+        assert!(matches!(heard[..], [Answer(Ok(_))]), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_write_without_a_majority_is_proposed_and_never_committed() {
+    // On a busy machine a leader may step down before the write reaches it; then there is nothing to see.
+    let heard = (0..10).find_map(|_| write_alone()).expect("a leader lasts for an election timeout");
+
+    let [Event(Proposed, _), Answer(Err(error))] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!((error.code(), error.outcome()), (Code::Timeout, Outcome::Unknown));
+}
+
+/// What is heard of a write to a leader whose followers are gone; none if it did not lead any more.
+fn write_alone() -> Option<Vec<Heard>> {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader();
+    (1..=3).filter(|&node| node != leader).for_each(|node| cluster.close(node));
+    let (sender, receiver) = mpsc::channel();
+    let options = WriteOptions { timeout: Some(Duration::from_millis(100)) };
+
+    write(cluster.member(leader), 1, &options, Events::ALL, &sender);
+
+    drop(sender);
+    let heard: Vec<_> = receiver.iter().map(|(_, heard)| heard).collect();
+    matches!(heard[..], [Event(..), ..]).then_some(heard)
+}

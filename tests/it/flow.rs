@@ -1,0 +1,88 @@
+//! Limits that hold, and what happens when they are reached.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use almadia::{Batch, Code, Config, Position, Result, Store, WriteOptions};
+
+use crate::member::{Cluster, PATIENCE};
+
+fn write_async(store: &Store, key: u32, answers: &mpsc::Sender<Result<Position>>) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.put(&key.to_be_bytes(), &[7; 100]).expect("small");
+    let answers = answers.clone();
+    let options = WriteOptions { timeout: Some(PATIENCE), ..WriteOptions::default() };
+    store.write_async(&mut batch, &options, move |answer| answers.send(answer).expect("the test waits"))
+}
+
+fn limit_to_hundred(config: &mut Config) {
+    config.set("limits.in_flight_ops", "100").expect("in range");
+}
+
+#[test]
+fn a_full_store_answers_overloaded_at_once_and_takes_writes_again_when_it_drains() {
+    let mut cluster = Cluster::start_with(limit_to_hundred);
+    let leader = cluster.leader();
+    let others = [leader % 3 + 1, (leader + 1) % 3 + 1];
+    others.into_iter().for_each(|node| cluster.close(node));
+    let (sender, receiver) = mpsc::channel();
+
+    // Nothing commits without a majority, so what is accepted stays under way.
+    let accepted = (0..1000).filter(|key| write_async(cluster.member(leader), *key, &sender).is_ok()).count();
+    let refused = write_async(cluster.member(leader), 1000, &sender).expect_err("it is full");
+
+    assert_eq!((accepted, refused.code()), (100, Code::Overloaded));
+    assert!(refused.detail().contains("limits.in_flight_ops"), "{refused}");
+    others.into_iter().for_each(|node| cluster.open(node));
+    for _ in 0..accepted {
+        receiver.recv_timeout(PATIENCE).expect("each is answered").expect("the majority is back");
+    }
+    write_async(cluster.member(leader), 1001, &sender).expect("there is room again");
+    receiver.recv_timeout(PATIENCE).expect("answered").expect("applied");
+}
+
+#[test]
+fn a_full_follower_refuses_its_callers_and_leaves_the_other_members_theirs() {
+    let cluster = Cluster::start_with(limit_to_hundred);
+    let leader = cluster.leader();
+    let follower = cluster.member(leader % 3 + 1);
+    let (sender, receiver) = mpsc::channel();
+    let mut refused = 0;
+
+    for key in 0..20_000 {
+        match write_async(follower, key, &sender) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error.code(), Code::Overloaded);
+                refused += 1;
+                // The leader's own callers are not held back by the follower's.
+                cluster.member(leader).put(b"own", b"v").expect("applied");
+            }
+        }
+    }
+    drop(sender);
+
+    let answers: Vec<_> = receiver.iter().collect();
+    assert_eq!(answers.len() + refused, 20_000);
+    assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
+}
+
+#[test]
+fn a_deadline_that_passes_while_a_write_waits_for_its_leader_says_that_it_was_not_applied() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader();
+    let follower = leader % 3 + 1;
+    cluster.close(leader);
+    cluster.close((leader + 1) % 3 + 1);
+    let mut batch = Batch::new();
+    batch.put(b"k", b"v").expect("small");
+    // By then it has lost its connection to the leader, or the election timeout has passed.
+    let settled = WriteOptions { timeout: Some(Duration::from_millis(600)), ..WriteOptions::default() };
+    let _ = cluster.member(follower).write(&mut batch, &settled);
+    let options = WriteOptions { timeout: Some(Duration::from_millis(50)), ..WriteOptions::default() };
+
+    let error = cluster.member(follower).write(&mut batch, &options).expect_err("nobody leads");
+
+    assert_eq!(error.code(), Code::NoLeader);
+    assert_eq!(batch.len(), 1, "the batch is as it was");
+}
