@@ -4,7 +4,8 @@
 //! rules (DESIGN 6.5), each enforced in one place:
 //!
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
-//!    on everywhere (`peer::raft_config`); members compare election timeout and tick in their handshake.
+//!    on everywhere (`peer::raft_config`); members compare election timeout and tick in their handshake. Nor may a late
+//!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
 //! 2. A lease is at least a tick shorter than the election timeout: `Config::check`. A follower's election timeout may
 //!    be a tick short, because its clock ticks in between.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],

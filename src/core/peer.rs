@@ -411,12 +411,12 @@ impl Peer {
         }
         let mut messages = ready.take_messages();
         turn.persisted = ready.take_persisted_messages();
-        messages.extend(turn.persisted.extract_if(.., |message| self.leaves_too_early(message)));
         if elected {
             // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
             // lead again with other entries.
             turn.persisted.append(&mut messages);
         }
+        messages.extend(turn.persisted.extract_if(.., |message| self.leaves_too_early(message)));
         turn.messages.extend(self.outgoing(messages));
         turn.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.

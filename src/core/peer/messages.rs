@@ -3,6 +3,7 @@
 //! Owns the way of a message from the wire into raft, or past it: what raft must not see, what it sees only sometimes,
 //! and what is not for raft at all.
 
+use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Peer;
@@ -33,6 +34,12 @@ impl Peer {
             _ if !message.entries.is_empty() && self.is_behind() => false,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => !self.is_silent(),
             MessageType::MsgTimeoutNow => self.is_in_time(&message),
+            // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
+            // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).
+            MessageType::MsgRequestVoteResponse
+            | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgAppendResponse
+            | MessageType::MsgHeartbeatResponse => self.raw.raft.state != StateRole::Follower,
             // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
             MessageType::MsgReadIndex => self.is_settled() && !self.answer_by_lease(&message),
             _ => true,
