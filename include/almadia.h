@@ -310,13 +310,8 @@ typedef struct almadia_region_status {
     int32_t reserved;
 } almadia_region_status;
 
-/** How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
-typedef struct almadia_write_options {
-    /** sizeof(almadia_write_options). */
-    size_t struct_size;
-    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
-    uint64_t timeout_ms;
-} almadia_write_options;
+/** What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added. */
+typedef uint32_t almadia_event;
 
 /** Where in the log of its region something stands. Positions of one region are ordered by index. */
 typedef struct almadia_position {
@@ -325,6 +320,38 @@ typedef struct almadia_position {
     /** The raft term of the entry at that index. */
     uint64_t term;
 } almadia_position;
+
+/**
+ * What the library calls for an event of a write, on its thread "almadia-cb" and by the rules of its callbacks:
+ * ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
+ * most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
+ * was not seen by this member is left out. `user` is the event_user of the options.
+ */
+typedef void (*almadia_event_callback)(void *user,
+                                       almadia_event event,
+                                       struct almadia_position position);
+
+/** How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
+typedef struct almadia_write_options {
+    /** sizeof(almadia_write_options). */
+    size_t struct_size;
+    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
+    uint64_t timeout_ms;
+    /**
+     * The events to be told of, added; 0 for none. For almadia_write_async only. They happen while this member leads
+     * the region: a write that it forwards to the leader brings none.
+     */
+    almadia_event events;
+    /** Must be 0. */
+    uint32_t reserved;
+    /** Called for each of them; must not be NULL unless `events` is 0. */
+    almadia_event_callback on_event;
+    /**
+     * Handed to on_event as it is. The library never follows it; it must be good until the completion is called,
+     * which may free what it points to.
+     */
+    void *event_user;
+} almadia_write_options;
 
 /**
  * What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user`
@@ -410,6 +437,26 @@ typedef struct almadia_kv {
     struct almadia_slice value;
 } almadia_kv;
 
+/**
+ * How to hand leadership over. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
+ * copied.
+ */
+typedef struct almadia_leader_transfer_options {
+    /** sizeof(almadia_leader_transfer_options). */
+    size_t struct_size;
+    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
+    uint64_t timeout_ms;
+    /**
+     * The number of the member that shall lead; 0 leaves the choice to the leader, which takes the voter that needs
+     * least to catch up.
+     */
+    uint64_t target;
+    /** Any key of the region whose leadership it is about. With one region it does not matter. */
+    const void *key;
+    /** Its length in bytes; 0 means the first region. */
+    size_t key_length;
+} almadia_leader_transfer_options;
+
 /** Follows a leader. */
 #define ALMADIA_ROLE_FOLLOWER 0
 
@@ -418,6 +465,15 @@ typedef struct almadia_kv {
 
 /** Leads. */
 #define ALMADIA_ROLE_LEADER 2
+
+/** The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry. */
+#define ALMADIA_EVENT_PROPOSED 1
+
+/**
+ * The write is on the disks of a majority and will be decided: it is applied, or refused for a reason its completion
+ * gives. No read need show it before its completion.
+ */
+#define ALMADIA_EVENT_COMMITTED 2
 
 /** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
 #define ALMADIA_LEVEL_LINEARIZABLE 0
@@ -633,9 +689,10 @@ almadia_code almadia_store_open(const char *path,
 /**
  * Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
  * milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
- * ALMADIA_CLOSED (was not). When this returns, every callback has returned, no callback will ever run again,
- * and all threads have ended. The handle stays valid until almadia_store_free; snapshots and iterators stay
- * usable and keep the directory locked until they are freed.
+ * ALMADIA_CLOSED (was not). In what is left of that time, an election timeout at most, it hands over what it leads,
+ * as almadia_leader_transfer does; with a timeout of 0 the others have to miss it first. When this returns, every
+ * callback has returned, no callback will ever run again, and all threads have ended. The handle stays valid until
+ * almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are freed.
  *
  * Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
  * Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
@@ -802,7 +859,7 @@ void almadia_batch_free(struct almadia_batch *batch);
  * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
  * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size).
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -816,12 +873,13 @@ almadia_code almadia_write(struct almadia_store *store,
  * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
  * for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
  * was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
- * which they were submitted; a failure may overtake them.
+ * which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
+ * before it completes.
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
  * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
- * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq),
- * ALMADIA_INVALID_ARGUMENT (struct_size).
+ * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or an event or
+ * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
  * The completion brings the rest: the codes of almadia_write.
  */
 ALMADIA_API
@@ -889,7 +947,7 @@ almadia_code almadia_completion_code(const struct almadia_completion *completion
 
 /**
  * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
- * snapshot over several regions and for NULL.
+ * snapshot over several regions, for a leader transfer and for NULL.
  *
  * Blocks: no. Threads: the callback's.
  */
@@ -1212,6 +1270,42 @@ almadia_code almadia_iter_next_n(struct almadia_iter *iter,
  */
 ALMADIA_API
 void almadia_iter_free(struct almadia_iter *iter);
+
+/**
+ * Hands the leadership of a region over to another member and waits until that one leads. Only the member that leads
+ * the region can do it, so it is to be called there (almadia_status.role, or almadia_store_region_at for each region).
+ * Nothing is lost and nobody need be told: writes that come meanwhile, on any member, wait and go to the new leader.
+ * When the target leads already, that is a success. A shutdown with time to spare hands over by itself.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time.
+ * Codes: ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
+ * almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another one is under way),
+ * ALMADIA_LAGGING (the target is too far behind; without a target: every other member is), ALMADIA_INVALID_ARGUMENT
+ * (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did not take over within the time
+ * or an election timeout, whichever is shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+ * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
+ * ALMADIA_UNSUPPORTED (a field of `options` this version does not know).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_leader_transfer(struct almadia_store *store,
+                                     const struct almadia_leader_transfer_options *options,
+                                     struct almadia_error **error);
+
+/**
+ * Starts handing leadership over and returns. On ALMADIA_OK `done` will be called exactly once, with index and term
+ * 0; after a failure never.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or a field of `options` this version does not know),
+ * ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_leader_transfer_async(struct almadia_store *store,
+                                           const struct almadia_leader_transfer_options *options,
+                                           const struct almadia_done *done,
+                                           struct almadia_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,9 +1,10 @@
 //! Exactly one answer to every accepted call.
 //!
-//! Owns [`Completion`], the promise to answer a call, and the queue on which answers wait for the completion
-//! thread. What always holds: a completion answers once; one that is dropped unanswered answers "the store
-//! failed, outcome unknown" by itself; answering never runs user code and never blocks, so the engine room may
-//! do it anywhere. Who drains the queue is left to the completion thread.
+//! Owns [`Completion`], the promise to answer a call, the events that may precede the answer of a write, and the queue
+//! on which both wait for the completion thread. What always holds: a completion answers once; one that is dropped
+//! unanswered answers "the store failed, outcome unknown" by itself; events come in their order, each once at most, and
+//! none after the answer; neither runs user code here nor blocks, so the engine room may do it anywhere. Who drains the
+//! queue is left to the completion thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +21,42 @@ pub struct Position {
     pub term: Term,
 }
 
+/// What can be told of a write before it is answered. Only the member that leads is told of it: a write that its
+/// member forwards to the leader brings none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteEvent {
+    /// The leader has it in its log, in memory. It may still be lost, or overwritten by another leader's entry.
+    Proposed,
+    /// It is on the disks of a majority and will be decided. No read need show it yet.
+    Committed,
+}
+
+/// Which events a caller wants to be told of; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// [`WriteEvent::Proposed`].
+    pub proposed: bool,
+    /// [`WriteEvent::Committed`].
+    pub committed: bool,
+}
+
+impl Events {
+    /// No event.
+    pub const NONE: Self = Self { proposed: false, committed: false };
+    /// Every event.
+    pub const ALL: Self = Self { proposed: true, committed: true };
+
+    fn has(self, event: WriteEvent) -> bool {
+        match event {
+            WriteEvent::Proposed => self.proposed,
+            WriteEvent::Committed => self.committed,
+        }
+    }
+}
+
+/// A caller's function that is told of events.
+pub type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
+
 /// The receiving end of one answer.
 pub trait Sink: Send {
     /// Takes the answer. Without a [`Sink::queue`] this runs on an internal thread and must neither block nor
@@ -30,18 +67,39 @@ pub trait Sink: Send {
     fn queue(&self) -> Option<Arc<CompletionQueue>> {
         None
     }
+
+    /// Takes an event that its completion was made for. As `deliver` without a queue, it must neither block nor call
+    /// user code.
+    fn happened(&self, _event: WriteEvent, _position: Position) {}
 }
 
 /// The promise to answer one accepted call, exactly once.
 pub struct Completion {
     sink: Option<Box<dyn Sink>>,
+    /// What the sink is told of.
+    events: Events,
 }
 
 impl Completion {
     /// A promise to answer `sink`.
     #[must_use]
     pub fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink: Some(sink) }
+        Self::with_events(sink, Events::NONE)
+    }
+
+    /// A promise to answer `sink`, which is told of `events` before.
+    #[must_use]
+    pub fn with_events(sink: Box<dyn Sink>, events: Events) -> Self {
+        Self { sink: Some(sink), events }
+    }
+
+    /// Tells of an event, if it is wanted; `position` is that of the write's entry.
+    pub fn happened(&self, event: WriteEvent, position: Position) {
+        if self.events.has(event)
+            && let Some(sink) = &self.sink
+        {
+            sink.happened(event, position);
+        }
     }
 
     /// Keeps the promise.
@@ -57,7 +115,7 @@ impl Completion {
     fn send(&mut self, answer: Result<Position>) {
         let Some(sink) = self.sink.take() else { return };
         match sink.queue() {
-            Some(queue) => queue.push(Finished { sink, answer }),
+            Some(queue) => queue.push(Delivery::Answer(sink, answer)),
             None => sink.deliver(answer),
         }
     }
@@ -77,21 +135,26 @@ impl std::fmt::Debug for Completion {
     }
 }
 
-/// An answer on its way to the completion thread.
-pub struct Finished {
-    sink: Box<dyn Sink>,
-    answer: Result<Position>,
+/// What is on its way to the completion thread.
+pub enum Delivery {
+    /// An answer.
+    Answer(Box<dyn Sink>, Result<Position>),
+    /// An event of a write whose answer comes later.
+    Event(Arc<OnEvent>, WriteEvent, Position),
 }
 
-impl Finished {
-    /// Hands the answer to its receiver. This may run user code.
+impl Delivery {
+    /// Hands it to its receiver. This may run user code.
     pub fn deliver(self) {
-        self.sink.deliver(self.answer);
+        match self {
+            Self::Answer(sink, answer) => sink.deliver(answer),
+            Self::Event(on_event, event, position) => on_event(event, position),
+        }
     }
 }
 
-/// Answers between the engine room and the completion thread. Unbounded by itself: each accepted call adds one
-/// answer at most, and accepted calls are bounded.
+/// Answers and events between the engine room and the completion thread. Unbounded by itself: each accepted call adds
+/// one answer and two events at most, and accepted calls are bounded.
 #[derive(Default)]
 pub struct CompletionQueue {
     state: Mutex<QueueState>,
@@ -100,7 +163,7 @@ pub struct CompletionQueue {
 
 #[derive(Default)]
 struct QueueState {
-    finished: Vec<Finished>,
+    waiting: Vec<Delivery>,
     /// The consumer waits on `filled`.
     asleep: bool,
     /// A producer is in the middle of a burst and will wake the consumer at its end.
@@ -109,10 +172,10 @@ struct QueueState {
 }
 
 impl CompletionQueue {
-    /// Adds one answer.
-    pub fn push(&self, finished: Finished) {
+    /// Adds one answer or event.
+    pub fn push(&self, delivery: Delivery) {
         let mut state = self.lock();
-        state.finished.push(finished);
+        state.waiting.push(delivery);
         self.wake(state);
     }
 
@@ -122,11 +185,11 @@ impl CompletionQueue {
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
 
-    /// Swaps all waiting answers into `taken`, waiting for the first. False when the queue is closed and empty.
-    pub fn take_all(&self, taken: &mut Vec<Finished>) -> bool {
-        debug_assert!(taken.is_empty(), "the last answers were delivered");
+    /// Swaps all that waits into `taken`, waiting for the first. False when the queue is closed and empty.
+    pub fn take_all(&self, taken: &mut Vec<Delivery>) -> bool {
+        debug_assert!(taken.is_empty(), "the last ones were delivered");
         let mut state = self.lock();
-        while state.finished.is_empty() {
+        while state.waiting.is_empty() {
             if state.closed {
                 return false;
             }
@@ -134,7 +197,7 @@ impl CompletionQueue {
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.asleep = false;
-        std::mem::swap(&mut state.finished, taken);
+        std::mem::swap(&mut state.waiting, taken);
         true
     }
 
@@ -148,7 +211,7 @@ impl CompletionQueue {
     }
 
     fn wake(&self, mut state: MutexGuard<'_, QueueState>) {
-        let wake = state.asleep && state.bursts == 0 && !state.finished.is_empty();
+        let wake = state.asleep && state.bursts == 0 && !state.waiting.is_empty();
         if wake {
             state.asleep = false;
         }
@@ -179,7 +242,7 @@ impl Drop for Burst<'_> {
         let mut state = self.0.lock();
         state.bursts -= 1;
         // Another producer's burst is no reason to let this one's answers wait.
-        let wake = !state.finished.is_empty() && std::mem::take(&mut state.asleep);
+        let wake = !state.waiting.is_empty() && std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
             self.0.filled.notify_one();
@@ -263,6 +326,30 @@ mod tests {
         }
     }
 
+    struct Counting(Arc<Mutex<Vec<WriteEvent>>>);
+
+    impl Sink for Counting {
+        fn deliver(self: Box<Self>, _: Result<Position>) {}
+        fn happened(&self, event: WriteEvent, _: Position) {
+            self.0.lock().expect("single-threaded test").push(event);
+        }
+    }
+
+    #[test]
+    fn a_sink_is_told_of_what_its_caller_wants_and_of_nothing_else() {
+        let told = |events| {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let completion = Completion::with_events(Box::new(Counting(Arc::clone(&seen))), events);
+            completion.happened(WriteEvent::Proposed, Position::default());
+            completion.happened(WriteEvent::Committed, Position::default());
+            seen.lock().expect("single-threaded test").clone()
+        };
+
+        assert_eq!(told(Events::ALL), [WriteEvent::Proposed, WriteEvent::Committed]);
+        assert_eq!(told(Events { committed: true, ..Events::NONE }), [WriteEvent::Committed]);
+        assert_eq!(told(Events::NONE), []);
+    }
+
     #[test]
     fn queued_answers_are_delivered_in_order_even_after_close() {
         let queue = Arc::new(CompletionQueue::default());
@@ -275,7 +362,7 @@ mod tests {
 
         let mut taken = Vec::new();
         while queue.take_all(&mut taken) {
-            taken.drain(..).for_each(Finished::deliver);
+            taken.drain(..).for_each(Delivery::deliver);
         }
 
         assert_eq!(*seen.lock().expect("single-threaded test"), [1, 2, 3]);

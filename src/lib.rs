@@ -1,7 +1,7 @@
 //! Almadia: a replicated, ordered key-value store that you link into your program.
 //!
-//! Three processes that open it form a cluster. Every member answers linearizable reads, the leader takes writes,
-//! machines die, and nothing acknowledged is lost. There is no server to run.
+//! Three processes that open it form a cluster. Every member takes writes and answers linearizable reads, machines
+//! die, and nothing acknowledged is lost. There is no server to run.
 //!
 //! ```no_run
 //! use almadia::{Config, Store};
@@ -62,7 +62,7 @@ mod sim;
 pub mod capi;
 
 pub use batch::Batch;
-pub use completion::Position;
+pub use completion::{Events, Position, WriteEvent};
 pub use config::Config;
 pub use error::{Code, Error, Outcome, Result};
 pub use regions::KeyRange;

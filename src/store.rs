@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod assembly;
+mod events;
 mod joint_read;
 mod leases;
 mod routing;

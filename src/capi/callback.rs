@@ -91,6 +91,11 @@ impl Done {
         });
     }
 
+    /// Answers a call that has no result but its success.
+    pub(super) fn finished(self, answer: Result<()>) {
+        self.write_finished(answer.map(|()| Position::default()));
+    }
+
     /// Answers a snapshot.
     pub(super) fn snapshot_finished(self, answer: Result<Snapshot>) {
         self.finish(match answer {
@@ -137,7 +142,7 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
 }
 
 /// The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
-/// snapshot over several regions and for NULL.
+/// snapshot over several regions, for a leader transfer and for NULL.
 ///
 /// Blocks: no. Threads: the callback's.
 #[unsafe(no_mangle)]

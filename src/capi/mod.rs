@@ -34,6 +34,7 @@ pub mod region;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod transfer;
 pub mod value;
 pub mod write;
 

@@ -62,9 +62,10 @@ pub unsafe extern "C" fn almadia_store_open(
 
 /// Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
 /// milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
-/// ALMADIA_CLOSED (was not). When this returns, every callback has returned, no callback will ever run again,
-/// and all threads have ended. The handle stays valid until almadia_store_free; snapshots and iterators stay
-/// usable and keep the directory locked until they are freed.
+/// ALMADIA_CLOSED (was not). In what is left of that time, an election timeout at most, it hands over what it leads,
+/// as almadia_leader_transfer does; with a timeout of 0 the others have to miss it first. When this returns, every
+/// callback has returned, no callback will ever run again, and all threads have ended. The handle stays valid until
+/// almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are freed.
 ///
 /// Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
 /// Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.

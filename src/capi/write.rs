@@ -4,6 +4,7 @@
 //! `ALMADIA_OK`, and a callback runs only for such a call.
 
 use std::ffi::c_void;
+use std::mem::offset_of;
 use std::time::Duration;
 
 use super::batch::almadia_batch;
@@ -11,23 +12,22 @@ use super::bytes::bytes;
 use super::callback::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::{ValueSlot, at_home, exclusive};
+use super::handle::{ValueSlot, at_home, exclusive, null};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::batch::Batch;
-use crate::completion::Position;
-use crate::error::Result;
+use crate::completion::{Events, Position, WriteEvent};
+use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;
 
-/// How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct almadia_write_options {
-    /// sizeof(almadia_write_options).
-    pub struct_size: usize,
-    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
-    pub timeout_ms: u64,
-}
+/// What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added.
+pub type almadia_event = u32;
+
+/// The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry.
+pub const ALMADIA_EVENT_PROPOSED: almadia_event = 1;
+/// The write is on the disks of a majority and will be decided: it is applied, or refused for a reason its completion
+/// gives. No read need show it before its completion.
+pub const ALMADIA_EVENT_COMMITTED: almadia_event = 2;
 
 /// Where in the log of its region something stands. Positions of one region are ordered by index.
 #[repr(C)]
@@ -39,10 +39,38 @@ pub struct almadia_position {
     pub term: u64,
 }
 
-// SAFETY: repr(C), begins with struct_size, and consists of integers.
+/// What the library calls for an event of a write, on its thread "almadia-cb" and by the rules of its callbacks:
+/// ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
+/// most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
+/// was not seen by this member is left out. `user` is the event_user of the options.
+pub type almadia_event_callback =
+    Option<unsafe extern "C" fn(user: *mut c_void, event: almadia_event, position: almadia_position)>;
+
+/// How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_write_options {
+    /// sizeof(almadia_write_options).
+    pub struct_size: usize,
+    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
+    pub timeout_ms: u64,
+    /// The events to be told of, added; 0 for none. For almadia_write_async only. They happen while this member leads
+    /// the region: a write that it forwards to the leader brings none.
+    pub events: almadia_event,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Called for each of them; must not be NULL unless `events` is 0.
+    pub on_event: almadia_event_callback,
+    /// Handed to on_event as it is. The library never follows it; it must be good until the completion is called,
+    /// which may free what it points to.
+    pub event_user: *mut c_void,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers, a pointer and an optional function, both of which
+// may be NULL.
 unsafe impl Extensible for almadia_write_options {
     const NAME: &'static str = "write_options";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = offset_of!(Self, events);
 }
 
 impl From<Position> for almadia_position {
@@ -51,14 +79,67 @@ impl From<Position> for almadia_position {
     }
 }
 
+/// The caller's function for events.
+struct Listener {
+    on_event: unsafe extern "C" fn(*mut c_void, almadia_event, almadia_position),
+    user: *mut c_void,
+}
+
+// SAFETY: the caller promises that its function may run on another thread than the one that submits, with `user`,
+// which nobody here follows. Only the completion thread calls it.
+unsafe impl Send for Listener {}
+// SAFETY: as above.
+unsafe impl Sync for Listener {}
+
+impl Listener {
+    fn tell(&self, event: WriteEvent, position: Position) {
+        let event = match event {
+            WriteEvent::Proposed => ALMADIA_EVENT_PROPOSED,
+            WriteEvent::Committed => ALMADIA_EVENT_COMMITTED,
+        };
+        // SAFETY: whoever made this was promised that it may be called until the completion of its write.
+        unsafe { (self.on_event)(self.user, event, position.into()) };
+    }
+}
+
 /// The Rust form of the caller's options.
 ///
 /// # Safety
-/// `options` is NULL or points to a struct of `struct_size` bytes.
-unsafe fn write_options(options: *const almadia_write_options) -> Result<WriteOptions> {
+/// `options` is NULL or points to a struct of `struct_size` bytes; its event callback may be called until the write is
+/// completed.
+unsafe fn write_options(
+    options: *const almadia_write_options,
+) -> Result<(WriteOptions, Option<(Events, Listener)>)> {
     // SAFETY: passed on to the caller.
     let options = unsafe { extensible::read_or_default(options) }?;
-    Ok(WriteOptions { timeout: timeout(options.timeout_ms) })
+    let unknown = options.events & !(ALMADIA_EVENT_PROPOSED | ALMADIA_EVENT_COMMITTED);
+    if unknown != 0 || options.reserved != 0 {
+        let said = format!("almadia_write_options asks for events {unknown:#x}, or reserved is not 0");
+        return Err(Error::with_detail(Code::Unsupported, said));
+    }
+    let (wanted, timeout) = (|event| options.events & event != 0, timeout(options.timeout_ms));
+    if options.events == 0 {
+        return Ok((WriteOptions { timeout }, None));
+    }
+    let events =
+        Events { proposed: wanted(ALMADIA_EVENT_PROPOSED), committed: wanted(ALMADIA_EVENT_COMMITTED) };
+    let on_event = options.on_event.ok_or_else(|| null("almadia_write_options.on_event"))?;
+    Ok((WriteOptions { timeout }, Some((events, Listener { on_event, user: options.event_user }))))
+}
+
+/// The Rust form of the options of a write whose caller waits for it.
+///
+/// # Safety
+/// As [`write_options`].
+unsafe fn blocking_options(options: *const almadia_write_options) -> Result<WriteOptions> {
+    // SAFETY: passed on to the caller.
+    match unsafe { write_options(options) }? {
+        (options, None) => Ok(options),
+        (_, Some(_)) => {
+            let said = "almadia_write_options.events needs almadia_write_async";
+            Err(Error::with_detail(Code::InvalidArgument, said))
+        }
+    }
 }
 
 /// A timeout of an options struct, where 0 leaves the choice to the configuration.
@@ -77,7 +158,7 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size).
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write(
@@ -93,7 +174,7 @@ pub unsafe extern "C" fn almadia_write(
         boundary::call(error, || {
             let store = at_home(store, "store")?;
             let batch = exclusive(batch, "batch")?;
-            let options = write_options(options)?;
+            let options = blocking_options(options)?;
             boundary::may_block()?;
             let position = ValueSlot::optional(position);
             position.put(store.store.write(&mut batch.batch, &options)?.into());
@@ -105,12 +186,13 @@ pub unsafe extern "C" fn almadia_write(
 /// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
 /// for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
 /// was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
-/// which they were submitted; a failure may overtake them.
+/// which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
+/// before it completes.
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
 /// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
-/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq),
-/// ALMADIA_INVALID_ARGUMENT (struct_size).
+/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or an event or
+/// field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
 /// The completion brings the rest: the codes of almadia_write.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -127,9 +209,17 @@ pub unsafe extern "C" fn almadia_write_async(
         boundary::call(error, || {
             let store = at_home(store, "store")?;
             let batch = exclusive(batch, "batch")?;
-            let options = write_options(options)?;
+            let (options, listening) = write_options(options)?;
             let done = Done::read(done)?;
-            store.store.write_async(&mut batch.batch, &options, |answer| done.write_finished(answer))?;
+            let (store, batch) = (&store.store, &mut batch.batch);
+            let finished = |answer| done.write_finished(answer);
+            match listening {
+                None => store.write_async(batch, &options, finished)?,
+                Some((events, listener)) => {
+                    let on_event = move |event, position| listener.tell(event, position);
+                    store.write_with_events(batch, &options, events, on_event, finished)?;
+                }
+            }
             Ok(ALMADIA_OK)
         })
     }

@@ -14,8 +14,12 @@
 //! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took
 //! the batch the callers are answered, in log order, and the peer learns its applied index.
 //!
+//! On a follower the write goes to the leader in a numbered session ([`forwarding`], [`sessions`]) and its outcome comes
+//! back the same way.
+//!
 //! # Life of a read
-//! A linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
+//! On a leader with a [`lease`] a caller reads on its own thread, or its peer answers at once: nobody else can lead. Else
+//! a linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
 //! with a quorum that it still leads, a follower asks its leader to. A settled leader then answers at once, because
 //! nothing any member could have shown or acknowledged is missing from its own state; a follower answers when it
 //! has applied up to the read index. The answer is the permission to look; the view is taken after it.
@@ -30,8 +34,8 @@
 //! - Every completion is answered exactly once.
 //!
 //! # What is not here
-//! Membership changes are applied but not yet offered. Leases, forwarded writes, several regions and raft
-//! snapshots are not here yet; the log is therefore truncated only behind what every member has.
+//! Membership changes are applied but not yet offered. Raft snapshots are not here yet; the log is therefore truncated
+//! only behind what every member has.
 
 pub mod ports;
 pub mod command;

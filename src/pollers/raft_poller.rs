@@ -204,11 +204,14 @@ impl Turn<'_> {
         let now = now();
         let (ticks, again) = (crank.clock.owed(now), std::mem::take(&mut crank.open.more));
         let turned = round(&mut crank.peers, Inputs { ticks, inputs, again }, now, &mut crank.io);
+        if let Ok(touched) = &turned {
+            // Before the answers, so that whoever asks for the status after an answer finds it in there.
+            poller.health.publish_all(touched.iter().map(|region| (*region, crank.peers[region].status())));
+        }
         if !crank.io.answers.is_empty() {
             poller.completions.burst(crank.io.answers.drain(..));
         }
         let touched = turned?;
-        poller.health.publish_all(touched.iter().map(|region| (*region, crank.peers[region].status())));
         touched.into_iter().for_each(|region| crank.look_after(region));
         poller.reports_awaited.store(!crank.open.awaiting.is_empty(), Ordering::SeqCst);
         poller.apply.take_over(crank.io.tasks.drain(..));

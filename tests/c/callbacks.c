@@ -88,6 +88,7 @@ static void block(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_get(test->store, "k", 1, &value, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_shutdown(test->store, 1000, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_open(test->path, config, &other, NULL));

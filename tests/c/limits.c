@@ -121,7 +121,8 @@ static void structs_of_other_versions(almadia_store *store)
     almadia_snapshot *snapshot = NULL;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     almadia_snapshot_options initial = ALMADIA_SNAPSHOT_OPTIONS_INIT, options = initial;
-    struct newer_write_options newer = {{sizeof newer, 0}, {0, 0}};
+    struct newer_write_options newer = {ALMADIA_WRITE_OPTIONS_INIT, {0, 0}};
+    newer.known.struct_size = sizeof newer;
 
     CHECK_OK(almadia_batch_new(&batch, &error));
     CHECK_OK(almadia_batch_put(batch, "newer", 5, "v", 1, &error));
@@ -131,6 +132,16 @@ static void structs_of_other_versions(almadia_store *store)
     newer.later[1] = 0;
     CHECK_OK(almadia_write(store, batch, &newer.known, NULL, &error));
 
+    /* The options of the first header end before the events. */
+    newer.known.struct_size = offsetof(almadia_write_options, events);
+    newer.known.events = 4;
+    CHECK_OK(almadia_write(store, batch, &newer.known, NULL, &error));
+    newer.known.struct_size = sizeof newer.known;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write(store, batch, &newer.known, NULL, NULL));
+    newer.known.events = 0;
+    newer.known.reserved = 1;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write(store, batch, &newer.known, NULL, NULL));
+    newer.known.reserved = 0;
     newer.known.struct_size = 0;
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_write(store, batch, &newer.known, NULL, NULL));
     status.struct_size = 1;

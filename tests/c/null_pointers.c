@@ -81,6 +81,7 @@ static void of_batches(almadia_batch *batch)
 static void of_writes(almadia_store *store, almadia_batch *batch)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
     done.callback = never;
 
     REFUSES(almadia_write(NULL, batch, NULL, NULL, NULL));
@@ -89,6 +90,8 @@ static void of_writes(almadia_store *store, almadia_batch *batch)
     REFUSES(almadia_write_async(store, NULL, NULL, &done, NULL));
     REFUSES(almadia_write_async(store, batch, NULL, NULL, NULL));
     REFUSES(almadia_write_async(store, batch, NULL, &without_callback, NULL));
+    options.events = ALMADIA_EVENT_COMMITTED;
+    REFUSES(almadia_write_async(store, batch, &options, &done, NULL));
     REFUSES(almadia_put(NULL, "k", 1, "v", 1, NULL));
     REFUSES(almadia_put(store, NULL, 1, "v", 1, NULL));
     REFUSES(almadia_put(store, "k", 1, NULL, 1, NULL));
@@ -115,6 +118,21 @@ static void of_stores(almadia_store *store)
     CHECK(almadia_store_region_count(NULL) == 0);
     REFUSES(almadia_store_region_at(NULL, 0, &region, NULL));
     REFUSES(almadia_store_region_at(store, 0, NULL, NULL));
+}
+
+static void of_transfers(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_leader_transfer_options options = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
+    done.callback = never;
+
+    REFUSES(almadia_leader_transfer(NULL, NULL, NULL));
+    REFUSES(almadia_leader_transfer_async(NULL, NULL, &done, NULL));
+    REFUSES(almadia_leader_transfer_async(store, NULL, NULL, NULL));
+    REFUSES(almadia_leader_transfer_async(store, NULL, &without_callback, NULL));
+    options.key_length = 1;
+    REFUSES(almadia_leader_transfer(store, &options, NULL));
+    REFUSES(almadia_leader_transfer_async(store, &options, &done, NULL));
 }
 
 static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
@@ -210,6 +228,7 @@ int main(int argc, char **argv)
 
     almadia_store *store = open_single(argv[1]);
     of_stores(store);
+    of_transfers(store);
     of_writes(store, batch);
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
     of_reads(store, snapshot);

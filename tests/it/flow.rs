@@ -11,7 +11,7 @@ fn write_async(store: &Store, key: u32, answers: &mpsc::Sender<Result<Position>>
     let mut batch = Batch::new();
     batch.put(&key.to_be_bytes(), &[7; 100]).expect("small");
     let answers = answers.clone();
-    let options = WriteOptions { timeout: Some(PATIENCE), ..WriteOptions::default() };
+    let options = WriteOptions { timeout: Some(PATIENCE) };
     store.write_async(&mut batch, &options, move |answer| answers.send(answer).expect("the test waits"))
 }
 
@@ -77,9 +77,9 @@ fn a_deadline_that_passes_while_a_write_waits_for_its_leader_says_that_it_was_no
     let mut batch = Batch::new();
     batch.put(b"k", b"v").expect("small");
     // By then it has lost its connection to the leader, or the election timeout has passed.
-    let settled = WriteOptions { timeout: Some(Duration::from_millis(600)), ..WriteOptions::default() };
+    let settled = WriteOptions { timeout: Some(Duration::from_millis(600)) };
     let _ = cluster.member(follower).write(&mut batch, &settled);
-    let options = WriteOptions { timeout: Some(Duration::from_millis(50)), ..WriteOptions::default() };
+    let options = WriteOptions { timeout: Some(Duration::from_millis(50)) };
 
     let error = cluster.member(follower).write(&mut batch, &options).expect_err("nobody leads");
 

@@ -1,0 +1,114 @@
+//! Handing leadership over.
+//!
+//! Owns the C view of leader transfers. How a leader hands over is left to the core.
+
+use std::ffi::c_void;
+
+use super::bytes::bytes;
+use super::callback::{Done, almadia_done};
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::at_home;
+use super::store::almadia_store;
+use super::write::timeout;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::Result;
+use crate::store::transfer::TransferOptions;
+use crate::types::NodeId;
+
+/// How to hand leadership over. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
+/// copied.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_leader_transfer_options {
+    /// sizeof(almadia_leader_transfer_options).
+    pub struct_size: usize,
+    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
+    pub timeout_ms: u64,
+    /// The number of the member that shall lead; 0 leaves the choice to the leader, which takes the voter that needs
+    /// least to catch up.
+    pub target: u64,
+    /// Any key of the region whose leadership it is about. With one region it does not matter.
+    pub key: *const c_void,
+    /// Its length in bytes; 0 means the first region.
+    pub key_length: usize,
+}
+
+// SAFETY: repr(C), begins with struct_size, and consists of integers and a pointer, which may be NULL.
+unsafe impl Extensible for almadia_leader_transfer_options {
+    const NAME: &'static str = "leader_transfer_options";
+    const FIRST_SIZE: usize = size_of::<Self>();
+}
+
+/// The Rust form of the caller's options.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of `struct_size` bytes, whose key has its stated length.
+unsafe fn transfer_options(options: *const almadia_leader_transfer_options) -> Result<TransferOptions> {
+    // SAFETY: passed on to the caller.
+    let (options, key) = unsafe {
+        let options = extensible::read_or_default(options)?;
+        (options, bytes(options.key, options.key_length, "almadia_leader_transfer_options.key")?)
+    };
+    let target = (options.target > 0).then_some(NodeId(options.target));
+    Ok(TransferOptions { target, key: key.to_vec(), timeout: timeout(options.timeout_ms) })
+}
+
+/// Hands the leadership of a region over to another member and waits until that one leads. Only the member that leads
+/// the region can do it, so it is to be called there (almadia_status.role, or almadia_store_region_at for each region).
+/// Nothing is lost and nobody need be told: writes that come meanwhile, on any member, wait and go to the new leader.
+/// When the target leads already, that is a success. A shutdown with time to spare hands over by itself.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time.
+/// Codes: ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
+/// almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another one is under way),
+/// ALMADIA_LAGGING (the target is too far behind; without a target: every other member is), ALMADIA_INVALID_ARGUMENT
+/// (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did not take over within the time
+/// or an election timeout, whichever is shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
+/// ALMADIA_UNSUPPORTED (a field of `options` this version does not know).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_leader_transfer(
+    store: *mut almadia_store,
+    options: *const almadia_leader_transfer_options,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, sized options and a writable output.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let options = transfer_options(options)?;
+            boundary::may_block()?;
+            store.store.transfer_leader(&options)?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts handing leadership over and returns. On ALMADIA_OK `done` will be called exactly once, with index and term
+/// 0; after a failure never.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or a field of `options` this version does not know),
+/// ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_leader_transfer_async(
+    store: *mut almadia_store,
+    options: *const almadia_leader_transfer_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, sized structs, and a callback that may run on the
+    // completion thread.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let options = transfer_options(options)?;
+            let done = Done::read(done)?;
+            store.store.transfer_leader_async(&options, |answer| done.finished(answer))?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
