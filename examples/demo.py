@@ -4,11 +4,13 @@
     demo.py MEMBER      where MEMBER is the program built from examples/c/member.c
 
 Loads every file of this machine's Python standard library (path -> content) into a cluster of three processes on
-loopback, kills the leader with SIGKILL in the middle, goes on through the new one, starts the killed one again,
-and compares every key and the SHA-256 of every value on each of the three with the files. Exits 1 when anything
-differs. Leaves no process running and no file behind.
+loopback, through the leader and a follower at once; kills the leader with SIGKILL in the middle, goes on through the
+two that are left, starts the killed one again, compares every key and the SHA-256 of every value on each of the three
+with the files, and reads on the leader and on a follower. Exits 1 when anything differs. Leaves no process running
+and no file behind.
 
-The members do the work, in C, through the library's callbacks; this program decides which member is asked.
+The members do the work, in C, through the library's callbacks; this program decides which member is asked. Any will
+do: one that follows forwards writes, and all wait for a new leader by themselves.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from typing import NamedTuple
 
 VALUE_BYTES_MAX = 4 << 20  # a longer file (there is one of 45 MB where Python was built here) is stored in parts
 PATIENCE_S = 60  # longer than any healthy machine needs for any one step
+READING_MS = 1000
 BAR_WIDTH = 40
 # Written while this very program runs, or not part of the library.
 SKIPPED_DIRECTORIES = {"__pycache__", "site-packages", "dist-packages"}
@@ -119,8 +122,8 @@ class Cluster:
             speaker, words = self.next()
             if speaker is member and words[0] == word:
                 return words[1:]
-            if speaker is member and words[0] == "ended":
-                raise DemoFailed(f"member {member.node} ended: {member.log.read_text(errors='replace')}")
+            if speaker is member:
+                refuse_end(speaker, words)
 
     def status(self, member: Member) -> dict:
         member.say("status")
@@ -138,33 +141,67 @@ class Cluster:
         raise DemoFailed(f"no leader was elected in {PATIENCE_S} seconds")
 
 
+def refuse_end(member: Member, words: list):
+    if words[0] == "ended":
+        raise DemoFailed(f"member {member.node} ended: {member.log.read_text(errors='replace')}")
+
+
 class Load:
-    """What has been acknowledged, and when, on the clock that all processes of a machine share."""
+    """What is still to be written, who was asked for it, and what was acknowledged when.
+
+    Times are on the clock that all processes of a machine share.
+    """
 
     def __init__(self, items: list):
         self.items = items
-        self.waiting = set(range(len(items)))
+        self.unasked = set(range(len(items)))
+        self.asked = {}  # member -> the items it has not answered for
         self.latencies_us = []
         self.acknowledged_at_us = []
         self.bytes = 0
         self.repeated = {"not-applied": 0, "unknown": 0}
         self.progress = Progress(len(items))
 
-    def take(self, words: list):
-        """Notes one answer of a member that loads."""
-        if words[0] == "failed":
+    def ask(self, members: list):
+        """Asks these members, which load nothing at the moment, for equal parts of what nobody was asked for."""
+        unasked = sorted(self.unasked)
+        for at, member in enumerate(members):
+            part = unasked[at :: len(members)]
+            self.asked[member] = set(part)
+            if part:
+                member.say("load " + ranges(part))
+        self.unasked.clear()
+
+    def take(self, member: Member, words: list):
+        """Notes an answer of a member that loads."""
+        if words[0] == "ok":
+            self.acknowledge(member, *(int(word) for word in words[1:]))
+        elif words[0] == "failed":
+            # Not applied, or nobody knows. Putting the same value twice is putting it once, so both are put again.
+            self.asked[member].remove(int(words[1]))
+            self.unasked.add(int(words[1]))
             self.repeated[words[2]] += 1
-        if words[0] != "ok" or int(words[1]) not in self.waiting:
-            return
-        number, latency_us, at_us = (int(word) for word in words[1:])
-        self.waiting.remove(number)
+        elif words[0] == "loaded":
+            self.ask([member])
+
+    def acknowledge(self, member: Member, number: int, latency_us: int, at_us: int):
+        self.asked[member].remove(number)
         self.latencies_us.append(latency_us)
         self.acknowledged_at_us.append(at_us)
         self.bytes += self.items[number].bytes
-        self.progress.show(len(self.latencies_us))
+        self.progress.show(self.done())
 
-    def ask(self, member: Member):
-        member.say("load " + ranges(sorted(self.waiting)))
+    def lose(self, member: Member):
+        """What a member that died has not acknowledged may be there or not: it is to be written again."""
+        self.unasked |= self.asked.pop(member)
+
+    def done(self) -> int:
+        return len(self.latencies_us)
+
+    def longest_pause_ms(self, since_us: float) -> float:
+        """The longest time without an acknowledgement that ended after `since_us`."""
+        times = sorted(self.acknowledged_at_us)
+        return max(later - earlier for earlier, later in zip(times, times[1:]) if later > since_us) / 1000
 
 
 class Progress:
@@ -230,71 +267,65 @@ def run(cluster: Cluster, items: list) -> int:
     print(f"Python {sys.version.split()[0]}'s standard library: {len(items)} values, {megabytes(total_bytes)}")
     cluster.start()
     leader = cluster.find_leader(cluster.members)
-    print(f"three members run, member {leader.node} leads")
+    second, third = (member for member in cluster.members if member is not leader)
+    print(f"three members run, member {leader.node} leads; members {leader.node} and {second.node} load")
 
     load = Load(items)
-    load.ask(leader)
-    follow_until(cluster, load, leader, len(items) // 2)
-    survivors = kill_leader(cluster, load, leader)
-    new_leader, gap_ms = fail_over(cluster, load, survivors)
-    print(f"member {new_leader.node} leads; writes were unavailable for {gap_ms:.0f} ms")
+    load.ask([leader, second])
+    follow(cluster, load, lambda *_: load.done() >= len(items) // 2)
+    gap_ms = fail_over(cluster, load, leader, third)
     leader.start()
     print(f"member {leader.node} is started again")
-    finish_load(cluster, load, new_leader)
+    follow(cluster, load, lambda *_: load.done() == len(items))
+    print_repeated(load)
     catch_up_s = wait_until_caught_up(cluster, leader)
     print(f"member {leader.node} has caught up")
 
     snapshots_ms = [verify(cluster, member, len(items)) for member in cluster.members]
+    reads = read(cluster)
     stop(cluster)
-    print_table(load, gap_ms, catch_up_s, snapshots_ms)
+    print_table(load, gap_ms, catch_up_s, snapshots_ms, reads)
     return 0 if None not in snapshots_ms else 1
 
 
-def follow_until(cluster: Cluster, load: Load, leader: Member, acknowledged: int):
-    """Follows a load; when the leader hands writes back, asks the member that leads now."""
-    while len(load.latencies_us) < acknowledged:
+def follow(cluster: Cluster, load: Load, is_over):
+    """Follows a load until `is_over(member, words)` says so of an answer that was noted."""
+    while True:
         member, words = cluster.next()
-        load.take(words)
-        if words[0] == "ended":
-            raise DemoFailed(f"member {member.node} ended: {member.log.read_text(errors='replace')}")
-        if words[0] == "loaded" and load.waiting:
-            leader = cluster.find_leader(cluster.members)
-            load.ask(leader)
-    return leader
+        refuse_end(member, words)
+        load.take(member, words)
+        if is_over(member, words):
+            return
 
 
-def kill_leader(cluster: Cluster, load: Load, leader: Member) -> list:
-    leader.process.kill()
+def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> float:
+    """Kills the leader and lets the third member, which did nothing, take over its part of the load.
+
+    Returns the milliseconds without an acknowledgement.
+    """
+    killed_at_us = time.monotonic() * 1e6
+    leader.kill()
     while True:  # what it acknowledged before it died is acknowledged
         member, words = cluster.next()
         if member is leader and words[0] == "ended":
             break
-        load.take(words)
+        load.take(member, words)
+    load.lose(leader)
     load.progress.interrupt()
-    print(f"member {leader.node}, the leader, was killed (SIGKILL) after {len(load.latencies_us)} writes")
-    leader.process.wait()
-    return [member for member in cluster.members if member is not leader]
-
-
-def fail_over(cluster: Cluster, load: Load, survivors: list):
-    """Goes on through the new leader; returns it and the milliseconds between the two acknowledgements."""
-    last_us, before = max(load.acknowledged_at_us), len(load.acknowledged_at_us)
-    leader = cluster.find_leader(survivors)
-    load.ask(leader)
-    while len(load.acknowledged_at_us) == before:
-        _, words = cluster.next()
-        load.take(words)
-        if words[0] == "loaded" and load.waiting:
-            leader = cluster.find_leader(survivors)
-            load.ask(leader)
+    print(f"member {leader.node}, the leader, was killed (SIGKILL) after {load.done()} writes; "
+          f"member {third.node} takes over its part")
+    load.ask([third])
+    # Nothing of the third member went to the old leader.
+    follow(cluster, load, lambda member, words: member is third and words[0] == "ok")
+    gap_ms = load.longest_pause_ms(killed_at_us)
     load.progress.interrupt()
-    return leader, (load.acknowledged_at_us[before] - last_us) / 1000
+    print(f"writes go on; there were none for {gap_ms:.0f} ms")
+    return gap_ms
 
 
-def finish_load(cluster: Cluster, load: Load, leader: Member):
-    follow_until(cluster, load, leader, len(load.items))
-    if load.repeated["not-applied"] or load.repeated["unknown"]:
-        print(f"repeated: {load.repeated['not-applied']} writes that were not applied, "
+def print_repeated(load: Load):
+    if any(load.repeated.values()):
+        print(f"written again: {load.repeated['not-applied']} that were not applied, "
               f"{load.repeated['unknown']} whose outcome was unknown")
 
 
@@ -318,6 +349,18 @@ def verify(cluster: Cluster, member: Member, expected: int):
     return None if problems or identical != expected else snapshot_us / 1000
 
 
+def read(cluster: Cluster) -> list:
+    """Linearizable gets a second, of the leader and of a follower."""
+    leader = cluster.find_leader(cluster.members)
+    follower = next(member for member in cluster.members if member is not leader)
+    rates = []
+    for member in (leader, follower):
+        member.say(f"read {READING_MS}")
+        count, took_us = (int(word) for word in cluster.expect(member, "read"))
+        rates.append(count / took_us * 1e6)
+    return rates
+
+
 def stop(cluster: Cluster):
     for member in cluster.members:
         member.say("stop")
@@ -325,7 +368,7 @@ def stop(cluster: Cluster):
         member.process.wait(PATIENCE_S)
 
 
-def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list):
+def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list, reads: list):
     seconds = (max(load.acknowledged_at_us) - min(load.acknowledged_at_us)) / 1e6
     working = max(seconds - gap_ms / 1000, 1e-6)
     latencies = sorted(load.latencies_us)
@@ -334,10 +377,12 @@ def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list
         ("bytes", megabytes(load.bytes)),
         ("writes/s, failover left out", f"{len(latencies) / working:.0f}"),
         ("throughput, failover left out", f"{megabytes(load.bytes / working)}/s"),
-        ("p50 latency, 256 in flight", f"{percentile(latencies, 0.50) / 1000:.1f} ms"),
-        ("p99 latency, 256 in flight", f"{percentile(latencies, 0.99) / 1000:.1f} ms"),
+        ("p50 latency, 2 x 128 in flight", f"{percentile(latencies, 0.50) / 1000:.1f} ms"),
+        ("p99 latency, failover included", f"{percentile(latencies, 0.99) / 1000:.1f} ms"),
         ("failover: no writes for", f"{gap_ms:.0f} ms"),
         ("catching up after the load", f"{catch_up_s * 1000:.0f} ms"),
+        ("gets/s by the leader's lease", f"{reads[0]:.0f}"),
+        ("gets/s on a follower", f"{reads[1]:.0f}"),
         ("linearizable snapshot", " / ".join("-" if ms is None else f"{ms:.2f}" for ms in snapshots_ms) + " ms"),
     ]
     width = max(len(name) for name, _ in rows)

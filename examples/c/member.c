@@ -11,6 +11,8 @@
  *   load A-B,C,...   puts these items; for each "ok ITEM LATENCY_US AT_US" or "failed ITEM OUTCOME CODE" as the
  *                    answers arrive (OUTCOME: not-applied or unknown), "loaded" at the end
  *   status           "status ROLE LEADER TERM COMMIT APPLIED POISONED"
+ *   read MS          gets items at random, each linearizable, with a few threads for MS milliseconds and compares their
+ *                    lengths: "read COUNT US", or "error CODE MESSAGE"
  *   verify           takes a linearizable snapshot and compares every key and the SHA-256 of every value with LIST:
  *                    "verified IDENTICAL MISSING DIFFERENT EXTRA SNAPSHOT_US TOTAL_US", or "error CODE MESSAGE"
  *   stop             closes the store and ends; so does the end of the input
@@ -28,9 +30,10 @@
 
 #include "sha256.h"
 
-/* Enough to keep the disks of three members busy; every put beyond it waits here and not in the store. */
-#define IN_FLIGHT_MAX 256
+/* Two members that load keep the disks of three busy with so many; every put beyond it waits here and not in the store. */
+#define IN_FLIGHT_MAX 128
 #define PAIRS_AT_ONCE 64
+#define READERS 4
 
 struct member;
 
@@ -135,8 +138,8 @@ static almadia_code open_store(struct member *member, char **arguments, almadia_
 /* ------------------------------------------------------------------------------------------------------ loading */
 
 static void print_failure(const struct item *item, almadia_code code) {
-    /* Only the first may simply be sent to another member. To repeat the second is right here as well, because
-     * putting the same value twice is putting it once; a program that counts or appends must look first. */
+    /* What was not applied may simply be sent again, here or to another member. To repeat what is unknown is right here
+     * as well, because putting the same value twice is putting it once; a program that counts or appends must look first. */
     const char *outcome = almadia_code_maybe_applied(code) ? "unknown" : "not-applied";
     printf("failed %zu %s %s\n", (size_t)(item - item->member->items), outcome, almadia_code_name(code));
 }
@@ -210,6 +213,54 @@ static void load(struct member *member, char *ranges) {
     }
     wait_until_in_flight(member, 0);
     printf("loaded\n");
+}
+
+/* ----------------------------------------------------------------------------------------------------- reading */
+
+struct reader {
+    const struct member *member;
+    pthread_t thread;
+    long long until_us;
+    unsigned seed;
+    size_t count;
+    almadia_code code;
+    almadia_error *error;
+};
+
+/* The leader answers on this thread, under its lease; a follower asks the leader how far it must have come. */
+static void *read_values(void *argument) {
+    struct reader *reader = argument;
+    const struct member *member = reader->member;
+    for (; reader->code == ALMADIA_OK && now_us() < reader->until_us; reader->count++) {
+        const struct item *item = &member->items[(size_t)rand_r(&reader->seed) % member->item_count];
+        almadia_value *value = NULL;
+        reader->code = almadia_get(member->store, item->key, item->key_bytes, &value, &reader->error);
+        if (reader->code == ALMADIA_OK && almadia_value_size(value) != item->bytes) reader->code = ALMADIA_CORRUPTION;
+        almadia_value_free(value);
+    }
+    return NULL;
+}
+
+static void read_for(const struct member *member, long long ms) {
+    struct reader readers[READERS], *failed = NULL;
+    long long begun = now_us();
+    size_t count = 0;
+    for (unsigned i = 0; i < READERS; i++) {
+        readers[i] = (struct reader){.member = member, .until_us = begun + 1000 * ms, .seed = i};
+        errno = pthread_create(&readers[i].thread, NULL, read_values, &readers[i]);
+        if (errno != 0) fail("cannot start", "a thread");
+    }
+    for (unsigned i = 0; i < READERS; i++) {
+        pthread_join(readers[i].thread, NULL);
+        count += readers[i].count;
+        if (readers[i].code == ALMADIA_OK) continue;
+        if (failed != NULL) almadia_error_free(failed->error);
+        failed = &readers[i];
+    }
+    if (failed != NULL)
+        print_error(failed->code, failed->error);
+    else
+        printf("read %zu %lld\n", count, now_us() - begun);
 }
 
 /* --------------------------------------------------------------------------------------------------- comparing */
@@ -299,6 +350,8 @@ static void obey(struct member *member) {
             load(member, line + 5);
         else if (strcmp(line, "status") == 0)
             print_status(member);
+        else if (strncmp(line, "read ", 5) == 0)
+            read_for(member, strtoll(line + 5, NULL, 10));
         else if (strcmp(line, "verify") == 0)
             verify(member);
         else if (strcmp(line, "stop") == 0)
