@@ -8,12 +8,16 @@
 //! `cargo bench --bench store -- writes-three write/3/256` measures only the groups and rows that are named.
 //! `ALMADIA_BENCH_DIR` chooses another disk than that of the build directory.
 
+#[path = "store/c_interface.rs"]
+mod c_interface;
 #[path = "store/data.rs"]
 mod data;
 #[path = "store/goals.rs"]
 mod goals;
 #[path = "store/group.rs"]
 mod group;
+#[path = "store/leases.rs"]
+mod leases;
 #[path = "store/life.rs"]
 mod life;
 #[path = "store/limits.rs"]

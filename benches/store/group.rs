@@ -5,7 +5,7 @@
 
 use crate::load::Measured;
 use crate::report::Row;
-use crate::{life, limits, reads, regions, writes};
+use crate::{leases, life, limits, reads, regions, writes};
 
 /// Runs of a row before it is given up: leaders may change on a machine that others keep busy.
 const ATTEMPTS: usize = 3;
@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 3;
 pub const ROW_MARK: &str = "row\t";
 
 /// Every group, in the order of the table.
-pub const GROUPS: [&str; 10] = [
+pub const GROUPS: [&str; 12] = [
     "limits",
     "rocksdb",
     "life",
@@ -22,6 +22,8 @@ pub const GROUPS: [&str; 10] = [
     "writes-three",
     "reads-one",
     "reads-three",
+    "leases-one",
+    "leases-three",
     "regions-1",
     "regions-16",
     "regions-256",
@@ -45,6 +47,8 @@ impl Group {
             "writes-three" => writes::run(&group, 3),
             "reads-one" => reads::run(&group, 1),
             "reads-three" => reads::run(&group, 3),
+            "leases-one" => leases::run(&group, 1),
+            "leases-three" => leases::run(&group, 3),
             "regions-1" => regions::run(&group, 1),
             "regions-16" => regions::run(&group, 16),
             "regions-256" => regions::run(&group, 256),
@@ -62,6 +66,11 @@ impl Group {
     /// Whether no filter leaves the row out.
     pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    /// Whether no filter leaves all of these rows out.
+    pub fn wants_any(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.wants(name))
     }
 
     /// Hands a row to the process that shows it.

@@ -34,16 +34,20 @@ pub struct Members {
 impl Members {
     /// Opens `count` members of one region and waits until all know a leader.
     pub fn open(count: usize) -> Self {
-        Self::open_split(count, 1)
+        Self::open_with(count, &[])
     }
 
     /// Opens `count` members of so many equally wide regions, 65,536 at most, and waits until all know all leaders.
     pub fn open_split(count: usize, regions: usize) -> Self {
+        Self::open_with(count, &[("bootstrap.split_keys", &split_keys(regions))])
+    }
+
+    /// Opens `count` members that differ from the default by `settings` and waits until all know all leaders.
+    pub fn open_with(count: usize, settings: &[(&str, &str)]) -> Self {
         let directory = directory();
         let mut configs = if count == 1 { vec![Config::default()] } else { configs(count) };
-        let split_keys = split_keys(regions);
         for config in &mut configs {
-            config.set("bootstrap.split_keys", &split_keys).expect("any text");
+            settings.iter().for_each(|(name, value)| config.set(name, value).expect("in range"));
         }
         let open = |(config, node): (&Config, usize)| {
             Arc::new(Store::open(directory.path().join(node.to_string()), config).expect("a new directory"))

@@ -1,6 +1,6 @@
-//! Reads: linearizable ones, and what a snapshot costs beside RocksDB itself.
+//! Reads without leases: linearizable ones by read index, and what a snapshot costs beside RocksDB itself.
 //!
-//! Owns the rows of both. What always holds: every value that is read is checked; what is compared reads the same
+//! Owns the rows of both, and the ways of reading that other rows share. What always holds: every value that is read is checked; what is compared reads the same
 //! keys, which lie in the memtables of both.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use almadia::{IterOptions, Snapshot, SnapshotOptions, Store};
 use rocksdb::{DB, WriteBatch};
+use tempfile::TempDir;
 
 use crate::data::{FILLED_KEYS, Key, check, directory, filled_key, scattered, value};
 use crate::group::{Group, retry};
@@ -24,7 +25,7 @@ const TURN_WARM_UP: Duration = Duration::from_millis(20);
 
 /// Rows of a cluster of so many members.
 pub fn run(group: &Group, count: usize) {
-    let members = Members::open(count);
+    let members = Members::open_with(count, &[("reads.lease", "false")]);
     members.fill();
     linearizable(group, &members, count as u64, "leader", Asked::Leader);
     if count > 1 {
@@ -40,9 +41,7 @@ fn linearizable(group: &Group, members: &Members, count: u64, title: &str, asked
         group.row(&name, || {
             let measured = retry(|| {
                 let store = members.member(asked);
-                measure(in_flight, |lanes| {
-                    if in_flight == 1 { block(&store, lanes) } else { drive_all(&store, lanes) }
-                })
+                measure(in_flight, |lanes| start(&store, in_flight, lanes))
             });
             let row = Row::new(name.clone(), count, in_flight, &measured);
             match (asked, in_flight, count) {
@@ -55,14 +54,22 @@ fn linearizable(group: &Group, members: &Members, count: u64, title: &str, asked
     }
 }
 
+/// Gets from one thread that waits, or keeps several snapshots on their way.
+pub fn start(store: &Arc<Store>, in_flight: u64, lanes: Vec<Lane>) {
+    if in_flight == 1 { block(store, lanes) } else { drive_all(store, lanes) }
+}
+
 fn block(store: &Arc<Store>, lanes: Vec<Lane>) {
-    on_threads(lanes, || {
-        let store = Arc::clone(store);
-        move |seed: &Key| {
-            let key = filled_key(seed);
-            check(&key, store.get(&key).map_err(|error| error.to_string())?)
-        }
-    });
+    on_threads(lanes, || get_once(store));
+}
+
+/// One linearizable get at a time.
+pub fn get_once(store: &Arc<Store>) -> impl FnMut(&Key) -> Result<(), String> + Send + 'static {
+    let store = Arc::clone(store);
+    move |seed| {
+        let key = filled_key(seed);
+        check(&key, store.get(&key).map_err(|error| error.to_string())?)
+    }
 }
 
 fn drive_all(store: &Arc<Store>, lanes: Vec<Lane>) {
@@ -98,19 +105,22 @@ fn read(answer: almadia::Result<Snapshot>, key: &Key) -> Result<(), String> {
 
 /// What a caller does with a snapshot it has.
 fn local(group: &Group, members: &Members) {
-    let directory = directory();
-    let raw = Arc::new(open_rocksdb(&directory.path().join("db")));
-    fill_rocksdb(&raw);
+    let (raw, _directory) = filled_rocksdb();
     let snapshot = members.member(Asked::Leader).snapshot(&SnapshotOptions::default()).expect("it leads");
     let kinds = ["rocksdb get/0/1", "snapshot get/1/1"];
-    side_by_side(group, kinds, || raw_get(&raw), || get(&snapshot));
+    side_by_side(group, kinds, 1, || raw_get(&raw), || get(&snapshot));
     let kinds = ["rocksdb iterate 1000 keys/0/1", "iterate 1000 keys/1/1"];
-    side_by_side(group, kinds, || raw_scan(&raw), || scan(&snapshot));
+    side_by_side(group, kinds, 1, || raw_scan(&raw), || scan(&snapshot));
 }
 
 /// RocksDB and a store in turns, so that what else the machine does hits both alike.
-fn side_by_side<R, O>(group: &Group, names: [&str; 2], raw: impl Fn() -> R, ours: impl Fn() -> O)
-where
+pub fn side_by_side<R, O>(
+    group: &Group,
+    names: [&str; 2],
+    members: u64,
+    raw: impl Fn() -> R,
+    ours: impl Fn() -> O,
+) where
     R: FnMut(&Key) -> Result<(), String> + Send + 'static,
     O: FnMut(&Key) -> Result<(), String> + Send + 'static,
 {
@@ -123,7 +133,7 @@ where
         own.add(one_turn(&ours));
     }
     group.print(&Row::new(names[0].to_owned(), 0, 1, &theirs));
-    group.print(&Row::new(names[1].to_owned(), 1, 1, &own).beside(names[0]));
+    group.print(&Row::new(names[1].to_owned(), members, 1, &own).beside(names[0]));
 }
 
 fn one_turn<C>(make: impl Fn() -> C) -> Measured
@@ -131,6 +141,14 @@ where
     C: FnMut(&Key) -> Result<(), String> + Send + 'static,
 {
     measure_for(1, TURN_WARM_UP, TURN, |lanes| on_threads(lanes, make)).expect("every key was put")
+}
+
+/// RocksDB with the keys of a filled store, as long as the directory is kept.
+pub fn filled_rocksdb() -> (Arc<DB>, TempDir) {
+    let directory = directory();
+    let db = open_rocksdb(&directory.path().join("db"));
+    fill_rocksdb(&db);
+    (Arc::new(db), directory)
 }
 
 fn fill_rocksdb(db: &DB) {
@@ -142,7 +160,7 @@ fn fill_rocksdb(db: &DB) {
     db.write(batch).expect("a healthy disk");
 }
 
-fn raw_get(db: &Arc<DB>) -> impl FnMut(&Key) -> Result<(), String> + Send + 'static {
+pub fn raw_get(db: &Arc<DB>) -> impl FnMut(&Key) -> Result<(), String> + Send + 'static {
     let db = Arc::clone(db);
     move |seed| {
         let key = filled_key(seed);

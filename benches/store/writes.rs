@@ -1,7 +1,7 @@
 //! Writes: one key a call, acknowledged when durable and applied.
 //!
-//! Owns the rows of one and of three members, and RocksDB's own synced writes beside them. What always holds: after
-//! each run the last write of every lane is read back.
+//! Owns the rows of one and of three members, RocksDB's own synced writes beside them, and what group commit and
+//! forwarding change. What always holds: after each run the last write of every lane is read back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,26 +21,56 @@ const BASELINE_THREADS_MAX: u64 = 64;
 /// Rows of a cluster of so many members.
 pub fn run(group: &Group, count: usize) {
     let members = Members::open(count);
-    let count = count as u64;
     let blocking = format!("write blocking/{count}/1");
-    group.row(&blocking, || row(&members, &blocking, count, 1, block));
+    group.row(&blocking, || beside_rocksdb(measured(&members, Asked::Leader, 1, block), &blocking, count, 1));
     for in_flight in [1, 64, 256, 1000] {
         let name = format!("write/{count}/{in_flight}");
-        group.row(&name, || row(&members, &name, count, in_flight, drive_all));
+        group.row(&name, || {
+            beside_rocksdb(measured(&members, Asked::Leader, in_flight, drive_all), &name, count, in_flight)
+        });
+    }
+    if count > 1 {
+        variants(group, members, count);
     }
 }
 
-fn row(members: &Members, name: &str, count: u64, in_flight: u64, start: fn(&Arc<Store>, Vec<Lane>)) -> Row {
-    let measured = retry(|| {
-        let leader = members.member(Asked::Leader);
-        let measured = measure(in_flight, |lanes| start(&leader, lanes))?;
-        let snapshot = leader.snapshot(&SnapshotOptions::default()).map_err(|error| error.to_string())?;
+/// The same writes through a follower, and with an entry for each.
+fn variants(group: &Group, members: Members, count: usize) {
+    variant(group, "write forwarded", &[1, 64, 256], &members, Asked::Follower);
+    drop(members);
+    let (title, in_flight) = ("write, no group", [64, 256, 1000]);
+    if group.wants_any(&in_flight.map(|in_flight| format!("{title}/{count}/{in_flight}"))) {
+        let members = Members::open_with(count, &[("write.group_bytes", "0")]);
+        variant(group, title, &in_flight, &members, Asked::Leader);
+    }
+}
+
+fn variant(group: &Group, title: &str, in_flight: &[u64], members: &Members, asked: Asked) {
+    let count = members.count();
+    for &in_flight in in_flight {
+        let name = format!("{title}/{count}/{in_flight}");
+        group.row(&name, || {
+            let measured = measured(members, asked, in_flight, drive_all);
+            let row = Row::new(name.clone(), count as u64, in_flight, &measured);
+            row.beside(&format!("write/{count}/{in_flight}"))
+        });
+    }
+}
+
+fn beside_rocksdb(measured: Measured, name: &str, count: usize, in_flight: u64) -> Row {
+    let baseline = format!("rocksdb write/0/{}", in_flight.min(BASELINE_THREADS_MAX));
+    Row::new(name.to_owned(), count as u64, in_flight, &measured).beside(&baseline)
+}
+
+fn measured(members: &Members, asked: Asked, in_flight: u64, start: fn(&Arc<Store>, Vec<Lane>)) -> Measured {
+    retry(|| {
+        let store = members.member(asked);
+        let measured = measure(in_flight, |lanes| start(&store, lanes))?;
+        let snapshot = store.snapshot(&SnapshotOptions::default()).map_err(|error| error.to_string())?;
         let read = |key: &Key| check(key, snapshot.get(key).expect("a healthy disk"));
         measured.last_keys.iter().try_for_each(read)?;
         Ok(measured)
-    });
-    let baseline = format!("rocksdb write/0/{}", in_flight.min(BASELINE_THREADS_MAX));
-    Row::new(name.to_owned(), count, in_flight, &measured).beside(&baseline)
+    })
 }
 
 fn block(store: &Arc<Store>, lanes: Vec<Lane>) {

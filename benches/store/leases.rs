@@ -1,0 +1,80 @@
+//! Reads under leases: on the caller's thread at the leader, and at a follower that its leader answers at once.
+//!
+//! Owns their rows. What always holds: a get is compared with one of RocksDB that holds the same keys, in turns on the
+//! same machine; every value that is read is checked.
+
+use std::sync::Arc;
+
+use almadia::{SnapshotOptions, Store};
+
+use crate::c_interface::CStore;
+use crate::data::Key;
+use crate::group::{Group, retry};
+use crate::load::{measure, on_threads};
+use crate::members::{Asked, Members};
+use crate::reads::{filled_rocksdb, get_once, raw_get, side_by_side, start};
+use crate::report::Row;
+
+/// Rows of a cluster of so many members.
+pub fn run(group: &Group, count: usize) {
+    let members = Members::open(count);
+    members.fill();
+    at_leader(group, &members);
+    if count > 1 {
+        at_follower(group, &members);
+    } else {
+        drop(members);
+        from_c(group);
+    }
+}
+
+fn at_leader(group: &Group, members: &Members) {
+    let count = members.count() as u64;
+    let leader = members.member(Asked::Leader);
+    let names = [format!("rocksdb get beside lease of {count}/0/1"), format!("lease get/{count}/1")];
+    if group.wants_any(&names) {
+        let (raw, _directory) = filled_rocksdb();
+        let names = names.each_ref().map(String::as_str);
+        side_by_side(group, names, count, || raw_get(&raw), || get_once(&leader));
+    }
+    let name = format!("lease snapshot/{count}/1");
+    group.row(&name, || {
+        let measured = retry(|| measure(1, |lanes| on_threads(lanes, || snapshot(&leader))));
+        Row::new(name.clone(), count, 1, &measured)
+    });
+}
+
+/// Takes a snapshot and lets it go.
+fn snapshot(store: &Arc<Store>) -> impl FnMut(&Key) -> Result<(), String> + Send + 'static {
+    let store = Arc::clone(store);
+    move |_| store.snapshot(&SnapshotOptions::default()).map(drop).map_err(|error| error.to_string())
+}
+
+/// The same through the C functions, which need a store that was opened through them.
+fn from_c(group: &Group) {
+    let name = "lease snapshot in C/1/1";
+    group.row(name, || {
+        let store = Arc::new(CStore::open());
+        let snapshot = || {
+            let store = Arc::clone(&store);
+            move |_: &Key| store.snapshot()
+        };
+        let measured = retry(|| measure(1, |lanes| on_threads(lanes, snapshot)));
+        Row::new(name.to_owned(), 1, 1, &measured).beside("lease snapshot/1/1")
+    });
+}
+
+fn at_follower(group: &Group, members: &Members) {
+    let count = members.count() as u64;
+    for in_flight in [1, 256] {
+        let name = format!("lease get at follower/{count}/{in_flight}");
+        group.row(&name, || {
+            let measured = retry(|| {
+                let follower = members.member(Asked::Follower);
+                measure(in_flight, |lanes| start(&follower, in_flight, lanes))
+            });
+            let row = Row::new(name.clone(), count, in_flight, &measured);
+            row.beside(&format!("read follower/{count}/{in_flight}"))
+        });
+    }
+}
