@@ -53,6 +53,11 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
 
+HOURS ?= 1000
+.PHONY: sim
+sim: needs ## Simulates whole clusters for HOURS=1000 hours; ALMADIA_SEED=n begins elsewhere.
+	ALMADIA_SIM_HOURS=$(HOURS) $(cargo) test --release --locked --lib simulated_hours -- --nocapture
+
 CHAOS_FLAGS ?=
 .PHONY: chaos
 chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. CHAOS_FLAGS="--seed N --only NAME".
