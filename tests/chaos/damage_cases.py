@@ -46,9 +46,10 @@ def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
         member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
     for member in cluster.members:
         require(member.hear() == "ready", f"{member} did not start")
-    cluster.write()
-    cluster.wait_for_writes(WRITES)
     victim = cluster.leader()
+    # Alone, so that the sync that fails is one of its own writes.
+    victim.write()
+    cluster.wait_for_writes(WRITES)
     trigger.mkdir()
     (trigger / str(victim.node)).touch()
     wait_for(lambda: victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} to notice that its sync failed")
@@ -71,6 +72,8 @@ def check_poisoned(victim: Member):
 def cluster_goes_on(cluster: Cluster, victim: Member):
     others = [member for member in cluster.members if member is not victim]
     wait_for(lambda: any(member.status()["role"] == "leader" for member in others), "another leader")
+    for member in others:
+        member.write()
     before = sum(member.status()["acknowledged"] for member in others)
     wait_for(lambda: sum(member.status()["acknowledged"] for member in others) > before + WRITES, "writes elsewhere")
 
