@@ -15,6 +15,9 @@ use crate::types::{LogIndex, NodeId};
 /// Bytes of committed entries that may wait for the applier before this peer takes no more from its leader.
 const HANDED_OVER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Questions of followers that may wait for the quorum. A healthy follower has a few under way.
+const QUESTIONS_MAX: usize = 4096;
+
 impl Peer {
     pub(super) fn on_message(&mut self, message: PeerMessage) {
         match message.body {
@@ -41,7 +44,11 @@ impl Peer {
             | MessageType::MsgAppendResponse
             | MessageType::MsgHeartbeatResponse => self.raw.raft.state != StateRole::Follower,
             // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
-            MessageType::MsgReadIndex => self.is_settled() && !self.answer_by_lease(&message),
+            MessageType::MsgReadIndex => {
+                self.is_settled()
+                    && !self.answer_by_lease(&message)
+                    && self.raw.raft.pending_read_count() < QUESTIONS_MAX
+            }
             _ => true,
         };
         if passes {
