@@ -12,21 +12,12 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
+use crate::core::forwarding::RequestId;
 use crate::core::membership;
-use crate::core::proposals::Requester;
+use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
-use crate::core::sessions::RequestId;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
-
-/// A proposal of this member whose entry is committed.
-#[derive(Debug)]
-pub struct CommittedProposal {
-    /// Where its entry stands.
-    pub index: LogIndex,
-    /// Who waits for each of its writes, in order. None for who was answered before, at the deadline.
-    pub requesters: Vec<Option<Requester>>,
-}
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! rules (DESIGN 6.5), each enforced in one place:
 //!
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
-//!    on everywhere (`peer::raft_config`); members compare election timeout and tick in their handshake. Nor may a late
+//!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
 //!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
 //! 2. A lease is at least a tick shorter than the election timeout: `Config::check`. A follower's election timeout may
 //!    be a tick short, because its clock ticks in between.

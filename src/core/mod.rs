@@ -14,7 +14,7 @@
 //! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took
 //! the batch the callers are answered, in log order, and the peer learns its applied index.
 //!
-//! On a follower the write goes to the leader in a numbered session ([`forwarding`], [`sessions`]) and its outcome comes
+//! On a follower the write goes to the leader in a numbered session ([`forwarder`], [`sessions`]) and its outcome comes
 //! back the same way.
 //!
 //! # Life of a read
@@ -44,7 +44,6 @@ pub mod membership;
 pub mod log;
 pub mod planted;
 pub mod forwarding;
-pub mod sessions;
 pub mod proposals;
 pub mod lease;
 pub mod transfer;
@@ -55,6 +54,8 @@ pub mod elections;
 pub mod outbox;
 pub mod handed_over;
 pub mod input;
+pub mod forwarder;
+pub mod sessions;
 pub mod peer_status;
 pub mod turn;
 pub mod peer;

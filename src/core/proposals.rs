@@ -10,9 +10,8 @@ use std::collections::VecDeque;
 use raft::eraftpb::Entry;
 
 use crate::completion::Completion;
-use crate::core::applier::CommittedProposal;
+use crate::core::forwarding::RequestId;
 use crate::core::planted::{Fault, Planted};
-use crate::core::sessions::RequestId;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
@@ -45,6 +44,15 @@ pub struct Proposal {
     pub proposed_at: Timestamp,
     /// Its writes, in order. None for an entry of the leader itself.
     pub requests: Vec<Request>,
+}
+
+/// A proposal of this member whose entry is committed.
+#[derive(Debug)]
+pub struct CommittedProposal {
+    /// Where its entry stands.
+    pub index: LogIndex,
+    /// Who waits for each of its writes, in order. None for who was answered before, at the deadline.
+    pub requesters: Vec<Option<Requester>>,
 }
 
 /// What committed entries mean for the queue.

@@ -4,14 +4,14 @@
 //! accepted once and in order; after one refusal everything behind it in its session is refused, so that a retry
 //! cannot overtake; "refused" is said only of writes that no run of this member can have accepted. For that a session
 //! belongs to one term: only this run of this member has led in it, so what is not remembered here was never accepted.
-//! The follower's side is [`forwarding`](super::forwarding).
+//! The follower's side is [`forwarder`](super::forwarder).
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::completion::Position;
-use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Verdict};
+use crate::core::forwarding::{Forward, ForwardAnswer, Refused, RequestId, Verdict};
 use crate::error::{Code, Result};
 use crate::types::{NodeId, Term};
 
@@ -19,19 +19,6 @@ use crate::types::{NodeId, Term};
 const VERDICTS_MAX: usize = 4096;
 /// Runs of members that may have sent writes in one term.
 const RUNS_MAX: usize = 1024;
-
-/// One forwarded write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId {
-    /// Whose caller waits.
-    pub node: NodeId,
-    /// The run of that member.
-    pub boot_nonce: u64,
-    /// The session.
-    pub session: u64,
-    /// The number within the run.
-    pub number: u64,
-}
 
 #[derive(Debug)]
 struct Session {

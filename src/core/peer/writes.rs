@@ -7,15 +7,15 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::{MESSAGE_BYTES_MAX, Peer, tell};
+use super::options::MESSAGE_BYTES_MAX;
+use super::{Peer, tell};
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{Command, seal_group};
-use crate::core::forwarding::{Forward, ForwardAnswer};
+use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::input::Propose;
 use crate::core::planted::Fault;
 use crate::core::ports::Body;
 use crate::core::proposals::{Proposal, Request, Requester};
-use crate::core::sessions::RequestId;
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};

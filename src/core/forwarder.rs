@@ -1,0 +1,285 @@
+//! A follower's writes on their way to its leader and back.
+//!
+//! Owns the follower's side of [`forwarding`](super::forwarding): it numbers the writes of its callers and remembers them
+//! until they are answered. What always holds: the writes of one session are numbered without a gap and enter the log in
+//! that order; a write is tried again only when the leader certainly refused it, and only while nothing newer was sent, so
+//! that no retry overtakes; what was sent and never answered is answered "unknown".
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::completion::{Completion, Position};
+use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
+use crate::core::input::Propose;
+use crate::error::{Error, Result};
+use crate::time::Timestamp;
+use crate::types::{NodeId, Term};
+
+/// What an answer means for this member's callers.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// Answers that are due.
+    pub answers: Vec<(Completion, Result<Position>)>,
+    /// Writes to try again before anything newer, in order.
+    pub retry: Vec<Propose>,
+}
+
+#[derive(Debug)]
+struct Session {
+    leader: NodeId,
+    term: Term,
+    first: u64,
+}
+
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    session: u64,
+    leader: NodeId,
+    at: Timestamp,
+    write: Propose,
+}
+
+/// The follower's side; see the module.
+#[derive(Debug)]
+pub struct Forwarder {
+    node: NodeId,
+    boot_nonce: u64,
+    next: u64,
+    open: Option<Session>,
+    /// By number. Those before the open session's first only wait for their answers.
+    sent: VecDeque<Sent>,
+}
+
+impl Forwarder {
+    /// Nothing sent yet. `boot_nonce` differs in every run of this member.
+    #[must_use]
+    pub fn new(node: NodeId, boot_nonce: u64) -> Self {
+        Self { node, boot_nonce, next: 1, open: None, sent: VecDeque::new() }
+    }
+
+    /// The message that carries `writes` to the leader of `term`. They are remembered until they are answered.
+    pub fn forward(&mut self, writes: Vec<Propose>, leader: NodeId, term: Term, now: Timestamp) -> Forward {
+        let session = self.session(leader, term);
+        let first = self.next;
+        let data = writes.iter().map(|write| write.data.clone()).collect();
+        for write in writes {
+            self.sent.push_back(Sent { number: self.next, session, leader, at: now, write });
+            self.next += 1;
+        }
+        self.message(leader, term, session, first, data)
+    }
+
+    /// Something newer goes another way: what is under way must not be tried again behind it.
+    pub fn close_session(&mut self) {
+        self.open = None;
+    }
+
+    /// Asks whether everything arrived, when the oldest write of the open session was sent before `sent_before`.
+    pub fn probe(&mut self, sent_before: Timestamp, now: Timestamp) -> Option<Forward> {
+        let Session { leader, term, first } = *self.open.as_ref()?;
+        let oldest = self.sent.iter_mut().find(|sent| sent.session == first)?;
+        if oldest.at >= sent_before {
+            return None;
+        }
+        oldest.at = now;
+        Some(self.message(leader, term, first, self.next, Vec::new()))
+    }
+
+    /// Takes an answer of a leader.
+    pub fn on_answer(&mut self, answer: ForwardAnswer) -> Heard {
+        let mut heard = Heard::default();
+        if answer.boot_nonce != self.boot_nonce {
+            return heard;
+        }
+        for verdict in &answer.verdicts {
+            if let Some(sent) = self.take(verdict.number, answer.session, answer.from) {
+                heard.answers.push((sent.write.completion, verdict.outcome.map_err(Error::new)));
+            }
+        }
+        if let Some(refused) = answer.refused {
+            self.on_refused(&answer, refused, &mut heard);
+        }
+        heard
+    }
+
+    /// The connection to `leader` was lost: nobody knows what became of what was sent there.
+    pub fn disconnected(&mut self, leader: NodeId) -> Vec<Completion> {
+        self.open.take_if(|open| open.leader == leader);
+        self.extract(|sent| sent.leader == leader).map(|sent| sent.write.completion).collect()
+    }
+
+    /// Takes out the completions whose deadline has passed. Their writes may still be applied.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
+        if !self.sent.iter().any(|sent| sent.write.deadline <= now) {
+            return Vec::new();
+        }
+        self.extract(|sent| sent.write.deadline <= now).map(|sent| sent.write.completion).collect()
+    }
+
+    /// Empties it.
+    pub fn abandon(&mut self) -> Vec<Completion> {
+        self.extract(|_| true).map(|sent| sent.write.completion).collect()
+    }
+
+    /// The session with this leader, a new one if need be.
+    fn session(&mut self, leader: NodeId, term: Term) -> u64 {
+        match &self.open {
+            Some(open) if open.leader == leader && open.term == term => open.first,
+            _ => {
+                self.open = Some(Session { leader, term, first: self.next });
+                self.next
+            }
+        }
+    }
+
+    fn message(&self, leader: NodeId, term: Term, session: u64, first: u64, writes: Vec<Bytes>) -> Forward {
+        Forward { from: self.node, to: leader, boot_nonce: self.boot_nonce, term, session, first, writes }
+    }
+
+    fn on_refused(&mut self, answer: &ForwardAnswer, refused: Refused, heard: &mut Heard) {
+        let of_session = |sent: &Sent| sent.session == answer.session && sent.leader == answer.from;
+        let refused_writes: Vec<_> =
+            self.extract(|sent| of_session(sent) && sent.number >= refused.first).collect();
+        // Only the newest session may be tried again: what was sent after it must not be overtaken.
+        if self.open.take_if(|open| open.first == answer.session && open.leader == answer.from).is_some() {
+            heard.retry.extend(refused_writes.into_iter().map(|sent| sent.write));
+        } else {
+            let refusal = |sent: Sent| (sent.write.completion, Err(Error::new(refused.code)));
+            heard.answers.extend(refused_writes.into_iter().map(refusal));
+        }
+    }
+
+    fn take(&mut self, number: u64, session: u64, leader: NodeId) -> Option<Sent> {
+        let at = self.sent.binary_search_by_key(&number, |sent| sent.number).ok()?;
+        let known = self.sent.get(at).is_some_and(|sent| sent.session == session && sent.leader == leader);
+        if known { self.sent.remove(at) } else { None }
+    }
+
+    fn extract(&mut self, wanted: impl Fn(&Sent) -> bool) -> std::vec::IntoIter<Sent> {
+        let (extracted, kept): (Vec<_>, Vec<_>) = self.sent.drain(..).partition(wanted);
+        self.sent = kept.into();
+        extracted.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::completion::Waiter;
+    use crate::core::forwarding::Verdict;
+    use crate::error::Code;
+
+    const LEADER: NodeId = NodeId(1);
+
+    fn forwarder() -> Forwarder {
+        Forwarder::new(NodeId(2), 42)
+    }
+
+    fn write(deadline: u64) -> Propose {
+        let completion = Arc::new(Waiter::default()).completion();
+        Propose { data: Bytes::from_static(b"w"), deadline: Timestamp(deadline), completion }
+    }
+
+    fn send(forwarder: &mut Forwarder, writes: usize, term: u64) -> Forward {
+        let writes = (0..writes).map(|_| write(1000)).collect();
+        forwarder.forward(writes, LEADER, Term(term), Timestamp(1))
+    }
+
+    fn answer(session: u64, verdicts: Vec<u64>, refused: Option<u64>) -> ForwardAnswer {
+        let verdicts =
+            verdicts.into_iter().map(|number| Verdict { number, outcome: Ok(Position::default()) });
+        ForwardAnswer {
+            from: LEADER,
+            to: NodeId(2),
+            boot_nonce: 42,
+            session,
+            verdicts: verdicts.collect(),
+            refused: refused.map(|first| Refused { first, code: Code::Overloaded }),
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_within_a_session_and_a_new_term_opens_a_new_one() {
+        let mut forwarder = forwarder();
+
+        let first = send(&mut forwarder, 2, 7);
+        let second = send(&mut forwarder, 1, 7);
+        let third = send(&mut forwarder, 1, 8);
+
+        assert_eq!((first.session, first.first, first.writes.len()), (1, 1, 2));
+        assert_eq!((second.session, second.first), (1, 3));
+        assert_eq!((third.session, third.first), (4, 4));
+    }
+
+    #[test]
+    fn a_write_is_answered_once_and_only_by_its_leader_and_session() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 1, 7);
+        let mut stranger = answer(1, vec![1], None);
+        stranger.from = NodeId(3);
+
+        assert!(forwarder.on_answer(stranger).answers.is_empty());
+        assert!(forwarder.on_answer(answer(9, vec![1], None)).answers.is_empty());
+        assert_eq!(forwarder.on_answer(answer(1, vec![1], None)).answers.len(), 1);
+        assert!(forwarder.on_answer(answer(1, vec![1], None)).answers.is_empty());
+    }
+
+    #[test]
+    fn refused_writes_of_the_open_session_are_tried_again_and_the_others_keep_waiting() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 3, 7);
+
+        let heard = forwarder.on_answer(answer(1, vec![], Some(2)));
+
+        assert_eq!((heard.answers.len(), heard.retry.len()), (0, 2));
+        let again = forwarder.forward(heard.retry, LEADER, Term(7), Timestamp(2));
+        assert_eq!((again.session, again.first), (4, 4));
+        assert_eq!(forwarder.on_answer(answer(1, vec![1], None)).answers.len(), 1);
+    }
+
+    #[test]
+    fn a_refusal_that_comes_after_newer_writes_left_is_an_answer() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 1, 7);
+        send(&mut forwarder, 1, 8);
+
+        let heard = forwarder.on_answer(answer(1, vec![], Some(1)));
+
+        assert_eq!((heard.answers.len(), heard.retry.len()), (1, 0));
+        assert_eq!(heard.answers[0].1.as_ref().expect_err("refused").code(), Code::Overloaded);
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_what_was_sent_unknown_and_ends_the_session() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 2, 7);
+
+        assert!(forwarder.disconnected(NodeId(3)).is_empty());
+        assert_eq!(forwarder.disconnected(LEADER).len(), 2);
+        assert_eq!(send(&mut forwarder, 1, 7).session, 3);
+    }
+
+    #[test]
+    fn only_a_session_that_waits_for_long_is_probed() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 2, 7);
+
+        assert!(forwarder.probe(Timestamp(1), Timestamp(5)).is_none());
+        let probe = forwarder.probe(Timestamp(2), Timestamp(5)).expect("sent before 2");
+        assert_eq!((probe.session, probe.first, probe.writes.len()), (1, 3, 0));
+        assert!(forwarder.probe(Timestamp(5), Timestamp(6)).is_none());
+    }
+
+    #[test]
+    fn a_late_write_is_answered_and_its_verdict_comes_to_nobody() {
+        let mut forwarder = forwarder();
+        forwarder.forward(vec![write(10), write(20)], LEADER, Term(7), Timestamp(1));
+
+        assert_eq!(forwarder.expire(Timestamp(10)).len(), 1);
+        assert_eq!(forwarder.on_answer(answer(1, vec![1, 2], None)).answers.len(), 1);
+    }
+}

@@ -1,0 +1,88 @@
+//! What a peer is told when it is made, and what it tells raft.
+//!
+//! Owns the options of a peer and the checks of what it is made from. What always holds: every peer has quorum checks and
+//! pre-votes on, without which no lease is safe.
+
+use std::time::Duration;
+
+use raft::Config;
+
+use crate::core::elections::Elections;
+use crate::core::log::LogState;
+use crate::core::planted::Planted;
+use crate::error::{Code, Error, Result};
+use crate::types::{ApplyState, LogIndex, NodeId};
+
+/// Bytes of entries in one append message; larger single entries travel alone.
+pub(super) const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
+/// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
+/// than the few rounds a healthy follower is behind.
+const INFLIGHT_MESSAGES_MAX: usize = 64;
+/// Bytes of committed entries one turn hands to the applier.
+const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a peer is told when it is made.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// This member.
+    pub node: NodeId,
+    /// Differs in every run of this member.
+    pub boot_nonce: u64,
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Least ticks without a leader before a campaign.
+    pub election_ticks: usize,
+    /// When this peer campaigns by itself.
+    pub elections: Elections,
+    /// How long a leader's lease lasts after a renewal; zero switches leases off.
+    pub lease_max: Duration,
+    /// Bytes of the writes that may share one entry; zero gives each its own.
+    pub group_bytes_max: usize,
+    /// Bound of the entry cache.
+    pub log_cache_bytes: usize,
+    /// Bytes of entries a leader may have proposed and not committed; more are refused.
+    pub uncommitted_bytes_max: u64,
+    /// Applied log kept for followers that lag.
+    pub log_retain_bytes: u64,
+    /// What is wrong with this member on purpose; nothing outside the simulation.
+    pub planted: Planted,
+}
+
+pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks: (usize, usize)) -> Config {
+    Config {
+        id: options.node.get(),
+        election_tick: options.election_ticks,
+        min_election_tick: window_ticks.0,
+        max_election_tick: window_ticks.1,
+        heartbeat_tick: options.heartbeat_ticks,
+        applied: applied.get(),
+        max_size_per_msg: MESSAGE_BYTES_MAX,
+        max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
+        max_committed_size_per_ready: COMMITTED_BYTES_MAX,
+        max_uncommitted_size: options.uncommitted_bytes_max,
+        check_quorum: true,
+        pre_vote: true,
+        skip_bcast_commit: true,
+        // raft would join the messages of a follower that catches up into one without a bound; what a round proposes
+        // is one append anyway.
+        batch_append: false,
+        ..Default::default()
+    }
+}
+
+/// What the log and the engine of one directory say must fit together (DESIGN 7).
+pub(super) fn check_recovered(log: &LogState, applied: ApplyState) -> Result<()> {
+    let (truncated, last) = (log.truncated.0, log.last.0);
+    if applied.index < truncated || applied.index > last || log.hard_state.commit > last.get() {
+        let said = format!(
+            "the log holds entries {} to {last} with commit {}, but the engine has applied {}",
+            truncated.next(),
+            log.hard_state.commit,
+            applied.index
+        );
+        return Err(Error::with_detail(Code::Corruption, said));
+    }
+    Ok(())
+}
