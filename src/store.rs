@@ -397,8 +397,8 @@ impl Inner {
         match regions {
             [only] => {
                 let status = self.health.status(*only);
-                let index = status.applied_index.max(self.leases.applied(*only));
-                let position = Position { index, term: status.applied_term };
+                // The engine may be ahead of this, but of its newest entry no term is known here.
+                let position = Position { index: status.applied_index, term: status.applied_term };
                 (status.replayed && position.index >= options.min_index).then_some(position)
             }
             several => self.health.is_each(several, |status| status.replayed).then(Position::default),
