@@ -88,6 +88,14 @@ impl<T> Mailbox<T> {
         self.call(self.lock());
     }
 
+    /// Makes the poller look around if something came quietly.
+    pub fn nudge_if_any(&self) {
+        let state = self.lock();
+        if !state.items.is_empty() {
+            self.call(state);
+        }
+    }
+
     /// Waits on the poller's thread until something wants to be looked at, at most for `patience`. False when the
     /// mailbox is closed and empty.
     pub fn wait(&self, patience: Duration) -> bool {

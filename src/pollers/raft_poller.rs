@@ -150,6 +150,8 @@ impl RaftPoller {
     /// Answers all that waits, and all that still comes until the mailbox is closed.
     fn end(&self, unknown: &Error, refused: &Error) {
         let mut crank = self.lock();
+        // A round that failed may have left some; a task that is dropped answers "unknown".
+        settle_round(&mut crank);
         for peer in crank.peers.values_mut() {
             peer.abandon(unknown, refused)
                 .into_iter()
@@ -214,6 +216,10 @@ impl Turn<'_> {
         let touched = turned?;
         touched.into_iter().for_each(|region| crank.look_after(region));
         poller.reports_awaited.store(!crank.open.awaiting.is_empty(), Ordering::SeqCst);
+        if !crank.open.awaiting.is_empty() {
+            // A report that came before this was said came quietly.
+            poller.mailbox.nudge_if_any();
+        }
         poller.apply.take_over(crank.io.tasks.drain(..));
         Ok(())
     }
@@ -249,6 +255,12 @@ impl Crank {
             let _ = self.worker.send(FlushOrder { region, index });
         }
     }
+}
+
+/// Delivers what a failed round still owed.
+fn settle_round(crank: &mut Crank) {
+    crank.io.tasks.clear();
+    crank.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
 }
 
 /// What the rounds so far have left open.

@@ -28,7 +28,7 @@ impl Peer {
         }
     }
 
-    fn on_raft_message(&mut self, message: Message) {
+    fn on_raft_message(&mut self, mut message: Message) {
         if let Err(refusal) = self.validate(&message) {
             return self.refuse_message(&message, refusal);
         }
@@ -41,8 +41,13 @@ impl Peer {
             // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).
             MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVoteResponse
+            | MessageType::MsgHeartbeatResponse
             | MessageType::MsgAppendResponse
-            | MessageType::MsgHeartbeatResponse => self.raw.raft.state != StateRole::Follower,
+                if self.raw.raft.state == StateRole::Follower =>
+            {
+                false
+            }
+            MessageType::MsgAppendResponse if message.reject => self.is_news(&mut message),
             // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
             MessageType::MsgReadIndex => {
                 self.is_settled()
@@ -55,6 +60,24 @@ impl Peer {
             // An error here is raft's way to say that it ignored the message.
             let _ = self.raw.step(message);
         }
+    }
+
+    /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and would
+    /// go back to entries that the follower acknowledged since and that are truncated here: it could send it nothing more.
+    /// Going back to what is still here does no harm.
+    fn is_news(&self, rejection: &mut Message) -> bool {
+        let progress = self.raw.raft.prs().get(rejection.from);
+        let matched = progress.map_or(0, |progress| progress.matched);
+        let floor = matched.min(self.raw.store().truncated().0.get());
+        if self.raw.raft.term != rejection.term || floor == 0 {
+            return true;
+        }
+        if rejection.reject_hint < floor {
+            rejection.reject_hint = floor;
+        }
+        // By the term raft would look for a place below the hint.
+        rejection.log_term = 0;
+        rejection.index > floor
     }
 
     /// The applier has more to do than this peer may add to.

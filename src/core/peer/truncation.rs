@@ -41,6 +41,15 @@ impl Peer {
         }
     }
 
+    /// A leader that a late rejection had sent back goes on behind what is gone; whoever acknowledged that has it.
+    fn ask_nobody_below(&mut self, truncated: LogIndex) {
+        for (_, progress) in self.raw.raft.mut_prs().iter_mut() {
+            if progress.matched >= truncated.get() && progress.next_idx <= truncated.get() {
+                progress.next_idx = truncated.get() + 1;
+            }
+        }
+    }
+
     pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
         let unflushed = self.options.planted.has(Fault::TruncatedAboveFlushed);
         let index = self.truncate_allowed.min(if unflushed { self.applied.index } else { self.flushed });
@@ -48,6 +57,7 @@ impl Peer {
             return Ok(None);
         }
         let truncated = self.raw.mut_store().truncate_to(index);
+        self.ask_nobody_below(index);
         truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))
     }
 }

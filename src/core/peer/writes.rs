@@ -130,8 +130,10 @@ impl Peer {
         let entries = grouped(&fresh, self.options.group_bytes_max);
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
         if let Err(error) = self.append_as_leader(entries.iter().map(|entry| entry.data.clone())) {
+            // All that waits with them: what follows a refused write in its session is refused as well.
+            let rest = std::mem::take(&mut self.fresh);
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
-            return self.refuse(fresh, &dropped);
+            return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }
         let (term, proposed_at) = (self.term(), self.now);
         let mut requests = fresh
