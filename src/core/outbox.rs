@@ -26,6 +26,9 @@ pub struct Sender {
     pub planted: Planted,
 }
 
+/// Answers that wait while the engine stands still. Followers have a few questions under way.
+const HELD_ANSWERS_MAX: usize = 1024;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -41,6 +44,10 @@ impl Outbox {
         let mut sent = Vec::with_capacity(messages.len());
         for mut message in messages {
             if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > sender.applied {
+                if self.held_answers.len() >= HELD_ANSWERS_MAX {
+                    // A later answer serves earlier questions too, and what is not answered is asked again.
+                    self.held_answers.remove(0);
+                }
                 self.held_answers.push(message);
                 continue;
             }
@@ -148,6 +155,19 @@ mod tests {
         let sent = Outbox::default().hold_back(vec![message(MessageType::MsgTimeoutNow, 0)], LEADER);
 
         assert_eq!(sent[0].index, 8);
+    }
+
+    #[test]
+    fn only_so_many_answers_wait_and_the_newest_stay() {
+        let mut outbox = Outbox::default();
+        for index in 0..2 * HELD_ANSWERS_MAX as u64 {
+            outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 100 + index)], LEADER);
+        }
+
+        let released = outbox.release_answers(Sender { applied: u64::MAX, ..LEADER });
+
+        assert_eq!(released.len(), HELD_ANSWERS_MAX);
+        assert_eq!(released.last().map(|answer| answer.index), Some(99 + 2 * HELD_ANSWERS_MAX as u64));
     }
 
     #[test]
