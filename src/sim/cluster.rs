@@ -62,6 +62,8 @@ pub struct Host {
 #[derive(Debug)]
 enum Event {
     Deliver { link: (usize, usize), connection: u32, bytes: Bytes },
+    Lose { link: (usize, usize), other: usize },
+    Late { link: (usize, usize), bytes: Bytes, bad: bool },
     Wake(usize),
     Round(usize),
     Apply(usize),
@@ -173,6 +175,11 @@ impl Cluster {
         &self.regions
     }
 
+    /// One of the regions.
+    pub fn any_region(&mut self) -> RegionId {
+        self.random.pick(&self.regions)
+    }
+
     /// Carries out the next event and checks what it did.
     ///
     /// # Errors
@@ -192,6 +199,8 @@ impl Cluster {
     fn carry_out(&mut self, event: Event) {
         match event {
             Event::Deliver { link, connection, bytes } => self.deliver(link, connection, &bytes),
+            Event::Lose { link, other } => self.lose_each_other(link, other),
+            Event::Late { link, bytes, bad } => self.deliver_late(link, &bytes, bad),
             Event::Wake(host) => self.wake(host),
             Event::Round(host) => self.round(host),
             Event::Apply(host) => self.apply(host),
@@ -261,7 +270,7 @@ impl Cluster {
 
     /// Demands of the leader of some region that it hand over to any member.
     pub fn transfer(&mut self) {
-        let region = self.random.pick(&self.regions);
+        let region = self.any_region();
         if let Some(leader) = self.leader(region) {
             self.call_for_transfer(leader, region);
         }
@@ -269,7 +278,7 @@ impl Cluster {
 
     /// Makes the leader of some region propose that a learner joins that does not exist, or leaves.
     pub fn change_members(&mut self) {
-        let region = self.random.pick(&self.regions);
+        let region = self.any_region();
         if let Some(leader) = self.leader(region) {
             self.trace.say(|| format!("{} proposes a membership change", leader + 1));
             self.hosts[leader].member.propose_change_of_learner(region, NO_MEMBER);

@@ -6,7 +6,7 @@
 
 use crate::sim::cluster::Cluster;
 use crate::sim::member::NextSync;
-use crate::sim::plan::SECOND;
+use crate::sim::plan::{MILLISECOND, SECOND};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub enum FaultKind {
     Chain,
     /// Some links are cut, whichever.
     CutLinks,
+    /// A leader is left with a bare quorum; the others hear that quorum, but not the leader and perhaps not each other.
+    BareQuorum,
+    /// Everything to a member, or from it, or between two, comes late and at once.
+    LinkStall,
     /// A link comes and goes.
     Flap,
     /// A connection breaks with everything that is under way on it.
@@ -70,7 +74,7 @@ pub enum Mend {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Crash,
         Self::CrashBetweenEffects,
         Self::PowerLoss,
@@ -85,6 +89,8 @@ impl FaultKind {
         Self::OneWay,
         Self::Chain,
         Self::CutLinks,
+        Self::BareQuorum,
+        Self::LinkStall,
         Self::Flap,
         Self::BreakConnection,
         Self::Replay,
@@ -129,7 +135,13 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::Campaign => cluster.campaign(host),
         FaultKind::Transfer => cluster.transfer(),
         FaultKind::ChangeMembers => cluster.change_members(),
+        FaultKind::LinkStall => stall_links(cluster, host),
         FaultKind::Flap => flap(cluster),
+        FaultKind::BareQuorum => {
+            let (region, length) = (cluster.any_region(), cluster.fault_length());
+            let leader = cluster.leader(region).unwrap_or(host);
+            leave_bare_quorum(cluster, leader, host, length);
+        }
         FaultKind::BreakConnection => {
             if let Some((from, to)) = two_ends(cluster) {
                 cluster.break_connection(from, to);
@@ -174,9 +186,8 @@ fn bend_clock(cluster: &mut Cluster, host: usize) {
 }
 
 fn cut(cluster: &mut Cluster, kind: FaultKind) {
-    let links = links_of(cluster, kind);
-    links.iter().for_each(|&link| cluster.links.cut(link));
-    cluster.mend_later(Mend::Links(links));
+    let (links, length) = (links_of(cluster, kind), cluster.fault_length());
+    cut_for(cluster, links, length);
 }
 
 fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
@@ -198,6 +209,100 @@ fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
         FaultKind::Chain => pairs.filter(|(from, to)| place(*from).abs_diff(place(*to)) > 1).collect(),
         _ => pairs.filter(|_| random.percent(30)).collect(),
     }
+}
+
+/// Trouble comes together: while an order to take over is under way for long, its sender loses its target, and whoever
+/// else its quorum does not need, one after the other.
+pub fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
+    let election = cluster.plan.election_timeout();
+    for outsider in outsiders(cluster, leader, target) {
+        let most = if outsider == target { election * 6 / 5 } else { 2 * election };
+        let wait = cluster.random.below(most);
+        cluster.lose_later(wait, (leader, outsider), target);
+    }
+}
+
+/// `leader` and `member` lose each other, and perhaps `member` and `other`.
+pub fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usize) {
+    let mut links = vec![(leader, member)];
+    links.extend(Some((member, leader)).filter(|_| cluster.random.percent(60)));
+    if other != member && cluster.random.percent(60) {
+        links.extend([(other, member), (member, other)]);
+    }
+    let length = cluster.plan.election_timeout() * cluster.random.within(2..5);
+    cut_for(cluster, links, length);
+}
+
+/// Trouble comes together: when an order to take over arrives late, nothing reaches who sent it, or nobody hears it.
+pub fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
+    let (deaf, mute) = cluster.random.pick(&[(true, false), (true, true), (false, true)]);
+    let others: Vec<_> = (0..cluster.hosts.len()).filter(|&other| other != sender).collect();
+    let inward = others.iter().filter(|_| deaf).map(|&other| (other, sender));
+    let outward = others.iter().filter(|_| mute).map(|&other| (sender, other));
+    let links: Vec<_> = inward.chain(outward).collect();
+    let length = cluster.random.below(2 * cluster.plan.election_timeout());
+    cut_for(cluster, links, length);
+}
+
+/// Leaves `leader` with a bare quorum to which `outsider` does not belong.
+fn leave_bare_quorum(cluster: &mut Cluster, leader: usize, outsider: usize, length: u64) {
+    let outside = outsiders(cluster, leader, outsider);
+    let one_way = cluster.random.percent(40);
+    let mut links = Vec::new();
+    for &member in &outside {
+        links.push((leader, member));
+        links.extend(Some((member, leader)).filter(|_| !one_way));
+        let strangers = outside.iter().filter(|&&other| other != member);
+        links.extend(strangers.filter(|_| cluster.random.percent(50)).map(|&other| (member, other)));
+    }
+    cut_for(cluster, links, length);
+    if cluster.random.percent(50) {
+        pause_one_inside(cluster, leader, &outside);
+    }
+}
+
+/// Of the bare quorum one member stands still, long enough to owe the ticks of an election timeout and not so long that
+/// its leader must give up.
+fn pause_one_inside(cluster: &mut Cluster, leader: usize, outside: &[usize]) {
+    let mut inside: Vec<_> = (0..cluster.hosts.len()).collect();
+    inside.retain(|host| *host != leader && !outside.contains(host));
+    if !inside.is_empty() {
+        let election = cluster.plan.election_timeout();
+        let (host, length) = (cluster.random.pick(&inside), cluster.random.within(election..2 * election));
+        cluster.pause(host, length);
+    }
+}
+
+/// Whom `leader` does not need for a quorum: some members, `first` among them.
+fn outsiders(cluster: &mut Cluster, leader: usize, first: usize) -> Vec<usize> {
+    let count = cluster.hosts.len();
+    let mut others = cluster.random.sample(count, count);
+    others.retain(|&other| other != leader && other != first);
+    others.extend(Some(first).filter(|&first| first != leader));
+    others.split_off((count / 2).min(others.len()))
+}
+
+fn cut_for(cluster: &mut Cluster, links: Vec<(usize, usize)>, length: u64) {
+    cluster.trace.say(|| format!("  cut for {} ms: {}", length / MILLISECOND, name_links(&links)));
+    links.iter().for_each(|&link| cluster.links.cut(link));
+    cluster.mend_after(length, Mend::Links(links));
+}
+
+fn name_links(links: &[(usize, usize)]) -> String {
+    let names: Vec<_> = links.iter().map(|(from, to)| format!("{}->{}", from + 1, to + 1)).collect();
+    names.join(" ")
+}
+
+fn stall_links(cluster: &mut Cluster, host: usize) {
+    let count = cluster.hosts.len();
+    let others = (0..count).filter(|&other| other != host);
+    let links: Vec<_> = match cluster.random.index(3) {
+        0 => others.map(|other| (other, host)).collect(),
+        1 => others.map(|other| (host, other)).collect(),
+        _ => two_ends(cluster).into_iter().collect(),
+    };
+    let until = cluster.now + cluster.fault_length();
+    links.into_iter().for_each(|link| cluster.links.stall(link, until));
 }
 
 fn flap(cluster: &mut Cluster) {

@@ -25,6 +25,8 @@ struct Link {
     connection: u32,
     /// When the newest message arrives.
     last_arrival: u64,
+    /// Nothing arrives before.
+    stalled_until: u64,
 }
 
 impl Links {
@@ -53,7 +55,7 @@ impl Links {
         let jitter = random.within(0..most);
         let reorders = self.plan.reorders || late;
         let link = self.at(link);
-        let arrival = now + link.delay + jitter;
+        let arrival = (now + link.delay + jitter).max(link.stalled_until);
         if reorders {
             return arrival;
         }
@@ -81,6 +83,12 @@ impl Links {
         self.at(link).cuts += 1;
     }
 
+    /// What is sent from now on arrives at `until`, if it would arrive before.
+    pub fn stall(&mut self, link: (usize, usize), until: u64) {
+        let link = self.at(link);
+        link.stalled_until = link.stalled_until.max(until);
+    }
+
     /// Takes one cut back.
     pub fn mend(&mut self, link: (usize, usize)) {
         let link = self.at(link);
@@ -89,7 +97,7 @@ impl Links {
 
     /// Mends every link for good: no loss, no copy, no late message.
     pub fn heal(&mut self) {
-        self.links.iter_mut().for_each(|link| link.cuts = 0);
+        self.links.iter_mut().for_each(|link| (link.cuts, link.stalled_until) = (0, 0));
         (self.plan.loss, self.plan.doubling, self.plan.stragglers) = (0, 0, 0);
     }
 

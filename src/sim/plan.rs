@@ -63,6 +63,10 @@ pub struct NetworkPlan {
     pub stragglers: u32,
     /// Of a hundred orders to take over this many are very late.
     pub late_orders_percent: u32,
+    /// Of a hundred questions and answers of an election this many are very late.
+    pub late_votes_percent: u32,
+    /// Of a hundred late orders, this many come together with broken links around who sent them.
+    pub bad_moments_percent: u32,
 }
 
 /// How fast members are.
@@ -107,6 +111,14 @@ pub struct LoadPlan {
     pub deadline: Range<u64>,
 }
 
+/// What a run is about.
+#[derive(Clone, Copy)]
+enum Style {
+    Mixed,
+    EdgeOfLeases,
+    BareQuorums,
+}
+
 impl Plan {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
@@ -130,8 +142,10 @@ impl Plan {
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             setup,
         };
-        if random.percent(30) {
-            plan.move_to_the_edge_of_leases(random);
+        match random.weighted(&[(40, Style::Mixed), (28, Style::EdgeOfLeases), (32, Style::BareQuorums)]) {
+            Style::Mixed => {}
+            Style::EdgeOfLeases => plan.move_to_the_edge_of_leases(random),
+            Style::BareQuorums => plan.leave_leaders_a_bare_quorum(random),
         }
         plan
     }
@@ -149,6 +163,7 @@ impl Plan {
             FaultKind::Transfer,
             FaultKind::EngineStall,
             FaultKind::Replay,
+            FaultKind::LinkStall,
         ];
         self.faults = random.sample(4, kinds.len()).into_iter().map(|at| (kinds[at], 2 * election)).collect();
         self.fault_length_max = election * random.pick(&[2, 3]);
@@ -158,6 +173,38 @@ impl Plan {
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = random.pick(&[0, election / 100]);
         self.network.loss = 0;
+    }
+
+    /// A leader that just keeps its quorum, while the others lose it, ask each other for votes, and stand still or hear
+    /// late what was sent long ago: whoever of the quorum errs elects a second leader.
+    fn leave_leaders_a_bare_quorum(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        let kinds = [
+            FaultKind::Pause,
+            FaultKind::EngineStall,
+            FaultKind::OneWay,
+            FaultKind::LinkStall,
+            FaultKind::Replay,
+            FaultKind::CrashBetweenEffects,
+        ];
+        let sampled = random.sample(2, kinds.len()).into_iter();
+        self.faults = sampled.map(|at| (kinds[at], election * random.pick(&[3, 30]))).collect();
+        self.faults.push((FaultKind::Transfer, election * random.pick(&[3, 8])));
+        self.faults.push((FaultKind::BareQuorum, election * random.pick(&[4, 40])));
+        self.fault_length_max = election * random.pick(&[2, 4]);
+        self.members = random.weighted(&[(2, 3), (1, 4), (7, 5), (2, 6), (1, 7)]);
+        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
+        self.clock_rates = draw_clock_rates(&self.setup);
+        self.network.delay = 20 * MICROSECOND..election / 100;
+        self.network.jitter = random.pick(&[0, election / 100]);
+        self.network.loss = 0;
+        self.network.late_orders_percent = 80;
+        self.network.late_votes_percent = random.pick(&[0, 0, 20]);
+        self.network.bad_moments_percent = 80;
+        // Members that were left behind are not elected; where hardly anything is written, nobody is.
+        if random.percent(75) {
+            self.load.reads_percent = 95;
+        }
     }
 
     /// What `seed` draws, with members that have `fault`.
@@ -202,6 +249,8 @@ fn draw_network(election: u64, random: &mut Random) -> NetworkPlan {
         reorders: random.percent(40),
         stragglers: random.pick(&[0, 0, 0, 1_000, 20_000]),
         late_orders_percent: random.pick(&[0, 30, 80]),
+        late_votes_percent: random.pick(&[0, 0, 0, 0, 20]),
+        bad_moments_percent: random.pick(&[0, 0, 30]),
     }
 }
 

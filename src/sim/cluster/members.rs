@@ -13,6 +13,7 @@ use crate::core::input::Input;
 use crate::core::ports::PeerMessage;
 use crate::sim::chosen::CallId;
 use crate::sim::disk::digest;
+use crate::sim::faults::{cut_off_sender, lose, lose_target};
 use crate::sim::invariants::Check;
 use crate::sim::member::End;
 use crate::sim::network::describe;
@@ -117,7 +118,12 @@ impl Cluster {
         let bytes = Bytes::from(encoded);
         self.trace.mark(digest(&bytes));
         self.remember(link, message, &bytes);
-        let delay = delay + self.lateness(message);
+        let late = self.lateness(message).unwrap_or_default();
+        if late > 0 && self.random.percent(70) {
+            let order = type_of(message) == Some(MessageType::MsgTimeoutNow);
+            return self.send_late(link, delay + late, bytes, order);
+        }
+        let delay = delay + late;
         let connection = self.links.connection(link);
         for arrival in self.links.arrivals(link, self.now + delay, &mut self.random) {
             let bytes = bytes.clone();
@@ -125,11 +131,52 @@ impl Cluster {
         }
     }
 
-    /// Orders to take over are dangerous when they are late.
-    fn lateness(&mut self, message: &PeerMessage) -> u64 {
-        let order = message.raft().is_some_and(|raft| raft.get_msg_type() == MessageType::MsgTimeoutNow);
-        let late = order && self.is_rough && self.random.percent(self.plan.network.late_orders_percent);
-        if late { self.random.below(4 * self.plan.election_timeout()) } else { 0 }
+    /// What skips or gives a vote is dangerous when it is late.
+    fn lateness(&mut self, message: &PeerMessage) -> Option<u64> {
+        use MessageType::{
+            MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse,
+            MsgTimeoutNow,
+        };
+        let percent = match type_of(message)? {
+            MsgTimeoutNow => self.plan.network.late_orders_percent,
+            MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse => {
+                self.plan.network.late_votes_percent
+            }
+            _ => return None,
+        };
+        let late = self.is_rough && self.random.percent(percent);
+        let most = self.plan.election_timeout() * self.random.pick(&[5, 8]) / 2;
+        late.then(|| self.random.below(most))
+    }
+
+    /// It is on its way already, past everything that is sent or cut later.
+    fn send_late(&mut self, link: (usize, usize), delay: u64, bytes: Bytes, order: bool) {
+        if self.links.is_cut(link) {
+            return;
+        }
+        let bad = order && self.random.percent(self.plan.network.bad_moments_percent);
+        if bad {
+            lose_target(self, link);
+        }
+        self.schedule(delay, Event::Late { link, bytes, bad });
+    }
+
+    /// After `wait` the ends of `link` lose each other, and perhaps the second one and `other`.
+    pub fn lose_later(&mut self, wait: u64, link: (usize, usize), other: usize) {
+        self.schedule(wait, Event::Lose { link, other });
+    }
+
+    pub(super) fn lose_each_other(&mut self, link: (usize, usize), other: usize) {
+        if self.is_rough {
+            lose(self, link, other);
+        }
+    }
+
+    pub(super) fn deliver_late(&mut self, link: (usize, usize), bytes: &Bytes, bad: bool) {
+        if bad && self.is_rough {
+            cut_off_sender(self, link.0);
+        }
+        self.receive(link, bytes);
     }
 
     /// Votes and the like are remembered for longer than the many messages by which a leader keeps its followers.
@@ -257,4 +304,8 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn type_of(message: &PeerMessage) -> Option<MessageType> {
+    message.raft().map(Message::get_msg_type)
 }
