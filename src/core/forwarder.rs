@@ -3,7 +3,8 @@
 //! Owns the follower's side of [`forwarding`](super::forwarding): it numbers the writes of its callers and remembers them
 //! until they are answered. What always holds: the writes of one session are numbered without a gap and enter the log in
 //! that order; a write is tried again only when the leader certainly refused it, and only while nothing newer was sent, so
-//! that no retry overtakes; what was sent and never answered is answered "unknown".
+//! that no retry overtakes; what waits for long is asked after, whatever was sent later; what was sent and never answered is
+//! answered "unknown".
 
 use std::collections::VecDeque;
 
@@ -23,6 +24,8 @@ pub struct Heard {
     pub answers: Vec<(Completion, Result<Position>)>,
     /// Writes to try again before anything newer, in order.
     pub retry: Vec<Propose>,
+    /// The term whose leader refused them.
+    pub refused_in: Option<Term>,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,7 @@ struct Sent {
     number: u64,
     session: u64,
     leader: NodeId,
+    term: Term,
     at: Timestamp,
     write: Propose,
 }
@@ -50,13 +54,18 @@ pub struct Forwarder {
     open: Option<Session>,
     /// By number. Those before the open session's first only wait for their answers.
     sent: VecDeque<Sent>,
+    /// Bytes of the writes sent.
+    bytes: usize,
 }
+
+/// Sessions asked after at once.
+const PROBES_MAX: usize = 16;
 
 impl Forwarder {
     /// Nothing sent yet. `boot_nonce` differs in every run of this member.
     #[must_use]
     pub fn new(node: NodeId, boot_nonce: u64) -> Self {
-        Self { node, boot_nonce, next: 1, open: None, sent: VecDeque::new() }
+        Self { node, boot_nonce, next: 1, open: None, sent: VecDeque::new(), bytes: 0 }
     }
 
     /// The message that carries `writes` to the leader of `term`. They are remembered until they are answered.
@@ -65,10 +74,17 @@ impl Forwarder {
         let first = self.next;
         let data = writes.iter().map(|write| write.data.clone()).collect();
         for write in writes {
-            self.sent.push_back(Sent { number: self.next, session, leader, at: now, write });
+            self.bytes += write.data.len();
+            self.sent.push_back(Sent { number: self.next, session, leader, term, at: now, write });
             self.next += 1;
         }
         self.message(leader, term, session, first, data)
+    }
+
+    /// Bytes of the writes that wait for an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Something newer goes another way: what is under way must not be tried again behind it.
@@ -76,15 +92,25 @@ impl Forwarder {
         self.open = None;
     }
 
-    /// Asks whether everything arrived, when the oldest write of the open session was sent before `sent_before`.
-    pub fn probe(&mut self, sent_before: Timestamp, now: Timestamp) -> Option<Forward> {
-        let Session { leader, term, first } = *self.open.as_ref()?;
-        let oldest = self.sent.iter_mut().find(|sent| sent.session == first)?;
-        if oldest.at >= sent_before {
-            return None;
+    /// Asks after the sessions whose oldest unanswered write was sent, or asked after, before `sent_before`.
+    pub fn probe(&mut self, sent_before: Timestamp, now: Timestamp) -> Vec<Forward> {
+        let mut probes = Vec::new();
+        let mut at = 0;
+        while probes.len() < PROBES_MAX
+            && let Some(oldest) = self.sent.get_mut(at)
+        {
+            let (session, leader, term) = (oldest.session, oldest.leader, oldest.term);
+            let waits_long = oldest.at < sent_before;
+            if waits_long {
+                oldest.at = now;
+            }
+            at = self.sent.partition_point(|sent| sent.session <= session);
+            if waits_long {
+                let end = self.sent[at - 1].number + 1;
+                probes.push(self.message(leader, term, session, end, Vec::new()));
+            }
         }
-        oldest.at = now;
-        Some(self.message(leader, term, first, self.next, Vec::new()))
+        probes
     }
 
     /// Takes an answer of a leader.
@@ -135,7 +161,9 @@ impl Forwarder {
     }
 
     fn message(&self, leader: NodeId, term: Term, session: u64, first: u64, writes: Vec<Bytes>) -> Forward {
-        Forward { from: self.node, to: leader, boot_nonce: self.boot_nonce, term, session, first, writes }
+        let (from, boot_nonce) = (self.node, self.boot_nonce);
+        let answered = self.sent.front().map_or(self.next, |oldest| oldest.number);
+        Forward { from, to: leader, boot_nonce, term, session, first, answered, writes }
     }
 
     fn on_refused(&mut self, answer: &ForwardAnswer, refused: Refused, heard: &mut Heard) {
@@ -143,7 +171,9 @@ impl Forwarder {
         let refused_writes: Vec<_> =
             self.extract(|sent| of_session(sent) && sent.number >= refused.first).collect();
         // Only the newest session may be tried again: what was sent after it must not be overtaken.
-        if self.open.take_if(|open| open.first == answer.session && open.leader == answer.from).is_some() {
+        let is_open = |open: &mut Session| open.first == answer.session && open.leader == answer.from;
+        if let Some(ended) = self.open.take_if(is_open) {
+            heard.refused_in = Some(ended.term);
             heard.retry.extend(refused_writes.into_iter().map(|sent| sent.write));
         } else {
             let refusal = |sent: Sent| (sent.write.completion, Err(Error::new(refused.code)));
@@ -153,13 +183,18 @@ impl Forwarder {
 
     fn take(&mut self, number: u64, session: u64, leader: NodeId) -> Option<Sent> {
         let at = self.sent.binary_search_by_key(&number, |sent| sent.number).ok()?;
-        let known = self.sent.get(at).is_some_and(|sent| sent.session == session && sent.leader == leader);
-        if known { self.sent.remove(at) } else { None }
+        if (self.sent[at].session, self.sent[at].leader) != (session, leader) {
+            return None;
+        }
+        let sent = self.sent.remove(at)?;
+        self.bytes -= sent.write.data.len();
+        Some(sent)
     }
 
     fn extract(&mut self, wanted: impl Fn(&Sent) -> bool) -> std::vec::IntoIter<Sent> {
         let (extracted, kept): (Vec<_>, Vec<_>) = self.sent.drain(..).partition(wanted);
         self.sent = kept.into();
+        self.bytes -= extracted.iter().map(|sent| sent.write.data.len()).sum::<usize>();
         extracted.into_iter()
     }
 }
@@ -264,14 +299,39 @@ mod tests {
     }
 
     #[test]
-    fn only_a_session_that_waits_for_long_is_probed() {
+    fn only_a_session_that_waits_for_long_is_asked_after() {
         let mut forwarder = forwarder();
         send(&mut forwarder, 2, 7);
 
-        assert!(forwarder.probe(Timestamp(1), Timestamp(5)).is_none());
-        let probe = forwarder.probe(Timestamp(2), Timestamp(5)).expect("sent before 2");
-        assert_eq!((probe.session, probe.first, probe.writes.len()), (1, 3, 0));
-        assert!(forwarder.probe(Timestamp(5), Timestamp(6)).is_none());
+        assert!(forwarder.probe(Timestamp(1), Timestamp(5)).is_empty());
+        let probes = forwarder.probe(Timestamp(2), Timestamp(5));
+        assert_eq!((probes[0].session, probes[0].first, probes[0].answered), (1, 3, 1));
+        assert!(forwarder.probe(Timestamp(5), Timestamp(6)).is_empty());
+    }
+
+    #[test]
+    fn a_session_is_asked_after_although_a_newer_one_was_opened() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 2, 7);
+        send(&mut forwarder, 1, 8);
+        forwarder.on_answer(answer(1, vec![1], None));
+
+        let probes = forwarder.probe(Timestamp(2), Timestamp(5));
+
+        let said = |probe: &Forward| (probe.term, probe.session, probe.first, probe.answered);
+        assert_eq!(probes.iter().map(said).collect::<Vec<_>>(), [(Term(7), 1, 3, 2), (Term(8), 3, 4, 2)]);
+    }
+
+    #[test]
+    fn what_waits_for_an_answer_is_counted_in_bytes() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 3, 7);
+        assert_eq!(forwarder.bytes(), 3);
+
+        forwarder.on_answer(answer(1, vec![1], Some(3)));
+        assert_eq!(forwarder.bytes(), 1);
+        forwarder.abandon();
+        assert_eq!(forwarder.bytes(), 0);
     }
 
     #[test]

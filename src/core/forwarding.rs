@@ -2,7 +2,8 @@
 //!
 //! Owns the two messages. What always holds: a session is the stream of writes to one leader in one term; its writes are
 //! numbered without a gap; a refusal ends it, because the leader refuses everything behind the first write it refused, and
-//! those writes open the next session, in their order. The follower's side is [`forwarder`](super::forwarder), the
+//! those writes open the next session, in their order. An answer may get lost: who misses one asks, and the leader
+//! repeats what it was not told is known. The follower's side is [`forwarder`](super::forwarder), the
 //! leader's [`sessions`](super::sessions).
 
 use bytes::Bytes;
@@ -26,7 +27,9 @@ pub struct Forward {
     pub session: u64,
     /// Number of the first write here.
     pub first: u64,
-    /// Encoded commands. None at all asks whether everything before `first` arrived.
+    /// The follower needs no answer to any write before this number.
+    pub answered: u64,
+    /// Encoded commands. None at all asks what became of the writes before `first`.
     pub writes: Vec<Bytes>,
 }
 

@@ -54,6 +54,7 @@ pub mod elections;
 pub mod outbox;
 pub mod handed_over;
 pub mod input;
+pub mod pending;
 pub mod forwarder;
 pub mod sessions;
 pub mod peer_status;

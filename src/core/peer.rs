@@ -33,6 +33,7 @@ use crate::core::lease::{Lease, PublishedLease};
 use crate::core::log::{LogState, PeerLog};
 use crate::core::outbox::{Outbox, Sender};
 use crate::core::peer_status::{PeerStatus, Role};
+use crate::core::pending::{Pending, PendingWrites};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{Body, LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{CommittedProposal, Proposals, Requester};
@@ -47,7 +48,6 @@ use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId
 
 pub use self::options::PeerOptions;
 use self::options::{check_recovered, raft_config};
-use self::writes::Pending;
 
 /// An answer that is due.
 pub type Answer = (Completion, Result<Position>);
@@ -65,15 +65,15 @@ pub struct Peer {
     ticks: u64,
     /// This member may have followed a leader right before it started.
     voted_before: bool,
-    /// Term and leadership as last seen.
-    seen: (Term, bool),
+    /// Term, leadership and leader as last seen.
+    seen: (Term, bool, Option<NodeId>),
     proposals: Proposals,
     reads: Reads,
     /// Reads confirmed by the lease in this round.
     leased: Vec<Read>,
     lease: Lease,
     /// Writes of this round, and those that wait for a leader to be known.
-    fresh: Vec<Pending>,
+    fresh: PendingWrites,
     forwarder: Forwarder,
     /// Members to which there is no connection, as far as is known: nothing is forwarded to them.
     disconnected: Vec<NodeId>,
@@ -127,7 +127,7 @@ impl Peer {
         let mut peer = Self {
             options,
             region,
-            seen: (Term(raw.raft.term), false),
+            seen: (Term(raw.raft.term), false, None),
             raw,
             applied,
             recorded_commit,
@@ -138,7 +138,7 @@ impl Peer {
             reads: Reads::new(node, boot_nonce),
             leased: Vec::new(),
             lease: Lease::new(lease_max, planted),
-            fresh: Vec::new(),
+            fresh: PendingWrites::default(),
             forwarder: Forwarder::new(node, boot_nonce),
             disconnected: Vec::new(),
             refused_by: None,
@@ -327,7 +327,7 @@ impl Peer {
         let transfer = self.transfer.take().map(|transfer| transfer.completion);
         answers.extend(undecided.chain(transfer).map(|completion| (completion, Err(unknown.clone()))));
         let leased = self.leased.drain(..).map(|read| read.completion);
-        let waiting = callers(self.fresh.drain(..).map(|pending| pending.requester));
+        let waiting = callers(self.fresh.take_all().into_iter().map(|pending| pending.requester));
         let waiting = waiting.chain(self.reads.abandon()).chain(leased);
         answers.extend(waiting.map(|completion| (completion, Err(refused.clone()))));
         answers

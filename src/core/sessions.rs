@@ -1,12 +1,13 @@
 //! The leader's side of forwarded writes.
 //!
-//! Owns how far each follower's session has come, and the answers on their way back. What always holds: a write is
-//! accepted once and in order; after one refusal everything behind it in its session is refused, so that a retry
-//! cannot overtake; "refused" is said only of writes that no run of this member can have accepted. For that a session
-//! belongs to one term: only this run of this member has led in it, so what is not remembered here was never accepted.
-//! The follower's side is [`forwarder`](super::forwarder).
+//! Owns how far each follower's sessions have come, and the answers on their way back, which are kept until the follower
+//! says that it has them. What always holds: a write is accepted once and in order; after one refusal everything behind it
+//! in its session is refused, and so is everything that was not accepted when a newer session or a newer term began, so
+//! that no retry can overtake or be overtaken; "refused" is said only of writes that no run of this member can have
+//! accepted. For that a session belongs to one term: only this run of this member has led in it, so what is not remembered
+//! here was never accepted. The follower's side is [`forwarder`](super::forwarder).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -19,24 +20,44 @@ use crate::types::{NodeId, Term};
 const VERDICTS_MAX: usize = 4096;
 /// Runs of members that may have sent writes in one term.
 const RUNS_MAX: usize = 1024;
+/// Sessions of one run that are remembered. The newest is in use, of the others late messages may come.
+const SESSIONS_MAX: usize = 8;
+/// Verdicts of one session that are kept for a follower that may not have heard them.
+const KEPT_MAX: usize = 16_384;
 
 #[derive(Debug)]
 struct Session {
+    term: Term,
     /// Number of its first write.
     first: u64,
     /// Number of the next write it may accept.
     expected: u64,
     over: bool,
+    /// What was said and may not have been heard.
+    said: VecDeque<Verdict>,
+}
+
+impl Session {
+    fn new(term: Term, first: u64) -> Self {
+        Self { term, first, expected: first, over: false, said: VecDeque::new() }
+    }
+
+    fn keep(&mut self, verdict: Verdict) {
+        if self.said.len() == KEPT_MAX {
+            self.said.pop_front();
+        }
+        self.said.push_back(verdict);
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Sessions {
     node: NodeId,
-    /// The last term in which this run led.
-    term: Term,
-    /// The newest session of each run of a follower.
-    open: BTreeMap<(NodeId, u64), Session>,
+    /// The last terms in which this run led, the newest first. Terms begin at 1.
+    led: [Term; 2],
+    /// The newest sessions of each run of a follower, in the order of their numbers.
+    runs: BTreeMap<(NodeId, u64), Vec<Session>>,
     answers: Vec<ForwardAnswer>,
 }
 
@@ -44,13 +65,17 @@ impl Sessions {
     /// No session.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        Self { node, term: Term(0), open: BTreeMap::new(), answers: Vec::new() }
+        Self { node, led: [Term(0); 2], runs: BTreeMap::new(), answers: Vec::new() }
     }
 
     /// This member leads in `term` from now on.
     pub fn begin_term(&mut self, term: Term) {
-        self.term = term;
-        self.open.clear();
+        let ended = self.led[0];
+        self.led = [term, ended];
+        self.runs.retain(|_, sessions| {
+            sessions.retain(|session| session.term == ended);
+            !sessions.is_empty()
+        });
     }
 
     /// The writes of `forward` to propose now. `willing` says why none can be.
@@ -59,47 +84,76 @@ impl Sessions {
         forward: Forward,
         willing: std::result::Result<(), Code>,
     ) -> Vec<(RequestId, Bytes)> {
-        let Forward { from, boot_nonce, term, session: first_of_session, first, writes, .. } = forward;
-        let known = self.open.contains_key(&(from, boot_nonce));
-        if term != self.term || (!known && self.open.len() >= RUNS_MAX) {
-            // Of another term: an earlier leadership or an earlier run may have accepted it. Nothing is known here.
-            return Vec::new();
+        let Some(end) = forward.first.checked_add(forward.writes.len() as u64) else { return Vec::new() };
+        let leads = forward.term == self.led[0];
+        let Some((session, newest)) = self.session(&forward) else { return Vec::new() };
+        let Forward { from: node, boot_nonce, session: first_of_session, first, answered, writes, .. } =
+            forward;
+        while session.said.front().is_some_and(|verdict| verdict.number < answered) {
+            session.said.pop_front();
         }
-        let unknown = Session { first: first_of_session, expected: first_of_session, over: false };
-        let session = self.open.entry((from, boot_nonce)).or_insert(unknown);
-        if first_of_session < session.first {
-            return Vec::new();
-        }
-        if first_of_session > session.first {
-            *session = Session { first: first_of_session, expected: first_of_session, over: false };
-        }
-        let Some(end) = first.checked_add(writes.len() as u64) else { return Vec::new() };
+        let repeated: Vec<_> =
+            if writes.is_empty() { session.said.iter().copied().collect() } else { Vec::new() };
         let refusal = match willing {
-            _ if session.over => Some(Code::NotLeader),
+            _ if session.over || !newest || !leads => Some(Code::NotLeader),
             Err(code) => Some(code),
             // Something before it got lost.
             Ok(()) if first > session.expected => Some(Code::NotLeader),
             Ok(()) => None,
         };
-        if let Some(code) = refusal {
-            if end > session.expected || first > session.expected {
-                session.over = true;
-                let refused = Refused { first: session.expected, code };
-                self.refuse(from, boot_nonce, first_of_session, refused);
+        let mut accepted = Vec::new();
+        let mut refused = None;
+        match refusal {
+            None => {
+                let id = |number| RequestId { node, boot_nonce, session: first_of_session, number };
+                let fresh = writes.into_iter().zip(first..).filter(|(_, number)| *number >= session.expected);
+                accepted.extend(fresh.map(|(data, number)| (id(number), data)));
+                session.expected = session.expected.max(end);
             }
-            return Vec::new();
+            Some(code) if end > session.expected => {
+                session.over = true;
+                refused = Some(Refused { first: session.expected, code });
+            }
+            Some(_) => {}
         }
-        let fresh = writes.into_iter().zip(first..).filter(|(_, number)| *number >= session.expected);
-        let id = |number| RequestId { node: from, boot_nonce, session: first_of_session, number };
-        let accepted: Vec<_> = fresh.map(|(data, number)| (id(number), data)).collect();
-        session.expected = session.expected.max(end);
+        for verdict in repeated {
+            self.answer_to(node, boot_nonce, first_of_session).verdicts.push(verdict);
+        }
+        if let Some(refused) = refused {
+            self.refuse(node, boot_nonce, first_of_session, refused);
+        }
         accepted
+    }
+
+    /// The session that `forward` belongs to, and whether it is the newest of its run; none when this member cannot know
+    /// what became of it.
+    fn session(&mut self, forward: &Forward) -> Option<(&mut Session, bool)> {
+        let run = (forward.from, forward.boot_nonce);
+        let is_full = self.runs.len() >= RUNS_MAX && !self.runs.contains_key(&run);
+        // Of another term: an earlier leadership or an earlier run of this member may have accepted it.
+        if !self.led.contains(&forward.term) || is_full {
+            return None;
+        }
+        let sessions = self.runs.entry(run).or_default();
+        let at = match sessions.binary_search_by_key(&forward.session, |session| session.first) {
+            Ok(at) if sessions[at].term == forward.term => at,
+            Ok(_) => return None,
+            // Older than what is remembered.
+            Err(0) if !sessions.is_empty() => return None,
+            Err(at) => {
+                sessions.insert(at, Session::new(forward.term, forward.session));
+                let forgotten = sessions.len().saturating_sub(SESSIONS_MAX);
+                sessions.drain(..forgotten);
+                at - forgotten
+            }
+        };
+        let newest = at + 1 == sessions.len();
+        Some((&mut sessions[at], newest))
     }
 
     /// An accepted write could not be proposed after all: it and everything behind it is refused.
     pub fn take_back(&mut self, id: RequestId, code: Code) {
-        let current = self.open.get_mut(&(id.node, id.boot_nonce));
-        if let Some(session) = current.filter(|session| session.first == id.session) {
+        if let Some(session) = self.session_of(id) {
             if session.over && session.expected <= id.number {
                 return;
             }
@@ -111,9 +165,17 @@ impl Sessions {
 
     /// The outcome of an accepted write is known.
     pub fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
-        let outcome = outcome.map_err(|error| error.code());
-        let answer = self.answer_to(id.node, id.boot_nonce, id.session);
-        answer.verdicts.push(Verdict { number: id.number, outcome });
+        let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| error.code()) };
+        if let Some(session) = self.session_of(id) {
+            session.keep(verdict);
+        }
+        self.answer_to(id.node, id.boot_nonce, id.session).verdicts.push(verdict);
+    }
+
+    fn session_of(&mut self, id: RequestId) -> Option<&mut Session> {
+        let sessions = self.runs.get_mut(&(id.node, id.boot_nonce))?;
+        let at = sessions.binary_search_by_key(&id.session, |session| session.first).ok()?;
+        Some(&mut sessions[at])
     }
 
     /// True when an answer waits to be sent.
@@ -163,7 +225,7 @@ mod tests {
     fn forward(session: u64, first: u64, writes: usize) -> Forward {
         let writes = vec![Bytes::from_static(b"w"); writes];
         let (from, to) = (NodeId(2), NodeId(1));
-        Forward { from, to, boot_nonce: 42, term: Term(7), session, first, writes }
+        Forward { from, to, boot_nonce: 42, term: Term(7), session, first, answered: 0, writes }
     }
 
     fn numbers(accepted: &[(RequestId, Bytes)]) -> Vec<u64> {
@@ -230,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_about_another_term_or_an_older_session() {
+    fn nothing_is_said_about_a_term_or_a_session_from_before_what_is_remembered() {
         let mut sessions = sessions();
         sessions.accept(forward(5, 5, 1), Ok(()));
 
@@ -239,6 +301,49 @@ mod tests {
         assert!(sessions.accept(forward(1, 1, 1), Ok(())).is_empty());
 
         assert!(!sessions.has_answers());
+    }
+
+    #[test]
+    fn what_an_older_session_brings_late_is_refused() {
+        let mut sessions = sessions();
+        sessions.accept(forward(1, 1, 2), Ok(()));
+        sessions.accept(forward(5, 5, 1), Ok(()));
+
+        assert!(sessions.accept(forward(1, 3, 1), Ok(())).is_empty());
+
+        assert_eq!(refused(&mut sessions), Some(3));
+    }
+
+    #[test]
+    fn a_write_that_comes_after_its_term_is_refused_by_the_leader_of_the_next() {
+        let mut sessions = sessions();
+        sessions.accept(forward(1, 1, 1), Ok(()));
+        sessions.begin_term(Term(9));
+
+        assert!(sessions.accept(forward(1, 2, 1), Ok(())).is_empty());
+        assert_eq!(refused(&mut sessions), Some(2));
+
+        sessions.begin_term(Term(12));
+        assert!(sessions.accept(forward(1, 3, 1), Ok(())).is_empty());
+        assert!(!sessions.has_answers(), "nobody remembers term 7");
+    }
+
+    #[test]
+    fn what_was_said_is_repeated_until_it_is_known() {
+        let mut sessions = sessions();
+        for (id, _) in sessions.accept(forward(1, 1, 3), Ok(())) {
+            sessions.answer(id, Ok(Position::default()));
+        }
+        sessions.begin_term(Term(8));
+        sessions.take_answers();
+
+        sessions.accept(Forward { answered: 2, ..forward(1, 4, 0) }, Err(Code::NotLeader));
+
+        let numbers =
+            |answer: &ForwardAnswer| answer.verdicts.iter().map(|said| said.number).collect::<Vec<_>>();
+        let answers = sessions.take_answers();
+        assert_eq!(answers.iter().map(numbers).collect::<Vec<_>>(), [[2, 3]]);
+        assert!(answers[0].refused.is_none(), "all of it was accepted");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Setup {
     pub group_bytes_max: usize,
     /// What is wrong with members on purpose.
     pub planted: Planted,
+    /// Bytes of forwarded writes that may wait for their answers.
+    pub forward_window_bytes: usize,
     /// Bound of a peer's entry cache.
     pub log_cache_bytes: usize,
     /// Bytes of entries a leader may have proposed and not committed.
@@ -72,6 +74,7 @@ impl Default for Setup {
             lease_max: LEASE_MAX,
             group_bytes_max: 1 << 16,
             planted: Planted::NONE,
+            forward_window_bytes: 1 << 20,
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
@@ -210,6 +213,7 @@ impl Member {
             lease_max: self.setup.lease_max,
             group_bytes_max: self.setup.group_bytes_max,
             planted: self.setup.planted,
+            forward_window_bytes: self.setup.forward_window_bytes,
             log_cache_bytes: self.setup.log_cache_bytes,
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
             log_retain_bytes: self.setup.log_retain_bytes,

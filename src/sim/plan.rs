@@ -232,6 +232,7 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         lease_max: tick * lease_ticks,
         group_bytes_max: random.pick(&[0, 200, 1 << 16]),
         planted: Planted::NONE,
+        forward_window_bytes: random.pick(&[1, 1_000, 1 << 20]),
         elections: Some(seed),
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),

@@ -49,6 +49,10 @@ use crate::types::{
 /// However many regions share a log option, each gets this many bytes, the least one can ask for.
 const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
 
+/// Bytes of forwarded writes of one region that may be under way to the leader: many round trips' worth, and little
+/// enough that a slow leader is not buried under what it will refuse.
+const FORWARD_WINDOW_BYTES: usize = 8 << 20;
+
 /// A message names no more split keys than these.
 const SHOWN_KEYS_MAX: usize = 8;
 
@@ -221,6 +225,7 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         election_ticks: ticks(config.election_timeout_ms, config),
         lease_max: config.lease_max(),
         group_bytes_max: bytes(config.group_bytes),
+        forward_window_bytes: FORWARD_WINDOW_BYTES,
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),

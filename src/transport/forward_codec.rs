@@ -4,7 +4,7 @@
 //! no length believed before its bytes are there.
 //!
 //! ```text
-//! forward  to, from, boot_nonce u64, term, session, first, count, { data }*
+//! forward  to, from, boot_nonce u64, term, session, first, answered, count, { data }*
 //! answer   to, from, boot_nonce u64, session, refused u8 { first, code }, count, { number, code [index, term] }*
 //! ```
 //! Code 0 is success and carries a position.
@@ -32,11 +32,11 @@ pub(super) fn answer_bytes(answer: &ForwardAnswer) -> usize {
 }
 
 pub(super) fn put_forward(forward: &Forward, out: &mut Vec<u8>) {
-    let Forward { from, to, boot_nonce, term, session, first, writes } = forward;
+    let Forward { from, to, boot_nonce, term, session, first, answered, writes } = forward;
     put_varint(out, to.get());
     put_varint(out, from.get());
     out.extend_from_slice(&boot_nonce.to_le_bytes());
-    for number in [term.get(), *session, *first, writes.len() as u64] {
+    for number in [term.get(), *session, *first, *answered, writes.len() as u64] {
         put_varint(out, number);
     }
     writes.iter().for_each(|data| put_bytes(out, data));
@@ -72,7 +72,8 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
 pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Forward, CodecError> {
     let (to, from) = (NodeId(cursor.varint()?), NodeId(cursor.varint()?));
     let boot_nonce = cursor.u64()?;
-    let (term, session, first) = (Term(cursor.varint()?), cursor.varint()?, cursor.varint()?);
+    let (term, session) = (Term(cursor.varint()?), cursor.varint()?);
+    let (first, answered) = (cursor.varint()?, cursor.varint()?);
     let count = read_count(cursor, 1, entries_left)?;
     // The vector grows with the writes that are really there: a false count costs nothing.
     let mut writes = Vec::with_capacity(count.min(256));
@@ -80,7 +81,7 @@ pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
         writes.push(cursor.bytes()?);
     }
     copy_small(&mut writes);
-    Ok(Forward { from, to, boot_nonce, term, session, first, writes })
+    Ok(Forward { from, to, boot_nonce, term, session, first, answered, writes })
 }
 
 pub(super) fn read_answer(
@@ -165,11 +166,13 @@ mod tests {
     }
 
     prop_compose! {
-        fn forward()(numbers in vec(any::<u64>(), 6), data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
-            let [from, to, boot_nonce, term, session, first] = numbers[..] else { unreachable!("six numbers") };
+        fn forward()(numbers in vec(any::<u64>(), 7), data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
+            let [from, to, boot_nonce, term, session, first, answered] = numbers[..] else {
+                unreachable!("seven numbers")
+            };
             let writes = data.into_iter().map(Bytes::from).collect();
             let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
-            Body::Forward(Forward { from, to, boot_nonce, term, session, first, writes })
+            Body::Forward(Forward { from, to, boot_nonce, term, session, first, answered, writes })
         }
     }
 

@@ -21,15 +21,21 @@ impl Peer {
     pub(super) fn notice_leadership(&mut self) {
         self.timer.redraw(&mut self.raw.raft);
         let before = self.seen;
-        self.seen = (self.term(), self.is_leader());
+        self.seen = (self.term(), self.is_leader(), self.leader());
         if self.seen == before {
             return;
         }
-        if before.1 {
+        let (term, leads, leader) = self.seen;
+        let is_same = (term, leads) == (before.0, before.1);
+        if before.1 && !is_same {
             self.on_leadership_lost();
         }
-        if self.seen.1 {
+        if leads && !is_same {
             self.on_leadership_won();
+        }
+        if !leads && leader.is_some() {
+            // What was asked while nobody led was asked of nobody.
+            self.ask_again(self.now);
         }
     }
 
@@ -86,7 +92,8 @@ impl Peer {
     }
 
     /// No order to take over can be obeyed any more: every target has acknowledged entries beyond it in this term, so it
-    /// has not obeyed before, and drops what comes late (lease, rules 4 and 5).
+    /// has not obeyed before, and drops what comes late (lease, rules 4 and 5). A target that was removed meanwhile keeps
+    /// the lease off for the rest of the term: it may obey, and members that do not know of the removal may follow it.
     pub(super) fn orders_are_void(&self) -> bool {
         if self.options.planted.has(Fault::LeaseTrustedBeforeOrdersAreVoid) {
             return true;

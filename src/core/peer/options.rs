@@ -40,6 +40,8 @@ pub struct PeerOptions {
     pub lease_max: Duration,
     /// Bytes of the writes that may share one entry; zero gives each its own.
     pub group_bytes_max: usize,
+    /// Bytes of forwarded writes that may wait for their answers; a single write may exceed it.
+    pub forward_window_bytes: usize,
     /// Bound of the entry cache.
     pub log_cache_bytes: usize,
     /// Bytes of entries a leader may have proposed and not committed; more are refused.

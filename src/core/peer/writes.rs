@@ -13,11 +13,11 @@ use crate::completion::{Position, WriteEvent};
 use crate::core::command::{Command, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::input::Propose;
+use crate::core::pending::Pending;
 use crate::core::planted::Fault;
 use crate::core::ports::Body;
 use crate::core::proposals::{Proposal, Request, Requester};
 use crate::error::{Code, Error, Result};
-use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
 /// Bytes of writes that one round proposes, unless a single one is larger: what a slow disk syncs well within an
@@ -27,26 +27,6 @@ const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FORWARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A forwarding follower asks after what was not answered for this many heartbeats.
 const PROBE_HEARTBEATS: u32 = 4;
-
-/// A write that is in no log yet.
-#[derive(Debug)]
-pub struct Pending {
-    data: Bytes,
-    deadline: Timestamp,
-    pub(super) requester: Requester,
-}
-
-impl Pending {
-    pub(super) fn of_caller(propose: Propose) -> Self {
-        let Propose { data, deadline, completion } = propose;
-        Self { data, deadline, requester: Requester::Caller(completion) }
-    }
-
-    /// Its member watches the deadline.
-    fn of_follower(id: RequestId, data: Bytes) -> Self {
-        Self { data, deadline: Timestamp::NEVER, requester: Requester::Follower(id) }
-    }
-}
 
 impl Peer {
     /// True when writes wait only because the last round had its fill of them.
@@ -75,11 +55,7 @@ impl Peer {
     }
 
     fn refuse_late(&mut self, code: Code) {
-        let now = self.now;
-        if !self.fresh.iter().any(|pending| pending.deadline <= now) {
-            return;
-        }
-        let late: Vec<_> = self.fresh.extract_if(.., |pending| pending.deadline <= now).collect();
+        let late = self.fresh.take_late(self.now);
         self.refuse(late, &Error::new(code));
     }
 
@@ -88,8 +64,7 @@ impl Peer {
         if self.is_leader() {
             return;
         }
-        let of_follower = |pending: &mut Pending| matches!(pending.requester, Requester::Follower(_));
-        let theirs: Vec<_> = self.fresh.extract_if(.., of_follower).collect();
+        let theirs = self.fresh.take_of_followers();
         self.refuse(theirs, &Error::new(Code::NotLeader));
     }
 
@@ -109,17 +84,10 @@ impl Peer {
     fn propose_fresh(&mut self) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
-            let all = std::mem::take(&mut self.fresh);
+            let all = self.fresh.take_all();
             return self.refuse(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
-        let mut bytes = 0;
-        let full = |pending: &Pending| {
-            bytes += pending.data.len();
-            bytes > PROPOSE_BYTES_MAX
-        };
-        let fits = self.fresh.iter().position(full).unwrap_or(self.fresh.len()).max(1);
-        let rest = self.fresh.split_off(fits.min(self.fresh.len()));
-        let fresh = std::mem::replace(&mut self.fresh, rest);
+        let fresh = self.fresh.take_some(PROPOSE_BYTES_MAX);
         if !fresh.is_empty() {
             self.propose(fresh);
         }
@@ -131,7 +99,7 @@ impl Peer {
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
         if let Err(error) = self.append_as_leader(entries.iter().map(|entry| entry.data.clone())) {
             // All that waits with them: what follows a refused write in its session is refused as well.
-            let rest = std::mem::take(&mut self.fresh);
+            let rest = self.fresh.take_all();
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }
@@ -163,19 +131,11 @@ impl Peer {
         if self.refused_by == Some((leader, term)) || !reachable {
             return;
         }
-        let mut writes = Vec::new();
-        let mut bytes = 0;
-        for pending in std::mem::take(&mut self.fresh) {
-            let Requester::Caller(completion) = pending.requester else { unreachable!("refused above") };
-            if bytes > 0 && bytes + pending.data.len() > MESSAGE_BYTES_MAX as usize {
-                let forward = self.forwarder.forward(std::mem::take(&mut writes), leader, term, now);
-                self.outgoing.push(self.dress(Body::Forward(forward)));
-                bytes = 0;
-            }
-            bytes += pending.data.len();
-            writes.push(Propose { data: pending.data, deadline: pending.deadline, completion });
-        }
-        if !writes.is_empty() {
+        // The rest waits for answers; until then it is certainly in no log.
+        while !self.fresh.is_empty() && self.forwarder.bytes() < self.options.forward_window_bytes {
+            let room = self.options.forward_window_bytes - self.forwarder.bytes();
+            let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize));
+            let writes = writes.into_iter().map(unsent).collect();
             let forward = self.forwarder.forward(writes, leader, term, now);
             self.outgoing.push(self.dress(Body::Forward(forward)));
         }
@@ -184,31 +144,32 @@ impl Peer {
     /// Asks after forwarded writes of which nothing was heard for long.
     pub(super) fn probe_session(&mut self) {
         let patience = self.options.tick * (self.options.heartbeat_ticks as u32 * PROBE_HEARTBEATS);
-        if let Some(probe) = self.forwarder.probe(self.now - patience, self.now) {
+        for probe in self.forwarder.probe(self.now - patience, self.now) {
             self.outgoing.push(self.dress(Body::Forward(probe)));
         }
     }
 
     /// Writes of a follower's callers.
     pub(super) fn on_forward(&mut self, forward: Forward) {
-        // What is in the log must be readable by every member.
-        if !forward.writes.iter().all(|data| matches!(Command::parse(data.clone()), Ok(Command::Write(_)))) {
-            self.refused_messages += 1;
-            return;
-        }
         let willing = self.may_accept();
-        let accepted = self.sessions.accept(forward, willing);
-        self.forwarded_in_flight += accepted.len() as u64;
-        self.fresh.extend(accepted.into_iter().map(|(id, data)| Pending::of_follower(id, data)));
+        for (id, data) in self.sessions.accept(forward, willing) {
+            // What is in the log must be readable by every member.
+            if matches!(Command::parse(data.clone()), Ok(Command::Write(_))) {
+                self.forwarded_in_flight += 1;
+                self.fresh.push(Pending::of_follower(id, data));
+            } else {
+                self.refused_messages += 1;
+                self.sessions.answer(id, Err(Error::new(Code::Unsupported)));
+            }
+        }
     }
 
     fn may_accept(&self) -> std::result::Result<(), Code> {
-        let waiting = || self.fresh.iter().map(|pending| pending.data.len()).sum::<usize>();
         if !self.is_leader() {
             Err(Code::NotLeader)
         } else if self.is_handing_over() {
             Err(Code::TransferInProgress)
-        } else if self.is_behind() || waiting() > FORWARDED_BYTES_MAX {
+        } else if self.is_behind() || self.fresh.bytes() > FORWARDED_BYTES_MAX {
             Err(Code::Overloaded)
         } else {
             Ok(())
@@ -220,15 +181,13 @@ impl Peer {
         let leader = answer.from;
         let heard = self.forwarder.on_answer(answer);
         self.answers.extend(heard.answers);
-        if heard.retry.is_empty() {
-            return;
-        }
-        self.refused_by = Some((leader, self.term()));
+        let Some(term) = heard.refused_in else { return };
+        self.refused_by = Some((leader, term));
         let retry = heard.retry.into_iter().map(Pending::of_caller);
         if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
-            self.fresh.extend(retry);
+            retry.for_each(|pending| self.fresh.push(pending));
         } else {
-            self.fresh.splice(0..0, retry);
+            self.fresh.push_before(retry);
         }
     }
 
@@ -248,6 +207,14 @@ impl Peer {
             self.sessions.answer(id, outcome);
         }
     }
+}
+
+/// A write that was never sent. There are no others on a follower.
+fn unsent(pending: Pending) -> Propose {
+    let Pending { data, deadline, requester: Requester::Caller(completion) } = pending else {
+        unreachable!("writes of other members were refused");
+    };
+    Propose { data, deadline, completion }
 }
 
 /// The data of one entry and how many writes it carries.

@@ -104,6 +104,9 @@ impl Cluster {
         if options.contains(&"group=off") {
             setup.group_bytes_max = 0;
         }
+        if let Some(bytes) = options.iter().find_map(|option| option.strip_prefix("window=")) {
+            setup.forward_window_bytes = bytes.parse().expect("window=BYTES");
+        }
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
         let region = [Region::bootstrap(&voters)];

@@ -1,0 +1,172 @@
+//! Writes that are in no log yet.
+//!
+//! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of its bytes. What always
+//! holds: writes leave in the order in which they came, except those that were refused elsewhere, which go before
+//! anything newer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::core::forwarding::RequestId;
+use crate::core::input::Propose;
+use crate::core::proposals::Requester;
+use crate::time::Timestamp;
+
+/// A write that is in no log yet.
+#[derive(Debug)]
+pub struct Pending {
+    /// Its encoded command.
+    pub data: Bytes,
+    /// When who asked for it is answered at the latest.
+    pub deadline: Timestamp,
+    /// Who asked for it.
+    pub requester: Requester,
+}
+
+impl Pending {
+    /// A write of a caller of this member.
+    #[must_use]
+    pub fn of_caller(propose: Propose) -> Self {
+        let Propose { data, deadline, completion } = propose;
+        Self { data, deadline, requester: Requester::Caller(completion) }
+    }
+
+    /// A write that another member forwarded, and whose deadline it watches.
+    #[must_use]
+    pub fn of_follower(id: RequestId, data: Bytes) -> Self {
+        Self { data, deadline: Timestamp::NEVER, requester: Requester::Follower(id) }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct PendingWrites {
+    writes: VecDeque<Pending>,
+    bytes: usize,
+}
+
+impl PendingWrites {
+    /// True when nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Bytes of the commands that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a write behind all others.
+    pub fn push(&mut self, write: Pending) {
+        self.bytes += write.data.len();
+        self.writes.push_back(write);
+    }
+
+    /// Puts writes, in their order, before all others.
+    pub fn push_before(&mut self, writes: impl DoubleEndedIterator<Item = Pending>) {
+        for write in writes.rev() {
+            self.bytes += write.data.len();
+            self.writes.push_front(write);
+        }
+    }
+
+    /// Takes the first write and as many behind it as make `bytes_max` bytes together.
+    pub fn take_some(&mut self, bytes_max: usize) -> Vec<Pending> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(first) = self.writes.front() {
+            bytes += first.data.len();
+            if bytes > bytes_max && !taken.is_empty() {
+                break;
+            }
+            taken.extend(self.writes.pop_front());
+        }
+        self.bytes -= taken.iter().map(|write| write.data.len()).sum::<usize>();
+        taken
+    }
+
+    /// Takes everything.
+    pub fn take_all(&mut self) -> Vec<Pending> {
+        self.bytes = 0;
+        std::mem::take(&mut self.writes).into()
+    }
+
+    /// Takes the writes of other members.
+    pub fn take_of_followers(&mut self) -> Vec<Pending> {
+        self.extract(|write| matches!(write.requester, Requester::Follower(_)))
+    }
+
+    /// Takes the writes whose deadline has passed.
+    pub fn take_late(&mut self, now: Timestamp) -> Vec<Pending> {
+        self.extract(|write| write.deadline <= now)
+    }
+
+    fn extract(&mut self, wanted: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        if !self.writes.iter().any(&wanted) {
+            return Vec::new();
+        }
+        let (taken, kept) = self.writes.drain(..).partition::<Vec<_>, _>(wanted);
+        self.writes = kept.into();
+        self.bytes -= taken.iter().map(|write| write.data.len()).sum::<usize>();
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NodeId;
+
+    fn write(number: u64, bytes: usize) -> Pending {
+        let id = RequestId { node: NodeId(2), boot_nonce: 42, session: 1, number };
+        Pending::of_follower(id, vec![0; bytes].into())
+    }
+
+    fn numbers(writes: &[Pending]) -> Vec<u64> {
+        let number = |write: &Pending| match write.requester {
+            Requester::Follower(id) => id.number,
+            Requester::Caller(_) => unreachable!("none here"),
+        };
+        writes.iter().map(number).collect()
+    }
+
+    #[test]
+    fn what_comes_back_goes_before_what_came_later() {
+        let mut pending = PendingWrites::default();
+        pending.push(write(3, 1));
+        pending.push_before([write(1, 1), write(2, 1)].into_iter());
+
+        assert_eq!(pending.bytes(), 3);
+        assert_eq!(numbers(&pending.take_all()), [1, 2, 3]);
+        assert_eq!((pending.bytes(), pending.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn a_share_is_never_nothing_and_never_more_than_its_bytes_otherwise() {
+        let mut pending = PendingWrites::default();
+        [write(1, 50), write(2, 4), write(3, 4), write(4, 4)]
+            .into_iter()
+            .for_each(|write| pending.push(write));
+
+        assert_eq!(numbers(&pending.take_some(10)), [1], "larger than the share, and alone");
+        assert_eq!(numbers(&pending.take_some(10)), [2, 3]);
+        assert_eq!(pending.bytes(), 4);
+    }
+
+    #[test]
+    fn late_writes_leave_the_others_in_order() {
+        let mut pending = PendingWrites::default();
+        for number in 1..=4 {
+            let deadline = Timestamp(if number % 2 == 0 { 10 } else { 20 });
+            pending.push(Pending { deadline, ..write(number, 1) });
+        }
+
+        assert!(pending.take_late(Timestamp(9)).is_empty());
+        assert_eq!(numbers(&pending.take_late(Timestamp(10))), [2, 4]);
+        assert_eq!(pending.bytes(), 2);
+        assert_eq!(numbers(&pending.take_all()), [1, 3]);
+    }
+}
