@@ -184,7 +184,8 @@ impl Transport {
     /// else is being written, or queued, or dropped and reported. Messages to a node that is no peer are
     /// dropped.
     ///
-    /// Order is kept within two kinds of messages: heartbeats and votes, which may overtake, and all others.
+    /// Order is kept within two kinds of messages: appends, orders to take over and forwarded writes; and all others,
+    /// which may overtake.
     pub fn send(&self, to: NodeId, messages: Vec<PeerMessage>) {
         if messages.is_empty() {
             return;

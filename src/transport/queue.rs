@@ -4,9 +4,10 @@
 //! sender never waits; memory is bounded in bytes and in messages; every loss is followed by a report to the
 //! sending thread of this peer, and at most one report an interval. Raft repairs what is lost.
 //!
-//! There are two lanes. Heartbeats and votes keep a cluster together and are small: they travel in the
-//! *urgent* lane, ahead of a backlog of appends, so that a slow link full of data does not look like a dead
-//! leader. Raft allows any order of messages; within a lane order is kept.
+//! There are two lanes. Heartbeats and votes keep a cluster together, and answers let it go on; they are small: they
+//! travel in the *urgent* lane, ahead of a backlog of appends or forwarded writes, so that a slow link full of data does
+//! not look like a dead leader, and a follower that forwards much acknowledges in time. Raft allows any order of
+//! messages; within a lane order is kept.
 //!
 //! While there is no connection, nothing waits in the bulk lane: an append that is minutes old when the peer
 //! comes back would only delay what matters then, and raft has long since learned that it was lost. The
@@ -21,7 +22,7 @@ use raft::eraftpb::MessageType;
 use super::codec::weight_bytes;
 use super::direct::{Direct, Link};
 use super::lock;
-use crate::core::ports::PeerMessage;
+use crate::core::ports::{Body, PeerMessage};
 
 /// Messages a lane may hold. One is at least 300 bytes, so a full lane of the smallest is some 20 MiB.
 const BULK_MESSAGES_MAX: usize = 65_536;
@@ -259,7 +260,7 @@ impl State {
 
     fn add(&mut self, message: PeerMessage) {
         let weight = weight_bytes(&message);
-        if message.raft().is_some_and(|raft| is_urgent(raft.msg_type)) {
+        if is_urgent(&message) {
             self.add_urgent(message, weight);
         } else if self.is_connected() && self.bulk.has_room(weight, BULK_MESSAGES_MAX) {
             self.bulk.push(message, weight);
@@ -353,17 +354,13 @@ impl Lane {
     }
 }
 
-/// Whether raft's progress waits for this message and not for the data behind it.
-fn is_urgent(kind: MessageType) -> bool {
-    matches!(
-        kind,
-        MessageType::MsgHeartbeat
-            | MessageType::MsgHeartbeatResponse
-            | MessageType::MsgRequestVote
-            | MessageType::MsgRequestVoteResponse
-            | MessageType::MsgRequestPreVote
-            | MessageType::MsgRequestPreVoteResponse
-    )
+/// Whether progress waits for this message and not for the data before it.
+fn is_urgent(message: &PeerMessage) -> bool {
+    match &message.body {
+        Body::Forward(_) => false,
+        Body::Answer(_) => true,
+        Body::Raft(raft) => !matches!(raft.msg_type, MessageType::MsgAppend | MessageType::MsgTimeoutNow),
+    }
 }
 
 #[cfg(test)]
