@@ -144,6 +144,10 @@ impl RaftPoller {
         let cause = self.health.poisoned().expect("poisoned above or before").clone();
         // The apply poller must not go on alone.
         self.apply.tasks.nudge();
+        if let Some(transport) = &self.lock().io.transport {
+            // Whoever forwarded writes here must not wait for answers that nobody gives any more.
+            transport.close();
+        }
         self.end(&in_flight_at(&cause), &poisoned_by(&cause));
     }
 

@@ -195,13 +195,18 @@ impl Transport {
         }
     }
 
-    /// Closes every connection and returns when every thread has ended; nothing is delivered after that.
-    /// Doing it again does nothing. Not to be called from a method of [`Inbound`].
-    pub fn shutdown(&self) {
+    /// Closes every connection and takes no more; what was received may still be delivered. Returns at once.
+    pub fn close(&self) {
         self.network.sockets.close();
         for peer in &self.network.peers {
             peer.queue.close();
         }
+    }
+
+    /// As [`close`](Self::close), and returns when every thread has ended; nothing is delivered after that. Doing it again
+    /// does nothing. Not to be called from a method of [`Inbound`].
+    pub fn shutdown(&self) {
+        self.close();
         // Held until all have ended, so that a second caller does not return before that either.
         let mut threads = lock(&self.threads);
         for thread in threads.drain(..) {

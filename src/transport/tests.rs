@@ -254,6 +254,20 @@ fn a_peer_that_restarts_on_its_port_is_reached_again() {
 }
 
 #[test]
+fn a_transport_that_is_closed_leaves_its_peers_at_once_and_takes_none() {
+    let (one, two) = start_pair(33, 34);
+    connect(&one, 33, &two, 34);
+    one.inbound.wait("the connection is reported", |state| state.connected.contains(&NodeId(34)));
+
+    two.transport.close();
+
+    one.inbound.wait("its end is reported", |state| !state.connected.contains(&NodeId(34)));
+    one.transport.send(NodeId(34), vec![append(33, 34, 7)]);
+    one.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(34)));
+    assert!(!lock(&one.inbound.state).connected.contains(&NodeId(34)));
+}
+
+#[test]
 fn a_message_of_many_megabytes_crosses_and_one_beyond_the_limit_is_reported() {
     let two = start(options(16, &[(15, free_address())]));
     let peers = [(16, two.transport.local_addr().to_string())];

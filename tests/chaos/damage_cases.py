@@ -59,6 +59,26 @@ def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
     bench.note(f"that member: {told.count('A')} applied, {told.count('U')} unknown, {told.count('N')} refused")
 
 
+@case
+def a_leader_whose_sync_fails_leaves_no_forwarded_write_waiting(bench: Bench):
+    cluster = Cluster(bench, shim=True, log__retain_bytes=64 << 20, raft__election_timeout_ms=1000)
+    trigger = bench.directory / "fail-now"
+    for member in cluster.members:
+        member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
+    for member in cluster.members:
+        require(member.hear() == "ready", f"{member} did not start")
+    victim = cluster.leader()
+    follower = next(member for member in cluster.members if member is not victim)
+    follower.result("put 60000")
+    trigger.mkdir()
+    (trigger / str(victim.node)).touch()
+    code, _, message = follower.result("put 60000")
+    require(code == "ALMADIA_LEADERSHIP_LOST", f"the write that was under way: {code} {message}")
+    require(victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} did not notice that its sync failed")
+    code, _, message = follower.result("put 60000")
+    require(code == "ALMADIA_OK", f"a write after the next election: {code} {message}")
+
+
 def check_poisoned(victim: Member):
     require(victim.is_alive(), "the process of the poisoned store died")
     require(victim.ask("pause") == "paused", "calls of the poisoned store stay unanswered")
