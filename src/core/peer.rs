@@ -123,7 +123,8 @@ impl Peer {
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_cache_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
-        let PeerOptions { node, boot_nonce, lease_max, planted, .. } = options;
+        let PeerOptions { node, boot_nonce, lease_max, planted, ref backlog, .. } = options;
+        let backlog = backlog.clone();
         let mut peer = Self {
             options,
             region,
@@ -151,7 +152,7 @@ impl Peer {
             flushed: applied.index,
             outbox: Outbox::default(),
             outgoing: Vec::new(),
-            handed_over: HandedOver::default(),
+            handed_over: HandedOver::new(backlog),
             timer,
             refused_messages: 0,
         };

@@ -13,6 +13,7 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::elections::Elections;
+use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
 use crate::core::peer::{Answer, Peer, PeerOptions};
@@ -172,7 +173,8 @@ impl Member {
     pub fn restart(&mut self) {
         self.boot_nonce += 1;
         let regions: Vec<_> = self.engine.regions().collect();
-        let peers = regions.iter().map(|&region| (region, self.start_peer(region)));
+        let backlog = Backlog::default();
+        let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
         let peers: Peers = peers.collect();
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
         let applier = |region| {
@@ -192,10 +194,10 @@ impl Member {
         });
     }
 
-    fn start_peer(&self, region: RegionId) -> Peer {
+    fn start_peer(&self, region: RegionId, backlog: &Backlog) -> Peer {
         let (region, applied) = self.engine.state_of(region);
         let (log, reader) = (self.log.recover(region.id), Arc::new(self.log.clone()));
-        let options = self.peer_options(region.id);
+        let options = PeerOptions { backlog: backlog.clone(), ..self.peer_options(region.id) };
         Peer::new(options, region, applied, log, reader, &raft_logger()).expect("log and engine agree")
     }
 
@@ -212,6 +214,7 @@ impl Member {
             elections: elections.map_or(Elections::OnDemand, |seed| Elections::Drawn(draw(seed))),
             lease_max: self.setup.lease_max,
             group_bytes_max: self.setup.group_bytes_max,
+            backlog: Backlog::default(),
             planted: self.setup.planted,
             forward_window_bytes: self.setup.forward_window_bytes,
             log_cache_bytes: self.setup.log_cache_bytes,

@@ -18,6 +18,7 @@ use crate::completion::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::elections::Elections;
+use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::log::LogState;
 use crate::core::peer::{Peer, PeerOptions};
@@ -229,6 +230,7 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
+        backlog: Backlog::default(),
         planted: Planted::NONE,
     }
 }

@@ -12,9 +12,6 @@ use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
 use crate::types::{LogIndex, NodeId};
 
-/// Bytes of committed entries that may wait for the applier before this peer takes no more from its leader.
-const HANDED_OVER_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// Questions of followers that may wait for the quorum. A healthy follower has a few under way.
 const QUESTIONS_MAX: usize = 4096;
 
@@ -82,7 +79,7 @@ impl Peer {
 
     /// The applier has more to do than this peer may add to.
     pub(super) fn is_behind(&self) -> bool {
-        self.handed_over.bytes() > HANDED_OVER_BYTES_MAX
+        self.handed_over.is_full()
     }
 
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break

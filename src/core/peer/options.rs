@@ -8,6 +8,7 @@ use std::time::Duration;
 use raft::Config;
 
 use crate::core::elections::Elections;
+use crate::core::handed_over::Backlog;
 use crate::core::log::LogState;
 use crate::core::planted::Planted;
 use crate::error::{Code, Error, Result};
@@ -48,6 +49,8 @@ pub struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// What all peers of this member have handed to its applier.
+    pub backlog: Backlog,
     /// What is wrong with this member on purpose; nothing outside the simulation.
     pub planted: Planted,
 }
