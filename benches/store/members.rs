@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use almadia::core::peer_status::Role;
-use almadia::{Batch, Config, Store, WriteOptions};
+use almadia::{Batch, Config, RegionStatus, Store, TransferOptions, WriteOptions};
 use tempfile::TempDir;
 
 use crate::data::{FILLED_KEYS, Key, directory, scattered, value};
@@ -74,6 +74,21 @@ impl Members {
                 return leaders;
             }
             std::thread::yield_now();
+        }
+    }
+
+    /// Makes the first member lead every region.
+    pub fn gather_leaders(&self) {
+        let end = Instant::now() + PATIENCE;
+        let first = self.stores[0].status().node;
+        let led_elsewhere = |status: &RegionStatus| status.leader.is_some_and(|leader| leader != first);
+        while let Some(region) = self.stores[0].regions().iter().find(|status| led_elsewhere(status)) {
+            assert!(Instant::now() < end, "some region does not change its leader");
+            let leader = region.leader.expect("just asked").get() as usize;
+            let (target, key) = (Some(first), region.start_key.to_vec());
+            let options = TransferOptions { target, key, timeout: None };
+            // Whoever is asked may have lost its leadership meanwhile: the next look shows it.
+            let _ = self.stores[leader - 1].transfer_leader(&options);
         }
     }
 

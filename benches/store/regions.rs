@@ -1,7 +1,8 @@
 //! Many regions: three members, their keys cut into equal parts.
 //!
 //! Owns the rows of their rest and of the same 256 writes in flight, spread over all regions and sent to the leader of
-//! each. What always holds: rest comes before work, so that its memory is that of the regions alone; after each run
+//! each: first as elections left them, on all members, then with one member that leads them all, as it leads a single
+//! region. What always holds: rest comes before work, so that its memory is that of the regions alone; after each run
 //! the last write of every lane is read back.
 
 use std::sync::Arc;
@@ -24,8 +25,15 @@ pub fn run(group: &Group, regions: usize) {
     let members = Members::open_split(MEMBERS, regions);
     let resting = format!("idle second, {regions} regions/3/0");
     group.row(&resting, || idle(&resting, &members));
-    let writing = format!("write, {regions} regions/3/256");
-    group.row(&writing, || write(&writing, &members));
+    let spread = format!("write, {regions} regions led by all/3/256");
+    if regions > 1 {
+        group.row(&spread, || write(&spread, &members));
+    }
+    let gathered = format!("write, {regions} regions/3/256");
+    group.row(&gathered, || {
+        members.gather_leaders();
+        write(&gathered, &members)
+    });
 }
 
 fn write(name: &str, members: &Members) -> Row {
