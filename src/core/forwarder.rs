@@ -7,6 +7,7 @@
 //! answered "unknown".
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -33,6 +34,14 @@ struct Session {
     leader: NodeId,
     term: Term,
     first: u64,
+    /// Some of it was refused: it takes no more.
+    over: bool,
+}
+
+impl Session {
+    fn takes(&self, leader: NodeId, term: Term) -> bool {
+        !self.over && (self.leader, self.term) == (leader, term)
+    }
 }
 
 #[derive(Debug)]
@@ -51,11 +60,14 @@ pub struct Forwarder {
     node: NodeId,
     boot_nonce: u64,
     next: u64,
-    open: Option<Session>,
-    /// By number. Those before the open session's first only wait for their answers.
+    /// What was sent last, unless something newer went into this member's own log.
+    newest: Option<Session>,
+    /// By number. Those before the newest session's first only wait for their answers.
     sent: VecDeque<Sent>,
     /// Bytes of the writes sent.
     bytes: usize,
+    /// The way that newer writes would go, and since when they wait for what went another way.
+    waiting: Option<((NodeId, Term), Timestamp)>,
 }
 
 /// Sessions asked after at once.
@@ -65,7 +77,7 @@ impl Forwarder {
     /// Nothing sent yet. `boot_nonce` differs in every run of this member.
     #[must_use]
     pub fn new(node: NodeId, boot_nonce: u64) -> Self {
-        Self { node, boot_nonce, next: 1, open: None, sent: VecDeque::new(), bytes: 0 }
+        Self { node, boot_nonce, next: 1, newest: None, sent: VecDeque::new(), bytes: 0, waiting: None }
     }
 
     /// The message that carries `writes` to the leader of `term`. They are remembered until they are answered.
@@ -87,9 +99,27 @@ impl Forwarder {
         self.bytes
     }
 
+    /// Whether writes that would now go to `leader` in `term` should wait, because some that went another way, or in a session
+    /// that is over, may come back refused and must go first. Who was asked answers within a round trip if it can;
+    /// `patience` bounds the wait for one that cannot.
+    pub fn should_wait(&mut self, leader: NodeId, term: Term, now: Timestamp, patience: Duration) -> bool {
+        let ends = self.newest.as_ref().filter(|newest| !newest.takes(leader, term));
+        let may_come_back = ends.zip(self.sent.back()).is_some_and(|(ends, sent)| sent.session == ends.first);
+        if !may_come_back {
+            self.waiting = None;
+            return false;
+        }
+        let since = match self.waiting {
+            Some((way, since)) if way == (leader, term) => since,
+            _ => now,
+        };
+        self.waiting = Some(((leader, term), since));
+        now < since + patience
+    }
+
     /// Something newer goes another way: what is under way must not be tried again behind it.
     pub fn close_session(&mut self) {
-        self.open = None;
+        self.newest = None;
     }
 
     /// Asks after the sessions whose oldest unanswered write was sent, or asked after, before `sent_before`.
@@ -132,7 +162,7 @@ impl Forwarder {
 
     /// The connection to `leader` was lost: nobody knows what became of what was sent there.
     pub fn disconnected(&mut self, leader: NodeId) -> Vec<Completion> {
-        self.open.take_if(|open| open.leader == leader);
+        self.newest.take_if(|newest| newest.leader == leader);
         self.extract(|sent| sent.leader == leader).map(|sent| sent.write.completion).collect()
     }
 
@@ -151,10 +181,10 @@ impl Forwarder {
 
     /// The session with this leader, a new one if need be.
     fn session(&mut self, leader: NodeId, term: Term) -> u64 {
-        match &self.open {
-            Some(open) if open.leader == leader && open.term == term => open.first,
+        match &self.newest {
+            Some(newest) if newest.takes(leader, term) => newest.first,
             _ => {
-                self.open = Some(Session { leader, term, first: self.next });
+                self.newest = Some(Session { leader, term, first: self.next, over: false });
                 self.next
             }
         }
@@ -171,8 +201,9 @@ impl Forwarder {
         let refused_writes: Vec<_> =
             self.extract(|sent| of_session(sent) && sent.number >= refused.first).collect();
         // Only the newest session may be tried again: what was sent after it must not be overtaken.
-        let is_open = |open: &mut Session| open.first == answer.session && open.leader == answer.from;
-        if let Some(ended) = self.open.take_if(is_open) {
+        let newest = self.newest.as_mut();
+        if let Some(ended) = newest.filter(|it| (it.first, it.leader) == (answer.session, answer.from)) {
+            ended.over = true;
             heard.refused_in = Some(ended.term);
             heard.retry.extend(refused_writes.into_iter().map(|sent| sent.write));
         } else {
@@ -264,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_writes_of_the_open_session_are_tried_again_and_the_others_keep_waiting() {
+    fn refused_writes_of_the_newest_session_are_tried_again_and_the_others_keep_waiting() {
         let mut forwarder = forwarder();
         send(&mut forwarder, 3, 7);
 
@@ -320,6 +351,37 @@ mod tests {
 
         let said = |probe: &Forward| (probe.term, probe.session, probe.first, probe.answered);
         assert_eq!(probes.iter().map(said).collect::<Vec<_>>(), [(Term(7), 1, 3, 2), (Term(8), 3, 4, 2)]);
+    }
+
+    #[test]
+    fn newer_writes_wait_for_what_went_to_another_leader_until_it_is_answered_or_for_long() {
+        let patience = Duration::from_nanos(10);
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 1, 7);
+        let wait = |forwarder: &mut Forwarder, term, now| {
+            forwarder.should_wait(LEADER, Term(term), Timestamp(now), patience)
+        };
+
+        assert!(!wait(&mut forwarder, 7, 5), "they go the same way");
+        assert!(wait(&mut forwarder, 8, 5) && wait(&mut forwarder, 8, 14));
+        assert!(!wait(&mut forwarder, 8, 15), "long enough");
+        assert!(wait(&mut forwarder, 9, 15), "yet another leader");
+        assert_eq!(forwarder.on_answer(answer(1, vec![], Some(1))).retry.len(), 1);
+        assert!(!wait(&mut forwarder, 9, 16));
+    }
+
+    #[test]
+    fn what_is_refused_later_of_a_session_goes_before_what_was_refused_first() {
+        let patience = Duration::from_nanos(10);
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 3, 7);
+
+        assert_eq!(forwarder.on_answer(answer(1, vec![], Some(3))).retry.len(), 1);
+        assert!(forwarder.should_wait(LEADER, Term(7), Timestamp(5), patience), "two may come back");
+        let heard = forwarder.on_answer(answer(1, vec![1], Some(2)));
+        assert_eq!((heard.answers.len(), heard.retry.len()), (1, 1));
+        assert!(!forwarder.should_wait(LEADER, Term(7), Timestamp(6), patience));
+        assert_eq!(send(&mut forwarder, 2, 7).session, 4);
     }
 
     #[test]

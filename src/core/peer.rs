@@ -74,6 +74,8 @@ pub struct Peer {
     lease: Lease,
     /// Writes of this round, and those that wait for a leader to be known.
     fresh: PendingWrites,
+    /// They wait for what was forwarded to another leader and may come back.
+    keeps_order: bool,
     forwarder: Forwarder,
     /// Members to which there is no connection, as far as is known: nothing is forwarded to them.
     disconnected: Vec<NodeId>,
@@ -140,6 +142,7 @@ impl Peer {
             leased: Vec::new(),
             lease: Lease::new(lease_max, planted),
             fresh: PendingWrites::default(),
+            keeps_order: false,
             forwarder: Forwarder::new(node, boot_nonce),
             disconnected: Vec::new(),
             refused_by: None,

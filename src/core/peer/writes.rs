@@ -27,16 +27,19 @@ const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FORWARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A forwarding follower asks after what was not answered for this many heartbeats.
 const PROBE_HEARTBEATS: u32 = 4;
+/// After a change of leader newer writes wait this many heartbeats at most for what the last one may refuse.
+const ORDER_HEARTBEATS: u32 = 2;
 
 impl Peer {
     /// True when writes wait only because the last round had its fill of them.
     #[must_use]
     pub fn has_more_to_propose(&self) -> bool {
-        self.is_leader() && !self.is_handing_over() && !self.fresh.is_empty()
+        self.is_leader() && !self.is_handing_over() && !self.fresh.is_empty() && !self.keeps_order
     }
 
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
     pub(super) fn dispatch_fresh(&mut self) {
+        self.keeps_order = false;
         if self.fresh.is_empty() {
             return;
         }
@@ -87,6 +90,9 @@ impl Peer {
             let all = self.fresh.take_all();
             return self.refuse(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
+        if self.should_wait(self.options.node) {
+            return;
+        }
         let fresh = self.fresh.take_some(PROPOSE_BYTES_MAX);
         if !fresh.is_empty() {
             self.propose(fresh);
@@ -128,7 +134,7 @@ impl Peer {
         let reachable = !self.disconnected.contains(&leader);
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let (term, now) = (self.term(), self.now);
-        if self.refused_by == Some((leader, term)) || !reachable {
+        if self.refused_by == Some((leader, term)) || !reachable || self.should_wait(leader) {
             return;
         }
         // The rest waits for answers; until then it is certainly in no log.
@@ -139,6 +145,13 @@ impl Peer {
             let forward = self.forwarder.forward(writes, leader, term, now);
             self.outgoing.push(self.dress(Body::Forward(forward)));
         }
+    }
+
+    /// Whether writes that would go to `leader` now wait for what went to another.
+    fn should_wait(&mut self, leader: NodeId) -> bool {
+        let patience = self.options.tick * (self.options.heartbeat_ticks as u32 * ORDER_HEARTBEATS);
+        self.keeps_order = self.forwarder.should_wait(leader, self.term(), self.now, patience);
+        self.keeps_order
     }
 
     /// Asks after forwarded writes of which nothing was heard for long.
