@@ -37,7 +37,7 @@ use crate::core::pending::{Pending, PendingWrites};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{Body, LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{CommittedProposal, Proposals, Requester};
-use crate::core::reads::{Read, Reads};
+use crate::core::reads::{Questions, Read, Reads};
 use crate::core::region::Region;
 use crate::core::sessions::Sessions;
 use crate::core::transfer::Transfer;
@@ -69,6 +69,8 @@ pub struct Peer {
     seen: (Term, bool, Option<NodeId>),
     proposals: Proposals,
     reads: Reads,
+    /// Of followers, in this term.
+    questions: Questions,
     /// Reads confirmed by the lease in this round.
     leased: Vec<Read>,
     lease: Lease,
@@ -139,6 +141,7 @@ impl Peer {
             voted_before: !pristine,
             proposals: Proposals::new(planted),
             reads: Reads::new(node, boot_nonce),
+            questions: Questions::default(),
             leased: Vec::new(),
             lease: Lease::new(lease_max, planted),
             fresh: PendingWrites::default(),

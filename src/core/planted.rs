@@ -48,11 +48,13 @@ pub enum Fault {
     SyncErrorRetried,
     /// After a transfer that came to nothing a lease is trusted while the target may still obey.
     LeaseTrustedBeforeOrdersAreVoid,
+    /// A question to the quorum is asked again under the same id, and taken again.
+    QuestionAskedAgainUnderItsId,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -74,6 +76,7 @@ impl Fault {
         Self::TicksAfterMessages,
         Self::SyncErrorRetried,
         Self::LeaseTrustedBeforeOrdersAreVoid,
+        Self::QuestionAskedAgainUnderItsId,
     ];
 }
 

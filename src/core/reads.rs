@@ -6,13 +6,15 @@
 //! earlier run or another member can confirm a read here.
 //!
 //! An answer to a later id also resolves everything before it: the later confirmation happened after all of them
-//! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved id is enough.
+//! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved reads is enough.
+//! Asking again takes a new id: the leader's raft confirms with an id all that it was asked before it, so late
+//! acknowledgements of an id that it had already answered, and was asked anew, would confirm what came in between.
 //! Answers that come twice, out of order or to nobody change nothing.
 //!
 //! A leader under a lease may let a read join a question that is under way ([`Reads::join`]; whether it may is the
 //! lease's decision), and asks without any read when it only wants its lease renewed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::completion::Completion;
 use crate::time::Timestamp;
@@ -35,6 +37,7 @@ pub const READ_ID_BYTES: usize = 24;
 /// Reads that share one read index.
 #[derive(Debug)]
 struct Group {
+    /// Counter of the first id; later ids belong to this group until the next one begins.
     counter: u64,
     /// Term and clock when the id was first sent.
     asked: Asked,
@@ -124,17 +127,17 @@ impl Reads {
         (!under_way).then(|| self.ask_for(Vec::new(), true, asked))
     }
 
-    /// The id to ask again for when the newest unresolved one was asked before `asked_before`.
+    /// The id to ask for the newest unresolved reads again, when they were last asked for before `asked_before`.
     pub fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) -> Option<Vec<u8>> {
-        let unresolved = self.groups.iter().rev().find(|group| group.index.is_none())?.counter;
-        (self.asked_at <= asked_before).then(|| self.ask(unresolved, now))
+        let unresolved = self.groups.iter().any(|group| group.index.is_none());
+        (unresolved && self.asked_at <= asked_before).then(|| self.ask(now))
     }
 
     /// Takes an answer: the reads of this id and of all earlier ones may show the state at `index`. Unknown ids
-    /// change nothing. Returns when the id was first asked for, if this is the first answer to it.
+    /// change nothing. Returns when the newest of them were first asked for, if this is the first answer to them.
     pub fn resolve(&mut self, id: &[u8], index: LogIndex) -> Option<Asked> {
         let counter = self.parse(id)?;
-        let answered = self.groups.iter().find(|group| group.counter == counter)?;
+        let answered = self.groups.iter().rfind(|group| group.counter <= counter)?;
         let news = answered.index.is_none().then_some(answered.asked);
         for group in self.groups.iter_mut().take_while(|group| group.counter <= counter) {
             group.index.get_or_insert(index);
@@ -153,6 +156,20 @@ impl Reads {
         for group in &mut self.groups {
             group.index.get_or_insert(index);
         }
+    }
+
+    /// The first id of the newest unresolved reads once more: a planted fault.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn ask_again_under_the_same_id(
+        &mut self,
+        asked_before: Timestamp,
+        now: Timestamp,
+    ) -> Option<Vec<u8>> {
+        let first = self.groups.iter().rfind(|group| group.index.is_none())?.counter;
+        let newest = std::mem::replace(&mut self.counter, first - 1);
+        let id = self.ask_again(asked_before, now);
+        self.counter = newest;
+        id
     }
 
     /// Takes out the reads that may be answered now, in order. `served_up_to` is the applied index, or none when
@@ -205,20 +222,56 @@ impl Reads {
     }
 
     fn ask_for(&mut self, reads: Vec<Read>, renews: bool, asked: Asked) -> Vec<u8> {
-        self.counter += 1;
-        self.groups.push_back(Group { counter: self.counter, asked, renews, index: None, reads });
-        self.ask(self.counter, asked.at)
+        self.groups.push_back(Group { counter: self.counter + 1, asked, renews, index: None, reads });
+        self.ask(asked.at)
     }
 
-    fn ask(&mut self, counter: u64, now: Timestamp) -> Vec<u8> {
+    /// A new id, which stands for everything that waits.
+    fn ask(&mut self, now: Timestamp) -> Vec<u8> {
         self.asked_at = now;
-        [self.node.get(), self.boot_nonce, counter].iter().flat_map(|part| part.to_le_bytes()).collect()
+        self.counter += 1;
+        [self.node.get(), self.boot_nonce, self.counter].iter().flat_map(|part| part.to_le_bytes()).collect()
     }
 
     fn parse(&self, id: &[u8]) -> Option<u64> {
-        let part = |at: usize| Some(u64::from_le_bytes(id.get(at..at + 8)?.try_into().ok()?));
-        let own = id.len() == READ_ID_BYTES && part(0)? == self.node.get() && part(8)? == self.boot_nonce;
-        if own { part(16) } else { None }
+        let (run, counter) = parse(id)?;
+        (run == (self.node, self.boot_nonce) && counter <= self.counter).then_some(counter)
+    }
+}
+
+/// The run of a member that an id belongs to, and its counter there.
+fn parse(id: &[u8]) -> Option<((NodeId, u64), u64)> {
+    let part = |at: usize| Some(u64::from_le_bytes(id.get(at..at + 8)?.try_into().ok()?));
+    (id.len() == READ_ID_BYTES).then_some(((NodeId(part(0)?), part(8)?), part(16)?))
+}
+
+/// Runs of members that may ask in one term.
+const RUNS_MAX: usize = 1024;
+
+/// The questions that a leader has taken from others in its term. None is taken twice, however often it arrives: see
+/// [`Reads`] for what its late acknowledgements would confirm.
+#[derive(Debug, Default)]
+pub struct Questions {
+    /// Run of a member -> the newest counter.
+    newest: BTreeMap<(NodeId, u64), u64>,
+}
+
+impl Questions {
+    /// A new term.
+    pub fn begin_term(&mut self) {
+        self.newest.clear();
+    }
+
+    /// Whether `id` may be taken: it is newer than all that its asker asked before.
+    pub fn take(&mut self, id: &[u8]) -> bool {
+        let Some((run, counter)) = parse(id) else { return false };
+        if !self.newest.contains_key(&run) && self.newest.len() >= RUNS_MAX {
+            return false;
+        }
+        let newest = self.newest.entry(run).or_default();
+        let is_new = counter > *newest;
+        *newest = counter.max(*newest);
+        is_new
     }
 }
 
@@ -309,9 +362,40 @@ mod tests {
         let id = reads.ask_fresh(asked(5)).expect("fresh");
 
         assert!(reads.ask_again(Timestamp(4), Timestamp(6)).is_none());
-        assert_eq!(reads.ask_again(Timestamp(5), Timestamp(7)), Some(id.clone()));
-        reads.resolve(&id, LogIndex(1));
+        let again = reads.ask_again(Timestamp(5), Timestamp(7)).expect("not answered");
+        assert_ne!(again, id);
+        assert_eq!(reads.resolve(&id, LogIndex(1)), Some(asked(5)));
+        assert_eq!(reads.resolve(&again, LogIndex(1)), None, "it is answered");
         assert!(reads.ask_again(Timestamp(100), Timestamp(100)).is_none());
+    }
+
+    #[test]
+    fn an_answer_to_the_second_asking_is_an_answer_and_no_later_read_shares_its_id() {
+        let mut reads = reads();
+        reads.push(read(10));
+        reads.ask_fresh(asked(5)).expect("fresh");
+        let again = reads.ask_again(Timestamp(5), Timestamp(7)).expect("not answered");
+        reads.push(read(10));
+        reads.ask_fresh(asked(8)).expect("fresh");
+
+        assert_eq!(reads.resolve(&again, LogIndex(1)), Some(asked(5)));
+
+        assert_eq!(reads.take_ready(None).len(), 1);
+        assert!(!reads.is_empty());
+    }
+
+    #[test]
+    fn a_leader_takes_each_question_once_and_none_that_is_older() {
+        let mut reads = reads();
+        reads.push(read(10));
+        let first = reads.ask_fresh(asked(5)).expect("fresh");
+        let second = reads.ask_again(Timestamp(5), Timestamp(7)).expect("not answered");
+        let mut questions = Questions::default();
+
+        assert!(questions.take(&second));
+        assert!(!questions.take(&second) && !questions.take(&first) && !questions.take(b"garbage"));
+        questions.begin_term();
+        assert!(questions.take(&first));
     }
 
     #[test]

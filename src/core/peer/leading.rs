@@ -41,6 +41,7 @@ impl Peer {
 
     fn on_leadership_won(&mut self) {
         self.sessions.begin_term(self.term());
+        self.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.
         let (term, index) = (self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
         self.proposals.push(Proposal { term, index, proposed_at: self.now, requests: Vec::new() });

@@ -50,6 +50,7 @@ impl Peer {
                 self.is_settled()
                     && !self.answer_by_lease(&message)
                     && self.raw.raft.pending_read_count() < QUESTIONS_MAX
+                    && self.takes_question(&message)
             }
             _ => true,
         };
@@ -57,6 +58,11 @@ impl Peer {
             // An error here is raft's way to say that it ignored the message.
             let _ = self.raw.step(message);
         }
+    }
+
+    fn takes_question(&mut self, question: &Message) -> bool {
+        let is_new = question.entries.first().is_some_and(|entry| self.questions.take(&entry.data));
+        is_new || self.options.planted.has(Fault::QuestionAskedAgainUnderItsId)
     }
 
     /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and would

@@ -53,6 +53,11 @@ impl Peer {
     }
 
     pub(super) fn ask_again(&mut self, asked_before: Timestamp) {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.leader().is_some() && self.options.planted.has(Fault::QuestionAskedAgainUnderItsId) {
+            let id = self.reads.ask_again_under_the_same_id(asked_before, self.now);
+            return id.into_iter().for_each(|id| self.raw.read_index(id));
+        }
         if self.leader().is_some()
             && let Some(id) = self.reads.ask_again(asked_before, self.now)
         {
