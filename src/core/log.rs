@@ -38,15 +38,17 @@ pub struct PeerLog {
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// Bytes ever appended, and (index, that counter) about every [`MARK_BYTES`]: how much log lies behind an index.
+    /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index.
     appended_bytes: u64,
     marks: VecDeque<(LogIndex, u64)>,
+    mark_bytes: u64,
 }
 
+/// A log of which less than that is retained is marked as finely as that.
 const MARK_BYTES: u64 = 256 * 1024;
 
 impl PeerLog {
-    /// A view with an empty cache.
+    /// A view with an empty cache, of a log of which `retain_bytes` are to be kept.
     #[must_use]
     pub fn new(
         region: RegionId,
@@ -54,11 +56,24 @@ impl PeerLog {
         state: LogState,
         members: ConfState,
         cache_bytes_max: usize,
+        retain_bytes: u64,
     ) -> Self {
         assert!(state.truncated.0 <= state.last.0, "the log ends at or after its truncation point");
         let marks = VecDeque::from([(state.truncated.0, 0)]);
         let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
-        Self { region, reader, state, members, cache, cache_bytes, cache_bytes_max, appended_bytes, marks }
+        let mark_bytes = MARK_BYTES.min(retain_bytes);
+        Self {
+            region,
+            reader,
+            state,
+            members,
+            cache,
+            cache_bytes,
+            cache_bytes_max,
+            appended_bytes,
+            marks,
+            mark_bytes,
+        }
     }
 
     /// Term, vote and commit as raft last reported them; the stored ones may lag in their commit.
@@ -144,7 +159,7 @@ impl PeerLog {
 
     fn mark(&mut self) {
         let newest = self.marks.back().map_or(0, |(_, bytes)| *bytes);
-        if self.appended_bytes - newest >= MARK_BYTES {
+        if self.appended_bytes - newest >= self.mark_bytes {
             self.marks.push_back((self.state.last.0, self.appended_bytes));
         }
     }

@@ -46,7 +46,7 @@ use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
-pub use self::options::PeerOptions;
+pub use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 
 /// An answer that is due.
@@ -124,7 +124,8 @@ impl Peer {
             && log.last.0 == BOOTSTRAP_INDEX;
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
         let config = raft_config(&options, applied.index, timer.window_ticks());
-        let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_cache_bytes);
+        let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
+        let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
         let PeerOptions { node, boot_nonce, lease_max, planted, ref backlog, .. } = options;
@@ -262,12 +263,12 @@ impl Peer {
         self.notice_leadership();
     }
 
-    /// Hands this round's writes and reads to raft, once every input is in.
-    pub fn begin_round(&mut self, now: Timestamp) {
+    /// Hands this round's writes and reads to raft, once every input is in. So many peers share what a round may propose.
+    pub fn begin_round(&mut self, now: Timestamp, sharers: usize) {
         self.now = now;
         self.settle_transfer();
         self.answer_open_reads_by_lease();
-        self.dispatch_fresh();
+        self.dispatch_fresh(sharers);
         self.ask_fresh();
     }
 

@@ -48,13 +48,19 @@ pub enum Fault {
     SyncErrorRetried,
     /// After a transfer that came to nothing a lease is trusted while the target may still obey.
     LeaseTrustedBeforeOrdersAreVoid,
+    /// A follower lets a late answer of a later term make it forget its leader.
+    LateAnswersObeyedByFollowers,
+    /// A late rejection leads a leader back to entries that are truncated.
+    LateRejectionsObeyed,
+    /// When raft refuses what a round proposes, what waits behind it is proposed all the same.
+    RefusedWriteLeavesTheRest,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -76,6 +82,9 @@ impl Fault {
         Self::TicksAfterMessages,
         Self::SyncErrorRetried,
         Self::LeaseTrustedBeforeOrdersAreVoid,
+        Self::LateAnswersObeyedByFollowers,
+        Self::LateRejectionsObeyed,
+        Self::RefusedWriteLeavesTheRest,
         Self::QuestionAskedAgainUnderItsId,
     ];
 }

@@ -21,6 +21,8 @@ pub enum FaultKind {
     SyncError,
     /// A member stands still; its clock does not.
     Pause,
+    /// A leader stands still for no longer than its lease may last.
+    LeaderPause,
     /// A member's clock runs fast or slow.
     ClockRate,
     /// A member's clock jumps forward.
@@ -74,12 +76,13 @@ pub enum Mend {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::CrashBetweenEffects,
         Self::PowerLoss,
         Self::SyncError,
         Self::Pause,
+        Self::LeaderPause,
         Self::ClockRate,
         Self::ClockJump,
         Self::EngineStall,
@@ -117,6 +120,11 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::Pause => {
             let length = cluster.fault_length();
             cluster.pause(host, length);
+        }
+        FaultKind::LeaderPause => {
+            let (region, election) = (cluster.any_region(), cluster.plan.election_timeout());
+            let (leader, length) = (cluster.leader(region).unwrap_or(host), cluster.random.below(election));
+            cluster.pause(leader, length);
         }
         FaultKind::ClockRate => bend_clock(cluster, host),
         FaultKind::ClockJump => {

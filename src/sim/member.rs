@@ -16,7 +16,7 @@ use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
-use crate::core::peer::{Answer, Peer, PeerOptions};
+use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
@@ -53,6 +53,8 @@ pub struct Setup {
     pub lease_max: Duration,
     /// Bytes of the writes that may share one entry.
     pub group_bytes_max: usize,
+    /// Bytes of writes that one round proposes, unless a single one is larger.
+    pub propose_bytes_max: usize,
     /// What is wrong with members on purpose.
     pub planted: Planted,
     /// Bytes of forwarded writes that may wait for their answers.
@@ -74,6 +76,7 @@ impl Default for Setup {
             elections: None,
             lease_max: LEASE_MAX,
             group_bytes_max: 1 << 16,
+            propose_bytes_max: PROPOSE_BYTES_MAX,
             planted: Planted::NONE,
             forward_window_bytes: 1 << 20,
             log_cache_bytes: 1 << 20,
@@ -215,6 +218,7 @@ impl Member {
             lease_max: self.setup.lease_max,
             group_bytes_max: self.setup.group_bytes_max,
             backlog: Backlog::default(),
+            propose_bytes_max: self.setup.propose_bytes_max,
             planted: self.setup.planted,
             forward_window_bytes: self.setup.forward_window_bytes,
             log_cache_bytes: self.setup.log_cache_bytes,

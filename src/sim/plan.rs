@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::core::planted::{Fault, Planted};
 use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
@@ -65,6 +66,10 @@ pub struct NetworkPlan {
     pub late_orders_percent: u32,
     /// Of a hundred questions and answers of an election this many are very late.
     pub late_votes_percent: u32,
+    /// Of a hundred rejections of appends this many are very late.
+    pub late_rejections_percent: u32,
+    /// Of a hundred acknowledgements and answers of questions to the quorum this many are very late.
+    pub late_answers_percent: u32,
     /// Of a hundred late orders, this many come together with broken links around who sent them.
     pub bad_moments_percent: u32,
 }
@@ -117,6 +122,9 @@ enum Style {
     Mixed,
     EdgeOfLeases,
     BareQuorums,
+    CrowdedLeaders,
+    ShortLogs,
+    Awakenings,
 }
 
 impl Plan {
@@ -142,10 +150,21 @@ impl Plan {
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             setup,
         };
-        match random.weighted(&[(40, Style::Mixed), (28, Style::EdgeOfLeases), (32, Style::BareQuorums)]) {
+        let styles = [
+            (24, Style::Mixed),
+            (18, Style::EdgeOfLeases),
+            (22, Style::BareQuorums),
+            (6, Style::CrowdedLeaders),
+            (17, Style::ShortLogs),
+            (13, Style::Awakenings),
+        ];
+        match random.weighted(&styles) {
             Style::Mixed => {}
             Style::EdgeOfLeases => plan.move_to_the_edge_of_leases(random),
             Style::BareQuorums => plan.leave_leaders_a_bare_quorum(random),
+            Style::CrowdedLeaders => plan.crowd_leaders(random),
+            Style::ShortLogs => plan.shorten_logs(random),
+            Style::Awakenings => plan.wake_between_strangers(random),
         }
         plan
     }
@@ -167,6 +186,7 @@ impl Plan {
         ];
         self.faults = random.sample(4, kinds.len()).into_iter().map(|at| (kinds[at], 2 * election)).collect();
         self.fault_length_max = election * random.pick(&[2, 3]);
+        self.network.late_answers_percent = random.pick(&[0, 40]);
         self.members = random.pick(&[3, 3, 5]);
         self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
         self.clock_rates = draw_clock_rates(&self.setup);
@@ -191,6 +211,9 @@ impl Plan {
         self.faults = sampled.map(|at| (kinds[at], election * random.pick(&[3, 30]))).collect();
         self.faults.push((FaultKind::Transfer, election * random.pick(&[3, 8])));
         self.faults.push((FaultKind::BareQuorum, election * random.pick(&[4, 40])));
+        if random.percent(50) {
+            self.faults.push((FaultKind::LeaderPause, election * random.pick(&[2, 6])));
+        }
         self.fault_length_max = election * random.pick(&[2, 4]);
         self.members = random.weighted(&[(2, 3), (1, 4), (7, 5), (2, 6), (1, 7)]);
         self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
@@ -205,6 +228,58 @@ impl Plan {
         if random.percent(75) {
             self.load.reads_percent = 95;
         }
+    }
+
+    /// Leaders that have room for a few writes at a time, and followers that forward more than that at once.
+    fn crowd_leaders(&mut self, random: &mut Random) {
+        self.setup.propose_bytes_max = random.pick(&[1, 100, 300]);
+        self.setup.uncommitted_bytes_max = random.pick(&[100, 300, 1_000]);
+        self.load.clients = random.pick(&[2, 8]);
+        self.load.outstanding_max = 8;
+        self.load.pause = self.election_timeout() * self.load.clients as u64 / random.pick(&[40, 100]);
+        self.load.leader_percent = random.pick(&[0, 50]);
+        self.load.reads_percent = random.pick(&[10, 40]);
+        // A change needs a leader that is known to have room.
+        self.faults.retain(|(kind, _)| *kind != FaultKind::ChangeMembers);
+    }
+
+    /// Logs that are truncated as soon as everyone has them, while members miss appends and say so late.
+    fn shorten_logs(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        self.setup.log_retain_bytes = 250;
+        self.load.reads_percent = random.pick(&[10, 40]);
+        self.network.late_rejections_percent = 80;
+        self.network.loss = random.pick(&[10_000, 50_000, 150_000]);
+        self.pace.flush_max = election / 10;
+        self.load.pause = election * self.load.clients as u64 / random.pick(&[1, 3, 10]);
+        self.members = random.pick(&[3, 3, 5]);
+        // A new leader would begin anew with everyone.
+        self.network.delay = 20 * MICROSECOND..election / 100;
+        self.network.jitter = election / 100;
+        self.faults = vec![(FaultKind::BreakConnection, election * random.pick(&[1, 2, 4]))];
+        self.faults.push((FaultKind::LinkStall, election * random.pick(&[3, 10])));
+        self.fault_length_max = election / 2;
+    }
+
+    /// A quorum of the leader that stands still and, when it goes on, hears all at once and in any order what its leader
+    /// said, what strangers asked, and what they answer.
+    fn wake_between_strangers(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        self.faults = vec![
+            (FaultKind::BareQuorum, election * random.pick(&[3, 6])),
+            (FaultKind::Pause, election * random.pick(&[2, 4])),
+            (FaultKind::Transfer, election * random.pick(&[4, 20])),
+        ];
+        self.members = random.pick(&[3, 3, 5]);
+        self.fault_length_max = election * random.pick(&[2, 4]);
+        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
+        self.clock_rates = draw_clock_rates(&self.setup);
+        self.network.delay = 20 * MICROSECOND..election / 100;
+        self.network.jitter = election / random.pick(&[100, 30]);
+        self.network.reorders = true;
+        self.network.doubling = 500_000;
+        self.network.loss = 0;
+        self.load.reads_percent = 95;
     }
 
     /// What `seed` draws, with members that have `fault`.
@@ -231,12 +306,13 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         election_ticks,
         lease_max: tick * lease_ticks,
         group_bytes_max: random.pick(&[0, 200, 1 << 16]),
+        propose_bytes_max: PROPOSE_BYTES_MAX,
         planted: Planted::NONE,
         forward_window_bytes: random.pick(&[1, 1_000, 1 << 20]),
         elections: Some(seed),
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
-        log_retain_bytes: random.pick(&[0, 10_000, 1 << 20]),
+        log_retain_bytes: random.pick(&[500, 10_000, 1 << 20]),
     }
 }
 
@@ -251,6 +327,8 @@ fn draw_network(election: u64, random: &mut Random) -> NetworkPlan {
         stragglers: random.pick(&[0, 0, 0, 1_000, 20_000]),
         late_orders_percent: random.pick(&[0, 30, 80]),
         late_votes_percent: random.pick(&[0, 0, 0, 0, 20]),
+        late_rejections_percent: random.pick(&[0, 0, 50]),
+        late_answers_percent: random.pick(&[0, 0, 0, 30]),
         bad_moments_percent: random.pick(&[0, 0, 30]),
     }
 }

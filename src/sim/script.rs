@@ -9,8 +9,10 @@
 //! A file is blocks of commands, a line `----`, and the output up to the next empty line. `#` begins a comment.
 //!
 //! ```text
-//! cluster N... [lease=off] [group=off] [window=BYTES]   members with these numbers, all running on empty disks;
-//!                         without leases; without group commit; with so many bytes of forwarded writes under way
+//! cluster N...            members with these numbers, all running on empty disks. [lease=off] without leases,
+//!                         [group=off] without group commit; [uncommitted=BYTES] that a leader proposes before they are
+//!                         committed; [propose=BYTES] that a round proposes; [window=BYTES] that a follower forwards before
+//!                         they are answered
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N asks for leadership at its next round
 //!
@@ -91,13 +93,14 @@ fn directory() -> PathBuf {
 }
 
 #[test]
-fn scripts_find_the_faults_that_chance_does_not() {
+fn scripts_find_the_faults_that_they_are_about() {
     for (fault, name) in [
         (Fault::CommitInVoteAnswer, "a_leader_that_refuses_a_vote_tells_no_commit"),
         (
             Fault::LeaseTrustedBeforeOrdersAreVoid,
             "a_late_order_to_take_over_breaks_no_lease_through_a_third_member",
         ),
+        (Fault::RefusedWriteLeavesTheRest, "what_waits_behind_a_refused_write_is_refused_with_it"),
     ] {
         let script = fs::read_to_string(directory().join(name).with_extension("txt")).expect("readable");
 
@@ -112,7 +115,7 @@ fn scripts_say_what_their_files_say() {
     let mut scripts: Vec<_> =
         fs::read_dir(&directory).expect("it exists").map(|file| file.expect("readable").path()).collect();
     scripts.sort();
-    assert!(scripts.len() >= 102, "the scripts are where they belong");
+    assert!(scripts.len() >= 103, "the scripts are where they belong");
     for path in scripts {
         let script = fs::read_to_string(&path).expect("readable");
         let replayed = replay(&script, Planted::NONE);

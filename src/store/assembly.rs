@@ -21,7 +21,7 @@ use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::log::LogState;
-use crate::core::peer::{Peer, PeerOptions};
+use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
@@ -227,6 +227,7 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         lease_max: config.lease_max(),
         group_bytes_max: bytes(config.group_bytes),
         forward_window_bytes: FORWARD_WINDOW_BYTES,
+        propose_bytes_max: PROPOSE_BYTES_MAX,
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),

@@ -42,7 +42,7 @@ impl Peer {
             | MessageType::MsgAppendResponse
                 if self.raw.raft.state == StateRole::Follower =>
             {
-                false
+                self.options.planted.has(Fault::LateAnswersObeyedByFollowers)
             }
             MessageType::MsgAppendResponse if message.reject => self.is_news(&mut message),
             // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
@@ -72,7 +72,8 @@ impl Peer {
         let progress = self.raw.raft.prs().get(rejection.from);
         let matched = progress.map_or(0, |progress| progress.matched);
         let floor = matched.min(self.raw.store().truncated().0.get());
-        if self.raw.raft.term != rejection.term || floor == 0 {
+        let obeys = self.options.planted.has(Fault::LateRejectionsObeyed);
+        if self.raw.raft.term != rejection.term || floor == 0 || obeys {
             return true;
         }
         if rejection.reject_hint < floor {

@@ -16,6 +16,9 @@ use crate::types::{ApplyState, LogIndex, NodeId};
 
 /// Bytes of entries in one append message; larger single entries travel alone.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
+/// Bytes of writes that one round of a production member proposes: what a slow disk syncs well within an election
+/// timeout, so that heartbeats get their turn in between.
+pub const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
 /// than the few rounds a healthy follower is behind.
 const INFLIGHT_MESSAGES_MAX: usize = 64;
@@ -43,6 +46,8 @@ pub struct PeerOptions {
     pub group_bytes_max: usize,
     /// Bytes of forwarded writes that may wait for their answers; a single write may exceed it.
     pub forward_window_bytes: usize,
+    /// Bytes of writes that one round proposes over all regions, unless a single one of a region is larger.
+    pub propose_bytes_max: usize,
     /// Bound of the entry cache.
     pub log_cache_bytes: usize,
     /// Bytes of entries a leader may have proposed and not committed; more are refused.
@@ -63,7 +68,8 @@ pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks
         max_election_tick: window_ticks.1,
         heartbeat_tick: options.heartbeat_ticks,
         applied: applied.get(),
-        max_size_per_msg: MESSAGE_BYTES_MAX,
+        // raft wants no message that could not be proposed as a whole.
+        max_size_per_msg: MESSAGE_BYTES_MAX.min(options.uncommitted_bytes_max),
         max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
         max_committed_size_per_ready: COMMITTED_BYTES_MAX,
         max_uncommitted_size: options.uncommitted_bytes_max,

@@ -43,6 +43,9 @@ impl Peer {
 
     /// A leader that a late rejection had sent back goes on behind what is gone; whoever acknowledged that has it.
     fn ask_nobody_below(&mut self, truncated: LogIndex) {
+        if self.options.planted.has(Fault::LateRejectionsObeyed) {
+            return;
+        }
         for (_, progress) in self.raw.raft.mut_prs().iter_mut() {
             if progress.matched >= truncated.get() && progress.next_idx <= truncated.get() {
                 progress.next_idx = truncated.get() + 1;

@@ -20,9 +20,6 @@ use crate::core::proposals::{Proposal, Request, Requester};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId};
 
-/// Bytes of writes that one round proposes, unless a single one is larger: what a slow disk syncs well within an
-/// election timeout, so that heartbeats get their turn in between.
-const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of forwarded writes that may wait here to be proposed; more are refused.
 const FORWARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A forwarding follower asks after what was not answered for this many heartbeats.
@@ -38,13 +35,13 @@ impl Peer {
     }
 
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
-    pub(super) fn dispatch_fresh(&mut self) {
+    pub(super) fn dispatch_fresh(&mut self, sharers: usize) {
         self.keeps_order = false;
         if self.fresh.is_empty() {
             return;
         }
         match self.leader() {
-            _ if self.is_leader() && !self.is_handing_over() => self.propose_fresh(),
+            _ if self.is_leader() && !self.is_handing_over() => self.propose_fresh(sharers),
             Some(leader) if !self.is_leader() => self.forward_fresh(leader),
             _ => self.let_wait(),
         }
@@ -84,7 +81,7 @@ impl Peer {
     }
 
     /// Hands the writes of this round to raft in one step, so that they become one append and one message a peer.
-    fn propose_fresh(&mut self) {
+    fn propose_fresh(&mut self, sharers: usize) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
             let all = self.fresh.take_all();
@@ -93,7 +90,7 @@ impl Peer {
         if self.should_wait(self.options.node) {
             return;
         }
-        let fresh = self.fresh.take_some(PROPOSE_BYTES_MAX);
+        let fresh = self.fresh.take_some(self.options.propose_bytes_max / sharers);
         if !fresh.is_empty() {
             self.propose(fresh);
         }
@@ -105,7 +102,8 @@ impl Peer {
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
         if let Err(error) = self.append_as_leader(entries.iter().map(|entry| entry.data.clone())) {
             // All that waits with them: what follows a refused write in its session is refused as well.
-            let rest = self.fresh.take_all();
+            let leaves = self.options.planted.has(Fault::RefusedWriteLeavesTheRest);
+            let rest = if leaves { Vec::new() } else { self.fresh.take_all() };
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }

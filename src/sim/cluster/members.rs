@@ -131,17 +131,22 @@ impl Cluster {
         }
     }
 
-    /// What skips or gives a vote is dangerous when it is late.
+    /// What skips or gives a vote is dangerous when it is late, and so is what leads a leader back in its log.
     fn lateness(&mut self, message: &PeerMessage) -> Option<u64> {
         use MessageType::{
-            MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse,
-            MsgTimeoutNow,
+            MsgAppendResponse, MsgHeartbeatResponse, MsgReadIndexResp, MsgRequestPreVote,
+            MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgTimeoutNow,
         };
         let percent = match type_of(message)? {
             MsgTimeoutNow => self.plan.network.late_orders_percent,
             MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse => {
                 self.plan.network.late_votes_percent
             }
+            MsgReadIndexResp => self.plan.network.late_answers_percent,
+            MsgHeartbeatResponse if !message.raft()?.context.is_empty() => {
+                self.plan.network.late_answers_percent
+            }
+            MsgAppendResponse if message.raft()?.reject => self.plan.network.late_rejections_percent,
             _ => return None,
         };
         let late = self.is_rough && self.random.percent(percent);

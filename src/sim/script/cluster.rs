@@ -104,8 +104,14 @@ impl Cluster {
         if options.contains(&"group=off") {
             setup.group_bytes_max = 0;
         }
-        if let Some(bytes) = options.iter().find_map(|option| option.strip_prefix("window=")) {
-            setup.forward_window_bytes = bytes.parse().expect("window=BYTES");
+        if let Some(bytes) = option(&options, "uncommitted=") {
+            setup.uncommitted_bytes_max = bytes;
+        }
+        if let Some(bytes) = option(&options, "propose=") {
+            setup.propose_bytes_max = bytes as usize;
+        }
+        if let Some(bytes) = option(&options, "window=") {
+            setup.forward_window_bytes = bytes as usize;
         }
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
