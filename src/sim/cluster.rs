@@ -134,8 +134,8 @@ impl Cluster {
             hosts,
             links,
             calls: Calls::default(),
-            ledger: Ledger::new(logs, &regions),
-            trace,
+            ledger: Ledger::new(logs, &regions, !plan.only_clients_judge),
+            trace: trace.with_regions(regions.len()),
             pace: plan.pace.clone(),
             is_rough: true,
             strikes: plan.faults.iter().map(|&(kind, _)| (kind, 0)).collect(),
@@ -280,7 +280,7 @@ impl Cluster {
     pub fn change_members(&mut self) {
         let region = self.any_region();
         if let Some(leader) = self.leader(region) {
-            self.trace.say(|| format!("{} proposes a membership change", leader + 1));
+            self.trace.say_of(region, || format!("{} proposes a membership change", leader + 1));
             self.hosts[leader].member.propose_change_of_learner(region, NO_MEMBER);
             self.schedule_round(leader);
         }

@@ -2,7 +2,9 @@
 //!
 //! Owns the promises of a raft group and of this store as checks, one function each, and what they must remember of
 //! the past to be checked cheaply: a step is paid for what it changed. What always holds: the checks see disks, messages
-//! and engines themselves and believe no member what it says about another; the first broken promise is kept.
+//! and engines themselves and believe no member what it says about another; the first broken promise is kept, with the
+//! region and the member that it is about. A ledger that is closed learns and judges nothing: then only what clients
+//! notice counts.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +27,7 @@ pub struct Ledger {
     /// Of member 1, 2, ...
     logs: Vec<DiskLog>,
     regions: BTreeMap<RegionId, RegionLedger>,
+    is_open: bool,
     broken: Option<String>,
 }
 
@@ -58,8 +61,8 @@ struct Known {
 }
 
 impl Ledger {
-    /// A ledger for members 1, 2, ... with these logs, which all vote.
-    pub fn new(logs: Vec<DiskLog>, regions: &[Region]) -> Self {
+    /// A ledger for members 1, 2, ... with these logs, which all vote; open, or closed.
+    pub fn new(logs: Vec<DiskLog>, regions: &[Region], is_open: bool) -> Self {
         let members = logs.len();
         let ledger = |region: &Region| RegionLedger {
             region: region.id,
@@ -70,12 +73,22 @@ impl Ledger {
             known: vec![Known::default(); members],
         };
         let regions = regions.iter().map(|region| (region.id, ledger(region))).collect();
-        Self { logs, regions, broken: None }
+        Self { logs, regions, is_open, broken: None }
     }
 
     /// The first promise that was broken.
     pub fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
+    }
+
+    /// False when only what clients notice counts.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Keeps what `check` says about `node`'s part in `region` when it is the first broken promise.
+    pub fn note_of(&mut self, node: u64, region: RegionId, check: Check) {
+        self.note(check.map_err(|words| about(node, region, &words)));
     }
 
     /// Keeps what `check` says when it is the first broken promise.
@@ -92,34 +105,45 @@ impl Ledger {
 
     /// To be called when `node` is about to send.
     pub fn on_sending(&mut self, node: u64, region: RegionId, message: &Message) {
-        let disk = self.logs[slot(node)].standing(region);
-        self.note(promised_after_its_sync(node, message, disk));
+        if self.is_open {
+            let disk = self.logs[slot(node)].standing(region);
+            self.note_of(node, region, promised_after_its_sync(node, message, disk));
+        }
     }
 
     /// To be called when `node` hands committed entries to its applier.
     pub fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
-        let disk = self.logs[slot(node)].standing(task.region);
-        self.note(changes_wait_for_their_commit(node, task, disk));
+        if self.is_open {
+            let disk = self.logs[slot(node)].standing(task.region);
+            self.note_of(node, task.region, changes_wait_for_their_commit(node, task, disk));
+        }
     }
 
     /// To be called when `node` has synced.
     pub fn on_synced(&mut self, node: u64, writes: &[LogWrite]) {
+        if !self.is_open {
+            return;
+        }
         for write in writes {
             let ledger = self.regions.get_mut(&write.region).expect("a region of the cluster");
             let check = ledger.on_synced(node, &self.logs, write);
-            self.note(check);
+            self.note_of(node, write.region, check);
         }
     }
 
     /// To be called after every step, for the member that it moved. Gives each call that took effect to `effective`.
     pub fn on_step(&mut self, member: &Member, effective: &mut dyn FnMut(RegionId, CallId)) {
-        for ledger in self.regions.values_mut() {
+        for (&region, ledger) in self.regions.iter_mut().filter(|_| self.is_open) {
             let check = ledger.on_step(member, &self.logs, effective);
             if let (Err(words), None) = (check, &self.broken) {
-                self.broken = Some(words);
+                self.broken = Some(about(member.node, region, &words));
             }
         }
     }
+}
+
+fn about(node: u64, region: RegionId, words: &str) -> String {
+    format!("region {region}, member {node}: {words}")
 }
 
 impl RegionLedger {

@@ -11,7 +11,7 @@ use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::core::planted::{Fault, Planted};
 use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
-use crate::sim::random::Random;
+use crate::sim::random::{Random, scramble};
 
 /// Nanoseconds.
 pub const MICROSECOND: u64 = 1_000;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub clock_rates: Vec<u64>,
     /// How long a fault lasts at most.
     pub fault_length_max: u64,
+    /// Only what clients notice is judged: answers, and what reads show.
+    pub only_clients_judge: bool,
 }
 
 /// How messages travel.
@@ -148,6 +150,7 @@ impl Plan {
             faults: draw_faults(election, &setup, random),
             clock_rates: draw_clock_rates(&setup),
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
+            only_clients_judge: false,
             setup,
         };
         let styles = [
@@ -186,7 +189,7 @@ impl Plan {
         ];
         self.faults = random.sample(4, kinds.len()).into_iter().map(|at| (kinds[at], 2 * election)).collect();
         self.fault_length_max = election * random.pick(&[2, 3]);
-        self.network.late_answers_percent = random.pick(&[0, 40]);
+        self.network.late_answers_percent = 40;
         self.members = random.pick(&[3, 3, 5]);
         self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
         self.clock_rates = draw_clock_rates(&self.setup);
@@ -279,6 +282,7 @@ impl Plan {
         self.network.reorders = true;
         self.network.doubling = 500_000;
         self.network.loss = 0;
+        self.network.late_answers_percent = random.pick(&[0, 40]);
         self.load.reads_percent = 95;
     }
 
@@ -286,6 +290,29 @@ impl Plan {
     pub fn draw_planted(seed: u64, fault: Fault) -> Self {
         let mut plan = Self::draw(seed);
         plan.setup.planted = Planted::one(fault);
+        plan
+    }
+
+    /// The same with clients that notice as much as clients can: they write and read a few keys on all members all the
+    /// time, and nobody else judges.
+    pub fn draw_for_clients(seed: u64, fault: Option<Fault>) -> Self {
+        let mut plan = Self::draw(seed);
+        let random = &mut Random::new(scramble(seed));
+        let election = plan.election_timeout();
+        plan.setup.planted = fault.map_or(Planted::NONE, Planted::one);
+        plan.only_clients_judge = true;
+        plan.safety = 40 * election;
+        plan.load = LoadPlan {
+            clients: 8,
+            outstanding_max: random.pick(&[2, 8]),
+            pause: election * 8 / random.pick(&[40, 100]),
+            reads_percent: random.pick(&[50, 80]),
+            local_percent: 0,
+            leader_percent: random.pick(&[0, 30, 60]),
+            registers: random.pick(&[1, 2, 5]),
+            value_bytes: 8..24,
+            deadline: plan.load.deadline,
+        };
         plan
     }
 

@@ -4,6 +4,7 @@
 //! must agree - and what a run reports. What always holds: the verdict follows from the seed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::sim::calls::Tally;
 use crate::sim::checker;
@@ -56,6 +57,16 @@ struct Demand {
     call: Option<CallId>,
 }
 
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let region = self.region;
+        match self.reader {
+            Some(reader) => write!(f, "no read on member {} in region {region}", reader + 1),
+            None => write!(f, "no write in region {region}"),
+        }
+    }
+}
+
 /// Runs a plan to its end.
 ///
 /// # Errors
@@ -69,7 +80,8 @@ pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
     heal_all(&mut cluster);
     all_agree(&mut cluster)?;
     for &region in cluster.regions() {
-        checker::check(&cluster.calls.history(region)).map_err(|violation| violation.to_string())?;
+        let judged = checker::check(&cluster.calls.history(region));
+        judged.map_err(|violation| format!("region {region}: {violation}"))?;
     }
     Ok(Report {
         seed: cluster.plan.seed,
@@ -144,7 +156,12 @@ fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
     }
     while !demands.is_empty() {
         if cluster.now >= end {
-            return Err(format!("a healed majority made no progress within {MAJORITY_TIMEOUTS} timeouts"));
+            let missing: Vec<_> = demands.iter().map(Demand::to_string).collect();
+            return Err(format!(
+                "a healed majority {:?} made no progress within {MAJORITY_TIMEOUTS} timeouts: {}",
+                healed.iter().map(|host| host + 1).collect::<Vec<_>>(),
+                missing.join(", ")
+            ));
         }
         for demand in &mut demands {
             make(cluster, demand, healed);
@@ -195,6 +212,9 @@ fn agreed(cluster: &Cluster) -> Check {
     if pending > 0 {
         return Err(format!("{pending} calls are pending"));
     }
+    if !cluster.ledger.is_open() {
+        return Ok(());
+    }
     let chosen = cluster.regions().iter().map(|&region| &cluster.ledger.region(region).chosen);
     let data: BTreeMap<_, _> = chosen.flat_map(|chosen| chosen.data().clone()).collect();
     for host in &cluster.hosts {
@@ -202,7 +222,8 @@ fn agreed(cluster: &Cluster) -> Check {
             let (state, _) = host.member.engine().standing(region);
             let last = cluster.ledger.region(region).chosen.last();
             if state.index.get() != last {
-                return Err(format!("{} applied {}, chosen is {last}", host.member.node, state.index));
+                let (node, applied) = (host.member.node, state.index);
+                return Err(format!("region {region}: {node} applied {applied}, chosen is {last}"));
             }
         }
         if *host.member.engine().data() != data {

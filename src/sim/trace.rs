@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::sim::plan::SECOND;
 use crate::sim::random::scramble;
+use crate::types::RegionId;
 
 /// Lines that a run leaves behind, shared with whoever outlives it.
 pub type Lines = Arc<Mutex<VecDeque<String>>>;
@@ -20,12 +21,19 @@ pub struct Trace {
     lines: Option<Lines>,
     lines_max: usize,
     now: u64,
+    /// Lines say which region they are about.
+    names_regions: bool,
 }
 
 impl Trace {
     /// A trace that keeps its last `lines_max` lines in `lines`, if there is such a place.
     pub fn new(lines: Option<Lines>, lines_max: usize) -> Self {
-        Self { fingerprint: 0, events: 0, lines, lines_max, now: 0 }
+        Self { fingerprint: 0, events: 0, lines, lines_max, now: 0, names_regions: false }
+    }
+
+    /// The same for a cluster with so many regions.
+    pub fn with_regions(self, regions: usize) -> Self {
+        Self { names_regions: regions > 1, ..self }
     }
 
     /// An event begins.
@@ -50,6 +58,12 @@ impl Trace {
         }
     }
 
+    /// Adds a line about one region, if lines are kept.
+    pub fn say_of(&mut self, region: RegionId, line: impl FnOnce() -> String) {
+        let names = self.names_regions;
+        self.say(|| if names { format!("region {region}: {}", line()) } else { line() });
+    }
+
     /// A number that two runs share only if they were the same.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
@@ -58,5 +72,23 @@ impl Trace {
     /// How many events there were.
     pub fn events(&self) -> u64 {
         self.events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line_of(regions: usize) -> String {
+        let lines = Lines::default();
+        let mut trace = Trace::new(Some(Lines::clone(&lines)), 1).with_regions(regions);
+        trace.say_of(RegionId(2), || "3 flushes".to_owned());
+        lines.lock().expect("nobody panics").pop_back().expect("one line")
+    }
+
+    #[test]
+    fn lines_name_their_region_where_there_are_several() {
+        assert!(line_of(1).ends_with("0 3 flushes"), "{}", line_of(1));
+        assert!(line_of(2).ends_with("0 region 2: 3 flushes"), "{}", line_of(2));
     }
 }

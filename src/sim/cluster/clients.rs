@@ -216,8 +216,9 @@ impl Cluster {
     }
 
     fn accept(&mut self, call: CallId, seen: Seen) {
-        self.trace.say(|| format!("call {call} shows {seen:?}"));
-        let check = self.calls.accept(call, seen);
+        let region = self.calls.get(call).address.region;
+        self.trace.say_of(region, || format!("call {call} shows {seen:?}"));
+        let check = self.calls.accept(call, seen, &self.ledger);
         self.ledger.note(check);
         self.client_is_free(self.calls.get(call).client);
     }

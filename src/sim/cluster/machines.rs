@@ -21,7 +21,7 @@ impl Cluster {
 
     pub(super) fn end(&mut self, host: usize, end: &End) {
         if let End::Core(error) = end {
-            self.ledger.note(Err(format!("the core of {} reports {error:?}", host + 1)));
+            self.ledger.note(Err(format!("member {}: its core reports {error:?}", host + 1)));
         }
         let unflushed = self.hosts[host].member.engine().unflushed();
         let kept = if self.random.percent(50) { 0 } else { self.random.within(0..unflushed as u64 + 1) };

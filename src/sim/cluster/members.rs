@@ -211,7 +211,7 @@ impl Cluster {
             return;
         }
         let message = codec::decode(bytes).expect("the codec reads what it wrote");
-        self.trace.say(|| format!("deliver {}", describe(&message)));
+        self.trace.say_of(message.region, || format!("deliver {}", describe(&message)));
         to.member.feed_to(message.region, Input::Message(Box::new(message)));
         self.schedule_round(link.1);
     }
@@ -279,11 +279,15 @@ impl Cluster {
     }
 
     pub(super) fn check(&mut self, host: usize) {
+        if !self.ledger.is_open() {
+            return;
+        }
         let mut check = Ok(());
         let calls = &mut self.calls;
         let mut effective = |region: RegionId, call: CallId| {
             if check.is_ok() {
-                check = calls.on_effective(region, call);
+                let effective = calls.on_effective(region, call);
+                check = effective.map_err(|words| format!("region {region}: {words}"));
             }
         };
         self.ledger.on_step(&self.hosts[host].member, &mut effective);
@@ -303,7 +307,8 @@ impl Cluster {
                 let Some(theirs) = led(other) else { continue };
                 let (earlier, later) = if own < theirs { (moved, other) } else { (other, moved) };
                 if self.hosts[earlier].has_lease(region, self.now) {
-                    return Err(format!("{} leads while {} has a lease", later + 1, earlier + 1));
+                    let (later, earlier) = (later + 1, earlier + 1);
+                    return Err(format!("region {region}: {later} leads while {earlier} has a lease"));
                 }
             }
         }

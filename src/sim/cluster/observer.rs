@@ -23,7 +23,7 @@ pub struct Observer<'a> {
 
 impl Watch for Observer<'_> {
     fn sending(&mut self, node: u64, _: &DiskLog, message: &PeerMessage) {
-        self.trace.say(|| format!("  {}", describe(message)));
+        self.trace.say_of(message.region, || format!("  {}", describe(message)));
         if let Some(raft) = message.raft() {
             self.ledger.on_sending(node, message.region, raft);
         }
@@ -31,7 +31,7 @@ impl Watch for Observer<'_> {
 
     fn synced(&mut self, node: u64, _: &DiskLog, writes: &[LogWrite]) {
         for write in writes {
-            self.trace.say(|| format!("  {node} synced {}", describe_write(write)));
+            self.trace.say_of(write.region, || format!("  {node} synced {}", describe_write(write)));
         }
         self.ledger.on_synced(node, writes);
     }
@@ -39,12 +39,12 @@ impl Watch for Observer<'_> {
     fn handed_over(&mut self, node: u64, _: &DiskLog, task: &ApplyTask) {
         let index = |entry: Option<&Entry>| entry.map_or(0, |entry| entry.index);
         let (first, last) = (index(task.entries.first()), index(task.entries.last()));
-        self.trace.say(|| format!("  {node} committed {first}..={last}"));
+        self.trace.say_of(task.region, || format!("  {node} committed {first}..={last}"));
         self.ledger.on_handed_over(node, task);
     }
 
     fn reported(&mut self, node: u64, applied: &Applied) {
-        self.trace.say(|| format!("{node} applied up to {}", applied.state.index));
+        self.trace.say_of(applied.region, || format!("{node} applied up to {}", applied.state.index));
     }
 
     fn ended(&mut self, node: u64, how: &str) {
