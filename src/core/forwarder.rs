@@ -51,7 +51,8 @@ struct Sent {
     leader: NodeId,
     term: Term,
     at: Timestamp,
-    write: Propose,
+    /// None once it is answered.
+    write: Option<Propose>,
 }
 
 /// The follower's side; see the module.
@@ -62,9 +63,12 @@ pub struct Forwarder {
     next: u64,
     /// What was sent last, unless something newer went into this member's own log.
     newest: Option<Session>,
-    /// By number. Those before the newest session's first only wait for their answers.
+    /// By number, from the oldest to the newest that waits for an answer; `answered` of those between have theirs. Those
+    /// before the newest session's first only wait for their answers.
     sent: VecDeque<Sent>,
-    /// Bytes of the writes sent.
+    answered: usize,
+    /// Whom the last writes went to, and the bytes of those of them that wait for an answer.
+    way: (NodeId, Term),
     bytes: usize,
     /// The way that newer writes would go, and since when they wait for what went another way.
     waiting: Option<((NodeId, Term), Timestamp)>,
@@ -77,7 +81,9 @@ impl Forwarder {
     /// Nothing sent yet. `boot_nonce` differs in every run of this member.
     #[must_use]
     pub fn new(node: NodeId, boot_nonce: u64) -> Self {
-        Self { node, boot_nonce, next: 1, newest: None, sent: VecDeque::new(), bytes: 0, waiting: None }
+        let way = (NodeId(0), Term(0));
+        let (newest, sent, waiting) = (None, VecDeque::new(), None);
+        Self { node, boot_nonce, next: 1, newest, sent, answered: 0, way, bytes: 0, waiting }
     }
 
     /// The message that carries `writes` to the leader of `term`. They are remembered until they are answered.
@@ -87,16 +93,23 @@ impl Forwarder {
         let data = writes.iter().map(|write| write.data.clone()).collect();
         for write in writes {
             self.bytes += write.data.len();
-            self.sent.push_back(Sent { number: self.next, session, leader, term, at: now, write });
+            self.sent.push_back(Sent {
+                number: self.next,
+                session,
+                leader,
+                term,
+                at: now,
+                write: Some(write),
+            });
             self.next += 1;
         }
         self.message(leader, term, session, first, data)
     }
 
-    /// Bytes of the writes that wait for an answer.
+    /// Bytes of the writes to `leader` in `term` that wait for an answer. What another owes is not its burden.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn bytes(&self, leader: NodeId, term: Term) -> usize {
+        if self.way == (leader, term) { self.bytes } else { 0 }
     }
 
     /// Whether writes that would now go to `leader` in `term` should wait, because some that went another way, or in a session
@@ -111,10 +124,20 @@ impl Forwarder {
         }
         let since = match self.waiting {
             Some((way, since)) if way == (leader, term) => since,
-            _ => now,
+            _ => {
+                self.ask_after_newest();
+                now
+            }
         };
         self.waiting = Some(((leader, term), since));
         now < since + patience
+    }
+
+    /// Lets the next probe ask after the newest session, whenever it was sent: its answer may have got lost.
+    fn ask_after_newest(&mut self) {
+        let Some(session) = self.newest.as_ref().map(|newest| newest.first) else { return };
+        let oldest = self.sent.iter_mut().find(|sent| sent.session == session && sent.write.is_some());
+        oldest.expect("it may come back").at = Timestamp(0);
     }
 
     /// Something newer goes another way: what is under way must not be tried again behind it.
@@ -130,6 +153,10 @@ impl Forwarder {
             && let Some(oldest) = self.sent.get_mut(at)
         {
             let (session, leader, term) = (oldest.session, oldest.leader, oldest.term);
+            if oldest.write.is_none() {
+                at += 1;
+                continue;
+            }
             let waits_long = oldest.at < sent_before;
             if waits_long {
                 oldest.at = now;
@@ -150,10 +177,11 @@ impl Forwarder {
             return heard;
         }
         for verdict in &answer.verdicts {
-            if let Some(sent) = self.take(verdict.number, answer.session, answer.from) {
-                heard.answers.push((sent.write.completion, verdict.outcome.map_err(Error::new)));
+            if let Some(write) = self.take(verdict.number, answer.session, answer.from) {
+                heard.answers.push((write.completion, verdict.outcome.map_err(Error::new)));
             }
         }
+        self.tidy();
         if let Some(refused) = answer.refused {
             self.on_refused(&answer, refused, &mut heard);
         }
@@ -163,24 +191,28 @@ impl Forwarder {
     /// The connection to `leader` was lost: nobody knows what became of what was sent there.
     pub fn disconnected(&mut self, leader: NodeId) -> Vec<Completion> {
         self.newest.take_if(|newest| newest.leader == leader);
-        self.extract(|sent| sent.leader == leader).map(|sent| sent.write.completion).collect()
+        completions(self.extract(|sent, _| sent.leader == leader))
     }
 
     /// Takes out the completions whose deadline has passed. Their writes may still be applied.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
-        if !self.sent.iter().any(|sent| sent.write.deadline <= now) {
+        let is_late = |write: &Propose| write.deadline <= now;
+        if !self.sent.iter().any(|sent| sent.write.as_ref().is_some_and(is_late)) {
             return Vec::new();
         }
-        self.extract(|sent| sent.write.deadline <= now).map(|sent| sent.write.completion).collect()
+        completions(self.extract(|_, write| is_late(write)))
     }
 
     /// Empties it.
     pub fn abandon(&mut self) -> Vec<Completion> {
-        self.extract(|_| true).map(|sent| sent.write.completion).collect()
+        completions(self.extract(|_, _| true))
     }
 
     /// The session with this leader, a new one if need be.
     fn session(&mut self, leader: NodeId, term: Term) -> u64 {
+        if self.way != (leader, term) {
+            (self.way, self.bytes) = ((leader, term), 0);
+        }
         match &self.newest {
             Some(newest) if newest.takes(leader, term) => newest.first,
             _ => {
@@ -197,37 +229,74 @@ impl Forwarder {
     }
 
     fn on_refused(&mut self, answer: &ForwardAnswer, refused: Refused, heard: &mut Heard) {
-        let of_session = |sent: &Sent| sent.session == answer.session && sent.leader == answer.from;
-        let refused_writes: Vec<_> =
-            self.extract(|sent| of_session(sent) && sent.number >= refused.first).collect();
+        let of_session = |sent: &Sent| (sent.session, sent.leader) == (answer.session, answer.from);
+        let refused_writes = self.extract(|sent, _| of_session(sent) && sent.number >= refused.first);
         // Only the newest session may be tried again: what was sent after it must not be overtaken.
         let newest = self.newest.as_mut();
         if let Some(ended) = newest.filter(|it| (it.first, it.leader) == (answer.session, answer.from)) {
             ended.over = true;
             heard.refused_in = Some(ended.term);
-            heard.retry.extend(refused_writes.into_iter().map(|sent| sent.write));
+            heard.retry.extend(refused_writes);
         } else {
-            let refusal = |sent: Sent| (sent.write.completion, Err(Error::new(refused.code)));
+            let refusal = |write: Propose| (write.completion, Err(Error::new(refused.code)));
             heard.answers.extend(refused_writes.into_iter().map(refusal));
         }
     }
 
-    fn take(&mut self, number: u64, session: u64, leader: NodeId) -> Option<Sent> {
+    /// Takes one write out. [`tidy`](Self::tidy) is to follow.
+    fn take(&mut self, number: u64, session: u64, leader: NodeId) -> Option<Propose> {
         let at = self.sent.binary_search_by_key(&number, |sent| sent.number).ok()?;
-        if (self.sent[at].session, self.sent[at].leader) != (session, leader) {
+        let sent = &mut self.sent[at];
+        if (sent.session, sent.leader) != (session, leader) {
             return None;
         }
-        let sent = self.sent.remove(at)?;
-        self.bytes -= sent.write.data.len();
-        Some(sent)
+        let (write, way) = (sent.write.take()?, (sent.leader, sent.term));
+        self.answered += 1;
+        self.discount(way, &write);
+        Some(write)
     }
 
-    fn extract(&mut self, wanted: impl Fn(&Sent) -> bool) -> std::vec::IntoIter<Sent> {
-        let (extracted, kept): (Vec<_>, Vec<_>) = self.sent.drain(..).partition(wanted);
-        self.sent = kept.into();
-        self.bytes -= extracted.iter().map(|sent| sent.write.data.len()).sum::<usize>();
-        extracted.into_iter()
+    /// Forgets what is answered: at both ends at once, in between when it is the greater part. So that no answer costs more
+    /// for what waits behind one that does not come.
+    fn tidy(&mut self) {
+        while self.sent.front().is_some_and(|sent| sent.write.is_none()) {
+            self.sent.pop_front();
+            self.answered -= 1;
+        }
+        while self.sent.back().is_some_and(|sent| sent.write.is_none()) {
+            self.sent.pop_back();
+            self.answered -= 1;
+        }
+        if self.answered > self.sent.len() / 2 {
+            self.sent.retain(|sent| sent.write.is_some());
+            self.answered = 0;
+        }
     }
+
+    fn extract(&mut self, wanted: impl Fn(&Sent, &Propose) -> bool) -> Vec<Propose> {
+        let mut extracted = Vec::new();
+        for mut sent in std::mem::take(&mut self.sent) {
+            let Some(write) = sent.write.take() else { continue };
+            if wanted(&sent, &write) {
+                self.discount((sent.leader, sent.term), &write);
+                extracted.push(write);
+            } else {
+                self.sent.push_back(Sent { write: Some(write), ..sent });
+            }
+        }
+        self.answered = 0;
+        extracted
+    }
+
+    fn discount(&mut self, way: (NodeId, Term), write: &Propose) {
+        if way == self.way {
+            self.bytes -= write.data.len();
+        }
+    }
+}
+
+fn completions(writes: Vec<Propose>) -> Vec<Completion> {
+    writes.into_iter().map(|write| write.completion).collect()
 }
 
 #[cfg(test)]
@@ -387,13 +456,31 @@ mod tests {
     #[test]
     fn what_waits_for_an_answer_is_counted_in_bytes() {
         let mut forwarder = forwarder();
+        let owed = |forwarder: &Forwarder, term| forwarder.bytes(LEADER, Term(term));
         send(&mut forwarder, 3, 7);
-        assert_eq!(forwarder.bytes(), 3);
+        assert_eq!((owed(&forwarder, 7), owed(&forwarder, 8)), (3, 0));
 
         forwarder.on_answer(answer(1, vec![1], Some(3)));
-        assert_eq!(forwarder.bytes(), 1);
+        assert_eq!(owed(&forwarder, 7), 1);
+        send(&mut forwarder, 2, 8);
+        assert_eq!((owed(&forwarder, 7), owed(&forwarder, 8)), (0, 2), "another leader's burden");
+        forwarder.on_answer(answer(1, vec![2], None));
+        assert_eq!(owed(&forwarder, 8), 2);
         forwarder.abandon();
-        assert_eq!(forwarder.bytes(), 0);
+        assert_eq!(owed(&forwarder, 8), 0);
+    }
+
+    #[test]
+    fn what_is_answered_behind_one_that_is_not_is_forgotten_in_time() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 100, 7);
+
+        assert_eq!(forwarder.on_answer(answer(1, (2..=99).collect(), None)).answers.len(), 98);
+
+        assert_eq!((forwarder.sent.len(), forwarder.answered), (2, 0));
+        assert!(forwarder.on_answer(answer(1, vec![50], None)).answers.is_empty());
+        assert_eq!(forwarder.on_answer(answer(1, vec![1, 100], None)).answers.len(), 2);
+        assert!(forwarder.sent.is_empty());
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub mod outbox;
 pub mod handed_over;
 pub mod input;
 pub mod pending;
+pub mod runs;
 pub mod forwarder;
 pub mod sessions;
 pub mod peer_status;

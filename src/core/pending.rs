@@ -44,6 +44,8 @@ impl Pending {
 pub struct PendingWrites {
     writes: VecDeque<Pending>,
     bytes: usize,
+    /// No deadline is earlier.
+    earliest: Option<Timestamp>,
 }
 
 impl PendingWrites {
@@ -61,14 +63,14 @@ impl PendingWrites {
 
     /// Adds a write behind all others.
     pub fn push(&mut self, write: Pending) {
-        self.bytes += write.data.len();
+        self.count(&write);
         self.writes.push_back(write);
     }
 
     /// Puts writes, in their order, before all others.
     pub fn push_before(&mut self, writes: impl DoubleEndedIterator<Item = Pending>) {
         for write in writes.rev() {
-            self.bytes += write.data.len();
+            self.count(&write);
             self.writes.push_front(write);
         }
     }
@@ -90,7 +92,7 @@ impl PendingWrites {
 
     /// Takes everything.
     pub fn take_all(&mut self) -> Vec<Pending> {
-        self.bytes = 0;
+        (self.bytes, self.earliest) = (0, None);
         std::mem::take(&mut self.writes).into()
     }
 
@@ -101,7 +103,17 @@ impl PendingWrites {
 
     /// Takes the writes whose deadline has passed.
     pub fn take_late(&mut self, now: Timestamp) -> Vec<Pending> {
-        self.extract(|write| write.deadline <= now)
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let late = self.extract(|write| write.deadline <= now);
+        self.earliest = self.writes.iter().map(|write| write.deadline).min();
+        late
+    }
+
+    fn count(&mut self, write: &Pending) {
+        self.bytes += write.data.len();
+        self.earliest = Some(self.earliest.map_or(write.deadline, |earliest| earliest.min(write.deadline)));
     }
 
     fn extract(&mut self, wanted: impl Fn(&Pending) -> bool) -> Vec<Pending> {

@@ -14,9 +14,10 @@
 //! A leader under a lease may let a read join a question that is under way ([`Reads::join`]; whether it may is the
 //! lease's decision), and asks without any read when it only wants its lease renewed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::completion::Completion;
+use crate::core::runs::Runs;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -245,15 +246,12 @@ fn parse(id: &[u8]) -> Option<((NodeId, u64), u64)> {
     (id.len() == READ_ID_BYTES).then_some(((NodeId(part(0)?), part(8)?), part(16)?))
 }
 
-/// Runs of members that may ask in one term.
-const RUNS_MAX: usize = 1024;
-
 /// The questions that a leader has taken from others in its term. None is taken twice, however often it arrives: see
 /// [`Reads`] for what its late acknowledgements would confirm.
 #[derive(Debug, Default)]
 pub struct Questions {
-    /// Run of a member -> the newest counter.
-    newest: BTreeMap<(NodeId, u64), u64>,
+    /// The newest counter of each run.
+    newest: Runs<u64>,
 }
 
 impl Questions {
@@ -264,11 +262,8 @@ impl Questions {
 
     /// Whether `id` may be taken: it is newer than all that its asker asked before.
     pub fn take(&mut self, id: &[u8]) -> bool {
-        let Some((run, counter)) = parse(id) else { return false };
-        if !self.newest.contains_key(&run) && self.newest.len() >= RUNS_MAX {
-            return false;
-        }
-        let newest = self.newest.entry(run).or_default();
+        let Some(((node, boot_nonce), counter)) = parse(id) else { return false };
+        let Some(newest) = self.newest.entry(node, boot_nonce, |_| {}) else { return false };
         let is_new = counter > *newest;
         *newest = counter.max(*newest);
         is_new

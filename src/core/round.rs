@@ -74,7 +74,8 @@ pub struct Inputs {
 pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<Vec<RegionId>> {
     let touched = touched(peers, &fed);
     feed(peers, fed, now);
-    touched.iter().for_each(|region| peer(peers, *region).begin_round(now, touched.len()));
+    let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
+    touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers));
     while turn(peers, &touched, io)? {}
     for region in &touched {
         let answers = peer(peers, *region).take_answers();

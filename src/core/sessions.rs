@@ -7,19 +7,18 @@
 //! accepted. For that a session belongs to one term: only this run of this member has led in it, so what is not remembered
 //! here was never accepted. The follower's side is [`forwarder`](super::forwarder).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use crate::completion::Position;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused, RequestId, Verdict};
+use crate::core::runs::Runs;
 use crate::error::{Code, Result};
 use crate::types::{NodeId, Term};
 
 /// Verdicts in one answer.
 const VERDICTS_MAX: usize = 4096;
-/// Runs of members that may have sent writes in one term.
-const RUNS_MAX: usize = 1024;
 /// Sessions of one run that are remembered. The newest is in use, of the others late messages may come.
 const SESSIONS_MAX: usize = 8;
 /// Verdicts of one session that are kept for a follower that may not have heard them.
@@ -42,11 +41,47 @@ impl Session {
         Self { term, first, expected: first, over: false, said: VecDeque::new() }
     }
 
+    fn hear(&mut self, answered: u64) {
+        while self.said.front().is_some_and(|verdict| verdict.number < answered) {
+            self.said.pop_front();
+        }
+    }
+
     fn keep(&mut self, verdict: Verdict) {
         if self.said.len() == KEPT_MAX {
             self.said.pop_front();
         }
         self.said.push_back(verdict);
+    }
+}
+
+/// The newest sessions of one run of a follower, in the order of their numbers.
+#[derive(Debug, Default)]
+struct Run {
+    sessions: Vec<Session>,
+    /// Sessions that begin below are forgotten.
+    forgotten: u64,
+}
+
+impl Run {
+    /// A session and whether it is the newest; none when it may be one that is forgotten. What is not remembered otherwise was
+    /// never heard of.
+    fn session(&mut self, term: Term, first: u64) -> Option<(&mut Session, bool)> {
+        let sessions = &mut self.sessions;
+        let at = match sessions.binary_search_by_key(&first, |session| session.first) {
+            Ok(at) if sessions[at].term == term => at,
+            Ok(_) => return None,
+            Err(_) if first < self.forgotten => return None,
+            Err(at) => {
+                sessions.insert(at, Session::new(term, first));
+                let surplus = sessions.len().saturating_sub(SESSIONS_MAX);
+                let forgotten = sessions.drain(..surplus).next_back();
+                self.forgotten = forgotten.map_or(self.forgotten, |session| session.first + 1);
+                at.checked_sub(surplus)?
+            }
+        };
+        let newest = at + 1 == sessions.len();
+        Some((&mut sessions[at], newest))
     }
 }
 
@@ -56,8 +91,7 @@ pub struct Sessions {
     node: NodeId,
     /// The last terms in which this run led, the newest first. Terms begin at 1.
     led: [Term; 2],
-    /// The newest sessions of each run of a follower, in the order of their numbers.
-    runs: BTreeMap<(NodeId, u64), Vec<Session>>,
+    runs: Runs<Run>,
     answers: Vec<ForwardAnswer>,
 }
 
@@ -65,16 +99,16 @@ impl Sessions {
     /// No session.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        Self { node, led: [Term(0); 2], runs: BTreeMap::new(), answers: Vec::new() }
+        Self { node, led: [Term(0); 2], runs: Runs::new(), answers: Vec::new() }
     }
 
     /// This member leads in `term` from now on.
     pub fn begin_term(&mut self, term: Term) {
         let ended = self.led[0];
         self.led = [term, ended];
-        self.runs.retain(|_, sessions| {
-            sessions.retain(|session| session.term == ended);
-            !sessions.is_empty()
+        self.runs.retain(|run| {
+            run.sessions.retain(|session| session.term == ended);
+            !run.sessions.is_empty()
         });
     }
 
@@ -86,12 +120,13 @@ impl Sessions {
     ) -> Vec<(RequestId, Bytes)> {
         let Some(end) = forward.first.checked_add(forward.writes.len() as u64) else { return Vec::new() };
         let leads = forward.term == self.led[0];
-        let Some((session, newest)) = self.session(&forward) else { return Vec::new() };
+        let Some((session, newest)) = self.session(&forward) else {
+            self.disown(&forward);
+            return Vec::new();
+        };
         let Forward { from: node, boot_nonce, session: first_of_session, first, answered, writes, .. } =
             forward;
-        while session.said.front().is_some_and(|verdict| verdict.number < answered) {
-            session.said.pop_front();
-        }
+        session.hear(answered);
         let repeated: Vec<_> =
             if writes.is_empty() { session.said.iter().copied().collect() } else { Vec::new() };
         let refusal = match willing {
@@ -128,27 +163,25 @@ impl Sessions {
     /// The session that `forward` belongs to, and whether it is the newest of its run; none when this member cannot know
     /// what became of it.
     fn session(&mut self, forward: &Forward) -> Option<(&mut Session, bool)> {
-        let run = (forward.from, forward.boot_nonce);
-        let is_full = self.runs.len() >= RUNS_MAX && !self.runs.contains_key(&run);
         // Of another term: an earlier leadership or an earlier run of this member may have accepted it.
-        if !self.led.contains(&forward.term) || is_full {
+        if !self.led.contains(&forward.term) {
             return None;
         }
-        let sessions = self.runs.entry(run).or_default();
-        let at = match sessions.binary_search_by_key(&forward.session, |session| session.first) {
-            Ok(at) if sessions[at].term == forward.term => at,
-            Ok(_) => return None,
-            // Older than what is remembered.
-            Err(0) if !sessions.is_empty() => return None,
-            Err(at) => {
-                sessions.insert(at, Session::new(forward.term, forward.session));
-                let forgotten = sessions.len().saturating_sub(SESSIONS_MAX);
-                sessions.drain(..forgotten);
-                at - forgotten
-            }
-        };
-        let newest = at + 1 == sessions.len();
-        Some((&mut sessions[at], newest))
+        // A run that has ended asks for nothing any more.
+        let outlived =
+            |run: &mut Run| run.sessions.iter_mut().for_each(|session| session.said = VecDeque::new());
+        let run = self.runs.entry(forward.from, forward.boot_nonce, outlived)?;
+        run.session(forward.term, forward.session)
+    }
+
+    /// Says of the writes that `forward` brings or asks after that nobody here knows what becomes of them.
+    fn disown(&mut self, forward: &Forward) {
+        let Forward { from, boot_nonce, session, first, answered, ref writes, .. } = *forward;
+        let numbers =
+            if writes.is_empty() { session.max(answered)..first } else { first..first + writes.len() as u64 };
+        let unknown =
+            numbers.take(VERDICTS_MAX).map(|number| Verdict { number, outcome: Err(Code::LeadershipLost) });
+        self.answer_to(from, boot_nonce, session).verdicts.extend(unknown);
     }
 
     /// An accepted write could not be proposed after all: it and everything behind it is refused.
@@ -173,7 +206,7 @@ impl Sessions {
     }
 
     fn session_of(&mut self, id: RequestId) -> Option<&mut Session> {
-        let sessions = self.runs.get_mut(&(id.node, id.boot_nonce))?;
+        let sessions = &mut self.runs.get_mut(id.node, id.boot_nonce)?.sessions;
         let at = sessions.binary_search_by_key(&id.session, |session| session.first).ok()?;
         Some(&mut sessions[at])
     }
@@ -291,16 +324,36 @@ mod tests {
         assert_eq!(refused(&mut sessions), Some(2));
     }
 
+    fn verdicts(sessions: &mut Sessions) -> Vec<(u64, Option<Code>)> {
+        let said = sessions.take_answers().into_iter().flat_map(|answer| answer.verdicts);
+        said.map(|verdict| (verdict.number, verdict.outcome.err())).collect()
+    }
+
     #[test]
-    fn nothing_is_said_about_a_term_or_a_session_from_before_what_is_remembered() {
+    fn what_nobody_here_can_know_is_said_to_be_unknown() {
+        let unknown = |number| (number, Some(Code::LeadershipLost));
+        let mut sessions = sessions();
+
+        let of_another_term = Forward { term: Term(6), ..forward(1, 1, 2) };
+        assert!(sessions.accept(of_another_term, Err(Code::NotLeader)).is_empty());
+        assert_eq!(verdicts(&mut sessions), [unknown(1), unknown(2)]);
+
+        for session in 1..=SESSIONS_MAX as u64 + 1 {
+            sessions.accept(forward(session, session, 1), Ok(()));
+        }
+        let asks = Forward { answered: 1, ..forward(1, 2, 0) };
+        assert!(sessions.accept(asks, Ok(())).is_empty());
+        assert_eq!(verdicts(&mut sessions), [unknown(1)], "it was accepted and is forgotten");
+    }
+
+    #[test]
+    fn a_session_that_comes_behind_a_newer_one_for_the_first_time_is_refused() {
         let mut sessions = sessions();
         sessions.accept(forward(5, 5, 1), Ok(()));
 
-        let late = Forward { term: Term(6), ..forward(1, 1, 1) };
-        assert!(sessions.accept(late, Err(Code::NotLeader)).is_empty());
         assert!(sessions.accept(forward(1, 1, 1), Ok(())).is_empty());
 
-        assert!(!sessions.has_answers());
+        assert_eq!(refused(&mut sessions), Some(1));
     }
 
     #[test]
@@ -325,7 +378,7 @@ mod tests {
 
         sessions.begin_term(Term(12));
         assert!(sessions.accept(forward(1, 3, 1), Ok(())).is_empty());
-        assert!(!sessions.has_answers(), "nobody remembers term 7");
+        assert_eq!(verdicts(&mut sessions), [(3, Some(Code::LeadershipLost))], "nobody remembers term 7");
     }
 
     #[test]

@@ -303,6 +303,11 @@ impl Plan {
             _ => None,
         };
         let mut plan = Self::draw_about(seed, style);
+        if fault == Fault::LeaseTrustedBeforeOrdersAreVoid {
+            // Whatever else goes wrong ends the transfer before its order can come late.
+            let election = plan.election_timeout();
+            plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
+        }
         plan.setup.planted = Planted::one(fault);
         plan
     }

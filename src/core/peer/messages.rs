@@ -10,7 +10,7 @@ use super::Peer;
 use crate::core::planted::Fault;
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// Questions of followers that may wait for the quorum. A healthy follower has a few under way.
 const QUESTIONS_MAX: usize = 4096;
@@ -28,6 +28,9 @@ impl Peer {
     fn on_raft_message(&mut self, mut message: Message) {
         if let Err(refusal) = self.validate(&message) {
             return self.refuse_message(&message, refusal);
+        }
+        if matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat) {
+            self.unheard.take_if(|unheard| *unheard == (NodeId(message.from), Term(message.term)));
         }
         let passes = match message.get_msg_type() {
             // The engine is behind. What is not taken is not acknowledged, and comes again.

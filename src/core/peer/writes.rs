@@ -34,6 +34,12 @@ impl Peer {
         self.is_leader() && !self.is_handing_over() && !self.fresh.is_empty() && !self.keeps_order
     }
 
+    /// True when writes wait to be proposed or forwarded.
+    #[must_use]
+    pub fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
     pub(super) fn dispatch_fresh(&mut self, sharers: usize) {
         self.keeps_order = false;
@@ -132,16 +138,26 @@ impl Peer {
         let reachable = !self.disconnected.contains(&leader);
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let (term, now) = (self.term(), self.now);
-        if self.refused_by == Some((leader, term)) || !reachable || self.should_wait(leader) {
+        let way = Some((leader, term));
+        if self.refused_by == way || self.unheard == way || !reachable || self.should_wait(leader) {
             return;
         }
         // The rest waits for answers; until then it is certainly in no log.
-        while !self.fresh.is_empty() && self.forwarder.bytes() < self.options.forward_window_bytes {
-            let room = self.options.forward_window_bytes - self.forwarder.bytes();
+        while !self.fresh.is_empty() {
+            let owed = self.forwarder.bytes(leader, term);
+            let room = self.options.forward_window_bytes.saturating_sub(owed);
+            if room == 0 {
+                return;
+            }
             let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize));
             let writes = writes.into_iter().map(unsent).collect();
             let forward = self.forwarder.forward(writes, leader, term, now);
             self.outgoing.push(self.dress(Body::Forward(forward)));
+            if self.is_cautious {
+                // One message a tick, until one is accepted: to send all again would bury a leader that is behind.
+                self.refused_by = way;
+                return;
+            }
         }
     }
 
@@ -190,10 +206,14 @@ impl Peer {
     /// What became of writes this member forwarded.
     pub(super) fn on_forward_answer(&mut self, answer: ForwardAnswer) {
         let leader = answer.from;
+        if answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok()) {
+            self.is_cautious = false;
+        }
         let heard = self.forwarder.on_answer(answer);
         self.answers.extend(heard.answers);
         let Some(term) = heard.refused_in else { return };
         self.refused_by = Some((leader, term));
+        self.is_cautious = true;
         let retry = heard.retry.into_iter().map(Pending::of_caller);
         if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
             retry.for_each(|pending| self.fresh.push(pending));
@@ -206,6 +226,9 @@ impl Peer {
     pub(super) fn on_disconnected(&mut self, node: NodeId) {
         if !self.disconnected.contains(&node) {
             self.disconnected.push(node);
+        }
+        if self.leader() == Some(node) {
+            self.unheard = Some((node, self.term()));
         }
         let unknown = self.forwarder.disconnected(node);
         self.answer_all(unknown.into_iter(), Code::LeadershipLost);
