@@ -8,6 +8,7 @@
 //! here was never accepted. The follower's side is [`forwarder`](super::forwarder).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -36,11 +37,41 @@ struct Session {
     said: VecDeque<Verdict>,
 }
 
+/// What becomes of writes that arrive.
+enum Judged {
+    /// Those that were not accepted before are now.
+    Accepted,
+    /// All of them were accepted before.
+    Known,
+    /// Some are refused.
+    Refused(Refused),
+}
+
 impl Session {
     fn new(term: Term, first: u64) -> Self {
         Self { term, first, expected: first, over: false, said: VecDeque::new() }
     }
 
+    /// What to do with the writes of these numbers.
+    fn judge(&mut self, numbers: Range<u64>, willing: std::result::Result<(), Code>) -> Judged {
+        let code = match willing {
+            _ if self.over => Code::NotLeader,
+            Err(code) => code,
+            // Something before it got lost.
+            Ok(()) if numbers.start > self.expected => Code::NotLeader,
+            Ok(()) => {
+                self.expected = self.expected.max(numbers.end);
+                return Judged::Accepted;
+            }
+        };
+        if numbers.end <= self.expected {
+            return Judged::Known;
+        }
+        self.over = true;
+        Judged::Refused(Refused { first: self.expected, code })
+    }
+
+    /// The follower has every verdict before this number.
     fn hear(&mut self, answered: u64) {
         while self.said.front().is_some_and(|verdict| verdict.number < answered) {
             self.said.pop_front();
@@ -129,35 +160,25 @@ impl Sessions {
         session.hear(answered);
         let repeated: Vec<_> =
             if writes.is_empty() { session.said.iter().copied().collect() } else { Vec::new() };
-        let refusal = match willing {
-            _ if session.over || !newest || !leads => Some(Code::NotLeader),
-            Err(code) => Some(code),
-            // Something before it got lost.
-            Ok(()) if first > session.expected => Some(Code::NotLeader),
-            Ok(()) => None,
-        };
-        let mut accepted = Vec::new();
-        let mut refused = None;
-        match refusal {
-            None => {
-                let id = |number| RequestId { node, boot_nonce, session: first_of_session, number };
-                let fresh = writes.into_iter().zip(first..).filter(|(_, number)| *number >= session.expected);
-                accepted.extend(fresh.map(|(data, number)| (id(number), data)));
-                session.expected = session.expected.max(end);
-            }
-            Some(code) if end > session.expected => {
-                session.over = true;
-                refused = Some(Refused { first: session.expected, code });
-            }
-            Some(_) => {}
-        }
+        let willing = if newest && leads { willing } else { Err(Code::NotLeader) };
+        let expected = session.expected;
+        let judged = session.judge(first..end, willing);
         for verdict in repeated {
             self.answer_to(node, boot_nonce, first_of_session).verdicts.push(verdict);
         }
-        if let Some(refused) = refused {
-            self.refuse(node, boot_nonce, first_of_session, refused);
+        match judged {
+            Judged::Known => Vec::new(),
+            Judged::Refused(refused) => {
+                self.refuse(node, boot_nonce, first_of_session, refused);
+                Vec::new()
+            }
+            Judged::Accepted => {
+                let id = |number| RequestId { node, boot_nonce, session: first_of_session, number };
+                let numbered = writes.into_iter().zip(first..);
+                let fresh = numbered.filter(|(_, number)| *number >= expected);
+                fresh.map(|(data, number)| (id(number), data)).collect()
+            }
         }
-        accepted
     }
 
     /// The session that `forward` belongs to, and whether it is the newest of its run; none when this member cannot know
