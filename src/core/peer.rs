@@ -83,8 +83,8 @@ pub struct Peer {
     disconnected: Vec<NodeId>,
     /// A leader refused forwarded writes: they wait for a tick or another leader.
     refused_by: Option<(NodeId, Term)>,
-    /// A leader refused forwarded writes and accepted none since.
-    is_cautious: bool,
+    /// A leader that refused forwarded writes and accepted none since.
+    cautious_of: Option<(NodeId, Term)>,
     /// A leader whose connection was lost, and that was not heard since. It may have started anew and lead no more.
     unheard: Option<(NodeId, Term)>,
     sessions: Sessions,
@@ -154,7 +154,7 @@ impl Peer {
             forwarder: Forwarder::new(node, boot_nonce),
             disconnected: Vec::new(),
             refused_by: None,
-            is_cautious: false,
+            cautious_of: None,
             unheard: None,
             sessions: Sessions::new(node),
             forwarded_in_flight: 0,

@@ -39,19 +39,12 @@ def a_bit_flipped_in_a_synced_frame_is_refused_with_file_and_offset(bench: Bench
 
 @case
 def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
-    # No truncation and no election, which sync the log too: the sync that fails is one of writes.
-    cluster = Cluster(bench, shim=True, log__retain_bytes=64 << 20, raft__election_timeout_ms=1000)
-    trigger = bench.directory / "fail-now"
-    for member in cluster.members:
-        member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
-    for member in cluster.members:
-        require(member.hear() == "ready", f"{member} did not start")
+    cluster = cluster_whose_syncs_can_fail(bench)
     victim = cluster.leader()
     # Alone, so that the sync that fails is one of its own writes.
     victim.write()
     cluster.wait_for_writes(WRITES)
-    trigger.mkdir()
-    (trigger / str(victim.node)).touch()
+    fail_next_sync(bench, victim)
     wait_for(lambda: victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} to notice that its sync failed")
     check_poisoned(victim)
     cluster_goes_on(cluster, victim)
@@ -61,22 +54,33 @@ def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
 
 @case
 def a_leader_whose_sync_fails_leaves_no_forwarded_write_waiting(bench: Bench):
+    cluster = cluster_whose_syncs_can_fail(bench)
+    victim = cluster.leader()
+    follower = next(member for member in cluster.members if member is not victim)
+    follower.result("put 60000")
+    fail_next_sync(bench, victim)
+    code, _, message = follower.result("put 60000")
+    require(code == "ALMADIA_LEADERSHIP_LOST", f"the write that was under way: {code} {message}")
+    require(victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} did not notice that its sync failed")
+    code, _, message = follower.result("put 60000")
+    require(code == "ALMADIA_OK", f"a write after the next election: {code} {message}")
+
+
+def cluster_whose_syncs_can_fail(bench: Bench) -> Cluster:
+    # No truncation and no election, which sync the log too: the sync that fails is one of writes.
     cluster = Cluster(bench, shim=True, log__retain_bytes=64 << 20, raft__election_timeout_ms=1000)
     trigger = bench.directory / "fail-now"
     for member in cluster.members:
         member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
     for member in cluster.members:
         require(member.hear() == "ready", f"{member} did not start")
-    victim = cluster.leader()
-    follower = next(member for member in cluster.members if member is not victim)
-    follower.result("put 60000")
+    return cluster
+
+
+def fail_next_sync(bench: Bench, victim: Member):
+    trigger = bench.directory / "fail-now"
     trigger.mkdir()
     (trigger / str(victim.node)).touch()
-    code, _, message = follower.result("put 60000")
-    require(code == "ALMADIA_LEADERSHIP_LOST", f"the write that was under way: {code} {message}")
-    require(victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} did not notice that its sync failed")
-    code, _, message = follower.result("put 60000")
-    require(code == "ALMADIA_OK", f"a write after the next election: {code} {message}")
 
 
 def check_poisoned(victim: Member):

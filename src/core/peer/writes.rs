@@ -153,7 +153,7 @@ impl Peer {
             let writes = writes.into_iter().map(unsent).collect();
             let forward = self.forwarder.forward(writes, leader, term, now);
             self.outgoing.push(self.dress(Body::Forward(forward)));
-            if self.is_cautious {
+            if self.cautious_of == way {
                 // One message a tick, until one is accepted: to send all again would bury a leader that is behind.
                 self.refused_by = way;
                 return;
@@ -206,14 +206,15 @@ impl Peer {
     /// What became of writes this member forwarded.
     pub(super) fn on_forward_answer(&mut self, answer: ForwardAnswer) {
         let leader = answer.from;
-        if answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok()) {
-            self.is_cautious = false;
+        let accepts = answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok());
+        if accepts && self.cautious_of.take_if(|(refused, _)| *refused == leader).is_some() {
+            self.refused_by = None;
         }
         let heard = self.forwarder.on_answer(answer);
         self.answers.extend(heard.answers);
         let Some(term) = heard.refused_in else { return };
         self.refused_by = Some((leader, term));
-        self.is_cautious = true;
+        self.cautious_of = self.refused_by;
         let retry = heard.retry.into_iter().map(Pending::of_caller);
         if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
             retry.for_each(|pending| self.fresh.push(pending));
