@@ -7,17 +7,21 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
+use almadia::capi::batch::{almadia_batch_free, almadia_batch_new, almadia_batch_put};
 use almadia::capi::config::{almadia_config_free, almadia_config_new};
 use almadia::capi::library::{ALMADIA_ABI_VERSION, ALMADIA_OK, almadia_code};
 use almadia::capi::snapshot::{almadia_snapshot_free, almadia_snapshot_open};
 use almadia::capi::store::{
     almadia_store, almadia_store_free, almadia_store_open, almadia_store_wait_leader,
 };
+use almadia::capi::value::{almadia_get, almadia_value_data, almadia_value_free, almadia_value_size};
+use almadia::capi::write::almadia_write;
 use tempfile::TempDir;
 
-use crate::data::directory;
+use crate::data::{FILLED_KEYS, Key, VALUE_BYTES, check, directory, scattered, value};
 
 const PATIENCE_MS: u64 = 30_000;
+const FILL_BATCH: u64 = 500;
 
 /// A cluster of one member, opened through the C functions.
 pub struct CStore {
@@ -58,6 +62,47 @@ impl CStore {
             let code = almadia_snapshot_open(self.store, ptr::null(), &raw mut snapshot, ptr::null_mut());
             almadia_snapshot_free(snapshot);
             if code == ALMADIA_OK { Ok(()) } else { Err(format!("code {code}")) }
+        }
+    }
+}
+
+impl CStore {
+    /// Writes the keys that reads are made of.
+    pub fn fill(&self) {
+        for first in (0..FILLED_KEYS).step_by(FILL_BATCH as usize) {
+            let mut batch = ptr::null_mut();
+            // SAFETY: keys and values live through the calls and have their lengths, the batch is freed once.
+            unsafe {
+                succeed(almadia_batch_new(&raw mut batch, ptr::null_mut()));
+                for key in (first..first + FILL_BATCH).map(scattered) {
+                    let (bytes, length) = (key.as_ptr().cast(), key.len());
+                    let data = value(&key).as_ptr().cast();
+                    succeed(almadia_batch_put(batch, bytes, length, data, VALUE_BYTES, ptr::null_mut()));
+                }
+                let written = almadia_write(self.store, batch, ptr::null(), ptr::null_mut(), ptr::null_mut());
+                almadia_batch_free(batch);
+                succeed(written);
+            }
+        }
+    }
+
+    /// Reads a key and checks its value.
+    ///
+    /// # Errors
+    /// The code, or what was read instead.
+    pub fn get(&self, key: &Key) -> Result<(), String> {
+        let mut found = ptr::null_mut();
+        // SAFETY: the key lives through the call, the output is a local variable, the value is read before it is freed once.
+        unsafe {
+            let key_bytes = key.as_ptr().cast();
+            let code = almadia_get(self.store, key_bytes, key.len(), &raw mut found, ptr::null_mut());
+            if code != ALMADIA_OK {
+                return Err(format!("code {code}"));
+            }
+            let data = almadia_value_data(found).cast::<u8>();
+            let checked = check(key, Some(std::slice::from_raw_parts(data, almadia_value_size(found))));
+            almadia_value_free(found);
+            checked
         }
     }
 }

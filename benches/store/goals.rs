@@ -65,6 +65,7 @@ const GOALS: &[Goal] = &[
     goal("lease get/3/1", Figure::Ratio, 0.90, 0.97, None),
     goal("lease snapshot/1/1", Figure::Median, 2.0, 2.0, None),
     goal("lease snapshot/3/1", Figure::Median, 2.0, 2.0, None),
+    goal("lease get in C/1/1", Figure::Ratio, 0.90, 0.97, None),
     goal("lease snapshot in C/1/1", Figure::Median, 2.0, 2.0, None),
     goal("snapshot get/1/1", Figure::Ratio, 0.90, 0.97, None),
     goal("iterate 1000 keys/1/1", Figure::Ratio, 0.90, 0.90, None),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use almadia::{SnapshotOptions, Store};
 
 use crate::c_interface::CStore;
-use crate::data::Key;
+use crate::data::{Key, filled_key};
 use crate::group::{Group, retry};
 use crate::load::{measure, on_threads};
 use crate::members::{Asked, Members};
@@ -62,6 +62,17 @@ fn from_c(group: &Group) {
         let measured = retry(|| measure(1, |lanes| on_threads(lanes, snapshot)));
         Row::new(name.to_owned(), 1, 1, &measured).beside("lease snapshot/1/1")
     });
+    let names = ["rocksdb get beside lease in C/0/1", "lease get in C/1/1"];
+    if group.wants_any(&names.map(str::to_owned)) {
+        let store = Arc::new(CStore::open());
+        store.fill();
+        let get = || {
+            let store = Arc::clone(&store);
+            move |seed: &Key| store.get(&filled_key(seed))
+        };
+        let (raw, _directory) = filled_rocksdb();
+        side_by_side(group, names, 1, || raw_get(&raw), get);
+    }
 }
 
 fn at_follower(group: &Group, members: &Members) {
