@@ -10,6 +10,7 @@ use crate::core::applier::Applied;
 use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
+use crate::error::Error;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
@@ -49,4 +50,16 @@ pub enum Input {
     Transfer(TransferRequest),
     /// Ask for leadership now.
     Campaign,
+}
+
+impl Input {
+    /// Answers whoever waits for what never reaches a peer.
+    pub fn refuse(self, error: &Error) {
+        match self {
+            Self::Propose(propose) => propose.completion.answer(Err(error.clone())),
+            Self::Read(read) | Self::LocalRead(read) => read.completion.answer(Err(error.clone())),
+            Self::Transfer(request) => request.completion.answer(Err(error.clone())),
+            _ => {}
+        }
+    }
 }

@@ -164,7 +164,7 @@ impl RaftPoller {
         let mut inputs = Vec::new();
         while self.mailbox.wait(Duration::MAX) {
             self.mailbox.take(&mut inputs);
-            inputs.drain(..).for_each(|(_, input)| refuse(input, refused));
+            inputs.drain(..).for_each(|(_, input)| input.refuse(refused));
         }
     }
 
@@ -276,16 +276,6 @@ pub struct Open {
     awaiting: BTreeSet<RegionId>,
     /// What the worker was told to flush, so that it is told once.
     ordered: BTreeMap<RegionId, LogIndex>,
-}
-
-/// Answers what never reached a peer.
-fn refuse(input: Input, refused: &Error) {
-    match input {
-        Input::Propose(propose) => propose.completion.answer(Err(refused.clone())),
-        Input::Read(read) | Input::LocalRead(read) => read.completion.answer(Err(refused.clone())),
-        Input::Transfer(request) => request.completion.answer(Err(refused.clone())),
-        _ => {}
-    }
 }
 
 /// When ticks are due.

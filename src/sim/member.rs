@@ -499,22 +499,12 @@ impl Member {
         // What is in the engine is answered as it is: the apply poller finishes the batch it is at.
         reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
         peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
-        inputs.into_iter().for_each(|(_, input)| refuse(input, &refused));
+        inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));
         for task in tasks {
             appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
         }
         let undecided = appliers.values_mut().flat_map(Applier::abandon);
         undecided.for_each(|completion| completion.answer(Err(unknown.clone())));
-    }
-}
-
-/// Answers what never reached a peer.
-fn refuse(input: Input, refused: &Error) {
-    match input {
-        Input::Propose(propose) => propose.completion.answer(Err(refused.clone())),
-        Input::Read(read) | Input::LocalRead(read) => read.completion.answer(Err(refused.clone())),
-        Input::Transfer(request) => request.completion.answer(Err(refused.clone())),
-        _ => {}
     }
 }
 
