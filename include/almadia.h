@@ -1,8 +1,8 @@
 /*
  * almadia.h - a replicated, ordered key-value store that you link into your program.
  *
- * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _snapshot, _value, _iter, _error) are yours; each has
- *   its own _free, which takes NULL too. Never free() anything from here; the library frees nothing of yours.
+ * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error) are yours;
+ *   each has its own _free, which takes NULL too. Never free() anything from here; the library frees nothing of yours.
  *   What you pass in is copied before the call returns. A handle may outlive the one it came from: snapshots,
  *   iterators and values keep what they read alive (and the directory locked) after the store is freed.
  * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL.
@@ -18,14 +18,17 @@
  *   error by one at a time, any one. The library's own threads are named almadia-* and block all signals.
  * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
  *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
- * CALLBACKS. An _async call that answered ALMADIA_OK calls its callback exactly once; any other answer means never.
- *   It runs on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. It may call
- *   every function that does not block, submit more, free handles (even the store) and free user. It must return
- *   soon: the completions behind it wait. It must not throw, longjmp or fork. Its completion is valid until it
- *   returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else is ordered.
- * AFTER SHUTDOWN no callback runs any more and calls answer ALMADIA_CLOSED. After _free a handle must not be used.
- *   exit() without shutdown loses nothing that was acknowledged.
- * FORK. In a child process, stores, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
+ * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
+ *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but yours
+ *   runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel gives a call up.
+ * CALLBACKS run on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. They may call
+ *   every function that does not block, submit more, free handles (even the store) and free user. They must return
+ *   soon: the completions behind them wait. They must not throw, longjmp or fork. The completion is valid until the
+ *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
+ *   is ordered.
+ * AFTER SHUTDOWN no callback runs any more, every completion is in its queue, and calls answer ALMADIA_CLOSED. After
+ *   _free a handle must not be used. exit() without shutdown loses nothing that was acknowledged.
+ * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
  *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. fork and exec is
  *   fine: descriptors are close-on-exec.
  * SIGNALS. The library installs no handler and prints nothing; call nothing from a signal handler. Failed memory
@@ -112,6 +115,9 @@
 /** The connection to the leader was lost while the write was under way */
 #define ALMADIA_LEADERSHIP_LOST 402
 
+/** The write was given up while it was under way; it may be applied */
+#define ALMADIA_CANCELLED_IN_FLIGHT 403
+
 /** The store was shut down while the write was under way */
 #define ALMADIA_SHUTDOWN_IN_FLIGHT 404
 
@@ -120,6 +126,9 @@
 
 /** The store is shut down */
 #define ALMADIA_CLOSED 501
+
+/** The call was given up before it had any effect */
+#define ALMADIA_CANCELLED 502
 
 /** The store belongs to the parent process; open one after fork */
 #define ALMADIA_FORKED 504
@@ -179,13 +188,19 @@
  */
 typedef struct almadia_batch almadia_batch;
 
-/** The answer of one _async call. Belongs to the library, and is valid only until the callback returns. */
+/**
+ * The answer of one _async call. In a callback it belongs to the library, and is valid only until the callback returns;
+ * popped from a queue it is yours, until almadia_completion_free. One thread at a time.
+ */
 typedef struct almadia_completion almadia_completion;
 
 /** The options of a store that is still to be opened. One thread at a time. */
 typedef struct almadia_config almadia_config;
 
-/** A queue for completions. No function of this version makes one. */
+/**
+ * A queue of completions, for programs that take them on threads of their own instead of in callbacks. Any number of
+ * threads may use it at once. It may serve several stores, and outlive them.
+ */
 typedef struct almadia_cq almadia_cq;
 
 /**
@@ -216,10 +231,29 @@ typedef struct almadia_store almadia_store;
 typedef struct almadia_value almadia_value;
 
 /**
+ * The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive its
+ * snapshot and its store; it pins memory until it is freed.
+ */
+typedef struct almadia_values almadia_values;
+
+/**
  * The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
  * and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
  */
 typedef int32_t almadia_code;
+
+/** How serious a log record is: one of the ALMADIA_LOG_... constants. */
+typedef int32_t almadia_log_level;
+
+/**
+ * What the library calls for each log record, on its thread "almadia-log". `target` names the part of the library,
+ * `message` is one line or more of English; both end with a NUL and are valid until it returns. It may block, at the
+ * cost of records: when 4096 wait, newer ones are dropped, and a record says how many.
+ */
+typedef void (*almadia_log_callback)(void *user,
+                                     almadia_log_level level,
+                                     const char *target,
+                                     const char *message);
 
 /**
  * One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are
@@ -237,6 +271,35 @@ typedef struct almadia_option {
     /** What it does, with its unit. */
     const char *doc;
 } almadia_option;
+
+/**
+ * What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those you do
+ * not know.
+ */
+typedef int32_t almadia_store_event_kind;
+
+/** One event of a store. Belongs to the library and is valid until the callback returns. */
+typedef struct almadia_store_event {
+    /** sizeof(almadia_store_event) as the library knows it; fields behind it do not exist. */
+    size_t struct_size;
+    /** What happened. */
+    almadia_store_event_kind kind;
+    /** Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK. */
+    almadia_code code;
+    /** The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two. */
+    uint64_t region_id;
+    /** The number of the member that leads it; 0 while nobody is known to. */
+    uint64_t leader_id;
+    /** The raft term. */
+    uint64_t term;
+} almadia_store_event;
+
+/**
+ * What the library calls for an event of a store, on that store's thread "almadia-cb" and by the rules of its
+ * callbacks. It is told the newest state: of several changes while it is busy it may hear of the last only.
+ */
+typedef void (*almadia_store_event_callback)(void *user,
+                                             const struct almadia_store_event *event);
 
 /** The part a member plays: one of the ALMADIA_ROLE_... constants. */
 typedef int32_t almadia_role;
@@ -310,6 +373,21 @@ typedef struct almadia_region_status {
     int32_t reserved;
 } almadia_region_status;
 
+/** What an almadia_op does: one of the ALMADIA_OP_... constants. */
+typedef int32_t almadia_op_kind;
+
+/** One operation for almadia_batch_append_ops. An element of an array, so its size never changes. */
+typedef struct almadia_op {
+    /** What it does. */
+    almadia_op_kind kind;
+    /** Must be 0. */
+    int32_t reserved;
+    /** The key, or the first key of a range. */
+    struct almadia_slice key;
+    /** The value, or the first key behind a range. */
+    struct almadia_slice value;
+} almadia_op;
+
 /** What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added. */
 typedef uint32_t almadia_event;
 
@@ -360,16 +438,21 @@ typedef struct almadia_write_options {
 typedef void (*almadia_callback)(void *user,
                                  struct almadia_completion *completion);
 
-/** Where the answer of an _async call goes. Begin with ALMADIA_DONE_INIT. The struct is copied. */
+/**
+ * Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set.
+ * Begin with ALMADIA_DONE_INIT. The struct is copied.
+ */
 typedef struct almadia_done {
     /** sizeof(almadia_done). */
     size_t struct_size;
-    /** Called with the answer; must not be NULL. */
+    /** Called with the answer; NULL when there is a cq. */
     almadia_callback callback;
-    /** Handed to the callback as it is. */
+    /** Handed to the callback as it is; with a cq, what almadia_completion_user answers. */
     void *user;
-    /** Reserved for completion queues; must be NULL in this version. */
+    /** The queue that gets the answer; NULL when there is a callback. It must live until the call returns. */
     struct almadia_cq *cq;
+    /** Receives the number of the call, for almadia_cancel, before the answer can arrive; NULL if unwanted. */
+    uint64_t *op;
 } almadia_done;
 
 /** What a snapshot promises: one of the ALMADIA_LEVEL_... constants. */
@@ -457,6 +540,27 @@ typedef struct almadia_leader_transfer_options {
     size_t key_length;
 } almadia_leader_transfer_options;
 
+/** Something failed; a store that stops says why. */
+#define ALMADIA_LOG_ERROR 1
+
+/** Something is wrong that the library deals with by itself. */
+#define ALMADIA_LOG_WARN 2
+
+/** What an operator wants to know. */
+#define ALMADIA_LOG_INFO 3
+
+/** What whoever debugs a cluster wants to know: elections, connections. */
+#define ALMADIA_LOG_DEBUG 4
+
+/** Everything. */
+#define ALMADIA_LOG_TRACE 5
+
+/** Another member leads region_id than before, as far as this one knows: leader_id, 0 while nobody is known to. */
+#define ALMADIA_STORE_EVENT_LEADER_CHANGED 1
+
+/** The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on. */
+#define ALMADIA_STORE_EVENT_POISONED 2
+
 /** Follows a leader. */
 #define ALMADIA_ROLE_FOLLOWER 0
 
@@ -465,6 +569,15 @@ typedef struct almadia_leader_transfer_options {
 
 /** Leads. */
 #define ALMADIA_ROLE_LEADER 2
+
+/** Set `key` to `value`. */
+#define ALMADIA_OP_PUT 1
+
+/** Remove `key`; `value` must be empty. */
+#define ALMADIA_OP_DELETE 2
+
+/** Remove every key from `key` (included) to `value` (not included). */
+#define ALMADIA_OP_DELETE_RANGE 3
 
 /** The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry. */
 #define ALMADIA_EVENT_PROPOSED 1
@@ -597,6 +710,22 @@ ALMADIA_API
 void almadia_error_free(struct almadia_error *error);
 
 /**
+ * Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
+ * with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
+ * replaces the first. When it returns, the callback before is not running and will not be called again.
+ *
+ * Blocks: yes, for a callback that runs. Threads: any number at once; not inside a log callback. Codes:
+ * ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+ * (another logger is installed, in a Rust program).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_log_set_callback(almadia_log_callback callback,
+                                      void *user,
+                                      almadia_log_level level,
+                                      struct almadia_error **error);
+
+/**
  * Makes a configuration in which every option has its default: a cluster of this member alone. Pass
  * ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against
  * an incompatible header.
@@ -669,6 +798,20 @@ ALMADIA_API
 void almadia_config_free(struct almadia_config *config);
 
 /**
+ * Has `callback` told of the events of every store that is opened with this configuration from now on, each on its own
+ * thread "almadia-cb", until the store's shutdown returns; NULL ends that for stores opened later. `user` goes with each
+ * call.
+ *
+ * Blocks: no. Threads: one at a time. Codes: none but ALMADIA_NULL_POINTER.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_config_set_event_callback(struct almadia_config *config,
+                                               almadia_store_event_callback callback,
+                                               void *user,
+                                               struct almadia_error **error);
+
+/**
  * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
  * threads. `config` is read and not kept. The call returns when the member's own data is recovered; it does
  * not wait for the other members (see almadia_store_wait_leader).
@@ -738,6 +881,19 @@ almadia_code almadia_store_wait_leader(struct almadia_store *store,
                                        uint64_t timeout_ms,
                                        uint64_t *leader,
                                        struct almadia_error **error);
+
+/**
+ * What this member counted since it was opened, as text in the format of Prometheus (0.0.4): gauges of the state, and
+ * histograms in seconds of each stage of writes and reads. Names and buckets do not change within a major version.
+ *
+ * `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once.
+ * Codes: ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_metrics(struct almadia_store *store,
+                                   struct almadia_value **text,
+                                   struct almadia_error **error);
 
 /**
  * How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
@@ -815,6 +971,20 @@ almadia_code almadia_batch_delete_range(struct almadia_batch *batch,
                                         struct almadia_error **error);
 
 /**
+ * Adds `count` operations in one call, all or none. Keys and values are copied.
+ *
+ * Blocks: no. Threads: one at a time. Codes: those of almadia_batch_put and almadia_batch_delete_range;
+ * ALMADIA_UNSUPPORTED (a kind this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a delete with
+ * a value). The message names the operation.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_append_ops(struct almadia_batch *batch,
+                                      const struct almadia_op *ops,
+                                      size_t count,
+                                      struct almadia_error **error);
+
+/**
  * Removes all operations. NULL is fine.
  *
  * Blocks: no. Threads: one at a time.
@@ -878,7 +1048,7 @@ almadia_code almadia_write(struct almadia_store *store,
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
  * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
- * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or an event or
+ * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
  * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
  * The completion brings the rest: the codes of almadia_write.
  */
@@ -937,10 +1107,40 @@ almadia_code almadia_put_async(struct almadia_store *store,
                                struct almadia_error **error);
 
 /**
- * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened.
+ * Starts removing `key` and returns: almadia_write_async with a batch of one and default options. The key is copied
+ * before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_delete_async(struct almadia_store *store,
+                                  const void *key,
+                                  size_t key_length,
+                                  const struct almadia_done *done,
+                                  struct almadia_error **error);
+
+/**
+ * Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
+ * no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, now or later. `op` is the number that
+ * almadia_done.op received.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
+ * was delivered or is about to be; without an error object), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_cancel(struct almadia_store *store,
+                            uint64_t op,
+                            struct almadia_error **error);
+
+/**
+ * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened. For
+ * almadia_get_async ALMADIA_NOT_FOUND when the key does not exist.
  * ALMADIA_NULL_POINTER for NULL.
  *
- * Blocks: no. Threads: the callback's.
+ * Blocks: no. Threads: one.
  */
 ALMADIA_API
 almadia_code almadia_completion_code(const struct almadia_completion *completion);
@@ -949,7 +1149,7 @@ almadia_code almadia_completion_code(const struct almadia_completion *completion
  * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
  * snapshot over several regions, for a leader transfer and for NULL.
  *
- * Blocks: no. Threads: the callback's.
+ * Blocks: no. Threads: one.
  */
 ALMADIA_API
 uint64_t almadia_completion_index(const struct almadia_completion *completion);
@@ -957,16 +1157,16 @@ uint64_t almadia_completion_index(const struct almadia_completion *completion);
 /**
  * The raft term of the entry at almadia_completion_index. 0 where that is 0.
  *
- * Blocks: no. Threads: the callback's.
+ * Blocks: no. Threads: one.
  */
 ALMADIA_API
 uint64_t almadia_completion_term(const struct almadia_completion *completion);
 
 /**
- * The details of the failure; NULL after success and for NULL. Belongs to the completion: valid until the
- * callback returns, never to be freed.
+ * The details of the failure; NULL after success, ALMADIA_NOT_FOUND and for NULL. Belongs to the completion: valid as
+ * long as that, never to be freed.
  *
- * Blocks: no. Threads: the callback's.
+ * Blocks: no. Threads: one.
  */
 ALMADIA_API
 const struct almadia_error *almadia_completion_error(const struct almadia_completion *completion);
@@ -974,13 +1174,126 @@ const struct almadia_error *almadia_completion_error(const struct almadia_comple
 /**
  * Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free.
  * NULL after a failure, for every other call, the second time, and for NULL. A snapshot nobody takes is
- * freed after the callback.
+ * freed with the completion.
  *
- * Blocks: no. Threads: the callback's.
+ * Blocks: no. Threads: one.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
+
+/**
+ * Takes the value out of the answer of almadia_get_async; free it with almadia_value_free. NULL after a failure,
+ * for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+struct almadia_value *almadia_completion_take_value(struct almadia_completion *completion);
+
+/**
+ * Takes the values out of the answer of almadia_multi_get_async; free them with almadia_values_free. NULL after a failure,
+ * for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+struct almadia_values *almadia_completion_take_values(struct almadia_completion *completion);
+
+/**
+ * The `user` of the call's almadia_done. NULL for NULL.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void *almadia_completion_user(const struct almadia_completion *completion);
+
+/**
+ * The number that the call's almadia_done.op received; 0 when that was NULL, and for NULL.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+uint64_t almadia_completion_op(const struct almadia_completion *completion);
+
+/**
+ * Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
+ * completion of a callback.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_completion_free(struct almadia_completion *completion);
+
+/**
+ * Makes a completion queue.
+ *
+ * `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any.
+ * Codes: ALMADIA_IO (no file descriptor is left).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_cq_new(struct almadia_cq **cq,
+                            struct almadia_error **error);
+
+/**
+ * The descriptor of the queue, for poll, epoll and event loops: readable while a completion waits, an interruption is
+ * due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it finds none; never
+ * read, write or close it. It belongs to the queue. -1 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+int32_t almadia_cq_fd(const struct almadia_cq *cq);
+
+/**
+ * Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
+ * milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
+ * how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
+ * interrupted. A completion that is not taken counts as a call in flight, so take them.
+ *
+ * Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
+ *
+ * Blocks: yes, for the timeout at most; with 0 no. Threads: any number at once; with a timeout of 0 callbacks too.
+ * Codes: ALMADIA_CLOSED (it is shut down and nothing will come any more; without an error object),
+ * ALMADIA_WOULD_DEADLOCK, ALMADIA_INVALID_ARGUMENT (capacity is 0, timeout_ms is less than -1), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_cq_pop(struct almadia_cq *cq,
+                            struct almadia_completion **completions,
+                            size_t capacity,
+                            size_t *count,
+                            int64_t timeout_ms,
+                            struct almadia_error **error);
+
+/**
+ * Makes one almadia_cq_pop that waits, or the next one, return at once with a count of 0. NULL is fine.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too.
+ */
+ALMADIA_API
+void almadia_cq_interrupt(struct almadia_cq *cq);
+
+/**
+ * Accepts no more calls: those that name this queue are answered ALMADIA_CLOSED. The completions of accepted ones still
+ * arrive; once the last was popped, almadia_cq_pop answers ALMADIA_CLOSED, to every thread. NULL is fine.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too.
+ */
+ALMADIA_API
+void almadia_cq_shutdown(struct almadia_cq *cq);
+
+/**
+ * Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come, are
+ * dropped: to lose none, shut it down and pop until ALMADIA_CLOSED. In a child process it does nothing.
+ *
+ * Blocks: no. Threads: one, while no other uses it.
+ */
+ALMADIA_API
+void almadia_cq_free(struct almadia_cq *cq);
 
 /**
  * Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
@@ -1003,11 +1316,11 @@ almadia_code almadia_snapshot_open(struct almadia_store *store,
 
 /**
  * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
- * thread even when the snapshot is ready at once; it gets the snapshot with
+ * thread or through the queue even when the snapshot is ready at once; it gets the snapshot with
  * almadia_completion_take_snapshot. After a failure `done` will never be called.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
- * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
  * completion brings the rest: the codes of almadia_snapshot_open.
  */
@@ -1108,6 +1421,72 @@ almadia_code almadia_snapshot_get_into(const struct almadia_snapshot *snapshot,
                                        struct almadia_error **error);
 
 /**
+ * Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
+ * once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values that are not in
+ * memory are read on threads of the library.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
+ * completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_get_async(struct almadia_store *store,
+                               const void *key,
+                               size_t key_length,
+                               const struct almadia_done *done,
+                               struct almadia_error **error);
+
+/**
+ * Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
+ * almadia_snapshot_multi_get in one. `options`, which may be NULL, must have no range.
+ *
+ * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
+ * number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a
+ * range) too.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_multi_get(struct almadia_store *store,
+                               const struct almadia_slice *keys,
+                               size_t count,
+                               const struct almadia_snapshot_options *options,
+                               struct almadia_values **values,
+                               struct almadia_error **error);
+
+/**
+ * Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
+ * values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
+ * level or field of `options` this version does not know). The completion brings the rest: the codes of
+ * almadia_multi_get, and ALMADIA_CANCELLED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_multi_get_async(struct almadia_store *store,
+                                     const struct almadia_slice *keys,
+                                     size_t count,
+                                     const struct almadia_snapshot_options *options,
+                                     const struct almadia_done *done,
+                                     struct almadia_error **error);
+
+/**
+ * Reads the values of `count` keys in a snapshot, without copying them.
+ *
+ * `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
+ * number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
+ * ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_snapshot_multi_get(const struct almadia_snapshot *snapshot,
+                                        const struct almadia_slice *keys,
+                                        size_t count,
+                                        struct almadia_values **values,
+                                        struct almadia_error **error);
+
+/**
  * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise,
  * but with size 0 not to be read.
  *
@@ -1131,6 +1510,35 @@ size_t almadia_value_size(const struct almadia_value *value);
  */
 ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
+
+/**
+ * How many values there are: as many as there were keys. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+size_t almadia_values_count(const struct almadia_values *values);
+
+/**
+ * The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong to
+ * the values.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there are
+ * fewer), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_values_at(const struct almadia_values *values,
+                               size_t index,
+                               struct almadia_slice *value);
+
+/**
+ * Frees values. NULL is fine. In a child process it does nothing.
+ *
+ * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
+ */
+ALMADIA_API
+void almadia_values_free(struct almadia_values *values);
 
 /**
  * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
@@ -1297,7 +1705,7 @@ almadia_code almadia_leader_transfer(struct almadia_store *store,
  * 0; after a failure never.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or a field of `options` this version does not know),
+ * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` this version does not know),
  * ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
  */
 ALMADIA_API

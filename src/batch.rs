@@ -64,6 +64,15 @@ impl Batch {
         self.push(Operation::DeleteRange { begin, end }, begin.len() + end.len())
     }
 
+    /// Makes all the changes of `change`, or none when it fails.
+    ///
+    /// # Errors
+    /// What `change` returns.
+    pub fn all_or_none(&mut self, change: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let (operations, bytes) = (self.builder.operations(), self.encoded_bytes());
+        change(self).inspect_err(|_| self.builder.truncate(operations, bytes))
+    }
+
     /// Removes all operations.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -135,6 +144,23 @@ mod tests {
 
         assert_eq!(batch.len(), 2);
         assert!(batch.encoded_bytes() <= BATCH_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_change_that_fails_half_way_leaves_the_batch_as_it_was() {
+        let mut batch = Batch::new();
+        batch.put(b"k", b"v").expect("small");
+        let (len, bytes) = (batch.len(), batch.encoded_bytes());
+
+        let failed = batch.all_or_none(|batch| {
+            batch.put(b"l", b"w")?;
+            batch.delete_range(b"b", b"a")
+        });
+
+        assert!(failed.is_err());
+        assert_eq!((batch.len(), batch.encoded_bytes()), (len, bytes));
+        assert!(batch.all_or_none(|batch| batch.delete(b"l")).is_ok());
+        assert_eq!(batch.len(), len + 1);
     }
 
     #[test]

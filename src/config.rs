@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
 use crate::regions::parse_split_keys;
+use crate::store_event::{OnStoreEvent, StoreEvent};
 use crate::types::NodeId;
 
 /// What values an option takes.
@@ -76,7 +77,7 @@ macro_rules! options {
     ($($field:ident: $type:ty, $name:literal, $kind:expr, $default:literal, $doc:literal;)+) => {
         /// The options of one store. `Config::default()` is a cluster of one member.
         #[derive(Clone, Debug)]
-        pub struct Config { $(#[doc = $doc] pub(crate) $field: $type,)+ }
+        pub struct Config { $(#[doc = $doc] pub(crate) $field: $type,)+ pub(crate) on_event: OnStoreEvent }
 
         /// Every option.
         pub const OPTIONS: &[OptionRow] =
@@ -84,7 +85,10 @@ macro_rules! options {
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($field: <$type>::parse($default, $kind).expect("the table's defaults are in range"),)+ }
+                Self {
+                    $($field: <$type>::parse($default, $kind).expect("the table's defaults are in range"),)+
+                    on_event: OnStoreEvent::default(),
+                }
             }
         }
 
@@ -184,6 +188,17 @@ pub struct Member {
 }
 
 impl Config {
+    /// `tell` is told of the events of every store that is opened with this configuration, on that store's thread
+    /// "almadia-cb", by the rules of callbacks.
+    pub fn on_event(&mut self, tell: impl Fn(&StoreEvent) + Send + Sync + 'static) {
+        self.on_event = OnStoreEvent::new(tell);
+    }
+
+    /// Nobody is told of events any more.
+    pub fn ignore_events(&mut self) {
+        self.on_event = OnStoreEvent::default();
+    }
+
     /// The members a cluster begins with, in order of their numbers.
     ///
     /// # Errors

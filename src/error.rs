@@ -76,12 +76,16 @@ codes! {
     Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way";
     /// The connection to the leader was lost while the write was under way.
     LeadershipLost = 402, "LEADERSHIP_LOST", "the connection to the leader was lost while the write was under way";
+    /// The caller gave a write up that was under way.
+    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was given up while it was under way; it may be applied";
     /// The store was shut down while the write was under way.
     ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way";
     /// The store failed while the write was under way.
     FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way";
     /// The store is shut down.
     Closed = 501, "CLOSED", "the store is shut down";
+    /// The caller gave the call up before it had any effect.
+    Cancelled = 502, "CANCELLED", "the call was given up before it had any effect";
     /// The call was made in a child process of the one that opened the store.
     Forked = 504, "FORKED", "the store belongs to the parent process; open one after fork";
     /// A read's deadline passed before it could be confirmed.

@@ -1,10 +1,15 @@
 //! From raft's logger to the `log` facade.
 //!
-//! Owns the one drain through which the raft crate speaks. Its information is our debug output: elections and
-//! probes matter to whoever debugs a cluster, not to whoever links a library. This library never writes to
-//! stdout or stderr.
+//! Owns the one drain through which the raft crate speaks, and the queue in which records wait for a binding that shows
+//! them. Raft's information is our debug output: elections and probes matter to whoever debugs a cluster, not to whoever
+//! links a library. What always holds: this library never writes to stdout or stderr; whoever logs never waits and never
+//! runs user code; the queue is bounded, and what it drops it counts.
 
-use slog::{Drain, Level, Logger, Never, OwnedKVList, Record, o};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use slog::{Drain, Level, Logger, Never, OwnedKVList, o};
+
+use crate::error::{Code, Error, Result};
 
 /// A logger for raft nodes.
 pub fn raft_logger() -> Logger {
@@ -17,7 +22,7 @@ impl Drain for ToLog {
     type Ok = ();
     type Err = Never;
 
-    fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+    fn log(&self, record: &slog::Record<'_>, _: &OwnedKVList) -> std::result::Result<(), Never> {
         log::log!(target: "almadia::raft", translate(record.level()), "{}", record.msg());
         Ok(())
     }
@@ -34,4 +39,114 @@ fn translate(level: Level) -> log::Level {
         Level::Info => log::Level::Debug,
         Level::Debug | Level::Trace => log::Level::Trace,
     }
+}
+
+/// More records than these do not wait; newer ones are dropped.
+const RECORDS_MAX: usize = 4096;
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// How serious it is.
+    pub level: log::Level,
+    /// The part of the library that says it.
+    pub target: String,
+    /// What it says.
+    pub message: String,
+}
+
+/// The records of this process on their way to a binding, for libraries that are the only user of their copy of the
+/// `log` crate. A Rust program installs a logger of its own instead.
+#[derive(Debug)]
+pub struct Records {
+    state: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    records: Vec<Record>,
+    dropped: u64,
+    /// Somebody takes them.
+    captured: bool,
+}
+
+static RECORDS: Records = Records {
+    state: Mutex::new(Waiting { records: Vec::new(), dropped: 0, captured: false }),
+    filled: Condvar::new(),
+};
+
+impl Records {
+    /// Keeps every record at `level` or above from now on, for whoever calls [`Records::take`].
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` when another logger is installed.
+    pub fn capture(level: log::LevelFilter) -> Result<&'static Self> {
+        static INSTALLED: Mutex<bool> = Mutex::new(false);
+        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*installed {
+            log::set_logger(&RECORDS)
+                .map_err(|_| Error::with_detail(Code::Unsupported, "another logger is installed"))?;
+            *installed = true;
+        }
+        let mut state = RECORDS.lock();
+        *state = Waiting { records: Vec::new(), dropped: 0, captured: true };
+        drop(state);
+        log::set_max_level(level);
+        Ok(&RECORDS)
+    }
+
+    /// Keeps no record any more; [`Records::take`] ends after the last.
+    pub fn release() {
+        Self::mute();
+        RECORDS.lock().captured = false;
+        RECORDS.filled.notify_all();
+    }
+
+    /// Keeps no record any more and takes no lock: for a child process, where a lock may be held for ever.
+    pub fn mute() {
+        log::set_max_level(log::LevelFilter::Off);
+    }
+
+    /// Takes all that wait, waiting for the first. False when nobody captures any more and none is left.
+    pub fn take(&self, taken: &mut Vec<Record>) -> bool {
+        let idle = |state: &mut Waiting| state.captured && state.records.is_empty() && state.dropped == 0;
+        let waited = self.filled.wait_while(self.lock(), idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        taken.append(&mut state.records);
+        let dropped = std::mem::take(&mut state.dropped);
+        drop(state);
+        if dropped > 0 {
+            let message = format!("{dropped} log records were dropped: whoever shows them is too slow");
+            taken.push(Record { level: log::Level::Warn, target: "almadia::logging".to_owned(), message });
+        }
+        !taken.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl log::Log for Records {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let (target, message) = (record.target().to_owned(), record.args().to_string());
+        let mut state = self.lock();
+        if !state.captured {
+            return;
+        }
+        if state.records.len() >= RECORDS_MAX {
+            state.dropped += 1;
+            return;
+        }
+        state.records.push(Record { level: record.level(), target, message });
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    fn flush(&self) {}
 }

@@ -73,6 +73,15 @@ impl Snapshot {
         self.view.get(key)
     }
 
+    /// The values of `keys`, in their order, not copied; none where there is no such key.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<PinnedValue>>> {
+        keys.iter().try_for_each(|key| self.check(key.as_ref()))?;
+        self.view.get_many(keys)
+    }
+
     /// Copies the value of `key` into `buffer`, as much as fits, and returns its whole length.
     ///
     /// # Errors

@@ -8,11 +8,13 @@
 
 pub mod admission;
 mod assembly;
-mod events;
+pub mod asynchronous;
 mod joint_read;
 mod leases;
 mod routing;
+mod stages;
 pub mod transfer;
+pub mod values;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,15 +23,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::batch::Batch;
-use crate::completion::{Completion, CompletionQueue, Position, Sink, Waiter};
+use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
+use crate::completion_queue::CompletionQueue;
 use crate::config::Config;
 use crate::core::input::{Input, Propose};
 use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
+use crate::metrics::{Gauges, Metrics};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::read_pool::ReadPool;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
 use crate::status::{RegionStatus, Status};
@@ -39,6 +44,7 @@ use crate::store::assembly::Threads;
 use crate::store::joint_read::JointRead;
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
+use crate::store::stages::{Kind, Stages};
 use crate::thread;
 use crate::time::now;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
@@ -70,6 +76,8 @@ struct Inner {
     raft: Arc<Mailbox<(RegionId, Input)>>,
     completions: Arc<CompletionQueue>,
     admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    read_pool: Arc<ReadPool>,
     /// None once the store is shut down, so that the directory is free as soon as the last snapshot is.
     engine: Mutex<Option<Engine>>,
     /// None once they are joined.
@@ -97,7 +105,8 @@ impl Store {
         refuse_in_callback()?;
         let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        let data = self.inner.propose(batch, timeout, |permit| waiting(&waiter, permit))?;
+        let data =
+            self.inner.propose(batch, timeout, |permit| self.inner.waiting(&waiter, permit, Kind::Write))?;
         wait(&waiter, timeout, Code::Timeout).inspect_err(|_| *batch = Batch::unseal(data))
     }
 
@@ -110,10 +119,7 @@ impl Store {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
-        let queue = Arc::clone(&self.inner.completions);
-        let sink = |permit| Completion::new(Box::new(Callback { permit, queue, callback }));
-        self.inner.propose(batch, timeout, sink).map(drop)
+        self.asynchronous().write(batch, options, callback).map(drop)
     }
 
     /// Sets one key and waits.
@@ -162,22 +168,7 @@ impl Store {
     where
         F: FnOnce(Result<Snapshot>) + Send + 'static,
     {
-        let regions = self.inner.regions_of(options)?;
-        let engine = self.inner.engine()?;
-        let range = options.range.clone();
-        let queue = Arc::clone(&self.inner.completions);
-        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
-            let permit = self.inner.admission.admit(0)?;
-            let snapshot = Snapshot::new(view, position, &range);
-            let callback = move |answer: Result<Position>| callback(answer.map(|_| snapshot));
-            Completion::new(Box::new(Callback { permit, queue, callback })).answer(Ok(position));
-            return Ok(());
-        }
-        let callback = move |answer: Result<Position>| {
-            callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
-        };
-        let sink = |permit| Completion::new(Box::new(Callback { permit, queue, callback }));
-        self.inner.read(regions, options, sink)
+        self.asynchronous().snapshot(options, callback).map(drop)
     }
 
     /// The linearizable value of one key; none when there is no such key.
@@ -185,15 +176,7 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`] and [`Snapshot::get`].
     pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
-        refuse_in_callback()?;
-        let engine = self.inner.engine()?;
-        let region = [self.inner.regions.region_of(key)];
-        if let Some((value, _)) = self.inner.leased(&region, Level::Linearizable, || engine.get(key))? {
-            return value;
-        }
-        self.inner.confirm(&region, &SnapshotOptions::default())?;
-        // One value of a later moment is as linearizable as one of a view, and cheaper.
-        engine.get(key)
+        self.get_with(key, &SnapshotOptions::default())
     }
 
     /// A moment's picture of the store and its first region. Never blocks.
@@ -246,6 +229,32 @@ impl Store {
         refuse_in_callback()?;
         self.inner.shutdown(timeout);
         Ok(())
+    }
+
+    /// What this store counted, as text for Prometheus. Never blocks.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let status = self.status();
+        let mut gauges = Gauges::default();
+        let leader = status.leader.map_or(0, NodeId::get);
+        gauges.gauge("almadia_node_id", "Number of this member.", status.node.get());
+        gauges.gauge("almadia_leader_id", "Who leads the first region, 0 for nobody known.", leader);
+        gauges.gauge("almadia_term", "Raft term of the first region.", status.term.get());
+        gauges.gauge(
+            "almadia_commit_index",
+            "Decided entries of the first region.",
+            status.commit_index.get(),
+        );
+        gauges.gauge(
+            "almadia_applied_index",
+            "Applied entries of the first region.",
+            status.applied_index.get(),
+        );
+        gauges.gauge("almadia_in_flight", "Accepted calls whose answer was not taken.", status.in_flight);
+        gauges.gauge("almadia_live_snapshots", "Snapshots and iterators not freed.", status.live_snapshots);
+        let poisoned = u64::from(status.poisoned.is_some());
+        gauges.gauge("almadia_poisoned", "1 when the store stopped after an error.", poisoned);
+        self.inner.metrics.text(&gauges)
     }
 }
 
@@ -385,7 +394,7 @@ impl Inner {
             return Ok(position);
         }
         let waiter = Arc::new(Waiter::default());
-        self.read(regions, options, |permit| waiting(&waiter, permit))?;
+        self.read(regions, options, |permit| self.waiting(&waiter, permit, Kind::Read))?;
         wait(&waiter, options.timeout.unwrap_or(self.read_timeout), Code::ReadTimeout)
     }
 
@@ -403,6 +412,11 @@ impl Inner {
             }
             several => self.health.is_each(several, |status| status.replayed).then(Position::default),
         }
+    }
+
+    fn waiting(&self, waiter: &Arc<Waiter>, permit: Permit, kind: Kind) -> Completion {
+        let (waiter, stages) = (Arc::clone(waiter), Stages::new(&self.metrics, kind));
+        Completion::new(Box::new(Waiting { waiter, permit, stages }))
     }
 
     fn engine(&self) -> Result<Engine> {
@@ -427,11 +441,6 @@ fn refuse_in_callback() -> Result<()> {
     if thread::is_callback_thread() { Err(Error::new(Code::WouldDeadlock)) } else { Ok(()) }
 }
 
-fn waiting(waiter: &Arc<Waiter>, permit: Permit) -> Completion {
-    let waiter = Arc::clone(waiter);
-    Completion::new(Box::new(Waiting { waiter, permit }))
-}
-
 fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
     waiter.wait(timeout.saturating_add(ANSWER_GRACE)).unwrap_or_else(|| Err(Error::new(late)))
 }
@@ -440,33 +449,19 @@ fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
 struct Waiting {
     waiter: Arc<Waiter>,
     permit: Permit,
+    stages: Stages,
 }
 
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { waiter, permit } = *self;
+        let Self { waiter, permit, stages } = *self;
+        stages.answered();
         // First, so that the woken caller does not meet its own permit when it calls again.
         drop(permit);
         waiter.set(answer);
     }
-}
 
-/// Answers a callback, on the completion thread.
-struct Callback<F> {
-    permit: Permit,
-    queue: Arc<CompletionQueue>,
-    callback: F,
-}
-
-impl<F: FnOnce(Result<Position>) + Send> Sink for Callback<F> {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { permit, callback, .. } = *self;
-        // Before the callback, so that it may submit the next call even at the limit.
-        drop(permit);
-        callback(answer);
-    }
-
-    fn queue(&self) -> Option<Arc<CompletionQueue>> {
-        Some(Arc::clone(&self.queue))
+    fn happened(&self, event: WriteEvent, _: Position) {
+        self.stages.happened(event);
     }
 }

@@ -4,11 +4,12 @@
 
 use std::ffi::c_void;
 
-use super::bytes::bytes;
+use super::bytes::{almadia_slice, bytes, elements};
 use super::error::almadia_error;
 use super::handle::{HandleSlot, exclusive, taken};
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::batch::Batch;
+use crate::error::{Code, Error, Result};
 
 /// A list of operations that is applied whole, in the order in which they were added, or not at all. One
 /// thread at a time.
@@ -104,6 +105,82 @@ pub unsafe extern "C" fn almadia_batch_delete_range(
             Ok(ALMADIA_OK)
         })
     }
+}
+
+/// What an almadia_op does: one of the ALMADIA_OP_... constants.
+pub type almadia_op_kind = i32;
+
+/// Set `key` to `value`.
+pub const ALMADIA_OP_PUT: almadia_op_kind = 1;
+/// Remove `key`; `value` must be empty.
+pub const ALMADIA_OP_DELETE: almadia_op_kind = 2;
+/// Remove every key from `key` (included) to `value` (not included).
+pub const ALMADIA_OP_DELETE_RANGE: almadia_op_kind = 3;
+
+/// One operation for almadia_batch_append_ops. An element of an array, so its size never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_op {
+    /// What it does.
+    pub kind: almadia_op_kind,
+    /// Must be 0.
+    pub reserved: i32,
+    /// The key, or the first key of a range.
+    pub key: almadia_slice,
+    /// The value, or the first key behind a range.
+    pub value: almadia_slice,
+}
+
+/// Adds `count` operations in one call, all or none. Keys and values are copied.
+///
+/// Blocks: no. Threads: one at a time. Codes: those of almadia_batch_put and almadia_batch_delete_range;
+/// ALMADIA_UNSUPPORTED (a kind this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a delete with
+/// a value). The message names the operation.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_batch_append_ops(
+    batch: *mut almadia_batch,
+    ops: *const almadia_op,
+    count: usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live batch no other call uses, and `count` operations with readable bytes.
+    unsafe {
+        boundary::call(error, || {
+            let batch = exclusive(batch, "batch")?;
+            let ops = elements(ops, count, "ops")?;
+            batch.batch.all_or_none(|batch| {
+                ops.iter().enumerate().try_for_each(|(at, op)| append(batch, op).map_err(|e| naming(at, &e)))
+            })?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Adds one operation.
+///
+/// # Safety
+/// Its slices are as [`bytes`] wants them.
+unsafe fn append(batch: &mut Batch, op: &almadia_op) -> Result<()> {
+    // SAFETY: passed on to the caller.
+    let (key, value) =
+        unsafe { (bytes(op.key.data, op.key.size, "key")?, bytes(op.value.data, op.value.size, "value")?) };
+    match op.kind {
+        ALMADIA_OP_PUT if op.reserved == 0 => batch.put(key, value),
+        ALMADIA_OP_DELETE if op.reserved == 0 && value.is_empty() => batch.delete(key),
+        ALMADIA_OP_DELETE if op.reserved == 0 => {
+            Err(Error::with_detail(Code::InvalidArgument, "a delete has no value"))
+        }
+        ALMADIA_OP_DELETE_RANGE if op.reserved == 0 => batch.delete_range(key, value),
+        kind => {
+            let said = format!("there is no operation {kind} with reserved = {}", op.reserved);
+            Err(Error::with_detail(Code::Unsupported, said))
+        }
+    }
+}
+
+fn naming(at: usize, error: &Error) -> Error {
+    Error::with_detail(error.code(), format!("ops[{at}]: {}", error.detail()))
 }
 
 /// Removes all operations. NULL is fine.

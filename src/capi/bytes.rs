@@ -57,6 +57,37 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, length: usize, name: &str) -
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), length) })
 }
 
+/// The bytes of several keys.
+///
+/// # Safety
+/// `array` is NULL or points to `count` slices, each as [`bytes`] wants it.
+pub(super) unsafe fn slices<'a>(
+    array: *const almadia_slice,
+    count: usize,
+    name: &str,
+) -> Result<Vec<&'a [u8]>> {
+    // SAFETY: passed on to the caller.
+    let slices = unsafe { elements(array, count, name) }?;
+    // SAFETY: passed on to the caller.
+    slices.iter().map(|slice| unsafe { bytes(slice.data, slice.size, name) }).collect()
+}
+
+/// An array of the caller's.
+///
+/// # Safety
+/// `array` is NULL or points to `count` elements that nobody changes during the call.
+pub(super) unsafe fn elements<'a, T>(array: *const T, count: usize, name: &str) -> Result<&'a [T]> {
+    if array.is_null() {
+        return if count == 0 { Ok(&[]) } else { Err(null(name)) };
+    }
+    if count.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        let said = format!("{name}: no memory has {count} elements");
+        return Err(Error::with_detail(Code::InvalidArgument, said));
+    }
+    // SAFETY: passed on to the caller; the size was checked against the most a slice may have.
+    Ok(unsafe { std::slice::from_raw_parts(array, count) })
+}
+
 /// A C string.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
 
 use crate::error::{Code, Error, Result};
+use crate::logging::Records;
 
 /// How many forks lie between the process that loaded the library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -51,6 +52,7 @@ impl Home {
 
 extern "C" fn count_fork() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    Records::mute();
 }
 
 /// A handle that does not work in a child process.

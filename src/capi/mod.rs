@@ -11,7 +11,7 @@
 //! This is the only directory with unsafe code beside the two named corners of DESIGN 4. The promises the
 //! caller makes are printed once, on top of the header; each `SAFETY` comment names the one it stands on.
 //!
-//! Reading order: `boundary`, `handle`, `bytes`, `extensible`, `callback`, then one file for each C type.
+//! Reading order: `boundary`, `handle`, `bytes`, `extensible`, `done`, `completion`, then one file for each C type.
 
 #![allow(unsafe_code, reason = "the one place where C pointers become references")]
 #![allow(non_camel_case_types, reason = "these are the C names")]
@@ -25,15 +25,19 @@ mod extensible;
 mod handle;
 
 pub mod batch;
-pub mod callback;
+pub mod completion;
 pub mod config;
+pub mod cq;
+pub mod done;
 pub mod error;
 pub mod iter;
 pub mod library;
+pub mod log;
 pub mod region;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod store_event;
 pub mod transfer;
 pub mod value;
 pub mod write;

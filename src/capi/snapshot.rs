@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 
 use super::bytes::bytes;
-use super::callback::{Done, almadia_done};
+use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{HandleSlot, Home, Homebound, at_home, taken_at_home};
@@ -88,7 +88,7 @@ impl Homebound for almadia_snapshot {
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose keys have their stated lengths.
-unsafe fn snapshot_options(options: *const almadia_snapshot_options) -> Result<SnapshotOptions> {
+pub(super) unsafe fn snapshot_options(options: *const almadia_snapshot_options) -> Result<SnapshotOptions> {
     // SAFETY: passed on to the caller.
     let (options, start, end) = unsafe {
         let options = extensible::read_or_default(options)?;
@@ -144,11 +144,11 @@ pub unsafe extern "C" fn almadia_snapshot_open(
 }
 
 /// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
-/// thread even when the snapshot is ready at once; it gets the snapshot with
+/// thread or through the queue even when the snapshot is ready at once; it gets the snapshot with
 /// almadia_completion_take_snapshot. After a failure `done` will never be called.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
-/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, done->cq, or a field this version does not
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
 /// completion brings the rest: the codes of almadia_snapshot_open.
 #[unsafe(no_mangle)]
@@ -165,9 +165,9 @@ pub unsafe extern "C" fn almadia_snapshot_open_async(
         boundary::call(error, || {
             let store = at_home(store, "store")?;
             let options = snapshot_options(options)?;
-            let done = Done::read(done)?;
-            store.store.snapshot_async(&options, |answer| done.snapshot_finished(answer))?;
-            Ok(ALMADIA_OK)
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.snapshot(&options, |answer| receiver.answer(answer))
+            })
         })
     }
 }

@@ -6,13 +6,16 @@
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bytes::c_string;
 use super::config::almadia_config;
+use super::done::Calls;
 use super::error::almadia_error;
 use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, shared, taken_at_home};
 use super::status::almadia_status;
+use super::value::almadia_value;
 use super::{ALMADIA_OK, almadia_code, boundary, extensible};
 use crate::store::Store;
 use crate::thread::is_callback_thread;
@@ -20,6 +23,7 @@ use crate::thread::is_callback_thread;
 /// An open store: one member of a cluster. Any number of threads may use it at once.
 pub struct almadia_store {
     pub(super) store: Store,
+    pub(super) calls: Arc<Calls>,
     home: Home,
 }
 
@@ -54,7 +58,8 @@ pub unsafe extern "C" fn almadia_store_open(
             let path = Path::new(OsStr::from_bytes(c_string(path, "path")?.to_bytes()));
             let config = shared(config, "config")?;
             let home = Home::for_store()?;
-            slot.put(almadia_store { store: Store::open(path, &config.config)?, home });
+            let store = Store::open(path, &config.config)?;
+            slot.put(almadia_store { store, calls: Arc::default(), home });
             Ok(ALMADIA_OK)
         })
     }
@@ -150,6 +155,29 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
             boundary::may_block()?;
             let leader = ValueSlot::optional(leader);
             leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// What this member counted since it was opened, as text in the format of Prometheus (0.0.4): gauges of the state, and
+/// histograms in seconds of each stage of writes and reads. Names and buckets do not change within a major version.
+///
+/// `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once.
+/// Codes: ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_store_metrics(
+    store: *mut almadia_store,
+    text: *mut *mut almadia_value,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(text, "text")?;
+            let store = at_home(store, "store")?;
+            slot.put(almadia_value::text(store.store.metrics()));
             Ok(ALMADIA_OK)
         })
     }

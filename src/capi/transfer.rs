@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 
 use super::bytes::bytes;
-use super::callback::{Done, almadia_done};
+use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::at_home;
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn almadia_leader_transfer(
 /// 0; after a failure never.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or a field of `options` this version does not know),
+/// ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` this version does not know),
 /// ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -106,9 +106,9 @@ pub unsafe extern "C" fn almadia_leader_transfer_async(
         boundary::call(error, || {
             let store = at_home(store, "store")?;
             let options = transfer_options(options)?;
-            let done = Done::read(done)?;
-            store.store.transfer_leader_async(&options, |answer| done.finished(answer))?;
-            Ok(ALMADIA_OK)
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.transfer_leader(&options, |answer| receiver.answer(answer))
+            })
         })
     }
 }

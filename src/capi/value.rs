@@ -1,24 +1,31 @@
-//! `almadia_value`: one value, read without a copy; and the gets that return it.
+//! `almadia_value` and `almadia_values`: what was read, without a copy; and the gets that return it.
 //!
 //! Owns the C view of point reads. What always holds: a missing key is the answer `ALMADIA_NOT_FOUND`, not an
 //! error with a message; a value keeps the memory it shows alive.
 
 use std::ffi::c_void;
 
-use super::bytes::{Buffer, bytes};
+use super::bytes::{Buffer, almadia_slice, bytes, slices};
+use super::done::{Done, almadia_done};
 use super::error::almadia_error;
-use super::handle::{HandleSlot, Home, Homebound, at_home, taken_at_home};
-use super::snapshot::almadia_snapshot;
+use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, taken_at_home};
+use super::snapshot::{almadia_snapshot, almadia_snapshot_options, snapshot_options};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
-use crate::snapshot::PinnedValue;
+use crate::snapshot::{PinnedValue, SnapshotOptions};
+use crate::store::values::Values;
 
 /// A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its
 /// store; it pins memory until it is freed.
 pub struct almadia_value {
-    value: PinnedValue,
+    held: Held,
     home: Home,
+}
+
+enum Held {
+    Pinned(PinnedValue),
+    Text(String),
 }
 
 impl Homebound for almadia_value {
@@ -28,15 +35,45 @@ impl Homebound for almadia_value {
 }
 
 impl almadia_value {
+    pub(super) fn new(value: PinnedValue) -> Self {
+        Self { held: Held::Pinned(value), home: Home::here() }
+    }
+
+    pub(super) fn text(text: String) -> Self {
+        Self { held: Held::Text(text), home: Home::here() }
+    }
+
     fn bytes(&self) -> &[u8] {
-        self.value.as_ref()
+        match &self.held {
+            Held::Pinned(value) => value.as_ref(),
+            Held::Text(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive its
+/// snapshot and its store; it pins memory until it is freed.
+pub struct almadia_values {
+    values: Values,
+    home: Home,
+}
+
+impl almadia_values {
+    pub(super) fn new(values: Values) -> Self {
+        Self { values, home: Home::here() }
+    }
+}
+
+impl Homebound for almadia_values {
+    fn home(&self) -> Home {
+        self.home
     }
 }
 
 /// Hands a value that was found to C.
 fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadia_code {
     let Some(value) = found else { return Code::NotFound.number() };
-    slot.put(almadia_value { value, home: Home::here() });
+    slot.put(almadia_value::new(value));
     ALMADIA_OK
 }
 
@@ -127,6 +164,117 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
     }
 }
 
+/// Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
+/// once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values that are not in
+/// memory are read on threads of the library.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
+/// completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_get_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let key = bytes(key, key_length, "key")?;
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
+            })
+        })
+    }
+}
+
+/// Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
+/// almadia_snapshot_multi_get in one. `options`, which may be NULL, must have no range.
+///
+/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
+/// number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a
+/// range) too.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_multi_get(
+    store: *mut almadia_store,
+    keys: *const almadia_slice,
+    count: usize,
+    options: *const almadia_snapshot_options,
+    values: *mut *mut almadia_values,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, sized options and writable
+    // outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(values, "values")?;
+            let store = at_home(store, "store")?;
+            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
+            boundary::may_block()?;
+            slot.put(almadia_values::new(store.store.get_many(&keys, &options)?));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
+/// values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
+/// level or field of `options` this version does not know). The completion brings the rest: the codes of
+/// almadia_multi_get, and ALMADIA_CANCELLED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_multi_get_async(
+    store: *mut almadia_store,
+    keys: *const almadia_slice,
+    count: usize,
+    options: *const almadia_snapshot_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, and sized structs.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.get_many(&keys, &options, |found| receiver.answer(found))
+            })
+        })
+    }
+}
+
+/// Reads the values of `count` keys in a snapshot, without copying them.
+///
+/// `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
+/// number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
+/// ALMADIA_CORRUPTION, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_multi_get(
+    snapshot: *const almadia_snapshot,
+    keys: *const almadia_slice,
+    count: usize,
+    values: *mut *mut almadia_values,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, `count` slices of readable bytes, and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(values, "values")?;
+            let snapshot = at_home(snapshot, "snapshot")?;
+            slot.put(almadia_values::new(snapshot.snapshot.get_many(&slices(keys, count, "keys")?)?));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
 /// The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise,
 /// but with size 0 not to be read.
 ///
@@ -155,4 +303,50 @@ pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usiz
 pub unsafe extern "C" fn almadia_value_free(value: *mut almadia_value) {
     // SAFETY: the caller passes NULL or a live value and does not use it again.
     boundary::release(|| drop(unsafe { taken_at_home(value) }));
+}
+
+/// How many values there are: as many as there were keys. 0 for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_values_count(values: *const almadia_values) -> usize {
+    // SAFETY: the caller passes NULL or live values.
+    boundary::value(0, || unsafe { values.as_ref() }.map_or(0, |values| values.values.len()))
+}
+
+/// The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong to
+/// the values.
+///
+/// Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there are
+/// fewer), ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_values_at(
+    values: *const almadia_values,
+    index: usize,
+    value: *mut almadia_slice,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or live values, and NULL or a writable slice.
+    unsafe {
+        boundary::call(std::ptr::null_mut(), || {
+            let slot = ValueSlot::new(value, "value")?;
+            Ok(match at_home(values, "values")?.values.get(index) {
+                None => Code::End.number(),
+                Some(None) => Code::NotFound.number(),
+                Some(Some(value)) => {
+                    slot.put(almadia_slice::lend(value.as_ref()));
+                    ALMADIA_OK
+                }
+            })
+        })
+    }
+}
+
+/// Frees values. NULL is fine. In a child process it does nothing.
+///
+/// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_values_free(values: *mut almadia_values) {
+    // SAFETY: the caller passes NULL or live values and does not use them again.
+    boundary::release(|| drop(unsafe { taken_at_home(values) }));
 }

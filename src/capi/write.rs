@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::batch::almadia_batch;
 use super::bytes::bytes;
-use super::callback::{Done, almadia_done};
+use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{ValueSlot, at_home, exclusive, null};
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn almadia_write(
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
 /// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
-/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (done->cq, or an event or
+/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
 /// field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
 /// The completion brings the rest: the codes of almadia_write.
 #[unsafe(no_mangle)]
@@ -210,17 +210,15 @@ pub unsafe extern "C" fn almadia_write_async(
             let store = at_home(store, "store")?;
             let batch = exclusive(batch, "batch")?;
             let (options, listening) = write_options(options)?;
-            let done = Done::read(done)?;
-            let (store, batch) = (&store.store, &mut batch.batch);
-            let finished = |answer| done.write_finished(answer);
-            match listening {
-                None => store.write_async(batch, &options, finished)?,
-                Some((events, listener)) => {
-                    let on_event = move |event, position| listener.tell(event, position);
-                    store.write_with_events(batch, &options, events, on_event, finished)?;
-                }
-            }
-            Ok(ALMADIA_OK)
+            let batch = &mut batch.batch;
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                let finished = |answer| receiver.answer(answer);
+                let Some((events, listener)) = listening else {
+                    return asynchronous.write(batch, &options, finished);
+                };
+                let on_event = move |event, position| listener.tell(event, position);
+                asynchronous.write_with_events(batch, &options, events, on_event, finished)
+            })
         })
     }
 }
@@ -301,9 +299,40 @@ pub unsafe extern "C" fn almadia_put_async(
             let done = Done::read(done)?;
             let mut batch = Batch::new();
             batch.put(key, value)?;
-            let options = WriteOptions::default();
-            store.store.write_async(&mut batch, &options, |answer| done.write_finished(answer))?;
-            Ok(ALMADIA_OK)
+            write_one(store, batch, done)
         })
     }
+}
+
+/// Starts removing `key` and returns: almadia_write_async with a batch of one and default options. The key is copied
+/// before it returns.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
+/// ALMADIA_TOO_LARGE.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_delete_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let key = bytes(key, key_length, "key")?;
+            let done = Done::read(done)?;
+            let mut batch = Batch::new();
+            batch.delete(key)?;
+            write_one(store, batch, done)
+        })
+    }
+}
+
+fn write_one(store: &almadia_store, mut batch: Batch, done: Done) -> Result<almadia_code> {
+    done.submit(store, |asynchronous, receiver| {
+        asynchronous.write(&mut batch, &WriteOptions::default(), |answer| receiver.answer(answer))
+    })
 }

@@ -100,6 +100,13 @@ impl CommandBuilder {
         self.buffer.len()
     }
 
+    /// Forgets everything that was pushed after the first `operations`, which had `encoded_bytes`.
+    pub fn truncate(&mut self, operations: u32, encoded_bytes: usize) {
+        assert!(operations <= self.operations && encoded_bytes <= self.buffer.len(), "it was once so long");
+        self.operations = operations;
+        self.buffer.truncate(encoded_bytes);
+    }
+
     /// The builder whose work was sealed into `data`.
     #[must_use]
     pub fn reopen(data: Bytes) -> Self {

@@ -37,6 +37,14 @@ impl Pending {
     pub fn of_follower(id: RequestId, data: Bytes) -> Self {
         Self { data, deadline: Timestamp::NEVER, requester: Requester::Follower(id) }
     }
+
+    /// False when its caller has given it up.
+    fn start(&self) -> bool {
+        match &self.requester {
+            Requester::Caller(completion) => completion.start(),
+            Requester::Follower(_) => true,
+        }
+    }
 }
 
 /// See the module.
@@ -75,18 +83,21 @@ impl PendingWrites {
         }
     }
 
-    /// Takes the first write and as many behind it as make `bytes_max` bytes together.
+    /// Takes the first write and as many behind it as make `bytes_max` bytes together, to be proposed or sent now. Those
+    /// that their callers have given up are dropped.
     pub fn take_some(&mut self, bytes_max: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.writes.front() {
-            bytes += first.data.len();
-            if bytes > bytes_max && !taken.is_empty() {
+            let length = first.data.len();
+            if bytes + length > bytes_max && !taken.is_empty() {
                 break;
             }
-            taken.extend(self.writes.pop_front());
+            self.bytes -= length;
+            let first = self.writes.pop_front().filter(Pending::start);
+            bytes += first.as_ref().map_or(0, |_| length);
+            taken.extend(first);
         }
-        self.bytes -= taken.iter().map(|write| write.data.len()).sum::<usize>();
         taken
     }
 

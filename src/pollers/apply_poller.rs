@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::completion::CompletionQueue;
+use crate::completion_queue::CompletionQueue;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;

@@ -3,25 +3,46 @@
 //! Owns "almadia-cb". What always holds: callbacks run here and nowhere else, one at a time, and a panic of one
 //! does not keep the others from running.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::completion::{CompletionQueue, Delivery};
+use crate::completion_queue::{CompletionQueue, Delivery};
+use crate::metrics::Metrics;
+use crate::time::now;
 use crate::{panics, thread};
+
+/// A callback that takes longer is worth a warning.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// Starts the thread; it ends when the queue is closed and empty.
 ///
 /// # Errors
 /// When the operating system cannot make one more thread.
-pub fn start(queue: Arc<CompletionQueue>) -> io::Result<JoinHandle<()>> {
+pub fn start(queue: Arc<CompletionQueue>, metrics: Arc<Metrics>) -> io::Result<JoinHandle<()>> {
     thread::spawn("almadia-cb", move || {
         thread::mark_callback_thread();
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         while queue.take_all(&mut taken) {
-            taken.drain(..).for_each(deliver);
+            let mut begun = now();
+            for delivery in taken.drain(..) {
+                deliver(delivery);
+                let ended = now();
+                judge(ended.since(begun), &metrics);
+                begun = ended;
+            }
         }
     })
+}
+
+/// The callbacks behind one wait for it.
+fn judge(took: Duration, metrics: &Metrics) {
+    metrics.callback_run.record(took);
+    if took >= SLOW {
+        log::warn!("a completion callback took {} ms; others waited behind it", took.as_millis());
+    }
 }
 
 fn deliver(delivery: Delivery) {

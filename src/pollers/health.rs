@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::core::peer_status::PeerStatus;
 use crate::error::{Code, Error, Result};
+use crate::store_event::StoreEvents;
 use crate::types::{NodeId, RegionId};
 
 /// See the module.
@@ -20,13 +21,22 @@ pub struct Health {
     closing: AtomicBool,
     statuses: Mutex<BTreeMap<RegionId, PeerStatus>>,
     changed: Condvar,
+    events: OnceLock<Arc<StoreEvents>>,
 }
 
 impl Health {
+    /// From now on `events` are told of what changes.
+    pub fn tell(&self, events: Arc<StoreEvents>) {
+        assert!(self.events.set(events).is_ok(), "a store has one listener, from its start");
+    }
+
     /// Stops the store for good. Only the first error counts.
     pub fn poison(&self, error: Error) {
         if self.poison.set(error.clone()).is_ok() {
             log::error!("the store stops: {error}");
+            if let Some(events) = self.events.get() {
+                events.poisoned(&error);
+            }
         }
         self.wake_waiters();
     }
@@ -59,8 +69,13 @@ impl Health {
         let mut statuses = self.lock();
         let mut leaders_changed = false;
         for (region, status) in moved {
-            let before = statuses.insert(region, status);
-            leaders_changed |= before.map(|before| before.leader) != Some(status.leader);
+            let before = statuses.insert(region, status).unwrap_or_default();
+            if before.leader != status.leader {
+                leaders_changed = true;
+                if let Some(events) = self.events.get() {
+                    events.leader_changed(region, status.leader, status.term);
+                }
+            }
         }
         if leaders_changed {
             self.changed.notify_all();

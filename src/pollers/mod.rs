@@ -15,6 +15,7 @@
 pub mod mailbox;
 pub mod health;
 pub mod raft_poller;
+pub mod read_pool;
 pub mod apply_poller;
 pub mod completion_thread;
 pub mod worker;

@@ -16,13 +16,15 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::completion::{Completion, CompletionQueue, Position};
+use crate::completion::{Completion, Position};
+use crate::completion_queue::CompletionQueue;
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Answer;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
 use crate::error::{Code, Error, Result};
+use crate::metrics::Metrics;
 use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
@@ -42,6 +44,8 @@ pub struct PollerIo {
     pub log: Arc<LogStore>,
     /// Other members; none in a cluster of one.
     pub transport: Option<Arc<Transport>>,
+    /// How long a sync takes.
+    pub metrics: Arc<Metrics>,
     /// What the round hands to the applier, at its end.
     pub tasks: Vec<ApplyTask>,
     /// Answers of the round, delivered in one burst at its end.
@@ -61,7 +65,10 @@ impl RoundIo for PollerIo {
     }
 
     fn append(&mut self, writes: &[LogWrite]) -> Result<()> {
-        self.log.append(writes)
+        let begun = now();
+        let appended = self.log.append(writes);
+        self.metrics.sync.record(now().since(begun));
+        appended
     }
 
     fn apply(&mut self, task: ApplyTask) {

@@ -4,6 +4,7 @@
 //! its answer is delivered, so every queue it passes through, the completion queue included, is bounded by the
 //! number of permits. A call beyond the limits is refused at once and never waits.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use crate::error::{Code, Error, Result};
 pub struct Admission {
     used: Mutex<Used>,
     idle: Condvar,
+    /// Calls whose answer waits for whoever takes it.
+    queued: AtomicU64,
+    /// Somebody waits until all are answered.
+    closing: AtomicBool,
     ops_max: u64,
     bytes_max: u64,
 }
@@ -35,7 +40,14 @@ impl Admission {
     /// Limits on calls and on the bytes they carry.
     #[must_use]
     pub fn new(ops_max: u64, bytes_max: u64) -> Self {
-        Self { used: Mutex::default(), idle: Condvar::new(), ops_max, bytes_max }
+        Self {
+            used: Mutex::default(),
+            idle: Condvar::new(),
+            queued: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            ops_max,
+            bytes_max,
+        }
     }
 
     /// Admits a call that carries `bytes`.
@@ -63,14 +75,37 @@ impl Admission {
         self.lock().ops
     }
 
-    /// Waits until every call is answered, at most for `patience`.
+    /// Waits until every call is answered, at most for `patience`. An answer that nobody has taken yet is one.
     pub fn wait_idle(&self, patience: Duration) {
-        let waited = self.idle.wait_timeout_while(self.lock(), patience, |used| used.ops > 0);
+        self.closing.store(true, Ordering::SeqCst);
+        let open = |used: &mut Used| used.ops > self.queued.load(Ordering::SeqCst);
+        let waited = self.idle.wait_timeout_while(self.lock(), patience, open);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn tell_if_closing(&self) {
+        if self.closing.load(Ordering::SeqCst) {
+            // Under the lock, so that nobody is between looking and falling asleep.
+            let _held = self.lock();
+            self.idle.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// The call's answer waits for whoever takes it.
+    pub fn queue(&self) {
+        self.admission.queued.fetch_add(1, Ordering::SeqCst);
+        self.admission.tell_if_closing();
+    }
+
+    /// Its answer was taken; the permit is dropped next.
+    pub fn unqueue(&self) {
+        self.admission.queued.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -79,11 +114,8 @@ impl Drop for Permit {
         let mut used = self.admission.lock();
         used.ops -= 1;
         used.bytes -= self.bytes;
-        let idle = used.ops == 0;
         drop(used);
-        if idle {
-            self.admission.idle.notify_all();
-        }
+        self.admission.tell_if_closing();
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use raft::eraftpb::HardState;
 
-use crate::completion::CompletionQueue;
+use crate::completion_queue::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::elections::Elections;
@@ -28,11 +28,13 @@ use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
+use crate::metrics::Metrics;
 use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller, TickClock};
+use crate::pollers::read_pool::ReadPool;
 use crate::pollers::worker::Worker;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
@@ -41,6 +43,7 @@ use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
 use crate::store::leases::Leases;
+use crate::store_event::StoreEvents;
 use crate::transport::codec::weight_bytes;
 use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
 use crate::types::{
@@ -77,6 +80,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let log = Arc::new(log);
     let peers = make_peers(config, &regions, &recovered, &log)?;
 
+    let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
+    health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
     let shared = Arc::new(Inner {
         node,
         write_timeout: Duration::from_millis(config.write_timeout_ms),
@@ -84,9 +89,11 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         election_timeout: Duration::from_millis(config.election_timeout_ms),
         regions: map,
         leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
-        health: Arc::default(),
+        health,
         raft: Arc::default(),
-        completions: Arc::default(),
+        completions,
+        metrics: Arc::default(),
+        read_pool: Arc::default(),
         admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
         engine: Mutex::new(Some(engine.clone())),
         threads: Mutex::new(None),
@@ -372,6 +379,8 @@ pub(super) struct Threads {
     raft: Arc<Mailbox<(RegionId, Input)>>,
     apply: Arc<Mailbox<ApplyTask>>,
     completions: Arc<CompletionQueue>,
+    metrics: Arc<Metrics>,
+    read_pool: Arc<ReadPool>,
     health: Arc<Health>,
     transport: Option<Arc<Transport>>,
     engine: Option<Engine>,
@@ -388,6 +397,8 @@ impl Threads {
             raft: Arc::clone(&shared.raft),
             apply: Arc::default(),
             completions: Arc::clone(&shared.completions),
+            metrics: Arc::clone(&shared.metrics),
+            read_pool: Arc::clone(&shared.read_pool),
             health: Arc::clone(&shared.health),
             transport: None,
             engine: None,
@@ -406,7 +417,8 @@ impl Threads {
         appliers: BTreeMap<RegionId, Applier>,
         config: &Config,
     ) -> io::Result<()> {
-        self.completion_thread = Some(completion_thread::start(Arc::clone(&self.completions))?);
+        self.completion_thread =
+            Some(completion_thread::start(Arc::clone(&self.completions), Arc::clone(&self.metrics))?);
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
@@ -430,7 +442,13 @@ impl Threads {
         let owed_max = u32::try_from(2 * ticks(config.election_timeout_ms, config)).unwrap_or(u32::MAX);
         let crank = Crank {
             peers,
-            io: PollerIo { log, transport: self.transport.clone(), tasks, answers },
+            io: PollerIo {
+                log,
+                transport: self.transport.clone(),
+                metrics: Arc::clone(&self.metrics),
+                tasks,
+                answers,
+            },
             worker: orders,
             clock: TickClock::new(Duration::from_millis(config.tick_ms), owed_max),
             open: Open::default(),
@@ -466,8 +484,12 @@ impl Threads {
             engine.stop_background_work();
         }
         join(&mut self.worker_thread);
+        // Nobody is left who could bring it a read.
+        self.read_pool.stop();
         self.completions.close();
         join(&mut self.completion_thread);
+        // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
+        self.completions.abandon();
     }
 }
 

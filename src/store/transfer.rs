@@ -13,7 +13,8 @@ use crate::core::peer_status::Role;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Result};
 use crate::store::admission::Permit;
-use crate::store::{Callback, Inner, Store, refuse_in_callback, wait, waiting};
+use crate::store::stages::Kind;
+use crate::store::{Inner, Store, refuse_in_callback, wait};
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
 
@@ -41,7 +42,7 @@ impl Store {
         refuse_in_callback()?;
         let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        self.inner.transfer(options, |permit| waiting(&waiter, permit))?;
+        self.inner.transfer(options, |permit| self.inner.waiting(&waiter, permit, Kind::Other))?;
         wait(&waiter, timeout, Code::Timeout).map(drop)
     }
 
@@ -54,14 +55,16 @@ impl Store {
     where
         F: FnOnce(Result<()>) + Send + 'static,
     {
-        let queue = Arc::clone(&self.inner.completions);
-        let callback = move |answer: Result<_>| callback(answer.map(drop));
-        self.inner.transfer(options, |permit| Completion::new(Box::new(Callback { permit, queue, callback })))
+        self.asynchronous().transfer_leader(options, callback).map(drop)
     }
 }
 
 impl Inner {
-    fn transfer(&self, options: &TransferOptions, sink: impl FnOnce(Permit) -> Completion) -> Result<()> {
+    pub(super) fn transfer(
+        &self,
+        options: &TransferOptions,
+        sink: impl FnOnce(Permit) -> Completion,
+    ) -> Result<()> {
         self.health.check()?;
         let deadline = now() + options.timeout.unwrap_or(self.write_timeout);
         let completion = sink(self.admission.admit(0)?);

@@ -116,7 +116,6 @@ static void structs_of_other_versions(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
-    almadia_done done = ALMADIA_DONE_INIT;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_snapshot *snapshot = NULL;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
@@ -146,8 +145,6 @@ static void structs_of_other_versions(almadia_store *store)
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_write(store, batch, &newer.known, NULL, NULL));
     status.struct_size = 1;
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_status(store, &status, NULL));
-    done.cq = (almadia_cq *)&done;
-    CHECK_CODE(ALMADIA_UNSUPPORTED, almadia_write_async(store, batch, NULL, &done, NULL));
     region.struct_size = 1;
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_region_at(store, 0, &region, NULL));
     /* The options of the first header end before the range. */

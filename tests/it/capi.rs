@@ -88,6 +88,11 @@ fn a_write_tells_how_far_it_is_before_it_completes() {
 }
 
 #[test]
+fn completion_queues_hand_over_every_answer_once() {
+    passes("queue");
+}
+
+#[test]
 fn a_forked_child_is_told_so() {
     passes("forked");
 }

@@ -27,7 +27,8 @@ fn write(store: &Store, number: u32, options: &WriteOptions, events: Events, hea
         of_events.send((number, Event(event, position))).expect("the test waits");
     };
     let callback = move |answer| of_answers.send((number, Answer(answer))).expect("the test waits");
-    store.write_with_events(&mut batch, options, events, on_event, callback).expect("accepted");
+    let asynchronous = store.asynchronous();
+    asynchronous.write_with_events(&mut batch, options, events, on_event, callback).expect("accepted");
 }
 
 /// What was heard of each of `count` writes.

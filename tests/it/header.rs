@@ -15,9 +15,25 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 14] = [
-    "library", "error", "config", "store", "status", "region", "batch", "write", "callback", "snapshot",
-    "value", "iter", "transfer", "bytes",
+const SOURCES: [&str; 18] = [
+    "library",
+    "error",
+    "log",
+    "config",
+    "store_event",
+    "store",
+    "status",
+    "region",
+    "batch",
+    "write",
+    "done",
+    "completion",
+    "cq",
+    "snapshot",
+    "value",
+    "iter",
+    "transfer",
+    "bytes",
 ];
 
 fn header_path() -> PathBuf {

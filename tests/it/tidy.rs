@@ -5,7 +5,23 @@ use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up: what stands here, without `crate::`, may import only from its own or an earlier row.
 const LAYERS: &[&[&str]] = &[
-    &["types", "time", "error", "config", "completion", "batch", "regions", "logging", "panics", "thread"],
+    &[
+        "types",
+        "time",
+        "error",
+        "config",
+        "completion",
+        "completion_queue",
+        "call",
+        "wake_fd",
+        "store_event",
+        "metrics",
+        "batch",
+        "regions",
+        "logging",
+        "panics",
+        "thread",
+    ],
     &["core"],
     &["storage", "transport"],
     &["pollers"],

@@ -150,6 +150,10 @@ impl Peer {
                 return;
             }
             let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize));
+            if writes.is_empty() {
+                // All that waited was given up.
+                return;
+            }
             let writes = writes.into_iter().map(unsent).collect();
             let forward = self.forwarder.forward(writes, leader, term, now);
             self.outgoing.push(self.dress(Body::Forward(forward)));

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rocksdb::{DB, DBPinnableSlice, ReadOptions, Snapshot};
+use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, Snapshot};
 use self_cell::self_cell;
 
 use super::Database;
@@ -76,6 +76,34 @@ impl View {
         PinnedValue::read(self.database(), key, self.options())
     }
 
+    /// The values of `keys`, in their order, none where there is no such key.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<PinnedValue>>> {
+        keys.iter().map(|key| self.get(key.as_ref())).collect()
+    }
+
+    /// As [`View::get_many`], without asking the disk: none when one of the values may be there only.
+    #[must_use]
+    pub fn get_many_from_memory<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+    ) -> Option<Result<Vec<Option<PinnedValue>>>> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(self.snapshot());
+        options.set_read_tier(ReadTier::BlockCache);
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            match PinnedValue::find(self.database(), key.as_ref(), &options) {
+                Ok(value) => values.push(value),
+                Err(error) if error.kind() == ErrorKind::Incomplete => return None,
+                Err(error) => return Some(Err(errors::failed(error))),
+            }
+        }
+        Some(Ok(values))
+    }
+
     /// Copies as much of the value of `key` as fits into `buffer` and says how long the whole is.
     ///
     /// # Errors
@@ -125,13 +153,21 @@ self_cell!(
 
 impl PinnedValue {
     pub(super) fn read(database: &Arc<Database>, key: &[u8], options: &ReadOptions) -> Result<Option<Self>> {
+        Self::find(database, key, options).map_err(errors::failed)
+    }
+
+    fn find(
+        database: &Arc<Database>,
+        key: &[u8],
+        options: &ReadOptions,
+    ) -> std::result::Result<Option<Self>, rocksdb::Error> {
         let read = PinnedCell::try_new(Arc::clone(database), |database| {
             database.db.get_pinned_opt(key, options).map_err(Absent::Failed)?.ok_or(Absent::Missing)
         });
         match read {
             Ok(value) => Ok(Some(Self { value })),
             Err(Absent::Missing) => Ok(None),
-            Err(Absent::Failed(error)) => Err(errors::failed(error)),
+            Err(Absent::Failed(error)) => Err(error),
         }
     }
 }

@@ -1,0 +1,230 @@
+//! `almadia_completion`: the answer of an `_async` call.
+//!
+//! Owns what a program can ask of an answer and take out of it. What always holds: what is not taken is freed with the
+//! completion; a completion that was popped from a queue belongs to the program, one of a callback does not.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+
+use super::error::almadia_error;
+use super::handle::taken;
+use super::snapshot::almadia_snapshot;
+use super::value::{almadia_value, almadia_values};
+use super::{almadia_code, boundary};
+use crate::completion::Position;
+use crate::error::{Code, Error, Result};
+use crate::snapshot::{PinnedValue, Snapshot};
+use crate::store::values::Values;
+
+/// The answer of one _async call. In a callback it belongs to the library, and is valid only until the callback returns;
+/// popped from a queue it is yours, until almadia_completion_free. One thread at a time.
+pub struct almadia_completion {
+    answered: Answered,
+    user: *mut c_void,
+    op: u64,
+}
+
+/// What a call was answered.
+#[derive(Default)]
+pub(super) struct Answered {
+    code: almadia_code,
+    position: Position,
+    error: Option<Box<almadia_error>>,
+    // Cells, because callbacks hold the completion and its error at the same time.
+    snapshot: Cell<Option<Box<almadia_snapshot>>>,
+    value: Cell<Option<Box<almadia_value>>>,
+    values: Cell<Option<Box<almadia_values>>>,
+}
+
+impl From<Error> for Answered {
+    fn from(error: Error) -> Self {
+        Self {
+            code: error.code().number(),
+            error: Some(Box::new(almadia_error::new(error))),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Result<Position>> for Answered {
+    fn from(answer: Result<Position>) -> Self {
+        answer.map_or_else(Self::from, |position| Self { position, ..Self::default() })
+    }
+}
+
+impl From<Result<()>> for Answered {
+    fn from(answer: Result<()>) -> Self {
+        answer.map_or_else(Self::from, |()| Self::default())
+    }
+}
+
+impl From<Result<Snapshot>> for Answered {
+    fn from(answer: Result<Snapshot>) -> Self {
+        answer.map_or_else(Self::from, |snapshot| {
+            let position = snapshot.position();
+            let snapshot = Cell::new(Some(Box::new(almadia_snapshot::new(snapshot))));
+            Self { position, snapshot, ..Self::default() }
+        })
+    }
+}
+
+impl From<Result<Option<PinnedValue>>> for Answered {
+    fn from(answer: Result<Option<PinnedValue>>) -> Self {
+        match answer {
+            Ok(Some(value)) => {
+                Self { value: Cell::new(Some(Box::new(almadia_value::new(value)))), ..Self::default() }
+            }
+            Ok(None) => Self { code: Code::NotFound.number(), ..Self::default() },
+            Err(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<Result<Values>> for Answered {
+    fn from(answer: Result<Values>) -> Self {
+        answer.map_or_else(Self::from, |values| Self {
+            values: Cell::new(Some(Box::new(almadia_values::new(values)))),
+            ..Self::default()
+        })
+    }
+}
+
+impl almadia_completion {
+    pub(super) fn new(answered: Answered, user: *mut c_void, op: u64) -> Self {
+        Self { answered, user, op }
+    }
+
+    fn error(&self) -> *const almadia_error {
+        self.answered.error.as_deref().map_or(std::ptr::null(), std::ptr::from_ref)
+    }
+}
+
+/// ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened. For
+/// almadia_get_async ALMADIA_NOT_FOUND when the key does not exist.
+/// ALMADIA_NULL_POINTER for NULL.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_completion) -> almadia_code {
+    boundary::value(Code::Panic.number(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        let Some(completion) = (unsafe { completion.as_ref() }) else { return Code::NullPointer.number() };
+        completion.answered.code
+    })
+}
+
+/// The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
+/// snapshot over several regions, for a leader transfer and for NULL.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_completion) -> u64 {
+    boundary::value(0, || {
+        // SAFETY: the caller passes NULL or a live completion.
+        unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.position.index.get())
+    })
+}
+
+/// The raft term of the entry at almadia_completion_index. 0 where that is 0.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_completion) -> u64 {
+    boundary::value(0, || {
+        // SAFETY: the caller passes NULL or a live completion.
+        unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.position.term.get())
+    })
+}
+
+/// The details of the failure; NULL after success, ALMADIA_NOT_FOUND and for NULL. Belongs to the completion: valid as
+/// long as that, never to be freed.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_error(
+    completion: *const almadia_completion,
+) -> *const almadia_error {
+    boundary::value(std::ptr::null(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        unsafe { completion.as_ref() }.map_or(std::ptr::null(), almadia_completion::error)
+    })
+}
+
+/// Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free.
+/// NULL after a failure, for every other call, the second time, and for NULL. A snapshot nobody takes is
+/// freed with the completion.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_completion_take_snapshot(
+    completion: *mut almadia_completion,
+) -> *mut almadia_snapshot {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.snapshot.take());
+        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+    })
+}
+
+/// Takes the value out of the answer of almadia_get_async; free it with almadia_value_free. NULL after a failure,
+/// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_completion_take_value(
+    completion: *mut almadia_completion,
+) -> *mut almadia_value {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.value.take());
+        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+    })
+}
+
+/// Takes the values out of the answer of almadia_multi_get_async; free them with almadia_values_free. NULL after a failure,
+/// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_completion_take_values(
+    completion: *mut almadia_completion,
+) -> *mut almadia_values {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.values.take());
+        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+    })
+}
+
+/// The `user` of the call's almadia_done. NULL for NULL.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_user(completion: *const almadia_completion) -> *mut c_void {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: the caller passes NULL or a live completion.
+        unsafe { completion.as_ref() }.map_or(std::ptr::null_mut(), |completion| completion.user)
+    })
+}
+
+/// The number that the call's almadia_done.op received; 0 when that was NULL, and for NULL.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_completion) -> u64 {
+    // SAFETY: the caller passes NULL or a live completion.
+    boundary::value(0, || unsafe { completion.as_ref() }.map_or(0, |completion| completion.op))
+}
+
+/// Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
+/// completion of a callback.
+///
+/// Blocks: no. Threads: one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_free(completion: *mut almadia_completion) {
+    // SAFETY: the caller passes NULL or a completion that it popped, and does not use it again.
+    boundary::release(|| drop(unsafe { taken(completion) }));
+}

@@ -1,0 +1,181 @@
+//! `almadia_cq`: completions for threads of the program's own.
+//!
+//! Owns the C view of a completion queue. What always holds: a completion is popped once; the descriptor is readable
+//! while one waits; a queue may serve any number of stores and outlive them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::completion::almadia_completion;
+use super::done::take_popped;
+use super::error::almadia_error;
+use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, null, taken_at_home};
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::completion_queue::{CompletionQueue, Ran};
+use crate::error::{Code, Error, Result};
+
+/// A queue of completions, for programs that take them on threads of their own instead of in callbacks. Any number of
+/// threads may use it at once. It may serve several stores, and outlive them.
+pub struct almadia_cq {
+    queue: Arc<CompletionQueue>,
+    home: Home,
+}
+
+impl almadia_cq {
+    pub(super) fn queue(&self) -> &Arc<CompletionQueue> {
+        &self.queue
+    }
+}
+
+impl Homebound for almadia_cq {
+    fn home(&self) -> Home {
+        self.home
+    }
+}
+
+/// Makes a completion queue.
+///
+/// `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any.
+/// Codes: ALMADIA_IO (no file descriptor is left).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_cq_new(
+    cq: *mut *mut almadia_cq,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(cq, "cq")?;
+            slot.put(almadia_cq { queue: CompletionQueue::with_fd()?, home: Home::here() });
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// The descriptor of the queue, for poll, epoll and event loops: readable while a completion waits, an interruption is
+/// due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it finds none; never
+/// read, write or close it. It belongs to the queue. -1 for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_cq_fd(cq: *const almadia_cq) -> i32 {
+    boundary::value(-1, || {
+        // SAFETY: the caller passes NULL or a live queue.
+        let cq = unsafe { cq.as_ref() };
+        cq.and_then(|cq| cq.queue.fd()).unwrap_or(-1)
+    })
+}
+
+/// Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
+/// milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
+/// how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
+/// interrupted. A completion that is not taken counts as a call in flight, so take them.
+///
+/// Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
+///
+/// Blocks: yes, for the timeout at most; with 0 no. Threads: any number at once; with a timeout of 0 callbacks too.
+/// Codes: ALMADIA_CLOSED (it is shut down and nothing will come any more; without an error object),
+/// ALMADIA_WOULD_DEADLOCK, ALMADIA_INVALID_ARGUMENT (capacity is 0, timeout_ms is less than -1), ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_cq_pop(
+    cq: *mut almadia_cq,
+    completions: *mut *mut almadia_completion,
+    capacity: usize,
+    count: *mut usize,
+    timeout_ms: i64,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live queue, room for `capacity` pointers, and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let count = ValueSlot::new(count, "count")?;
+            if completions.is_null() {
+                return Err(null("completions"));
+            }
+            let cq = at_home(cq, "cq")?;
+            let Some(popped) = pop(&cq.queue, capacity, patience(timeout_ms)?)? else {
+                return Ok(Code::Closed.number());
+            };
+            count.put(popped.len());
+            for (index, completion) in popped.into_iter().enumerate() {
+                completions.add(index).write(Box::into_raw(Box::new(completion)));
+            }
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+fn patience(timeout_ms: i64) -> Result<Option<Duration>> {
+    match u64::try_from(timeout_ms) {
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) if timeout_ms == -1 => Ok(None),
+        Err(_) => Err(Error::with_detail(Code::InvalidArgument, format!("timeout_ms is {timeout_ms}"))),
+    }
+}
+
+/// What there is; none when nothing will come any more.
+fn pop(
+    queue: &CompletionQueue,
+    capacity: usize,
+    patience: Option<Duration>,
+) -> Result<Option<Vec<almadia_completion>>> {
+    if capacity == 0 {
+        return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
+    }
+    let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let ran = queue.run(capacity, left)?;
+        let popped = take_popped();
+        match ran {
+            Ran::Closed => return Ok(None),
+            Ran::Some(0) => return Ok(Some(popped)),
+            // Only events ran; the time is not up yet.
+            Ran::Some(_) if popped.is_empty() => {}
+            Ran::Some(_) => return Ok(Some(popped)),
+        }
+    }
+}
+
+/// Makes one almadia_cq_pop that waits, or the next one, return at once with a count of 0. NULL is fine.
+///
+/// Blocks: no. Threads: any number at once; callbacks too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
+    boundary::release(|| {
+        // SAFETY: the caller passes NULL or a live queue.
+        if let Ok(cq) = unsafe { at_home(cq.cast_const(), "cq") } {
+            cq.queue.interrupt();
+        }
+    });
+}
+
+/// Accepts no more calls: those that name this queue are answered ALMADIA_CLOSED. The completions of accepted ones still
+/// arrive; once the last was popped, almadia_cq_pop answers ALMADIA_CLOSED, to every thread. NULL is fine.
+///
+/// Blocks: no. Threads: any number at once; callbacks too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
+    boundary::release(|| {
+        // SAFETY: the caller passes NULL or a live queue.
+        if let Ok(cq) = unsafe { at_home(cq.cast_const(), "cq") } {
+            cq.queue.close();
+        }
+    });
+}
+
+/// Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come, are
+/// dropped: to lose none, shut it down and pop until ALMADIA_CLOSED. In a child process it does nothing.
+///
+/// Blocks: no. Threads: one, while no other uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_cq_free(cq: *mut almadia_cq) {
+    boundary::release(|| {
+        // SAFETY: the caller passes NULL or a live queue and does not use it again.
+        if let Some(cq) = unsafe { taken_at_home(cq) } {
+            cq.queue.abandon();
+        }
+    });
+}

@@ -1,0 +1,210 @@
+//! `almadia_done`: where the answer of an `_async` call goes, and how the call is given up.
+//!
+//! Owns the step from a C struct to a Rust closure, and the numbers of calls. What always holds: an accepted
+//! `almadia_done` is answered once, on the completion thread or through its queue; a call's number is written before
+//! its answer can be seen, and is never used again. That it is answered exactly once is left to the store.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::completion::{Answered, almadia_completion};
+use super::cq::almadia_cq;
+use super::error::almadia_error;
+use super::extensible::{self, Extensible};
+use super::handle::{at_home, null};
+use super::store::almadia_store;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::call::Call;
+use crate::completion_queue::CompletionQueue;
+use crate::error::{Code, Error, Result};
+use crate::store::asynchronous::Asynchronous;
+
+/// What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user`
+/// is the pointer of almadia_done, which the library never follows; the callback may free what it points to.
+pub type almadia_callback =
+    Option<unsafe extern "C" fn(user: *mut c_void, completion: *mut almadia_completion)>;
+
+/// Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set.
+/// Begin with ALMADIA_DONE_INIT. The struct is copied.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_done {
+    /// sizeof(almadia_done).
+    pub struct_size: usize,
+    /// Called with the answer; NULL when there is a cq.
+    pub callback: almadia_callback,
+    /// Handed to the callback as it is; with a cq, what almadia_completion_user answers.
+    pub user: *mut c_void,
+    /// The queue that gets the answer; NULL when there is a callback. It must live until the call returns.
+    pub cq: *mut almadia_cq,
+    /// Receives the number of the call, for almadia_cancel, before the answer can arrive; NULL if unwanted.
+    pub op: *mut u64,
+}
+
+// SAFETY: repr(C), begins with struct_size, and NULL is valid for an optional function and for pointers.
+unsafe impl Extensible for almadia_done {
+    const NAME: &'static str = "done";
+    const FIRST_SIZE: usize = offset_of!(Self, op);
+}
+
+/// A checked `almadia_done`.
+pub(super) struct Done {
+    queue: Option<Arc<CompletionQueue>>,
+    to: To,
+    op: *mut u64,
+}
+
+/// Who is answered.
+enum To {
+    Callback(unsafe extern "C" fn(*mut c_void, *mut almadia_completion), *mut c_void),
+    /// Whoever pops.
+    Queue(*mut c_void),
+}
+
+// SAFETY: the caller promises that its callback may run on another thread than the one that submits, with
+// `user`, which nobody here follows.
+unsafe impl Send for To {}
+
+thread_local! {
+    /// What this thread pops right now.
+    static POPPED: RefCell<Vec<almadia_completion>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What arrived on this thread since it was asked last.
+pub(super) fn take_popped() -> Vec<almadia_completion> {
+    POPPED.take()
+}
+
+impl Done {
+    /// Checks and copies the caller's struct.
+    ///
+    /// # Safety
+    /// `done` is NULL or points to a struct of `struct_size` bytes; its callback may be called once, its queue is NULL
+    /// or live, its op is NULL or writable during the call.
+    pub(super) unsafe fn read(done: *const almadia_done) -> Result<Self> {
+        // SAFETY: passed on to the caller.
+        let done = unsafe { extensible::read(done) }?;
+        let (to, queue) = match (done.callback, done.cq.is_null()) {
+            (Some(callback), true) => (To::Callback(callback, done.user), None),
+            (None, false) => {
+                // SAFETY: passed on to the caller.
+                let cq = unsafe { at_home(done.cq.cast_const(), "almadia_done.cq") }?;
+                (To::Queue(done.user), Some(Arc::clone(cq.queue())))
+            }
+            (None, true) => return Err(null("almadia_done.callback")),
+            (Some(_), false) => {
+                let said = "almadia_done has both a callback and a cq; one answer goes to one of them";
+                return Err(Error::with_detail(Code::InvalidArgument, said));
+            }
+        };
+        Ok(Self { queue, to, op: done.op })
+    }
+
+    /// Makes the call: `ask` gets where to submit it and what to answer.
+    pub(super) fn submit(
+        self,
+        store: &almadia_store,
+        ask: impl FnOnce(Asynchronous<'_>, Receiver) -> Result<Call>,
+    ) -> Result<almadia_code> {
+        let Self { queue, to, op } = self;
+        let asynchronous = match &queue {
+            Some(queue) => store.store.on(queue),
+            None => store.store.asynchronous(),
+        };
+        if op.is_null() {
+            ask(asynchronous, Receiver { to, op: 0, calls: None })?;
+            return Ok(ALMADIA_OK);
+        }
+        // Held until the number is written: an answer that overtakes waits for it in `Receiver::answer`.
+        let mut calls = store.calls.lock();
+        let number = calls.next_number();
+        let call = ask(asynchronous, Receiver { to, op: number, calls: Some(Arc::clone(&store.calls)) })?;
+        calls.open.insert(number, call);
+        // SAFETY: `read` was promised that a non-NULL op is writable during the call.
+        unsafe { op.write(number) };
+        Ok(ALMADIA_OK)
+    }
+}
+
+/// Who gets the answer of an accepted call.
+pub(super) struct Receiver {
+    to: To,
+    /// 0 when its caller has no number.
+    op: u64,
+    calls: Option<Arc<Calls>>,
+}
+
+impl Receiver {
+    /// Hands the answer to the callback, or to whoever pops on this thread.
+    pub(super) fn answer(self, answered: impl Into<Answered>) {
+        if let Some(calls) = &self.calls {
+            calls.lock().open.remove(&self.op);
+        }
+        let answered = answered.into();
+        match self.to {
+            To::Callback(callback, user) => {
+                let mut completion = almadia_completion::new(answered, user, self.op);
+                // SAFETY: `Done::read` was promised that the callback may be called once, and `self` is gone after
+                // this. The callback uses the completion only until it returns.
+                unsafe { callback(user, &raw mut completion) };
+            }
+            To::Queue(user) => {
+                let completion = almadia_completion::new(answered, user, self.op);
+                POPPED.with_borrow_mut(|popped| popped.push(completion));
+            }
+        }
+    }
+}
+
+/// The calls of one store that have a number and no answer yet.
+#[derive(Default)]
+pub(super) struct Calls {
+    open: Mutex<Numbered>,
+}
+
+#[derive(Default)]
+pub(super) struct Numbered {
+    open: HashMap<u64, Call>,
+    last: u64,
+}
+
+impl Calls {
+    fn lock(&self) -> MutexGuard<'_, Numbered> {
+        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Numbered {
+    fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+/// Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
+/// no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, now or later. `op` is the number that
+/// almadia_done.op received.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
+/// was delivered or is about to be; without an error object), ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_cancel(
+    store: *mut almadia_store,
+    op: u64,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, and NULL or a writable error.
+    unsafe {
+        boundary::call(error, || {
+            let store = at_home(store, "store")?;
+            let call = store.calls.lock().open.get(&op).cloned();
+            let cancelled = call.is_some_and(|call| call.cancel());
+            Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })
+        })
+    }
+}

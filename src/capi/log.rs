@@ -1,0 +1,141 @@
+//! The log callback.
+//!
+//! Owns the process's one thread that hands log records to C. What always holds: the callback runs on that thread only,
+//! one record at a time, and not any more once it was taken back; whoever logs never waits for it.
+
+use std::ffi::{CString, c_char, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::bytes::to_c_text;
+use super::error::almadia_error;
+use super::handle::Home;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::{Code, Error, Result};
+use crate::logging::{Record, Records};
+use crate::thread;
+
+/// How serious a log record is: one of the ALMADIA_LOG_... constants.
+pub type almadia_log_level = i32;
+
+/// Something failed; a store that stops says why.
+pub const ALMADIA_LOG_ERROR: almadia_log_level = 1;
+/// Something is wrong that the library deals with by itself.
+pub const ALMADIA_LOG_WARN: almadia_log_level = 2;
+/// What an operator wants to know.
+pub const ALMADIA_LOG_INFO: almadia_log_level = 3;
+/// What whoever debugs a cluster wants to know: elections, connections.
+pub const ALMADIA_LOG_DEBUG: almadia_log_level = 4;
+/// Everything.
+pub const ALMADIA_LOG_TRACE: almadia_log_level = 5;
+
+/// What the library calls for each log record, on its thread "almadia-log". `target` names the part of the library,
+/// `message` is one line or more of English; both end with a NUL and are valid until it returns. It may block, at the
+/// cost of records: when 4096 wait, newer ones are dropped, and a record says how many.
+pub type almadia_log_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        level: almadia_log_level,
+        target: *const c_char,
+        message: *const c_char,
+    ),
+>;
+
+/// A checked callback.
+struct Listener {
+    callback: unsafe extern "C" fn(*mut c_void, almadia_log_level, *const c_char, *const c_char),
+    user: *mut c_void,
+}
+
+// SAFETY: the caller promises that its callback may run on another thread, with `user`, which nobody here follows.
+unsafe impl Send for Listener {}
+
+impl Listener {
+    fn tell(&self, record: &Record) {
+        let (target, message): (CString, CString) = (to_c_text(&record.target), to_c_text(&record.message));
+        let level = record.level as almadia_log_level;
+        // SAFETY: whoever made this was promised that it may be called until it is taken back, which joins this thread.
+        unsafe { (self.callback)(self.user, level, target.as_ptr(), message.as_ptr()) };
+    }
+}
+
+/// The thread of the present callback.
+struct LogThread {
+    home: Home,
+    thread: JoinHandle<()>,
+}
+
+static LOG_THREAD: Mutex<Option<LogThread>> = Mutex::new(None);
+
+/// Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
+/// with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
+/// replaces the first. When it returns, the callback before is not running and will not be called again.
+///
+/// Blocks: yes, for a callback that runs. Threads: any number at once; not inside a log callback. Codes:
+/// ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+/// (another logger is installed, in a Rust program).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_log_set_callback(
+    callback: almadia_log_callback,
+    user: *mut c_void,
+    level: almadia_log_level,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes a callback that may be called on another thread, and NULL or a writable error.
+    unsafe {
+        boundary::call(error, || {
+            let filter = filter(level)?;
+            let mut present = lock();
+            end(&mut present)?;
+            if let Some(callback) = callback {
+                let records = Records::capture(filter)?;
+                *present = Some(start(records, Listener { callback, user })?);
+            }
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+fn filter(level: almadia_log_level) -> Result<log::LevelFilter> {
+    let known = log::LevelFilter::iter().find(|filter| *filter as almadia_log_level == level);
+    known
+        .filter(|filter| *filter != log::LevelFilter::Off)
+        .ok_or_else(|| Error::with_detail(Code::InvalidArgument, format!("there is no log level {level}")))
+}
+
+/// Ends the thread of the callback before.
+fn end(present: &mut Option<LogThread>) -> Result<()> {
+    // In a child process the thread does not exist, and there is nothing to wait for.
+    let Some(before) = present.take_if(|before| before.home.check().is_ok()) else {
+        *present = None;
+        return Ok(());
+    };
+    if before.thread.thread().id() == std::thread::current().id() {
+        *present = Some(before);
+        return Err(Error::new(Code::WouldDeadlock));
+    }
+    Records::release();
+    // A panic in there was ours and was caught.
+    let _ = before.thread.join();
+    Ok(())
+}
+
+fn start(records: &'static Records, listener: Listener) -> Result<LogThread> {
+    let run = move || {
+        let mut taken = Vec::new();
+        while records.take(&mut taken) {
+            taken.drain(..).for_each(|record| listener.tell(&record));
+        }
+    };
+    let spawned = thread::spawn("almadia-log", run);
+    let thread = spawned.map_err(|error| {
+        Records::release();
+        Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
+    })?;
+    Ok(LogThread { home: Home::here(), thread })
+}
+
+fn lock() -> MutexGuard<'static, Option<LogThread>> {
+    LOG_THREAD.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,111 @@
+//! What a store tells of itself unasked.
+//!
+//! Owns the C view of store events. What always holds: the callback runs on the thread "almadia-cb" of the store it is
+//! about, by the rules of its other callbacks.
+
+use std::ffi::c_void;
+
+use super::config::almadia_config;
+use super::error::almadia_error;
+use super::handle::exclusive;
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::store_event::StoreEvent;
+
+/// What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those you do
+/// not know.
+pub type almadia_store_event_kind = i32;
+
+/// Another member leads region_id than before, as far as this one knows: leader_id, 0 while nobody is known to.
+pub const ALMADIA_STORE_EVENT_LEADER_CHANGED: almadia_store_event_kind = 1;
+/// The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on.
+pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
+
+/// One event of a store. Belongs to the library and is valid until the callback returns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct almadia_store_event {
+    /// sizeof(almadia_store_event) as the library knows it; fields behind it do not exist.
+    pub struct_size: usize,
+    /// What happened.
+    pub kind: almadia_store_event_kind,
+    /// Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK.
+    pub code: almadia_code,
+    /// The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two.
+    pub region_id: u64,
+    /// The number of the member that leads it; 0 while nobody is known to.
+    pub leader_id: u64,
+    /// The raft term.
+    pub term: u64,
+}
+
+/// What the library calls for an event of a store, on that store's thread "almadia-cb" and by the rules of its
+/// callbacks. It is told the newest state: of several changes while it is busy it may hear of the last only.
+pub type almadia_store_event_callback =
+    Option<unsafe extern "C" fn(user: *mut c_void, event: *const almadia_store_event)>;
+
+/// A checked callback.
+struct Listener {
+    callback: unsafe extern "C" fn(*mut c_void, *const almadia_store_event),
+    user: *mut c_void,
+}
+
+// SAFETY: the caller promises that its callback may run on the completion thread of every store it opens with this
+// configuration, with `user`, which nobody here follows.
+unsafe impl Send for Listener {}
+// SAFETY: as above.
+unsafe impl Sync for Listener {}
+
+impl Listener {
+    fn tell(&self, event: &StoreEvent) {
+        let mut told = almadia_store_event {
+            struct_size: size_of::<almadia_store_event>(),
+            kind: 0,
+            code: ALMADIA_OK,
+            region_id: 0,
+            leader_id: 0,
+            term: 0,
+        };
+        match event {
+            StoreEvent::LeaderChanged { region, leader, term } => {
+                told.kind = ALMADIA_STORE_EVENT_LEADER_CHANGED;
+                (told.region_id, told.term) = (region.get(), term.get());
+                told.leader_id = leader.map_or(0, |leader| leader.get());
+            }
+            StoreEvent::Poisoned(why) => {
+                told.kind = ALMADIA_STORE_EVENT_POISONED;
+                told.code = why.code().number();
+            }
+        }
+        // SAFETY: whoever made this was promised that it may be called while its store lives.
+        unsafe { (self.callback)(self.user, &raw const told) };
+    }
+}
+
+/// Has `callback` told of the events of every store that is opened with this configuration from now on, each on its own
+/// thread "almadia-cb", until the store's shutdown returns; NULL ends that for stores opened later. `user` goes with each
+/// call.
+///
+/// Blocks: no. Threads: one at a time. Codes: none but ALMADIA_NULL_POINTER.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_config_set_event_callback(
+    config: *mut almadia_config,
+    callback: almadia_store_event_callback,
+    user: *mut c_void,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live config no other call uses, and a callback as stated.
+    unsafe {
+        boundary::call(error, || {
+            let config = &mut exclusive(config, "config")?.config;
+            match callback {
+                Some(callback) => {
+                    let listener = Listener { callback, user };
+                    config.on_event(move |event| listener.tell(event));
+                }
+                None => config.ignore_events(),
+            }
+            Ok(ALMADIA_OK)
+        })
+    }
+}

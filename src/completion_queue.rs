@@ -1,0 +1,468 @@
+//! Where answers wait for the thread that takes them to their callers.
+//!
+//! Owns the queue between the engine room and whoever runs callbacks: the thread "almadia-cb" of a store, or a thread
+//! of the caller that drains a queue of its own, when it likes or when the queue's descriptor becomes readable. What
+//! always holds: each delivery is taken once, in the order in which it was pushed; no callback runs under the queue's
+//! lock; the descriptor is readable exactly while something waits, an interruption is due, or the queue is closed. The
+//! queue has no bound of its own: each accepted call adds one answer and two events at most, and accepted calls are
+//! bounded.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::completion::{Completion, OnEvent, Position, Sink, WriteEvent};
+use crate::error::{Code, Error, Result};
+use crate::thread::is_callback_thread;
+use crate::wake_fd::WakeFd;
+
+/// What is on its way to a caller.
+pub enum Delivery {
+    /// An answer.
+    Answer(Box<dyn Sink>, Result<Position>),
+    /// An event of a write whose answer comes later.
+    Event(Arc<OnEvent>, WriteEvent, Position),
+    /// An answer with more than a position.
+    Run(Box<dyn FnOnce() + Send>),
+}
+
+impl Delivery {
+    /// Hands it to its receiver. This may run user code.
+    pub fn deliver(self) {
+        match self {
+            Self::Answer(sink, answer) => sink.deliver(answer),
+            Self::Event(on_event, event, position) => on_event(event, position),
+            Self::Run(run) => run(),
+        }
+    }
+}
+
+/// Why [`CompletionQueue::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// So many deliveries ran; none when the time is up or the queue was interrupted.
+    Some(usize),
+    /// The queue is closed and nothing will come any more.
+    Closed,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct CompletionQueue {
+    state: Mutex<State>,
+    filled: Condvar,
+    /// None for a queue that is only waited for.
+    fd: Option<WakeFd>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Delivery>,
+    /// Threads that wait on `filled`.
+    sleepers: usize,
+    /// Wake-ups on their way to them.
+    woken: usize,
+    /// A producer is in the middle of a burst and will wake the consumer at its end.
+    bursts: usize,
+    /// Calls that are accepted and whose answer was not taken.
+    expected: usize,
+    /// The descriptor is readable.
+    raised: bool,
+    interrupted: bool,
+    closed: bool,
+    abandoned: bool,
+}
+
+impl CompletionQueue {
+    /// A queue for a thread of the caller's own, with a descriptor to watch.
+    ///
+    /// # Errors
+    /// `IO` when there is no descriptor left.
+    pub fn with_fd() -> Result<Arc<Self>> {
+        let fd = WakeFd::new()
+            .map_err(|error| Error::with_detail(Code::Io, format!("cannot make an eventfd: {error}")))?;
+        Ok(Arc::new(Self { fd: Some(fd), ..Self::default() }))
+    }
+
+    /// The descriptor, readable while something waits; to be watched, and neither read, written nor closed. None for
+    /// a store's own queue.
+    #[must_use]
+    pub fn fd(&self) -> Option<RawFd> {
+        self.fd.as_ref().map(WakeFd::fd)
+    }
+
+    /// Adds one answer or event.
+    pub fn push(&self, delivery: Delivery) {
+        let mut state = self.lock();
+        if state.abandoned {
+            drop(state);
+            // Outside the lock, for it may hold anything of the caller's.
+            return drop(delivery);
+        }
+        state.waiting.push_back(delivery);
+        self.wake(state);
+    }
+
+    /// Answers many calls with one wake-up of the consumer.
+    pub fn burst(&self, answers: impl IntoIterator<Item = (Completion, Result<Position>)>) {
+        let _open = Burst::begin(self);
+        answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
+    }
+
+    /// Swaps all that waits into `taken`, waiting for the first. False when the queue is closed and empty.
+    pub fn take_all(&self, taken: &mut VecDeque<Delivery>) -> bool {
+        debug_assert!(taken.is_empty(), "the last ones were delivered");
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state = self.sleep(state, None);
+        }
+        std::mem::swap(&mut state.waiting, taken);
+        true
+    }
+
+    /// Runs what waits, `max` deliveries at most, on this thread; first waits up to `patience` for one, for ever when
+    /// it is none. Any number of threads may do it at once. The callbacks may call everything, also what blocks, and
+    /// this function.
+    ///
+    /// # Errors
+    /// `WOULD_DEADLOCK` when it would wait inside a callback of a store's own thread.
+    pub fn run(&self, max: usize, patience: Option<Duration>) -> Result<Ran> {
+        if patience != Some(Duration::ZERO) && is_callback_thread() {
+            return Err(Error::new(Code::WouldDeadlock));
+        }
+        if max == 0 {
+            return Ok(Ran::Some(0));
+        }
+        let Some(first) = self.take_first(patience) else {
+            return Ok(if self.lock().is_at_end() { Ran::Closed } else { Ran::Some(0) });
+        };
+        first.deliver();
+        let mut ran = 1;
+        // One by one, so that what a callback that panics leaves behind is not lost.
+        while ran < max
+            && let Some(next) = self.take_next()
+        {
+            next.deliver();
+            ran += 1;
+        }
+        self.settle();
+        Ok(Ran::Some(ran))
+    }
+
+    /// Makes one [`CompletionQueue::run`] that waits, or the next one that would, return.
+    pub fn interrupt(&self) {
+        let mut state = self.lock();
+        state.interrupted = true;
+        self.wake_anyway(state);
+    }
+
+    /// Accepts no more calls. What was accepted is still answered; then [`Ran::Closed`] is the answer of
+    /// [`CompletionQueue::run`], and the consumer of a store's own queue ends.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.raise(&mut state);
+        drop(state);
+        self.filled.notify_all();
+    }
+
+    /// Closes it and drops what waits or still comes, unanswered: nobody will take it.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        (state.closed, state.abandoned) = (true, true);
+        let dropped = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.filled.notify_all();
+        drop(dropped);
+    }
+
+    /// Counts a call whose answer this queue will get.
+    ///
+    /// # Errors
+    /// `CLOSED`.
+    pub fn expect(self: &Arc<Self>) -> Result<Expected> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::with_detail(Code::Closed, "the completion queue is shut down"));
+        }
+        state.expected += 1;
+        drop(state);
+        Ok(Expected(Arc::clone(self)))
+    }
+
+    fn take_first(&self, patience: Option<Duration>) -> Option<Delivery> {
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let mut state = self.lock();
+        loop {
+            if std::mem::take(&mut state.interrupted) {
+                self.lower_if_quiet(&mut state);
+                return None;
+            }
+            if let Some(delivery) = state.waiting.pop_front() {
+                return Some(delivery);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || state.is_at_end() {
+                self.lower_if_quiet(&mut state);
+                return None;
+            }
+            state = self.sleep(state, left);
+        }
+    }
+
+    fn take_next(&self) -> Option<Delivery> {
+        self.lock().waiting.pop_front()
+    }
+
+    /// Leaves the queue as the next consumer must find it.
+    fn settle(&self) {
+        let mut state = self.lock();
+        self.lower_if_quiet(&mut state);
+        self.wake(state);
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        patience: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        state.sleepers += 1;
+        let mut state = match patience {
+            None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        state.sleepers -= 1;
+        state.woken = state.woken.saturating_sub(1);
+        state
+    }
+
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        if state.bursts == 0 && !state.waiting.is_empty() {
+            self.wake_anyway(state);
+        }
+    }
+
+    fn wake_anyway(&self, mut state: MutexGuard<'_, State>) {
+        self.raise(&mut state);
+        let wake = state.sleepers > state.woken;
+        state.woken += usize::from(wake);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    // Under the lock, so that the descriptor and the queue never disagree.
+    fn raise(&self, state: &mut State) {
+        if let Some(fd) = &self.fd
+            && !std::mem::replace(&mut state.raised, true)
+        {
+            fd.raise();
+        }
+    }
+
+    fn lower_if_quiet(&self, state: &mut State) {
+        if let Some(fd) = &self.fd
+            && state.waiting.is_empty()
+            && !state.interrupted
+            && !state.closed
+            && std::mem::take(&mut state.raised)
+        {
+            fd.lower();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_at_end(&self) -> bool {
+        self.closed && self.waiting.is_empty() && (self.expected == 0 || self.abandoned)
+    }
+}
+
+impl std::fmt::Debug for CompletionQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CompletionQueue({} waiting)", self.lock().waiting.len())
+    }
+}
+
+/// One call whose answer a queue will get; dropped when it was taken.
+#[derive(Debug)]
+pub struct Expected(Arc<CompletionQueue>);
+
+impl Expected {
+    /// The queue.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<CompletionQueue> {
+        &self.0
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.expected -= 1;
+        if state.is_at_end() {
+            drop(state);
+            self.0.filled.notify_all();
+        }
+    }
+}
+
+/// Holds back wake-ups while it lives.
+struct Burst<'a>(&'a CompletionQueue);
+
+impl<'a> Burst<'a> {
+    fn begin(queue: &'a CompletionQueue) -> Self {
+        queue.lock().bursts += 1;
+        Self(queue)
+    }
+}
+
+impl Drop for Burst<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.bursts -= 1;
+        // Another producer's burst is no reason to let this one's answers wait.
+        if !state.waiting.is_empty() {
+            self.0.wake_anyway(state);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LogIndex, Term};
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+    const LONG: Option<Duration> = Some(Duration::from_secs(30));
+
+    type Seen = Arc<Mutex<Vec<u64>>>;
+
+    struct Queued(Arc<CompletionQueue>, Seen);
+
+    impl Sink for Queued {
+        fn deliver(self: Box<Self>, answer: Result<Position>) {
+            self.1.lock().expect("no test panics").push(answer.expect("applied").index.get());
+        }
+        fn queue(&self) -> Option<Arc<CompletionQueue>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    fn with_fd() -> Arc<CompletionQueue> {
+        CompletionQueue::with_fd().expect("a descriptor is free")
+    }
+
+    fn answer(queue: &Arc<CompletionQueue>, seen: &Seen, index: u64) {
+        let sink = Box::new(Queued(Arc::clone(queue), Arc::clone(seen)));
+        Completion::new(sink).answer(Ok(Position { index: LogIndex(index), term: Term(1) }));
+    }
+
+    fn run(queue: &CompletionQueue, max: usize, patience: Option<Duration>) -> Ran {
+        queue.run(max, patience).expect("not a callback")
+    }
+
+    fn readable(queue: &CompletionQueue) -> bool {
+        queue.lock().raised
+    }
+
+    #[test]
+    fn queued_answers_are_delivered_in_order_even_after_close() {
+        let (queue, seen) = (Arc::<CompletionQueue>::default(), Seen::default());
+        (1..=3).for_each(|index| answer(&queue, &seen, index));
+        queue.close();
+
+        let mut taken = VecDeque::new();
+        while queue.take_all(&mut taken) {
+            taken.drain(..).for_each(Delivery::deliver);
+        }
+
+        assert_eq!(*seen.lock().expect("no test panics"), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_while_something_waits_and_only_then() {
+        let (queue, seen) = (with_fd(), Seen::default());
+        assert!(!readable(&queue));
+        (1..=3).for_each(|index| answer(&queue, &seen, index));
+        assert!(readable(&queue));
+
+        assert_eq!(run(&queue, 2, NOW), Ran::Some(2));
+        assert!(readable(&queue), "one is left");
+        assert_eq!(run(&queue, 2, NOW), Ran::Some(1));
+
+        assert!(!readable(&queue));
+        assert_eq!(run(&queue, 2, NOW), Ran::Some(0));
+    }
+
+    #[test]
+    fn an_interruption_is_seen_once_and_loses_no_answer() {
+        let (queue, seen) = (with_fd(), Seen::default());
+        answer(&queue, &seen, 1);
+        queue.interrupt();
+
+        assert_eq!(run(&queue, 9, None), Ran::Some(0));
+        assert!(readable(&queue));
+        assert_eq!(run(&queue, 9, None), Ran::Some(1));
+        assert!(!readable(&queue));
+    }
+
+    #[test]
+    fn a_closed_queue_ends_after_the_last_call_it_accepted() {
+        let (queue, seen) = (with_fd(), Seen::default());
+        let expected = queue.expect().expect("open");
+        queue.close();
+
+        assert_eq!(queue.expect().expect_err("closed").code(), Code::Closed);
+        assert_eq!(run(&queue, 9, NOW), Ran::Some(0), "one is expected yet");
+        answer(&queue, &seen, 1);
+        assert_eq!(run(&queue, 9, NOW), Ran::Some(1));
+        drop(expected);
+
+        assert_eq!(run(&queue, 9, None), Ran::Closed);
+    }
+
+    #[test]
+    fn what_a_queue_holds_is_dropped_with_its_consumer() {
+        let queue = with_fd();
+        let held = Arc::new(());
+        let of = |held: &Arc<()>| {
+            let held = Arc::clone(held);
+            Delivery::Run(Box::new(move || drop(held)))
+        };
+        queue.push(of(&held));
+
+        queue.abandon();
+        queue.push(of(&held));
+
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(run(&queue, 9, None), Ran::Closed);
+    }
+
+    #[test]
+    fn every_waiting_thread_ends_when_the_queue_does_and_each_answer_is_taken_once() {
+        const ANSWERS: u64 = 10_000;
+        let (queue, seen) = (with_fd(), Seen::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while run(&queue, 7, LONG) != Ran::Closed {});
+            }
+            (0..ANSWERS).for_each(|index| answer(&queue, &seen, index));
+            queue.close();
+        });
+
+        let mut seen = seen.lock().expect("no test panics").clone();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..ANSWERS));
+    }
+}

@@ -1,0 +1,168 @@
+//! What a store counts, and the text in which it tells.
+//!
+//! Owns counters and histograms, and the one table of their names from which the Prometheus text comes. What always
+//! holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a microsecond, so that
+//! those of all members can be added. Where something is counted is left to whoever does it.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Buckets end at 1 us, 2 us, 4 us ... 2^24 us, about 17 s; longer is beyond them.
+const BUCKETS: usize = 25;
+
+/// How long something took, many times over.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one.
+    pub fn record(&self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
+        self.sum_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
+    fn show(&self, name: &str, help: &str, text: &mut String) {
+        head(name, "histogram", help, text);
+        let mut below = 0;
+        for (power, bucket) in self.buckets[..BUCKETS].iter().enumerate() {
+            below += bucket.load(Ordering::Relaxed);
+            let seconds = (1_u64 << power) as f64 / 1e6;
+            line(text, format_args!("{name}_bucket{{le=\"{seconds}\"}} {below}"));
+        }
+        // Summed from what was read here, so that the largest bucket and the count agree.
+        let count = below + self.buckets[BUCKETS].load(Ordering::Relaxed);
+        let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
+        line(text, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
+        line(text, format_args!("{name}_sum {sum}"));
+        line(text, format_args!("{name}_count {count}"));
+    }
+}
+
+/// The bucket whose end is the first at or above `ns`.
+fn bucket_of(ns: u64) -> usize {
+    let us = ns.div_ceil(1000).max(1);
+    let power = us.next_power_of_two().trailing_zeros() as usize;
+    power.min(BUCKETS)
+}
+
+macro_rules! histograms {
+    ($($(#[doc = $doc:literal])+ $field:ident, $name:literal, $help:literal;)+) => {
+        /// The histograms of one store.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $($(#[doc = $doc])+ pub $field: Histogram,)+ }
+
+        impl Metrics {
+            fn show_histograms(&self, text: &mut String) {
+                $(self.$field.show($name, $help, text);)+
+            }
+        }
+    };
+}
+
+histograms! {
+    /// From the call to its entry in the leader's log.
+    propose, "almadia_propose_seconds", "From the call of a write to its entry in this leader's log, in memory.";
+    /// One synced write of the raft log.
+    sync, "almadia_sync_seconds", "One write and sync of the raft log, for all regions of a round.";
+    /// From there to a majority's disks.
+    commit, "almadia_commit_seconds", "From a write's entry in this leader's log to a majority's disks.";
+    /// From there to the answer.
+    apply, "almadia_apply_seconds", "From the commit of a write to its answer, applied.";
+    /// From the call of a write to its answer.
+    write, "almadia_write_seconds", "From the call of a write on this member to its answer, success or not.";
+    /// From the call of a read to its confirmation.
+    read_index, "almadia_read_index_seconds", "From the call of a read that no lease covers to its confirmation.";
+    /// From an answer to the callback that gets it.
+    callback, "almadia_callback_delay_seconds", "From an answer to the start of the callback that gets it.";
+    /// A user's callback.
+    callback_run, "almadia_callback_seconds", "What callbacks took on the thread almadia-cb.";
+}
+
+/// A moment's numbers beside the histograms.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    rows: Vec<(&'static str, &'static str, u64)>,
+}
+
+impl Gauges {
+    /// Adds a number that goes up and down.
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.rows.push((name, help, value));
+    }
+}
+
+impl Metrics {
+    /// Everything in the text format of Prometheus, version 0.0.4.
+    #[must_use]
+    pub fn text(&self, gauges: &Gauges) -> String {
+        let mut text = String::new();
+        for (name, help, value) in &gauges.rows {
+            head(name, "gauge", help, &mut text);
+            line(&mut text, format_args!("{name} {value}"));
+        }
+        self.show_histograms(&mut text);
+        text
+    }
+}
+
+fn head(name: &str, kind: &str, help: &str, text: &mut String) {
+    line(text, format_args!("# HELP {name} {help}"));
+    line(text, format_args!("# TYPE {name} {kind}"));
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    text.write_fmt(content).expect("a string grows");
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_reaches_it() {
+        assert_eq!(bucket_of(0), 0);
+        assert_eq!(bucket_of(1_000), 0);
+        assert_eq!(bucket_of(1_001), 1);
+        assert_eq!(bucket_of(4_000), 2);
+        assert_eq!(bucket_of(1 << 24 << 10), BUCKETS);
+        assert_eq!(bucket_of(u64::MAX), BUCKETS);
+    }
+
+    #[test]
+    fn the_text_counts_up_to_each_bucket_and_agrees_with_itself() {
+        let metrics = Metrics::default();
+        for us in [1, 3, 100_000_000] {
+            metrics.sync.record(Duration::from_micros(us));
+        }
+        let mut gauges = Gauges::default();
+        gauges.gauge("almadia_term", "The raft term.", 7);
+
+        let text = metrics.text(&gauges);
+
+        for wanted in [
+            "# TYPE almadia_term gauge\nalmadia_term 7\n",
+            "# TYPE almadia_sync_seconds histogram\n",
+            "almadia_sync_seconds_bucket{le=\"0.000001\"} 1\n",
+            "almadia_sync_seconds_bucket{le=\"0.000004\"} 2\n",
+            "almadia_sync_seconds_bucket{le=\"16.777216\"} 2\n",
+            "almadia_sync_seconds_bucket{le=\"+Inf\"} 3\n",
+            "almadia_sync_seconds_sum 100.000004\n",
+            "almadia_sync_seconds_count 3\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is missing in\n{text}");
+        }
+        assert_eq!(metrics.sync.count(), 3);
+    }
+}

@@ -1,0 +1,117 @@
+//! The threads that read values for calls that must not block.
+//!
+//! Owns "almadia-read-N". They start with the first such call, so a store that has none pays nothing. What always
+//! holds: every job that was accepted runs, also while the store is shut down. How many wait is bounded by the permits
+//! of their calls.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::{Code, Error, Result};
+use crate::{panics, thread};
+
+/// Enough to keep a disk busy beside the threads that matter more.
+const THREADS: usize = 2;
+
+/// One read and what becomes of it.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// See the module.
+#[derive(Default)]
+pub struct ReadPool {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl ReadPool {
+    /// Where jobs go. The pool cannot end before it is dropped, so it must go with the job.
+    ///
+    /// # Errors
+    /// `CLOSED`; `IO` when the operating system cannot make the threads.
+    pub fn jobs(&self) -> Result<Sender<Job>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Error::new(Code::Closed));
+        }
+        if let Some(jobs) = &state.jobs {
+            return Ok(jobs.clone());
+        }
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        for number in 1..=THREADS {
+            let thread = start(number, receiver.clone()).map_err(|error| no_thread(&error))?;
+            state.threads.push(thread);
+        }
+        state.jobs = Some(sender.clone());
+        Ok(sender)
+    }
+
+    /// Ends and joins the threads after their last job. Nobody may be left who could bring one.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.jobs = None;
+        let threads = std::mem::take(&mut state.threads);
+        drop(state);
+        for thread in threads {
+            // A job that panics is caught, so the thread ends by itself.
+            let _ = thread.join();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start(number: usize, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
+    thread::spawn(&format!("almadia-read-{number}"), move || {
+        for job in jobs {
+            // Its completion answers by itself when it is dropped unanswered.
+            let _ = panics::catch(|| {
+                job();
+                Ok(())
+            });
+        }
+    })
+}
+
+fn no_thread(error: &io::Error) -> Error {
+    Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn every_job_runs_though_one_panics_and_the_pool_is_stopped() {
+        let (pool, ran) = (ReadPool::default(), Arc::<AtomicUsize>::default());
+
+        let jobs = pool.jobs().expect("threads can be made");
+        for number in 0..100 {
+            let ran = Arc::clone(&ran);
+            let job: Job = Box::new(move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+                assert!(number != 50, "planted");
+            });
+            jobs.send(job).expect("the pool runs");
+        }
+        drop(jobs);
+        pool.stop();
+
+        assert_eq!(ran.load(Ordering::Relaxed), 100);
+        assert_eq!(pool.jobs().err().map(|error| error.code()), Some(Code::Closed));
+    }
+}

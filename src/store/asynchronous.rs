@@ -1,0 +1,244 @@
+//! Calls that are answered by a callback.
+//!
+//! Owns the asynchronous form of every call: on the store's own thread "almadia-cb", or on whichever thread drains a
+//! queue of the caller's. What always holds: a call that returned an error never runs its callback, any other runs it
+//! exactly once, never on the caller's stack; the call holds its permit until then, so that queues are bounded; a read
+//! that must look at the disk does so on the read pool.
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::call::Call;
+use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
+use crate::completion_queue::{CompletionQueue, Delivery, Expected};
+use crate::error::Result;
+use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
+use crate::store::admission::Permit;
+use crate::store::stages::{Kind, Stages};
+use crate::store::transfer::TransferOptions;
+use crate::store::{Inner, Store, WriteOptions};
+
+impl Store {
+    /// The calls whose callbacks run on this store's own thread "almadia-cb". They must not block there, and blocking
+    /// calls of this store answer `WOULD_DEADLOCK`.
+    #[must_use]
+    pub fn asynchronous(&self) -> Asynchronous<'_> {
+        Asynchronous { inner: &self.inner, queue: &self.inner.completions }
+    }
+
+    /// The calls whose callbacks run on the thread that drains `queue` ([`CompletionQueue::run`]). An answer that is not
+    /// taken counts as a call in flight, so drain it.
+    #[must_use]
+    pub fn on<'a>(&'a self, queue: &'a Arc<CompletionQueue>) -> Asynchronous<'a> {
+        Asynchronous { inner: &self.inner, queue }
+    }
+}
+
+/// The calls of a store that are answered on one queue. See the module; all methods may be called from any thread, also
+/// inside callbacks, and none blocks.
+#[derive(Clone, Copy)]
+pub struct Asynchronous<'a> {
+    pub(super) inner: &'a Arc<Inner>,
+    pub(super) queue: &'a Arc<CompletionQueue>,
+}
+
+impl Asynchronous<'_> {
+    /// Applies `batch` on a majority; `callback` learns the outcome. When this returns an error the batch is as it was.
+    ///
+    /// # Errors
+    /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
+    pub fn write<F>(&self, batch: &mut Batch, options: &WriteOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Position>) + Send + 'static,
+    {
+        self.write_told(batch, options, None, callback)
+    }
+
+    /// As [`Asynchronous::write`]; before `callback` `on_event` is told, on the same thread, of those of `events` that
+    /// happen and of the place of the write in the log, `Proposed` first.
+    ///
+    /// They happen only while this member leads the region: a write that it forwards is answered without any. A write
+    /// that was proposed need not come to be committed; one that is committed is durable and will be applied, and is
+    /// readable once it is answered.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::write`]; then no event comes either.
+    pub fn write_with_events<E, F>(
+        &self,
+        batch: &mut Batch,
+        options: &WriteOptions,
+        events: Events,
+        on_event: E,
+        callback: F,
+    ) -> Result<Call>
+    where
+        E: Fn(WriteEvent, Position) + Send + Sync + 'static,
+        F: FnOnce(Result<Position>) + Send + 'static,
+    {
+        self.write_told(batch, options, Some(Told { events, on_event: Arc::new(on_event) }), callback)
+    }
+
+    fn write_told<F>(
+        &self,
+        batch: &mut Batch,
+        options: &WriteOptions,
+        told: Option<Told>,
+        callback: F,
+    ) -> Result<Call>
+    where
+        F: FnOnce(Result<Position>) + Send + 'static,
+    {
+        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
+        let asked = self.asked(Kind::Write, told, callback)?;
+        accept(false, asked, |sink| self.inner.propose(batch, timeout, sink).map(drop))
+    }
+
+    /// Takes a snapshot; `callback` receives it.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` as [`Store::snapshot`].
+    pub fn snapshot<F>(&self, options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Snapshot>) + Send + 'static,
+    {
+        let regions = self.inner.regions_of(options)?;
+        let engine = self.inner.engine()?;
+        let range = options.range.clone();
+        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
+            let snapshot = Snapshot::new(view, position, &range);
+            let asked = self.asked(Kind::Other, None, move |answer: Result<Position>| {
+                callback(answer.map(|_| snapshot));
+            })?;
+            return accept(false, asked, |sink| {
+                sink(self.inner.admission.admit(0)?).answer(Ok(position));
+                Ok(())
+            });
+        }
+        let asked = self.asked(Kind::Read, None, move |answer: Result<Position>| {
+            callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
+        })?;
+        accept(false, asked, |sink| self.inner.read(regions, options, sink))
+    }
+
+    /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::snapshot`].
+    pub fn get<F>(&self, key: &[u8], options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Option<PinnedValue>>) + Send + 'static,
+    {
+        self.values(vec![key.to_vec()], options, move |found| {
+            callback(found.map(|mut values| values.pop().expect("one value for one key")));
+        })
+    }
+
+    /// The values of several keys at one point in time, in the order of the keys; `callback` receives them. The range of
+    /// `options` must be empty. Every region that owns one of the keys must confirm it.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::snapshot`].
+    pub fn get_many<K, F>(&self, keys: &[K], options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(Result<Vec<Option<PinnedValue>>>) + Send + 'static,
+    {
+        self.values(keys.iter().map(|key| key.as_ref().to_vec()).collect(), options, callback)
+    }
+
+    /// Hands leadership over as [`Store::transfer_leader`] does; `callback` learns the outcome.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, `CLOSED` or `POISONED`.
+    pub fn transfer_leader<F>(&self, options: &TransferOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<()>) + Send + 'static,
+    {
+        let asked = self.asked(Kind::Other, None, move |answer: Result<_>| callback(answer.map(drop)))?;
+        accept(true, asked, |sink| self.inner.transfer(options, sink))
+    }
+
+    fn asked<F>(
+        &self,
+        kind: Kind,
+        told: Option<Told>,
+        callback: F,
+    ) -> Result<impl FnOnce(Arc<Permit>) -> Asked<F>>
+    where
+        F: FnOnce(Result<Position>) + Send + 'static,
+    {
+        let expected = self.queue.expect()?;
+        let stages = Stages::new(&self.inner.metrics, kind);
+        Ok(move |permit| Asked { permit, expected, stages, told, callback })
+    }
+}
+
+/// Makes the promise with its permit once `submit` has one, and returns the caller's end of it. `started` when to give
+/// the call up cannot undo it.
+pub(super) fn accept<S: Sink + 'static>(
+    started: bool,
+    sink: impl FnOnce(Arc<Permit>) -> S,
+    submit: impl FnOnce(&mut dyn FnMut(Permit) -> Completion) -> Result<()>,
+) -> Result<Call> {
+    let (mut sink, mut call) = (Some(sink), None);
+    let mut promise = |permit| {
+        // Shared: a call that was given up is answered, but takes up room until the engine room lets it go.
+        let permit = Arc::new(permit);
+        let sink = sink.take().expect("one call makes one promise");
+        let kept = Arc::clone(&permit);
+        let (completion, own) = Completion::cancellable(Box::new(sink(permit)), started, kept);
+        call = Some(own);
+        completion
+    };
+    submit(&mut promise)?;
+    Ok(call.expect("an accepted call has made its promise"))
+}
+
+/// Who is told of events.
+pub(super) struct Told {
+    events: Events,
+    on_event: Arc<OnEvent>,
+}
+
+/// Answers a callback, on the thread that drains its queue.
+struct Asked<F> {
+    permit: Arc<Permit>,
+    expected: Expected,
+    stages: Stages,
+    told: Option<Told>,
+    callback: F,
+}
+
+impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        let Self { permit, expected, stages, told, callback } = *self;
+        stages.delivered();
+        // Before the callback, so that it may submit the next call even at the limit.
+        permit.unqueue();
+        drop(permit);
+        // Its last event was delivered, so what it holds is free for the callback.
+        drop(told);
+        callback(answer);
+        drop(expected);
+    }
+
+    fn queue(&self) -> Option<Arc<CompletionQueue>> {
+        Some(Arc::clone(self.expected.queue()))
+    }
+
+    fn happened(&self, event: WriteEvent, position: Position) {
+        self.stages.happened(event);
+        if let Some(Told { events, on_event }) = &self.told
+            && events.has(event)
+        {
+            let event = Delivery::Event(Arc::clone(on_event), event, position);
+            self.expected.queue().push(event);
+        }
+    }
+
+    fn answered(&self) {
+        self.stages.answered();
+        self.permit.queue();
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading values for calls that must not block.
+//!
+//! Owns the way of `get` and `get_many` from a confirmed read to their values: at once when they are in memory, on the
+//! read pool when the disk may have to be asked. What always holds: the values are those of one view, taken after the
+//! read was confirmed.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use crate::call::Call;
+use crate::completion::{Position, Sink};
+use crate::completion_queue::{Delivery, Expected};
+use crate::error::{Code, Error, Result};
+use crate::panics;
+use crate::pollers::read_pool::Job;
+use crate::regions::RegionMap;
+use crate::snapshot::{PinnedValue, SnapshotOptions};
+use crate::storage::engine::{Engine, View};
+use crate::store::admission::Permit;
+use crate::store::asynchronous::{Asynchronous, accept};
+use crate::store::stages::{Kind, Stages};
+use crate::store::{Store, refuse_in_callback};
+use crate::types::RegionId;
+
+/// More keys go to the read pool even when they are in memory: an internal thread has others to serve.
+const KEYS_AT_ONCE_MAX: usize = 16;
+
+/// The values of some keys, in the order of the keys; none where there is no such key.
+pub type Values = Vec<Option<PinnedValue>>;
+
+impl Store {
+    /// The value of one key; none when there is no such key. The range of `options` must be empty.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`] and [`crate::Snapshot::get`].
+    pub fn get_with(&self, key: &[u8], options: &SnapshotOptions) -> Result<Option<PinnedValue>> {
+        refuse_in_callback()?;
+        refuse_range(options)?;
+        let inner = &self.inner;
+        let engine = inner.engine()?;
+        let region = [inner.regions.region_of(key)];
+        if let Some((value, _)) = inner.leased(&region, options.level, || engine.get(key))? {
+            return value;
+        }
+        inner.confirm(&region, options)?;
+        // One value of a later moment is as linearizable as one of a view, and cheaper.
+        engine.get(key)
+    }
+
+    /// The values of several keys at one point in time, in the order of the keys. The range of `options` must be empty.
+    ///
+    /// # Errors
+    /// As [`Store::get_with`].
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], options: &SnapshotOptions) -> Result<Values> {
+        refuse_in_callback()?;
+        refuse_range(options)?;
+        let inner = &self.inner;
+        let engine = inner.engine()?;
+        let regions = regions_of_keys(&inner.regions, keys);
+        let view = match inner.leased(&regions, options.level, || engine.view())? {
+            Some((view, _)) => view,
+            None => {
+                inner.confirm(&regions, options)?;
+                engine.view()
+            }
+        };
+        view.get_many(keys)
+    }
+}
+
+impl Asynchronous<'_> {
+    pub(super) fn values<F>(&self, keys: Vec<Vec<u8>>, options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Values>) + Send + 'static,
+    {
+        refuse_range(options)?;
+        let inner = self.inner;
+        let (engine, jobs) = (inner.engine()?, inner.read_pool.jobs()?);
+        let regions = regions_of_keys(&inner.regions, &keys);
+        let expected = self.queue.expect()?;
+        let stages = Stages::new(&inner.metrics, Kind::Read);
+        let leased = inner.leased(&regions, options.level, || engine.view())?;
+        let (view, position) = leased.map_or((None, None), |(view, position)| (Some(view), Some(position)));
+        let reading = |permit| Reading { permit, expected, stages, jobs, engine, view, keys, callback };
+        accept(false, reading, |sink| match position {
+            Some(position) => {
+                sink(inner.admission.admit(0)?).answer(Ok(position));
+                Ok(())
+            }
+            None => inner.read(&regions, options, sink),
+        })
+    }
+}
+
+fn refuse_range(options: &SnapshotOptions) -> Result<()> {
+    if options.range.is_everything() {
+        return Ok(());
+    }
+    Err(Error::with_detail(Code::InvalidArgument, "a read of keys takes no range: the keys are its range"))
+}
+
+/// The regions of the keys, each once and one at least: a read of no key is confirmed by the first.
+fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<RegionId> {
+    let mut ids: Vec<_> = keys.iter().map(|key| regions.region_of(key.as_ref())).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        ids.push(regions.first());
+    }
+    ids
+}
+
+/// A read that is on its way to its values. It is answered on an internal thread, which must not look at the disk.
+struct Reading<F> {
+    permit: Arc<Permit>,
+    expected: Expected,
+    stages: Stages,
+    jobs: Sender<Job>,
+    engine: Engine,
+    /// Taken already, under a lease.
+    view: Option<View>,
+    keys: Vec<Vec<u8>>,
+    callback: F,
+}
+
+impl<F: FnOnce(Result<Values>) + Send + 'static> Sink for Reading<F> {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        if let Err(error) = answer {
+            return self.finish(Err(error));
+        }
+        let view = self.view.clone().unwrap_or_else(|| self.engine.view());
+        let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
+        match few.then(|| view.get_many_from_memory(&self.keys)).flatten() {
+            Some(values) => self.finish(values),
+            None => {
+                let jobs = self.jobs.clone();
+                let read = move || {
+                    let values = panics::catch(|| view.get_many(&self.keys));
+                    self.finish(values);
+                };
+                let sent = jobs.send(Box::new(read));
+                assert!(sent.is_ok(), "the pool lives as long as a sender");
+            }
+        }
+    }
+}
+
+impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
+    /// Sends the values to the caller's queue.
+    fn finish(self, values: Result<Values>) {
+        let Self { permit, expected, stages, callback, .. } = self;
+        stages.answered();
+        permit.queue();
+        let queue = Arc::clone(expected.queue());
+        queue.push(Delivery::Run(Box::new(move || {
+            stages.delivered();
+            // Before the callback, so that it may submit the next call even at the limit.
+            permit.unqueue();
+            drop(permit);
+            callback(values);
+            drop(expected);
+        })));
+    }
+}

@@ -1,0 +1,141 @@
+//! What a store tells of itself unasked.
+//!
+//! Owns the events of a store and their way to the caller's function. What always holds: the function runs on the
+//! store's completion thread, one event at a time; it is told the newest state, so that of many changes while it is
+//! busy it may hear of the last only, and no more than one event a region waits; whoever tells never waits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::completion_queue::{CompletionQueue, Delivery};
+use crate::error::Error;
+use crate::types::{NodeId, RegionId, Term};
+
+/// Something that happened to a store.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StoreEvent {
+    /// Another member leads a region than before, as far as this one knows.
+    LeaderChanged {
+        /// The region.
+        region: RegionId,
+        /// Who leads it; none while nobody is known to.
+        leader: Option<NodeId>,
+        /// The raft term.
+        term: Term,
+    },
+    /// The store stopped working and answers `POISONED` from now on; this is why.
+    Poisoned(Error),
+}
+
+/// A caller's function that is told of a store's events.
+#[derive(Clone, Default)]
+pub struct OnStoreEvent(Option<Arc<Tell>>);
+
+type Tell = dyn Fn(&StoreEvent) + Send + Sync;
+
+impl OnStoreEvent {
+    /// `tell` will be told.
+    pub fn new(tell: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+}
+
+impl fmt::Debug for OnStoreEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "OnStoreEvent(set)" } else { "OnStoreEvent(none)" })
+    }
+}
+
+/// The events of one store on their way.
+#[derive(Debug)]
+pub struct StoreEvents {
+    on_event: OnStoreEvent,
+    queue: Arc<CompletionQueue>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    leaders: BTreeMap<RegionId, (Option<NodeId>, Term)>,
+    poisoned: Option<Error>,
+    /// Somebody is on the way to tell.
+    queued: bool,
+}
+
+impl StoreEvents {
+    /// Events for `on_event`, told on the thread that drains `queue`.
+    #[must_use]
+    pub fn new(on_event: OnStoreEvent, queue: Arc<CompletionQueue>) -> Arc<Self> {
+        Arc::new(Self { on_event, queue, pending: Mutex::default() })
+    }
+
+    /// Another member leads `region`.
+    pub fn leader_changed(self: &Arc<Self>, region: RegionId, leader: Option<NodeId>, term: Term) {
+        self.add(|pending| {
+            pending.leaders.insert(region, (leader, term));
+        });
+    }
+
+    /// The store stopped.
+    pub fn poisoned(self: &Arc<Self>, why: &Error) {
+        self.add(|pending| pending.poisoned = Some(why.clone()));
+    }
+
+    fn add(self: &Arc<Self>, add: impl FnOnce(&mut Pending)) {
+        if self.on_event.0.is_none() {
+            return;
+        }
+        let mut pending = self.lock();
+        add(&mut pending);
+        let queue = !std::mem::replace(&mut pending.queued, true);
+        drop(pending);
+        if queue {
+            let events = Arc::clone(self);
+            self.queue.push(Delivery::Run(Box::new(move || events.tell())));
+        }
+    }
+
+    fn tell(&self) {
+        let Pending { leaders, poisoned, .. } = std::mem::take(&mut *self.lock());
+        let Some(on_event) = &self.on_event.0 else { return };
+        for (region, (leader, term)) in leaders {
+            on_event(&StoreEvent::LeaderChanged { region, leader, term });
+        }
+        if let Some(why) = poisoned {
+            on_event(&StoreEvent::Poisoned(why));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_busy_listener_hears_of_the_newest_leader_of_each_region_once() {
+        let queue = CompletionQueue::with_fd().expect("a descriptor is free");
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::clone(&heard);
+        let on_event =
+            OnStoreEvent::new(move |event| told.lock().expect("one thread").push(format!("{event:?}")));
+        let events = StoreEvents::new(on_event, Arc::clone(&queue));
+
+        for leader in 1..=3 {
+            events.leader_changed(RegionId(1), Some(NodeId(leader)), Term(leader));
+        }
+        events.leader_changed(RegionId(2), None, Term(9));
+        queue.run(100, Some(Duration::ZERO)).expect("not a callback");
+
+        let heard = heard.lock().expect("one thread");
+        assert_eq!(heard.len(), 2, "{heard:?}");
+        assert!(heard[0].contains("leader: Some(NodeId(3))") && heard[1].contains("leader: None"));
+    }
+}

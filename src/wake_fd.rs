@@ -1,0 +1,50 @@
+//! A file descriptor that says "something waits".
+//!
+//! Owns one eventfd. What always holds: it never blocks, it is closed on exec, and it is readable from [`WakeFd::raise`]
+//! to the next [`WakeFd::lower`]. Who raises and lowers it, and under which lock, is left to the queue it belongs to.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// See the module.
+#[derive(Debug)]
+pub struct WakeFd {
+    file: File,
+}
+
+impl WakeFd {
+    /// A lowered one.
+    ///
+    /// # Errors
+    /// When the process or the system has no descriptor left.
+    #[allow(unsafe_code)] // Named corner: std has no call for an eventfd.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: the call takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call just made this descriptor, so nobody else owns it.
+        let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { file: File::from(owned) })
+    }
+
+    /// The descriptor, to be watched and nothing else.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// Makes it readable.
+    pub fn raise(&self) {
+        // It fails only when the counter is full, and then it is readable.
+        let _ = (&self.file).write(&1_u64.to_ne_bytes());
+    }
+
+    /// Makes it unreadable.
+    pub fn lower(&self) {
+        // It fails only when the counter is zero, and then it is unreadable.
+        let _ = (&self.file).read(&mut [0; 8]);
+    }
+}
