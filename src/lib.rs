@@ -41,6 +41,7 @@ pub mod batch;
 pub mod regions;
 pub mod logging;
 pub mod panics;
+pub mod fork;
 pub mod thread;
 
 // Layer 1: the deterministic heart.

@@ -1,59 +1,12 @@
 //! Handles: what C holds instead of a Rust value.
 //!
-//! Owns how a handle is made, borrowed, taken back, and how a child process is recognised. What always holds:
+//! Owns how a handle is made, borrowed, taken back, and what it does in a child process. What always holds:
 //! a pointer is followed only after it was compared with NULL; a handle that owns threads, locks or files
 //! answers `ALMADIA_FORKED` in a child process, and freeing it there does nothing, because a lock it needs
 //! may have been held by a thread that does not exist in the child.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Once, OnceLock};
-
 use crate::error::{Code, Error, Result};
-use crate::logging::Records;
-
-/// How many forks lie between the process that loaded the library and this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// The process a handle was made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Home(u32);
-
-impl Home {
-    /// This process.
-    pub(super) fn here() -> Self {
-        static WATCHING: Once = Once::new();
-        // getpid() would be a system call on every read; the handler costs one load.
-        WATCHING.call_once(|| {
-            // SAFETY: the handler only adds to an atomic, and the library is never unloaded (-z nodelete).
-            let failed = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
-            assert!(failed == 0, "pthread_atfork fails only without memory");
-        });
-        Self(GENERATION.load(Ordering::Relaxed))
-    }
-
-    /// Refuses the call when this is a child of the handle's process.
-    pub(super) fn check(self) -> Result<()> {
-        if self.is_here() { Ok(()) } else { Err(Error::new(Code::Forked)) }
-    }
-
-    /// This process, for opening a store. Refused in a child of a process that opened one: the threads its
-    /// engine shares between stores do not exist in the child, and waiting for them would never end.
-    pub(super) fn for_store() -> Result<Self> {
-        static FIRST_STORE: OnceLock<Home> = OnceLock::new();
-        let here = Self::here();
-        FIRST_STORE.get_or_init(|| here).check()?;
-        Ok(here)
-    }
-
-    fn is_here(self) -> bool {
-        self.0 == GENERATION.load(Ordering::Relaxed)
-    }
-}
-
-extern "C" fn count_fork() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-    Records::mute();
-}
+pub(super) use crate::fork::Home;
 
 /// A handle that does not work in a child process.
 pub(super) trait Homebound {

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "regions",
         "logging",
         "panics",
+        "fork",
         "thread",
     ],
     &["core"],
