@@ -7,7 +7,10 @@ use std::env::var;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+    // Cargo hands these on to a library that depends on this one, and the Python module must neither bear this name nor
+    // define Python's symbols itself. It is the one that builds without the C functions.
+    let is_c_library = var("CARGO_FEATURE_CAPI").is_ok();
+    if is_c_library && var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         for argument in link_arguments() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
         }
