@@ -1,0 +1,290 @@
+"""Every error of almadia, one class for each code.
+
+All are `AlmadiaError`. What to do follows from three attributes rather than from the class:
+
+* `outcome` - `Outcome.NOT_APPLIED`: the write was not applied and never will be. `Outcome.UNKNOWN`: it may have been
+  applied, or may still be; read before you try again.
+* `retryable` - the same call can succeed later, or on another member, without any change.
+* `category` - `code // 100`: 1 wrong call, 2 normal negative answer, 3 certainly not applied, 4 outcome unknown,
+  5 life cycle, 6 environment, 7 data, 9 a bug or a store that stopped after an error.
+
+Where Python has an error of its own for the same thing the class is that too: a missing key is a `KeyError`, a deadline
+that passed a `TimeoutError`, what the operating system reports an `OSError`, a wrong argument a `ValueError`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+from typing import Any, ClassVar
+
+from . import _almadia
+
+
+class Outcome(enum.Enum):
+    """What an error says about the write it answers."""
+
+    NOT_APPLIED = "not applied"
+    """It was not applied and never will be. Safe to try again."""
+
+    UNKNOWN = "unknown"
+    """It may have been applied, or may still be. Read before trying again."""
+
+
+class AlmadiaError(Exception):
+    """Any failure of a call.
+
+    `str(error)` says what happened and what to do. `name` is the code's name, the same in every language.
+    """
+
+    code: ClassVar[int] = 0
+    """The stable number of the error, the same in every language."""
+
+    name: ClassVar[str] = "UNKNOWN"
+    """The name of the code."""
+
+    outcome: ClassVar[Outcome] = Outcome.UNKNOWN
+    """What the error says about a write."""
+
+    retryable: ClassVar[bool] = False
+    """Whether the same call can succeed later or elsewhere and was certainly not applied."""
+
+    leader: int | None
+    """The member that leads, when the error knows it."""
+
+    errno: int | None
+    """The operating system's error number, when there is one."""
+
+    def __init__(self, message: str = "", leader: int | None = None, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.leader = leader
+        self.errno = errno
+
+    @property
+    def category(self) -> int:
+        """The kind of the error: `code // 100`."""
+        return self.code // 100
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        outcome = ", outcome unknown" if self.outcome is Outcome.UNKNOWN else ""
+        return f"{message} [{self.name}{outcome}]"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        message = self.args[0] if self.args else ""
+        return type(self), (message, self.leader, self.errno)
+
+
+class InvalidArgumentError(AlmadiaError, ValueError):
+    """An argument is outside its documented range."""
+
+
+class NullPointerError(AlmadiaError, ValueError):
+    """A pointer is NULL. Only C can see it."""
+
+
+class InvalidConfigError(AlmadiaError, ValueError):
+    """An option is unknown, malformed or contradicts another."""
+
+
+class AbiMismatchError(AlmadiaError):
+    """A program was compiled against another version. Only C can see it."""
+
+
+class BufferTooSmallError(AlmadiaError, ValueError):
+    """A buffer is smaller than the value. Only C can see it."""
+
+
+class WouldDeadlockError(AlmadiaError):
+    """A blocking call where it could never be answered."""
+
+
+class UnsupportedError(AlmadiaError):
+    """This version does not offer what was asked."""
+
+
+class TooLargeError(AlmadiaError, ValueError):
+    """A key, a value or a batch is larger than its limit."""
+
+
+class BatchAcrossRegionsError(AlmadiaError, ValueError):
+    """A batch touches keys of more than one region, and only one region's are atomic."""
+
+
+class KeyNotFound(AlmadiaError, KeyError):
+    """The key does not exist."""
+
+
+class EndError(AlmadiaError):
+    """An iteration is at its end. Only C can see it: Python's iterators just stop."""
+
+
+class NotLeaderError(AlmadiaError):
+    """This member does not lead; `leader` does, when that is known."""
+
+
+class NoLeaderError(AlmadiaError):
+    """No leader was found before the deadline: is a majority of the members up and reachable?"""
+
+
+class OverloadedError(AlmadiaError):
+    """A local queue is full: let some calls be answered first."""
+
+
+class TransferInProgressError(AlmadiaError):
+    """Leadership is being handed over: try again when it is done."""
+
+
+class LaggingError(AlmadiaError):
+    """The member that was to lead is too far behind."""
+
+
+class DeadlineBeforeStartError(AlmadiaError, builtins.TimeoutError):
+    """The deadline passed before the write entered the log. It was not applied."""
+
+
+class OverwrittenError(AlmadiaError):
+    """Another leader's entry took the place of the write. It was not applied."""
+
+
+class RegionChangedError(AlmadiaError):
+    """The region's key range changed meanwhile. The write was not applied."""
+
+
+class WriteTimeoutError(AlmadiaError, builtins.TimeoutError):
+    """The deadline passed while the write was under way. It may have been applied."""
+
+
+class LeadershipLostError(AlmadiaError):
+    """The connection to the leader was lost while the write was under way. It may have been applied."""
+
+
+class ShutdownInFlightError(AlmadiaError):
+    """The store was closed while the write was under way. It may have been applied."""
+
+
+class FailedInFlightError(AlmadiaError):
+    """The store failed while the write was under way. It may have been applied."""
+
+
+class ClosedError(AlmadiaError):
+    """The store, or the snapshot, is closed."""
+
+
+class ForkedError(AlmadiaError):
+    """The store belongs to the parent of this process. Open stores after the fork, or start processes by spawn."""
+
+
+class ReadTimeoutError(AlmadiaError, builtins.TimeoutError):
+    """The deadline passed before the read was confirmed."""
+
+
+class IoError(AlmadiaError, OSError):
+    """The operating system reported an error; see `errno`."""
+
+
+class NoSpaceError(AlmadiaError, OSError):
+    """The disk is full."""
+
+
+class LockedError(AlmadiaError, OSError):
+    """Another process or store has the directory open; the message has its pid."""
+
+
+class PermissionDeniedError(AlmadiaError, builtins.PermissionError):
+    """The operating system refused access."""
+
+
+class NetworkError(AlmadiaError, OSError):
+    """The network address cannot be used."""
+
+
+class CorruptionError(AlmadiaError):
+    """Stored data is damaged; the message has file and offset."""
+
+
+class IncompatibleFormatError(AlmadiaError):
+    """The directory was written by a newer version."""
+
+
+class WrongClusterError(AlmadiaError):
+    """The directory belongs to another cluster, member or instance."""
+
+
+class InternalError(AlmadiaError):
+    """A bug in almadia."""
+
+
+class PanicError(AlmadiaError):
+    """A bug in almadia: a panic was caught."""
+
+
+class PoisonedError(AlmadiaError):
+    """The store stopped after an earlier error: close it, look at the cause in the message, open it again."""
+
+
+_CLASSES: dict[str, type[AlmadiaError]] = {
+    "INVALID_ARGUMENT": InvalidArgumentError,
+    "NULL_POINTER": NullPointerError,
+    "INVALID_CONFIG": InvalidConfigError,
+    "ABI_MISMATCH": AbiMismatchError,
+    "BUFFER_TOO_SMALL": BufferTooSmallError,
+    "WOULD_DEADLOCK": WouldDeadlockError,
+    "UNSUPPORTED": UnsupportedError,
+    "TOO_LARGE": TooLargeError,
+    "BATCH_ACROSS_REGIONS": BatchAcrossRegionsError,
+    "NOT_FOUND": KeyNotFound,
+    "END": EndError,
+    "NOT_LEADER": NotLeaderError,
+    "NO_LEADER": NoLeaderError,
+    "OVERLOADED": OverloadedError,
+    "TRANSFER_IN_PROGRESS": TransferInProgressError,
+    "LAGGING": LaggingError,
+    "DEADLINE_BEFORE_START": DeadlineBeforeStartError,
+    "OVERWRITTEN": OverwrittenError,
+    "REGION_CHANGED": RegionChangedError,
+    "TIMEOUT": WriteTimeoutError,
+    "LEADERSHIP_LOST": LeadershipLostError,
+    "SHUTDOWN_IN_FLIGHT": ShutdownInFlightError,
+    "FAILED_IN_FLIGHT": FailedInFlightError,
+    "CLOSED": ClosedError,
+    "FORKED": ForkedError,
+    "READ_TIMEOUT": ReadTimeoutError,
+    "IO": IoError,
+    "NO_SPACE": NoSpaceError,
+    "LOCKED": LockedError,
+    "PERMISSION": PermissionDeniedError,
+    "NETWORK": NetworkError,
+    "CORRUPTION": CorruptionError,
+    "INCOMPATIBLE_FORMAT": IncompatibleFormatError,
+    "WRONG_CLUSTER": WrongClusterError,
+    "INTERNAL": InternalError,
+    "PANIC": PanicError,
+    "POISONED": PoisonedError,
+}
+
+
+def _by_code() -> dict[int, type[AlmadiaError]]:
+    """Gives each class what the library's own table says of its code."""
+    classes: dict[int, type[AlmadiaError]] = {}
+    for code, name, _, outcome, retryable in _almadia.codes():
+        found = _CLASSES.get(name)
+        if found is None:
+            continue
+        found.code = code
+        found.name = name
+        found.outcome = Outcome(outcome)
+        found.retryable = retryable
+        classes[code] = found
+    return classes
+
+
+_CLASS_OF_CODE = _by_code()
+
+
+def from_code(code: int, message: str, leader: int | None = None, errno: int | None = None) -> AlmadiaError:
+    """The exception for an error of the library. Not for users: the compiled part calls it."""
+    return _CLASS_OF_CODE.get(code, AlmadiaError)(message, leader, errno)
+
+
+__all__ = ["AlmadiaError", "Outcome", *sorted(found.__name__ for found in _CLASSES.values())]

@@ -1,0 +1,391 @@
+"""The blocking front end: `open`, `Store`, `Snapshot`.
+
+Every call releases the GIL while it waits and can be ended by Ctrl-C. A store and a snapshot may be used by many
+threads at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypeVar, cast, overload
+
+from . import _almadia
+from ._almadia import Batch, Position
+from .errors import KeyNotFound
+from .status import Members, OptionValue, RegionStatus, Status, option_list
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Level: TypeAlias = Literal["linearizable", "local"]
+"""How recent a snapshot must be."""
+
+_Default = TypeVar("_Default")
+
+_CLOSE_SECONDS = 5.0
+
+
+def open(  # noqa: A001 - as the built-in: it opens something.
+    path: str | os.PathLike[str],
+    *,
+    node_id: int = 1,
+    initial_members: Members | None = None,
+    timeout: float | None = None,
+    options: Mapping[str, OptionValue] | None = None,
+    **more_options: OptionValue,
+) -> Store:
+    """Opens the member of a cluster whose directory is `path`, making the directory at the first start.
+
+    Its parent must exist. Returns as soon as the member is recovered; calls wait for a leader by themselves.
+
+    * `node_id` - number of this member, unique in the cluster and never reused.
+    * `initial_members` - all members, the same on each: `{1: "10.0.0.1:7001", 2: "10.0.0.2:7001", ...}`, or the text
+      `"1=10.0.0.1:7001,2=..."`. None is a cluster of this member alone.
+    * `timeout` - seconds after which a call without a timeout of its own is answered; 5 by default.
+    * `options` - any other options by their names, such as `{"raft.tick_ms": 10}`; `almadia.options()` lists them all.
+      They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`.
+
+    Raises `InvalidConfigError` naming the option, `LockedError` when another process has the directory open,
+    `WrongClusterError`, `NetworkError`, `PermissionDeniedError`, `CorruptionError`; each says what to do.
+    """
+    chosen = option_list(node_id, initial_members, timeout, options, more_options)
+    return Store._of(_almadia.Store(path, chosen), os.fspath(path), node_id)
+
+
+class Store:
+    """An open store: one member of a cluster, one directory. Made by `almadia.open`.
+
+    It is used like a mapping from bytes to bytes - `store[b"k"] = b"v"`, `store[b"k"]`, `b"k" in store`,
+    `del store[b"k"]` - and each of these is one linearizable call. Close it with `close()`, or use it in a
+    `with` statement.
+
+    `timeout` is in seconds everywhere; None means the store's own. A call that was interrupted by Ctrl-C, or whose
+    exception says `Outcome.UNKNOWN`, may or may not have been applied.
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_core", "_node", "_path")
+
+    def __init__(self) -> None:
+        raise TypeError("use almadia.open(path)")
+
+    @classmethod
+    def _of(cls, core: _almadia.Store, path: str, node: int) -> Store:
+        store = cls.__new__(cls)
+        store._core = core
+        store._path = path
+        store._node = node
+        store._closed = False
+        _open_stores.add(store)
+        return store
+
+    # One key.
+
+    def get(self, key: Buffer, default: _Default | None = None, *, timeout: float | None = None) -> bytes | _Default | None:
+        """The value of `key`, or `default` when there is no such key. Linearizable."""
+        value = self._core.get(key, timeout)
+        return default if value is None else value
+
+    def put(self, key: Buffer, value: Buffer, *, timeout: float | None = None) -> Position:
+        """Sets `key` to `value` on a majority of the members, and says where in the log that is."""
+        return self._core.put(key, value, timeout)
+
+    def delete(self, key: Buffer, *, timeout: float | None = None) -> Position:
+        """Removes `key`; removing a key that does not exist is no error."""
+        return self._core.delete(key, timeout)
+
+    def __getitem__(self, key: Buffer) -> bytes:
+        value = self._core.get(key, None)
+        if value is None:
+            raise not_found(key)
+        return value
+
+    def __setitem__(self, key: Buffer, value: Buffer) -> None:
+        self._core.put(key, value, None)
+
+    def __delitem__(self, key: Buffer) -> None:
+        self._core.delete(key, None)
+
+    def __contains__(self, key: Buffer) -> bool:
+        return self._core.get(key, None) is not None
+
+    # Many keys.
+
+    def get_many(self, keys: Iterable[Buffer], *, timeout: float | None = None) -> list[bytes | None]:
+        """The values of `keys`, in their order, each None when there is none. All are of one moment."""
+        with self.snapshot(timeout=timeout) as snapshot:
+            return snapshot.get_many(keys)
+
+    def delete_range(self, start: Buffer, end: Buffer, *, timeout: float | None = None) -> Position:
+        """Removes every key from `start` up to but not including `end`."""
+        return self._core.delete_range(start, end, timeout)
+
+    def batch(self, *, timeout: float | None = None) -> BatchBlock:
+        """A batch that is written at the end of a `with` block; not when an exception leaves the block.
+
+            with store.batch() as batch:
+                batch[b"from"] = b"70"
+                batch[b"to"] = b"30"
+        """
+        return BatchBlock(self, timeout)
+
+    def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
+        """Applies a batch on a majority, all of it or nothing. On success it is empty, on error as it was."""
+        return self._core.write(batch, timeout)
+
+    def snapshot(
+        self,
+        *,
+        start: Buffer | None = None,
+        end: Buffer | None = None,
+        prefix: Buffer | None = None,
+        level: Level = "linearizable",
+        min_index: int = 0,
+        timeout: float | None = None,
+    ) -> Snapshot:
+        """A picture of the store that does not change, of all keys or of a range. Close it, or use `with`.
+
+        * `start`, `end`, `prefix` - which keys it shows: from `start` up to but not including `end`, or those that
+          begin with `prefix`.
+        * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" what this
+          member has applied, without asking anyone: it may be old.
+        * `min_index` - a local snapshot waits until this member has applied so much: the `index` of a position that a
+          write returned elsewhere.
+        """
+        return Snapshot._of(self._core.snapshot(start, end, prefix, level, min_index, timeout))
+
+    # The store itself.
+
+    def status(self) -> Status:
+        """A moment's picture of this member. Never waits."""
+        return Status(*self._core.status())
+
+    def regions(self) -> list[RegionStatus]:
+        """A moment's picture of each region on this member, in the order of their keys. Never waits."""
+        return [RegionStatus(*fields) for fields in self._core.regions()]
+
+    def wait_leader(self, *, timeout: float | None = None) -> int:
+        """Waits until this member knows a leader of every region, and returns that of the first."""
+        return self._core.wait_leader(timeout)
+
+    def transfer_leader(self, target: int | None = None, *, key: Buffer = b"", timeout: float | None = None) -> None:
+        """Hands the leadership over to member `target`, or to one the leader chooses. Only the leader can.
+
+        `key` is any key of the region it is about; with one region it does not matter.
+        """
+        self._core.transfer_leader(target, key, timeout)
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+        return self._path
+
+    @property
+    def node_id(self) -> int:
+        """The number of this member."""
+        return self._node
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self, *, timeout: float = _CLOSE_SECONDS) -> None:
+        """Closes the store. Doing it again does nothing.
+
+        Accepts no more calls, lets those under way finish and hands over what this member leads, for at most
+        `timeout` seconds; answers the rest. Snapshots stay usable, and keep the directory locked, until they are
+        closed too.
+        """
+        self._closed = True
+        self._core.close(timeout)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else _standing(self._core)
+        return f"<almadia.Store node={self._node} path={self._path!r} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Store cannot be pickled: it is open in this process; open one in each process")
+
+
+class Snapshot:
+    """A picture of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
+
+    While it is open, what was overwritten since stays on disk. It may outlive its store.
+    """
+
+    __slots__ = ("__weakref__", "_core")
+    _core: _almadia.Snapshot
+
+    def __init__(self) -> None:
+        raise TypeError("use store.snapshot()")
+
+    @classmethod
+    def _of(cls, core: _almadia.Snapshot) -> Snapshot:
+        snapshot = cls.__new__(cls)
+        snapshot._core = core
+        return snapshot
+
+    def get(self, key: Buffer, default: _Default | None = None) -> bytes | _Default | None:
+        """The value of `key`, or `default` when there is no such key."""
+        value = self._core.get(key)
+        return default if value is None else value
+
+    def get_view(self, key: Buffer) -> memoryview | None:
+        """The value of `key` as a read-only memoryview, without a copy; None when there is no such key.
+
+        The view stays valid after the snapshot and the store are closed; until it is released it holds a little
+        memory of the engine, and the directory.
+        """
+        return self._core.get_view(key)
+
+    def get_many(self, keys: Iterable[Buffer]) -> list[bytes | None]:
+        """The values of `keys`, in their order, each None when there is none."""
+        return self._core.get_many(list(keys))
+
+    def __getitem__(self, key: Buffer) -> bytes:
+        value = self._core.get(key)
+        if value is None:
+            raise not_found(key)
+        return value
+
+    def __contains__(self, key: Buffer) -> bool:
+        return self._core.contains(key)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.keys()
+
+    def items(
+        self,
+        *,
+        prefix: Buffer | None = None,
+        start: Buffer | None = None,
+        end: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values in order, read as you go.
+
+        `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
+        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with `ClosedError`.
+        """
+        return self._core.walk("items", prefix, start, end, reverse, limit)
+
+    def keys(
+        self,
+        *,
+        prefix: Buffer | None = None,
+        start: Buffer | None = None,
+        end: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[bytes]:
+        """The keys in order; see `items`."""
+        return self._core.walk("keys", prefix, start, end, reverse, limit)
+
+    def values(
+        self,
+        *,
+        prefix: Buffer | None = None,
+        start: Buffer | None = None,
+        end: Buffer | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[bytes]:
+        """The values in the order of their keys; see `items`."""
+        return self._core.walk("values", prefix, start, end, reverse, limit)
+
+    @property
+    def index(self) -> int:
+        """Index of the log position that was confirmed; 0 when the snapshot covers several regions."""
+        return self._core.position.index
+
+    @property
+    def term(self) -> int:
+        """Term of the log position that was confirmed; 0 when the snapshot covers several regions."""
+        return self._core.position.term
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._core.closed
+
+    def close(self) -> None:
+        """Lets go of what the snapshot holds. Doing it again does nothing."""
+        self._core.close()
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<almadia.Snapshot index={self.index} term={self.term}{state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Snapshot cannot be pickled: it belongs to a store of this process")
+
+
+class BatchBlock:
+    """A `with` block at whose end a batch is written. Made by `store.batch()`."""
+
+    __slots__ = ("_batch", "_store", "_timeout")
+
+    def __init__(self, store: Store, timeout: float | None) -> None:
+        self._store = store
+        self._timeout = timeout
+        self._batch = Batch()
+
+    def __enter__(self) -> Batch:
+        return self._batch
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and len(self._batch) > 0:
+            self._store.write(self._batch, timeout=self._timeout)
+
+
+def not_found(key: Buffer) -> KeyNotFound:
+    """The exception for a key that does not exist."""
+    return KeyNotFound(f"there is no key {bytes(key)!r}")
+
+
+def _standing(core: _almadia.Store) -> str:
+    try:
+        status = Status(*core.status())
+    except Exception as error:  # In a child process, for one.
+        return f"({error})"
+    poisoned = " poisoned" if status.poisoned else ""
+    return f"role={status.role} leader={status.leader} term={status.term} applied={status.applied_index}{poisoned}"
+
+
+_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _close_at_exit() -> None:
+    """Answers every call that is still under way, so that no thread returns to an interpreter that is gone."""
+    for store in list(_open_stores):
+        store._core.close(0.0)
+
+
+atexit.register(_close_at_exit)

@@ -1,0 +1,186 @@
+//! Walking a snapshot in order.
+//!
+//! Owns how pairs come from the engine into Python: in chunks, read with the GIL released, handed out one by one. What
+//! always holds: the first chunk is small, so that looking at one item is cheap, and chunks grow, so that a long walk
+//! crosses seldom; a walk that failed raises once and is over; one whose snapshot was closed raises `ClosedError`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use almadia::{Iter, Result};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::errors::OrRaise;
+use crate::home::AtHome;
+use crate::snapshot::{Shared, closed};
+
+/// Items of the first chunk; each next one has four times as many.
+const CHUNK_ITEMS_FIRST: usize = 16;
+/// Items of a chunk at most: beyond this, crossing is a hundredth of the cost of the items.
+const CHUNK_ITEMS_MAX: usize = 1024;
+/// Bytes after which a chunk is complete, so that large values are not read long before they are wanted.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What of each pair is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Items,
+    Keys,
+    Values,
+}
+
+impl Part {
+    pub fn named(name: &str) -> PyResult<Self> {
+        match name {
+            "items" => Ok(Self::Items),
+            "keys" => Ok(Self::Keys),
+            "values" => Ok(Self::Values),
+            _ => Err(PyValueError::new_err("part is 'items', 'keys' or 'values'")),
+        }
+    }
+}
+
+/// An iterator over a snapshot. The keys and values are read as you go.
+#[pyclass(module = "almadia", frozen)]
+pub struct Items {
+    walk: AtHome<Mutex<Walk>>,
+    part: Part,
+}
+
+struct Walk {
+    shared: Arc<Shared>,
+    /// None once it is over.
+    iter: Option<Iter>,
+    /// True once the iterator stands where the walk begins.
+    begun: bool,
+    /// How many items may still come.
+    left: usize,
+    chunk: Chunk,
+    chunk_items: usize,
+}
+
+/// Pairs copied out of the engine, one behind the other.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// Where each pair's key and value end in `bytes`.
+    ends: Vec<(usize, usize)>,
+    /// How many were handed out.
+    taken: usize,
+}
+
+impl Items {
+    pub fn new(shared: Arc<Shared>, iter: Iter, part: Part, limit: Option<usize>) -> Self {
+        let left = limit.unwrap_or(usize::MAX);
+        let walk = Walk {
+            shared,
+            iter: Some(iter),
+            begun: false,
+            left,
+            chunk: Chunk::default(),
+            chunk_items: CHUNK_ITEMS_FIRST,
+        };
+        Self { walk: AtHome::new(Mutex::new(walk)), part }
+    }
+}
+
+#[pymethods]
+impl Items {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let walk = self.walk.get().or_raise(py)?;
+        loop {
+            // The lock is never held while waiting for the GIL.
+            if let Some(item) = self.next_of_chunk(py, walk)? {
+                return Ok(Some(item));
+            }
+            let more = py.detach(|| lock(walk).read_chunk(self.part)).or_raise(py)?;
+            if !more {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Items {
+    fn next_of_chunk<'py>(&self, py: Python<'py>, walk: &Mutex<Walk>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut walk = lock(walk);
+        let Some((key, value)) = walk.chunk.next() else { return Ok(None) };
+        let bytes = |range: &[u8]| PyBytes::new(py, range);
+        Ok(Some(match self.part {
+            Part::Items => (bytes(key), bytes(value)).into_pyobject(py)?.into_any(),
+            Part::Keys => bytes(key).into_any(),
+            Part::Values => bytes(value).into_any(),
+        }))
+    }
+}
+
+impl Walk {
+    /// Reads the next chunk; false when the walk is over.
+    fn read_chunk(&mut self, part: Part) -> Result<bool> {
+        // Another thread may have been here meanwhile.
+        if self.chunk.has_more() {
+            return Ok(true);
+        }
+        if self.iter.is_none() {
+            return Ok(false);
+        }
+        if self.shared.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.iter = None;
+            return Err(closed());
+        }
+        let wanted = self.chunk_items.min(self.left);
+        self.chunk_items = (self.chunk_items * 4).min(CHUNK_ITEMS_MAX);
+        let iter = self.iter.as_mut().expect("it was there a moment ago");
+        if !self.begun {
+            iter.seek_to_first();
+            self.begun = true;
+        }
+        self.chunk.fill(iter, part, wanted);
+        self.left -= self.chunk.ends.len();
+        if self.chunk.ends.len() < wanted && self.chunk.bytes.len() < CHUNK_BYTES || self.left == 0 {
+            let ended = self.iter.take().expect("it was there a moment ago");
+            ended.status().inspect_err(|_| self.chunk = Chunk::default())?;
+        }
+        Ok(!self.chunk.ends.is_empty())
+    }
+}
+
+impl Chunk {
+    fn fill(&mut self, iter: &mut Iter, part: Part, items: usize) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.taken = 0;
+        while self.ends.len() < items && self.bytes.len() < CHUNK_BYTES {
+            let Some((key, value)) = iter.item() else { return };
+            if part != Part::Values {
+                self.bytes.extend_from_slice(key);
+            }
+            let key_end = self.bytes.len();
+            if part != Part::Keys {
+                self.bytes.extend_from_slice(value);
+            }
+            self.ends.push((key_end, self.bytes.len()));
+            iter.next();
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.taken < self.ends.len()
+    }
+
+    fn next(&mut self) -> Option<(&[u8], &[u8])> {
+        let &(key_end, value_end) = self.ends.get(self.taken)?;
+        let begin = if self.taken == 0 { 0 } else { self.ends[self.taken - 1].1 };
+        self.taken += 1;
+        Some((&self.bytes[begin..key_end], &self.bytes[key_end..value_end]))
+    }
+}
+
+fn lock(walk: &Mutex<Walk>) -> std::sync::MutexGuard<'_, Walk> {
+    walk.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,45 @@
+//! The Python module `almadia._almadia`: Almadia's Rust interface as Python objects.
+//!
+//! Owns what must be compiled: calls with the GIL released, waits that Ctrl-C ends, the way from an error of the store
+//! to a Python exception, and values shown without a copy. What always holds: no internal thread of a store touches
+//! Python; every wait releases the GIL; in a child process a store is never touched, not even to free it. The names
+//! users see, their types and documentation are the Python package's, which is a thin layer above.
+
+#![deny(unsafe_code)]
+
+mod batch;
+mod bytes;
+mod errors;
+mod home;
+mod items;
+mod options;
+mod position;
+mod snapshot;
+mod store;
+mod timeout;
+mod value;
+mod wait;
+
+/// The compiled part of almadia. Use the package `almadia`; this module may change at any time.
+#[pyo3::pymodule]
+mod _almadia {
+    #[pymodule_export]
+    use crate::batch::Batch;
+    #[pymodule_export]
+    use crate::errors::codes;
+    #[pymodule_export]
+    use crate::items::Items;
+    #[pymodule_export]
+    use crate::options::options;
+    #[pymodule_export]
+    use crate::position::Position;
+    #[pymodule_export]
+    use crate::snapshot::Snapshot;
+    #[pymodule_export]
+    use crate::store::Store;
+    #[pymodule_export]
+    use crate::value::Value;
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

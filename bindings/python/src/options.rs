@@ -1,0 +1,39 @@
+//! The configuration by name and value.
+//!
+//! Owns how Python values become the text the configuration takes. What always holds: what is wrong with an option is
+//! said by the store's own table, so that every language hears the same.
+
+use std::ffi::OsString;
+
+use almadia::Config;
+use almadia::config::{OPTIONS, OptionKind};
+use pyo3::prelude::*;
+
+use crate::errors::OrRaise;
+
+/// Every option as (name, kind, default, least, most, what it does); least and most are none unless it is a number.
+#[pyfunction]
+#[allow(clippy::type_complexity)] // One row of a table, read by one function of the Python package.
+pub fn options() -> Vec<(&'static str, &'static str, &'static str, Option<u64>, Option<u64>, &'static str)> {
+    let row = |row: &almadia::config::OptionRow| {
+        let (kind, least, most) = match row.kind {
+            OptionKind::Text => ("text", None, None),
+            OptionKind::Number(least, most) => ("number", Some(least), Some(most)),
+            OptionKind::Switch => ("switch", None, None),
+        };
+        (row.name, kind, row.default, least, most, row.doc)
+    };
+    OPTIONS.iter().map(row).collect()
+}
+
+/// A store's path and configuration, checked option by option.
+pub fn configuration(py: Python<'_>, options: &[(String, String)]) -> PyResult<Config> {
+    let mut config = Config::default();
+    for (name, value) in options {
+        config.set(name, value).or_raise(py)?;
+    }
+    Ok(config)
+}
+
+/// The path as the operating system has it; any `os.PathLike` was resolved before.
+pub type StorePath = OsString;

@@ -1,0 +1,129 @@
+//! Snapshots: reads of one moment.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use almadia::{Code, Error, IterOptions, Result};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyMemoryView};
+
+use crate::bytes::Key;
+use crate::errors::OrRaise;
+use crate::home::AtHome;
+use crate::items::{Items, Part};
+use crate::position::Position;
+use crate::value::Value;
+
+/// A snapshot of the store, or none after it was closed. Iterators share it, so that they end with it.
+pub type Shared = RwLock<Option<almadia::Snapshot>>;
+
+/// The compiled part of a snapshot.
+#[pyclass(module = "almadia._almadia", frozen)]
+pub struct Snapshot {
+    shared: AtHome<Arc<Shared>>,
+    position: Position,
+}
+
+#[pymethods]
+impl Snapshot {
+    /// The value of `key`, or None.
+    fn get<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let key = key.as_bytes();
+        let found = py.detach(|| self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
+    }
+
+    /// The value of `key` as a memoryview without a copy, or None.
+    fn get_view<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
+        let key = key.as_bytes();
+        let found = py.detach(|| self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        found.map(|value| Value::view(py, value)).transpose()
+    }
+
+    /// True when `key` exists.
+    fn contains(&self, py: Python<'_>, key: Key<'_>) -> PyResult<bool> {
+        let key = key.as_bytes();
+        // Without a copy of the value.
+        py.detach(|| self.with(|snapshot| snapshot.get_into(key, &mut [])))
+            .or_raise(py)
+            .map(|found| found.is_some())
+    }
+
+    /// The values of `keys`, in their order, each None when there is none.
+    fn get_many<'py>(&self, py: Python<'py>, keys: Vec<Key<'_>>) -> PyResult<Bound<'py, PyList>> {
+        let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+        let read = |snapshot: &almadia::Snapshot| keys.iter().map(|key| snapshot.get(key)).collect();
+        let found: Vec<_> = py.detach(|| self.with(read)).or_raise(py)?;
+        PyList::new(
+            py,
+            found.iter().map(|value| value.as_ref().map(|value| PyBytes::new(py, value.as_ref()))),
+        )
+    }
+
+    /// An iterator over items, keys or values.
+    #[pyo3(signature = (part, prefix, start, end, reverse, limit))]
+    fn walk(
+        &self,
+        py: Python<'_>,
+        part: &str,
+        prefix: Option<Key<'_>>,
+        start: Option<Key<'_>>,
+        end: Option<Key<'_>>,
+        reverse: bool,
+        limit: Option<usize>,
+    ) -> PyResult<Items> {
+        let bound = |key: Option<Key<'_>>| key.map(|key| key.as_bytes().to_vec());
+        let bounds = match prefix {
+            Some(prefix) => IterOptions::prefix(prefix.as_bytes()),
+            None => IterOptions::default(),
+        };
+        let (lower, upper) = (bounds.lower.max(bound(start)), least(bounds.upper, bound(end)));
+        let options = IterOptions { lower, upper, reverse, ..IterOptions::default() };
+        let shared = self.shared.get().or_raise(py)?;
+        let walk = py.detach(|| self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
+        Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit))
+    }
+
+    /// The log position that was confirmed.
+    #[getter]
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    #[getter]
+    fn closed(&self) -> PyResult<bool> {
+        let shared = self.shared.anywhere();
+        Ok(shared.read().unwrap_or_else(PoisonError::into_inner).is_none())
+    }
+
+    /// Lets go of what the snapshot holds. Doing it again does nothing.
+    fn close(&self, py: Python<'_>) {
+        // In a child process there is nothing to let go.
+        let Ok(shared) = self.shared.get() else { return };
+        py.detach(|| drop(shared.write().unwrap_or_else(PoisonError::into_inner).take()));
+    }
+}
+
+impl Snapshot {
+    pub fn new(snapshot: almadia::Snapshot) -> Self {
+        let position = snapshot.position().into();
+        Self { shared: AtHome::new(Arc::new(RwLock::new(Some(snapshot)))), position }
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&almadia::Snapshot) -> Result<T>) -> Result<T> {
+        let open = self.shared.get()?.read().unwrap_or_else(PoisonError::into_inner);
+        read(open.as_ref().ok_or_else(closed)?)
+    }
+}
+
+/// What is said of a call on a closed snapshot.
+pub fn closed() -> Error {
+    Error::with_detail(Code::Closed, "this snapshot was closed; take a new one")
+}
+
+/// The smaller of two bounds, of which none means no bound.
+fn least(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
