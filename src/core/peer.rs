@@ -149,7 +149,7 @@ impl Peer {
             questions: Questions::default(),
             leased: Vec::new(),
             lease: Lease::new(lease_max, planted),
-            fresh: PendingWrites::default(),
+            fresh: PendingWrites::new(planted),
             keeps_order: false,
             forwarder: Forwarder::new(node, boot_nonce),
             disconnected: Vec::new(),

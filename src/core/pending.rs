@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::core::forwarding::RequestId;
 use crate::core::input::Propose;
+use crate::core::planted::{Fault, Planted};
 use crate::core::proposals::Requester;
 use crate::time::Timestamp;
 
@@ -54,9 +55,16 @@ pub struct PendingWrites {
     bytes: usize,
     /// No deadline is earlier.
     earliest: Option<Timestamp>,
+    planted: Planted,
 }
 
 impl PendingWrites {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new(planted: Planted) -> Self {
+        Self { planted, ..Self::default() }
+    }
+
     /// True when nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -94,7 +102,8 @@ impl PendingWrites {
                 break;
             }
             self.bytes -= length;
-            let first = self.writes.pop_front().filter(Pending::start);
+            let goes_on = self.planted.has(Fault::CancelledWriteGoesOn);
+            let first = self.writes.pop_front().filter(|write| write.start() || goes_on);
             bytes += first.as_ref().map_or(0, |_| length);
             taken.extend(first);
         }

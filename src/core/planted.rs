@@ -54,13 +54,15 @@ pub enum Fault {
     LateRejectionsObeyed,
     /// When raft refuses what a round proposes, what waits behind it is proposed all the same.
     RefusedWriteLeavesTheRest,
+    /// A write that its caller gave up before it began goes on.
+    CancelledWriteGoesOn,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -85,6 +87,7 @@ impl Fault {
         Self::LateAnswersObeyedByFollowers,
         Self::LateRejectionsObeyed,
         Self::RefusedWriteLeavesTheRest,
+        Self::CancelledWriteGoesOn,
         Self::QuestionAskedAgainUnderItsId,
     ];
 }

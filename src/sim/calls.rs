@@ -45,6 +45,8 @@ pub struct Call {
     /// What the checker is given.
     operation: Operation,
     answered: bool,
+    /// By which it can be given up.
+    handle: Option<crate::call::Call>,
 }
 
 impl Call {
@@ -151,7 +153,8 @@ impl Calls {
             self.shown.get(&region).copied()
         };
         let floor = known.unwrap_or_default().max(min_index);
-        self.calls.push(Call { client, address, keys, transfers, floor, operation, answered: false });
+        let (answered, handle) = (false, None);
+        self.calls.push(Call { client, address, keys, transfers, floor, operation, answered, handle });
         call
     }
 
@@ -159,7 +162,18 @@ impl Calls {
     pub fn open(&mut self, call: CallId) -> Completion {
         let Address { host, deadline, .. } = self.calls[call].address;
         self.pending.entry(host).or_default().insert((deadline, call));
-        Completion::new(Box::new(Heard { call, answers: Arc::clone(&self.answers) }))
+        let sink = Box::new(Heard { call, answers: Arc::clone(&self.answers) });
+        let known = &mut self.calls[call];
+        let (completion, handle) = Completion::cancellable(sink, known.transfers, Arc::new(()));
+        known.handle = Some(handle);
+        completion
+    }
+
+    /// The caller gives up, if it still waits.
+    pub fn give_up(&mut self, call: CallId) {
+        if let Some(handle) = self.calls[call].handle.take() {
+            handle.cancel();
+        }
     }
 
     /// The last index of a region that any caller knows of.
@@ -232,6 +246,7 @@ impl Calls {
         if std::mem::replace(&mut known.answered, true) {
             return Err(format!("call {call} was answered twice"));
         }
+        known.handle = None;
         let Address { host, deadline, region, .. } = known.address;
         self.pending.get_mut(&host).expect("it was called").remove(&(deadline, call));
         let position = match answer {

@@ -36,6 +36,8 @@ use self::clients::LeaseRead;
 
 /// A node that is never there.
 const NO_MEMBER: u64 = 99;
+/// Another source of chance than the rest, for a seed.
+const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
 
 /// One member and the machine it runs on.
 pub struct Host {
@@ -72,6 +74,7 @@ enum Event {
     Restart(usize),
     Client(usize),
     Look(CallId),
+    GiveUp(CallId),
     LeaseRead(Box<LeaseRead>),
     Strike(usize),
     Mend(Mend),
@@ -91,6 +94,8 @@ pub struct Cluster {
     pub now: u64,
     /// Where everything else is drawn from.
     pub random: Random,
+    /// Where it is drawn from which callers give up: another source, so that what a seed draws otherwise stays.
+    impatience: Random,
     /// Member 1, 2, ...
     pub hosts: Vec<Host>,
     /// The network.
@@ -148,6 +153,7 @@ impl Cluster {
             ended: None,
             next: Vec::new(),
             random,
+            impatience: Random::new(plan.seed ^ IMPATIENCE),
             plan,
         };
         cluster.schedule_beginning();
@@ -209,6 +215,7 @@ impl Cluster {
             Event::Restart(host) => self.restart(host),
             Event::Client(client) => self.client(client),
             Event::Look(call) => self.look(call),
+            Event::GiveUp(call) => self.give_up(call),
             Event::LeaseRead(read) => self.lease_read(*read),
             Event::Strike(at) => self.strike(at),
             // Healing has mended everything already.

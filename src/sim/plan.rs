@@ -116,6 +116,8 @@ pub struct LoadPlan {
     pub value_bytes: Range<u64>,
     /// A call's time to live, by its member's clock.
     pub deadline: Range<u64>,
+    /// Of a hundred calls this many are given up by their callers.
+    pub impatient_percent: u32,
 }
 
 /// What a run is about.
@@ -151,7 +153,7 @@ impl Plan {
             safety: election * random.pick(&[40, 80, 150, 300]),
             network: draw_network(election, random),
             pace: draw_pace(election, random),
-            load: draw_load(election, random),
+            load: draw_load(seed, election, random),
             faults: draw_faults(election, &setup, random),
             clock_rates: draw_clock_rates(&setup),
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
@@ -331,6 +333,7 @@ impl Plan {
             registers: random.pick(&[1, 2, 5]),
             value_bytes: 8..24,
             deadline: plan.load.deadline,
+            impatient_percent: plan.load.impatient_percent,
         };
         plan
     }
@@ -392,7 +395,12 @@ fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
     }
 }
 
-fn draw_load(election: u64, random: &mut Random) -> LoadPlan {
+/// One seed in four has callers who give up. From a source of its own: what a seed draws otherwise stays.
+fn impatient_percent(seed: u64) -> u32 {
+    if Random::new(seed ^ 0x0067_6976_6572).percent(25) { 10 } else { 0 }
+}
+
+fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
     let clients = random.pick(&[1, 2, 4, 8]);
     let calls_per_timeout = random.weighted(&[(3, 1), (4, 3), (3, 10), (1, 40)]);
     let large = random.percent(12);
@@ -406,6 +414,7 @@ fn draw_load(election: u64, random: &mut Random) -> LoadPlan {
         registers: random.pick(&[1, 2, 5, 20]),
         value_bytes: if large { 4_000..60_000 } else { 8..24 },
         deadline: election / 10..election * random.pick(&[1, 3, 10]),
+        impatient_percent: impatient_percent(seed),
     }
 }
 

@@ -43,10 +43,33 @@ impl Cluster {
             let shown = self.calls.shown(region);
             let request = self.load.draw(client, id, (region, shown), &mut self.random);
             let life = self.random.within(self.plan.load.deadline.clone());
-            self.call(host, region, request, life);
+            if let Some(call) = self.call(host, region, request, life) {
+                self.consider_giving_up(call, life);
+            }
         }
         let wait = self.random.wait(self.plan.load.pause);
         self.schedule(wait, Event::Client(client));
+    }
+
+    /// Some callers lose their patience, most of them soon.
+    fn consider_giving_up(&mut self, call: CallId, life: u64) {
+        let percent = self.plan.load.impatient_percent;
+        if self.impatience.percent(percent) {
+            let most = self.impatience.weighted(&[(60, self.pace.think_max + 1), (40, life)]);
+            let wait = self.impatience.within(0..most);
+            self.schedule(wait, Event::GiveUp(call));
+        }
+    }
+
+    pub(super) fn give_up(&mut self, call: CallId) {
+        let Address { host, region, .. } = self.calls.get(call).address;
+        if self.hosts[host].stands_still(self.now) || !self.is_same_run(call) {
+            // The caller is in the same process.
+            return;
+        }
+        self.trace.say_of(region, || format!("call {call} is given up"));
+        self.calls.give_up(call);
+        self.take_answers();
     }
 
     fn choose_host(&mut self, region: RegionId) -> usize {
