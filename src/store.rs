@@ -16,6 +16,9 @@ mod stages;
 pub mod transfer;
 pub mod values;
 
+#[cfg(test)]
+mod panic_tests;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

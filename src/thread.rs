@@ -1,14 +1,19 @@
 //! How this library makes a thread.
 //!
-//! Owns the one function that spawns. What always holds for an internal thread: it has a name, so that a
-//! debugger shows whose it is; it blocks every signal, so that the host's handlers never run on it; it knows
-//! whether it is the completion thread, so that a blocking call inside a callback is an error and not a
-//! deadlock.
+//! Owns the one function that spawns, and the mask under which others start threads for us. What always holds for an
+//! internal thread: it has a name, so that a debugger shows whose it is; it blocks every signal, so that the host's
+//! handlers never run on it; it prints nothing, whatever goes wrong; it knows whether it is the completion thread, so
+//! that a blocking call inside a callback is an error and not a deadlock.
+
+#[cfg(test)]
+pub mod planted;
 
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
+
+use crate::panics;
 
 thread_local! {
     static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
@@ -19,11 +24,32 @@ thread_local! {
 /// # Errors
 /// When the operating system cannot make one more thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    let restore = block_all_signals();
-    // A thread inherits the mask of the one that starts it, so there is no moment at which a signal could land.
-    let spawned = Builder::new().name(name.to_owned()).spawn(body);
-    set_signal_mask(&restore);
-    spawned
+    without_signals(|| {
+        Builder::new().name(name.to_owned()).spawn(move || {
+            // Whoever starts a thread catches its panics where they can be acted on; what slips through is kept from
+            // stderr here.
+            drop(panics::catch(|| {
+                body();
+                Ok(())
+            }));
+        })
+    })
+}
+
+/// Runs `body` with all signals blocked, on this thread and on every thread that is started meanwhile: a thread inherits
+/// the mask of the one that starts it, so there is no moment at which a signal could land.
+pub fn without_signals<T>(body: impl FnOnce() -> T) -> T {
+    let _restored = Masked(block_all_signals());
+    body()
+}
+
+/// Gives a thread back the signal mask it had, also when it panics.
+struct Masked(libc::sigset_t);
+
+impl Drop for Masked {
+    fn drop(&mut self) {
+        set_signal_mask(&self.0);
+    }
 }
 
 /// Marks the calling thread as one that runs user callbacks.

@@ -152,6 +152,8 @@ impl ApplyPoller {
     fn apply_now(&self, mut state: MutexGuard<'_, Applying>, tasks: Vec<ApplyTask>) {
         let applied = panics::catch(|| {
             state.queue(tasks);
+            #[cfg(test)]
+            thread::planted::meet(thread::planted::Place::Apply);
             let Some(batch) = state.next_batch()? else { return Ok(()) };
             if self.engine.try_write(&batch)? {
                 self.tell(batch);
@@ -177,6 +179,8 @@ impl ApplyPoller {
             let mut state = self.lock();
             let mut taken = Vec::new();
             self.tasks.take(&mut taken);
+            #[cfg(test)]
+            thread::planted::meet(thread::planted::Place::Loop);
             state.queue(taken);
             if let Some(cause) = self.health.poisoned().cloned() {
                 // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
@@ -195,6 +199,8 @@ impl ApplyPoller {
     fn round(&self, state: &mut Applying) -> Result<()> {
         let begun = Instant::now();
         let Some(batch) = state.next_batch()? else { return Ok(()) };
+        #[cfg(test)]
+        thread::planted::meet(thread::planted::Place::Apply);
         self.engine.write(&batch)?;
         self.tell(batch);
         state.adapt_slice(begun.elapsed());

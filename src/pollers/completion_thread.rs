@@ -1,7 +1,7 @@
 //! The thread that runs user callbacks.
 //!
-//! Owns "almadia-cb". What always holds: callbacks run here and nowhere else, one at a time, and a panic of one
-//! does not keep the others from running.
+//! Owns "almadia-cb". What always holds: callbacks run here and nowhere else, one at a time, and a panic, of one of them
+//! or of this thread itself, does not keep the others from running.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::completion_queue::{CompletionQueue, Delivery};
 use crate::metrics::Metrics;
+use crate::pollers::health::Health;
 use crate::time::now;
 use crate::{panics, thread};
 
@@ -21,20 +22,40 @@ const SLOW: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the operating system cannot make one more thread.
-pub fn start(queue: Arc<CompletionQueue>, metrics: Arc<Metrics>) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    queue: Arc<CompletionQueue>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) -> io::Result<JoinHandle<()>> {
     thread::spawn("almadia-cb", move || {
         thread::mark_callback_thread();
         let mut taken = VecDeque::new();
-        while queue.take_all(&mut taken) {
-            let mut begun = now();
-            for delivery in taken.drain(..) {
-                deliver(delivery);
-                let ended = now();
-                judge(ended.since(begun), &metrics);
-                begun = ended;
-            }
+        while let Err(error) = panics::catch(|| {
+            deliver_all(&queue, &mut taken, &metrics);
+            Ok(())
+        }) {
+            // A bug of ours stops the store, but nobody is left without the answer that was promised.
+            health.poison(error);
         }
     })
+}
+
+/// A panic leaves in `taken` what is not delivered yet.
+fn deliver_all(queue: &CompletionQueue, taken: &mut VecDeque<Delivery>, metrics: &Metrics) {
+    loop {
+        let mut begun = now();
+        while let Some(delivery) = taken.pop_front() {
+            deliver(delivery);
+            let ended = now();
+            judge(ended.since(begun), metrics);
+            begun = ended;
+        }
+        if !queue.take_all(taken) {
+            return;
+        }
+        #[cfg(test)]
+        thread::planted::meet(thread::planted::Place::Loop);
+    }
 }
 
 /// The callbacks behind one wait for it.

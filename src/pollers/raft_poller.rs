@@ -138,6 +138,8 @@ impl RaftPoller {
     fn run(&self) -> Result<()> {
         let mut patience = Duration::ZERO;
         while self.mailbox.wait(patience) {
+            #[cfg(test)]
+            thread::planted::meet(thread::planted::Place::Loop);
             let mut turn = Turn { poller: self, crank: self.lock() };
             self.mailbox.attend();
             turn.round()?;
@@ -214,6 +216,8 @@ impl Turn<'_> {
         }
         let mut inputs = Vec::new();
         poller.mailbox.take(&mut inputs);
+        #[cfg(test)]
+        thread::planted::meet(thread::planted::Place::Turn);
         let now = now();
         let (ticks, again) = (crank.clock.owed(now), std::mem::take(&mut crank.open.more));
         let turned = round(&mut crank.peers, Inputs { ticks, inputs, again }, now, &mut crank.io);

@@ -37,25 +37,29 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread; it ends when every sender of orders is gone.
+    /// Starts the thread; it ends when every sender of orders is gone, and at the first failure, which stops the store.
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
     pub fn start(self) -> io::Result<(Sender<FlushOrder>, JoinHandle<()>)> {
         let (sender, orders) = crossbeam_channel::unbounded();
-        Ok((sender, thread::spawn("almadia-worker", move || self.run(&orders))?))
+        let body = move || {
+            if let Err(error) = panics::catch(|| self.run(&orders)) {
+                self.health.poison(error);
+                self.raft.nudge();
+            }
+        };
+        Ok((sender, thread::spawn("almadia-worker", body)?))
     }
 
-    fn run(self, orders: &Receiver<FlushOrder>) {
+    fn run(&self, orders: &Receiver<FlushOrder>) -> Result<()> {
         for order in orders {
-            match panics::catch(|| self.flush(order)) {
-                Ok(flushed) => self.raft.push_all([(order.region, Input::Flushed(flushed))]),
-                Err(error) => {
-                    self.health.poison(error);
-                    self.raft.nudge();
-                }
-            }
+            #[cfg(test)]
+            thread::planted::meet(thread::planted::Place::Loop);
+            let flushed = self.flush(order)?;
+            self.raft.push_all([(order.region, Input::Flushed(flushed))]);
         }
+        Ok(())
     }
 
     fn flush(&self, order: FlushOrder) -> Result<LogIndex> {

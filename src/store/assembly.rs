@@ -44,6 +44,7 @@ use crate::store::Inner;
 use crate::store::admission::Admission;
 use crate::store::leases::Leases;
 use crate::store_event::StoreEvents;
+use crate::thread;
 use crate::transport::codec::weight_bytes;
 use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
 use crate::types::{
@@ -74,7 +75,9 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let (directory, fresh) =
         Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
     let directory = Arc::new(directory);
-    let (engine, log, recovered) = open_storage(&directory, fresh, config, &members, &split_keys)?;
+    // The engine starts threads of its own, on which no handler of the host may run either.
+    let (engine, log, recovered) =
+        thread::without_signals(|| open_storage(&directory, fresh, config, &members, &split_keys))?;
     let regions = engine.regions()?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
@@ -417,8 +420,9 @@ impl Threads {
         appliers: BTreeMap<RegionId, Applier>,
         config: &Config,
     ) -> io::Result<()> {
-        self.completion_thread =
-            Some(completion_thread::start(Arc::clone(&self.completions), Arc::clone(&self.metrics))?);
+        let metrics = Arc::clone(&self.metrics);
+        let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
+        self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),

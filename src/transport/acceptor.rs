@@ -113,6 +113,8 @@ pub(super) fn run(network: &Arc<Network>, listener: Socket) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     loop {
         let accepted = listener.accept();
+        #[cfg(test)]
+        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
         if network.sockets.is_closed() {
             break;
         }
@@ -142,6 +144,8 @@ fn greet(
     let guest = Arc::clone(&socket);
     let spawned = spawn(network, "almadia-hello".to_owned(), move |network| {
         let _place = Place { network, socket: &guest };
+        #[cfg(test)]
+        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
         shake_hands(network, &guest, &from);
     });
     match spawned {

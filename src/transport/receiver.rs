@@ -123,6 +123,8 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return error.into(),
         }
+        #[cfg(test)]
+        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
         let messages = match take_messages(&mut frames, peer.node, network.options.node) {
             Ok(messages) => messages,
             Err(end) => return end,

@@ -94,6 +94,8 @@ impl Sender<'_> {
 
     fn pump(&mut self, socket: &Socket) -> io::Result<()> {
         loop {
+            #[cfg(test)]
+            crate::thread::planted::meet(crate::thread::planted::Place::Loop);
             match self.peer.queue.next(&mut self.slice, self.loss_due, self.look_due) {
                 Wake::Closed => return Ok(()),
                 Wake::Loss => self.report_loss(),

@@ -1,0 +1,42 @@
+//! Panics that tests plant in internal threads.
+//!
+//! Owns which thread shall panic at which place. What always holds: a planted panic falls once, in one thread, and
+//! never in a library that is not built for its own tests, where this module does not exist.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Where a thread can be made to panic: where it works and holds what it works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the middle of its loop, outside what it does for one item.
+    Loop,
+    /// With the turn, after it took the inputs.
+    Turn,
+    /// With the appliers.
+    Apply,
+}
+
+static PLANTED: Mutex<Option<(String, Place)>> = Mutex::new(None);
+
+/// The next thread called `thread` that comes to `place` panics there.
+pub fn plant(thread: &str, place: Place) {
+    *PLANTED.lock().unwrap_or_else(PoisonError::into_inner) = Some((thread.to_owned(), place));
+}
+
+/// True until the planted panic has fallen.
+pub fn is_waiting() -> bool {
+    PLANTED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Panics when that was planted for this thread and place.
+pub fn meet(place: Place) {
+    let mut planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = std::thread::current();
+    let due =
+        matches!((&*planted, own.name()), (Some((thread, at)), Some(name)) if thread == name && *at == place);
+    if due {
+        *planted = None;
+        drop(planted);
+        panic!("planted in {}", own.name().expect("it was compared"));
+    }
+}
