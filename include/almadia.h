@@ -15,7 +15,7 @@
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
  *   almadia_code_maybe_applied and almadia_code_is_retryable answer it for every code, also for later ones.
  * THREADS. Stores, snapshots and values may be used by any number of threads at once; a batch, iterator, config or
- *   error by one at a time, any one. The library's own threads are named almadia-* and block all signals.
+ *   error by one at a time, any one. The library's own threads are named almadia-*.
  * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
  *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
  * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
@@ -31,8 +31,9 @@
  * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
  *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. fork and exec is
  *   fine: descriptors are close-on-exec.
- * SIGNALS. The library installs no handler and prints nothing; call nothing from a signal handler. Failed memory
- *   allocations, and C++ exceptions thrown by a callback, end the process.
+ * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
+ *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal handler.
+ *   Failed memory allocations, and C++ exceptions thrown by a callback, end the process.
  * ABI. A later version adds functions, codes, and fields at the end of structs, and changes or reuses none; structs
  *   begin with struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that promise
  *   is ever broken. While the major version is 0, each minor version has its own SONAME, libalmadia.so.0.MINOR.

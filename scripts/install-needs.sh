@@ -24,6 +24,10 @@ find_missing() {
     command -v make >/dev/null || need make "runs the Makefile"
     command -v readelf >/dev/null || need binutils "reads the library's name"
     [ -e /usr/include/stdlib.h ] || compgen -G "/usr/include/*/stdlib.h" >/dev/null || need libc6-dev "the C headers"
+    if [ "$purpose" = test ]; then
+        command -v valgrind >/dev/null || need valgrind "watches what C programs and the library do to memory"
+        [ -e /usr/include/rocksdb/c.h ] || need librocksdb-dev "a second RocksDB, beside which the library must work"
+    fi
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
 }
 

@@ -3,6 +3,7 @@
 mod capi;
 mod cluster;
 mod events;
+mod fire;
 mod flow;
 mod header;
 mod member;

@@ -36,6 +36,11 @@ pub fn shared_library() -> PathBuf {
 
 /// Compiles `source`, a path below the repository, against the library and returns the program.
 pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
+    compile_with(source, build, directory, &["-lalmadia"])
+}
+
+/// As [`compile`], against these libraries in their order.
+pub fn compile_with(source: &str, build: Build, directory: &Path, libraries: &[&str]) -> PathBuf {
     for name in [LIBRARY, SONAME] {
         let link = directory.join(name);
         if !link.exists() {
@@ -43,6 +48,21 @@ pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
         }
     }
     let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
+    let mut command = compiler(source, build);
+    command.arg("-o").arg(&program).arg("-L").arg(directory).args(libraries);
+    succeed(command.args(["-lpthread", &format!("-Wl,-rpath,{}", directory.display())]));
+    program
+}
+
+/// Compiles a program that loads the library by itself.
+pub fn compile_unlinked(source: &str, build: Build, directory: &Path) -> PathBuf {
+    let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
+    succeed(compiler(source, build).arg("-o").arg(&program).args(["-ldl", "-lpthread"]));
+    program
+}
+
+/// The compiler, with what every program is compiled with.
+fn compiler(source: &str, build: Build) -> Command {
     let mut command = Command::new("cc");
     command.args([
         "-std=c99",
@@ -58,9 +78,7 @@ pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
         command.args(["-fsanitize=address", "-fno-omit-frame-pointer"]);
     }
     command.arg("-I").arg(repository().join("include")).arg(repository().join(source));
-    command.arg("-o").arg(&program).arg("-L").arg(directory).args(["-lalmadia", "-lpthread"]);
-    succeed(command.arg(format!("-Wl,-rpath,{}", directory.display())));
-    program
+    command
 }
 
 /// Runs a command with a deadline and fails the test unless it answers 0; returns what it printed.
@@ -71,10 +89,10 @@ pub fn succeed(command: &mut Command) -> String {
     stdout
 }
 
-/// Runs a command; one that takes longer than two minutes is killed.
+/// Runs a command; one that takes longer than five minutes is killed.
 fn run(command: &Command) -> Output {
     let mut limited = Command::new("timeout");
-    limited.args(["--kill-after=5", "120"]).arg(command.get_program()).args(command.get_args());
+    limited.args(["--kill-after=5", "300"]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         limited.env(name, value.unwrap_or_default());
     }

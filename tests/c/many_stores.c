@@ -1,0 +1,83 @@
+/*
+ * many_stores.c - several stores in one process: members of one cluster of two, of one of three, and one alone, at the
+ * same time. Each holds its own data, and one that goes leaves the others as they are.
+ */
+#include "cluster.h"
+
+/* Opens member `node` of two. */
+static almadia_store *open_of_two(const char *path, int node, const int ports[MEMBERS])
+{
+    char members[64];
+    snprintf(members, sizeof members, "1=127.0.0.1:%d,2=127.0.0.1:%d", ports[0], ports[1]);
+    return open_member(path, node, members);
+}
+
+static almadia_store *open_alone(const char *path)
+{
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s-alone", path);
+    return open_single(directory);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    almadia_error *error = NULL;
+    almadia_store *three[MEMBERS], *two[2], *alone;
+    char path_of_two[4096];
+    int ports[MEMBERS];
+    uint64_t leaders[2] = {0, 0};
+
+    open_cluster(argv[1], three);
+    snprintf(path_of_two, sizeof path_of_two, "%s-two", argv[1]);
+    find_free_ports(ports);
+    for (int at = 0; at < 2; at++)
+        two[at] = open_of_two(path_of_two, at + 1, ports);
+    alone = open_alone(argv[1]);
+    for (int at = 0; at < 2; at++)
+        CHECK_OK(almadia_store_wait_leader(two[at], 30000, &leaders[at], &error));
+    CHECK(leaders[0] == leaders[1]);
+
+    for (int round = 0; round < 100; round++) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", round);
+        put_text(three[round % 3], key, "of three");
+        put_text(two[round % 2], key, "of two");
+        put_text(alone, key, "alone");
+        CHECK(holds(three[(round + 1) % 3], key, "of three"));
+        CHECK(holds(two[(round + 1) % 2], key, "of two"));
+        CHECK(holds(alone, key, "alone"));
+    }
+
+    /* One of three goes: two are a majority. One of two goes: one is not. */
+    int gone = find_leader(three), left = (gone + 1) % MEMBERS;
+    almadia_store_free(three[gone]);
+    /* Until the others miss it, a write may be told that the connection to the leader was lost. */
+    almadia_code lost;
+    while ((lost = almadia_put(three[left], "k", 1, "of the rest", 11, NULL)) != ALMADIA_OK)
+        CHECK(almadia_code_maybe_applied(lost) || almadia_code_is_retryable(lost));
+    almadia_store_free(two[0]);
+    almadia_batch *batch = NULL;
+    almadia_write_options brief = ALMADIA_WRITE_OPTIONS_INIT;
+    brief.timeout_ms = 300;
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    CHECK_OK(almadia_batch_put(batch, "k", 1, "lost", 4, &error));
+    almadia_code code = almadia_write(two[1], batch, &brief, NULL, NULL);
+    CHECK(code != ALMADIA_OK && code / 100 <= 4);
+    almadia_batch_free(batch);
+    put_text(alone, "k", "untouched");
+    CHECK(holds(alone, "k", "untouched"));
+
+    /* It comes back, and all is well. */
+    two[0] = open_of_two(path_of_two, 1, ports);
+    CHECK_OK(almadia_store_wait_leader(two[0], 30000, NULL, &error));
+    put_text(two[0], "k", "back");
+    CHECK(holds(two[1], "k", "back") && holds(two[0], "99", "of two"));
+    almadia_store_free(two[0]);
+    almadia_store_free(two[1]);
+    almadia_store_free(alone);
+    CHECK(holds(three[(gone + 2) % MEMBERS], "k", "of the rest"));
+    almadia_store_free(three[left]);
+    almadia_store_free(three[(gone + 2) % MEMBERS]);
+    return 0;
+}

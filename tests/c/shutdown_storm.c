@@ -1,0 +1,151 @@
+/*
+ * shutdown_storm.c - a store is shut down by eight threads at once, over and over, with thousands of calls in flight:
+ * each accepted call completes exactly once, and nothing runs after the first shutdown returned.
+ *
+ * Usage: shutdown_storm DIRECTORY ROUNDS. In two rounds of three the threads wait for each other before they close, so
+ * that each of them has submitted all of its calls; in one of these the callback thread is held until then, so that
+ * thousands are in flight for certain. In the third round each thread closes when it comes to it.
+ */
+#include "check.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+enum { THREADS = 8, CALLS_MAX = 600, KINDS = 2 };
+
+/* One call: what its completion said, and how often. */
+struct called {
+    unsigned char completions;
+    bool accepted;
+};
+
+struct submitter {
+    int number;
+    int calls_before_closing;
+    pthread_t thread;
+    struct called calls[CALLS_MAX];
+};
+
+static struct submitter submitters[THREADS];
+static almadia_store *store;
+/* Shutdowns of this round that have returned; a callback must never see one. */
+static int returned;
+/* Threads that have yet to submit what they submit before they close. */
+static int submitting;
+/* Nobody closes before all have submitted; the callback thread is held until then. */
+static bool together, held;
+/* Over all rounds, for the report. */
+static long accepted_in_all, in_flight_at_close, refused_in_all;
+
+/* xorshift64: the same rounds in every run. */
+static uint64_t drawn = 88172645463325252u;
+
+static int draw(int below)
+{
+    drawn ^= drawn << 13;
+    drawn ^= drawn >> 7;
+    drawn ^= drawn << 17;
+    return (int)(drawn % (uint64_t)below);
+}
+
+static void note(void *user, almadia_completion *completion)
+{
+    struct called *call = user;
+    almadia_code code = almadia_completion_code(completion);
+    CHECK(__atomic_load_n(&returned, __ATOMIC_SEQ_CST) == 0);
+    while (held && __atomic_load_n(&submitting, __ATOMIC_SEQ_CST) > 0)
+        sched_yield();
+    CHECK(code == ALMADIA_OK || code == ALMADIA_CLOSED || code == ALMADIA_SHUTDOWN_IN_FLIGHT);
+    call->completions++;
+}
+
+static almadia_code submit(struct submitter *self, int number)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    char key[16];
+    size_t length = (size_t)snprintf(key, sizeof key, "%d/%d", self->number, number);
+    done.callback = note;
+    done.user = &self->calls[number];
+    switch (number % KINDS) {
+    case 0:
+        return almadia_put_async(store, key, length, key, length, &done, NULL);
+    default:
+        return almadia_snapshot_open_async(store, NULL, &done, NULL);
+    }
+}
+
+/* Submits, closes, and tries to submit still. */
+static void *storm(void *argument)
+{
+    struct submitter *self = argument;
+    almadia_error *error = NULL;
+    almadia_status status = ALMADIA_STATUS_INIT;
+    for (int number = 0; number < self->calls_before_closing; number++) {
+        almadia_code code = submit(self, number);
+        self->calls[number].accepted = code == ALMADIA_OK;
+        if (code == ALMADIA_CLOSED)
+            break;
+        CHECK_CODE(ALMADIA_OK, code);
+    }
+    if (__atomic_sub_fetch(&submitting, 1, __ATOMIC_SEQ_CST) == 0) {
+        CHECK_OK(almadia_store_status(store, &status, &error));
+        in_flight_at_close += (long)status.in_flight;
+        CHECK(!held || status.in_flight >= THREADS * (CALLS_MAX / 4) - 1);
+    }
+    while (together && __atomic_load_n(&submitting, __ATOMIC_SEQ_CST) > 0)
+        sched_yield();
+    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    __atomic_add_fetch(&returned, 1, __ATOMIC_SEQ_CST);
+    CHECK_CODE(ALMADIA_CLOSED, submit(self, 0));
+    return NULL;
+}
+
+static void a_round(const char *path, int round)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    /* A segment is read whole when a store is opened; small ones make a round a matter of milliseconds. */
+    CHECK_OK(almadia_config_set(config, "log.segment_bytes", "1048576", &error));
+    CHECK_OK(almadia_config_set(config, "log.retain_bytes", "1048576", &error));
+    CHECK_OK(almadia_store_open(path, config, &store, &error));
+    almadia_config_free(config);
+    /* Every other round finds a leader; the others close a store that has just begun. */
+    if (round % 2 == 0)
+        CHECK_OK(almadia_store_wait_leader(store, 10000, NULL, &error));
+
+    returned = 0;
+    together = round % 3 != 2;
+    held = round % 3 == 0;
+    submitting = THREADS;
+    for (int i = 0; i < THREADS; i++) {
+        memset(submitters[i].calls, 0, sizeof submitters[i].calls);
+        submitters[i].number = i;
+        submitters[i].calls_before_closing = CALLS_MAX - draw(CALLS_MAX * 3 / 4);
+    }
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&submitters[i].thread, NULL, storm, &submitters[i]) == 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_join(submitters[i].thread, NULL) == 0);
+    almadia_store_free(store);
+
+    for (int i = 0; i < THREADS; i++)
+        for (int j = 0; j < submitters[i].calls_before_closing; j++) {
+            struct called *call = &submitters[i].calls[j];
+            CHECK(call->completions == (call->accepted ? 1 : 0));
+            accepted_in_all += call->accepted;
+            refused_in_all += !call->accepted;
+        }
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 3);
+    int rounds = atoi(argv[2]);
+    CHECK(rounds > 0);
+    for (int round = 0; round < rounds; round++)
+        a_round(argv[1], round);
+    printf("%d rounds, %ld calls accepted and completed once, %ld refused, %ld in flight when the last thread closed\n",
+           rounds, accepted_in_all, refused_in_all, in_flight_at_close);
+    return 0;
+}

@@ -1,0 +1,147 @@
+/*
+ * signals.c - storms of signals at threads that block in the library, with and without SA_RESTART: every call still
+ * answers what it should, and no handler ever runs on a thread that is not the program's own.
+ */
+#define _XOPEN_SOURCE 700 /* setitimer */
+#include "cluster.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+
+enum { WORKERS = 4, CALLS = 400 };
+
+/* Set by each thread of this program; the library's threads, and those of its engine, have it not. */
+static __thread volatile sig_atomic_t is_own;
+/* The name of a thread that is not, on which a handler ran. */
+static char foreign[17];
+static long handled;
+static int running;
+static almadia_store *stores[MEMBERS];
+static const char *directory;
+
+static void handle(int number)
+{
+    (void)number;
+    if (!is_own)
+        prctl(PR_GET_NAME, foreign, 0, 0, 0);
+    __atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
+}
+
+static void install(int number, int flags)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handle;
+    action.sa_flags = flags;
+    CHECK(sigaction(number, &action, NULL) == 0);
+}
+
+static void mask(int how)
+{
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGUSR1);
+    sigaddset(&both, SIGALRM);
+    CHECK(pthread_sigmask(how, &both, NULL) == 0);
+}
+
+static void count_down(void *user, almadia_completion *completion)
+{
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    __atomic_sub_fetch((int *)user, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Uses every call that waits, on a store of three members and on one of its own that it opens and shuts down. */
+static void *work(void *argument)
+{
+    is_own = 1;
+    mask(SIG_UNBLOCK);
+    int self = *(int *)argument;
+    almadia_error *error = NULL;
+    almadia_store *shared = stores[self % MEMBERS];
+    almadia_batch *batch = NULL;
+    char path[4096];
+    int open = 0;
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = count_down;
+    done.user = &open;
+    snprintf(path, sizeof path, "%s-own-%d", directory, self);
+    CHECK_OK(almadia_batch_new(&batch, &error));
+
+    for (int call = 0; call < CALLS; call++) {
+        char key[32], value[32];
+        almadia_snapshot *snapshot = NULL;
+        size_t length = 0;
+        snprintf(key, sizeof key, "%d/%d", self, call);
+        CHECK_OK(almadia_store_wait_leader(shared, 10000, NULL, &error));
+        CHECK_OK(almadia_batch_put(batch, key, strlen(key), key, strlen(key), &error));
+        CHECK_OK(almadia_write(shared, batch, NULL, NULL, &error));
+        CHECK(holds(stores[(self + call) % MEMBERS], key, key));
+        CHECK_OK(almadia_snapshot_open(shared, NULL, &snapshot, &error));
+        CHECK_OK(almadia_snapshot_get_into(snapshot, key, strlen(key), value, sizeof value, &length, &error));
+        CHECK(is_text(value, length, key));
+        almadia_snapshot_free(snapshot);
+        __atomic_add_fetch(&open, 1, __ATOMIC_SEQ_CST);
+        CHECK_OK(almadia_put_async(shared, key, strlen(key), "", 0, &done, &error));
+        if (call % 40 == 0) {
+            almadia_store *own = open_single(path);
+            put_text(own, key, key);
+            CHECK_OK(almadia_store_shutdown(own, 1000, &error));
+            almadia_store_free(own);
+        }
+    }
+    while (__atomic_load_n(&open, __ATOMIC_SEQ_CST) > 0)
+        sched_yield();
+    almadia_batch_free(batch);
+    __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* SIGALRM goes to whichever thread takes it, SIGUSR1 to each worker in turn, as fast as this thread can. */
+static void storm(int flags)
+{
+    pthread_t workers[WORKERS];
+    int numbers[WORKERS];
+    struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    long before = __atomic_load_n(&handled, __ATOMIC_RELAXED);
+    install(SIGUSR1, flags);
+    install(SIGALRM, flags);
+    running = WORKERS;
+    /* A worker takes signals as soon as it has said that it is one. */
+    mask(SIG_BLOCK);
+    for (int i = 0; i < WORKERS; i++) {
+        numbers[i] = i;
+        CHECK(pthread_create(&workers[i], NULL, work, &numbers[i]) == 0);
+    }
+    mask(SIG_UNBLOCK);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    while (__atomic_load_n(&running, __ATOMIC_SEQ_CST) == WORKERS)
+        for (int i = 0; i < WORKERS; i++) {
+            CHECK(pthread_kill(workers[i], SIGUSR1) == 0);
+            sched_yield();
+        }
+    /* One has ended; the timer storms on at the others. */
+    for (int i = 0; i < WORKERS; i++)
+        CHECK(pthread_join(workers[i], NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    if (foreign[0] != 0)
+        fprintf(stderr, "a handler ran on the thread %s\n", foreign);
+    CHECK(foreign[0] == 0);
+    CHECK(handled - before > 1000);
+    printf("%ld signals handled\n", handled - before);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    is_own = 1;
+    directory = argv[1];
+    open_cluster(argv[1], stores);
+    storm(0);
+    storm(SA_RESTART);
+    for (int at = 0; at < MEMBERS; at++)
+        almadia_store_free(stores[at]);
+    return 0;
+}

@@ -1,0 +1,93 @@
+//! Promises under fire: the C interface at bad moments.
+//!
+//! The programs are in `tests/c`. A program that counts rounds runs all of them plain and fewer with AddressSanitizer,
+//! which looks for what a round does to memory and needs no thousand of them.
+
+use std::process::Command;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::native::{Build, compile, compile_unlinked, compile_with, shared_library, succeed};
+
+/// Compiles a program of `tests/c` in a directory of its own.
+fn compiled(name: &str, build: Build) -> (TempDir, Command) {
+    let directory = tempdir().expect("the temporary directory is writable");
+    let program = compile(&format!("tests/c/{name}.c"), build, directory.path());
+    let mut command = Command::new(program);
+    command.arg(directory.path().join("store"));
+    (directory, command)
+}
+
+/// Runs a program of `tests/c` plain and with AddressSanitizer, each with arguments of its own.
+fn endures(name: &str, plain: &[&str], address: &[&str]) {
+    for (build, arguments) in [(Build::Plain, plain), (Build::Address, address)] {
+        let (_directory, mut command) = compiled(name, build);
+        succeed(command.args(arguments));
+    }
+}
+
+/// Runs a program of `tests/c` under valgrind, which watches the library too.
+fn endures_under_valgrind(name: &str, arguments: &[&str]) {
+    let (_directory, program) = compiled(name, Build::Plain);
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    succeed(valgrind.arg(program.get_program()).args(program.get_args()).args(arguments));
+}
+
+#[test]
+fn a_thousand_shutdowns_by_eight_threads_complete_every_accepted_call_once() {
+    endures("shutdown_storm", &["1000"], &["60"]);
+}
+
+#[test]
+fn a_thousand_reopenings_leave_no_thread_no_descriptor_and_no_memory_behind() {
+    // AddressSanitizer's allocator keeps what is freed, so memory is judged by the plain program alone.
+    endures("reopen", &["1000", "8192"], &["101", "0"]);
+}
+
+#[test]
+fn callbacks_that_block_for_ten_seconds_stop_neither_heartbeats_nor_other_calls() {
+    endures("blocked_callback", &["10000"], &["2000"]);
+}
+
+#[test]
+fn storms_of_signals_disturb_no_call_and_reach_no_thread_of_the_library() {
+    endures("signals", &[], &[]);
+}
+
+#[test]
+fn exit_at_any_moment_is_harmless_and_loses_nothing_acknowledged() {
+    endures("exits", &["5"], &["2"]);
+}
+
+#[test]
+fn stores_of_one_cluster_and_of_several_live_in_one_process() {
+    endures("many_stores", &[], &[]);
+}
+
+#[test]
+fn the_library_works_beside_another_rocksdb_linked_before_or_behind_it() {
+    for libraries in [["-lalmadia", "-lrocksdb"], ["-lrocksdb", "-lalmadia"]] {
+        for build in [Build::Plain, Build::Address] {
+            let directory = tempdir().expect("the temporary directory is writable");
+            let program = compile_with("tests/c/beside_rocksdb.c", build, directory.path(), &libraries);
+            succeed(Command::new(program).arg(directory.path().join("store")));
+        }
+    }
+}
+
+#[test]
+fn the_library_is_loaded_and_let_go_as_a_plug_in() {
+    for build in [Build::Plain, Build::Address] {
+        let directory = tempdir().expect("the temporary directory is writable");
+        let program = compile_unlinked("tests/c/loaded.c", build, directory.path());
+        succeed(Command::new(program).arg(directory.path().join("store")).arg(shared_library()));
+    }
+}
+
+#[test]
+fn shutdowns_and_closings_make_no_invalid_access_and_lose_no_memory() {
+    endures_under_valgrind("shutdown_storm", &["2"]);
+    endures_under_valgrind("outlive", &[]);
+    endures_under_valgrind("callbacks", &[]);
+}
