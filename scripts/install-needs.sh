@@ -16,6 +16,10 @@ need() { # need PACKAGE REASON: this Debian package is missing
     reasons+=("  $1: $2")
 }
 
+clang_sanitizes() {
+    echo 'int main() {}' | clang++ -x c++ -fsanitize=address,undefined - -o /dev/null 2>/dev/null
+}
+
 find_missing() {
     missing=()
     reasons=()
@@ -27,6 +31,10 @@ find_missing() {
     if [ "$purpose" = test ]; then
         command -v valgrind >/dev/null || need valgrind "watches what C programs and the library do to memory"
         [ -e /usr/include/rocksdb/c.h ] || need librocksdb-dev "a second RocksDB, beside which the library must work"
+        command -v clang++ >/dev/null || need clang "compiles the C++ tests, as g++ does"
+        clang_sanitizes || need libclang-rt-dev "its AddressSanitizer, for the C++ tests"
+        command -v cmake >/dev/null || need cmake "builds an outside project against the installed library"
+        command -v pkg-config >/dev/null || need pkg-config "the same, without CMake"
     fi
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
 }

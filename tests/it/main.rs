@@ -2,6 +2,7 @@
 
 mod capi;
 mod cluster;
+mod cpp;
 mod events;
 mod fire;
 mod flow;

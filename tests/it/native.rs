@@ -34,6 +34,16 @@ pub fn shared_library() -> PathBuf {
     library
 }
 
+/// Puts the library into `directory` under the names programs are linked with and ask for.
+pub fn link_library(directory: &Path) {
+    for name in [LIBRARY, SONAME] {
+        let link = directory.join(name);
+        if !link.exists() {
+            symlink(shared_library(), link).expect("the scratch directory is writable");
+        }
+    }
+}
+
 /// Compiles `source`, a path below the repository, against the library and returns the program.
 pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
     compile_with(source, build, directory, &["-lalmadia"])
@@ -41,12 +51,7 @@ pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
 
 /// As [`compile`], against these libraries in their order.
 pub fn compile_with(source: &str, build: Build, directory: &Path, libraries: &[&str]) -> PathBuf {
-    for name in [LIBRARY, SONAME] {
-        let link = directory.join(name);
-        if !link.exists() {
-            symlink(shared_library(), link).expect("the scratch directory is writable");
-        }
-    }
+    link_library(directory);
     let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
     let mut command = compiler(source, build);
     command.arg("-o").arg(&program).arg("-L").arg(directory).args(libraries);

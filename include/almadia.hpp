@@ -1,0 +1,1572 @@
+/*
+ * almadia.hpp - Almadia for C++17 and later: a replicated, ordered key-value store that you link into your program.
+ * Header only, over almadia.h. All you need is here; examples/cpp/hello.cpp is a whole program.
+ *
+ *   almadia::store store = almadia::store::open("/var/lib/demo", {{"cluster.node_id", "1"}}).or_throw();
+ *   store.wait_leader(std::chrono::seconds(10)).or_throw();
+ *   store.put("greeting", "hello").or_throw();
+ *   std::optional<almadia::value> greeting = store.get("greeting").or_throw();
+ *
+ * A CLUSTER is three programs (or three stores of one) that open directories of their own with the same
+ *   "cluster.initial_members", "1=host:port,2=host:port,3=host:port", and each its own "cluster.node_id". Every member
+ *   takes writes and answers reads that show all that any member acknowledged. options() lists every other option.
+ * ANSWERS. Whatever can fail returns a result<T>, which must be looked at: test it, then use *r or r.error(); or write
+ *   .or_throw() behind the call, which gives the T or throws almadia::exception (not with -fno-exceptions). Nothing
+ *   else here throws but std::bad_alloc. A missing key is no error: std::optional<value> is empty.
+ * DID IT HAPPEN? error().maybe_applied() is true when a write that failed may have been applied: read before you write
+ *   again. Otherwise it certainly was not, and error().is_retryable() says whether to try again.
+ * WHO OWNS WHAT. config, batch, store, snapshot, value, values, iter and completion_queue are move-only handles, each
+ *   of one pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
+ *   handle may outlive the one it came from; values, iterators and snapshots pin memory, and keep the directory
+ *   locked, until they are gone. What was moved from may be destroyed and assigned to; a call on it answers
+ *   code::null_pointer. A string_view of a value, of a pair or of a region belongs to it: keep that alive.
+ * BYTES in are `bytes`, made from string_view, std::string, const char * (up to its NUL), span or vector of std::byte,
+ *   char or unsigned char. They may hold NULs and may be empty.
+ * THREADS. store, snapshot, value, values and completion_queue may be used by any number of threads at once; config,
+ *   batch, iter and scan_range by one at a time. "Blocks: yes" waits, always with a deadline, and answers
+ *   code::would_deadlock inside a callable. Where nothing is said, a function does not block.
+ * ASYNC. put_async(key, value, f) calls f(result<position>) exactly once if it returned success, and never otherwise.
+ *   f runs on the library's thread "almadia-cb", must return soon, and may call what does not block and destroy
+ *   handles, even the store. put_future gives a std::future. co_await store.put_async(key, value) (C++20) resumes on
+ *   "almadia-cb", where the rules of f hold for the coroutine, unless .resume_on(executor) brings it elsewhere.
+ *   An exception that leaves f goes to the function of set_uncaught, which ends the program unless you set another.
+ * AFTER store::shutdown no callable runs any more and calls answer code::closed. ~store does not wait for calls under
+ *   way: they are answered code::shutdown_in_flight or code::closed. ~store blocks until threads have ended; inside a
+ *   callable it does not.
+ * FORK. In a child process handles answer code::forked and their destructors do nothing: fork first, then open.
+ * COMPILING. Works with -fno-exceptions -fno-rtti; then value() of a failure calls std::abort. The inline namespace
+ *   carries the version and the mode, so that objects compiled against two of them can be linked into one program.
+ */
+#ifndef ALMADIA_HPP
+#define ALMADIA_HPP
+
+#include <atomic>
+#include <cassert>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <future>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__has_include) && __has_include(<version>)
+#include <version>
+#endif
+#ifdef __cpp_lib_span
+#include <span>
+#endif
+#ifdef __cpp_impl_coroutine
+#include <coroutine>
+#endif
+
+#include "almadia.h"
+
+namespace almadia {
+#ifdef __cpp_exceptions
+inline namespace v0_1 {
+#else
+inline namespace v0_1_noexceptions {
+#endif
+static_assert(ALMADIA_VERSION_MAJOR == 0 && ALMADIA_VERSION_MINOR == 1, "the namespace above names the version");
+
+/* ------------------------------------------------------------------------------------------------------- answers */
+
+/** Why a call failed. Later versions add codes; judge one you do not know by its category, the number / 100. */
+enum class code : almadia_code {
+    /** Success. */
+    ok = ALMADIA_OK,
+    /** An argument is outside its documented range. */
+    invalid_argument = ALMADIA_INVALID_ARGUMENT,
+    /** A pointer that must not be NULL is NULL. */
+    null_pointer = ALMADIA_NULL_POINTER,
+    /** A configuration option is unknown, malformed or contradicts another. */
+    invalid_config = ALMADIA_INVALID_CONFIG,
+    /** The program was compiled against a header of another ABI version. */
+    abi_mismatch = ALMADIA_ABI_MISMATCH,
+    /** The buffer is smaller than the value; the needed length was written. */
+    buffer_too_small = ALMADIA_BUFFER_TOO_SMALL,
+    /** A blocking call inside a completion callback; use the _async form. */
+    would_deadlock = ALMADIA_WOULD_DEADLOCK,
+    /** This version does not offer what was asked. */
+    unsupported = ALMADIA_UNSUPPORTED,
+    /** A key, value or batch is larger than its limit. */
+    too_large = ALMADIA_TOO_LARGE,
+    /** The batch touches keys of more than one region; split it at the border. */
+    batch_across_regions = ALMADIA_BATCH_ACROSS_REGIONS,
+    /** The key does not exist. */
+    not_found = ALMADIA_NOT_FOUND,
+    /** The iteration is at its end. */
+    end = ALMADIA_END,
+    /** This member does not lead; send the write to the leader. */
+    not_leader = ALMADIA_NOT_LEADER,
+    /** No leader before the deadline; are a majority of the members up and reachable? */
+    no_leader = ALMADIA_NO_LEADER,
+    /** A local queue is full; retry after some completions. */
+    overloaded = ALMADIA_OVERLOADED,
+    /** A leader transfer is under way; retry when it is over. */
+    transfer_in_progress = ALMADIA_TRANSFER_IN_PROGRESS,
+    /** The member that was to lead is too far behind; retry when it has caught up. */
+    lagging = ALMADIA_LAGGING,
+    /** The deadline passed before the write entered the log. */
+    deadline_before_start = ALMADIA_DEADLINE_BEFORE_START,
+    /** Another leader's entry took the write's place in the log; it was not applied. */
+    overwritten = ALMADIA_OVERWRITTEN,
+    /** The region's key range changed meanwhile; it was not applied, retry. */
+    region_changed = ALMADIA_REGION_CHANGED,
+    /** The deadline passed while the write was under way. */
+    timeout = ALMADIA_TIMEOUT,
+    /** The connection to the leader was lost while the write was under way. */
+    leadership_lost = ALMADIA_LEADERSHIP_LOST,
+    /** The store was shut down while the write was under way. */
+    shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
+    /** The store failed while the write was under way. */
+    failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
+    /** The store is shut down. */
+    closed = ALMADIA_CLOSED,
+    /** The store belongs to the parent process; open one after fork. */
+    forked = ALMADIA_FORKED,
+    /** The deadline passed before the read was confirmed. */
+    read_timeout = ALMADIA_READ_TIMEOUT,
+    /** The operating system reported an error. */
+    io = ALMADIA_IO,
+    /** The disk is full. */
+    no_space = ALMADIA_NO_SPACE,
+    /** Another process or store has the directory open. */
+    locked = ALMADIA_LOCKED,
+    /** The operating system refused access. */
+    permission = ALMADIA_PERMISSION,
+    /** The network address cannot be used. */
+    network = ALMADIA_NETWORK,
+    /** Stored data is damaged. */
+    corruption = ALMADIA_CORRUPTION,
+    /** The directory was written by a newer version. */
+    incompatible_format = ALMADIA_INCOMPATIBLE_FORMAT,
+    /** The directory belongs to another cluster or member. */
+    wrong_cluster = ALMADIA_WRONG_CLUSTER,
+    /** A bug in Almadia. */
+    internal = ALMADIA_INTERNAL,
+    /** A bug in Almadia: a panic was caught. */
+    panic = ALMADIA_PANIC,
+    /** The store stopped after an earlier error; close it and open it again. */
+    poisoned = ALMADIA_POISONED,
+};
+
+/** The name of a code's constant in C, such as "ALMADIA_NOT_FOUND". Static. */
+inline const char *code_name(code of) noexcept { return almadia_code_name(static_cast<almadia_code>(of)); }
+
+/** What a code means and what to do about it. Static. */
+inline const char *code_message(code of) noexcept { return almadia_code_message(static_cast<almadia_code>(of)); }
+
+/**
+ * Why a call failed: a code, and a message that names what it was about and says what to do. A value: copy it, keep it.
+ * A default one, and the error of a result that succeeded, has code::ok.
+ */
+class error {
+  public:
+    error() noexcept = default;
+
+    /** An error of your own, such as a callable may want to hand on; without a text it says what the code means. */
+    explicit error(almadia::code code, std::string message = {}) noexcept : code_(code), message_(std::move(message)) {}
+
+    /** What failed; code::ok when nothing did. */
+    almadia::code code() const noexcept { return code_; }
+
+    /** The name of the code, such as "ALMADIA_LOCKED". Static. */
+    const char *name() const noexcept { return code_name(code_); }
+
+    /** What happened, to what, and what to do, in English. Belongs to the error. */
+    const char *message() const noexcept { return message_.empty() ? code_message(code_) : message_.c_str(); }
+
+    /** The number of the member that leads, where the error knows it (code::not_leader); otherwise 0. */
+    std::uint64_t leader() const noexcept { return leader_; }
+
+    /** The errno of the operating system's error behind this one; 0 when there is none. */
+    int system_errno() const noexcept { return system_errno_; }
+
+    /** True when the same call can succeed later, or at another member, and was certainly not applied. */
+    bool is_retryable() const noexcept { return almadia_code_is_retryable(static_cast<almadia_code>(code_)); }
+
+    /** True when the write may have been applied, or may still be: read before you write again. */
+    bool maybe_applied() const noexcept { return almadia_code_maybe_applied(static_cast<almadia_code>(code_)); }
+
+    /** What the C function answered: its code, and the details of `detail`, which stays the caller's and may be NULL. */
+    static error from_c(almadia_code code, const almadia_error *detail) {
+        error made(static_cast<almadia::code>(code));
+        if (detail != nullptr) {
+            made.message_ = almadia_error_message(detail);
+            made.leader_ = almadia_error_leader(detail);
+            made.system_errno_ = almadia_error_errno(detail);
+        }
+        return made;
+    }
+
+  private:
+    almadia::code code_ = almadia::code::ok;
+    int system_errno_ = 0;
+    std::uint64_t leader_ = 0;
+    std::string message_;
+};
+
+#ifdef __cpp_exceptions
+/** What or_throw() and value() throw. Cheap to copy. */
+class exception : public std::exception {
+  public:
+    /** Wraps an error. */
+    explicit exception(almadia::error why)
+        : error_(std::make_shared<const almadia::error>(std::move(why))),
+          what_(std::make_shared<const std::string>(std::string(error_->name()) + ": " + error_->message())) {}
+
+    /** Name and message, such as "ALMADIA_LOCKED: ...". */
+    const char *what() const noexcept override { return what_->c_str(); }
+
+    /** What failed. */
+    almadia::code code() const noexcept { return error_->code(); }
+
+    /** The whole error. Belongs to the exception. */
+    const almadia::error &error() const noexcept { return *error_; }
+
+  private:
+    std::shared_ptr<const almadia::error> error_;
+    std::shared_ptr<const std::string> what_;
+};
+#endif
+
+namespace detail {
+
+/* Ends a call of value() on a failure: with exceptions as an exception, otherwise with the program. */
+[[noreturn]] inline void fail([[maybe_unused]] error why) {
+#ifdef __cpp_exceptions
+    throw exception(std::move(why));
+#else
+    std::abort();
+#endif
+}
+
+} // namespace detail
+
+/**
+ * A T, or the error why there is none; as std::expected<T, error>. Not to be ignored. One thread at a time.
+ */
+template <class T> class [[nodiscard]] result {
+  public:
+    /** A success. */
+    result(T value) : value_(std::move(value)) {}
+
+    /** A failure; `why` must not have code::ok. */
+    result(almadia::error why) noexcept : error_(std::move(why)) { assert(error_.code() != code::ok); }
+
+    /** True when there is a T. */
+    bool has_value() const noexcept { return value_.has_value(); }
+
+    /** True when there is a T. */
+    explicit operator bool() const noexcept { return value_.has_value(); }
+
+    /** The T. There must be one: test before. */
+    T &operator*() & noexcept { return *value_; }
+    /** The T. There must be one: test before. */
+    const T &operator*() const & noexcept { return *value_; }
+    /** The T. There must be one: test before. */
+    T &&operator*() && noexcept { return *std::move(value_); }
+
+    /** What the T has. There must be one: test before. */
+    T *operator->() noexcept { return &*value_; }
+    /** What the T has. There must be one: test before. */
+    const T *operator->() const noexcept { return &*value_; }
+
+    /** The T; a failure is thrown as almadia::exception, or ends the program where exceptions are off. */
+    T &value() & { return has_value() ? *value_ : (detail::fail(error_), *value_); }
+    /** The T; a failure is thrown as almadia::exception, or ends the program where exceptions are off. */
+    const T &value() const & { return has_value() ? *value_ : (detail::fail(error_), *value_); }
+    /** The T; a failure is thrown as almadia::exception, or ends the program where exceptions are off. */
+    T value() && {
+        if (!has_value()) detail::fail(std::move(error_));
+        return *std::move(value_);
+    }
+
+    /** The T, or `other` after a failure. */
+    T value_or(T other) && { return has_value() ? *std::move(value_) : std::move(other); }
+
+    /** Why there is no T; an error of code::ok when there is one. */
+    const almadia::error &error() const & noexcept { return error_; }
+    /** Why there is no T; an error of code::ok when there is one. */
+    almadia::error error() && noexcept { return std::move(error_); }
+
+#ifdef __cpp_exceptions
+    /** The T, or the failure thrown as almadia::exception: the throwing twin of every call here. */
+    T or_throw() && { return std::move(*this).value(); }
+#endif
+
+  private:
+    std::optional<T> value_;
+    almadia::error error_;
+};
+
+/** Success, or the error. Not to be ignored. One thread at a time. */
+template <> class [[nodiscard]] result<void> {
+  public:
+    /** A success. */
+    result() noexcept = default;
+
+    /** A failure; `why` must not have code::ok. */
+    result(almadia::error why) noexcept : error_(std::move(why)) { assert(error_.code() != code::ok); }
+
+    /** True when it succeeded. */
+    bool has_value() const noexcept { return error_.code() == code::ok; }
+
+    /** True when it succeeded. */
+    explicit operator bool() const noexcept { return has_value(); }
+
+    /** Nothing; a failure is thrown as almadia::exception, or ends the program where exceptions are off. */
+    void value() const {
+        if (!has_value()) detail::fail(error_);
+    }
+
+    /** Why it failed; an error of code::ok when it succeeded. */
+    const almadia::error &error() const & noexcept { return error_; }
+    /** Why it failed; an error of code::ok when it succeeded. */
+    almadia::error error() && noexcept { return std::move(error_); }
+
+#ifdef __cpp_exceptions
+    /** Nothing, or the failure thrown as almadia::exception: the throwing twin of every call here. */
+    void or_throw() && { value(); }
+#endif
+
+  private:
+    almadia::error error_;
+};
+
+/** What set_uncaught takes. `thrown` is the exception; empty where exceptions are off, which is never. */
+using uncaught_function = void (*)(std::exception_ptr thrown);
+
+namespace detail {
+
+inline void terminate_on_uncaught(std::exception_ptr) { std::terminate(); }
+
+inline std::atomic<uncaught_function> &uncaught() noexcept {
+    static std::atomic<uncaught_function> function{terminate_on_uncaught};
+    return function;
+}
+
+/* Runs what the user gave us. Nothing may be thrown through the library's frames, so an exception ends here. */
+template <class Run> void contain(Run &&run) noexcept {
+#ifdef __cpp_exceptions
+    try {
+        run();
+    } catch (...) {
+        uncaught().load()(std::current_exception());
+    }
+#else
+    run();
+#endif
+}
+
+} // namespace detail
+
+/**
+ * Says what happens to an exception that leaves a callable or a coroutine which the library called: `function` is
+ * called with it on the same thread, and must not throw. At first, and with nullptr, that is std::terminate, because
+ * an exception nobody sees is a completion nobody handled. For the whole program; returns the previous one. Threads: any.
+ */
+inline uncaught_function set_uncaught(uncaught_function function) noexcept {
+    return detail::uncaught().exchange(function == nullptr ? detail::terminate_on_uncaught : function);
+}
+
+/* --------------------------------------------------------------------------------------------------------- bytes */
+
+namespace detail {
+
+template <class Byte>
+inline constexpr bool is_byte = std::is_same_v<Byte, std::byte> || std::is_same_v<Byte, unsigned char> ||
+                                std::is_same_v<Byte, char>;
+
+template <class T, class = void> inline constexpr bool is_byte_range = false;
+template <class T>
+inline constexpr bool is_byte_range<T, std::void_t<decltype(std::declval<const T &>().data()),
+                                                   decltype(std::declval<const T &>().size())>> =
+    is_byte<std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const T &>().data())>>>;
+
+template <class T> inline constexpr bool is_text = std::is_convertible_v<const T &, std::string_view>;
+
+} // namespace detail
+
+/**
+ * Bytes that somebody else owns: what keys and values are passed as. For parameters only. A const char * counts up to
+ * its NUL; for literals with NULs write "a\0b"sv.
+ */
+class bytes {
+  public:
+    /** No bytes. */
+    constexpr bytes() noexcept = default;
+
+    /** `size` bytes from `data`; `data` may be nullptr when `size` is 0. */
+    constexpr bytes(const void *data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+    /** From a text: std::string_view, std::string, const char *. */
+    template <class T, std::enable_if_t<detail::is_text<T>, int> = 0> constexpr bytes(const T &text) noexcept {
+        const std::string_view view = text;
+        data_ = view.data();
+        size_ = view.size();
+    }
+
+    /** From what has data() and size() of std::byte, char or unsigned char: std::span, std::vector, std::array, value. */
+    template <class T, std::enable_if_t<!detail::is_text<T> && detail::is_byte_range<T>, int> = 0>
+    constexpr bytes(const T &range) noexcept : data_(range.data()), size_(range.size()) {}
+
+    /** The first byte. */
+    constexpr const void *data() const noexcept { return data_; }
+
+    /** How many bytes. */
+    constexpr std::size_t size() const noexcept { return size_; }
+
+  private:
+    const void *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+namespace detail {
+
+inline std::string_view view_of(almadia_slice slice) noexcept {
+    return {static_cast<const char *>(slice.data), slice.size};
+}
+
+/* Takes the error of a C call, which is ours to free. */
+inline error take_error(almadia_code code, almadia_error *detail) {
+    const std::unique_ptr<almadia_error, decltype(&almadia_error_free)> owned(detail, almadia_error_free);
+    return error::from_c(code, owned.get());
+}
+
+/* Calls a C function that only succeeds or fails; `call` gets where the error goes. */
+template <class Call> result<void> attempt(Call &&call) {
+    almadia_error *detail = nullptr;
+    const almadia_code code = call(&detail);
+    if (code == ALMADIA_OK) return {};
+    return take_error(code, detail);
+}
+
+/* Calls a C function that makes a handle; `call` gets where it goes and where the error goes. */
+template <class Handle, class Call> result<Handle> make(Call &&call) {
+    typename Handle::c_type *made = nullptr;
+    almadia_error *detail = nullptr;
+    const almadia_code code = call(&made, &detail);
+    if (code == ALMADIA_OK) return Handle::from_c(made);
+    return take_error(code, detail);
+}
+
+/* Calls a C function that makes a handle, or answers that the key does not exist. */
+template <class Handle, class Call> result<std::optional<Handle>> find(Call &&call) {
+    typename Handle::c_type *made = nullptr;
+    almadia_error *detail = nullptr;
+    const almadia_code code = call(&made, &detail);
+    if (code == ALMADIA_OK) return std::optional<Handle>(Handle::from_c(made));
+    if (code == ALMADIA_NOT_FOUND) return std::optional<Handle>();
+    return take_error(code, detail);
+}
+
+/* In C the default is 0; what is already past still has to be answered, so it becomes the shortest time there is. */
+inline std::uint64_t timeout_ms(std::chrono::milliseconds timeout) noexcept {
+    return timeout.count() < 0 ? 1 : static_cast<std::uint64_t>(timeout.count());
+}
+
+} // namespace detail
+
+/**
+ * What every handle is: one pointer to an object of the library, which the destructor frees. Moves, does not copy.
+ * Empty after a move and by default.
+ */
+template <class T, void (*Free)(T *)> class handle {
+  public:
+    /** Its type in C. */
+    using c_type = T;
+
+    /** Empty. */
+    constexpr handle() noexcept = default;
+    handle(handle &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+    handle &operator=(handle &&other) noexcept {
+        if (this != &other) Free(std::exchange(pointer_, std::exchange(other.pointer_, nullptr)));
+        return *this;
+    }
+    handle(const handle &) = delete;
+    handle &operator=(const handle &) = delete;
+    ~handle() { Free(pointer_); }
+
+    /** The handle of the C interface; stays ours. nullptr when empty. */
+    T *c_handle() const noexcept { return pointer_; }
+
+    /** Gives the handle of the C interface away; free it with its _free. Empty afterwards. */
+    [[nodiscard]] T *release() noexcept { return std::exchange(pointer_, nullptr); }
+
+  protected:
+    explicit handle(T *pointer) noexcept : pointer_(pointer) {}
+    T *pointer_ = nullptr;
+};
+
+/* --------------------------------------------------------------------------------------------------- configuration */
+
+/** One option of a store. All texts are static. */
+struct option {
+    /** The name that config::set takes. */
+    std::string_view name;
+    /** The values it takes: "text", "true or false", or a range such as "5 to 10000". */
+    std::string_view type_text;
+    /** The value it has when it is not set. */
+    std::string_view default_value;
+    /** What it does, with its unit. */
+    std::string_view doc;
+};
+
+/** Every option there is. Threads: any. */
+inline std::vector<option> options() {
+    std::vector<option> all;
+    almadia_option one = ALMADIA_OPTION_INIT;
+    for (std::size_t index = 0; almadia_config_option_at(index, &one) == ALMADIA_OK; index++)
+        all.push_back({one.name, one.type_text, one.default_value, one.doc});
+    return all;
+}
+
+/** The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header. Static. */
+inline const char *version_string() noexcept { return almadia_version_string(); }
+
+/** The version of the library that runs, as major * 1000000 + minor * 1000 + patch; see ALMADIA_VERSION_NUMBER. */
+inline std::uint32_t version_number() noexcept { return almadia_version_number(); }
+
+/**
+ * The options of a store that is still to be opened. A default one has every default: a cluster of this member alone.
+ * Threads: one at a time.
+ */
+class config : public handle<almadia_config, almadia_config_free> {
+  public:
+    config() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static config from_c(almadia_config *pointer) noexcept { return config(pointer); }
+
+    /**
+     * Sets one option; options() lists them. Codes: invalid_config (unknown, or out of its range: the message names
+     * both), invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
+     */
+    result<void> set(const std::string &name, const std::string &value) {
+        if (name.find('\0') != std::string::npos || value.find('\0') != std::string::npos)
+            return error(code::invalid_argument, "the name or value of an option contains a NUL: " + name);
+        if (pointer_ == nullptr) {
+            result<config> made = make_default();
+            if (!made) return std::move(made).error();
+            *this = *std::move(made);
+        }
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_config_set(pointer_, name.c_str(), value.c_str(), e);
+        });
+    }
+
+    /** Sets one option to a number or to true or false. Codes: as above. */
+    template <class T, std::enable_if_t<std::is_arithmetic_v<T> && !std::is_same_v<T, char>, int> = 0>
+    result<void> set(const std::string &name, T value) {
+        if constexpr (std::is_same_v<T, bool>)
+            return set(name, std::string(value ? "true" : "false"));
+        else
+            return set(name, std::to_string(value));
+    }
+
+    /** The value of one option. Codes: invalid_config (unknown), abi_mismatch. */
+    result<std::string> get(const std::string &name) const {
+        if (pointer_ == nullptr) {
+            const result<config> made = make_default();
+            return made ? made->get(name) : result<std::string>(made.error());
+        }
+        std::size_t length = 0;
+        const result<void> asked = detail::attempt([&](almadia_error **e) {
+            return almadia_config_get(pointer_, name.c_str(), nullptr, 0, &length, e);
+        });
+        if (!asked && asked.error().code() != code::buffer_too_small) return asked.error();
+        std::string value(length + 1, '\0');
+        const result<void> copied = detail::attempt([&](almadia_error **e) {
+            return almadia_config_get(pointer_, name.c_str(), value.data(), value.size(), &length, e);
+        });
+        if (!copied) return copied.error();
+        value.resize(length);
+        return value;
+    }
+
+    /** One with every default, made now and not with the first option. Codes: abi_mismatch. */
+    static result<config> make_default() {
+        return detail::make<config>([](almadia_config **made, almadia_error **e) {
+            return almadia_config_new(ALMADIA_ABI_VERSION, made, e);
+        });
+    }
+
+  private:
+    explicit config(almadia_config *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(config) == sizeof(void *));
+
+/* ---------------------------------------------------------------------------------------------------------- batch */
+
+/**
+ * A list of operations that is applied whole, in the order in which they were added, or not at all. It belongs to no
+ * store, and may be written to any. All its keys must belong to one region. Threads: one at a time.
+ */
+class batch : public handle<almadia_batch, almadia_batch_free> {
+  public:
+    batch() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static batch from_c(almadia_batch *pointer) noexcept { return batch(pointer); }
+
+    /** Adds: set `key` to `value`; both may be empty. Codes: too_large (key, value or batch; the message says which). */
+    result<void> put(bytes key, bytes value) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_put(pointer_, key.data(), key.size(), value.data(), value.size(), e);
+        });
+    }
+
+    /** Adds: remove `key`. That it does not exist is no error. Codes: too_large. */
+    result<void> erase(bytes key) {
+        return add([&](almadia_error **e) { return almadia_batch_delete(pointer_, key.data(), key.size(), e); });
+    }
+
+    /** Adds: remove every key from `begin` to `end`, which stays. Codes: too_large, invalid_argument (out of order). */
+    result<void> erase_range(bytes begin, bytes end) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_delete_range(pointer_, begin.data(), begin.size(), end.data(), end.size(), e);
+        });
+    }
+
+    /** Removes all operations. */
+    void clear() noexcept { almadia_batch_clear(pointer_); }
+
+    /** How many operations it holds. */
+    std::size_t count() const noexcept { return almadia_batch_count(pointer_); }
+
+    /** Its size in bytes: keys, values and a few bytes for each operation; ALMADIA_BATCH_BYTES_MAX at most. */
+    std::size_t size_bytes() const noexcept { return almadia_batch_bytes(pointer_); }
+
+    /** Makes the library's object now and not with the first operation. Only for handing c_handle() to C functions. */
+    result<void> materialize() {
+        if (pointer_ != nullptr) return {};
+        return detail::attempt([&](almadia_error **e) { return almadia_batch_new(&pointer_, e); });
+    }
+
+  private:
+    explicit batch(almadia_batch *pointer) noexcept : handle(pointer) {}
+
+    template <class Call> result<void> add(Call &&call) {
+        if (result<void> made = materialize(); !made) return made;
+        return detail::attempt(std::forward<Call>(call));
+    }
+};
+static_assert(sizeof(batch) == sizeof(void *));
+
+/* -------------------------------------------------------------------------------------------------------- reading */
+
+/**
+ * A value that was read; it pins the library's memory and copies nothing. May outlive its snapshot and its store.
+ * Threads: any number at once.
+ */
+class value : public handle<almadia_value, almadia_value_free> {
+  public:
+    /** Empty, as after a move. */
+    value() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static value from_c(almadia_value *pointer) noexcept { return value(pointer); }
+
+    /** The first byte. Belongs to the value. */
+    const char *data() const noexcept { return static_cast<const char *>(almadia_value_data(pointer_)); }
+
+    /** How many bytes. */
+    std::size_t size() const noexcept { return almadia_value_size(pointer_); }
+
+    /** The bytes as text, not NUL-terminated. They belong to the value. */
+    std::string_view view() const noexcept { return {data(), size()}; }
+
+    /** As view(); not from a value that is about to go. */
+    operator std::string_view() const & noexcept { return view(); }
+    operator std::string_view() const && = delete;
+
+    /** A copy. */
+    std::string str() const { return std::string(view()); }
+
+#ifdef __cpp_lib_span
+    /** The bytes. They belong to the value. */
+    std::span<const std::byte> span() const noexcept {
+        return {static_cast<const std::byte *>(almadia_value_data(pointer_)), size()};
+    }
+#endif
+
+  private:
+    explicit value(almadia_value *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(value) == sizeof(void *));
+
+/** A key and its value; both belong to what gave them, and say there how long they are valid. */
+struct pair {
+    /** The key. */
+    std::string_view key;
+    /** The value. */
+    std::string_view value;
+};
+
+/** The direction of an iteration. */
+enum class order : std::int32_t {
+    /** From the smallest key to the largest. */
+    ascending = 0,
+    /** From the largest key to the smallest. */
+    descending = 1,
+};
+
+/** What to walk over; without anything set, all pairs of the snapshot, ascending. Only borrowed for the call. */
+struct scan_options {
+    /** Only keys that begin with this; together with bounds, both apply. */
+    bytes prefix = {};
+    /** The smallest key shown; empty for none. */
+    bytes lower = {};
+    /** The smallest key not shown any more; empty for none. */
+    bytes upper = {};
+    /** The direction. */
+    almadia::order order = almadia::order::ascending;
+};
+
+namespace detail {
+
+inline almadia_iter_options to_c(const scan_options &options) noexcept {
+    almadia_iter_options c = ALMADIA_ITER_OPTIONS_INIT;
+    c.prefix = options.prefix.data();
+    c.prefix_length = options.prefix.size();
+    c.lower = options.lower.data();
+    c.lower_length = options.lower.size();
+    c.upper = options.upper.data();
+    c.upper_length = options.upper.size();
+    c.reverse = static_cast<std::int32_t>(options.order);
+    return c;
+}
+
+} // namespace detail
+
+/**
+ * Walks the pairs of a snapshot in both directions and by key; for a loop over pairs snapshot::scan is simpler. Moves
+ * return true when it stands on a pair then; false means the end or an error: ask error(). May outlive its snapshot and
+ * its store. May read from the disk. Threads: one at a time.
+ */
+class iter : public handle<almadia_iter, almadia_iter_free> {
+  public:
+    /** Empty, as after a move. */
+    iter() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static iter from_c(almadia_iter *pointer) noexcept { return iter(pointer); }
+
+    /** Moves to the first pair in the direction of the iteration. */
+    bool first() noexcept { return almadia_iter_first(pointer_); }
+    /** Moves to the last pair in the direction of the iteration. */
+    bool last() noexcept { return almadia_iter_last(pointer_); }
+    /** Moves to `key`, or to the pair behind it in the direction of the iteration. */
+    bool seek(bytes key) noexcept { return almadia_iter_seek(pointer_, key.data(), key.size()); }
+    /** Moves to `key`, or to the pair before it in the direction of the iteration. */
+    bool seek_for_prev(bytes key) noexcept { return almadia_iter_seek_for_prev(pointer_, key.data(), key.size()); }
+    /** Moves to the next pair; to the first when it was never moved. */
+    bool next() noexcept { return almadia_iter_next(pointer_); }
+    /** Moves to the pair before; to the last when it was never moved. */
+    bool prev() noexcept { return almadia_iter_prev(pointer_); }
+    /** True when it stands on a pair. */
+    bool valid() const noexcept { return almadia_iter_valid(pointer_); }
+    /** The key it stands on, valid until it is moved; empty when it stands on none. */
+    std::string_view key() const noexcept { return detail::view_of(almadia_iter_key(pointer_)); }
+    /** The value it stands on, valid until it is moved; empty when it stands on none. */
+    std::string_view value() const noexcept { return detail::view_of(almadia_iter_value(pointer_)); }
+
+    /** Success when it stands on no pair because it is at an end, otherwise what stopped it. Ask after every loop. */
+    result<void> check() const {
+        return detail::attempt([&](almadia_error **e) { return almadia_iter_code(pointer_, e); });
+    }
+
+  private:
+    explicit iter(almadia_iter *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(iter) == sizeof(void *));
+
+/**
+ * The pairs snapshot::scan walks over, once, as an input range:
+ *
+ *   auto pairs = snapshot.scan("user/");
+ *   for (auto [key, value] : pairs) ...
+ *   if (!pairs.check()) ...
+ *
+ * The loop ends at an error as at the end, so ask check() behind it; in debug builds an error that nobody asked for is
+ * an assertion when the range goes. Or let the loop throw it: for (auto [key, value] : snapshot.scan("user/").checked()).
+ * A pair is valid until the next one. May outlive its snapshot and its store. Must not be moved inside the loop.
+ * May read from the disk. Threads: one at a time.
+ */
+class scan_range {
+  public:
+    class iterator;
+
+    /** Fetches the first pairs, or the ones it stands on when it was begun before. */
+    iterator begin();
+    /** What the iterator is equal to at the end. */
+    iterator end() noexcept;
+
+    /** Success when the walk came to the end or is under way, otherwise what stopped it. */
+    result<void> check() const {
+        examined_ = true;
+        if (error_.code() == code::ok) return {};
+        return error_;
+    }
+
+#ifdef __cpp_exceptions
+    /** The same range; an error is thrown by the loop as almadia::exception. */
+    scan_range checked() && noexcept {
+        throws_ = true;
+        return std::move(*this);
+    }
+#endif
+
+    scan_range(scan_range &&other) noexcept
+        : iter_(std::move(other.iter_)), pairs_(std::move(other.pairs_)), at_(std::exchange(other.at_, 0)),
+          count_(std::exchange(other.count_, 0)), throws_(other.throws_), examined_(std::exchange(other.examined_, true)),
+          error_(std::exchange(other.error_, {})) {}
+    scan_range &operator=(scan_range &&) = delete;
+    ~scan_range() { assert((examined_ || error_.code() == code::ok) && "a scan failed and nobody asked check()"); }
+
+  private:
+    friend class snapshot;
+    /* One call into the library brings so many pairs: enough to make it cheap, few enough for a short loop. */
+    static constexpr std::size_t pairs_at_once = 32;
+
+    explicit scan_range(result<iter> made) {
+        if (made)
+            iter_ = *std::move(made);
+        else
+            error_ = std::move(made).error();
+    }
+
+    void fetch() {
+        if (error_.code() != code::ok) return fail();
+        if (pairs_ == nullptr) pairs_ = std::make_unique<almadia_kv[]>(pairs_at_once);
+        almadia_error *detail = nullptr;
+        at_ = count_ = 0;
+        const almadia_code code = almadia_iter_next_n(iter_.c_handle(), pairs_.get(), pairs_at_once, &count_, &detail);
+        if (code == ALMADIA_OK || code == ALMADIA_END) return;
+        error_ = detail::take_error(code, detail);
+        fail();
+    }
+
+    void fail() {
+        examined_ = throws_;
+        if (throws_) detail::fail(error_);
+    }
+
+    iter iter_;
+    std::unique_ptr<almadia_kv[]> pairs_;
+    std::size_t at_ = 0;
+    std::size_t count_ = 0;
+    bool throws_ = false;
+    mutable bool examined_ = false;
+    almadia::error error_;
+};
+
+/** An input iterator over the pairs of a scan_range. */
+class scan_range::iterator {
+  public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = pair;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const pair *;
+    using reference = pair;
+
+    iterator() noexcept = default;
+
+    /** The pair; valid until the iterator is moved. */
+    pair operator*() const noexcept {
+        const almadia_kv &one = range_->pairs_[range_->at_];
+        return {detail::view_of(one.key), detail::view_of(one.value)};
+    }
+
+    /** Moves to the next pair. */
+    iterator &operator++() {
+        if (++range_->at_ >= range_->count_) range_->fetch();
+        return *this;
+    }
+    /** Moves to the next pair. */
+    void operator++(int) { ++*this; }
+
+    /** True when both are at the end or neither is. */
+    friend bool operator==(const iterator &one, const iterator &other) noexcept {
+        return one.at_end() == other.at_end();
+    }
+    /** The opposite. */
+    friend bool operator!=(const iterator &one, const iterator &other) noexcept { return !(one == other); }
+
+  private:
+    friend class scan_range;
+    explicit iterator(scan_range *range) noexcept : range_(range) {}
+    bool at_end() const noexcept { return range_ == nullptr || range_->at_ >= range_->count_; }
+
+    scan_range *range_ = nullptr;
+};
+
+inline scan_range::iterator scan_range::begin() {
+    if (at_ >= count_) fetch();
+    return iterator(this);
+}
+
+inline scan_range::iterator scan_range::end() noexcept { return {}; }
+
+/** What a snapshot promises. */
+enum class level : almadia_level {
+    /** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
+    linearizable = ALMADIA_LEVEL_LINEARIZABLE,
+    /** It shows what this member has applied; needs no other member, may be behind, and may go back over a restart. */
+    local = ALMADIA_LEVEL_LOCAL,
+};
+
+/** How to take a snapshot. Only borrowed for the call. */
+struct snapshot_options {
+    /** What it promises. */
+    almadia::level level = almadia::level::linearizable;
+    /** After this the call is answered in any case; 0 means the option read.timeout_ms. */
+    std::chrono::milliseconds timeout = {};
+    /** The first key it shows; empty begins at the first of all. With several regions a narrow range is cheaper. */
+    bytes start = {};
+    /** The first key it does not show any more; empty for no end. */
+    bytes end = {};
+    /** With level::local: wait until this member has applied its region up to this index; 0 waits for nothing. */
+    std::uint64_t min_index = 0;
+};
+
+/**
+ * The data of a store at one point in time. May outlive the store; pins memory and files until it goes. Reads may come
+ * from the disk but wait for no other member, so they are fine in callables. Threads: any number at once.
+ */
+class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
+  public:
+    /** Empty, as after a move. */
+    snapshot() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static snapshot from_c(almadia_snapshot *pointer) noexcept { return snapshot(pointer); }
+
+    /** The value of `key`; empty when it does not exist. Codes: invalid_argument (outside the range), io, corruption. */
+    result<std::optional<value>> get(bytes key) const {
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_snapshot_get(pointer_, key.data(), key.size(), found, e);
+        });
+    }
+
+    /** The pairs whose keys begin with `prefix`, ascending; see scan_range for the loop and its errors. */
+    scan_range scan(bytes prefix = {}) const {
+        scan_options options;
+        options.prefix = prefix;
+        return scan(options);
+    }
+
+    /** The pairs `options` says; see scan_range for the loop and its errors. */
+    scan_range scan(const scan_options &options) const { return scan_range(iterate(options)); }
+
+    /** An iterator that stands on no pair yet; next() begins at the first. */
+    result<iter> iterate(const scan_options &options = {}) const {
+        const almadia_iter_options c = detail::to_c(options);
+        return detail::make<iter>([&](almadia_iter **made, almadia_error **e) {
+            return almadia_iter_new(pointer_, &c, made, e);
+        });
+    }
+
+    /** The log index up to which it shows the log; 0 when it covers several regions, each with a log of its own. */
+    std::uint64_t index() const noexcept { return almadia_snapshot_index(pointer_); }
+
+    /** The raft term of the entry at index(); 0 where that is 0. */
+    std::uint64_t term() const noexcept { return almadia_snapshot_term(pointer_); }
+
+    /** A second handle to the same snapshot. Cheap: nothing is copied. */
+    result<snapshot> clone() const {
+        return detail::make<snapshot>([&](almadia_snapshot **made, almadia_error **e) {
+            return almadia_snapshot_clone(pointer_, made, e);
+        });
+    }
+
+  private:
+    explicit snapshot(almadia_snapshot *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(snapshot) == sizeof(void *));
+
+/* --------------------------------------------------------------------------------------------------- asynchronous */
+
+/** Where in the log of its region a write stands. Positions of one region are ordered by index. */
+struct position {
+    /** The log index. */
+    std::uint64_t index = 0;
+    /** The raft term of the entry at that index. */
+    std::uint64_t term = 0;
+};
+
+/** What can be told of a write before its completion; or them to be told of both. */
+enum class event : almadia_event {
+    /** The leader has the write in its log, in memory. It may still be lost. */
+    proposed = ALMADIA_EVENT_PROPOSED,
+    /** The write is on the disks of a majority and will be decided. No read need show it before its completion. */
+    committed = ALMADIA_EVENT_COMMITTED,
+};
+
+/** Both events. */
+constexpr event operator|(event one, event other) noexcept {
+    return static_cast<event>(static_cast<almadia_event>(one) | static_cast<almadia_event>(other));
+}
+
+/** How to write. */
+struct write_options {
+    /** After this the call is answered in any case; 0 means the option write.timeout_ms. */
+    std::chrono::milliseconds timeout = {};
+};
+
+/** How to hand leadership over. Only borrowed for the call. */
+struct transfer_options {
+    /** The number of the member that shall lead; 0 leaves the choice to the leader. */
+    std::uint64_t target = 0;
+    /** After this the call is answered in any case; 0 means the option write.timeout_ms. */
+    std::chrono::milliseconds timeout = {};
+    /** Any key of the region it is about; empty means the first region, and with one it does not matter. */
+    bytes key = {};
+};
+
+namespace detail {
+
+inline almadia_write_options to_c(const write_options &options) noexcept {
+    almadia_write_options c = ALMADIA_WRITE_OPTIONS_INIT;
+    c.timeout_ms = timeout_ms(options.timeout);
+    return c;
+}
+
+inline almadia_snapshot_options to_c(const snapshot_options &options) noexcept {
+    almadia_snapshot_options c = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    c.timeout_ms = timeout_ms(options.timeout);
+    c.level = static_cast<almadia_level>(options.level);
+    c.start = options.start.data();
+    c.start_length = options.start.size();
+    c.end = options.end.data();
+    c.end_length = options.end.size();
+    c.min_index = options.min_index;
+    return c;
+}
+
+inline almadia_leader_transfer_options to_c(const transfer_options &options) noexcept {
+    almadia_leader_transfer_options c = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
+    c.timeout_ms = timeout_ms(options.timeout);
+    c.target = options.target;
+    c.key = options.key.data();
+    c.key_length = options.key.size();
+    return c;
+}
+
+/* What a completion brings, as the T of the call that it answers. */
+template <class T> struct answer;
+
+template <> struct answer<void> {
+    static result<void> take(almadia_completion *) { return {}; }
+};
+
+template <> struct answer<position> {
+    static result<position> take(almadia_completion *completion) {
+        return position{almadia_completion_index(completion), almadia_completion_term(completion)};
+    }
+};
+
+template <> struct answer<snapshot> {
+    static result<snapshot> take(almadia_completion *completion) {
+        return snapshot::from_c(almadia_completion_take_snapshot(completion));
+    }
+};
+
+template <class T> result<T> take_answer(almadia_completion *completion) {
+    const almadia_code code = almadia_completion_code(completion);
+    if (code != ALMADIA_OK) return error::from_c(code, almadia_completion_error(completion));
+    return answer<T>::take(completion);
+}
+
+/* What `user` points to in every call: what to do with its completion. Whoever finishes it must not touch it again. */
+struct pending {
+    void (*finish)(pending *self, almadia_completion *completion) noexcept;
+};
+
+inline void call_back(void *user, almadia_completion *completion) {
+    pending *const self = static_cast<pending *>(user);
+    self->finish(self, completion);
+}
+
+inline almadia_done done_with(pending *call) noexcept {
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = call_back;
+    done.user = call;
+    return done;
+}
+
+/* A call that ends in a callable: the one allocation of its submission. */
+template <class T, class F> struct call : pending {
+    explicit call(F &&f) : pending{run}, function(std::move(f)) {}
+
+    static void run(pending *self, almadia_completion *completion) noexcept {
+        const std::unique_ptr<call> owned(static_cast<call *>(self));
+        contain([&] { owned->function(take_answer<T>(completion)); });
+    }
+
+    F function;
+};
+
+/* A write that also tells of events; they come before the completion, which frees both callables. */
+template <class E, class F> struct call_with_events : call<position, F> {
+    call_with_events(E &&e, F &&f) : call<position, F>(std::move(f)), on_event(std::move(e)) { this->finish = run; }
+
+    static void run(pending *self, almadia_completion *completion) noexcept {
+        const std::unique_ptr<call_with_events> owned(static_cast<call_with_events *>(self));
+        contain([&] { owned->function(take_answer<position>(completion)); });
+    }
+
+    static void tell(void *user, almadia_event event, almadia_position at) {
+        call_with_events *const self = static_cast<call_with_events *>(user);
+        contain([&] { self->on_event(static_cast<almadia::event>(event), position{at.index, at.term}); });
+    }
+
+    E on_event;
+};
+
+/* Starts what `submit` submits, with `f` as its end. */
+template <class T, class F, class Submit> result<void> start(F &&f, const Submit &submit) {
+    using callable = std::decay_t<F>;
+    static_assert(std::is_invocable_v<callable &, result<T>>, "the callable takes the result of the call");
+    auto owned = std::make_unique<call<T, callable>>(callable(std::forward<F>(f)));
+    const almadia_done done = done_with(owned.get());
+    result<void> accepted = attempt([&](almadia_error **e) { return submit(done, e); });
+    if (accepted) static_cast<void>(owned.release());
+    return accepted;
+}
+
+/* The same with a future as its end; what is refused is in the future too. */
+template <class T, class Submit> std::future<result<T>> start_future(const Submit &submit) {
+    std::promise<result<T>> promise;
+    std::future<result<T>> future = promise.get_future();
+    auto fulfil = [promise = std::move(promise)](result<T> answer) mutable { promise.set_value(std::move(answer)); };
+    auto owned = std::make_unique<call<T, decltype(fulfil)>>(std::move(fulfil));
+    const almadia_done done = done_with(owned.get());
+    result<void> accepted = attempt([&](almadia_error **e) { return submit(done, e); });
+    if (accepted)
+        static_cast<void>(owned.release());
+    else
+        owned->function(std::move(accepted).error());
+    return future;
+}
+
+} // namespace detail
+
+#ifdef __cpp_impl_coroutine
+/** The executor of co_await when no other is given: resumes where the completion is, on the thread "almadia-cb". */
+struct resume_here {
+    /** Resumes. */
+    void operator()(std::coroutine_handle<> suspended) const { suspended.resume(); }
+};
+
+/**
+ * What an _async call without a callable gives: co_await it for its result<T>. Nothing is submitted before, and nothing
+ * is allocated. Await it in the expression that made it, because it borrows the arguments until then. A coroutine that
+ * waits must not be destroyed before it is resumed.
+ */
+template <class T, class Submit, class Executor = resume_here> class [[nodiscard]] awaitable {
+  public:
+    /** What co_await uses; not for you. */
+    class awaiter : detail::pending {
+      public:
+        awaiter(Submit submit, Executor executor)
+            : pending{run}, submit_(std::move(submit)), executor_(std::move(executor)) {}
+        bool await_ready() const noexcept { return false; }
+
+        bool await_suspend(std::coroutine_handle<> suspended) {
+            suspended_ = suspended;
+            almadia_error *detail = nullptr;
+            const almadia_code code = submit_(detail::done_with(this), &detail);
+            /* Once it is accepted the coroutine may have gone on and ended on another thread: nothing here is touched. */
+            if (code == ALMADIA_OK) return true;
+            answer_.emplace(detail::take_error(code, detail));
+            return false;
+        }
+
+        result<T> await_resume() { return *std::move(answer_); }
+
+      private:
+        static void run(pending *self, almadia_completion *completion) noexcept {
+            awaiter *const waiting = static_cast<awaiter *>(self);
+            detail::contain([&] {
+                waiting->answer_.emplace(detail::take_answer<T>(completion));
+                /* The executor lies in the coroutine, which may end before the executor returns. */
+                Executor executor = std::move(waiting->executor_);
+                executor(waiting->suspended_);
+            });
+        }
+
+        Submit submit_;
+        Executor executor_;
+        std::coroutine_handle<> suspended_;
+        std::optional<result<T>> answer_;
+    };
+
+    explicit awaitable(Submit submit, Executor executor = {})
+        : submit_(std::move(submit)), executor_(std::move(executor)) {}
+
+    /**
+     * Where to go on: `executor` is called on the completion's thread with the std::coroutine_handle<>, and shall see
+     * to it that somebody calls it once, as std::function<void()> too. By default the coroutine goes on right there.
+     */
+    template <class Other> awaitable<T, Submit, std::decay_t<Other>> resume_on(Other &&executor) && {
+        return awaitable<T, Submit, std::decay_t<Other>>(std::move(submit_), std::forward<Other>(executor));
+    }
+
+    awaiter operator co_await() && { return awaiter(std::move(submit_), std::move(executor_)); }
+
+  private:
+    Submit submit_;
+    Executor executor_;
+};
+#endif
+
+/**
+ * Every asynchronous call. Each comes in three forms: with a callable as its last argument, which gets the result; as a
+ * future; and in C++20 with neither, to be awaited. None blocks, and all may be called by any number of threads at
+ * once, and in callables. The form with a callable answers at once whether the call was accepted: overloaded (too many
+ * calls under way: again after some completions), closed, forked, poisoned, too_large, invalid_argument. The other two
+ * bring this in their result. One thread's writes that succeed complete in the order in which it submitted them.
+ */
+template <class Self> class asynchronous {
+  public:
+    /** Sets `key` to `value`. Codes of the result: those of store::write. */
+    template <class F> result<void> put_async(bytes key, bytes value, F &&f) const {
+        return detail::start<position>(std::forward<F>(f), putting(key, value));
+    }
+    /** Sets `key` to `value`. */
+    std::future<result<position>> put_future(bytes key, bytes value) const {
+        return detail::start_future<position>(putting(key, value));
+    }
+
+    /**
+     * Writes `batch`, which is empty and ready for the next operations when the call was accepted, and unchanged when it
+     * was not. Codes of the result: those of store::write.
+     */
+    template <class F> result<void> write_async(batch &batch, F &&f, const write_options &options = {}) const {
+        if (result<void> made = batch.materialize(); !made) return made;
+        return detail::start<position>(std::forward<F>(f), writing(batch, options));
+    }
+    /** Writes `batch`, and empties it as above. */
+    std::future<result<position>> write_future(batch &batch, const write_options &options = {}) const {
+        static_cast<void>(batch.materialize().has_value());
+        return detail::start_future<position>(writing(batch, options));
+    }
+    /**
+     * The same, and calls on_event(event, position) for those of `events` that happen while this member leads: each once
+     * at most, in their order, before `f`, by the rules of `f`.
+     */
+    template <class E, class F>
+    result<void> write_async_with_events(batch &batch, event events, E &&on_event, F &&f,
+                                         const write_options &options = {}) const {
+        using state = detail::call_with_events<std::decay_t<E>, std::decay_t<F>>;
+        if (result<void> made = batch.materialize(); !made) return made;
+        auto owned = std::make_unique<state>(std::decay_t<E>(std::forward<E>(on_event)),
+                                             std::decay_t<F>(std::forward<F>(f)));
+        const almadia_done done = detail::done_with(owned.get());
+        almadia_write_options c = detail::to_c(options);
+        c.events = static_cast<almadia_event>(events);
+        c.on_event = state::tell;
+        c.event_user = owned.get();
+        result<void> accepted = detail::attempt([&](almadia_error **e) {
+            return almadia_write_async(store_pointer(), batch.c_handle(), &c, &done, e);
+        });
+        if (accepted) static_cast<void>(owned.release());
+        return accepted;
+    }
+
+    /** Takes a snapshot. Codes of the result: those of store::open_snapshot. */
+    template <class F> result<void> open_snapshot_async(const snapshot_options &options, F &&f) const {
+        return detail::start<snapshot>(std::forward<F>(f), opening(options));
+    }
+    /** Takes a snapshot. */
+    std::future<result<snapshot>> open_snapshot_future(const snapshot_options &options = {}) const {
+        return detail::start_future<snapshot>(opening(options));
+    }
+
+    /** Hands leadership over. Codes of the result: those of store::transfer_leader. */
+    template <class F> result<void> transfer_leader_async(const transfer_options &options, F &&f) const {
+        return detail::start<void>(std::forward<F>(f), transferring(options));
+    }
+    /** Hands leadership over. */
+    std::future<result<void>> transfer_leader_future(const transfer_options &options = {}) const {
+        return detail::start_future<void>(transferring(options));
+    }
+
+#ifdef __cpp_impl_coroutine
+    /** co_await gives the result<position>. */
+    auto put_async(bytes key, bytes value) const { return awaiting<position>(putting(key, value)); }
+    /** co_await gives the result<position>; the batch must stay until then. */
+    auto write_async(batch &batch, const write_options &options = {}) const {
+        static_cast<void>(batch.materialize().has_value());
+        return awaiting<position>(writing(batch, options));
+    }
+    /** co_await gives the result<snapshot>. */
+    auto open_snapshot_async(const snapshot_options &options = {}) const { return awaiting<snapshot>(opening(options)); }
+    /** co_await gives the result<void>. */
+    auto transfer_leader_async(const transfer_options &options = {}) const {
+        return awaiting<void>(transferring(options));
+    }
+#endif
+
+  protected:
+    asynchronous() = default;
+
+  private:
+    almadia_store *store_pointer() const noexcept { return static_cast<const Self *>(this)->c_handle(); }
+
+    auto putting(bytes key, bytes value) const {
+        return [store = store_pointer(), key, value](const almadia_done &done, almadia_error **e) {
+            return almadia_put_async(store, key.data(), key.size(), value.data(), value.size(), &done, e);
+        };
+    }
+    auto writing(const batch &batch, const write_options &options) const {
+        return [store = store_pointer(), batch = batch.c_handle(), c = detail::to_c(options)](
+                   const almadia_done &done, almadia_error **e) { return almadia_write_async(store, batch, &c, &done, e); };
+    }
+    auto opening(const snapshot_options &options) const {
+        return [store = store_pointer(), c = detail::to_c(options)](const almadia_done &done, almadia_error **e) {
+            return almadia_snapshot_open_async(store, &c, &done, e);
+        };
+    }
+    auto transferring(const transfer_options &options) const {
+        return [store = store_pointer(), c = detail::to_c(options)](const almadia_done &done, almadia_error **e) {
+            return almadia_leader_transfer_async(store, &c, &done, e);
+        };
+    }
+#ifdef __cpp_impl_coroutine
+    template <class T, class Submit> static awaitable<T, Submit> awaiting(Submit submit) {
+        return awaitable<T, Submit>(std::move(submit));
+    }
+#endif
+};
+
+/* ---------------------------------------------------------------------------------------------------------- store */
+
+/** The part a member plays. */
+enum class role : almadia_role {
+    /** Follows a leader. */
+    follower = ALMADIA_ROLE_FOLLOWER,
+    /** Asks for votes. */
+    candidate = ALMADIA_ROLE_CANDIDATE,
+    /** Leads. */
+    leader = ALMADIA_ROLE_LEADER,
+};
+
+/** The state of one member. What it says of a leader, a role and a log is that of the first region. */
+struct status {
+    /** The number of this member. */
+    std::uint64_t node_id;
+    /** The number of the member that leads, as far as this one knows; 0 when it knows none. */
+    std::uint64_t leader_id;
+    /** The raft term. */
+    std::uint64_t term;
+    /** Entries up to this index are decided. */
+    std::uint64_t commit_index;
+    /** Entries up to this index are applied here; a local snapshot shows them. */
+    std::uint64_t applied_index;
+    /** The last entry in this member's log. */
+    std::uint64_t last_index;
+    /** Snapshots and iterators that are not freed yet; each pins memory and files. */
+    std::uint64_t live_snapshots;
+    /** Accepted calls that are not answered yet. */
+    std::uint64_t in_flight;
+    /** The part this member plays. */
+    almadia::role role;
+    /** Why the store stopped working (an I/O error, damage, a bug); code::ok while it works. */
+    almadia::code poisoned;
+};
+
+/** The state of one region on this member. */
+struct region_status {
+    /** The number of the region, the same on every member. */
+    std::uint64_t region_id;
+    /** The number of the member that leads it, as far as this one knows; 0 when it knows none. */
+    std::uint64_t leader_id;
+    /** The raft term of the region. */
+    std::uint64_t term;
+    /** Entries of the region's log up to this index are decided. */
+    std::uint64_t commit_index;
+    /** Entries of the region's log up to this index are applied here. */
+    std::uint64_t applied_index;
+    /** The last entry of the region in this member's log. */
+    std::uint64_t last_index;
+    /** The first key of the region; empty when it begins at the first of all. Belongs to the store. */
+    std::string_view start_key;
+    /** The first key behind the region; empty when there is none. Belongs to the store. */
+    std::string_view end_key;
+    /** The part this member plays in the region. */
+    almadia::role role;
+};
+
+/**
+ * An open store: one member of a cluster. Its asynchronous calls are those of `asynchronous`.
+ * The destructor frees it as shutdown(0) does, without handing over what it leads: for that, shut down before.
+ * Threads: any number at once.
+ */
+class store : public handle<almadia_store, almadia_store_free>, public asynchronous<store> {
+  public:
+    /** Empty, as after a move. */
+    store() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static store from_c(almadia_store *pointer) noexcept { return store(pointer); }
+
+    /**
+     * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
+     * threads. Does not wait for the other members: see wait_leader. Blocks: yes, on the disk. Codes: invalid_config,
+     * locked (already open, here or in another process), wrong_cluster, incompatible_format, corruption, io, no_space,
+     * permission, network (the listen address), would_deadlock, forked, abi_mismatch.
+     */
+    static result<store> open(const std::string &path, const almadia::config &config = {}) {
+        if (config.c_handle() == nullptr) {
+            const result<almadia::config> made = almadia::config::make_default();
+            return made ? open(path, *made) : result<store>(made.error());
+        }
+        if (path.find('\0') != std::string::npos) return error(code::invalid_argument, "the path contains a NUL");
+        return detail::make<store>([&](almadia_store **made, almadia_error **e) {
+            return almadia_store_open(path.c_str(), config.c_handle(), made, e);
+        });
+    }
+
+    /** The same with the options in place: open(path, {{"cluster.node_id", "1"}, ...}). */
+    static result<store> open(const std::string &path,
+                              std::initializer_list<std::pair<std::string, std::string>> options) {
+        almadia::config config;
+        for (const auto &[name, value] : options)
+            if (result<void> set = config.set(name, value); !set) return std::move(set).error();
+        return open(path, config);
+    }
+
+    /**
+     * Stops the store: new calls answer closed, those under way get up to `timeout` to finish and are then answered
+     * shutdown_in_flight or closed; in what is left of it, what this member leads is handed over. When this returns no
+     * callable runs any more. Snapshots stay usable. Again, or by several threads at once, is fine.
+     * Blocks: yes. Codes: would_deadlock, forked.
+     */
+    result<void> shutdown(std::chrono::milliseconds timeout) {
+        const std::uint64_t ms = timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
+        return detail::attempt([&](almadia_error **e) { return almadia_store_shutdown(pointer_, ms, e); });
+    }
+
+    /**
+     * Waits until this member knows a leader of every region, and gives the number of the first region's.
+     * Blocks: yes. Codes: no_leader (none in time), closed, poisoned, would_deadlock, forked.
+     */
+    result<std::uint64_t> wait_leader(std::chrono::milliseconds timeout) const {
+        const std::uint64_t ms = timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
+        std::uint64_t leader = 0;
+        result<void> waited = detail::attempt([&](almadia_error **e) {
+            return almadia_store_wait_leader(pointer_, ms, &leader, e);
+        });
+        if (!waited) return std::move(waited).error();
+        return leader;
+    }
+
+    /** Sets `key` to `value` and waits until that is durable on a majority and readable. Blocks: yes. Codes: as write. */
+    result<void> put(bytes key, bytes value) const {
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_put(pointer_, key.data(), key.size(), value.data(), value.size(), e);
+        });
+    }
+
+    /** Removes `key` and waits. That it does not exist is no error. Blocks: yes. Codes: as write. */
+    result<void> erase(bytes key) const {
+        return detail::attempt([&](almadia_error **e) { return almadia_delete(pointer_, key.data(), key.size(), e); });
+    }
+
+    /**
+     * Writes `batch` and waits until it is durable on a majority of the members and readable. It is empty afterwards,
+     * ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
+     * Codes, certainly not applied: batch_across_regions, overloaded, not_leader, no_leader, deadline_before_start,
+     * overwritten, region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
+     * leadership_lost, shutdown_in_flight, failed_in_flight.
+     */
+    result<position> write(batch &batch, const write_options &options = {}) const {
+        if (result<void> made = batch.materialize(); !made) return std::move(made).error();
+        const almadia_write_options c = detail::to_c(options);
+        almadia_position at = {0, 0};
+        result<void> written = detail::attempt([&](almadia_error **e) {
+            return almadia_write(pointer_, batch.c_handle(), &c, &at, e);
+        });
+        if (!written) return std::move(written).error();
+        return position{at.index, at.term};
+    }
+
+    /** The newest value of `key`, linearizable; empty when it does not exist. Blocks: yes. Codes: as open_snapshot. */
+    result<std::optional<value>> get(bytes key) const {
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_get(pointer_, key.data(), key.size(), found, e);
+        });
+    }
+
+    /**
+     * Takes a snapshot, on any member. Blocks: yes, for the timeout at most. Codes: read_timeout, overloaded, no_leader,
+     * closed, forked, poisoned, would_deadlock, invalid_argument (a range that ends before it starts, min_index for
+     * several regions).
+     */
+    result<snapshot> open_snapshot(const snapshot_options &options = {}) const {
+        const almadia_snapshot_options c = detail::to_c(options);
+        return detail::make<snapshot>([&](almadia_snapshot **made, almadia_error **e) {
+            return almadia_snapshot_open(pointer_, &c, made, e);
+        });
+    }
+
+    /**
+     * Hands the leadership of a region over and waits until the other member leads. Only the member that leads can do
+     * it. Writes that come meanwhile, on any member, wait and go to the new leader. Blocks: yes, for the timeout at most.
+     * Codes: not_leader (error().leader() has the leader), no_leader, transfer_in_progress, lagging, invalid_argument
+     * (the target is no voter), timeout (it may still take over), overloaded, closed, forked, poisoned, would_deadlock.
+     */
+    result<void> transfer_leader(const transfer_options &options = {}) const {
+        const almadia_leader_transfer_options c = detail::to_c(options);
+        return detail::attempt([&](almadia_error **e) { return almadia_leader_transfer(pointer_, &c, e); });
+    }
+
+    /** The state of this member; also of a poisoned or shut down store. Codes: forked. */
+    result<almadia::status> status() const {
+        almadia_status c = ALMADIA_STATUS_INIT;
+        result<void> asked = detail::attempt([&](almadia_error **e) { return almadia_store_status(pointer_, &c, e); });
+        if (!asked) return std::move(asked).error();
+        return almadia::status{c.node_id,       c.leader_id,  c.term,           c.commit_index,
+                               c.applied_index, c.last_index, c.live_snapshots, c.in_flight,
+                               static_cast<almadia::role>(c.role), static_cast<almadia::code>(c.poisoned)};
+    }
+
+    /** The state of every region on this member, in the order of their keys. Codes: forked. */
+    result<std::vector<region_status>> regions() const {
+        std::vector<region_status> all;
+        const std::size_t count = almadia_store_region_count(pointer_);
+        for (std::size_t index = 0; index < count; index++) {
+            almadia_region_status c = ALMADIA_REGION_STATUS_INIT;
+            result<void> asked = detail::attempt([&](almadia_error **e) {
+                return almadia_store_region_at(pointer_, index, &c, e);
+            });
+            if (!asked) return std::move(asked).error();
+            all.push_back({c.region_id, c.leader_id, c.term, c.commit_index, c.applied_index, c.last_index,
+                           detail::view_of(c.start_key), detail::view_of(c.end_key),
+                           static_cast<almadia::role>(c.role)});
+        }
+        return all;
+    }
+
+  private:
+    explicit store(almadia_store *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(store) == sizeof(void *));
+
+} // namespace v0_1 or v0_1_noexceptions
+} // namespace almadia
+
+#endif /* ALMADIA_HPP */

@@ -1,0 +1,149 @@
+// asynchronous.cpp - callables and futures: where they run, that each is called once, and what becomes of exceptions.
+#include "check.hpp"
+
+static void a_callable_runs_once_on_its_own_thread(const almadia::store &store) {
+    counter done;
+    auto moved_only = std::make_unique<int>(7);
+    MUST(store.put_async("k", "v", [&, moved_only = std::move(moved_only)](almadia::result<almadia::position> written) {
+        CHECK(on_callback_thread() && *moved_only == 7);
+        CHECK(MUST(std::move(written)).index > 0);
+        done.add();
+    }));
+    done.wait_for(1);
+    CHECK(holds(store, "k", "v"));
+}
+
+static void callables_are_freed_and_called_in_order(const almadia::store &store) {
+    const auto shared = std::make_shared<int>(0);
+    counter done;
+    for (int number = 0; number < 1000; number++) {
+        auto in_order = [&done, shared, number](almadia::result<almadia::position> written) {
+            MUST(std::move(written));
+            CHECK(*shared == number);
+            ++*shared;
+            done.add();
+        };
+        MUST(store.put_async("counted", std::to_string(number), in_order));
+    }
+    done.wait_for(1000);
+    // There is one callback thread: when the last callable runs, those before it are gone.
+    MUST(store.put_future("k", "v").get());
+    CHECK(shared.use_count() == 1);
+}
+
+static void a_call_that_is_refused_never_calls(const std::string &path) {
+    almadia::store store = open_single(path + "-refused");
+    const auto shared = std::make_shared<int>(0);
+    MUST(store.shutdown(std::chrono::seconds(1)));
+    almadia::batch batch;
+    MUST(batch.put("kept", ""));
+    const auto never = [shared](const auto &) { UNREACHED("a refused call was answered"); };
+    CHECK(code_of(store.put_async("k", "v", never)) == almadia::code::closed);
+    CHECK(code_of(store.write_async(batch, never)) == almadia::code::closed && batch.count() == 1);
+    CHECK(code_of(store.open_snapshot_async({}, never)) == almadia::code::closed);
+    CHECK(code_of(store.transfer_leader_async({}, never)) == almadia::code::closed);
+    CHECK(code_of(store.put_future("k", "v").get()) == almadia::code::closed);
+    CHECK(shared.use_count() == 2);
+}
+
+static void callables_read_and_submit_more(const almadia::store &store) {
+    counter done;
+    MUST(store.put_async("chain", "link", [&](almadia::result<almadia::position> written) {
+        MUST(std::move(written));
+        CHECK(code_of(store.put("k", "v")) == almadia::code::would_deadlock);
+        MUST(store.open_snapshot_async({}, [&](almadia::result<almadia::snapshot> opened) {
+            const almadia::snapshot snapshot = MUST(std::move(opened));
+            CHECK(MUST(snapshot.get("chain"))->view() == "link");
+            done.add();
+        }));
+    }));
+    done.wait_for(1);
+}
+
+static void failures_come_with_what_they_are_about(const almadia::store &store) {
+    counter done;
+    almadia::transfer_options nowhere;
+    nowhere.target = 9;
+    MUST(store.transfer_leader_async(nowhere, [&](const almadia::result<void> &transferred) {
+        CHECK(code_of(transferred) == almadia::code::invalid_argument);
+        CHECK(std::string_view(transferred.error().message()).find('9') != std::string_view::npos);
+        done.add();
+    }));
+    done.wait_for(1);
+    CHECK(code_of(store.transfer_leader_future(nowhere).get()) == almadia::code::invalid_argument);
+}
+
+static void futures_bring_results(const almadia::store &store) {
+    almadia::batch batch;
+    MUST(batch.put("future", "1"));
+    std::future<almadia::result<almadia::position>> writing = store.write_future(batch);
+    CHECK(batch.count() == 0 && MUST(writing.get()).index > 0);
+    const almadia::snapshot snapshot = MUST(store.open_snapshot_future().get());
+    CHECK(MUST(snapshot.get("future"))->view() == "1");
+}
+
+static void a_write_tells_how_far_it_is(const almadia::store &store) {
+    almadia::batch batch;
+    counter done;
+    std::string told;
+    const auto shared = std::make_shared<int>(0);
+    MUST(batch.put("events", ""));
+    MUST(store.write_async_with_events(
+        batch, almadia::event::proposed | almadia::event::committed,
+        [&told, shared](almadia::event event, almadia::position at) {
+            CHECK(on_callback_thread() && at.index > 0);
+            told += event == almadia::event::proposed ? "proposed " : "committed ";
+        },
+        [&told, &done, shared](almadia::result<almadia::position> written) {
+            MUST(std::move(written));
+            told += "applied";
+            done.add();
+        }));
+    done.wait_for(1);
+    MUST(store.put_future("k", "v").get());
+    CHECK(told == "proposed committed applied" && shared.use_count() == 1);
+}
+
+static void a_callable_may_destroy_the_store(const std::string &path) {
+    counter done;
+    auto store = std::make_unique<almadia::store>(open_single(path + "-destroyed"));
+    MUST(store->put_async("k", "v", [&](const auto &) {
+        store.reset();
+        done.add();
+    }));
+    done.wait_for(1);
+}
+
+#ifdef __cpp_exceptions
+static counter uncaught_seen;
+
+static void an_exception_goes_to_the_one_who_asked_for_it(const almadia::store &store) {
+    const auto previous = almadia::set_uncaught([](std::exception_ptr thrown) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const std::string &text) {
+            if (text == "out of a callable") uncaught_seen.add();
+        }
+    });
+    MUST(store.put_async("k", "v", [](const auto &) { throw std::string("out of a callable"); }));
+    uncaught_seen.wait_for(1);
+    almadia::set_uncaught(previous);
+    MUST(store.put_future("k", "v").get());
+}
+#endif
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    const almadia::store store = open_single(argv[1]);
+    a_callable_runs_once_on_its_own_thread(store);
+    callables_are_freed_and_called_in_order(store);
+    a_call_that_is_refused_never_calls(argv[1]);
+    callables_read_and_submit_more(store);
+    failures_come_with_what_they_are_about(store);
+    futures_bring_results(store);
+    a_write_tells_how_far_it_is(store);
+    a_callable_may_destroy_the_store(argv[1]);
+#ifdef __cpp_exceptions
+    an_exception_goes_to_the_one_who_asked_for_it(store);
+#endif
+}

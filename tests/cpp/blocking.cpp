@@ -1,0 +1,269 @@
+// blocking.cpp - every blocking part of almadia.hpp, on a cluster of one member.
+#include "check.hpp"
+
+#include <algorithm>
+#include <array>
+
+using namespace std::literals;
+
+static void the_library_says_its_version() {
+    CHECK(almadia::version_string() == std::string(ALMADIA_VERSION_STRING));
+    CHECK(almadia::version_number() == ALMADIA_VERSION_NUMBER);
+    CHECK(almadia::code_name(almadia::code::not_found) == "ALMADIA_NOT_FOUND"sv);
+    CHECK(almadia::code_message(almadia::code::locked) != ""sv);
+}
+
+static void options_are_listed_set_and_read() {
+    const std::vector<almadia::option> options = almadia::options();
+    CHECK(options.size() > 10);
+    almadia::config config;
+    for (const almadia::option &option : options) {
+        CHECK(!option.name.empty() && !option.type_text.empty() && !option.doc.empty());
+        CHECK(MUST(config.get(std::string(option.name))) == option.default_value);
+        MUST(config.set(std::string(option.name), std::string(option.default_value)));
+    }
+    MUST(config.set("cluster.node_id", 7));
+    CHECK(MUST(config.get("cluster.node_id")) == "7");
+    MUST(config.set("reads.lease", false));
+    CHECK(MUST(config.get("reads.lease")) == "false");
+    MUST(config.set("cluster.node_id", "8"));
+    CHECK(MUST(config.get("cluster.node_id")) == "8");
+}
+
+static void errors_say_what_they_are_about() {
+    almadia::config config;
+    const almadia::result<void> unknown = config.set("raft.tick_msec", 5);
+    CHECK(!unknown && unknown.error().code() == almadia::code::invalid_config);
+    CHECK(std::string_view(unknown.error().message()).find("raft.tick_msec") != std::string_view::npos);
+    CHECK(unknown.error().name() == "ALMADIA_INVALID_CONFIG"sv);
+    CHECK(unknown.error().leader() == 0 && unknown.error().system_errno() == 0);
+    CHECK(!unknown.error().maybe_applied() && !unknown.error().is_retryable());
+    CHECK(almadia::error(almadia::code::timeout).maybe_applied());
+    CHECK(almadia::error(almadia::code::overloaded).is_retryable());
+
+    CHECK(code_of(config.set("cluster.node_id", "1\0002"s)) == almadia::code::invalid_argument);
+    CHECK(code_of(almadia::store::open("with\0nul"s)) == almadia::code::invalid_argument);
+    const almadia::result<almadia::store> nowhere = almadia::store::open("/nonexistent/for/a/store");
+    CHECK(!nowhere && nowhere.error().system_errno() == ENOENT);
+    CHECK(code_of(almadia::store::open("/tmp", {{"no.such.option", "1"}})) == almadia::code::invalid_config);
+}
+
+static void bytes_come_from_everything_that_has_them(const almadia::store &store) {
+    const std::string text = "string";
+    const std::vector<std::byte> vector = {std::byte{0}, std::byte{255}};
+    const std::array<unsigned char, 3> array = {1, 0, 2};
+    MUST(store.put("literal", "one"));
+    MUST(store.put(text, text));
+    MUST(store.put("view\0nul"sv, ""));
+    MUST(store.put(vector, array));
+    MUST(store.put(almadia::bytes("pointer and size", 7), almadia::bytes(nullptr, 0)));
+    CHECK(holds(store, "literal", "one") && holds(store, "string", "string") && holds(store, "view\0nul"sv, ""));
+    CHECK(holds(store, "\0\xff"sv, "\1\0\2"sv) && holds(store, "pointer", ""));
+    CHECK(!MUST(store.get("view")).has_value());
+#ifdef __cpp_lib_span
+    const std::span<const std::byte> span = vector;
+    std::span<std::byte> none;
+    MUST(store.put(span, none));
+    CHECK(holds(store, span, ""));
+    const std::optional<almadia::value> found = MUST(store.get("literal"));
+    CHECK(found->span().size() == 3 && found->span()[2] == std::byte{'e'});
+#endif
+}
+
+static void batches_are_applied_whole(const almadia::store &store) {
+    almadia::batch batch;
+    CHECK(batch.count() == 0 && batch.size_bytes() == 0);
+    CHECK(code_of(batch.put(std::string(ALMADIA_KEY_BYTES_MAX + 1, 'k'), "v")) == almadia::code::too_large);
+    MUST(batch.put("a", "1"));
+    MUST(batch.put("b", "2"));
+    MUST(batch.put("c", "3"));
+    CHECK(batch.count() == 3 && batch.size_bytes() > 6);
+    const almadia::position first = MUST(store.write(batch, {std::chrono::seconds(10)}));
+    CHECK(batch.count() == 0 && first.index > 0 && first.term > 0);
+
+    MUST(batch.put("d", "4"));
+    batch.clear();
+    MUST(batch.erase("a"));
+    MUST(batch.erase_range("b", "c"));
+    CHECK(code_of(batch.erase_range("c", "b")) == almadia::code::invalid_argument);
+    CHECK(MUST(store.write(batch)).index > first.index);
+    CHECK(!MUST(store.get("a")) && !MUST(store.get("b")) && holds(store, "c", "3") && !MUST(store.get("d")));
+    MUST(store.erase("c"));
+    CHECK(!MUST(store.get("c")));
+}
+
+static void snapshots_stay_as_they_are(const almadia::store &store) {
+    MUST(store.put("key", "before"));
+    const almadia::snapshot snapshot = MUST(store.open_snapshot());
+    const almadia::snapshot clone = MUST(snapshot.clone());
+    MUST(store.put("key", "after"));
+    CHECK(MUST(clone.get("key"))->view() == "before" && !MUST(clone.get("none")));
+    CHECK(clone.index() == snapshot.index() && clone.index() > 0 && clone.term() > 0);
+    CHECK(MUST(store.status()).live_snapshots == 1);
+
+    almadia::snapshot_options local;
+    local.level = almadia::level::local;
+    local.min_index = snapshot.index() + 1;
+    local.start = "k";
+    local.end = "l";
+    const almadia::snapshot later = MUST(store.open_snapshot(local));
+    CHECK(MUST(later.get("key"))->str() == "after");
+    CHECK(code_of(later.get("z")) == almadia::code::invalid_argument);
+    local.end = "a";
+    CHECK(code_of(store.open_snapshot(local)) == almadia::code::invalid_argument);
+}
+
+static std::string keys_of(almadia::scan_range pairs) {
+    std::string keys;
+    for (auto [key, value] : pairs) keys += std::string(key) + "=" + std::string(value) + " ";
+    MUST(pairs.check());
+    return keys;
+}
+
+static void scans_show_what_they_should(const almadia::store &store) {
+    almadia::batch batch;
+    for (int number = 100; number < 300; number++) MUST(batch.put("scan/" + std::to_string(number), "x"));
+    MUST(store.write(batch));
+    const almadia::snapshot snapshot = MUST(store.open_snapshot());
+
+    int next = 100;
+    auto pairs = snapshot.scan("scan/");
+    for (auto [key, value] : pairs) CHECK(key == "scan/" + std::to_string(next++) && value == "x");
+    MUST(pairs.check());
+    CHECK(next == 300 && pairs.begin() == pairs.end());
+
+    almadia::scan_options options;
+    options.lower = "scan/101";
+    options.upper = "scan/104";
+    CHECK(keys_of(snapshot.scan(options)) == "scan/101=x scan/102=x scan/103=x ");
+    options.order = almadia::order::descending;
+    CHECK(keys_of(snapshot.scan(options)) == "scan/103=x scan/102=x scan/101=x ");
+    options.prefix = "scan/102";
+    CHECK(keys_of(snapshot.scan(options)) == "scan/102=x ");
+    CHECK(keys_of(snapshot.scan("nothing")).empty());
+
+    auto counted = snapshot.scan("scan/");
+    CHECK(std::count_if(counted.begin(), counted.end(), [](almadia::pair one) { return one.key < "scan/110"; }) == 10);
+    int seen = 0;
+    auto left_early = snapshot.scan("scan/");
+    for (auto [key, value] : left_early)
+        if (++seen == 50 || key.empty()) break;
+    CHECK(seen == 50 && (*left_early.begin()).key == "scan/149");
+#ifdef __cpp_lib_ranges
+    static_assert(std::ranges::input_range<almadia::scan_range>);
+#endif
+}
+
+static void iterators_move_both_ways(const almadia::store &store) {
+    MUST(store.put("it1", "one"));
+    MUST(store.put("it2", "two"));
+    almadia::scan_options options;
+    options.prefix = "it";
+    almadia::iter iter = MUST(MUST(store.open_snapshot()).iterate(options));
+    CHECK(!iter.valid() && iter.key().empty());
+    CHECK(iter.first() && iter.key() == "it1" && iter.next() && iter.value() == "two" && iter.prev());
+    CHECK(iter.last() && iter.valid() && !iter.next());
+    MUST(iter.check());
+    CHECK(iter.seek("it15") && iter.key() == "it2" && iter.seek_for_prev("it15") && iter.key() == "it1");
+}
+
+static void a_scan_that_cannot_be_says_so() {
+    auto pairs = almadia::snapshot().scan();
+    for (auto [key, value] : pairs) CHECK(key != key);
+    CHECK(code_of(pairs.check()) == almadia::code::null_pointer);
+    auto moved = std::move(pairs);
+    CHECK(code_of(moved.check()) == almadia::code::null_pointer);
+}
+
+static void what_was_moved_from_is_empty(const std::string &path) {
+    almadia::store store = MUST(almadia::store::open(path + "-moved"));
+    almadia::store other = std::move(store);
+    CHECK(store.c_handle() == nullptr && other.c_handle() != nullptr);
+    CHECK(code_of(store.put("k", "v")) == almadia::code::null_pointer);
+    CHECK(code_of(store.shutdown({})) == almadia::code::null_pointer);
+    CHECK(MUST(store.regions()).empty());
+    MUST(other.wait_leader(std::chrono::seconds(10)));
+    MUST(other.put("k", "v"));
+
+    almadia::value value = *MUST(other.get("k"));
+    const almadia::snapshot snapshot = MUST(other.open_snapshot());
+    almadia_store *c = other.release();
+    CHECK(other.c_handle() == nullptr);
+    store = almadia::store::from_c(c);
+    MUST(store.shutdown(std::chrono::seconds(1)));
+    CHECK(code_of(store.put("k", "v")) == almadia::code::closed);
+    store = almadia::store();
+    CHECK(value.view() == "v" && MUST(snapshot.get("k"))->view() == "v");
+    value = almadia::value();
+    CHECK(value.size() == 0);
+}
+
+static void the_state_is_told(const almadia::store &store) {
+    const almadia::status status = MUST(store.status());
+    CHECK(status.node_id == 1 && status.leader_id == 1 && status.role == almadia::role::leader);
+    CHECK(status.poisoned == almadia::code::ok && status.term > 0 && status.in_flight == 0);
+    CHECK(status.commit_index >= status.applied_index && status.last_index >= status.commit_index);
+    const std::vector<almadia::region_status> regions = MUST(store.regions());
+    CHECK(regions.size() == 1 && regions[0].role == almadia::role::leader && regions[0].leader_id == 1);
+    CHECK(regions[0].start_key.empty() && regions[0].end_key.empty());
+
+    CHECK(code_of(store.transfer_leader({9})) == almadia::code::invalid_argument);
+    almadia::transfer_options to_itself;
+    to_itself.target = 1;
+    MUST(store.transfer_leader(to_itself));
+}
+
+static void several_regions_are_told(const std::string &path) {
+    const almadia::store store =
+        MUST(almadia::store::open(path + "-regions", {{"bootstrap.split_keys", "m"}, {"cluster.node_id", "1"}}));
+    MUST(store.wait_leader(std::chrono::seconds(10)));
+    const std::vector<almadia::region_status> regions = MUST(store.regions());
+    CHECK(regions.size() == 2 && regions[0].end_key == "m" && regions[1].start_key == "m");
+    almadia::batch across;
+    MUST(across.put("a", ""));
+    MUST(across.put("z", ""));
+    CHECK(code_of(store.write(across)) == almadia::code::batch_across_regions && across.count() == 2);
+}
+
+static void results_are_tested_and_taken() {
+    almadia::result<std::string> good = std::string("good");
+    almadia::result<std::string> bad = almadia::error(almadia::code::locked, "taken");
+    CHECK(good && good.has_value() && *good == "good" && good->size() == 4 && good.value() == "good");
+    CHECK(good.error().code() == almadia::code::ok && !bad && bad.error().message() == "taken"sv);
+    CHECK(std::move(bad).value_or("other") == "other" && std::move(good).value_or("other") == "good");
+#ifdef __cpp_exceptions
+    bool thrown = false;
+    try {
+        almadia::result<void>(almadia::error(almadia::code::locked, "taken")).or_throw();
+    } catch (const almadia::exception &failure) {
+        const almadia::exception copy = failure;
+        thrown = copy.what() == "ALMADIA_LOCKED: taken"sv && copy.code() == almadia::code::locked;
+        thrown = thrown && copy.error().message() == "taken"sv;
+    }
+    CHECK(thrown);
+    try {
+        for (auto [key, value] : almadia::snapshot().scan().checked()) CHECK(key != key);
+        UNREACHED("an empty snapshot was walked");
+    } catch (const almadia::exception &failure) {
+        CHECK(failure.code() == almadia::code::null_pointer);
+    }
+#endif
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    the_library_says_its_version();
+    options_are_listed_set_and_read();
+    errors_say_what_they_are_about();
+    results_are_tested_and_taken();
+    a_scan_that_cannot_be_says_so();
+    const almadia::store store = open_single(argv[1]);
+    bytes_come_from_everything_that_has_them(store);
+    batches_are_applied_whole(store);
+    snapshots_stay_as_they_are(store);
+    scans_show_what_they_should(store);
+    iterators_move_both_ways(store);
+    the_state_is_told(store);
+    what_was_moved_from_is_empty(argv[1]);
+    several_regions_are_told(argv[1]);
+}

@@ -1,0 +1,111 @@
+/*
+ * check.hpp - what every C++ test uses: checks that say what failed and where, stores in a directory of their own, and
+ * something to wait with. It works with and without exceptions, as almadia.hpp does.
+ *
+ * Each program takes one argument, a path that does not exist yet, and exits with 0 or says on stderr what was wrong.
+ */
+#ifndef CHECK_HPP
+#define CHECK_HPP
+
+#include <almadia.hpp>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CHECK(...)                                                                                          \
+    do {                                                                                                    \
+        if (!(__VA_ARGS__)) {                                                                               \
+            std::fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #__VA_ARGS__);                \
+            std::_Exit(1);                                                                                  \
+        }                                                                                                   \
+    } while (false)
+
+/* For places that must not be reached. */
+#define UNREACHED(happened)                                                                                 \
+    do {                                                                                                    \
+        std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, happened);                                  \
+        std::_Exit(1);                                                                                      \
+    } while (false)
+
+/* Checks that a call succeeds, and is what it gave. */
+#define MUST(...) take((__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
+
+template <class T> T take(almadia::result<T> answer, const char *call, const char *file, int line) {
+    if (!answer) {
+        std::fprintf(stderr, "%s:%d: %s: %s: %s\n", file, line, call, answer.error().name(), answer.error().message());
+        std::_Exit(1);
+    }
+    if constexpr (!std::is_void_v<T>) return *std::move(answer);
+}
+
+/* What a call answers when it fails. */
+template <class T> almadia::code code_of(const almadia::result<T> &answer) { return answer.error().code(); }
+
+/* True when a linearizable get of `key` finds `text`. */
+inline bool holds(const almadia::store &store, almadia::bytes key, std::string_view text) {
+    const std::optional<almadia::value> found = MUST(store.get(key));
+    return found.has_value() && found->view() == text;
+}
+
+/* Counts what happens on other threads. */
+class counter {
+  public:
+    void add() {
+        const std::lock_guard<std::mutex> lock(lock_);
+        count_++;
+        changed_.notify_all();
+    }
+
+    void wait_for(int count) {
+        std::unique_lock<std::mutex> lock(lock_);
+        changed_.wait(lock, [&] { return count_ >= count; });
+    }
+
+  private:
+    std::mutex lock_;
+    std::condition_variable changed_;
+    int count_ = 0;
+};
+
+/* True on the thread of the library that runs callables. */
+inline bool on_callback_thread() {
+    char name[16] = {};
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    return std::string_view(name) == "almadia-cb";
+}
+
+/* Opens a cluster of one member and waits until it leads. */
+inline almadia::store open_single(const std::string &path) {
+    almadia::store store = MUST(almadia::store::open(path));
+    CHECK(MUST(store.wait_leader(std::chrono::seconds(10))) == 1);
+    return store;
+}
+
+/* "1=127.0.0.1:...,2=...,3=..." with ports of loopback on which nobody listens. */
+inline std::string find_members() {
+    int sockets[3] = {};
+    std::string members;
+    for (int at = 0; at < 3; at++) {
+        sockaddr_in address = {};
+        socklen_t length = sizeof address;
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        sockets[at] = socket(AF_INET, SOCK_STREAM, 0);
+        CHECK(bind(sockets[at], reinterpret_cast<sockaddr *>(&address), length) == 0);
+        CHECK(getsockname(sockets[at], reinterpret_cast<sockaddr *>(&address), &length) == 0);
+        members += std::to_string(at + 1) + "=127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+        if (at < 2) members += ",";
+    }
+    for (int socket : sockets) close(socket);
+    return members;
+}
+
+#endif // CHECK_HPP

@@ -1,0 +1,77 @@
+// cluster.cpp - three members in one program: writes on all, reads of all on each, leadership handed over.
+#include "check.hpp"
+
+#include <array>
+
+using members = std::array<almadia::store, 3>;
+
+static members open_members(const std::string &path) {
+    const std::string addresses = find_members();
+    members stores;
+    for (std::size_t at = 0; at < stores.size(); at++) {
+        const std::string number = std::to_string(at + 1);
+        stores[at] = MUST(almadia::store::open(
+            path + "-" + number, {{"cluster.node_id", number}, {"cluster.initial_members", addresses}}));
+    }
+    for (const almadia::store &store : stores) MUST(store.wait_leader(std::chrono::seconds(30)));
+    return stores;
+}
+
+// Each member writes a thousand keys at once, and reads those of all.
+static void every_member_writes_and_reads(const members &stores) {
+    std::vector<std::future<almadia::result<almadia::position>>> writes;
+    for (const almadia::store &store : stores)
+        for (int number = 0; number < 1000; number++)
+            writes.push_back(store.put_future(std::to_string(MUST(store.status()).node_id) + "/" +
+                                              std::to_string(number), std::to_string(number)));
+    for (auto &write : writes) MUST(write.get());
+
+    for (const almadia::store &store : stores) {
+        int found = 0;
+        auto pairs = MUST(store.open_snapshot()).scan();
+        for (auto [key, value] : pairs) {
+            CHECK(key.substr(2) == value);
+            found++;
+        }
+        MUST(pairs.check());
+        CHECK(found == 3000);
+    }
+}
+
+static const almadia::store &leader_of(const members &stores) {
+    for (std::size_t at = 0;; at = (at + 1) % stores.size())
+        if (MUST(stores[at].status()).role == almadia::role::leader) return stores[at];
+}
+
+static void leadership_is_handed_over(const members &stores) {
+    const almadia::store &leader = leader_of(stores);
+    const std::uint64_t old = MUST(leader.status()).node_id;
+    almadia::transfer_options options;
+    options.target = old % 3 + 1;
+    MUST(leader.transfer_leader(options));
+    CHECK(&leader_of(stores) == &stores[options.target - 1]);
+
+    almadia::transfer_options back;
+    back.target = old;
+    const almadia::result<void> refused = leader.transfer_leader(back);
+    CHECK(code_of(refused) == almadia::code::not_leader && refused.error().leader() == options.target);
+}
+
+// Without its two companions a member cannot decide anything, and says what is known of a write.
+static void a_member_alone_says_what_it_knows(members &stores) {
+    MUST(stores[0].shutdown(std::chrono::seconds(5)));
+    MUST(stores[1].shutdown(std::chrono::seconds(5)));
+    almadia::batch batch;
+    MUST(batch.put("k", "v"));
+    const almadia::result<almadia::position> written = stores[2].write(batch, {std::chrono::milliseconds(500)});
+    CHECK(!written && batch.count() == 1);
+    CHECK(written.error().maybe_applied() == (written.error().code() == almadia::code::timeout));
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    members stores = open_members(argv[1]);
+    every_member_writes_and_reads(stores);
+    leadership_is_handed_over(stores);
+    a_member_alone_says_what_it_knows(stores);
+}

@@ -1,0 +1,94 @@
+// coroutines.cpp - co_await of every call, where it goes on, and an executor that brings it elsewhere.
+#include "check.hpp"
+
+#ifndef __cpp_impl_coroutine
+#error "this test is for compilers with coroutines"
+#endif
+
+#include <deque>
+#include <functional>
+
+// The smallest coroutine type there is: starts at once, ends by itself, nobody waits for it but through a counter.
+struct task {
+    struct promise_type {
+        task get_return_object() noexcept { return {}; }
+        std::suspend_never initial_suspend() noexcept { return {}; }
+        std::suspend_never final_suspend() noexcept { return {}; }
+        void return_void() noexcept {}
+        void unhandled_exception() noexcept { std::terminate(); }
+    };
+};
+
+// A loop of the program's own: runs what was posted to it, on the thread that calls run.
+class loop {
+  public:
+    void post(std::function<void()> work) {
+        const std::lock_guard<std::mutex> lock(lock_);
+        work_.push_back(std::move(work));
+        changed_.notify_one();
+    }
+
+    void run_until(const bool &ended) {
+        while (!ended) {
+            std::unique_lock<std::mutex> lock(lock_);
+            changed_.wait(lock, [&] { return !work_.empty(); });
+            const std::function<void()> next = std::move(work_.front());
+            work_.pop_front();
+            lock.unlock();
+            next();
+        }
+    }
+
+  private:
+    std::mutex lock_;
+    std::condition_variable changed_;
+    std::deque<std::function<void()>> work_;
+};
+
+static task use_everything(const almadia::store &store, counter &done) {
+    const almadia::position first = MUST(co_await store.put_async(std::string("awaited"), std::string("1")));
+    CHECK(on_callback_thread() && first.index > 0);
+    almadia::batch batch;
+    MUST(batch.put("awaited", "2"));
+    CHECK(MUST(co_await store.write_async(batch)).index > first.index && batch.count() == 0);
+    const almadia::snapshot snapshot = MUST(co_await store.open_snapshot_async());
+    CHECK(MUST(snapshot.get("awaited"))->view() == "2");
+    almadia::transfer_options nowhere;
+    nowhere.target = 9;
+    CHECK(code_of(co_await store.transfer_leader_async(nowhere)) == almadia::code::invalid_argument);
+    done.add();
+}
+
+static task stay_on_the_loop(const almadia::store &store, loop &loop, bool &ended) {
+    const pthread_t own = pthread_self();
+    const auto here = [&loop](std::coroutine_handle<> suspended) { loop.post(suspended); };
+    for (int number = 0; number < 100; number++) {
+        MUST(co_await store.put_async("looped", std::to_string(number)).resume_on(here));
+        CHECK(pthread_equal(own, pthread_self()));
+    }
+    ended = true;
+}
+
+static task be_refused(const almadia::store &closed, bool &ended) {
+    CHECK(code_of(co_await closed.put_async("k", "v")) == almadia::code::closed);
+    ended = true;
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    almadia::store store = open_single(argv[1]);
+    counter done;
+    for (int at = 0; at < 100; at++) use_everything(store, done);
+    done.wait_for(100);
+
+    bool ended = false;
+    loop loop;
+    stay_on_the_loop(store, loop, ended);
+    loop.run_until(ended);
+    CHECK(holds(store, "looped", "99"));
+
+    MUST(store.shutdown(std::chrono::seconds(1)));
+    bool refused = false;
+    be_refused(store, refused);
+    CHECK(refused);
+}

@@ -1,0 +1,159 @@
+//! The C++ header as C++ programs meet it: both compilers, every standard, with and without exceptions.
+//!
+//! The programs are in `tests/cpp`. Each is compiled with all warnings as errors and runs against real stores, with
+//! AddressSanitizer and UndefinedBehaviorSanitizer where exceptions are on. Owns also the codes of `almadia.hpp`,
+//! which come from the one table; `ALMADIA_UPDATE_HEADER=1` writes them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use almadia::error::CODES;
+use tempfile::tempdir;
+
+use crate::native::{link_library, repository, succeed};
+
+/// How a C++ program is compiled.
+#[derive(Clone, Copy)]
+struct Dialect {
+    compiler: &'static str,
+    standard: &'static str,
+    flags: &'static [&'static str],
+}
+
+const SANITIZED: &[&str] = &["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+const WITHOUT_EXCEPTIONS: &[&str] = &["-O1", "-fno-exceptions", "-fno-rtti"];
+const PLAIN: &[&str] = &["-O1"];
+
+const fn dialect(compiler: &'static str, standard: &'static str, flags: &'static [&'static str]) -> Dialect {
+    Dialect { compiler, standard, flags }
+}
+
+/// Each compiler, each standard, and each set of flags at least once with either compiler.
+const DIALECTS: &[Dialect] = &[
+    dialect("g++", "c++17", SANITIZED),
+    dialect("g++", "c++2b", WITHOUT_EXCEPTIONS),
+    dialect("clang++", "c++17", WITHOUT_EXCEPTIONS),
+    dialect("clang++", "c++20", SANITIZED),
+];
+
+/// Coroutines need a compiler that has them as the standard has them; that is g++ wherever these tests run.
+const COROUTINE_DIALECTS: &[Dialect] =
+    &[dialect("g++", "c++20", SANITIZED), dialect("g++", "c++2b", WITHOUT_EXCEPTIONS)];
+
+/// A compiler with every warning a careful user may have on, all of them errors.
+fn compiler(dialect: Dialect) -> Command {
+    let mut command = Command::new(dialect.compiler);
+    command.arg(format!("-std={}", dialect.standard)).args(dialect.flags);
+    command.args(["-g", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]);
+    command.arg("-I").arg(repository().join("include"));
+    command
+}
+
+/// Compiles `sources`, paths below the repository, against the library and returns the program.
+fn compile(sources: &[&str], dialect: Dialect, directory: &Path) -> PathBuf {
+    link_library(directory);
+    let program = directory.join("program");
+    let mut command = compiler(dialect);
+    command.args(sources.iter().map(|source| repository().join(source)));
+    command.arg("-o").arg(&program).arg("-L").arg(directory).args(["-lalmadia", "-lpthread"]);
+    succeed(command.arg(format!("-Wl,-rpath,{}", directory.display())));
+    program
+}
+
+/// Compiles and runs one program in each of `dialects`, each in a directory of its own.
+fn passes(sources: &[&str], dialects: &[Dialect]) {
+    for dialect in dialects {
+        let directory = tempdir().expect("the temporary directory is writable");
+        let program = compile(sources, *dialect, directory.path());
+        succeed(Command::new(program).arg(directory.path().join("store")));
+    }
+}
+
+#[test]
+fn hello_world_in_cpp_is_short_and_says_hello() {
+    let source =
+        fs::read_to_string(repository().join("examples/cpp/hello.cpp")).expect("the example is there");
+    assert!(source.lines().count() < 20, "the first example must fit on a screen");
+
+    let directory = tempdir().expect("the temporary directory is writable");
+    let program = compile(&["examples/cpp/hello.cpp"], DIALECTS[0], directory.path());
+    let said = succeed(Command::new(program).arg(directory.path().join("store")));
+
+    assert_eq!(said, "hello, world\n");
+}
+
+#[test]
+fn every_blocking_part_works_from_cpp() {
+    passes(&["tests/cpp/blocking.cpp"], DIALECTS);
+}
+
+#[test]
+fn callables_and_futures_keep_their_rules() {
+    passes(&["tests/cpp/asynchronous.cpp"], DIALECTS);
+}
+
+#[test]
+fn every_asynchronous_call_can_be_awaited() {
+    passes(&["tests/cpp/coroutines.cpp"], COROUTINE_DIALECTS);
+}
+
+#[test]
+fn three_members_in_one_cpp_program_work_together() {
+    passes(&["tests/cpp/cluster.cpp"], DIALECTS);
+}
+
+#[test]
+fn the_cpp_header_is_included_twice_in_one_unit_and_in_two() {
+    passes(&["tests/cpp/twice.cpp", "tests/cpp/twice_other.cpp"], DIALECTS);
+}
+
+#[test]
+fn the_cpp_header_is_silent_in_every_dialect() {
+    let directory = tempdir().expect("the temporary directory is writable");
+    let probe = directory.path().join("probe.cpp");
+    fs::write(&probe, "#include <almadia.hpp>\n").expect("the scratch directory is writable");
+
+    for name in ["g++", "clang++"] {
+        for standard in ["c++17", "c++20", "c++2b"] {
+            for flags in [PLAIN, WITHOUT_EXCEPTIONS] {
+                let mut command = compiler(dialect(name, standard, flags));
+                succeed(command.arg("-fsyntax-only").arg(&probe));
+            }
+        }
+    }
+}
+
+/// The enumerators of `almadia::code`, from the one table.
+fn code_enumerators() -> String {
+    let mut sorted: Vec<_> =
+        CODES.iter().map(|(_, number, name, message)| (*number, *name, *message)).collect();
+    sorted.push((0, "OK", "success"));
+    sorted.sort_unstable();
+    let mut text = String::new();
+    for (_, name, message) in sorted {
+        let sentence =
+            message[..1].to_uppercase() + &message[1..] + if message.ends_with('?') { "" } else { "." };
+        let enumerator = name.to_lowercase();
+        write!(text, "    /** {sentence} */\n    {enumerator} = ALMADIA_{name},\n").expect("strings grow");
+    }
+    text
+}
+
+#[test]
+fn the_cpp_header_names_every_code_and_no_other() {
+    let path = repository().join("include/almadia.hpp");
+    let header = fs::read_to_string(&path).expect("the header is committed");
+    let (before, rest) =
+        header.split_once("enum class code : almadia_code {\n").expect("the codes are an enum");
+    let (found, behind) = rest.split_once("};\n").expect("which ends");
+    let expected = code_enumerators();
+    if std::env::var_os("ALMADIA_UPDATE_HEADER").is_some() {
+        let updated = format!("{before}enum class code : almadia_code {{\n{expected}}};\n{behind}");
+        fs::write(&path, updated).expect("the tree is writable");
+        return;
+    }
+
+    assert_eq!(found, expected, "almadia.hpp is stale: ALMADIA_UPDATE_HEADER=1 cargo test --release header");
+}
