@@ -20,7 +20,7 @@ C_LINK = -L$(TARGET)/lib -Wl,-rpath,$(TARGET)/lib -lalmadia -lpthread
 BUILT := $(TARGET)/release/libalmadia.so
 LINKED := $(TARGET)/lib/libalmadia.so
 PROGRAMS := $(TARGET)/programs
-HEADERS := $(wildcard include/*.h)
+HEADERS := $(wildcard include/*.h include/*.hpp)
 CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member powerloss.so powerloss_probe powerloss_probe64)
 
 .PHONY: all
@@ -67,14 +67,26 @@ chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. 
 bench: needs ## Measures; prints a table and writes bench.json into the build directory.
 	@$(cargo) bench --locked --bench store
 
+CMAKE_PACKAGE = $(LIBDIR)/cmake/almadia
+INSTALLED = $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADERS))) $(LIBDIR)/pkgconfig/almadia.pc $(CMAKE_PACKAGE) \
+	$(addprefix $(LIBDIR)/,libalmadia.so $(SONAME) libalmadia.so.$(VERSION))
+
 .PHONY: install
-install: $(BUILT) ## Installs library, headers and pkg-config file. PREFIX=/usr/local, DESTDIR=.
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+install: $(BUILT) ## Installs library, headers, pkg-config and CMake files. PREFIX=/usr/local, DESTDIR=.
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE_PACKAGE) $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(BUILT) $(DESTDIR)$(LIBDIR)/libalmadia.so.$(VERSION)
 	ln -sf libalmadia.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libalmadia.so
 	scripts/pkg-config.sh $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) > $(DESTDIR)$(LIBDIR)/pkgconfig/almadia.pc
+	scripts/cmake-package.sh config $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) \
+		> $(DESTDIR)$(CMAKE_PACKAGE)/almadiaConfig.cmake
+	scripts/cmake-package.sh version $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) \
+		> $(DESTDIR)$(CMAKE_PACKAGE)/almadiaConfigVersion.cmake
+
+.PHONY: uninstall
+uninstall: ## Removes what install put there, with the same PREFIX and DESTDIR.
+	rm -rf $(addprefix $(DESTDIR),$(INSTALLED))
 
 .PHONY: clean
 clean: ## Removes what was built here, except the compiled dependencies (RocksDB): cargo clean removes them too.

@@ -1,10 +1,14 @@
 #!/bin/bash
-# Prints almadia.pc for a version, prefix, library directory and header directory. Directories below the prefix
-# are written relative to it, so that an installed tree can be moved.
+# Prints almadia.pc for a version, prefix, library directory and header directory. Directories below the prefix are
+# written relative to the file, so that an installed tree can be moved.
 set -euo pipefail
 version="$1" prefix="$2" libdir="$3" includedir="$4"
+case "$libdir/" in
+"$prefix"/*) written_prefix="\${pcfiledir}/$(realpath -ms --relative-to="$libdir/pkgconfig" "$prefix")" ;;
+*) written_prefix="$prefix" ;;
+esac
 cat <<PC
-prefix=$prefix
+prefix=$written_prefix
 libdir=${libdir/#$prefix/\$\{prefix\}}
 includedir=${includedir/#$prefix/\$\{prefix\}}
 

@@ -7,6 +7,7 @@ mod events;
 mod fire;
 mod flow;
 mod header;
+mod install;
 mod member;
 mod native;
 mod regions;
