@@ -5,6 +5,7 @@ mod cluster;
 mod cpp;
 mod events;
 mod fire;
+mod examples;
 mod flow;
 mod header;
 mod install;
