@@ -6,6 +6,7 @@
 
 use raft::eraftpb::ConfState;
 
+use crate::core::command::Operation;
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionEpoch, RegionId};
 
 const VERSION: u8 = 1;
@@ -39,6 +40,18 @@ impl Region {
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start_key.as_slice() && (self.end_key.is_empty() || key < self.end_key.as_slice())
+    }
+
+    /// True when `operation` touches no key outside the range.
+    #[must_use]
+    pub fn owns(&self, operation: Operation<'_>) -> bool {
+        match operation {
+            Operation::Put { key, .. } | Operation::Delete { key } => self.contains(key),
+            Operation::DeleteRange { begin, end } => {
+                let ends_here = self.end_key.is_empty() || end <= self.end_key.as_slice();
+                begin >= end || (self.contains(begin) && ends_here)
+            }
+        }
     }
 
     /// True when `node` is part of the configuration in any way.
@@ -161,5 +174,17 @@ mod tests {
         assert!(Region::bootstrap(&[]).contains(&[0xff; 9]));
         assert!(region.has_member(NodeId(4)));
         assert!(!region.has_member(NodeId(5)));
+    }
+    #[test]
+    fn an_operation_is_owned_when_all_its_keys_are() {
+        let region = joint();
+        let owns = |begin: &[u8], end: &[u8]| region.owns(Operation::DeleteRange { begin, end });
+
+        assert!(region.owns(Operation::Put { key: b"a", value: b"" }));
+        assert!(!region.owns(Operation::Delete { key: b"m" }));
+        assert!(owns(b"a", b"m"), "its end is the first key behind it");
+        assert!(!owns(b"a", b"ma"));
+        assert!(!owns(b"A", b"b"));
+        assert!(owns(b"z", b"z"), "no keys at all");
     }
 }

@@ -9,6 +9,7 @@ use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::options::MESSAGE_BYTES_MAX;
 use super::{Peer, tell};
+use crate::batch::BATCH_BYTES_MAX;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{Command, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
@@ -184,8 +185,7 @@ impl Peer {
     pub(super) fn on_forward(&mut self, forward: Forward) {
         let willing = self.may_accept();
         for (id, data) in self.sessions.accept(forward, willing) {
-            // What is in the log must be readable by every member.
-            if matches!(Command::parse(data.clone()), Ok(Command::Write(_))) {
+            if self.may_propose(&data) {
                 self.forwarded_in_flight += 1;
                 self.fresh.push(Pending::of_follower(id, data));
             } else {
@@ -193,6 +193,13 @@ impl Peer {
                 self.sessions.answer(id, Err(Error::new(Code::Unsupported)));
             }
         }
+    }
+
+    /// What is in the log must be readable by every member, fit into a message, and leave other regions alone. Callers of
+    /// this member are checked where they call; what another member forwards is checked here.
+    fn may_propose(&self, data: &Bytes) -> bool {
+        let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
+        data.len() <= BATCH_BYTES_MAX && write.operations().all(|operation| self.region.owns(operation))
     }
 
     fn may_accept(&self) -> std::result::Result<(), Code> {
