@@ -58,6 +58,12 @@ HOURS ?= 1000
 sim: needs ## Simulates whole clusters for HOURS=1000 hours; ALMADIA_SEED=n begins elsewhere.
 	ALMADIA_SIM_HOURS=$(HOURS) $(cargo) test --release --locked --lib simulated_hours -- --nocapture
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+.PHONY: fuzz
+fuzz: needs ## Fuzzes each target for FUZZ_SECONDS=60; FUZZ_TARGETS="frames ..." only some.
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ_TARGETS)
+
 CHAOS_FLAGS ?=
 .PHONY: chaos
 chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. CHAOS_FLAGS="--seed N --only NAME".

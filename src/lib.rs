@@ -59,9 +59,13 @@ pub mod status;
 pub mod snapshot;
 pub mod store;
 
-// Beside the layers: a cluster without threads, for tests.
+// Beside the layers: a cluster without threads, for tests, and what fuzzers found before.
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "a fuzzer needs the cluster, the tests need all of it"))]
+#[doc(hidden)]
+pub mod sim;
 #[cfg(test)]
-mod sim;
+mod corpus;
 
 // Layer 5: the C interface.
 #[cfg(feature = "capi")]

@@ -62,3 +62,6 @@ pub mod peer_status;
 pub mod turn;
 pub mod peer;
 pub mod round;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod fuzz;

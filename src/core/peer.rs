@@ -348,7 +348,7 @@ impl Peer {
     }
 
     /// Proposes a membership change at once; for scripts, until changes have an interface of their own.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub fn propose_change(&mut self, change: raft::eraftpb::ConfChangeV2) {
         self.raw.propose_conf_change(Vec::new(), change).expect("a leader without a pending change");
     }

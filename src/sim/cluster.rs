@@ -6,6 +6,7 @@
 //! so that anything may come between them.
 
 mod clients;
+mod hostile;
 mod machines;
 mod members;
 mod observer;

@@ -81,6 +81,11 @@ impl Ledger {
         self.broken.as_deref()
     }
 
+    /// Judges nothing any more.
+    pub fn close(&mut self) {
+        self.is_open = false;
+    }
+
     /// False when only what clients notice counts.
     pub fn is_open(&self) -> bool {
         self.is_open

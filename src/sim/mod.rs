@@ -14,6 +14,7 @@ mod disk;
 mod network;
 mod watch;
 mod member;
+#[cfg(test)]
 mod script;
 mod checker;
 mod keys;
@@ -28,4 +29,9 @@ mod faults;
 mod trace;
 mod cluster;
 mod run;
+mod fuzz;
+#[cfg(test)]
 mod hunt;
+
+#[doc(hidden)]
+pub use fuzz::fuzz_cluster;

@@ -75,10 +75,7 @@ pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
     let mut cluster = Cluster::new(plan, trace);
     let safety = cluster.plan.safety;
     run_until(&mut cluster, safety)?;
-    let healed = heal_majority(&mut cluster);
-    majority_makes_progress(&mut cluster, &healed)?;
-    heal_all(&mut cluster);
-    all_agree(&mut cluster)?;
+    heal_and_agree(&mut cluster)?;
     for &region in cluster.regions() {
         let judged = checker::check(&cluster.calls.history(region));
         judged.map_err(|violation| format!("region {region}: {violation}"))?;
@@ -91,6 +88,17 @@ pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
         tally: cluster.calls.tally(),
         strikes: cluster.strikes,
     })
+}
+
+/// Ends the rough times: a healed majority makes progress, then a healed cluster agrees.
+///
+/// # Errors
+/// In words, the promise that was broken.
+pub fn heal_and_agree(cluster: &mut Cluster) -> Check {
+    let healed = heal_majority(cluster);
+    majority_makes_progress(cluster, &healed)?;
+    heal_all(cluster);
+    all_agree(cluster)
 }
 
 fn run_until(cluster: &mut Cluster, end: u64) -> Check {

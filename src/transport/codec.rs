@@ -442,9 +442,9 @@ fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
-/// What a fuzzer calls: any bytes either are refused or encode back to themselves.
-#[doc(hidden)]
-pub fn fuzz_codec(input: &[u8]) {
+/// What must hold of any bytes: they are refused, or encode back to themselves.
+#[cfg(any(test, feature = "simulation"))]
+pub(super) fn fuzz_codec(input: &[u8]) {
     let input = Bytes::copy_from_slice(input);
     if let Ok(message) = decode(&input) {
         let mut again = Vec::new();

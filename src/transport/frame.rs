@@ -24,7 +24,7 @@ pub const HEADER_BYTES: usize = 16;
 pub const KIND_MESSAGES: u8 = 1;
 
 /// Bytes asked of the socket at once, and what an idle connection holds.
-const CHUNK_BYTES: usize = 128 << 10;
+pub(super) const CHUNK_BYTES: usize = 128 << 10;
 
 /// A chunk with less room than this is given up: a read this small costs as much as a large one.
 const ROOM_BYTES_MIN: usize = 8 << 10;
@@ -146,8 +146,8 @@ impl FrameBuffer {
     }
 }
 
-/// What a fuzzer calls: a stream of any bytes, coming `step_bytes` at a time.
-#[doc(hidden)]
+/// Reads a stream of any bytes, coming `step_bytes` at a time, and counts its frames.
+#[cfg(test)]
 pub fn fuzz_frames(input: &[u8], step_bytes: usize) -> usize {
     let mut frames = FrameBuffer::new(1 << 20);
     let mut bodies = 0;

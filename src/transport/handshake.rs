@@ -410,28 +410,12 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer within the time a handshake may take")
 }
 
-/// What a fuzzer calls: any bytes are refused or parse, on both sides.
+#[cfg(any(test, feature = "simulation"))]
+#[path = "handshake_fuzz.rs"]
+mod fuzz;
+#[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
-pub fn fuzz_handshake(mut input: &[u8]) {
-    match read_part(&mut input) {
-        Ok(Part::Hello(hello)) => {
-            let bytes = hello_bytes(&hello);
-            let again = read_part(&mut &bytes[..]).expect("a hello of ours");
-            assert!(matches!(again, Part::Hello(same) if same == hello), "a hello has one encoding");
-        }
-        Ok(Part::Refusal(refusal)) => {
-            assert!(refusal.text.len() <= 3 * TEXT_BYTES_MAX, "the text is bounded")
-        }
-        Ok(Part::OtherVersion(_)) | Err(_) => {}
-    }
-}
-
-/// The bytes of a hello, as a fuzzer's starting point.
-#[doc(hidden)]
-#[must_use]
-pub fn fuzz_handshake_seed(own: &Hello) -> Vec<u8> {
-    hello_bytes(own)
-}
+pub use fuzz::fuzz_handshake;
 
 #[cfg(test)]
 #[path = "handshake_tests.rs"]

@@ -39,6 +39,10 @@ mod sender;
 mod sockets;
 mod wire;
 
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod fuzz;
+
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

@@ -4,7 +4,6 @@ use raft::eraftpb::{Entry, MessageType};
 
 use super::codec::{encode, encode_into_batch, fuzz_codec};
 use super::frame::fuzz_frames;
-use super::handshake::{fuzz_handshake, fuzz_handshake_seed};
 use super::outgoing::Outgoing;
 use super::tests::{append, message};
 use super::*;
@@ -90,22 +89,5 @@ fn no_mutation_of_a_stream_of_frames_panics_or_hands_out_a_damaged_body() {
     for _ in 0..MUTATIONS {
         let step_bytes = 1 + random.below(200);
         fuzz_frames(&mutate(&stream, &mut random), step_bytes);
-    }
-}
-
-#[test]
-fn no_mutation_of_a_handshake_panics() {
-    let mut random = Random(0xfeed_beef_dead_cafe);
-    let own = Hello {
-        cluster: ClusterId(1),
-        from: NodeId(1),
-        to: NodeId(2),
-        instance: InstanceId(3),
-        election_timeout_ms: 1000,
-        tick_ms: 50,
-    };
-    let seed = fuzz_handshake_seed(&own);
-    for _ in 0..MUTATIONS {
-        fuzz_handshake(&mutate(&seed, &mut random));
     }
 }

@@ -1,0 +1,168 @@
+//! Hostile messages beside the traffic.
+//!
+//! Owns how a message that no member sent reaches a member, and what is judged at once. What always holds: a message
+//! that the validator promises to refuse is heard alone, in a round of its own, and leaves the member as it was. What the
+//! validator promises is written down here once more, without a look at how it does it. A message that could be a
+//! member's own is not thrown here: raft believes a member that lies.
+
+use bytes::Bytes;
+use raft::eraftpb::{EntryType, Message, MessageType};
+
+use super::Cluster;
+use crate::core::input::Input;
+use crate::core::membership::CONF_CHANGE_BYTES_MAX;
+use crate::core::peer::Peer;
+use crate::core::peer_status::Role;
+use crate::core::ports::{Body, PeerMessage};
+use crate::core::reads::READ_ID_BYTES;
+use crate::sim::invariants::Check;
+use crate::transport::codec;
+use crate::types::NodeId;
+
+/// Terms that a message may be ahead; see the validator.
+const TERM_JUMP_MAX: u64 = 1 << 20;
+
+/// A link and what was sent on it.
+pub type Sent = ((usize, usize), Bytes);
+
+impl Cluster {
+    /// One of the last messages; none before the first one.
+    pub fn any_sent(&self, number: usize) -> Option<&Sent> {
+        let [rare, common] = &self.sent;
+        let count = rare.len() + common.len();
+        rare.iter().chain(common).nth(number % count.max(1))
+    }
+
+    /// True when exactly this was sent on this link, not long ago.
+    pub fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
+        let same = |bytes: &Bytes| codec::decode(bytes).is_ok_and(|sent| sent == *message);
+        self.sent.iter().flatten().any(|(sent_on, bytes)| *sent_on == link && same(bytes))
+    }
+
+    /// Lets what was sent arrive once more.
+    pub fn arrive_again(&mut self, sent: &Sent) {
+        self.receive(sent.0, &sent.1);
+    }
+
+    /// Whether the validator of `host` promises to refuse `message` as it stands now; also when there is nobody to hear it.
+    pub fn must_refuse(&self, host: usize, message: &PeerMessage) -> bool {
+        let Some(peer) = self.hosts[host].member.peer_of(message.region) else { return true };
+        let node = NodeId(host as u64 + 1);
+        let (from, to) = (message.from(), message.to());
+        if to != node || from == node || !peer.region().has_member(from) {
+            return true;
+        }
+        match &message.body {
+            Body::Raft(raft) => breaks_a_rule(raft, peer),
+            Body::Forward(_) | Body::Answer(_) => false,
+        }
+    }
+
+    /// Lets `host` take what waits for it, so that a message can be judged by itself.
+    ///
+    /// # Errors
+    /// In words, the promise that was broken.
+    pub fn take_what_waits(&mut self, host: usize) -> Check {
+        while self.hosts[host].next_turn() > self.now {
+            self.step()?;
+        }
+        self.turn(host);
+        self.judged()
+    }
+
+    /// Throws a message that must be refused at `host`, which took what waited.
+    ///
+    /// # Errors
+    /// In words, when it was not refused or did anything.
+    pub fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
+        let Some(before) = self.standing(host, message) else { return Ok(()) };
+        self.throw(host, message)?;
+        let Some(after) = self.standing(host, message) else {
+            return Err(format!("{} does not run after {message:?}", host + 1));
+        };
+        if after.0 == before.0 {
+            return Err(format!("{} did not refuse {message:?}", host + 1));
+        }
+        if after.1 != before.1 {
+            return Err(format!("{:?} became {:?} by {message:?}", before.1, after.1));
+        }
+        Ok(())
+    }
+
+    /// Throws any message at `host`.
+    ///
+    /// # Errors
+    /// In words, the promise that was broken.
+    pub fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
+        let input = Input::Message(Box::new(message.clone()));
+        self.hosts[host].member.feed_to(message.region, input);
+        self.turn(host);
+        self.judged()
+    }
+
+    /// Refused messages so far; term, role, leader, commit.
+    fn standing(&self, host: usize, message: &PeerMessage) -> Option<(u64, (u64, Role, u64, u64))> {
+        let peer = self.hosts[host].member.peer_of(message.region)?;
+        let status = peer.status();
+        let leader = status.leader.map_or(0, NodeId::get);
+        let standing = (status.term.get(), status.role, leader, status.commit_index.get());
+        Some((peer.refused_messages(), standing))
+    }
+
+    fn judged(&mut self) -> Check {
+        self.take_answers();
+        self.ledger.broken().map_or(Ok(()), |words| Err(words.to_owned()))
+    }
+}
+
+fn breaks_a_rule(raft: &Message, peer: &Peer) -> bool {
+    use MessageType::{
+        MsgAppend, MsgAppendResponse, MsgBeat, MsgCheckQuorum, MsgHeartbeat, MsgHup, MsgPropose,
+        MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote, MsgRequestVote, MsgSnapStatus, MsgSnapshot,
+        MsgTimeoutNow, MsgTransferLeader, MsgUnreachable,
+    };
+    let status = peer.status();
+    let (term, last) = (status.term.get(), status.last_index.get());
+    let kind = raft.get_msg_type();
+    let term_is_sane = if kind == MsgReadIndex {
+        raft.term == 0
+    } else {
+        raft.term > 0 && raft.term - raft.term.min(term) <= TERM_JUMP_MAX
+    };
+    if !term_is_sane {
+        return true;
+    }
+    match kind {
+        MsgHup | MsgBeat | MsgPropose | MsgSnapshot | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum
+        | MsgTransferLeader => true,
+        MsgAppend => !is_contiguous(raft),
+        MsgHeartbeat => raft.commit > last || !raft.entries.is_empty(),
+        MsgReadIndex | MsgReadIndexResp => {
+            raft.entries.len() != 1 || raft.entries[0].data.len() != READ_ID_BYTES
+        }
+        _ if !raft.entries.is_empty() => true,
+        MsgTimeoutNow => status.leader.map(NodeId::get) != Some(raft.from),
+        MsgRequestPreVote => !raft.context.is_empty(),
+        MsgRequestVote => !raft.context.is_empty() && raft.context != b"CampaignTransfer"[..],
+        MsgAppendResponse if status.role == Role::Leader => {
+            let hint_is_ahead = raft.reject && raft.reject_hint > raft.index;
+            raft.request_snapshot != 0 || hint_is_ahead || raft.index > last
+        }
+        _ => false,
+    }
+}
+
+/// Entries that follow the position they name and each other, in terms that do not fall, up to the message's own.
+fn is_contiguous(raft: &Message) -> bool {
+    let mut before = (raft.index, raft.log_term);
+    for entry in raft.entries.iter() {
+        let follows = before.0.checked_add(1) == Some(entry.index) && entry.term >= before.1;
+        let too_large =
+            entry.get_entry_type() != EntryType::EntryNormal && entry.data.len() > CONF_CHANGE_BYTES_MAX;
+        if !follows || entry.term > raft.term || too_large {
+            return false;
+        }
+        before = (entry.index, entry.term);
+    }
+    raft.log_term != 0 && before.0 != u64::MAX
+}

@@ -1,0 +1,278 @@
+//! The fuzzer's door to a live cluster.
+//!
+//! Owns the translation of arbitrary bytes into hostile messages between members that serve clients, elect, crash and
+//! come back. What must hold, whatever is said: what no member may say - to another member, by a stranger, of a type
+//! that stays at home, with entries that do not follow each other, a commit beyond the log, a term from nowhere, for a
+//! region that is not there - is refused and changes nothing; all promises of the simulator hold beside it, and a healed
+//! cluster serves and agrees; what was said once may be heard again. A message that could be a member's own is a lie
+//! of that member, by which promises between members can be broken: such are kept to the end, where each member hears
+//! one, and must not fall over it.
+//!
+//! The input is: a seed (u16) for the plan, then steps (kind u8 and what it needs).
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use crate::core::ports::{Body, PeerMessage};
+use crate::sim::checker;
+use crate::sim::cluster::Cluster;
+use crate::sim::invariants::Check;
+use crate::sim::plan::Plan;
+use crate::sim::run;
+use crate::sim::trace::Trace;
+use crate::transport::codec;
+use crate::types::{NodeId, RegionId, Term};
+
+/// Steps of an input that count.
+const STEPS_MAX: usize = 200;
+/// Events between two steps, at most.
+const EVENTS_MAX: usize = 256;
+/// Events after a lie about forwarded writes.
+const EVENTS_AFTER_LIE: usize = 200;
+/// Election timeouts in which clients call and faults strike, if the input is long enough.
+const ROUGH_TIMEOUTS: u64 = 12;
+
+/// Runs a cluster among hostile messages made of `data` and checks what must hold.
+///
+/// # Panics
+/// When it does not hold.
+pub fn fuzz_cluster(data: &[u8]) {
+    let Some((seed, rest)) = data.split_first_chunk::<2>() else { return };
+    let seed = u16::from_le_bytes(*seed);
+    if let Err(words) = live(plan(seed), Input { rest }) {
+        panic!("seed {seed}: {words}");
+    }
+}
+
+/// A plan of the simulator, cut to what one input can take.
+fn plan(seed: u16) -> Plan {
+    let mut plan = Plan::draw(u64::from(seed));
+    plan.members = plan.members.clamp(2, 5);
+    plan.safety = ROUGH_TIMEOUTS * plan.election_timeout();
+    plan.load.value_bytes = 8..24;
+    plan
+}
+
+fn live(plan: Plan, mut input: Input<'_>) -> Check {
+    let end = plan.safety;
+    let mut cluster = Cluster::new(plan, Trace::new(None, 0));
+    let mut lies = Vec::new();
+    for _ in 0..STEPS_MAX {
+        let Some(kind) = input.byte() else { break };
+        if cluster.now > end {
+            break;
+        }
+        step(&mut cluster, kind, &mut input, &mut lies)?;
+    }
+    run::heal_and_agree(&mut cluster)?;
+    for &region in cluster.regions() {
+        let judged = checker::check(&cluster.calls.history(region));
+        judged.map_err(|violation| format!("region {region}: {violation}"))?;
+    }
+    // About forwarded writes first: the others would let members disagree.
+    lies.sort_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
+    lies.dedup_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
+    cluster.ledger.close();
+    lies.iter().try_for_each(|(host, lie)| hear_lie(&mut cluster, *host, lie))
+}
+
+type Lies = Vec<(usize, PeerMessage)>;
+
+fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies) -> Check {
+    match kind % 6 {
+        0 | 1 => {
+            let events = 1 + usize::from(input.number()) * EVENTS_MAX / 256;
+            (0..events).try_for_each(|_| cluster.step())
+        }
+        2 => {
+            if let Some(sent) = cluster.any_sent(input.number().into()).cloned() {
+                cluster.arrive_again(&sent);
+            }
+            Ok(())
+        }
+        3 => {
+            let Some((link, bytes)) = cluster.any_sent(input.number().into()).cloned() else { return Ok(()) };
+            let mut message = codec::decode(&bytes).expect("the codec reads what it wrote");
+            for _ in 0..1 + input.number() % 3 {
+                change(&mut message, input);
+            }
+            say(cluster, link.1, message, lies)
+        }
+        4 => {
+            let Some((link, bytes)) = cluster.any_sent(input.number().into()).cloned() else { return Ok(()) };
+            let mut bytes = bytes.to_vec();
+            for _ in 0..1 + input.number() % 3 {
+                let at = usize::from(input.number()) % bytes.len();
+                bytes[at] = input.number();
+            }
+            hear(cluster, link.1, bytes.into(), lies)
+        }
+        _ => {
+            let host = usize::from(input.number()) % cluster.hosts.len();
+            let length = usize::from(input.number());
+            hear(cluster, host, Bytes::copy_from_slice(input.take(length)), lies)
+        }
+    }
+}
+
+/// Bytes that are no message end their connection and go no further.
+fn hear(cluster: &mut Cluster, host: usize, bytes: Bytes, lies: &mut Lies) -> Check {
+    codec::decode(&bytes).map_or(Ok(()), |message| say(cluster, host, message, lies))
+}
+
+fn say(cluster: &mut Cluster, host: usize, message: PeerMessage, lies: &mut Lies) -> Check {
+    // What the codec does not carry reaches nobody.
+    let mut encoded = Vec::new();
+    if codec::encode(&message, &mut encoded).is_err() {
+        return Ok(());
+    }
+    cluster.take_what_waits(host)?;
+    if cluster.must_refuse(host, &message) {
+        return cluster.throw_refused(host, &message);
+    }
+    let link = (message.from().get() as usize - 1, host);
+    if !cluster.was_sent(link, &message) {
+        lies.push((host, message));
+    }
+    Ok(())
+}
+
+/// The member that hears a lie may believe it, but goes on; so do all others when it is about forwarded writes, which a
+/// member may write and lose as it likes.
+fn hear_lie(cluster: &mut Cluster, host: usize, lie: &PeerMessage) -> Check {
+    let all_run = |cluster: &Cluster| cluster.hosts.iter().all(|host| host.member.is_running());
+    if cluster.must_refuse(host, lie) {
+        return Ok(());
+    }
+    // What the ledger says about a believed lie is no promise of ours.
+    let _believed = cluster.throw(host, lie);
+    if !matches!(lie.body, Body::Raft(_)) {
+        (0..EVENTS_AFTER_LIE).for_each(|_| drop(cluster.step()));
+    }
+    if all_run(cluster) { Ok(()) } else { Err(format!("a member fell over {lie:?} to {}", host + 1)) }
+}
+
+/// Exchanges one field of a message.
+fn change(message: &mut PeerMessage, input: &mut Input<'_>) {
+    let (field, value) = (input.number(), input.word());
+    match field % 16 {
+        14 => return message.region = RegionId(value),
+        15 => return message.epoch.conf_ver = value,
+        _ => {}
+    }
+    match &mut message.body {
+        Body::Raft(raft) => change_raft(raft, field, value, input),
+        Body::Forward(forward) => match field % 8 {
+            0 => forward.to = NodeId(value),
+            1 => forward.from = NodeId(value),
+            2 => forward.boot_nonce = value,
+            3 => forward.term = Term(value),
+            4 => forward.session = value,
+            5 => forward.first = value,
+            6 => forward.answered = value,
+            _ => forward.writes.push(Bytes::copy_from_slice(input.take(value as usize % 64))),
+        },
+        Body::Answer(answer) => match field % 6 {
+            0 => answer.to = NodeId(value),
+            1 => answer.from = NodeId(value),
+            2 => answer.boot_nonce = value,
+            3 => answer.session = value,
+            4 => answer.refused = None,
+            _ => answer.verdicts.iter_mut().for_each(|verdict| verdict.number = value),
+        },
+    }
+}
+
+fn change_raft(raft: &mut Message, field: u8, value: u64, input: &mut Input<'_>) {
+    match field % 14 {
+        0 => raft.to = value,
+        1 => raft.from = value,
+        2 => raft.term = value,
+        3 => raft.set_msg_type(MessageType::from_number(value)),
+        4 => raft.log_term = value,
+        5 => raft.index = value,
+        6 => raft.commit = value,
+        7 => raft.commit_term = value,
+        8 => raft.request_snapshot = value,
+        9 => raft.reject_hint = value,
+        10 => raft.reject = !raft.reject,
+        11 => raft.context = Bytes::copy_from_slice(input.take(value as usize % 32)),
+        12 => change_entries(raft, value, input),
+        _ => raft.priority = value.cast_signed(),
+    }
+}
+
+fn change_entries(raft: &mut Message, value: u64, input: &mut Input<'_>) {
+    let mut entries = std::mem::take(&mut raft.entries).into_vec();
+    let at = usize::from(input.number()) % entries.len().max(1);
+    match (input.number() % 6, entries.get_mut(at)) {
+        (0, Some(entry)) => entry.term = value,
+        (1, Some(entry)) => entry.index = value,
+        (2, Some(entry)) => entry.data = Bytes::copy_from_slice(input.take(value as usize % 64)),
+        (3, Some(entry)) => entry.set_entry_type(EntryType::EntryConfChangeV2),
+        (4, Some(_)) => drop(entries.remove(at)),
+        _ => entries.push(Entry { term: raft.term, index: value, ..Entry::default() }),
+    }
+    raft.entries = entries.into();
+}
+
+trait FromNumber {
+    fn from_number(number: u64) -> Self;
+}
+
+impl FromNumber for MessageType {
+    /// Any type but a raft snapshot, which the codec does not carry.
+    fn from_number(number: u64) -> Self {
+        protobuf::ProtobufEnum::from_i32((number % 19) as i32).unwrap_or(Self::MsgHup)
+    }
+}
+
+/// What is left of the input; zeros behind its end.
+struct Input<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> u8 {
+        self.byte().unwrap_or(0)
+    }
+
+    /// Small numbers, numbers near the largest one, the edge of a sane term, or any eight bytes.
+    fn word(&mut self) -> u64 {
+        let low = u64::from(self.number());
+        match self.number() % 6 {
+            0..=2 => low,
+            3 => u64::MAX - low,
+            4 => (1 << 20) + low,
+            _ => {
+                let mut word = [0; 8];
+                let taken = self.take(8);
+                word[..taken.len()].copy_from_slice(taken);
+                u64::from_le_bytes(word)
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(self.rest.len().min(length));
+        self.rest = rest;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::replay;
+
+    #[test]
+    fn the_corpus_of_hostile_messages_and_mutations_of_it_hold() {
+        replay("cluster", 200, fuzz_cluster);
+    }
+}

@@ -1,0 +1,148 @@
+//! The fuzzer's door to the handshake.
+//!
+//! Owns the translation of arbitrary bytes into what the other side says, and the check of what becomes of it. What must
+//! hold, for any bytes in any pieces, on both sides: a member is let in if and only if the bytes begin with the one
+//! hello that it would send; everything else is refused, in words that the other side can read; nothing panics.
+//!
+//! The first byte chooses the side and how far the input gets by itself, as checksums stop raw bytes at the door; the
+//! second how the bytes are cut.
+
+use std::io::{self, Read};
+
+use super::{
+    HELLO_BYTES, HandshakeError, Hello, KIND_HELLO, Part, Reason, Refusal, TEXT_BYTES_MAX, answer_to,
+    hello_bytes, part_bytes, read_part, receive, refusal_bytes,
+};
+use crate::types::{ClusterId, InstanceId, NodeId};
+
+const CLUSTER: ClusterId = ClusterId(0x0123_4567_89ab_cdef);
+/// This member; the others are 1 and 3.
+const OWN: NodeId = NodeId(2);
+
+/// What `from` says to `to`.
+fn hello(from: NodeId, to: NodeId) -> Hello {
+    let instance = instance_of(from);
+    Hello { cluster: CLUSTER, from, to, instance, election_timeout_ms: 1000, tick_ms: 50 }
+}
+
+fn instance_of(node: NodeId) -> InstanceId {
+    InstanceId(0x1000 + node.get())
+}
+
+fn is_member(node: NodeId) -> bool {
+    (1..=3).contains(&node.get())
+}
+
+/// Lets this member hear `data` and checks what must hold.
+///
+/// # Panics
+/// When it does not hold.
+pub fn fuzz_handshake(data: &[u8]) {
+    let [way, cut, rest @ ..] = data else { return };
+    let said = match (way / 2) % 4 {
+        0 => rest.to_vec(),
+        1 => changed_hello(rest),
+        2 => part_bytes(KIND_HELLO, &rest[..rest.len().min(HELLO_BYTES)]),
+        _ => {
+            let (kind, body) = rest.split_first().unwrap_or((&0, &[]));
+            part_bytes(u32::from(*kind), &body[..body.len().min(2 * TEXT_BYTES_MAX)])
+        }
+    };
+    let mut stream = Pieces { bytes: &said, most: usize::from(*cut) + 1 };
+    if way % 2 == 0 { accepting(&mut stream, &said) } else { dialing(&mut stream, &said) }
+}
+
+/// A good hello with words exchanged (place u8, word u64) and sealed again, then with bits flipped.
+fn changed_hello(input: &[u8]) -> Vec<u8> {
+    let mut bytes = hello_bytes(&hello(NodeId(1), OWN));
+    let (words, flips) = input.as_chunks::<9>();
+    let (head, body) = bytes.split_at_mut(24);
+    for [place, word @ ..] in words {
+        let at = 8 * (usize::from(*place) % 6);
+        body[at..at + 8].copy_from_slice(word);
+    }
+    let checksum = super::checksum_of(&head[12..20], body);
+    head[20..24].copy_from_slice(&checksum.to_le_bytes());
+    for [place, bit] in flips.as_chunks::<2>().0 {
+        let at = usize::from(*place) % bytes.len();
+        bytes[at] ^= 1 << (bit % 8);
+    }
+    bytes
+}
+
+fn admit(theirs: &Hello) -> Result<(), Refusal> {
+    let known = is_member(theirs.from) && theirs.instance == instance_of(theirs.from);
+    let text = || "another directory".to_owned();
+    if known { Ok(()) } else { Err(Refusal { reason: Reason::Instance, text: text() }) }
+}
+
+fn accepting(stream: &mut impl Read, said: &[u8]) {
+    let own_for = |from: NodeId| {
+        let unknown = || Refusal { reason: Reason::UnknownNode, text: format!("there is no node {from}") };
+        if is_member(from) && from != OWN { Ok(hello(OWN, from)) } else { Err(unknown()) }
+    };
+    let wanted = [1, 3].map(NodeId).map(|from| hello(from, OWN)).into_iter();
+    let wanted = wanted.into_iter().find(|good| said.starts_with(&hello_bytes(good)));
+
+    match answer_to(stream, own_for, admit) {
+        Ok((theirs, own)) => {
+            assert_eq!(Some(theirs), wanted, "only a member that agrees is let in");
+            assert_eq!(own, hello(OWN, theirs.from));
+        }
+        Err(error) => {
+            assert_eq!(wanted, None, "a member that agrees is let in: {error}");
+            refused_in_words(&error);
+        }
+    }
+}
+
+fn dialing(stream: &mut impl Read, said: &[u8]) {
+    let own = hello(OWN, NodeId(1));
+    let agrees = said.starts_with(&hello_bytes(&hello(NodeId(1), OWN)));
+    let judge = |theirs: Hello| {
+        let judged = own.check(&theirs).and_then(|()| admit(&theirs));
+        judged.map_err(|refusal| HandshakeError::Refusing(own.to, refusal))
+    };
+
+    match receive(stream, &own).and_then(judge) {
+        Ok(()) => assert!(agrees, "only the member that was dialed is believed"),
+        Err(error) => {
+            assert!(!agrees, "the member that was dialed is believed: {error}");
+            refused_in_words(&error);
+        }
+    }
+}
+
+/// What this side answers can be read by the other, and what the other said draws on no terminal.
+fn refused_in_words(error: &HandshakeError) {
+    assert!(!error.to_string().chars().any(char::is_control), "it goes to a log: {error:?}");
+    let HandshakeError::Refusing(_, refusal) = error else { return };
+    match read_part(&mut &refusal_bytes(refusal)[..]) {
+        Ok(Part::Refusal(told)) => assert_eq!(told, *refusal, "the other side reads the reason"),
+        _ => panic!("a refusal of ours is one: {refusal:?}"),
+    }
+}
+
+/// Bytes that come a few at a time and then end.
+struct Pieces<'a> {
+    bytes: &'a [u8],
+    most: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = into.len().min(self.most);
+        self.bytes.read(&mut into[..count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::replay;
+
+    #[test]
+    fn the_corpus_of_handshakes_and_mutations_of_it_hold() {
+        replay("handshake", 20_000, fuzz_handshake);
+    }
+}
