@@ -10,10 +10,10 @@ source scripts/environment.sh
 
 seconds="${FUZZ_SECONDS:-60}"
 # Longest inputs, in bytes, and seconds for one input. Longer ones reach no further and run slower.
-declare -A length=([log_recovery]=65536 [frames]=8192 [handshake]=1200 [commands]=4096 [cluster]=600)
-declare -A patience=([cluster]=120)
+declare -A length=([log_recovery]=65536 [frames]=8192 [handshake]=1200 [commands]=4096 [cluster]=600 [c_calls]=400)
+declare -A patience=([cluster]=120 [c_calls]=120)
 # A corpus is small enough to be replayed by every `make test`: this many inputs, bytes in all, bytes of one.
-declare -A kept=([cluster]=120)
+declare -A kept=([cluster]=120 [c_calls]=120)
 readonly kept_bytes=150000 input_bytes=4000
 grown="$target/fuzz"
 scratch="$(mktemp -d)"
@@ -66,7 +66,7 @@ keep() { # keep TARGET: adds to the committed corpus, out of the fewest inputs t
 }
 
 if [ "$#" -eq 0 ]; then
-    set -- log_recovery frames handshake commands cluster
+    set -- log_recovery frames handshake commands cluster c_calls
 fi
 build "$@"
 echo "Each of $# targets for $seconds seconds; inputs grow in $grown."

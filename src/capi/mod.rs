@@ -42,4 +42,5 @@ pub mod transfer;
 pub mod value;
 pub mod write;
 
+pub use bytes::{almadia_kv, almadia_slice};
 use library::{ALMADIA_OK, almadia_code};

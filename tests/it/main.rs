@@ -7,6 +7,7 @@ mod events;
 mod fire;
 mod examples;
 mod flow;
+mod fuzz;
 mod header;
 mod install;
 mod member;

@@ -1,0 +1,101 @@
+//! What calls are made with.
+//!
+//! Owns the input and how it becomes keys, values and lengths: short ones that meet each other again, empty ones as NULL
+//! or not, ones exactly at and one past a limit, and pairs of pointer and length that the header forbids.
+
+use std::ffi::c_void;
+use std::ptr::{NonNull, null};
+use std::sync::LazyLock;
+
+use almadia::capi::library::almadia_code;
+
+use super::rules::{INVALID_ARGUMENT, KEY_BYTES_MAX, NULL_POINTER, OK, TOO_LARGE, VALUE_BYTES_MAX};
+
+/// Bytes for whatever is long.
+static LONG: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0xff; VALUE_BYTES_MAX + 1]);
+
+/// What is left of the input; zeros behind its end.
+pub struct Input<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    pub fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    pub fn number(&mut self) -> u8 {
+        self.byte().unwrap_or(0)
+    }
+
+    /// Which of `count` slots.
+    pub fn slot(&mut self, count: usize) -> usize {
+        usize::from(self.number()) % count
+    }
+
+    pub fn yes(&mut self) -> bool {
+        self.number() % 2 == 1
+    }
+
+    pub fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(self.rest.len().min(length));
+        self.rest = rest;
+        taken
+    }
+
+    /// A key; seldom one at or past its limit.
+    pub fn key(&mut self) -> Bytes {
+        Bytes::draw(self, KEY_BYTES_MAX)
+    }
+
+    /// A value; seldom one at or past its limit.
+    pub fn value(&mut self) -> Bytes {
+        Bytes::draw(self, VALUE_BYTES_MAX)
+    }
+
+    /// A key that every function takes.
+    pub fn good_key(&mut self) -> Bytes {
+        let length = usize::from(self.number() % 4);
+        Bytes::of(self.take(length))
+    }
+}
+
+/// A pointer, a length, and what they stand for.
+pub struct Bytes {
+    pub data: *const c_void,
+    pub length: usize,
+    /// OK, or what any call that takes them answers.
+    pub verdict: almadia_code,
+    /// What `data` points to; empty when the verdict is not OK.
+    pub bytes: Vec<u8>,
+}
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Self {
+        let bytes = bytes.to_vec();
+        // An empty vector's pointer is not NULL: it must not be read, and nobody may.
+        Self { data: bytes.as_ptr().cast(), length: bytes.len(), verdict: OK, bytes }
+    }
+
+    fn wrong(data: *const c_void, length: usize, verdict: almadia_code) -> Self {
+        Self { data, length, verdict, bytes: Vec::new() }
+    }
+
+    fn draw(input: &mut Input<'_>, limit: usize) -> Self {
+        let anywhere = NonNull::<u8>::dangling().as_ptr().cast_const().cast();
+        match input.number() {
+            0xff => Self::of(&LONG[..limit]),
+            0xfe => Self::wrong(LONG.as_ptr().cast(), limit + 1, TOO_LARGE),
+            0xfd => Self::wrong(null(), usize::from(input.number()) + 1, NULL_POINTER),
+            0xfc => Self::wrong(anywhere, usize::MAX, INVALID_ARGUMENT),
+            0xfb => Self { data: null(), length: 0, verdict: OK, bytes: Vec::new() },
+            short => Self::of(input.take(usize::from(short % 5))),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The store under test, and the map that it is compared with.
+//!
+//! Owns a store of one member in a directory of its own, and the place where answers of asynchronous calls arrive. What
+//! always holds: the map has what was acknowledged, also after the store was closed and opened again.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::{env, fs, process};
+
+use almadia::capi::completion::{
+    almadia_completion, almadia_completion_code, almadia_completion_index, almadia_completion_take_snapshot,
+};
+use almadia::capi::config::{almadia_config, almadia_config_free, almadia_config_new, almadia_config_set};
+use almadia::capi::done::almadia_done;
+use almadia::capi::library::{ALMADIA_ABI_VERSION, almadia_code};
+use almadia::capi::region::{almadia_region_status, almadia_store_region_at, almadia_store_region_count};
+use almadia::capi::status::almadia_status;
+use almadia::capi::store::{
+    almadia_store, almadia_store_free, almadia_store_open, almadia_store_shutdown, almadia_store_status,
+    almadia_store_wait_leader,
+};
+use almadia::capi::transfer::{almadia_leader_transfer, almadia_leader_transfer_options};
+use almadia::capi::write::almadia_delete;
+
+use super::arguments::Input;
+use super::options::Sized;
+use super::rules::{END, INVALID_ARGUMENT, LOCKED, NULL_POINTER, OK, UNSUPPORTED, answer, expect};
+use super::{Handles, SLOTS, put};
+
+/// What a store holds.
+pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Long enough for one member to lead itself on a busy machine.
+const LEADER_MS: u64 = 30_000;
+
+/// See the module.
+pub struct Member {
+    pub store: *mut almadia_store,
+    pub model: Model,
+    directory: PathBuf,
+    /// The largest log index that was told.
+    index: u64,
+}
+
+impl Member {
+    /// A store in a new directory.
+    #[must_use]
+    pub fn open() -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("almadia-calls-{}-{number}", process::id()));
+        fs::create_dir_all(&directory).expect("the temporary directory is writable");
+        let mut member = Self { store: null_mut(), model: Model::new(), directory, index: 0 };
+        assert_eq!(member.start(), OK);
+        member
+    }
+
+    /// Opens the store and waits until it leads itself.
+    fn start(&mut self) -> almadia_code {
+        let path = CString::new(self.directory.join("store").as_os_str().as_bytes()).expect("no NUL in it");
+        let mut config: *mut almadia_config = null_mut();
+        // SAFETY: all pointers are live or writable, and the config is freed once.
+        unsafe {
+            assert_eq!(almadia_config_new(ALMADIA_ABI_VERSION, &raw mut config, null_mut()), OK);
+            for (name, value) in [
+                (c"raft.tick_ms", c"10"),
+                (c"raft.heartbeat_ms", c"20"),
+                (c"raft.election_timeout_ms", c"100"),
+            ] {
+                assert_eq!(
+                    almadia_config_set(config, name.as_ptr(), value.as_ptr(), null_mut()),
+                    OK,
+                    "{name:?}"
+                );
+            }
+            let code = almadia_store_open(path.as_ptr(), config, &raw mut self.store, null_mut());
+            almadia_config_free(config);
+            if code == OK {
+                assert_eq!(almadia_store_wait_leader(self.store, LEADER_MS, null_mut(), null_mut()), OK);
+            }
+            code
+        }
+    }
+
+    /// Removes what the last input left behind.
+    pub fn forget_all(&mut self) {
+        for key in std::mem::take(&mut self.model).into_keys() {
+            // SAFETY: the store is live and the key has its length.
+            let code = unsafe { almadia_delete(self.store, key.as_ptr().cast(), key.len(), null_mut()) };
+            assert_eq!(code, OK);
+        }
+    }
+
+    /// Takes a log index that was told: it is larger than all before.
+    pub fn newer(&mut self, index: u64) {
+        assert!(index > self.index, "positions of a region grow");
+        self.index = index;
+    }
+
+    /// Asks the store about itself, and to hand over what it alone can lead.
+    pub fn ask(&mut self, input: &mut Input<'_>) {
+        let store = self.store;
+        // SAFETY: the store is live, structs have their sizes, outputs are writable.
+        unsafe {
+            assert_eq!(almadia_store_region_count(store), 1);
+            let mut status = Sized::<almadia_status>::new();
+            let wanted = output_verdict(status.vary(input));
+            let code = answer(input, |error| almadia_store_status(store, status.pointer().cast_mut(), error));
+            assert_eq!(code, wanted);
+            if code == OK {
+                let status = &status.options;
+                assert_eq!((status.node_id, status.leader_id, status.poisoned), (1, 1, OK));
+                assert!(
+                    status.applied_index <= status.commit_index && status.commit_index <= status.last_index
+                );
+            }
+            let index = usize::from(input.number() % 3);
+            let mut region = Sized::<almadia_region_status>::new();
+            let wanted = if index == 0 { output_verdict(region.vary(input)) } else { END };
+            expect(wanted, input, |error| {
+                almadia_store_region_at(store, index, region.pointer().cast_mut(), error)
+            });
+            expect(OK, input, |error| almadia_store_wait_leader(store, 1000, null_mut(), error));
+            // The only voter leads already, and there is no other.
+            let mut transfer = Sized::<almadia_leader_transfer_options>::new();
+            transfer.options.target = if input.yes() { 1 } else { 9 };
+            let wanted = match (transfer.options.target, transfer.vary(input)) {
+                (9, (OK, true)) => Some(INVALID_ARGUMENT),
+                // Without options the choice is the leader's, which has none.
+                (_, (OK, false)) => None,
+                (_, (code, _)) => Some(code),
+            };
+            let code = answer(input, |error| almadia_leader_transfer(store, transfer.pointer(), error));
+            assert!(wanted.is_none_or(|wanted| code == wanted), "answered {code}, not {wanted:?}");
+        }
+    }
+
+    /// Frees one handle, or closes the store and opens it again while all others live on.
+    pub fn free_or_reopen(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
+        let slot = input.slot(SLOTS);
+        match input.number() {
+            0xf0.. => self.reopen(input, handles),
+            kind => match kind % 4 {
+                0 => put(&mut handles.batches[slot], None),
+                1 => put(&mut handles.snapshots[slot], None),
+                2 => put(&mut handles.values[slot], None),
+                _ => put(&mut handles.iters[slot], None),
+            },
+        }
+    }
+
+    fn reopen(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
+        let store = self.store;
+        // SAFETY: the store is live and not used again after it is freed.
+        unsafe {
+            if input.yes() {
+                expect(OK, input, |error| almadia_store_shutdown(store, 100, error));
+                expect(OK, input, |error| almadia_store_shutdown(store, 0, error));
+            }
+            almadia_store_free(store);
+        }
+        (0..SLOTS).for_each(|_| handles.snapshot_get(input));
+        (0..SLOTS).for_each(|_| handles.move_iter(input));
+        if handles.keep_directory() {
+            assert_eq!(self.start(), LOCKED, "what was read keeps the directory");
+            handles.let_directory_go();
+        }
+        assert_eq!(self.start(), OK);
+    }
+}
+
+/// A struct that is written may be newer than ours with whatever in it, but must be there.
+fn output_verdict((code, given): (almadia_code, bool)) -> almadia_code {
+    match code {
+        _ if !given => NULL_POINTER,
+        UNSUPPORTED => OK,
+        other => other,
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // SAFETY: the store is live and not used again.
+        unsafe { almadia_store_free(self.store) };
+        // What is left of it is in the way of nobody.
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// Where answers arrive. Boxed, because callbacks point to it.
+#[derive(Default)]
+pub struct Answers {
+    arrived: Box<Arrived>,
+}
+
+#[derive(Default)]
+struct Arrived {
+    answers: Mutex<Vec<(almadia_code, u64)>>,
+    snapshot: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Answers {
+    /// A sink for one call; without a callback it must be refused.
+    pub fn done(&self, without_callback: bool) -> almadia_done {
+        let mut done = Sized::<almadia_done>::new().options;
+        done.callback = if without_callback { None } else { Some(arrive) };
+        done.user = (&raw const *self.arrived).cast_mut().cast();
+        done
+    }
+
+    /// Waits until `count` calls are answered; nothing else ever is.
+    pub fn wait(&self, count: usize) -> Vec<(almadia_code, u64)> {
+        let answers = self.arrived.answers.lock().expect("callbacks do not panic");
+        let all = self.arrived.changed.wait_while(answers, |answers| answers.len() < count);
+        let answers = all.expect("callbacks do not panic");
+        assert_eq!(answers.len(), count, "one answer a call");
+        answers.clone()
+    }
+
+    /// The snapshot that came with an answer.
+    pub fn take_snapshot(&self) -> *mut almadia::capi::snapshot::almadia_snapshot {
+        let taken = self.arrived.snapshot.lock().expect("callbacks do not panic").take();
+        taken.unwrap_or(0) as *mut _
+    }
+}
+
+unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completion) {
+    // SAFETY: `user` is the `Arrived` of an `Answers` that waits for this call; the completion is live until this returns.
+    unsafe {
+        let arrived = &*user.cast::<Arrived>();
+        let answer = (almadia_completion_code(completion), almadia_completion_index(completion));
+        let snapshot = almadia_completion_take_snapshot(completion);
+        if !snapshot.is_null() {
+            *arrived.snapshot.lock().expect("nobody panics with it") = Some(snapshot as usize);
+        }
+        arrived.answers.lock().expect("nobody panics with it").push(answer);
+        arrived.changed.notify_all();
+    }
+}

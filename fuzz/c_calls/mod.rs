@@ -1,0 +1,189 @@
+//! The fuzzer's door to the C interface.
+//!
+//! Owns the translation of arbitrary bytes into a sequence of calls on a few handles, as a C program could make them:
+//! with arguments from the whole range that the header allows and some beyond it, but with live handles only. What must
+//! hold: every call answers what the header says; outputs and errors are as the header says; every read, copy and
+//! iteration shows exactly what a map shows that saw the same writes; whatever was opened can be freed in any order.
+//!
+//! One store of one member serves all inputs. An input begins by removing what the last one left behind, so that it does
+//! the same by itself.
+
+mod arguments;
+mod iterating;
+mod member;
+mod options;
+mod reading;
+mod rules;
+mod writing;
+
+use std::ptr::null_mut;
+
+use almadia::capi::batch::{almadia_batch, almadia_batch_free};
+use almadia::capi::config::{almadia_config, almadia_config_free};
+use almadia::capi::iter::{almadia_iter, almadia_iter_free};
+use almadia::capi::snapshot::{almadia_snapshot, almadia_snapshot_free};
+use almadia::capi::value::{almadia_value, almadia_value_free};
+
+use arguments::Input;
+pub use member::Member;
+use member::Model;
+use writing::Change;
+
+/// Calls of one input that count.
+const CALLS_MAX: usize = 120;
+/// Handles of a kind that a sequence holds at a time.
+const SLOTS: usize = 2;
+
+/// A batch and what was added to it.
+struct Batch {
+    handle: *mut almadia_batch,
+    changes: Vec<Change>,
+}
+
+/// A snapshot, the data that it must show, and its range.
+struct Snapshot {
+    handle: *mut almadia_snapshot,
+    shows: Model,
+    range: (Vec<u8>, Vec<u8>),
+}
+
+/// A value and its bytes.
+struct Value {
+    handle: *mut almadia_value,
+    bytes: Vec<u8>,
+}
+
+/// An iterator, its pairs in its direction, and where it stands among them.
+struct Iter {
+    handle: *mut almadia_iter,
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    is_reverse: bool,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    NeverMoved,
+    At(usize),
+    Nowhere,
+}
+
+/// What a sequence holds. Dropping it frees everything.
+pub struct Handles {
+    config: *mut almadia_config,
+    batches: [Option<Batch>; SLOTS],
+    snapshots: [Option<Snapshot>; SLOTS],
+    values: [Option<Value>; SLOTS],
+    iters: [Option<Iter>; SLOTS],
+}
+
+impl Handles {
+    fn none() -> Self {
+        let (batches, snapshots) = ([const { None }; SLOTS], [const { None }; SLOTS]);
+        let (values, iters) = ([const { None }; SLOTS], [const { None }; SLOTS]);
+        Self { config: null_mut(), batches, snapshots, values, iters }
+    }
+
+    /// True while something lives that reads the store's files.
+    fn keep_directory(&self) -> bool {
+        let (snapshots, iters) = (self.snapshots.iter().flatten(), self.iters.iter().flatten());
+        snapshots.count() + iters.count() + self.values.iter().flatten().count() > 0
+    }
+
+    fn let_directory_go(&mut self) {
+        self.values.iter_mut().for_each(|slot| put(slot, None));
+        self.snapshots.iter_mut().for_each(|slot| put(slot, None));
+        self.iters.iter_mut().for_each(|slot| put(slot, None));
+    }
+}
+
+impl Member {
+    /// Makes the calls that `data` says and checks each answer.
+    ///
+    /// # Panics
+    /// When one is not what the header says.
+    pub fn fuzz_calls(&mut self, data: &[u8]) {
+        let mut input = Input::new(data);
+        self.forget_all();
+        let mut handles = Handles::none();
+        for _ in 0..CALLS_MAX {
+            let Some(kind) = input.byte() else { break };
+            self.call(kind, &mut input, &mut handles);
+        }
+    }
+
+    fn call(&mut self, kind: u8, input: &mut Input<'_>, handles: &mut Handles) {
+        match kind % 24 {
+            0 => handles.new_batch(input),
+            1 | 2 => handles.batch_put(input),
+            3 => handles.batch_delete(input),
+            4 => handles.batch_delete_range(input),
+            5 => handles.batch_look(input),
+            6 | 7 => self.write(input, handles),
+            8 => self.put(input),
+            9 => self.delete(input),
+            10 => self.write_async(input, handles),
+            11 => self.get(input, handles),
+            12 => self.open_snapshot(input, handles),
+            13 => handles.clone_snapshot(input),
+            14 => handles.snapshot_get(input),
+            15 => handles.snapshot_get_into(input),
+            16 => handles.look_at_value(input),
+            17 => handles.new_iter(input),
+            18 | 19 => handles.move_iter(input),
+            20 => handles.iter_next_n(input),
+            21 => handles.use_config(input),
+            22 => self.ask(input),
+            _ => self.free_or_reopen(input, handles),
+        }
+    }
+}
+
+/// Frees whatever it holds.
+trait Free {
+    fn free(&mut self);
+}
+
+impl Free for Batch {
+    fn free(&mut self) {
+        // SAFETY: the handle is live and not used again.
+        unsafe { almadia_batch_free(self.handle) }
+    }
+}
+
+impl Free for Snapshot {
+    fn free(&mut self) {
+        // SAFETY: as above.
+        unsafe { almadia_snapshot_free(self.handle) }
+    }
+}
+
+impl Free for Value {
+    fn free(&mut self) {
+        // SAFETY: as above.
+        unsafe { almadia_value_free(self.handle) }
+    }
+}
+
+impl Free for Iter {
+    fn free(&mut self) {
+        // SAFETY: as above.
+        unsafe { almadia_iter_free(self.handle) }
+    }
+}
+
+/// Puts a handle into a slot; what was there is freed.
+fn put<T: Free>(slot: &mut Option<T>, held: Option<T>) {
+    if let Some(mut old) = std::mem::replace(slot, held) {
+        old.free();
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.batches.iter_mut().for_each(|slot| put(slot, None));
+        self.let_directory_go();
+        // SAFETY: NULL or a live config that is not used again.
+        unsafe { almadia_config_free(self.config) }
+    }
+}

@@ -1,0 +1,14 @@
+//! Makes sequences of calls of the C interface from arbitrary bytes; `c_calls` checks and tells what must hold.
+#![no_main]
+
+use std::cell::RefCell;
+
+#[path = "../c_calls/mod.rs"]
+mod c_calls;
+
+thread_local! {
+    /// Opened once: opening costs more than a thousand calls.
+    static MEMBER: RefCell<c_calls::Member> = RefCell::new(c_calls::Member::open());
+}
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| MEMBER.with_borrow_mut(|member| member.fuzz_calls(data)));
