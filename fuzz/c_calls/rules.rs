@@ -34,7 +34,7 @@ pub fn answer(
     input: &mut Input<'_>,
     call: impl FnOnce(*mut *mut almadia_error) -> almadia_code,
 ) -> almadia_code {
-    if input.number() % 4 == 0 {
+    if input.number().is_multiple_of(4) {
         return call(null_mut());
     }
     // What was there before must not matter.
