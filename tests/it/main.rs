@@ -3,6 +3,7 @@
 mod capi;
 mod cluster;
 mod cpp;
+mod docs;
 mod events;
 mod fire;
 mod examples;
