@@ -82,6 +82,17 @@ impl Snapshot {
         self.view.get_many(keys)
     }
 
+    /// As [`Snapshot::get`], without asking the disk: none when the value may be there only. For threads that must not
+    /// wait.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn get_from_memory(&self, key: &[u8]) -> Result<Option<Option<PinnedValue>>> {
+        self.check(key)?;
+        let found = self.view.get_many_from_memory(&[key]).transpose()?;
+        Ok(found.map(|mut values| values.pop().expect("one value for one key")))
+    }
+
     /// Copies the value of `key` into `buffer`, as much as fits, and returns its whole length.
     ///
     /// # Errors
