@@ -47,11 +47,28 @@ demo: library $(PROGRAMS)/member ## Three processes, a killed leader, every byte
 test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
-	$(cargo) clippy --release --locked --all-targets -- -D warnings
+	$(cargo) clippy --release --locked --workspace --all-targets -- -D warnings
 	@scripts/check-dependencies.sh
 	timeout --foreground 30m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
+	@$(MAKE) --no-print-directory test-python
+
+# Its own cargo call: together with the library's it would get the C functions. The two forms of the library's crate
+# have one name in the build directory, so each of the two calls compiles that crate anew after the other.
+.PHONY: wheel
+wheel: ## Builds the Python package into the build directory's wheels/.
+	@scripts/install-needs.sh wheel
+	@scripts/python-environment.sh
+	@rm -rf $(TARGET)/wheels
+	@$(cargo) maturin build --quiet --release --locked --manifest-path bindings/python/Cargo.toml \
+		--interpreter $(TARGET)/python/bin/python --out $(TARGET)/wheels
+	@echo "wheel:   $$(echo $(TARGET)/wheels/*.whl)"
+
+PYTEST_FLAGS ?=
+.PHONY: test-python
+test-python: wheel ## Tests the installed Python package only. PYTEST_FLAGS="-k snapshot".
+	scripts/test-python.sh $(PYTEST_FLAGS)
 
 HOURS ?= 1000
 .PHONY: sim
@@ -101,7 +118,7 @@ clean: ## Removes what was built here, except the compiled dependencies (RocksDB
 
 .PHONY: help
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 $(BUILT):
 	@$(MAKE) --no-print-directory library

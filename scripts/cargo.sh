@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs cargo with the arguments given, and shows that it moves while RocksDB compiles.
+# Runs cargo with the arguments given, and shows that it moves while RocksDB compiles. `cargo.sh maturin ...` runs
+# maturin instead, which calls cargo.
 #
 # RocksDB is about 370 C++ files and 15 minutes on 2 cores, once for a build directory and its features. cargo
 # itself says nothing meanwhile, so this counts the object files that appear. Without a terminal it prints a line
@@ -47,4 +48,8 @@ begun_mark="$(mktemp)"
 show_progress &
 progress=$!
 trap 'kill $progress 2>/dev/null || true; wait $progress 2>/dev/null || true; rm -f "$begun_mark"' EXIT
-cargo "$@"
+if [ "${1:-}" = maturin ]; then
+    PATH="$target/python/bin:$PATH" "$@"
+else
+    cargo "$@"
+fi

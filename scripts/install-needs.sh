@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the build needs and this machine lacks, and says so; does nothing when all is there.
 #
-#   install-needs.sh build|test
+#   install-needs.sh build|wheel|test
 #
 # As root missing Debian packages are installed with apt-get; otherwise libclang comes from PyPI into a virtual
 # environment in the build directory, and for the rest this says what to ask an administrator for.
@@ -37,6 +37,8 @@ find_missing() {
         command -v pkg-config >/dev/null || need pkg-config "the same, without CMake"
     fi
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
+    [ "$purpose" = build ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
+        need python3-venv "the environment in which the Python module is built"
 }
 
 check_rust() {

@@ -94,6 +94,17 @@ impl Batch {
 }
 
 impl Batch {
+    /// Notes how a write of what was taken out of the batch ended: `taken` comes back when it failed, unless there is
+    /// something else in the batch by now.
+    pub fn settle(&self, written: Option<almadia::Position>, taken: almadia::Batch) {
+        let mut state = self.lock();
+        match written {
+            Some(position) => state.position = Some(position.into()),
+            None if state.batch.is_empty() => state.batch = taken,
+            None => {}
+        }
+    }
+
     /// No Python code runs under this lock, and it is never held while waiting.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -91,6 +91,18 @@ impl Items {
         slf
     }
 
+    /// Reads on until some items can be had without waiting; false when there are no more.
+    fn read_ahead(&self, py: Python<'_>) -> PyResult<bool> {
+        let walk = self.walk.get().or_raise(py)?;
+        py.detach(|| lock(walk).read_chunk(self.part)).or_raise(py)
+    }
+
+    /// The items that were read and not handed out.
+    fn take_ahead<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let walk = self.walk.get().or_raise(py)?;
+        std::iter::from_fn(|| self.next_of_chunk(py, walk).transpose()).collect()
+    }
+
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let walk = self.walk.get().or_raise(py)?;
         loop {

@@ -9,12 +9,16 @@
 
 mod batch;
 mod bytes;
+mod completions;
 mod errors;
 mod home;
 mod items;
 mod options;
 mod position;
+mod range;
+mod records;
 mod snapshot;
+mod soon;
 mod store;
 mod timeout;
 mod value;
@@ -26,6 +30,8 @@ mod _almadia {
     #[pymodule_export]
     use crate::batch::Batch;
     #[pymodule_export]
+    use crate::completions::{Completions, Pending};
+    #[pymodule_export]
     use crate::errors::codes;
     #[pymodule_export]
     use crate::items::Items;
@@ -34,7 +40,14 @@ mod _almadia {
     #[pymodule_export]
     use crate::position::Position;
     #[pymodule_export]
+    use crate::records::{capture_records, release_records, take_records};
+    #[pymodule_export]
     use crate::snapshot::Snapshot;
+    #[pymodule_export]
+    use crate::soon::{
+        delete_range_soon, delete_soon, get_many_soon, get_soon, put_soon, snapshot_soon,
+        transfer_leader_soon, write_soon,
+    };
     #[pymodule_export]
     use crate::store::Store;
     #[pymodule_export]

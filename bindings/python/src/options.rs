@@ -3,8 +3,6 @@
 //! Owns how Python values become the text the configuration takes. What always holds: what is wrong with an option is
 //! said by the store's own table, so that every language hears the same.
 
-use std::ffi::OsString;
-
 use almadia::Config;
 use almadia::config::{OPTIONS, OptionKind};
 use pyo3::prelude::*;
@@ -26,7 +24,7 @@ pub fn options() -> Vec<(&'static str, &'static str, &'static str, Option<u64>, 
     OPTIONS.iter().map(row).collect()
 }
 
-/// A store's path and configuration, checked option by option.
+/// A store's configuration, checked option by option.
 pub fn configuration(py: Python<'_>, options: &[(String, String)]) -> PyResult<Config> {
     let mut config = Config::default();
     for (name, value) in options {
@@ -34,6 +32,3 @@ pub fn configuration(py: Python<'_>, options: &[(String, String)]) -> PyResult<C
     }
     Ok(config)
 }
-
-/// The path as the operating system has it; any `os.PathLike` was resolved before.
-pub type StorePath = OsString;

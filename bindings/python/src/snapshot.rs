@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use almadia::{Code, Error, IterOptions, Result};
+use pyo3::exceptions::PyLookupError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
@@ -11,6 +12,7 @@ use crate::errors::OrRaise;
 use crate::home::AtHome;
 use crate::items::{Items, Part};
 use crate::position::Position;
+use crate::range::Range;
 use crate::value::Value;
 
 /// A snapshot of the store, or none after it was closed. Iterators share it, so that they end with it.
@@ -29,6 +31,14 @@ impl Snapshot {
     fn get<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let key = key.as_bytes();
         let found = py.detach(|| self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
+    }
+
+    /// As `get`, but raises LookupError when the disk would have to be asked.
+    fn get_from_memory<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        // Not worth to release the GIL for.
+        let found = self.with(|snapshot| snapshot.get_from_memory(key.as_bytes())).or_raise(py)?;
+        let Some(found) = found else { return Err(PyLookupError::new_err("not in memory")) };
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
@@ -60,24 +70,15 @@ impl Snapshot {
     }
 
     /// An iterator over items, keys or values.
-    #[pyo3(signature = (part, prefix, start, end, reverse, limit))]
     fn walk(
         &self,
         py: Python<'_>,
         part: &str,
-        prefix: Option<Key<'_>>,
-        start: Option<Key<'_>>,
-        end: Option<Key<'_>>,
+        within: Range<'_>,
         reverse: bool,
         limit: Option<usize>,
     ) -> PyResult<Items> {
-        let bound = |key: Option<Key<'_>>| key.map(|key| key.as_bytes().to_vec());
-        let bounds = match prefix {
-            Some(prefix) => IterOptions::prefix(prefix.as_bytes()),
-            None => IterOptions::default(),
-        };
-        let (lower, upper) = (bounds.lower.max(bound(start)), least(bounds.upper, bound(end)));
-        let options = IterOptions { lower, upper, reverse, ..IterOptions::default() };
+        let options = IterOptions { reverse, ..within.bounds() };
         let shared = self.shared.get().or_raise(py)?;
         let walk = py.detach(|| self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
         Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit))
@@ -118,12 +119,4 @@ impl Snapshot {
 /// What is said of a call on a closed snapshot.
 pub fn closed() -> Error {
     Error::with_detail(Code::Closed, "this snapshot was closed; take a new one")
-}
-
-/// The smaller of two bounds, of which none means no bound.
-fn least(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

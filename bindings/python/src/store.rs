@@ -3,9 +3,10 @@
 //! Owns the compiled half of `almadia.Store`. What always holds: no call holds the GIL while it waits; a child process
 //! never touches the store it inherited.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use almadia::{Code, KeyRange, Level, Result, SnapshotOptions, TransferOptions, WriteOptions};
+use almadia::{Code, Level, Result, SnapshotOptions, TransferOptions, WriteOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -14,8 +15,9 @@ use crate::batch::Batch;
 use crate::bytes::{Content, Key};
 use crate::errors::{OrRaise, instance};
 use crate::home::AtHome;
-use crate::options::{StorePath, configuration};
+use crate::options::configuration;
 use crate::position::Position;
+use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::timeout::Timeout;
 use crate::wait;
@@ -24,6 +26,9 @@ use crate::wait;
 #[pyclass(module = "almadia._almadia", frozen, weakref)]
 pub struct Store {
     store: AtHome<almadia::Store>,
+    /// The number of this member.
+    #[pyo3(get)]
+    node: u64,
     /// When calls are answered that have no timeout of their own.
     write_timeout: Duration,
     read_timeout: Duration,
@@ -33,20 +38,21 @@ pub struct Store {
 impl Store {
     /// Opens the member whose directory is `path`, with options by their names.
     #[new]
-    fn open(py: Python<'_>, path: StorePath, options: Vec<(String, String)>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: OsString, options: Vec<(String, String)>) -> PyResult<Self> {
         let config = configuration(py, &options)?;
-        let milliseconds = |name| {
+        let number = |name| {
             let text = config.get(name).or_raise(py)?;
-            Ok::<_, PyErr>(Duration::from_millis(text.parse().expect("the table says it is a number")))
+            Ok::<u64, PyErr>(text.parse().expect("the table says it is a number"))
         };
-        let (write_timeout, read_timeout) =
-            (milliseconds("write.timeout_ms")?, milliseconds("read.timeout_ms")?);
+        let node = number("cluster.node_id")?;
+        let write_timeout = Duration::from_millis(number("write.timeout_ms")?);
+        let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
         let open = || {
             almadia::fork::Home::for_store()?;
             almadia::Store::open(&path, &config).map(AtHome::new)
         };
         let store = py.detach(open).or_raise(py)?;
-        Ok(Self { store, write_timeout, read_timeout })
+        Ok(Self { store, node, write_timeout, read_timeout })
     }
 
     fn put(
@@ -58,13 +64,13 @@ impl Store {
     ) -> PyResult<Position> {
         let mut batch = almadia::Batch::new();
         batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-        self.commit(py, &mut batch, timeout)
+        self.commit(py, &mut batch, timeout).map(Position::from)
     }
 
     fn delete(&self, py: Python<'_>, key: Key<'_>, timeout: Option<Timeout>) -> PyResult<Position> {
         let mut batch = almadia::Batch::new();
         batch.delete(key.as_bytes()).or_raise(py)?;
-        self.commit(py, &mut batch, timeout)
+        self.commit(py, &mut batch, timeout).map(Position::from)
     }
 
     fn delete_range(
@@ -76,19 +82,15 @@ impl Store {
     ) -> PyResult<Position> {
         let mut batch = almadia::Batch::new();
         batch.delete_range(start.as_bytes(), end.as_bytes()).or_raise(py)?;
-        self.commit(py, &mut batch, timeout)
+        self.commit(py, &mut batch, timeout).map(Position::from)
     }
 
     fn write(&self, py: Python<'_>, batch: &Batch, timeout: Option<Timeout>) -> PyResult<Position> {
         let mut taken = std::mem::take(&mut batch.lock().batch);
         let kept = taken.clone();
         let written = self.commit(py, &mut taken, timeout);
-        let mut state = batch.lock();
-        match &written {
-            Ok(position) => state.position = Some(*position),
-            Err(_) => state.batch = kept,
-        }
-        written
+        batch.settle(written.as_ref().ok().copied(), kept);
+        written.map(Position::from)
     }
 
     fn get<'py>(
@@ -97,28 +99,42 @@ impl Store {
         key: Key<'_>,
         timeout: Option<Timeout>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let _ = timeout;
         let key = key.as_bytes();
-        let found = py.detach(|| self.store.get()?.get(key)).or_raise(py)?;
+        let options = read_options(timeout);
+        let found = wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+            self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
+        })?;
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
-    #[pyo3(signature = (start, end, prefix, level, min_index, timeout))]
-    #[allow(clippy::too_many_arguments)] // They are the keyword arguments of one Python function.
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Vec<Key<'_>>,
+        timeout: Option<Timeout>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+        let options = read_options(timeout);
+        let found = wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+            self.store.get()?.on(queue).get_many(&keys, &options, |found| slot.put(found))
+        })?;
+        PyList::new(
+            py,
+            found.iter().map(|value| value.as_ref().map(|value| PyBytes::new(py, value.as_ref()))),
+        )
+    }
+
     fn snapshot(
         &self,
         py: Python<'_>,
-        start: Option<Key<'_>>,
-        end: Option<Key<'_>>,
-        prefix: Option<Key<'_>>,
+        within: Range<'_>,
         level: &str,
         min_index: u64,
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
-        let options = snapshot_options(start, end, prefix, level, min_index, timeout)?;
-        let late = options.timeout.unwrap_or(self.read_timeout);
-        wait::for_answer(py, late, Code::ReadTimeout, |answer| {
-            self.store.get()?.snapshot_async(&options, move |taken| drop(answer.send(taken)))
+        let options = snapshot_options(&within, level, min_index, timeout)?;
+        wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+            self.store.get()?.on(queue).snapshot(&options, |taken| slot.put(taken))
         })
         .map(Snapshot::new)
     }
@@ -136,8 +152,8 @@ impl Store {
             key: key.as_bytes().to_vec(),
             timeout,
         };
-        wait::for_answer(py, timeout.unwrap_or(self.write_timeout), Code::Timeout, |answer| {
-            self.store.get()?.transfer_leader_async(&options, move |done| drop(answer.send(done)))
+        wait::for_answer(py, timeout.unwrap_or(self.write_timeout), Code::Timeout, |queue, slot| {
+            self.store.get()?.on(queue).transfer_leader(&options, |done| slot.put(done))
         })
     }
 
@@ -200,18 +216,26 @@ impl Store {
 }
 
 impl Store {
+    /// The store; raises `ForkedError` in a child process.
+    pub fn open(&self, py: Python<'_>) -> PyResult<&almadia::Store> {
+        self.store.get().or_raise(py)
+    }
+
+    fn read_patience(&self, options: &SnapshotOptions) -> Duration {
+        options.timeout.unwrap_or(self.read_timeout)
+    }
+
     fn commit(
         &self,
         py: Python<'_>,
         batch: &mut almadia::Batch,
         timeout: Option<Timeout>,
-    ) -> PyResult<Position> {
-        let timeout = timeout.map(|timeout| timeout.duration());
-        let options = WriteOptions { timeout };
-        wait::for_answer(py, timeout.unwrap_or(self.write_timeout), Code::Timeout, |answer| {
-            self.store.get()?.write_async(batch, &options, move |written| drop(answer.send(written)))
+    ) -> PyResult<almadia::Position> {
+        let options = write_options(timeout);
+        let patience = options.timeout.unwrap_or(self.write_timeout);
+        wait::for_answer(py, patience, Code::Timeout, |queue, slot| {
+            self.store.get()?.on(queue).write(batch, &options, |written| slot.put(written))
         })
-        .map(Position::from)
     }
 }
 
@@ -231,10 +255,19 @@ fn role(role: almadia::core::peer_status::Role) -> String {
     format!("{role:?}").to_lowercase()
 }
 
-fn snapshot_options(
-    start: Option<Key<'_>>,
-    end: Option<Key<'_>>,
-    prefix: Option<Key<'_>>,
+/// Options of a write.
+pub fn write_options(timeout: Option<Timeout>) -> WriteOptions {
+    WriteOptions { timeout: timeout.map(|timeout| timeout.duration()) }
+}
+
+/// Options of a read of keys.
+pub fn read_options(timeout: Option<Timeout>) -> SnapshotOptions {
+    SnapshotOptions { timeout: timeout.map(|timeout| timeout.duration()), ..SnapshotOptions::default() }
+}
+
+/// Options of a snapshot.
+pub fn snapshot_options(
+    within: &Range<'_>,
     level: &str,
     min_index: u64,
     timeout: Option<Timeout>,
@@ -244,18 +277,11 @@ fn snapshot_options(
         "local" => Level::Local,
         _ => return Err(PyValueError::new_err(format!("level is 'linearizable' or 'local', not '{level}'"))),
     };
-    let bytes = |key: Option<Key<'_>>| key.map(|key| key.as_bytes().to_vec()).unwrap_or_default();
-    let range = match prefix {
-        None => KeyRange { start: bytes(start), end: bytes(end) },
-        Some(_) if start.is_some() || end.is_some() => {
-            return Err(PyValueError::new_err("a snapshot has a prefix, or a start and an end, not both"));
-        }
-        Some(prefix) => {
-            let start = prefix.as_bytes().to_vec();
-            let end = almadia::snapshot::prefix_end(&start).unwrap_or_default();
-            KeyRange { start, end }
-        }
-    };
     let timeout = timeout.map(|timeout| timeout.duration());
-    Ok(SnapshotOptions { timeout, level, range, min_index: almadia::types::LogIndex(min_index) })
+    Ok(SnapshotOptions {
+        timeout,
+        level,
+        range: within.keys()?,
+        min_index: almadia::types::LogIndex(min_index),
+    })
 }

@@ -1,11 +1,15 @@
 //! Waiting for an answer so that Ctrl-C ends the wait.
 //!
-//! Owns the way a thread of the caller waits. What always holds: the GIL is released while it waits, signal handlers of
-//! Python run at least every [`SLICE`], and the wait ends a moment after the call's deadline even when no answer came.
+//! Owns the way a thread of the caller waits: on a queue of its own, which it drains itself, so that no other thread
+//! stands between the answer and its caller. What always holds: the GIL is released while it waits, signal handlers of
+//! Python run at least every [`SLICE`], the wait ends a moment after the call's deadline even when no answer came, and a
+//! call whose wait was ended by an exception is given up.
 
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use almadia::call::Call;
+use almadia::completion_queue::CompletionQueue;
 use almadia::{Code, Error, Result};
 use pyo3::prelude::*;
 
@@ -17,34 +21,49 @@ const SLICE: Duration = Duration::from_millis(50);
 /// How much longer than its deadline a call waits for its answer, which only a stalled disk can delay.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
-/// Where an answer is to be sent. Nobody may be waiting any more.
-pub type Answer<T> = SyncSender<Result<T>>;
+/// Where the answer of a call is put by its callback.
+pub struct Slot<T>(Arc<Mutex<Option<Result<T>>>>);
+
+impl<T> Slot<T> {
+    /// Puts the answer.
+    pub fn put(self, answer: Result<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
 
 /// Submits a call and waits for its answer; `late` is what the caller is told when none came.
 pub fn for_answer<T: Send>(
     py: Python<'_>,
     timeout: Duration,
     late: Code,
-    submit: impl FnOnce(Answer<T>) -> Result<()> + Send,
+    submit: impl FnOnce(&Arc<CompletionQueue>, Slot<T>) -> Result<Call> + Send,
 ) -> PyResult<T> {
     let until = Instant::now() + timeout + ANSWER_GRACE;
-    let (answer, answered) = sync_channel(1);
-    // A receiver may not be shared, so each wait takes it and gives it back.
-    let submitted = py.detach(move || {
-        submit(answer)?;
-        Ok((answered.recv_timeout(SLICE), answered))
+    let queue = Arc::<CompletionQueue>::default();
+    let slot = Arc::new(Mutex::new(None));
+    let slice = || {
+        let ran = queue.run(1, Some(SLICE));
+        ran.map(|_| slot.lock().unwrap_or_else(PoisonError::into_inner).take())
+    };
+    let submitted = py.detach(|| {
+        let call = submit(&queue, Slot(Arc::clone(&slot)))?;
+        slice().map(|answer| (call, answer))
     });
-    let (mut received, mut answered) = submitted.or_raise(py)?;
+    let (call, mut answer) = submitted.or_raise(py)?;
     loop {
-        match received {
-            Ok(answer) => return answer.or_raise(py),
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::new(Code::FailedInFlight)).or_raise(py),
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= until => {
-                return Err(Error::new(late)).or_raise(py);
-            }
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+        if let Some(answer) = answer {
+            return answer.or_raise(py);
         }
-        (received, answered) = py.detach(move || (answered.recv_timeout(SLICE), answered));
+        let ended = py.check_signals().and_then(|()| match Instant::now() < until {
+            true => Ok(()),
+            false => Err(Error::new(late)).or_raise(py),
+        });
+        if let Err(ended) = ended {
+            call.cancel();
+            queue.abandon();
+            return Err(ended);
+        }
+        answer = py.detach(slice).or_raise(py)?;
     }
 }
 

@@ -1,7 +1,169 @@
-"""Almadia: a replicated, ordered key-value store that you link into your program."""
+"""Almadia: a replicated, ordered key-value store that you link into your program.
 
-from ._almadia import VERSION as __version__
-from ._almadia import Batch, Items, Position
-from .errors import *  # noqa: F403 - every class of errors.__all__, of which a test compares the list.
-from .status import Members, Option, OptionValue, RegionStatus, Status, options
-from .store import BatchBlock, Level, Snapshot, Store, open  # noqa: A004
+Three processes that open it are a cluster: every member takes writes and answers linearizable reads, machines die, and
+nothing that was acknowledged is lost. There is no server to run. Keys and values are bytes; keys are ordered.
+
+One member, for a start:
+
+    import almadia
+
+    with almadia.open("hello-store") as store:
+        store[b"greeting"] = b"hello, world"
+        print(store[b"greeting"].decode())
+
+Three members: the same program on each machine, each with its own number. `initial_members` is the same on all and
+never changes. Addresses other than loopback need `transport_insecure=True`, because members talk in plain text:
+
+    import sys
+    import almadia
+
+    members = {1: "127.0.0.1:7001", 2: "127.0.0.1:7002", 3: "127.0.0.1:7003"}
+    me = int(sys.argv[1])
+
+    with almadia.open(f"data-{me}", node_id=me, initial_members=members) as store:
+        leader = store.wait_leader(timeout=60)          # A majority must be up; which member leads does not matter.
+        store.put(b"member/%d" % me, b"up")             # Any member takes writes.
+        with store.batch() as batch:                    # All or nothing.
+            batch[b"a"] = b"1"
+            batch[b"b"] = b"2"
+        with store.snapshot() as snapshot:              # A picture that does not change.
+            for key, value in snapshot.items(prefix=b"member/"):
+                print(key, value)
+
+What to know:
+
+* Every call is answered by its deadline: `timeout=` in seconds, else the store's own, 5 seconds unless
+  `open(..., timeout=...)` says otherwise. Ctrl-C ends a call that waits.
+* An error says whether a write happened. `error.outcome` is `Outcome.NOT_APPLIED` - it was not and never will be
+  applied, so try again if `error.retryable` - or `Outcome.UNKNOWN`: read before you try again. All are `AlmadiaError`:
+
+      try:
+          store.put(b"k", b"v")
+      except almadia.AlmadiaError as error:
+          if error.outcome is almadia.Outcome.UNKNOWN:
+              ...  # It may have been applied: read b"k", then decide.
+          elif error.retryable:
+              ...  # Certainly not applied, and the same call may succeed later.
+          else:
+              raise
+
+* A write that returned is on the disks of a majority. Reads show every write that any member acknowledged before.
+* `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
+* Stores and snapshots may be used by many threads; calls release the GIL.
+* Close what you open, with `with` or `close()`. A store that is not closed warns (ResourceWarning) and loses nothing.
+* Open stores after `fork`, not before: in a child process calls on a store of the parent raise `ForkedError`, and none
+  can be opened once the parent opened one. With `multiprocessing` use "spawn" or "forkserver", or open in the children.
+* `logging.getLogger("almadia")` gets what the library logs. It never writes to the terminal.
+* `almadia.options()` lists every option with its range, default and meaning.
+* `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.
+"""
+
+from ._almadia import VERSION, Batch, Items, Position
+from .errors import (
+    AbiMismatchError,
+    AlmadiaError,
+    BatchAcrossRegionsError,
+    BufferTooSmallError,
+    CancelledError,
+    CancelledInFlightError,
+    ClosedError,
+    CorruptionError,
+    DeadlineBeforeStartError,
+    EndError,
+    FailedInFlightError,
+    ForkedError,
+    IncompatibleFormatError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidConfigError,
+    IoError,
+    KeyNotFound,
+    LaggingError,
+    LeadershipLostError,
+    LockedError,
+    NetworkError,
+    NoLeaderError,
+    NoSpaceError,
+    NotLeaderError,
+    NullPointerError,
+    Outcome,
+    OverloadedError,
+    OverwrittenError,
+    PanicError,
+    PermissionDeniedError,
+    PoisonedError,
+    ReadTimeoutError,
+    RegionChangedError,
+    ShutdownInFlightError,
+    TooLargeError,
+    TransferInProgressError,
+    UnsupportedError,
+    WouldDeadlockError,
+    WriteTimeoutError,
+    WrongClusterError,
+)
+from .options import Option, options
+from .status import RegionStatus, Status
+from .store import BatchBlock, Snapshot, Store, open  # noqa: A004
+from .typing import BytesLike, Level, Members, OptionValue
+
+__version__ = VERSION
+
+__all__ = [
+    "AbiMismatchError",
+    "AlmadiaError",
+    "Batch",
+    "BatchAcrossRegionsError",
+    "BatchBlock",
+    "BufferTooSmallError",
+    "BytesLike",
+    "CancelledError",
+    "CancelledInFlightError",
+    "ClosedError",
+    "CorruptionError",
+    "DeadlineBeforeStartError",
+    "EndError",
+    "FailedInFlightError",
+    "ForkedError",
+    "IncompatibleFormatError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidConfigError",
+    "IoError",
+    "Items",
+    "KeyNotFound",
+    "LaggingError",
+    "LeadershipLostError",
+    "Level",
+    "LockedError",
+    "Members",
+    "NetworkError",
+    "NoLeaderError",
+    "NoSpaceError",
+    "NotLeaderError",
+    "NullPointerError",
+    "Option",
+    "OptionValue",
+    "Outcome",
+    "OverloadedError",
+    "OverwrittenError",
+    "PanicError",
+    "PermissionDeniedError",
+    "PoisonedError",
+    "Position",
+    "ReadTimeoutError",
+    "RegionChangedError",
+    "RegionStatus",
+    "ShutdownInFlightError",
+    "Snapshot",
+    "Status",
+    "Store",
+    "TooLargeError",
+    "TransferInProgressError",
+    "UnsupportedError",
+    "WouldDeadlockError",
+    "WriteTimeoutError",
+    "WrongClusterError",
+    "open",
+    "options",
+]

@@ -20,6 +20,50 @@ from typing import Any, ClassVar
 
 from . import _almadia
 
+__all__ = [
+    "AbiMismatchError",
+    "AlmadiaError",
+    "BatchAcrossRegionsError",
+    "BufferTooSmallError",
+    "CancelledError",
+    "CancelledInFlightError",
+    "ClosedError",
+    "CorruptionError",
+    "DeadlineBeforeStartError",
+    "EndError",
+    "FailedInFlightError",
+    "ForkedError",
+    "IncompatibleFormatError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidConfigError",
+    "IoError",
+    "KeyNotFound",
+    "LaggingError",
+    "LeadershipLostError",
+    "LockedError",
+    "NetworkError",
+    "NoLeaderError",
+    "NoSpaceError",
+    "NotLeaderError",
+    "NullPointerError",
+    "Outcome",
+    "OverloadedError",
+    "OverwrittenError",
+    "PanicError",
+    "PermissionDeniedError",
+    "PoisonedError",
+    "ReadTimeoutError",
+    "RegionChangedError",
+    "ShutdownInFlightError",
+    "TooLargeError",
+    "TransferInProgressError",
+    "UnsupportedError",
+    "WouldDeadlockError",
+    "WriteTimeoutError",
+    "WrongClusterError",
+]
+
 
 class Outcome(enum.Enum):
     """What an error says about the write it answers."""
@@ -159,6 +203,10 @@ class LeadershipLostError(AlmadiaError):
     """The connection to the leader was lost while the write was under way. It may have been applied."""
 
 
+class CancelledInFlightError(AlmadiaError):
+    """The write was given up while it was under way. It may have been applied."""
+
+
 class ShutdownInFlightError(AlmadiaError):
     """The store was closed while the write was under way. It may have been applied."""
 
@@ -169,6 +217,10 @@ class FailedInFlightError(AlmadiaError):
 
 class ClosedError(AlmadiaError):
     """The store, or the snapshot, is closed."""
+
+
+class CancelledError(AlmadiaError):
+    """The call was given up before it had any effect. Not to be confused with asyncio's."""
 
 
 class ForkedError(AlmadiaError):
@@ -245,9 +297,11 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "REGION_CHANGED": RegionChangedError,
     "TIMEOUT": WriteTimeoutError,
     "LEADERSHIP_LOST": LeadershipLostError,
+    "CANCELLED_IN_FLIGHT": CancelledInFlightError,
     "SHUTDOWN_IN_FLIGHT": ShutdownInFlightError,
     "FAILED_IN_FLIGHT": FailedInFlightError,
     "CLOSED": ClosedError,
+    "CANCELLED": CancelledError,
     "FORKED": ForkedError,
     "READ_TIMEOUT": ReadTimeoutError,
     "IO": IoError,
@@ -285,6 +339,3 @@ _CLASS_OF_CODE = _by_code()
 def from_code(code: int, message: str, leader: int | None = None, errno: int | None = None) -> AlmadiaError:
     """The exception for an error of the library. Not for users: the compiled part calls it."""
     return _CLASS_OF_CODE.get(code, AlmadiaError)(message, leader, errno)
-
-
-__all__ = ["AlmadiaError", "Outcome", *sorted(found.__name__ for found in _CLASSES.values())]

@@ -12,22 +12,18 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import NoReturn, Self, TypeVar
 
-from . import _almadia
+from . import _almadia, log
 from ._almadia import Batch, Position
-from .errors import KeyNotFound
-from .status import Members, OptionValue, RegionStatus, Status, option_list
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-Level: TypeAlias = Literal["linearizable", "local"]
-"""How recent a snapshot must be."""
+from .errors import AlmadiaError, KeyNotFound
+from .options import option_list
+from .status import RegionStatus, Status
+from .typing import BytesLike, Level, Members, OptionValue
 
 _Default = TypeVar("_Default")
 
-_CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 
 
 def open(  # noqa: A001 - as the built-in: it opens something.
@@ -54,10 +50,87 @@ def open(  # noqa: A001 - as the built-in: it opens something.
     `WrongClusterError`, `NetworkError`, `PermissionDeniedError`, `CorruptionError`; each says what to do.
     """
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
-    return Store._of(_almadia.Store(path, chosen), os.fspath(path), node_id)
+    directory = os.fsdecode(path)
+    return Store._of(_almadia.Store(directory, chosen), directory)
 
 
-class Store:
+class Handle:
+    """What both front ends share: the compiled store and how it ends."""
+
+    __slots__ = ("__weakref__", "_closed", "_core", "_path")
+    _core: _almadia.Store
+    _path: str
+    _closed: bool
+
+    def __init__(self) -> None:
+        raise TypeError("use almadia.open(path) or almadia.aio.open(path)")
+
+    @classmethod
+    def _of(cls, core: _almadia.Store, path: str) -> Self:
+        handle = cls.__new__(cls)
+        handle._core = core
+        handle._path = path
+        handle._closed = False
+        _open_handles.add(handle)
+        log.shower.begin()
+        return handle
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+        return self._path
+
+    @property
+    def node_id(self) -> int:
+        """The number of this member."""
+        return self._core.node
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def _status(self) -> Status:
+        return Status(*self._core.status())
+
+    def _regions(self) -> list[RegionStatus]:
+        return [RegionStatus(*fields) for fields in self._core.regions()]
+
+    def _close(self, timeout: float) -> None:
+        self._core.close(timeout)
+        if self._closed:
+            return
+        self._closed = True
+        # Its last words are shown before it is gone.
+        if thread := log.shower.end():
+            thread.join()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True):
+            return
+        self._closed = True
+        # Whoever collects garbage may hold a lock that a log handler waits for: nobody is waited for here.
+        log.shower.end()
+        warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        module = type(self).__module__.removesuffix(".store")
+        state = "closed" if self._closed else self._standing()
+        return f"<{module}.Store node={self.node_id} path={self._path!r} {state}>"
+
+    def _standing(self) -> str:
+        try:
+            status = self._status()
+        except AlmadiaError as error:  # In a child process, for one.
+            return f"({error})"
+        poisoned = " poisoned" if status.poisoned else ""
+        return f"role={status.role} leader={status.leader} term={status.term} applied={status.applied_index}{poisoned}"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Store cannot be pickled: it is open in this process; open one in each process")
+
+
+class Store(Handle):
     """An open store: one member of a cluster, one directory. Made by `almadia.open`.
 
     It is used like a mapping from bytes to bytes - `store[b"k"] = b"v"`, `store[b"k"]`, `b"k" in store`,
@@ -68,68 +141,56 @@ class Store:
     exception says `Outcome.UNKNOWN`, may or may not have been applied.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_core", "_node", "_path")
-
-    def __init__(self) -> None:
-        raise TypeError("use almadia.open(path)")
-
-    @classmethod
-    def _of(cls, core: _almadia.Store, path: str, node: int) -> Store:
-        store = cls.__new__(cls)
-        store._core = core
-        store._path = path
-        store._node = node
-        store._closed = False
-        _open_stores.add(store)
-        return store
+    __slots__ = ()
 
     # One key.
 
-    def get(self, key: Buffer, default: _Default | None = None, *, timeout: float | None = None) -> bytes | _Default | None:
+    def get(
+        self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
+    ) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key. Linearizable."""
         value = self._core.get(key, timeout)
         return default if value is None else value
 
-    def put(self, key: Buffer, value: Buffer, *, timeout: float | None = None) -> Position:
+    def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and says where in the log that is."""
         return self._core.put(key, value, timeout)
 
-    def delete(self, key: Buffer, *, timeout: float | None = None) -> Position:
+    def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
         """Removes `key`; removing a key that does not exist is no error."""
         return self._core.delete(key, timeout)
 
-    def __getitem__(self, key: Buffer) -> bytes:
+    def __getitem__(self, key: BytesLike) -> bytes:
         value = self._core.get(key, None)
         if value is None:
             raise not_found(key)
         return value
 
-    def __setitem__(self, key: Buffer, value: Buffer) -> None:
+    def __setitem__(self, key: BytesLike, value: BytesLike) -> None:
         self._core.put(key, value, None)
 
-    def __delitem__(self, key: Buffer) -> None:
+    def __delitem__(self, key: BytesLike) -> None:
         self._core.delete(key, None)
 
-    def __contains__(self, key: Buffer) -> bool:
+    def __contains__(self, key: BytesLike) -> bool:
         return self._core.get(key, None) is not None
 
     # Many keys.
 
-    def get_many(self, keys: Iterable[Buffer], *, timeout: float | None = None) -> list[bytes | None]:
+    def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
         """The values of `keys`, in their order, each None when there is none. All are of one moment."""
-        with self.snapshot(timeout=timeout) as snapshot:
-            return snapshot.get_many(keys)
+        return self._core.get_many(list(keys), timeout)
 
-    def delete_range(self, start: Buffer, end: Buffer, *, timeout: float | None = None) -> Position:
+    def delete_range(self, start: BytesLike, end: BytesLike, *, timeout: float | None = None) -> Position:
         """Removes every key from `start` up to but not including `end`."""
         return self._core.delete_range(start, end, timeout)
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
         """A batch that is written at the end of a `with` block; not when an exception leaves the block.
 
-            with store.batch() as batch:
-                batch[b"from"] = b"70"
-                batch[b"to"] = b"30"
+        with store.batch() as batch:
+            batch[b"from"] = b"70"
+            batch[b"to"] = b"30"
         """
         return BatchBlock(self, timeout)
 
@@ -140,9 +201,9 @@ class Store:
     def snapshot(
         self,
         *,
-        start: Buffer | None = None,
-        end: Buffer | None = None,
-        prefix: Buffer | None = None,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
         level: Level = "linearizable",
         min_index: int = 0,
         timeout: float | None = None,
@@ -156,70 +217,43 @@ class Store:
         * `min_index` - a local snapshot waits until this member has applied so much: the `index` of a position that a
           write returned elsewhere.
         """
-        return Snapshot._of(self._core.snapshot(start, end, prefix, level, min_index, timeout))
+        return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
 
     # The store itself.
 
     def status(self) -> Status:
         """A moment's picture of this member. Never waits."""
-        return Status(*self._core.status())
+        return self._status()
 
     def regions(self) -> list[RegionStatus]:
         """A moment's picture of each region on this member, in the order of their keys. Never waits."""
-        return [RegionStatus(*fields) for fields in self._core.regions()]
+        return self._regions()
 
     def wait_leader(self, *, timeout: float | None = None) -> int:
         """Waits until this member knows a leader of every region, and returns that of the first."""
         return self._core.wait_leader(timeout)
 
-    def transfer_leader(self, target: int | None = None, *, key: Buffer = b"", timeout: float | None = None) -> None:
+    def transfer_leader(self, target: int | None = None, *, key: BytesLike = b"", timeout: float | None = None) -> None:
         """Hands the leadership over to member `target`, or to one the leader chooses. Only the leader can.
 
         `key` is any key of the region it is about; with one region it does not matter.
         """
         self._core.transfer_leader(target, key, timeout)
 
-    @property
-    def path(self) -> str:
-        """The directory."""
-        return self._path
-
-    @property
-    def node_id(self) -> int:
-        """The number of this member."""
-        return self._node
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def close(self, *, timeout: float = _CLOSE_SECONDS) -> None:
+    def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
         """Closes the store. Doing it again does nothing.
 
         Accepts no more calls, lets those under way finish and hands over what this member leads, for at most
         `timeout` seconds; answers the rest. Snapshots stay usable, and keep the directory locked, until they are
         closed too.
         """
-        self._closed = True
-        self._core.close(timeout)
+        self._close(timeout)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else _standing(self._core)
-        return f"<almadia.Store node={self._node} path={self._path!r} {state}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Store cannot be pickled: it is open in this process; open one in each process")
 
 
 class Snapshot:
@@ -240,12 +274,12 @@ class Snapshot:
         snapshot._core = core
         return snapshot
 
-    def get(self, key: Buffer, default: _Default | None = None) -> bytes | _Default | None:
+    def get(self, key: BytesLike, default: _Default | None = None) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key."""
         value = self._core.get(key)
         return default if value is None else value
 
-    def get_view(self, key: Buffer) -> memoryview | None:
+    def get_view(self, key: BytesLike) -> memoryview | None:
         """The value of `key` as a read-only memoryview, without a copy; None when there is no such key.
 
         The view stays valid after the snapshot and the store are closed; until it is released it holds a little
@@ -253,17 +287,17 @@ class Snapshot:
         """
         return self._core.get_view(key)
 
-    def get_many(self, keys: Iterable[Buffer]) -> list[bytes | None]:
+    def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
         """The values of `keys`, in their order, each None when there is none."""
         return self._core.get_many(list(keys))
 
-    def __getitem__(self, key: Buffer) -> bytes:
+    def __getitem__(self, key: BytesLike) -> bytes:
         value = self._core.get(key)
         if value is None:
             raise not_found(key)
         return value
 
-    def __contains__(self, key: Buffer) -> bool:
+    def __contains__(self, key: BytesLike) -> bool:
         return self._core.contains(key)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -272,9 +306,9 @@ class Snapshot:
     def items(
         self,
         *,
-        prefix: Buffer | None = None,
-        start: Buffer | None = None,
-        end: Buffer | None = None,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
@@ -283,31 +317,31 @@ class Snapshot:
         `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
         key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with `ClosedError`.
         """
-        return self._core.walk("items", prefix, start, end, reverse, limit)
+        return self._core.walk("items", (prefix, start, end), reverse, limit)
 
     def keys(
         self,
         *,
-        prefix: Buffer | None = None,
-        start: Buffer | None = None,
-        end: Buffer | None = None,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[bytes]:
         """The keys in order; see `items`."""
-        return self._core.walk("keys", prefix, start, end, reverse, limit)
+        return self._core.walk("keys", (prefix, start, end), reverse, limit)
 
     def values(
         self,
         *,
-        prefix: Buffer | None = None,
-        start: Buffer | None = None,
-        end: Buffer | None = None,
+        prefix: BytesLike | None = None,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[bytes]:
         """The values in the order of their keys; see `items`."""
-        return self._core.walk("values", prefix, start, end, reverse, limit)
+        return self._core.walk("values", (prefix, start, end), reverse, limit)
 
     @property
     def index(self) -> int:
@@ -365,27 +399,18 @@ class BatchBlock:
             self._store.write(self._batch, timeout=self._timeout)
 
 
-def not_found(key: Buffer) -> KeyNotFound:
+def not_found(key: BytesLike) -> KeyNotFound:
     """The exception for a key that does not exist."""
     return KeyNotFound(f"there is no key {bytes(key)!r}")
 
 
-def _standing(core: _almadia.Store) -> str:
-    try:
-        status = Status(*core.status())
-    except Exception as error:  # In a child process, for one.
-        return f"({error})"
-    poisoned = " poisoned" if status.poisoned else ""
-    return f"role={status.role} leader={status.leader} term={status.term} applied={status.applied_index}{poisoned}"
-
-
-_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
     """Answers every call that is still under way, so that no thread returns to an interpreter that is gone."""
-    for store in list(_open_stores):
-        store._core.close(0.0)
+    for handle in list(_open_handles):
+        handle._core.close(0.0)
 
 
 atexit.register(_close_at_exit)

@@ -1,0 +1,70 @@
+"""What the library logs, in `logging.getLogger("almadia")`.
+
+One thread shows the records while at least one store is open, so that no thread of a store ever waits for a handler.
+Without a handler nothing is shown: a library does not write to a program's terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from . import _almadia
+
+logger = logging.getLogger("almadia")
+logger.addHandler(logging.NullHandler())
+
+TRACE = 5
+"""The level below DEBUG: every message of raft. It is kept only if the logger asks for it when a store is opened."""
+
+logging.addLevelName(TRACE, "TRACE")
+
+
+class _Shower:
+    """The thread that shows records, and how many stores want it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stores = 0
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """One more store is open."""
+        with self._lock:
+            self._stores += 1
+            if self._stores > 1:
+                return
+            # The thread before may still show its last records; they are taken in turn.
+            _almadia.capture_records(logger.isEnabledFor(TRACE))
+            self._thread = threading.Thread(target=_show, name="almadia-logging", daemon=True)
+            self._thread.start()
+
+    def end(self) -> threading.Thread | None:
+        """One store less is open; returns the thread, which ends after its last record, when it was the last."""
+        with self._lock:
+            self._stores -= 1
+            if self._stores > 0:
+                return None
+            _almadia.release_records()
+            thread, self._thread = self._thread, None
+            return thread
+
+
+def _show() -> None:
+    while records := _almadia.take_records():
+        for level, target, message in records:
+            shown = logging.getLogger(target.replace("::", "."))
+            if shown.isEnabledFor(level):
+                shown.log(level, "%s", message)
+
+
+shower = _Shower()
+
+
+def _begin_anew_in_child() -> None:
+    global shower
+    shower = _Shower()
+
+
+os.register_at_fork(after_in_child=_begin_anew_in_child)

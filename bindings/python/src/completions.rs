@@ -1,0 +1,123 @@
+//! Answers for an event loop.
+//!
+//! Owns the queue on which the calls of one event loop are answered: one descriptor that the loop watches, and one call
+//! that resolves all futures whose answers have come. What always holds: futures are touched only by the thread that
+//! drains, which is the loop's; a future that is done already, because its task was cancelled, is left alone; internal
+//! threads of a store touch neither Python nor the GIL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use almadia::call::Call;
+use almadia::completion_queue::CompletionQueue;
+use almadia::{Error, Result};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::errors::{OrRaise, instance};
+use crate::home::AtHome;
+
+/// Answers that one drain takes at most, so that a flood of them leaves the loop time for its other work.
+const DRAIN_MAX: usize = 1024;
+
+/// The answers on their way to one event loop.
+#[pyclass(module = "almadia._almadia", frozen, weakref)]
+pub struct Completions {
+    queue: AtHome<Arc<CompletionQueue>>,
+}
+
+#[pymethods]
+impl Completions {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self { queue: AtHome::new(CompletionQueue::with_fd().or_raise(py)?) })
+    }
+
+    /// The descriptor, readable while answers wait. To be watched only.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        let queue = self.queue.get().or_raise(py)?;
+        Ok(queue.fd().expect("it was made with a descriptor"))
+    }
+
+    /// Resolves the futures whose answers have come. Called by the loop when the descriptor is readable.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let queue = self.queue.get().or_raise(py)?;
+        queue.run(DRAIN_MAX, Some(Duration::ZERO)).map(drop).or_raise(py)
+    }
+
+    /// Drops every answer that waits or still comes: the loop is closed.
+    fn abandon(&self) {
+        if let Ok(queue) = self.queue.get() {
+            queue.abandon();
+        }
+    }
+}
+
+impl Drop for Completions {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+impl Completions {
+    /// Submits a call whose answer `future` is resolved with.
+    pub fn submit<T: 'static>(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+        submit: impl FnOnce(&Arc<CompletionQueue>, Box<dyn FnOnce(Result<T>) + Send>) -> Result<Call>,
+    ) -> PyResult<Pending> {
+        let queue = self.queue.get().or_raise(py)?;
+        // It runs while somebody drains, who has the GIL already.
+        let answered =
+            move |answer: Result<T>| Python::attach(|py| resolve(py, future.bind(py), shown, answer));
+        let call = submit(queue, Box::new(answered)).or_raise(py)?;
+        Ok(Pending { call: AtHome::new(call) })
+    }
+}
+
+/// A call that is not answered yet.
+#[pyclass(module = "almadia._almadia", frozen)]
+pub struct Pending {
+    call: AtHome<Call>,
+}
+
+#[pymethods]
+impl Pending {
+    /// Gives the call up. Its future is left alone: its task knows already.
+    fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.call.get().or_raise(py)?.cancel())
+    }
+}
+
+fn resolve<T>(
+    py: Python<'_>,
+    future: &Bound<'_, PyAny>,
+    shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+    answer: Result<T>,
+) {
+    let resolved = try_resolve(py, future, shown, answer);
+    if let Err(error) = resolved {
+        // The others must be resolved all the same. This is what asyncio's own callbacks would do.
+        error.write_unraisable(py, Some(future));
+    }
+}
+
+fn try_resolve<T>(
+    py: Python<'_>,
+    future: &Bound<'_, PyAny>,
+    shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+    answer: Result<T>,
+) -> PyResult<()> {
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    let answer = answer.map_err(|error: Error| instance(py, &error)).map(|value| shown(py, value));
+    match answer {
+        Ok(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,))?,
+        Ok(Err(failed)) => future.call_method1(intern!(py, "set_exception"), (failed.into_value(py),))?,
+        Err(exception) => future.call_method1(intern!(py, "set_exception"), (exception?,))?,
+    };
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Ranges of keys as callers give them.
+
+use almadia::snapshot::prefix_end;
+use almadia::{IterOptions, KeyRange};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::bytes::Key;
+
+/// Prefix, start and end, of which each may be left out.
+pub struct Range<'py>(Option<Key<'py>>, Option<Key<'py>>, Option<Key<'py>>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Range<'py> {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        type Given<'py> = Option<Bound<'py, PyAny>>;
+        let (prefix, start, end): (Given<'_>, Given<'_>, Given<'_>) = given.extract()?;
+        let key = |given: Given<'py>| given.map(|given| given.extract::<Key<'py>>()).transpose();
+        Ok(Self(key(prefix)?, key(start)?, key(end)?))
+    }
+}
+
+impl Range<'_> {
+    /// The range of a snapshot, which is a prefix or has bounds.
+    pub fn keys(&self) -> PyResult<KeyRange> {
+        let Self(prefix, start, end) = self;
+        let bytes =
+            |key: &Option<Key<'_>>| key.as_ref().map(|key| key.as_bytes().to_vec()).unwrap_or_default();
+        match prefix {
+            None => Ok(KeyRange { start: bytes(start), end: bytes(end) }),
+            Some(_) if start.is_some() || end.is_some() => {
+                Err(PyValueError::new_err("a snapshot has a prefix, or a start and an end, not both"))
+            }
+            Some(prefix) => {
+                let start = prefix.as_bytes().to_vec();
+                let end = prefix_end(&start).unwrap_or_default();
+                Ok(KeyRange { start, end })
+            }
+        }
+    }
+
+    /// The bounds of a walk, which may have all three: it visits what all of them allow.
+    pub fn bounds(&self) -> IterOptions {
+        let Self(prefix, start, end) = self;
+        let bytes = |key: &Option<Key<'_>>| key.as_ref().map(|key| key.as_bytes().to_vec());
+        let within = prefix.as_ref().map(|prefix| IterOptions::prefix(prefix.as_bytes())).unwrap_or_default();
+        let lower = within.lower.max(bytes(start));
+        let upper = match (within.upper, bytes(end)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // Bounds that exclude each other hold no keys; the engine is told so in the way it accepts.
+        let upper = upper.map(|upper| lower.as_ref().map_or(upper.clone(), |lower| upper.max(lower.clone())));
+        IterOptions { lower, upper, ..IterOptions::default() }
+    }
+}

@@ -1,0 +1,53 @@
+//! The log of the library on its way to Python's `logging`.
+//!
+//! Owns the three calls a Python thread needs to show what the library logs. What always holds: whoever logs in the
+//! library never waits for Python.
+
+use std::sync::OnceLock;
+
+use almadia::logging::Records;
+use pyo3::prelude::*;
+
+use crate::errors::OrRaise;
+
+/// The records of this process, once somebody captured them.
+static RECORDS: OnceLock<&'static Records> = OnceLock::new();
+
+/// Begins to keep records; with `trace` also those of every raft message.
+#[pyfunction]
+pub fn capture_records(py: Python<'_>, trace: bool) -> PyResult<()> {
+    let level = if trace { log::LevelFilter::Trace } else { log::LevelFilter::Debug };
+    let records = Records::capture(level).or_raise(py)?;
+    RECORDS.get_or_init(|| records);
+    Ok(())
+}
+
+/// Waits for records and takes them, each as (level, target, message); empty when no more come.
+#[pyfunction]
+pub fn take_records(py: Python<'_>) -> Vec<(i32, String, String)> {
+    let records = py.detach(|| {
+        let mut taken = Vec::new();
+        if let Some(records) = RECORDS.get() {
+            records.take(&mut taken);
+        }
+        taken
+    });
+    records.into_iter().map(|record| (level(record.level), record.target, record.message)).collect()
+}
+
+/// Keeps no more records, and ends whoever waits for them.
+#[pyfunction]
+pub fn release_records() {
+    Records::release();
+}
+
+/// The number of a level in Python's `logging`.
+fn level(level: log::Level) -> i32 {
+    match level {
+        log::Level::Error => 40,
+        log::Level::Warn => 30,
+        log::Level::Info => 20,
+        log::Level::Debug => 10,
+        log::Level::Trace => 5,
+    }
+}

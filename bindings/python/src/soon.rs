@@ -1,0 +1,190 @@
+//! The calls of a store for event loops: submitted now, answered on the loop.
+//!
+//! Owns the asynchronous half of [`Store`]. What always holds: none waits; each resolves its future exactly once unless it
+//! raised. What Python sees of each answer is decided here.
+
+use almadia::{PinnedValue, TransferOptions};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::batch::Batch;
+use crate::bytes::{Content, Key};
+use crate::completions::{Completions, Pending};
+use crate::errors::OrRaise;
+use crate::position::Position;
+use crate::range::Range;
+use crate::snapshot::Snapshot;
+use crate::store::{Store, read_options, snapshot_options, write_options};
+use crate::timeout::Timeout;
+
+#[pyfunction]
+pub fn put_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    key: Key<'_>,
+    value: Content<'_>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let mut batch = almadia::Batch::new();
+    batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
+    commit_soon(py, store, completions, future, &mut batch, timeout)
+}
+
+#[pyfunction]
+pub fn delete_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    key: Key<'_>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let mut batch = almadia::Batch::new();
+    batch.delete(key.as_bytes()).or_raise(py)?;
+    commit_soon(py, store, completions, future, &mut batch, timeout)
+}
+
+#[pyfunction]
+pub fn delete_range_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    start: Key<'_>,
+    end: Key<'_>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let mut batch = almadia::Batch::new();
+    batch.delete_range(start.as_bytes(), end.as_bytes()).or_raise(py)?;
+    commit_soon(py, store, completions, future, &mut batch, timeout)
+}
+
+/// Takes the operations out of the batch; they come back when the call fails.
+#[pyfunction]
+pub fn write_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    batch: Bound<'_, Batch>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = write_options(timeout);
+    let mut state = batch.get().lock();
+    let (kept, asked) = (state.batch.clone(), batch.clone().unbind());
+    completions.submit(py, future, position, move |queue, answered| {
+        store.on(queue).write(&mut state.batch, &options, move |written| {
+            asked.get().settle(written.as_ref().ok().copied(), kept);
+            answered(written);
+        })
+    })
+}
+
+#[pyfunction]
+pub fn get_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    key: Key<'_>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    completions.submit(py, future, value, |queue, answered| {
+        store.on(queue).get(key.as_bytes(), &read_options(timeout), answered)
+    })
+}
+
+#[pyfunction]
+pub fn get_many_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    keys: Vec<Key<'_>>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
+    completions.submit(py, future, values, |queue, answered| {
+        store.on(queue).get_many(&keys, &read_options(timeout), answered)
+    })
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // They are the arguments of one Python function, in one place.
+pub fn snapshot_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    within: Range<'_>,
+    level: &str,
+    min_index: u64,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = snapshot_options(&within, level, min_index, timeout)?;
+    completions.submit(py, future, snapshot, |queue, answered| store.on(queue).snapshot(&options, answered))
+}
+
+#[pyfunction]
+pub fn transfer_leader_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    target: Option<u64>,
+    key: Key<'_>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = TransferOptions {
+        target: target.map(almadia::types::NodeId),
+        key: key.as_bytes().to_vec(),
+        timeout: timeout.map(|timeout| timeout.duration()),
+    };
+    completions
+        .submit(py, future, nothing, |queue, answered| store.on(queue).transfer_leader(&options, answered))
+}
+
+fn commit_soon(
+    py: Python<'_>,
+    store: &Store,
+    completions: &Completions,
+    future: Py<PyAny>,
+    batch: &mut almadia::Batch,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = write_options(timeout);
+    completions
+        .submit(py, future, position, |queue, answered| store.on(queue).write(batch, &options, answered))
+}
+
+fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'_, PyAny>> {
+    Ok(Bound::new(py, Position::from(position))?.into_any())
+}
+
+fn value(py: Python<'_>, value: Option<PinnedValue>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match value {
+        Some(value) => PyBytes::new(py, value.as_ref()).into_any(),
+        None => py.None().into_bound(py),
+    })
+}
+
+fn values(py: Python<'_>, values: Vec<Option<PinnedValue>>) -> PyResult<Bound<'_, PyAny>> {
+    let values = values.into_iter().map(|found| value(py, found)).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, values)?.into_any())
+}
+
+fn snapshot(py: Python<'_>, snapshot: almadia::Snapshot) -> PyResult<Bound<'_, PyAny>> {
+    Ok(Bound::new(py, Snapshot::new(snapshot))?.into_any())
+}
+
+fn nothing(py: Python<'_>, (): ()) -> PyResult<Bound<'_, PyAny>> {
+    Ok(py.None().into_bound(py))
+}

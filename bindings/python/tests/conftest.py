@@ -1,0 +1,67 @@
+"""What the tests share: a store of one member, and three members in this process on loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import almadia
+import pytest
+
+FAST: dict[str, almadia.OptionValue] = {
+    "raft.tick_ms": 10,
+    "raft.heartbeat_ms": 20,
+    "raft.election_timeout_ms": 300,
+}
+
+
+def free_addresses(count: int) -> dict[int, str]:
+    """Addresses on loopback that nobody listened on a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return {node: f"127.0.0.1:{bound.getsockname()[1]}" for node, bound in enumerate(sockets, 1)}
+
+
+def run_python(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a Python of its own."""
+    command = [sys.executable, *flags, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[almadia.Store]:
+    """A store of one member."""
+    with almadia.open(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[list[almadia.Store]]:
+    """Three members of one cluster, which has a leader."""
+    addresses = free_addresses(3)
+    with ExitStack() as stack:
+        stores = [
+            almadia.open(tmp_path / str(node), node_id=node, initial_members=addresses, options=FAST)
+            for node in addresses
+        ]
+        for store in stores:
+            # Nothing is left to finish here, so nobody waits for a leader that another member's end took away.
+            stack.callback(store.close, timeout=0)
+        for store in stores:
+            store.wait_leader(timeout=20)
+        yield stores
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[almadia.Store]:
+    """One of three members, the others of which never come: its calls wait for a leader in vain."""
+    addresses = free_addresses(3)
+    with almadia.open(tmp_path / "alone", node_id=1, initial_members=addresses, options=FAST) as store:
+        yield store
+        store.close(timeout=0)

@@ -1,0 +1,303 @@
+"""A store of one member, used like a mapping."""
+
+from __future__ import annotations
+
+import array
+import pickle
+import weakref
+from pathlib import Path
+from typing import Any
+
+import almadia
+import pytest
+
+
+def test_a_store_is_used_like_a_mapping(store: almadia.Store) -> None:
+    store[b"k"] = b"v"
+
+    assert store[b"k"] == b"v"
+    assert b"k" in store
+    del store[b"k"]
+    assert b"k" not in store
+
+
+def test_a_missing_key_is_a_key_error_or_a_default(store: almadia.Store) -> None:
+    with pytest.raises(KeyError) as raised:
+        store[b"no\x00such"]
+
+    assert isinstance(raised.value, almadia.KeyNotFound)
+    assert str(raised.value) == r"there is no key b'no\x00such' [NOT_FOUND]"
+    assert store.get(b"no") is None
+    assert store.get(b"no", 7) == 7
+    del store[b"no"]
+
+
+def test_empty_keys_and_values_and_every_byte_are_kept(store: almadia.Store) -> None:
+    every_byte = bytes(range(256))
+    store[b""] = b""
+    store[every_byte] = every_byte
+
+    assert store[b""] == b""
+    assert store.get(b"", b"default") == b""
+    assert store[every_byte] == every_byte
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: array.array("B", data)])
+def test_keys_and_values_are_anything_bytes_like(store: almadia.Store, kind: Any) -> None:
+    store.put(kind(b"key"), kind(b"value"))
+
+    assert store[kind(b"key")] == b"value"
+    assert store.get_many([kind(b"key")]) == [b"value"]
+    with store.snapshot(prefix=kind(b"k")) as snapshot:
+        assert snapshot[kind(b"key")] == b"value"
+        assert list(snapshot.items(start=kind(b"k"), end=kind(b"l"))) == [(b"key", b"value")]
+
+
+def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> None:
+    value = bytearray(b"before")
+    batch = almadia.Batch()
+    batch.put(b"k", value)
+    value[:] = b"after!"
+
+    store.write(batch)
+
+    assert store[b"k"] == b"before"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda store: store.put("k", b"v"), "keys are bytes, not str: use .encode()"),
+        (lambda store: store.put(b"k", "v"), "values are bytes, not str: use .encode()"),
+        (lambda store: store["k"], "keys are bytes, not str: use .encode()"),
+        (lambda store: "k" in store, "keys are bytes, not str"),
+        (lambda store: store.get(7), "keys are bytes or bytes-like, not int"),
+        (lambda store: store.put(b"k", None), "values are bytes or bytes-like, not NoneType"),
+        (lambda store: store.get_many(["k"]), "keys are bytes, not str"),
+        (lambda store: store.get(b"k", timeout="1"), "timeout is a number of seconds or None, not str"),
+        (lambda store: store.batch().__enter__().put("k", b"v"), "keys are bytes, not str"),
+        (lambda store: store.snapshot(prefix="k"), "keys are bytes, not str"),
+        (lambda store: almadia.Store(), "use almadia.open"),
+        (lambda store: almadia.Snapshot(), "use store.snapshot()"),
+    ],
+)
+def test_a_wrong_type_is_a_type_error_that_says_what_to_do(store: almadia.Store, call: Any, said: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        call(store)
+
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_timeout_that_makes_no_sense_is_refused(store: almadia.Store, timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout must be 0 seconds or more"):
+        store.get(b"k", timeout=timeout)
+
+
+def test_a_timeout_may_be_as_long_as_one_likes(store: almadia.Store) -> None:
+    store.put(b"k", b"v", timeout=float("inf"))
+
+    assert store.get(b"k", timeout=1e30) == b"v"
+
+
+def test_positions_grow_and_are_compared(store: almadia.Store) -> None:
+    first = store.put(b"a", b"1")
+    second = store.put(b"b", b"2")
+
+    assert second > first
+    assert second.index == first.index + 1
+    assert repr(first) == f"Position(index={first.index}, term={first.term})"
+    assert len({first, second, store.put(b"c", b"3")}) == 3
+
+
+def test_a_batch_is_written_at_the_end_of_its_block(store: almadia.Store) -> None:
+    store[b"old"] = b"x"
+
+    with store.batch() as batch:
+        batch[b"a"] = b"1"
+        batch.put(b"b", b"2")
+        del batch[b"old"]
+        assert store.get(b"a") is None
+        assert len(batch) == 3
+
+    assert store.get_many([b"a", b"b", b"old"]) == [b"1", b"2", None]
+    assert batch.position is not None
+    assert len(batch) == 0
+
+
+def test_a_block_that_an_exception_leaves_writes_nothing(store: almadia.Store) -> None:
+    with pytest.raises(ZeroDivisionError), store.batch() as batch:
+        batch[b"a"] = b"1"
+        raise ZeroDivisionError
+
+    assert store.get(b"a") is None
+    assert batch.position is None
+
+
+def test_an_empty_batch_writes_nothing(store: almadia.Store) -> None:
+    before = store.status().last_index
+
+    with store.batch():
+        pass
+
+    assert store.status().last_index == before
+
+
+def test_a_batch_that_was_refused_can_be_written_again(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "regions", bootstrap_split_keys="m") as store:
+        batch = almadia.Batch()
+        batch[b"a"] = b"1"
+        batch[b"z"] = b"2"
+
+        with pytest.raises(almadia.BatchAcrossRegionsError):
+            store.write(batch)
+
+        assert len(batch) == 2
+        batch.clear()
+        batch[b"a"] = b"1"
+        store.write(batch)
+        assert store[b"a"] == b"1"
+
+
+def test_operations_of_a_batch_are_applied_in_their_order(store: almadia.Store) -> None:
+    with store.batch() as batch:
+        batch[b"a"] = b"1"
+        batch[b"b"] = b"1"
+        batch.delete_range(b"a", b"c")
+        batch[b"b"] = b"2"
+
+    assert store.get_many([b"a", b"b"]) == [None, b"2"]
+
+
+def test_delete_range_removes_from_start_up_to_end(store: almadia.Store) -> None:
+    with store.batch() as batch:
+        for key in (b"a", b"b", b"c"):
+            batch[key] = b"x"
+
+    store.delete_range(b"a", b"c")
+
+    with store.snapshot() as snapshot:
+        assert list(snapshot) == [b"c"]
+
+
+def test_limits_are_checked_when_an_operation_is_added(store: almadia.Store) -> None:
+    batch = almadia.Batch()
+    batch.put(b"k" * 16384, b"")
+
+    with pytest.raises(almadia.TooLargeError, match="16385 bytes, the limit is 16384"):
+        batch.put(b"k" * 16385, b"")
+    with pytest.raises(ValueError, match="the value has"):
+        store.put(b"k", bytes(9 << 20))
+
+    assert len(batch) == 1
+    assert repr(batch).startswith("<almadia.Batch operations=1 ")
+
+
+def test_options_are_given_by_name_or_by_keyword(tmp_path: Path) -> None:
+    named: dict[str, almadia.OptionValue] = {"raft.tick_ms": 10, "reads.lease": False, "cluster.name": "x"}
+
+    with almadia.open(tmp_path / "a", options=named, raft_heartbeat_ms=20, raft_election_timeout_ms=200) as store:
+        store[b"k"] = b"v"
+
+    rows = {row.name: row for row in almadia.options()}
+    assert rows["raft.tick_ms"].kind == "number"
+    assert rows["raft.tick_ms"].least == 5
+    assert rows["reads.lease"].kind == "switch"
+    assert all(row.doc for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"raft.tick": 5}, "there is no option 'raft.tick'; did you mean raft.tick_ms?"),
+        ({"raft_tick": 5}, "there is no option 'raft_tick'; did you mean raft.tick_ms?"),
+        ({"raft.tick_ms": 0}, "raft.tick_ms = '0': expected a whole number from 5 to 10000"),
+        ({"raft.tick_ms": 5.5}, "raft.tick_ms: expected text, a whole number, True or False, not float"),
+        ({"reads.lease": "yes"}, "reads.lease = 'yes': expected true or false"),
+        ({"cluster.node_id": 2, "cluster.initial_members": "1=a:1"}, "does not name node 2"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_expected(tmp_path: Path, options: Any, said: str) -> None:
+    with pytest.raises(almadia.InvalidConfigError) as raised:
+        almadia.open(tmp_path / "store", options=options)
+
+    assert said in str(raised.value)
+    with pytest.raises(almadia.InvalidConfigError):
+        almadia.open(tmp_path / "store", **{name.replace(".", "_"): value for name, value in options.items()})
+
+
+def test_a_directory_is_opened_once(store: almadia.Store) -> None:
+    with pytest.raises(almadia.LockedError) as raised:
+        almadia.open(store.path)
+
+    assert isinstance(raised.value, OSError)
+    assert store.path in str(raised.value)
+
+
+def test_what_the_operating_system_says_is_an_os_error_with_errno(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing") as raised:
+        almadia.open(tmp_path / "missing" / "store")
+
+    assert isinstance(raised.value, almadia.AlmadiaError)
+    assert raised.value.errno == 2
+
+
+def test_a_closed_store_answers_closed(tmp_path: Path) -> None:
+    store = almadia.open(tmp_path / "store")
+    store.close()
+    store.close()
+
+    for call in (
+        lambda: store[b"k"],
+        lambda: store.put(b"k", b"v"),
+        lambda: store.snapshot(),
+        lambda: store.wait_leader(),
+    ):
+        with pytest.raises(almadia.ClosedError):
+            call()
+    assert store.closed
+    assert "closed" in repr(store)
+
+
+def test_the_directory_is_free_after_close(tmp_path: Path) -> None:
+    for round_ in range(3):
+        with almadia.open(tmp_path / "store") as store:
+            assert store.get(b"round", b"0") == str(round_).encode()
+            store[b"round"] = str(round_ + 1).encode()
+
+
+def test_the_status_has_names(store: almadia.Store) -> None:
+    store.wait_leader()
+
+    status = store.status()
+
+    assert (status.node, status.leader, status.role, status.poisoned) == (1, 1, "leader", None)
+    assert status.in_flight == 0
+    assert store.regions() == [store.regions()[0]]
+    assert store.regions()[0].start_key == b""
+
+
+def test_a_repr_says_where_a_store_stands(store: almadia.Store) -> None:
+    store.wait_leader()
+
+    assert repr(store).startswith(f"<almadia.Store node=1 path={store.path!r} role=leader leader=1 term=")
+
+
+def test_stores_and_snapshots_can_be_referenced_weakly_and_not_pickled(store: almadia.Store) -> None:
+    with store.snapshot() as snapshot:
+        assert weakref.ref(store)() is store
+        assert weakref.ref(snapshot)() is snapshot
+        for thing in (store, snapshot):
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                pickle.dumps(thing)
+
+
+def test_every_region_is_reported(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "store", bootstrap_split_keys="g,t") as store:
+        store.wait_leader()
+
+        assert [(region.start_key, region.end_key) for region in store.regions()] == [
+            (b"", b"g"),
+            (b"g", b"t"),
+            (b"t", b""),
+        ]

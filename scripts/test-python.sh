@@ -1,0 +1,30 @@
+#!/bin/bash
+# Tests the Python module as a user gets it: the newest wheel is installed into the build directory's virtual
+# environment, and lints, type checks and tests see only that.
+#
+#   test-python.sh [arguments for pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+
+readonly venv="$target/python"
+readonly bin="$venv/bin"
+
+"$bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall \
+    "$target"/wheels/almadia-*.whl
+
+cd bindings/python
+readonly allowed="$PWD/stubtest.txt"
+"$bin/ruff" check --quiet . ../../examples/python
+"$bin/ruff" format --quiet --check . ../../examples/python
+# From elsewhere, so that nothing of the source tree is taken for the installed package.
+checks="$(mktemp -d)"
+trap 'rm -rf "$checks"' EXIT
+cp -r tests ../../examples/python "$checks"
+(
+    cd "$checks"
+    MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary -p almadia
+    MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary tests python
+    MYPY_CACHE_DIR="$target/mypy-stubs" "$bin/python" -m mypy.stubtest --concise --allowlist "$allowed" almadia
+)
+exec timeout --foreground 15m "$bin/python" -m pytest --quiet -p no:cacheprovider "$@"
