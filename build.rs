@@ -7,6 +7,9 @@ use std::env::var;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    if never_destroys_statics() {
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
+    }
     // Cargo hands these on to a library that depends on this one, and the Python module must neither bear this name nor
     // define Python's symbols itself. It is the one that builds without the C functions.
     let is_c_library = var("CARGO_FEATURE_CAPI").is_ok();
@@ -15,6 +18,12 @@ fn main() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
         }
     }
+}
+
+/// Where `src/storage/engine/at_exit.rs` keeps RocksDB's destructors from running at exit; in the Python module too.
+fn never_destroys_statics() -> bool {
+    let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
+    is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }
 
 fn link_arguments() -> [String; 3] {

@@ -3,6 +3,7 @@
 //! Owns the process's one thread that hands log records to C. What always holds: the callback runs on that thread only,
 //! one record at a time, and not any more once it was taken back; whoever logs never waits for it.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -65,14 +66,18 @@ struct LogThread {
     thread: JoinHandle<()>,
 }
 
+thread_local! {
+    static IS_LOG_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
 static LOG_THREAD: Mutex<Option<LogThread>> = Mutex::new(None);
 
 /// Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
 /// with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
 /// replaces the first. When it returns, the callback before is not running and will not be called again.
 ///
-/// Blocks: yes, for a callback that runs. Threads: any number at once; not inside a log callback. Codes:
-/// ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+/// Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
+/// number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
 /// (another logger is installed, in a Rust program).
 #[unsafe(no_mangle)]
 #[must_use]
@@ -85,9 +90,14 @@ pub unsafe extern "C" fn almadia_log_set_callback(
     // SAFETY: the caller passes a callback that may be called on another thread, and NULL or a writable error.
     unsafe {
         boundary::call(error, || {
+            boundary::may_block()?;
+            // Before the lock, which may be held by whoever waits for this very thread.
+            if IS_LOG_THREAD.get() {
+                return Err(Error::new(Code::WouldDeadlock));
+            }
             let filter = filter(level)?;
             let mut present = lock();
-            end(&mut present)?;
+            end(&mut present);
             if let Some(callback) = callback {
                 let records = Records::capture(filter)?;
                 *present = Some(start(records, Listener { callback, user })?);
@@ -105,24 +115,20 @@ fn filter(level: almadia_log_level) -> Result<log::LevelFilter> {
 }
 
 /// Ends the thread of the callback before.
-fn end(present: &mut Option<LogThread>) -> Result<()> {
+fn end(present: &mut Option<LogThread>) {
     // In a child process the thread does not exist, and there is nothing to wait for.
     let Some(before) = present.take_if(|before| before.home.check().is_ok()) else {
         *present = None;
-        return Ok(());
+        return;
     };
-    if before.thread.thread().id() == std::thread::current().id() {
-        *present = Some(before);
-        return Err(Error::new(Code::WouldDeadlock));
-    }
     Records::release();
     // A panic in there was ours and was caught.
     let _ = before.thread.join();
-    Ok(())
 }
 
 fn start(records: &'static Records, listener: Listener) -> Result<LogThread> {
     let run = move || {
+        IS_LOG_THREAD.set(true);
         let mut taken = Vec::new();
         while records.take(&mut taken) {
             taken.drain(..).for_each(|record| listener.tell(&record));

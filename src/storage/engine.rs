@@ -8,6 +8,7 @@
 //! [`Engine::flushed_apply_state`]. After an error of a write or a flush the engine is only good for reading.
 //! What an entry means is left to the applier, when to flush and when to truncate to the pollers.
 
+mod at_exit;
 mod errors;
 mod iter;
 mod options;

@@ -78,8 +78,14 @@ static void block(void *user, almadia_completion *completion)
     almadia_store *other = test->store;
     almadia_snapshot *snapshot = NULL;
     almadia_value *value = NULL;
+    almadia_values *values = NULL;
+    almadia_slice key = {"k", 1};
+    almadia_cq *cq = NULL;
+    almadia_completion *popped = NULL;
+    size_t count = 0;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     CHECK_CODE(ALMADIA_OK, almadia_batch_put(test->batch, "k", 1, "v", 1, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_cq_new(&cq, NULL));
 
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_write(test->store, test->batch, NULL, NULL, NULL));
     CHECK(almadia_batch_count(test->batch) == 1);
@@ -89,10 +95,16 @@ static void block(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_multi_get(test->store, &key, 1, NULL, &values, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_cq_pop(cq, &popped, 1, &count, 1000, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_cq_pop(cq, &popped, 1, &count, -1, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_cq_pop(cq, &popped, 1, &count, 0, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_shutdown(test->store, 1000, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_open(test->path, config, &other, NULL));
-    CHECK(value == NULL && snapshot == NULL && other == NULL);
+    CHECK(value == NULL && values == NULL && snapshot == NULL && other == NULL && count == 0);
+    almadia_cq_free(cq);
     almadia_config_free(config);
     finish(test);
 }

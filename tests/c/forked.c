@@ -1,8 +1,30 @@
-/* forked.c - a child process is told so; it neither hangs nor harms its parent's store. */
+/*
+ * forked.c - a child process is told so by every handle of every kind; it neither hangs nor harms its parent's store,
+ * which works on meanwhile, whether the child ends with exit, _exit or another program. A test beside this one reads the
+ * header and finds each function that is left out here.
+ */
 #include "check.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+enum { STATUS = 7, CHILDREN = 20 };
+
+/* One of each kind. */
+struct handles {
+    const char *path;
+    almadia_store *store;
+    almadia_snapshot *snapshot;
+    almadia_iter *iter;
+    almadia_value *value;
+    almadia_values *values;
+    almadia_cq *cq;
+    almadia_completion *completion;
+    almadia_batch *batch;
+    almadia_config *config;
+};
 
 static void never(void *user, almadia_completion *completion)
 {
@@ -11,13 +33,11 @@ static void never(void *user, almadia_completion *completion)
     CHECK(!"a refused call completes never");
 }
 
-static void in_the_child(almadia_store *store, almadia_snapshot *snapshot, almadia_iter *iter,
-                         almadia_value *value, const char *path)
+static void calls_of_stores(const struct handles *all)
 {
+    almadia_store *store = all->store, *own = NULL;
     almadia_error *error = NULL;
-    almadia_config *config = NULL;
-    almadia_store *own = NULL;
-    almadia_value *none = NULL;
+    almadia_value *value = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
@@ -26,52 +46,194 @@ static void in_the_child(almadia_store *store, almadia_snapshot *snapshot, almad
     CHECK_CODE(ALMADIA_FORKED, almadia_put(store, "k", 1, "child", 5, &error));
     CHECK(strlen(almadia_error_message(error)) > 0);
     almadia_error_free(error);
+    CHECK_CODE(ALMADIA_FORKED, almadia_delete(store, "k", 1, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_write(store, all->batch, NULL, NULL, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_put_async(store, "k", 1, "child", 5, &done, NULL));
-    CHECK_CODE(ALMADIA_FORKED, almadia_get(store, "k", 1, &none, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_delete_async(store, "k", 1, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_write_async(store, all->batch, NULL, &done, NULL));
+    CHECK(almadia_batch_count(all->batch) == 1);
+    CHECK_CODE(ALMADIA_FORKED, almadia_cancel(store, 1, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_status(store, &status, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_region_at(store, 0, &region, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_metrics(store, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_wait_leader(store, 1000, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer(store, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer_async(store, NULL, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_shutdown(store, 1000, NULL));
-    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_get(snapshot, "k", 1, &none, NULL));
-    CHECK_CODE(ALMADIA_FORKED, almadia_iter_code(iter, NULL));
-    CHECK(!almadia_iter_valid(iter) && !almadia_iter_next(iter));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_open(all->path, all->config, &own, NULL));
+    CHECK(value == NULL && own == NULL);
+}
+
+static void calls_that_read(const struct handles *all)
+{
+    almadia_store *store = all->store;
+    almadia_snapshot *snapshot = NULL;
+    almadia_value *value = NULL;
+    almadia_values *values = NULL;
+    almadia_iter *iter = NULL;
+    almadia_slice key = {"k", 1};
+    almadia_kv pair;
+    char buffer[8];
+    size_t size = 0;
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = never;
+
+    CHECK_CODE(ALMADIA_FORKED, almadia_get(store, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_get_async(store, "k", 1, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_multi_get(store, &key, 1, NULL, &values, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_multi_get_async(store, &key, 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_open(store, NULL, &snapshot, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_open_async(store, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_clone(all->snapshot, &snapshot, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_get(all->snapshot, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_get_into(all->snapshot, "k", 1, buffer, 8, &size, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_multi_get(all->snapshot, &key, 1, &values, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_iter_new(all->snapshot, NULL, &iter, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_iter_next_n(all->iter, &pair, 1, &size, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_iter_code(all->iter, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_values_at(all->values, 0, &key));
+    CHECK(snapshot == NULL && value == NULL && values == NULL && iter == NULL);
+    CHECK(!almadia_iter_valid(all->iter) && !almadia_iter_next(all->iter) && !almadia_iter_first(all->iter));
+    CHECK(!almadia_iter_seek(all->iter, "k", 1) && almadia_iter_key(all->iter).size == 0);
+}
+
+static void calls_of_queues(const struct handles *all)
+{
+    almadia_completion *completion = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    size_t count = 0;
+    done.cq = all->cq;
+
+    CHECK_CODE(ALMADIA_FORKED, almadia_cq_pop(all->cq, &completion, 1, &count, 0, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_async(all->store, "k", 1, "v", 1, &done, NULL));
+    almadia_cq_interrupt(all->cq);
+    almadia_cq_shutdown(all->cq);
+}
+
+static void free_all(const struct handles *all)
+{
+    almadia_completion_free(all->completion);
+    almadia_values_free(all->values);
+    almadia_value_free(all->value);
+    almadia_iter_free(all->iter);
+    almadia_snapshot_free(all->snapshot);
+    almadia_cq_free(all->cq);
+    almadia_store_free(all->store);
+    almadia_batch_free(all->batch);
+    almadia_config_free(all->config);
+}
+
+static struct handles make_all(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_slice key = {"k", 1};
+    almadia_done done = ALMADIA_DONE_INIT;
+    struct handles all;
+    size_t count = 0;
+    memset(&all, 0, sizeof all);
+    all.path = path;
+    all.store = open_single(path);
+    put_text(all.store, "k", "parent");
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &all.config, &error));
+    CHECK_OK(almadia_batch_new(&all.batch, &error));
+    CHECK_OK(almadia_batch_put(all.batch, "b", 1, "v", 1, &error));
+    CHECK_OK(almadia_snapshot_open(all.store, NULL, &all.snapshot, &error));
+    CHECK_OK(almadia_iter_new(all.snapshot, NULL, &all.iter, &error));
+    CHECK(almadia_iter_first(all.iter));
+    CHECK_OK(almadia_snapshot_get(all.snapshot, "k", 1, &all.value, &error));
+    CHECK_OK(almadia_multi_get(all.store, &key, 1, NULL, &all.values, &error));
+    CHECK_OK(almadia_cq_new(&all.cq, &error));
+    done.cq = all.cq;
+    CHECK_OK(almadia_snapshot_open_async(all.store, NULL, &done, &error));
+    CHECK_OK(almadia_cq_pop(all.cq, &all.completion, 1, &count, 10000, &error));
+    CHECK(count == 1);
+    return all;
+}
+
+/* The parent's writers, which never notice. */
+static almadia_store *written;
+static int stopped, rounds;
+
+static void *write_on(void *argument)
+{
+    (void)argument;
+    while (!__atomic_load_n(&stopped, __ATOMIC_SEQ_CST)) {
+        put_text(written, "busy", "parent");
+        __atomic_add_fetch(&rounds, 1, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+static void in_the_child(const struct handles *all, int child, const char *itself)
+{
+    calls_of_stores(all);
+    calls_that_read(all);
+    calls_of_queues(all);
+    switch (child % 4) {
+    case 0:
+        free_all(all);
+        exit(STATUS);
+    case 1:
+        exit(STATUS);
+    case 2:
+        free_all(all);
+        _exit(STATUS);
+    default:
+        /* Descriptors are close-on-exec: the directory is the parent's alone. */
+        execl(itself, itself, all->path, "locked", (char *)NULL);
+        _exit(1);
+    }
+}
+
+/* Another program has no descriptor of the store, and cannot open it meanwhile. */
+static int is_locked(const char *path)
+{
+    almadia_config *config = NULL;
+    almadia_store *store = NULL;
+    for (int fd = 0; fd < 256; fd++) {
+        char link[32], target[4096];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, target, sizeof target);
+        CHECK(length < 0 || (size_t)length < strlen(path) || memcmp(target, path, strlen(path)) != 0);
+    }
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
-    CHECK_CODE(ALMADIA_FORKED, almadia_store_open(path, config, &own, NULL));
-    almadia_value_free(value);
-    almadia_iter_free(iter);
-    almadia_snapshot_free(snapshot);
-    almadia_store_free(store);
-    _exit(0);
+    CHECK_CODE(ALMADIA_LOCKED, almadia_store_open(path, config, &store, NULL));
+    almadia_config_free(config);
+    return STATUS;
 }
 
 int main(int argc, char **argv)
 {
+    if (argc == 3)
+        return is_locked(argv[1]);
     CHECK(argc == 2);
-    almadia_error *error = NULL;
-    almadia_snapshot *snapshot = NULL;
-    almadia_iter *iter = NULL;
-    almadia_value *value = NULL;
-    int status = -1;
+    pthread_t writer;
+    struct handles all = make_all(argv[1]);
+    written = all.store;
+    CHECK(pthread_create(&writer, NULL, write_on, NULL) == 0);
+    for (int number = 0; number < CHILDREN; number++) {
+        int before = __atomic_load_n(&rounds, __ATOMIC_SEQ_CST), status = -1;
+        pid_t child = fork();
+        if (child == 0)
+            in_the_child(&all, number, argv[0]);
+        CHECK(child > 0 && waitpid(child, &status, 0) == child);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != STATUS) {
+            fprintf(stderr, "child %d ended with status %#x\n", number, (unsigned)status);
+            _Exit(1);
+        }
+        while (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) <= before)
+            sched_yield();
+    }
+    __atomic_store_n(&stopped, 1, __ATOMIC_SEQ_CST);
+    CHECK(pthread_join(writer, NULL) == 0);
 
-    almadia_store *store = open_single(argv[1]);
-    put_text(store, "k", "parent");
-    CHECK_OK(almadia_snapshot_open(store, NULL, &snapshot, &error));
-    CHECK_OK(almadia_iter_new(snapshot, NULL, &iter, &error));
-    CHECK(almadia_iter_first(iter));
-    CHECK_OK(almadia_snapshot_get(snapshot, "k", 1, &value, &error));
-
-    pid_t child = fork();
-    if (child == 0)
-        in_the_child(store, snapshot, iter, value, argv[1]);
-    CHECK(child > 0 && waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-
-    CHECK(holds(store, "k", "parent") && almadia_iter_valid(iter));
-    CHECK(is_text(almadia_value_data(value), almadia_value_size(value), "parent"));
-    put_text(store, "k", "goes on");
-    CHECK(holds(store, "k", "goes on"));
-    almadia_value_free(value);
-    almadia_iter_free(iter);
+    almadia_snapshot *snapshot = almadia_completion_take_snapshot(all.completion);
+    CHECK(snapshot != NULL && almadia_values_count(all.values) == 1);
     almadia_snapshot_free(snapshot);
-    almadia_store_free(store);
+    CHECK(holds(all.store, "k", "parent") && almadia_iter_valid(all.iter));
+    CHECK(is_text(almadia_value_data(all.value), almadia_value_size(all.value), "parent"));
+    put_text(all.store, "k", "goes on");
+    CHECK(holds(all.store, "k", "goes on"));
+    free_all(&all);
     return 0;
 }

@@ -124,5 +124,10 @@ int main(int argc, char **argv)
         }
         CHECK(dlclose(library.handle) == 0);
     }
+
+    /* The last one was freed inside a callback; when it can be opened again its tear-down is over. */
+    struct library library = load(argv[2]);
+    library.store_free(open_store(&library, argv[1]));
+    CHECK(dlclose(library.handle) == 0);
     return 0;
 }
