@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::completion::almadia_completion;
-use super::done::take_popped;
+use super::done::popped_during;
 use super::error::almadia_error;
 use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, null, taken_at_home};
 use super::{ALMADIA_OK, almadia_code, boundary};
@@ -127,9 +127,8 @@ fn pop(
     let until = patience.and_then(|patience| Instant::now().checked_add(patience));
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let ran = queue.run(capacity, left)?;
-        let popped = take_popped();
-        match ran {
+        let (ran, popped) = popped_during(|| queue.run(capacity, left));
+        match ran? {
             Ran::Closed => return Ok(None),
             Ran::Some(0) => return Ok(Some(popped)),
             // Only events ran; the time is not up yet.

@@ -73,9 +73,12 @@ thread_local! {
     static POPPED: RefCell<Vec<almadia_completion>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What arrived on this thread since it was asked last.
-pub(super) fn take_popped() -> Vec<almadia_completion> {
-    POPPED.take()
+/// What `body` returns, and what arrived on this thread meanwhile. An event that `body` hands to the program may bring
+/// us here again; what arrived before that belongs to the outer call.
+pub(super) fn popped_during<T>(body: impl FnOnce() -> T) -> (T, Vec<almadia_completion>) {
+    let outer = POPPED.take();
+    let result = body();
+    (result, POPPED.replace(outer))
 }
 
 impl Done {
