@@ -326,7 +326,10 @@ typedef struct almadia_status {
     uint64_t last_index;
     /** Snapshots and iterators that are not freed yet; each pins memory and files. */
     uint64_t live_snapshots;
-    /** Accepted calls that are not answered yet. */
+    /**
+     * Accepted calls that are not answered yet, or whose completion waits in a queue, or that were cancelled and that
+     * the library has not let go of yet.
+     */
     uint64_t in_flight;
     /** The part this member plays. */
     almadia_role role;
@@ -715,8 +718,8 @@ void almadia_error_free(struct almadia_error *error);
  * with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
  * replaces the first. When it returns, the callback before is not running and will not be called again.
  *
- * Blocks: yes, for a callback that runs. Threads: any number at once; not inside a log callback. Codes:
- * ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+ * Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
+ * number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
  * (another logger is installed, in a Rust program).
  */
 ALMADIA_API

@@ -27,7 +27,7 @@ pub const ALMADIA_ABI_VERSION: u32 = 1;
 pub const ALMADIA_KEY_BYTES_MAX: usize = 16384;
 /// Longest value, in bytes.
 pub const ALMADIA_VALUE_BYTES_MAX: usize = 8323072;
-/// Largest batch, in bytes, as almadia_batch_bytes counts them.
+/// Largest batch, in bytes, as almadia_batch_bytes counts them. The last ten may stay unused.
 pub const ALMADIA_BATCH_BYTES_MAX: usize = 8388608;
 
 const _: () = {

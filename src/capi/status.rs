@@ -38,7 +38,8 @@ pub struct almadia_status {
     pub last_index: u64,
     /// Snapshots and iterators that are not freed yet; each pins memory and files.
     pub live_snapshots: u64,
-    /// Accepted calls that are not answered yet.
+    /// Accepted calls that are not answered yet, or whose completion waits in a queue, or that were cancelled and that
+    /// the library has not let go of yet.
     pub in_flight: u64,
     /// The part this member plays.
     pub role: almadia_role,

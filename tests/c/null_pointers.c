@@ -1,4 +1,7 @@
-/* null_pointers.c - NULL for every pointer of every function: a code or a documented no-op, never a crash. */
+/*
+ * null_pointers.c - NULL for every pointer of every function: a code or a documented no-op, never a crash. A test beside
+ * this one reads the header and finds each parameter that is left out here.
+ */
 #include "check.h"
 
 /* The call answers NULL_POINTER, and so it does without an error output. */
@@ -11,6 +14,13 @@ static void never(void *user, almadia_completion *completion)
     CHECK(!"a refused call completes never");
 }
 
+static void never_told(void *user, const almadia_store_event *event)
+{
+    (void)user;
+    (void)event;
+    CHECK(!"nobody is told of a store that was never opened");
+}
+
 static void of_nothing(void)
 {
     CHECK(almadia_error_code(NULL) == ALMADIA_OK && strcmp(almadia_error_message(NULL), "") == 0);
@@ -19,7 +29,9 @@ static void of_nothing(void)
     CHECK(almadia_batch_count(NULL) == 0 && almadia_batch_bytes(NULL) == 0);
     CHECK(almadia_completion_code(NULL) == ALMADIA_NULL_POINTER && almadia_completion_index(NULL) == 0);
     CHECK(almadia_completion_term(NULL) == 0 && almadia_completion_error(NULL) == NULL);
-    CHECK(almadia_completion_take_snapshot(NULL) == NULL);
+    CHECK(almadia_completion_take_snapshot(NULL) == NULL && almadia_completion_take_value(NULL) == NULL);
+    CHECK(almadia_completion_take_values(NULL) == NULL && almadia_completion_user(NULL) == NULL);
+    CHECK(almadia_completion_op(NULL) == 0 && almadia_cq_fd(NULL) == -1 && almadia_values_count(NULL) == 0);
     CHECK(almadia_snapshot_index(NULL) == 0 && almadia_snapshot_term(NULL) == 0);
     CHECK(almadia_value_data(NULL) == NULL && almadia_value_size(NULL) == 0);
     CHECK(!almadia_iter_first(NULL) && !almadia_iter_last(NULL) && !almadia_iter_next(NULL));
@@ -39,6 +51,11 @@ static void frees(void)
     almadia_snapshot_free(NULL);
     almadia_value_free(NULL);
     almadia_iter_free(NULL);
+    almadia_values_free(NULL);
+    almadia_completion_free(NULL);
+    almadia_cq_interrupt(NULL);
+    almadia_cq_shutdown(NULL);
+    almadia_cq_free(NULL);
 }
 
 static void of_configurations(almadia_config *config)
@@ -56,6 +73,9 @@ static void of_configurations(almadia_config *config)
     REFUSES(almadia_config_get(config, "raft.tick_ms", NULL, sizeof buffer, &length, NULL));
     REFUSES(almadia_config_get(config, "raft.tick_ms", buffer, sizeof buffer, NULL, NULL));
     REFUSES(almadia_config_option_at(0, NULL));
+    REFUSES(almadia_config_set_event_callback(NULL, never_told, &length, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_config_set_event_callback(config, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
     REFUSES(almadia_store_open(NULL, config, &store, NULL));
     CHECK(store == NULL);
     store = (almadia_store *)config;
@@ -66,6 +86,8 @@ static void of_configurations(almadia_config *config)
 
 static void of_batches(almadia_batch *batch)
 {
+    almadia_op op = {ALMADIA_OP_PUT, 0, {"k", 1}, {"v", 1}};
+
     REFUSES(almadia_batch_new(NULL, NULL));
     REFUSES(almadia_batch_put(NULL, "k", 1, "v", 1, NULL));
     REFUSES(almadia_batch_put(batch, NULL, 1, "v", 1, NULL));
@@ -75,6 +97,14 @@ static void of_batches(almadia_batch *batch)
     REFUSES(almadia_batch_delete_range(NULL, "a", 1, "b", 1, NULL));
     REFUSES(almadia_batch_delete_range(batch, NULL, 1, "b", 1, NULL));
     REFUSES(almadia_batch_delete_range(batch, "a", 1, NULL, 1, NULL));
+    REFUSES(almadia_batch_append_ops(NULL, &op, 1, NULL));
+    REFUSES(almadia_batch_append_ops(batch, NULL, 1, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_batch_append_ops(batch, NULL, 0, NULL));
+    op.key.data = NULL;
+    REFUSES(almadia_batch_append_ops(batch, &op, 1, NULL));
+    op.key.data = "k";
+    op.value.data = NULL;
+    REFUSES(almadia_batch_append_ops(batch, &op, 1, NULL));
     CHECK(almadia_batch_count(batch) == 0);
 }
 
@@ -97,6 +127,11 @@ static void of_writes(almadia_store *store, almadia_batch *batch)
     REFUSES(almadia_put(store, "k", 1, NULL, 1, NULL));
     REFUSES(almadia_delete(NULL, "k", 1, NULL));
     REFUSES(almadia_delete(store, NULL, 1, NULL));
+    REFUSES(almadia_delete_async(NULL, "k", 1, &done, NULL));
+    REFUSES(almadia_delete_async(store, NULL, 1, &done, NULL));
+    REFUSES(almadia_delete_async(store, "k", 1, NULL, NULL));
+    REFUSES(almadia_delete_async(store, "k", 1, &without_callback, NULL));
+    REFUSES(almadia_cancel(NULL, 1, NULL));
     REFUSES(almadia_put_async(NULL, "k", 1, "v", 1, &done, NULL));
     REFUSES(almadia_put_async(store, NULL, 1, "v", 1, &done, NULL));
     REFUSES(almadia_put_async(store, "k", 1, NULL, 1, &done, NULL));
@@ -108,9 +143,13 @@ static void of_stores(almadia_store *store)
 {
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    almadia_value *text = (almadia_value *)store;
     uint64_t leader = 0;
 
     REFUSES(almadia_store_shutdown(NULL, 0, NULL));
+    REFUSES(almadia_store_metrics(NULL, &text, NULL));
+    CHECK(text == NULL);
+    REFUSES(almadia_store_metrics(store, NULL, NULL));
     REFUSES(almadia_store_status(NULL, &status, NULL));
     REFUSES(almadia_store_status(store, NULL, NULL));
     REFUSES(almadia_store_wait_leader(NULL, 0, &leader, NULL));
@@ -170,6 +209,54 @@ static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
     REFUSES(almadia_snapshot_get_into(snapshot, NULL, 1, buffer, sizeof buffer, &length, NULL));
     REFUSES(almadia_snapshot_get_into(snapshot, "k", 1, NULL, sizeof buffer, &length, NULL));
     REFUSES(almadia_snapshot_get_into(snapshot, "k", 1, buffer, sizeof buffer, NULL, NULL));
+}
+
+static void of_reads_of_many(almadia_store *store, almadia_snapshot *snapshot)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_snapshot_options range = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    almadia_slice key = {"k", 1}, broken = {NULL, 1};
+    almadia_values *values = (almadia_values *)snapshot;
+    done.callback = never;
+    range.start_length = 1;
+
+    REFUSES(almadia_get_async(NULL, "k", 1, &done, NULL));
+    REFUSES(almadia_get_async(store, NULL, 1, &done, NULL));
+    REFUSES(almadia_get_async(store, "k", 1, NULL, NULL));
+    REFUSES(almadia_get_async(store, "k", 1, &without_callback, NULL));
+    REFUSES(almadia_multi_get(NULL, &key, 1, NULL, &values, NULL));
+    CHECK(values == NULL);
+    REFUSES(almadia_multi_get(store, NULL, 1, NULL, &values, NULL));
+    REFUSES(almadia_multi_get(store, &broken, 1, NULL, &values, NULL));
+    REFUSES(almadia_multi_get(store, &key, 1, &range, &values, NULL));
+    REFUSES(almadia_multi_get(store, &key, 1, NULL, NULL, NULL));
+    REFUSES(almadia_multi_get_async(NULL, &key, 1, NULL, &done, NULL));
+    REFUSES(almadia_multi_get_async(store, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_multi_get_async(store, &broken, 1, NULL, &done, NULL));
+    REFUSES(almadia_multi_get_async(store, &key, 1, NULL, NULL, NULL));
+    REFUSES(almadia_multi_get_async(store, &key, 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_snapshot_multi_get(NULL, &key, 1, &values, NULL));
+    REFUSES(almadia_snapshot_multi_get(snapshot, NULL, 1, &values, NULL));
+    REFUSES(almadia_snapshot_multi_get(snapshot, &broken, 1, &values, NULL));
+    REFUSES(almadia_snapshot_multi_get(snapshot, &key, 1, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_snapshot_multi_get(snapshot, &key, 1, &values, NULL));
+    REFUSES(almadia_values_at(NULL, 0, &key));
+    REFUSES(almadia_values_at(values, 0, NULL));
+    almadia_values_free(values);
+}
+
+static void of_queues(void)
+{
+    almadia_cq *cq = NULL;
+    almadia_completion *completion = NULL;
+    size_t count = 7;
+
+    REFUSES(almadia_cq_new(NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_cq_new(&cq, NULL));
+    REFUSES(almadia_cq_pop(NULL, &completion, 1, &count, 0, NULL));
+    REFUSES(almadia_cq_pop(cq, NULL, 1, &count, 0, NULL));
+    REFUSES(almadia_cq_pop(cq, &completion, 1, NULL, 0, NULL));
+    almadia_cq_free(cq);
 }
 
 static void of_iterators(almadia_snapshot *snapshot)
@@ -232,6 +319,8 @@ int main(int argc, char **argv)
     of_writes(store, batch);
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
     of_reads(store, snapshot);
+    of_reads_of_many(store, snapshot);
+    of_queues();
     of_iterators(snapshot);
     almadia_snapshot_free(snapshot);
     almadia_batch_free(batch);

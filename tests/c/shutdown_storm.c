@@ -1,6 +1,7 @@
 /*
- * shutdown_storm.c - a store is shut down by eight threads at once, over and over, with thousands of calls in flight:
- * each accepted call completes exactly once, and nothing runs after the first shutdown returned.
+ * shutdown_storm.c - a store is shut down by eight threads at once, over and over, with thousands of calls in flight,
+ * writes and reads, with callbacks and through a queue: each accepted call completes exactly once, no callback runs
+ * after the first shutdown returned, and every other completion is in the queue by then.
  *
  * Usage: shutdown_storm DIRECTORY ROUNDS. In two rounds of three the threads wait for each other before they close, so
  * that each of them has submitted all of its calls; in one of these the callback thread is held until then, so that
@@ -11,7 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-enum { THREADS = 8, CALLS_MAX = 600, KINDS = 2 };
+enum { THREADS = 8, CALLS_MAX = 600, KINDS = 4, POPPED_MAX = 64 };
 
 /* One call: what its completion said, and how often. */
 struct called {
@@ -28,6 +29,8 @@ struct submitter {
 
 static struct submitter submitters[THREADS];
 static almadia_store *store;
+/* Takes the answers of every other thread; two threads pop from it. */
+static almadia_cq *cq;
 /* Shutdowns of this round that have returned; a callback must never see one. */
 static int returned;
 /* Threads that have yet to submit what they submit before they close. */
@@ -48,15 +51,44 @@ static int draw(int below)
     return (int)(drawn % (uint64_t)below);
 }
 
+static void count(struct called *call, almadia_completion *completion)
+{
+    almadia_code code = almadia_completion_code(completion);
+    CHECK(code == ALMADIA_OK || code == ALMADIA_NOT_FOUND || code == ALMADIA_CLOSED ||
+          code == ALMADIA_SHUTDOWN_IN_FLIGHT);
+    call->completions++;
+}
+
 static void note(void *user, almadia_completion *completion)
 {
-    struct called *call = user;
-    almadia_code code = almadia_completion_code(completion);
     CHECK(__atomic_load_n(&returned, __ATOMIC_SEQ_CST) == 0);
     while (held && __atomic_load_n(&submitting, __ATOMIC_SEQ_CST) > 0)
         sched_yield();
-    CHECK(code == ALMADIA_OK || code == ALMADIA_CLOSED || code == ALMADIA_SHUTDOWN_IN_FLIGHT);
-    call->completions++;
+    count(user, completion);
+}
+
+/* Counts what one pop takes. */
+static almadia_code pop(int64_t timeout_ms, size_t *taken)
+{
+    almadia_completion *popped[POPPED_MAX];
+    *taken = 0;
+    almadia_code code = almadia_cq_pop(cq, popped, POPPED_MAX, taken, timeout_ms, NULL);
+    CHECK(code == ALMADIA_OK || code == ALMADIA_CLOSED);
+    for (size_t at = 0; at < *taken; at++) {
+        count(almadia_completion_user(popped[at]), popped[at]);
+        almadia_completion_free(popped[at]);
+    }
+    return code;
+}
+
+/* Pops until there is nothing more to come. */
+static void *pop_on(void *argument)
+{
+    size_t taken;
+    (void)argument;
+    while (pop(-1, &taken) == ALMADIA_OK)
+        CHECK(taken > 0);
+    return NULL;
 }
 
 static almadia_code submit(struct submitter *self, int number)
@@ -64,11 +96,19 @@ static almadia_code submit(struct submitter *self, int number)
     almadia_done done = ALMADIA_DONE_INIT;
     char key[16];
     size_t length = (size_t)snprintf(key, sizeof key, "%d/%d", self->number, number);
-    done.callback = note;
+    almadia_slice keys[2] = {{key, length}, {"missing", 7}};
+    if (self->number % 2 == 0)
+        done.callback = note;
+    else
+        done.cq = cq;
     done.user = &self->calls[number];
     switch (number % KINDS) {
     case 0:
         return almadia_put_async(store, key, length, key, length, &done, NULL);
+    case 1:
+        return almadia_get_async(store, key, length, &done, NULL);
+    case 2:
+        return almadia_multi_get_async(store, keys, 2, NULL, &done, NULL);
     default:
         return almadia_snapshot_open_async(store, NULL, &done, NULL);
     }
@@ -114,6 +154,11 @@ static void a_round(const char *path, int round)
     if (round % 2 == 0)
         CHECK_OK(almadia_store_wait_leader(store, 10000, NULL, &error));
 
+    /* Where nobody pops meanwhile, all completions are found after the shutdown. */
+    bool popped_meanwhile = round % 4 != 0;
+    pthread_t poppers[2];
+    size_t taken;
+    CHECK_OK(almadia_cq_new(&cq, &error));
     returned = 0;
     together = round % 3 != 2;
     held = round % 3 == 0;
@@ -125,9 +170,18 @@ static void a_round(const char *path, int round)
     }
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_create(&submitters[i].thread, NULL, storm, &submitters[i]) == 0);
+    for (int i = 0; i < 2 && popped_meanwhile; i++)
+        CHECK(pthread_create(&poppers[i], NULL, pop_on, NULL) == 0);
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_join(submitters[i].thread, NULL) == 0);
     almadia_store_free(store);
+    almadia_cq_shutdown(cq);
+    for (int i = 0; i < 2 && popped_meanwhile; i++)
+        CHECK(pthread_join(poppers[i], NULL) == 0);
+    while (pop(0, &taken) == ALMADIA_OK)
+        CHECK(!popped_meanwhile && taken > 0);
+    CHECK_CODE(ALMADIA_CLOSED, pop(-1, &taken));
+    almadia_cq_free(cq);
 
     for (int i = 0; i < THREADS; i++)
         for (int j = 0; j < submitters[i].calls_before_closing; j++) {

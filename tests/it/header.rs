@@ -203,14 +203,15 @@ fn compile(compiler: &str, standard: &str, file: &Path, source: &str, include: &
 }
 
 /// An exported function as the sources show it.
-struct Function {
-    name: String,
-    comment: String,
-    signature: String,
+pub struct Function {
+    pub name: String,
+    pub comment: String,
+    pub signature: String,
     body: String,
 }
 
-fn documented_functions() -> Vec<Function> {
+/// All exported functions.
+pub fn documented_functions() -> Vec<Function> {
     source_paths()
         .flat_map(|path| functions_of(&fs::read_to_string(path).expect("the sources are there")))
         .collect()

@@ -2,6 +2,7 @@
 
 mod capi;
 mod cluster;
+mod coverage;
 mod cpp;
 mod docs;
 mod events;

@@ -1,0 +1,156 @@
+/*
+ * cancelled.c - calls that are given up: before anything happened they certainly have no effect, once a leader has them
+ * in its log that is unknown; twice is once; and each still completes exactly once.
+ */
+#include "cluster.h"
+
+/* One completion from `cq`, which must come: its code; its number is left in `op`. */
+static almadia_code popped(almadia_cq *cq, uint64_t *op)
+{
+    almadia_error *error = NULL;
+    almadia_completion *completion = NULL;
+    size_t count = 0;
+    CHECK_OK(almadia_cq_pop(cq, &completion, 1, &count, 30000, &error));
+    CHECK(count == 1);
+    almadia_code code = almadia_completion_code(completion);
+    CHECK(almadia_error_code(almadia_completion_error(completion)) == code);
+    *op = almadia_completion_op(completion);
+    almadia_completion_free(completion);
+    return code;
+}
+
+static void nothing_more_comes(almadia_cq *cq)
+{
+    almadia_completion *completion = NULL;
+    size_t count = 9;
+    CHECK_CODE(ALMADIA_OK, almadia_cq_pop(cq, &completion, 1, &count, 0, NULL));
+    CHECK(count == 0);
+}
+
+/* A member of three whose peers do not exist: nothing can ever begin. */
+static almadia_store *open_lonely(const char *path)
+{
+    char directory[4096];
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    almadia_store *store = NULL;
+    const char *members = "1=127.0.0.1:0,2=127.0.0.1:1,3=127.0.0.1:2";
+    snprintf(directory, sizeof directory, "%s-lonely", path);
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    CHECK_OK(almadia_config_set(config, "cluster.initial_members", members, &error));
+    CHECK_OK(almadia_config_set(config, "write.timeout_ms", "600000", &error));
+    CHECK_OK(almadia_config_set(config, "read.timeout_ms", "600000", &error));
+    CHECK_OK(almadia_store_open(directory, config, &store, &error));
+    almadia_config_free(config);
+    return store;
+}
+
+enum { KINDS = 6 };
+
+/* Starts a call of each kind in turn. */
+static almadia_code start(almadia_store *store, int kind, almadia_batch *batch, const almadia_done *done)
+{
+    almadia_slice key = {"k", 1};
+    switch (kind) {
+    case 0:
+        return almadia_put_async(store, "k", 1, "v", 1, done, NULL);
+    case 1:
+        return almadia_delete_async(store, "k", 1, done, NULL);
+    case 2:
+        CHECK_CODE(ALMADIA_OK, almadia_batch_put(batch, "k", 1, "v", 1, NULL));
+        return almadia_write_async(store, batch, NULL, done, NULL);
+    case 3:
+        return almadia_snapshot_open_async(store, NULL, done, NULL);
+    case 4:
+        return almadia_get_async(store, "k", 1, done, NULL);
+    default:
+        return almadia_multi_get_async(store, &key, 1, NULL, done, NULL);
+    }
+}
+
+static void what_never_began_certainly_has_no_effect(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_store *store = open_lonely(path);
+    almadia_batch *batch = NULL;
+    almadia_cq *cq = NULL;
+    uint64_t ops[KINDS], op = 0;
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    CHECK_OK(almadia_cq_new(&cq, &error));
+    for (int kind = 0; kind < KINDS; kind++) {
+        almadia_done done = ALMADIA_DONE_INIT;
+        done.cq = cq;
+        done.op = &ops[kind];
+        CHECK_CODE(ALMADIA_OK, start(store, kind, batch, &done));
+        CHECK(ops[kind] != 0 && (kind == 0 || ops[kind] != ops[kind - 1]));
+    }
+    nothing_more_comes(cq);
+    for (int kind = KINDS - 1; kind >= 0; kind--) {
+        CHECK_OK(almadia_cancel(store, ops[kind], &error));
+        CHECK_CODE(ALMADIA_CANCELLED, popped(cq, &op));
+        CHECK(op == ops[kind]);
+        CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, ops[kind], &error));
+        CHECK(error == NULL);
+        nothing_more_comes(cq);
+    }
+    CHECK(!almadia_code_maybe_applied(ALMADIA_CANCELLED));
+    /* Twice before it is popped, and then a shutdown: still one completion. */
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.cq = cq;
+    done.op = &op;
+    uint64_t popped_op = 0;
+    CHECK_CODE(ALMADIA_OK, start(store, 0, batch, &done));
+    CHECK_CODE(ALMADIA_OK, almadia_cancel(store, op, NULL));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
+    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    CHECK_CODE(ALMADIA_CANCELLED, popped(cq, &popped_op));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
+    nothing_more_comes(cq);
+    almadia_store_free(store);
+    almadia_cq_free(cq);
+    almadia_batch_free(batch);
+}
+
+/* The leader has the write in its log and nobody to agree with. */
+static void what_is_in_a_log_is_unknown(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_store *stores[MEMBERS];
+    almadia_cq *cq = NULL;
+    almadia_status before = ALMADIA_STATUS_INIT, status = ALMADIA_STATUS_INIT;
+    almadia_done done = ALMADIA_DONE_INIT;
+    uint64_t op = 0, popped_op = 0;
+    open_cluster(path, stores);
+    int leader = find_leader(stores);
+    CHECK_OK(almadia_cq_new(&cq, &error));
+    done.cq = cq;
+    done.op = &op;
+    for (int at = 0; at < MEMBERS; at++)
+        if (at != leader)
+            almadia_store_free(stores[at]);
+
+    /* It still leads for a while; then it knows better, and the write stays what it is. */
+    CHECK_OK(almadia_store_status(stores[leader], &before, &error));
+    CHECK_OK(almadia_put_async(stores[leader], "k", 1, "v", 1, &done, &error));
+    do
+        CHECK_OK(almadia_store_status(stores[leader], &status, &error));
+    while (status.last_index == before.last_index && status.role == ALMADIA_ROLE_LEADER);
+    CHECK_OK(almadia_cancel(stores[leader], op, &error));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(stores[leader], op, NULL));
+    almadia_code code = popped(cq, &popped_op);
+    CHECK(popped_op == op && code == (status.last_index > before.last_index ? ALMADIA_CANCELLED_IN_FLIGHT
+                                                                           : ALMADIA_CANCELLED));
+    CHECK(almadia_code_maybe_applied(ALMADIA_CANCELLED_IN_FLIGHT));
+    CHECK_OK(almadia_store_shutdown(stores[leader], 0, &error));
+    nothing_more_comes(cq);
+    almadia_store_free(stores[leader]);
+    almadia_cq_free(cq);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    what_never_began_certainly_has_no_effect(argv[1]);
+    what_is_in_a_log_is_unknown(argv[1]);
+    return 0;
+}

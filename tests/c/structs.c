@@ -1,0 +1,173 @@
+/*
+ * structs.c - every struct that begins with struct_size, as an older, a newer and a broken program passes it: smaller
+ * than it ever was, older, newer with and without something in the fields this library does not know, and far too large.
+ * The library never touches a byte behind struct_size.
+ */
+#include "check.h"
+
+enum { LATER = 24, GUARD = 0x5a };
+
+/* Room for the largest struct, the fields of a later version, and what must stay as it is. */
+union room {
+    size_t struct_size;
+    unsigned char bytes[512];
+};
+
+/* How a program that passes the struct at `room` is answered. */
+typedef almadia_code (*passing)(void *room);
+
+static almadia_store *store;
+static almadia_batch *batch;
+static almadia_snapshot *snapshot;
+static almadia_cq *cq;
+
+/* Input: the library reads it. `first` is the size in the first header, `now` the one in this. */
+static void an_input(passing pass, const void *initial, size_t first, size_t now)
+{
+    union room room;
+    CHECK(now + LATER <= sizeof room);
+    memset(&room, GUARD, sizeof room);
+    memcpy(&room, initial, now);
+
+    const size_t broken[] = {0, 1, sizeof(size_t), first - 1, 4097, SIZE_MAX};
+    for (size_t at = 0; at < sizeof broken / sizeof *broken; at++) {
+        room.struct_size = broken[at];
+        CHECK_CODE(ALMADIA_INVALID_ARGUMENT, pass(&room));
+    }
+
+    /* An older program: what lies behind its struct is something else, and is not looked at. */
+    memset(room.bytes + first, GUARD, sizeof room - first);
+    room.struct_size = first;
+    CHECK_CODE(ALMADIA_OK, pass(&room));
+
+    /* A newer program that uses none of its later fields, and one that uses the last byte of them. */
+    memcpy(&room, initial, now);
+    memset(room.bytes + now, 0, LATER);
+    room.struct_size = now + LATER;
+    CHECK_CODE(ALMADIA_OK, pass(&room));
+    room.bytes[now + LATER - 1] = 1;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, pass(&room));
+    room.struct_size = now + LATER - 1;
+    CHECK_CODE(ALMADIA_OK, pass(&room));
+    room.bytes[now] = 1;
+    CHECK_CODE(ALMADIA_UNSUPPORTED, pass(&room));
+}
+
+/* Output: the library writes it, keeps the caller's size, and clears what it does not know. */
+static void an_output(passing pass, size_t first, size_t now)
+{
+    union room room;
+    const size_t broken[] = {0, 1, sizeof(size_t), first - 1, 4097, SIZE_MAX};
+    for (size_t at = 0; at < sizeof broken / sizeof *broken; at++) {
+        memset(&room, GUARD, sizeof room);
+        room.struct_size = broken[at];
+        CHECK_CODE(ALMADIA_INVALID_ARGUMENT, pass(&room));
+        CHECK(room.bytes[sizeof(size_t)] == GUARD);
+    }
+    const size_t sizes[] = {first, now, now + LATER};
+    for (size_t at = 0; at < sizeof sizes / sizeof *sizes; at++) {
+        memset(&room, GUARD, sizeof room);
+        room.struct_size = sizes[at];
+        CHECK_CODE(ALMADIA_OK, pass(&room));
+        CHECK(room.struct_size == sizes[at]);
+        for (size_t byte = now; byte < sizes[at]; byte++)
+            CHECK(room.bytes[byte] == 0);
+        for (size_t byte = sizes[at]; byte < sizeof room; byte++)
+            CHECK(room.bytes[byte] == GUARD);
+    }
+}
+
+static almadia_code pass_option(void *room)
+{
+    return almadia_config_option_at(0, room);
+}
+
+static almadia_code pass_status(void *room)
+{
+    return almadia_store_status(store, room, NULL);
+}
+
+static almadia_code pass_region(void *room)
+{
+    return almadia_store_region_at(store, 0, room, NULL);
+}
+
+static almadia_code pass_write_options(void *room)
+{
+    CHECK_CODE(ALMADIA_OK, almadia_batch_put(batch, "k", 1, "v", 1, NULL));
+    almadia_code code = almadia_write(store, batch, room, NULL, NULL);
+    CHECK((almadia_batch_count(batch) == 0) == (code == ALMADIA_OK));
+    almadia_batch_clear(batch);
+    return code;
+}
+
+static almadia_code pass_snapshot_options(void *room)
+{
+    almadia_snapshot *made = NULL;
+    almadia_code code = almadia_snapshot_open(store, room, &made, NULL);
+    CHECK((made != NULL) == (code == ALMADIA_OK));
+    almadia_snapshot_free(made);
+    return code;
+}
+
+static almadia_code pass_iter_options(void *room)
+{
+    almadia_iter *iter = NULL;
+    almadia_code code = almadia_iter_new(snapshot, room, &iter, NULL);
+    CHECK((iter != NULL) == (code == ALMADIA_OK));
+    almadia_iter_free(iter);
+    return code;
+}
+
+/* To the member that leads already. */
+static almadia_code pass_transfer_options(void *room)
+{
+    return almadia_leader_transfer(store, room, NULL);
+}
+
+/* A refused call completes never; an accepted one once. */
+static almadia_code pass_done(void *room)
+{
+    almadia_completion *completion = NULL;
+    size_t count = 9;
+    almadia_code code = almadia_put_async(store, "k", 1, "v", 1, room, NULL);
+    CHECK_CODE(ALMADIA_OK, almadia_cq_pop(cq, &completion, 1, &count, code == ALMADIA_OK ? 10000 : 0, NULL));
+    CHECK(count == (code == ALMADIA_OK ? 1u : 0u));
+    almadia_completion_free(completion);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    almadia_write_options write = ALMADIA_WRITE_OPTIONS_INIT;
+    almadia_snapshot_options read = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    almadia_iter_options iterate = ALMADIA_ITER_OPTIONS_INIT;
+    almadia_leader_transfer_options transfer = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
+    almadia_done done = ALMADIA_DONE_INIT;
+    almadia_option option = ALMADIA_OPTION_INIT;
+    almadia_status status = ALMADIA_STATUS_INIT;
+    almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    store = open_single(argv[1]);
+    CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_cq_new(&cq, NULL));
+    done.cq = cq;
+    transfer.target = 1;
+
+    /* The sizes of the first header: what came later stands behind. */
+    an_input(pass_write_options, &write, offsetof(almadia_write_options, events), sizeof write);
+    an_input(pass_snapshot_options, &read, offsetof(almadia_snapshot_options, start), sizeof read);
+    an_input(pass_iter_options, &iterate, sizeof iterate, sizeof iterate);
+    an_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
+    an_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
+    an_output(pass_option, option.struct_size, sizeof option);
+    an_output(pass_status, status.struct_size, sizeof status);
+    an_output(pass_region, region.struct_size, sizeof region);
+
+    almadia_cq_free(cq);
+    almadia_snapshot_free(snapshot);
+    almadia_batch_free(batch);
+    almadia_store_free(store);
+    return 0;
+}
