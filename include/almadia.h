@@ -27,10 +27,11 @@
  *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
  *   is ordered.
  * AFTER SHUTDOWN no callback runs any more, every completion is in its queue, and calls answer ALMADIA_CLOSED. After
- *   _free a handle must not be used. exit() without shutdown loses nothing that was acknowledged.
+ *   _free a handle must not be used. exit() without shutdown is fine at any moment, also inside a callback, and loses
+ *   nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
- *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. fork and exec is
- *   fine: descriptors are close-on-exec.
+ *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. The child may
+ *   exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal handler.
  *   Failed memory allocations, and C++ exceptions thrown by a callback, end the process.
@@ -180,7 +181,7 @@
 /** Longest value, in bytes. */
 #define ALMADIA_VALUE_BYTES_MAX 8323072
 
-/** Largest batch, in bytes, as almadia_batch_bytes counts them. */
+/** Largest batch, in bytes, as almadia_batch_bytes counts them. The last ten may stay unused. */
 #define ALMADIA_BATCH_BYTES_MAX 8388608
 
 /**

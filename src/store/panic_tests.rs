@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::thread::planted::{Place, is_waiting, plant};
-use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, WriteOptions};
+use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, StoreEvent, WriteOptions};
 
 /// Longer than any of this takes, and shorter than the deadline of a call: who is answered within it did not wait for
 /// its own deadline.
@@ -122,7 +122,12 @@ fn is_stopped_by(store: &Store, thread: &str) {
 
 fn panics_alone(thread: &str, place: Place) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let config = config(&[("log.retain_bytes", "65536"), ("limits.in_flight_ops", "1000")]);
+    let mut config = config(&[("log.retain_bytes", "65536"), ("limits.in_flight_ops", "1000")]);
+    let poisonings = Arc::new(AtomicUsize::new(0));
+    let told = Arc::clone(&poisonings);
+    config.on_event(move |event| {
+        told.fetch_add(usize::from(matches!(event, StoreEvent::Poisoned(_))), Ordering::SeqCst);
+    });
     let store = Arc::new(Store::open(directory.path().join("store"), &config).expect("opens"));
     store.wait_leader(PATIENCE).expect("it leads alone");
     store.put(b"before", b"the panic").expect("it leads");
@@ -149,6 +154,7 @@ fn panics_alone(thread: &str, place: Place) {
     is_stopped_by(&store, thread);
     store.shutdown(PATIENCE).expect("not in a callback");
     tally.check();
+    assert_eq!(poisonings.load(Ordering::SeqCst), 1, "{thread}: told once");
     drop(store);
     let again = Store::open(directory.path().join("store"), &config).expect("opens again");
     again.wait_leader(PATIENCE).expect("it leads alone");

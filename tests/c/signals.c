@@ -67,6 +67,11 @@ static void *work(void *argument)
     almadia_done done = ALMADIA_DONE_INIT;
     done.callback = count_down;
     done.user = &open;
+    almadia_done queued = ALMADIA_DONE_INIT;
+    almadia_cq *cq = NULL;
+    almadia_completion *popped = NULL;
+    CHECK_OK(almadia_cq_new(&cq, &error));
+    queued.cq = cq;
     snprintf(path, sizeof path, "%s-own-%d", directory, self);
     CHECK_OK(almadia_batch_new(&batch, &error));
 
@@ -83,6 +88,11 @@ static void *work(void *argument)
         CHECK_OK(almadia_snapshot_get_into(snapshot, key, strlen(key), value, sizeof value, &length, &error));
         CHECK(is_text(value, length, key));
         almadia_snapshot_free(snapshot);
+        CHECK_OK(almadia_get_async(shared, key, strlen(key), &queued, &error));
+        CHECK_OK(almadia_cq_pop(cq, &popped, 1, &length, -1, &error));
+        CHECK(length == 1);
+        CHECK_CODE(ALMADIA_OK, almadia_completion_code(popped));
+        almadia_completion_free(popped);
         __atomic_add_fetch(&open, 1, __ATOMIC_SEQ_CST);
         CHECK_OK(almadia_put_async(shared, key, strlen(key), "", 0, &done, &error));
         if (call % 40 == 0) {
@@ -94,6 +104,7 @@ static void *work(void *argument)
     }
     while (__atomic_load_n(&open, __ATOMIC_SEQ_CST) > 0)
         sched_yield();
+    almadia_cq_free(cq);
     almadia_batch_free(batch);
     __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
     return NULL;

@@ -41,6 +41,7 @@ fn a_thousand_shutdowns_by_eight_threads_complete_every_accepted_call_once() {
 
 #[test]
 fn a_thousand_reopenings_leave_no_thread_no_descriptor_and_no_memory_behind() {
+    // Resident memory swings by 3 MiB with what the allocator keeps; 8 MiB in 900 rounds would be 9 KiB a round.
     // AddressSanitizer's allocator keeps what is freed, so memory is judged by the plain program alone.
     endures("reopen", &["1000", "8192"], &["101", "0"]);
 }
