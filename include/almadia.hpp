@@ -1,6 +1,6 @@
 /*
  * almadia.hpp - Almadia for C++17 and later: a replicated, ordered key-value store that you link into your program.
- * Header only, over almadia.h. All you need is here; examples/cpp/hello.cpp is a whole program.
+ * Header only, over almadia.h. All you need is here; examples/cpp/hello.cpp and member.cpp are whole programs.
  *
  *   almadia::store store = almadia::store::open("/var/lib/demo", {{"cluster.node_id", "1"}}).or_throw();
  *   store.wait_leader(std::chrono::seconds(10)).or_throw();
@@ -29,6 +29,8 @@
  *   f runs on the library's thread "almadia-cb", must return soon, and may call what does not block and destroy
  *   handles, even the store. put_future gives a std::future. co_await store.put_async(key, value) (C++20) resumes on
  *   "almadia-cb", where the rules of f hold for the coroutine, unless .resume_on(executor) brings it elsewhere.
+ *   store.on(queue).put_async(...) has the same done on your own threads, in completion_queue::run_some; the queue has a
+ *   descriptor for your event loop. store.cancel gives a call up.
  *   An exception that leaves f goes to the function of set_uncaught, which ends the program unless you set another.
  * AFTER store::shutdown no callable runs any more and calls answer code::closed. ~store does not wait for calls under
  *   way: they are answered code::shutdown_in_flight or code::closed. ~store blocks until threads have ended; inside a
@@ -51,6 +53,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -126,12 +129,16 @@ enum class code : almadia_code {
     timeout = ALMADIA_TIMEOUT,
     /** The connection to the leader was lost while the write was under way. */
     leadership_lost = ALMADIA_LEADERSHIP_LOST,
+    /** The write was given up while it was under way; it may be applied. */
+    cancelled_in_flight = ALMADIA_CANCELLED_IN_FLIGHT,
     /** The store was shut down while the write was under way. */
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
     /** The store failed while the write was under way. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
     /** The store is shut down. */
     closed = ALMADIA_CLOSED,
+    /** The call was given up before it had any effect. */
+    cancelled = ALMADIA_CANCELLED,
     /** The store belongs to the parent process; open one after fork. */
     forked = ALMADIA_FORKED,
     /** The deadline passed before the read was confirmed. */
@@ -432,6 +439,38 @@ class bytes {
     std::size_t size_ = 0;
 };
 
+/**
+ * The keys of a multi_get: {"a", "b"}, or any range of what `bytes` is made from. For parameters only; it borrows the keys.
+ */
+class keys {
+  public:
+    /** From a list. */
+    keys(std::initializer_list<bytes> list) { add(list); }
+
+    /** From a range, such as std::vector<std::string>. */
+    template <class Range, class = decltype(std::begin(std::declval<const Range &>())),
+              std::enable_if_t<!detail::is_text<Range> && !detail::is_byte_range<Range>, int> = 0>
+    keys(const Range &range) {
+        add(range);
+    }
+
+    /** As the C interface takes them. */
+    const almadia_slice *data() const noexcept { return slices_.data(); }
+
+    /** How many. */
+    std::size_t size() const noexcept { return slices_.size(); }
+
+  private:
+    template <class Range> void add(const Range &range) {
+        for (const auto &key : range) {
+            const bytes one(key);
+            slices_.push_back({one.data(), one.size()});
+        }
+    }
+
+    std::vector<almadia_slice> slices_;
+};
+
 namespace detail {
 
 inline std::string_view view_of(almadia_slice slice) noexcept {
@@ -538,6 +577,109 @@ inline const char *version_string() noexcept { return almadia_version_string(); 
 /** The version of the library that runs, as major * 1000000 + minor * 1000 + patch; see ALMADIA_VERSION_NUMBER. */
 inline std::uint32_t version_number() noexcept { return almadia_version_number(); }
 
+/** How serious a log record is. */
+enum class log_level : almadia_log_level {
+    /** Something failed; a store that stops says why. */
+    error = ALMADIA_LOG_ERROR,
+    /** Something is wrong that the library deals with by itself. */
+    warn = ALMADIA_LOG_WARN,
+    /** What an operator wants to know. */
+    info = ALMADIA_LOG_INFO,
+    /** What whoever debugs a cluster wants to know: elections, connections. */
+    debug = ALMADIA_LOG_DEBUG,
+    /** Everything. */
+    trace = ALMADIA_LOG_TRACE,
+};
+
+namespace detail {
+
+/* The callable of set_log; the one in use is reachable here and never freed at exit, when the library may still log. */
+struct log_sink {
+    virtual void write(log_level level, std::string_view target, std::string_view message) = 0;
+    virtual ~log_sink() = default;
+};
+
+template <class F> struct log_to final : log_sink {
+    explicit log_to(F &&f) : function(std::move(f)) {}
+    void write(log_level level, std::string_view target, std::string_view message) override {
+        function(level, target, message);
+    }
+    F function;
+};
+
+struct log_state {
+    std::mutex lock;
+    log_sink *sink = nullptr;
+};
+
+inline log_state &logging() {
+    static log_state *const state = new log_state;
+    return *state;
+}
+
+inline bool &inside_log() noexcept {
+    static thread_local bool inside = false;
+    return inside;
+}
+
+inline void log(void *user, almadia_log_level level, const char *target, const char *message) {
+    inside_log() = true;
+    contain([&] { static_cast<log_sink *>(user)->write(static_cast<log_level>(level), target, message); });
+    inside_log() = false;
+}
+
+inline result<void> replace_log(std::unique_ptr<log_sink> sink, log_level level) {
+    if (inside_log()) return error(code::would_deadlock, "the log cannot be set by a function that is called for a record");
+    const std::lock_guard<std::mutex> locked(logging().lock);
+    result<void> set = attempt([&](almadia_error **e) {
+        return almadia_log_set_callback(sink == nullptr ? nullptr : log, sink.get(), static_cast<almadia_log_level>(level),
+                                        e);
+    });
+    if (set) {
+        delete logging().sink;
+        logging().sink = sink.release();
+    }
+    return set;
+}
+
+} // namespace detail
+
+/**
+ * Hands the log records of the whole library, in this process, to f(log_level, std::string_view target,
+ * std::string_view message) from now on, on the thread "almadia-log"; instead of the one before, which is not running any
+ * more when this returns. `level` is the least serious that is wanted. f may block, at the cost of records.
+ * Blocks: yes, for a record that is being written. Threads: any. Codes: would_deadlock (inside f), io, unsupported.
+ */
+template <class F> result<void> set_log(log_level level, F &&f) {
+    return detail::replace_log(std::make_unique<detail::log_to<std::decay_t<F>>>(std::decay_t<F>(std::forward<F>(f))),
+                               level);
+}
+
+/** Ends what set_log began. Blocks, threads and codes: as set_log. */
+inline result<void> stop_log() { return detail::replace_log(nullptr, log_level::error); }
+
+/** What happened to a store. Later versions add some: ignore those you do not know. */
+enum class store_event_kind : almadia_store_event_kind {
+    /** Another member leads the region than before, as far as this one knows. */
+    leader_changed = ALMADIA_STORE_EVENT_LEADER_CHANGED,
+    /** The store stopped working, for the reason `code`. */
+    poisoned = ALMADIA_STORE_EVENT_POISONED,
+};
+
+/** One event of a store: the newest state. Of several changes while the function is busy it may hear of the last only. */
+struct store_event {
+    /** What happened. */
+    store_event_kind kind;
+    /** Why, for poisoned; otherwise code::ok. */
+    almadia::code code;
+    /** The region, for leader_changed; otherwise 0, as the next two. */
+    std::uint64_t region_id;
+    /** The number of the member that leads it; 0 while nobody is known to. */
+    std::uint64_t leader_id;
+    /** The raft term. */
+    std::uint64_t term;
+};
+
 /**
  * The options of a store that is still to be opened. A default one has every default: a cluster of this member alone.
  * Threads: one at a time.
@@ -556,11 +698,7 @@ class config : public handle<almadia_config, almadia_config_free> {
     result<void> set(const std::string &name, const std::string &value) {
         if (name.find('\0') != std::string::npos || value.find('\0') != std::string::npos)
             return error(code::invalid_argument, "the name or value of an option contains a NUL: " + name);
-        if (pointer_ == nullptr) {
-            result<config> made = make_default();
-            if (!made) return std::move(made).error();
-            *this = *std::move(made);
-        }
+        if (result<void> made = materialize(); !made) return made;
         return detail::attempt([&](almadia_error **e) {
             return almadia_config_set(pointer_, name.c_str(), value.c_str(), e);
         });
@@ -595,6 +733,24 @@ class config : public handle<almadia_config, almadia_config_free> {
         return value;
     }
 
+    /**
+     * Has `function(const store_event &)` told of the events of every store opened with this configuration from now on, on
+     * the store's thread "almadia-cb" and by the rules of callables. It is borrowed: it must live until the shutdown of
+     * those stores has returned. Codes: abi_mismatch.
+     */
+    template <class F> result<void> set_event_callback(F &function) {
+        if (result<void> made = materialize(); !made) return made;
+        const almadia_store_event_callback tell = [](void *user, const almadia_store_event *c) {
+            const store_event event{static_cast<store_event_kind>(c->kind), static_cast<almadia::code>(c->code),
+                                    c->region_id, c->leader_id, c->term};
+            detail::contain([&] { (*static_cast<F *>(user))(event); });
+        };
+        return detail::attempt([&](almadia_error **e) {
+            void *const user = const_cast<void *>(static_cast<const void *>(std::addressof(function)));
+            return almadia_config_set_event_callback(pointer_, tell, user, e);
+        });
+    }
+
     /** One with every default, made now and not with the first option. Codes: abi_mismatch. */
     static result<config> make_default() {
         return detail::make<config>([](almadia_config **made, almadia_error **e) {
@@ -604,10 +760,38 @@ class config : public handle<almadia_config, almadia_config_free> {
 
   private:
     explicit config(almadia_config *pointer) noexcept : handle(pointer) {}
+
+    result<void> materialize() {
+        if (pointer_ != nullptr) return {};
+        result<config> made = make_default();
+        if (!made) return std::move(made).error();
+        *this = *std::move(made);
+        return {};
+    }
 };
 static_assert(sizeof(config) == sizeof(void *));
 
 /* ---------------------------------------------------------------------------------------------------------- batch */
+
+/** What an operation does. */
+enum class operation_kind : almadia_op_kind {
+    /** Set `key` to `value`. */
+    put = ALMADIA_OP_PUT,
+    /** Remove `key`; `value` must be empty. */
+    erase = ALMADIA_OP_DELETE,
+    /** Remove every key from `key` to `value`, which stays. */
+    erase_range = ALMADIA_OP_DELETE_RANGE,
+};
+
+/** One operation for batch::append. Only borrowed for the call. */
+struct operation {
+    /** What it does. */
+    operation_kind kind;
+    /** The key, or the first key of a range. */
+    bytes key;
+    /** The value, or the first key behind a range. */
+    bytes value = {};
+};
 
 /**
  * A list of operations that is applied whole, in the order in which they were added, or not at all. It belongs to no
@@ -637,6 +821,23 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
         return add([&](almadia_error **e) {
             return almadia_batch_delete_range(pointer_, begin.data(), begin.size(), end.data(), end.size(), e);
         });
+    }
+
+    /**
+     * Adds `count` operations in one call, all or none. Codes: too_large, invalid_argument (a range out of order, an erase
+     * with a value); the message names the operation.
+     */
+    result<void> append(const operation *operations, std::size_t count) {
+        std::vector<almadia_op> c;
+        c.reserve(count);
+        for (const operation *one = operations; one != operations + count; ++one)
+            c.push_back({static_cast<almadia_op_kind>(one->kind), 0, {one->key.data(), one->key.size()},
+                         {one->value.data(), one->value.size()}});
+        return add([&](almadia_error **e) { return almadia_batch_append_ops(pointer_, c.data(), c.size(), e); });
+    }
+    /** The same from a list: append({{operation_kind::put, "a", "1"}, {operation_kind::erase, "b"}}). */
+    result<void> append(std::initializer_list<operation> operations) {
+        return append(operations.begin(), operations.size());
     }
 
     /** Removes all operations. */
@@ -705,6 +906,33 @@ class value : public handle<almadia_value, almadia_value_free> {
     explicit value(almadia_value *pointer) noexcept : handle(pointer) {}
 };
 static_assert(sizeof(value) == sizeof(void *));
+
+/**
+ * The values of several keys, in the order of the keys; it pins the library's memory. May outlive its snapshot and its
+ * store. Threads: any number at once.
+ */
+class values : public handle<almadia_values, almadia_values_free> {
+  public:
+    /** Empty, as after a move. */
+    values() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static values from_c(almadia_values *pointer) noexcept { return values(pointer); }
+
+    /** As many as there were keys. */
+    std::size_t size() const noexcept { return almadia_values_count(pointer_); }
+
+    /** The value of the key at `index`, from 0 to size() - 1; empty when it does not exist. Belongs to the values. */
+    std::optional<std::string_view> operator[](std::size_t index) const noexcept {
+        almadia_slice found = {nullptr, 0};
+        if (almadia_values_at(pointer_, index, &found) != ALMADIA_OK) return std::nullopt;
+        return detail::view_of(found);
+    }
+
+  private:
+    explicit values(almadia_values *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(values) == sizeof(void *));
 
 /** A key and its value; both belong to what gave them, and say there how long they are valid. */
 struct pair {
@@ -806,6 +1034,7 @@ static_assert(sizeof(iter) == sizeof(void *));
  */
 class scan_range {
   public:
+    /** Stands on one pair. */
     class iterator;
 
     /** Fetches the first pairs, or the ones it stands on when it was begun before. */
@@ -960,6 +1189,13 @@ class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
         });
     }
 
+    /** The values of `keys`. Codes: as get. */
+    result<values> multi_get(const keys &keys) const {
+        return detail::make<values>([&](almadia_values **found, almadia_error **e) {
+            return almadia_snapshot_multi_get(pointer_, keys.data(), keys.size(), found, e);
+        });
+    }
+
     /** The pairs whose keys begin with `prefix`, ascending; see scan_range for the loop and its errors. */
     scan_range scan(bytes prefix = {}) const {
         scan_options options;
@@ -1083,13 +1319,30 @@ template <> struct answer<snapshot> {
     }
 };
 
+template <> struct answer<std::optional<value>> {
+    static result<std::optional<value>> take(almadia_completion *completion) {
+        return std::optional<value>(value::from_c(almadia_completion_take_value(completion)));
+    }
+};
+
+template <> struct answer<values> {
+    static result<values> take(almadia_completion *completion) {
+        return values::from_c(almadia_completion_take_values(completion));
+    }
+};
+
 template <class T> result<T> take_answer(almadia_completion *completion) {
     const almadia_code code = almadia_completion_code(completion);
-    if (code != ALMADIA_OK) return error::from_c(code, almadia_completion_error(completion));
-    return answer<T>::take(completion);
+    if (code == ALMADIA_OK) return answer<T>::take(completion);
+    if constexpr (std::is_same_v<T, std::optional<value>>)
+        if (code == ALMADIA_NOT_FOUND) return T();
+    return error::from_c(code, almadia_completion_error(completion));
 }
 
-/* What `user` points to in every call: what to do with its completion. Whoever finishes it must not touch it again. */
+/*
+ * What `user` points to in every call: what to do with its completion, or with NULL when the queue it would have come
+ * through is gone. Whoever finishes it must not touch it again.
+ */
 struct pending {
     void (*finish)(pending *self, almadia_completion *completion) noexcept;
 };
@@ -1099,12 +1352,27 @@ inline void call_back(void *user, almadia_completion *completion) {
     self->finish(self, completion);
 }
 
-inline almadia_done done_with(pending *call) noexcept {
+/* Where completions go: to the thread "almadia-cb", or to a queue. */
+struct sink {
+    almadia_store *store;
+    almadia_cq *queue;
+};
+
+/* Submits what ends in `call`; once it is accepted, `call` may be finished and gone. */
+template <class Submit> almadia_code submit(const Submit &submission, pending *call, std::uint64_t *op, almadia_error **e) {
     almadia_done done = ALMADIA_DONE_INIT;
-    done.callback = call_back;
+    done.callback = submission.to.queue == nullptr ? call_back : nullptr;
+    done.cq = submission.to.queue;
     done.user = call;
-    return done;
+    done.op = op;
+    return submission.function(submission.to.store, done, e);
 }
+
+/* A call that is ready to be submitted: `function` is the C function with all its arguments but these. */
+template <class Function> struct submission {
+    sink to;
+    Function function;
+};
 
 /* A call that ends in a callable: the one allocation of its submission. */
 template <class T, class F> struct call : pending {
@@ -1112,11 +1380,17 @@ template <class T, class F> struct call : pending {
 
     static void run(pending *self, almadia_completion *completion) noexcept {
         const std::unique_ptr<call> owned(static_cast<call *>(self));
-        contain([&] { owned->function(take_answer<T>(completion)); });
+        if (completion != nullptr) contain([&] { owned->function(take_answer<T>(completion)); });
     }
 
     F function;
 };
+
+/* True on a thread that only throws completions away. */
+inline bool &dropping() noexcept {
+    static thread_local bool is = false;
+    return is;
+}
 
 /* A write that also tells of events; they come before the completion, which frees both callables. */
 template <class E, class F> struct call_with_events : call<position, F> {
@@ -1124,47 +1398,134 @@ template <class E, class F> struct call_with_events : call<position, F> {
 
     static void run(pending *self, almadia_completion *completion) noexcept {
         const std::unique_ptr<call_with_events> owned(static_cast<call_with_events *>(self));
-        contain([&] { owned->function(take_answer<position>(completion)); });
+        if (completion != nullptr) contain([&] { owned->function(take_answer<position>(completion)); });
     }
 
     static void tell(void *user, almadia_event event, almadia_position at) {
         call_with_events *const self = static_cast<call_with_events *>(user);
+        if (dropping()) return;
         contain([&] { self->on_event(static_cast<almadia::event>(event), position{at.index, at.term}); });
     }
 
     E on_event;
 };
 
-/* Starts what `submit` submits, with `f` as its end. */
-template <class T, class F, class Submit> result<void> start(F &&f, const Submit &submit) {
+} // namespace detail
+
+/** The number of a call that was accepted, for store::cancel. */
+enum class call_id : std::uint64_t {};
+
+namespace detail {
+
+/* Starts `submission`; `owned` goes with it when it is accepted, and stays when it is refused. */
+template <class Call, class Submission>
+result<call_id> start_owned(std::unique_ptr<Call> &owned, const Submission &submission) {
+    std::uint64_t op = 0;
+    result<void> accepted = attempt([&](almadia_error **e) { return submit(submission, owned.get(), &op, e); });
+    if (!accepted) return std::move(accepted).error();
+    static_cast<void>(owned.release());
+    return static_cast<call_id>(op);
+}
+
+/* Starts `submission` with `f` as its end. */
+template <class T, class F, class Submission> result<call_id> start(F &&f, const Submission &submission) {
     using callable = std::decay_t<F>;
     static_assert(std::is_invocable_v<callable &, result<T>>, "the callable takes the result of the call");
     auto owned = std::make_unique<call<T, callable>>(callable(std::forward<F>(f)));
-    const almadia_done done = done_with(owned.get());
-    result<void> accepted = attempt([&](almadia_error **e) { return submit(done, e); });
-    if (accepted) static_cast<void>(owned.release());
-    return accepted;
+    return start_owned(owned, submission);
 }
 
 /* The same with a future as its end; what is refused is in the future too. */
-template <class T, class Submit> std::future<result<T>> start_future(const Submit &submit) {
+template <class T, class Submission> std::future<result<T>> start_future(const Submission &submission) {
     std::promise<result<T>> promise;
     std::future<result<T>> future = promise.get_future();
     auto fulfil = [promise = std::move(promise)](result<T> answer) mutable { promise.set_value(std::move(answer)); };
     auto owned = std::make_unique<call<T, decltype(fulfil)>>(std::move(fulfil));
-    const almadia_done done = done_with(owned.get());
-    result<void> accepted = attempt([&](almadia_error **e) { return submit(done, e); });
-    if (accepted)
-        static_cast<void>(owned.release());
-    else
+    if (result<call_id> accepted = start_owned(owned, submission); !accepted)
         owned->function(std::move(accepted).error());
     return future;
 }
 
+/* Takes up to `capacity` completions, waiting for the first; finishes each with itself, or with NULL to drop it. */
+inline result<std::size_t> finish_some(almadia_cq *queue, std::size_t capacity, std::int64_t timeout_ms) {
+    constexpr std::size_t at_once = 64;
+    almadia_completion *completions[at_once];
+    std::size_t count = 0;
+    result<void> popped = attempt([&](almadia_error **e) {
+        return almadia_cq_pop(queue, completions, capacity < at_once ? capacity : at_once, &count, timeout_ms, e);
+    });
+    if (!popped) return std::move(popped).error();
+    for (std::size_t at = 0; at < count; at++) {
+        pending *const call = static_cast<pending *>(almadia_completion_user(completions[at]));
+        call->finish(call, dropping() ? nullptr : completions[at]);
+        almadia_completion_free(completions[at]);
+    }
+    return count;
+}
+
+/* Frees a queue. What is still to come through it belongs to calls of ours, so it is waited for, and dropped. */
+inline void drop_queue(almadia_cq *queue) noexcept {
+    if (queue == nullptr) return;
+    const bool before = std::exchange(dropping(), true);
+    almadia_cq_shutdown(queue);
+    while (finish_some(queue, 64, -1)) {}
+    /* Inside a callback nothing can be waited for. */
+    while (finish_some(queue, 64, 0).value_or(0) > 0) {}
+    dropping() = before;
+    almadia_cq_free(queue);
+}
+
 } // namespace detail
 
+/**
+ * A queue of completions, for programs that want their callables, futures and coroutines finished on threads of their
+ * own: store.on(queue).put_async(...). Any number of threads may use it at once. May serve several stores.
+ *
+ * The destructor shuts it down, waits for the calls under way and drops them: their callables are destroyed and not
+ * called, their futures get std::future_errc::broken_promise, their coroutines are not resumed. So destroy the stores
+ * before; and to drop none, call shutdown(), and run_some() until code::closed. Blocks: yes, as said.
+ */
+class completion_queue : public handle<almadia_cq, detail::drop_queue> {
+  public:
+    /** Empty, as after a move. */
+    completion_queue() noexcept = default;
+
+    /** Takes over a handle of the C interface, to which C has submitted nothing. */
+    static completion_queue from_c(almadia_cq *pointer) noexcept { return completion_queue(pointer); }
+
+    /** Makes one. Codes: io (no file descriptor is left). */
+    static result<completion_queue> make() {
+        return detail::make<completion_queue>([](almadia_cq **made, almadia_error **e) { return almadia_cq_new(made, e); });
+    }
+
+    /**
+     * The descriptor, for poll, epoll and event loops: readable while something waits. Watch it, and when it is readable
+     * call run_some() until it gives 0; never read, write or close it. Belongs to the queue. -1 when empty.
+     */
+    int fd() const noexcept { return almadia_cq_fd(pointer_); }
+
+    /**
+     * Calls back for up to 64 completions on this thread, in the order in which they arrived, and gives how many; waits
+     * up to `timeout` for the first. 0: none came, or interrupt(). Blocks: for the timeout at most; never with 0.
+     * Codes: closed (shut down, and nothing will come any more), would_deadlock, forked.
+     */
+    result<std::size_t> run_some(std::chrono::milliseconds timeout = {}) const {
+        return detail::finish_some(pointer_, 64, timeout.count() < 0 ? 0 : timeout.count());
+    }
+
+    /** Makes one run_some that waits, or the next one, return at once. */
+    void interrupt() const noexcept { almadia_cq_interrupt(pointer_); }
+
+    /** Accepts no more calls; those accepted are still answered. */
+    void shutdown() const noexcept { almadia_cq_shutdown(pointer_); }
+
+  private:
+    explicit completion_queue(almadia_cq *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(completion_queue) == sizeof(void *));
+
 #ifdef __cpp_impl_coroutine
-/** The executor of co_await when no other is given: resumes where the completion is, on the thread "almadia-cb". */
+/** The executor of co_await when no other is given: resumes on the completion's thread, "almadia-cb" or the queue's. */
 struct resume_here {
     /** Resumes. */
     void operator()(std::coroutine_handle<> suspended) const { suspended.resume(); }
@@ -1175,19 +1536,19 @@ struct resume_here {
  * is allocated. Await it in the expression that made it, because it borrows the arguments until then. A coroutine that
  * waits must not be destroyed before it is resumed.
  */
-template <class T, class Submit, class Executor = resume_here> class [[nodiscard]] awaitable {
+template <class T, class Submission, class Executor = resume_here> class [[nodiscard]] awaitable {
   public:
     /** What co_await uses; not for you. */
     class awaiter : detail::pending {
       public:
-        awaiter(Submit submit, Executor executor)
-            : pending{run}, submit_(std::move(submit)), executor_(std::move(executor)) {}
+        awaiter(Submission submission, Executor executor)
+            : pending{run}, submission_(std::move(submission)), executor_(std::move(executor)) {}
         bool await_ready() const noexcept { return false; }
 
         bool await_suspend(std::coroutine_handle<> suspended) {
             suspended_ = suspended;
             almadia_error *detail = nullptr;
-            const almadia_code code = submit_(detail::done_with(this), &detail);
+            const almadia_code code = detail::submit(submission_, this, nullptr, &detail);
             /* Once it is accepted the coroutine may have gone on and ended on another thread: nothing here is touched. */
             if (code == ALMADIA_OK) return true;
             answer_.emplace(detail::take_error(code, detail));
@@ -1198,6 +1559,7 @@ template <class T, class Submit, class Executor = resume_here> class [[nodiscard
 
       private:
         static void run(pending *self, almadia_completion *completion) noexcept {
+            if (completion == nullptr) return;
             awaiter *const waiting = static_cast<awaiter *>(self);
             detail::contain([&] {
                 waiting->answer_.emplace(detail::take_answer<T>(completion));
@@ -1207,27 +1569,29 @@ template <class T, class Submit, class Executor = resume_here> class [[nodiscard
             });
         }
 
-        Submit submit_;
+        Submission submission_;
         Executor executor_;
         std::coroutine_handle<> suspended_;
         std::optional<result<T>> answer_;
     };
 
-    explicit awaitable(Submit submit, Executor executor = {})
-        : submit_(std::move(submit)), executor_(std::move(executor)) {}
+    /** What the _async calls make; not for you. */
+    explicit awaitable(Submission submission, Executor executor = {})
+        : submission_(std::move(submission)), executor_(std::move(executor)) {}
 
     /**
      * Where to go on: `executor` is called on the completion's thread with the std::coroutine_handle<>, and shall see
      * to it that somebody calls it once, as std::function<void()> too. By default the coroutine goes on right there.
      */
-    template <class Other> awaitable<T, Submit, std::decay_t<Other>> resume_on(Other &&executor) && {
-        return awaitable<T, Submit, std::decay_t<Other>>(std::move(submit_), std::forward<Other>(executor));
+    template <class Other> awaitable<T, Submission, std::decay_t<Other>> resume_on(Other &&executor) && {
+        return awaitable<T, Submission, std::decay_t<Other>>(std::move(submission_), std::forward<Other>(executor));
     }
 
-    awaiter operator co_await() && { return awaiter(std::move(submit_), std::move(executor_)); }
+    /** What co_await uses; not for you. */
+    awaiter operator co_await() && { return awaiter(std::move(submission_), std::move(executor_)); }
 
   private:
-    Submit submit_;
+    Submission submission_;
     Executor executor_;
 };
 #endif
@@ -1235,14 +1599,15 @@ template <class T, class Submit, class Executor = resume_here> class [[nodiscard
 /**
  * Every asynchronous call. Each comes in three forms: with a callable as its last argument, which gets the result; as a
  * future; and in C++20 with neither, to be awaited. None blocks, and all may be called by any number of threads at
- * once, and in callables. The form with a callable answers at once whether the call was accepted: overloaded (too many
- * calls under way: again after some completions), closed, forked, poisoned, too_large, invalid_argument. The other two
- * bring this in their result. One thread's writes that succeed complete in the order in which it submitted them.
+ * once, and in callables. The form with a callable answers at once whether the call was accepted, with its number for
+ * store::cancel: overloaded (too many calls under way: again after some completions), closed, forked, poisoned,
+ * too_large, invalid_argument. The other two bring this in their result. One thread's writes that succeed complete in
+ * the order in which it submitted them.
  */
 template <class Self> class asynchronous {
   public:
     /** Sets `key` to `value`. Codes of the result: those of store::write. */
-    template <class F> result<void> put_async(bytes key, bytes value, F &&f) const {
+    template <class F> result<call_id> put_async(bytes key, bytes value, F &&f) const {
         return detail::start<position>(std::forward<F>(f), putting(key, value));
     }
     /** Sets `key` to `value`. */
@@ -1250,12 +1615,19 @@ template <class Self> class asynchronous {
         return detail::start_future<position>(putting(key, value));
     }
 
+    /** Removes `key`; that it does not exist is no error. Codes of the result: those of store::write. */
+    template <class F> result<call_id> erase_async(bytes key, F &&f) const {
+        return detail::start<position>(std::forward<F>(f), erasing(key));
+    }
+    /** Removes `key`. */
+    std::future<result<position>> erase_future(bytes key) const { return detail::start_future<position>(erasing(key)); }
+
     /**
      * Writes `batch`, which is empty and ready for the next operations when the call was accepted, and unchanged when it
      * was not. Codes of the result: those of store::write.
      */
-    template <class F> result<void> write_async(batch &batch, F &&f, const write_options &options = {}) const {
-        if (result<void> made = batch.materialize(); !made) return made;
+    template <class F> result<call_id> write_async(batch &batch, F &&f, const write_options &options = {}) const {
+        if (result<void> made = batch.materialize(); !made) return std::move(made).error();
         return detail::start<position>(std::forward<F>(f), writing(batch, options));
     }
     /** Writes `batch`, and empties it as above. */
@@ -1268,26 +1640,39 @@ template <class Self> class asynchronous {
      * at most, in their order, before `f`, by the rules of `f`.
      */
     template <class E, class F>
-    result<void> write_async_with_events(batch &batch, event events, E &&on_event, F &&f,
-                                         const write_options &options = {}) const {
+    result<call_id> write_async_with_events(batch &batch, event events, E &&on_event, F &&f,
+                                            const write_options &options = {}) const {
         using state = detail::call_with_events<std::decay_t<E>, std::decay_t<F>>;
-        if (result<void> made = batch.materialize(); !made) return made;
+        if (result<void> made = batch.materialize(); !made) return std::move(made).error();
         auto owned = std::make_unique<state>(std::decay_t<E>(std::forward<E>(on_event)),
                                              std::decay_t<F>(std::forward<F>(f)));
-        const almadia_done done = detail::done_with(owned.get());
         almadia_write_options c = detail::to_c(options);
         c.events = static_cast<almadia_event>(events);
         c.on_event = state::tell;
         c.event_user = owned.get();
-        result<void> accepted = detail::attempt([&](almadia_error **e) {
-            return almadia_write_async(store_pointer(), batch.c_handle(), &c, &done, e);
-        });
-        if (accepted) static_cast<void>(owned.release());
-        return accepted;
+        return detail::start_owned(owned, writing(batch, c));
+    }
+
+    /** The newest value of `key`, linearizable; empty when it does not exist. Codes of the result: those of store::get. */
+    template <class F> result<call_id> get_async(bytes key, F &&f) const {
+        return detail::start<std::optional<value>>(std::forward<F>(f), getting(key));
+    }
+    /** The newest value of `key`. */
+    std::future<result<std::optional<value>>> get_future(bytes key) const {
+        return detail::start_future<std::optional<value>>(getting(key));
+    }
+
+    /** The values of `keys` at one point in time. Codes of the result: those of store::multi_get. */
+    template <class F> result<call_id> multi_get_async(const keys &keys, const snapshot_options &options, F &&f) const {
+        return detail::start<values>(std::forward<F>(f), getting(keys, options));
+    }
+    /** The values of `keys`. */
+    std::future<result<values>> multi_get_future(const keys &keys, const snapshot_options &options = {}) const {
+        return detail::start_future<values>(getting(keys, options));
     }
 
     /** Takes a snapshot. Codes of the result: those of store::open_snapshot. */
-    template <class F> result<void> open_snapshot_async(const snapshot_options &options, F &&f) const {
+    template <class F> result<call_id> open_snapshot_async(const snapshot_options &options, F &&f) const {
         return detail::start<snapshot>(std::forward<F>(f), opening(options));
     }
     /** Takes a snapshot. */
@@ -1296,7 +1681,7 @@ template <class Self> class asynchronous {
     }
 
     /** Hands leadership over. Codes of the result: those of store::transfer_leader. */
-    template <class F> result<void> transfer_leader_async(const transfer_options &options, F &&f) const {
+    template <class F> result<call_id> transfer_leader_async(const transfer_options &options, F &&f) const {
         return detail::start<void>(std::forward<F>(f), transferring(options));
     }
     /** Hands leadership over. */
@@ -1307,10 +1692,18 @@ template <class Self> class asynchronous {
 #ifdef __cpp_impl_coroutine
     /** co_await gives the result<position>. */
     auto put_async(bytes key, bytes value) const { return awaiting<position>(putting(key, value)); }
+    /** co_await gives the result<position>. */
+    auto erase_async(bytes key) const { return awaiting<position>(erasing(key)); }
     /** co_await gives the result<position>; the batch must stay until then. */
     auto write_async(batch &batch, const write_options &options = {}) const {
         static_cast<void>(batch.materialize().has_value());
         return awaiting<position>(writing(batch, options));
+    }
+    /** co_await gives the result<std::optional<value>>. */
+    auto get_async(bytes key) const { return awaiting<std::optional<value>>(getting(key)); }
+    /** co_await gives the result<values>. Name the keys before: g++ 12 takes no {...} list in a co_await expression. */
+    auto multi_get_async(const keys &keys, const snapshot_options &options = {}) const {
+        return awaiting<values>(getting(keys, options));
     }
     /** co_await gives the result<snapshot>. */
     auto open_snapshot_async(const snapshot_options &options = {}) const { return awaiting<snapshot>(opening(options)); }
@@ -1324,32 +1717,63 @@ template <class Self> class asynchronous {
     asynchronous() = default;
 
   private:
-    almadia_store *store_pointer() const noexcept { return static_cast<const Self *>(this)->c_handle(); }
-
-    auto putting(bytes key, bytes value) const {
-        return [store = store_pointer(), key, value](const almadia_done &done, almadia_error **e) {
-            return almadia_put_async(store, key.data(), key.size(), value.data(), value.size(), &done, e);
-        };
+    /* The C functions with their arguments but the last; each is copied into the call, or into the awaiting coroutine. */
+    template <class Function> auto submission(Function function) const {
+        return detail::submission<Function>{static_cast<const Self *>(this)->sink(), std::move(function)};
     }
-    auto writing(const batch &batch, const write_options &options) const {
-        return [store = store_pointer(), batch = batch.c_handle(), c = detail::to_c(options)](
-                   const almadia_done &done, almadia_error **e) { return almadia_write_async(store, batch, &c, &done, e); };
+    auto putting(bytes key, bytes value) const {
+        return submission([key, value](almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_put_async(store, key.data(), key.size(), value.data(), value.size(), &done, e);
+        });
+    }
+    auto erasing(bytes key) const {
+        return submission([key](almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_delete_async(store, key.data(), key.size(), &done, e);
+        });
+    }
+    auto writing(const batch &batch, const almadia_write_options &c) const {
+        return submission([batch = batch.c_handle(), c](almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_write_async(store, batch, &c, &done, e);
+        });
+    }
+    auto writing(const batch &batch, const write_options &options) const { return writing(batch, detail::to_c(options)); }
+    auto getting(bytes key) const {
+        return submission([key](almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_get_async(store, key.data(), key.size(), &done, e);
+        });
+    }
+    auto getting(const keys &keys, const snapshot_options &options) const {
+        return submission([keys, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                            almadia_error **e) {
+            return almadia_multi_get_async(store, keys.data(), keys.size(), &c, &done, e);
+        });
     }
     auto opening(const snapshot_options &options) const {
-        return [store = store_pointer(), c = detail::to_c(options)](const almadia_done &done, almadia_error **e) {
+        return submission([c = detail::to_c(options)](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_snapshot_open_async(store, &c, &done, e);
-        };
+        });
     }
     auto transferring(const transfer_options &options) const {
-        return [store = store_pointer(), c = detail::to_c(options)](const almadia_done &done, almadia_error **e) {
+        return submission([c = detail::to_c(options)](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_leader_transfer_async(store, &c, &done, e);
-        };
+        });
     }
 #ifdef __cpp_impl_coroutine
-    template <class T, class Submit> static awaitable<T, Submit> awaiting(Submit submit) {
-        return awaitable<T, Submit>(std::move(submit));
+    template <class T, class Submission> static awaitable<T, Submission> awaiting(Submission submission) {
+        return awaitable<T, Submission>(std::move(submission));
     }
 #endif
+};
+
+/** The asynchronous calls of a store, answered through a queue: what store::on gives. Must outlive neither of the two. */
+class queued_store : public asynchronous<queued_store> {
+  private:
+    friend class store;
+    friend class asynchronous<queued_store>;
+    explicit queued_store(detail::sink sink) noexcept : sink_(sink) {}
+    detail::sink sink() const noexcept { return sink_; }
+
+    detail::sink sink_;
 };
 
 /* ---------------------------------------------------------------------------------------------------------- store */
@@ -1504,6 +1928,44 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         return position{at.index, at.term};
     }
 
+    /** The asynchronous calls of this store, answered through `queue` on the threads that run it. */
+    queued_store on(const completion_queue &queue) const noexcept {
+        return queued_store(detail::sink{pointer_, queue.c_handle()});
+    }
+
+    /**
+     * Gives a call up that has no answer yet: its result comes now, with code::cancelled when it certainly has no effect,
+     * or with code::cancelled_in_flight when a write may be applied, now or later. False when it is answered already.
+     * Codes: forked.
+     */
+    result<bool> cancel(call_id call) const {
+        almadia_error *detail = nullptr;
+        const almadia_code code = almadia_cancel(pointer_, static_cast<std::uint64_t>(call), &detail);
+        if (code == ALMADIA_OK || code == ALMADIA_NOT_FOUND) return code == ALMADIA_OK;
+        return detail::take_error(code, detail);
+    }
+
+    /**
+     * The values of `keys` at one point in time; `options` must have no range. Blocks: yes, for the timeout at most.
+     * Codes: as open_snapshot, and io, corruption.
+     */
+    result<values> multi_get(const keys &keys, const snapshot_options &options = {}) const {
+        const almadia_snapshot_options c = detail::to_c(options);
+        return detail::make<values>([&](almadia_values **found, almadia_error **e) {
+            return almadia_multi_get(pointer_, keys.data(), keys.size(), &c, found, e);
+        });
+    }
+
+    /**
+     * What this member counted since it was opened, in the text format of Prometheus: gauges of the state, and histograms
+     * in seconds of each stage of writes and reads. Codes: forked.
+     */
+    result<value> metrics() const {
+        return detail::make<value>([&](almadia_value **text, almadia_error **e) {
+            return almadia_store_metrics(pointer_, text, e);
+        });
+    }
+
     /** The newest value of `key`, linearizable; empty when it does not exist. Blocks: yes. Codes: as open_snapshot. */
     result<std::optional<value>> get(bytes key) const {
         return detail::find<value>([&](almadia_value **found, almadia_error **e) {
@@ -1562,7 +2024,9 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
   private:
+    friend class asynchronous<store>;
     explicit store(almadia_store *pointer) noexcept : handle(pointer) {}
+    detail::sink sink() const noexcept { return {pointer_, nullptr}; }
 };
 static_assert(sizeof(store) == sizeof(void *));
 

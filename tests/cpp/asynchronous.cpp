@@ -40,6 +40,9 @@ static void a_call_that_is_refused_never_calls(const std::string &path) {
     const auto never = [shared](const auto &) { UNREACHED("a refused call was answered"); };
     CHECK(code_of(store.put_async("k", "v", never)) == almadia::code::closed);
     CHECK(code_of(store.write_async(batch, never)) == almadia::code::closed && batch.count() == 1);
+    CHECK(code_of(store.erase_async("k", never)) == almadia::code::closed);
+    CHECK(code_of(store.get_async("k", never)) == almadia::code::closed);
+    CHECK(code_of(store.multi_get_async({"k"}, {}, never)) == almadia::code::closed);
     CHECK(code_of(store.open_snapshot_async({}, never)) == almadia::code::closed);
     CHECK(code_of(store.transfer_leader_async({}, never)) == almadia::code::closed);
     CHECK(code_of(store.put_future("k", "v").get()) == almadia::code::closed);
@@ -80,6 +83,10 @@ static void futures_bring_results(const almadia::store &store) {
     CHECK(batch.count() == 0 && MUST(writing.get()).index > 0);
     const almadia::snapshot snapshot = MUST(store.open_snapshot_future().get());
     CHECK(MUST(snapshot.get("future"))->view() == "1");
+    CHECK(MUST(store.get_future("future").get())->view() == "1");
+    CHECK(MUST(store.multi_get_future({"none", "future"}).get())[1] == "1");
+    MUST(store.erase_future("future").get());
+    CHECK(!MUST(store.get_future("future").get()).has_value());
 }
 
 static void a_write_tells_how_far_it_is(const almadia::store &store) {
@@ -102,6 +109,49 @@ static void a_write_tells_how_far_it_is(const almadia::store &store) {
     done.wait_for(1);
     MUST(store.put_future("k", "v").get());
     CHECK(told == "proposed committed applied" && shared.use_count() == 1);
+}
+
+static void reads_bring_values_and_missing_keys(const almadia::store &store) {
+    counter done;
+    MUST(store.put("read", "it"));
+    MUST(store.get_async("read", [&](almadia::result<std::optional<almadia::value>> found) {
+        CHECK(MUST(std::move(found))->view() == "it");
+        done.add();
+    }));
+    MUST(store.get_async("none", [&](almadia::result<std::optional<almadia::value>> found) {
+        CHECK(!MUST(std::move(found)).has_value());
+        done.add();
+    }));
+    const std::vector<std::string> keys = {"read", "none"};
+    MUST(store.multi_get_async(keys, {}, [&](almadia::result<almadia::values> found) {
+        const almadia::values values = MUST(std::move(found));
+        CHECK(values.size() == 2 && values[0] == "it" && !values[1]);
+        done.add();
+    }));
+    done.wait_for(3);
+}
+
+// Whatever it was when it was given up: the callable comes once, and the code says what is known.
+static void a_call_can_be_given_up(const almadia::store &store) {
+    counter done;
+    int cancelled = 0;
+    std::vector<almadia::call_id> calls;
+    for (int number = 0; number < 100; number++)
+        calls.push_back(MUST(store.put_async("given up", "v", [&](const almadia::result<almadia::position> &written) {
+            if (!written) {
+                CHECK(code_of(written) == almadia::code::cancelled ||
+                      code_of(written) == almadia::code::cancelled_in_flight);
+                CHECK(written.error().maybe_applied() == (code_of(written) == almadia::code::cancelled_in_flight));
+                cancelled++;
+            }
+            done.add();
+        })));
+    int given_up = 0;
+    for (const almadia::call_id call : calls) given_up += MUST(store.cancel(call));
+    done.wait_for(100);
+    MUST(store.put_future("k", "v").get());
+    CHECK(cancelled == given_up);
+    for (const almadia::call_id call : calls) CHECK(!MUST(store.cancel(call)));
 }
 
 static void a_callable_may_destroy_the_store(const std::string &path) {
@@ -142,6 +192,8 @@ int main(int argc, char **argv) {
     failures_come_with_what_they_are_about(store);
     futures_bring_results(store);
     a_write_tells_how_far_it_is(store);
+    reads_bring_values_and_missing_keys(store);
+    a_call_can_be_given_up(store);
     a_callable_may_destroy_the_store(argv[1]);
 #ifdef __cpp_exceptions
     an_exception_goes_to_the_one_who_asked_for_it(store);

@@ -92,6 +92,39 @@ static void batches_are_applied_whole(const almadia::store &store) {
     CHECK(!MUST(store.get("c")));
 }
 
+static void operations_are_appended_all_or_none(const almadia::store &store) {
+    almadia::batch batch;
+    const std::string value = "1";
+    MUST(batch.append({{almadia::operation_kind::put, "op/a", value},
+                       {almadia::operation_kind::put, "op/b", "2"},
+                       {almadia::operation_kind::put, "op/c", "3"},
+                       {almadia::operation_kind::erase, "op/b"},
+                       {almadia::operation_kind::erase_range, "op/c", "op/d"}}));
+    CHECK(batch.count() == 5);
+    CHECK(code_of(batch.append({{almadia::operation_kind::put, "x", ""},
+                                {almadia::operation_kind::erase, "y", "no value here"}})) ==
+          almadia::code::invalid_argument);
+    CHECK(batch.count() == 5);
+    MUST(store.write(batch));
+    CHECK(holds(store, "op/a", "1") && !MUST(store.get("op/b")) && !MUST(store.get("op/c")));
+}
+
+static void many_keys_are_read_at_once(const almadia::store &store) {
+    MUST(store.put("many/1", "one"));
+    MUST(store.put("many/2", ""));
+    almadia::values found = MUST(store.multi_get({"many/1", "none", "many/2"}));
+    CHECK(found.size() == 3 && found[0] == "one" && !found[1].has_value() && found[2] == "" && !found[3]);
+
+    const std::vector<std::string> keys = {"many/2", "many/1"};
+    const almadia::snapshot snapshot = MUST(store.open_snapshot());
+    found = MUST(snapshot.multi_get(keys));
+    CHECK(found.size() == 2 && found[0] == "" && found[1] == "one");
+    almadia::snapshot_options local;
+    local.level = almadia::level::local;
+    CHECK(MUST(store.multi_get(keys, local))[1] == "one");
+    CHECK(MUST(store.multi_get(std::vector<std::string_view>())).size() == 0);
+}
+
 static void snapshots_stay_as_they_are(const almadia::store &store) {
     MUST(store.put("key", "before"));
     const almadia::snapshot snapshot = MUST(store.open_snapshot());
@@ -207,6 +240,7 @@ static void the_state_is_told(const almadia::store &store) {
     CHECK(regions.size() == 1 && regions[0].role == almadia::role::leader && regions[0].leader_id == 1);
     CHECK(regions[0].start_key.empty() && regions[0].end_key.empty());
 
+    CHECK(MUST(store.metrics()).view().find("# TYPE almadia_") != std::string_view::npos);
     CHECK(code_of(store.transfer_leader({9})) == almadia::code::invalid_argument);
     almadia::transfer_options to_itself;
     to_itself.target = 1;
@@ -223,6 +257,30 @@ static void several_regions_are_told(const std::string &path) {
     MUST(across.put("a", ""));
     MUST(across.put("z", ""));
     CHECK(code_of(store.write(across)) == almadia::code::batch_across_regions && across.count() == 2);
+}
+
+static void events_and_logs_are_told(const std::string &path) {
+    counter leaders, records;
+    bool wrong = false;
+    const auto told = [&](const almadia::store_event &event) {
+        wrong = wrong || !on_callback_thread() || event.kind != almadia::store_event_kind::leader_changed;
+        if (event.leader_id == 1 && event.region_id > 0 && event.term > 0) leaders.add();
+    };
+    MUST(almadia::set_log(almadia::log_level::trace,
+                          [&](almadia::log_level, std::string_view target, std::string_view message) {
+                              CHECK(!target.empty() && !message.empty());
+                              CHECK(code_of(almadia::stop_log()) == almadia::code::would_deadlock);
+                              records.add();
+                          }));
+    almadia::config config;
+    MUST(config.set_event_callback(told));
+    almadia::store store = MUST(almadia::store::open(path + "-told", config));
+    leaders.wait_for(1);
+    records.wait_for(1);
+    MUST(almadia::stop_log());
+    MUST(almadia::stop_log());
+    store = almadia::store();
+    CHECK(!wrong);
 }
 
 static void results_are_tested_and_taken() {
@@ -260,10 +318,13 @@ int main(int argc, char **argv) {
     const almadia::store store = open_single(argv[1]);
     bytes_come_from_everything_that_has_them(store);
     batches_are_applied_whole(store);
+    operations_are_appended_all_or_none(store);
+    many_keys_are_read_at_once(store);
     snapshots_stay_as_they_are(store);
     scans_show_what_they_should(store);
     iterators_move_both_ways(store);
     the_state_is_told(store);
     what_was_moved_from_is_empty(argv[1]);
     several_regions_are_told(argv[1]);
+    events_and_logs_are_told(argv[1]);
 }

@@ -53,6 +53,11 @@ static task use_everything(const almadia::store &store, counter &done) {
     CHECK(MUST(co_await store.write_async(batch)).index > first.index && batch.count() == 0);
     const almadia::snapshot snapshot = MUST(co_await store.open_snapshot_async());
     CHECK(MUST(snapshot.get("awaited"))->view() == "2");
+    CHECK(MUST(co_await store.get_async("awaited"))->view() == "2");
+    const std::vector<std::string> keys = {"none", "awaited"};
+    CHECK(MUST(co_await store.multi_get_async(keys))[1] == "2");
+    MUST(co_await store.erase_async("awaited/not there"));
+    CHECK(!MUST(co_await store.get_async("none")).has_value());
     almadia::transfer_options nowhere;
     nowhere.target = 9;
     CHECK(code_of(co_await store.transfer_leader_async(nowhere)) == almadia::code::invalid_argument);
@@ -64,6 +69,17 @@ static task stay_on_the_loop(const almadia::store &store, loop &loop, bool &ende
     const auto here = [&loop](std::coroutine_handle<> suspended) { loop.post(suspended); };
     for (int number = 0; number < 100; number++) {
         MUST(co_await store.put_async("looped", std::to_string(number)).resume_on(here));
+        CHECK(pthread_equal(own, pthread_self()));
+    }
+    ended = true;
+}
+
+// The queue's thread is the program's own, so nothing need be posted anywhere.
+static task stay_on_the_queue(almadia::queued_store queued, bool &ended) {
+    const pthread_t own = pthread_self();
+    for (int number = 0; number < 100; number++) {
+        MUST(co_await queued.put_async("queued", std::to_string(number)));
+        CHECK(MUST(co_await queued.get_async("queued"))->view() == std::to_string(number));
         CHECK(pthread_equal(own, pthread_self()));
     }
     ended = true;
@@ -86,6 +102,11 @@ int main(int argc, char **argv) {
     stay_on_the_loop(store, loop, ended);
     loop.run_until(ended);
     CHECK(holds(store, "looped", "99"));
+
+    const almadia::completion_queue queue = MUST(almadia::completion_queue::make());
+    bool queue_ended = false;
+    stay_on_the_queue(store.on(queue), queue_ended);
+    while (!queue_ended) MUST(queue.run_some(std::chrono::seconds(10)));
 
     MUST(store.shutdown(std::chrono::seconds(1)));
     bool refused = false;

@@ -22,7 +22,7 @@ struct Dialect {
     flags: &'static [&'static str],
 }
 
-const SANITIZED: &[&str] = &["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+const SANITIZED: &[&str] = &["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 const WITHOUT_EXCEPTIONS: &[&str] = &["-O1", "-fno-exceptions", "-fno-rtti"];
 const PLAIN: &[&str] = &["-O1"];
 
@@ -62,6 +62,11 @@ fn compile(sources: &[&str], dialect: Dialect, directory: &Path) -> PathBuf {
     program
 }
 
+/// Compiles one program with the sanitizers.
+pub fn compile_sanitized(source: &str, directory: &Path) -> PathBuf {
+    compile(&[source], DIALECTS[0], directory)
+}
+
 /// Compiles and runs one program in each of `dialects`, each in a directory of its own.
 fn passes(sources: &[&str], dialects: &[Dialect]) {
     for dialect in dialects {
@@ -78,7 +83,7 @@ fn hello_world_in_cpp_is_short_and_says_hello() {
     assert!(source.lines().count() < 20, "the first example must fit on a screen");
 
     let directory = tempdir().expect("the temporary directory is writable");
-    let program = compile(&["examples/cpp/hello.cpp"], DIALECTS[0], directory.path());
+    let program = compile_sanitized("examples/cpp/hello.cpp", directory.path());
     let said = succeed(Command::new(program).arg(directory.path().join("store")));
 
     assert_eq!(said, "hello, world\n");
@@ -97,6 +102,11 @@ fn callables_and_futures_keep_their_rules() {
 #[test]
 fn every_asynchronous_call_can_be_awaited() {
     passes(&["tests/cpp/coroutines.cpp"], COROUTINE_DIALECTS);
+}
+
+#[test]
+fn completions_come_through_a_queue_to_the_threads_that_run_it() {
+    passes(&["tests/cpp/queue.cpp"], DIALECTS);
 }
 
 #[test]
@@ -156,4 +166,60 @@ fn the_cpp_header_names_every_code_and_no_other() {
     }
 
     assert_eq!(found, expected, "almadia.hpp is stale: ALMADIA_UPDATE_HEADER=1 cargo test --release header");
+}
+
+/// True for a line that declares what needs no words of its own: copies, moves, and what the standard prescribes.
+fn needs_no_comment(line: &str) -> bool {
+    const PRESCRIBED: [&str; 10] = [
+        "= delete",
+        "= default",
+        "operator=(",
+        "~",
+        "friend class",
+        "namespace ",
+        "static_assert",
+        "&&other)",
+        "    using ",
+        "inline scan_range::",
+    ];
+    let forward = (line.starts_with("class ") || line.starts_with("template ")) && line.ends_with(';');
+    forward || PRESCRIBED.iter().any(|part| line.contains(part))
+}
+
+#[test]
+fn every_public_name_of_the_cpp_header_is_documented() {
+    let header =
+        fs::read_to_string(repository().join("include/almadia.hpp")).expect("the header is committed");
+    let (mut inside_detail, mut inside_type, mut public) = (false, false, true);
+    let (mut before, mut documented, mut silent) = ("", 0, Vec::new());
+
+    for (at, line) in header.lines().enumerate() {
+        let text = line.trim();
+        match line {
+            "namespace detail {" => inside_detail = true,
+            "} // namespace detail" => inside_detail = false,
+            "  public:" => public = true,
+            "  private:" | "  protected:" => public = false,
+            "};" => (inside_type, public) = (false, true),
+            _ => {}
+        }
+        let member = inside_type && public && line.starts_with("    ") && !line.starts_with("     ");
+        let begins = before.is_empty() || before.ends_with([';', '}', ':', '{']) || before.ends_with("*/");
+        let code = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text != "public:";
+        let top = !line.starts_with(' ');
+        if !inside_detail && (top || member) && begins && code && !before.starts_with('#') {
+            if before.ends_with("*/") {
+                documented += 1;
+            } else if !needs_no_comment(line) && !text.ends_with("private:") {
+                silent.push(format!("{}: {line}", at + 1));
+            }
+        }
+        if top && line.ends_with('{') && ["class ", "struct "].iter().any(|kind| line.contains(kind)) {
+            (inside_type, public) = (true, line.contains("struct ") || line.contains("enum class "));
+        }
+        before = text;
+    }
+
+    assert!(documented > 250, "the header was understood: {documented}");
+    assert!(silent.is_empty(), "without a comment:\n{}", silent.join("\n"));
 }
