@@ -48,6 +48,7 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
 	@scripts/check-dependencies.sh
 	timeout --foreground 30m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo

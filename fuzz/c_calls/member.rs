@@ -110,7 +110,7 @@ impl Member {
             assert_eq!(almadia_store_region_count(store), 1);
             let mut status = Sized::<almadia_status>::new();
             let wanted = output_verdict(status.vary(input));
-            let code = answer(input, |error| almadia_store_status(store, status.pointer().cast_mut(), error));
+            let code = answer(input, |error| almadia_store_status(store, status.pointer_mut(), error));
             assert_eq!(code, wanted);
             if code == OK {
                 let status = &status.options;
@@ -122,9 +122,7 @@ impl Member {
             let index = usize::from(input.number() % 3);
             let mut region = Sized::<almadia_region_status>::new();
             let wanted = if index == 0 { output_verdict(region.vary(input)) } else { END };
-            expect(wanted, input, |error| {
-                almadia_store_region_at(store, index, region.pointer().cast_mut(), error)
-            });
+            expect(wanted, input, |error| almadia_store_region_at(store, index, region.pointer_mut(), error));
             expect(OK, input, |error| almadia_store_wait_leader(store, 1000, null_mut(), error));
             // The only voter leads already, and there is no other.
             let mut transfer = Sized::<almadia_leader_transfer_options>::new();

@@ -5,7 +5,7 @@
 //! there.
 
 use std::mem::size_of;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 use almadia::capi::library::almadia_code;
 
@@ -67,7 +67,13 @@ impl<T> Sized<T> {
         }
     }
 
+    /// For a call that reads it.
     pub fn pointer(&self) -> *const T {
         if self.is_given { (&raw const *self).cast() } else { null() }
+    }
+
+    /// For a call that writes it.
+    pub fn pointer_mut(&mut self) -> *mut T {
+        if self.is_given { (&raw mut *self).cast() } else { null_mut() }
     }
 }
