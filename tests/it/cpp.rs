@@ -120,6 +120,21 @@ fn the_cpp_header_is_included_twice_in_one_unit_and_in_two() {
 }
 
 #[test]
+fn objects_with_and_without_exceptions_work_in_one_program() {
+    for name in ["g++", "clang++"] {
+        let directory = tempdir().expect("the temporary directory is writable");
+        let other = directory.path().join("other.o");
+        let mut command = compiler(dialect(name, "c++17", WITHOUT_EXCEPTIONS));
+        command.arg("-c").arg(repository().join("tests/cpp/modes_other.cpp"));
+        succeed(command.arg("-o").arg(&other));
+
+        let sources = ["tests/cpp/modes.cpp", other.to_str().expect("temporary directories are text")];
+        let program = compile(&sources, dialect(name, "c++20", PLAIN), directory.path());
+        succeed(Command::new(program).arg(directory.path().join("store")));
+    }
+}
+
+#[test]
 fn the_cpp_header_is_silent_in_every_dialect() {
     let directory = tempdir().expect("the temporary directory is writable");
     let probe = directory.path().join("probe.cpp");
