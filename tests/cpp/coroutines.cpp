@@ -45,19 +45,20 @@ class loop {
     std::deque<std::function<void()>> work_;
 };
 
-static task use_everything(const almadia::store &store, counter &done) {
-    const almadia::position first = MUST(co_await store.put_async(std::string("awaited"), std::string("1")));
+// Many of these run at once, each with a key of its own.
+static task use_everything(const almadia::store &store, const std::string key, counter &done) {
+    const almadia::position first = MUST(co_await store.put_async(key, std::string("1")));
     CHECK(on_callback_thread() && first.index > 0);
     almadia::batch batch;
-    MUST(batch.put("awaited", "2"));
+    MUST(batch.put(key, "2"));
     CHECK(MUST(co_await store.write_async(batch)).index > first.index && batch.count() == 0);
     const almadia::snapshot snapshot = MUST(co_await store.open_snapshot_async());
-    CHECK(MUST(snapshot.get("awaited"))->view() == "2");
-    CHECK(MUST(co_await store.get_async("awaited"))->view() == "2");
-    const std::vector<std::string> keys = {"none", "awaited"};
+    CHECK(MUST(snapshot.get(key))->view() == "2");
+    CHECK(MUST(co_await store.get_async(key))->view() == "2");
+    const std::vector<std::string> keys = {"none", key};
     CHECK(MUST(co_await store.multi_get_async(keys))[1] == "2");
-    MUST(co_await store.erase_async("awaited/not there"));
-    CHECK(!MUST(co_await store.get_async("none")).has_value());
+    MUST(co_await store.erase_async(key));
+    CHECK(!MUST(co_await store.get_async(key)).has_value());
     almadia::transfer_options nowhere;
     nowhere.target = 9;
     CHECK(code_of(co_await store.transfer_leader_async(nowhere)) == almadia::code::invalid_argument);
@@ -94,7 +95,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     almadia::store store = open_single(argv[1]);
     counter done;
-    for (int at = 0; at < 100; at++) use_everything(store, done);
+    for (int at = 0; at < 100; at++) use_everything(store, "awaited/" + std::to_string(at), done);
     done.wait_for(100);
 
     bool ended = false;
