@@ -17,6 +17,7 @@ mod options;
 mod position;
 mod range;
 mod records;
+mod relay;
 mod snapshot;
 mod soon;
 mod store;
@@ -41,6 +42,8 @@ mod _almadia {
     use crate::position::Position;
     #[pymodule_export]
     use crate::records::{capture_records, release_records, take_records};
+    #[pymodule_export]
+    use crate::relay::Relay;
     #[pymodule_export]
     use crate::snapshot::Snapshot;
     #[pymodule_export]

@@ -1,0 +1,321 @@
+//! One direction of a network between members of one process, that a test can break.
+//!
+//! Owns a listening socket on loopback, the connections it accepted, and for each of them one to the member it leads
+//! to. It is used only by `almadia.testing`: each ordered pair of members gets a relay of its own. What always holds:
+//! its address is its own from the moment it is made until it is closed, whatever else binds ports meanwhile; bytes
+//! pass in both directions of a connection unchanged and in order, or the connection is broken; it holds at most
+//! [`CONNECTIONS_MAX`] connections and one chunk for each direction of each; no thread of it touches Python, so that
+//! what a test measures does not depend on the GIL; after [`Link::close`] returned no thread of it runs. Which members
+//! a partition separates is the Python side's.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use almadia::thread::spawn;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::errors::OrRaise;
+use crate::home::AtHome;
+
+/// More than members ever have open at once; a member that keeps dialling into silence stays below it for minutes.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Connections the system holds until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// What is read at once, and all that waits in a direction that is silent.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A member that is there accepts at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait when the system has no descriptor or thread left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a relay does with what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// It passes everything on.
+    Open,
+    /// It breaks every connection, as a host that is down.
+    Cut,
+    /// It accepts connections and bytes and passes nothing on, as a network that drops packets. What waits then is
+    /// passed on when it is open again, as TCP's repetitions would.
+    Silent,
+    /// It is over.
+    Closed,
+}
+
+/// Passes connections on to a member's real address until it is told not to.
+#[pyclass(module = "almadia._almadia", frozen)]
+pub struct Relay(AtHome<Acceptor>);
+
+#[pymethods]
+impl Relay {
+    /// A relay to `target`, an address of this machine as "127.0.0.1:port", on a port the system chooses.
+    #[new]
+    fn new(target: &str) -> PyResult<Self> {
+        let target: SocketAddr =
+            target.parse().map_err(|_| PyValueError::new_err(format!("'{target}' is no address")))?;
+        Ok(Self(AtHome::new(Acceptor::start(target)?)))
+    }
+
+    /// Where it listens.
+    #[getter]
+    fn address(&self) -> String {
+        self.0.anywhere().address.to_string()
+    }
+
+    /// How many connections it holds.
+    #[getter]
+    fn connections(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.link(py)?.lock().connections.len())
+    }
+
+    /// How many bytes it passed on, in both directions.
+    #[getter]
+    fn passed_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.link(py)?.passed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// "open", "cut", "silent" or "closed": sets what it does; closed is for ever.
+    fn set_mode(&self, py: Python<'_>, mode: &str) -> PyResult<()> {
+        let mode = match mode {
+            "open" => Mode::Open,
+            "cut" => Mode::Cut,
+            "silent" => Mode::Silent,
+            "closed" => Mode::Closed,
+            _ => return Err(PyValueError::new_err(format!("a relay cannot be '{mode}'"))),
+        };
+        let acceptor = self.0.get().or_raise(py)?;
+        py.detach(|| acceptor.link.set(mode));
+        if mode == Mode::Closed {
+            py.detach(|| acceptor.join());
+        }
+        Ok(())
+    }
+}
+
+impl Relay {
+    fn link(&self, py: Python<'_>) -> PyResult<&Link> {
+        Ok(&self.0.get().or_raise(py)?.link)
+    }
+}
+
+/// The thread that accepts, and what it shares with those that carry.
+struct Acceptor {
+    link: Arc<Link>,
+    address: SocketAddr,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Acceptor {
+    fn start(target: SocketAddr) -> io::Result<Self> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        listener.listen(BACKLOG)?;
+        let bound = listener.local_addr()?.as_socket();
+        let address = bound.expect("a socket of this family has such an address");
+        let state = State { mode: Mode::Open, next: 0, connections: BTreeMap::new() };
+        let link = Arc::new(Link {
+            target,
+            listener,
+            passed_bytes: AtomicU64::new(0),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let shared = Arc::clone(&link);
+        let thread = spawn("almadia-relay", move || shared.accept())?;
+        Ok(Self { link, address, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic of it would be a broken connection for the test, nothing more.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.link.set(Mode::Closed);
+        self.join();
+    }
+}
+
+struct Link {
+    target: SocketAddr,
+    listener: Socket,
+    passed_bytes: AtomicU64,
+    state: Mutex<State>,
+    /// The mode changed.
+    changed: Condvar,
+}
+
+struct State {
+    mode: Mode,
+    next: u64,
+    /// Those that may carry bytes, oldest first. One that is taken out is broken.
+    connections: BTreeMap<u64, Vec<Arc<Socket>>>,
+}
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, mode: Mode) {
+        let mut state = self.lock();
+        if state.mode == Mode::Closed {
+            return;
+        }
+        state.mode = mode;
+        if matches!(mode, Mode::Cut | Mode::Closed) {
+            for (_, ends) in std::mem::take(&mut state.connections) {
+                break_off(&ends);
+            }
+        }
+        if mode == Mode::Closed {
+            // Ends the wait for a connection.
+            drop(self.listener.shutdown(Shutdown::Both));
+        }
+        self.changed.notify_all();
+    }
+
+    /// Runs until the link is closed, and returns when the last connection has ended.
+    fn accept(self: &Arc<Self>) {
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        loop {
+            let accepted = self.listener.accept();
+            threads.retain(|thread| !thread.is_finished());
+            let begun = accepted.and_then(|(near, _)| self.begin(near, &mut threads));
+            let state = self.lock();
+            if state.mode == Mode::Closed {
+                break;
+            }
+            if begun.is_err() {
+                drop(self.changed.wait_timeout(state, EXHAUSTED_PAUSE));
+            }
+        }
+        for thread in threads {
+            drop(thread.join());
+        }
+    }
+
+    /// Gives a connection a place and a thread, or breaks it when the link is cut.
+    fn begin(self: &Arc<Self>, near: Socket, threads: &mut Vec<JoinHandle<()>>) -> io::Result<()> {
+        let near = Arc::new(near);
+        let Some(key) = self.enter(&near) else {
+            break_off(&[near]);
+            return Ok(());
+        };
+        let link = Arc::clone(self);
+        let spawned = spawn("almadia-relayed", move || {
+            // A connection that cannot be carried is broken, which is all that its ends may know.
+            drop(link.carry(key, &near));
+            link.leave(key);
+        });
+        match spawned {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                self.leave(key);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&self, near: &Arc<Socket>) -> Option<u64> {
+        let mut state = self.lock();
+        if matches!(state.mode, Mode::Cut | Mode::Closed) {
+            return None;
+        }
+        if state.connections.len() >= CONNECTIONS_MAX
+            && let Some((_, oldest)) = state.connections.pop_first()
+        {
+            break_off(&oldest);
+            // A thread that waits while the link is silent has to see that its connection is gone.
+            self.changed.notify_all();
+        }
+        let key = state.next;
+        state.next += 1;
+        state.connections.insert(key, vec![Arc::clone(near)]);
+        Some(key)
+    }
+
+    fn leave(&self, key: u64) {
+        if let Some(ends) = self.lock().connections.remove(&key) {
+            break_off(&ends);
+        }
+    }
+
+    /// Waits while the link is silent. False when the connection is no more.
+    fn may_pass(&self, key: u64) -> bool {
+        let silent = |state: &mut State| state.mode == Mode::Silent && state.connections.contains_key(&key);
+        let state = self.changed.wait_while(self.lock(), silent).unwrap_or_else(PoisonError::into_inner);
+        state.connections.contains_key(&key)
+    }
+
+    /// Carries a connection until both directions have ended.
+    fn carry(self: &Arc<Self>, key: u64, near: &Arc<Socket>) -> io::Result<()> {
+        if !self.may_pass(key) {
+            return Ok(());
+        }
+        let far = Arc::new(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?);
+        near.set_tcp_nodelay(true)?;
+        far.set_tcp_nodelay(true)?;
+        // Has its place before it connects, so that breaking the connection ends this wait too.
+        match self.lock().connections.get_mut(&key) {
+            Some(ends) => ends.push(Arc::clone(&far)),
+            None => return Ok(()),
+        }
+        far.connect_timeout(&self.target.into(), CONNECT_TIMEOUT)?;
+        let (link, from, to) = (Arc::clone(self), Arc::clone(&far), Arc::clone(near));
+        let back = spawn("almadia-relayed", move || link.pass(key, &from, &to))?;
+        self.pass(key, near, &far);
+        drop(back.join());
+        Ok(())
+    }
+
+    /// Passes one direction on, its end too. Breaks the connection when it cannot.
+    fn pass(&self, key: u64, from: &Socket, to: &Socket) {
+        if self.pass_all(key, from, to).is_err() {
+            self.leave(key);
+        }
+    }
+
+    fn pass_all(&self, key: u64, mut from: &Socket, mut to: &Socket) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let length = match from.read(&mut chunk) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if !self.may_pass(key) {
+                return Ok(());
+            }
+            if length == 0 {
+                return to.shutdown(Shutdown::Write);
+            }
+            to.write_all(&chunk[..length])?;
+            self.passed_bytes.fetch_add(length as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Ends every wait on these sockets, here and at their peers.
+fn break_off(ends: &[Arc<Socket>]) {
+    for end in ends {
+        // It fails only when there is no connection any more.
+        drop(end.shutdown(Shutdown::Both));
+    }
+}
