@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from almadia._almadia import Relay
+
 from .conftest import run_python
 from .waiting import wait_until
 

@@ -1,0 +1,288 @@
+"""What the clusters of `testing` share, whether their tests wait by blocking or by `await`.
+
+Owns the members' stores, their network and their directories. What always holds: the stores are those of the members
+that are up, and a member that is down is cut off; nothing here waits for what members agree on. Waiting is left to
+`testing`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Generic, NoReturn, TypeAlias, TypeVar
+
+from ._almadia import Position
+from ._network import Network
+from .errors import AlmadiaError
+from .status import RegionStatus, Status
+from .store import Handle, Store
+from .store import open as open_store
+from .typing import BytesLike, OptionValue
+
+Member: TypeAlias = Handle | int
+"""A member of a cluster: its store, or its number."""
+
+FAST: Final[Mapping[str, OptionValue]] = {
+    "raft.tick_ms": 20,
+    "raft.heartbeat_ms": 40,
+    "raft.election_timeout_ms": 400,
+    "log.segment_bytes": 4 << 20,
+    "engine.memtable_bytes": 4 << 20,
+    "engine.block_cache_bytes": 4 << 20,
+}
+"""The options of a cluster for tests that differ from `almadia.options()`: quick elections, small files."""
+
+LOOK_EVERY = 0.002
+"""Seconds between two looks at what a wait is for."""
+
+_Front = TypeVar("_Front", bound=Handle)
+
+
+class ClusterTimeout(TimeoutError):
+    """What a test waited for did not happen. The message says how each member was."""
+
+
+class Members(ABC, Generic[_Front]):
+    """Members of one cluster in this process, shown to the test as stores of the class `_Front`."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        members: int = 3,
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> None:
+        if members < 1:
+            raise ValueError(f"a cluster has at least 1 member, not {members}")
+        self._directory = Path(directory)
+        self._options = {**FAST, **(options or {})}
+        self._numbers = tuple(range(1, members + 1))
+        self._stores: dict[int, Store] = {}
+        self._network = Network(self._numbers)
+        self._closed = False
+
+    @abstractmethod
+    def _front(self, number: int) -> _Front:
+        """The store of a member that is up, as the test sees it."""
+
+    # The members.
+
+    @property
+    def members(self) -> list[_Front]:
+        """The members that are up, in the order of their numbers."""
+        return [self._front(number) for number in sorted(self._stores)]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all members, also of those that are down."""
+        return self._numbers
+
+    @property
+    def directory(self) -> Path:
+        """Where the members' directories are."""
+        return self._directory
+
+    def address_of(self, member: Member) -> str:
+        """Where a member listens, as "host:port". The others reach it through relays."""
+        number = self._number(member)
+        return self._network.addresses_for(number)[number]
+
+    def __getitem__(self, number: int) -> _Front:
+        return self._front(self._up(number))
+
+    def __iter__(self) -> Iterator[_Front]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    # The network.
+
+    def partition(self, *groups: Collection[Member], silent: bool = False) -> None:
+        """Separates the members into groups that do not reach each other, in place of what was broken before.
+
+        `cluster.partition({1}, {2, 3})`. Members that no group names are one group more. Connections break at once and
+        new ones are refused. With `silent` nothing breaks and nothing arrives, as in a network that drops packets: who
+        is cut off learns it from its timeouts, and what was sent meanwhile arrives after `heal`.
+        """
+        given = [{self._number(member) for member in group} for group in groups]
+        named = [number for group in given for number in group]
+        if len(set(named)) < len(named):
+            raise ValueError("a member can be in one group only")
+        given.append(set(self._numbers).difference(named))
+        group_of = {number: index for index, group in enumerate(given) for number in group}
+        pairs = [(a, b) for a in self._numbers for b in self._numbers if group_of[a] != group_of[b]]
+        self._network.set_broken(pairs, silent=silent)
+
+    def isolate(self, member: Member, *, silent: bool = False) -> None:
+        """Separates a member from all others, beside what is broken already. `silent` as in `partition`."""
+        alone = self._number(member)
+        pairs = [pair for other in self._numbers if other != alone for pair in ((alone, other), (other, alone))]
+        self._network.cut(pairs, silent=silent)
+
+    def cut(self, source: Member, target: Member, *, silent: bool = False) -> None:
+        """Breaks one direction only: what `source` sends to `target`. `silent` as in `partition`."""
+        pair = self._number(source), self._number(target)
+        if pair[0] == pair[1]:
+            raise ValueError(f"member {pair[0]} does not send to itself")
+        self._network.cut([pair], silent=silent)
+
+    def heal(self, *members: Member) -> None:
+        """Mends the network, or what is broken around these members. Members that are down stay down."""
+        self._network.heal([self._number(member) for member in members] or self._numbers)
+
+    # What it says about itself.
+
+    def describe(self) -> str:
+        """How each member is, a line each."""
+        return "\n".join(f"member {number}: {self._describe(number)}" for number in self._numbers)
+
+    def leaks(self) -> list[str]:
+        """What a test forgot to close, a line for each member."""
+        if any(status.live_snapshots for _, status in self._statuses()):
+            # What only a reference cycle keeps is not forgotten.
+            gc.collect()
+        return [
+            f"member {number}: {status.live_snapshots} snapshots or iterators are not closed"
+            for number, status in self._statuses()
+            if status.live_snapshots
+        ]
+
+    def _statuses(self) -> list[tuple[int, Status]]:
+        return [(number, self._stores[number].status()) for number in sorted(self._stores)]
+
+    def _describe(self, number: int) -> str:
+        store = self._stores.get(number)
+        if store is None:
+            return "down"
+        try:
+            said = _standing(store.status())
+        except AlmadiaError as error:
+            said = str(error)
+        others = [other for other in self._numbers if not self._network.is_whole_between(number, other)]
+        cut_off = f"; cut off from {', '.join(map(str, others))}" if others else ""
+        return said + cut_off
+
+    def __repr__(self) -> str:
+        name = f"almadia.testing.{type(self).__name__}"
+        if self._closed:
+            return f"<{name} of {len(self)} members, closed>"
+        members = "; ".join(f"{number}: {self._role(number)}" for number in self._numbers)
+        up = sorted(self._stores)
+        pairs = [(a, b) for a in up for b in up if a < b and not self._network.is_whole_between(a, b)]
+        broken = f"; cut between {', '.join(f'{a} and {b}' for a, b in pairs)}" if pairs else ""
+        return f"<{name} {members}{broken}>"
+
+    def _role(self, number: int) -> str:
+        return self._stores[number].status().role if number in self._stores else "down"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a cluster cannot be pickled: its members are open in this process")
+
+    # Life and death.
+
+    def _open_all(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # Each opening waits for the disk, so they wait together.
+        with ThreadPoolExecutor(len(self)) as threads:
+            for number, opening in [(number, threads.submit(self._open, number)) for number in self._numbers]:
+                self._stores[number] = opening.result()
+
+    def _open(self, number: int) -> Store:
+        return open_store(
+            self._directory / str(number),
+            node_id=number,
+            # A member alone has nobody to listen for.
+            initial_members=self._network.addresses_for(number) if len(self) > 1 else None,
+            options=self._options,
+        )
+
+    def _kill(self, number: int) -> None:
+        store = self._stores.pop(number)
+        self._network.take_down(number)
+        store.close(timeout=0)
+
+    def _restart(self, number: int) -> None:
+        if number in self._stores:
+            self._kill(number)
+        self._stores[number] = self._open(number)
+        self._network.bring_up(number)
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        # Cut off first, all of them, so that none begins an election when another ends.
+        for number in self._numbers:
+            self._network.take_down(number)
+        for number in list(self._stores):
+            self._kill(number)
+        self._network.close()
+
+    # What is waited for.
+
+    def _elected(self, key: bytes) -> int | None:
+        """The member a majority follows, over a network that is whole between them."""
+        views = {number: _region_of(store, key) for number, store in self._stores.items()}
+        for number, view in views.items():
+            following = [other for other, seen in views.items() if self._follows(other, seen, number, view)]
+            if view.role == "leader" and 2 * len(following) > len(self):
+                return number
+        return None
+
+    def _follows(self, other: int, seen: RegionStatus, leader: int, view: RegionStatus) -> bool:
+        same = seen.leader == leader and seen.term == view.term
+        return same and self._network.is_whole_between(other, leader)
+
+    def _applied(
+        self, position: Position | int | None, members: Collection[Member] | None, key: bytes
+    ) -> tuple[Callable[[], bool], str]:
+        """Whether members have applied what is at `position`, and what that is called."""
+        numbers = [self._number(member) for member in members] if members is not None else sorted(self._stores)
+        if position is None:
+            index = max((_region_of(store, key).commit_index for store in self._stores.values()), default=0)
+        else:
+            index = position if isinstance(position, int) else position.index
+
+        def applied() -> bool:
+            return all(_region_of(self._stores[self._up(number)], key).applied_index >= index for number in numbers)
+
+        return applied, f"index {index} applied by member {', '.join(map(str, numbers))}"
+
+    def _too_late(self, waiting_for: str, timeout: float) -> ClusterTimeout:
+        return ClusterTimeout(f"{waiting_for}: not within {timeout:g} s\n{self.describe()}")
+
+    def _number(self, member: Member) -> int:
+        number = member.node_id if isinstance(member, Handle) else member
+        if number not in self._numbers:
+            raise KeyError(f"there is no member {number!r}, only {', '.join(map(str, self._numbers))}")
+        return number
+
+    def _up(self, member: Member) -> int:
+        number = self._number(member)
+        if number not in self._stores:
+            raise KeyError(f"member {number} is down; cluster.restart({number}) starts it again")
+        return number
+
+
+def _region_of(store: Store, key: bytes) -> RegionStatus:
+    """The status of the region that owns `key`: the last one that begins at it or before."""
+    return [region for region in store.regions() if region.start_key <= key][-1]
+
+
+def _standing(status: Status) -> str:
+    leader = f"leader {status.leader}" if status.leader else "no leader known"
+    log = f"applied {status.applied_index}, decided {status.commit_index}, log to {status.last_index}"
+    calls = f", {status.in_flight} calls under way" if status.in_flight else ""
+    snapshots = f", {status.live_snapshots} live snapshots" if status.live_snapshots else ""
+    poisoned = f", stopped: {status.poisoned}" if status.poisoned else ""
+    return f"{status.role}, {leader}, term {status.term}, {log}{calls}{snapshots}{poisoned}"
+
+
+def key_of(key: BytesLike) -> bytes:
+    """The key as it is compared."""
+    return bytes(key)

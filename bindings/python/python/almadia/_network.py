@@ -1,0 +1,98 @@
+"""The network between the members of a `testing.Cluster`, on loopback, which tests can break.
+
+Owns the ports: each member's own, and a relay for each ordered pair of members, through which the first dials the
+second. What always holds: a port stays this network's from the beginning to the end, also while its member is down, so
+that no other process of the machine can take it meanwhile and nothing ever tries a port twice. Stores are left to
+`testing`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+from ._almadia import Relay
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Network:
+    """Relays between members, and which of them are broken."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._ports = ExitStack()
+        self._own: Mapping[int, str] = {number: self._reserve() for number in numbers}
+        self._relays = {(a, b): Relay(self._own[b]) for a in self._own for b in self._own if a != b}
+        self._broken: dict[tuple[int, int], str] = {}
+        self._down: set[int] = set()
+
+    def _reserve(self) -> str:
+        """A port that only a socket with SO_REUSEADDR, as a member's, may bind too.
+
+        The kernel gives the port of a bound socket to nobody who lets it choose, neither to a listener nor to a
+        connection; and a member may listen on it as often as it is restarted, since this socket never listens.
+        """
+        bound = self._ports.enter_context(socket.socket())
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((_LOOPBACK, 0))
+        return f"{_LOOPBACK}:{bound.getsockname()[1]}"
+
+    def addresses_for(self, number: int) -> dict[int, str]:
+        """The members as member `number` is to see them: itself where it listens, each other one behind a relay."""
+        return {
+            other: own if other == number else self._relays[number, other].address for other, own in self._own.items()
+        }
+
+    def set_broken(self, pairs: Iterable[tuple[int, int]], *, silent: bool) -> None:
+        """Breaks the connections that the first of each pair dials to the second, and mends all others."""
+        self._broken = dict.fromkeys(pairs, "silent" if silent else "cut")
+        for source, target in self._relays:
+            self._apply(source, target)
+
+    def cut(self, pairs: Iterable[tuple[int, int]], *, silent: bool) -> None:
+        """Breaks the connections that the first of each pair dials to the second, beside what is broken."""
+        for source, target in pairs:
+            self._broken[source, target] = "silent" if silent else "cut"
+            self._apply(source, target)
+
+    def heal(self, numbers: Iterable[int]) -> None:
+        """Mends the connections from and to `numbers`."""
+        chosen = set(numbers)
+        for pair in [pair for pair in self._broken if chosen.intersection(pair)]:
+            del self._broken[pair]
+            self._apply(*pair)
+
+    def take_down(self, number: int) -> None:
+        """Breaks everything from and to a member, until `bring_up`, whatever else is broken or mended meanwhile."""
+        self._down.add(number)
+        self._apply_around(number)
+
+    def bring_up(self, number: int) -> None:
+        """Ends `take_down`. What a partition broke stays broken."""
+        self._down.discard(number)
+        self._apply_around(number)
+
+    def is_whole_between(self, a: int, b: int) -> bool:
+        """Whether both directions between two members pass everything on."""
+        return a == b or (self.mode(a, b) == "open" and self.mode(b, a) == "open")
+
+    def mode(self, source: int, target: int) -> str:
+        """What happens to the connections `source` dials to `target`: "open", "cut" or "silent"."""
+        if self._down.intersection((source, target)):
+            return "cut"
+        return self._broken.get((source, target), "open")
+
+    def close(self) -> None:
+        """Breaks every connection and gives the ports back."""
+        for relay in self._relays.values():
+            relay.set_mode("closed")
+        self._ports.close()
+
+    def _apply_around(self, number: int) -> None:
+        for pair in self._relays:
+            if number in pair:
+                self._apply(*pair)
+
+    def _apply(self, source: int, target: int) -> None:
+        self._relays[source, target].set_mode(self.mode(source, target))

@@ -1,0 +1,279 @@
+"""Clusters for tests: several members in this process, with a network between them that a test can break.
+
+    from almadia.testing import Cluster
+
+    with Cluster(tmp_path) as cluster:
+        leader = cluster.leader()
+        leader[b"k"] = b"v"
+        cluster.isolate(leader)
+        assert cluster.leader()[b"k"] == b"v"   # another member leads now
+
+With pytest no import is needed: the fixtures `almadia_store`, `almadia_cluster` and `almadia_aio_cluster` come with the
+package.
+
+Members are real stores that talk TCP; only their timeouts are shorter than usual (`FAST`). They are fast to start and
+to elect, and safe beside other tests: every port is reserved for as long as the cluster lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from . import aio
+from ._almadia import Position
+from ._members import FAST, LOOK_EVERY, ClusterTimeout, Member, Members, key_of
+from .store import Store
+from .typing import BytesLike, OptionValue
+
+__all__ = ["FAST", "AioCluster", "Cluster", "ClusterTimeout", "Member"]
+
+_TIMEOUT = 10.0
+"""Seconds a wait of a cluster lasts at most: many times what an election takes, even on a machine that is busy."""
+
+_SETTLE = 2.0
+"""Seconds that calls of a test which has ended may still take."""
+
+
+class Cluster(Members[Store]):
+    """Members of one cluster in this process. Use it in a `with` statement, or `close()` it.
+
+    Members are stores, numbered from 1: `cluster[2]` is the store of member 2, and every method takes a store or a
+    number. A member that was killed and restarted has a new store, so keep numbers rather than stores where that
+    matters: `leader.node_id`.
+
+    * `directory` - where each member gets a directory, named by its number; made if it is not there.
+    * `members` - how many there are.
+    * `options` - options of each member, by the names of `almadia.options()`, above those of `FAST`.
+
+    It returns when the members have elected a leader.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        members: int = 3,
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> None:
+        super().__init__(directory, members=members, options=options)
+        try:
+            self._open_all()
+            self.leader()
+        except BaseException:
+            self.close()
+            raise
+
+    def _front(self, number: int) -> Store:
+        return self._stores[number]
+
+    def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> Store:
+        """Waits for a leader, and returns its store.
+
+        It is the one a majority follows over a network that is whole between them: never a member that was cut off and
+        has not noticed yet. `key` is any key of the region it is about; with one region it does not matter.
+        """
+        until = time.monotonic() + timeout
+        while (number := self._elected(key_of(key))) is None:
+            self._look_again(until, "a leader that a majority follows", timeout)
+        return self._stores[number]
+
+    def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[Store]:
+        """Waits for a leader, and returns the other members that are up."""
+        leader = self.leader(key=key, timeout=timeout)
+        return [store for store in self.members if store is not leader]
+
+    def wait_until(
+        self,
+        condition: Callable[[], bool],
+        *,
+        waiting_for: str = "a condition of the test",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """Waits until `condition()` is true. Raises `ClusterTimeout` with each member's status when it is too late."""
+        until = time.monotonic() + timeout
+        while not condition():
+            self._look_again(until, waiting_for, timeout)
+
+    def wait_applied(
+        self,
+        position: Position | int | None = None,
+        *,
+        members: Collection[Member] | None = None,
+        key: BytesLike = b"",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """Waits until members can show what was written, with level "local" too.
+
+        * `position` - what a write returned, or its `index`; by default everything that any member which is up knows to
+          be decided.
+        * `members` - who is waited for; by default all that are up.
+        * `key` - any key of the region it is about; with one region it does not matter.
+        """
+        applied, named = self._applied(position, members, key_of(key))
+        self.wait_until(applied, waiting_for=named, timeout=timeout)
+
+    def _look_again(self, until: float, waiting_for: str, timeout: float) -> None:
+        if time.monotonic() >= until:
+            raise self._too_late(waiting_for, timeout)
+        time.sleep(LOOK_EVERY)
+
+    def kill(self, member: Member) -> None:
+        """Ends a member as a crash of its process would.
+
+        It reaches nobody any more, hands nothing over, finishes nothing: its calls under way are answered with an
+        error. Its directory stays as it is, for `restart`; a snapshot of it that is still open keeps the directory
+        locked.
+        """
+        self._kill(self._up(member))
+
+    def restart(self, member: Member) -> Store:
+        """Starts a member that is down, or kills it first, and returns its new store without waiting for the others."""
+        number = self._number(member)
+        self._restart(number)
+        return self._stores[number]
+
+    def close(self) -> None:
+        """Closes all members and gives the ports back. Doing it again does nothing."""
+        self._close()
+
+    def leaks(self) -> list[str]:
+        """What a test forgot: snapshots that are not closed, calls of its threads that are not answered in a moment.
+
+        `AioCluster` leaves calls to asyncio, which reports tasks that nobody awaited.
+        """
+        until = time.monotonic() + _SETTLE
+        while any(status.in_flight for _, status in self._statuses()) and time.monotonic() < until:
+            time.sleep(LOOK_EVERY)
+        calls = [
+            f"member {number}: {status.in_flight} calls are not answered"
+            for number, status in self._statuses()
+            if status.in_flight
+        ]
+        return [*super().leaks(), *calls]
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AioCluster(Members[aio.Store]):
+    """The same with members that are stores of `almadia.aio`: what waits is to be awaited.
+
+        async with AioCluster(tmp_path) as cluster:
+            leader = await cluster.leader()
+            await leader.put(b"k", b"v")
+            cluster.isolate(leader)
+            assert await (await cluster.leader()).get(b"k") == b"v"
+
+    The arguments are those of `Cluster`. It belongs to no event loop, and starts with `async with`, or with `start()`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        members: int = 3,
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> None:
+        super().__init__(directory, members=members, options=options)
+        self._fronts: dict[int, aio.Store] = {}
+
+    def _front(self, number: int) -> aio.Store:
+        store = self._stores[number]
+        front = self._fronts.get(number)
+        if front is None:
+            front = self._fronts[number] = aio.Store._of(store._core, store.path)
+        return front
+
+    def _kill(self, number: int) -> None:
+        super()._kill(number)
+        if front := self._fronts.pop(number, None):
+            front._close(0)
+
+    def start(self) -> None:
+        """Opens the members, blocking, without waiting for a leader. For fixtures that run outside of any loop."""
+        try:
+            self._open_all()
+        except BaseException:
+            self._close()
+            raise
+
+    def stop(self) -> None:
+        """As `close`, blocking. For fixtures that run outside of any loop."""
+        self._close()
+
+    async def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> aio.Store:
+        """As `Cluster.leader`."""
+        until = time.monotonic() + timeout
+        while (number := self._elected(key_of(key))) is None:
+            await self._look_again(until, "a leader that a majority follows", timeout)
+        return self._front(number)
+
+    async def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[aio.Store]:
+        """As `Cluster.followers`."""
+        leader = await self.leader(key=key, timeout=timeout)
+        return [store for store in self.members if store is not leader]
+
+    async def wait_until(
+        self,
+        condition: Callable[[], bool | Awaitable[bool]],
+        *,
+        waiting_for: str = "a condition of the test",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """As `Cluster.wait_until`; what `condition()` returns is awaited when it can be."""
+        until = time.monotonic() + timeout
+        while True:
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return
+            await self._look_again(until, waiting_for, timeout)
+
+    async def wait_applied(
+        self,
+        position: Position | int | None = None,
+        *,
+        members: Collection[Member] | None = None,
+        key: BytesLike = b"",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        """As `Cluster.wait_applied`."""
+        applied, named = self._applied(position, members, key_of(key))
+        await self.wait_until(applied, waiting_for=named, timeout=timeout)
+
+    async def _look_again(self, until: float, waiting_for: str, timeout: float) -> None:
+        if time.monotonic() >= until:
+            raise self._too_late(waiting_for, timeout)
+        await asyncio.sleep(LOOK_EVERY)
+
+    async def kill(self, member: Member) -> None:
+        """As `Cluster.kill`."""
+        await asyncio.to_thread(self._kill, self._up(member))
+
+    async def restart(self, member: Member) -> aio.Store:
+        """As `Cluster.restart`."""
+        number = self._number(member)
+        await asyncio.to_thread(self._restart, number)
+        return self._front(number)
+
+    async def close(self) -> None:
+        """As `Cluster.close`."""
+        await asyncio.to_thread(self._close)
+
+    async def __aenter__(self) -> AioCluster:
+        await asyncio.to_thread(self.start)
+        try:
+            await self.leader()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
