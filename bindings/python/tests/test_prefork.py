@@ -1,0 +1,104 @@
+"""Prefork servers, as gunicorn is one: a master that holds the listening socket, and workers that are members.
+
+What such a program has to do: import before the fork if it likes, open after it, give each worker a number of its own,
+and give a new worker the number, and so the directory, of the one it replaces.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from .waiting import wait_until
+
+MASTER = """
+import os, signal, socket, sys
+import almadia
+
+directory, members, fd = sys.argv[1:]
+listener = socket.socket(fileno=int(fd))
+
+def work(number):
+    # As gunicorn's post_fork: the store is opened here, in the worker.
+    with almadia.open(f"{directory}/{number}", node_id=number, initial_members=members, timeout=20) as store:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                verb, _, rest = connection.recv(1000).partition(b" ")
+                if verb == b"PUT":
+                    key, _, value = rest.partition(b"=")
+                    store[key] = value
+                connection.sendall(b"%d %d " % (number, os.getpid()) + store.get(rest.partition(b"=")[0], b"-"))
+
+def fork(number):
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            work(number)
+        finally:
+            os._exit(0)
+    return child
+
+workers = {fork(number): number for number in (1, 2, 3)}
+ended = False
+
+def end(*_):
+    global ended
+    ended = True
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, end)
+while workers:
+    child, status = os.wait()
+    number = workers.pop(child)
+    if not ended:
+        workers[fork(number)] = number
+    elif status != 0:
+        sys.exit(f"worker {number}: {os.waitstatus_to_exitcode(status)}")
+"""
+
+
+def ask(listener: socket.socket, request: bytes) -> tuple[int, int, bytes]:
+    """The number and the process of the worker that answered, and its answer."""
+    with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+        connection.sendall(request)
+        number, process, answer = connection.makefile("rb").read().split(b" ", 2)
+    return int(number), int(process), answer
+
+
+def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reserved = [socket.socket() for _ in range(3)]
+        for bound in reserved:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(("127.0.0.1", 0))
+        members = ",".join(f"{n}=127.0.0.1:{bound.getsockname()[1]}" for n, bound in enumerate(reserved, 1))
+        command = [sys.executable, "-c", MASTER, str(tmp_path), members, str(listener.fileno())]
+        master = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
+        try:
+            answers = [ask(listener, b"PUT %d=%d" % (n, n)) for n in range(30)]
+            number, killed, _ = answers[-1]
+            os.kill(killed, signal.SIGKILL)
+            seen: dict[int, int] = {}
+
+            def replaced() -> bool:
+                by, process, answer = ask(listener, b"GET 7")
+                assert answer == b"7"
+                seen[by] = process
+                return seen.get(number, killed) != killed
+
+            wait_until(replaced, seconds=60)
+        finally:
+            master.terminate()
+            _, said = master.communicate(timeout=60)
+            for bound in reserved:
+                bound.close()
+
+    assert [answer for _, _, answer in answers] == [b"%d" % n for n in range(30)]
+    assert (master.returncode, said) == (0, "")
