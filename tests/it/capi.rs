@@ -93,11 +93,6 @@ fn completion_queues_hand_over_every_answer_once() {
 }
 
 #[test]
-fn a_forked_child_is_told_so() {
-    passes("forked");
-}
-
-#[test]
 fn a_program_under_valgrind_makes_no_invalid_access_and_loses_no_memory() {
     let directory = tempdir().expect("the temporary directory is writable");
     let program = compile("tests/c/every_function.c", Build::Plain, directory.path());
