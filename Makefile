@@ -40,8 +40,8 @@ needs:
 	@scripts/install-needs.sh build
 
 .PHONY: demo
-demo: library $(PROGRAMS)/member ## Three processes, a killed leader, every byte compared.
-	@python3 examples/demo.py $(PROGRAMS)/member
+demo: library $(PROGRAMS)/member python-package ## Three processes, a killed leader, every byte compared, in C and Python.
+	@python3 examples/demo.py $(PROGRAMS)/member $(TARGET)/python/bin/python
 
 .PHONY: test
 test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
@@ -66,9 +66,13 @@ wheel: ## Builds the Python package into the build directory's wheels/.
 		--interpreter $(TARGET)/python/bin/python --out $(TARGET)/wheels
 	@echo "wheel:   $$(echo $(TARGET)/wheels/*.whl)"
 
+.PHONY: python-package
+python-package: wheel
+	@scripts/install-wheel.sh
+
 PYTEST_FLAGS ?=
 .PHONY: test-python
-test-python: wheel ## Tests the installed Python package only. PYTEST_FLAGS="-k snapshot".
+test-python: python-package ## Tests the installed Python package only. PYTEST_FLAGS="-k snapshot".
 	scripts/test-python.sh $(PYTEST_FLAGS)
 
 HOURS ?= 1000
@@ -88,8 +92,9 @@ chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. 
 	python3 tests/chaos/run.py $(PROGRAMS) $(CHAOS_FLAGS)
 
 .PHONY: bench
-bench: needs ## Measures; prints a table and writes bench.json into the build directory.
+bench: needs python-package ## Measures; prints a table and writes bench.json into the build directory.
 	@$(cargo) bench --locked --bench store
+	@$(TARGET)/python/bin/python benches/python/bench.py $(TARGET)/bench.json
 
 CMAKE_PACKAGE = $(LIBDIR)/cmake/almadia
 INSTALLED = $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADERS))) $(LIBDIR)/pkgconfig/almadia.pc $(CMAKE_PACKAGE) \

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Three processes, one key-value store, a leader that dies: `make demo`.
 
-    demo.py MEMBER      where MEMBER is the program built from examples/c/member.c
+    demo.py MEMBER PYTHON    where MEMBER is the program built from examples/c/member.c, and PYTHON an interpreter that
+                             has the package almadia
 
 Loads every file of this machine's Python standard library (path -> content) into a cluster of three processes on
 loopback, through the leader and a follower at once; kills the leader with SIGKILL in the middle, goes on through the
 two that are left, starts the killed one again, compares every key and the SHA-256 of every value on each of the three
-with the files, and reads on the leader and on a follower. Exits 1 when anything differs. Leaves no process running
-and no file behind.
+with the files, and reads on the leader and on a follower. Then two of the members are stopped and their directories
+opened by Python programs, one blocking and one with asyncio: each writes a part of the files again and compares
+everything. Exits 1 when anything differs. Leaves no process running and no file behind.
 
-The members do the work, in C, through the library's callbacks; this program decides which member is asked. Any will
-do: one that follows forwards writes, and all wait for a new leader by themselves.
+The members do the work; this program decides which member is asked. Any will do: one that follows forwards writes, and
+all wait for a new leader by themselves.
 """
 
 import argparse
@@ -55,9 +57,10 @@ class DemoFailed(Exception):
 class Member:
     """One process of the cluster. A thread reads its answers into the queue all members share."""
 
-    def __init__(self, node: int, command: list, answers: queue.Queue, log: Path):
+    def __init__(self, node: int, command: list, arguments: list, answers: queue.Queue, log: Path):
         self.node = node
         self.command = command
+        self.arguments = arguments  # what every program of this member is started with
         self.answers = answers
         self.log = log
         self.process = None
@@ -95,8 +98,9 @@ class Cluster:
         addresses = ",".join(f"{node}=127.0.0.1:{port}" for node, port in enumerate(ports, 1))
         self.members = []
         for node in (1, 2, 3):
-            command = [program, directory / f"member-{node}", str(node), addresses, items_path, *options]
-            self.members.append(Member(node, command, self.answers, directory / f"member-{node}.log"))
+            arguments = [directory / f"member-{node}", str(node), addresses, items_path]
+            command = [program, *arguments, *options]
+            self.members.append(Member(node, command, arguments, self.answers, directory / f"member-{node}.log"))
 
     def start(self):
         for member in self.members:
@@ -240,7 +244,7 @@ def main() -> int:
         items = collect_items()
         write_list(directory / "items", items)
         cluster = Cluster(arguments.member, directory / "items", directory, arguments.options)
-        return run(cluster, items)
+        return run(cluster, items, arguments.python)
     except DemoFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         return 1
@@ -258,11 +262,12 @@ def main() -> int:
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("member", help="the program built from examples/c/member.c")
+    parser.add_argument("python", help="an interpreter that has the package almadia")
     parser.add_argument("options", nargs="*", help="further options of every member, as name=value")
     return parser.parse_args()
 
 
-def run(cluster: Cluster, items: list) -> int:
+def run(cluster: Cluster, items: list, python: str) -> int:
     total_bytes = sum(item.bytes for item in items)
     print(f"Python {sys.version.split()[0]}'s standard library: {len(items)} values, {megabytes(total_bytes)}")
     cluster.start()
@@ -283,8 +288,10 @@ def run(cluster: Cluster, items: list) -> int:
 
     snapshots_ms = [verify(cluster, member, len(items)) for member in cluster.members]
     reads = read(cluster)
-    stop(cluster)
-    print_table(load, gap_ms, catch_up_s, snapshots_ms, reads)
+    python_rates = hand_over_to_python(cluster, python, items)
+    snapshots_ms += [verify(cluster, member, len(items)) for member in cluster.members]
+    stop(cluster.members, cluster)
+    print_table(load, gap_ms, catch_up_s, snapshots_ms, reads, python_rates)
     return 0 if None not in snapshots_ms else 1
 
 
@@ -361,14 +368,52 @@ def read(cluster: Cluster) -> list:
     return rates
 
 
-def stop(cluster: Cluster):
-    for member in cluster.members:
+def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
+    """Puts Python programs in the place of two members, and has each write a part of the files again.
+
+    Returns their writes a second.
+    """
+    programs = [("blocking", "demo_member.py"), ("asyncio", "demo_member_aio.py")]
+    places = cluster.members[:2]
+    stop(places, cluster)
+    for member, (_, program) in zip(places, programs):
+        member.command = [python, Path(__file__).parent / "python" / program, *member.arguments]
+        member.start()
+    for member, (kind, _) in zip(places, programs):
+        cluster.expect(member, "ready")
+        print(f"member {member.node} is a Python program now, {kind}")
+    part = len(items) // 4
+    rates = []
+    for at, member in enumerate(places):
+        member.say(f"load {at * part}-{(at + 1) * part - 1}")
+        rates.append(follow_python(cluster, member, part))
+    return rates
+
+
+def follow_python(cluster: Cluster, member: Member, expected: int) -> float:
+    """Follows a load of one member to its end; returns its writes a second."""
+    begun, written = time.monotonic(), 0
+    while True:
+        speaker, words = cluster.next()
+        refuse_end(speaker, words)
+        if words[0] == "failed":
+            raise DemoFailed(f"member {speaker.node} could not write item {words[1]}: {words[2]}, {words[3]}")
+        written += words[0] == "ok"
+        if words[0] == "loaded":
+            break
+    if written != expected:
+        raise DemoFailed(f"member {member.node} wrote {written} of {expected} items")
+    return written / (time.monotonic() - begun)
+
+
+def stop(members: list, cluster: Cluster):
+    for member in members:
         member.say("stop")
         cluster.expect(member, "stopped")
         member.process.wait(PATIENCE_S)
 
 
-def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list, reads: list):
+def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list, reads: list, python: list):
     seconds = (max(load.acknowledged_at_us) - min(load.acknowledged_at_us)) / 1e6
     working = max(seconds - gap_ms / 1000, 1e-6)
     latencies = sorted(load.latencies_us)
@@ -383,6 +428,8 @@ def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list
         ("catching up after the load", f"{catch_up_s * 1000:.0f} ms"),
         ("gets/s by the leader's lease", f"{reads[0]:.0f}"),
         ("gets/s on a follower", f"{reads[1]:.0f}"),
+        ("writes/s from Python, 16 threads", f"{python[0]:.0f}"),
+        ("writes/s from asyncio, 128 in flight", f"{python[1]:.0f}"),
         ("linearizable snapshot", " / ".join("-" if ms is None else f"{ms:.2f}" for ms in snapshots_ms) + " ms"),
     ]
     width = max(len(name) for name, _ in rows)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tests the Python module as a user gets it: the newest wheel is installed into the build directory's virtual
-# environment, and lints, type checks and tests see only that.
+# Tests the Python module as a user gets it: lints, type checks and tests see only the wheel that install-wheel.sh
+# installed.
 #
 #   test-python.sh [arguments for pytest]
 set -euo pipefail
@@ -10,17 +10,15 @@ source scripts/environment.sh
 readonly venv="$target/python"
 readonly bin="$venv/bin"
 
-"$bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall \
-    "$target"/wheels/almadia-*.whl
-
 cd bindings/python
 readonly allowed="$PWD/stubtest.txt"
-"$bin/ruff" check --quiet . ../../examples/python
-"$bin/ruff" format --quiet --check . ../../examples/python
+"$bin/ruff" check --quiet . ../../examples/python ../../benches/python
+"$bin/ruff" format --quiet --check . ../../examples/python ../../benches/python
 # From elsewhere, so that nothing of the source tree is taken for the installed package.
 checks="$(mktemp -d)"
 trap 'rm -rf "$checks"' EXIT
 cp -r tests ../../examples/python "$checks"
+cp ../../benches/python/bench.py "$checks/python"
 (
     cd "$checks"
     MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary -p almadia

@@ -10,6 +10,7 @@
 mod batch;
 mod bytes;
 mod completions;
+mod echo;
 mod errors;
 mod home;
 mod items;
@@ -32,6 +33,8 @@ mod _almadia {
     use crate::batch::Batch;
     #[pymodule_export]
     use crate::completions::{Completions, Pending};
+    #[pymodule_export]
+    use crate::echo::Echo;
     #[pymodule_export]
     use crate::errors::codes;
     #[pymodule_export]

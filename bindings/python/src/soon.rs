@@ -165,7 +165,7 @@ fn commit_soon(
         .submit(py, future, position, |queue, answered| store.on(queue).write(batch, &options, answered))
 }
 
-fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'_, PyAny>> {
+pub fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'_, PyAny>> {
     Ok(Bound::new(py, Position::from(position))?.into_any())
 }
 

@@ -59,6 +59,13 @@ class Completions:
     def abandon(self) -> None: ...
 
 @final
+class Echo:
+    def __new__(cls) -> Echo: ...
+    def put_soon(
+        self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike
+    ) -> Pending: ...
+
+@final
 class Pending:
     def cancel(self) -> bool: ...
 

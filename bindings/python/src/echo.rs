@@ -1,0 +1,72 @@
+//! A store that does nothing, for measuring the way to Python and back.
+//!
+//! Owns one thread that answers every call at once. What always holds: a call takes the way of a real one - the same
+//! batch, the same completion, the same queue, another thread - and only the store itself is missing. `make bench` uses
+//! it and nothing else does.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use almadia::completion::{Completion, Sink};
+use almadia::completion_queue::{CompletionQueue, Expected};
+use almadia::{Error, Position, Result};
+use pyo3::prelude::*;
+
+use crate::bytes::{Content, Key};
+use crate::completions::{Completions, Pending};
+use crate::errors::OrRaise;
+use crate::soon;
+
+/// See the module.
+#[pyclass(module = "almadia._almadia", frozen)]
+pub struct Echo {
+    calls: Sender<Completion>,
+}
+
+#[pymethods]
+impl Echo {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let (calls, arriving) = channel::<Completion>();
+        let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Position::default())));
+        // It ends with this object.
+        almadia::thread::spawn("almadia-echo", answer)
+            .map_err(|error| Error::with_detail(almadia::Code::Io, error.to_string()))
+            .or_raise(py)?;
+        Ok(Self { calls })
+    }
+
+    /// As `put_soon`, without a store.
+    fn put_soon(
+        &self,
+        py: Python<'_>,
+        completions: &Completions,
+        future: Py<PyAny>,
+        key: Key<'_>,
+        value: Content<'_>,
+    ) -> PyResult<Pending> {
+        let mut batch = almadia::Batch::new();
+        batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
+        completions.submit(py, future, soon::position, |queue, answered| {
+            let echoed = Box::new(Echoed { expected: queue.expect()?, answered });
+            let (completion, call) = Completion::cancellable(echoed, false, Arc::new(batch));
+            self.calls.send(completion).expect("the thread lives as long as this");
+            Ok(call)
+        })
+    }
+}
+
+struct Echoed<F> {
+    expected: Expected,
+    answered: F,
+}
+
+impl<F: FnOnce(Result<Position>) + Send> Sink for Echoed<F> {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        (self.answered)(answer);
+    }
+
+    fn queue(&self) -> Option<Arc<CompletionQueue>> {
+        Some(Arc::clone(self.expected.queue()))
+    }
+}
