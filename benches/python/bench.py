@@ -2,8 +2,8 @@
 
     bench.py JSON     where JSON is the file of rows that the benchmarks in Rust wrote; rows are added to it
 
-Rows: awaited puts of a store that does nothing (the way alone), awaited durable puts of one and of three members in this
-process, and blocking puts; 16-byte keys, 100-byte values. CPU is that of the whole process, all members included.
+Rows: awaited puts of a store that does nothing (the way alone), awaited durable puts of one and of three members in
+this process, and blocking calls; 16-byte keys, 100-byte values. CPU is that of the whole process, all members included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +119,7 @@ def free_addresses(count: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def cluster(directory: Path, members: int) -> contextlib.AsyncIterator[almadia.aio.Store]:
+async def cluster(directory: Path, members: int) -> AsyncIterator[almadia.aio.Store]:
     """Members in this process; yields the one that leads."""
     numbers = range(1, members + 1)
     names = dict(zip(numbers, free_addresses(members), strict=True)) if members > 1 else None

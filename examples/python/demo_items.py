@@ -44,7 +44,7 @@ def _until(text: io.BytesIO, end: bytes) -> bytes:
 
 
 def parse_ranges(text: str) -> list[int]:
-    """"1-3,7" -> [1, 2, 3, 7]."""
+    """The numbers that "1-3,7" stands for: [1, 2, 3, 7]."""
     numbers: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")

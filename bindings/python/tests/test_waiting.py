@@ -67,7 +67,11 @@ def test_a_store_has_a_timeout_of_its_own(tmp_path: Any) -> None:
 
 
 def test_other_threads_run_while_one_waits(alone: almadia.Store) -> None:
-    waiting = threading.Thread(target=lambda: pytest.raises(almadia.AlmadiaError, alone.put, b"k", b"v", timeout=0.5))
+    def wait() -> None:
+        with pytest.raises(almadia.AlmadiaError):
+            alone.put(b"k", b"v", timeout=0.5)
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
 
     steps = 0

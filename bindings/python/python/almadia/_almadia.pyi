@@ -61,9 +61,7 @@ class Completions:
 @final
 class Echo:
     def __new__(cls) -> Echo: ...
-    def put_soon(
-        self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike
-    ) -> Pending: ...
+    def put_soon(self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike) -> Pending: ...
 
 @final
 class Pending:
