@@ -73,7 +73,7 @@ python-package: wheel
 PYTEST_FLAGS ?=
 .PHONY: test-python
 test-python: python-package ## Tests the installed Python package only. PYTEST_FLAGS="-k snapshot".
-	scripts/test-python.sh $(PYTEST_FLAGS)
+	scripts/test-python.sh -n 2 $(PYTEST_FLAGS)
 
 HOURS ?= 1000
 .PHONY: sim

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use almadia::fork::Home;
 use almadia::logging::Records;
 use pyo3::prelude::*;
 
@@ -13,9 +14,11 @@ use crate::errors::OrRaise;
 /// The records of this process, once somebody captured them.
 static RECORDS: OnceLock<&'static Records> = OnceLock::new();
 
-/// Begins to keep records; with `trace` also those of every raft message.
+/// Begins to keep records, because a store is to be opened; with `trace` also those of every raft message.
 #[pyfunction]
 pub fn capture_records(py: Python<'_>, trace: bool) -> PyResult<()> {
+    // In a child process a lock of the records may be held for ever.
+    Home::for_store().or_raise(py)?;
     let level = if trace { log::LevelFilter::Trace } else { log::LevelFilter::Debug };
     let records = Records::capture(level).or_raise(py)?;
     RECORDS.get_or_init(|| records);

@@ -195,6 +195,11 @@ impl Store {
         ))
     }
 
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        let store = self.store.get().or_raise(py)?;
+        Ok(py.detach(|| store.metrics()))
+    }
+
     /// The fields of `almadia.RegionStatus`, for each region.
     fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let regions = self.store.get().or_raise(py)?.regions();

@@ -277,6 +277,15 @@ def test_the_status_has_names(store: almadia.Store) -> None:
     assert store.regions()[0].start_key == b""
 
 
+def test_metrics_are_prometheus_text(store: almadia.Store) -> None:
+    store[b"k"] = b"v"
+
+    lines = store.metrics().splitlines()
+
+    assert any(line.startswith("# TYPE almadia_") for line in lines)
+    assert all(line.startswith("#") or len(line.rsplit(" ", 1)) == 2 for line in lines if line)
+
+
 def test_a_repr_says_where_a_store_stands(store: almadia.Store) -> None:
     store.wait_leader()
 

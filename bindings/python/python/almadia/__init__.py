@@ -28,7 +28,8 @@ never changes. Addresses other than loopback need `transport_insecure=True`, bec
             batch[b"b"] = b"2"
         with store.snapshot() as snapshot:              # A picture that does not change.
             for key, value in snapshot.items(prefix=b"member/"):
-                print(key, value)
+                print(key, value, flush=True)
+        input("Enter ends this member. ")               # Two of three must stay up for the others to work.
 
 What to know:
 

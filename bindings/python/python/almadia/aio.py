@@ -54,11 +54,9 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 ) -> Coming[Store]:
     """As `almadia.open`; to be awaited, or used in `async with`."""
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
-    directory = os.fsdecode(path)
 
     async def opened() -> Store:
-        core = await _in_thread(_almadia.Store, directory, chosen)
-        return Store._of(core, directory)
+        return await _in_thread(Store._open, os.fsdecode(path), chosen)
 
     return Coming(opened)
 
@@ -190,6 +188,10 @@ class Store(Handle):
     async def regions(self) -> list[RegionStatus]:
         """A moment's picture of each region on this member, in the order of their keys. Never waits."""
         return self._regions()
+
+    async def metrics(self) -> str:
+        """Counters and histograms of this member in the text format of Prometheus."""
+        return self._core.metrics()
 
     async def wait_leader(self, *, timeout: float | None = None) -> int:
         """Waits until this member knows a leader of every region, and returns that of the first."""

@@ -25,20 +25,26 @@ class _Shower:
     """The thread that shows records, and how many stores want it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, for a store may be collected as garbage in the middle of it.
+        self._lock = threading.RLock()
         self._stores = 0
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
 
     def begin(self) -> None:
         """One more store is open."""
         with self._lock:
+            if self._stores == 0:
+                self._start()
             self._stores += 1
-            if self._stores > 1:
-                return
-            # The thread before may still show its last records; they are taken in turn.
-            _almadia.capture_records(logger.isEnabledFor(TRACE))
-            self._thread = threading.Thread(target=_show, name="almadia-logging", daemon=True)
-            self._thread.start()
+
+    def _start(self) -> None:
+        # The thread before must not take what is meant for the next one, or it would never end.
+        if self._ending and self._ending is not threading.current_thread():
+            self._ending.join()
+        _almadia.capture_records(logger.isEnabledFor(TRACE))
+        self._thread = threading.Thread(target=_show, name="almadia-logging", daemon=True)
+        self._thread.start()
 
     def end(self) -> threading.Thread | None:
         """One store less is open; returns the thread, which ends after its last record, when it was the last."""
@@ -47,8 +53,8 @@ class _Shower:
             if self._stores > 0:
                 return None
             _almadia.release_records()
-            thread, self._thread = self._thread, None
-            return thread
+            self._ending, self._thread = self._thread, None
+            return self._ending
 
 
 def _show() -> None:

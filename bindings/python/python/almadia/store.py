@@ -50,8 +50,7 @@ def open(  # noqa: A001 - as the built-in: it opens something.
     `WrongClusterError`, `NetworkError`, `PermissionDeniedError`, `CorruptionError`; each says what to do.
     """
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
-    directory = os.fsdecode(path)
-    return Store._of(_almadia.Store(directory, chosen), directory)
+    return Store._open(os.fsdecode(path), chosen)
 
 
 class Handle:
@@ -66,13 +65,19 @@ class Handle:
         raise TypeError("use almadia.open(path) or almadia.aio.open(path)")
 
     @classmethod
-    def _of(cls, core: _almadia.Store, path: str) -> Self:
+    def _open(cls, path: str, options: list[tuple[str, str]]) -> Self:
+        # First, so that what is said while a store opens, or fails to, is shown.
+        log.shower.begin()
+        try:
+            core = _almadia.Store(path, options)
+        except BaseException:
+            log.shower.end()
+            raise
         handle = cls.__new__(cls)
         handle._core = core
         handle._path = path
         handle._closed = False
         _open_handles.add(handle)
-        log.shower.begin()
         return handle
 
     @property
@@ -228,6 +233,10 @@ class Store(Handle):
     def regions(self) -> list[RegionStatus]:
         """A moment's picture of each region on this member, in the order of their keys. Never waits."""
         return self._regions()
+
+    def metrics(self) -> str:
+        """Counters and histograms of this member in the text format of Prometheus."""
+        return self._core.metrics()
 
     def wait_leader(self, *, timeout: float | None = None) -> int:
         """Waits until this member knows a leader of every region, and returns that of the first."""

@@ -1,0 +1,154 @@
+"""What is in the installed package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import almadia
+import almadia.aio
+import pytest
+from almadia import _almadia, errors
+
+MODULES = [almadia, almadia.aio, almadia.errors]
+
+
+def test_only_the_modules_entry_is_exported() -> None:
+    found = subprocess.run(
+        ["nm", "-D", "--defined-only", _almadia.__file__], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert [line.split()[-1] for line in found.stdout.splitlines()] == ["PyInit__almadia"]
+
+
+def test_the_module_has_no_name_that_another_library_could_be_taken_for() -> None:
+    found = subprocess.run(["readelf", "-d", _almadia.__file__], capture_output=True, text=True, check=True, timeout=60)
+
+    assert "SONAME" not in found.stdout
+    assert "RPATH" not in found.stdout
+    assert "RUNPATH" not in found.stdout
+    assert "libpython" not in found.stdout
+
+
+def test_the_package_needs_nothing_and_says_that_it_is_typed() -> None:
+    files = importlib.metadata.files("almadia")
+
+    assert importlib.metadata.requires("almadia") in (None, [])
+    assert importlib.metadata.version("almadia") == almadia.__version__
+    assert {"py.typed", "_almadia.pyi", "errors.py", "aio.py"} <= {Path(str(file)).name for file in files or []}
+
+
+def test_the_tests_see_the_installed_package() -> None:
+    assert "site-packages" in str(almadia.__file__)
+
+
+def test_importing_brings_neither_asyncio_nor_multiprocessing() -> None:
+    heavy = {"asyncio", "multiprocessing", "dataclasses"}
+    program = f"import sys, almadia; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.__name__))
+def test_every_public_name_is_documented(module: ModuleType) -> None:
+    for name in module.__all__:
+        thing: Any = getattr(module, name)
+        if not inspect.isclass(thing) and not inspect.isroutine(thing):
+            continue  # The type of an argument; its documentation stands behind it in almadia/typing.py.
+        assert inspect.getdoc(thing), name
+        if inspect.isclass(thing):
+            for member, value in vars(thing).items():
+                if not member.startswith("_") and (callable(value) or inspect.isdatadescriptor(value)):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_all_errors_are_named_in_the_package() -> None:
+    assert set(errors.__all__) <= set(almadia.__all__)
+    for found in pkgutil.iter_modules(almadia.__path__):
+        assert found.name in {"_almadia", "aio", "errors", "log", "options", "status", "store", "typing"} | LATER
+
+
+# Parts of the package that are not loaded with it.
+LATER = {"pytest_plugin", "testing"}
+
+
+def test_help_shows_a_program_of_three_members_that_runs(tmp_path: Path) -> None:
+    from .conftest import free_addresses
+
+    program = quick_start("Three members")
+    program = program.replace(
+        '{1: "127.0.0.1:7001", 2: "127.0.0.1:7002", 3: "127.0.0.1:7003"}', repr(free_addresses(3))
+    )
+    members = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(node)],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in (1, 2, 3)
+    ]
+    said = []
+    for process in members:
+        assert process.stdout is not None
+        said.append(process.stdout.readline())
+    for process in members:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ends = [process.communicate(timeout=60) for process in members]
+
+    assert all(line.startswith("b'member/") for line in said), (said, ends)
+    assert [process.returncode for process in members] == [0, 0, 0], ends
+
+
+def test_help_shows_a_program_of_one_member_that_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", quick_start("One member")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("hello, world\n", "")
+
+
+def test_help_of_aio_shows_a_program_that_runs(tmp_path: Path) -> None:
+    program = indented_after(almadia.aio.__doc__ or "", "The asyncio front end")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout == "b'hello, world'\nb'greeting' b'hello, world'\n"
+
+
+def quick_start(heading: str) -> str:
+    return indented_after(almadia.__doc__ or "", heading)
+
+
+def indented_after(text: str, heading: str) -> str:
+    """The first indented block after the paragraph that begins with `heading`."""
+    lines = text[text.index(heading) :].splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("    "))
+    block = []
+    for line in lines[begin:]:
+        if line and not line.startswith("    "):
+            break
+        block.append(line[4:])
+    return "\n".join(block).rstrip()

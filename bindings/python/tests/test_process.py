@@ -1,0 +1,340 @@
+"""The life of a process: its end with calls under way, forks, multiprocessing, warnings, the log."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import almadia
+import pytest
+
+from .conftest import FAST, free_addresses
+
+
+def run(tmp_path: Path, program: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a Python of its own, in `tmp_path`."""
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(program))
+    command = [sys.executable, *flags, str(script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+
+
+def run_quietly(tmp_path: Path, program: str, *flags: str) -> str:
+    """Runs a program that must succeed and say nothing on stderr."""
+    done = run(tmp_path, program, *flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_whole_program_is_clean_with_every_warning_an_error(tmp_path: Path) -> None:
+    program = """
+        import asyncio, threading
+        import almadia, almadia.aio
+
+        with almadia.open("store") as store:
+            store[b"k"] = b"v"
+            with store.snapshot() as snapshot:
+                print(snapshot[b"k"], list(snapshot.items()))
+
+        async def main():
+            async with almadia.aio.open("store") as store:
+                print(await store.get(b"k"))
+
+        asyncio.run(main())
+        print([thread.name for thread in threading.enumerate() if "asyncio" not in thread.name])
+    """
+
+    said = run_quietly(tmp_path, program, "-X", "dev", "-W", "error")
+
+    assert said == "b'v' [(b'k', b'v')]\nb'v'\n['MainThread']\n"
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_the_interpreter_ends_with_calls_under_way(tmp_path: Path, round_: int) -> None:
+    program = """
+        import threading
+        import almadia
+
+        store = almadia.open("store")
+        started = threading.Barrier(9)
+
+        def work():
+            started.wait()
+            while True:
+                try:
+                    store.put(b"k", b"v")
+                    store.get(b"k")
+                    with store.snapshot() as snapshot:
+                        list(snapshot.items())
+                except almadia.AlmadiaError:
+                    pass
+
+        for _ in range(8):
+            threading.Thread(target=work, daemon=True).start()
+        started.wait()
+        for _ in range(20):
+            store.put(b"x", b"y")
+        print("done")
+    """
+
+    assert run_quietly(tmp_path, program) == "done\n"
+
+
+def test_the_interpreter_ends_with_calls_that_wait_for_ever(tmp_path: Path) -> None:
+    program = f"""
+        import threading
+        import almadia
+
+        store = almadia.open("store", initial_members={free_addresses(3)!r})
+
+        def work():
+            try:
+                store.put(b"k", b"v", timeout=3600)
+            except almadia.AlmadiaError as error:
+                print(error.name)
+
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        while store.status().in_flight < 4:
+            pass
+    """
+
+    said = run_quietly(tmp_path, program)
+
+    # A thread may also end with the interpreter, before it came to print.
+    assert set(said.split()) <= {"CLOSED", "SHUTDOWN_IN_FLIGHT"}
+
+
+def test_the_interpreter_ends_with_a_loop_and_a_view_left_open(tmp_path: Path) -> None:
+    program = f"""
+        import asyncio
+        import almadia, almadia.aio
+
+        alone = {free_addresses(3)!r}
+
+        async def main():
+            global store, view, walk, tasks
+            store = await almadia.aio.open("alone", initial_members=alone)
+            tasks = [asyncio.create_task(store.put(b"k", b"v", timeout=3600)) for _ in range(50)]
+            await asyncio.sleep(0)
+            other = await almadia.aio.open("store")
+            await other.put(b"k", bytes(100000))
+            snapshot = await other.snapshot()
+            view = await snapshot.get_view(b"k")
+            walk = snapshot.items()
+            await anext(walk)
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main())
+        print(len(view))
+    """
+    done = run(tmp_path, program)
+
+    assert (done.returncode, done.stdout) == (0, "100000\n")
+    # asyncio itself may say that a task was pending when its loop went away; nothing else may be said.
+    assert "Fatal" not in done.stderr
+    assert "panic" not in done.stderr
+
+
+def test_a_store_that_was_not_closed_warns_and_is_closed(tmp_path: Path) -> None:
+    store = almadia.open(tmp_path / "store")
+    store[b"k"] = b"v"
+    said = re.escape(repr(str(tmp_path / "store")))
+
+    with pytest.warns(ResourceWarning, match=f"unclosed <almadia.Store node=1 path={said}"):
+        del store
+        gc.collect()
+
+    with almadia.open(tmp_path / "store") as store:
+        assert store[b"k"] == b"v"
+
+
+FORKED = """
+    import os, sys
+    import almadia
+
+    {setup}
+
+    child = os.fork()
+    if child == 0:
+        {in_child}
+        sys.exit(0)
+    _, status = os.waitpid(child, 0)
+    store[b"parent"] = b"lives"
+    print("child", os.waitstatus_to_exitcode(status), store[b"parent"])
+    store.close()
+"""
+
+
+def forked(setup: str, in_child: str) -> str:
+    indented = textwrap.indent(textwrap.dedent(in_child).strip(), " " * 8).strip()
+    return FORKED.format(setup=textwrap.indent(textwrap.dedent(setup).strip(), " " * 4).strip(), in_child=indented)
+
+
+OPEN = """
+store = almadia.open("store")
+store[b"k"] = b"v"
+snapshot = store.snapshot()
+walk = snapshot.items()
+next(walk)
+view = snapshot.get_view(b"k")
+batch = almadia.Batch()
+"""
+
+
+def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
+    in_child = """
+    def name(call):
+        try:
+            call()
+        except almadia.AlmadiaError as error:
+            return error.name
+    calls = [
+        lambda: store.put(b"a", b"b"), lambda: store[b"k"], lambda: store.snapshot(), lambda: store.write(batch),
+        lambda: store.status(), lambda: store.regions(), lambda: store.wait_leader(), lambda: snapshot[b"k"],
+        lambda: snapshot.get_many([]), lambda: list(snapshot.items()), lambda: next(walk),
+        lambda: almadia.open("other"),
+    ]
+    print({name(call) for call in calls}, bytes(view), repr(store), flush=True)
+    snapshot.close()
+    store.close()
+    """
+
+    said = run_quietly(tmp_path, forked(OPEN, in_child), "-W", "ignore::DeprecationWarning")
+
+    assert said.startswith(
+        "{'FORKED'} b'v' <almadia.Store node=1 path='store' (the store belongs to the parent process;"
+    )
+    assert said.endswith("child 0 b'lives'\n")
+
+
+@pytest.mark.parametrize("ending", ["pass", "del store, snapshot, walk, view", "os._exit(0)", "sys.exit(0)"])
+def test_the_end_of_a_child_is_harmless(tmp_path: Path, ending: str) -> None:
+    said = run_quietly(tmp_path, forked(OPEN, ending), "-W", "ignore::DeprecationWarning")
+
+    assert said == "child 0 b'lives'\n"
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_a_child_of_a_busy_process_ends(tmp_path: Path, round_: int) -> None:
+    setup = """
+    import threading
+    store = almadia.open("store")
+    def work():
+        while not stop.is_set():
+            store.put(b"k", b"v")
+            store.get(b"k")
+    stop = threading.Event()
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    """
+    program = forked(setup, "pass").replace("store.close()", "stop.set(); [t.join() for t in threads]; store.close()")
+
+    assert run_quietly(tmp_path, program, "-W", "ignore::DeprecationWarning") == "child 0 b'lives'\n"
+
+
+PROCESSES = """
+    import multiprocessing
+    import almadia
+
+    def member(node, addresses, results, done):
+        with almadia.open(f"data-{{node}}", node_id=node, initial_members=addresses, options={options!r}) as store:
+            store.put(b"member/%d" % node, b"up", timeout=30)
+            results.put(node)
+            done.wait(30)
+            store.close(timeout=0)
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context({method!r})
+        results, done = context.Queue(), context.Event()
+        addresses = {addresses!r}
+        processes = [context.Process(target=member, args=(node, addresses, results, done)) for node in addresses]
+        for process in processes:
+            process.start()
+        print(sorted(results.get(timeout=40) for _ in processes))
+        done.set()
+        for process in processes:
+            process.join()
+        print([process.exitcode for process in processes])
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_processes_of_multiprocessing_open_stores_of_their_own(tmp_path: Path, method: str) -> None:
+    program = PROCESSES.format(method=method, addresses=free_addresses(3), options=FAST)
+
+    assert run_quietly(tmp_path, program) == "[1, 2, 3]\n[0, 0, 0]\n"
+
+
+def test_a_pool_hands_back_errors_of_almadia(tmp_path: Path) -> None:
+    program = """
+        import multiprocessing
+        import almadia
+
+        def look(path):
+            with almadia.open(path) as store:
+                return store[b"missing"]
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                try:
+                    pool.apply(look, ("store",))
+                except almadia.KeyNotFound as error:
+                    print(error)
+    """
+
+    assert run_quietly(tmp_path, program) == "there is no key b'missing' [NOT_FOUND]\n"
+
+
+def test_what_the_library_logs_comes_to_pythons_logging(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="almadia")
+    with almadia.open(tmp_path / "store") as store:
+        store[b"k"] = b"v"
+
+    raft = [record for record in caplog.records if record.name.startswith("almadia.raft")]
+    assert raft
+    assert all(record.levelno >= logging.DEBUG for record in caplog.records)
+    assert "almadia-logging" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_nothing_is_shown_without_a_handler(tmp_path: Path) -> None:
+    program = """
+        import almadia
+
+        with almadia.open("store") as store:
+            store[b"k"] = b"v"
+    """
+
+    assert run_quietly(tmp_path, program) == ""
+
+
+def test_opening_and_closing_leaves_nothing_behind(tmp_path: Path) -> None:
+    program = """
+        import gc, os, threading
+        import almadia
+
+        def held():
+            gc.collect()
+            return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+        def once():
+            with almadia.open("store") as store:
+                store[b"k"] = b"v"
+                with store.snapshot() as snapshot:
+                    list(snapshot.items())
+
+        once()
+        before = held()
+        for _ in range(10):
+            once()
+        print(before == held(), before, held())
+    """
+
+    assert run_quietly(tmp_path, program).startswith("True")
