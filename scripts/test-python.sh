@@ -21,7 +21,7 @@ cp -r tests ../../examples/python "$checks"
 cp ../../benches/python/bench.py "$checks/python"
 (
     cd "$checks"
-    MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary -p almadia
+    MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary -p almadia -p almadia_pytest
     MYPY_CACHE_DIR="$target/mypy" "$bin/mypy" --strict --no-error-summary tests python
     MYPY_CACHE_DIR="$target/mypy-stubs" "$bin/python" -m mypy.stubtest --concise --allowlist "$allowed" almadia
 )

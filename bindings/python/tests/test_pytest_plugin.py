@@ -252,3 +252,13 @@ def test_the_options_and_fixtures_are_explained(pytester: pytest.Pytester) -> No
     helped.stdout.fnmatch_lines(["almadia:", "*--almadia-keep-data*", "*--almadia-log-level=LEVEL*"])
     markers.stdout.fnmatch_lines(["@pytest.mark.almadia(members=3, options={}): *"])
     fixtures.stdout.fnmatch_lines(["*almadia_store*", "*An open store*", "*almadia_cluster*", "*Three members*"])
+
+
+def test_the_guide_tells_the_truth(pytester: pytest.Pytester) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "python.md").read_text()
+    block = guide.split("## Testing your program")[1].split("```python\n")[1].split("```")[0]
+    pytester.makepyfile(f"import almadia\nimport pytest\n\n{block}")
+
+    result = run(pytester)
+
+    result.assert_outcomes(passed=2)

@@ -57,6 +57,7 @@ What to know:
 * `logging.getLogger("almadia")` gets what the library logs. It never writes to the terminal.
 * `almadia.options()` lists every option with its range, default and meaning.
 * `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.
+* `almadia.testing` has clusters in one process whose network a test can break; in pytest: `almadia_cluster`.
 """
 
 from ._almadia import VERSION, Batch, Items, Position
