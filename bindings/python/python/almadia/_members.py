@@ -66,15 +66,15 @@ class Members(ABC, Generic[_Front]):
         self._closed = False
 
     @abstractmethod
-    def _front(self, number: int) -> _Front:
-        """The store of a member that is up, as the test sees it."""
+    def _front(self, number: int, store: Store) -> _Front:
+        """The store of a member, as the test sees it."""
 
     # The members.
 
     @property
     def members(self) -> list[_Front]:
         """The members that are up, in the order of their numbers."""
-        return [self._front(number) for number in sorted(self._stores)]
+        return [self._front(number, store) for number, store in self._stores_now()]
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ class Members(ABC, Generic[_Front]):
         return self._network.addresses_for(number)[number]
 
     def __getitem__(self, number: int) -> _Front:
-        return self._front(self._up(number))
+        return self._front(number, self._store(number))
 
     def __iter__(self) -> Iterator[_Front]:
         return iter(self.members)
@@ -153,7 +153,11 @@ class Members(ABC, Generic[_Front]):
         ]
 
     def _statuses(self) -> list[tuple[int, Status]]:
-        return [(number, self._stores[number].status()) for number in sorted(self._stores)]
+        return [(number, store.status()) for number, store in self._stores_now()]
+
+    def _stores_now(self) -> list[tuple[int, Store]]:
+        """The stores that are open, also while another thread kills or restarts a member."""
+        return sorted(self._stores.copy().items())
 
     def _describe(self, number: int) -> str:
         store = self._stores.get(number)
@@ -172,13 +176,14 @@ class Members(ABC, Generic[_Front]):
         if self._closed:
             return f"<{name} of {len(self)} members, closed>"
         members = "; ".join(f"{number}: {self._role(number)}" for number in self._numbers)
-        up = sorted(self._stores)
+        up = [number for number, _ in self._stores_now()]
         pairs = [(a, b) for a in up for b in up if a < b and not self._network.is_whole_between(a, b)]
         broken = f"; cut between {', '.join(f'{a} and {b}' for a, b in pairs)}" if pairs else ""
         return f"<{name} {members}{broken}>"
 
     def _role(self, number: int) -> str:
-        return self._stores[number].status().role if number in self._stores else "down"
+        store = self._stores.get(number)
+        return store.status().role if store else "down"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a cluster cannot be pickled: its members are open in this process")
@@ -189,8 +194,13 @@ class Members(ABC, Generic[_Front]):
         self._directory.mkdir(parents=True, exist_ok=True)
         # Each opening waits for the disk, so they wait together.
         with ThreadPoolExecutor(len(self)) as threads:
-            for number, opening in [(number, threads.submit(self._open, number)) for number in self._numbers]:
-                self._stores[number] = opening.result()
+            openings = {number: threads.submit(self._open, number) for number in self._numbers}
+        # Those that succeeded are known, and so closed, when one did not.
+        self._stores.update(
+            {number: opening.result() for number, opening in openings.items() if not opening.exception()}
+        )
+        for opening in openings.values():
+            opening.result()
 
     def _open(self, number: int) -> Store:
         return open_store(
@@ -202,7 +212,8 @@ class Members(ABC, Generic[_Front]):
         )
 
     def _kill(self, number: int) -> None:
-        store = self._stores.pop(number)
+        store = self._store(number)
+        del self._stores[number]
         self._network.take_down(number)
         store.close(timeout=0)
 
@@ -226,8 +237,8 @@ class Members(ABC, Generic[_Front]):
     # What is waited for.
 
     def _elected(self, key: bytes) -> int | None:
-        """The member a majority follows, over a network that is whole between them."""
-        views = {number: _region_of(store, key) for number, store in self._stores.items()}
+        """The number of the member a majority follows, over a network that is whole between them."""
+        views = {number: _region_of(store, key) for number, store in self._stores_now()}
         for number, view in views.items():
             following = [other for other, seen in views.items() if self._follows(other, seen, number, view)]
             if view.role == "leader" and 2 * len(following) > len(self):
@@ -242,14 +253,18 @@ class Members(ABC, Generic[_Front]):
         self, position: Position | int | None, members: Collection[Member] | None, key: bytes
     ) -> tuple[Callable[[], bool], str]:
         """Whether members have applied what is at `position`, and what that is called."""
-        numbers = [self._number(member) for member in members] if members is not None else sorted(self._stores)
+        numbers = (
+            [self._number(member) for member in members]
+            if members is not None
+            else [number for number, _ in self._stores_now()]
+        )
         if position is None:
-            index = max((_region_of(store, key).commit_index for store in self._stores.values()), default=0)
+            index = max((_region_of(store, key).commit_index for _, store in self._stores_now()), default=0)
         else:
             index = position if isinstance(position, int) else position.index
 
         def applied() -> bool:
-            return all(_region_of(self._stores[self._up(number)], key).applied_index >= index for number in numbers)
+            return all(_region_of(self._store(number), key).applied_index >= index for number in numbers)
 
         return applied, f"index {index} applied by member {', '.join(map(str, numbers))}"
 
@@ -262,11 +277,11 @@ class Members(ABC, Generic[_Front]):
             raise KeyError(f"there is no member {number!r}, only {', '.join(map(str, self._numbers))}")
         return number
 
-    def _up(self, member: Member) -> int:
-        number = self._number(member)
-        if number not in self._stores:
+    def _store(self, number: int) -> Store:
+        store = self._stores.get(self._number(number))
+        if store is None:
             raise KeyError(f"member {number} is down; cluster.restart({number}) starts it again")
-        return number
+        return store
 
 
 def _region_of(store: Store, key: bytes) -> RegionStatus:

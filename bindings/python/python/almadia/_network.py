@@ -9,6 +9,7 @@ that no other process of the machine can take it meanwhile and nothing ever trie
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
@@ -26,6 +27,8 @@ class Network:
         self._relays = {(a, b): Relay(self._own[b]) for a in self._own for b in self._own if a != b}
         self._broken: dict[tuple[int, int], str] = {}
         self._down: set[int] = set()
+        # Tests break the network from one thread while another watches it.
+        self._lock = threading.RLock()
 
     def _reserve(self) -> str:
         """A port that only a socket with SO_REUSEADDR, as a member's, may bind too.
@@ -46,32 +49,37 @@ class Network:
 
     def set_broken(self, pairs: Iterable[tuple[int, int]], *, silent: bool) -> None:
         """Breaks the connections that the first of each pair dials to the second, and mends all others."""
-        self._broken = dict.fromkeys(pairs, "silent" if silent else "cut")
-        for source, target in self._relays:
-            self._apply(source, target)
+        with self._lock:
+            self._broken = dict.fromkeys(pairs, "silent" if silent else "cut")
+            for source, target in self._relays:
+                self._apply(source, target)
 
     def cut(self, pairs: Iterable[tuple[int, int]], *, silent: bool) -> None:
         """Breaks the connections that the first of each pair dials to the second, beside what is broken."""
-        for source, target in pairs:
-            self._broken[source, target] = "silent" if silent else "cut"
-            self._apply(source, target)
+        with self._lock:
+            for source, target in pairs:
+                self._broken[source, target] = "silent" if silent else "cut"
+                self._apply(source, target)
 
     def heal(self, numbers: Iterable[int]) -> None:
         """Mends the connections from and to `numbers`."""
-        chosen = set(numbers)
-        for pair in [pair for pair in self._broken if chosen.intersection(pair)]:
-            del self._broken[pair]
-            self._apply(*pair)
+        with self._lock:
+            chosen = set(numbers)
+            for pair in [pair for pair in self._broken if chosen.intersection(pair)]:
+                del self._broken[pair]
+                self._apply(*pair)
 
     def take_down(self, number: int) -> None:
         """Breaks everything from and to a member, until `bring_up`, whatever else is broken or mended meanwhile."""
-        self._down.add(number)
-        self._apply_around(number)
+        with self._lock:
+            self._down.add(number)
+            self._apply_around(number)
 
     def bring_up(self, number: int) -> None:
         """Ends `take_down`. What a partition broke stays broken."""
-        self._down.discard(number)
-        self._apply_around(number)
+        with self._lock:
+            self._down.discard(number)
+            self._apply_around(number)
 
     def is_whole_between(self, a: int, b: int) -> bool:
         """Whether both directions between two members pass everything on."""
@@ -79,9 +87,10 @@ class Network:
 
     def mode(self, source: int, target: int) -> str:
         """What happens to the connections `source` dials to `target`: "open", "cut" or "silent"."""
-        if self._down.intersection((source, target)):
-            return "cut"
-        return self._broken.get((source, target), "open")
+        with self._lock:
+            if self._down.intersection((source, target)):
+                return "cut"
+            return self._broken.get((source, target), "open")
 
     def close(self) -> None:
         """Breaks every connection and gives the ports back."""

@@ -67,8 +67,8 @@ class Cluster(Members[Store]):
             self.close()
             raise
 
-    def _front(self, number: int) -> Store:
-        return self._stores[number]
+    def _front(self, number: int, store: Store) -> Store:
+        return store
 
     def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> Store:
         """Waits for a leader, and returns its store.
@@ -79,7 +79,7 @@ class Cluster(Members[Store]):
         until = time.monotonic() + timeout
         while (number := self._elected(key_of(key))) is None:
             self._look_again(until, "a leader that a majority follows", timeout)
-        return self._stores[number]
+        return self[number]
 
     def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[Store]:
         """Waits for a leader, and returns the other members that are up."""
@@ -128,13 +128,13 @@ class Cluster(Members[Store]):
         error. Its directory stays as it is, for `restart`; a snapshot of it that is still open keeps the directory
         locked.
         """
-        self._kill(self._up(member))
+        self._kill(self._number(member))
 
     def restart(self, member: Member) -> Store:
         """Starts a member that is down, or kills it first, and returns its new store without waiting for the others."""
         number = self._number(member)
         self._restart(number)
-        return self._stores[number]
+        return self[number]
 
     def close(self) -> None:
         """Closes all members and gives the ports back. Doing it again does nothing."""
@@ -184,10 +184,9 @@ class AioCluster(Members[aio.Store]):
         super().__init__(directory, members=members, options=options)
         self._fronts: dict[int, aio.Store] = {}
 
-    def _front(self, number: int) -> aio.Store:
-        store = self._stores[number]
+    def _front(self, number: int, store: Store) -> aio.Store:
         front = self._fronts.get(number)
-        if front is None:
+        if front is None or front._core is not store._core:
             front = self._fronts[number] = aio.Store._of(store._core, store.path)
         return front
 
@@ -213,7 +212,7 @@ class AioCluster(Members[aio.Store]):
         until = time.monotonic() + timeout
         while (number := self._elected(key_of(key))) is None:
             await self._look_again(until, "a leader that a majority follows", timeout)
-        return self._front(number)
+        return self[number]
 
     async def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[aio.Store]:
         """As `Cluster.followers`."""
@@ -254,13 +253,13 @@ class AioCluster(Members[aio.Store]):
 
     async def kill(self, member: Member) -> None:
         """As `Cluster.kill`."""
-        await asyncio.to_thread(self._kill, self._up(member))
+        await asyncio.to_thread(self._kill, self._number(member))
 
     async def restart(self, member: Member) -> aio.Store:
         """As `Cluster.restart`."""
         number = self._number(member)
         await asyncio.to_thread(self._restart, number)
-        return self._front(number)
+        return self[number]
 
     async def close(self) -> None:
         """As `Cluster.close`."""
