@@ -248,6 +248,47 @@ static void a_callback_may_free_the_store(almadia_store *store, const char *path
     almadia_store_free(again);
 }
 
+/* Told that there is a leader: it waits for the handle, may not shut the store down, and frees it. */
+static void free_at_the_first_leader(void *user, const almadia_store_event *event)
+{
+    struct waiting *test = user;
+    if (event->kind != ALMADIA_STORE_EVENT_LEADER_CHANGED || test->done > 0)
+        return;
+    pthread_mutex_lock(&test->lock);
+    while (!test->submitted)
+        pthread_cond_wait(&test->changed, &test->lock);
+    pthread_mutex_unlock(&test->lock);
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_shutdown(test->store, 0, NULL));
+    almadia_store_free(test->store);
+    finish(test);
+}
+
+static void an_event_callback_may_free_the_store(const char *path)
+{
+    struct waiting test = begin(NULL, path);
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    almadia_code code;
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s-events", path);
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    CHECK_OK(almadia_config_set_event_callback(config, free_at_the_first_leader, &test, &error));
+    CHECK_OK(almadia_store_open(directory, config, &test.store, &error));
+    pthread_mutex_lock(&test.lock);
+    test.submitted = true;
+    pthread_cond_broadcast(&test.changed);
+    pthread_mutex_unlock(&test.lock);
+    wait_for(&test, 1);
+
+    /* When the directory can be opened again, nobody is told of the first store any more. */
+    CHECK_OK(almadia_config_set_event_callback(config, NULL, NULL, &error));
+    while ((code = almadia_store_open(directory, config, &test.store, NULL)) == ALMADIA_LOCKED)
+        sched_yield();
+    CHECK_CODE(ALMADIA_OK, code);
+    almadia_config_free(config);
+    almadia_store_free(test.store);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -258,5 +299,6 @@ int main(int argc, char **argv)
     a_snapshot_nobody_takes_is_freed(store, argv[1]);
     a_callback_may_free_handles_and_its_own_data(store, argv[1]);
     a_callback_may_free_the_store(store, argv[1]);
+    an_event_callback_may_free_the_store(argv[1]);
     return 0;
 }
