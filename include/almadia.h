@@ -1225,7 +1225,7 @@ uint64_t almadia_completion_op(const struct almadia_completion *completion);
 
 /**
  * Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
- * completion of a callback.
+ * completion of a callback. In a child process it does nothing.
  *
  * Blocks: no. Threads: one.
  */

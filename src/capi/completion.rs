@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::error::almadia_error;
-use super::handle::taken;
+use super::handle::{Home, Homebound, taken_at_home};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
 use super::{almadia_code, boundary};
@@ -22,6 +22,13 @@ pub struct almadia_completion {
     answered: Answered,
     user: *mut c_void,
     op: u64,
+    home: Home,
+}
+
+impl Homebound for almadia_completion {
+    fn home(&self) -> Home {
+        self.home
+    }
 }
 
 /// What a call was answered.
@@ -91,7 +98,7 @@ impl From<Result<Values>> for Answered {
 
 impl almadia_completion {
     pub(super) fn new(answered: Answered, user: *mut c_void, op: u64) -> Self {
-        Self { answered, user, op }
+        Self { answered, user, op, home: Home::here() }
     }
 
     fn error(&self) -> *const almadia_error {
@@ -220,11 +227,11 @@ pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_comple
 }
 
 /// Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
-/// completion of a callback.
+/// completion of a callback. In a child process it does nothing.
 ///
 /// Blocks: no. Threads: one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_free(completion: *mut almadia_completion) {
     // SAFETY: the caller passes NULL or a completion that it popped, and does not use it again.
-    boundary::release(|| drop(unsafe { taken(completion) }));
+    boundary::release(|| drop(unsafe { taken_at_home(completion) }));
 }
