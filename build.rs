@@ -7,7 +7,7 @@ use std::env::var;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if never_destroys_statics() {
+    if guards_statics() {
         println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
     }
     // Cargo hands these on to a library that depends on this one, and the Python module must neither bear this name nor
@@ -20,8 +20,8 @@ fn main() {
     }
 }
 
-/// Where `src/storage/engine/at_exit.rs` keeps RocksDB's destructors from running at exit; in the Python module too.
-fn never_destroys_statics() -> bool {
+/// Where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit; in the Python module too.
+fn guards_statics() -> bool {
     let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
     is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch};
 
+use self::at_exit::Alive;
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
 use self::stall::Writer;
@@ -53,6 +54,7 @@ struct Database {
     reads: ReadOptions,
     writer: Writer,
     live_views: AtomicUsize,
+    _alive: Alive,
     _guard: Arc<dyn Any + Send + Sync>,
 }
 
@@ -88,6 +90,7 @@ impl Engine {
     }
 
     fn start(directory: &Path, tuning: options::Tuning, guard: Arc<dyn Any + Send + Sync>) -> Result<Self> {
+        let alive = Alive::new();
         let db = DB::open_cf_descriptors(&tuning.database, directory, tuning.families)
             .map_err(|error| errors::open_failed(directory, error))?;
         let database = Database {
@@ -95,6 +98,7 @@ impl Engine {
             reads: ReadOptions::default(),
             writer: Writer::default(),
             live_views: AtomicUsize::new(0),
+            _alive: alive,
             _guard: guard,
         };
         Ok(Self { database: Arc::new(database) })

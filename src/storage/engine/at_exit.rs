@@ -1,26 +1,56 @@
 //! What the engine must not do when the process exits.
 //!
-//! Owns the end of RocksDB's static objects: they are never destroyed. Their destructors join RocksDB's threads, which do
-//! not exist in a forked child, and destroy locks that a store which was not shut down still uses: `exit()` then crashes
-//! or hangs. Nothing is lost with them, since all that must survive is on the disk before it is acknowledged, and the
-//! library is never unloaded. What always holds: this concerns the C++ code inside our own shared library only. The
-//! linker hands its registrations of destructors to the function below (`--wrap`, see `build.rs`); a Rust program that
-//! links this crate into its executable keeps RocksDB's own behaviour.
+//! Owns the end of RocksDB's static objects. Their destructors join RocksDB's threads, which do not exist in a forked
+//! child, and destroy locks that a store which was not shut down still uses: `exit()` would crash or hang. What always
+//! holds: they run only in the process that made the objects, and only when no database is open. Nothing is lost with
+//! them otherwise, since all that must survive is on the disk before it is acknowledged. This concerns the C++ code
+//! inside our own shared library only: the linker hands its registrations of destructors to `register` (`--wrap`, see
+//! `build.rs`); a Rust program that links this crate into its executable keeps RocksDB's own behaviour.
 
-// In assembly, because a function that Rust exports would be seen by the whole process. It answers 0: registered.
-#[allow(unsafe_code)] // Named corner: two instructions that touch nothing but the register of the answer.
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Databases that are open, are being opened, or are being closed.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps the static objects alive while it lives. It must outlive its database.
+pub(super) struct Alive(());
+
+impl Alive {
+    pub(super) fn new() -> Self {
+        OPEN.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[allow(unsafe_code)] // Named corner: this stands in for a function of the C library.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod never_registered {
+mod registering {
+    use std::ffi::{c_int, c_void};
+    use std::sync::atomic::Ordering;
+
+    use super::OPEN;
+    use crate::fork::Home;
+
+    type Destroy = unsafe extern "C" fn(*mut c_void);
+    type Register = unsafe extern "C" fn(Destroy, *mut c_void, *mut c_void) -> c_int;
+
+    // In assembly, because a function that Rust exports would be seen by the whole process.
     #[cfg(target_arch = "x86_64")]
-    macro_rules! answer_zero {
+    macro_rules! jump {
         () => {
-            "xor eax, eax"
+            "jmp {register}"
         };
     }
     #[cfg(target_arch = "aarch64")]
-    macro_rules! answer_zero {
+    macro_rules! jump {
         () => {
-            "mov w0, wzr"
+            "b {register}"
         };
     }
     core::arch::global_asm!(
@@ -29,9 +59,40 @@ mod never_registered {
         ".hidden __wrap___cxa_atexit",
         ".type __wrap___cxa_atexit, @function",
         "__wrap___cxa_atexit:",
-        answer_zero!(),
-        "ret",
+        jump!(),
         ".size __wrap___cxa_atexit, . - __wrap___cxa_atexit",
         ".popsection",
+        register = sym register,
     );
+
+    /// A destructor that waits for the exit.
+    struct Registered {
+        destroy: Destroy,
+        object: *mut c_void,
+        home: Home,
+    }
+
+    /// Registers a destructor that runs only where it does no harm. 0 when that succeeded.
+    unsafe extern "C" fn register(destroy: Destroy, object: *mut c_void, library: *mut c_void) -> c_int {
+        // SAFETY: the name ends with a NUL.
+        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_atexit".as_ptr()) };
+        if found.is_null() {
+            // Never destroyed, which is harmless.
+            return 0;
+        }
+        // SAFETY: the C++ ABI gives the function of this name this type.
+        let real = unsafe { std::mem::transmute::<*mut c_void, Register>(found) };
+        let registered = Box::into_raw(Box::new(Registered { destroy, object, home: Home::here() }));
+        // SAFETY: `run` may be called once with `registered`, and takes it back then.
+        unsafe { real(run, registered.cast(), library) }
+    }
+
+    unsafe extern "C" fn run(registered: *mut c_void) {
+        // SAFETY: `register` made it, and it is called once.
+        let Registered { destroy, object, home } = *unsafe { Box::from_raw(registered.cast::<Registered>()) };
+        if home.is_here() && OPEN.load(Ordering::SeqCst) == 0 {
+            // SAFETY: whoever registered it asked for this call at exit.
+            unsafe { destroy(object) };
+        }
+    }
 }
