@@ -49,6 +49,7 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --workspace --all-targets -- -D warnings
 	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(cargo) doc --quiet --release --locked --no-deps --lib
 	@scripts/check-dependencies.sh
 	timeout --foreground 30m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo

@@ -2,7 +2,7 @@
 //!
 //! Owns the border between C and Rust, and nothing else: it turns pointers into references, calls the Rust
 //! API and turns results into codes and handles. What always holds:
-//! - every exported function is one call into [`boundary`], so no panic crosses and no `NULL` is followed;
+//! - every exported function is one call into `boundary`, so no panic crosses and no `NULL` is followed;
 //! - an output is written on success only; a handle output is `NULL` after any failure;
 //! - a callback runs exactly once for each accepted call and never on the caller's stack;
 //! - what a C program must know stands in the header. The `///` comments here *are* that header (cbindgen

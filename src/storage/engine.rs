@@ -1,7 +1,7 @@
 //! The engine: user data and apply states in one RocksDB.
 //!
 //! Owns the database in a store's `data` directory: column family `default` holds user keys as they are, `meta`
-//! holds each region and how far it has applied ([`keys`](super::keys)). What always holds: a batch's data and
+//! holds each region and how far it has applied ([`keys`]). What always holds: a batch's data and
 //! its apply states change together, in memory, on disk and after a crash, because they are one write and both
 //! column families are flushed together. There is no write-ahead log: what was not flushed is gone after a
 //! crash and applied again from the raft log, whose truncation therefore follows
