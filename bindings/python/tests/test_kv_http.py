@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from almadia.testing import reserved_addresses
 
 from .waiting import wait_until
 
@@ -65,12 +65,8 @@ class Service:
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self._directory = directory
-        # Bound and never listening: nobody else gets these ports, and each process may listen on its own.
-        reserved = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for bound in reserved:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(("127.0.0.1", 0))
-        self._members = ",".join(f"{n}=127.0.0.1:{bound.getsockname()[1]}" for n, bound in enumerate(reserved, 1))
+        addresses = stack.enter_context(reserved_addresses())
+        self._members = ",".join(f"{number}={address}" for number, address in addresses.items())
         self.processes: dict[int, Process] = {}
         for number in (1, 2, 3):
             self.start(number)

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from almadia.testing import reserved_addresses
+
 from .waiting import wait_until
 
 MASTER = """
@@ -73,12 +75,8 @@ def ask(listener: socket.socket, request: bytes) -> tuple[int, int, bytes]:
 
 
 def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        reserved = [socket.socket() for _ in range(3)]
-        for bound in reserved:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(("127.0.0.1", 0))
-        members = ",".join(f"{n}=127.0.0.1:{bound.getsockname()[1]}" for n, bound in enumerate(reserved, 1))
+    with socket.create_server(("127.0.0.1", 0)) as listener, reserved_addresses() as addresses:
+        members = ",".join(f"{number}={address}" for number, address in addresses.items())
         command = [sys.executable, "-c", MASTER, str(tmp_path), members, str(listener.fileno())]
         master = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True)
         try:
@@ -97,8 +95,6 @@ def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_pat
         finally:
             master.terminate()
             _, said = master.communicate(timeout=60)
-            for bound in reserved:
-                bound.close()
 
     assert [answer for _, _, answer in answers] == [b"%d" % n for n in range(30)]
     assert (master.returncode, said) == (0, "")

@@ -291,6 +291,8 @@ def test_clusters_beside_each_other_share_nothing(almadia_cluster: Cluster, tmp_
 
         assert other[2][b"k"] == b"other"
         assert almadia_cluster[2][b"k"] == b"own"
+        with pytest.raises(KeyError, match="is no member of this cluster"):
+            almadia_cluster.isolate(other[1])
 
 
 def test_what_a_test_left_open_is_found(almadia_cluster: Cluster) -> None:

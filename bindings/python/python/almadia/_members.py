@@ -62,7 +62,7 @@ class Members(ABC, Generic[_Front]):
         self._options = {**FAST, **(options or {})}
         self._numbers = tuple(range(1, members + 1))
         self._stores: dict[int, Store] = {}
-        self._network = Network(self._numbers)
+        self._network = Network(members)
         self._closed = False
 
     @abstractmethod
@@ -272,10 +272,13 @@ class Members(ABC, Generic[_Front]):
         return ClusterTimeout(f"{waiting_for}: not within {timeout:g} s\n{self.describe()}")
 
     def _number(self, member: Member) -> int:
-        number = member.node_id if isinstance(member, Handle) else member
-        if number not in self._numbers:
-            raise KeyError(f"there is no member {number!r}, only {', '.join(map(str, self._numbers))}")
-        return number
+        if isinstance(member, Handle):
+            if Path(member.path).parent != self._directory:
+                raise KeyError(f"{member!r} is no member of this cluster")
+            return member.node_id
+        if member not in self._numbers:
+            raise KeyError(f"there is no member {member!r}, only {', '.join(map(str, self._numbers))}")
+        return member
 
     def _store(self, number: int) -> Store:
         store = self._stores.get(self._number(number))

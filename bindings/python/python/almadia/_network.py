@@ -10,36 +10,44 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from ._almadia import Relay
 
-_LOOPBACK = "127.0.0.1"
+
+@contextmanager
+def reserved_addresses(members: int = 3) -> Iterator[dict[int, str]]:
+    """Addresses on loopback that are a cluster's alone inside the `with` block, also while its members are down.
+
+        with reserved_addresses(3) as addresses:
+            ...  # Start processes that call almadia.open(..., initial_members=addresses), kill them, start them again.
+
+    Each is the address of a socket that is bound and never listens: the kernel gives its port to nobody who lets it
+    choose, neither to a listener nor to a connection, and a store may listen on it as often as it likes.
+    """
+    with ExitStack() as held:
+        addresses = {}
+        for number in range(1, members + 1):
+            bound = held.enter_context(socket.socket())
+            # As the stores' sockets, which could not share the port with it otherwise.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(("127.0.0.1", 0))
+            addresses[number] = "{}:{}".format(*bound.getsockname())
+        yield addresses
 
 
 class Network:
     """Relays between members, and which of them are broken."""
 
-    def __init__(self, numbers: Iterable[int]) -> None:
-        self._ports = ExitStack()
-        self._own: Mapping[int, str] = {number: self._reserve() for number in numbers}
+    def __init__(self, members: int) -> None:
+        self._held = ExitStack()
+        self._own: Mapping[int, str] = self._held.enter_context(reserved_addresses(members))
         self._relays = {(a, b): Relay(self._own[b]) for a in self._own for b in self._own if a != b}
         self._broken: dict[tuple[int, int], str] = {}
         self._down: set[int] = set()
         # Tests break the network from one thread while another watches it.
         self._lock = threading.RLock()
-
-    def _reserve(self) -> str:
-        """A port that only a socket with SO_REUSEADDR, as a member's, may bind too.
-
-        The kernel gives the port of a bound socket to nobody who lets it choose, neither to a listener nor to a
-        connection; and a member may listen on it as often as it is restarted, since this socket never listens.
-        """
-        bound = self._ports.enter_context(socket.socket())
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((_LOOPBACK, 0))
-        return f"{_LOOPBACK}:{bound.getsockname()[1]}"
 
     def addresses_for(self, number: int) -> dict[int, str]:
         """The members as member `number` is to see them: itself where it listens, each other one behind a relay."""
@@ -96,7 +104,7 @@ class Network:
         """Breaks every connection and gives the ports back."""
         for relay in self._relays.values():
             relay.set_mode("closed")
-        self._ports.close()
+        self._held.close()
 
     def _apply_around(self, number: int) -> None:
         for pair in self._relays:

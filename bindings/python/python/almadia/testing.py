@@ -12,7 +12,8 @@ With pytest no import is needed: the fixtures `almadia_store`, `almadia_cluster`
 package.
 
 Members are real stores that talk TCP; only their timeouts are shorter than usual (`FAST`). They are fast to start and
-to elect, and safe beside other tests: every port is reserved for as long as the cluster lives.
+to elect, and safe beside other tests: every port is reserved for as long as the cluster lives. Tests that start members
+in processes of their own get such ports from `reserved_addresses`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from . import aio
 from ._almadia import Position
 from ._members import FAST, LOOK_EVERY, ClusterTimeout, Member, Members, key_of
+from ._network import reserved_addresses
 from .store import Store
 from .typing import BytesLike, OptionValue
 
-__all__ = ["FAST", "AioCluster", "Cluster", "ClusterTimeout", "Member"]
+__all__ = ["FAST", "AioCluster", "Cluster", "ClusterTimeout", "Member", "reserved_addresses"]
 
 _TIMEOUT = 10.0
 """Seconds a wait of a cluster lasts at most: many times what an election takes, even on a machine that is busy."""
