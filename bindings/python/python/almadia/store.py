@@ -73,6 +73,16 @@ class Handle:
         except BaseException:
             log.shower.end()
             raise
+        return cls._hold(core, path)
+
+    @classmethod
+    def _of(cls, core: _almadia.Store, path: str) -> Self:
+        """Another handle of a store that is open."""
+        log.shower.begin()
+        return cls._hold(core, path)
+
+    @classmethod
+    def _hold(cls, core: _almadia.Store, path: str) -> Self:
         handle = cls.__new__(cls)
         handle._core = core
         handle._path = path

@@ -1,0 +1,48 @@
+"""What the README and the guides show works as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def blocks(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run(script: str, directory: Path) -> str:
+    """Runs a script as a user would, and takes every warning for an error."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", script]
+    ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def test_the_quick_starts_of_the_readme_work_as_they_stand(tmp_path: Path) -> None:
+    blocking, asynchronous = blocks("README.md")
+
+    assert run(blocking, tmp_path) == "hello, world\n[(b'greeting', b'hello, world')]\n"
+    assert run(asynchronous, tmp_path) == "b'hello, world'\n"
+
+
+@pytest.mark.parametrize("page", ["docs/python.md", "docs/asyncio.md"])
+def test_the_blocks_of_a_guide_work_in_their_order(page: str, tmp_path: Path) -> None:
+    shown = blocks(page)
+    assert shown
+
+    run("\n".join(shown), tmp_path)
+
+
+def test_the_first_example_is_short_and_says_hello(tmp_path: Path) -> None:
+    example = (REPOSITORY / "examples/python/hello.py").read_text()
+
+    assert len(example.splitlines()) < 40
+    assert run(example, tmp_path) == "hello, world\n"
