@@ -77,6 +77,7 @@ def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> No
         (lambda store: store.get(b"k", timeout="1"), "timeout is a number of seconds or None, not str"),
         (lambda store: store.batch().__enter__().put("k", b"v"), "keys are bytes, not str"),
         (lambda store: store.snapshot(prefix="k"), "keys are bytes, not str"),
+        (lambda store: iter(store), "not iterable"),
         (lambda store: almadia.Store(), "use almadia.open"),
         (lambda store: almadia.Snapshot(), "use store.snapshot()"),
     ],

@@ -21,10 +21,11 @@ TRACE = 5
 logging.addLevelName(TRACE, "TRACE")
 
 
-class _Shower:
+class Shower:
     """The thread that shows records, and how many stores want it."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         # Reentrant, for a store may be collected as garbage in the middle of it.
         self._lock = threading.RLock()
         self._stores = 0
@@ -48,6 +49,8 @@ class _Shower:
 
     def end(self) -> threading.Thread | None:
         """One store less is open; returns the thread, which ends after its last record, when it was the last."""
+        if self._process != os.getpid():
+            return None  # A child's copy of its parent's, whose locks may be held for ever.
         with self._lock:
             self._stores -= 1
             if self._stores > 0:
@@ -65,12 +68,12 @@ def _show() -> None:
                 shown.log(level, "%s", message)
 
 
-shower = _Shower()
+shower = Shower()
 
 
 def _begin_anew_in_child() -> None:
     global shower
-    shower = _Shower()
+    shower = Shower()
 
 
 os.register_at_fork(after_in_child=_begin_anew_in_child)

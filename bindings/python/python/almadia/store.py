@@ -12,14 +12,17 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
-from . import _almadia, log
+from . import _almadia
 from ._almadia import Batch, Position
 from .errors import AlmadiaError, KeyNotFound
 from .options import option_list
 from .status import RegionStatus, Status
 from .typing import BytesLike, Level, Members, OptionValue
+
+if TYPE_CHECKING:
+    from .log import Shower
 
 _Default = TypeVar("_Default")
 
@@ -56,37 +59,38 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 class Handle:
     """What both front ends share: the compiled store and how it ends."""
 
-    __slots__ = ("__weakref__", "_closed", "_core", "_path")
+    __slots__ = ("__weakref__", "_closed", "_core", "_path", "_shower")
     _core: _almadia.Store
     _path: str
     _closed: bool
+    _shower: Shower
 
     def __init__(self) -> None:
         raise TypeError("use almadia.open(path) or almadia.aio.open(path)")
 
     @classmethod
     def _open(cls, path: str, options: list[tuple[str, str]]) -> Self:
-        # First, so that what is said while a store opens, or fails to, is shown.
-        log.shower.begin()
+        # logging is a third of the time that importing almadia would take.
+        from .log import shower
+
+        # What is said while a store opens, or fails to, is shown too.
+        shower.begin()
         try:
-            core = _almadia.Store(path, options)
-        except BaseException:
-            log.shower.end()
-            raise
-        return cls._hold(core, path)
+            return cls._of(_almadia.Store(path, options), path)
+        finally:
+            shower.end()
 
     @classmethod
     def _of(cls, core: _almadia.Store, path: str) -> Self:
-        """Another handle of a store that is open."""
-        log.shower.begin()
-        return cls._hold(core, path)
+        """A handle of a store that is open; it may have several."""
+        from .log import shower
 
-    @classmethod
-    def _hold(cls, core: _almadia.Store, path: str) -> Self:
         handle = cls.__new__(cls)
         handle._core = core
         handle._path = path
         handle._closed = False
+        handle._shower = shower
+        shower.begin()
         _open_handles.add(handle)
         return handle
 
@@ -117,16 +121,16 @@ class Handle:
             return
         self._closed = True
         # Its last words are shown before it is gone.
-        if thread := log.shower.end():
+        if thread := self._shower.end():
             thread.join()
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
+        warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
         self._closed = True
         # Whoever collects garbage may hold a lock that a log handler waits for: nobody is waited for here.
-        log.shower.end()
-        warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
+        self._shower.end()
 
     def __repr__(self) -> str:
         module = type(self).__module__.removesuffix(".store")
@@ -189,6 +193,9 @@ class Store(Handle):
 
     def __contains__(self, key: BytesLike) -> bool:
         return self._core.get(key, None) is not None
+
+    # Python would try the keys 0, 1, 2 and so on. What is to be walked is a snapshot.
+    __iter__ = None
 
     # Many keys.
 
