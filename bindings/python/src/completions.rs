@@ -15,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::errors::{OrRaise, instance};
+use crate::exit::attached;
 use crate::home::AtHome;
 
 /// Answers that one drain takes at most, so that a flood of them leaves the loop time for its other work.
@@ -42,7 +43,7 @@ impl Completions {
     /// Resolves the futures whose answers have come. Called by the loop when the descriptor is readable.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.queue.get().or_raise(py)?;
-        queue.run(DRAIN_MAX, Some(Duration::ZERO)).map(drop).or_raise(py)
+        attached(py, || queue.run(DRAIN_MAX, Some(Duration::ZERO))).map(drop).or_raise(py)
     }
 
     /// Drops every answer that waits or still comes: the loop is closed.

@@ -8,6 +8,8 @@ use almadia::{Code, Error, Outcome};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::exit::attached;
+
 /// The Python exception for `error`.
 pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
     match instance(py, error) {
@@ -21,7 +23,8 @@ pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAn
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::types::NodeId::get);
     let arguments = (error.code().number(), error.to_string(), leader, error.errno());
-    FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments)
+    // Making it runs Python code.
+    attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
 }
 
 /// Turns a result of the store into one of Python.

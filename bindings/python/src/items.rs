@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::errors::OrRaise;
+use crate::exit::detached;
 use crate::home::AtHome;
 use crate::snapshot::{Shared, closed};
 
@@ -94,7 +95,7 @@ impl Items {
     /// Reads on until some items can be had without waiting; false when there are no more.
     fn read_ahead(&self, py: Python<'_>) -> PyResult<bool> {
         let walk = self.walk.get().or_raise(py)?;
-        py.detach(|| lock(walk).read_chunk(self.part)).or_raise(py)
+        detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)
     }
 
     /// The items that were read and not handed out.
@@ -110,7 +111,7 @@ impl Items {
             if let Some(item) = self.next_of_chunk(py, walk)? {
                 return Ok(Some(item));
             }
-            let more = py.detach(|| lock(walk).read_chunk(self.part)).or_raise(py)?;
+            let more = detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)?;
             if !more {
                 return Ok(None);
             }

@@ -12,6 +12,7 @@ mod bytes;
 mod completions;
 mod echo;
 mod errors;
+mod exit;
 mod home;
 mod items;
 mod options;
@@ -37,6 +38,8 @@ mod _almadia {
     use crate::echo::Echo;
     #[pymodule_export]
     use crate::errors::codes;
+    #[pymodule_export]
+    use crate::exit::begin_exit;
     #[pymodule_export]
     use crate::items::Items;
     #[pymodule_export]

@@ -10,6 +10,7 @@ use almadia::logging::Records;
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
+use crate::exit::detached;
 
 /// The records of this process, once somebody captured them.
 static RECORDS: OnceLock<&'static Records> = OnceLock::new();
@@ -28,7 +29,7 @@ pub fn capture_records(py: Python<'_>, trace: bool) -> PyResult<()> {
 /// Waits for records and takes them, each as (level, target, message); empty when no more come.
 #[pyfunction]
 pub fn take_records(py: Python<'_>) -> Vec<(i32, String, String)> {
-    let records = py.detach(|| {
+    let records = detached(py, || {
         let mut taken = Vec::new();
         if let Some(records) = RECORDS.get() {
             records.take(&mut taken);

@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::errors::OrRaise;
+use crate::exit::detached;
 use crate::home::AtHome;
 
 /// More than members ever have open at once; a member that keeps dialling into silence stays below it for minutes.
@@ -95,9 +96,9 @@ impl Relay {
             _ => return Err(PyValueError::new_err(format!("a relay cannot be '{mode}'"))),
         };
         let acceptor = self.0.get().or_raise(py)?;
-        py.detach(|| acceptor.link.set(mode));
+        detached(py, || acceptor.link.set(mode));
         if mode == Mode::Closed {
-            py.detach(|| acceptor.join());
+            detached(py, || acceptor.join());
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
 use crate::bytes::Key;
 use crate::errors::OrRaise;
+use crate::exit::detached;
 use crate::home::AtHome;
 use crate::items::{Items, Part};
 use crate::position::Position;
@@ -30,7 +31,7 @@ impl Snapshot {
     /// The value of `key`, or None.
     fn get<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let key = key.as_bytes();
-        let found = py.detach(|| self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
@@ -45,7 +46,7 @@ impl Snapshot {
     /// The value of `key` as a memoryview without a copy, or None.
     fn get_view<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
         let key = key.as_bytes();
-        let found = py.detach(|| self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
         found.map(|value| Value::view(py, value)).transpose()
     }
 
@@ -53,7 +54,7 @@ impl Snapshot {
     fn contains(&self, py: Python<'_>, key: Key<'_>) -> PyResult<bool> {
         let key = key.as_bytes();
         // Without a copy of the value.
-        py.detach(|| self.with(|snapshot| snapshot.get_into(key, &mut [])))
+        detached(py, || self.with(|snapshot| snapshot.get_into(key, &mut [])))
             .or_raise(py)
             .map(|found| found.is_some())
     }
@@ -62,7 +63,7 @@ impl Snapshot {
     fn get_many<'py>(&self, py: Python<'py>, keys: Vec<Key<'_>>) -> PyResult<Bound<'py, PyList>> {
         let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
         let read = |snapshot: &almadia::Snapshot| keys.iter().map(|key| snapshot.get(key)).collect();
-        let found: Vec<_> = py.detach(|| self.with(read)).or_raise(py)?;
+        let found: Vec<_> = detached(py, || self.with(read)).or_raise(py)?;
         PyList::new(
             py,
             found.iter().map(|value| value.as_ref().map(|value| PyBytes::new(py, value.as_ref()))),
@@ -80,7 +81,7 @@ impl Snapshot {
     ) -> PyResult<Items> {
         let options = IterOptions { reverse, ..within.bounds() };
         let shared = self.shared.get().or_raise(py)?;
-        let walk = py.detach(|| self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
+        let walk = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
         Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit))
     }
 
@@ -100,7 +101,7 @@ impl Snapshot {
     fn close(&self, py: Python<'_>) {
         // In a child process there is nothing to let go.
         let Ok(shared) = self.shared.get() else { return };
-        py.detach(|| drop(shared.write().unwrap_or_else(PoisonError::into_inner).take()));
+        detached(py, || drop(shared.write().unwrap_or_else(PoisonError::into_inner).take()));
     }
 }
 

@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyList};
 use crate::batch::Batch;
 use crate::bytes::{Content, Key};
 use crate::errors::{OrRaise, instance};
+use crate::exit::detached;
 use crate::home::AtHome;
 use crate::options::configuration;
 use crate::position::Position;
@@ -51,7 +52,7 @@ impl Store {
             almadia::fork::Home::for_store()?;
             almadia::Store::open(&path, &config).map(AtHome::new)
         };
-        let store = py.detach(open).or_raise(py)?;
+        let store = detached(py, open).or_raise(py)?;
         Ok(Self { store, node, write_timeout, read_timeout })
     }
 
@@ -165,7 +166,7 @@ impl Store {
     }
 
     fn close(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
-        py.detach(|| match self.store.get() {
+        detached(py, || match self.store.get() {
             Ok(store) => store.shutdown(timeout.duration()),
             // The parent's store is not ours to close.
             Err(_) => Ok(()),
@@ -197,7 +198,7 @@ impl Store {
 
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
         let store = self.store.get().or_raise(py)?;
-        Ok(py.detach(|| store.metrics()))
+        Ok(detached(py, || store.metrics()))
     }
 
     /// The fields of `almadia.RegionStatus`, for each region.
@@ -249,7 +250,7 @@ impl Drop for Store {
         let Ok(store) = self.store.get() else { return };
         // Joining threads takes a moment, and other Python threads may go on meanwhile.
         Python::attach(|py| {
-            let closed: Result<()> = py.detach(|| store.shutdown(Duration::ZERO));
+            let closed: Result<()> = detached(py, || store.shutdown(Duration::ZERO));
             // Only a callback is refused, and none of ours runs here.
             drop(closed);
         });

@@ -14,6 +14,7 @@ use almadia::{Code, Error, Result};
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
+use crate::exit::detached;
 
 /// How long Ctrl-C may take to be noticed. Waking up costs a few microseconds.
 const SLICE: Duration = Duration::from_millis(50);
@@ -45,7 +46,7 @@ pub fn for_answer<T: Send>(
         let ran = queue.run(1, Some(SLICE));
         ran.map(|_| slot.lock().unwrap_or_else(PoisonError::into_inner).take())
     };
-    let submitted = py.detach(|| {
+    let submitted = detached(py, || {
         let call = submit(&queue, Slot(Arc::clone(&slot)))?;
         slice().map(|answer| (call, answer))
     });
@@ -63,7 +64,7 @@ pub fn for_answer<T: Send>(
             queue.abandon();
             return Err(ended);
         }
-        answer = py.detach(slice).or_raise(py)?;
+        answer = detached(py, slice).or_raise(py)?;
     }
 }
 
@@ -78,7 +79,7 @@ pub fn in_slices<T: Send>(
     let until = Instant::now() + timeout;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        match py.detach(|| attempt(left.min(SLICE))) {
+        match detached(py, || attempt(left.min(SLICE))) {
             Err(error) if error.code() == again && left > SLICE => py.check_signals()?,
             result => return result.or_raise(py),
         }

@@ -88,7 +88,7 @@ def test_the_interpreter_ends_with_calls_under_way(tmp_path: Path, round_: int) 
 
 def test_the_interpreter_ends_with_calls_that_wait_for_ever(tmp_path: Path) -> None:
     program = f"""
-        import threading
+        import sys, threading
         import almadia
 
         store = almadia.open("store", initial_members={free_addresses(3)!r})
@@ -97,7 +97,7 @@ def test_the_interpreter_ends_with_calls_that_wait_for_ever(tmp_path: Path) -> N
             try:
                 store.put(b"k", b"v", timeout=3600)
             except almadia.AlmadiaError as error:
-                print(error.name)
+                sys.stdout.write(error.name + "\\n")
 
         for _ in range(4):
             threading.Thread(target=work, daemon=True).start()

@@ -59,6 +59,11 @@ class Shower:
             self._ending, self._thread = self._thread, None
             return self._ending
 
+    def dismiss(self) -> None:
+        """Ends the thread, whoever wants it."""
+        if self._process == os.getpid():
+            _almadia.release_records()
+
 
 def _show() -> None:
     while records := _almadia.take_records():

@@ -434,9 +434,11 @@ _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
-    """Answers every call that is still under way, so that no thread returns to an interpreter that is gone."""
+    """Answers every call that is still under way, and lets no other thread be inside when the interpreter goes."""
     for handle in list(_open_handles):
         handle._core.close(0.0)
+        handle._shower.dismiss()
+    _almadia.begin_exit()
 
 
 atexit.register(_close_at_exit)
