@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Final, Generic, NoReturn, TypeAlias, TypeVar
 from ._almadia import Position
 from ._network import Network
 from .errors import AlmadiaError
+from .options import option_list
 from .status import RegionStatus, Status
-from .store import Handle, Store
-from .store import open as open_store
+from .store import Handle
 from .typing import BytesLike, OptionValue
 
 Member: TypeAlias = Handle | int
@@ -39,42 +38,39 @@ FAST: Final[Mapping[str, OptionValue]] = {
 LOOK_EVERY = 0.002
 """Seconds between two looks at what a wait is for."""
 
-_Front = TypeVar("_Front", bound=Handle)
+_Store = TypeVar("_Store", bound=Handle)
 
 
 class ClusterTimeout(TimeoutError):
     """What a test waited for did not happen. The message says how each member was."""
 
 
-class Members(ABC, Generic[_Front]):
-    """Members of one cluster in this process, shown to the test as stores of the class `_Front`."""
+class Members(Generic[_Store]):
+    """Members of one cluster in this process, which are stores of the class `_Store`."""
 
     def __init__(
         self,
+        opened_as: type[_Store],
         directory: str | os.PathLike[str],
-        *,
-        members: int = 3,
-        options: Mapping[str, OptionValue] | None = None,
+        members: int,
+        options: Mapping[str, OptionValue] | None,
     ) -> None:
         if members < 1:
             raise ValueError(f"a cluster has at least 1 member, not {members}")
+        self._opened_as = opened_as
         self._directory = Path(directory)
         self._options = {**FAST, **(options or {})}
         self._numbers = tuple(range(1, members + 1))
-        self._stores: dict[int, Store] = {}
+        self._stores: dict[int, _Store] = {}
         self._network = Network(members)
         self._closed = False
-
-    @abstractmethod
-    def _front(self, number: int, store: Store) -> _Front:
-        """The store of a member, as the test sees it."""
 
     # The members.
 
     @property
-    def members(self) -> list[_Front]:
+    def members(self) -> list[_Store]:
         """The members that are up, in the order of their numbers."""
-        return [self._front(number, store) for number, store in self._stores_now()]
+        return [store for _, store in self._stores_now()]
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -91,10 +87,13 @@ class Members(ABC, Generic[_Front]):
         number = self._number(member)
         return self._network.addresses_for(number)[number]
 
-    def __getitem__(self, number: int) -> _Front:
-        return self._front(number, self._store(number))
+    def __getitem__(self, number: int) -> _Store:
+        store = self._stores.get(self._number(number))
+        if store is None:
+            raise KeyError(f"member {number} is down; cluster.restart({number}) starts it again")
+        return store
 
-    def __iter__(self) -> Iterator[_Front]:
+    def __iter__(self) -> Iterator[_Store]:
         return iter(self.members)
 
     def __len__(self) -> int:
@@ -153,9 +152,9 @@ class Members(ABC, Generic[_Front]):
         ]
 
     def _statuses(self) -> list[tuple[int, Status]]:
-        return [(number, store.status()) for number, store in self._stores_now()]
+        return [(number, store._status()) for number, store in self._stores_now()]
 
-    def _stores_now(self) -> list[tuple[int, Store]]:
+    def _stores_now(self) -> list[tuple[int, _Store]]:
         """The stores that are open, also while another thread kills or restarts a member."""
         return sorted(self._stores.copy().items())
 
@@ -164,7 +163,7 @@ class Members(ABC, Generic[_Front]):
         if store is None:
             return "down"
         try:
-            said = _standing(store.status())
+            said = _standing(store._status())
         except AlmadiaError as error:
             said = str(error)
         others = [other for other in self._numbers if not self._network.is_whole_between(number, other)]
@@ -183,7 +182,7 @@ class Members(ABC, Generic[_Front]):
 
     def _role(self, number: int) -> str:
         store = self._stores.get(number)
-        return store.status().role if store else "down"
+        return store._status().role if store else "down"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a cluster cannot be pickled: its members are open in this process")
@@ -202,20 +201,17 @@ class Members(ABC, Generic[_Front]):
         for opening in openings.values():
             opening.result()
 
-    def _open(self, number: int) -> Store:
-        return open_store(
-            self._directory / str(number),
-            node_id=number,
-            # A member alone has nobody to listen for.
-            initial_members=self._network.addresses_for(number) if len(self) > 1 else None,
-            options=self._options,
-        )
+    def _open(self, number: int) -> _Store:
+        # A member alone has nobody to listen for.
+        addresses = self._network.addresses_for(number) if len(self) > 1 else None
+        options = option_list(number, addresses, None, self._options, {})
+        return self._opened_as._open(str(self._directory / str(number)), options)
 
     def _kill(self, number: int) -> None:
-        store = self._store(number)
+        store = self[number]
         del self._stores[number]
         self._network.take_down(number)
-        store.close(timeout=0)
+        store._close(0)
 
     def _restart(self, number: int) -> None:
         if number in self._stores:
@@ -264,7 +260,7 @@ class Members(ABC, Generic[_Front]):
             index = position if isinstance(position, int) else position.index
 
         def applied() -> bool:
-            return all(_region_of(self._store(number), key).applied_index >= index for number in numbers)
+            return all(_region_of(self[number], key).applied_index >= index for number in numbers)
 
         return applied, f"index {index} applied by member {', '.join(map(str, numbers))}"
 
@@ -280,16 +276,10 @@ class Members(ABC, Generic[_Front]):
             raise KeyError(f"there is no member {member!r}, only {', '.join(map(str, self._numbers))}")
         return member
 
-    def _store(self, number: int) -> Store:
-        store = self._stores.get(self._number(number))
-        if store is None:
-            raise KeyError(f"member {number} is down; cluster.restart({number}) starts it again")
-        return store
 
-
-def _region_of(store: Store, key: bytes) -> RegionStatus:
+def _region_of(store: Handle, key: bytes) -> RegionStatus:
     """The status of the region that owns `key`: the last one that begins at it or before."""
-    return [region for region in store.regions() if region.start_key <= key][-1]
+    return [region for region in store._regions() if region.start_key <= key][-1]
 
 
 def _standing(status: Status) -> str:

@@ -61,16 +61,13 @@ class Cluster(Members[Store]):
         members: int = 3,
         options: Mapping[str, OptionValue] | None = None,
     ) -> None:
-        super().__init__(directory, members=members, options=options)
+        super().__init__(Store, directory, members, options)
         try:
             self._open_all()
             self.leader()
         except BaseException:
             self.close()
             raise
-
-    def _front(self, number: int, store: Store) -> Store:
-        return store
 
     def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> Store:
         """Waits for a leader, and returns its store.
@@ -183,19 +180,7 @@ class AioCluster(Members[aio.Store]):
         members: int = 3,
         options: Mapping[str, OptionValue] | None = None,
     ) -> None:
-        super().__init__(directory, members=members, options=options)
-        self._fronts: dict[int, aio.Store] = {}
-
-    def _front(self, number: int, store: Store) -> aio.Store:
-        front = self._fronts.get(number)
-        if front is None or front._core is not store._core:
-            front = self._fronts[number] = aio.Store._of(store._core, store.path)
-        return front
-
-    def _kill(self, number: int) -> None:
-        super()._kill(number)
-        if front := self._fronts.pop(number, None):
-            front._close(0)
+        super().__init__(aio.Store, directory, members, options)
 
     def start(self) -> None:
         """Opens the members, blocking, without waiting for a leader. For fixtures that run outside of any loop."""
