@@ -18,7 +18,7 @@ from almadia.testing import reserved_addresses
 from .waiting import wait_until
 
 MASTER = """
-import os, signal, socket, sys
+import contextlib, os, signal, socket, sys
 import almadia
 
 directory, members, fd = sys.argv[1:]
@@ -36,31 +36,40 @@ def work(number):
                     store[key] = value
                 connection.sendall(b"%d %d " % (number, os.getpid()) + store.get(rest.partition(b"=")[0], b"-"))
 
+workers = {}
+ended = False
+
 def fork(number):
+    # A signal that came between the fork and what follows it would reach nobody, or the wrong handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         try:
             work(number)
         finally:
             os._exit(0)
-    return child
-
-workers = {fork(number): number for number in (1, 2, 3)}
-ended = False
+    workers[child] = number
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if ended:
+        os.kill(child, signal.SIGTERM)
 
 def end(*_):
     global ended
     ended = True
     for worker in workers:
-        os.kill(worker, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # It ended by itself a moment ago.
+            os.kill(worker, signal.SIGTERM)
 
 signal.signal(signal.SIGTERM, end)
+for number in (1, 2, 3):
+    fork(number)
 while workers:
     child, status = os.wait()
     number = workers.pop(child)
     if not ended:
-        workers[fork(number)] = number
+        fork(number)
     elif status != 0:
         sys.exit(f"worker {number}: {os.waitstatus_to_exitcode(status)}")
 """
@@ -83,6 +92,8 @@ def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_pat
             answers = [ask(listener, b"PUT %d=%d" % (n, n)) for n in range(30)]
             number, killed, _ = answers[-1]
             os.kill(killed, signal.SIGKILL)
+            # Until it is gone it may take one more connection with it.
+            wait_until(lambda: not Path(f"/proc/{killed}").exists(), seconds=60)
             seen: dict[int, int] = {}
 
             def replaced() -> bool:
