@@ -110,12 +110,13 @@ impl CompletionQueue {
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
 
-    /// Swaps all that waits into `taken`, waiting for the first. False when the queue is closed and empty.
+    /// Swaps all that waits into `taken`, waiting for the first. False when the queue is closed and nothing will come
+    /// any more: whoever submitted a call before may still be about to push its answer.
     pub fn take_all(&self, taken: &mut VecDeque<Delivery>) -> bool {
         debug_assert!(taken.is_empty(), "the last ones were delivered");
         let mut state = self.lock();
         while state.waiting.is_empty() {
-            if state.closed {
+            if state.is_at_end() {
                 return false;
             }
             state = self.sleep(state, None);
@@ -447,6 +448,29 @@ mod tests {
 
         assert_eq!(Arc::strong_count(&held), 1);
         assert_eq!(run(&queue, 9, None), Ran::Closed);
+    }
+
+    #[test]
+    fn the_consumer_of_a_closed_queue_stays_for_what_was_accepted_before() {
+        let (queue, seen) = (Arc::<CompletionQueue>::default(), Seen::default());
+        let expected = queue.expect().expect("open");
+        queue.close();
+
+        std::thread::scope(|scope| {
+            let consumer = scope.spawn(|| {
+                let mut taken = VecDeque::new();
+                while queue.take_all(&mut taken) {
+                    taken.drain(..).for_each(Delivery::deliver);
+                }
+            });
+            while queue.lock().sleepers == 0 && !consumer.is_finished() {
+                std::thread::yield_now();
+            }
+            answer(&queue, &seen, 1);
+            drop(expected);
+        });
+
+        assert_eq!(*seen.lock().expect("no test panics"), [1]);
     }
 
     #[test]

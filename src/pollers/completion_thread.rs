@@ -18,7 +18,7 @@ use crate::{panics, thread};
 /// A callback that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Starts the thread; it ends when the queue is closed and empty.
+/// Starts the thread; it ends when the queue is closed and the last accepted call is answered.
 ///
 /// # Errors
 /// When the operating system cannot make one more thread.
