@@ -141,6 +141,7 @@ impl CompletionQueue {
         let Some(first) = self.take_first(patience) else {
             return Ok(if self.lock().is_at_end() { Ran::Closed } else { Ran::Some(0) });
         };
+        let _settled = Settled(self);
         first.deliver();
         let mut ran = 1;
         // One by one, so that what a callback that panics leaves behind is not lost.
@@ -150,7 +151,6 @@ impl CompletionQueue {
             next.deliver();
             ran += 1;
         }
-        self.settle();
         Ok(Ran::Some(ran))
     }
 
@@ -204,6 +204,8 @@ impl CompletionQueue {
                 return None;
             }
             if let Some(delivery) = state.waiting.pop_front() {
+                // A burst wakes one thread, and the callback that this one runs next may block.
+                self.wake(state);
                 return Some(delivery);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -217,13 +219,6 @@ impl CompletionQueue {
 
     fn take_next(&self) -> Option<Delivery> {
         self.lock().waiting.pop_front()
-    }
-
-    /// Leaves the queue as the next consumer must find it.
-    fn settle(&self) {
-        let mut state = self.lock();
-        self.lower_if_quiet(&mut state);
-        self.wake(state);
     }
 
     fn sleep<'a>(
@@ -315,6 +310,17 @@ impl Drop for Expected {
             drop(state);
             self.0.filled.notify_all();
         }
+    }
+}
+
+/// Leaves the queue as the next consumer must find it, also when a callback panics.
+struct Settled<'a>(&'a CompletionQueue);
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        self.0.lower_if_quiet(&mut state);
+        self.0.wake(state);
     }
 }
 
@@ -471,6 +477,40 @@ mod tests {
         });
 
         assert_eq!(*seen.lock().expect("no test panics"), [1]);
+    }
+
+    #[test]
+    fn a_callback_that_blocks_does_not_keep_the_rest_of_its_burst_from_other_threads() {
+        let queue = with_fd();
+        let (told, hears) = std::sync::mpsc::channel();
+        let heard = Arc::<std::sync::atomic::AtomicBool>::default();
+        let (first_heard, order) = (Arc::clone(&heard), std::sync::atomic::Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            let consumers = [(); 2].map(|()| scope.spawn(|| run(&queue, 9, LONG)));
+            while queue.lock().sleepers < consumers.len() {
+                std::thread::yield_now();
+            }
+            let burst = Burst::begin(&queue);
+            queue.push(Delivery::Run(Box::new(move || {
+                first_heard.store(hears.recv_timeout(Duration::from_secs(5)).is_ok(), order);
+            })));
+            queue.push(Delivery::Run(Box::new(move || told.send(()).expect("it is waited for"))));
+            drop(burst);
+            consumers.into_iter().for_each(|consumer| drop(consumer.join()));
+        });
+
+        assert!(heard.load(order), "the other thread slept on");
+    }
+
+    #[test]
+    fn a_callback_that_panics_leaves_the_queue_as_the_next_consumer_must_find_it() {
+        let queue = with_fd();
+        queue.push(Delivery::Run(Box::new(|| panic!("planted"))));
+
+        let ran = crate::panics::catch(|| queue.run(9, NOW));
+
+        assert_eq!(ran.expect_err("it passes on").code(), Code::Panic);
+        assert!(!readable(&queue));
     }
 
     #[test]
