@@ -34,6 +34,8 @@ struct Used {
 pub struct Permit {
     admission: Arc<Admission>,
     bytes: u64,
+    /// Its answer waits for whoever takes it.
+    queued: AtomicBool,
 }
 
 impl Admission {
@@ -66,7 +68,7 @@ impl Admission {
         used.ops += 1;
         used.bytes += bytes;
         drop(used);
-        Ok(Permit { admission: Arc::clone(self), bytes })
+        Ok(Permit { admission: Arc::clone(self), bytes, queued: AtomicBool::new(false) })
     }
 
     /// Calls that are unanswered.
@@ -99,18 +101,24 @@ impl Admission {
 impl Permit {
     /// The call's answer waits for whoever takes it.
     pub fn queue(&self) {
-        self.admission.queued.fetch_add(1, Ordering::SeqCst);
+        if !self.queued.swap(true, Ordering::SeqCst) {
+            self.admission.queued.fetch_add(1, Ordering::SeqCst);
+        }
         self.admission.tell_if_closing();
     }
 
-    /// Its answer was taken; the permit is dropped next.
+    /// Its answer was taken.
     pub fn unqueue(&self) {
-        self.admission.queued.fetch_sub(1, Ordering::SeqCst);
+        if self.queued.swap(false, Ordering::SeqCst) {
+            self.admission.queued.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // An answer may have been dropped with the queue it waited in.
+        self.unqueue();
         let mut used = self.admission.lock();
         used.ops -= 1;
         used.bytes -= self.bytes;
@@ -139,5 +147,17 @@ mod tests {
 
         assert!(admission.admit(0).is_ok());
         assert_eq!(admission.in_flight(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_is_dropped_instead_of_taken_waits_no_longer() {
+        let admission = Arc::new(Admission::new(2, 100));
+        let abandoned = admission.admit(0).expect("within both limits");
+        abandoned.queue();
+        assert_eq!(admission.queued.load(Ordering::SeqCst), 1);
+
+        drop(abandoned);
+
+        assert_eq!(admission.queued.load(Ordering::SeqCst), 0);
     }
 }
