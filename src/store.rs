@@ -263,15 +263,15 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !thread::is_callback_thread() {
+        if !thread::is_internal() {
             return self.inner.shutdown(Duration::ZERO);
         }
-        // The callback thread cannot join itself. The reaper owns what is left, the directory's lock included,
-        // until it is done.
+        // A thread cannot join itself: the callback thread, or one that drops a callback which owns the store, because
+        // its queue was abandoned. The reaper owns what is left, the directory's lock included, until it is done.
         let inner = Arc::clone(&self.inner);
         self.inner.health.begin_closing();
         if let Err(error) = thread::spawn("almadia-reaper", move || inner.shutdown(Duration::ZERO)) {
-            log::error!("a store dropped inside a callback could not be torn down: {error}");
+            log::error!("a store dropped on an internal thread could not be torn down: {error}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::panics;
 
 thread_local! {
     static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
+    static IS_INTERNAL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Starts a thread named `name` (15 bytes at most are shown) with all signals blocked.
@@ -26,6 +27,7 @@ thread_local! {
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     without_signals(|| {
         Builder::new().name(name.to_owned()).spawn(move || {
+            IS_INTERNAL.set(true);
             // Whoever starts a thread catches its panics where they can be acted on; what slips through is kept from
             // stderr here.
             drop(panics::catch(|| {
@@ -55,6 +57,12 @@ impl Drop for Masked {
 /// Marks the calling thread as one that runs user callbacks.
 pub fn mark_callback_thread() {
     RUNS_CALLBACKS.set(true);
+}
+
+/// True on a thread that [`spawn`] made, which must not wait for the threads of a store to end: it may be one.
+#[must_use]
+pub fn is_internal() -> bool {
+    IS_INTERNAL.get()
 }
 
 /// True inside a completion callback.

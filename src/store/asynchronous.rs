@@ -242,3 +242,44 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
         self.permit.queue();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_store_that_ends_with_the_callback_of_an_abandoned_queue_is_torn_down() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let ports: Vec<_> =
+            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        let member = |(at, port): (usize, &TcpListener)| {
+            format!("{}={}", at + 1, port.local_addr().expect("it is bound"))
+        };
+        let members = ports.iter().enumerate().map(member).collect::<Vec<_>>().join(",");
+        drop(ports);
+        let mut config = Config::default();
+        for (name, value) in [("cluster.initial_members", &*members), ("write.timeout_ms", "200")] {
+            config.set(name, value).expect("in range");
+        }
+        let store = Arc::new(Store::open(directory.path(), &config).expect("a directory of its own"));
+        let (queue, held) = (CompletionQueue::with_fd().expect("a descriptor is free"), Arc::clone(&store));
+        let mut batch = Batch::new();
+        batch.put(b"k", b"v").expect("small");
+
+        // Without the others there is no leader, so that it waits for its deadline.
+        let callback = move |_| drop(held);
+        store.on(&queue).write(&mut batch, &WriteOptions::default(), callback).expect("open");
+        queue.abandon();
+        drop(store);
+
+        let until = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = Store::open(directory.path(), &config) {
+            assert!(Instant::now() < until, "its threads never ended: {error}");
+            std::thread::yield_now();
+        }
+    }
+}
