@@ -317,13 +317,7 @@ impl Inner {
             return Err(Error::with_detail(Code::InvalidArgument, said));
         }
         let regions = self.regions.regions_in(&options.range);
-        if options.level == Level::Local && options.min_index > LogIndex(0) && regions.len() > 1 {
-            let said = format!(
-                "min_index is a place in one region's log, and the range covers {} regions",
-                regions.len()
-            );
-            return Err(Error::with_detail(Code::InvalidArgument, said));
-        }
+        refuse_index_of_several(regions, options)?;
         Ok(regions)
     }
 
@@ -438,6 +432,17 @@ impl Inner {
         threads.stop();
         self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+fn refuse_index_of_several(regions: &[RegionId], options: &SnapshotOptions) -> Result<()> {
+    if options.level == Level::Local && options.min_index > LogIndex(0) && regions.len() > 1 {
+        let said = format!(
+            "min_index is a place in one region's log, and the read covers {} regions",
+            regions.len()
+        );
+        return Err(Error::with_detail(Code::InvalidArgument, said));
+    }
+    Ok(())
 }
 
 fn refuse_in_callback() -> Result<()> {

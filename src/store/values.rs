@@ -20,7 +20,7 @@ use crate::storage::engine::{Engine, View};
 use crate::store::admission::Permit;
 use crate::store::asynchronous::{Asynchronous, accept};
 use crate::store::stages::{Kind, Stages};
-use crate::store::{Store, refuse_in_callback};
+use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
 /// More keys go to the read pool even when they are in memory: an internal thread has others to serve.
@@ -58,6 +58,7 @@ impl Store {
         let inner = &self.inner;
         let engine = inner.engine()?;
         let regions = regions_of_keys(&inner.regions, keys);
+        refuse_index_of_several(&regions, options)?;
         let view = match inner.leased(&regions, options.level, || engine.view())? {
             Some((view, _)) => view,
             None => {
@@ -78,6 +79,7 @@ impl Asynchronous<'_> {
         let inner = self.inner;
         let (engine, jobs) = (inner.engine()?, inner.read_pool.jobs()?);
         let regions = regions_of_keys(&inner.regions, &keys);
+        refuse_index_of_several(&regions, options)?;
         let expected = self.queue.expect()?;
         let stages = Stages::new(&inner.metrics, Kind::Read);
         let leased = inner.leased(&regions, options.level, || engine.view())?;
@@ -161,5 +163,40 @@ impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
             callback(values);
             drop(expected);
         })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::snapshot::Level;
+    use crate::types::LogIndex;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn open(path: &Path, options: &[(&str, &str)]) -> Store {
+        let mut config = Config::default();
+        options.iter().for_each(|(name, value)| config.set(name, value).expect("in range"));
+        let store = Store::open(path, &config).expect("a directory of its own");
+        store.wait_leader(PATIENCE).expect("it is alone");
+        store
+    }
+
+    #[test]
+    fn an_index_means_nothing_to_keys_of_several_regions() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store = open(directory.path(), &[("bootstrap.split_keys", "m")]);
+        let options =
+            SnapshotOptions { level: Level::Local, min_index: LogIndex(1 << 40), ..Default::default() };
+
+        let blocking = store.get_many(&["a", "z"], &options);
+        let asynchronous = store.asynchronous().get_many(&["a", "z"], &options, |_| ());
+
+        assert_eq!(blocking.expect_err("of which log?").code(), Code::InvalidArgument);
+        assert_eq!(asynchronous.expect_err("of which log?").code(), Code::InvalidArgument);
     }
 }
