@@ -81,9 +81,10 @@ impl Asynchronous<'_> {
         let regions = regions_of_keys(&inner.regions, &keys);
         refuse_index_of_several(&regions, options)?;
         let expected = self.queue.expect()?;
-        let stages = Stages::new(&inner.metrics, Kind::Read);
         let leased = inner.leased(&regions, options.level, || engine.view())?;
         let (view, position) = leased.map_or((None, None), |(view, position)| (Some(view), Some(position)));
+        let kind = if position.is_some() { Kind::Other } else { Kind::Read };
+        let stages = Stages::new(&inner.metrics, kind);
         let reading = |permit| Reading { permit, expected, stages, jobs, engine, view, keys, callback };
         accept(false, reading, |sink| match position {
             Some(position) => {
@@ -128,6 +129,7 @@ struct Reading<F> {
 
 impl<F: FnOnce(Result<Values>) + Send + 'static> Sink for Reading<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
+        self.stages.answered();
         if let Err(error) = answer {
             return self.finish(Err(error));
         }
@@ -139,6 +141,7 @@ impl<F: FnOnce(Result<Values>) + Send + 'static> Sink for Reading<F> {
                 let jobs = self.jobs.clone();
                 let read = move || {
                     let values = panics::catch(|| view.get_many(&self.keys));
+                    self.stages.read();
                     self.finish(values);
                 };
                 let sent = jobs.send(Box::new(read));
@@ -152,7 +155,6 @@ impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
     /// Sends the values to the caller's queue.
     fn finish(self, values: Result<Values>) {
         let Self { permit, expected, stages, callback, .. } = self;
-        stages.answered();
         permit.queue();
         let queue = Arc::clone(expected.queue());
         queue.push(Delivery::Run(Box::new(move || {
@@ -169,7 +171,8 @@ impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::config::Config;
@@ -198,5 +201,28 @@ mod tests {
 
         assert_eq!(blocking.expect_err("of which log?").code(), Code::InvalidArgument);
         assert_eq!(asynchronous.expect_err("of which log?").code(), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_read_under_a_lease_is_not_counted_as_one_that_was_confirmed() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store = open(directory.path(), &[]);
+        let region = [store.inner.regions.first()];
+        let until = Instant::now() + PATIENCE;
+        store.put(b"k", b"v").expect("it leads");
+        while store.inner.leased(&region, Level::Linearizable, || ()).expect("open").is_none() {
+            assert!(Instant::now() < until, "no lease");
+            std::thread::yield_now();
+        }
+        let before = store.inner.metrics.read_index.count();
+        let (answered, answer) = mpsc::channel();
+
+        let found = move |found: Result<Option<PinnedValue>>| {
+            answered.send(found.is_ok()).expect("the test waits");
+        };
+        store.asynchronous().get(b"k", &SnapshotOptions::default(), found).expect("open");
+
+        assert!(answer.recv_timeout(PATIENCE).expect("answered"));
+        assert_eq!(store.inner.metrics.read_index.count(), before);
     }
 }
