@@ -75,7 +75,7 @@ impl ReadPool {
 fn start(number: usize, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
     thread::spawn(&format!("almadia-read-{number}"), move || {
         for job in jobs {
-            // Its completion answers by itself when it is dropped unanswered.
+            // A job catches what its reading panics and answers with it; what is left is kept from the other jobs.
             let _ = panics::catch(|| {
                 job();
                 Ok(())
