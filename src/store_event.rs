@@ -64,6 +64,19 @@ struct Pending {
     queued: bool,
 }
 
+impl Pending {
+    fn take(&mut self) -> Option<StoreEvent> {
+        match self.leaders.pop_first() {
+            Some((region, (leader, term))) => Some(StoreEvent::LeaderChanged { region, leader, term }),
+            None => self.poisoned.take().map(StoreEvent::Poisoned),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.leaders.is_empty() && self.poisoned.is_none()
+    }
+}
+
 impl StoreEvents {
     /// Events for `on_event`, told on the thread that drains `queue`.
     #[must_use]
@@ -92,19 +105,29 @@ impl StoreEvents {
         let queue = !std::mem::replace(&mut pending.queued, true);
         drop(pending);
         if queue {
-            let events = Arc::clone(self);
-            self.queue.push(Delivery::Run(Box::new(move || events.tell())));
+            self.send();
         }
     }
 
-    fn tell(&self) {
-        let Pending { leaders, poisoned, .. } = std::mem::take(&mut *self.lock());
+    fn send(self: &Arc<Self>) {
+        let events = Arc::clone(self);
+        self.queue.push(Delivery::Run(Box::new(move || events.tell())));
+    }
+
+    /// Tells one event and leaves the rest to the next delivery, so that a function that panics does not keep them from
+    /// being told.
+    fn tell(self: &Arc<Self>) {
         let Some(on_event) = &self.on_event.0 else { return };
-        for (region, (leader, term)) in leaders {
-            on_event(&StoreEvent::LeaderChanged { region, leader, term });
+        let mut pending = self.lock();
+        let event = pending.take();
+        pending.queued = !pending.is_empty();
+        let more = pending.queued;
+        drop(pending);
+        if more {
+            self.send();
         }
-        if let Some(why) = poisoned {
-            on_event(&StoreEvent::Poisoned(why));
+        if let Some(event) = event {
+            on_event(&event);
         }
     }
 
@@ -137,5 +160,25 @@ mod tests {
         let heard = heard.lock().expect("one thread");
         assert_eq!(heard.len(), 2, "{heard:?}");
         assert!(heard[0].contains("leader: Some(NodeId(3))") && heard[1].contains("leader: None"));
+    }
+
+    #[test]
+    fn a_listener_that_panics_at_one_event_hears_the_others() {
+        let queue = CompletionQueue::with_fd().expect("a descriptor is free");
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::clone(&heard);
+        let on_event = OnStoreEvent::new(move |event| match event {
+            StoreEvent::LeaderChanged { .. } => panic!("planted"),
+            StoreEvent::Poisoned(why) => told.lock().expect("one thread").push(why.to_string()),
+        });
+        let events = StoreEvents::new(on_event, Arc::clone(&queue));
+        events.leader_changed(RegionId(1), None, Term(1));
+        events.poisoned(&Error::new(crate::error::Code::Io));
+
+        let run = || crate::panics::catch(|| queue.run(1, Some(Duration::ZERO)));
+
+        assert!(run().is_err(), "it panicked");
+        assert!(run().is_ok());
+        assert_eq!(heard.lock().expect("one thread").len(), 1);
     }
 }
