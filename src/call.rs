@@ -30,11 +30,16 @@ impl Call {
         Completion::new(sink).answer(Err(Error::new(code)));
         true
     }
+
+    /// True while it has no answer.
+    pub(crate) fn is_open(&self) -> bool {
+        self.cell.lock().sink.is_some()
+    }
 }
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.cell.lock().sink.is_some() { "Call(open)" } else { "Call(answered)" })
+        f.write_str(if self.is_open() { "Call(open)" } else { "Call(answered)" })
     }
 }
 

@@ -125,7 +125,7 @@ impl Done {
         let mut calls = store.calls.lock();
         let number = calls.next_number();
         let call = ask(asynchronous, Receiver { to, op: number, calls: Some(Arc::clone(&store.calls)) })?;
-        calls.open.insert(number, call);
+        calls.add(number, call);
         // SAFETY: `read` was promised that a non-NULL op is writable during the call.
         unsafe { op.write(number) };
         Ok(ALMADIA_OK)
@@ -172,7 +172,12 @@ pub(super) struct Calls {
 pub(super) struct Numbered {
     open: HashMap<u64, Call>,
     last: u64,
+    /// So many are looked through for those that nobody removes.
+    looked_at: usize,
 }
+
+/// Fewer calls are never looked through.
+const LOOKED_AT_MIN: usize = 1024;
 
 impl Calls {
     fn lock(&self) -> MutexGuard<'_, Numbered> {
@@ -185,6 +190,17 @@ impl Numbered {
     fn next_number(&mut self) -> u64 {
         self.last += 1;
         self.last
+    }
+
+    /// Keeps a call until it is answered.
+    fn add(&mut self, number: u64, call: Call) {
+        if self.open.len() >= self.looked_at.max(LOOKED_AT_MIN) {
+            // A queue that was freed takes its answers with it, and with them who would have removed their calls.
+            self.open.retain(|_, call| call.is_open());
+            // Twice what is left, so that each call pays for one look on average.
+            self.looked_at = 2 * self.open.len();
+        }
+        self.open.insert(number, call);
     }
 }
 
@@ -209,5 +225,28 @@ pub unsafe extern "C" fn almadia_cancel(
             let cancelled = call.is_some_and(|call| call.cancel());
             Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::completion::{Completion, Waiter};
+
+    #[test]
+    fn calls_whose_answers_nobody_takes_do_not_pile_up() {
+        let mut calls = Numbered::default();
+        let call = || Completion::cancellable(Arc::<Waiter>::default().sink(), false, Arc::new(()));
+        let (_open, first) = call();
+        calls.add(1, first);
+
+        for number in 2..=10_000 {
+            let (answered, call) = call();
+            drop(answered);
+            calls.add(number, call);
+        }
+
+        assert!(calls.open.len() <= 2 * LOOKED_AT_MIN, "{} are kept", calls.open.len());
+        assert!(calls.open[&1].is_open(), "a call without an answer is kept");
     }
 }
