@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import atexit
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import almadia
+import almadia.testing
 import pytest
 
 FAST: dict[str, almadia.OptionValue] = {
@@ -19,13 +20,13 @@ FAST: dict[str, almadia.OptionValue] = {
 }
 
 
+_reserved = ExitStack()
+atexit.register(_reserved.close)
+
+
 def free_addresses(count: int) -> dict[int, str]:
-    """Addresses on loopback that nobody listened on a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for bound in sockets:
-            bound.bind(("127.0.0.1", 0))
-        return {node: f"127.0.0.1:{bound.getsockname()[1]}" for node, bound in enumerate(sockets, 1)}
+    """Addresses on loopback that are the caller's for as long as this process lives."""
+    return _reserved.enter_context(almadia.testing.reserved_addresses(count))
 
 
 def run_python(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

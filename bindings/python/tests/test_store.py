@@ -311,3 +311,16 @@ def test_every_region_is_reported(tmp_path: Path) -> None:
             (b"g", b"t"),
             (b"t", b""),
         ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"node_id": "1"}, "node_id must be a whole number, not str"),
+        ({"initial_members": ["127.0.0.1:7001"]}, "initial_members is a dict"),
+        ({"initial_members": {"1": "127.0.0.1:7001"}}, "must be a whole number, not str"),
+    ],
+)
+def test_members_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        almadia.open(tmp_path / "store", **given)

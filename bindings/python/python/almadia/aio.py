@@ -234,7 +234,7 @@ class Snapshot:
     __slots__ = ("__weakref__", "_core")
     _core: _almadia.Snapshot
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("use store.snapshot()")
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ def option_list(
     keywords: Mapping[str, OptionValue],
 ) -> list[tuple[str, str]]:
     """The options as the compiled part takes them: names and texts."""
-    chosen: dict[str, str] = {"cluster.node_id": str(int(node_id))}
+    chosen: dict[str, str] = {"cluster.node_id": str(_whole("node_id", node_id))}
     if initial_members is not None:
         chosen["cluster.initial_members"] = _members(initial_members)
     if timeout is not None:
@@ -57,7 +58,19 @@ def option_list(
 def _members(given: Members) -> str:
     if isinstance(given, str):
         return given
-    return ",".join(f"{int(node)}={address}" for node, address in given.items())
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"initial_members is a dict of numbers and addresses, such as {{1: '127.0.0.1:7001'}}, or a text such as "
+            f"'1=127.0.0.1:7001', not {type(given).__name__}"
+        )
+    return ",".join(f"{_whole('a number in initial_members', node)}={address}" for node, address in given.items())
+
+
+def _whole(name: str, number: object) -> int:
+    try:
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {type(number).__name__}") from None
 
 
 def _text(name: str, value: object) -> str:

@@ -15,7 +15,7 @@ class Status(NamedTuple):
     leader: int | None
     """The member it believes to lead; None while there is no leader."""
     role: str
-    """This member's raft role: "leader", "follower", "candidate" or "pre_candidate"."""
+    """This member's raft role: "leader", "follower" or "candidate"."""
     term: int
     """Current raft term."""
     commit_index: int

@@ -65,7 +65,7 @@ class Handle:
     _closed: bool
     _shower: Shower
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("use almadia.open(path) or almadia.aio.open(path)")
 
     @classmethod
@@ -291,7 +291,7 @@ class Snapshot:
     __slots__ = ("__weakref__", "_core")
     _core: _almadia.Snapshot
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         raise TypeError("use store.snapshot()")
 
     @classmethod
