@@ -1,6 +1,9 @@
 /*
  * almadia.h - a replicated, ordered key-value store that you link into your program.
  *
+ * A CLUSTER is three programs that open directories of their own with the same "cluster.initial_members", such as
+ *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). No call need
+ *   wait for a leader: each waits by itself, until its deadline. almadia_config_option_at lists every option.
  * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error) are yours;
  *   each has its own _free, which takes NULL too. Never free() anything from here; the library frees nothing of yours.
  *   What you pass in is copied before the call returns. A handle may outlive the one it came from: snapshots,
@@ -11,9 +14,11 @@
  *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error.
  *   Any function may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
  * DID IT HAPPEN? The category, code / 100, says it:   1 wrong call, not applied    2 normal negative answer
- *   3 certainly NOT applied: try again               4 outcome UNKNOWN: read before you try again
+ *   3 certainly NOT applied: try again               4 outcome UNKNOWN, see below
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
  *   almadia_code_maybe_applied and almadia_code_is_retryable answer it for every code, also for later ones.
+ *   UNKNOWN means: applied, or not, or not yet - it may take effect at any later time. A read that shows the write
+ *   settles it; one that does not show it settles nothing. So let it be harmless to write the same again.
  * THREADS. Stores, snapshots and values may be used by any number of threads at once; a batch, iterator, config or
  *   error by one at a time, any one. The library's own threads are named almadia-*.
  * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
@@ -26,11 +31,11 @@
  *   soon: the completions behind them wait. They must not throw, longjmp or fork. The completion is valid until the
  *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
  *   is ordered.
- * AFTER SHUTDOWN no callback runs any more, every completion is in its queue, and calls answer ALMADIA_CLOSED. After
- *   _free a handle must not be used. exit() without shutdown is fine at any moment, also inside a callback, and loses
- *   nothing that was acknowledged.
+ * AFTER SHUTDOWN no callback runs any more, the completion of every call that had returned is in its queue, and calls
+ *   answer ALMADIA_CLOSED. After _free a handle must not be used. exit() without shutdown is fine at any moment, also
+ *   inside a callback, and loses nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
- *   nothing, and so answers opening a store when the parent had opened one: fork first, then open. The child may
+ *   nothing, and so answers opening a store when the parent had opened one, even if it is closed: fork first, then open. The child may
  *   exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal handler.
@@ -87,7 +92,7 @@
 /** The iteration is at its end */
 #define ALMADIA_END 204
 
-/** This member does not lead; send the write to the leader */
+/** This member does not lead; the leader can do it */
 #define ALMADIA_NOT_LEADER 301
 
 /** No leader before the deadline; are a majority of the members up and reachable? */
@@ -126,13 +131,13 @@
 /** The store failed while the write was under way */
 #define ALMADIA_FAILED_IN_FLIGHT 405
 
-/** The store is shut down */
+/** The store, or the completion queue, is shut down */
 #define ALMADIA_CLOSED 501
 
 /** The call was given up before it had any effect */
 #define ALMADIA_CANCELLED 502
 
-/** The store belongs to the parent process; open one after fork */
+/** A parent process opened a store before it forked; fork first, or exec */
 #define ALMADIA_FORKED 504
 
 /** The deadline passed before the read was confirmed */
@@ -720,7 +725,7 @@ void almadia_error_free(struct almadia_error *error);
  * replaces the first. When it returns, the callback before is not running and will not be called again.
  *
  * Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
- * number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+ * number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
  * (another logger is installed, in a Rust program).
  */
 ALMADIA_API
@@ -818,8 +823,9 @@ almadia_code almadia_config_set_event_callback(struct almadia_config *config,
 
 /**
  * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
- * threads. `config` is read and not kept. The call returns when the member's own data is recovered; it does
- * not wait for the other members (see almadia_store_wait_leader).
+ * threads. `config` is read and not kept. The call returns when the member's own files are checked and open; it does
+ * not wait for the other members (see almadia_store_wait_leader), and writes that were not flushed before the last end
+ * are applied again behind it: the first reads wait for that, within their timeouts.
  *
  * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
  * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
@@ -1032,7 +1038,7 @@ void almadia_batch_free(struct almadia_batch *batch);
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
  * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
  * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
- * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_LEADERSHIP_LOST, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
  */
@@ -1055,7 +1061,7 @@ almadia_code almadia_write(struct almadia_store *store,
  * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
  * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
  * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
- * The completion brings the rest: the codes of almadia_write.
+ * The completion brings the rest: the codes of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1128,7 +1134,8 @@ almadia_code almadia_delete_async(struct almadia_store *store,
 
 /**
  * Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
- * no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, now or later. `op` is the number that
+ * no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
+ * applied, or leadership handed over, now or later. `op` is the number that
  * almadia_done.op received.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
@@ -1257,7 +1264,8 @@ int32_t almadia_cq_fd(const struct almadia_cq *cq);
  * Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
  * milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
  * how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
- * interrupted. A completion that is not taken counts as a call in flight, so take them.
+ * interrupted. A completion that is not taken counts as a call in flight and keeps what it brings, snapshots
+ * and values, so take them.
  *
  * Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
  *

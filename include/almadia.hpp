@@ -109,7 +109,7 @@ enum class code : almadia_code {
     not_found = ALMADIA_NOT_FOUND,
     /** The iteration is at its end. */
     end = ALMADIA_END,
-    /** This member does not lead; send the write to the leader. */
+    /** This member does not lead; the leader can do it. */
     not_leader = ALMADIA_NOT_LEADER,
     /** No leader before the deadline; are a majority of the members up and reachable? */
     no_leader = ALMADIA_NO_LEADER,
@@ -135,11 +135,11 @@ enum class code : almadia_code {
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
     /** The store failed while the write was under way. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
-    /** The store is shut down. */
+    /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,
     /** The call was given up before it had any effect. */
     cancelled = ALMADIA_CANCELLED,
-    /** The store belongs to the parent process; open one after fork. */
+    /** A parent process opened a store before it forked; fork first, or exec. */
     forked = ALMADIA_FORKED,
     /** The deadline passed before the read was confirmed. */
     read_timeout = ALMADIA_READ_TIMEOUT,

@@ -6,6 +6,7 @@
 //! ([`crate::completion::Completion::start`]).
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::completion::{Completion, Position, Sink, WriteEvent};
@@ -26,6 +27,7 @@ impl Call {
             (state.sink.take(), state.started)
         };
         let Some(sink) = sink else { return false };
+        self.cell.over.store(true, Ordering::Relaxed);
         let code = if started { Code::CancelledInFlight } else { Code::Cancelled };
         Completion::new(sink).answer(Err(Error::new(code)));
         true
@@ -46,6 +48,8 @@ impl fmt::Debug for Call {
 /// Where the receiver of a call is kept until somebody answers it.
 pub(crate) struct CallCell {
     state: Mutex<State>,
+    /// It was given up. Beside the lock, for who looks through many calls.
+    over: AtomicBool,
 }
 
 struct State {
@@ -57,7 +61,8 @@ struct State {
 impl CallCell {
     /// A call that `sink` is answered for. `started` when to give it up cannot undo it from the first moment.
     pub(crate) fn new(sink: Box<dyn Sink>, started: bool) -> (Arc<Self>, Call) {
-        let cell = Arc::new(Self { state: Mutex::new(State { sink: Some(sink), started }) });
+        let state = Mutex::new(State { sink: Some(sink), started });
+        let cell = Arc::new(Self { state, over: AtomicBool::new(false) });
         (Arc::clone(&cell), Call { cell })
     }
 
@@ -73,6 +78,11 @@ impl CallCell {
         if let Some(sink) = &self.lock().sink {
             sink.happened(event, position);
         }
+    }
+
+    /// See [`Completion::is_over`].
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// The receiver, to be answered; none when it was answered already.
@@ -116,7 +126,7 @@ mod tests {
         assert!(call.cancel());
 
         assert_eq!(code(&waiter), Some(Code::Cancelled));
-        assert!(!completion.start());
+        assert!(!completion.start() && completion.is_over());
         drop(completion);
         assert_eq!(code(&waiter), None, "it was answered");
     }

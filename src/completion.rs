@@ -129,6 +129,15 @@ impl Completion {
         }
     }
 
+    /// True when its caller has given it up: it is answered, and need not be kept any longer.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match &self.receiver {
+            Receiver::None | Receiver::Sink(_) => false,
+            Receiver::Call { cell, .. } => cell.is_over(),
+        }
+    }
+
     /// Keeps the promise.
     pub fn answer(mut self, answer: Result<Position>) {
         self.send(answer);

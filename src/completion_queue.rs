@@ -52,13 +52,13 @@ pub enum Ran {
 pub struct CompletionQueue {
     state: Mutex<State>,
     filled: Condvar,
-    /// None for a queue that is only waited for.
-    fd: Option<WakeFd>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Delivery>,
+    /// None for a queue that is only waited for. Under the lock, so that it and the queue never disagree.
+    fd: Option<WakeFd>,
     /// Threads that wait on `filled`.
     sleepers: usize,
     /// Wake-ups on their way to them.
@@ -75,21 +75,23 @@ struct State {
 }
 
 impl CompletionQueue {
-    /// A queue for a thread of the caller's own, with a descriptor to watch.
+    /// A queue for a thread of the caller's own, with a descriptor to watch. When nobody will drain it any more,
+    /// [`CompletionQueue::abandon`] it: what waits in it holds it alive otherwise.
     ///
     /// # Errors
     /// `IO` when there is no descriptor left.
     pub fn with_fd() -> Result<Arc<Self>> {
         let fd = WakeFd::new()
             .map_err(|error| Error::with_detail(Code::Io, format!("cannot make an eventfd: {error}")))?;
-        Ok(Arc::new(Self { fd: Some(fd), ..Self::default() }))
+        let state = State { fd: Some(fd), ..State::default() };
+        Ok(Arc::new(Self { state: Mutex::new(state), filled: Condvar::new() }))
     }
 
     /// The descriptor, readable while something waits; to be watched, and neither read, written nor closed. None for
-    /// a store's own queue.
+    /// a store's own queue, and for an abandoned one.
     #[must_use]
     pub fn fd(&self) -> Option<RawFd> {
-        self.fd.as_ref().map(WakeFd::fd)
+        self.lock().fd.as_ref().map(WakeFd::fd)
     }
 
     /// Adds one answer or event.
@@ -166,16 +168,16 @@ impl CompletionQueue {
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        self.raise(&mut state);
+        state.raise();
         drop(state);
         self.filled.notify_all();
     }
 
-    /// Closes it and drops what waits or still comes, unanswered: nobody will take it.
+    /// Closes it and its descriptor, and drops what waits or still comes, unanswered: nobody will take it.
     pub fn abandon(&self) {
         let mut state = self.lock();
         (state.closed, state.abandoned) = (true, true);
-        let dropped = std::mem::take(&mut state.waiting);
+        let dropped = (std::mem::take(&mut state.waiting), state.fd.take());
         drop(state);
         self.filled.notify_all();
         drop(dropped);
@@ -188,7 +190,7 @@ impl CompletionQueue {
     pub fn expect(self: &Arc<Self>) -> Result<Expected> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Error::with_detail(Code::Closed, "the completion queue is shut down"));
+            return Err(Error::with_detail(Code::Closed, "the completion queue of this call"));
         }
         state.expected += 1;
         drop(state);
@@ -200,7 +202,7 @@ impl CompletionQueue {
         let mut state = self.lock();
         loop {
             if std::mem::take(&mut state.interrupted) {
-                self.lower_if_quiet(&mut state);
+                state.lower_if_quiet();
                 return None;
             }
             if let Some(delivery) = state.waiting.pop_front() {
@@ -210,7 +212,7 @@ impl CompletionQueue {
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) || state.is_at_end() {
-                self.lower_if_quiet(&mut state);
+                state.lower_if_quiet();
                 return None;
             }
             state = self.sleep(state, left);
@@ -243,32 +245,12 @@ impl CompletionQueue {
     }
 
     fn wake_anyway(&self, mut state: MutexGuard<'_, State>) {
-        self.raise(&mut state);
+        state.raise();
         let wake = state.sleepers > state.woken;
         state.woken += usize::from(wake);
         drop(state);
         if wake {
             self.filled.notify_one();
-        }
-    }
-
-    // Under the lock, so that the descriptor and the queue never disagree.
-    fn raise(&self, state: &mut State) {
-        if let Some(fd) = &self.fd
-            && !std::mem::replace(&mut state.raised, true)
-        {
-            fd.raise();
-        }
-    }
-
-    fn lower_if_quiet(&self, state: &mut State) {
-        if let Some(fd) = &self.fd
-            && state.waiting.is_empty()
-            && !state.interrupted
-            && !state.closed
-            && std::mem::take(&mut state.raised)
-        {
-            fd.lower();
         }
     }
 
@@ -279,6 +261,25 @@ impl CompletionQueue {
 }
 
 impl State {
+    fn raise(&mut self) {
+        if let Some(fd) = &self.fd
+            && !std::mem::replace(&mut self.raised, true)
+        {
+            fd.raise();
+        }
+    }
+
+    fn lower_if_quiet(&mut self) {
+        if let Some(fd) = &self.fd
+            && self.waiting.is_empty()
+            && !self.interrupted
+            && !self.closed
+            && std::mem::take(&mut self.raised)
+        {
+            fd.lower();
+        }
+    }
+
     fn is_at_end(&self) -> bool {
         self.closed && self.waiting.is_empty() && (self.expected == 0 || self.abandoned)
     }
@@ -319,7 +320,7 @@ struct Settled<'a>(&'a CompletionQueue);
 impl Drop for Settled<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        self.0.lower_if_quiet(&mut state);
+        state.lower_if_quiet();
         self.0.wake(state);
     }
 }

@@ -57,7 +57,7 @@ codes! {
     /// The iteration is at its end.
     End = 204, "END", "the iteration is at its end";
     /// This member does not lead the region; the leader is in the error's detail.
-    NotLeader = 301, "NOT_LEADER", "this member does not lead; send the write to the leader";
+    NotLeader = 301, "NOT_LEADER", "this member does not lead; the leader can do it";
     /// No leader was found before the deadline.
     NoLeader = 302, "NO_LEADER", "no leader before the deadline; are a majority of the members up and reachable?";
     /// A local queue is full.
@@ -83,11 +83,11 @@ codes! {
     /// The store failed while the write was under way.
     FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way";
     /// The store is shut down.
-    Closed = 501, "CLOSED", "the store is shut down";
+    Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller gave the call up before it had any effect.
     Cancelled = 502, "CANCELLED", "the call was given up before it had any effect";
     /// The call was made in a child process of the one that opened the store.
-    Forked = 504, "FORKED", "the store belongs to the parent process; open one after fork";
+    Forked = 504, "FORKED", "a parent process opened a store before it forked; fork first, or exec";
     /// A read's deadline passed before it could be confirmed.
     ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed";
     /// The operating system reported an error; errno and path are in the message.
@@ -211,6 +211,13 @@ impl Error {
         let mut new = Self::with_detail(code, format!("{what} {}: {error}", path.display()));
         new.inner.errno = error.raw_os_error();
         new
+    }
+
+    /// This error, with the error number of the operating system behind it, if there is one.
+    #[must_use]
+    pub fn with_errno(mut self, errno: Option<i32>) -> Self {
+        self.inner.errno = errno;
+        self
     }
 
     /// Damage at `offset` of `path`.

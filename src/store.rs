@@ -321,16 +321,18 @@ impl Inner {
         Ok(regions)
     }
 
-    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered.
+    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered. The call
+    /// keeps `key_bytes` until then.
     fn read(
         &self,
         regions: &[RegionId],
         options: &SnapshotOptions,
+        key_bytes: usize,
         sink: impl FnOnce(Permit) -> Completion,
     ) -> Result<()> {
         self.health.check()?;
         let deadline = now() + options.timeout.unwrap_or(self.read_timeout);
-        let completion = sink(self.admission.admit(0)?);
+        let completion = sink(self.admission.admit(key_bytes)?);
         let min_index = options.min_index;
         let ask = |completion| match options.level {
             Level::Linearizable => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
@@ -391,7 +393,7 @@ impl Inner {
             return Ok(position);
         }
         let waiter = Arc::new(Waiter::default());
-        self.read(regions, options, |permit| self.waiting(&waiter, permit, Kind::Read))?;
+        self.read(regions, options, 0, |permit| self.waiting(&waiter, permit, Kind::Read))?;
         wait(&waiter, options.timeout.unwrap_or(self.read_timeout), Code::ReadTimeout)
     }
 

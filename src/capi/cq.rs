@@ -70,7 +70,8 @@ pub unsafe extern "C" fn almadia_cq_fd(cq: *const almadia_cq) -> i32 {
 /// Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
 /// milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
 /// how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
-/// interrupted. A completion that is not taken counts as a call in flight, so take them.
+/// interrupted. A completion that is not taken counts as a call in flight and keeps what it brings, snapshots
+/// and values, so take them.
 ///
 /// Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
 ///

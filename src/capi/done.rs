@@ -205,7 +205,8 @@ impl Numbered {
 }
 
 /// Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
-/// no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, now or later. `op` is the number that
+/// no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
+/// applied, or leadership handed over, now or later. `op` is the number that
 /// almadia_done.op received.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use super::bytes::to_c_text;
@@ -62,7 +62,6 @@ impl Listener {
 
 /// The thread of the present callback.
 struct LogThread {
-    home: Home,
     thread: JoinHandle<()>,
 }
 
@@ -71,13 +70,15 @@ thread_local! {
 }
 
 static LOG_THREAD: Mutex<Option<LogThread>> = Mutex::new(None);
+/// The process that used the log first. In a child of it the locks here may be held by threads that do not exist.
+static FIRST_USE: OnceLock<Home> = OnceLock::new();
 
 /// Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
 /// with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
 /// replaces the first. When it returns, the callback before is not running and will not be called again.
 ///
 /// Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
-/// number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
+/// number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
 /// (another logger is installed, in a Rust program).
 #[unsafe(no_mangle)]
 #[must_use]
@@ -91,6 +92,7 @@ pub unsafe extern "C" fn almadia_log_set_callback(
     unsafe {
         boundary::call(error, || {
             boundary::may_block()?;
+            FIRST_USE.get_or_init(Home::here).check()?;
             // Before the lock, which may be held by whoever waits for this very thread.
             if IS_LOG_THREAD.get() {
                 return Err(Error::new(Code::WouldDeadlock));
@@ -116,11 +118,7 @@ fn filter(level: almadia_log_level) -> Result<log::LevelFilter> {
 
 /// Ends the thread of the callback before.
 fn end(present: &mut Option<LogThread>) {
-    // In a child process the thread does not exist, and there is nothing to wait for.
-    let Some(before) = present.take_if(|before| before.home.check().is_ok()) else {
-        *present = None;
-        return;
-    };
+    let Some(before) = present.take() else { return };
     Records::release();
     // A panic in there was ours and was caught.
     let _ = before.thread.join();
@@ -139,7 +137,7 @@ fn start(records: &'static Records, listener: Listener) -> Result<LogThread> {
         Records::release();
         Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
     })?;
-    Ok(LogThread { home: Home::here(), thread })
+    Ok(LogThread { thread })
 }
 
 fn lock() -> MutexGuard<'static, Option<LogThread>> {

@@ -34,8 +34,9 @@ impl Homebound for almadia_store {
 }
 
 /// Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
-/// threads. `config` is read and not kept. The call returns when the member's own data is recovered; it does
-/// not wait for the other members (see almadia_store_wait_leader).
+/// threads. `config` is read and not kept. The call returns when the member's own files are checked and open; it does
+/// not wait for the other members (see almadia_store_wait_leader), and writes that were not flushed before the last end
+/// are applied again behind it: the first reads wait for that, within their timeouts.
 ///
 /// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
 /// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or

@@ -156,7 +156,7 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
 /// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
 /// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
-/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_LEADERSHIP_LOST, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
 #[unsafe(no_mangle)]
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn almadia_write(
 /// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
 /// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
 /// field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
-/// The completion brings the rest: the codes of almadia_write.
+/// The completion brings the rest: the codes of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write_async(

@@ -194,9 +194,10 @@ impl Forwarder {
         completions(self.extract(|sent, _| sent.leader == leader))
     }
 
-    /// Takes out the completions whose deadline has passed. Their writes may still be applied.
+    /// Takes out the completions whose deadline has passed, or whose callers have given up. Their writes may still be
+    /// applied.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
-        let is_late = |write: &Propose| write.deadline <= now;
+        let is_late = |write: &Propose| write.deadline <= now || write.completion.is_over();
         if !self.sent.iter().any(|sent| sent.write.as_ref().is_some_and(is_late)) {
             return Vec::new();
         }

@@ -484,6 +484,7 @@ impl Peer {
         } else {
             Code::Timeout
         };
+        self.fresh.drop_given_up();
         let undecided = self.proposals.expire(now);
         self.answer_all(callers(undecided), proposed);
         let forwarded = self.forwarder.expire(now);

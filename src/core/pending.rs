@@ -131,6 +131,11 @@ impl PendingWrites {
         late
     }
 
+    /// Drops the writes whose callers have given up.
+    pub fn drop_given_up(&mut self) {
+        drop(self.extract(|write| write.requester.is_over()));
+    }
+
     fn count(&mut self, write: &Pending) {
         self.bytes += write.data.len();
         self.earliest = Some(self.earliest.map_or(write.deadline, |earliest| earliest.min(write.deadline)));
@@ -149,7 +154,10 @@ impl PendingWrites {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::completion::{Completion, Waiter};
     use crate::types::NodeId;
 
     fn write(number: u64, bytes: usize) -> Pending {
@@ -186,6 +194,23 @@ mod tests {
         assert_eq!(numbers(&pending.take_some(10)), [1], "larger than the share, and alone");
         assert_eq!(numbers(&pending.take_some(10)), [2, 3]);
         assert_eq!(pending.bytes(), 4);
+    }
+
+    #[test]
+    fn writes_that_were_given_up_leave_the_others_in_order() {
+        let (mut pending, mut calls) = (PendingWrites::default(), Vec::new());
+        for number in 1..=4 {
+            let sink = Arc::new(Waiter::default()).sink();
+            let (completion, call) = Completion::cancellable(sink, false, Arc::new(()));
+            pending.push(Pending { requester: Requester::Caller(completion), ..write(number, 1) });
+            calls.push(call);
+        }
+        assert!(calls[0].cancel() && calls[2].cancel());
+
+        pending.drop_given_up();
+
+        assert_eq!(pending.bytes(), 2);
+        assert_eq!(pending.take_all().len(), 2);
     }
 
     #[test]

@@ -33,6 +33,23 @@ pub struct Request {
     pub requester: Option<Requester>,
 }
 
+impl Request {
+    fn is_over(&self) -> bool {
+        self.requester.as_ref().is_some_and(Requester::is_over)
+    }
+}
+
+impl Requester {
+    /// True for a caller who has given up.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Caller(completion) => completion.is_over(),
+            Self::Follower(_) => false,
+        }
+    }
+}
+
 /// One proposed entry of this member.
 #[derive(Debug)]
 pub struct Proposal {
@@ -109,11 +126,11 @@ impl Proposals {
         settled
     }
 
-    /// Takes out the requesters whose deadline has passed; their entries stay undecided.
+    /// Takes out the requesters whose deadline has passed, or who have given up; their entries stay undecided.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
         let requests = self.queue.iter_mut().flat_map(|proposal| &mut proposal.requests);
         requests
-            .filter(|request| request.deadline <= now)
+            .filter(|request| request.deadline <= now || request.is_over())
             .filter_map(|request| request.requester.take())
             .collect()
     }

@@ -32,6 +32,13 @@ pub struct Read {
     pub min_index: LogIndex,
 }
 
+impl Read {
+    /// True when its deadline has passed, or its caller has given up.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.deadline <= now || self.completion.is_over()
+    }
+}
+
 /// Length of an encoded read id.
 pub const READ_ID_BYTES: usize = 24;
 
@@ -112,7 +119,7 @@ impl Reads {
 
     /// Takes out the completions of local reads whose deadline has passed.
     pub fn expire_local(&mut self, now: Timestamp) -> Vec<Completion> {
-        let due = self.local.extract_if(.., |(_, read)| read.deadline <= now);
+        let due = self.local.extract_if(.., |(_, read)| read.is_due(now));
         due.map(|(_, read)| read.completion).collect()
     }
 
@@ -201,7 +208,7 @@ impl Reads {
     pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
         let mut expired = Vec::new();
         for reads in self.groups.iter_mut().map(|group| &mut group.reads).chain([&mut self.fresh]) {
-            expired.extend(reads.extract_if(.., |read| read.deadline <= now).map(|read| read.completion));
+            expired.extend(reads.extract_if(.., |read| read.is_due(now)).map(|read| read.completion));
         }
         self.groups.retain(|group| group.renews || !group.reads.is_empty());
         expired

@@ -134,13 +134,13 @@ impl Health {
 /// What a caller is told whose call certainly changed nothing.
 #[must_use]
 pub fn poisoned_by(cause: &Error) -> Error {
-    Error::with_detail(Code::Poisoned, cause.to_string())
+    Error::with_detail(Code::Poisoned, cause.to_string()).with_errno(cause.errno())
 }
 
 /// What a caller is told whose write was under way.
 #[must_use]
 pub fn in_flight_at(cause: &Error) -> Error {
-    Error::with_detail(Code::FailedInFlight, cause.to_string())
+    Error::with_detail(Code::FailedInFlight, cause.to_string()).with_errno(cause.errno())
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Asynchronous<'_> {
         let asked = self.asked(Kind::Read, None, move |answer: Result<Position>| {
             callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
         })?;
-        accept(false, asked, |sink| self.inner.read(regions, options, sink))
+        accept(false, asked, |sink| self.inner.read(regions, options, 0, sink))
     }
 
     /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
@@ -168,6 +168,7 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
+        self.inner.health.check()?;
         let expected = self.queue.expect()?;
         let stages = Stages::new(&self.inner.metrics, kind);
         Ok(move |permit| Asked { permit, expected, stages, told, callback })

@@ -80,6 +80,8 @@ impl Asynchronous<'_> {
         let (engine, jobs) = (inner.engine()?, inner.read_pool.jobs()?);
         let regions = regions_of_keys(&inner.regions, &keys);
         refuse_index_of_several(&regions, options)?;
+        inner.health.check()?;
+        let key_bytes = keys.iter().map(Vec::len).sum();
         let expected = self.queue.expect()?;
         let leased = inner.leased(&regions, options.level, || engine.view())?;
         let (view, position) = leased.map_or((None, None), |(view, position)| (Some(view), Some(position)));
@@ -88,10 +90,10 @@ impl Asynchronous<'_> {
         let reading = |permit| Reading { permit, expected, stages, jobs, engine, view, keys, callback };
         accept(false, reading, |sink| match position {
             Some(position) => {
-                sink(inner.admission.admit(0)?).answer(Ok(position));
+                sink(inner.admission.admit(key_bytes)?).answer(Ok(position));
                 Ok(())
             }
-            None => inner.read(&regions, options, sink),
+            None => inner.read(&regions, options, key_bytes, sink),
         })
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
             "set transport.listen to an address of this machine, as 'host:port'"
         };
         Error::with_detail(Code::Network, format!("cannot listen on '{address}': {error}; {remedy}"))
+            .with_errno(error.raw_os_error())
     };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in address.to_socket_addrs().map_err(refuse)? {

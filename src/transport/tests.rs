@@ -351,6 +351,7 @@ fn an_address_in_use_is_refused_with_what_to_do() {
 
     let error = listen_on(&address);
     assert_eq!(error.code(), Code::Network);
+    assert_eq!(error.errno(), Some(libc::EADDRINUSE));
     assert!(error.detail().contains(&address), "{error}");
     assert!(error.detail().contains("in use"), "{error}");
     assert!(error.detail().contains("choose another port with transport.listen"), "{error}");

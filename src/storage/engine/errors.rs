@@ -11,7 +11,10 @@ use crate::error::{Code, Error};
 
 /// An error of a read, a write or a flush.
 pub(super) fn failed(error: rocksdb::Error) -> Error {
-    Error::with_detail(code(&error), error.into_string())
+    let code = code(&error);
+    // RocksDB's own number is lost on its way here; of this one the text is clear.
+    let errno = (code == Code::NoSpace).then_some(libc::ENOSPC);
+    Error::with_detail(code, error.into_string()).with_errno(errno)
 }
 
 /// An error while opening `directory`. What it needs and does not have has been lost: whether a database must
