@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import almadia
+import almadia.aio
 import pytest
 
 
@@ -324,3 +325,78 @@ def test_every_region_is_reported(tmp_path: Path) -> None:
 def test_members_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(TypeError, match=said):
         almadia.open(tmp_path / "store", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"initial_members": {1: 7001}}, "initial_members: the address of member 1 is a str"),
+        ({"initial_members": {1: None}}, "initial_members: the address of member 1 is a str"),
+        ({"options": ["raft.tick_ms"]}, "options is a dict of names and values"),
+        ({"options": {7: 5}}, "options has the name 7"),
+        ({"timeout": "5"}, "timeout is a number of seconds or None, not str"),
+        ({"timeout": True}, "timeout is a number of seconds or None, not bool"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    for open_ in (almadia.open, almadia.aio.open):
+        with pytest.raises(TypeError, match=said):
+            open_(tmp_path / "store", **given)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.0, float("nan"), float("inf"), 10**400, 86_401])
+def test_a_default_timeout_that_makes_no_sense_is_refused_by_name(tmp_path: Path, timeout: float) -> None:
+    for open_ in (almadia.open, almadia.aio.open):
+        with pytest.raises(ValueError, match=r"^timeout must be ") as raised:
+            open_(tmp_path / "store", timeout=timeout)
+        assert type(raised.value) is ValueError
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_default_timeout_may_be_as_long_as_the_option_allows(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "store", timeout=86_400) as store:
+        store[b"k"] = b"v"
+
+
+@pytest.mark.parametrize(
+    ("given", "both"),
+    [
+        ({"node_id": 1, "options": {"cluster.node_id": 1}}, ("node_id=", "options={'cluster.node_id': ...}")),
+        ({"node_id": 1, "cluster_node_id": 2}, ("node_id=", "cluster_node_id=")),
+        (
+            {"initial_members": "1=127.0.0.1:1", "options": {"cluster.initial_members": "1=127.0.0.1:1"}},
+            ("initial_members=", "options={'cluster.initial_members': ...}"),
+        ),
+        ({"timeout": 1, "write_timeout_ms": 1000}, ("timeout=", "write_timeout_ms=")),
+        ({"timeout": 1, "read_timeout_ms": 5}, ("timeout=", "read_timeout_ms=")),
+        ({"timeout": 1, "options": {"read.timeout_ms": 5}}, ("timeout=", "options={'read.timeout_ms': ...}")),
+        ({"raft_tick_ms": 10, "options": {"raft.tick_ms": 20}}, ("raft_tick_ms=", "options={'raft.tick_ms': ...}")),
+    ],
+)
+def test_an_option_that_is_set_twice_is_refused_with_both(
+    tmp_path: Path, given: dict[str, Any], both: tuple[str, str]
+) -> None:
+    with pytest.raises(almadia.InvalidConfigError) as raised:
+        almadia.open(tmp_path / "store", **given)
+
+    assert f"{both[0]} and {both[1]} both set " in str(raised.value)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({1: "127.0.0.1:7001", 2: "127.0.0.1:7001"}, "members 1 and 2 have the same address 127.0.0.1:7001"),
+        ("1=127.0.0.1:7001, 2=127.0.0.1:7001", "members 1 and 2 have the same address 127.0.0.1:7001"),
+        ({1: "127.0.0.1:7001,2=127.0.0.1:7002"}, "member 1 has more than one address"),
+    ],
+)
+def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members: Any, said: str) -> None:
+    with pytest.raises(almadia.InvalidConfigError, match=said):
+        almadia.open(tmp_path / "store", initial_members=members)
+
+
+def test_the_number_of_a_member_may_be_an_option(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "store", options={"cluster.node_id": 7}) as store:
+        assert store.node_id == 7

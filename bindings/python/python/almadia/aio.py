@@ -46,7 +46,7 @@ _Answer = TypeVar("_Answer")
 def open(  # noqa: A001 - as the built-in: it opens something.
     path: str | os.PathLike[str],
     *,
-    node_id: int = 1,
+    node_id: int | None = None,
     initial_members: Members | None = None,
     timeout: float | None = None,
     options: Mapping[str, OptionValue] | None = None,

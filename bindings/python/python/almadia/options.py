@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -34,41 +35,104 @@ def options() -> list[Option]:
 
 
 def option_list(
-    node_id: int,
+    node_id: int | None,
     initial_members: Members | None,
     timeout: float | None,
     named: Mapping[str, OptionValue] | None,
     keywords: Mapping[str, OptionValue],
 ) -> list[tuple[str, str]]:
-    """The options as the compiled part takes them: names and texts."""
-    chosen: dict[str, str] = {"cluster.node_id": str(_whole("node_id", node_id))}
+    """The options as the compiled part takes them: names and texts. Refuses what is set twice."""
+    rows = {row.name: row for row in options()}
+    chosen = _Chosen()
+    if node_id is not None:
+        chosen.add("cluster.node_id", "node_id=", str(_whole("node_id", node_id)))
     if initial_members is not None:
-        chosen["cluster.initial_members"] = _members(initial_members)
+        chosen.add("cluster.initial_members", "initial_members=", _members(initial_members))
     if timeout is not None:
-        milliseconds = str(max(1, round(float(timeout) * 1000)))
-        chosen["write.timeout_ms"] = chosen["read.timeout_ms"] = milliseconds
-    names = {row.name.replace(".", "_"): row.name for row in options()}
-    for name, value in keywords.items():
-        chosen[names.get(name, name)] = _text(name, value)
-    for name, value in (named or {}).items():
-        chosen[name] = _text(name, value)
-    return list(chosen.items())
+        for name in ("write.timeout_ms", "read.timeout_ms"):
+            chosen.add(name, "timeout=", _milliseconds(timeout, rows[name].most))
+    by_keyword = {name.replace(".", "_"): name for name in rows}
+    for keyword, value in keywords.items():
+        chosen.add(by_keyword.get(keyword, keyword), f"{keyword}=", _text(keyword, value))
+    for name, value in _named(named).items():
+        chosen.add(name, f"options={{{name!r}: ...}}", _text(name, value))
+    return [(name, text) for name, (_, text) in chosen.items()]
+
+
+class _Chosen(dict[str, tuple[str, str]]):
+    """By the name of an option: which argument sets it, and to what."""
+
+    def add(self, name: str, argument: str, text: str) -> None:
+        """Sets an option that no argument has set yet."""
+        if name in self:
+            raise InvalidConfigError(f"{self[name][0]} and {argument} both set {name}: give only one of them")
+        self[name] = argument, text
+
+
+def _named(given: object) -> Mapping[str, OptionValue]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise TypeError(f"options is a dict of names and values, such as {{'raft.tick_ms': 10}}, not {kind}")
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"options has the name {name!r}, which is not a str but {type(name).__name__}")
+    return given
+
+
+def _milliseconds(timeout: object, most: int | None) -> str:
+    if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
+        raise TypeError(f"timeout is a number of seconds or None, not {type(timeout).__name__}")
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = math.inf
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"timeout must be a finite number of seconds above 0, not {seconds}")
+    milliseconds = max(1, round(seconds * 1000))
+    if most is not None and milliseconds > most:
+        raise ValueError(f"timeout must be at most {most // 1000} seconds, not {seconds}")
+    return str(milliseconds)
 
 
 def _members(given: Members) -> str:
-    if isinstance(given, str):
-        return given
-    if not isinstance(given, Mapping):
+    text = given if isinstance(given, str) else ",".join(_member(*member) for member in _pairs(given))
+    seen: dict[str, str] = {}
+    for entry in text.split(","):
+        node, _, address = entry.strip().partition("=")
+        if address and address in seen:
+            raise InvalidConfigError(
+                f"initial_members: members {seen[address]} and {node} have the same address {address}"
+            )
+        seen[address] = node
+    return text
+
+
+def _pairs(given: object) -> Iterable[tuple[object, object]]:
+    if isinstance(given, Mapping):
+        return given.items()
+    raise TypeError(
+        f"initial_members is a dict of numbers and addresses, such as {{1: '127.0.0.1:7001'}}, or a text such as "
+        f"'1=127.0.0.1:7001', not {type(given).__name__}"
+    )
+
+
+def _member(node: object, address: object) -> str:
+    number = _whole("a number in initial_members", node)
+    if not isinstance(address, str):
         raise TypeError(
-            f"initial_members is a dict of numbers and addresses, such as {{1: '127.0.0.1:7001'}}, or a text such as "
-            f"'1=127.0.0.1:7001', not {type(given).__name__}"
+            f"initial_members: the address of member {number} is a str such as '127.0.0.1:7001', "
+            f"not {type(address).__name__}"
         )
-    return ",".join(f"{_whole('a number in initial_members', node)}={address}" for node, address in given.items())
+    if "," in address:
+        raise InvalidConfigError(f"initial_members: member {number} has more than one address: {address!r}")
+    return f"{number}={address}"
 
 
 def _whole(name: str, number: object) -> int:
     try:
-        return operator.index(number)  # type: ignore[arg-type]
+        return int(operator.index(number))  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be a whole number, not {type(number).__name__}") from None
 

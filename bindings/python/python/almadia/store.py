@@ -32,7 +32,7 @@ CLOSE_SECONDS = 5.0
 def open(  # noqa: A001 - as the built-in: it opens something.
     path: str | os.PathLike[str],
     *,
-    node_id: int = 1,
+    node_id: int | None = None,
     initial_members: Members | None = None,
     timeout: float | None = None,
     options: Mapping[str, OptionValue] | None = None,
@@ -42,14 +42,16 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 
     Its parent must exist. Returns as soon as the member is recovered; calls wait for a leader by themselves.
 
-    * `node_id` - number of this member, unique in the cluster and never reused.
+    * `node_id` - number of this member, unique in the cluster and never reused; 1 by default.
     * `initial_members` - all members, the same on each: `{1: "10.0.0.1:7001", 2: "10.0.0.2:7001", ...}`, or the text
       `"1=10.0.0.1:7001,2=..."`. None is a cluster of this member alone.
-    * `timeout` - seconds after which a call without a timeout of its own is answered; 5 by default.
+    * `timeout` - seconds after which a call without a timeout of its own is answered, above 0; 5 by default.
     * `options` - any other options by their names, such as `{"raft.tick_ms": 10}`; `almadia.options()` lists them all.
-      They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`.
+      They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`. An option
+      that is set twice, in whatever ways, is refused.
 
-    Raises `InvalidConfigError` naming the option, `LockedError` when another process has the directory open,
+    An argument of a wrong type raises `TypeError`, a `timeout` that makes no sense `ValueError`. Else it raises
+    `InvalidConfigError` naming the option, `LockedError` when another process has the directory open,
     `WrongClusterError`, `NetworkError`, `PermissionDeniedError`, `CorruptionError`; each says what to do.
     """
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
