@@ -400,3 +400,15 @@ def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members:
 def test_the_number_of_a_member_may_be_an_option(tmp_path: Path) -> None:
     with almadia.open(tmp_path / "store", options={"cluster.node_id": 7}) as store:
         assert store.node_id == 7
+
+
+def test_the_type_of_a_default_is_known(store: almadia.Store) -> None:
+    # mypy reads this test too.
+    store[b"k"] = b"v"
+    with store.snapshot() as snapshot:
+        found: bytes = store.get(b"k", b"d")
+        shown: bytes = snapshot.get(b"k", b"d")
+        counted: bytes | int = store.get(b"none", 7)
+        missing: bytes | None = store.get(b"none")
+
+    assert (found, shown, counted, missing) == (b"v", b"v", 7, None)

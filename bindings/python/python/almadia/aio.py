@@ -27,7 +27,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from . import _almadia
 from ._almadia import Batch, Position
@@ -92,6 +92,10 @@ class Store(Handle):
 
     # One key.
 
+    @overload
+    async def get(self, key: BytesLike, *, timeout: float | None = None) -> bytes | None: ...
+    @overload
+    async def get(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
     async def get(
         self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
     ) -> bytes | _Default | None:
@@ -243,6 +247,10 @@ class Snapshot:
         snapshot._core = core
         return snapshot
 
+    @overload
+    async def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    async def get(self, key: BytesLike, default: _Default) -> bytes | _Default: ...
     async def get(self, key: BytesLike, default: _Default | None = None) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key."""
         try:

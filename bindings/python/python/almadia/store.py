@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar, overload
 
 from . import _almadia
 from ._almadia import Batch, Position
@@ -166,6 +166,10 @@ class Store(Handle):
 
     # One key.
 
+    @overload
+    def get(self, key: BytesLike, *, timeout: float | None = None) -> bytes | None: ...
+    @overload
+    def get(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
     def get(
         self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
     ) -> bytes | _Default | None:
@@ -302,6 +306,10 @@ class Snapshot:
         snapshot._core = core
         return snapshot
 
+    @overload
+    def get(self, key: BytesLike) -> bytes | None: ...
+    @overload
+    def get(self, key: BytesLike, default: _Default) -> bytes | _Default: ...
     def get(self, key: BytesLike, default: _Default | None = None) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key."""
         value = self._core.get(key)
