@@ -26,6 +26,7 @@ mod store;
 mod timeout;
 mod value;
 mod wait;
+mod whole;
 
 /// The compiled part of almadia. Use the package `almadia`; this module may change at any time.
 #[pyo3::pymodule]

@@ -1,6 +1,7 @@
 //! Where in the log an answer stands.
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 /// Where in a region's log an answer stands: for a write its entry, for a snapshot the state it shows. Ordered.
 #[pyclass(module = "almadia", frozen, eq, hash, ord, get_all)]
@@ -14,8 +15,26 @@ pub struct Position {
 
 #[pymethods]
 impl Position {
+    #[new]
+    fn new(index: u64, term: u64) -> Self {
+        Self { index, term }
+    }
+
+    /// What pickle makes it again from: a position means the same in every process.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (u64, u64)) {
+        let Self { index, term } = *slf.get();
+        (slf.get_type(), (index, term))
+    }
+
     fn __repr__(&self) -> String {
         format!("Position(index={}, term={})", self.index, self.term)
+    }
+}
+
+impl Position {
+    /// Index in the log of the region.
+    pub fn index(&self) -> u64 {
+        self.index
     }
 }
 

@@ -15,6 +15,7 @@ use crate::items::{Items, Part};
 use crate::position::Position;
 use crate::range::Range;
 use crate::value::Value;
+use crate::whole::Limit;
 
 /// A snapshot of the store, or none after it was closed. Iterators share it, so that they end with it.
 pub type Shared = RwLock<Option<almadia::Snapshot>>;
@@ -77,12 +78,12 @@ impl Snapshot {
         part: &str,
         within: Range<'_>,
         reverse: bool,
-        limit: Option<usize>,
+        limit: Option<Limit>,
     ) -> PyResult<Items> {
         let options = IterOptions { reverse, ..within.bounds() };
         let shared = self.shared.get().or_raise(py)?;
         let walk = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
-        Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit))
+        Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit.map(|limit| limit.items())))
     }
 
     /// The log position that was confirmed.

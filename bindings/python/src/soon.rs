@@ -16,6 +16,7 @@ use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, read_options, snapshot_options, write_options};
 use crate::timeout::Timeout;
+use crate::whole::LeastIndex;
 
 #[pyfunction]
 pub fn put_soon(
@@ -123,11 +124,11 @@ pub fn snapshot_soon(
     future: Py<PyAny>,
     within: Range<'_>,
     level: &str,
-    min_index: u64,
+    min_index: LeastIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
-    let options = snapshot_options(&within, level, min_index, timeout)?;
+    let options = snapshot_options(&within, level, &min_index, timeout)?;
     completions.submit(py, future, snapshot, |queue, answered| store.on(queue).snapshot(&options, answered))
 }
 

@@ -22,6 +22,7 @@ use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::timeout::Timeout;
 use crate::wait;
+use crate::whole::LeastIndex;
 
 /// The compiled part of a store.
 #[pyclass(module = "almadia._almadia", frozen, weakref)]
@@ -130,10 +131,10 @@ impl Store {
         py: Python<'_>,
         within: Range<'_>,
         level: &str,
-        min_index: u64,
+        min_index: LeastIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
-        let options = snapshot_options(&within, level, min_index, timeout)?;
+        let options = snapshot_options(&within, level, &min_index, timeout)?;
         wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
             self.store.get()?.on(queue).snapshot(&options, |taken| slot.put(taken))
         })
@@ -275,7 +276,7 @@ pub fn read_options(timeout: Option<Timeout>) -> SnapshotOptions {
 pub fn snapshot_options(
     within: &Range<'_>,
     level: &str,
-    min_index: u64,
+    min_index: &LeastIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<SnapshotOptions> {
     let level = match level {
@@ -288,6 +289,6 @@ pub fn snapshot_options(
         timeout,
         level,
         range: within.keys()?,
-        min_index: almadia::types::LogIndex(min_index),
+        min_index: almadia::types::LogIndex(min_index.index()),
     })
 }

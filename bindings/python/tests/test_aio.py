@@ -326,3 +326,16 @@ class TestLoops:
 
 async def _open(path: Path) -> almadia.aio.Store:
     return await almadia.aio.open(path)
+
+
+@pytest.mark.asyncio
+async def test_a_snapshot_waits_for_a_position_as_for_its_index(aio_store: almadia.aio.Store) -> None:
+    position = await aio_store.put(b"k", b"v")
+
+    async with aio_store.snapshot(level="local", min_index=position) as snapshot:
+        found: bytes = await snapshot.get(b"k", b"d")
+        again: bytes = await aio_store.get(b"k", b"d")
+
+    assert (found, again) == (b"v", b"v")
+    with pytest.raises(ValueError, match="min_index must be 0 or more"):
+        await aio_store.snapshot(min_index=-1)

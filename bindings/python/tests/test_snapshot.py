@@ -206,3 +206,32 @@ def test_open_snapshots_are_counted(letters: almadia.Store) -> None:
     del second
 
     assert letters.status().live_snapshots == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        (lambda snapshot, _: snapshot.keys(limit=-1), ValueError, "limit must be 0 or more"),
+        (lambda snapshot, _: snapshot.keys(limit=1 << 64), ValueError, "limit must be at most"),
+        (lambda snapshot, _: snapshot.keys(limit="1"), TypeError, "limit is a whole number or None, not str"),
+        (lambda _, store: store.snapshot(min_index=-1), ValueError, "min_index must be 0 or more"),
+        (lambda _, store: store.snapshot(min_index=1 << 64), ValueError, "min_index must be at most"),
+        (lambda _, store: store.snapshot(min_index=1.5), TypeError, "min_index is a whole number or a Position, not"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_name(
+    letters: almadia.Store, call: Any, kind: Any, said: str
+) -> None:
+    with letters.snapshot() as snapshot, pytest.raises(kind, match=said) as raised:
+        call(snapshot, letters)
+
+    assert not isinstance(raised.value, almadia.AlmadiaError)
+
+
+def test_a_snapshot_waits_for_a_position_as_for_its_index(letters: almadia.Store) -> None:
+    position = letters.put(b"k", b"v")
+
+    with letters.snapshot(level="local", min_index=position) as snapshot:
+        assert snapshot.index >= position.index
+    with pytest.raises(almadia.ReadTimeoutError):
+        letters.snapshot(level="local", min_index=almadia.Position(position.index + 1000, position.term), timeout=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import copy
 import pickle
 import weakref
 from pathlib import Path
@@ -400,6 +401,20 @@ def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members:
 def test_the_number_of_a_member_may_be_an_option(tmp_path: Path) -> None:
     with almadia.open(tmp_path / "store", options={"cluster.node_id": 7}) as store:
         assert store.node_id == 7
+
+
+def test_a_timeout_that_no_float_holds_is_refused_by_name(store: almadia.Store) -> None:
+    with pytest.raises(ValueError, match="timeout is too large"):
+        store.get(b"k", timeout=10**400)
+
+
+def test_a_position_crosses_processes(store: almadia.Store) -> None:
+    position = store.put(b"k", b"v")
+
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(position, protocol)) == position
+    assert copy.deepcopy(position) == position
+    assert almadia.Position(position.index, position.term) == position
 
 
 def test_the_type_of_a_default_is_known(store: almadia.Store) -> None:

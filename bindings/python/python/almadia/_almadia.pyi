@@ -40,7 +40,7 @@ def snapshot_soon(
     future: Future[Any],
     within: _Range,
     level: str,
-    min_index: int,
+    min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
 def transfer_leader_soon(
@@ -70,6 +70,8 @@ class Pending:
 
 @final
 class Position:
+    def __new__(cls, index: int, term: int) -> Position: ...
+    def __reduce__(self) -> tuple[type[Position], tuple[int, int]]: ...
     @property
     def index(self) -> int: ...
     @property
@@ -155,7 +157,7 @@ class Store:
         self,
         within: _Range,
         level: str,
-        min_index: int,
+        min_index: int | Position,
         timeout: float | None,
     ) -> Snapshot: ...
     def transfer_leader(self, target: int | None, key: BytesLike, timeout: float | None) -> None: ...

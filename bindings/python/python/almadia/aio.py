@@ -166,7 +166,7 @@ class Store(Handle):
         end: BytesLike | None = None,
         prefix: BytesLike | None = None,
         level: Level = "linearizable",
-        min_index: int = 0,
+        min_index: int | Position = 0,
         timeout: float | None = None,
     ) -> Coming[Snapshot]:
         """A picture of the store that does not change; to be awaited, or used in `async with`.

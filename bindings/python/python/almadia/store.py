@@ -233,7 +233,7 @@ class Store(Handle):
         end: BytesLike | None = None,
         prefix: BytesLike | None = None,
         level: Level = "linearizable",
-        min_index: int = 0,
+        min_index: int | Position = 0,
         timeout: float | None = None,
     ) -> Snapshot:
         """A picture of the store that does not change, of all keys or of a range. Close it, or use `with`.
@@ -242,8 +242,8 @@ class Store(Handle):
           begin with `prefix`.
         * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" what this
           member has applied, without asking anyone: it may be old.
-        * `min_index` - a local snapshot waits until this member has applied so much: the `index` of a position that a
-          write returned elsewhere.
+        * `min_index` - a local snapshot waits until this member has applied so much: the position that a write
+          returned, on whatever member, or its `index`.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
 
