@@ -22,9 +22,18 @@ pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
 pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::types::NodeId::get);
-    let arguments = (error.code().number(), error.to_string(), leader, error.errno());
+    let arguments = (error.code().number(), said(error), leader, error.errno());
     // Making it runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
+}
+
+/// What the exception says. What the code means in general is about the store; a detail may say that it is another
+/// thing which is closed.
+fn said(error: &Error) -> String {
+    match error.code() {
+        Code::Closed if !error.detail().is_empty() => error.detail().to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Turns a result of the store into one of Python.

@@ -2,7 +2,8 @@
 //!
 //! Owns how pairs come from the engine into Python: in chunks, read with the GIL released, handed out one by one. What
 //! always holds: the first chunk is small, so that looking at one item is cheap, and chunks grow, so that a long walk
-//! crosses seldom; a walk that failed raises once and is over; one whose snapshot was closed raises `ClosedError`.
+//! crosses seldom; a walk that failed raises once and is over; one whose snapshot was closed raises `ClosedError` at
+//! its next item, also when it has read ahead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use pyo3::types::PyBytes;
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::home::AtHome;
-use crate::snapshot::{Shared, closed};
+use crate::snapshot::{Shared, closed, is_closed};
 
 /// Items of the first chunk; each next one has four times as many.
 const CHUNK_ITEMS_FIRST: usize = 16;
@@ -98,10 +99,9 @@ impl Items {
         detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)
     }
 
-    /// The items that were read and not handed out.
-    fn take_ahead<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let walk = self.walk.get().or_raise(py)?;
-        std::iter::from_fn(|| self.next_of_chunk(py, walk).transpose()).collect()
+    /// The next of the items that were read and not handed out; None when there is none.
+    fn next_ahead<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next_of_chunk(py, self.walk.get().or_raise(py)?)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -122,6 +122,7 @@ impl Items {
 impl Items {
     fn next_of_chunk<'py>(&self, py: Python<'py>, walk: &Mutex<Walk>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut walk = lock(walk);
+        walk.check_open().or_raise(py)?;
         let Some((key, value)) = walk.chunk.next() else { return Ok(None) };
         let bytes = |range: &[u8]| PyBytes::new(py, range);
         Ok(Some(match self.part {
@@ -133,6 +134,17 @@ impl Items {
 }
 
 impl Walk {
+    /// Ends a walk whose snapshot was closed, with an error once; one that is over stays over.
+    fn check_open(&mut self) -> Result<()> {
+        let over = self.iter.is_none() && !self.chunk.has_more();
+        if over || !is_closed(&self.shared) {
+            return Ok(());
+        }
+        self.iter = None;
+        self.chunk = Chunk::default();
+        Err(closed())
+    }
+
     /// Reads the next chunk; false when the walk is over.
     fn read_chunk(&mut self, part: Part) -> Result<bool> {
         // Another thread may have been here meanwhile.
@@ -142,10 +154,7 @@ impl Walk {
         if self.iter.is_none() {
             return Ok(false);
         }
-        if self.shared.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-            self.iter = None;
-            return Err(closed());
-        }
+        self.check_open()?;
         let wanted = self.chunk_items.min(self.left);
         self.chunk_items = (self.chunk_items * 4).min(CHUNK_ITEMS_MAX);
         let iter = self.iter.as_mut().expect("it was there a moment ago");

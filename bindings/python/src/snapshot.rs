@@ -1,6 +1,6 @@
 //! Snapshots: reads of one moment.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
 use almadia::{Code, Error, IterOptions, Result};
 use pyo3::exceptions::PyLookupError;
@@ -19,6 +19,15 @@ use crate::whole::Limit;
 
 /// A snapshot of the store, or none after it was closed. Iterators share it, so that they end with it.
 pub type Shared = RwLock<Option<almadia::Snapshot>>;
+
+/// Whether the snapshot is closed, or is being closed: nobody else writes. Never waits.
+pub fn is_closed(shared: &Shared) -> bool {
+    match shared.try_read() {
+        Ok(open) => open.is_none(),
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Poisoned(open)) => open.into_inner().is_none(),
+    }
+}
 
 /// The compiled part of a snapshot.
 #[pyclass(module = "almadia._almadia", frozen)]

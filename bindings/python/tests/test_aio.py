@@ -329,6 +329,20 @@ async def _open(path: Path) -> almadia.aio.Store:
 
 
 @pytest.mark.asyncio
+async def test_a_walk_that_has_read_ahead_ends_when_its_snapshot_is_closed(aio_store: almadia.aio.Store) -> None:
+    for key in (b"a", b"b", b"c"):
+        await aio_store.put(key, b"")
+    snapshot = await aio_store.snapshot()
+    walk = snapshot.keys()
+
+    assert await anext(walk) == b"a"
+    await snapshot.close()
+
+    with pytest.raises(almadia.ClosedError, match=r"^this snapshot was closed"):
+        await anext(walk)
+
+
+@pytest.mark.asyncio
 async def test_a_snapshot_waits_for_a_position_as_for_its_index(aio_store: almadia.aio.Store) -> None:
     position = await aio_store.put(b"k", b"v")
 

@@ -208,6 +208,27 @@ def test_open_snapshots_are_counted(letters: almadia.Store) -> None:
     assert letters.status().live_snapshots == 0
 
 
+@pytest.mark.parametrize("part", ["items", "keys", "values"])
+def test_a_walk_that_has_read_ahead_ends_when_its_snapshot_is_closed(letters: almadia.Store, part: str) -> None:
+    snapshot = letters.snapshot()
+    walk = getattr(snapshot, part)()
+    next(walk)
+    snapshot.close()
+
+    with pytest.raises(almadia.ClosedError, match=r"^this snapshot was closed; take a new one \[CLOSED\]$"):
+        next(walk)
+    assert list(walk) == []
+
+
+def test_a_walk_that_is_over_stays_over_when_its_snapshot_is_closed(letters: almadia.Store) -> None:
+    snapshot = letters.snapshot()
+    walk = snapshot.keys(limit=2)
+    assert list(walk) == [b"a", b"b"]
+    snapshot.close()
+
+    assert list(walk) == []
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "said"),
     [

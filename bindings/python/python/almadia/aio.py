@@ -283,7 +283,8 @@ class Snapshot:
         """Keys and values in order, read as you go: `async for key, value in snapshot.items()`.
 
         `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
-        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with `ClosedError`.
+        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with
+        `ClosedError` at the next item.
         """
         return _walk(self._core.walk("items", (prefix, start, end), reverse, limit))
 
@@ -381,7 +382,7 @@ async def _answer(future: asyncio.Future[Any], pending: _almadia.Pending, _: typ
 
 async def _walk(items: _almadia.Items) -> AsyncIterator[Any]:
     while await _in_thread(items.read_ahead):
-        for item in items.take_ahead():
+        while (item := items.next_ahead()) is not None:
             yield item
 
 

@@ -351,7 +351,8 @@ class Snapshot:
         """Keys and values in order, read as you go.
 
         `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
-        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with `ClosedError`.
+        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with
+        `ClosedError` at the next item.
         """
         return self._core.walk("items", (prefix, start, end), reverse, limit)
 
