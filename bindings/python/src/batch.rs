@@ -78,11 +78,6 @@ impl Batch {
         self.lock().batch.len()
     }
 
-    /// A batch is true also when it is empty, so that `if batch` means what it says.
-    fn __bool__(&self) -> bool {
-        true
-    }
-
     fn __repr__(&self) -> String {
         let state = self.lock();
         format!(

@@ -353,3 +353,12 @@ async def test_a_snapshot_waits_for_a_position_as_for_its_index(aio_store: almad
     assert (found, again) == (b"v", b"v")
     with pytest.raises(ValueError, match="min_index must be 0 or more"):
         await aio_store.snapshot(min_index=-1)
+
+
+@pytest.mark.asyncio
+async def test_a_store_is_not_iterable(aio_store: almadia.aio.Store) -> None:
+    walked: Any = aio_store
+
+    for walk in (list, dict, iter):
+        with pytest.raises(TypeError, match="not iterable"):
+            walk(walked)

@@ -147,7 +147,7 @@ def test_a_store_that_was_not_closed_warns_and_is_closed(tmp_path: Path) -> None
     store[b"k"] = b"v"
     said = re.escape(repr(str(tmp_path / "store")))
 
-    with pytest.warns(ResourceWarning, match=f"unclosed <almadia.Store node=1 path={said} role="):
+    with pytest.warns(ResourceWarning, match=f"unclosed <almadia.Store node=1 path={said}>; use close"):
         del store
         gc.collect()
 

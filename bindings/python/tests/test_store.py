@@ -13,6 +13,8 @@ import almadia
 import almadia.aio
 import pytest
 
+from .conftest import run_python
+
 
 def test_a_store_is_used_like_a_mapping(store: almadia.Store) -> None:
     store[b"k"] = b"v"
@@ -408,6 +410,15 @@ def test_a_timeout_that_no_float_holds_is_refused_by_name(store: almadia.Store) 
         store.get(b"k", timeout=10**400)
 
 
+def test_a_batch_is_true_when_it_holds_something() -> None:
+    batch = almadia.Batch()
+    assert not batch
+
+    batch[b"k"] = b"v"
+
+    assert batch
+
+
 def test_a_position_crosses_processes(store: almadia.Store) -> None:
     position = store.put(b"k", b"v")
 
@@ -415,6 +426,12 @@ def test_a_position_crosses_processes(store: almadia.Store) -> None:
         assert pickle.loads(pickle.dumps(position, protocol)) == position
     assert copy.deepcopy(position) == position
     assert almadia.Position(position.index, position.term) == position
+
+
+@pytest.mark.parametrize("walk", [list, dict, iter, sorted], ids=lambda walk: walk.__name__)
+def test_a_store_is_not_iterable(store: almadia.Store, walk: Any) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        walk(store)
 
 
 def test_the_type_of_a_default_is_known(store: almadia.Store) -> None:
@@ -427,3 +444,16 @@ def test_the_type_of_a_default_is_known(store: almadia.Store) -> None:
         missing: bytes | None = store.get(b"none")
 
     assert (found, shown, counted, missing) == (b"v", b"v", 7, None)
+
+
+def test_a_warning_of_a_store_that_is_not_closed_does_not_call_it_closed(tmp_path: Path) -> None:
+    program = "import sys, almadia; store = almadia.open(sys.argv[1])"
+
+    done = run_python(program, str(tmp_path / "store"), flags=("-W", "always"))
+
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "ResourceWarning: unclosed" in line]
+    assert len(said) == 1
+    assert said[0].endswith(
+        f"ResourceWarning: unclosed <almadia.Store node=1 path='{tmp_path}/store'>; use close() or with"
+    )

@@ -129,15 +129,18 @@ class Handle:
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        warnings.warn(f"unclosed {self!r}; use close() or with", ResourceWarning, source=self, stacklevel=2)
+        # Not where it stands: at the end of the interpreter it is stopped already, and never was closed.
+        warnings.warn(f"unclosed <{self._name()}>; use close() or with", ResourceWarning, source=self, stacklevel=2)
         self._closed = True
         # Whoever collects garbage may hold a lock that a log handler waits for: nobody is waited for here.
         self._shower.end()
 
     def __repr__(self) -> str:
+        return f"<{self._name()} {'closed' if self._closed else self._standing()}>"
+
+    def _name(self) -> str:
         module = type(self).__module__.removesuffix(".store")
-        state = "closed" if self._closed else self._standing()
-        return f"<{module}.Store node={self.node_id} path={self._path!r} {state}>"
+        return f"{module}.Store node={self.node_id} path={self._path!r}"
 
     def _standing(self) -> str:
         try:
