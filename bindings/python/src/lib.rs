@@ -1,7 +1,7 @@
 //! The Python module `almadia._almadia`: Almadia's Rust interface as Python objects.
 //!
 //! Owns what must be compiled: calls with the GIL released, waits that Ctrl-C ends, the way from an error of the store
-//! to a Python exception, and values shown without a copy. What always holds: no internal thread of a store touches
+//! to a Python exception, and values shown where the engine has them. What always holds: no internal thread of a store touches
 //! Python; every wait releases the GIL; in a child process a store is never touched, not even to free it. The names
 //! users see, their types and documentation are the Python package's, which is a thin layer above.
 

@@ -53,7 +53,7 @@ impl Snapshot {
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
-    /// The value of `key` as a memoryview without a copy, or None.
+    /// The value of `key` as a memoryview of what the engine has, or None.
     fn get_view<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
         let key = key.as_bytes();
         let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;

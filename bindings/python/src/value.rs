@@ -15,7 +15,8 @@ use pyo3::types::PyMemoryView;
 
 use crate::home::AtHome;
 
-/// A value that was not copied. Reached through `get_view`, which shows it as a memoryview.
+/// A value where the engine has it: in a block of a file, or copied once by the engine when it is still among the
+/// newest writes. Reached through `get_view`, which shows it as a memoryview.
 #[pyclass(module = "almadia._almadia", frozen)]
 pub struct Value {
     pinned: AtHome<PinnedValue>,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,12 @@ def test_a_snapshot_waits_for_a_position_as_for_its_index(letters: almadia.Store
         assert snapshot.index >= position.index
     with pytest.raises(almadia.ReadTimeoutError):
         letters.snapshot(level="local", min_index=almadia.Position(position.index + 1000, position.term), timeout=0.05)
+
+
+def test_a_snapshot_that_is_dropped_open_does_not_warn(letters: almadia.Store) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert letters.snapshot().get_many([b"a"]) == [b"A"]
+
+    assert warned == []
+    assert letters.status().live_snapshots == 0

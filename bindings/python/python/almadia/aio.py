@@ -231,7 +231,8 @@ class Store(Handle):
 class Snapshot:
     """A picture of a store that does not change. Made by `store.snapshot()`.
 
-    While it is open, what was overwritten since stays on disk. It may outlive its store. What is in memory is read at
+    While it is open, what was overwritten since stays on disk. It may outlive its store, and does not warn when it is
+    dropped without being closed: see `almadia.Snapshot`. What is in memory is read at
     once, what must be read from the disk on a thread of the loop's executor.
     """
 
@@ -260,7 +261,10 @@ class Snapshot:
         return default if value is None else value
 
     async def get_view(self, key: BytesLike) -> memoryview | None:
-        """The value of `key` as a read-only memoryview, without a copy; None when there is no such key.
+        """The value of `key` as a read-only memoryview; None when there is no such key.
+
+        It shows the value where the engine has it: without a copy once the value is in a block of a file; while it is
+        still among the newest writes, in the engine's memtable, the engine copies it once.
 
         The view stays valid after the snapshot and the store are closed; until it is released it holds a little
         memory of the engine, and the directory.

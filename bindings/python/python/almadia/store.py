@@ -295,6 +295,10 @@ class Snapshot:
     """A picture of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
 
     While it is open, what was overwritten since stays on disk. It may outlive its store.
+
+    One that is dropped without being closed does not warn, unlike a store: it is let go when its last reference goes,
+    at once in CPython, so that `store.snapshot().get_many(keys)` leaves nothing behind. `status().live_snapshots`
+    counts those that are left, and tests with the fixtures of almadia fail when there are some.
     """
 
     __slots__ = ("__weakref__", "_core")
@@ -319,7 +323,10 @@ class Snapshot:
         return default if value is None else value
 
     def get_view(self, key: BytesLike) -> memoryview | None:
-        """The value of `key` as a read-only memoryview, without a copy; None when there is no such key.
+        """The value of `key` as a read-only memoryview; None when there is no such key.
+
+        It shows the value where the engine has it: without a copy once the value is in a block of a file; while it is
+        still among the newest writes, in the engine's memtable, the engine copies it once.
 
         The view stays valid after the snapshot and the store are closed; until it is released it holds a little
         memory of the engine, and the directory.
