@@ -147,3 +147,13 @@ def indented_after(text: str, heading: str) -> str:
             break
         block.append(line[4:])
     return "\n".join(block).rstrip()
+
+
+@pytest.mark.parametrize("text", [almadia.__doc__, almadia.Outcome.__doc__], ids=["package", "Outcome"])
+def test_help_says_what_a_read_says_of_an_unknown_outcome(text: str) -> None:
+    said = " ".join(text.split())
+
+    assert "shows" in said
+    assert "settles nothing" in said
+    assert "then decide" not in said
+    assert "before you try again" not in said

@@ -33,22 +33,26 @@ never changes. Addresses other than loopback need `transport_insecure=True`, bec
 
 What to know:
 
-* Every call is answered by its deadline: `timeout=` in seconds, else the store's own, 5 seconds unless
-  `open(..., timeout=...)` says otherwise. Ctrl-C ends a call that waits.
+* Every call is answered by its deadline, to within a tick (`raft.tick_ms`): `timeout=` in seconds, else the store's
+  own, 5 seconds unless `open(..., timeout=...)` says otherwise. Ctrl-C ends a call that waits.
 * An error says whether a write happened. `error.outcome` is `Outcome.NOT_APPLIED` - it was not and never will be
-  applied, so try again if `error.retryable` - or `Outcome.UNKNOWN`: read before you try again. All are `AlmadiaError`:
+  applied, so try again if `error.retryable` - or `Outcome.UNKNOWN`: it may have been
+  applied, or may be at any later time. A read that shows it settles it; one that does not show it settles nothing, as a
+  write that was passed on to the leader may take effect even after a later write through another member. Repeat it only
+  if repeating is harmless, give each such write a key or a value of its own, and read again:
 
       try:
-          store.put(b"k", b"v")
+          store.put(b"order/4711", b"paid")  # Nobody else writes this key, and never anything else.
       except almadia.AlmadiaError as error:
           if error.outcome is almadia.Outcome.UNKNOWN:
-              ...  # It may have been applied: read b"k", then decide.
+              ...  # It may be applied at any later time. Putting the same again is harmless here.
           elif error.retryable:
               ...  # Certainly not applied, and the same call may succeed later.
           else:
               raise
 
-* Each code of an error has a class of its own, such as `almadia.NotLeaderError`; `help(almadia.errors)` lists them.
+* What fails raises an `AlmadiaError`; wrong types and values of Python arguments raise `TypeError` and `ValueError`.
+  Each code of an error has a class of its own, such as `almadia.NotLeaderError`; `help(almadia.errors)` lists them.
 * A write that returned is on the disks of a majority. Reads show every write that any member acknowledged before.
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
 * Stores and snapshots may be used by many threads; calls release the GIL.

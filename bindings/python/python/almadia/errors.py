@@ -1,9 +1,11 @@
 """Every error of almadia, one class for each code.
 
-All are `AlmadiaError`. What to do follows from three attributes rather than from the class:
+All are `AlmadiaError`. Wrong types and values of Python arguments, such as text for a key or a negative `limit`, are
+Python's plain `TypeError` and `ValueError` instead, raised before anything is done. What to do about an error follows
+from three attributes rather than from the class:
 
 * `outcome` - `Outcome.NOT_APPLIED`: the write was not applied and never will be. `Outcome.UNKNOWN`: it may have been
-  applied, or may still be; read before you try again.
+  applied, or may be at any later time; see `Outcome`.
 * `retryable` - the same call can succeed later, or on another member, without any change.
 * `category` - `code // 100`: 1 wrong call, 2 normal negative answer, 3 certainly not applied, 4 outcome unknown,
   5 life cycle, 6 environment, 7 data, 9 a bug or a store that stopped after an error.
@@ -66,13 +68,19 @@ __all__ = [
 
 
 class Outcome(enum.Enum):
-    """What an error says about the write it answers."""
+    """What an error says about the write it answers.
+
+    After `UNKNOWN` a read that shows the write settles it: it was applied. A read that does not show it settles
+    nothing, because the write may take effect at any later time; one that this member passed on to the leader even
+    after a later write through another member. So repeat it only if repeating is harmless, give each such write a key
+    or a value of its own by which it can be told from others, and read again.
+    """
 
     NOT_APPLIED = "not applied"
     """It was not applied and never will be. Safe to try again."""
 
     UNKNOWN = "unknown"
-    """It may have been applied, or may still be. Read before trying again."""
+    """It may have been applied, or may be at any later time. Only a read that shows it settles it."""
 
 
 class AlmadiaError(Exception):
@@ -196,23 +204,23 @@ class RegionChangedError(AlmadiaError):
 
 
 class WriteTimeoutError(AlmadiaError, builtins.TimeoutError):
-    """The deadline passed while the write was under way. It may have been applied."""
+    """The deadline passed while the write was under way. It may have been applied, or may be yet."""
 
 
 class LeadershipLostError(AlmadiaError):
-    """The connection to the leader was lost while the write was under way. It may have been applied."""
+    """The connection to the leader was lost while the write was under way. It may have been applied, or may be yet."""
 
 
 class CancelledInFlightError(AlmadiaError):
-    """The write was given up while it was under way. It may have been applied."""
+    """The write was given up while it was under way. It may have been applied, or may be yet."""
 
 
 class ShutdownInFlightError(AlmadiaError):
-    """The store was closed while the write was under way. It may have been applied."""
+    """The store was closed while the write was under way. It may have been applied, or may be yet."""
 
 
 class FailedInFlightError(AlmadiaError):
-    """The store failed while the write was under way. It may have been applied."""
+    """The store failed while the write was under way. It may have been applied, or may be yet."""
 
 
 class ClosedError(AlmadiaError):

@@ -161,8 +161,8 @@ class Store(Handle):
     `del store[b"k"]` - and each of these is one linearizable call. Close it with `close()`, or use it in a
     `with` statement.
 
-    `timeout` is in seconds everywhere; None means the store's own. A call that was interrupted by Ctrl-C, or whose
-    exception says `Outcome.UNKNOWN`, may or may not have been applied.
+    `timeout` is in seconds everywhere; None means the store's own. A write that was interrupted by Ctrl-C, or whose
+    exception says `Outcome.UNKNOWN`, may have been applied, or may be at any later time: see `almadia.Outcome`.
     """
 
     __slots__ = ()
