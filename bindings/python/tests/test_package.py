@@ -149,6 +149,15 @@ def indented_after(text: str, heading: str) -> str:
     return "\n".join(block).rstrip()
 
 
+def test_aio_and_testing_are_there_after_importing_the_package() -> None:
+    program = "import almadia; print(almadia.aio.open.__module__, almadia.testing.Cluster.__module__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == "almadia.aio almadia.testing\n"
+    with pytest.raises(AttributeError, match="module 'almadia' has no attribute 'opne'"):
+        almadia.opne  # type: ignore[attr-defined]  # noqa: B018 - mypy must see it too.
+
+
 @pytest.mark.parametrize("text", [almadia.__doc__, almadia.Outcome.__doc__], ids=["package", "Outcome"])
 def test_help_says_what_a_read_says_of_an_unknown_outcome(text: str) -> None:
     said = " ".join(text.split())

@@ -65,6 +65,8 @@ What to know:
 * `almadia.testing` has clusters in one process whose network a test can break; in pytest: `almadia_cluster`.
 """
 
+from typing import TYPE_CHECKING
+
 from ._almadia import VERSION, Batch, Items, Position
 
 # One class a code. Their names are left out of __all__, so that help(almadia) shows first what a program begins with.
@@ -115,6 +117,19 @@ from .options import Option, options
 from .status import RegionStatus, Status
 from .store import BatchBlock, Snapshot, Store, open  # noqa: A004
 from .typing import BytesLike, Level, Members, OptionValue
+
+if TYPE_CHECKING:
+    from . import aio as aio, testing as testing
+else:
+
+    def __getattr__(name):
+        """Imports `almadia.aio` and `almadia.testing` when they are first used: asyncio takes longer than all else."""
+        if name in ("aio", "testing"):
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = VERSION
 
