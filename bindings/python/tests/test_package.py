@@ -158,6 +158,13 @@ def test_aio_and_testing_are_there_after_importing_the_package() -> None:
         almadia.opne  # type: ignore[attr-defined]  # noqa: B018 - mypy must see it too.
 
 
+@pytest.mark.parametrize(
+    "word", ["@pytest.mark.almadia(", "--almadia-log-level", "--almadia-keep-data", "with reserved"]
+)
+def test_help_of_testing_names_what_the_plugin_takes(word: str) -> None:
+    assert word in (almadia.testing.__doc__ or "")
+
+
 @pytest.mark.parametrize("text", [almadia.__doc__, almadia.Outcome.__doc__], ids=["package", "Outcome"])
 def test_help_says_what_a_read_says_of_an_unknown_outcome(text: str) -> None:
     said = " ".join(text.split())

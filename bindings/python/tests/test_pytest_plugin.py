@@ -262,3 +262,20 @@ def test_the_guide_tells_the_truth(pytester: pytest.Pytester) -> None:
     result = run(pytester)
 
     result.assert_outcomes(passed=2)
+
+
+def test_a_misspelt_argument_of_the_marker_is_named(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.almadia(member=5)
+        def test_cluster(almadia_cluster):
+            pass
+        """
+    )
+
+    result = run(pytester)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*@pytest.mark.almadia has no argument 'member': almadia(members=3, options={})*"])

@@ -343,3 +343,29 @@ def test_a_closed_cluster_leaves_no_thread_and_no_file_open(tmp_path: Path) -> N
     # The system takes a moment to forget a thread that has ended.
     wait_until(lambda: own_threads() == threads)
     assert repr(cluster) == "<almadia.testing.Cluster of 3 members, closed>"
+
+
+def test_a_closed_cluster_says_so_at_once(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "data", members=1)
+    cluster.close()
+
+    for call in (
+        cluster.leader,
+        cluster.followers,
+        cluster.wait_applied,
+        lambda: cluster[1],
+        lambda: cluster.restart(1),
+    ):
+        begun = time.monotonic()
+        with pytest.raises(almadia.ClosedError, match="this cluster is closed"):
+            call()
+        assert time.monotonic() - begun < 5.0
+
+
+def test_a_cluster_waits_for_a_position_or_its_index(almadia_cluster: Cluster) -> None:
+    position = almadia_cluster.leader().put(b"k", b"v")
+
+    almadia_cluster.wait_applied(position)
+    almadia_cluster.wait_applied(position.index)
+
+    assert [held(store, b"k") for store in almadia_cluster] == [b"v", b"v", b"v"]

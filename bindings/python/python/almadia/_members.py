@@ -16,7 +16,7 @@ from typing import Final, Generic, NoReturn, TypeAlias, TypeVar
 
 from ._almadia import Position
 from ._network import Network
-from .errors import AlmadiaError
+from .errors import AlmadiaError, ClosedError
 from .options import option_list
 from .status import RegionStatus, Status
 from .store import Handle
@@ -88,6 +88,7 @@ class Members(Generic[_Store]):
         return self._network.addresses_for(number)[number]
 
     def __getitem__(self, number: int) -> _Store:
+        self._check_open()
         store = self._stores.get(self._number(number))
         if store is None:
             raise KeyError(f"member {number} is down; cluster.restart({number}) starts it again")
@@ -214,6 +215,7 @@ class Members(Generic[_Store]):
         store._close(0)
 
     def _restart(self, number: int) -> None:
+        self._check_open()
         if number in self._stores:
             self._kill(number)
         self._stores[number] = self._open(number)
@@ -226,14 +228,20 @@ class Members(Generic[_Store]):
         # Cut off first, all of them, so that none begins an election when another ends.
         for number in self._numbers:
             self._network.take_down(number)
-        for number in list(self._stores):
-            self._kill(number)
+        for number, store in self._stores_now():
+            del self._stores[number]
+            store._close(0)
         self._network.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this cluster is closed")
 
     # What is waited for.
 
     def _elected(self, key: bytes) -> int | None:
         """The number of the member a majority follows, over a network that is whole between them."""
+        self._check_open()
         views = {number: _region_of(store, key) for number, store in self._stores_now()}
         for number, view in views.items():
             following = [other for other, seen in views.items() if self._follows(other, seen, number, view)]
@@ -249,6 +257,7 @@ class Members(Generic[_Store]):
         self, position: Position | int | None, members: Collection[Member] | None, key: bytes
     ) -> tuple[Callable[[], bool], str]:
         """Whether members have applied what is at `position`, and what that is called."""
+        self._check_open()
         numbers = (
             [self._number(member) for member in members]
             if members is not None

@@ -9,11 +9,16 @@
         assert cluster.leader()[b"k"] == b"v"   # another member leads now
 
 With pytest no import is needed: the fixtures `almadia_store`, `almadia_cluster` and `almadia_aio_cluster` come with the
-package.
+package. The marker and the options of the plugin:
+
+* `@pytest.mark.almadia(members=5, options={"bootstrap.split_keys": "m"})` - how many members a test gets, and options
+  of each, by the names of `almadia.options()`.
+* `--almadia-log-level=LEVEL` - what the members log: trace, debug, info, warning or error.
+* `--almadia-keep-data` - keeps the directories of all tests; those of tests that failed are always kept.
 
 Members are real stores that talk TCP; only their timeouts are shorter than usual (`FAST`). They are fast to start and
 to elect, and safe beside other tests: every port is reserved for as long as the cluster lives. Tests that start members
-in processes of their own get such ports from `reserved_addresses`.
+in processes of their own get such ports from a context manager: `with reserved_addresses(3) as addresses:`.
 """
 
 from __future__ import annotations
@@ -73,7 +78,8 @@ class Cluster(Members[Store]):
         """Waits for a leader, and returns its store.
 
         It is the one a majority follows over a network that is whole between them: never a member that was cut off and
-        has not noticed yet. `key` is any key of the region it is about; with one region it does not matter.
+        has not noticed yet. `key` is any key of the region it is about; with one region it does not matter. Raises
+        `ClusterTimeout` when there is none in time, and `ClosedError` when the cluster is closed.
         """
         until = time.monotonic() + timeout
         while (number := self._elected(key_of(key))) is None:

@@ -125,6 +125,9 @@ def _chosen(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
         return {"members": members}
     if marker.args:
         raise pytest.UsageError(f"@pytest.mark.almadia takes keyword arguments only: {_MARKER}")
+    for name in marker.kwargs:
+        if name not in ("members", "options"):
+            raise pytest.UsageError(f"@pytest.mark.almadia has no argument {name!r}: {_MARKER}")
     return {"members": members, **marker.kwargs}
 
 
