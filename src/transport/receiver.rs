@@ -4,8 +4,8 @@
 //! connection here that counts, the newest, and one thread that reads it; a frame of an older connection is
 //! dropped once a newer one is up, and the thread of the older one has ended before the newer one delivers
 //! anything, so what is delivered never goes back to an older connection; a peer that sends anything but
-//! well-formed messages from itself to this member loses its connection. What the messages say is left to the
-//! validator of the core.
+//! well-formed messages from itself to this member loses its connection; what is decoded and not delivered is
+//! bounded, whatever comes. What the messages say is left to the validator of the core.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,19 @@ use std::thread::JoinHandle;
 use log::info;
 use socket2::Socket;
 
-use super::codec::{CodecError, decode_batch};
+use super::codec::{CodecError, decode_batch, weight_bytes};
 use super::frame::{FrameBuffer, FrameError};
 use super::notices::Topic;
 use super::sockets::break_off;
 use super::{Network, Peer, lock, spawn};
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
+
+/// Messages are delivered once they weigh this much, as decoded, though more frames are complete. Bytes weigh up to a
+/// hundred times as much once they are messages, and the core takes or drops a delivery as a whole: all that one read
+/// brought could be a hundred times what the socket holds. A frame by itself weighs less than its length and what the
+/// codec allows.
+const DELIVERY_BYTES: usize = 1 << 20;
 
 /// What a peer has here: its newest connection and the thread that reads it.
 #[derive(Default)]
@@ -125,28 +131,42 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
         }
         #[cfg(test)]
         crate::thread::planted::meet(crate::thread::planted::Place::Loop);
-        let messages = match take_messages(&mut frames, peer.node, network.options.node) {
-            Ok(messages) => messages,
-            Err(end) => return end,
-        };
-        if !peer.incoming.is_newest(generation) {
-            return End::Replaced;
-        }
-        if !messages.is_empty() {
-            network.inbound.receive(peer.node, messages);
+        loop {
+            let messages = match take_messages(&mut frames, peer.node, network.options.node) {
+                Ok(Some(messages)) => messages,
+                Ok(None) => break,
+                Err(end) => return end,
+            };
+            if !peer.incoming.is_newest(generation) {
+                return End::Replaced;
+            }
+            if !messages.is_empty() {
+                network.inbound.receive(peer.node, messages);
+            }
         }
     }
 }
 
-/// The messages of all frames that are complete.
-fn take_messages(frames: &mut FrameBuffer, from: NodeId, to: NodeId) -> Result<Vec<PeerMessage>, End> {
-    let mut messages = Vec::new();
-    while let Some(body) = frames.next_frame()? {
+/// The messages of the next frames that are complete, up to the one with which they are enough for a delivery; none when
+/// no frame is.
+fn take_messages(
+    frames: &mut FrameBuffer,
+    from: NodeId,
+    to: NodeId,
+) -> Result<Option<Vec<PeerMessage>>, End> {
+    let (mut messages, mut weighed, mut bytes) = (Vec::new(), 0, 0);
+    let mut is_any = false;
+    while bytes < DELIVERY_BYTES
+        && let Some(body) = frames.next_frame()?
+    {
+        is_any = true;
         decode_batch(&body, &mut messages)?;
+        bytes += messages[weighed..].iter().map(weight_bytes).sum::<usize>();
+        weighed = messages.len();
     }
     match messages.iter().find(|message| (message.from(), message.to()) != (from, to)) {
         Some(message) => Err(End::Misdirected(message.from(), message.to())),
-        None => Ok(messages),
+        None => Ok(is_any.then_some(messages)),
     }
 }
 
@@ -160,5 +180,99 @@ fn tell(network: &Network, node: NodeId, end: &End) {
             );
             network.notices.once(node, Topic::BadFrame, text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::Entry;
+
+    use super::super::codec::ENTRIES_MAX;
+    use super::super::frame::{begin, finish};
+    use super::super::tests::append;
+    use super::*;
+    use crate::transport::codec::encode_into_batch;
+
+    const FROM: NodeId = NodeId(2);
+    const TO: NodeId = NodeId(1);
+
+    /// A frame with one message of so many entries, two bytes each.
+    fn dense_frame(entries: u64) -> Vec<u8> {
+        let mut message = append(FROM.get(), TO.get(), 0);
+        let of = |index| Entry { index, ..Entry::default() };
+        message.raft_mut().entries = (1..=entries).map(of).collect::<Vec<_>>().into();
+        let mut frame = Vec::new();
+        let start = begin(&mut frame);
+        encode_into_batch(&message, &mut frame).expect("few enough");
+        finish(&mut frame, start);
+        frame
+    }
+
+    fn weight(messages: &[PeerMessage]) -> usize {
+        messages.iter().map(weight_bytes).sum()
+    }
+
+    /// What is delivered of `stream`, which comes in one read.
+    fn deliveries(stream: &[u8]) -> Vec<Vec<PeerMessage>> {
+        let mut frames = FrameBuffer::new(64 << 20);
+        let mut deliveries = Vec::new();
+        let mut rest = stream;
+        while !rest.is_empty() {
+            frames.fill(&mut rest).expect("a slice is read without errors");
+            let mut take = || take_messages(&mut frames, FROM, TO).expect("good frames");
+            deliveries.extend(std::iter::from_fn(&mut take));
+        }
+        deliveries
+    }
+
+    #[test]
+    fn what_one_read_brings_is_delivered_in_parts_of_a_bounded_weight() {
+        let frame = dense_frame(1000);
+        // As long as what is received at once, and no longer.
+        let count = super::super::frame::CHUNK_BYTES / frame.len();
+        let stream = frame.repeat(count);
+
+        let deliveries = deliveries(&stream);
+
+        let one = weight(&deliveries[0][..1]);
+        let all: usize = deliveries.iter().map(|messages| weight(messages)).sum();
+        assert!(one > 40 * frame.len(), "{} bytes weigh {one}", frame.len());
+        assert_eq!(all, count * one, "nothing is lost");
+        assert!(all > 3 * DELIVERY_BYTES, "the bound is tried: {all}");
+        for messages in &deliveries {
+            assert!(weight(messages) < DELIVERY_BYTES + one, "a delivery of {} bytes", weight(messages));
+        }
+    }
+
+    #[test]
+    fn the_heaviest_frame_weighs_what_the_codec_allows() {
+        let frame = dense_frame(ENTRIES_MAX as u64);
+
+        let deliveries = deliveries(&[frame.clone(), frame.clone()].concat());
+
+        assert_eq!(deliveries.len(), 2, "each by itself");
+        let most = size_of::<PeerMessage>() + ENTRIES_MAX * size_of::<Entry>() + frame.len();
+        assert!(deliveries.iter().all(|messages| weight(messages) <= most));
+    }
+
+    #[test]
+    fn frames_without_messages_do_not_hide_those_behind_them() {
+        let mut empty = Vec::new();
+        let start = begin(&mut empty);
+        finish(&mut empty, start);
+
+        let deliveries = deliveries(&[empty.clone(), dense_frame(1), empty].concat());
+
+        assert_eq!(deliveries.concat().len(), 1);
+    }
+
+    #[test]
+    fn a_message_in_the_name_of_another_ends_the_connection() {
+        let mut frames = FrameBuffer::new(1 << 20);
+        frames.fill(&mut &dense_frame(1)[..]).expect("a slice is read without errors");
+
+        let end = take_messages(&mut frames, NodeId(3), TO);
+
+        assert!(matches!(end, Err(End::Misdirected(FROM, TO))), "{end:?}");
     }
 }
