@@ -5,8 +5,8 @@
 //! find, up to the first bytes that are none; memory follows the bytes that came; a batch either is refused or encodes
 //! back to itself, and so does a single message; nothing panics.
 //!
-//! The first byte chooses how far the input gets by itself, as checksums stop raw bytes at the door; the second how the
-//! stream is cut.
+//! The first byte chooses how far the input gets by itself, as checksums stop raw bytes at the door, and whether it is
+//! said again and again, until it is longer than what is received at once; the second how the stream is cut.
 
 use bytes::Bytes;
 
@@ -15,6 +15,10 @@ use super::frame::{self, CHUNK_BYTES, FrameBuffer, FrameError, HEADER_BYTES, KIN
 
 /// Longest body accepted: small, so that inputs reach the limit.
 const BODY_BYTES_MAX: u32 = 4096;
+/// The same where a stream is long, so that a body is longer than what is received at once.
+const LONG_BODY_BYTES_MAX: u32 = 1 << 20;
+/// Length of a stream that is said again and again.
+const LONG_STREAM_BYTES: usize = 3 * CHUNK_BYTES;
 
 /// Receives a stream made of `data` and checks what must hold.
 ///
@@ -22,10 +26,17 @@ const BODY_BYTES_MAX: u32 = 4096;
 /// When it does not hold.
 pub fn fuzz_stream(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
-    match way % 3 {
-        0 => receive(rest, *cut),
-        1 => receive(&sealed_frames(rest), *cut),
-        _ => fuzz_codec(rest),
+    let stream = match way % 3 {
+        0 => rest.to_vec(),
+        1 => sealed_frames(rest),
+        _ => return fuzz_codec(rest),
+    };
+    if way / 3 % 8 == 7 {
+        let long: Vec<u8> = stream.iter().copied().cycle().take(LONG_STREAM_BYTES).collect();
+        // Longer pieces, or it would take as long as a hundred other inputs.
+        receive(&long, 256 + (usize::from(*cut) << 8), LONG_BODY_BYTES_MAX);
+    } else {
+        receive(&stream, 1 + usize::from(*cut), BODY_BYTES_MAX);
     }
 }
 
@@ -63,11 +74,11 @@ fn flip(stream: &mut [u8], input: &[u8]) {
 }
 
 /// What a reader of the whole stream finds: the bodies, and whether something follows that is no frame.
-fn whole(mut stream: &[u8]) -> (Vec<&[u8]>, bool) {
+fn whole(mut stream: &[u8], body_bytes_max: u32) -> (Vec<&[u8]>, bool) {
     let mut bodies = Vec::new();
     while let Some((header, rest)) = stream.split_first_chunk::<HEADER_BYTES>() {
         let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-        if length > BODY_BYTES_MAX || header[8] != KIND_MESSAGES || header[9..] != [0; 7] {
+        if length > body_bytes_max || header[8] != KIND_MESSAGES || header[9..] != [0; 7] {
             return (bodies, true);
         }
         let Some((body, after)) = rest.split_at_checked(length as usize) else { break };
@@ -81,20 +92,23 @@ fn whole(mut stream: &[u8]) -> (Vec<&[u8]>, bool) {
     (bodies, false)
 }
 
-fn receive(stream: &[u8], cut: u8) {
-    let (expected, is_broken) = whole(stream);
+fn receive(stream: &[u8], most: usize, body_bytes_max: u32) {
+    let (expected, is_broken) = whole(stream, body_bytes_max);
     let mut bodies = Vec::new();
-    let ended = take_frames(stream, cut, &mut bodies);
+    let ended = take_frames(pieces(stream, most), FrameBuffer::new(body_bytes_max), &mut bodies);
 
     assert!(bodies.iter().eq(expected.iter()), "the same frames come out however the stream is cut");
     assert_eq!(ended.is_err(), is_broken, "a stream ends at the first bytes that are no frame: {ended:?}");
     bodies.iter().for_each(read_batch);
 }
 
-fn take_frames(stream: &[u8], cut: u8, bodies: &mut Vec<Bytes>) -> Result<(), FrameError> {
-    let mut frames = FrameBuffer::new(BODY_BYTES_MAX);
+fn take_frames<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    mut frames: FrameBuffer,
+    bodies: &mut Vec<Bytes>,
+) -> Result<(), FrameError> {
     let mut came = 0;
-    for mut piece in pieces(stream, cut) {
+    for mut piece in pieces {
         came += piece.len();
         while !piece.is_empty() {
             frames.fill(&mut piece).expect("a slice is read without errors");
@@ -108,9 +122,9 @@ fn take_frames(stream: &[u8], cut: u8, bodies: &mut Vec<Bytes>) -> Result<(), Fr
     Ok(())
 }
 
-/// The stream in pieces of up to `cut` bytes; an odd number lets their lengths change.
-fn pieces(mut stream: &[u8], cut: u8) -> impl Iterator<Item = &[u8]> {
-    let (most, changes) = (usize::from(cut) + 1, cut % 2 == 1);
+/// The stream in pieces of up to `most` bytes; an even number lets their lengths change.
+fn pieces(mut stream: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
+    let changes = most.is_multiple_of(2);
     let mut length = most;
     std::iter::from_fn(move || {
         length = if changes { 1 + (length * 7 + 3) % most } else { most };

@@ -4,13 +4,13 @@
 //! hold, for any bytes in any pieces, on both sides: a member is let in if and only if the bytes begin with the one
 //! hello that it would send; everything else is refused, in words that the other side can read; nothing panics.
 //!
-//! The first byte chooses the side and how far the input gets by itself, as checksums stop raw bytes at the door; the
-//! second how the bytes are cut.
+//! The first byte chooses the side, how far the input gets by itself, as checksums stop raw bytes at the door, and whose
+//! good hello to whom is changed; the second how the bytes are cut.
 
 use std::io::{self, Read};
 
 use super::{
-    HELLO_BYTES, HandshakeError, Hello, KIND_HELLO, Part, Reason, Refusal, TEXT_BYTES_MAX, answer_to,
+    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Reason, Refusal, TEXT_BYTES_MAX, answer_to,
     hello_bytes, part_bytes, read_part, receive, refusal_bytes,
 };
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -41,8 +41,8 @@ pub fn fuzz_handshake(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
     let said = match (way / 2) % 4 {
         0 => rest.to_vec(),
-        1 => changed_hello(rest),
-        2 => part_bytes(KIND_HELLO, &rest[..rest.len().min(HELLO_BYTES)]),
+        1 => changed_hello(said_by(*way), rest),
+        2 => longer_or_shorter(said_by(*way), rest),
         _ => {
             let (kind, body) = rest.split_first().unwrap_or((&0, &[]));
             part_bytes(u32::from(*kind), &body[..body.len().min(2 * TEXT_BYTES_MAX)])
@@ -52,11 +52,26 @@ pub fn fuzz_handshake(data: &[u8]) {
     if way % 2 == 0 { accepting(&mut stream, &said) } else { dialing(&mut stream, &said) }
 }
 
+/// A hello of one to one, members or not.
+fn said_by(way: u8) -> Hello {
+    let (from, to) = (1 + (way / 8) % 4, [2, 1, 3, 4][usize::from(way / 32) % 4]);
+    hello(NodeId(from.into()), NodeId(to))
+}
+
+/// A good hello of a length (u8) that is not its own, sealed; what is missing behind it is the rest of the input.
+fn longer_or_shorter(good: Hello, input: &[u8]) -> Vec<u8> {
+    let (length, rest) = input.split_first().unwrap_or((&0, &[]));
+    let mut body = hello_bytes(&good).split_off(PREAMBLE_BYTES);
+    body.extend_from_slice(rest);
+    body.truncate(usize::from(*length));
+    part_bytes(KIND_HELLO, &body)
+}
+
 /// A good hello with words exchanged (place u8, word u64) and sealed again, then with bits flipped.
-fn changed_hello(input: &[u8]) -> Vec<u8> {
-    let mut bytes = hello_bytes(&hello(NodeId(1), OWN));
+fn changed_hello(good: Hello, input: &[u8]) -> Vec<u8> {
+    let mut bytes = hello_bytes(&good);
     let (words, flips) = input.as_chunks::<9>();
-    let (head, body) = bytes.split_at_mut(24);
+    let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
     for [place, word @ ..] in words {
         let at = 8 * (usize::from(*place) % 6);
         body[at..at + 8].copy_from_slice(word);
