@@ -1,9 +1,10 @@
 //! The fuzzer's door to commands.
 //!
 //! Owns the translation of arbitrary bytes into entries of a log, and the check of what the applier makes of them. What
-//! must hold, for any data in any entry: the applier refuses with `CORRUPTION` or `INCOMPATIBLE_FORMAT` and does nothing,
-//! or carries the entry out; each write of it answers one requester; what it does can be encoded again and means the
-//! same; nothing panics.
+//! must hold, for any data in any entry: the parser takes exactly what is a command by the format, which is written down
+//! here once more ([`meaning`]), and reads the same out of it; the applier carries the writes of the region's epoch out and
+//! no other, answers each write to the one who waits for it, and stops at the first entry that is no command with
+//! `CORRUPTION` or `INCOMPATIBLE_FORMAT`; what it does can be encoded again and means the same; nothing panics.
 //!
 //! The first byte chooses how far the input gets by itself: entries of raw data, or commands built from a list of
 //! operations, alone or in a group, before some of their bits are flipped.
@@ -12,11 +13,13 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
-use crate::core::command::{Command, CommandBuilder, Operation, Write, seal_group, seal_truncate};
+use crate::core::command::{
+    Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
+};
 use crate::core::forwarding::RequestId;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NodeId};
 
 /// Requesters that wait for each entry, whether or not it has so many writes.
@@ -34,12 +37,25 @@ pub fn fuzz_commands(data: &[u8]) {
         1 => raw_entries(&mut input),
         _ => vec![(EntryType::EntryNormal, built(&mut input))],
     };
-    for (_, data) in &entries {
-        if let Ok(command) = Command::parse(data.clone()) {
+    entries.iter().for_each(|(_, data)| read(data));
+    apply(entries);
+}
+
+/// The parser reads what the format says, and no other bytes.
+fn read(data: &Bytes) {
+    match (Command::parse(data.clone()), meaning(data)) {
+        (Ok(command), Some(meant)) => {
+            assert_eq!(meaning_of(&command), meant);
             means_the_same(&command);
         }
+        (Err(CommandError::Version(version)), None) => assert!(version == data[0] && version != 1),
+        (Err(CommandError::Malformed), None) => {
+            assert!(data.len() < HEADER_BYTES || data[0] == 1, "another version is told");
+        }
+        (read, meant) => {
+            panic!("{:?} is read as {read:?}, but means {meant:?}", data.escape_ascii().to_string())
+        }
     }
-    apply(entries);
 }
 
 /// Entries of a type and of data behind its length (u16).
@@ -86,9 +102,15 @@ fn built(input: &mut Input<'_>) -> Bytes {
         None => seal_group(writes.iter()),
     };
     let command = Command::parse(sealed.clone()).expect("what was sealed can be read");
-    if truncation.is_none() {
-        assert_eq!(operations_of(&command), wanted, "a command says what it was told");
-    }
+    let said = match meaning_of(&command) {
+        Meaning::Truncate(index) => {
+            assert_eq!(Some(LogIndex(index)), truncation);
+            return flipped(&sealed, input);
+        }
+        Meaning::Write((_, operations)) => operations,
+        Meaning::Group(writes) => writes.into_iter().flat_map(|(_, operations)| operations).collect(),
+    };
+    assert_eq!(said, wanted, "a command says what it was told");
     flipped(&sealed, input)
 }
 
@@ -109,17 +131,7 @@ fn means_the_same(command: &Command) {
         Command::Group(writes) => seal_group(writes.iter().map(rebuilt).collect::<Vec<_>>().iter()),
     };
     let again = Command::parse(again).expect("what was sealed can be read");
-    assert_eq!(operations_of(&again), operations_of(command), "the same operations");
-    match (command, &again) {
-        (Command::Truncate(before), Command::Truncate(after)) => assert_eq!(before, after),
-        (Command::Write(before), Command::Write(after)) => {
-            assert_eq!(before.epoch_version(), after.epoch_version());
-        }
-        (Command::Group(before), Command::Group(after)) => {
-            assert!(before.iter().map(Write::epoch_version).eq(after.iter().map(Write::epoch_version)));
-        }
-        _ => panic!("another kind of command: {command:?} became {again:?}"),
-    }
+    assert_eq!(meaning_of(&again), meaning_of(command));
 }
 
 fn rebuilt(write: &Write) -> Bytes {
@@ -140,12 +152,65 @@ fn owned(operation: Operation<'_>) -> Owned {
     }
 }
 
-fn operations_of(command: &Command) -> Vec<Owned> {
+fn meaning_of(command: &Command) -> Meaning {
+    let of_write = |write: &Write| (write.epoch_version(), write.operations().map(owned).collect());
     match command {
-        Command::Truncate(_) => Vec::new(),
-        Command::Write(write) => write.operations().map(owned).collect(),
-        Command::Group(writes) => writes.iter().flat_map(|write| write.operations().map(owned)).collect(),
+        Command::Truncate(index) => Meaning::Truncate(index.get()),
+        Command::Write(write) => Meaning::Write(of_write(write)),
+        Command::Group(writes) => Meaning::Group(writes.iter().map(of_write).collect()),
     }
+}
+
+/// What a command says: a write is an epoch version and its operations.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Truncate(u64),
+    Write((u64, Vec<Owned>)),
+    Group(Vec<(u64, Vec<Owned>)>),
+}
+
+/// What the format says about `data`, read without a look at how the parser does it.
+fn meaning(data: &[u8]) -> Option<Meaning> {
+    let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
+    match header[..2] {
+        [1, 1] => meant_write(data).map(Meaning::Write),
+        [1, 2] => body.try_into().ok().map(|index| Meaning::Truncate(u64::from_le_bytes(index))),
+        [1, 3] => {
+            let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+            let mut writes = Vec::new();
+            for _ in 0..count {
+                writes.push(meant_write(meant_bytes(&mut body)?)?);
+            }
+            body.is_empty().then_some(Meaning::Group(writes))
+        }
+        _ => None,
+    }
+}
+
+fn meant_write(data: &[u8]) -> Option<(u64, Vec<Owned>)> {
+    let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
+    let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let mut operations = Vec::new();
+    for _ in 0..count {
+        let (&tag, rest) = body.split_first()?;
+        body = rest;
+        let first = meant_bytes(&mut body)?.to_vec();
+        let second = if tag == 2 { Vec::new() } else { meant_bytes(&mut body)?.to_vec() };
+        operations.push((tag, first, second));
+    }
+    let known = operations.iter().all(|(tag, ..)| (1..=3).contains(tag));
+    let epoch_version = u64::from_le_bytes(*header.last_chunk().expect("a header is longer"));
+    (header[..2] == [1, 1] && known && body.is_empty()).then_some((epoch_version, operations))
+}
+
+/// Bytes behind their length: seven bits a byte, five bytes at most.
+fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let last = body.iter().take(5).position(|byte| *byte < 0x80)?;
+    let (digits, rest) = body.split_at(last + 1);
+    let length = digits.iter().rev().fold(0_usize, |length, digit| length << 7 | usize::from(digit & 0x7f));
+    let (bytes, rest) = rest.split_at_checked(length)?;
+    *body = rest;
+    Some(bytes)
 }
 
 fn apply(entries: Vec<(EntryType, Bytes)>) {
@@ -153,7 +218,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
     let mut applier = Applier::new(region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
-    let answered: u64 = entries.iter().map(|(kind, data)| REQUESTERS.min(writes_of(*kind, data))).sum();
+    let wanted = Effects::of(&entries, first);
     let entries = entries.into_iter().zip(first..).map(|((kind, data), index)| {
         let mut entry = Entry { index, term: state.term.get(), data, ..Entry::default() };
         entry.set_entry_type(kind);
@@ -165,30 +230,93 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     let mut batch = ApplyBatch::default();
     match applier.fill(&mut batch, Slice { entries: usize::MAX, bytes: usize::MAX }) {
         Ok(_) => {
-            let reports = || batch.reports.iter();
-            let told = reports().map(|report| report.forwarded.len() as u64).sum::<u64>();
-            assert_eq!(told, answered, "each write answers who waits for it");
-            assert!(reports().all(|report| report.state.index.get() == first + count - 1));
+            assert_eq!(wanted.stopped_by, None, "an entry that cannot be read stops the state machine");
+            assert!(batch.reports.iter().all(|report| report.state.index.get() == first + count - 1));
+            let truncated = batch.reports.iter().filter_map(|report| report.truncate_to).max();
+            assert_eq!(truncated.map(LogIndex::get), wanted.truncated);
         }
-        Err(error) => {
-            let refused = matches!(error.code(), Code::Corruption | Code::IncompatibleFormat);
-            assert!(refused, "an entry that cannot be read stops the state machine: {error:?}");
+        Err(error) => assert_eq!(Some(error.code()), wanted.stopped_by, "{error:?}"),
+    }
+    let written = batch.writes.iter().map(|write| write.operations().map(owned).collect::<Vec<_>>());
+    assert!(written.eq(wanted.writes), "exactly the writes of the region's epoch are carried out");
+    // A state machine that was stopped tells nobody anything.
+    let told = batch.reports.iter().flat_map(|report| &report.forwarded);
+    let told: Vec<_> =
+        told.map(|(id, verdict)| (id.number, verdict.as_ref().err().map(Error::code))).collect();
+    if wanted.stopped_by.is_none() {
+        let as_wanted = |((number, code), wanted): (&(u64, Option<Code>), &Verdict)| match wanted {
+            Verdict::Any(at) => number == at,
+            Verdict::Known(at, wanted) => number == at && code == wanted,
+        };
+        let same = told.len() == wanted.verdicts.len() && told.iter().zip(&wanted.verdicts).all(as_wanted);
+        assert!(same, "each write answers who waits for it: {told:?}, not {:?}", wanted.verdicts);
+    }
+}
+
+/// What entries must do.
+#[derive(Default)]
+struct Effects {
+    writes: Vec<Vec<Owned>>,
+    verdicts: Vec<Verdict>,
+    truncated: Option<u64>,
+    stopped_by: Option<Code>,
+}
+
+/// What a requester, by its number, is told: a code, none for success.
+#[derive(Debug)]
+enum Verdict {
+    Known(u64, Option<Code>),
+    /// Whether a change of members is possible is not judged here.
+    Any(u64),
+}
+
+impl Effects {
+    fn of(entries: &[(EntryType, Bytes)], first: u64) -> Self {
+        let mut effects = Self::default();
+        for ((kind, data), index) in entries.iter().zip(first..) {
+            match (kind, meaning(data)) {
+                (EntryType::EntryConfChange | EntryType::EntryConfChangeV2, _) => {
+                    effects.verdicts.push(Verdict::Any(number_of(index, 0)));
+                }
+                _ if data.is_empty() => effects.verdicts.push(Verdict::Known(number_of(index, 0), None)),
+                (_, Some(Meaning::Truncate(to))) => effects.truncated = effects.truncated.max(Some(to)),
+                (_, Some(Meaning::Write(write))) => effects.write(index, vec![write]),
+                (_, Some(Meaning::Group(writes))) => effects.write(index, writes),
+                (_, None) => {
+                    let newer = data.len() >= HEADER_BYTES && data[0] != 1;
+                    let code = if newer { Code::IncompatibleFormat } else { Code::Corruption };
+                    return Self { stopped_by: Some(code), ..effects };
+                }
+            }
+        }
+        effects
+    }
+
+    fn write(&mut self, index: u64, writes: Vec<(u64, Vec<Owned>)>) {
+        for ((epoch_version, operations), place) in writes.into_iter().zip(0..) {
+            let is_present = epoch_version == BOOTSTRAP_EPOCH.version;
+            if place < REQUESTERS {
+                let code = if is_present { None } else { Some(Code::RegionChanged) };
+                self.verdicts.push(Verdict::Known(number_of(index, place), code));
+            }
+            if is_present {
+                self.writes.push(operations);
+            }
         }
     }
 }
 
-fn writes_of(kind: EntryType, data: &Bytes) -> u64 {
-    match Command::parse(data.clone()) {
-        Ok(Command::Group(writes)) if kind == EntryType::EntryNormal => writes.len() as u64,
-        Ok(Command::Truncate(_)) if kind == EntryType::EntryNormal => 0,
-        _ => 1,
-    }
+/// The number of the requester at `place` of those that wait for an entry.
+fn number_of(index: u64, place: u64) -> u64 {
+    index * REQUESTERS + place
 }
 
 fn waiting(index: u64) -> CommittedProposal {
-    let request = |number| RequestId { node: NodeId(2), boot_nonce: 1, session: 1, number };
-    let requesters = (0..REQUESTERS).map(|number| Some(Requester::Follower(request(number)))).collect();
-    CommittedProposal { index: LogIndex(index), requesters }
+    let request = |place| {
+        let number = number_of(index, place);
+        Some(Requester::Follower(RequestId { node: NodeId(2), boot_nonce: 1, session: 1, number }))
+    };
+    CommittedProposal { index: LogIndex(index), requesters: (0..REQUESTERS).map(request).collect() }
 }
 
 /// What is left of the input.
