@@ -13,7 +13,7 @@ seconds="${FUZZ_SECONDS:-60}"
 declare -A length=([log_recovery]=65536 [frames]=8192 [handshake]=1200 [commands]=4096 [cluster]=600 [c_calls]=400)
 declare -A patience=([cluster]=120 [c_calls]=120)
 # A corpus is small enough to be replayed by every `make test`: this many inputs, bytes in all, bytes of one.
-declare -A kept=([cluster]=120 [c_calls]=120)
+declare -A kept=([cluster]=160 [c_calls]=200)
 readonly kept_bytes=150000 input_bytes=4000
 grown="$target/fuzz"
 scratch="$(mktemp -d)"

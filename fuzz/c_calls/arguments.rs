@@ -83,6 +83,11 @@ impl Bytes {
         Self { data: bytes.as_ptr().cast(), length: bytes.len(), verdict: OK, bytes }
     }
 
+    /// No bytes, and nowhere.
+    pub fn none() -> Self {
+        Self { data: null(), length: 0, verdict: OK, bytes: Vec::new() }
+    }
+
     fn wrong(data: *const c_void, length: usize, verdict: almadia_code) -> Self {
         Self { data, length, verdict, bytes: Vec::new() }
     }
@@ -94,7 +99,7 @@ impl Bytes {
             0xfe => Self::wrong(LONG.as_ptr().cast(), limit + 1, TOO_LARGE),
             0xfd => Self::wrong(null(), usize::from(input.number()) + 1, NULL_POINTER),
             0xfc => Self::wrong(anywhere, usize::MAX, INVALID_ARGUMENT),
-            0xfb => Self { data: null(), length: 0, verdict: OK, bytes: Vec::new() },
+            0xfb => Self::none(),
             short => Self::of(input.take(usize::from(short % 5))),
         }
     }

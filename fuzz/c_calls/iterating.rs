@@ -7,13 +7,14 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
 use almadia::capi::iter::{
-    almadia_iter_code, almadia_iter_first, almadia_iter_key, almadia_iter_last, almadia_iter_new,
-    almadia_iter_next, almadia_iter_next_n, almadia_iter_options, almadia_iter_prev, almadia_iter_seek,
-    almadia_iter_seek_for_prev, almadia_iter_valid, almadia_iter_value,
+    almadia_iter_code, almadia_iter_first, almadia_iter_free, almadia_iter_key, almadia_iter_last,
+    almadia_iter_new, almadia_iter_next, almadia_iter_next_n, almadia_iter_options, almadia_iter_prev,
+    almadia_iter_seek, almadia_iter_seek_for_prev, almadia_iter_valid, almadia_iter_value,
 };
 use almadia::capi::{almadia_kv, almadia_slice};
 
 use super::arguments::Input;
+use super::member::Model;
 use super::options::Sized;
 use super::rules::{END, INVALID_ARGUMENT, NULL_POINTER, OK, UNSUPPORTED, answer, expect};
 use super::{Handles, Iter, Place, SLOTS, put};
@@ -158,6 +159,26 @@ impl Iter {
             assert_eq!(slice(key), shown.map(|(key, _)| &key[..]));
             assert_eq!(slice(value), shown.map(|(_, value)| &value[..]));
         }
+    }
+}
+
+/// All that a snapshot shows.
+pub fn contents(snapshot: *const almadia::capi::snapshot::almadia_snapshot) -> Model {
+    let mut handle = null_mut();
+    // SAFETY: the snapshot is live, and the iterator is freed once; what it lends is copied before it moves.
+    unsafe {
+        let code = almadia_iter_new(snapshot, std::ptr::null(), &raw mut handle, null_mut());
+        assert_eq!(code, OK);
+        let mut model = Model::new();
+        let mut on = almadia_iter_first(handle);
+        while on {
+            let (key, value) = (almadia_iter_key(handle), almadia_iter_value(handle));
+            model.insert(bytes(key).to_vec(), bytes(value).to_vec());
+            on = almadia_iter_next(handle);
+        }
+        assert_eq!(almadia_iter_code(handle, null_mut()), OK);
+        almadia_iter_free(handle);
+        model
     }
 }
 

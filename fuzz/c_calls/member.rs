@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::{env, fs, process};
@@ -19,18 +19,23 @@ use almadia::capi::config::{almadia_config, almadia_config_free, almadia_config_
 use almadia::capi::done::almadia_done;
 use almadia::capi::library::{ALMADIA_ABI_VERSION, almadia_code};
 use almadia::capi::region::{almadia_region_status, almadia_store_region_at, almadia_store_region_count};
+use almadia::capi::snapshot::{almadia_snapshot_free, almadia_snapshot_open};
 use almadia::capi::status::almadia_status;
 use almadia::capi::store::{
-    almadia_store, almadia_store_free, almadia_store_open, almadia_store_shutdown, almadia_store_status,
-    almadia_store_wait_leader,
+    almadia_store, almadia_store_free, almadia_store_metrics, almadia_store_open, almadia_store_shutdown,
+    almadia_store_status, almadia_store_wait_leader,
+};
+use almadia::capi::store_event::{
+    ALMADIA_STORE_EVENT_LEADER_CHANGED, almadia_config_set_event_callback, almadia_store_event,
 };
 use almadia::capi::transfer::{almadia_leader_transfer, almadia_leader_transfer_options};
+use almadia::capi::value::{almadia_value_data, almadia_value_free, almadia_value_size};
 use almadia::capi::write::almadia_delete;
 
 use super::arguments::Input;
 use super::options::Sized;
 use super::rules::{END, INVALID_ARGUMENT, LOCKED, NULL_POINTER, OK, UNSUPPORTED, answer, expect};
-use super::{Handles, SLOTS, put};
+use super::{Handles, SLOTS, iterating, put};
 
 /// What a store holds.
 pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -45,6 +50,38 @@ pub struct Member {
     directory: PathBuf,
     /// The largest log index that was told.
     index: u64,
+    heard: Box<Heard>,
+}
+
+/// What a store tells of itself. Boxed, because its callback points to it.
+#[derive(Default)]
+struct Heard {
+    events: Mutex<Vec<(i32, almadia_code, u64, u64)>>,
+    changed: Condvar,
+}
+
+unsafe extern "C" fn hear(user: *mut c_void, event: *const almadia_store_event) {
+    // SAFETY: `user` is the `Heard` of a member, which outlives its store; the event is live until this returns.
+    unsafe {
+        let (heard, event) = (&*user.cast::<Heard>(), &*event);
+        let told = (event.kind, event.code, event.region_id, event.leader_id);
+        heard.events.lock().expect("nobody panics with it").push(told);
+        heard.changed.notify_all();
+    }
+}
+
+impl Heard {
+    /// Waits until the store said that it leads itself, and checks all that it said.
+    fn check(&self) {
+        let leads = |events: &Vec<(i32, almadia_code, u64, u64)>| events.iter().any(|event| event.3 == 1);
+        let events = self.events.lock().expect("nobody panics with it");
+        let events = self.changed.wait_while(events, |events| !leads(events)).expect("nobody panics with it");
+        let is_known = |(kind, code, region, leader): &(i32, almadia_code, u64, u64)| {
+            *kind == ALMADIA_STORE_EVENT_LEADER_CHANGED && *code == OK && *region > 0 && *leader <= 1
+        };
+        assert!(events.iter().all(is_known), "{events:?}");
+        assert!(events.windows(2).all(|pair| pair[0].3 != pair[1].3), "each is a change: {events:?}");
+    }
 }
 
 impl Member {
@@ -55,7 +92,8 @@ impl Member {
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("almadia-calls-{}-{number}", process::id()));
         fs::create_dir_all(&directory).expect("the temporary directory is writable");
-        let mut member = Self { store: null_mut(), model: Model::new(), directory, index: 0 };
+        let mut member =
+            Self { store: null_mut(), model: Model::new(), directory, index: 0, heard: Box::default() };
         assert_eq!(member.start(), OK);
         member
     }
@@ -78,10 +116,16 @@ impl Member {
                     "{name:?}"
                 );
             }
+            self.heard.events.lock().expect("nobody panics with it").clear();
+            let user = (&raw const *self.heard).cast_mut().cast();
+            let set = |config, error| almadia_config_set_event_callback(config, Some(hear), user, error);
+            assert_eq!(set(config, null_mut()), OK);
+            assert_eq!(set(null_mut(), null_mut()), NULL_POINTER);
             let code = almadia_store_open(path.as_ptr(), config, &raw mut self.store, null_mut());
             almadia_config_free(config);
             if code == OK {
                 assert_eq!(almadia_store_wait_leader(self.store, LEADER_MS, null_mut(), null_mut()), OK);
+                self.heard.check();
             }
             code
         }
@@ -138,6 +182,52 @@ impl Member {
         }
     }
 
+    /// Waits until what was given up under way is applied or never will be: one log has both, in this order.
+    pub fn wait_for_all_before(&self) {
+        let key = b"no input has so long a key";
+        // SAFETY: the store is live and the key has its length.
+        let code = unsafe { almadia_delete(self.store, key.as_ptr().cast(), key.len(), null_mut()) };
+        assert_eq!(code, OK);
+    }
+
+    /// What the store holds.
+    pub fn contents(&self) -> Model {
+        let mut snapshot = null_mut();
+        // SAFETY: the store is live, the output writable, and the snapshot is freed once.
+        unsafe {
+            let code = almadia_snapshot_open(self.store, null(), &raw mut snapshot, null_mut());
+            assert_eq!(code, OK);
+            let contents = iterating::contents(snapshot);
+            almadia_snapshot_free(snapshot);
+            contents
+        }
+    }
+
+    /// What the store counted, which changes with every call.
+    pub fn ask_for_metrics(&mut self, input: &mut Input<'_>) {
+        let (store, mut text) = (self.store, null_mut());
+        // SAFETY: the store is live or NULL, the output writable or NULL, and the text is freed once.
+        unsafe {
+            expect(OK, input, |error| almadia_store_metrics(store, &raw mut text, error));
+            let bytes =
+                std::slice::from_raw_parts(almadia_value_data(text).cast::<u8>(), almadia_value_size(text));
+            let metrics = std::str::from_utf8(bytes).expect("text");
+            assert!(metrics.ends_with('\n'), "lines end");
+            metrics.lines().for_each(assert_is_metric);
+            almadia_value_free(text);
+            expect(NULL_POINTER, input, |error| almadia_store_metrics(store, null_mut(), error));
+            expect(NULL_POINTER, input, |error| almadia_store_metrics(null_mut(), &raw mut text, error));
+            assert!(text.is_null());
+        }
+    }
+
+    /// Frees the store, which may be shut down, and opens it again.
+    pub fn free_and_start(&mut self) {
+        // SAFETY: the store is live and not used again after it is freed.
+        unsafe { almadia_store_free(self.store) };
+        assert_eq!(self.start(), OK);
+    }
+
     /// Frees one handle, or closes the store and opens it again while all others live on.
     pub fn free_or_reopen(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
         let slot = input.slot(SLOTS);
@@ -170,6 +260,13 @@ impl Member {
         }
         assert_eq!(self.start(), OK);
     }
+}
+
+/// A comment, or a name with labels and a number.
+fn assert_is_metric(line: &str) {
+    let is_comment = line.starts_with("# HELP almadia_") || line.starts_with("# TYPE almadia_");
+    let sample = line.rsplit_once(' ').filter(|(name, _)| name.starts_with("almadia_"));
+    assert!(is_comment || sample.is_some_and(|(_, number)| number.parse::<f64>().is_ok()), "{line}");
 }
 
 /// A struct that is written may be newer than ours with whatever in it, but must be there.

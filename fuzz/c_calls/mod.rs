@@ -10,10 +10,13 @@
 
 mod arguments;
 mod iterating;
+mod many;
 mod member;
 mod options;
+mod queue;
 mod reading;
 mod rules;
+mod under_way;
 mod writing;
 
 use std::ptr::null_mut;
@@ -25,8 +28,10 @@ use almadia::capi::snapshot::{almadia_snapshot, almadia_snapshot_free};
 use almadia::capi::value::{almadia_value, almadia_value_free};
 
 use arguments::Input;
+use many::Values;
 pub use member::Member;
 use member::Model;
+use queue::Queue;
 use writing::Change;
 
 /// Calls of one input that count.
@@ -74,24 +79,30 @@ pub struct Handles {
     batches: [Option<Batch>; SLOTS],
     snapshots: [Option<Snapshot>; SLOTS],
     values: [Option<Value>; SLOTS],
+    many: [Option<Values>; SLOTS],
     iters: [Option<Iter>; SLOTS],
+    /// One for all stores that are opened one after the other.
+    queue: Option<Queue>,
 }
 
 impl Handles {
     fn none() -> Self {
         let (batches, snapshots) = ([const { None }; SLOTS], [const { None }; SLOTS]);
-        let (values, iters) = ([const { None }; SLOTS], [const { None }; SLOTS]);
-        Self { config: null_mut(), batches, snapshots, values, iters }
+        let (values, many, iters) =
+            ([const { None }; SLOTS], [const { None }; SLOTS], [const { None }; SLOTS]);
+        Self { config: null_mut(), batches, snapshots, values, many, iters, queue: None }
     }
 
     /// True while something lives that reads the store's files.
     fn keep_directory(&self) -> bool {
         let (snapshots, iters) = (self.snapshots.iter().flatten(), self.iters.iter().flatten());
-        snapshots.count() + iters.count() + self.values.iter().flatten().count() > 0
+        let (values, many) = (self.values.iter().flatten(), self.many.iter().flatten());
+        snapshots.count() + iters.count() + values.count() + many.count() > 0
     }
 
     fn let_directory_go(&mut self) {
         self.values.iter_mut().for_each(|slot| put(slot, None));
+        self.many.iter_mut().for_each(|slot| put(slot, None));
         self.snapshots.iter_mut().for_each(|slot| put(slot, None));
         self.iters.iter_mut().for_each(|slot| put(slot, None));
     }
@@ -113,6 +124,16 @@ impl Member {
     }
 
     fn call(&mut self, kind: u8, input: &mut Input<'_>, handles: &mut Handles) {
+        match kind {
+            0xf0..=0xf7 => return self.burst(input, handles),
+            0xf8 => return self.multi_get(input, handles),
+            0xf9 => return handles.snapshot_multi_get(input),
+            0xfa | 0xfb => return handles.batch_append_ops(input),
+            0xfc | 0xfd => return handles.use_queue(input),
+            0xfe => return handles.look_at_many(input),
+            0xff => return self.ask_for_metrics(input),
+            _ => {}
+        }
         match kind % 24 {
             0 => handles.new_batch(input),
             1 | 2 => handles.batch_put(input),
@@ -182,6 +203,7 @@ fn put<T: Free>(slot: &mut Option<T>, held: Option<T>) {
 impl Drop for Handles {
     fn drop(&mut self) {
         self.batches.iter_mut().for_each(|slot| put(slot, None));
+        put(&mut self.queue, None);
         self.let_directory_go();
         // SAFETY: NULL or a live config that is not used again.
         unsafe { almadia_config_free(self.config) }

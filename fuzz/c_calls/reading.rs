@@ -136,13 +136,19 @@ fn wanted_read(key: &[u8], model: &Model, range: Option<&(Vec<u8>, Vec<u8>)>) ->
 }
 
 impl Value {
-    fn check(&self) {
+    /// Whether it shows the bytes.
+    pub fn is_same(&self) -> bool {
         // SAFETY: the value is live; its bytes are read only up to their size.
         unsafe {
             let (data, size) = (almadia_value_data(self.handle), almadia_value_size(self.handle));
-            assert!(!data.is_null() && size == self.bytes.len());
-            assert!(size == 0 || std::slice::from_raw_parts(data.cast::<u8>(), size) == self.bytes);
+            assert!(!data.is_null(), "a value has bytes, if only none");
+            size == self.bytes.len()
+                && (size == 0 || std::slice::from_raw_parts(data.cast::<u8>(), size) == self.bytes)
         }
+    }
+
+    fn check(&self) {
+        assert!(self.is_same(), "a value shows what was written, as long as it lives");
     }
 }
 

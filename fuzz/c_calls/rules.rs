@@ -23,6 +23,9 @@ pub const UNSUPPORTED: almadia_code = 107;
 pub const TOO_LARGE: almadia_code = 108;
 pub const NOT_FOUND: almadia_code = 201;
 pub const END: almadia_code = 204;
+pub const CLOSED: almadia_code = 501;
+pub const CANCELLED: almadia_code = 502;
+pub const CANCELLED_IN_FLIGHT: almadia_code = 403;
 pub const LOCKED: almadia_code = 603;
 
 pub const KEY_BYTES_MAX: usize = 16_384;
@@ -40,7 +43,8 @@ pub fn answer(
     // What was there before must not matter.
     let mut error = NonNull::dangling().as_ptr();
     let code = call(&raw mut error);
-    let without_error = [OK, NOT_FOUND, END].contains(&code);
+    // CLOSED is an answer too, of a queue at its end.
+    let without_error = [OK, NOT_FOUND, END].contains(&code) || (code == CLOSED && error.is_null());
     assert_eq!(error.is_null(), without_error, "an error comes with a failure: {code}");
     if !error.is_null() {
         look_at_error(error, code);

@@ -139,7 +139,7 @@ impl Batch {
         unsafe { almadia_batch_bytes(self.handle) }
     }
 
-    fn check_count(&self) {
+    pub fn check_count(&self) {
         // SAFETY: the batch is live.
         assert_eq!(unsafe { almadia_batch_count(self.handle) }, self.changes.len());
     }

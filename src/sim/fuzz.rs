@@ -8,12 +8,17 @@
 //! of that member, by which promises between members can be broken: such are kept to the end, where each member hears
 //! one, and must not fall over it.
 //!
+//! What is forwarded but cannot stand in the log - no command, a command of members, a write of another region's keys -
+//! is refused by a leader too, though it cannot tell it by looking at the message alone.
+//!
 //! The input is: a seed (u16) for the plan, then steps (kind u8 and what it needs).
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use crate::core::command::{CommandBuilder, Operation, seal_group, seal_truncate};
 use crate::core::ports::{Body, PeerMessage};
+use crate::sim::broken_rules::{break_rule, fresh_forward};
 use crate::sim::checker;
 use crate::sim::cluster::Cluster;
 use crate::sim::invariants::Check;
@@ -21,14 +26,18 @@ use crate::sim::plan::Plan;
 use crate::sim::run;
 use crate::sim::trace::Trace;
 use crate::transport::codec;
-use crate::types::{NodeId, RegionId, Term};
+use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId, Term};
 
 /// Steps of an input that count.
 const STEPS_MAX: usize = 200;
 /// Events between two steps, at most.
 const EVENTS_MAX: usize = 256;
+/// Messages among which one is looked for that can break a rule.
+const TRIES_MAX: usize = 64;
 /// Events after a lie about forwarded writes.
 const EVENTS_AFTER_LIE: usize = 200;
+/// Forwarded nonsense that counts.
+const NONSENSE_MAX: usize = 4;
 /// Election timeouts in which clients call and faults strike, if the input is long enough.
 const ROUGH_TIMEOUTS: u64 = 12;
 
@@ -56,15 +65,21 @@ fn plan(seed: u16) -> Plan {
 fn live(plan: Plan, mut input: Input<'_>) -> Check {
     let end = plan.safety;
     let mut cluster = Cluster::new(plan, Trace::new(None, 0));
-    let mut lies = Vec::new();
+    let (mut lies, mut nonsense) = (Vec::new(), Vec::new());
     for _ in 0..STEPS_MAX {
         let Some(kind) = input.byte() else { break };
         if cluster.now > end {
             break;
         }
-        step(&mut cluster, kind, &mut input, &mut lies)?;
+        match kind {
+            0xe0.. => say_broken(&mut cluster, &mut input, &mut lies)?,
+            0xd8..0xe0 => nonsense.push((usize::from(input.number()), unfit(&mut input))),
+            _ => step(&mut cluster, kind, &mut input, &mut lies)?,
+        }
     }
     run::heal_and_agree(&mut cluster)?;
+    let mut numbered = (1..).zip(nonsense.into_iter().take(NONSENSE_MAX));
+    numbered.try_for_each(|(number, (at, data))| forward(&mut cluster, at, number, data))?;
     for &region in cluster.regions() {
         let judged = checker::check(&cluster.calls.history(region));
         judged.map_err(|violation| format!("region {region}: {violation}"))?;
@@ -113,6 +128,49 @@ fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies)
             hear(cluster, host, Bytes::copy_from_slice(input.take(length)), lies)
         }
     }
+}
+
+/// Says one of the last messages with one rule broken.
+fn say_broken(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> Check {
+    let (rule, far, start) = (input.number(), input.number(), usize::from(input.number()));
+    for number in start..start + TRIES_MAX {
+        let Some((link, bytes)) = cluster.any_sent(number).cloned() else { break };
+        let mut message = codec::decode(&bytes).expect("the codec reads what it wrote");
+        if break_rule(&mut message, rule, far.into()) {
+            return say(cluster, link.1, message, lies);
+        }
+    }
+    Ok(())
+}
+
+/// What may not be in the log, or not in every region's: any bytes, a command of members, a write of any key.
+fn unfit(input: &mut Input<'_>) -> Bytes {
+    let (kind, length) = (input.number(), usize::from(input.number() % 32));
+    let bytes = input.take(length);
+    let mut builder = CommandBuilder::default();
+    builder.push(Operation::Put { key: bytes, value: b"nonsense" });
+    let write = builder.seal(BOOTSTRAP_EPOCH.version);
+    match kind % 4 {
+        0 => Bytes::copy_from_slice(bytes),
+        1 => seal_truncate(LogIndex(u64::from(kind)), BOOTSTRAP_EPOCH.version),
+        2 => seal_group([write].iter()),
+        _ => write,
+    }
+}
+
+/// Forwards `data` to whoever leads one of the regions; unless it may be in that region's log it is refused.
+fn forward(cluster: &mut Cluster, at: usize, number: u64, data: Bytes) -> Check {
+    let region = cluster.regions()[at % cluster.regions().len()];
+    let Some((leader, term)) = cluster.leader_of(region) else { return Ok(()) };
+    let from = (leader + 1) % cluster.hosts.len();
+    let [from, to] = [from, leader].map(|host| NodeId(host as u64 + 1));
+    let forward = fresh_forward(from, to, Term(term), number, data.clone());
+    let message = PeerMessage { region, epoch: BOOTSTRAP_EPOCH, body: Body::Forward(forward) };
+    if cluster.may_be_logged(leader, region, &data) {
+        return Ok(());
+    }
+    cluster.take_what_waits(leader)?;
+    cluster.throw_refused(leader, &message)
 }
 
 /// Bytes that are no message end their connection and go no further.

@@ -9,15 +9,16 @@ use bytes::Bytes;
 use raft::eraftpb::{EntryType, Message, MessageType};
 
 use super::Cluster;
+use crate::core::command::{Command, Operation};
 use crate::core::input::Input;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::peer::Peer;
-use crate::core::peer_status::Role;
+use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::reads::READ_ID_BYTES;
 use crate::sim::invariants::Check;
 use crate::transport::codec;
-use crate::types::NodeId;
+use crate::types::{NodeId, RegionId};
 
 /// Terms that a message may be ahead; see the validator.
 const TERM_JUMP_MAX: u64 = 1 << 20;
@@ -56,6 +57,27 @@ impl Cluster {
             Body::Raft(raft) => breaks_a_rule(raft, peer),
             Body::Forward(_) | Body::Answer(_) => false,
         }
+    }
+
+    /// Who leads `region`, as it says itself, and its term.
+    pub fn leader_of(&self, region: RegionId) -> Option<(usize, u64)> {
+        let statuses = self.hosts.iter().map(|host| host.member.peer_of(region).map(Peer::status));
+        let leads = |(at, status): (usize, Option<PeerStatus>)| {
+            let status = status.filter(|status| status.role == Role::Leader)?;
+            Some((at, status.term.get()))
+        };
+        statuses.enumerate().filter_map(leads).max_by_key(|(_, term)| *term)
+    }
+
+    /// Whether `data` is one write of keys that are all in `region`.
+    pub fn may_be_logged(&self, host: usize, region: RegionId, data: &Bytes) -> bool {
+        let Some(peer) = self.hosts[host].member.peer_of(region) else { return false };
+        let owned = |operation| match operation {
+            Operation::Put { key, .. } | Operation::Delete { key } => peer.region().contains(key),
+            Operation::DeleteRange { begin, .. } => peer.region().contains(begin),
+        };
+        let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
+        write.operations().all(owned)
     }
 
     /// Lets `host` take what waits for it, so that a message can be judged by itself.

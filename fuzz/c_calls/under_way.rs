@@ -1,0 +1,570 @@
+//! Calls that are under way at once.
+//!
+//! Owns a burst of `_async` calls: where their answers go, what is given up, what is in the way of them, and what their
+//! answers must say. What must hold: an accepted call is answered once, with what it was given to be told by; a call is
+//! answered that it was given up if and only if that was told to who gave it up; a read shows the data as it was between
+//! two of the writes; and when all is over the data are those of the writes that are said to be done, of none of those
+//! that are said to be not, and of any of the others, in the order in which they were submitted.
+
+use std::collections::BTreeSet;
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+use std::sync::{Condvar, Mutex};
+
+use almadia::capi::almadia_slice;
+use almadia::capi::completion::{
+    almadia_completion, almadia_completion_code, almadia_completion_error, almadia_completion_free,
+    almadia_completion_index, almadia_completion_op, almadia_completion_take_snapshot,
+    almadia_completion_take_value, almadia_completion_take_values, almadia_completion_term,
+    almadia_completion_user,
+};
+use almadia::capi::done::{almadia_cancel, almadia_done};
+use almadia::capi::error::{almadia_error, almadia_error_code, almadia_error_message};
+use almadia::capi::library::{almadia_code, almadia_code_maybe_applied};
+use almadia::capi::snapshot::{almadia_snapshot, almadia_snapshot_open_async};
+use almadia::capi::store::almadia_store_shutdown;
+use almadia::capi::value::{almadia_get_async, almadia_multi_get_async};
+use almadia::capi::write::{
+    almadia_delete_async, almadia_position, almadia_put_async, almadia_write_async, almadia_write_options,
+};
+
+use super::arguments::{Bytes, Input};
+use super::many::{Values, keys, slices_of};
+use super::member::{Member, Model};
+use super::options::Sized;
+use super::queue::Queue;
+use super::rules::{
+    CANCELLED, CANCELLED_IN_FLIGHT, CLOSED, INVALID_ARGUMENT, NOT_FOUND, NULL_POINTER, OK, UNSUPPORTED,
+    answer, expect,
+};
+use super::writing::Change;
+use super::{Handles, SLOTS, Snapshot, Value, put};
+
+/// Calls of one burst.
+const CALLS_MAX: usize = 6;
+/// What no op number is.
+const NO_OP: u64 = u64::MAX;
+
+/// Where answers of callbacks arrive, and events; boxed, because the library points to it.
+#[derive(Default)]
+struct Arrivals {
+    log: Mutex<Vec<Arrival>>,
+    changed: Condvar,
+    /// What `user` points to: this and the number of a call.
+    places: Vec<Place>,
+}
+
+struct Place {
+    arrivals: *const Arrivals,
+    call: usize,
+}
+
+enum Arrival {
+    Event(usize, u32, almadia_position),
+    Answer(usize, Answered),
+}
+
+// SAFETY: what was taken out of a completion may be used by any thread.
+unsafe impl Send for Arrival {}
+
+impl Arrivals {
+    fn new() -> Box<Self> {
+        let mut arrivals = Box::new(Self::default());
+        let own: *const Self = &raw const *arrivals;
+        arrivals.places = (0..CALLS_MAX).map(|call| Place { arrivals: own, call }).collect();
+        arrivals
+    }
+
+    fn place(&self, call: usize) -> *mut c_void {
+        (&raw const self.places[call]).cast_mut().cast()
+    }
+
+    fn push(&self, arrival: Arrival) {
+        self.log.lock().expect("nobody panics with it").push(arrival);
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many calls are answered.
+    fn wait(&self, count: usize) {
+        let answers =
+            |log: &Vec<Arrival>| log.iter().filter(|arrival| matches!(arrival, Arrival::Answer(..))).count();
+        let log = self.log.lock().expect("nobody panics with it");
+        drop(self.changed.wait_while(log, |log| answers(log) < count).expect("nobody panics with it"));
+    }
+}
+
+/// What a completion says.
+struct Answered {
+    code: almadia_code,
+    index: u64,
+    term: u64,
+    op: u64,
+    /// The code of its error; none without one.
+    error: Option<(almadia_code, bool)>,
+    snapshot: *mut almadia_snapshot,
+    value: *mut almadia::capi::value::almadia_value,
+    values: *mut almadia::capi::value::almadia_values,
+    took_twice: bool,
+}
+
+/// Takes all out of a completion.
+///
+/// # Safety
+/// It is live.
+unsafe fn take(completion: *mut almadia_completion) -> (*mut c_void, Answered) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let error = almadia_completion_error(completion);
+        let answered = Answered {
+            code: almadia_completion_code(completion),
+            index: almadia_completion_index(completion),
+            term: almadia_completion_term(completion),
+            op: almadia_completion_op(completion),
+            error: (!error.is_null())
+                .then(|| (almadia_error_code(error), *almadia_error_message(error) != 0)),
+            snapshot: almadia_completion_take_snapshot(completion),
+            value: almadia_completion_take_value(completion),
+            values: almadia_completion_take_values(completion),
+            took_twice: !almadia_completion_take_snapshot(completion).is_null()
+                || !almadia_completion_take_value(completion).is_null()
+                || !almadia_completion_take_values(completion).is_null(),
+        };
+        (almadia_completion_user(completion), answered)
+    }
+}
+
+unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completion) {
+    // SAFETY: `user` is a place of `Arrivals` that waits for this call; the completion is live until this returns.
+    unsafe {
+        let place = &*user.cast::<Place>();
+        let (told, answered) = take(completion);
+        // A panic must not leave a callback: what is wrong is told as an answer that no call has.
+        let call = if told == user { place.call } else { usize::MAX };
+        (*place.arrivals).push(Arrival::Answer(call, answered));
+    }
+}
+
+unsafe extern "C" fn on_event(user: *mut c_void, event: u32, position: almadia_position) {
+    // SAFETY: as above.
+    unsafe {
+        let place = &*user.cast::<Place>();
+        (*place.arrivals).push(Arrival::Event(place.call, event, position));
+    }
+}
+
+/// What was asked for.
+enum Asked {
+    Write(Vec<Change>),
+    Get(Bytes),
+    Many(Vec<Bytes>),
+    Snapshot,
+}
+
+/// An accepted call.
+struct Call {
+    asked: Asked,
+    /// 0 when its number was not wanted.
+    op: u64,
+    events: u32,
+    is_given_up: bool,
+}
+
+/// A burst of calls.
+struct Burst<'a> {
+    store: *mut almadia::capi::store::almadia_store,
+    queue: Option<&'a mut Queue>,
+    arrivals: Box<Arrivals>,
+    calls: Vec<Call>,
+}
+
+impl Member {
+    /// Calls at once, through the queue if there is one; the next call of the sequence comes when all are answered.
+    pub fn burst(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
+        let mut queue = if input.yes() { handles.queue.take() } else { None };
+        let mut burst =
+            Burst { store: self.store, queue: queue.as_mut(), arrivals: Arrivals::new(), calls: Vec::new() };
+        for _ in 0..1 + input.slot(CALLS_MAX) {
+            burst.submit(input, handles);
+            if input.number() >= 0xa0 {
+                burst.give_up(input);
+            }
+        }
+        let way = input.number();
+        if way % 8 == 7
+            && let Some(queue) = &mut burst.queue
+        {
+            if input.yes() { queue.shut_down() } else { queue.interrupt() }
+        }
+        // What is under way when the store is shut down is answered as well.
+        let is_closed = way >= 0xf0;
+        if is_closed {
+            let store = self.store;
+            // SAFETY: the store is live.
+            expect(OK, input, |error| unsafe { almadia_store_shutdown(store, 0, error) });
+        }
+        let Burst { arrivals, calls, .. } = burst.await_all(input);
+        if is_closed {
+            handles.let_directory_go();
+        }
+        let mut log = std::mem::take(&mut *arrivals.log.lock().expect("nobody panics with it"));
+        if is_closed {
+            // Snapshots keep the directory: these are not looked at.
+            log.iter_mut().for_each(Arrival::drop_snapshot);
+            self.free_and_start();
+        }
+        let shown = self.check(&calls, log, is_closed);
+        for (handle, shows) in shown {
+            let shown = Snapshot { handle, shows, range: Default::default() };
+            put(&mut handles.snapshots[input.slot(SLOTS)], Some(shown));
+        }
+        match queue {
+            Some(queue) if queue.is_shut && input.yes() => put(&mut Some(queue), None),
+            Some(queue) => put(&mut handles.queue, Some(queue)),
+            None => {}
+        }
+    }
+
+    /// Judges the answers and the data, which the model takes over. Answers the snapshots and what they must show.
+    fn check(
+        &mut self,
+        calls: &[Call],
+        log: Vec<Arrival>,
+        was_closed: bool,
+    ) -> Vec<(*mut almadia_snapshot, Model)> {
+        let mut answers: Vec<Option<Answered>> = calls.iter().map(|_| None).collect();
+        let mut events = vec![Vec::new(); calls.len()];
+        let mut last_index = 0;
+        for arrival in log {
+            match arrival {
+                Arrival::Event(call, event, position) => {
+                    assert!(answers[call].is_none(), "no event comes after the answer");
+                    events[call].push((event, position.index));
+                }
+                Arrival::Answer(call, answered) => {
+                    if matches!(calls[call].asked, Asked::Write(_)) && answered.code == OK {
+                        assert!(answered.index >= last_index, "one thread's writes complete in their order");
+                        last_index = answered.index;
+                    }
+                    assert!(answers[call].replace(answered).is_none(), "one answer a call");
+                }
+            }
+        }
+        let answers: Vec<_> =
+            answers.into_iter().map(|answered| answered.expect("each is answered")).collect();
+        for ((call, answered), events) in calls.iter().zip(&answers).zip(&events) {
+            call.check(answered, events, was_closed);
+        }
+        let states = states(&self.model, calls, &answers);
+        self.wait_for_all_before();
+        let now = self.contents();
+        let last = states.last().expect("there is the state before");
+        assert!(last.contains(&now), "{now:?} is none of {last:?}");
+        let any: BTreeSet<&Model> = states.iter().flatten().collect();
+        let mut snapshots = Vec::new();
+        for (call, answered) in calls.iter().zip(&answers) {
+            snapshots.extend(call.check_read(answered, &any));
+        }
+        self.model = now;
+        snapshots
+    }
+}
+
+/// What the data can be after each number of writes, by what is said of them.
+fn states(before: &Model, calls: &[Call], answers: &[Answered]) -> Vec<BTreeSet<Model>> {
+    let mut states = vec![BTreeSet::from([before.clone()])];
+    for (call, answered) in calls.iter().zip(answers) {
+        let Asked::Write(changes) = &call.asked else { continue };
+        let all = states.last().expect("there is one");
+        let changed = all.iter().cloned().map(|mut model| {
+            changes.iter().cloned().for_each(|change| change.apply(&mut model));
+            model
+        });
+        let next = match answered.code {
+            OK => changed.collect(),
+            code if almadia_code_maybe_applied(code) => changed.chain(all.iter().cloned()).collect(),
+            _ => all.clone(),
+        };
+        states.push(next);
+    }
+    states
+}
+
+impl Arrival {
+    fn drop_snapshot(&mut self) {
+        let Self::Answer(_, answered) = self else { return };
+        // SAFETY: what was taken out of a completion is freed once.
+        unsafe {
+            almadia::capi::snapshot::almadia_snapshot_free(std::mem::replace(
+                &mut answered.snapshot,
+                null_mut(),
+            ));
+            almadia::capi::value::almadia_value_free(std::mem::replace(&mut answered.value, null_mut()));
+            almadia::capi::value::almadia_values_free(std::mem::replace(&mut answered.values, null_mut()));
+        }
+    }
+}
+
+impl Call {
+    fn check(&self, answered: &Answered, events: &[(u32, u64)], was_closed: bool) {
+        let code = answered.code;
+        let is_write = matches!(self.asked, Asked::Write(_));
+        assert_eq!(answered.op, self.op, "the completion has the number of its call");
+        let is_failure = ![OK, NOT_FOUND].contains(&code);
+        assert_eq!(answered.error, is_failure.then_some((code, true)), "an error comes with a failure");
+        assert!(!answered.took_twice, "what was taken is gone");
+        assert_eq!(self.is_given_up, [CANCELLED, CANCELLED_IN_FLIGHT].contains(&code), "answered {code}");
+        assert!(is_write || code != CANCELLED_IN_FLIGHT, "nothing of a read is left");
+        let may_be = match self.asked {
+            _ if was_closed => true,
+            Asked::Get(_) => code == OK || code == NOT_FOUND,
+            _ => code == OK,
+        };
+        assert!(may_be || self.is_given_up, "answered {code}");
+        let has_position = code == OK && matches!(self.asked, Asked::Write(_) | Asked::Snapshot);
+        assert_eq!((answered.index > 0, answered.term > 0), (has_position, has_position));
+        if !was_closed {
+            let found = [!answered.snapshot.is_null(), !answered.value.is_null(), !answered.values.is_null()];
+            let wanted = match self.asked {
+                _ if code != OK => [false; 3],
+                Asked::Write(_) => [false; 3],
+                Asked::Get(_) => [false, true, false],
+                Asked::Many(_) => [false, false, true],
+                Asked::Snapshot => [true, false, false],
+            };
+            assert_eq!(found, wanted, "a success comes with what was asked for");
+        }
+        let told: Vec<u32> = events.iter().map(|(event, _)| *event).collect();
+        assert!(
+            told.is_sorted_by(|before, after| before < after),
+            "each event comes once, in order: {told:?}"
+        );
+        assert!(told.iter().all(|event| event & self.events != 0), "only what was asked for is told");
+        let at_index = |(_, index): &(u32, u64)| *index == answered.index;
+        assert!(code != OK || events.iter().all(at_index), "events tell the position of the write");
+    }
+
+    /// Compares what was read with what the data can have been; frees all but a snapshot.
+    fn check_read(
+        &self,
+        answered: &Answered,
+        any: &BTreeSet<&Model>,
+    ) -> Option<(*mut almadia_snapshot, Model)> {
+        match &self.asked {
+            Asked::Write(_) => {}
+            Asked::Get(key) => {
+                let bytes = |model: &&&Model| model.get(&key.bytes).cloned();
+                if !answered.value.is_null() {
+                    let seen =
+                        |bytes: &Vec<u8>| Value { handle: answered.value, bytes: bytes.clone() }.is_same();
+                    let mut possible = any.iter().filter_map(|model| bytes(&model));
+                    assert!(possible.any(|bytes| seen(&bytes)), "the value is none that the key had");
+                    // SAFETY: it was taken out of its completion and is freed once.
+                    unsafe { almadia::capi::value::almadia_value_free(answered.value) };
+                } else if answered.code == NOT_FOUND {
+                    assert!(
+                        any.iter().any(|model| bytes(&model).is_none()),
+                        "the key was there all the time"
+                    );
+                }
+            }
+            Asked::Many(keys) => {
+                if !answered.values.is_null() {
+                    let told = Values { handle: answered.values, shows: Vec::new() }.told();
+                    let mut possible = any.iter().map(|model| Values::of(answered.values, keys, model).shows);
+                    assert!(possible.any(|shows| shows == told), "{told:?} are not of one moment");
+                    // SAFETY: as above.
+                    unsafe { almadia::capi::value::almadia_values_free(answered.values) };
+                }
+            }
+            Asked::Snapshot => {
+                if !answered.snapshot.is_null() {
+                    let shows = super::iterating::contents(answered.snapshot);
+                    assert!(any.contains(&shows), "{shows:?} never were the data");
+                    return Some((answered.snapshot, shows));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Burst<'a> {
+    /// Makes one call, which may be refused.
+    fn submit(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
+        let (store, number) = (self.store, self.calls.len());
+        let mut op = NO_OP;
+        let wants_op = input.number() < 0xe0;
+        let mut done = Sized::<almadia_done>::new();
+        done.options.user = self.arrivals.place(number);
+        done.options.op = if wants_op { &raw mut op } else { null_mut() };
+        match &self.queue {
+            Some(queue) => done.options.cq = queue.handle,
+            None => done.options.callback = Some(arrive),
+        }
+        let odd = input.number();
+        let combination = match odd {
+            0xff => {
+                (done.options.cq, done.options.callback) = (null_mut(), None);
+                NULL_POINTER
+            }
+            0xfe if self.queue.is_some() => {
+                done.options.callback = Some(arrive);
+                INVALID_ARGUMENT
+            }
+            _ => OK,
+        };
+        let wanted = match done.vary(input) {
+            (_, false) => NULL_POINTER,
+            (OK, _) if combination == OK && self.queue.as_ref().is_some_and(|queue| queue.is_shut) => CLOSED,
+            (OK, _) => combination,
+            (code, _) => code,
+        };
+        let pointer = done.pointer();
+        let mut events = 0;
+        // SAFETY, for all: the store is live, bytes have their lengths, structs their sizes, and what `done` names
+        // outlives the answers, for which `await_all` waits.
+        let (code, asked, wanted) = match input.number() % 8 {
+            0 | 1 => {
+                let (key, value) = (input.good_key(), input.good_key());
+                let code = answer(input, |error| unsafe {
+                    almadia_put_async(store, key.data, key.length, value.data, value.length, pointer, error)
+                });
+                (code, Asked::Write(vec![Change::Put(key.bytes, value.bytes)]), wanted)
+            }
+            2 => {
+                let key = input.good_key();
+                let code = answer(input, |error| unsafe {
+                    almadia_delete_async(store, key.data, key.length, pointer, error)
+                });
+                (code, Asked::Write(vec![Change::Delete(key.bytes)]), wanted)
+            }
+            3 => {
+                let mut options = Sized::<almadia_write_options>::new();
+                events = u32::from(input.number() % 5);
+                options.options.events = events;
+                options.options.event_user = self.arrivals.place(number);
+                let is_missing = input.number() == 0xff;
+                options.options.on_event = if is_missing { None } else { Some(on_event) };
+                let Some(batch) = &mut handles.batches[input.slot(SLOTS)] else { return };
+                let code = answer(input, |error| unsafe {
+                    almadia_write_async(store, batch.handle, (&raw const options).cast(), pointer, error)
+                });
+                let refused = match events {
+                    4 => UNSUPPORTED,
+                    1.. if is_missing => NULL_POINTER,
+                    _ => OK,
+                };
+                let changes = if code == OK { std::mem::take(&mut batch.changes) } else { Vec::new() };
+                batch.check_count();
+                // Of two faults either may be told.
+                let is_wanted = refused != OK && code == refused;
+                let wanted = if is_wanted || (wanted == OK && refused != OK) { refused } else { wanted };
+                (code, Asked::Write(changes), wanted)
+            }
+            4 | 5 => {
+                let key = input.good_key();
+                let code = answer(input, |error| unsafe {
+                    almadia_get_async(store, key.data, key.length, pointer, error)
+                });
+                (code, Asked::Get(key), wanted)
+            }
+            6 => {
+                let keys = keys(input, true);
+                let slices: Vec<almadia_slice> = slices_of(&keys);
+                let code = answer(input, |error| unsafe {
+                    almadia_multi_get_async(store, slices.as_ptr(), slices.len(), null(), pointer, error)
+                });
+                (code, Asked::Many(keys), wanted)
+            }
+            _ => {
+                let code = answer(input, |error| unsafe {
+                    almadia_snapshot_open_async(store, null(), pointer, error)
+                });
+                (code, Asked::Snapshot, wanted)
+            }
+        };
+        assert_eq!(code, wanted, "the sink of a call is judged before the call");
+        if code == OK {
+            assert_eq!(op != NO_OP, wants_op, "the number is told if it is wanted");
+            let op = if wants_op { op } else { 0 };
+            let is_new = self.calls.iter().all(|call| call.op != op || op == 0);
+            assert!(is_new, "no number is used again");
+            self.calls.push(Call { asked, op, events, is_given_up: false });
+        } else {
+            assert_eq!(op, NO_OP, "outputs are written on success");
+        }
+    }
+
+    /// Gives up one of the calls, or one that there is not.
+    fn give_up(&mut self, input: &mut Input<'_>) {
+        let (store, count) = (self.store, self.calls.len());
+        // So that the work on some has begun. Nobody tells when it has, and was not yet answered.
+        (0..4 * u32::from(input.number())).for_each(|_| std::thread::yield_now());
+        let call = self.calls.get_mut(input.slot(count + 1)).filter(|call| call.op != 0);
+        let op = call.as_ref().map_or([0, 1, NO_OP][input.slot(3)], |call| call.op);
+        // SAFETY: the store is live or NULL.
+        let code = answer(input, |error| unsafe { almadia_cancel(store, op, error) });
+        match (call, code) {
+            (Some(call), OK) => {
+                assert!(!call.is_given_up, "it has an answer");
+                call.is_given_up = true;
+            }
+            // The first call of a store may have been one of this burst.
+            (None, OK) => assert!(op == 1, "there is no such call"),
+            (_, NOT_FOUND) => {}
+            (_, other) => panic!("answered {other}"),
+        }
+        if code == OK {
+            expect(NOT_FOUND, input, |error| unsafe { almadia_cancel(store, op, error) });
+            self.calls.iter_mut().filter(|call| call.op == op).for_each(|call| call.is_given_up = true);
+        }
+        expect(NULL_POINTER, input, |error| unsafe { almadia_cancel(null_mut(), op, error) });
+    }
+
+    /// Waits for all answers, and gives each up once more in vain.
+    fn await_all(mut self, input: &mut Input<'_>) -> Self {
+        match &mut self.queue {
+            None => self.arrivals.wait(self.calls.len()),
+            Some(queue) => {
+                let mut left = self.calls.len();
+                while left > 0 {
+                    for completion in queue.pop(input) {
+                        left = left.checked_sub(1).expect("one completion a call");
+                        // SAFETY: it was popped, and is freed once.
+                        let (user, answered) = unsafe { take(completion) };
+                        let place =
+                            self.arrivals.places.iter().find(|place| std::ptr::eq(*place, user.cast()));
+                        let call = place.expect("the completion has the user of its call").call;
+                        self.arrivals.push(Arrival::Answer(call, answered));
+                        // SAFETY: as above.
+                        unsafe { almadia_completion_free(completion) };
+                    }
+                }
+                queue.look(input);
+            }
+        }
+        for call in self.calls.iter().filter(|call| call.op != 0) {
+            let store = self.store;
+            // SAFETY: the store is live.
+            expect(NOT_FOUND, input, |error| unsafe { almadia_cancel(store, call.op, error) });
+        }
+        self
+    }
+}
+
+/// What a completion, and its error, say when there is none.
+pub fn look_at_nothing() {
+    // SAFETY: NULL is fine for all.
+    unsafe {
+        let nothing: *mut almadia_completion = null_mut();
+        assert_eq!(almadia_completion_code(nothing), NULL_POINTER);
+        assert_eq!((almadia_completion_index(nothing), almadia_completion_term(nothing)), (0, 0));
+        assert_eq!(almadia_completion_op(nothing), 0);
+        assert!(almadia_completion_user(nothing).is_null() && almadia_completion_error(nothing).is_null());
+        assert!(almadia_completion_take_snapshot(nothing).is_null());
+        assert!(almadia_completion_take_value(nothing).is_null());
+        assert!(almadia_completion_take_values(nothing).is_null());
+        almadia_completion_free(nothing);
+        assert_eq!(almadia_error_code(null::<almadia_error>()), OK);
+    }
+}
