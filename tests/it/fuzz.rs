@@ -11,5 +11,5 @@ use std::cell::RefCell;
 fn the_corpus_of_c_calls_and_mutations_of_it_hold() {
     let member = RefCell::new(c_calls::Member::open());
 
-    corpus::replay("c_calls", 300, |input| member.borrow_mut().fuzz_calls(input));
+    corpus::replay("c_calls", 120, |input| member.borrow_mut().fuzz_calls(input));
 }
