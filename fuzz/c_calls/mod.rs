@@ -97,6 +97,8 @@ impl Handles {
     fn keep_directory(&self) -> bool {
         let (snapshots, iters) = (self.snapshots.iter().flatten(), self.iters.iter().flatten());
         let (values, many) = (self.values.iter().flatten(), self.many.iter().flatten());
+        // That there is no value is known without the store.
+        let many = many.filter(|values| values.shows.iter().any(Option::is_some));
         snapshots.count() + iters.count() + values.count() + many.count() > 0
     }
 

@@ -31,10 +31,10 @@ pub fn fuzz_stream(data: &[u8]) {
         1 => sealed_frames(rest),
         _ => return fuzz_codec(rest),
     };
-    if way / 3 % 8 == 7 {
+    if way / 3 % 32 == 31 {
         let long: Vec<u8> = stream.iter().copied().cycle().take(LONG_STREAM_BYTES).collect();
         // Longer pieces, or it would take as long as a hundred other inputs.
-        receive(&long, 256 + (usize::from(*cut) << 8), LONG_BODY_BYTES_MAX);
+        receive(&long, 4096 + (usize::from(*cut) << 8), LONG_BODY_BYTES_MAX);
     } else {
         receive(&stream, 1 + usize::from(*cut), BODY_BYTES_MAX);
     }
