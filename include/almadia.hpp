@@ -13,8 +13,9 @@
  * ANSWERS. Whatever can fail returns a result<T>, which must be looked at: test it, then use *r or r.error(); or write
  *   .or_throw() behind the call, which gives the T or throws almadia::exception (not with -fno-exceptions). Nothing
  *   else here throws but std::bad_alloc. A missing key is no error: std::optional<value> is empty.
- * DID IT HAPPEN? error().maybe_applied() is true when a write that failed may have been applied: read before you write
- *   again. Otherwise it certainly was not, and error().is_retryable() says whether to try again.
+ * DID IT HAPPEN? error().maybe_applied() is true when a write that failed may have been applied, or may still be, at any
+ *   later time: a read that shows it settles it, one that does not settles nothing; let it be harmless to write the same
+ *   again. Otherwise it certainly was not applied, and error().is_retryable() says whether to try again.
  * WHO OWNS WHAT. config, batch, store, snapshot, value, values, iter and completion_queue are move-only handles, each
  *   of one pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
  *   handle may outlive the one it came from; values, iterators and snapshots pin memory, and keep the directory
@@ -202,7 +203,7 @@ class error {
     /** True when the same call can succeed later, or at another member, and was certainly not applied. */
     bool is_retryable() const noexcept { return almadia_code_is_retryable(static_cast<almadia_code>(code_)); }
 
-    /** True when the write may have been applied, or may still be: read before you write again. */
+    /** True when the write may have been applied, or may still be, at any later time. */
     bool maybe_applied() const noexcept { return almadia_code_maybe_applied(static_cast<almadia_code>(code_)); }
 
     /** What the C function answered: its code, and the details of `detail`, which stays the caller's and may be NULL. */

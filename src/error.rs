@@ -14,7 +14,8 @@ use crate::types::NodeId;
 pub enum Outcome {
     /// It was not applied and never will be. Safe to try again.
     NotApplied,
-    /// It may have been applied, or may still be. Read before trying again.
+    /// It may have been applied, or may still be, at any later time. A read that shows it settles it; one that does not
+    /// settles nothing.
     Unknown,
 }
 

@@ -126,8 +126,9 @@ pub extern "C" fn almadia_code_is_retryable(code: almadia_code) -> bool {
     boundary::value(false, || Code::from_number(code).map_or(code / 100 == 3, Code::is_retryable))
 }
 
-/// True when a write that was answered with this code may have been applied, or may still be: read before you
-/// write again. False means that it certainly was not and never will be (or, for ALMADIA_OK, that it was).
+/// True when a write that was answered with this code may have been applied, or may still be, at any later time: a read
+/// that shows it settles it, one that does not settles nothing. False means that it certainly was not and never will be
+/// (or, for ALMADIA_OK, that it was).
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]

@@ -37,8 +37,9 @@ fn the_page_of_failures_is_the_one_the_table_of_codes_gives() {
         "# What an error says\n\n\
          Made from the one table of codes (`src/error.rs`). `code / 100` is the category: 1 wrong call, 2 normal negative\n\
          answer, 3 certainly not applied, 4 outcome unknown, 5 life cycle, 6 environment, 7 data, 9 a bug. **Applied?** is what\n\
-         the code says about the write it answers: *no* is never wrong; *unknown* means read before you write again. **Retry?**\n\
-         says that the same call can succeed later, unchanged. In C the name has the prefix `ALMADIA_`; in Python the exception\n\
+         the code says about the write it answers: *no* is never wrong; *unknown* means applied, or not, or not yet: a\n\
+         read that shows the write settles it, one that does not show it settles nothing. **Retry?** says that the same call\n\
+         can succeed later, unchanged. In C the name has the prefix `ALMADIA_`; in Python the exception\n\
          carries `.code`, `.name`, `.outcome` and `.retryable`.\n\n\
          | code | name | applied? | retry? | meaning |\n|---|---|---|---|---|\n",
     );
