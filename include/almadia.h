@@ -661,8 +661,9 @@ ALMADIA_API
 bool almadia_code_is_retryable(almadia_code code);
 
 /**
- * True when a write that was answered with this code may have been applied, or may still be: read before you
- * write again. False means that it certainly was not and never will be (or, for ALMADIA_OK, that it was).
+ * True when a write that was answered with this code may have been applied, or may still be, at any later time: a read
+ * that shows it settles it, one that does not settles nothing. False means that it certainly was not and never will be
+ * (or, for ALMADIA_OK, that it was).
  *
  * Blocks: no. Threads: any.
  */

@@ -43,9 +43,7 @@ fn in_a_child(test: &str, body: impl FnOnce()) {
 
 fn config(options: &[(&str, &str)]) -> Config {
     let mut config = Config::default();
-    // Little under way at once: what the others must write before they answer again shall not be a measure of the disk.
-    let patient =
-        [("write.timeout_ms", "60000"), ("read.timeout_ms", "60000"), ("limits.in_flight_bytes", "16777216")];
+    let patient = [("write.timeout_ms", "60000"), ("read.timeout_ms", "60000")];
     for (name, value) in patient.iter().chain(options) {
         config.set(name, value).expect("in range");
     }
@@ -137,16 +135,21 @@ fn panics_alone(thread: &str, place: Place) {
 
     plant(thread, place);
     let blocked = Arc::clone(&store);
+    // The raft thread applies by itself only what is little and alone.
+    let is_calm = (thread, place) == ("almadia-raft", Place::Apply);
+    let value = vec![1; if is_calm { 1 } else { LARGE }];
     let caller = std::thread::spawn(move || {
         loop {
-            match blocked.put(b"blocked", &[1; LARGE]) {
+            match blocked.put(b"blocked", &value) {
                 Err(error) if error.code() != Code::Overloaded => return error,
                 _ => std::thread::yield_now(),
             }
         }
     });
     wait_until(&format!("{thread} panics in its {place:?}"), || {
-        tally.submit_each(&store);
+        if !is_calm {
+            tally.submit_each(&store);
+        }
         store.status().poisoned.is_some()
     });
 

@@ -112,12 +112,26 @@ pub(super) fn take_over(network: &Arc<Network>, peer: &Arc<Peer>, socket: Arc<So
 }
 
 fn receive(network: &Network, peer: &Peer, socket: Arc<Socket>, generation: u64) {
+    let _ended = Ended { peer, socket: Arc::clone(&socket), generation };
     if let Some(open) = network.sockets.register(socket) {
         let end = deliver_all(network, peer, &open, generation);
         tell(network, peer.node, &end);
-        break_off(&open);
     }
-    peer.incoming.end(generation);
+}
+
+/// Breaks a connection off when nobody reads it any more, also when its thread panics: the peer must not wait for answers
+/// to what it wrote there.
+struct Ended<'a> {
+    peer: &'a Peer,
+    socket: Arc<Socket>,
+    generation: u64,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        break_off(&self.socket);
+        self.peer.incoming.end(self.generation);
+    }
 }
 
 fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: u64) -> End {
