@@ -1,6 +1,8 @@
 // asynchronous.cpp - callables and futures: where they run, that each is called once, and what becomes of exceptions.
 #include "check.hpp"
 
+#include <thread>
+
 static void a_callable_runs_once_on_its_own_thread(const almadia::store &store) {
     counter done;
     auto moved_only = std::make_unique<int>(7);
@@ -162,6 +164,13 @@ static void a_callable_may_destroy_the_store(const std::string &path) {
         done.add();
     }));
     done.wait_for(1);
+    // A thread of the library tears it down; its directory is free once that is done, and nothing is left behind then.
+    for (;;) {
+        const auto again = almadia::store::open(path + "-destroyed");
+        if (again) break;
+        CHECK(code_of(again) == almadia::code::locked);
+        std::this_thread::yield();
+    }
 }
 
 #ifdef __cpp_exceptions
