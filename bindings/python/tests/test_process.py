@@ -209,7 +209,7 @@ def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
     said = run_quietly(tmp_path, forked(OPEN, in_child), "-W", "ignore::DeprecationWarning")
 
     assert said.startswith(
-        "{'FORKED'} b'v' <almadia.Store node=1 path='store' (the store belongs to the parent process;"
+        "{'FORKED'} b'v' <almadia.Store node=1 path='store' (a parent process opened a store before it forked;"
     )
     assert said.endswith("child 0 b'lives'\n")
 
