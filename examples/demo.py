@@ -121,13 +121,17 @@ class Cluster:
         return member, words
 
     def expect(self, member: Member, word: str) -> list:
-        """The answer of `member` that begins with `word`; for use while nothing else is under way."""
+        """The answer of `member` that begins with `word`; for use while nothing else is under way.
+
+        A load may still be reporting its end. Any other answer would be lost here.
+        """
         while True:
             speaker, words = self.next()
             if speaker is member and words[0] == word:
                 return words[1:]
-            if speaker is member:
-                refuse_end(speaker, words)
+            refuse_end(speaker, words)
+            if words[0] != "loaded":
+                raise DemoFailed(f"member {speaker.node} said {' '.join(words)}; awaited: {word} of {member.node}")
 
     def status(self, member: Member) -> dict:
         member.say("status")
@@ -376,10 +380,9 @@ def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
     programs = [("blocking", "demo_member.py"), ("asyncio", "demo_member_aio.py")]
     places = cluster.members[:2]
     stop(places, cluster)
-    for member, (_, program) in zip(places, programs):
+    for member, (kind, program) in zip(places, programs):
         member.command = [python, Path(__file__).parent / "python" / program, *member.arguments]
         member.start()
-    for member, (kind, _) in zip(places, programs):
         cluster.expect(member, "ready")
         print(f"member {member.node} is a Python program now, {kind}")
     part = len(items) // 4
@@ -410,6 +413,7 @@ def stop(members: list, cluster: Cluster):
     for member in members:
         member.say("stop")
         cluster.expect(member, "stopped")
+        cluster.expect(member, "ended")
         member.process.wait(PATIENCE_S)
 
 
