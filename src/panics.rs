@@ -4,7 +4,7 @@
 //! caught in nor prints anything; what other code of the process panics is left to whatever hook was there before.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 use crate::error::{Code, Error, Result};
@@ -39,7 +39,7 @@ fn install_hook() {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
             if QUIET_DEPTH.get() > 0 {
-                SAID.set(Some(panic.to_string()));
+                SAID.set(Some(say(panic)));
             } else {
                 before(panic);
             }
@@ -47,15 +47,26 @@ fn install_hook() {
     });
 }
 
+/// Which thread panicked, where, and what it said, in one line if it said one.
+fn say(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let text = panic.to_string().replacen(":\n", ": ", 1);
+    format!("thread {} {text}", thread.name().unwrap_or("without a name"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_an_error_that_says_what_and_where() {
-        let error = catch::<()>(|| panic!("the moon fell down")).expect_err("it panicked");
+    fn a_panic_becomes_an_error_that_says_who_what_and_where() {
+        let body = || catch::<()>(|| panic!("the moon fell down")).expect_err("it panicked");
+        let named = std::thread::Builder::new().name("watcher".to_owned()).spawn(body);
+        let error = named.expect("a thread can be made").join().expect("the panic was caught");
 
         assert_eq!(error.code(), Code::Panic);
-        assert!(error.detail().contains("the moon fell down") && error.detail().contains("panics.rs"));
+        let (head, tail) = error.detail().split_once("src/panics.rs:").expect("where");
+        assert_eq!(head, "thread watcher panicked at ");
+        assert!(tail.ends_with(": the moon fell down"), "{tail}");
     }
 }

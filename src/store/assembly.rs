@@ -370,8 +370,8 @@ impl Inbound for Inbox {
         self.directory.admit(from, instance)
     }
 
-    fn thread_panicked(&self, thread: &str) {
-        self.health.poison(Error::with_detail(Code::Panic, format!("thread {thread} panicked")));
+    fn thread_panicked(&self, panic: Error) {
+        self.health.poison(panic);
         self.raft.nudge();
     }
 }

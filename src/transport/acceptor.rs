@@ -143,7 +143,7 @@ fn greet(
         return Ok(());
     }
     let guest = Arc::clone(&socket);
-    let spawned = spawn(network, "almadia-hello".to_owned(), move |network| {
+    let spawned = spawn(network, "almadia-hello", move |network| {
         let _place = Place { network, socket: &guest };
         #[cfg(test)]
         crate::thread::planted::meet(crate::thread::planted::Place::Loop);

@@ -125,8 +125,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// The text for the operators of both sides, for example that `from` has lost its disk.
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String>;
 
-    /// A thread of the transport panicked and is gone: a bug, after which the transport is to be shut down.
-    fn thread_panicked(&self, thread: &str);
+    /// A thread of the transport panicked and is gone: a bug, after which the transport is to be shut down. `panic`
+    /// names the thread.
+    fn thread_panicked(&self, panic: Error);
 }
 
 /// A member's connections to all its peers. All methods may be called from any thread.
@@ -169,11 +170,11 @@ impl Transport {
         let network = Arc::new(Network { options, inbound, peers, sockets, handshakes, notices });
         // Owns the threads from the first one on: an error on the way drops it, and that joins them.
         let transport = Self { network, local_addr, threads: Mutex::default() };
-        transport.run("almadia-accept".to_owned(), move |network| acceptor::run(network, listener))?;
+        transport.run("almadia-accept", move |network| acceptor::run(network, listener))?;
         for peer in &transport.network.peers {
             let peer = Arc::clone(peer);
             let name = format!("almadia-send-{}", peer.node);
-            transport.run(name, move |network| sender::run(network, &peer))?;
+            transport.run(&name, move |network| sender::run(network, &peer))?;
         }
         Ok(transport)
     }
@@ -223,7 +224,7 @@ impl Transport {
         }
     }
 
-    fn run(&self, name: String, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
+    fn run(&self, name: &str, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
         let thread = spawn(&self.network, name, body)
             .map_err(|error| Error::with_detail(Code::Io, format!("cannot start a thread: {error}")))?;
         lock(&self.threads).push(thread);
@@ -288,18 +289,17 @@ impl Peer {
 /// Starts a thread whose panic is caught and reported.
 fn spawn(
     network: &Arc<Network>,
-    name: String,
+    name: &str,
     body: impl FnOnce(&Arc<Network>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let network = Arc::clone(network);
-    let title = name.clone();
-    crate::thread::spawn(&title, move || {
+    crate::thread::spawn(name, move || {
         let ended = panics::catch(|| {
             body(&network);
             Ok(())
         });
-        if ended.is_err() {
-            network.inbound.thread_panicked(&name);
+        if let Err(panic) = ended {
+            network.inbound.thread_panicked(panic);
         }
     })
 }

@@ -101,7 +101,7 @@ pub(super) fn take_over(network: &Arc<Network>, peer: &Arc<Peer>, socket: Arc<So
     }
     let owner = Arc::clone(peer);
     let name = format!("almadia-recv-{}", peer.node);
-    match spawn(network, name, move |network| receive(network, &owner, socket, generation)) {
+    match spawn(network, &name, move |network| receive(network, &owner, socket, generation)) {
         Ok(thread) => *reader = Some(thread),
         Err(error) => {
             let text = format!("node {} cannot be heard, there is no thread for it: {error}", peer.node);

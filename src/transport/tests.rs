@@ -30,7 +30,7 @@ pub(super) struct Record {
     pub(super) indices: HashMap<NodeId, Vec<u64>>,
     pub(super) losses: HashMap<NodeId, usize>,
     pub(super) connected: HashSet<NodeId>,
-    pub(super) panicked: Vec<String>,
+    pub(super) panicked: Vec<Error>,
     pub(super) refuse: Option<String>,
     /// While set, a delivery waits.
     pub(super) is_gate_closed: bool,
@@ -95,8 +95,8 @@ impl Inbound for Recorder {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
 
-    fn thread_panicked(&self, thread: &str) {
-        self.update(|state| state.panicked.push(thread.to_owned()));
+    fn thread_panicked(&self, panic: Error) {
+        self.update(|state| state.panicked.push(panic));
     }
 }
 
@@ -381,7 +381,8 @@ fn a_panic_behind_the_transport_is_reported_with_the_name_of_the_thread() {
 
     one.transport.send(NodeId(29), vec![append(28, 29, 1)]);
 
-    two.inbound.wait("the panic is reported", |state| state.panicked == ["almadia-recv-28"]);
+    let is_named = |panic: &Error| panic.detail().starts_with("thread almadia-recv-28 panicked at ");
+    two.inbound.wait("the panic is reported", |state| state.panicked.iter().any(is_named));
     two.transport.shutdown();
 }
 

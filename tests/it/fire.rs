@@ -7,7 +7,9 @@ use std::process::Command;
 
 use tempfile::{TempDir, tempdir};
 
-use crate::native::{Build, compile, compile_unlinked, compile_with, shared_library, succeed};
+use crate::native::{
+    Build, compile, compile_unlinked, compile_with, shared_library, succeed, succeed_silently,
+};
 
 /// Compiles a program of `tests/c` in a directory of its own.
 fn compiled(name: &str, build: Build) -> (TempDir, Command) {
@@ -118,6 +120,20 @@ fn the_library_is_loaded_and_let_go_as_a_plug_in() {
         let directory = tempdir().expect("the temporary directory is writable");
         let program = compile_unlinked("tests/c/loaded.c", build, directory.path());
         succeed(Command::new(program).arg(directory.path().join("store")).arg(shared_library()));
+    }
+}
+
+#[test]
+fn a_panic_of_an_internal_thread_poisons_one_store_and_the_host_hears_nothing_but_codes() {
+    // The worker reads no clock of ours: `panic_tests` of the library plants its panic, and others at chosen places.
+    let alone = ["almadia-raft", "almadia-apply", "almadia-cb"].map(|thread| (thread, "1"));
+    let among_three = ["almadia-raft", "almadia-send-2", "almadia-recv-2", "almadia-accept", "almadia-hello"]
+        .map(|thread| (thread, "3"));
+    for (thread, members) in alone.into_iter().chain(among_three) {
+        for build in [Build::Plain, Build::Address] {
+            let (_directory, mut command) = compiled("panics", build);
+            succeed_silently(command.args([thread, members]));
+        }
     }
 }
 

@@ -94,6 +94,13 @@ pub fn succeed(command: &mut Command) -> String {
     stdout
 }
 
+/// As [`succeed`], of a command that must not say a word on stderr.
+pub fn succeed_silently(command: &mut Command) {
+    let output = run(command);
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{command:?}: {}\n{said}", output.status);
+}
+
 /// Runs a command; one that takes longer than five minutes is killed.
 fn run(command: &Command) -> Output {
     let mut limited = Command::new("timeout");

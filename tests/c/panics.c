@@ -1,0 +1,204 @@
+/*
+ * panics.c - a panic in one internal thread of the library as it ships, by a clock that fails there.
+ *
+ *     panics DIRECTORY THREAD MEMBERS
+ *
+ * The standard library of Rust takes a clock that cannot be read for a bug and panics, wherever that thread happens to
+ * be. This program stands in front of the C library's clock_gettime and lets one call fail, on the thread called
+ * THREAD, while calls of every kind are under way on a store of MEMBERS (1 or 3). Then one store is poisoned and says
+ * why, every accepted call is answered once, the other members work on, and what was acknowledged is there again.
+ */
+#define _GNU_SOURCE /* syscall */
+#include "cluster.h"
+
+#include <errno.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+enum { LARGE = 64 << 10, BEFORE = 100 };
+
+static const char *fated; /* the thread */
+static int planted;
+static long accepted, answered, poisonings;
+static char large[LARGE];
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    char name[17] = "";
+    if (__atomic_load_n(&planted, __ATOMIC_SEQ_CST) && prctl(PR_GET_NAME, name, 0, 0, 0) == 0 &&
+        strcmp(name, fated) == 0 && __atomic_exchange_n(&planted, 0, __ATOMIC_SEQ_CST)) {
+        errno = EFAULT;
+        return -1;
+    }
+    return (int)syscall(SYS_clock_gettime, clock, now);
+}
+
+static void on_done(void *user, almadia_completion *completion)
+{
+    almadia_code code = almadia_completion_code(completion);
+    (void)user;
+    /* Answered, refused, or failed with the store; never a success that was none, which the end of main looks for. */
+    CHECK(code == ALMADIA_OK || code == ALMADIA_NOT_FOUND || (code >= 300 && code < 600) || code == ALMADIA_POISONED);
+    __atomic_add_fetch(&answered, 1, __ATOMIC_SEQ_CST);
+}
+
+static void on_event(void *user, const almadia_store_event *event)
+{
+    (void)user;
+    if (event->kind == ALMADIA_STORE_EVENT_POISONED)
+        __atomic_add_fetch(&poisonings, 1, __ATOMIC_SEQ_CST);
+}
+
+static void note(almadia_code code)
+{
+    if (code == ALMADIA_OK)
+        accepted++;
+    else
+        CHECK(code == ALMADIA_OVERLOADED || code == ALMADIA_POISONED);
+}
+
+/* A small write, a large one, a get and a snapshot. */
+static void submit_each(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = on_done;
+    note(almadia_put_async(store, "small", 5, "v", 1, &done, NULL));
+    note(almadia_put_async(store, "large", 5, large, sizeof large, &done, NULL));
+    note(almadia_get_async(store, "small", 5, &done, NULL));
+    note(almadia_snapshot_open_async(store, NULL, &done, NULL));
+    sched_yield();
+}
+
+static bool is_poisoned(almadia_store *store)
+{
+    almadia_status status = ALMADIA_STATUS_INIT;
+    CHECK_CODE(ALMADIA_OK, almadia_store_status(store, &status, NULL));
+    CHECK(status.poisoned == ALMADIA_OK || status.poisoned == ALMADIA_PANIC);
+    return status.poisoned != ALMADIA_OK;
+}
+
+static void set(almadia_config *config, const char *name, const char *value)
+{
+    almadia_error *error = NULL;
+    CHECK_OK(almadia_config_set(config, name, value, &error));
+}
+
+/* Opens member `node` of these, or a store alone when there are none. */
+static almadia_store *open_told(const char *path, int node, const char *members)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    almadia_store *store = NULL;
+    char directory[4096], number[16];
+    snprintf(directory, sizeof directory, "%s-%d", path, node);
+    snprintf(number, sizeof number, "%d", node);
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    if (members[0] != '\0') {
+        set(config, "cluster.node_id", number);
+        set(config, "cluster.initial_members", members);
+    }
+    set(config, "log.retain_bytes", "65536"); /* there is always something to clear away */
+    set(config, "limits.in_flight_ops", "100");
+    set(config, "write.timeout_ms", "60000");
+    set(config, "raft.tick_ms", "20"); /* most of the time of three members is that of elections */
+    set(config, "raft.heartbeat_ms", "40");
+    set(config, "raft.election_timeout_ms", "200");
+    CHECK_OK(almadia_config_set_event_callback(config, on_event, NULL, &error));
+    CHECK_OK(almadia_store_open(directory, config, &store, &error));
+    almadia_config_free(config);
+    return store;
+}
+
+static void write_until_ok(almadia_store *store, const char *value)
+{
+    almadia_code code;
+    while ((code = almadia_put(store, "after", 5, value, strlen(value), NULL)) != ALMADIA_OK)
+        CHECK(almadia_code_maybe_applied(code) || almadia_code_is_retryable(code));
+}
+
+/* What makes the thread that accepts connections accept, and one that greets greet. */
+static void knock(int port)
+{
+    struct sockaddr_in address;
+    int stranger = socket(AF_INET, SOCK_STREAM, 0);
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons((uint16_t)port);
+    CHECK(stranger >= 0);
+    (void)connect(stranger, (struct sockaddr *)&address, sizeof address); /* refused by a store that has stopped */
+    close(stranger);
+}
+
+/* A poisoned store refuses everything, and its error says what happened where. */
+static void refuses_and_says_why(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_value *value = NULL;
+    CHECK_CODE(ALMADIA_POISONED, almadia_put(store, "k", 1, "v", 1, &error));
+    CHECK(strstr(almadia_error_message(error), fated) != NULL);
+    almadia_error_free(error);
+    CHECK_CODE(ALMADIA_POISONED, almadia_get(store, "k", 1, &value, &error));
+    CHECK(value == NULL);
+    almadia_error_free(error);
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 4);
+    almadia_error *error = NULL;
+    almadia_store *stores[MEMBERS];
+    char members[128] = "";
+    int ports[MEMBERS], count = atoi(argv[3]), poisoned = -1;
+    fated = argv[2];
+
+    if (count == MEMBERS) {
+        find_free_ports(ports);
+        snprintf(members, sizeof members, "1=127.0.0.1:%d,2=127.0.0.1:%d,3=127.0.0.1:%d", ports[0], ports[1], ports[2]);
+    }
+    for (int at = 0; at < count; at++)
+        stores[at] = open_told(argv[1], at + 1, members);
+    for (int at = 0; at < count; at++)
+        CHECK_OK(almadia_store_wait_leader(stores[at], 30000, NULL, &error));
+    for (int i = 0; i < BEFORE; i++)
+        CHECK_OK(almadia_put(stores[0], &i, sizeof i, "acknowledged", 12, &error));
+
+    __atomic_store_n(&planted, 1, __ATOMIC_SEQ_CST);
+    while (poisoned < 0)
+        for (int at = 0; at < count; at++) {
+            submit_each(stores[at]);
+            if (count == MEMBERS)
+                knock(ports[at]);
+            if (is_poisoned(stores[at]))
+                poisoned = at;
+        }
+    CHECK(__atomic_load_n(&planted, __ATOMIC_SEQ_CST) == 0);
+
+    refuses_and_says_why(stores[poisoned]);
+    for (int at = 0; at < count; at++)
+        if (at != poisoned) {
+            write_until_ok(stores[at], "the panic");
+            CHECK(!is_poisoned(stores[at]) && holds(stores[at], "after", "the panic"));
+        }
+    for (int at = 0; at < count; at++)
+        CHECK_OK(almadia_store_shutdown(stores[at], 30000, &error));
+    CHECK(__atomic_load_n(&answered, __ATOMIC_SEQ_CST) == accepted);
+    CHECK(__atomic_load_n(&poisonings, __ATOMIC_SEQ_CST) == 1);
+    for (int at = 0; at < count; at++)
+        almadia_store_free(stores[at]);
+
+    for (int at = 0; at < count; at++)
+        stores[at] = open_told(argv[1], at + 1, members);
+    for (int at = 0; at < count; at++)
+        CHECK_OK(almadia_store_wait_leader(stores[at], 30000, NULL, &error));
+    for (int i = 0; i < BEFORE; i++) {
+        almadia_value *value = NULL;
+        CHECK_OK(almadia_get(stores[poisoned], &i, sizeof i, &value, &error));
+        CHECK(is_text(almadia_value_data(value), almadia_value_size(value), "acknowledged"));
+        almadia_value_free(value);
+    }
+    for (int at = 0; at < count; at++)
+        almadia_store_free(stores[at]);
+    return 0;
+}
