@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use almadia::Error;
 use almadia::core::ports::{Body, PeerMessage};
 use almadia::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
 use almadia::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, NodeId};
@@ -73,8 +74,8 @@ impl Inbound for Far {
         Ok(())
     }
 
-    fn thread_panicked(&self, thread: &str) {
-        panic!("{thread} panicked");
+    fn thread_panicked(&self, panic: Error) {
+        panic!("{panic}");
     }
 }
 

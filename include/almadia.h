@@ -9,6 +9,7 @@
  *   What you pass in is copied before the call returns. A handle may outlive the one it came from: snapshots,
  *   iterators and values keep what they read alive (and the directory locked) after the store is freed.
  * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL.
+ *   Keys are ordered as unsigned bytes. A range goes up to its end and not further; an empty end is none.
  * ANSWERS. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where
  *   stated; a handle output is NULL after a failure. The last parameter, error, may be NULL; otherwise it receives
  *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error.
@@ -394,7 +395,7 @@ typedef struct almadia_op {
     int32_t reserved;
     /** The key, or the first key of a range. */
     struct almadia_slice key;
-    /** The value, or the first key behind a range. */
+    /** The value, or the first key behind a range, which is empty when the range has no end. */
     struct almadia_slice value;
 } almadia_op;
 
@@ -586,7 +587,7 @@ typedef struct almadia_leader_transfer_options {
 /** Remove `key`; `value` must be empty. */
 #define ALMADIA_OP_DELETE 2
 
-/** Remove every key from `key` (included) to `value` (not included). */
+/** Remove every key from `key` (included) to `value` (not included); an empty `value` means to the end of all keys. */
 #define ALMADIA_OP_DELETE_RANGE 3
 
 /** The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry. */
@@ -968,10 +969,11 @@ almadia_code almadia_batch_delete(struct almadia_batch *batch,
                                   struct almadia_error **error);
 
 /**
- * Adds: remove every key from `begin` (included) to `end` (not included).
+ * Adds: remove every key from `begin` (included) to `end` (not included). An empty `end` means to the end of all keys
+ * and takes 16 KiB of the batch; with an empty `begin` too, all keys are removed.
  *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after
- * end).
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
+ * that is not empty).
  */
 ALMADIA_API
 ALMADIA_NODISCARD

@@ -817,7 +817,10 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
         return add([&](almadia_error **e) { return almadia_batch_delete(pointer_, key.data(), key.size(), e); });
     }
 
-    /** Adds: remove every key from `begin` to `end`, which stays. Codes: too_large, invalid_argument (out of order). */
+    /**
+     * Adds: remove every key from `begin` to `end`, which stays; an empty `end` means to the end of all keys and takes
+     * 16 KiB of the batch. Codes: too_large, invalid_argument (out of order).
+     */
     result<void> erase_range(bytes begin, bytes end) {
         return add([&](almadia_error **e) {
             return almadia_batch_delete_range(pointer_, begin.data(), begin.size(), end.data(), end.size(), e);

@@ -16,6 +16,10 @@ pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
 /// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Longer than any key may be, and larger than all of them: where a range without an end ends. It stands in the
+/// encoding, so that behind this border every range has an end, and its size counts.
+static BEHIND_ALL_KEYS: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
+
 /// Operations that are applied together or not at all, in the order in which they were added. Single owner;
 /// may move between threads.
 #[derive(Clone, Debug, Default)]
@@ -51,13 +55,15 @@ impl Batch {
         self.push(Operation::Delete { key }, key.len())
     }
 
-    /// Removes every key in `begin..end`.
+    /// Removes every key from `begin` up to but not including `end`. An empty `end` means to the end of all keys; it
+    /// takes 16 KiB of the batch.
     ///
     /// # Errors
-    /// As [`Batch::put`]; `INVALID_ARGUMENT` when `begin > end`.
+    /// As [`Batch::put`]; `INVALID_ARGUMENT` when `begin > end` and `end` is not empty.
     pub fn delete_range(&mut self, begin: &[u8], end: &[u8]) -> Result<()> {
         check_key(begin)?;
         check_key(end)?;
+        let end = if end.is_empty() { &BEHIND_ALL_KEYS } else { end };
         if begin > end {
             return Err(Error::with_detail(Code::InvalidArgument, "delete_range: begin is after end"));
         }

@@ -235,14 +235,15 @@ impl Drawn {
                 (2, Some(Change::Delete(key.bytes.clone())))
             }
             2 => {
-                if key.bytes > value.bytes {
+                let change = Change::DeleteRange(key.bytes.clone(), value.bytes.clone());
+                if change.is_reversed() {
                     verdicts.push(INVALID_ARGUMENT);
                 }
                 // The end of a range is a key.
                 if value.length > super::rules::KEY_BYTES_MAX {
                     verdicts.push(TOO_LARGE);
                 }
-                (3, Some(Change::DeleteRange(key.bytes.clone(), value.bytes.clone())))
+                (3, Some(change))
             }
             _ => match kind {
                 0xff => (i32::MIN, None),

@@ -19,7 +19,8 @@ use super::arguments::{Bytes, Input};
 use super::member::{Answers, Member, Model};
 use super::options::Sized;
 use super::rules::{
-    BATCH_BYTES_MAX, INVALID_ARGUMENT, NULL_POINTER, OK, TOO_LARGE, UNSUPPORTED, answer, expect,
+    BATCH_BYTES_MAX, INVALID_ARGUMENT, KEY_BYTES_MAX, NULL_POINTER, OK, TOO_LARGE, UNSUPPORTED, answer,
+    expect,
 };
 use super::{Batch, Handles, SLOTS, put};
 
@@ -39,8 +40,21 @@ impl Change {
         match self {
             Self::Put(key, value) => drop(model.insert(key, value)),
             Self::Delete(key) => drop(model.remove(&key)),
-            Self::DeleteRange(begin, end) => model.retain(|key, _| *key < begin || *key >= end),
+            Self::DeleteRange(begin, end) => {
+                let is_behind = |key: &Vec<u8>| !end.is_empty() && *key >= end;
+                model.retain(|key, _| *key < begin || is_behind(key));
+            }
         }
+    }
+
+    /// A range whose end, which it has, lies before its begin.
+    pub fn is_reversed(&self) -> bool {
+        matches!(self, Self::DeleteRange(begin, end) if begin > end && !end.is_empty())
+    }
+
+    /// What a range without an end takes of a batch for it.
+    pub fn bytes_of_no_end(&self) -> usize {
+        if matches!(self, Self::DeleteRange(_, end) if end.is_empty()) { KEY_BYTES_MAX + 1 } else { 0 }
     }
 }
 
@@ -72,8 +86,10 @@ impl Handles {
         let before = batch.bytes();
         let code = answer(input, |error| call(batch.handle, error));
         let wrong = arguments.iter().map(|bytes| bytes.verdict).find(|verdict| *verdict != OK);
-        let is_reversed = matches!(&change, Change::DeleteRange(begin, end) if begin > end);
-        let after = before + arguments.iter().map(|bytes| bytes.bytes.len()).sum::<usize>();
+        let is_reversed = change.is_reversed();
+        let after = before
+            + arguments.iter().map(|bytes| bytes.bytes.len()).sum::<usize>()
+            + change.bytes_of_no_end();
         if code == OK {
             assert!(wrong.is_none() && !is_reversed, "wrong arguments are refused");
             assert!(after <= batch.bytes() && batch.bytes() <= BATCH_BYTES_MAX, "a batch has a limit");

@@ -82,10 +82,11 @@ pub unsafe extern "C" fn almadia_batch_delete(
     }
 }
 
-/// Adds: remove every key from `begin` (included) to `end` (not included).
+/// Adds: remove every key from `begin` (included) to `end` (not included). An empty `end` means to the end of all keys
+/// and takes 16 KiB of the batch; with an empty `begin` too, all keys are removed.
 ///
-/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after
-/// end).
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
+/// that is not empty).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_delete_range(
@@ -114,7 +115,7 @@ pub type almadia_op_kind = i32;
 pub const ALMADIA_OP_PUT: almadia_op_kind = 1;
 /// Remove `key`; `value` must be empty.
 pub const ALMADIA_OP_DELETE: almadia_op_kind = 2;
-/// Remove every key from `key` (included) to `value` (not included).
+/// Remove every key from `key` (included) to `value` (not included); an empty `value` means to the end of all keys.
 pub const ALMADIA_OP_DELETE_RANGE: almadia_op_kind = 3;
 
 /// One operation for almadia_batch_append_ops. An element of an array, so its size never changes.
@@ -127,7 +128,7 @@ pub struct almadia_op {
     pub reserved: i32,
     /// The key, or the first key of a range.
     pub key: almadia_slice,
-    /// The value, or the first key behind a range.
+    /// The value, or the first key behind a range, which is empty when the range has no end.
     pub value: almadia_slice,
 }
 

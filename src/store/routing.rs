@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::batch::KEY_BYTES_MAX;
 use crate::core::command::{Command, Operation};
 use crate::error::{Code, Error, Result};
 use crate::regions::{RegionMap, shown};
@@ -36,7 +37,7 @@ pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<Regio
 fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<(usize, &'a [u8])> {
     match operation {
         Operation::Put { key, .. } | Operation::Delete { key } => Ok((regions.place_of(key), key)),
-        // An empty range has no last key, and an empty end is none.
+        // An empty range has no last key.
         Operation::DeleteRange { begin, end } if begin >= end => Ok((regions.place_of(begin), begin)),
         Operation::DeleteRange { begin, end } => match regions.places_of(begin, end) {
             (first, last) if first == last => Ok((first, begin)),
@@ -60,11 +61,12 @@ fn two_regions(regions: &RegionMap, one: &[u8], other: &[u8]) -> Error {
 }
 
 fn wide_range(regions: &RegionMap, range: (&[u8], &[u8]), places: (usize, usize)) -> Error {
+    let end =
+        if range.1.len() > KEY_BYTES_MAX { "the end".to_owned() } else { format!("'{}'", shown(range.1)) };
     across(format!(
-        "delete_range from '{}' to '{}' touches regions {} to {}, the first border in it is '{}'; split it at the \
+        "delete_range from '{}' to {end} touches regions {} to {}, the first border in it is '{}'; split it at the \
          borders and write one batch for each region",
         shown(range.0),
-        shown(range.1),
         regions.ids()[places.0],
         regions.ids()[places.1],
         shown(regions.range_at(places.0).1)
@@ -108,6 +110,7 @@ mod tests {
 
         assert_eq!(route(both).expect("within one"), RegionId(2));
         assert_eq!(route(|batch| batch.put(b"zz", b"v")).expect("within one"), RegionId(3));
+        assert_eq!(route(|batch| batch.delete_range(b"q", b"")).expect("to the end"), RegionId(3));
         assert_eq!(route(|_| Ok(())).expect("empty"), RegionId(1));
         assert_eq!(route(|batch| batch.delete_range(b"p", b"p")).expect("no keys"), RegionId(3));
     }
@@ -132,6 +135,8 @@ mod tests {
 
         assert_eq!(error.code(), Code::BatchAcrossRegions);
         let said = error.detail();
-        assert!(said.contains("regions 1 to 2") && said.contains("'g'"), "{said}");
+        assert!(said.contains("from 'a' to 'p' touches regions 1 to 2") && said.contains("'g'"), "{said}");
+        let error = route(|batch| batch.delete_range(b"h", b"")).expect_err("two regions");
+        assert!(error.detail().contains("from 'h' to the end touches regions 2 to 3"), "{error}");
     }
 }

@@ -190,6 +190,33 @@ static void a_buffer_one_byte_too_small_is_not_touched(almadia_store *store)
     almadia_snapshot_free(snapshot);
 }
 
+static void a_range_without_an_end_reaches_the_last_key_there_can_be(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    char *last = malloc(ALMADIA_KEY_BYTES_MAX);
+    CHECK(last != NULL);
+    memset(last, 0xff, ALMADIA_KEY_BYTES_MAX);
+    CHECK_OK(almadia_batch_new(&batch, &error));
+
+    CHECK_OK(almadia_put(store, last, ALMADIA_KEY_BYTES_MAX, "", 0, &error));
+    put_text(store, "a", "stays");
+    put_text(store, "b", "goes");
+    CHECK_OK(almadia_batch_delete_range(batch, "b", 1, NULL, 0, &error));
+    CHECK(almadia_batch_bytes(batch) > ALMADIA_KEY_BYTES_MAX);
+    CHECK_OK(almadia_write(store, batch, NULL, NULL, &error));
+    CHECK(holds(store, "a", "stays") && holds(store, "b", NULL));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_get(store, last, ALMADIA_KEY_BYTES_MAX, &(almadia_value *){NULL}, NULL));
+
+    almadia_op all = {ALMADIA_OP_DELETE_RANGE, 0, {NULL, 0}, {NULL, 0}};
+    CHECK_OK(almadia_put(store, "", 0, "the first key there can be", 26, &error));
+    CHECK_OK(almadia_batch_append_ops(batch, &all, 1, &error));
+    CHECK_OK(almadia_write(store, batch, NULL, NULL, &error));
+    CHECK(holds(store, "", NULL) && holds(store, "a", NULL));
+    almadia_batch_free(batch);
+    free(last);
+}
+
 static void ranges_must_not_be_reversed(void)
 {
     almadia_batch *batch = NULL;
@@ -267,6 +294,7 @@ int main(int argc, char **argv)
     nuls_and_nothing_are_bytes_everywhere(store);
     a_buffer_one_byte_too_small_is_not_touched(store);
     structs_of_other_versions(store);
+    a_range_without_an_end_reaches_the_last_key_there_can_be(store);
     almadia_store_free(store);
     return 0;
 }

@@ -84,6 +84,13 @@ static void a_batch_lies_in_one_region(almadia_store *store)
     error = NULL;
 
     almadia_batch_clear(batch);
+    CHECK_OK(almadia_batch_delete_range(batch, "a", 1, NULL, 0, &error));
+    CHECK_CODE(ALMADIA_BATCH_ACROSS_REGIONS, almadia_write(store, batch, NULL, NULL, &error));
+    CHECK(strstr(almadia_error_message(error), "from 'a' to the end") != NULL);
+    almadia_error_free(error);
+    error = NULL;
+
+    almadia_batch_clear(batch);
     CHECK_OK(almadia_batch_delete_range(batch, "g", 1, "n", 1, &error));
     CHECK_OK(almadia_batch_put(batch, "g", 1, "v", 1, &error));
     CHECK_OK(almadia_write(store, batch, NULL, NULL, &error));

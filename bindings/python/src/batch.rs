@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use crate::bytes::{Content, Key};
+use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::errors::OrRaise;
 use crate::position::Position;
 
@@ -44,9 +44,9 @@ impl Batch {
         self.lock().batch.delete(key.as_bytes()).or_raise(py)
     }
 
-    /// Removes every key from `start` up to but not including `end`.
-    fn delete_range(&self, py: Python<'_>, start: Key<'_>, end: Key<'_>) -> PyResult<()> {
-        self.lock().batch.delete_range(start.as_bytes(), end.as_bytes()).or_raise(py)
+    /// Removes every key from `start` up to but not including `end`; None is the first key, or no end.
+    fn delete_range(&self, py: Python<'_>, start: Option<Key<'_>>, end: Option<Key<'_>>) -> PyResult<()> {
+        self.lock().batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)
     }
 
     /// Removes all operations from the batch.

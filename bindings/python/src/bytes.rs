@@ -41,6 +41,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Content<'py> {
     }
 }
 
+/// The bytes of a key that may be left out.
+pub fn bytes_or_empty<'a>(key: &'a Option<Key<'_>>) -> &'a [u8] {
+    key.as_ref().map_or(&[], Key::as_bytes)
+}
+
 fn bytes_of<'py>(given: Borrowed<'_, 'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = given.cast::<PyBytes>() {
         return Ok(bytes.to_owned());

@@ -1,11 +1,12 @@
-//! Ranges of keys as callers give them.
+//! Ranges of keys as callers give them. An empty start is the first key there can be, and an empty end is none: the same
+//! as leaving them out.
 
 use almadia::snapshot::prefix_end;
 use almadia::{IterOptions, KeyRange};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::bytes::Key;
+use crate::bytes::{Key, bytes_or_empty};
 
 /// Prefix, start and end, of which each may be left out.
 pub struct Range<'py>(Option<Key<'py>>, Option<Key<'py>>, Option<Key<'py>>);
@@ -25,8 +26,7 @@ impl Range<'_> {
     /// The range of a snapshot, which is a prefix or has bounds.
     pub fn keys(&self) -> PyResult<KeyRange> {
         let Self(prefix, start, end) = self;
-        let bytes =
-            |key: &Option<Key<'_>>| key.as_ref().map(|key| key.as_bytes().to_vec()).unwrap_or_default();
+        let bytes = |key: &Option<Key<'_>>| bytes_or_empty(key).to_vec();
         match prefix {
             None => Ok(KeyRange { start: bytes(start), end: bytes(end) }),
             Some(_) if start.is_some() || end.is_some() => {
@@ -43,7 +43,7 @@ impl Range<'_> {
     /// The bounds of a walk, which may have all three: it visits what all of them allow.
     pub fn bounds(&self) -> IterOptions {
         let Self(prefix, start, end) = self;
-        let bytes = |key: &Option<Key<'_>>| key.as_ref().map(|key| key.as_bytes().to_vec());
+        let bytes = |key: &Option<Key<'_>>| Some(bytes_or_empty(key).to_vec()).filter(|key| !key.is_empty());
         let within = prefix.as_ref().map(|prefix| IterOptions::prefix(prefix.as_bytes())).unwrap_or_default();
         let lower = within.lower.max(bytes(start));
         let upper = match (within.upper, bytes(end)) {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::batch::Batch;
-use crate::bytes::{Content, Key};
+use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
 use crate::position::Position;
@@ -53,12 +53,12 @@ pub fn delete_range_soon(
     store: &Store,
     completions: &Completions,
     future: Py<PyAny>,
-    start: Key<'_>,
-    end: Key<'_>,
+    start: Option<Key<'_>>,
+    end: Option<Key<'_>>,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let mut batch = almadia::Batch::new();
-    batch.delete_range(start.as_bytes(), end.as_bytes()).or_raise(py)?;
+    batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)?;
     commit_soon(py, store, completions, future, &mut batch, timeout)
 }
 

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::batch::Batch;
-use crate::bytes::{Content, Key};
+use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
 use crate::home::AtHome;
@@ -78,12 +78,12 @@ impl Store {
     fn delete_range(
         &self,
         py: Python<'_>,
-        start: Key<'_>,
-        end: Key<'_>,
+        start: Option<Key<'_>>,
+        end: Option<Key<'_>>,
         timeout: Option<Timeout>,
     ) -> PyResult<Position> {
         let mut batch = almadia::Batch::new();
-        batch.delete_range(start.as_bytes(), end.as_bytes()).or_raise(py)?;
+        batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)?;
         self.commit(py, &mut batch, timeout).map(Position::from)
     }
 

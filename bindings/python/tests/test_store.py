@@ -185,6 +185,34 @@ def test_delete_range_removes_from_start_up_to_end(store: almadia.Store) -> None
         assert list(snapshot) == [b"c"]
 
 
+def keys_of(store: almadia.Store) -> list[bytes]:
+    with store.snapshot() as snapshot:
+        return list(snapshot)
+
+
+def test_delete_range_without_bounds_reaches_the_ends(store: almadia.Store) -> None:
+    with store.batch() as batch:
+        for key in (b"", b"a", b"b", b"\xff" * 16384):
+            batch[key] = b"x"
+
+    store.delete_range(b"b", None)
+    assert keys_of(store) == [b"", b"a"]
+
+    with store.batch() as batch:
+        batch.delete_range(None, None)
+        batch[b"after"] = b"x"
+    assert keys_of(store) == [b"after"]
+
+
+def test_an_empty_bound_is_none_everywhere(store: almadia.Store) -> None:
+    store[b"a"] = store[b"b"] = b"x"
+
+    with store.snapshot(start=b"", end=b"") as snapshot:
+        assert list(snapshot.keys(start=b"", end=b"")) == list(snapshot.keys(prefix=b"")) == [b"a", b"b"]
+    store.delete_range(b"b", b"")
+    assert keys_of(store) == [b"a"]
+
+
 def test_limits_are_checked_when_an_operation_is_added(store: almadia.Store) -> None:
     batch = almadia.Batch()
     batch.put(b"k" * 16384, b"")

@@ -136,8 +136,13 @@ class Store(Handle):
         pending = _almadia.get_many_soon(self._core, completions, future, list(keys), timeout)
         return await _answer(future, pending, list)
 
-    async def delete_range(self, start: BytesLike, end: BytesLike, *, timeout: float | None = None) -> Position:
-        """Removes every key from `start` up to but not including `end`."""
+    async def delete_range(
+        self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+    ) -> Position:
+        """Removes every key from `start` up to but not including `end`.
+
+        None as `start` is the first key there can be, and as `end` none: `delete_range(None, None)` removes all keys.
+        """
         completions, future = _completions()
         pending = _almadia.delete_range_soon(self._core, completions, future, start, end, timeout)
         return await _answer(future, pending, Position)

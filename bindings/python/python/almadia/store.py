@@ -212,8 +212,11 @@ class Store(Handle):
         """The values of `keys`, in their order, each None when there is none. All are of one moment."""
         return self._core.get_many(list(keys), timeout)
 
-    def delete_range(self, start: BytesLike, end: BytesLike, *, timeout: float | None = None) -> Position:
-        """Removes every key from `start` up to but not including `end`."""
+    def delete_range(self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None) -> Position:
+        """Removes every key from `start` up to but not including `end`.
+
+        None as `start` is the first key there can be, and as `end` none: `delete_range(None, None)` removes all keys.
+        """
         return self._core.delete_range(start, end, timeout)
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
