@@ -450,8 +450,10 @@ typedef void (*almadia_callback)(void *user,
                                  struct almadia_completion *completion);
 
 /**
- * Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set.
- * Begin with ALMADIA_DONE_INIT. The struct is copied.
+ * Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set
+ * (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call is answered exactly once: the
+ * callback is called, or the queue has a completion to pop; a call that is not accepted never is. Begin with
+ * ALMADIA_DONE_INIT. The struct is copied.
  */
 typedef struct almadia_done {
     /** sizeof(almadia_done). */
@@ -1055,8 +1057,8 @@ almadia_code almadia_write(struct almadia_store *store,
 
 /**
  * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
- * for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
- * was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
+ * for the next ones, and `done` will be answered exactly once. After a failure the batch is unchanged, nothing
+ * was written, and `done` will never be answered. Writes of one thread that succeed complete in the order in
  * which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
  * before it completes.
  *
@@ -1331,9 +1333,9 @@ almadia_code almadia_snapshot_open(struct almadia_store *store,
                                    struct almadia_error **error);
 
 /**
- * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
- * thread or through the queue even when the snapshot is ready at once; it gets the snapshot with
- * almadia_completion_take_snapshot. After a failure `done` will never be called.
+ * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be answered exactly once, on the callback
+ * thread or through the queue even when the snapshot is ready at once; the completion brings the snapshot
+ * (almadia_completion_take_snapshot). After a failure `done` will never be answered.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
  * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
@@ -1717,7 +1719,7 @@ almadia_code almadia_leader_transfer(struct almadia_store *store,
                                      struct almadia_error **error);
 
 /**
- * Starts handing leadership over and returns. On ALMADIA_OK `done` will be called exactly once, with index and term
+ * Starts handing leadership over and returns. On ALMADIA_OK `done` will be answered exactly once, with index and term
  * 0; after a failure never.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,

@@ -16,7 +16,7 @@ use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{at_home, null};
 use super::store::almadia_store;
-use super::{ALMADIA_OK, almadia_code, boundary};
+use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
 use crate::call::Call;
 use crate::completion_queue::CompletionQueue;
 use crate::error::{Code, Error, Result};
@@ -27,8 +27,10 @@ use crate::store::asynchronous::Asynchronous;
 pub type almadia_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, completion: *mut almadia_completion)>;
 
-/// Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set.
-/// Begin with ALMADIA_DONE_INIT. The struct is copied.
+/// Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set
+/// (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call is answered exactly once: the
+/// callback is called, or the queue has a completion to pop; a call that is not accepted never is. Begin with
+/// ALMADIA_DONE_INIT. The struct is copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_done {
@@ -62,6 +64,14 @@ enum To {
     Callback(unsafe extern "C" fn(*mut c_void, *mut almadia_completion), *mut c_void),
     /// Whoever pops.
     Queue(*mut c_void),
+}
+
+impl To {
+    fn user(&self) -> *mut c_void {
+        match *self {
+            Self::Callback(_, user) | Self::Queue(user) => user,
+        }
+    }
 }
 
 // SAFETY: the caller promises that its callback may run on another thread than the one that submits, with
@@ -113,6 +123,7 @@ impl Done {
         ask: impl FnOnce(Asynchronous<'_>, Receiver) -> Result<Call>,
     ) -> Result<almadia_code> {
         let Self { queue, to, op } = self;
+        thread_sanitizer::release(to.user());
         let asynchronous = match &queue {
             Some(queue) => store.store.on(queue),
             None => store.store.asynchronous(),
@@ -147,6 +158,7 @@ impl Receiver {
             calls.lock().open.remove(&self.op);
         }
         let answered = answered.into();
+        thread_sanitizer::acquire(self.to.user());
         match self.to {
             To::Callback(callback, user) => {
                 let mut completion = almadia_completion::new(answered, user, self.op);

@@ -23,6 +23,7 @@ pub(crate) mod boundary;
 mod bytes;
 mod extensible;
 mod handle;
+mod thread_sanitizer;
 
 pub mod batch;
 pub mod completion;

@@ -143,9 +143,9 @@ pub unsafe extern "C" fn almadia_snapshot_open(
     }
 }
 
-/// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be called exactly once, on the callback
-/// thread or through the queue even when the snapshot is ready at once; it gets the snapshot with
-/// almadia_completion_take_snapshot. After a failure `done` will never be called.
+/// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be answered exactly once, on the callback
+/// thread or through the queue even when the snapshot is ready at once; the completion brings the snapshot
+/// (almadia_completion_take_snapshot). After a failure `done` will never be answered.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
 /// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not

@@ -86,7 +86,7 @@ pub unsafe extern "C" fn almadia_leader_transfer(
     }
 }
 
-/// Starts handing leadership over and returns. On ALMADIA_OK `done` will be called exactly once, with index and term
+/// Starts handing leadership over and returns. On ALMADIA_OK `done` will be answered exactly once, with index and term
 /// 0; after a failure never.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,

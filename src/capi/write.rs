@@ -14,7 +14,7 @@ use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{ValueSlot, at_home, exclusive, null};
 use super::store::almadia_store;
-use super::{ALMADIA_OK, almadia_code, boundary};
+use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
 use crate::batch::Batch;
 use crate::completion::{Events, Position, WriteEvent};
 use crate::error::{Code, Error, Result};
@@ -97,6 +97,7 @@ impl Listener {
             WriteEvent::Proposed => ALMADIA_EVENT_PROPOSED,
             WriteEvent::Committed => ALMADIA_EVENT_COMMITTED,
         };
+        thread_sanitizer::acquire(self.user);
         // SAFETY: whoever made this was promised that it may be called until the completion of its write.
         unsafe { (self.on_event)(self.user, event, position.into()) };
     }
@@ -124,6 +125,7 @@ unsafe fn write_options(
     let events =
         Events { proposed: wanted(ALMADIA_EVENT_PROPOSED), committed: wanted(ALMADIA_EVENT_COMMITTED) };
     let on_event = options.on_event.ok_or_else(|| null("almadia_write_options.on_event"))?;
+    thread_sanitizer::release(options.event_user);
     Ok((WriteOptions { timeout }, Some((events, Listener { on_event, user: options.event_user }))))
 }
 
@@ -184,8 +186,8 @@ pub unsafe extern "C" fn almadia_write(
 }
 
 /// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
-/// for the next ones, and `done` will be called exactly once. After a failure the batch is unchanged, nothing
-/// was written, and `done` will never be called. Writes of one thread that succeed complete in the order in
+/// for the next ones, and `done` will be answered exactly once. After a failure the batch is unchanged, nothing
+/// was written, and `done` will never be answered. Writes of one thread that succeed complete in the order in
 /// which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
 /// before it completes.
 ///

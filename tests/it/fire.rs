@@ -44,6 +44,15 @@ fn endures_under_valgrind(name: &str, arguments: &[&str]) {
     succeed(valgrind.arg(program.get_program()).args(program.get_args()).args(arguments));
 }
 
+/// Runs a program of `tests/c` with ThreadSanitizer, told what docs/c.md tells it.
+fn endures_thread_sanitizer(name: &str, arguments: &[&str]) {
+    let (directory, mut command) = compiled(name, Build::Thread);
+    let suppressions = directory.path().join("tsan.supp");
+    std::fs::write(&suppressions, "called_from_lib:libalmadia\n").expect("the directory is writable");
+    let options = format!("halt_on_error=1:suppressions={}", suppressions.display());
+    succeed(command.args(arguments).env("TSAN_OPTIONS", options));
+}
+
 #[test]
 fn a_thousand_shutdowns_by_eight_threads_complete_every_accepted_call_once() {
     endures("shutdown_storm", &["1000"], &["60"]);
@@ -134,6 +143,19 @@ fn a_panic_of_an_internal_thread_poisons_one_store_and_the_host_hears_nothing_bu
             let (_directory, mut command) = compiled("panics", build);
             succeed_silently(command.args([thread, members]));
         }
+    }
+}
+
+#[test]
+fn what_a_program_hands_to_its_callbacks_is_no_race_to_thread_sanitizer() {
+    for (name, arguments) in [
+        ("callbacks", &[][..]),
+        ("events", &[]),
+        ("queue_storm", &[]),
+        ("cancelled", &[]),
+        ("shutdown_storm", &["10"]),
+    ] {
+        endures_thread_sanitizer(name, arguments);
     }
 }
 

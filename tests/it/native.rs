@@ -19,6 +19,8 @@ pub enum Build {
     Plain,
     /// With AddressSanitizer, which also finds what the program or the library never freed.
     Address,
+    /// With ThreadSanitizer, which judges the program by what it knows of the library's locks.
+    Thread,
 }
 
 /// The root of the repository.
@@ -79,9 +81,12 @@ fn compiler(source: &str, build: Build) -> Command {
         "-g",
         "-O1",
     ]);
-    if build == Build::Address {
-        command.args(["-fsanitize=address", "-fno-omit-frame-pointer"]);
-    }
+    let sanitizer = match build {
+        Build::Plain => None,
+        Build::Address => Some("-fsanitize=address"),
+        Build::Thread => Some("-fsanitize=thread"),
+    };
+    command.args(sanitizer).arg("-fno-omit-frame-pointer");
     command.arg("-I").arg(repository().join("include")).arg(repository().join(source));
     command
 }
