@@ -388,21 +388,46 @@ impl Call {
     }
 }
 
+/// What came of one call that was made.
+struct Submitted {
+    code: almadia_code,
+    /// What the code must be.
+    wanted: almadia_code,
+    asked: Asked,
+    /// The events that were asked for.
+    events: u32,
+}
+
 impl<'a> Burst<'a> {
     /// Makes one call, which may be refused.
     fn submit(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
-        let (store, number) = (self.store, self.calls.len());
         let mut op = NO_OP;
         let wants_op = input.number() < 0xe0;
+        let (done, wanted) = self.draw_done(input, if wants_op { &raw mut op } else { null_mut() });
+        let Some(submitted) = self.ask(input, handles, done.pointer(), wanted) else { return };
+        assert_eq!(submitted.code, submitted.wanted, "the sink of a call is judged before the call");
+        if submitted.code != OK {
+            assert_eq!(op, NO_OP, "outputs are written on success");
+            return;
+        }
+        assert_eq!(op != NO_OP, wants_op, "the number is told if it is wanted");
+        let op = if wants_op { op } else { 0 };
+        let is_new = self.calls.iter().all(|call| call.op != op || op == 0);
+        assert!(is_new, "no number is used again");
+        let Submitted { asked, events, .. } = submitted;
+        self.calls.push(Call { asked, op, events, is_given_up: false });
+    }
+
+    /// Where the answer of the next call goes, good or not, and what must be said to it.
+    fn draw_done(&self, input: &mut Input<'_>, op: *mut u64) -> (Sized<almadia_done>, almadia_code) {
         let mut done = Sized::<almadia_done>::new();
-        done.options.user = self.arrivals.place(number);
-        done.options.op = if wants_op { &raw mut op } else { null_mut() };
+        done.options.user = self.arrivals.place(self.calls.len());
+        done.options.op = op;
         match &self.queue {
             Some(queue) => done.options.cq = queue.handle,
             None => done.options.callback = Some(arrive),
         }
-        let odd = input.number();
-        let combination = match odd {
+        let combination = match input.number() {
             0xff => {
                 (done.options.cq, done.options.callback) = (null_mut(), None);
                 NULL_POINTER
@@ -419,80 +444,90 @@ impl<'a> Burst<'a> {
             (OK, _) => combination,
             (code, _) => code,
         };
-        let pointer = done.pointer();
-        let mut events = 0;
+        (done, wanted)
+    }
+
+    /// Makes a call of some kind; none when there is no batch for it.
+    fn ask(
+        &self,
+        input: &mut Input<'_>,
+        handles: &mut Handles,
+        done: *const almadia_done,
+        wanted: almadia_code,
+    ) -> Option<Submitted> {
+        let store = self.store;
         // SAFETY, for all: the store is live, bytes have their lengths, structs their sizes, and what `done` names
         // outlives the answers, for which `await_all` waits.
-        let (code, asked, wanted) = match input.number() % 8 {
+        let (code, asked) = match input.number() % 8 {
             0 | 1 => {
                 let (key, value) = (input.good_key(), input.good_key());
                 let code = answer(input, |error| unsafe {
-                    almadia_put_async(store, key.data, key.length, value.data, value.length, pointer, error)
+                    almadia_put_async(store, key.data, key.length, value.data, value.length, done, error)
                 });
-                (code, Asked::Write(vec![Change::Put(key.bytes, value.bytes)]), wanted)
+                (code, Asked::Write(vec![Change::Put(key.bytes, value.bytes)]))
             }
             2 => {
                 let key = input.good_key();
                 let code = answer(input, |error| unsafe {
-                    almadia_delete_async(store, key.data, key.length, pointer, error)
+                    almadia_delete_async(store, key.data, key.length, done, error)
                 });
-                (code, Asked::Write(vec![Change::Delete(key.bytes)]), wanted)
+                (code, Asked::Write(vec![Change::Delete(key.bytes)]))
             }
-            3 => {
-                let mut options = Sized::<almadia_write_options>::new();
-                events = u32::from(input.number() % 5);
-                options.options.events = events;
-                options.options.event_user = self.arrivals.place(number);
-                let is_missing = input.number() == 0xff;
-                options.options.on_event = if is_missing { None } else { Some(on_event) };
-                let Some(batch) = &mut handles.batches[input.slot(SLOTS)] else { return };
-                let code = answer(input, |error| unsafe {
-                    almadia_write_async(store, batch.handle, (&raw const options).cast(), pointer, error)
-                });
-                let refused = match events {
-                    4 => UNSUPPORTED,
-                    1.. if is_missing => NULL_POINTER,
-                    _ => OK,
-                };
-                let changes = if code == OK { std::mem::take(&mut batch.changes) } else { Vec::new() };
-                batch.check_count();
-                // Of two faults either may be told.
-                let is_wanted = refused != OK && code == refused;
-                let wanted = if is_wanted || (wanted == OK && refused != OK) { refused } else { wanted };
-                (code, Asked::Write(changes), wanted)
-            }
+            3 => return self.write(input, handles, done, wanted),
             4 | 5 => {
                 let key = input.good_key();
                 let code = answer(input, |error| unsafe {
-                    almadia_get_async(store, key.data, key.length, pointer, error)
+                    almadia_get_async(store, key.data, key.length, done, error)
                 });
-                (code, Asked::Get(key), wanted)
+                (code, Asked::Get(key))
             }
             6 => {
                 let keys = keys(input, true);
                 let slices: Vec<almadia_slice> = slices_of(&keys);
                 let code = answer(input, |error| unsafe {
-                    almadia_multi_get_async(store, slices.as_ptr(), slices.len(), null(), pointer, error)
+                    almadia_multi_get_async(store, slices.as_ptr(), slices.len(), null(), done, error)
                 });
-                (code, Asked::Many(keys), wanted)
+                (code, Asked::Many(keys))
             }
             _ => {
-                let code = answer(input, |error| unsafe {
-                    almadia_snapshot_open_async(store, null(), pointer, error)
-                });
-                (code, Asked::Snapshot, wanted)
+                let code =
+                    answer(input, |error| unsafe { almadia_snapshot_open_async(store, null(), done, error) });
+                (code, Asked::Snapshot)
             }
         };
-        assert_eq!(code, wanted, "the sink of a call is judged before the call");
-        if code == OK {
-            assert_eq!(op != NO_OP, wants_op, "the number is told if it is wanted");
-            let op = if wants_op { op } else { 0 };
-            let is_new = self.calls.iter().all(|call| call.op != op || op == 0);
-            assert!(is_new, "no number is used again");
-            self.calls.push(Call { asked, op, events, is_given_up: false });
-        } else {
-            assert_eq!(op, NO_OP, "outputs are written on success");
-        }
+        Some(Submitted { code, wanted, asked, events: 0 })
+    }
+
+    /// Writes a batch, if there is one, and asks to be told of it.
+    fn write(
+        &self,
+        input: &mut Input<'_>,
+        handles: &mut Handles,
+        done: *const almadia_done,
+        wanted: almadia_code,
+    ) -> Option<Submitted> {
+        let mut options = Sized::<almadia_write_options>::new();
+        let events = u32::from(input.number() % 5);
+        options.options.events = events;
+        options.options.event_user = self.arrivals.place(self.calls.len());
+        let is_missing = input.number() == 0xff;
+        options.options.on_event = if is_missing { None } else { Some(on_event) };
+        let batch = handles.batches[input.slot(SLOTS)].as_mut()?;
+        // SAFETY: as for `ask`; the batch is live, and the callback is good until the write is completed.
+        let code = answer(input, |error| unsafe {
+            almadia_write_async(self.store, batch.handle, (&raw const options).cast(), done, error)
+        });
+        let refused = match events {
+            4 => UNSUPPORTED,
+            1.. if is_missing => NULL_POINTER,
+            _ => OK,
+        };
+        let changes = if code == OK { std::mem::take(&mut batch.changes) } else { Vec::new() };
+        batch.check_count();
+        // Of two faults either may be told.
+        let is_wanted = refused != OK && code == refused;
+        let wanted = if is_wanted || (wanted == OK && refused != OK) { refused } else { wanted };
+        Some(Submitted { code, wanted, asked: Asked::Write(changes), events })
     }
 
     /// Gives up one of the calls, or one that there is not.
