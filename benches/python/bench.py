@@ -185,10 +185,10 @@ def main() -> None:
 
 
 def add_to(file: Path, rows: list[Row]) -> None:
-    """Adds rows to those of a file, replacing earlier ones of the same names."""
+    """Adds rows to those of a file, replacing earlier ones of the same names. What tells of the machine has no name."""
     added = [row._asdict() | {"name": f"python {row.name}/{row.members}/{row.in_flight}"} for row in rows]
     names = {row["name"] for row in added}
-    before = [row for row in json.loads(file.read_text()) if row["name"] not in names] if file.exists() else []
+    before = [row for row in json.loads(file.read_text()) if row.get("name") not in names] if file.exists() else []
     file.write_text("[\n" + ",\n".join("  " + json.dumps(row) for row in before + added) + "\n]\n")
 
 
