@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,13 @@ pub enum Ran {
 pub struct CompletionQueue {
     state: Mutex<State>,
     filled: Condvar,
+    /// Calls that are accepted and whose answer was not taken, and [`CLOSED`]. Beside the lock, for each call counts
+    /// itself in and out while others push and take; both in one word, so that nobody is counted in after the end.
+    expected: AtomicUsize,
 }
+
+/// Added to what is expected once no call is accepted any more.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 #[derive(Default)]
 struct State {
@@ -65,12 +72,9 @@ struct State {
     woken: usize,
     /// A producer is in the middle of a burst and will wake the consumer at its end.
     bursts: usize,
-    /// Calls that are accepted and whose answer was not taken.
-    expected: usize,
     /// The descriptor is readable.
     raised: bool,
     interrupted: bool,
-    closed: bool,
     abandoned: bool,
 }
 
@@ -84,7 +88,7 @@ impl CompletionQueue {
         let fd = WakeFd::new()
             .map_err(|error| Error::with_detail(Code::Io, format!("cannot make an eventfd: {error}")))?;
         let state = State { fd: Some(fd), ..State::default() };
-        Ok(Arc::new(Self { state: Mutex::new(state), filled: Condvar::new() }))
+        Ok(Arc::new(Self { state: Mutex::new(state), ..Self::default() }))
     }
 
     /// The descriptor, readable while something waits; to be watched, and neither read, written nor closed. None for
@@ -118,7 +122,7 @@ impl CompletionQueue {
         debug_assert!(taken.is_empty(), "the last ones were delivered");
         let mut state = self.lock();
         while state.waiting.is_empty() {
-            if state.is_at_end() {
+            if self.is_at_end(&state) {
                 return false;
             }
             state = self.sleep(state, None);
@@ -141,7 +145,7 @@ impl CompletionQueue {
             return Ok(Ran::Some(0));
         }
         let Some(first) = self.take_first(patience) else {
-            return Ok(if self.lock().is_at_end() { Ran::Closed } else { Ran::Some(0) });
+            return Ok(if self.is_at_end(&self.lock()) { Ran::Closed } else { Ran::Some(0) });
         };
         let _settled = Settled(self);
         first.deliver();
@@ -167,7 +171,7 @@ impl CompletionQueue {
     /// [`CompletionQueue::run`], and the consumer of a store's own queue ends.
     pub fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        self.expected.fetch_or(CLOSED, Ordering::SeqCst);
         state.raise();
         drop(state);
         self.filled.notify_all();
@@ -176,7 +180,8 @@ impl CompletionQueue {
     /// Closes it and its descriptor, and drops what waits or still comes, unanswered: nobody will take it.
     pub fn abandon(&self) {
         let mut state = self.lock();
-        (state.closed, state.abandoned) = (true, true);
+        self.expected.fetch_or(CLOSED, Ordering::SeqCst);
+        state.abandoned = true;
         let dropped = (std::mem::take(&mut state.waiting), state.fd.take());
         drop(state);
         self.filled.notify_all();
@@ -188,13 +193,20 @@ impl CompletionQueue {
     /// # Errors
     /// `CLOSED`.
     pub fn expect(self: &Arc<Self>) -> Result<Expected> {
-        let mut state = self.lock();
-        if state.closed {
-            return Err(Error::with_detail(Code::Closed, "the completion queue of this call"));
+        let count = |expected| (expected & CLOSED == 0).then_some(expected + 1);
+        match self.expected.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
+            Ok(_) => Ok(Expected(Arc::clone(self))),
+            Err(_) => Err(Error::with_detail(Code::Closed, "the completion queue of this call")),
         }
-        state.expected += 1;
-        drop(state);
-        Ok(Expected(Arc::clone(self)))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.expected.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    fn is_at_end(&self, state: &State) -> bool {
+        let is_last_taken = state.abandoned || self.expected.load(Ordering::SeqCst) == CLOSED;
+        is_last_taken && state.waiting.is_empty()
     }
 
     fn take_first(&self, patience: Option<Duration>) -> Option<Delivery> {
@@ -202,7 +214,7 @@ impl CompletionQueue {
         let mut state = self.lock();
         loop {
             if std::mem::take(&mut state.interrupted) {
-                state.lower_if_quiet();
+                self.lower_if_quiet(&mut state);
                 return None;
             }
             if let Some(delivery) = state.waiting.pop_front() {
@@ -211,11 +223,22 @@ impl CompletionQueue {
                 return Some(delivery);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) || state.is_at_end() {
-                state.lower_if_quiet();
+            if left.is_some_and(|left| left.is_zero()) || self.is_at_end(&state) {
+                self.lower_if_quiet(&mut state);
                 return None;
             }
             state = self.sleep(state, left);
+        }
+    }
+
+    fn lower_if_quiet(&self, state: &mut State) {
+        if let Some(fd) = &state.fd
+            && state.waiting.is_empty()
+            && !state.interrupted
+            && !self.is_closed()
+            && std::mem::take(&mut state.raised)
+        {
+            fd.lower();
         }
     }
 
@@ -268,21 +291,6 @@ impl State {
             fd.raise();
         }
     }
-
-    fn lower_if_quiet(&mut self) {
-        if let Some(fd) = &self.fd
-            && self.waiting.is_empty()
-            && !self.interrupted
-            && !self.closed
-            && std::mem::take(&mut self.raised)
-        {
-            fd.lower();
-        }
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.closed && self.waiting.is_empty() && (self.expected == 0 || self.abandoned)
-    }
 }
 
 impl std::fmt::Debug for CompletionQueue {
@@ -305,10 +313,9 @@ impl Expected {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.expected -= 1;
-        if state.is_at_end() {
-            drop(state);
+        if self.0.expected.fetch_sub(1, Ordering::SeqCst) - 1 == CLOSED {
+            // Under the lock, so that no consumer is between looking and falling asleep.
+            drop(self.0.lock());
             self.0.filled.notify_all();
         }
     }
@@ -320,7 +327,7 @@ struct Settled<'a>(&'a CompletionQueue);
 impl Drop for Settled<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.lower_if_quiet();
+        self.0.lower_if_quiet(&mut state);
         self.0.wake(state);
     }
 }
