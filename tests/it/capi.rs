@@ -93,15 +93,6 @@ fn completion_queues_hand_over_every_answer_once() {
 }
 
 #[test]
-fn a_program_under_valgrind_makes_no_invalid_access_and_loses_no_memory() {
-    let directory = tempdir().expect("the temporary directory is writable");
-    let program = compile("tests/c/every_function.c", Build::Plain, directory.path());
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
-    succeed(valgrind.arg(program).arg(directory.path().join("store")));
-}
-
-#[test]
 fn the_library_exports_exactly_the_functions_of_the_header() {
     let symbols = succeed(
         Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(shared_library()),
