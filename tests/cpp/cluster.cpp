@@ -65,7 +65,10 @@ static void a_member_alone_says_what_it_knows(members &stores) {
     MUST(batch.put("k", "v"));
     const almadia::result<almadia::position> written = stores[2].write(batch, {std::chrono::milliseconds(500)});
     CHECK(!written && batch.count() == 1);
-    CHECK(written.error().maybe_applied() == (written.error().code() == almadia::code::timeout));
+    // Not applied, or unknown: it may have been on its way to a leader that it does not miss yet.
+    const int category = static_cast<int>(written.error().code()) / 100;
+    CHECK(category == 3 || category == 4);
+    CHECK(written.error().maybe_applied() == (category == 4));
 }
 
 int main(int argc, char **argv) {
