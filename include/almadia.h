@@ -96,7 +96,7 @@
 /** This member does not lead; the leader can do it */
 #define ALMADIA_NOT_LEADER 301
 
-/** No leader before the deadline; are a majority of the members up and reachable? */
+/** No leader before the deadline, nothing was done; retry when a majority of the members is up and reachable */
 #define ALMADIA_NO_LEADER 302
 
 /** A local queue is full; retry after some completions */
@@ -108,7 +108,7 @@
 /** The member that was to lead is too far behind; retry when it has caught up */
 #define ALMADIA_LAGGING 306
 
-/** The deadline passed before the write entered the log */
+/** The deadline passed before the write entered the log; it was not applied, retry */
 #define ALMADIA_DEADLINE_BEFORE_START 307
 
 /** Another leader's entry took the write's place in the log; it was not applied */
@@ -117,19 +117,19 @@
 /** The region's key range changed meanwhile; it was not applied, retry */
 #define ALMADIA_REGION_CHANGED 309
 
-/** The deadline passed while the write was under way */
+/** The deadline passed while the write was under way; it may be applied, now or later */
 #define ALMADIA_TIMEOUT 401
 
-/** The connection to the leader was lost while the write was under way */
+/** The connection to the leader was lost while the write was under way; it may be applied, now or later */
 #define ALMADIA_LEADERSHIP_LOST 402
 
-/** The write was given up while it was under way; it may be applied */
+/** The write was given up while it was under way; it may be applied, now or later */
 #define ALMADIA_CANCELLED_IN_FLIGHT 403
 
-/** The store was shut down while the write was under way */
+/** The store was shut down while the write was under way; it may be applied, now or later */
 #define ALMADIA_SHUTDOWN_IN_FLIGHT 404
 
-/** The store failed while the write was under way */
+/** The store failed while the write was under way; it may be applied, now or later */
 #define ALMADIA_FAILED_IN_FLIGHT 405
 
 /** The store, or the completion queue, is shut down */
@@ -141,7 +141,7 @@
 /** A parent process opened a store before it forked; fork first, or exec */
 #define ALMADIA_FORKED 504
 
-/** The deadline passed before the read was confirmed */
+/** The deadline passed before the read was confirmed; retry */
 #define ALMADIA_READ_TIMEOUT 507
 
 /** The operating system reported an error */

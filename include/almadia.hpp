@@ -112,7 +112,7 @@ enum class code : almadia_code {
     end = ALMADIA_END,
     /** This member does not lead; the leader can do it. */
     not_leader = ALMADIA_NOT_LEADER,
-    /** No leader before the deadline; are a majority of the members up and reachable? */
+    /** No leader before the deadline, nothing was done; retry when a majority of the members is up and reachable. */
     no_leader = ALMADIA_NO_LEADER,
     /** A local queue is full; retry after some completions. */
     overloaded = ALMADIA_OVERLOADED,
@@ -120,21 +120,21 @@ enum class code : almadia_code {
     transfer_in_progress = ALMADIA_TRANSFER_IN_PROGRESS,
     /** The member that was to lead is too far behind; retry when it has caught up. */
     lagging = ALMADIA_LAGGING,
-    /** The deadline passed before the write entered the log. */
+    /** The deadline passed before the write entered the log; it was not applied, retry. */
     deadline_before_start = ALMADIA_DEADLINE_BEFORE_START,
     /** Another leader's entry took the write's place in the log; it was not applied. */
     overwritten = ALMADIA_OVERWRITTEN,
     /** The region's key range changed meanwhile; it was not applied, retry. */
     region_changed = ALMADIA_REGION_CHANGED,
-    /** The deadline passed while the write was under way. */
+    /** The deadline passed while the write was under way; it may be applied, now or later. */
     timeout = ALMADIA_TIMEOUT,
-    /** The connection to the leader was lost while the write was under way. */
+    /** The connection to the leader was lost while the write was under way; it may be applied, now or later. */
     leadership_lost = ALMADIA_LEADERSHIP_LOST,
-    /** The write was given up while it was under way; it may be applied. */
+    /** The write was given up while it was under way; it may be applied, now or later. */
     cancelled_in_flight = ALMADIA_CANCELLED_IN_FLIGHT,
-    /** The store was shut down while the write was under way. */
+    /** The store was shut down while the write was under way; it may be applied, now or later. */
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
-    /** The store failed while the write was under way. */
+    /** The store failed while the write was under way; it may be applied, now or later. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
     /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,
@@ -142,7 +142,7 @@ enum class code : almadia_code {
     cancelled = ALMADIA_CANCELLED,
     /** A parent process opened a store before it forked; fork first, or exec. */
     forked = ALMADIA_FORKED,
-    /** The deadline passed before the read was confirmed. */
+    /** The deadline passed before the read was confirmed; retry. */
     read_timeout = ALMADIA_READ_TIMEOUT,
     /** The operating system reported an error. */
     io = ALMADIA_IO,

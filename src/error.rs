@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::types::NodeId;
+use crate::types::{NodeId, RegionId};
 
 /// What an error says about the write it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ codes! {
     /// This member does not lead the region; the leader is in the error's detail.
     NotLeader = 301, "NOT_LEADER", "this member does not lead; the leader can do it";
     /// No leader was found before the deadline.
-    NoLeader = 302, "NO_LEADER", "no leader before the deadline; are a majority of the members up and reachable?";
+    NoLeader = 302, "NO_LEADER", "no leader before the deadline, nothing was done; retry when a majority of the members is up and reachable";
     /// A local queue is full.
     Overloaded = 303, "OVERLOADED", "a local queue is full; retry after some completions";
     /// A leader transfer is under way.
@@ -68,21 +68,21 @@ codes! {
     /// The member that was to lead is too far behind.
     Lagging = 306, "LAGGING", "the member that was to lead is too far behind; retry when it has caught up";
     /// The deadline passed before the call reached the log or was answered by a read.
-    DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log";
+    DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log; it was not applied, retry";
     /// Another leader's entry took the place of the write.
     Overwritten = 308, "OVERWRITTEN", "another leader's entry took the write's place in the log; it was not applied";
     /// The region's key range changed between the call and its apply.
     RegionChanged = 309, "REGION_CHANGED", "the region's key range changed meanwhile; it was not applied, retry";
     /// The deadline passed while the write was under way.
-    Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way";
+    Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way; it may be applied, now or later";
     /// The connection to the leader was lost while the write was under way.
-    LeadershipLost = 402, "LEADERSHIP_LOST", "the connection to the leader was lost while the write was under way";
+    LeadershipLost = 402, "LEADERSHIP_LOST", "the connection to the leader was lost while the write was under way; it may be applied, now or later";
     /// The caller gave a write up that was under way.
-    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was given up while it was under way; it may be applied";
+    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was given up while it was under way; it may be applied, now or later";
     /// The store was shut down while the write was under way.
-    ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way";
+    ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way; it may be applied, now or later";
     /// The store failed while the write was under way.
-    FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way";
+    FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way; it may be applied, now or later";
     /// The store is shut down.
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller gave the call up before it had any effect.
@@ -90,7 +90,7 @@ codes! {
     /// The call was made in a child process of the one that opened the store.
     Forked = 504, "FORKED", "a parent process opened a store before it forked; fork first, or exec";
     /// A read's deadline passed before it could be confirmed.
-    ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed";
+    ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed; retry";
     /// The operating system reported an error; errno and path are in the message.
     Io = 601, "IO", "the operating system reported an error";
     /// The disk is full.
@@ -201,6 +201,19 @@ impl Error {
         error
     }
 
+    /// What kept `node` from answering better: whom it takes for the leader of `region`.
+    #[must_use]
+    pub fn of_member(code: Code, node: NodeId, region: RegionId, leader: Option<NodeId>) -> Self {
+        let detail = match leader {
+            None => format!("node {node} knows no leader of region {region}"),
+            Some(leader) if leader == node => format!("node {node} leads region {region}"),
+            Some(leader) => format!("for node {node}, node {leader} leads region {region}"),
+        };
+        let mut error = Self::with_detail(code, detail);
+        error.inner.leader = leader;
+        error
+    }
+
     /// An error of the operating system on `path` while doing `what`.
     #[must_use]
     pub fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
@@ -272,3 +285,21 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_member_says_whom_it_takes_for_the_leader() {
+        let said = |leader: Option<u64>| {
+            let error = Error::of_member(Code::ReadTimeout, NodeId(2), RegionId(7), leader.map(NodeId));
+            assert_eq!(error.leader(), leader.map(NodeId));
+            error.to_string()
+        };
+
+        assert!(said(None).ends_with("; retry (node 2 knows no leader of region 7)"));
+        assert!(said(Some(2)).ends_with("(node 2 leads region 7)"));
+        assert!(said(Some(3)).ends_with("(for node 2, node 3 leads region 7)"));
+    }
+}

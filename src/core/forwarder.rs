@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::completion::{Completion, Position};
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
 use crate::core::input::Propose;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
 
@@ -178,7 +178,9 @@ impl Forwarder {
         }
         for verdict in &answer.verdicts {
             if let Some(write) = self.take(verdict.number, answer.session, answer.from) {
-                heard.answers.push((write.completion, verdict.outcome.map_err(Error::new)));
+                heard
+                    .answers
+                    .push((write.completion, verdict.outcome.map_err(|code| said_by(answer.from, code))));
             }
         }
         self.tidy();
@@ -239,7 +241,7 @@ impl Forwarder {
             heard.refused_in = Some(ended.term);
             heard.retry.extend(refused_writes);
         } else {
-            let refusal = |write: Propose| (write.completion, Err(Error::new(refused.code)));
+            let refusal = |write: Propose| (write.completion, Err(said_by(answer.from, refused.code)));
             heard.answers.extend(refused_writes.into_iter().map(refusal));
         }
     }
@@ -294,6 +296,11 @@ impl Forwarder {
             self.bytes -= write.data.len();
         }
     }
+}
+
+/// What the leader made of a write.
+fn said_by(leader: NodeId, code: Code) -> Error {
+    Error::with_detail(code, format!("at the leader, node {leader}"))
 }
 
 fn completions(writes: Vec<Propose>) -> Vec<Completion> {

@@ -416,7 +416,7 @@ impl Peer {
             self.renew_lease_by_commit(term, proposed_at);
         }
         for requester in settled.overwritten {
-            self.answer(requester, Err(Error::new(Code::Overwritten)));
+            self.answer(requester, Err(self.failure(Code::Overwritten)));
         }
         for CommittedProposal { index, requesters } in &settled.committed {
             let entry = &entries[(index.get() - entries[0].index) as usize];
@@ -496,8 +496,15 @@ impl Peer {
         self.answer_all(local.into_iter(), Code::ReadTimeout);
     }
 
+    /// An error that says whom this member takes for the leader.
+    fn failure(&self, code: Code) -> Error {
+        Error::of_member(code, self.options.node, self.region.id, self.leader())
+    }
+
     fn answer_all(&mut self, completions: impl Iterator<Item = Completion>, code: Code) {
-        self.answers.extend(completions.map(|completion| (completion, Err(Error::new(code)))));
+        let (node, region, leader) = (self.options.node, self.region.id, self.leader());
+        let failure = |completion| (completion, Err(Error::of_member(code, node, region, leader)));
+        self.answers.extend(completions.map(failure));
     }
 
     /// Answers whoever asked for a write.

@@ -115,7 +115,9 @@ impl Health {
         let (statuses, _) = waited.unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         match regions.iter().find(|region| leader(&statuses, region).is_none()) {
-            Some(without) => Err(Error::with_detail(Code::NoLeader, format!("of region {without}"))),
+            Some(without) => {
+                Err(Error::with_detail(Code::NoLeader, format!("none of region {without} is known")))
+            }
             None => Ok(leader(&statuses, &regions[0]).expect("none of the regions is without")),
         }
     }

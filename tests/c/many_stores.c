@@ -62,8 +62,12 @@ int main(int argc, char **argv)
     brief.timeout_ms = 300;
     CHECK_OK(almadia_batch_new(&batch, &error));
     CHECK_OK(almadia_batch_put(batch, "k", 1, "lost", 4, &error));
-    almadia_code code = almadia_write(two[1], batch, &brief, NULL, NULL);
+    almadia_code code = almadia_write(two[1], batch, &brief, NULL, &error);
     CHECK(code != ALMADIA_OK && code / 100 <= 4);
+    /* Which member says it, and whether it knows a leader. */
+    CHECK(strstr(almadia_error_message(error), "node 2") != NULL || strstr(almadia_error_message(error), "node 1") != NULL);
+    almadia_error_free(error);
+    error = NULL;
     almadia_batch_free(batch);
     put_text(alone, "k", "untouched");
     CHECK(holds(alone, "k", "untouched"));

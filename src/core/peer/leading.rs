@@ -121,9 +121,9 @@ impl Peer {
 
     fn choose_target(&self, request: &TransferRequest) -> Result<NodeId, Error> {
         match self.leader() {
-            None => return Err(Error::new(Code::NoLeader)),
+            None => return Err(self.failure(Code::NoLeader)),
             Some(leader) if !self.is_leader() => return Err(Error::not_leader(leader)),
-            Some(_) if request.deadline <= self.now => return Err(Error::new(Code::DeadlineBeforeStart)),
+            Some(_) if request.deadline <= self.now => return Err(self.failure(Code::DeadlineBeforeStart)),
             Some(_) if self.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
             Some(_) => {}
         }

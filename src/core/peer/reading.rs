@@ -10,7 +10,7 @@ use crate::completion::Position;
 use crate::core::planted::Fault;
 use crate::core::proposals::Proposal;
 use crate::core::reads::{Asked, Read};
-use crate::error::{Code, Error};
+use crate::error::Code;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
@@ -20,7 +20,8 @@ const READ_RETRY_HEARTBEATS: u32 = 2;
 impl Peer {
     pub(super) fn on_read(&mut self, read: Read) {
         if read.deadline <= self.now {
-            return self.answers.push((read.completion, Err(Error::new(Code::ReadTimeout))));
+            let late = self.failure(Code::ReadTimeout);
+            return self.answers.push((read.completion, Err(late)));
         }
         if self.holds_lease(self.now) {
             return self.leased.push(read);
@@ -34,7 +35,8 @@ impl Peer {
 
     pub(super) fn on_local_read(&mut self, read: Read) {
         if read.deadline <= self.now {
-            return self.answers.push((read.completion, Err(Error::new(Code::ReadTimeout))));
+            let late = self.failure(Code::ReadTimeout);
+            return self.answers.push((read.completion, Err(late)));
         }
         self.reads.push_local(read, self.recorded_commit);
     }

@@ -63,7 +63,7 @@ impl Peer {
 
     fn refuse_late(&mut self, code: Code) {
         let late = self.fresh.take_late(self.now);
-        self.refuse(late, &Error::new(code));
+        self.refuse(late, &self.failure(code));
     }
 
     /// Writes of other members wait only where they can be proposed.
@@ -72,7 +72,7 @@ impl Peer {
             return;
         }
         let theirs = self.fresh.take_of_followers();
-        self.refuse(theirs, &Error::new(Code::NotLeader));
+        self.refuse(theirs, &self.failure(Code::NotLeader));
     }
 
     fn refuse(&mut self, refused: Vec<Pending>, error: &Error) {
