@@ -123,14 +123,15 @@ class Cluster:
     def expect(self, member: Member, word: str) -> list:
         """The answer of `member` that begins with `word`; for use while nothing else is under way.
 
-        A load may still be reporting its end. Any other answer would be lost here.
+        A load may still be reporting its end, and a member that was started again its beginning. Any other answer would
+        be lost here.
         """
         while True:
             speaker, words = self.next()
             if speaker is member and words[0] == word:
                 return words[1:]
             refuse_end(speaker, words)
-            if words[0] != "loaded":
+            if words[0] not in ("loaded", "ready"):
                 raise DemoFailed(f"member {speaker.node} said {' '.join(words)}; awaited: {word} of {member.node}")
 
     def status(self, member: Member) -> dict:
@@ -320,6 +321,7 @@ def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> fl
         member, words = cluster.next()
         if member is leader and words[0] == "ended":
             break
+        refuse_end(member, words)
         load.take(member, words)
     load.lose(leader)
     load.progress.interrupt()
