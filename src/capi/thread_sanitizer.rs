@@ -2,10 +2,12 @@
 //!
 //! It knows the locks of code that it compiled, not ours: what a program writes before a call and reads in the callback
 //! would look like a race to it. Owns the two words that say otherwise, [`release`] before the call and [`acquire`]
-//! before the callback. What always holds: in any other program they do nothing.
+//! before the callback. What always holds: in any other program they do nothing; an address of the program's is a name
+//! here, which is looked up and never followed.
 
 use std::ffi::{CStr, c_void};
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
 
 type Annotation = unsafe extern "C" fn(*mut c_void);
 
@@ -13,11 +15,21 @@ type Annotation = unsafe extern "C" fn(*mut c_void);
 static ANNOTATIONS: LazyLock<Option<(Annotation, Annotation)>> =
     LazyLock::new(|| Some((find(c"__tsan_release")?, find(c"__tsan_acquire")?)));
 
+/// What stands for the addresses, because ThreadSanitizer finds its own memory by those that it is given and crashes where
+/// nothing can be. Addresses that share one hide a race at worst.
+static NAMES: [AtomicU64; 1 << NAME_BITS] = [const { AtomicU64::new(0) }; 1 << NAME_BITS];
+const NAME_BITS: u32 = 10;
+
+fn name_of(address: *mut c_void) -> *mut c_void {
+    let mixed = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    NAMES[(mixed >> (u64::BITS - NAME_BITS)) as usize].as_ptr().cast()
+}
+
 /// Whoever acquires `address` later sees what this thread has written so far.
 pub(super) fn release(address: *mut c_void) {
     if let Some((release, _)) = *ANNOTATIONS {
-        // SAFETY: ThreadSanitizer takes any address as a name and does not follow it.
-        unsafe { release(address) };
+        // SAFETY: the name is memory of ours that lives for ever.
+        unsafe { release(name_of(address)) };
     }
 }
 
@@ -25,7 +37,7 @@ pub(super) fn release(address: *mut c_void) {
 pub(super) fn acquire(address: *mut c_void) {
     if let Some((_, acquire)) = *ANNOTATIONS {
         // SAFETY: as above.
-        unsafe { acquire(address) };
+        unsafe { acquire(name_of(address)) };
     }
 }
 

@@ -71,6 +71,25 @@ static void callbacks_run_on_their_own_thread(almadia_store *store, const char *
     wait_for(&test, 2);
 }
 
+/* `user` need not be an address: any value comes back. */
+static void *const NO_ADDRESS = (void *)-1;
+static int came_back;
+
+static void note_user(void *user, almadia_completion *completion)
+{
+    CHECK(user == NO_ADDRESS && almadia_completion_user(completion) == NO_ADDRESS);
+    __atomic_store_n(&came_back, 1, __ATOMIC_SEQ_CST);
+}
+
+static void user_may_be_any_value(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_done done = done_with(note_user, NO_ADDRESS);
+    CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
+    while (!__atomic_load_n(&came_back, __ATOMIC_SEQ_CST))
+        sched_yield();
+}
+
 static void block(void *user, almadia_completion *completion)
 {
     struct waiting *test = user;
@@ -294,6 +313,7 @@ int main(int argc, char **argv)
     CHECK(argc == 2);
     almadia_store *store = open_single(argv[1]);
     callbacks_run_on_their_own_thread(store, argv[1]);
+    user_may_be_any_value(store);
     blocking_calls_are_refused_in_a_callback(store, argv[1]);
     a_callback_may_submit_more_and_read(store, argv[1]);
     a_snapshot_nobody_takes_is_freed(store, argv[1]);
