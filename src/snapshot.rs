@@ -127,7 +127,7 @@ impl Snapshot {
 fn cut(options: IterOptions, range: &KeyRange) -> IterOptions {
     let lower = options.lower.unwrap_or_default().max(range.start.clone());
     let end = (!range.end.is_empty()).then(|| range.end.clone());
-    let upper = match (options.upper, end) {
+    let upper = match (options.upper.filter(|upper| !upper.is_empty()), end) {
         (Some(upper), Some(end)) => Some(upper.min(end)),
         (upper, end) => upper.or(end),
     };

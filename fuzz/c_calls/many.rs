@@ -263,6 +263,7 @@ impl Drawn {
 
     /// Its payload and a little more, less than which nothing is added for it.
     fn bytes(&self) -> usize {
-        self.arguments.iter().map(|bytes| bytes.bytes.len()).sum::<usize>() + 64
+        let given: usize = self.arguments.iter().map(|bytes| bytes.bytes.len()).sum();
+        given + self.change.as_ref().map_or(0, Change::bytes_of_no_end) + 64
     }
 }

@@ -19,7 +19,7 @@ use crate::error::Result;
 pub struct IterOptions {
     /// The smallest key visited; none means no limit.
     pub lower: Option<Vec<u8>>,
-    /// The smallest key beyond those visited; none means no limit.
+    /// The smallest key beyond those visited; none, and in a snapshot an empty one, means no limit.
     pub upper: Option<Vec<u8>>,
     /// From the largest key down to the smallest.
     pub reverse: bool,
