@@ -4,16 +4,17 @@
  * A CLUSTER is three programs that open directories of their own with the same "cluster.initial_members", such as
  *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). No call need
  *   wait for a leader: each waits by itself, until its deadline. almadia_config_option_at lists every option.
- * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error) are yours;
- *   each has its own _free, which takes NULL too. Never free() anything from here; the library frees nothing of yours.
- *   What you pass in is copied before the call returns. A handle may outlive the one it came from: snapshots,
- *   iterators and values keep what they read alive (and the directory locked) after the store is freed.
- * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL.
- *   Keys are ordered as unsigned bytes. A range goes up to its end and not further; an empty end is none.
+ * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error, and a
+ *   _completion that you popped) are yours; each has its own _free, which takes NULL too. Never free() anything from
+ *   here; the library frees nothing of yours. What you pass in is copied before the call returns. A handle may
+ *   outlive the one it came from: snapshots, iterators and values keep what they read alive (and the directory
+ *   locked) after the store is freed.
+ * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL. Keys
+ *   are ordered as unsigned bytes. A range goes up to its end and not further; an empty end is none.
  * ANSWERS. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where
  *   stated; a handle output is NULL after a failure. The last parameter, error, may be NULL; otherwise it receives
- *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error.
- *   Any function may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
+ *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error. Any function
+ *   may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
  * DID IT HAPPEN? The category, code / 100, says it:   1 wrong call, not applied    2 normal negative answer
  *   3 certainly NOT applied: try again               4 outcome UNKNOWN, see below
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
@@ -25,25 +26,26 @@
  * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
  *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
  * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
- *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but yours
- *   runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel gives a call up.
+ *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but
+ *   yours runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel gives a call up.
  * CALLBACKS run on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. They may call
  *   every function that does not block, submit more, free handles (even the store) and free user. They must return
  *   soon: the completions behind them wait. They must not throw, longjmp or fork. The completion is valid until the
  *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
  *   is ordered.
- * AFTER SHUTDOWN no callback runs any more, the completion of every call that had returned is in its queue, and calls
- *   answer ALMADIA_CLOSED. After _free a handle must not be used. exit() without shutdown is fine at any moment, also
- *   inside a callback, and loses nothing that was acknowledged.
+ * AFTER SHUTDOWN no callback of the store runs any more, the completion of every call that had returned is in its
+ *   queue, and calls answer ALMADIA_CLOSED. After _free a handle must not be used. exit() without shutdown is fine at
+ *   any moment, also inside a callback, and loses nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
- *   nothing, and so answers opening a store when the parent had opened one, even if it is closed: fork first, then open. The child may
- *   exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
+ *   nothing, and so answers opening a store when the parent had opened one, even if it is closed: fork first, then
+ *   open. The child may exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
- *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal handler.
- *   Failed memory allocations, and C++ exceptions thrown by a callback, end the process.
+ *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal
+ *   handler. Failed memory allocations, and C++ exceptions thrown by a callback, end the process.
  * ABI. A later version adds functions, codes, and fields at the end of structs, and changes or reuses none; structs
- *   begin with struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that promise
- *   is ever broken. While the major version is 0, each minor version has its own SONAME, libalmadia.so.0.MINOR.
+ *   begin with struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that
+ *   promise is ever broken. While the major version is 0, each minor version has its own SONAME,
+ *   libalmadia.so.0.MINOR.
  */
 
 
@@ -344,7 +346,10 @@ typedef struct almadia_status {
     almadia_code poisoned;
 } almadia_status;
 
-/** Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated. */
+/**
+ * Bytes. Those that the library answers belong to it: NULL and 0 when there are none, never NUL-terminated. Those that
+ * you pass are yours, and are copied.
+ */
 typedef struct almadia_slice {
     /** The first byte. */
     const void *data;
@@ -411,7 +416,8 @@ typedef struct almadia_position {
 } almadia_position;
 
 /**
- * What the library calls for an event of a write, on its thread "almadia-cb" and by the rules of its callbacks:
+ * What the library calls for an event of a write, where it brings the completion: on its thread "almadia-cb" and by the
+ * rules of its callbacks, or inside almadia_cq_pop.
  * ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
  * most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
  * was not seen by this member is left out. `user` is the event_user of the options.
@@ -436,8 +442,8 @@ typedef struct almadia_write_options {
     /** Called for each of them; must not be NULL unless `events` is 0. */
     almadia_event_callback on_event;
     /**
-     * Handed to on_event as it is. The library never follows it; it must be good until the completion is called,
-     * which may free what it points to.
+     * Handed to on_event as it is. The library never follows it; it must be good until the write is answered, and what
+     * it points to may be freed then.
      */
     void *event_user;
 } almadia_write_options;

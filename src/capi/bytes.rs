@@ -9,7 +9,8 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use super::handle::{ValueSlot, null};
 use crate::error::{Code, Error, Result};
 
-/// Bytes that belong to the library. NULL and 0 when there are none; never NUL-terminated.
+/// Bytes. Those that the library answers belong to it: NULL and 0 when there are none, never NUL-terminated. Those that
+/// you pass are yours, and are copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_slice {

@@ -39,7 +39,8 @@ pub struct almadia_position {
     pub term: u64,
 }
 
-/// What the library calls for an event of a write, on its thread "almadia-cb" and by the rules of its callbacks:
+/// What the library calls for an event of a write, where it brings the completion: on its thread "almadia-cb" and by the
+/// rules of its callbacks, or inside almadia_cq_pop.
 /// ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
 /// most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
 /// was not seen by this member is left out. `user` is the event_user of the options.
@@ -61,8 +62,8 @@ pub struct almadia_write_options {
     pub reserved: u32,
     /// Called for each of them; must not be NULL unless `events` is 0.
     pub on_event: almadia_event_callback,
-    /// Handed to on_event as it is. The library never follows it; it must be good until the completion is called,
-    /// which may free what it points to.
+    /// Handed to on_event as it is. The library never follows it; it must be good until the write is answered, and what
+    /// it points to may be freed then.
     pub event_user: *mut c_void,
 }
 
