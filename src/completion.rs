@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::call::{Call, CallCell};
 use crate::completion_queue::{CompletionQueue, Delivery};
 use crate::error::{Code, Error, Result};
+use crate::panics;
 use crate::types::{LogIndex, Term};
 
 /// Where in the log an answer stands: for a write its entry, for a read the state it may show.
@@ -75,7 +76,7 @@ pub trait Sink: Send {
     /// Takes an event of its write. As `deliver` without a queue, it must neither block nor call user code.
     fn happened(&self, _event: WriteEvent, _position: Position) {}
 
-    /// Its answer is about to enter the queue.
+    /// Its answer is about to enter the queue. A panic here costs nobody the answer.
     fn answered(&self) {}
 }
 
@@ -159,7 +160,7 @@ impl Completion {
         };
         match sink.queue() {
             Some(queue) => {
-                sink.answered();
+                panics::aside(|| sink.answered());
                 queue.push(Delivery::Answer(sink, answer));
             }
             None => sink.deliver(answer),

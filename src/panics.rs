@@ -30,6 +30,15 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Runs what no answer may depend on, such as counting: a panic in it is logged and goes no further.
+pub fn aside(body: impl FnOnce()) {
+    // What it said was logged where it was caught.
+    let _ = catch(|| {
+        body();
+        Ok(())
+    });
+}
+
 /// The hook is the only place that learns where a panic happened, and the only one that can keep it from stderr.
 /// In the shared library it is private to our own copy of the standard library; in a Rust program it passes on
 /// every panic that is not inside [`catch`].
@@ -51,7 +60,8 @@ fn install_hook() {
 fn say(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let text = panic.to_string().replacen(":\n", ": ", 1);
-    format!("thread {} {text}", thread.name().unwrap_or("without a name"))
+    // The library's own threads have names; one without is the program's, and in one of our functions.
+    format!("thread {} {text}", thread.name().unwrap_or("of the caller"))
 }
 
 #[cfg(test)]

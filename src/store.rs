@@ -35,6 +35,7 @@ use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
+use crate::panics;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
@@ -465,9 +466,11 @@ struct Waiting {
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
         let Self { waiter, permit, stages } = *self;
-        stages.answered();
-        // First, so that the woken caller does not meet its own permit when it calls again.
-        drop(permit);
+        panics::aside(|| {
+            stages.answered();
+            // First, so that the woken caller does not meet its own permit when it calls again.
+            drop(permit);
+        });
         waiter.set(answer);
     }
 

@@ -13,6 +13,7 @@ use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, null, taken
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion_queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
+use crate::panics;
 
 /// A queue of completions, for programs that take them on threads of their own instead of in callbacks. Any number of
 /// threads may use it at once. It may serve several stores, and outlive them.
@@ -128,13 +129,15 @@ fn pop(
     let until = patience.and_then(|patience| Instant::now().checked_add(patience));
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let (ran, popped) = popped_during(|| queue.run(capacity, left));
-        match ran? {
-            Ran::Closed => return Ok(None),
-            Ran::Some(0) => return Ok(Some(popped)),
+        let (ran, popped) = popped_during(|| panics::catch(|| queue.run(capacity, left)));
+        match ran {
+            // A panic after the first: it was logged, and what was popped has no other way to its caller.
+            _ if !popped.is_empty() => return Ok(Some(popped)),
+            Ok(Ran::Closed) => return Ok(None),
+            Ok(Ran::Some(0)) => return Ok(Some(popped)),
             // Only events ran; the time is not up yet.
-            Ran::Some(_) if popped.is_empty() => {}
-            Ran::Some(_) => return Ok(Some(popped)),
+            Ok(Ran::Some(_)) => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::call::Call;
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
 use crate::completion_queue::{CompletionQueue, Delivery, Expected};
 use crate::error::Result;
+use crate::panics;
 use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::admission::Permit;
 use crate::store::stages::{Kind, Stages};
@@ -214,10 +215,12 @@ struct Asked<F> {
 impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
         let Self { permit, expected, stages, told, callback } = *self;
-        stages.delivered();
-        // Before the callback, so that it may submit the next call even at the limit.
-        permit.unqueue();
-        drop(permit);
+        panics::aside(|| {
+            stages.delivered();
+            // Before the callback, so that it may submit the next call even at the limit.
+            permit.unqueue();
+            drop(permit);
+        });
         // Its last event was delivered, so what it holds is free for the callback.
         drop(told);
         callback(answer);

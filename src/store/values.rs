@@ -131,39 +131,57 @@ struct Reading<F> {
 
 impl<F: FnOnce(Result<Values>) + Send + 'static> Sink for Reading<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        self.stages.answered();
-        if let Err(error) = answer {
-            return self.finish(Err(error));
-        }
-        let view = self.view.clone().unwrap_or_else(|| self.engine.view());
-        let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
-        match few.then(|| view.get_many_from_memory(&self.keys)).flatten() {
-            Some(values) => self.finish(values),
-            None => {
-                let jobs = self.jobs.clone();
-                let read = move || {
-                    let values = panics::catch(|| view.get_many(&self.keys));
-                    self.stages.read();
-                    self.finish(values);
-                };
-                let sent = jobs.send(Box::new(read));
-                assert!(sent.is_ok(), "the pool lives as long as a sender");
-            }
+        panics::aside(|| self.stages.answered());
+        match answer.and_then(|_| panics::catch(|| self.look())) {
+            Ok(Looked::Found(values)) => self.finish(Ok(values)),
+            Ok(Looked::AskTheDisk(view)) => self.read(view),
+            Err(error) => self.finish(Err(error)),
         }
     }
 }
 
+/// What an internal thread finds out.
+enum Looked {
+    Found(Values),
+    AskTheDisk(View),
+}
+
 impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
+    fn look(&self) -> Result<Looked> {
+        let view = self.view.clone().unwrap_or_else(|| self.engine.view());
+        let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
+        match few.then(|| view.get_many_from_memory(&self.keys)).flatten() {
+            Some(values) => values.map(Looked::Found),
+            None => Ok(Looked::AskTheDisk(view)),
+        }
+    }
+
+    /// Has the values read where it may take long.
+    fn read(self: Box<Self>, view: View) {
+        let jobs = self.jobs.clone();
+        let read = move || {
+            let values = panics::catch(|| view.get_many(&self.keys));
+            panics::aside(|| self.stages.read());
+            self.finish(values);
+        };
+        if let Err(unsent) = jobs.send(Box::new(read)) {
+            // The pool lives as long as a sender. Should it not, slow is better than unanswered.
+            (unsent.into_inner())();
+        }
+    }
+
     /// Sends the values to the caller's queue.
     fn finish(self, values: Result<Values>) {
         let Self { permit, expected, stages, callback, .. } = self;
-        permit.queue();
+        panics::aside(|| permit.queue());
         let queue = Arc::clone(expected.queue());
         queue.push(Delivery::Run(Box::new(move || {
-            stages.delivered();
-            // Before the callback, so that it may submit the next call even at the limit.
-            permit.unqueue();
-            drop(permit);
+            panics::aside(|| {
+                stages.delivered();
+                // Before the callback, so that it may submit the next call even at the limit.
+                permit.unqueue();
+                drop(permit);
+            });
             callback(values);
             drop(expected);
         })));

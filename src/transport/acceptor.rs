@@ -111,7 +111,7 @@ fn listen_at(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
 /// Runs until the transport closes, and returns when the last handshake has ended.
 pub(super) fn run(network: &Arc<Network>, listener: Socket) {
     let Some(listener) = network.sockets.register(Arc::new(listener)) else { return };
-    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    let mut threads = Greeters(Vec::new());
     loop {
         let accepted = listener.accept();
         #[cfg(test)]
@@ -119,13 +119,22 @@ pub(super) fn run(network: &Arc<Network>, listener: Socket) {
         if network.sockets.is_closed() {
             break;
         }
-        threads.retain(|thread| !thread.is_finished());
-        if let Err(error) = accepted.and_then(|(socket, from)| greet(network, &mut threads, socket, from)) {
+        threads.0.retain(|thread| !thread.is_finished());
+        if let Err(error) = accepted.and_then(|(socket, from)| greet(network, &mut threads.0, socket, from)) {
             rest(network, &error);
         }
     }
-    for thread in threads {
-        drop(thread.join());
+}
+
+/// The threads of handshakes. Their end is waited for, also by a thread that panics.
+struct Greeters(Vec<JoinHandle<()>>);
+
+impl Drop for Greeters {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            // Its panics were reported where they happened.
+            drop(thread.join());
+        }
     }
 }
 

@@ -145,8 +145,22 @@ fn a_panic_of_an_internal_thread_poisons_one_store_and_the_host_hears_nothing_bu
     for (thread, members) in alone.into_iter().chain(among_three) {
         for build in [Build::Plain, Build::Address] {
             let (_directory, mut command) = compiled("panics", build);
-            succeed_silently(command.args([thread, members]));
+            succeed_silently(command.args([thread, members, "1"]));
         }
+    }
+}
+
+#[test]
+fn a_panic_anywhere_between_an_answer_and_its_callback_loses_none() {
+    for thread in ["almadia-raft", "almadia-apply", "almadia-cb"] {
+        for reading in 2..=20 {
+            let (_directory, mut command) = compiled("panics", Build::Plain);
+            succeed_silently(command.args([thread, "1", &reading.to_string()]));
+        }
+    }
+    for reading in 2..=8 {
+        let (_directory, mut command) = compiled("panics", Build::Plain);
+        succeed_silently(command.args(["almadia-recv-2", "3", &reading.to_string()]));
     }
 }
 
@@ -176,6 +190,6 @@ fn queues_callbacks_and_closings_make_no_invalid_access_and_lose_no_memory() {
         endures_under_valgrind(name, &[], &LOSES_NOTHING);
     }
     endures_under_valgrind("shutdown_storm", &["2"], &LOSES_NOTHING);
-    endures_under_valgrind("panics", &["almadia-apply", "1"], &LOSES_NOTHING);
+    endures_under_valgrind("panics", &["almadia-apply", "1", "1"], &LOSES_NOTHING);
     endures_under_valgrind("forked", &[], &WHATEVER_IS_LEFT);
 }
