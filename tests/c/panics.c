@@ -3,37 +3,19 @@
  *
  *     panics DIRECTORY THREAD MEMBERS READING
  *
- * The standard library of Rust takes a clock that cannot be read for a bug and panics, wherever that thread happens to
- * be. This program stands in front of the C library's clock_gettime and lets one reading of it fail, the READINGth of
- * the thread called THREAD, while calls of every kind are under way on a store of MEMBERS (1 or 3). Every accepted call
- * is answered once all the same. Unless what panicked was a matter of counting only, one store is poisoned and says
- * why; the other members work on, and what was acknowledged is there again.
+ * The READINGth reading of the clock on the thread called THREAD fails while calls of every kind are under way on a
+ * store of MEMBERS (1 or 3). Every accepted call is answered once all the same. Unless what panicked was a matter of
+ * counting only, one store is poisoned and says why; the other members work on, and what was acknowledged is there again.
  */
-#define _GNU_SOURCE /* syscall */
-#include "cluster.h"
+#define _GNU_SOURCE
+#include "failing_clock.h"
 
-#include <errno.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <time.h>
+#include "cluster.h"
 
 enum { LARGE = 64 << 10, BEFORE = 100 };
 
-static const char *fated; /* the thread */
-static int planted; /* readings until one fails; 0 when it has, or none shall */
 static long accepted, answered, poisonings;
 static char large[LARGE];
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    char name[17] = "";
-    if (__atomic_load_n(&planted, __ATOMIC_SEQ_CST) && prctl(PR_GET_NAME, name, 0, 0, 0) == 0 &&
-        strcmp(name, fated) == 0 && __atomic_sub_fetch(&planted, 1, __ATOMIC_SEQ_CST) == 0) {
-        errno = EFAULT;
-        return -1;
-    }
-    return (int)syscall(SYS_clock_gettime, clock, now);
-}
 
 static void on_done(void *user, almadia_completion *completion)
 {
@@ -153,7 +135,6 @@ int main(int argc, char **argv)
     almadia_store *stores[MEMBERS];
     char members[128] = "";
     int ports[MEMBERS], count = atoi(argv[3]), poisoned = -1;
-    fated = argv[2];
 
     if (count == MEMBERS) {
         find_free_ports(ports);
@@ -166,8 +147,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < BEFORE; i++)
         put_until_ok(stores[0], &i, sizeof i, "acknowledged");
 
-    __atomic_store_n(&planted, atoi(argv[4]), __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&planted, __ATOMIC_SEQ_CST) > 0)
+    plant(argv[2], atoi(argv[4]));
+    while (is_planted())
         for (int at = 0; at < count; at++) {
             submit_each(stores[at]);
             if (count == MEMBERS)

@@ -162,6 +162,7 @@ fn a_panic_anywhere_between_an_answer_and_its_callback_loses_none() {
         let (_directory, mut command) = compiled("panics", Build::Plain);
         succeed_silently(command.args(["almadia-recv-2", "3", &reading.to_string()]));
     }
+    endures("pop_panics", &[], &[]);
 }
 
 #[test]
