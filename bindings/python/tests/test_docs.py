@@ -41,6 +41,30 @@ def test_the_blocks_of_a_guide_work_in_their_order(page: str, tmp_path: Path) ->
     run("\n".join(shown), tmp_path)
 
 
+ASK_THE_SERVICE = """
+import asyncio
+
+import httpx
+
+
+async def ask() -> None:
+    async with lifespan(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://it") as client:
+        assert (await client.get("/name")).status_code == STATUS_AT_FIRST
+        assert (await client.put("/name", content=b"value")).status_code == 204
+        assert (await client.get("/name")).content == b"value"
+
+
+asyncio.run(ask())
+"""
+
+
+def test_the_service_of_the_guide_keeps_what_it_is_given(tmp_path: Path) -> None:
+    _, service = blocks("docs/asyncio.md")
+
+    run(service + ASK_THE_SERVICE.replace("STATUS_AT_FIRST", "404"), tmp_path)
+    run(service + ASK_THE_SERVICE.replace("STATUS_AT_FIRST", "200"), tmp_path)
+
+
 def test_the_first_example_is_short_and_says_hello(tmp_path: Path) -> None:
     example = (REPOSITORY / "examples/python/hello.py").read_text()
 
