@@ -14,16 +14,23 @@
 
 enum { MEMBERS = 3 };
 
+static inline struct sockaddr_in loopback(int port)
+{
+    struct sockaddr_in address;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons((uint16_t)port);
+    return address;
+}
+
 /* Ports of loopback on which nobody listens. */
 static inline void find_free_ports(int ports[MEMBERS])
 {
     int sockets[MEMBERS];
     for (int at = 0; at < MEMBERS; at++) {
-        struct sockaddr_in address;
+        struct sockaddr_in address = loopback(0);
         socklen_t length = sizeof address;
-        memset(&address, 0, sizeof address);
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         sockets[at] = socket(AF_INET, SOCK_STREAM, 0);
         CHECK(bind(sockets[at], (struct sockaddr *)&address, length) == 0);
         CHECK(getsockname(sockets[at], (struct sockaddr *)&address, &length) == 0);
@@ -33,20 +40,48 @@ static inline void find_free_ports(int ports[MEMBERS])
         close(sockets[at]);
 }
 
-static inline almadia_store *open_member(const char *path, int node, const char *members)
+static inline void set_option(almadia_config *config, const char *name, const char *value)
+{
+    almadia_error *error = NULL;
+    CHECK_OK(almadia_config_set(config, name, value, &error));
+}
+
+/* The configuration of member `node` of these, or of a store alone when `members` is NULL. */
+static inline almadia_config *member_config(int node, const char *members)
 {
     almadia_error *error = NULL;
     almadia_config *config = NULL;
-    almadia_store *store = NULL;
-    char directory[4096], number[16];
-    snprintf(directory, sizeof directory, "%s-%d", path, node);
+    char number[16];
     snprintf(number, sizeof number, "%d", node);
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    CHECK_OK(almadia_config_set(config, "cluster.node_id", number, &error));
-    CHECK_OK(almadia_config_set(config, "cluster.initial_members", members, &error));
+    if (members != NULL) {
+        set_option(config, "cluster.node_id", number);
+        set_option(config, "cluster.initial_members", members);
+    }
+    return config;
+}
+
+/* Opens member `node` in its directory beside `path`, and frees the configuration. */
+static inline almadia_store *open_configured(const char *path, int node, almadia_config *config)
+{
+    almadia_error *error = NULL;
+    almadia_store *store = NULL;
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s-%d", path, node);
     CHECK_OK(almadia_store_open(directory, config, &store, &error));
     almadia_config_free(config);
     return store;
+}
+
+static inline almadia_store *open_member(const char *path, int node, const char *members)
+{
+    return open_configured(path, node, member_config(node, members));
+}
+
+/* What the configurations of all members say of the others. */
+static inline void list_members(char list[128], const int ports[MEMBERS])
+{
+    snprintf(list, 128, "1=127.0.0.1:%d,2=127.0.0.1:%d,3=127.0.0.1:%d", ports[0], ports[1], ports[2]);
 }
 
 /* Opens members 1, 2 and 3 in directories beside `path` and waits until all know a leader. */
@@ -56,7 +91,7 @@ static inline void open_cluster(const char *path, almadia_store *stores[MEMBERS]
     int ports[MEMBERS];
     char members[128];
     find_free_ports(ports);
-    snprintf(members, sizeof members, "1=127.0.0.1:%d,2=127.0.0.1:%d,3=127.0.0.1:%d", ports[0], ports[1], ports[2]);
+    list_members(members, ports);
     for (int at = 0; at < MEMBERS; at++)
         stores[at] = open_member(path, at + 1, members);
     for (int at = 0; at < MEMBERS; at++)
