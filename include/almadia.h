@@ -1262,9 +1262,9 @@ almadia_code almadia_cq_new(struct almadia_cq **cq,
                             struct almadia_error **error);
 
 /**
- * The descriptor of the queue, for poll, epoll and event loops: readable while a completion waits, an interruption is
- * due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it finds none; never
- * read, write or close it. It belongs to the queue. -1 for NULL.
+ * The descriptor of the queue, for poll, epoll and event loops: readable while a completion or an event waits, an
+ * interruption is due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it
+ * finds none; never read, write or close it. It belongs to the queue. -1 for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */

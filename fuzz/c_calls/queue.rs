@@ -76,8 +76,9 @@ impl Queue {
         ready == 1
     }
 
-    /// Pops what waits; waits for the first on the descriptor or in the pop. At least one call is under way.
-    pub fn pop(&mut self, input: &mut Input<'_>) -> Vec<*mut almadia_completion> {
+    /// Pops what waits; waits for the first on the descriptor or in the pop. At least one call is under way; `told` when
+    /// one of them asked for events, which are announced too, and told by a pop that need not find a completion.
+    pub fn pop(&mut self, input: &mut Input<'_>, told: bool) -> Vec<*mut almadia_completion> {
         let (capacity, by_descriptor) = (1 + input.slot(ROOM), input.yes());
         if by_descriptor {
             assert!(self.is_readable(PATIENCE_MS), "a completion is announced");
@@ -87,7 +88,7 @@ impl Queue {
         assert_eq!(code, OK, "a queue ends with the last call that it accepted");
         let interrupted = std::mem::take(&mut self.is_interrupted);
         // A queue that is shut down stays readable.
-        let nothing_may_come = interrupted || (by_descriptor && self.is_shut);
+        let nothing_may_come = interrupted || (by_descriptor && (self.is_shut || told));
         assert!(!popped.is_empty() || nothing_may_come, "what was announced is there");
         assert!(popped.is_empty() || !interrupted, "an interruption comes before all that waits");
         popped

@@ -562,8 +562,9 @@ impl<'a> Burst<'a> {
             None => self.arrivals.wait(self.calls.len()),
             Some(queue) => {
                 let mut left = self.calls.len();
+                let told = self.calls.iter().any(|call| call.events != 0);
                 while left > 0 {
-                    for completion in queue.pop(input) {
+                    for completion in queue.pop(input, told) {
                         left = left.checked_sub(1).expect("one completion a call");
                         // SAFETY: it was popped, and is freed once.
                         let (user, answered) = unsafe { take(completion) };

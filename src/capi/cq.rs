@@ -54,9 +54,9 @@ pub unsafe extern "C" fn almadia_cq_new(
     }
 }
 
-/// The descriptor of the queue, for poll, epoll and event loops: readable while a completion waits, an interruption is
-/// due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it finds none; never
-/// read, write or close it. It belongs to the queue. -1 for NULL.
+/// The descriptor of the queue, for poll, epoll and event loops: readable while a completion or an event waits, an
+/// interruption is due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it
+/// finds none; never read, write or close it. It belongs to the queue. -1 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]
