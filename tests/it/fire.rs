@@ -106,6 +106,11 @@ fn a_forked_child_is_told_so_and_ends_as_it_likes_while_the_parent_works_on() {
 }
 
 #[test]
+fn a_child_that_lives_on_keeps_neither_directories_nor_ports_of_its_parent() {
+    endures("child_lives", &[], &[]);
+}
+
+#[test]
 fn exit_at_any_moment_is_harmless_and_loses_nothing_acknowledged() {
     // What a process that ends in the middle of something still holds is no leak.
     endures_whatever_is_left("exits", &["5"]);
