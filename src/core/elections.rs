@@ -2,16 +2,26 @@
 //!
 //! Owns the draw of election timeouts. raft draws a random one whenever its term or role changes; this puts one in its
 //! place that follows from a seed, so that the core has no randomness of its own and a run can be repeated.
+//!
+//! A region that never had a leader does not wait so long for its first. Waiting protects a leader that may be there from
+//! needless elections and its lease from a second one; in the term of the bootstrap there has been neither, and a member
+//! that is late does not disturb, since pre-votes change nothing. So the length of the timeout, which is what a stalled
+//! disk or processor may cost before it costs a leader, is no matter of how quickly a new cluster is ready. (etcd
+//! advances the clock of a member that starts for the same reason: initial-election-tick-advance.)
 
 use raft::{Raft, StateRole};
 
 use crate::core::log::PeerLog;
+use crate::types::BOOTSTRAP_TERM;
+
+/// The part of the election timeout within which a region that never had a leader asks for its first.
+const FIRST_PART: usize = 4;
 
 /// When a peer that hears of no leader campaigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elections {
-    /// After the election timeout or up to 1.5 times as long, drawn anew for every term from this seed. The seed replaces
-    /// raft's own random numbers, so that a run can be repeated.
+    /// After the election timeout or up to 1.5 times as long, drawn anew for every term from this seed, and sooner in a
+    /// region that never had a leader. The seed replaces raft's own random numbers, so that a run can be repeated.
     Drawn(u64),
     /// Never; only [`Input::Campaign`](crate::core::input::Input::Campaign) makes it.
     OnDemand,
@@ -40,6 +50,14 @@ impl ElectionTimer {
             Elections::Drawn(_) => (self.least_ticks, self.least_ticks + self.least_ticks.div_ceil(2).max(1)),
             Elections::OnDemand => (self.least_ticks, usize::MAX),
         }
+    }
+
+    /// True when a peer of a region that never had a leader is to campaign on this tick, the `tick`-th since it started.
+    #[must_use]
+    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>, tick: u64) -> bool {
+        let Elections::Drawn(seed) = self.elections else { return false };
+        let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
+        raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && tick.is_multiple_of(period)
     }
 
     /// Draws anew if `raft` may have: to be called after everything that can change its term or role.

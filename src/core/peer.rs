@@ -238,6 +238,9 @@ impl Peer {
         self.now = now;
         self.ticks += 1;
         self.raw.tick();
+        if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
+            drop(self.raw.campaign());
+        }
         self.notice_leadership();
         self.expire();
         if self.is_leader() {

@@ -113,6 +113,7 @@ impl Cluster {
         if let Some(bytes) = option(&options, "window=") {
             setup.forward_window_bytes = bytes as usize;
         }
+        setup.elections = option(&options, "elections=");
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
         let region = [Region::bootstrap(&voters)];
