@@ -78,6 +78,8 @@ struct State {
     link: Option<Link>,
     is_closed: bool,
     has_lost: bool,
+    /// The peer was heard of since the last pause.
+    is_hurried: bool,
     sleep: Sleep,
 }
 
@@ -105,6 +107,7 @@ impl SendQueue {
             link: None,
             is_closed: false,
             has_lost: false,
+            is_hurried: false,
             sleep: Sleep::Awake,
         };
         Self { state: Mutex::new(state), wake: Condvar::new() }
@@ -153,14 +156,14 @@ impl SendQueue {
         }
     }
 
-    /// Waits until `end`, or for a loss, but reports that not before `loss_due`.
+    /// Waits until `end` or until the peer is heard of, or for a loss, but reports that not before `loss_due`.
     pub(super) fn pause(&self, end: Instant, loss_due: Instant) -> Wake {
         let mut state = lock(&self.state);
         loop {
             if let Some(wake) = state.interruption(loss_due) {
                 return wake;
             }
-            if Instant::now() >= end {
+            if std::mem::take(&mut state.is_hurried) || Instant::now() >= end {
                 return Wake::Over;
             }
             let (sleep, until) =
@@ -169,9 +172,17 @@ impl SendQueue {
         }
     }
 
+    /// The peer has just connected to this member, so it can be reached: ends a pause, this one or else the next.
+    pub(super) fn hurry(&self) {
+        lock(&self.state).is_hurried = true;
+        self.wake.notify_one();
+    }
+
     /// There is a connection: messages of both lanes are kept from now on.
     pub(super) fn connected(&self, link: Link) {
-        lock(&self.state).link = Some(link);
+        let mut state = lock(&self.state);
+        state.link = Some(link);
+        state.is_hurried = false;
     }
 
     /// When the last write on the connection began; `None` without one.

@@ -186,6 +186,30 @@ fn a_loss_ends_a_pause_and_messages_end_a_sleep() {
 }
 
 #[test]
+fn a_peer_that_connects_ends_one_pause() {
+    let queue = SendQueue::new(1 << 20);
+    let later = Instant::now() + Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        let paused = scope.spawn(|| queue.pause(later, later));
+        while lock(&queue.state).sleep != Sleep::UntilLoss {
+            std::thread::yield_now();
+        }
+        queue.hurry();
+        assert_eq!(paused.join().expect("no panic"), Wake::Over);
+    });
+
+    queue.hurry();
+    assert_eq!(queue.pause(later, later), Wake::Over, "it connected before the pause began");
+
+    queue.hurry();
+    queue.connected(Link::idle());
+    assert!(
+        !lock(&queue.state).is_hurried,
+        "it was heard of before this connection, which may have been lost since"
+    );
+}
+
+#[test]
 fn closing_ends_every_wait() {
     let queue = connected(1 << 20);
     std::thread::scope(|scope| {

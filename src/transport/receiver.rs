@@ -91,6 +91,7 @@ impl Incoming {
 /// Lets `socket` take the place of the peer's older connection and starts the thread that reads it.
 pub(super) fn take_over(network: &Arc<Network>, peer: &Arc<Peer>, socket: Arc<Socket>) {
     let generation = peer.incoming.begin(&socket);
+    peer.queue.hurry();
     // Held while the older thread ends: connections of one peer take over one after the other.
     let mut reader = lock(&peer.incoming.reader);
     if let Some(older) = reader.take() {

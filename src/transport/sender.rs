@@ -3,10 +3,10 @@
 //! Owns the connection this member dialed and everything written on it. What always holds: all that is queued
 //! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than
 //! the stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and
-//! further ones after pauses that double from 10 ms to 500 ms. A connection the peer has closed is noticed by
-//! a look, before a write that follows a gap and one tick after the last write, and not only by the loss of
-//! later messages. Losses are reported to [`Inbound::unreachable`](super::Inbound::unreachable) from here,
-//! never from the thread that sends.
+//! further ones after pauses that double from 10 ms to 500 ms, or as soon as the peer connects to this member.
+//! A connection the peer has closed is noticed by a look, before a write that follows a gap and one tick after
+//! the last write, and not only by the loss of later messages. Losses are reported to
+//! [`Inbound::unreachable`](super::Inbound::unreachable) from here, never from the thread that sends.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
