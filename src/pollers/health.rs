@@ -67,19 +67,22 @@ impl Health {
     /// Publishes the standing of the peers that moved, in one step.
     pub fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
-        let mut leaders_changed = false;
+        let mut changes = Vec::new();
         for (region, status) in moved {
             let before = statuses.insert(region, status).unwrap_or_default();
             if before.leader != status.leader {
-                leaders_changed = true;
+                changes.push((region, status));
                 if let Some(events) = self.events.get() {
                     events.leader_changed(region, status.leader, status.term);
                 }
             }
         }
-        if leaders_changed {
+        if !changes.is_empty() {
             self.changed.notify_all();
         }
+        drop(statuses);
+        // Without the lock: a program's logger may ask for the status.
+        changes.iter().for_each(|(region, status)| log_leader(*region, status));
     }
 
     /// Publishes the standing of one peer.
@@ -130,6 +133,13 @@ impl Health {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RegionId, PeerStatus>> {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log_leader(region: RegionId, PeerStatus { leader, term, .. }: &PeerStatus) {
+    match leader {
+        Some(leader) => log::info!("region {region}: node {leader} leads in term {term}"),
+        None => log::info!("region {region}: no leader is known in term {term}"),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct PollerIo {
     pub transport: Option<Arc<Transport>>,
     /// How long a sync takes.
     pub metrics: Arc<Metrics>,
+    /// A sync that takes so long is worth a warning.
+    pub slow_sync: Duration,
     /// What the round hands to the applier, at its end.
     pub tasks: Vec<ApplyTask>,
     /// Answers of the round, delivered in one burst at its end.
@@ -67,7 +69,15 @@ impl RoundIo for PollerIo {
     fn append(&mut self, writes: &[LogWrite]) -> Result<()> {
         let begun = now();
         let appended = self.log.append(writes);
-        self.metrics.sync.record(now().since(begun));
+        let took = now().since(begun);
+        self.metrics.sync.record(took);
+        if took >= self.slow_sync {
+            log::warn!(
+                "a write and sync of the raft log took {} ms; the others elect a leader anew when they miss this one for \
+                 raft.election_timeout_ms",
+                took.as_millis()
+            );
+        }
         appended
     }
 

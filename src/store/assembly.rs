@@ -450,6 +450,7 @@ impl Threads {
                 log,
                 transport: self.transport.clone(),
                 metrics: Arc::clone(&self.metrics),
+                slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
                 tasks,
                 answers,
             },

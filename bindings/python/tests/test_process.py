@@ -300,6 +300,8 @@ def test_what_the_library_logs_comes_to_pythons_logging(tmp_path: Path, caplog: 
 
     raft = [record for record in caplog.records if record.name.startswith("almadia.raft")]
     assert raft
+    elected = [record for record in caplog.records if record.getMessage() == "region 1: node 1 leads in term 6"]
+    assert [record.levelno for record in elected] == [logging.INFO]
     assert all(record.levelno >= logging.DEBUG for record in caplog.records)
     assert "almadia-logging" not in [thread.name for thread in threading.enumerate()]
 
