@@ -71,7 +71,8 @@ fn a_thousand_reopenings_leave_no_thread_no_descriptor_and_no_memory_behind() {
 
 #[test]
 fn callbacks_that_block_for_ten_seconds_stop_neither_heartbeats_nor_other_calls() {
-    endures("blocked_callback", &["10000"], &["2000"]);
+    // More than twice the longest time its followers wait for a heartbeat.
+    endures("blocked_callback", &["10000"], &["10000"]);
 }
 
 #[test]

@@ -136,13 +136,12 @@ impl Cluster {
     }
 }
 
-/// Short timeouts, so that elections are quick.
+/// Short ticks, so that the first election is quick, and small files.
 pub fn fast_config() -> Config {
     let mut config = Config::default();
     for (name, value) in [
         ("raft.tick_ms", "10"),
         ("raft.heartbeat_ms", "30"),
-        ("raft.election_timeout_ms", "200"),
         ("engine.memtable_bytes", "4194304"),
         ("log.segment_bytes", "4194304"),
     ] {

@@ -16,7 +16,7 @@ import pytest
 FAST: dict[str, almadia.OptionValue] = {
     "raft.tick_ms": 10,
     "raft.heartbeat_ms": 20,
-    "raft.election_timeout_ms": 300,
+    "raft.election_timeout_ms": 1000,
 }
 
 

@@ -28,12 +28,12 @@ Member: TypeAlias = Handle | int
 FAST: Final[Mapping[str, OptionValue]] = {
     "raft.tick_ms": 20,
     "raft.heartbeat_ms": 40,
-    "raft.election_timeout_ms": 400,
+    "raft.election_timeout_ms": 1000,
     "log.segment_bytes": 4 << 20,
     "engine.memtable_bytes": 4 << 20,
     "engine.block_cache_bytes": 4 << 20,
 }
-"""The options of a cluster for tests that differ from `almadia.options()`: quick elections, small files."""
+"""The options of a cluster for tests that differ from `almadia.options()`: a quick first election, small files."""
 
 LOOK_EVERY = 0.002
 """Seconds between two looks at what a wait is for."""
