@@ -10,8 +10,9 @@ static members open_members(const std::string &path) {
     members stores;
     for (std::size_t at = 0; at < stores.size(); at++) {
         const std::string number = std::to_string(at + 1);
-        stores[at] = MUST(almadia::store::open(
-            path + "-" + number, {{"cluster.node_id", number}, {"cluster.initial_members", addresses}}));
+        stores[at] = MUST(almadia::store::open(path + "-" + number, {{"cluster.node_id", number},
+                                                                     {"cluster.initial_members", addresses},
+                                                                     {"raft.election_timeout_ms", "3000"}}));
     }
     for (const almadia::store &store : stores) MUST(store.wait_leader(std::chrono::seconds(30)));
     return stores;

@@ -136,12 +136,13 @@ impl Cluster {
     }
 }
 
-/// Short ticks, so that the first election is quick, and small files.
+/// Short ticks, so that the first election is quick, small files, and an election timeout above the stalls of a busy disk.
 pub fn fast_config() -> Config {
     let mut config = Config::default();
     for (name, value) in [
         ("raft.tick_ms", "10"),
         ("raft.heartbeat_ms", "30"),
+        ("raft.election_timeout_ms", "2000"),
         ("engine.memtable_bytes", "4194304"),
         ("log.segment_bytes", "4194304"),
     ] {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 FAST: dict[str, almadia.OptionValue] = {
     "raft.tick_ms": 10,
     "raft.heartbeat_ms": 20,
-    "raft.election_timeout_ms": 1000,
+    "raft.election_timeout_ms": 2000,
 }
 
 
@@ -33,6 +34,14 @@ def run_python(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> su
     """Runs a program in a Python of its own."""
     command = [sys.executable, *flags, "-c", program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def without_slow_steps(stderr: str) -> str:
+    """What a program said in Python's development mode, without how long steps of its event loop took.
+
+    There asyncio tells of every step of 0.1 s and longer, and on a busy machine any step may be one.
+    """
+    return re.sub(r"^Executing <.*> took \d+\.\d+ seconds\n", "", stderr, flags=re.MULTILINE)
 
 
 @pytest.fixture
