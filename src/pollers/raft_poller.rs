@@ -73,8 +73,8 @@ impl RoundIo for PollerIo {
         self.metrics.sync.record(took);
         if took >= self.slow_sync {
             log::warn!(
-                "a write and sync of the raft log took {} ms; the others elect a leader anew when they miss this one for \
-                 raft.election_timeout_ms",
+                "a write and sync of the raft log took {} ms: a leader that the other members miss for \
+                 raft.election_timeout_ms is replaced",
                 took.as_millis()
             );
         }

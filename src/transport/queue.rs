@@ -78,7 +78,7 @@ struct State {
     link: Option<Link>,
     is_closed: bool,
     has_lost: bool,
-    /// The peer was heard of since the last pause.
+    /// The peer has connected to this member, since the last pause and the last connection.
     is_hurried: bool,
     sleep: Sleep,
 }
@@ -172,7 +172,8 @@ impl SendQueue {
         }
     }
 
-    /// The peer has just connected to this member, so it can be reached: ends a pause, this one or else the next.
+    /// The peer has just connected to this member, so it can be reached: ends a pause, this one or else the next. Not one
+    /// behind a connection that was open then: where both sides lose connection after connection, none would pause.
     pub(super) fn hurry(&self) {
         lock(&self.state).is_hurried = true;
         self.wake.notify_one();
@@ -180,9 +181,7 @@ impl SendQueue {
 
     /// There is a connection: messages of both lanes are kept from now on.
     pub(super) fn connected(&self, link: Link) {
-        let mut state = lock(&self.state);
-        state.link = Some(link);
-        state.is_hurried = false;
+        lock(&self.state).link = Some(link);
     }
 
     /// When the last write on the connection began; `None` without one.
@@ -204,6 +203,7 @@ impl SendQueue {
         let mut state = lock(&self.state);
         state.link = None;
         state.has_lost = true;
+        state.is_hurried = false;
         state.bulk.clear();
         while state.urgent.messages.len() > DISCONNECTED_MESSAGES_MAX {
             state.urgent.pop();
