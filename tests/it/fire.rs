@@ -193,11 +193,18 @@ fn calls_of_every_kind_make_no_invalid_access_and_lose_no_memory() {
 }
 
 #[test]
+fn a_hundred_reopenings_make_no_invalid_access_and_lose_no_memory() {
+    // The first hundred rounds warm up; what is resident is valgrind's own affair.
+    endures_under_valgrind("reopen", &["101", "0"], &LOSES_NOTHING);
+}
+
+#[test]
 fn queues_callbacks_and_closings_make_no_invalid_access_and_lose_no_memory() {
     for name in ["callbacks", "queue", "queue_storm", "shutdown", "outlive"] {
         endures_under_valgrind(name, &[], &LOSES_NOTHING);
     }
     endures_under_valgrind("shutdown_storm", &["2"], &LOSES_NOTHING);
     endures_under_valgrind("panics", &["almadia-apply", "1", "1"], &LOSES_NOTHING);
+    endures_under_valgrind("pop_panics", &[], &LOSES_NOTHING);
     endures_under_valgrind("forked", &[], &WHATEVER_IS_LEFT);
 }
