@@ -208,3 +208,8 @@ fn queues_callbacks_and_closings_make_no_invalid_access_and_lose_no_memory() {
     endures_under_valgrind("pop_panics", &[], &LOSES_NOTHING);
     endures_under_valgrind("forked", &[], &WHATEVER_IS_LEFT);
 }
+
+#[test]
+fn a_store_opened_by_a_relative_path_stays_where_it_is_when_the_program_changes_its_directory() {
+    endures("relative", &[], &[]);
+}
