@@ -213,3 +213,8 @@ fn queues_callbacks_and_closings_make_no_invalid_access_and_lose_no_memory() {
 fn a_store_opened_by_a_relative_path_stays_where_it_is_when_the_program_changes_its_directory() {
     endures("relative", &[], &[]);
 }
+
+#[test]
+fn a_program_that_writes_to_closed_standard_descriptors_reaches_no_file_of_the_store() {
+    endures("descriptors", &[], &[]);
+}
