@@ -218,3 +218,13 @@ fn a_store_opened_by_a_relative_path_stays_where_it_is_when_the_program_changes_
 fn a_program_that_writes_to_closed_standard_descriptors_reaches_no_file_of_the_store() {
     endures("descriptors", &[], &[]);
 }
+
+#[test]
+fn nobody_opens_a_running_store_whose_lock_files_were_removed() {
+    endures("lock_removed", &[], &[]);
+}
+
+#[test]
+fn a_store_that_is_moved_away_writes_its_log_into_no_other_store_in_its_place() {
+    endures("moved", &[], &[]);
+}
