@@ -1,10 +1,10 @@
 //! A member's directory: who it belongs to and who has it open.
 //!
 //! Owns the directory itself, its lock, the ident file that says whose it is, and the instance ids of the
-//! member's peers. What always holds: at most one store has it open; a directory is used only by the cluster
-//! and node that made it; nothing is created in a directory that holds someone else's files; a first start that
-//! did not come to its end is begun anew, and one that did is never wiped. What `log/` and `data/` hold is left
-//! to the log store and the engine.
+//! member's peers. What always holds: at most one store has it open; its path is absolute, so that nothing depends on
+//! the working directory of the program later; a directory is used only by the cluster and node that made it; nothing
+//! is created in a directory that holds someone else's files; a first start that did not come to its end is begun
+//! anew, and one that did is never wiped. What `log/` and `data/` hold is left to the log store and the engine.
 //!
 //! ```text
 //! LOCK    pid of the holder, as text; the lock is flock's, so it ends with its holder
@@ -21,10 +21,10 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use self::ident::Ident;
@@ -76,10 +76,11 @@ impl Directory {
     ///
     /// # Errors
     /// `LOCKED` when a store has it open, `WRONG_CLUSTER` when it belongs to another cluster or node,
-    /// `INVALID_ARGUMENT` when it is not a directory or holds other files, `PERMISSION` when others may write to
+    /// `INVALID_ARGUMENT` when it is empty, not a directory or holds other files, `PERMISSION` when others may write to
     /// it, `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when its files are damaged, `IO`
     /// or `NO_SPACE` from the disk.
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
+        let path = &absolute(path)?;
         ensure_directory(path)?;
         refuse_foreign_files(path)?;
         let lock = Arc::new(LockGuard::acquire(&path.join(LOCK))?);
@@ -143,6 +144,15 @@ impl Directory {
     }
 }
 
+/// The whole path, as of now: the program may change its working directory as it likes. Symbolic links in it stay what
+/// they are.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::with_detail(Code::InvalidArgument, "the path of the directory is empty"));
+    }
+    path::absolute(path).map_err(|error| Error::io("find the working directory, which begins", path, &error))
+}
+
 fn ensure_directory(path: &Path) -> Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_dir() => {
@@ -157,10 +167,10 @@ fn ensure_directory(path: &Path) -> Result<()> {
 
 fn make_directory(path: &Path) -> Result<()> {
     record::create_directory(path)?;
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => record::sync_directory(parent),
-        _ => record::sync_directory(Path::new(".")),
-    }
+    let parent = path.parent().expect("the root exists");
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .map_err(|error| Error::io("sync directory", parent, &error))
 }
 
 fn refuse_other_writers(path: &Path, mode: u32) -> Result<()> {

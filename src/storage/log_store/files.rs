@@ -10,7 +10,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 /// A flat directory. Names are plain file names. All methods may be called from any thread.
 pub trait Files: Send + Sync {
@@ -92,15 +92,14 @@ impl DiskFiles {
     /// # Errors
     /// What the operating system reports.
     pub fn open(dir: &Path) -> io::Result<Self> {
+        let dir = &path::absolute(dir)?;
         match DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         // Also when the directory existed: the process that made it may have died before it synced this.
-        match dir.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => fs::File::open(".")?.sync_all()?,
-            Some(parent) => fs::File::open(parent)?.sync_all()?,
-            None => {}
+        if let Some(parent) = dir.parent() {
+            fs::File::open(parent)?.sync_all()?;
         }
         Ok(Self { dir: dir.to_owned(), handle: fs::File::open(dir)? })
     }
