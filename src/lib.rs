@@ -31,6 +31,7 @@ pub mod types;
 pub mod time;
 pub mod error;
 pub mod config;
+pub mod descriptors;
 pub mod wake_fd;
 pub mod call;
 pub mod completion;

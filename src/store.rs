@@ -92,8 +92,12 @@ impl Store {
     /// Opens the member whose directory is `path`, creating it at the first start. Its parent must exist. Returns
     /// as soon as the member is recovered; whether there is a leader is [`Store::wait_leader`]'s business.
     ///
+    /// A relative path counts from the working directory of this moment, which may change afterwards; the directory
+    /// itself must stay at its path while the store is open. Whichever of standard input, output and error is closed is
+    /// opened as /dev/null and stays so.
+    ///
     /// # Errors
-    /// `INVALID_CONFIG`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`, `PERMISSION`, `NETWORK`,
+    /// `INVALID_CONFIG`, `INVALID_ARGUMENT`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`, `PERMISSION`, `NETWORK`,
     /// `NO_SPACE`, `IO`; each names the option, file or address and what to do.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self> {
         crate::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })

@@ -1,11 +1,14 @@
 //! A file descriptor that says "something waits".
 //!
-//! Owns one eventfd. What always holds: it never blocks, it is closed on exec, and it is readable from [`WakeFd::raise`]
+//! Owns one eventfd. What always holds: it never blocks, it is closed on exec, it is above the
+//! standard descriptors, and it is readable from [`WakeFd::raise`]
 //! to the next [`WakeFd::lower`]. Who raises and lowers it, and under which lock, is left to the queue it belongs to.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::descriptors::above_standard;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl WakeFd {
         }
         // SAFETY: the call just made this descriptor, so nobody else owns it.
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { file: File::from(owned) })
+        Ok(Self { file: above_standard(File::from(owned))? })
     }
 
     /// The descriptor, to be watched and nothing else.

@@ -38,9 +38,14 @@ impl Homebound for almadia_store {
 /// not wait for the other members (see almadia_store_wait_leader), and writes that were not flushed before the last end
 /// are applied again behind it: the first reads wait for that, within their timeouts.
 ///
+/// A relative `path` counts from the working directory of this moment, which may change afterwards; the directory itself
+/// must stay at its path while the store is open. Whichever of the descriptors 0, 1 and 2 is closed is opened as /dev/null
+/// and stays so, in child processes too: a program that writes to a closed standard error would else write into the store.
+/// So close none of them while a store is open; put /dev/null there instead.
+///
 /// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
-/// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_LOCKED (already open, here or
-/// in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
+/// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
+/// or a directory with files of others), ALMADIA_LOCKED (already open, here or in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
 /// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
 /// ALMADIA_FORKED (the parent process had opened a store).
 #[unsafe(no_mangle)]

@@ -26,6 +26,7 @@ use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
+use crate::descriptors;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::metrics::Metrics;
@@ -72,6 +73,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let cluster = cluster_id(&config.cluster_name, &members, &split_keys);
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
     let identity = Identity { cluster, cluster_name, node };
+    descriptors::fill_standard().map_err(no_standard_descriptors)?;
     let (directory, fresh) =
         Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
     let directory = Arc::new(directory);
@@ -320,6 +322,13 @@ fn ticks(ms: u64, config: &Config) -> usize {
 
 fn bytes(configured: u64) -> usize {
     usize::try_from(configured).unwrap_or(usize::MAX)
+}
+
+fn no_standard_descriptors(error: io::Error) -> Error {
+    let detail = format!(
+        "one of standard input, output and error is closed, and /dev/null cannot be opened in its place: {error}"
+    );
+    Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
 }
 
 fn no_thread(error: &io::Error) -> Error {

@@ -13,11 +13,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 
 use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
 use super::notices::Topic;
-use super::sockets::break_off;
+use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn};
 use crate::error::{Code, Error, Result};
 use crate::types::NodeId;
@@ -98,7 +98,7 @@ pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
 }
 
 fn listen_at(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = new_socket(address)?;
     // A restarted member must not wait for the connections of its predecessor to be forgotten.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -113,7 +113,7 @@ pub(super) fn run(network: &Arc<Network>, listener: Socket) {
     let Some(listener) = network.sockets.register(Arc::new(listener)) else { return };
     let mut threads = Greeters(Vec::new());
     loop {
-        let accepted = listener.accept();
+        let accepted = accept(&listener);
         #[cfg(test)]
         crate::thread::planted::meet(crate::thread::planted::Place::Loop);
         if network.sockets.is_closed() {

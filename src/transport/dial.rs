@@ -10,10 +10,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::TcpKeepalive;
 
 use super::handshake::{self, HandshakeError};
-use super::sockets::{OpenSocket, OpenSockets};
+use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
 use crate::panics;
 
@@ -71,7 +71,7 @@ impl<'a> Dialer<'a> {
     }
 
     fn connect_to(&self, address: SocketAddr) -> io::Result<OpenSocket<'a>> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = new_socket(address)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
         // Without this a peer that lost power would be noticed only when the send buffer is full, and a

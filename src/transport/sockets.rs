@@ -1,20 +1,22 @@
 //! The sockets that are open, so that shutdown can break every wait on one.
 //!
-//! Owns the list of open sockets and the one bit "closed". What always holds: after [`OpenSockets::close`] no
+//! Owns the list of open sockets and the one bit "closed", and how a socket comes to be. What always holds: after [`OpenSockets::close`] no
 //! socket of the list can block a thread, and no new one enters the list. That is what makes shutdown prompt
 //! whatever a peer does: each thread of the transport waits on a socket of this list, on a queue that
 //! shutdown closes, or in [`OpenSockets::pause`]. Closing the file descriptors is left to whoever shares the
 //! socket last.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::lock;
+use crate::descriptors::above_standard;
 
 /// See the head of this file.
 #[derive(Default)]
@@ -83,6 +85,17 @@ impl Drop for OpenSocket<'_> {
     fn drop(&mut self) {
         lock(&self.list.state).open.remove(&self.key);
     }
+}
+
+/// A socket for connections to or at `address`.
+pub(super) fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    above_standard(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?)
+}
+
+/// Waits for a connection at `listener`.
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    let (socket, from) = listener.accept()?;
+    Ok((above_standard(socket)?, from))
 }
 
 /// Makes every read, write, connect and accept on `socket` return, in whatever thread.

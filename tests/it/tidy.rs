@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
         "completion",
         "completion_queue",
         "call",
+        "descriptors",
         "wake_fd",
         "store_event",
         "metrics",

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use almadia::descriptors::above_standard;
 use almadia::thread::spawn;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -119,7 +120,7 @@ struct Acceptor {
 
 impl Acceptor {
     fn start(target: SocketAddr) -> io::Result<Self> {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let listener = new_socket()?;
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(BACKLOG)?;
         let bound = listener.local_addr()?.as_socket();
@@ -151,6 +152,10 @@ impl Drop for Acceptor {
         self.link.set(Mode::Closed);
         self.join();
     }
+}
+
+fn new_socket() -> io::Result<Socket> {
+    above_standard(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?)
 }
 
 struct Link {
@@ -196,7 +201,7 @@ impl Link {
     fn accept(self: &Arc<Self>) {
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         loop {
-            let accepted = self.listener.accept();
+            let accepted = self.listener.accept().and_then(|(near, from)| Ok((above_standard(near)?, from)));
             threads.retain(|thread| !thread.is_finished());
             let begun = accepted.and_then(|(near, _)| self.begin(near, &mut threads));
             let state = self.lock();
@@ -271,7 +276,7 @@ impl Link {
         if !self.may_pass(key) {
             return Ok(());
         }
-        let far = Arc::new(Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?);
+        let far = Arc::new(new_socket()?);
         near.set_tcp_nodelay(true)?;
         far.set_tcp_nodelay(true)?;
         // Has its place before it connects, so that breaking the connection ends this wait too.

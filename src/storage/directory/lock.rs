@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process;
 
+use crate::descriptors::above_standard;
 use crate::error::{Code, Error, Result};
 use crate::fork::Home;
 
@@ -29,7 +30,8 @@ impl LockGuard {
     pub(super) fn acquire(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(path).map_err(|error| Error::io("open", path, &error))?;
+        let opened = options.open(path).and_then(above_standard);
+        let mut file = opened.map_err(|error| Error::io("open", path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked(path, &mut file)),

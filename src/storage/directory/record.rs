@@ -14,6 +14,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::descriptors::above_standard;
 use crate::error::{Code, Error, Result};
 
 /// The version of everything in a member's directory.
@@ -70,7 +71,7 @@ pub(super) fn sync_directory(directory: &Path) -> Result<()> {
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).and_then(above_standard)
 }
 
 fn encode(magic: [u8; 8], body: &[u8]) -> Vec<u8> {

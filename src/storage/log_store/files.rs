@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{self, Path, PathBuf};
 
+use crate::descriptors::above_standard;
+
 /// A flat directory. Names are plain file names. All methods may be called from any thread.
 pub trait Files: Send + Sync {
     /// The names of all regular files, in any order.
@@ -101,7 +103,7 @@ impl DiskFiles {
         if let Some(parent) = dir.parent() {
             fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { dir: dir.to_owned(), handle: fs::File::open(dir)? })
+        Ok(Self { dir: dir.to_owned(), handle: above_standard(fs::File::open(dir)?)? })
     }
 }
 
@@ -120,13 +122,13 @@ impl Files for DiskFiles {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
-        Ok(Box::new(DiskFile { file }))
+        Ok(Box::new(DiskFile { file: above_standard(file)? }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        Ok(Box::new(DiskFile { file: options.open(self.path(name))? }))
+        Ok(Box::new(DiskFile { file: above_standard(options.open(self.path(name))?)? }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
