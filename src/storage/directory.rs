@@ -7,7 +7,7 @@
 //! anew, and one that did is never wiped. What `log/` and `data/` hold is left to the log store and the engine.
 //!
 //! ```text
-//! LOCK    pid of the holder, as text; the lock is flock's, so it ends with its holder
+//! LOCK    pid of the holder, as text; locked with flock, as is the directory itself
 //! ident   cluster, node, instance, and whether the first start came to its end
 //! peers   node id -> instance id, of every peer ever met
 //! log/    the raft log
@@ -28,9 +28,11 @@ use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use self::ident::Ident;
+use self::lock::DirectoryLock;
 pub use self::lock::LockGuard;
 use self::peers::Peers;
 use crate::error::{Code, Error, Result};
+use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 const LOCK: &str = "LOCK";
@@ -53,7 +55,6 @@ pub struct Identity {
 /// An open directory. Any thread may use it.
 #[derive(Debug)]
 pub struct Directory {
-    path: PathBuf,
     identity: Identity,
     instance: InstanceId,
     peers: Peers,
@@ -72,7 +73,7 @@ enum Found {
 impl Directory {
     /// Opens the directory at `path` for `identity`, and makes it when there is none; its parent must exist.
     /// True when this is a first start: `log/` and `data/` are empty then, and the start must end with
-    /// [`Directory::finish_bootstrap`].
+    /// [`Directory::finish_bootstrap`]. Nothing in it is changed before its lock is held.
     ///
     /// # Errors
     /// `LOCKED` when a store has it open, `WRONG_CLUSTER` when it belongs to another cluster or node,
@@ -82,23 +83,25 @@ impl Directory {
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
         let path = &absolute(path)?;
         ensure_directory(path)?;
-        refuse_foreign_files(path)?;
-        let lock = Arc::new(LockGuard::acquire(&path.join(LOCK))?);
-        let (ident, found) = match Ident::read(&path.join(IDENT))? {
-            Some(ident) => {
-                ident.check(path, identity)?;
-                let found = if ident.complete { Found::Member } else { Found::Fresh };
-                (ident, found)
-            }
-            None => (Ident::create(&path.join(IDENT), identity)?, Found::Fresh),
+        let lock = DirectoryLock::acquire(path)?;
+        let ident = Ident::read(lock.directory())?;
+        match &ident {
+            Some(ident) => ident.check(path, identity)?,
+            None => refuse_foreign_files(path)?,
+        }
+        let lock = Arc::new(LockGuard::acquire(lock)?);
+        let ident = match ident {
+            Some(ident) => ident,
+            None => Ident::create(lock.directory(), identity)?,
         };
+        let found = if ident.complete { Found::Member } else { Found::Fresh };
         match found {
-            Found::Fresh => prepare_first_start(path)?,
+            Found::Fresh => prepare_first_start(lock.directory())?,
             Found::Member => check_parts(path)?,
         }
-        let peers = Peers::open(path.join(PEERS))?;
-        let (path, identity, instance) = (path.to_path_buf(), identity.clone(), ident.instance);
-        Ok((Self { path, identity, instance, peers, lock }, found == Found::Fresh))
+        let peers = Peers::open(Arc::clone(&lock))?;
+        let (identity, instance) = (identity.clone(), ident.instance);
+        Ok((Self { identity, instance, peers, lock }, found == Found::Fresh))
     }
 
     /// Marks the first start as done. The very last step: until then the next open begins anew.
@@ -107,7 +110,7 @@ impl Directory {
     /// `IO`, `NO_SPACE` or `PERMISSION`; the first start is then done or not.
     pub fn finish_bootstrap(&self) -> Result<()> {
         let ident = Ident { identity: self.identity.clone(), instance: self.instance, complete: true };
-        ident.write(&self.path.join(IDENT))
+        ident.write(self.lock.directory())
     }
 
     /// This member's instance id, drawn when the directory was made.
@@ -119,13 +122,13 @@ impl Directory {
     /// Where the raft log lives.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.path.join(LOG)
+        self.lock.directory().path().join(LOG)
     }
 
     /// Where the engine lives.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.path.join(DATA)
+        self.lock.directory().path().join(DATA)
     }
 
     /// What keeps the directory locked. It must live as long as any file in it is open.
@@ -185,13 +188,10 @@ fn refuse_other_writers(path: &Path, mode: u32) -> Result<()> {
 /// A directory without an ident file must hold nothing but what a start leaves before it writes one.
 fn refuse_foreign_files(path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("list", path, &error);
-    if path.join(IDENT).try_exists().map_err(failed)? {
-        return Ok(());
-    }
-    let temporary = record::temporary(Path::new(IDENT));
+    let temporary = record::temporary(IDENT);
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let ours = name == LOCK || name == temporary.as_os_str() || name == "lost+found";
+        let ours = name == LOCK || name == *temporary || name == "lost+found";
         if !ours {
             return Err(Error::with_detail(
                 Code::InvalidArgument,
@@ -208,8 +208,8 @@ fn refuse_foreign_files(path: &Path) -> Result<()> {
 }
 
 /// Makes `log/` and `data/` anew. What an unfinished first start left in them was never seen by anyone.
-fn prepare_first_start(path: &Path) -> Result<()> {
-    for part in [LOG, DATA].map(|name| path.join(name)) {
+fn prepare_first_start(directory: &OpenDirectory) -> Result<()> {
+    for part in [LOG, DATA].map(|name| directory.path().join(name)) {
         match fs::remove_dir_all(&part) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(Error::io("remove what an unfinished first start left in", &part, &error));
@@ -217,7 +217,7 @@ fn prepare_first_start(path: &Path) -> Result<()> {
             _ => record::create_directory(&part)?,
         }
     }
-    record::sync_directory(path)
+    record::sync_directory(directory)
 }
 
 fn check_parts(path: &Path) -> Result<()> {

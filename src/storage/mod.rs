@@ -8,3 +8,4 @@ pub mod directory;
 pub mod engine;
 pub mod keys;
 pub mod log_store;
+mod open_directory;

@@ -119,6 +119,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     Ok(shared)
 }
 
+/// Opens engine and log, both anew at a first start. The engine comes first: its lock is the last of those that keep
+/// others away, and to open the log is to settle its end.
 fn open_storage(
     directory: &Directory,
     fresh: bool,
@@ -133,14 +135,14 @@ fn open_storage(
     };
     let log_options = LogOptions { segment_bytes: config.log_segment_bytes, ..LogOptions::default() };
     if !fresh {
-        let (log, recovered) = LogStore::open(&directory.log(), log_options)?;
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
+        let (log, recovered) = LogStore::open(&directory.log(), log_options)?;
         return Ok((engine, log, recovered));
     }
     let regions = first_regions(members, split_keys);
+    let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
     log.append(&regions.iter().map(|region| first_write(region.id)).collect::<Vec<_>>())?;
-    let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
     engine.bootstrap(&regions, ApplyState::BOOTSTRAP)?;
     directory.finish_bootstrap()?;
     let recovered = regions.iter().map(|region| first_log(region.id)).collect();

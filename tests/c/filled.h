@@ -20,7 +20,6 @@ static inline almadia_store *open_small(const char *path, const char *memtable_b
     almadia_store *store = NULL;
     almadia_config *config = member_config(1, NULL);
     set_option(config, "log.segment_bytes", "65536");
-    set_option(config, "log.retain_bytes", "65536");
     set_option(config, "engine.memtable_bytes", memtable_bytes);
     CHECK_OK(almadia_store_open(path, config, &store, &error));
     almadia_config_free(config);

@@ -11,8 +11,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::{Identity, record};
+use super::{IDENT, Identity, record};
 use crate::error::{Code, Error, Result};
+use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 const MAGIC: [u8; 8] = *b"almident";
@@ -27,39 +28,40 @@ pub(super) struct Ident {
 }
 
 impl Ident {
-    /// Draws an instance id and writes the ident file of a first start.
+    /// Draws an instance id and writes the ident file of a first start into `directory`.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION`.
-    pub fn create(path: &Path, identity: &Identity) -> Result<Self> {
+    pub fn create(directory: &OpenDirectory, identity: &Identity) -> Result<Self> {
         let ident = Self { identity: identity.clone(), instance: random_instance()?, complete: false };
-        ident.write(path)?;
+        ident.write(directory)?;
         Ok(ident)
     }
 
-    /// Reads an ident file; none when there is no such file.
+    /// Reads the ident file of `directory`; none when there is no such file.
     ///
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO` or `PERMISSION`.
-    pub fn read(path: &Path) -> Result<Option<Self>> {
-        let Some(body) = record::read(path, MAGIC)? else { return Ok(None) };
-        match Self::decode(&body) {
-            Some(ident) => Ok(Some(ident)),
-            None => Err(Error::corruption(path, record::HEADER_BYTES as u64, "the content makes no sense")),
-        }
+    pub fn read(directory: &OpenDirectory) -> Result<Option<Self>> {
+        let Some(body) = record::read(directory, IDENT, MAGIC)? else { return Ok(None) };
+        let senseless = || {
+            let path = directory.path().join(IDENT);
+            Error::corruption(&path, record::HEADER_BYTES as u64, "the content makes no sense")
+        };
+        Self::decode(&body).map(Some).ok_or_else(senseless)
     }
 
-    /// Replaces the ident file.
+    /// Replaces the ident file of `directory`.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION`.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, directory: &OpenDirectory) -> Result<()> {
         let mut body = vec![u8::from(self.complete)];
         for number in [self.identity.cluster.get(), self.identity.node.get(), self.instance.get()] {
             body.extend_from_slice(&number.to_le_bytes());
         }
         body.extend_from_slice(self.identity.cluster_name.as_bytes());
-        record::write(path, MAGIC, &body)
+        record::write(directory, IDENT, MAGIC, &body)
     }
 
     /// Refuses to let anyone but the owner of `directory` use it.

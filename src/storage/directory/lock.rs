@@ -1,102 +1,201 @@
 //! Who has a directory open.
 //!
-//! Owns the LOCK file. What always holds: at most one [`LockGuard`] of a directory exists, in this process and
-//! in all others; the operating system ends the lock with its holder, so there is never a stale one; a child process
-//! of the holder's, which has the same open file until it ends or becomes another program, does not give it up, and
-//! keeps it only when the holder was killed. The pid in the file is only for the reader of an error message.
+//! Owns the lock on a directory. What always holds: at most one [`LockGuard`] of a directory exists, in this process and
+//! in all others, whatever becomes of the files in it; the operating system ends the lock with its holder, so there is
+//! never a stale one; a child process of the holder's, which has the same open files until it ends or becomes another
+//! program, does not give it up, and keeps it only when the holder was killed.
+//!
+//! The lock is two of flock's: on the directory itself, which cannot be removed without what it holds, and on the file
+//! LOCK. The second is there for file systems of a network, which show other machines the locks of files only, and for the
+//! reader of an error message, who finds the holder's pid in it. Nothing in the directory is changed before the first is
+//! held, nothing but LOCK before both are.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process;
 
-use crate::descriptors::above_standard;
+use super::LOCK;
 use crate::error::{Code, Error, Result};
 use crate::fork::Home;
+use crate::storage::open_directory::{Access, OpenDirectory};
+
+/// Keeps a directory from other stores until it is dropped. It becomes a [`LockGuard`].
+#[derive(Debug)]
+pub(super) struct DirectoryLock {
+    directory: OpenDirectory,
+    home: Home,
+}
+
+impl DirectoryLock {
+    /// Opens and locks the directory at `path`.
+    ///
+    /// # Errors
+    /// `LOCKED` with the holder's pid, if it can be found, or when another directory takes this one's place meanwhile;
+    /// `IO` or `PERMISSION` from the disk.
+    pub fn acquire(path: &Path) -> Result<Self> {
+        let directory = OpenDirectory::open(path).map_err(|error| Error::io("open", path, &error))?;
+        lock(directory.file(), path, &directory)?;
+        let lock = Self { directory, home: Home::here() };
+        // Removed and made again between the two calls, it would be locked here and opened by another there.
+        match lock.directory.is_in_place() {
+            Ok(true) => Ok(lock),
+            Ok(false) => Err(Error::with_detail(
+                Code::Locked,
+                format!("{} was moved or replaced while it was opened; open it again", path.display()),
+            )),
+            Err(error) => Err(Error::io("inspect", path, &error)),
+        }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &OpenDirectory {
+        &self.directory
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        if self.home.is_here() {
+            // To close it would not do: the lock is that of the open file, which a child may have too. Should it fail,
+            // closing is what is left.
+            let _ = self.directory.file().unlock();
+        }
+    }
+}
 
 /// Keeps a directory locked until it is dropped.
 #[derive(Debug)]
 pub struct LockGuard {
+    directory: DirectoryLock,
     file: File,
-    home: Home,
 }
 
 impl LockGuard {
-    /// Takes the lock at `path`.
+    /// Takes the second lock, on the file LOCK, and leaves this process's pid there.
     ///
     /// # Errors
     /// `LOCKED` with the holder's pid, `IO`, `NO_SPACE` or `PERMISSION` from the disk.
-    pub(super) fn acquire(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let opened = options.open(path).and_then(above_standard);
-        let mut file = opened.map_err(|error| Error::io("open", path, &error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(locked(path, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path, &error)),
-        }
+    pub(super) fn acquire(directory: DirectoryLock) -> Result<Self> {
+        let path = directory.directory().path().join(LOCK);
+        let opened = directory.directory().open_file(LOCK, Access::WriteOrCreate);
+        let mut file = opened.map_err(|error| Error::io("open", &path, &error))?;
+        lock(&file, &path, directory.directory())?;
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", process::id()))
-            .map_err(|error| Error::io("write", path, &error))?;
-        Ok(Self { file, home: Home::here() })
+            .map_err(|error| Error::io("write", &path, &error))?;
+        Ok(Self { directory, file })
+    }
+
+    /// The directory.
+    pub(super) fn directory(&self) -> &OpenDirectory {
+        self.directory.directory()
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if self.home.is_here() {
-            // To close it would not do: the lock is that of the open file, which a child may have too. Should it fail,
-            // closing is what is left.
+        if self.directory.home.is_here() {
+            // As for the directory, which follows.
             let _ = self.file.unlock();
         }
     }
 }
 
-fn locked(path: &Path, file: &mut File) -> Error {
-    let mut text = String::new();
-    // The holder may not have written its pid yet; the lock is held all the same.
-    let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse::<u32>().ok());
-    let holder = match pid {
+/// Locks `file`, at `path`, which is `directory` or lies in it.
+fn lock(file: &File, path: &Path, directory: &OpenDirectory) -> Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => locked(directory),
+        TryLockError::Error(error) => Error::io("lock", path, &error),
+    })
+}
+
+fn locked(directory: &OpenDirectory) -> Error {
+    let holder = match holder_pid(directory) {
         Some(pid) if pid == process::id() => format!("this process ({pid})"),
         Some(pid) if Path::new("/proc").join(pid.to_string()).exists() => format!("process {pid}"),
         Some(pid) => format!("a child of process {pid}, which was killed"),
-        None => "another process".to_owned(),
+        None => "another store".to_owned(),
     };
-    let directory = path.parent().expect("LOCK lies in a directory").display();
-    let detail =
-        format!("{directory} is in use by {holder}; close that store first, or wait for its last reader");
+    let path = directory.path().display();
+    let detail = format!("{path} is in use by {holder}; close that store first, or wait for its last reader");
     Error::with_detail(Code::Locked, detail)
+}
+
+/// What LOCK says. The file may be gone, and the holder may not have written its pid yet; the lock is held all the same.
+fn holder_pid(directory: &OpenDirectory) -> Option<u32> {
+    let mut text = String::new();
+    directory.open_file(LOCK, Access::Read).ok()?.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn a_lock_ends_with_its_guard_though_a_child_has_the_same_open_file() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("LOCK");
-        let guard = LockGuard::acquire(&path).expect("nobody has it");
-        let of_child = guard.file.try_clone().expect("a descriptor is free");
+    fn acquire(path: &Path) -> Result<LockGuard> {
+        DirectoryLock::acquire(path).and_then(LockGuard::acquire)
+    }
 
-        assert_eq!(LockGuard::acquire(&path).expect_err("it is held").code(), Code::Locked);
+    #[test]
+    fn a_lock_ends_with_its_guard_though_a_child_has_the_same_open_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let guard = acquire(directory.path()).expect("nobody has it");
+        let of_child = [&guard.file, guard.directory().file()].map(File::try_clone);
+
+        assert_eq!(acquire(directory.path()).expect_err("it is held").code(), Code::Locked);
         drop(guard);
 
-        assert!(LockGuard::acquire(&path).is_ok());
+        assert!(acquire(directory.path()).is_ok());
         drop(of_child);
+    }
+
+    #[test]
+    fn a_first_lock_ends_with_its_holder_though_a_child_has_the_same_open_file() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let first = DirectoryLock::acquire(directory.path()).expect("nobody has it");
+        let _of_child = first.directory().file().try_clone().expect("a descriptor is free");
+
+        drop(first);
+
+        assert!(acquire(directory.path()).is_ok());
     }
 
     #[test]
     fn a_holder_that_was_killed_left_a_child_with_its_lock() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("LOCK");
-        let _of_child = LockGuard::acquire(&path).expect("nobody has it");
-        std::fs::write(&path, "4194305\n").expect("more than any process has");
+        let _of_child = acquire(directory.path()).expect("nobody has it");
+        fs::write(directory.path().join(LOCK), "4194305\n").expect("more than any process has");
 
-        let error = LockGuard::acquire(&path).expect_err("it is held");
+        let error = acquire(directory.path()).expect_err("it is held");
 
         assert!(error.detail().contains("in use by a child of process 4194305, which was killed"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_stays_locked_without_the_file_and_none_is_made_by_whoever_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let _guard = acquire(directory.path()).expect("nobody has it");
+        fs::remove_file(directory.path().join(LOCK)).expect("it is there");
+
+        let error = acquire(directory.path()).expect_err("it is held");
+
+        assert_eq!(error.code(), Code::Locked);
+        assert!(error.detail().contains("in use by another store"), "{error}");
+        assert!(!directory.path().join(LOCK).exists());
+    }
+
+    #[test]
+    fn whoever_holds_the_file_alone_has_the_directory_too() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = File::create(directory.path().join(LOCK)).expect("a healthy disk");
+        file.try_lock().expect("nobody has it");
+
+        assert_eq!(acquire(directory.path()).expect_err("it is held").code(), Code::Locked);
+        drop(file);
+
+        assert!(acquire(directory.path()).is_ok());
     }
 }

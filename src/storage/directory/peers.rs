@@ -9,10 +9,9 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::record;
+use super::{LockGuard, PEERS, record};
 use crate::error::{Error, Result};
 use crate::types::{InstanceId, NodeId};
 
@@ -22,23 +21,24 @@ const PEER_BYTES: usize = 16;
 /// Node ids with their instance ids, in memory and on disk.
 #[derive(Debug)]
 pub(super) struct Peers {
-    path: PathBuf,
+    lock: Arc<LockGuard>,
     known: Mutex<BTreeMap<NodeId, InstanceId>>,
 }
 
 impl Peers {
-    /// Reads the file at `path`; there may be none yet.
+    /// Reads the file in the directory that `lock` keeps; there may be none yet.
     ///
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO` or `PERMISSION`.
-    pub fn open(path: PathBuf) -> Result<Self> {
-        let body = record::read(&path, MAGIC)?.unwrap_or_default();
+    pub fn open(lock: Arc<LockGuard>) -> Result<Self> {
+        let body = record::read(lock.directory(), PEERS, MAGIC)?.unwrap_or_default();
         let (peers, rest) = body.as_chunks::<PEER_BYTES>();
         if !rest.is_empty() {
+            let path = lock.directory().path().join(PEERS);
             return Err(Error::corruption(&path, record::HEADER_BYTES as u64, "the content makes no sense"));
         }
         let known = peers.iter().map(decode).collect();
-        Ok(Self { path, known: Mutex::new(known) })
+        Ok(Self { lock, known: Mutex::new(known) })
     }
 
     /// See [`Directory::admit`](super::Directory::admit).
@@ -66,7 +66,8 @@ impl Peers {
 
     fn save(&self, peers: &BTreeMap<NodeId, InstanceId>) -> Result<()> {
         let numbers = peers.iter().flat_map(|(node, instance)| [node.get(), instance.get()]);
-        record::write(&self.path, MAGIC, &numbers.flat_map(u64::to_le_bytes).collect::<Vec<_>>())
+        let body: Vec<_> = numbers.flat_map(u64::to_le_bytes).collect();
+        record::write(self.lock.directory(), PEERS, MAGIC, &body)
     }
 }
 

@@ -9,13 +9,13 @@
 //! ```
 //! This header never changes, so that every version can name what it cannot read.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::DirBuilder;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
-use crate::descriptors::above_standard;
 use crate::error::{Code, Error, Result};
+use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// The version of everything in a member's directory.
 pub(super) const FORMAT: u32 = 1;
@@ -25,36 +25,43 @@ pub(super) const HEADER_BYTES: usize = 20;
 const CRC_AT: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Where the new bytes of `path` are before they replace the old ones.
-pub(super) fn temporary(path: &Path) -> PathBuf {
-    path.with_extension("tmp")
+/// Where the new bytes of `name` are before they replace the old ones.
+pub(super) fn temporary(name: &str) -> String {
+    format!("{name}.tmp")
 }
 
-/// Replaces the record at `path`; when this returns it is durable.
+/// Replaces the record `name` of `directory`; when this returns it is durable.
 ///
 /// # Errors
 /// `IO`, `NO_SPACE` or `PERMISSION`; the file then holds the old or the new record.
-pub(super) fn write(path: &Path, magic: [u8; 8], body: &[u8]) -> Result<()> {
+pub(super) fn write(directory: &OpenDirectory, name: &str, magic: [u8; 8], body: &[u8]) -> Result<()> {
     assert!(body.len() <= BODY_BYTES_MAX, "records are small");
-    let temporary = temporary(path);
-    let written = create(&temporary).and_then(|mut file| {
+    let temporary = temporary(name);
+    let failed = |what| {
+        let path = directory.path().join(&temporary);
+        move |error| Error::io(what, &path, &error)
+    };
+    let written = directory.open_file(&temporary, Access::Replace).and_then(|mut file| {
         file.write_all(&encode(magic, body))?;
         file.sync_all()
     });
-    written.map_err(|error| Error::io("write", &temporary, &error))?;
-    fs::rename(&temporary, path).map_err(|error| Error::io("rename", &temporary, &error))?;
-    sync_directory(path.parent().expect("a record lies in a directory"))
+    written.map_err(failed("write"))?;
+    directory.rename(&temporary, name).map_err(failed("rename"))?;
+    sync_directory(directory)
 }
 
-/// The body of the record at `path`; none when there is no such file.
+/// The body of the record `name` of `directory`; none when there is no such file.
 ///
 /// # Errors
 /// `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when it is damaged, else as [`write`].
-pub(super) fn read(path: &Path, magic: [u8; 8]) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => decode(path, magic, &bytes).map(Some),
+pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Result<Option<Vec<u8>>> {
+    let path = directory.path().join(name);
+    let mut bytes = Vec::new();
+    let read = directory.open_file(name, Access::Read).and_then(|mut file| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => decode(&path, magic, &bytes).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path, &error)),
+        Err(error) => Err(Error::io("read", &path, &error)),
     }
 }
 
@@ -64,14 +71,8 @@ pub(super) fn create_directory(path: &Path) -> Result<()> {
 }
 
 /// Makes the names in `directory` durable.
-pub(super) fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io("sync directory", directory, &error))
-}
-
-fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).and_then(above_standard)
+pub(super) fn sync_directory(directory: &OpenDirectory) -> Result<()> {
+    directory.sync().map_err(|error| Error::io("sync directory", directory.path(), &error))
 }
 
 fn encode(magic: [u8; 8], body: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Directory, Identity, LockGuard};
+use super::{Directory, Identity};
 use crate::error::{Code, Error};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
@@ -155,7 +155,7 @@ fn a_second_store_in_the_same_process_is_locked_out_and_told_so() {
 #[test]
 fn another_process_that_holds_the_lock_is_named() {
     let place = Place::used();
-    let _held = LockGuard::acquire(&place.file("LOCK")).expect("nobody has it");
+    let _held = place.open().expect("its own directory");
     fs::write(place.file("LOCK"), "4711\n").expect("a healthy disk");
 
     assert_says(&place.refused(), Code::Locked, &["process 4711"]);

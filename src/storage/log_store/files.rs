@@ -6,13 +6,13 @@
 //! left to the callers: nothing here syncs by itself but the creation of the directory.
 
 use std::collections::hash_map::RandomState;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{self, Path, PathBuf};
 
-use crate::descriptors::above_standard;
+use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// A flat directory. Names are plain file names. All methods may be called from any thread.
 pub trait Files: Send + Sync {
@@ -82,10 +82,9 @@ pub trait LogFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A directory of a real file system.
+/// A directory of a real file system. It is known by its descriptor, so that its files stay in it when it is moved.
 pub struct DiskFiles {
-    dir: PathBuf,
-    handle: fs::File,
+    dir: OpenDirectory,
 }
 
 impl DiskFiles {
@@ -103,14 +102,14 @@ impl DiskFiles {
         if let Some(parent) = dir.parent() {
             fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { dir: dir.to_owned(), handle: above_standard(fs::File::open(dir)?)? })
+        Ok(Self { dir: OpenDirectory::open(dir)? })
     }
 }
 
 impl Files for DiskFiles {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        for entry in fs::read_dir(self.dir.path())? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 // A name that is not UTF-8 is none of ours.
@@ -121,30 +120,27 @@ impl Files for DiskFiles {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
-        Ok(Box::new(DiskFile { file: above_standard(file)? }))
+        Ok(Box::new(DiskFile { file: self.dir.open_file(name, Access::Write)? }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        Ok(Box::new(DiskFile { file: above_standard(options.open(self.path(name))?)? }))
+        Ok(Box::new(DiskFile { file: self.dir.open_file(name, Access::Create)? }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        self.dir.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        self.dir.remove(name)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        self.dir.sync()
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.dir.path().join(name)
     }
 
     fn salt(&self) -> u64 {
@@ -256,7 +252,7 @@ mod tests {
             let bits = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 8).unwrap();
             assert_ne!(bits & 0o2_000_000, 0, "O_CLOEXEC is set on descriptor {fd}");
         }
-        assert!(files.handle.as_raw_fd() > 2);
+        assert!(files.dir.file().as_raw_fd() > 2);
     }
 
     fn open_descriptors_of(dir: &Path) -> Vec<String> {
