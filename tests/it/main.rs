@@ -12,6 +12,7 @@ mod flow;
 mod fuzz;
 mod header;
 mod install;
+mod log_end;
 mod member;
 mod native;
 mod regions;

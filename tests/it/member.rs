@@ -4,6 +4,7 @@
 //! is left behind: directories go with the cluster.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use almadia::core::peer_status::Role;
@@ -53,9 +54,19 @@ impl Cluster {
 
     /// Opens a closed member.
     pub fn open(&mut self, node: usize) {
-        let path = self.directory.path().join(node.to_string());
-        let store = Store::open(path, &self.config(node)).expect("opens");
+        self.try_open(node).expect("opens");
+    }
+
+    /// Opens a closed member that may refuse.
+    pub fn try_open(&mut self, node: usize) -> almadia::Result<()> {
+        let store = Store::open(self.path(node), &self.config(node))?;
         self.stores[node - 1] = Some(store);
+        Ok(())
+    }
+
+    /// The directory of a member.
+    pub fn path(&self, node: usize) -> PathBuf {
+        self.directory.path().join(node.to_string())
     }
 
     /// Shuts a member down without waiting for what is in flight.
