@@ -23,6 +23,8 @@ pub struct LogWrite {
     /// Entries up to and including this one are gone: it becomes the log's dummy first entry. On a region
     /// the log does not know yet it creates the log.
     pub truncate_to: Option<(LogIndex, Term)>,
+    /// The log has got back what it lost with its end: no later start misses that any more.
+    pub has_lost_end_back: bool,
 }
 
 impl LogWrite {
@@ -35,7 +37,8 @@ impl LogWrite {
     /// True when there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hard_state.is_none() && self.entries.is_empty() && self.truncate_to.is_none()
+        let changes = self.hard_state.is_some() || !self.entries.is_empty() || self.truncate_to.is_some();
+        !changes && !self.has_lost_end_back
     }
 }
 

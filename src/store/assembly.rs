@@ -186,7 +186,7 @@ fn first_write(region: RegionId) -> LogWrite {
 /// What [`first_write`] leaves.
 fn first_log(region: RegionId) -> RecoveredLog {
     let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
-    RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated }
+    RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated, lost_end: None }
 }
 
 fn first_hard_state() -> HardState {

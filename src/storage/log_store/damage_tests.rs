@@ -1,16 +1,18 @@
 //! Damage: flipped bits, lost files, and bytes nobody wrote.
 //!
 //! What must hold: damage in any durable frame but the very last is refused with file and offset, and never
-//! served; damage that looks like a torn tail costs the last append and nothing else.
+//! served; damage that looks like a torn tail costs the last append and nothing else, when it lies behind the mark, and
+//! is told of as a lost end when it lies in front of it.
 
 use std::sync::Arc;
 
 use super::frame::{self, Seal};
+use super::marks;
 use super::model_tests::{open_and_read, tiny};
 use super::segment::{self, HEADER_BYTES, segment_name};
 use super::simulated_files::{SimulatedFiles, Survival, scramble};
-use super::{Files, LogReader, LogStore, fuzz_recovery};
-use crate::core::ports::{Entry, LogWrite};
+use super::{Files, LogReader, LogStore, RecoveredStore, fuzz_recovery};
+use crate::core::ports::{Entry, HardState, LogWrite};
 use crate::error::{Code, Error};
 use crate::types::{LogIndex, RegionId, Term};
 
@@ -35,14 +37,20 @@ fn small_log() -> (Arc<SimulatedFiles>, Vec<Place>) {
         append(&store, index, 800);
     }
     let places = places(&files);
-    assert_eq!((files.list().unwrap().len(), places.len()), (3, 12));
+    assert_eq!((segments(&files).len(), places.len()), (3, 12));
     (files, places)
+}
+
+/// The names of its segments.
+fn segments(files: &SimulatedFiles) -> Vec<String> {
+    let names = files.list().unwrap().into_iter();
+    names.filter(|name| segment::segment_number(name).is_some()).collect()
 }
 
 /// Walks over the frames by their lengths.
 fn places(files: &SimulatedFiles) -> Vec<Place> {
     let mut places = Vec::new();
-    for name in files.list().unwrap() {
+    for name in segments(files) {
         let bytes = files.content(&name);
         let mut start = HEADER_BYTES as usize;
         while let Some(length) = bytes.get(start + 4..start + 8).filter(|length| **length != [0; 4]) {
@@ -98,6 +106,75 @@ fn a_flipped_bit_in_the_last_frame_costs_that_frame_only() {
     }
 }
 
+/// What a read of the log finds; nothing is written.
+fn read_only(files: &Arc<SimulatedFiles>) -> RecoveredStore {
+    LogStore::read_with(files.clone(), tiny()).unwrap()
+}
+
+#[test]
+fn a_marked_end_that_is_lost_is_told_of_until_it_is_back() {
+    let (files, places) = small_log();
+    let (store, _) = open_and_read(files.clone());
+    let vote = HardState { term: 4, vote: 2, commit: 3, ..HardState::default() };
+    let voted = LogWrite { hard_state: Some(vote.clone()), ..LogWrite::new(RegionId(1)) };
+    store.append(&[voted]).unwrap();
+    drop(store);
+    // The last append of the first life, and the vote of the second.
+    let last = places.last().unwrap();
+    let mut bytes = files.content(&last.name);
+    bytes[last.start..].fill(0);
+    files.put(&last.name, bytes);
+
+    let found = read_only(&files);
+    let lost_end = found.lost_end().unwrap();
+    assert_eq!((lost_end.offset, lost_end.missing_frames), (last.start as u64, 3));
+    assert!(lost_end.path.ends_with(&last.name), "{lost_end:?}");
+    drop(found);
+
+    // However often it is opened, and however far it grows.
+    for index in 12..=20 {
+        let (store, seen) = open_and_read(files.clone());
+        let log = &seen[0].0;
+        assert_eq!((log.last.0, log.lost_end), (LogIndex(index - 1), Some((LogIndex(12), Term(1)))));
+        assert_eq!(
+            (log.hard_state.term, log.hard_state.vote),
+            (vote.term, vote.vote),
+            "no vote is forgotten"
+        );
+        append(&store, index, 800);
+    }
+    let (store, _) = open_and_read(files.clone());
+    store.append(&[LogWrite { has_lost_end_back: true, ..LogWrite::new(RegionId(1)) }]).unwrap();
+    assert_eq!(read_only(&files).lost_end(), None);
+    assert_eq!(open_and_read(files).1[0].0.hard_state.vote, 2);
+}
+
+#[test]
+fn when_the_newest_segment_is_gone_its_frames_are_missed() {
+    let (files, _) = small_log();
+    open_and_read(files.clone()).0.mark().unwrap();
+    for gone in [segment_name(3), segment_name(2), segment_name(1)] {
+        files.remove(&gone).unwrap();
+
+        let found = read_only(&files);
+        assert!(found.lost_end().is_some(), "without {gone}");
+        assert_eq!(found.logs()[0].lost_end, Some((LogIndex(12), Term(1))), "without {gone}");
+    }
+}
+
+#[test]
+fn a_log_whose_marks_are_both_gone_is_refused() {
+    let (files, _) = small_log();
+    for name in files.list().unwrap().into_iter().filter(|name| name.ends_with(".mark")) {
+        files.remove(&name).unwrap();
+    }
+
+    let error = open_error(files);
+
+    assert_eq!(error.code(), Code::Corruption);
+    assert!(error.detail().contains("0.mark"), "{error}");
+}
+
 #[test]
 fn after_a_reopen_the_last_append_is_not_the_last_frame_any_more() {
     let (files, places) = small_log();
@@ -121,6 +198,8 @@ fn segment_of(counters: &[u64]) -> Arc<SimulatedFiles> {
     }
     file.resize(8 << 10, 0);
     let files = SimulatedFiles::new();
+    let (name, mark) = marks::blank();
+    files.put(name, mark);
     files.put(&segment_name(1), file);
     files
 }
@@ -140,7 +219,7 @@ fn a_valid_frame_in_the_place_of_another_is_refused() {
 fn a_flipped_bit_in_any_segment_header_is_refused() {
     let (files, _) = small_log();
 
-    for name in files.list().unwrap() {
+    for name in segments(&files) {
         for offset in 0..52 {
             let damaged = copy(&files);
             damaged.flip(&name, offset, (offset % 8) as u8);
@@ -186,7 +265,7 @@ fn a_lost_segment_is_refused() {
 fn a_segment_cut_short_is_refused() {
     let (files, _) = small_log();
 
-    for name in files.list().unwrap() {
+    for name in segments(&files) {
         let mut bytes = files.content(&name);
         bytes.truncate(5000);
         let damaged = copy(&files);

@@ -17,6 +17,7 @@ use raft::eraftpb::Entry;
 
 use super::files::Files;
 use super::frame::{self, Seal};
+use super::marks;
 use super::segment::{self, segment_name};
 use super::simulated_files::SimulatedFiles;
 use super::varint::Reader;
@@ -43,9 +44,7 @@ pub fn fuzz_recovery(data: &[u8]) {
         1 => padded(rest),
         _ => return open_damaged(&Sealed::read(rest)),
     };
-    let files = SimulatedFiles::new();
-    files.put(&segment_name(1), segment);
-    open_twice(files);
+    open_twice(files_of(&[segment]));
 }
 
 /// A good header in front of the input, zeros behind it.
@@ -163,9 +162,11 @@ fn sealed_frame(reader: &mut Reader<'_>, segment: u64, counter: &mut u64) -> Opt
     Some(buffer)
 }
 
-/// The files of a log with these segments.
+/// The files of a log with these segments, and a mark by which none of their frames is missed.
 fn files_of<'a>(segments: impl IntoIterator<Item = &'a Vec<u8>>) -> Arc<SimulatedFiles> {
     let files = SimulatedFiles::new();
+    let (name, mark) = marks::blank();
+    files.put(name, mark);
     for (bytes, number) in segments.into_iter().zip(1..) {
         files.put(&segment_name(number), bytes.clone());
     }

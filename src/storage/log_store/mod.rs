@@ -22,11 +22,12 @@
 //!   refuses to open, naming file and offset. Else it is a *torn tail*, a frame whose append never
 //!   returned, and is cut off for good (`recovery`).
 //!
-//! **What this cannot see.** A bit that flips in the very last frame looks like a torn tail, because that is
-//! all a torn tail is: a last frame that is not what was written. The member then comes back with a log that
-//! is shorter than what it has acknowledged. Only the leader could see that, since it has the member's progress on
-//! record; keeping such a member from voting is left to the core, which does not do it yet. Every open puts
-//! an empty frame behind the last one, so this concerns only the last append before a crash or a close.
+//! **Torn tail or lost end.** A bit that flips in the last frame looks like a torn tail, because that is all a torn
+//! tail is: a last frame that is not what was written. So it is recorded beside the log how far it is durable
+//! (`marks`): after [`LogOptions::unmarked_frames_max`] frames, with every change of a term or vote, and whenever the
+//! caller says so, which it does when the log falls idle and when it closes it. A log that ends in front of that has
+//! lost what may have been acknowledged; its regions are told how far they reached, until they have it back
+//! ([`LogWrite::has_lost_end_back`]). What stays unseen is damage to frames behind the last mark.
 //!
 //! **Space.** Truncation frees entries, and a segment is free when no entry in it is needed. Its file becomes a
 //! spare and then a new segment: blocks that were written once need no journal commit at a sync. Segments
@@ -36,10 +37,10 @@
 //! **Memory.** Positions, not entries: some 50 bytes for about 64 KiB of log. A cache of recent entries, the order
 //! of writes against messages and the choice when to truncate are left to the callers.
 //!
-//! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `writer`, `read`, `space`,
+//! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `marks`, `writer`, `read`, `space`,
 //! `recovery`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::core::ports::{Entry, HardState, LogReader, LogWrite};
@@ -50,6 +51,7 @@ mod files;
 mod frame;
 mod index;
 mod items;
+mod marks;
 mod read;
 mod recovery;
 mod segment;
@@ -77,6 +79,7 @@ pub use fuzz::fuzz_recovery;
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated_files::{Fault, SimulatedFiles, Survival};
 
+use recovery::Recovery;
 use writer::Log;
 
 /// How a log uses its disk. None of it is stored: each open may choose anew.
@@ -92,6 +95,8 @@ pub struct LogOptions {
     pub rewrite_above_segments: u64,
     /// About how many bytes of entries one append may rewrite besides its own work.
     pub rewrite_bytes_per_append: usize,
+    /// So many frames may be durable and not covered by a mark.
+    pub unmarked_frames_max: u64,
 }
 
 impl Default for LogOptions {
@@ -103,6 +108,8 @@ impl Default for LogOptions {
             rewrite_above_segments: 4,
             // About a millisecond on a disk that writes 256 MiB/s.
             rewrite_bytes_per_append: 256 << 10,
+            // One more sync for a thousand.
+            unmarked_frames_max: 1024,
         }
     }
 }
@@ -130,6 +137,22 @@ pub struct RecoveredLog {
     pub truncated: (LogIndex, Term),
     /// Index and term of the last entry, or of the truncated one when there is none.
     pub last: (LogIndex, Term),
+    /// Set when entries are gone that were durable: how far the log reached then, at least. `hard_state` has the term and
+    /// the vote of that time all the same.
+    pub lost_end: Option<(LogIndex, Term)>,
+}
+
+/// Frames that were durable are not in the log any more: its end was damaged, or files of it are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostEnd {
+    /// The file in which the log ends now.
+    pub path: PathBuf,
+    /// Where it ends.
+    pub offset: u64,
+    /// Frames on record that are missing; 0 when they were found missing at an earlier open.
+    pub missing_frames: u64,
+    /// Identifies this loss, so that whoever accepts it accepts no other.
+    pub id: u64,
 }
 
 /// How much disk the log uses and what it did since it was opened.
@@ -151,6 +174,38 @@ pub struct LogStats {
     pub synced_bytes: u64,
     /// Bytes of frames that rewrote entries of regions that stay behind.
     pub rewritten_bytes: u64,
+    /// Marks of the log's end that were written and synced.
+    pub marks: u64,
+}
+
+/// A log that was read and not written: what it holds is known, and its owner may still refuse it.
+pub struct RecoveredStore {
+    recovery: Recovery,
+}
+
+impl RecoveredStore {
+    /// What the log holds, by region.
+    #[must_use]
+    pub fn logs(&self) -> Vec<RecoveredLog> {
+        self.recovery.logs()
+    }
+
+    /// Frames that were durable and are gone, if some are.
+    #[must_use]
+    pub fn lost_end(&self) -> Option<&LostEnd> {
+        self.recovery.lost_end()
+    }
+
+    /// Settles the end of the log and opens it; also returns what it holds, by region.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub fn settle(self) -> Result<(LogStore, Vec<RecoveredLog>)> {
+        let found = self.recovery.logs();
+        let log = Log::open(self.recovery.settle()?)?;
+        let stats = Mutex::new(log.stats());
+        Ok((LogStore { log: Mutex::new(log), stats }, found))
+    }
 }
 
 /// The raft log of a store. One thread writes and reads; `stats` may be called from any thread and never
@@ -163,15 +218,33 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// Opens the log in `dir`, creating it when there is none, and tells what it holds, by region. `dir` must
-    /// be locked by the caller. Blocks while it reads the whole log.
+    /// Reads the log in `dir`, creating the directory when there is none. `dir` must be locked by the caller. Blocks while
+    /// it reads the whole log, and changes no file.
     ///
     /// # Errors
     /// `CORRUPTION` with file and offset, `INCOMPATIBLE_FORMAT`, `INVALID_CONFIG`, or what the operating system
-    /// reports. Damaged files are left as they are.
-    pub fn open(dir: &Path, options: LogOptions) -> Result<(Self, Vec<RecoveredLog>)> {
+    /// reports.
+    pub fn read(dir: &Path, options: LogOptions) -> Result<RecoveredStore> {
         let files = DiskFiles::open(dir).map_err(|error| Error::io("open", dir, &error))?;
-        Self::open_with(Arc::new(files), options)
+        Self::read_with(Arc::new(files), options)
+    }
+
+    /// [`LogStore::read`] over other files than those of a real disk.
+    ///
+    /// # Errors
+    /// As [`LogStore::read`].
+    pub fn read_with(files: Arc<dyn Files>, options: LogOptions) -> Result<RecoveredStore> {
+        options.check()?;
+        Ok(RecoveredStore { recovery: recovery::recover(files, options)? })
+    }
+
+    /// Opens the log in `dir` as it is, and tells what it holds, by region: [`LogStore::read`], then
+    /// [`RecoveredStore::settle`].
+    ///
+    /// # Errors
+    /// Of both.
+    pub fn open(dir: &Path, options: LogOptions) -> Result<(Self, Vec<RecoveredLog>)> {
+        Self::read(dir, options)?.settle()
     }
 
     /// [`LogStore::open`] over other files than those of a real disk.
@@ -179,11 +252,7 @@ impl LogStore {
     /// # Errors
     /// As [`LogStore::open`].
     pub fn open_with(files: Arc<dyn Files>, options: LogOptions) -> Result<(Self, Vec<RecoveredLog>)> {
-        options.check()?;
-        let log = Log::open(files, options)?;
-        let found = log.recovered();
-        let stats = Mutex::new(log.stats());
-        Ok((Self { log: Mutex::new(log), stats }, found))
+        Self::read_with(files, options)?.settle()
     }
 
     /// Writes all of `writes`, at most one a region, in one frame; durable on return. A truncation takes effect
@@ -205,6 +274,15 @@ impl LogStore {
     /// As [`LogStore::append`].
     pub fn remove(&self, region: RegionId) -> Result<()> {
         self.write(|log| log.remove(region))
+    }
+
+    /// Records durably how far the log reaches, so that a later open misses what is in it now. No write when that is on
+    /// record.
+    ///
+    /// # Errors
+    /// As [`LogStore::append`].
+    pub fn mark(&self) -> Result<()> {
+        self.write(Log::mark)
     }
 
     /// How much disk the log uses and what it did since it was opened.

@@ -22,6 +22,7 @@ pub(super) fn tiny() -> LogOptions {
         spares_max: 1,
         rewrite_above_segments: 2,
         rewrite_bytes_per_append: 1 << 10,
+        unmarked_frames_max: 5,
     }
 }
 
@@ -123,6 +124,7 @@ impl Model {
                 hard_state: log.hard_state.clone(),
                 truncated: newtype(log.truncated),
                 last: newtype(log.last()),
+                lost_end: None,
             };
             (recovered, log.entries.values().cloned().collect())
         };

@@ -1,9 +1,14 @@
 //! Recovery: from files to the state they stand for.
 //!
-//! Owns the decision between a torn tail and damage. What always holds: nothing is written before everything
-//! was read and found good; the outcome depends on durable bytes only, so recovery may be interrupted at
-//! any point and repeated; a log is opened only if every frame up to the end is valid, no valid frame lies
-//! behind the end, no needed segment is missing and every region's log is contiguous.
+//! Owns the decision between a torn tail, a lost end and damage. What always holds: reading changes nothing, and
+//! settling writes only what was read and found good; the outcome depends on durable bytes only, so recovery may be
+//! interrupted at any point and repeated; a log is opened only if every frame up to the end is valid, no valid frame
+//! lies behind the end, no needed segment is missing and every region's log is contiguous.
+//!
+//! An end in front of the [mark](super::marks) is a lost end: frames that were synced are gone, and what they held may
+//! have been acknowledged. What is known of them, how far each region's log reached and for whom it voted, is recorded
+//! durably before anything else is written, because the log grows beyond the old mark soon. Whether to go on with such
+//! a log at all is left to the caller, between reading and settling. An end at or behind the mark is a torn tail.
 //!
 //! The end of the log is settled before anything is built on it. Only the last frame can be one whose sync
 //! never came back, because each is synced before the next is written. Its pages may even be marked clean in
@@ -11,32 +16,58 @@
 //! written once more and synced; then an empty frame goes behind it, over the header of whatever was torn
 //! there, and is synced too. What was cut off can never come back, because its header is gone.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::LogOptions;
 use super::files::Files;
 use super::frame::{self, Frame};
 use super::index::{Index, Location};
-use super::items::{Item, items};
+use super::items::{Item, RegionState, items};
+use super::marks::{FoundMarks, Mark, Marks};
 use super::segment::{self, Segment, segment_number, spare_number};
 use super::segments::Segments;
+use super::{LogOptions, LostEnd, RecoveredLog};
 use crate::error::{Error, Result};
+use crate::types::RegionId;
 
 /// How much is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// What was found, ready to be written.
-pub(super) struct Recovered {
-    pub segments: Segments,
-    pub index: Index,
+/// A log that was read whole. Nothing was written.
+pub(super) struct Recovery {
+    files: Arc<dyn Files>,
+    options: LogOptions,
+    segments: Vec<Segment>,
+    names: Names,
+    replay: Replay,
+    marks: FoundMarks,
+    /// What the mark says; it counts no frame that is not there.
+    mark: Mark,
+    lost_end: Option<LostEnd>,
+    /// States of regions that lost their end: what the log tells may be older than what they promised.
+    restated: BTreeMap<RegionId, RegionState>,
 }
 
-/// Reads the whole log, settles its end and tidies up spares.
+/// What was found, and is settled.
+pub(super) struct Recovered {
+    pub options: LogOptions,
+    pub segments: Segments,
+    pub index: Index,
+    pub marks: Marks,
+    pub mark: Mark,
+    /// States that are to be written first: the frames that told them were lost.
+    pub restated: BTreeMap<RegionId, RegionState>,
+}
+
+/// Reads the whole log.
 ///
 /// # Errors
-/// `CORRUPTION` or `INCOMPATIBLE_FORMAT`, and nothing was changed; or what the operating system reports.
-pub(super) fn recover(files: Arc<dyn Files>, options: &LogOptions) -> Result<Recovered> {
-    let names = Names::list(&*files)?;
+/// `CORRUPTION` or `INCOMPATIBLE_FORMAT`; or what the operating system reports.
+pub(super) fn recover(files: Arc<dyn Files>, options: LogOptions) -> Result<Recovery> {
+    let listed = files.list().map_err(|error| Error::io("list", &files.path(""), &error))?;
+    let marks = FoundMarks::read(&*files, &listed)?;
+    let names = Names::sort(listed);
     let mut segments = Vec::new();
     for number in &names.segments {
         segments.push(Segment::open(&*files, *number)?);
@@ -47,15 +78,125 @@ pub(super) fn recover(files: Arc<dyn Files>, options: &LogOptions) -> Result<Rec
         replay.segment(&mut segments[at], until)?;
     }
     replay.check(&*files, &segments)?;
-    if let Some(head) = segments.last_mut() {
-        replay.settle(head)?;
+    let mark = match marks.mark() {
+        Some(mark) => mark.clone(),
+        // A first open that was interrupted; nobody was told of anything yet.
+        None if segments.is_empty() => Mark::default(),
+        None => return Err(FoundMarks::missing(&*files)),
+    };
+    let mut recovery = Recovery {
+        files,
+        options,
+        segments,
+        names,
+        replay,
+        marks,
+        mark,
+        lost_end: None,
+        restated: BTreeMap::new(),
+    };
+    recovery.compare_with_mark();
+    recovery.restate();
+    Ok(recovery)
+}
+
+impl Recovery {
+    /// What the log holds, by region.
+    pub(super) fn logs(&self) -> Vec<RecoveredLog> {
+        let known = self.replay.index.logs().map(|(region, _)| region);
+        let regions: BTreeSet<_> = known.chain(self.restated.keys().copied()).collect();
+        regions.into_iter().map(|region| self.log(region)).collect()
     }
-    files.sync_dir().map_err(|error| Error::io("sync", &files.path(""), &error))?;
-    let mut segments = Segments::new(files, options, segments, replay.next_counter);
-    names.strays.iter().try_for_each(|number| segments.discard(*number))?;
-    names.spares.into_iter().try_for_each(|(name, number)| segments.adopt(name, number))?;
-    segments.begin_first()?;
-    Ok(Recovered { segments, index: replay.index })
+
+    /// The frames that are missing, if some are.
+    pub(super) fn lost_end(&self) -> Option<&LostEnd> {
+        self.lost_end.as_ref()
+    }
+
+    fn log(&self, region: RegionId) -> RecoveredLog {
+        let known = self.replay.index.get(region);
+        let last = known.map_or_else(Default::default, |log| log.last());
+        let state = self.state_of(region);
+        let lost_end = self.mark.regions.get(&region).and_then(|row| row.lost);
+        RecoveredLog { region, hard_state: state.hard_state(), truncated: state.truncated, last, lost_end }
+    }
+
+    /// The newest state of a region.
+    fn state_of(&self, region: RegionId) -> RegionState {
+        let told = || self.replay.index.get(region).map_or_else(RegionState::default, |log| log.state);
+        self.restated.get(&region).copied().unwrap_or_else(told)
+    }
+
+    /// What regions that lost their end promised is known from the mark.
+    fn restate(&mut self) {
+        let lost: Vec<_> = self.mark.lost().map(|(region, _)| region).collect();
+        for region in lost {
+            let (row, mut state) = (self.mark.regions[&region], self.state_of(region));
+            (state.term, state.vote) = (state.term, state.vote).max((row.term, row.vote));
+            self.restated.insert(region, state);
+        }
+    }
+
+    /// A log that ends in front of its mark has lost frames that were durable, of whichever regions.
+    fn compare_with_mark(&mut self) {
+        let there = self.replay.next_counter - 1;
+        let missing_frames = self.mark.frames.saturating_sub(there);
+        if missing_frames > 0 {
+            self.mark.lose_end(there, self.marks.next_sequence());
+        } else {
+            self.warn_of_torn_tail();
+        }
+        let (path, offset) = self.end();
+        let lost_end = LostEnd { path, offset, missing_frames, id: self.mark.lost_at };
+        self.lost_end = self.mark.has_loss().then_some(lost_end);
+    }
+
+    fn end(&self) -> (PathBuf, u64) {
+        match self.segments.last() {
+            Some(head) => (head.path().to_owned(), head.end),
+            None => (self.files.path(&segment::segment_name(1)), 0),
+        }
+    }
+
+    fn warn_of_torn_tail(&self) {
+        if self.replay.torn_bytes > 0 {
+            let ((path, offset), bytes) = (self.end(), self.replay.torn_bytes);
+            log::warn!(
+                "{}, offset {offset}: a frame of {bytes} bytes is torn and is cut off; its append never returned",
+                path.display()
+            );
+        }
+    }
+
+    /// Settles the log's end and tidies up spares. From now on the log may be written.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub(super) fn settle(mut self) -> Result<Recovered> {
+        let mut marks = self.marks.open(&*self.files)?;
+        // Before a frame is written, or the log could outgrow the mark that it ends in front of; before there is a segment,
+        // because a log without a mark is damaged; and always, because what was read may be all that a failed sync left.
+        marks.write(&self.mark)?;
+        if let Some(head) = self.segments.last_mut() {
+            self.replay.settle(head)?;
+        }
+        let files = &*self.files;
+        files.sync_dir().map_err(|error| Error::io("sync", &files.path(""), &error))?;
+        let mut segments =
+            Segments::new(Arc::clone(&self.files), &self.options, self.segments, self.replay.next_counter);
+        self.names.strays.iter().try_for_each(|number| segments.discard(*number))?;
+        self.names.spares.into_iter().try_for_each(|(name, number)| segments.adopt(name, number))?;
+        segments.begin_first()?;
+        let index = self.replay.index;
+        Ok(Recovered {
+            options: self.options,
+            segments,
+            index,
+            marks,
+            mark: self.mark,
+            restated: self.restated,
+        })
+    }
 }
 
 /// The files of a log directory by what they are.
@@ -68,8 +209,7 @@ struct Names {
 }
 
 impl Names {
-    fn list(files: &dyn Files) -> Result<Self> {
-        let names = files.list().map_err(|error| Error::io("list", &files.path(""), &error))?;
+    fn sort(names: Vec<String>) -> Self {
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();
         let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
@@ -77,7 +217,7 @@ impl Names {
         let spare = |name: String| spare_number(&name).map(|number| (name, number));
         let mut spares: Vec<_> = names.into_iter().filter_map(spare).collect();
         spares.sort_unstable();
-        Ok(Self { segments, strays: numbers, spares })
+        Self { segments, strays: numbers, spares }
     }
 }
 
@@ -89,11 +229,19 @@ struct Replay {
     first_segment: u64,
     /// The newest frame of the segment read last.
     last_frame: Option<Location>,
+    /// Length of the frame that was begun behind it and is not whole; zero when none was.
+    torn_bytes: usize,
 }
 
 impl Replay {
     fn new(first_segment: u64) -> Self {
-        Self { index: Index::new(first_segment), next_counter: 1, first_segment, last_frame: None }
+        Self {
+            index: Index::new(first_segment),
+            next_counter: 1,
+            first_segment,
+            last_frame: None,
+            torn_bytes: 0,
+        }
     }
 
     /// Reads all frames of `segment`: up to the frame before `until`, or to the end of the log.
@@ -142,7 +290,8 @@ impl Replay {
 
     /// The bytes at the end of the log are no valid frame. They are a torn tail only if nothing valid follows:
     /// no frame is written before the one in front of it is durable.
-    fn refuse_later_frames(&self, segment: &Segment, window: &mut Window) -> Result<()> {
+    fn refuse_later_frames(&mut self, segment: &Segment, window: &mut Window) -> Result<()> {
+        self.torn_bytes = self.torn_frame_bytes(segment, window)?;
         let step = frame::ALIGNMENT_BYTES as u64;
         let mut offset = segment.end + step;
         while offset + frame::HEADER_BYTES as u64 <= segment.header.capacity {
@@ -158,6 +307,17 @@ impl Replay {
             offset += step;
         }
         Ok(())
+    }
+
+    /// The length of the frame whose header lies at the end of the log; zero when there is no header of this life of the
+    /// segment.
+    fn torn_frame_bytes(&self, segment: &Segment, window: &mut Window) -> Result<usize> {
+        if segment.header.capacity - segment.end < frame::HEADER_BYTES as u64 {
+            return Ok(0);
+        }
+        let header = window.header_at(segment, segment.end)?;
+        let is_next = segment.seal.claimed_counter(&header) == self.next_counter;
+        Ok(if is_next { frame::claimed_bytes(&header).unwrap_or_default() } else { 0 })
     }
 
     /// Whether a frame `distance` bytes behind the end can have this counter.

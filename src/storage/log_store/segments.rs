@@ -167,6 +167,11 @@ impl Segments {
         self.files.remove(&name).map_err(|error| Error::io("remove", &self.files.path(&name), &error))
     }
 
+    /// How many frames the log has ever had; all of them are durable.
+    pub(super) fn frames(&self) -> u64 {
+        self.next_counter - 1
+    }
+
     /// The newest segment.
     pub(super) fn head(&self) -> &Segment {
         self.queue.back().expect("the queue is never empty")

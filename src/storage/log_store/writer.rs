@@ -4,16 +4,15 @@
 //! call was checked; the index changes only after the frame is durable, by applying that very frame. Where
 //! frames go is left to [`super::segments`], what comes free to [`super::space`].
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
-use super::files::Files;
 use super::frame;
 use super::index::{Index, RegionLog};
 use super::items::{self, ENTRY_OVERHEAD_BYTES, ITEM_OVERHEAD_BYTES, RegionState};
-use super::recovery::{Recovered, recover};
+use super::marks::{Mark, Marks};
+use super::recovery::Recovered;
 use super::segments::{Segments, shrink};
-use super::{LogOptions, LogStats, RecoveredLog};
+use super::{LogOptions, LogStats};
 use crate::core::ports::{Entry, LogWrite};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, RegionId, Term};
@@ -26,25 +25,40 @@ pub(super) struct Log {
     pub(super) frame: Vec<u8>,
     pub(super) options: LogOptions,
     pub(super) rewritten_bytes: u64,
+    marks: Marks,
+    /// As it was last written.
+    mark: Mark,
+    marks_written: u64,
     appends: u64,
     poison: Option<Error>,
 }
 
 impl Log {
-    pub(super) fn open(files: Arc<dyn Files>, options: LogOptions) -> Result<Self> {
-        let Recovered { segments, index } = recover(files, &options)?;
-        let frame = Vec::new();
-        Ok(Self { segments, index, frame, options, rewritten_bytes: 0, appends: 0, poison: None })
+    pub(super) fn open(recovered: Recovered) -> Result<Self> {
+        let Recovered { options, segments, index, marks, mark, restated } = recovered;
+        let mut log = Self {
+            segments,
+            index,
+            frame: Vec::new(),
+            options,
+            rewritten_bytes: 0,
+            marks,
+            mark,
+            marks_written: 0,
+            appends: 0,
+            poison: None,
+        };
+        log.restate(&restated)?;
+        Ok(log)
     }
 
-    pub(super) fn recovered(&self) -> Vec<RecoveredLog> {
-        let recovered = |(region, log): (RegionId, &RegionLog)| RecoveredLog {
-            region,
-            hard_state: log.state.hard_state(),
-            truncated: log.state.truncated,
-            last: log.last(),
-        };
-        self.index.logs().map(recovered).collect()
+    fn restate(&mut self, states: &BTreeMap<RegionId, RegionState>) -> Result<()> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        self.begin(states.len() * ITEM_OVERHEAD_BYTES)?;
+        states.iter().for_each(|(region, state)| items::put_state(&mut self.frame, *region, state));
+        self.write_frame()
     }
 
     pub(super) fn stats(&self) -> LogStats {
@@ -57,6 +71,7 @@ impl Log {
             syncs: self.segments.syncs,
             synced_bytes: self.segments.synced_bytes,
             rewritten_bytes: self.rewritten_bytes,
+            marks: self.marks_written,
         }
     }
 
@@ -72,7 +87,47 @@ impl Log {
             put_write(&mut self.frame, known, write);
         }
         self.appends += 1;
-        self.finish()
+        let must_mark = self.must_mark_with(writes);
+        self.finish()?;
+        if must_mark || self.unmarked_frames() >= self.options.unmarked_frames_max {
+            self.mark()?;
+        }
+        Ok(())
+    }
+
+    /// Records how far the log is durable, unless that is on record.
+    pub(super) fn mark(&mut self) -> Result<()> {
+        self.refuse_if_poisoned()?;
+        if self.unmarked_frames() == 0 {
+            return Ok(());
+        }
+        self.mark.frames = self.segments.frames();
+        self.mark.set_ends(&self.index);
+        let written = self.marks.write(&self.mark);
+        self.marks_written += 1;
+        if let Err(error) = &written {
+            self.poison = Some(error.clone());
+        }
+        written
+    }
+
+    fn unmarked_frames(&self) -> u64 {
+        self.segments.frames() - self.mark.frames
+    }
+
+    /// Whether the mark must not lag behind these writes: a vote that is forgotten is given twice. Takes out of it what a
+    /// region has got back.
+    fn must_mark_with(&mut self, writes: &[LogWrite]) -> bool {
+        let mut must = false;
+        for write in writes {
+            let row = self.mark.regions.entry(write.region).or_default();
+            let voted = write.hard_state.as_ref().map(|state| (state.term, state.vote));
+            must |= voted.is_some_and(|voted| voted != (row.term, row.vote));
+            if write.has_lost_end_back {
+                must |= row.lost.take().is_some();
+            }
+        }
+        must
     }
 
     pub(super) fn remove(&mut self, region: RegionId) -> Result<()> {
