@@ -16,6 +16,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use almadia::Error;
+use almadia::core::peer::Introduction;
 use almadia::core::ports::{Body, PeerMessage};
 use almadia::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
 use almadia::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, NodeId};
@@ -64,6 +65,12 @@ impl Inbound for Far {
         }
     }
 
+    fn introduced(&self, _: Introduction) {}
+
+    fn lacks_end(&self) -> bool {
+        false
+    }
+
     fn unreachable(&self, _node: NodeId) {}
 
     fn connected(&self, _node: NodeId) {}
@@ -84,6 +91,8 @@ fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Far>) -> Arc<Transpor
         cluster: ClusterId(1),
         node: NodeId(node),
         instance: InstanceId(node),
+        run: 1,
+        nonce: node,
         listen: addresses[usize::from(node == 2)].clone(),
         peers: vec![(NodeId(1), addresses[0].clone()), (NodeId(2), addresses[1].clone())],
         election_timeout_ms: 1000,

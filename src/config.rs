@@ -168,6 +168,9 @@ options! {
         "Bytes of unanswered writes of this store; more are answered OVERLOADED.";
     log_segment_bytes: u64, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
         "Size of one file of the raft log.";
+    accept_lost_end: u64, "log.accept_lost_end", Number(0, u64::MAX), "0",
+        "Goes on with a raft log that has lost its end, and without the acknowledged writes that are gone with it. Set to \
+         the number that the error or the warning of that loss names; accepts no other loss. 0 accepts none.";
     log_cache_bytes: u64, "log.cache_bytes", Number(64 << 10, 16 * GIB), "33554432",
         "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly.";
     log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",

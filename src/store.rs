@@ -11,6 +11,7 @@ mod assembly;
 pub mod asynchronous;
 mod joint_read;
 mod leases;
+mod lost_end;
 mod routing;
 mod stages;
 pub mod transfer;

@@ -60,6 +60,12 @@ impl ElectionTimer {
         raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && tick.is_multiple_of(period)
     }
 
+    /// Draws anew for the same term and role: raft may have drawn a number of its own.
+    pub fn redraw_for_same_term(&mut self, raft: &mut Raft<PeerLog>) {
+        self.drawn_for = None;
+        self.redraw(raft);
+    }
+
     /// Draws anew if `raft` may have: to be called after everything that can change its term or role.
     pub fn redraw(&mut self, raft: &mut Raft<PeerLog>) {
         if self.drawn_for == Some((raft.term, raft.state)) {

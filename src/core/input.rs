@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::completion::Completion;
 use crate::core::applier::Applied;
+use crate::core::peer::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
@@ -46,6 +47,8 @@ pub enum Input {
     Disconnected(NodeId),
     /// There is a connection to this member again.
     Connected(NodeId),
+    /// This member has connected, and said who it is; what it sends comes behind this.
+    Introduced(Introduction),
     /// Hand leadership over.
     Transfer(TransferRequest),
     /// Ask for leadership now.

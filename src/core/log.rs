@@ -26,6 +26,8 @@ pub struct LogState {
     pub truncated: (LogIndex, Term),
     /// The last entry, or `truncated` when there is none.
     pub last: (LogIndex, Term),
+    /// How far the log reached when that was last on record, if entries of it are gone.
+    pub lost_end: Option<(LogIndex, Term)>,
 }
 
 /// See the module.

@@ -51,6 +51,7 @@ pub mod reads;
 pub mod applier;
 pub mod validator;
 pub mod elections;
+pub mod lost_end;
 pub mod outbox;
 pub mod handed_over;
 pub mod input;

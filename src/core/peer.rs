@@ -8,12 +8,13 @@
 //!
 //! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing and forwarding.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
-//! `peer/truncation`: the log's end.
+//! `peer/truncation`: the log's old end. `peer/returning`: members that come back with less than they had.
 
 mod leading;
 mod messages;
 mod options;
 mod reading;
+mod returning;
 mod truncation;
 mod writes;
 
@@ -31,6 +32,7 @@ use crate::core::handed_over::HandedOver;
 use crate::core::input::Input;
 use crate::core::lease::{Lease, PublishedLease};
 use crate::core::log::{LogState, PeerLog};
+use crate::core::lost_end::LostEnd;
 use crate::core::outbox::{Outbox, Sender};
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::pending::{Pending, PendingWrites};
@@ -48,6 +50,7 @@ use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId
 
 pub use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
+pub use self::returning::Introduction;
 
 /// An answer that is due.
 pub type Answer = (Completion, Result<Position>);
@@ -104,6 +107,10 @@ pub struct Peer {
     outgoing: Vec<PeerMessage>,
     handed_over: HandedOver,
     timer: ElectionTimer,
+    /// Set while this peer lacks entries that it may have acknowledged.
+    lost_end: Option<LostEnd>,
+    /// What other members said when they connected.
+    introductions: BTreeMap<NodeId, Introduction>,
     refused_messages: u64,
 }
 
@@ -128,6 +135,7 @@ impl Peer {
             && log.last.0 == BOOTSTRAP_INDEX;
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
         let config = raft_config(&options, applied.index, timer.window_ticks());
+        let lost_end = log.lost_end.map(LostEnd::new);
         let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
@@ -167,6 +175,8 @@ impl Peer {
             outgoing: Vec::new(),
             handed_over: HandedOver::new(backlog),
             timer,
+            lost_end,
+            introductions: BTreeMap::new(),
             refused_messages: 0,
         };
         peer.timer.redraw(&mut peer.raw.raft);
@@ -176,8 +186,7 @@ impl Peer {
     /// True when this member alone decides elections.
     #[must_use]
     pub fn is_only_voter(&self) -> bool {
-        let members = &self.region.members;
-        members.voters == [self.options.node.get()] && members.voters_outgoing.is_empty()
+        self.region.is_decided_by(self.options.node)
     }
 
     /// The region as of the last applied change.
@@ -230,6 +239,7 @@ impl Peer {
             last_index: LogIndex(raft.raft_log.last_index()),
             applied_term: self.applied.term,
             replayed: self.applied.index >= self.recorded_commit,
+            lacks_end: self.lost_end.is_some(),
         }
     }
 
@@ -237,9 +247,13 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.now = now;
         self.ticks += 1;
-        self.raw.tick();
-        if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
-            drop(self.raw.campaign());
+        if self.lacks_end() {
+            self.tick_without_campaign();
+        } else {
+            self.raw.tick();
+            if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
+                drop(self.raw.campaign());
+            }
         }
         self.notice_leadership();
         self.expire();
@@ -250,6 +264,7 @@ impl Peer {
         }
         self.refused_by = None;
         self.ask_again_late();
+        self.seek_end();
         self.probe_session();
     }
 
@@ -267,6 +282,8 @@ impl Peer {
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Disconnected(node) => self.on_disconnected(node),
             Input::Connected(node) => self.disconnected.retain(|other| *other != node),
+            Input::Introduced(introduction) => self.on_introduction(introduction),
+            Input::Campaign if self.lacks_end() => {}
             Input::Campaign => drop(self.raw.campaign()),
         }
         self.notice_leadership();
@@ -291,6 +308,7 @@ impl Peer {
             committed: Vec::new(),
         };
         turn.write.truncate_to = self.truncation()?;
+        turn.write.has_lost_end_back = self.takes_end_back()?;
         if self.raw.has_ready() {
             self.take_ready(&mut turn);
         }

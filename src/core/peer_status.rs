@@ -24,6 +24,8 @@ pub struct PeerStatus {
     pub applied_term: Term,
     /// Everything that was on record as committed when the store was opened is applied.
     pub replayed: bool,
+    /// Its log lost its end and does not have it back: it takes no part in elections.
+    pub lacks_end: bool,
 }
 
 /// Raft role of a peer.

@@ -58,11 +58,15 @@ pub enum Fault {
     CancelledWriteGoesOn,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
+    /// A member whose log lost its end votes as if nothing had happened.
+    LostEndIgnored,
+    /// A leader goes on counting what an earlier run of a member acknowledged.
+    EarlierRunsCounted,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -89,6 +93,8 @@ impl Fault {
         Self::RefusedWriteLeavesTheRest,
         Self::CancelledWriteGoesOn,
         Self::QuestionAskedAgainUnderItsId,
+        Self::LostEndIgnored,
+        Self::EarlierRunsCounted,
     ];
 }
 

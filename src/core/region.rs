@@ -27,6 +27,12 @@ pub struct Region {
 }
 
 impl Region {
+    /// True when `node` alone decides elections.
+    #[must_use]
+    pub fn is_decided_by(&self, node: NodeId) -> bool {
+        self.members.voters == [node.get()] && self.members.voters_outgoing.is_empty()
+    }
+
     /// The one region a cluster begins with.
     #[must_use]
     pub fn bootstrap(voters: &[NodeId]) -> Self {

@@ -103,6 +103,12 @@ impl Health {
         regions.iter().all(|region| statuses.get(region).is_some_and(&holds))
     }
 
+    /// True when this holds for the last published standing of any peer.
+    #[must_use]
+    pub fn is_any(&self, holds: impl Fn(&PeerStatus) -> bool) -> bool {
+        self.lock().values().any(holds)
+    }
+
     /// Waits until each of `regions`, of which there is one at least, has a leader; returns that of the first.
     ///
     /// # Errors

@@ -38,6 +38,10 @@ use crate::{panics, thread};
 /// A thread with other things to do turns at most so often before it leaves the rest to the poller's own.
 const ROUNDS_MAX: usize = 3;
 
+/// What was synced may be missing from the record of the log's end for so long. Ten more syncs a second while writes come
+/// and none when none do, against half a per cent of the syncs of a busy member.
+const UNMARKED_MAX: Duration = Duration::from_millis(100);
+
 /// How a round reaches the world.
 pub struct PollerIo {
     /// The raft log.
@@ -48,6 +52,8 @@ pub struct PollerIo {
     pub metrics: Arc<Metrics>,
     /// A sync that takes so long is worth a warning.
     pub slow_sync: Duration,
+    /// Since when the log's end is not on record.
+    pub unmarked_since: Option<Timestamp>,
     /// What the round hands to the applier, at its end.
     pub tasks: Vec<ApplyTask>,
     /// Answers of the round, delivered in one burst at its end.
@@ -71,6 +77,7 @@ impl RoundIo for PollerIo {
         let appended = self.log.append(writes);
         let took = now().since(begun);
         self.metrics.sync.record(took);
+        self.unmarked_since.get_or_insert(begun);
         if took >= self.slow_sync {
             log::warn!(
                 "a write and sync of the raft log took {} ms: a leader that the other members miss for \
@@ -87,6 +94,22 @@ impl RoundIo for PollerIo {
 
     fn answer(&mut self, completion: Completion, answer: Result<Position>) {
         self.answers.push((completion, answer));
+    }
+}
+
+impl PollerIo {
+    /// How long the log's end may stay off the record.
+    fn until_mark(&self, now: Timestamp) -> Duration {
+        self.unmarked_since.map_or(Duration::MAX, |since| (since + UNMARKED_MAX).since(now))
+    }
+
+    /// Records the log's end when that is due: behind everything that somebody waits for.
+    fn mark_in_time(&mut self, now: Timestamp) -> Result<()> {
+        if !self.until_mark(now).is_zero() {
+            return Ok(());
+        }
+        self.unmarked_since = None;
+        self.log.mark()
     }
 }
 
@@ -128,7 +151,7 @@ impl RaftPoller {
     pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let poller = Arc::clone(self);
         thread::spawn("almadia-raft", move || match panics::catch(|| poller.run()) {
-            Ok(()) => poller.end(&Error::new(Code::ShutdownInFlight), &Error::new(Code::Closed)),
+            Ok(()) => poller.close(),
             Err(error) => poller.fail(&error),
         })
     }
@@ -156,6 +179,14 @@ impl RaftPoller {
             patience = turn.crank.patience();
         }
         Ok(())
+    }
+
+    fn close(&self) {
+        // A log that ends earlier at the next open was damaged meanwhile.
+        if let Err(error) = self.lock().io.log.mark() {
+            log::warn!("the end of the raft log could not be recorded: {error}");
+        }
+        self.end(&Error::new(Code::ShutdownInFlight), &Error::new(Code::Closed));
     }
 
     fn fail(&self, error: &Error) {
@@ -246,7 +277,7 @@ impl Turn<'_> {
             poller.mailbox.nudge_if_any();
         }
         poller.apply.take_over(crank.io.tasks.drain(..));
-        Ok(())
+        crank.io.mark_in_time(now)
     }
 }
 
@@ -259,7 +290,9 @@ impl Drop for Turn<'_> {
 impl Crank {
     /// How long nothing needs to be done if nothing comes.
     fn patience(&self) -> Duration {
-        if self.open.more.is_empty() { self.clock.until_next(now()) } else { Duration::ZERO }
+        let now = now();
+        let next = self.clock.until_next(now).min(self.io.until_mark(now));
+        if self.open.more.is_empty() { next } else { Duration::ZERO }
     }
 
     /// What a region that had a part in the round leaves to do.

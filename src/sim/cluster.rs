@@ -52,6 +52,10 @@ pub struct Host {
     pub sync_delay: u64,
     /// Set while it must not come back by itself.
     pub stays_down: bool,
+    /// The newest run of each other member that it has heard of.
+    introduced: Vec<u64>,
+    /// The run in which its log lost its end, if it ever did.
+    lost_end_in: u64,
     /// It stands still until then.
     paused_until: u64,
     /// The thread of the raft poller is in a sync until then.
@@ -64,9 +68,10 @@ pub struct Host {
 /// What can happen.
 #[derive(Debug)]
 enum Event {
-    Deliver { link: (usize, usize), connection: u32, bytes: Bytes },
+    Deliver { link: (usize, usize), connection: u32, run: u64, bytes: Bytes },
+    Connect { link: (usize, usize), run: u64 },
     Lose { link: (usize, usize), other: usize },
-    Late { link: (usize, usize), bytes: Bytes, bad: bool },
+    Late { link: (usize, usize), run: u64, bytes: Bytes, bad: bool },
     Wake(usize),
     Round(usize),
     Apply(usize),
@@ -115,7 +120,7 @@ pub struct Cluster {
     pub strikes: Vec<(FaultKind, u32)>,
     regions: Vec<RegionId>,
     /// The last messages that were sent, rare and common ones, for those that come late.
-    sent: [VecDeque<((usize, usize), Bytes)>; 2],
+    sent: [VecDeque<hostile::Sent>; 2],
     load: Load,
     queue: BinaryHeap<Reverse<Due>>,
     order: u64,
@@ -205,9 +210,10 @@ impl Cluster {
 
     fn carry_out(&mut self, event: Event) {
         match event {
-            Event::Deliver { link, connection, bytes } => self.deliver(link, connection, &bytes),
+            Event::Deliver { link, connection, run, bytes } => self.deliver(link, connection, run, &bytes),
+            Event::Connect { link, run } => self.connect(link, run),
             Event::Lose { link, other } => self.lose_each_other(link, other),
-            Event::Late { link, bytes, bad } => self.deliver_late(link, &bytes, bad),
+            Event::Late { link, run, bytes, bad } => self.deliver_late(link, run, &bytes, bad),
             Event::Wake(host) => self.wake(host),
             Event::Round(host) => self.round(host),
             Event::Apply(host) => self.apply(host),
@@ -270,8 +276,8 @@ impl Cluster {
         for _ in 0..1 + self.random.index(8) {
             let sent = &self.sent[self.random.index(2)];
             if !sent.is_empty() {
-                let (link, bytes) = sent[self.random.index(sent.len())].clone();
-                self.receive(link, &bytes);
+                let (link, run, bytes) = sent[self.random.index(sent.len())].clone();
+                self.receive(link, run, &bytes);
             }
         }
     }
@@ -311,6 +317,8 @@ impl Host {
             engine_delay: 0,
             sync_delay: 0,
             stays_down: false,
+            introduced: vec![0; plan.members],
+            lost_end_in: 0,
             paused_until: 0,
             busy_until: 0,
             round_is_due: false,

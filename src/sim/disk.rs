@@ -1,10 +1,10 @@
 //! A member's disk in memory.
 //!
 //! Owns the raft logs and the engine that survive a crash of the member, as far as they were synced or flushed. What
-//! always holds: `append` is durable when it returns, as the real one; the engine falls back to its last flush or to a
-//! later write, data and apply states together.
+//! always holds: `append` is durable when it returns, as the real one, unless the end of the log is damaged in front of
+//! its mark; the engine falls back to its last flush or to a later write, data and apply states together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft::eraftpb::{Entry, HardState};
@@ -21,7 +21,7 @@ use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Region
 /// The durable logs of all regions of one member.
 #[derive(Clone, Debug)]
 pub struct DiskLog {
-    logs: Arc<Mutex<BTreeMap<RegionId, RegionLog>>>,
+    logs: Arc<Mutex<Logs>>,
 }
 
 /// What a disk says about one region's log.
@@ -37,6 +37,24 @@ pub struct LogStanding {
     pub last: u64,
 }
 
+/// Frames that may be durable and not covered by the mark.
+const UNMARKED_FRAMES_MAX: usize = 3;
+/// Frames that can be lost with the end of the log.
+const FRAMES_KEPT: usize = 12;
+
+#[derive(Debug)]
+struct Logs {
+    regions: BTreeMap<RegionId, RegionLog>,
+    /// How to undo the last frames, the newest last.
+    frames: VecDeque<Vec<Undo>>,
+    /// How many of them are behind the mark.
+    unmarked_frames: usize,
+    /// Where the logs ended at the mark.
+    marked: BTreeMap<RegionId, (LogIndex, Term)>,
+    /// Of regions that lack entries which were on record.
+    lost_ends: BTreeMap<RegionId, (LogIndex, Term)>,
+}
+
 #[derive(Debug)]
 struct RegionLog {
     hard_state: HardState,
@@ -45,46 +63,90 @@ struct RegionLog {
     entries: Vec<Entry>,
 }
 
+/// What a frame did to a region's log.
+#[derive(Debug)]
+struct Undo {
+    region: RegionId,
+    hard_state: HardState,
+    truncated: (LogIndex, Term),
+    /// Entries at the end that were not there before.
+    appended: usize,
+    /// Those in whose place they are.
+    replaced: Vec<Entry>,
+    /// Those that the truncation took.
+    dropped: Vec<Entry>,
+}
+
 impl DiskLog {
     /// The logs a member of these regions begins with.
     pub fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
-        let logs = regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
+        let regions: BTreeMap<_, _> =
+            regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
+        let marked = regions.iter().map(|(region, log)| (*region, log.end())).collect();
+        let (frames, lost_ends) = (VecDeque::new(), BTreeMap::new());
+        let logs = Logs { regions, frames, unmarked_frames: 0, marked, lost_ends };
         Self { logs: Arc::new(Mutex::new(logs)) }
     }
 
     /// What a member finds when it starts.
     pub fn recover(&self, region: RegionId) -> LogState {
         let logs = self.lock();
-        let log = &logs[&region];
-        let last = log.entries.last().map(|entry| (LogIndex(entry.index), Term(entry.term)));
+        let log = &logs.regions[&region];
         LogState {
             hard_state: log.hard_state.clone(),
             truncated: log.truncated,
-            last: last.unwrap_or(log.truncated),
+            last: log.end(),
+            lost_end: logs.lost_ends.get(&region).copied(),
         }
     }
 
     /// Makes writes durable.
     pub fn append(&self, writes: &[LogWrite]) {
+        self.lock().append(writes);
+    }
+
+    /// Damages the end of the log, its last frames and at least one that the mark covers. False when there are not so
+    /// many.
+    pub fn lose_end(&self, marked_frames: usize) -> bool {
+        self.lock().lose_end(marked_frames)
+    }
+
+    /// Whether a region lacks entries that were on record.
+    pub fn lacks_end(&self, region: RegionId) -> bool {
+        self.lock().lost_ends.contains_key(&region)
+    }
+
+    /// Begins a region's log anew behind what its engine has kept, where the log lost that.
+    pub fn follow_engine(&self, region: RegionId, applied: ApplyState) {
         let mut logs = self.lock();
-        for write in writes {
-            logs.get_mut(&write.region).expect("a region of this member").take(write);
+        let is_lost = logs.lost_ends.contains_key(&region);
+        let log = logs.regions.get_mut(&region).expect("a region of this member");
+        let term = if applied.index == log.truncated.0 {
+            Some(log.truncated.1)
+        } else {
+            log.at(applied.index.get()).map(|entry| Term(entry.term))
+        };
+        if is_lost && term != Some(applied.term) {
+            log.entries.clear();
+            log.truncated = (applied.index, applied.term);
+            logs.frames.clear();
+            logs.mark();
         }
     }
 
     /// Term, vote, commit and last index.
     pub fn standing(&self, region: RegionId) -> LogStanding {
         let logs = self.lock();
-        let RegionLog { hard_state, .. } = &logs[&region];
-        let (term, vote, commit) = (hard_state.term, hard_state.vote, hard_state.commit);
-        LogStanding { term, vote, commit, last: logs[&region].last() }
+        let log = &logs.regions[&region];
+        let HardState { term, vote, commit, .. } = log.hard_state;
+        LogStanding { term, vote, commit, last: log.last() }
     }
 
     /// Term of the entry at `index`; of the truncated one when it is there, none when the log does not reach it or
     /// reaches it no more.
     pub fn term_at(&self, region: RegionId, index: u64) -> Option<u64> {
         let logs = self.lock();
-        let log = &logs[&region];
+        let log = &logs.regions[&region];
         if index == log.truncated.0.get() {
             return Some(log.truncated.1.get());
         }
@@ -93,17 +155,64 @@ impl DiskLog {
 
     /// The truncation point.
     pub fn truncated(&self, region: RegionId) -> u64 {
-        self.lock()[&region].truncated.0.get()
+        self.lock().regions[&region].truncated.0.get()
     }
 
     /// The entries `low..=high`, as far as they are there.
     pub fn entries(&self, region: RegionId, low: u64, high: u64) -> Vec<Entry> {
         let logs = self.lock();
-        (low..=high).filter_map(|index| logs[&region].at(index).cloned()).collect()
+        (low..=high).filter_map(|index| logs.regions[&region].at(index).cloned()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RegionId, RegionLog>> {
+    fn lock(&self) -> MutexGuard<'_, Logs> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logs {
+    fn append(&mut self, writes: &[LogWrite]) {
+        let mut frame = Vec::new();
+        let mut must_mark = false;
+        for write in writes {
+            let log = self.regions.get_mut(&write.region).expect("a region of this member");
+            let before = (log.hard_state.term, log.hard_state.vote);
+            frame.push(log.take(write));
+            must_mark |= (log.hard_state.term, log.hard_state.vote) != before;
+            if write.has_lost_end_back {
+                must_mark |= self.lost_ends.remove(&write.region).is_some();
+            }
+        }
+        self.frames.push_back(frame);
+        self.unmarked_frames += 1;
+        if self.frames.len() > FRAMES_KEPT {
+            self.frames.pop_front();
+        }
+        if must_mark || self.unmarked_frames >= UNMARKED_FRAMES_MAX {
+            self.mark();
+        }
+    }
+
+    fn mark(&mut self) {
+        self.unmarked_frames = 0;
+        self.marked = self.regions.iter().map(|(region, log)| (*region, log.end())).collect();
+    }
+
+    fn lose_end(&mut self, marked_frames: usize) -> bool {
+        let count = self.unmarked_frames + marked_frames;
+        if marked_frames == 0 || count > self.frames.len() {
+            return false;
+        }
+        let kept = self.frames.len() - count;
+        for undo in self.frames.split_off(kept).into_iter().rev().flatten() {
+            let log = self.regions.get_mut(&undo.region).expect("a region of this member");
+            log.undo(undo);
+        }
+        for (region, end) in &self.marked {
+            let lost = self.lost_ends.entry(*region).or_insert(*end);
+            *lost = [*lost, *end].into_iter().max_by_key(|&(index, term)| (term, index)).expect("two");
+        }
+        self.mark();
+        true
     }
 }
 
@@ -115,7 +224,11 @@ impl RegionLog {
     }
 
     fn last(&self) -> u64 {
-        self.truncated.0.get() + self.entries.len() as u64
+        self.end().0.get()
+    }
+
+    fn end(&self) -> (LogIndex, Term) {
+        self.entries.last().map_or(self.truncated, |entry| (LogIndex(entry.index), Term(entry.term)))
     }
 
     /// How many entries lie before `index`.
@@ -127,20 +240,34 @@ impl RegionLog {
         if index > self.truncated.0.get() { self.entries.get(self.before(index)) } else { None }
     }
 
-    fn take(&mut self, write: &LogWrite) {
+    fn take(&mut self, write: &LogWrite) -> Undo {
+        let (hard_state, truncated) = (self.hard_state.clone(), self.truncated);
+        let (mut replaced, mut dropped) = (Vec::new(), Vec::new());
         if let Some(hard_state) = &write.hard_state {
             self.hard_state = hard_state.clone();
         }
         if let Some(first) = write.entries.first() {
-            self.entries.truncate(self.before(first.index));
+            let kept = self.before(first.index).min(self.entries.len());
+            replaced = self.entries.split_off(kept);
             assert_eq!(first.index, self.last() + 1, "a log has no gap");
             self.entries.extend(write.entries.iter().cloned());
         }
         if let Some((index, term)) = write.truncate_to {
             let gone = self.before(index.get() + 1).min(self.entries.len());
-            self.entries.drain(..gone);
+            dropped = self.entries.drain(..gone).collect();
             self.truncated = (index, term);
         }
+        let appended = write.entries.len();
+        Undo { region: write.region, hard_state, truncated, appended, replaced, dropped }
+    }
+
+    /// As before a frame, but for the term and the vote, which the mark knows.
+    fn undo(&mut self, undo: Undo) {
+        self.entries.splice(..0, undo.dropped);
+        self.entries.truncate(self.entries.len() - undo.appended);
+        self.entries.extend(undo.replaced);
+        self.truncated = undo.truncated;
+        self.hard_state.commit = undo.hard_state.commit;
     }
 }
 
@@ -153,13 +280,13 @@ impl LogReader for DiskLog {
             bytes += entry.data.len() as u64;
             fits
         };
-        let asked = (low.get()..high.get()).filter_map(|index| logs[&region].at(index));
+        let asked = (low.get()..high.get()).filter_map(|index| logs.regions[&region].at(index));
         Ok(asked.take_while(within).cloned().collect())
     }
 
     fn term(&self, region: RegionId, index: LogIndex) -> Result<Term> {
         let logs = self.lock();
-        let log = &logs[&region];
+        let log = &logs.regions[&region];
         Ok(log.at(index.get()).map_or(log.truncated.1, |entry| Term(entry.term)))
     }
 }

@@ -57,6 +57,8 @@ pub enum FaultKind {
     Transfer,
     /// A learner that does not exist joins, or leaves again.
     ChangeMembers,
+    /// A member loses power, and with it the end of its log, though that was synced.
+    LoseEnd,
 }
 
 /// Something that was done and has to be undone.
@@ -76,7 +78,7 @@ pub enum Mend {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Crash,
         Self::CrashBetweenEffects,
         Self::PowerLoss,
@@ -100,6 +102,7 @@ impl FaultKind {
         Self::Campaign,
         Self::Transfer,
         Self::ChangeMembers,
+        Self::LoseEnd,
     ];
 }
 
@@ -143,6 +146,7 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::Campaign => cluster.campaign(host),
         FaultKind::Transfer => cluster.transfer(),
         FaultKind::ChangeMembers => cluster.change_members(),
+        FaultKind::LoseEnd => cluster.lose_end(host),
         FaultKind::LinkStall => stall_links(cluster, host),
         FaultKind::Flap => flap(cluster),
         FaultKind::BareQuorum => {

@@ -106,7 +106,9 @@ fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies)
             Ok(())
         }
         3 => {
-            let Some((link, bytes)) = cluster.any_sent(input.number().into()).cloned() else { return Ok(()) };
+            let Some((link, _, bytes)) = cluster.any_sent(input.number().into()).cloned() else {
+                return Ok(());
+            };
             let mut message = codec::decode(&bytes).expect("the codec reads what it wrote");
             for _ in 0..1 + input.number() % 3 {
                 change(&mut message, input);
@@ -114,7 +116,9 @@ fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies)
             say(cluster, link.1, message, lies)
         }
         4 => {
-            let Some((link, bytes)) = cluster.any_sent(input.number().into()).cloned() else { return Ok(()) };
+            let Some((link, _, bytes)) = cluster.any_sent(input.number().into()).cloned() else {
+                return Ok(());
+            };
             let mut bytes = bytes.to_vec();
             for _ in 0..1 + input.number() % 3 {
                 let at = usize::from(input.number()) % bytes.len();
@@ -134,7 +138,7 @@ fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies)
 fn say_broken(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> Check {
     let (rule, far, start) = (input.number(), input.number(), usize::from(input.number()));
     for number in start..start + TRIES_MAX {
-        let Some((link, bytes)) = cluster.any_sent(number).cloned() else { break };
+        let Some((link, _, bytes)) = cluster.any_sent(number).cloned() else { break };
         let mut message = codec::decode(&bytes).expect("the codec reads what it wrote");
         if break_rule(&mut message, rule, far.into()) {
             return say(cluster, link.1, message, lies);

@@ -116,6 +116,13 @@ impl Ledger {
         }
     }
 
+    /// To be called when the disk of `node` has lost the end of its log.
+    pub fn on_lost_end(&mut self, node: u64) {
+        for (&region, ledger) in &mut self.regions {
+            ledger.known[slot(node)].disk = self.logs[slot(node)].standing(region);
+        }
+    }
+
     /// To be called when `node` hands committed entries to its applier.
     pub fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
         if self.is_open {
@@ -235,12 +242,14 @@ impl RegionLedger {
         Ok(())
     }
 
-    /// Whatever is known to be committed is on the disks of a quorum.
+    /// Whatever is known to be committed is on the disks of a quorum, or was on one that is damaged.
     fn chosen_stays_on_a_quorum(&self, logs: &[DiskLog]) -> Check {
         let last = self.chosen.last();
         let term = self.chosen.term_at(last);
-        let holds_it =
-            |log: &&DiskLog| log.term_at(self.region, last) == term || log.truncated(self.region) >= last;
+        let holds_it = |log: &&DiskLog| {
+            let truncated = log.truncated(self.region) >= last;
+            truncated || log.term_at(self.region, last) == term || log.lacks_end(self.region)
+        };
         let holders = logs.iter().filter(holds_it).count();
         holds(holders >= self.quorum, || {
             format!("entry {last} is committed but on {holders} disks, which is no quorum")

@@ -16,7 +16,7 @@ use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
-use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
+use crate::core::peer::{Answer, Introduction, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
@@ -176,6 +176,10 @@ impl Member {
     pub fn restart(&mut self) {
         self.boot_nonce += 1;
         let regions: Vec<_> = self.engine.regions().collect();
+        for &region in &regions {
+            let (_, applied) = self.engine.state_of(region);
+            self.log.follow_engine(region, applied);
+        }
         let backlog = Backlog::default();
         let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
         let peers: Peers = peers.collect();
@@ -239,6 +243,20 @@ impl Member {
         self.engine.crash(kept);
         self.next_sync = NextSync::Works;
         self.effects_left = None;
+    }
+
+    /// Crashes, and of what was synced loses the newest frames that the log's mark covers, `frames` in number, and all
+    /// behind them. False when the log has not so many.
+    pub fn lose_end(&mut self, frames: usize) -> bool {
+        self.crash();
+        self.log.lose_end(frames)
+    }
+
+    /// What it says when it connects to another member.
+    pub fn introduction(&self) -> Introduction {
+        let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
+        let (node, run) = (NodeId(self.node), self.boot_nonce);
+        Introduction { node, run, nonce: run, lost_end }
     }
 
     /// Loses everything but what was synced and flushed.

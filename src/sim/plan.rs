@@ -177,6 +177,10 @@ impl Plan {
             Style::ShortLogs => plan.shorten_logs(random),
             Style::Awakenings => plan.wake_between_strangers(random),
         }
+        // What its log lacks a member can get back only while others still have it: there are no raft snapshots yet.
+        if plan.setup.log_retain_bytes >= 1 << 20 {
+            plan.faults.extend(lost_ends(seed, plan.election_timeout()));
+        }
         plan
     }
 
@@ -395,6 +399,12 @@ fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
     }
 }
 
+/// Of the seeds that keep their logs two in five have a disk that loses the end of a log. Drawn as the callers who give up are.
+fn lost_ends(seed: u64, election: u64) -> Option<(FaultKind, u64)> {
+    let random = &mut Random::new(seed ^ 0x006c_6f73_6573);
+    random.percent(40).then(|| (FaultKind::LoseEnd, election * random.pick(&[6, 20, 60])))
+}
+
 /// One seed in four has callers who give up. From a source of its own: what a seed draws otherwise stays.
 fn impatient_percent(seed: u64) -> u32 {
     if Random::new(seed ^ 0x0067_6976_6572).percent(25) { 10 } else { 0 }
@@ -433,7 +443,7 @@ fn draw_clock_rates(setup: &Setup) -> Vec<u64> {
 fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultKind, u64)> {
     let (calm, lease) = (random.percent(5), !setup.lease_max.is_zero());
     let mut faults = Vec::new();
-    for kind in FaultKind::ALL {
+    for kind in FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::LoseEnd) {
         // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
         let breaks_leases = matches!(kind, FaultKind::ClockJump | FaultKind::Campaign);
         if !calm && random.percent(45) && !(lease && breaks_leases) {

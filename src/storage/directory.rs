@@ -10,6 +10,7 @@
 //! LOCK    pid of the holder, as text; locked with flock, as is the directory itself
 //! ident   cluster, node, instance, and whether the first start came to its end
 //! peers   node id -> instance id, of every peer ever met
+//! run     how often the member was started
 //! log/    the raft log
 //! data/   the engine
 //! ```
@@ -18,6 +19,7 @@ mod ident;
 mod lock;
 mod peers;
 mod record;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ use self::ident::Ident;
 use self::lock::DirectoryLock;
 pub use self::lock::LockGuard;
 use self::peers::Peers;
+use self::run::RUN;
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -57,6 +60,7 @@ pub struct Identity {
 pub struct Directory {
     identity: Identity,
     instance: InstanceId,
+    run: u64,
     peers: Peers,
     lock: Arc<LockGuard>,
 }
@@ -100,8 +104,9 @@ impl Directory {
             Found::Member => check_parts(path)?,
         }
         let peers = Peers::open(Arc::clone(&lock))?;
+        let run = run::begin(lock.directory())?;
         let (identity, instance) = (identity.clone(), ident.instance);
-        Ok((Self { identity, instance, peers, lock }, found == Found::Fresh))
+        Ok((Self { identity, instance, run, peers, lock }, found == Found::Fresh))
     }
 
     /// Marks the first start as done. The very last step: until then the next open begins anew.
@@ -117,6 +122,12 @@ impl Directory {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// Counts the starts of this member; this one's number.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.run
     }
 
     /// Where the raft log lives.
@@ -225,6 +236,10 @@ fn check_parts(path: &Path) -> Result<()> {
         if !part.is_dir() {
             return Err(Error::corruption(&part, 0, "this part of the member's directory is gone"));
         }
+    }
+    let run = path.join(RUN);
+    if !run.is_file() {
+        return Err(Error::corruption(&run, 0, "this file of the member's directory is gone"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::log::LogState;
-use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
+use crate::core::peer::{Introduction, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
@@ -44,8 +44,10 @@ use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
 use crate::store::leases::Leases;
+use crate::store::lost_end;
 use crate::store_event::StoreEvents;
 use crate::thread;
+use crate::time::now;
 use crate::transport::codec::weight_bytes;
 use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
 use crate::types::{
@@ -86,6 +88,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let peers = make_peers(config, &regions, &recovered, &log)?;
 
     let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
+    health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
     health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
     let shared = Arc::new(Inner {
         node,
@@ -136,7 +139,11 @@ fn open_storage(
     let log_options = LogOptions { segment_bytes: config.log_segment_bytes, ..LogOptions::default() };
     if !fresh {
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
-        let (log, recovered) = LogStore::open(&directory.log(), log_options)?;
+        let found = LogStore::read(&directory.log(), log_options)?;
+        let regions = engine.regions()?;
+        let verdict = lost_end::judge(&found, &regions, config)?;
+        let (log, mut recovered) = found.settle()?;
+        lost_end::settle(&log, &mut recovered, &regions, verdict)?;
         return Ok((engine, log, recovered));
     }
     let regions = first_regions(members, split_keys);
@@ -210,7 +217,7 @@ fn make_peers(
     log: &Arc<LogStore>,
 ) -> Result<Peers> {
     let random = RandomState::new();
-    let options = peer_options(config, random.hash_one(crate::time::now().0), regions.len());
+    let options = peer_options(config, random.hash_one(now().0), regions.len());
     let logger = raft_logger();
     let logs: BTreeMap<_, _> = recovered.iter().map(|found| (found.region, found)).collect();
     let mut peers = Peers::new();
@@ -218,8 +225,8 @@ fn make_peers(
         let found = *logs.get(&region.id).ok_or_else(|| {
             Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
         })?;
-        let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
-        let state = LogState { hard_state, truncated, last };
+        let RecoveredLog { hard_state, truncated, last, lost_end, .. } = found.clone();
+        let state = LogState { hard_state, truncated, last, lost_end };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
         // Another draw for every region, so that one member does not come to lead them all.
         let elections = Elections::Drawn(random.hash_one((options.boot_nonce, region.id)));
@@ -271,6 +278,8 @@ fn start_transport(
         cluster,
         node,
         instance: inbox.directory.instance(),
+        run: inbox.directory.run(),
+        nonce: RandomState::new().hash_one(now().0),
         listen,
         peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
         election_timeout_ms: config.election_timeout_ms,
@@ -377,6 +386,15 @@ impl Inbound for Inbox {
         self.raft.push_all(regions.map(|&region| (region, Input::Disconnected(node))));
     }
 
+    fn introduced(&self, introduction: Introduction) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Introduced(introduction))));
+    }
+
+    fn lacks_end(&self) -> bool {
+        self.health.is_any(|status| status.lacks_end)
+    }
+
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.directory.admit(from, instance)
     }
@@ -462,6 +480,8 @@ impl Threads {
                 transport: self.transport.clone(),
                 metrics: Arc::clone(&self.metrics),
                 slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
+                // The first start and the settling of the log's end are not on record yet.
+                unmarked_since: Some(now()),
                 tasks,
                 answers,
             },

@@ -19,6 +19,7 @@ use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
 use super::notices::Topic;
 use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn};
+use crate::core::peer::Introduction;
 use crate::error::{Code, Error, Result};
 use crate::types::NodeId;
 
@@ -209,8 +210,13 @@ fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
     // An idle peer says nothing for as long as it likes; what died in silence is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
     if prepared.is_ok() {
-        receiver::take_over(network, peer, Arc::clone(socket));
+        receiver::take_over(network, peer, Arc::clone(socket), introduction(&theirs));
     }
+}
+
+fn introduction(theirs: &Hello) -> Introduction {
+    let Hello { from: node, run, nonce, lost_end, .. } = *theirs;
+    Introduction { node, run, nonce, lost_end }
 }
 
 fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {

@@ -13,7 +13,8 @@
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
-//! hello   (48):  cluster, from, to, instance, election timeout ms, tick ms: u64 each
+//! hello   (72):  cluster, from, to, instance, election timeout ms, tick ms, run, nonce, lost end (0 or 1):
+//!                u64 each
 //! refusal:       code u32, text
 //! ```
 //!
@@ -31,11 +32,11 @@ use crate::types::{ClusterId, InstanceId, NodeId};
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The version this member speaks. Members of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
-const HELLO_BYTES: usize = 48;
+const HELLO_BYTES: usize = 72;
 const TEXT_BYTES_MAX: usize = 1000;
 const KIND_HELLO: u32 = 1;
 const KIND_REFUSAL: u32 = 2;
@@ -55,6 +56,12 @@ pub struct Hello {
     pub election_timeout_ms: u64,
     /// The sender's tick, in milliseconds.
     pub tick_ms: u64,
+    /// Counts the starts of the sender, over its whole life.
+    pub run: u64,
+    /// Differs in every run of the sender.
+    pub nonce: u64,
+    /// The sender's log lost its end and does not have it back.
+    pub lost_end: bool,
 }
 
 /// Why two members do not talk to each other. The number crosses the wire.
@@ -323,6 +330,9 @@ fn parse_hello(body: &[u8]) -> Hello {
         instance: InstanceId(word(3)),
         election_timeout_ms: word(4),
         tick_ms: word(5),
+        run: word(6),
+        nonce: word(7),
+        lost_end: word(8) != 0,
     }
 }
 
@@ -336,7 +346,8 @@ fn parse_refusal(body: &[u8]) -> Refusal {
 fn hello_bytes(hello: &Hello) -> Vec<u8> {
     let mut body = Vec::with_capacity(HELLO_BYTES);
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
-    for word in ids.into_iter().chain([hello.election_timeout_ms, hello.tick_ms]) {
+    let rest = [hello.election_timeout_ms, hello.tick_ms, hello.run, hello.nonce, u64::from(hello.lost_end)];
+    for word in ids.into_iter().chain(rest) {
         body.extend_from_slice(&word.to_le_bytes());
     }
     part_bytes(KIND_HELLO, &body)

@@ -22,7 +22,8 @@ const OWN: NodeId = NodeId(2);
 /// What `from` says to `to`.
 fn hello(from: NodeId, to: NodeId) -> Hello {
     let instance = instance_of(from);
-    Hello { cluster: CLUSTER, from, to, instance, election_timeout_ms: 1000, tick_ms: 50 }
+    let (election_timeout_ms, tick_ms, run, nonce) = (1000, 50, 1, 9);
+    Hello { cluster: CLUSTER, from, to, instance, election_timeout_ms, tick_ms, run, nonce, lost_end: false }
 }
 
 fn instance_of(node: NodeId) -> InstanceId {

@@ -13,6 +13,9 @@ fn hello(from: u64, to: u64) -> Hello {
         instance: InstanceId(70 + from),
         election_timeout_ms: 1000,
         tick_ms: 50,
+        run: 3,
+        nonce: 77,
+        lost_end: false,
     }
 }
 
@@ -109,7 +112,7 @@ fn another_protocol_version_is_refused_with_both_versions() {
     let accepted = refused(accept(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
 
     assert_eq!(accepted.reason, Reason::Version);
-    assert!(accepted.text.contains("version 9") && accepted.text.contains("version 1"), "{}", accepted.text);
+    assert!(accepted.text.contains("version 9") && accepted.text.contains("version 2"), "{}", accepted.text);
     let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(told) if told == accepted));
     assert!(answer.expect("the dialer is told"));
 }

@@ -25,6 +25,9 @@ fn shake_hands(member: &Member, from: u64) -> Socket {
         instance: own.instance,
         election_timeout_ms: own.election_timeout_ms,
         tick_ms: own.tick_ms,
+        run: own.run,
+        nonce: own.nonce,
+        lost_end: false,
     };
     handshake::dial(&socket, &hello, |_| Ok(())).expect("agreed");
     socket
@@ -219,6 +222,9 @@ fn accept_and_never_read(listener: &TcpListener, own: u64) -> Socket {
             instance: own.instance,
             election_timeout_ms: own.election_timeout_ms,
             tick_ms: own.tick_ms,
+            run: own.run,
+            nonce: own.nonce,
+            lost_end: false,
         })
     };
     handshake::accept(&socket, hello_for, |_| Ok(())).expect("agreed");

@@ -62,6 +62,7 @@ use self::notices::Notices;
 use self::queue::SendQueue;
 use self::receiver::Incoming;
 use self::sockets::OpenSockets;
+use crate::core::peer::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::error::{Code, Error, Result};
 use crate::panics;
@@ -81,6 +82,10 @@ pub struct TransportOptions {
     pub node: NodeId,
     /// This member's directory.
     pub instance: InstanceId,
+    /// Counts the starts of this member.
+    pub run: u64,
+    /// Differs in every run of it, whatever became of the counter.
+    pub nonce: u64,
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
@@ -110,6 +115,13 @@ pub trait Inbound: Send + Sync + 'static {
     /// full. At most once a tick for each peer, and never later than a tick after a loss unless a dial is
     /// under way.
     fn unreachable(&self, node: NodeId);
+
+    /// A member has connected. What it sends from now on, until it is introduced again, is of this run of it; nothing of
+    /// an earlier connection of it is delivered any more.
+    fn introduced(&self, introduction: Introduction);
+
+    /// Whether this member's log lost its end and does not have it back. Asked before each handshake, and told there.
+    fn lacks_end(&self) -> bool;
 
     /// There is a connection to `node`.
     fn connected(&self, node: NodeId);
@@ -254,6 +266,9 @@ impl Network {
             instance: options.instance,
             election_timeout_ms: options.election_timeout_ms,
             tick_ms: options.tick_ms,
+            run: options.run,
+            nonce: options.nonce,
+            lost_end: self.inbound.lacks_end(),
         }
     }
 

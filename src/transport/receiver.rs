@@ -20,6 +20,7 @@ use super::frame::{FrameBuffer, FrameError};
 use super::notices::Topic;
 use super::sockets::break_off;
 use super::{Network, Peer, lock, spawn};
+use crate::core::peer::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
 
@@ -35,6 +36,8 @@ pub(super) struct Incoming {
     /// Counts this peer's connections; only the newest may deliver.
     pub(super) generation: AtomicU64,
     newest: Mutex<Option<Arc<Socket>>>,
+    /// The highest run of this peer that has had a connection.
+    run: Mutex<u64>,
     reader: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -66,6 +69,13 @@ impl Incoming {
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
+    /// False for a run that is older than one that has been here.
+    fn is_current(&self, run: u64) -> bool {
+        let mut newest = lock(&self.run);
+        *newest = run.max(*newest);
+        *newest == run
+    }
+
     /// Forgets the connection of `generation`, so that its descriptor is closed.
     fn end(&self, generation: u64) {
         let mut newest = lock(&self.newest);
@@ -89,7 +99,22 @@ impl Incoming {
 }
 
 /// Lets `socket` take the place of the peer's older connection and starts the thread that reads it.
-pub(super) fn take_over(network: &Arc<Network>, peer: &Arc<Peer>, socket: Arc<Socket>) {
+pub(super) fn take_over(
+    network: &Arc<Network>,
+    peer: &Arc<Peer>,
+    socket: Arc<Socket>,
+    introduction: Introduction,
+) {
+    if !peer.incoming.is_current(introduction.run) {
+        // What it left in the socket was said before what the newer one says.
+        log::warn!(
+            "node {}: a connection of its run {} came after one of a later run and is closed: it is late, or the directory \
+             of the member was replaced by an earlier copy",
+            peer.node,
+            introduction.run
+        );
+        return break_off(&socket);
+    }
     let generation = peer.incoming.begin(&socket);
     peer.queue.hurry();
     // Held while the older thread ends: connections of one peer take over one after the other.
@@ -100,6 +125,8 @@ pub(super) fn take_over(network: &Arc<Network>, peer: &Arc<Peer>, socket: Arc<So
     if !peer.incoming.is_newest(generation) {
         return;
     }
+    // Nothing of the older connection is delivered any more, and nothing of this one yet.
+    network.inbound.introduced(introduction);
     let owner = Arc::clone(peer);
     let name = format!("almadia-recv-{}", peer.node);
     match spawn(network, &name, move |network| receive(network, &owner, socket, generation)) {

@@ -37,12 +37,14 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         loss_due: Instant::now(),
         look_due: None,
         served_for: Duration::ZERO,
+        said_lost_end: false,
     };
     network.inbound.disconnected(peer.node);
     let mut dialer = Dialer::new(network, peer);
     let mut pause = PAUSE_MIN;
     while !peer.queue.is_closed() {
         sender.served_for = Duration::ZERO;
+        sender.said_lost_end = network.inbound.lacks_end();
         match dialer.dial() {
             Ok(socket) => sender.serve(&socket),
             Err(error) => sender.tell(&error),
@@ -67,6 +69,8 @@ struct Sender<'a> {
     look_due: Option<Instant>,
     /// How long the last connection lived.
     served_for: Duration,
+    /// The hello of this connection says that this member's log lost its end.
+    said_lost_end: bool,
 }
 
 impl Sender<'_> {
@@ -102,6 +106,7 @@ impl Sender<'_> {
                 Wake::Messages => self.transmit(socket)?,
                 Wake::Over => {
                     check_open(socket)?;
+                    self.check_hello()?;
                     self.look_due = self.next_look();
                 }
             }
@@ -131,9 +136,20 @@ impl Sender<'_> {
         self.tick().max(GAP_MAX)
     }
 
+    /// Fails when this member has something better to say of itself than it said when it dialed.
+    fn check_hello(&self) -> io::Result<()> {
+        if self.said_lost_end && !self.network.inbound.lacks_end() {
+            return Err(io::Error::other("this member has the end of its log back and says so anew"));
+        }
+        Ok(())
+    }
+
     /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a
     /// gap no direct write happens, and this thread looks before its own.
     fn next_look(&self) -> Option<Instant> {
+        if self.said_lost_end {
+            return Some(Instant::now() + self.look_interval());
+        }
         let due = self.peer.queue.written_at()? + self.look_interval();
         (due > Instant::now()).then_some(due)
     }

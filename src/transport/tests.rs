@@ -30,6 +30,8 @@ pub(super) struct Record {
     pub(super) indices: HashMap<NodeId, Vec<u64>>,
     pub(super) losses: HashMap<NodeId, usize>,
     pub(super) connected: HashSet<NodeId>,
+    pub(super) introduced: Vec<Introduction>,
+    pub(super) lacks_end: bool,
     pub(super) panicked: Vec<Error>,
     pub(super) refuse: Option<String>,
     /// While set, a delivery waits.
@@ -91,6 +93,14 @@ impl Inbound for Recorder {
         self.update(|state| state.connected.retain(|other| *other != node));
     }
 
+    fn introduced(&self, introduction: Introduction) {
+        self.update(|state| state.introduced.push(introduction));
+    }
+
+    fn lacks_end(&self) -> bool {
+        lock(&self.state).lacks_end
+    }
+
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> std::result::Result<(), String> {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
@@ -105,6 +115,8 @@ pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
         cluster: ClusterId(7),
         node: NodeId(node),
         instance: InstanceId(node),
+        run: 1,
+        nonce: 1,
         listen: "127.0.0.1:0".to_owned(),
         peers: peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect(),
         election_timeout_ms: 1000,
@@ -323,6 +335,23 @@ fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
     two.inbound.update(|state| state.refuse = None);
 
     connect(&one, 19, &two, 20);
+}
+
+#[test]
+fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back() {
+    let two = start(options(52, &[(51, free_address())]));
+    let lacking = Recorder::default();
+    lacking.update(|state| state.lacks_end = true);
+    let peers = [(52, two.transport.local_addr().to_string())];
+    let one = start_with(TransportOptions { run: 4, ..options(51, &peers) }, lacking);
+    connect(&one, 51, &two, 52);
+    let introduction = Introduction { node: NodeId(51), run: 4, nonce: 1, lost_end: true };
+    assert_eq!(lock(&two.inbound.state).introduced, [introduction]);
+
+    one.inbound.update(|state| state.lacks_end = false);
+
+    let whole = Introduction { lost_end: false, ..introduction };
+    two.inbound.wait("introduced anew", |state| state.introduced.last() == Some(&whole));
 }
 
 #[test]

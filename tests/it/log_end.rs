@@ -132,3 +132,38 @@ fn a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader() {
         assert!(snapshot.get(&key.to_be_bytes()).expect("readable").is_some(), "key {key}");
     }
 }
+
+#[test]
+fn an_operator_can_go_on_without_what_a_log_lost_and_names_that_loss() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("one");
+    let fill = |config: &Config, first: u32| {
+        let store = Store::open(&path, config).expect("opens");
+        for key in first..first + KEYS {
+            store.put(&key.to_be_bytes(), &[7; 4000]).expect("applied");
+        }
+    };
+    fill(&small_segments(), 0);
+    damage(&path, Damage::Zeroed(512));
+    let refusal = Store::open(&path, &small_segments()).err().expect("refused");
+
+    let mut config = small_segments();
+    config.set("log.accept_lost_end", &number_in(refusal.detail())).expect("a number");
+    let store = Store::open(&path, &config).expect("its operator says so");
+    let there = (0..KEYS).filter(|key| store.get(&key.to_be_bytes()).expect("readable").is_some()).count();
+    assert_eq!(there as u32, KEYS - 1, "the last frame is gone");
+    drop(store);
+
+    // From now on it is a log like any other, and another loss is another one.
+    fill(&config, KEYS);
+    damage(&path, Damage::Zeroed(512));
+    let again = Store::open(&path, &config).err().expect("this loss was not accepted");
+    assert_eq!(again.code(), Code::Corruption);
+    assert_ne!(number_in(again.detail()), number_in(refusal.detail()));
+}
+
+/// The number that a message says log.accept_lost_end is to be set to.
+fn number_in(detail: &str) -> String {
+    let (_, rest) = detail.split_once("log.accept_lost_end to ").expect("what to set");
+    rest.split_whitespace().next().expect("a number").to_owned()
+}

@@ -32,11 +32,16 @@ impl Peer {
         if matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat) {
             self.unheard.take_if(|unheard| *unheard == (NodeId(message.from), Term(message.term)));
         }
+        if is_of_election(&message) {
+            self.note_voter(NodeId(message.from));
+        }
         let passes = match message.get_msg_type() {
             // The engine is behind. What is not taken is not acknowledged, and comes again.
             _ if !message.entries.is_empty() && self.is_behind() => false,
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => !self.is_silent(),
-            MessageType::MsgTimeoutNow => self.is_in_time(&message),
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                !self.is_silent() && !self.lacks_end()
+            }
+            MessageType::MsgTimeoutNow => self.is_in_time(&message) && !self.lacks_end(),
             // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
             // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).
             MessageType::MsgRequestVoteResponse
@@ -58,8 +63,20 @@ impl Peer {
             _ => true,
         };
         if passes {
-            // An error here is raft's way to say that it ignored the message.
-            let _ = self.raw.step(message);
+            self.step(message);
+        }
+    }
+
+    fn step(&mut self, mut message: Message) {
+        let (term, end) = (Term(message.term), end_of(&message));
+        let kind = message.get_msg_type();
+        if kind == MessageType::MsgHeartbeat {
+            self.doubt_commit(&mut message);
+        }
+        // An error here is raft's way to say that it ignored the message.
+        let _ = self.raw.step(message);
+        if kind == MessageType::MsgAppend {
+            self.verify_up_to(term, end);
         }
     }
 
@@ -132,4 +149,19 @@ impl Peer {
         };
         validator::check(message, guarded)
     }
+}
+
+/// The last entry of an append, or the one in front of it when it has none.
+fn end_of(append: &Message) -> (LogIndex, Term) {
+    let before = (LogIndex(append.index), Term(append.log_term));
+    append.entries.last().map_or(before, |entry| (LogIndex(entry.index), Term(entry.term)))
+}
+
+/// A question or an answer of an election, of which a member without its log's end sends none.
+fn is_of_election(message: &Message) -> bool {
+    use MessageType::{MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse};
+    matches!(
+        message.get_msg_type(),
+        MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse
+    )
 }

@@ -70,6 +70,9 @@ impl Peer {
     /// A quorum has confirmed a question of this leader, or a leader one of this follower.
     pub(super) fn on_read_index(&mut self, id: &[u8], index: LogIndex) {
         let Some(asked) = self.reads.resolve(id, index) else { return };
+        if let Some(lost_end) = &mut self.lost_end {
+            lost_end.confirm(index);
+        }
         if self.is_leader() && asked.term == self.term() {
             self.lease.renew_by_read_index(asked.at);
         }
@@ -149,7 +152,7 @@ impl Peer {
         }
     }
 
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         Asked { term: self.term(), at: self.now }
     }
 }

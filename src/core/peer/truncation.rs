@@ -28,10 +28,9 @@ impl Peer {
         {
             return;
         }
-        let matched = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min().unwrap_or(0);
         let index = log
             .index_before_bytes(self.options.log_retain_bytes)
-            .min(LogIndex(matched))
+            .min(self.needed_by_none())
             .min(self.applied.index);
         if index > log.truncated().0 && self.is_settled() {
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
@@ -53,9 +52,17 @@ impl Peer {
         }
     }
 
+    /// Up to here a leader knows that every member has its log; a member that came back with less has it no more. Others
+    /// have nobody to send it to.
+    fn needed_by_none(&self) -> LogIndex {
+        let lowest = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min();
+        if self.is_leader() { LogIndex(lowest.unwrap_or(0)) } else { LogIndex(u64::MAX) }
+    }
+
     pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
         let unflushed = self.options.planted.has(Fault::TruncatedAboveFlushed);
         let index = self.truncate_allowed.min(if unflushed { self.applied.index } else { self.flushed });
+        let index = index.min(self.needed_by_none());
         if index <= self.raw.store().truncated().0 {
             return Ok(None);
         }

@@ -23,8 +23,8 @@ use crate::types::{NodeId, RegionId};
 /// Terms that a message may be ahead; see the validator.
 const TERM_JUMP_MAX: u64 = 1 << 20;
 
-/// A link and what was sent on it.
-pub type Sent = ((usize, usize), Bytes);
+/// A link, in which run of its sender something was sent on it, and what.
+pub type Sent = ((usize, usize), u64, Bytes);
 
 impl Cluster {
     /// One of the last messages; none before the first one.
@@ -37,12 +37,12 @@ impl Cluster {
     /// True when exactly this was sent on this link, not long ago.
     pub fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
         let same = |bytes: &Bytes| codec::decode(bytes).is_ok_and(|sent| sent == *message);
-        self.sent.iter().flatten().any(|(sent_on, bytes)| *sent_on == link && same(bytes))
+        self.sent.iter().flatten().any(|(sent_on, _, bytes)| *sent_on == link && same(bytes))
     }
 
     /// Lets what was sent arrive once more.
     pub fn arrive_again(&mut self, sent: &Sent) {
-        self.receive(sent.0, &sent.1);
+        self.receive(sent.0, sent.1, &sent.2);
     }
 
     /// Whether the validator of `host` promises to refuse `message` as it stands now; also when there is nobody to hear it.

@@ -19,6 +19,27 @@ impl Cluster {
         }
     }
 
+    /// Takes a member's power, and damages the end of its log; one member's at a time, and where the others are enough
+    /// to elect a leader: nobody could get back what a majority lost.
+    pub fn lose_end(&mut self, host: usize) {
+        if self.hosts.len() < 3 || self.lacks_an_end() {
+            return;
+        }
+        self.crash(host);
+        let (frames, machine) = (1 + self.random.index(4), &mut self.hosts[host]);
+        if machine.member.lose_end(frames) {
+            machine.lost_end_in = machine.member.boot_nonce();
+            self.ledger.on_lost_end(host as u64 + 1);
+            self.trace.say(|| format!("{} loses the end of its log", host + 1));
+        }
+    }
+
+    /// Whether a member's log lacks its end.
+    pub fn lacks_an_end(&self) -> bool {
+        let lacks = |region| self.hosts.iter().any(|host| host.member.log().lacks_end(region));
+        self.regions.iter().any(|&region| lacks(region))
+    }
+
     pub(super) fn end(&mut self, host: usize, end: &End) {
         if let End::Core(error) = end {
             self.ledger.note(Err(format!("member {}: its core reports {error:?}", host + 1)));
@@ -69,6 +90,7 @@ impl Cluster {
         let machine = &mut self.hosts[host];
         machine.clock = new_clock(&self.plan, self.now, local);
         machine.member.restart();
+        machine.introduced.fill(0);
         self.begin_ticking(host);
         self.check(host);
     }
@@ -91,5 +113,12 @@ impl Cluster {
         }
         let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
         self.schedule(wait, Event::Wake(host));
+        let run = self.hosts[host].member.boot_nonce();
+        for other in (0..self.hosts.len()).filter(|&other| other != host) {
+            self.schedule(self.plan.network.delay.end, Event::Connect { link: (host, other), run });
+            // It has forgotten who the others are, too.
+            let known = self.hosts[other].member.boot_nonce();
+            self.schedule(self.plan.network.delay.end, Event::Connect { link: (other, host), run: known });
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::observer::Observer;
 use super::{Cluster, Event, Host};
 use crate::core::applier::Slice;
 use crate::core::input::Input;
+use crate::core::peer::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::sim::chosen::CallId;
 use crate::sim::disk::digest;
@@ -124,10 +125,10 @@ impl Cluster {
             return self.send_late(link, delay + late, bytes, order);
         }
         let delay = delay + late;
-        let connection = self.links.connection(link);
+        let (connection, run) = (self.links.connection(link), self.hosts[link.0].member.boot_nonce());
         for arrival in self.links.arrivals(link, self.now + delay, &mut self.random) {
             let bytes = bytes.clone();
-            self.schedule(arrival - self.now, Event::Deliver { link, connection, bytes });
+            self.schedule(arrival - self.now, Event::Deliver { link, connection, run, bytes });
         }
     }
 
@@ -163,7 +164,8 @@ impl Cluster {
         if bad {
             lose_target(self, link);
         }
-        self.schedule(delay, Event::Late { link, bytes, bad });
+        let run = self.hosts[link.0].member.boot_nonce();
+        self.schedule(delay, Event::Late { link, run, bytes, bad });
     }
 
     /// After `wait` the ends of `link` lose each other, and perhaps the second one and `other`.
@@ -177,11 +179,11 @@ impl Cluster {
         }
     }
 
-    pub(super) fn deliver_late(&mut self, link: (usize, usize), bytes: &Bytes, bad: bool) {
+    pub(super) fn deliver_late(&mut self, link: (usize, usize), run: u64, bytes: &Bytes, bad: bool) {
         if bad && self.is_rough {
             cut_off_sender(self, link.0);
         }
-        self.receive(link, bytes);
+        self.receive(link, run, bytes);
     }
 
     /// Votes and the like are remembered for longer than the many messages by which a leader keeps its followers.
@@ -192,27 +194,61 @@ impl Cluster {
             matches!(kind, MsgAppend | MsgAppendResponse | MsgHeartbeat | MsgHeartbeatResponse)
         };
         let common = message.raft().is_some_and(is_common);
+        let run = self.hosts[link.0].member.boot_nonce();
         let sent = &mut self.sent[usize::from(common)];
         if sent.len() >= REMEMBERED {
             sent.pop_front();
         }
-        sent.push_back((link, bytes.clone()));
+        sent.push_back((link, run, bytes.clone()));
     }
 
-    pub(super) fn deliver(&mut self, link: (usize, usize), connection: u32, bytes: &Bytes) {
+    pub(super) fn deliver(&mut self, link: (usize, usize), connection: u32, run: u64, bytes: &Bytes) {
         if !self.links.is_cut(link) && self.links.connection(link) == connection {
-            self.receive(link, bytes);
+            self.receive(link, run, bytes);
         }
     }
 
-    pub(super) fn receive(&mut self, link: (usize, usize), bytes: &Bytes) {
-        let to = &mut self.hosts[link.1];
-        if !to.member.is_running() {
+    pub(super) fn receive(&mut self, link: (usize, usize), run: u64, bytes: &Bytes) {
+        if !self.hosts[link.1].member.is_running() || !self.is_of_this_life(link, run) {
             return;
         }
+        let to = &mut self.hosts[link.1];
         let message = codec::decode(bytes).expect("the codec reads what it wrote");
         self.trace.say_of(message.region, || format!("deliver {}", describe(&message)));
         to.member.feed_to(message.region, Input::Message(Box::new(message)));
+        self.schedule_round(link.1);
+    }
+
+    /// Whether a message of this run may arrive. A connection says of which run it is before anything else, and nothing
+    /// of an older one is delivered behind that; what was sent long ago arrives here all the same, unless its sender
+    /// has lost since what it promised then.
+    fn is_of_this_life(&mut self, (from, to): (usize, usize), run: u64) -> bool {
+        if run <= self.hosts[from].lost_end_in {
+            return false;
+        }
+        self.introduce((from, to), run);
+        true
+    }
+
+    fn introduce(&mut self, (from, to): (usize, usize), run: u64) {
+        if run > self.hosts[to].introduced[from] {
+            self.hosts[to].introduced[from] = run;
+            let introduction = Introduction { run, nonce: run, ..self.hosts[from].member.introduction() };
+            for &region in &self.regions {
+                self.hosts[to].member.feed_to(region, Input::Introduced(introduction));
+            }
+        }
+    }
+
+    /// A member that has something to say to nobody is heard of all the same: it connects, as often as it takes.
+    pub(super) fn connect(&mut self, link: (usize, usize), run: u64) {
+        if self.hosts[link.0].member.boot_nonce() != run {
+            return;
+        }
+        if self.links.is_cut(link) || !self.hosts[link.1].member.is_running() {
+            return self.schedule(self.plan.election_timeout() / 4, Event::Connect { link, run });
+        }
+        self.introduce(link, run);
         self.schedule_round(link.1);
     }
 

@@ -79,6 +79,8 @@ impl Cluster {
             "flush" => self.member(words[0]).flush(),
             "crash" => self.member(words[0]).crash(),
             "restart" => self.member(words[0]).restart(),
+            "lose-end" => self.lose_end(words),
+            "introduce" => self.introduce(number(words[0])),
             "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
             "settle" => self.settle(),
             "deliver" | "double" | "lose" | "hold" | "release" => self.move_messages(command, words, said),
@@ -127,6 +129,17 @@ impl Cluster {
         // A heartbeat, so that the followers know what the leader has applied.
         self.members.get_mut(&node).expect("a member").owe_ticks(2);
         self.settle();
+    }
+
+    fn lose_end(&mut self, words: &[&str]) {
+        let frames = words.get(1).map_or(1, |frames| number(frames));
+        assert!(self.member(words[0]).lose_end(frames as usize), "the log has not so many frames");
+    }
+
+    fn introduce(&mut self, node: u64) {
+        let introduction = self.members[&node].introduction();
+        let others = self.members.values_mut().filter(|member| member.node != node);
+        others.for_each(|member| member.feed(Input::Introduced(introduction)));
     }
 
     fn call(&mut self, command: &str, words: &[&str]) {

@@ -18,6 +18,7 @@ pub fn describe_status(member: &Member) -> String {
     }
     let status = member.peer().status();
     let role = format!("{:?}", status.role).to_lowercase();
+    let role = if status.lacks_end { format!("{role} without its end") } else { role };
     format!(
         "{} {role} term={} last={} commit={} applied={}",
         member.node, status.term, status.last_index, status.commit_index, status.applied_index

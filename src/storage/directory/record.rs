@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// The version of everything in a member's directory.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Bytes in front of the body.
 pub(super) const HEADER_BYTES: usize = 20;
@@ -53,7 +53,7 @@ pub(super) fn write(directory: &OpenDirectory, name: &str, magic: [u8; 8], body:
 /// The body of the record `name` of `directory`; none when there is no such file.
 ///
 /// # Errors
-/// `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when it is damaged, else as [`write`].
+/// `INCOMPATIBLE_FORMAT` when another version wrote it, `CORRUPTION` when it is damaged, else as [`write`].
 pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Result<Option<Vec<u8>>> {
     let path = directory.path().join(name);
     let mut bytes = Vec::new();
@@ -102,8 +102,13 @@ fn decode(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<Vec<u8>> {
     }
     let version = number(header, 8);
     if version != u64::from(FORMAT) {
+        let remedy = if version > u64::from(FORMAT) {
+            "use a newer one"
+        } else {
+            "open it with the earlier version that wrote it"
+        };
         let detail =
-            format!("{} has format {version}, this library reads {FORMAT}; use a newer one", path.display());
+            format!("{} has format {version}, this library reads {FORMAT}; {remedy}", path.display());
         return Err(Error::with_detail(Code::IncompatibleFormat, detail));
     }
     Ok(body.to_vec())

@@ -1,0 +1,105 @@
+//! A log that lost its end, when a store opens.
+//!
+//! Owns the decision whether a store goes on with such a log. What always holds: nothing was written to the log when it
+//! is refused, so that a good copy of its files can still be put in their place; a member that decides alone never goes
+//! on without what it acknowledged, unless its operator names that very loss. How a member of several gets it back is the
+//! peers' ([`crate::core::lost_end`]).
+
+use crate::config::Config;
+use crate::core::ports::{LogReader as _, LogWrite};
+use crate::core::region::Region;
+use crate::error::{Code, Error, Result};
+use crate::storage::log_store::{LogStore, LostEnd, RecoveredLog, RecoveredStore};
+use crate::types::{ApplyState, NodeId};
+
+/// What becomes of a log that may have lost its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is whole, or others have what it lost.
+    Open,
+    /// The operator says to go on without what it lost.
+    OpenWithoutEnd,
+}
+
+/// Refuses a log that lost its end where no other member could give it back.
+///
+/// # Errors
+/// `CORRUPTION`, with what its operator can do.
+pub(super) fn judge(
+    log: &RecoveredStore,
+    regions: &[(Region, ApplyState)],
+    config: &Config,
+) -> Result<Verdict> {
+    let Some(lost_end) = log.lost_end() else { return Ok(Verdict::Open) };
+    let what = described(lost_end);
+    if config.accept_lost_end == lost_end.id {
+        log::warn!("{what}; log.accept_lost_end says to go on without them");
+        return Ok(Verdict::OpenWithoutEnd);
+    }
+    let own = NodeId(config.node_id);
+    if regions.iter().any(|(region, _)| region.is_decided_by(own)) {
+        let detail = format!(
+            "{what}, among them writes that may have been acknowledged, and no other member has them: put a copy of the \
+             directory from before the damage in its place; or set log.accept_lost_end to {} to go on without them",
+            lost_end.id
+        );
+        return Err(Error::with_detail(Code::Corruption, detail));
+    }
+    log::warn!(
+        "{what}: this member takes no part in elections until it has got back from a leader what is gone. Should a \
+         majority of the members lack theirs for good, log.accept_lost_end = {} on as few of them as complete a majority \
+         with the others goes on without what only they had",
+        lost_end.id
+    );
+    Ok(Verdict::Open)
+}
+
+/// Brings a log that was settled in line with the engine and the verdict.
+///
+/// # Errors
+/// Those of [`LogStore::append`].
+pub(super) fn settle(
+    log: &LogStore,
+    recovered: &mut [RecoveredLog],
+    regions: &[(Region, ApplyState)],
+    verdict: Verdict,
+) -> Result<()> {
+    follow_engine(log, recovered, regions)?;
+    if verdict == Verdict::OpenWithoutEnd {
+        let forget =
+            |found: &RecoveredLog| LogWrite { has_lost_end_back: true, ..LogWrite::new(found.region) };
+        // Last, and in one step: until then each open finds the loss, and what its regions promised, again.
+        log.append(&recovered.iter().map(forget).collect::<Vec<_>>())?;
+        recovered.iter_mut().for_each(|found| found.lost_end = None);
+    }
+    Ok(())
+}
+
+/// Where the engine has kept what the log lost, or shows that what is back was overwritten, the log begins anew behind it.
+fn follow_engine(
+    log: &LogStore,
+    recovered: &mut [RecoveredLog],
+    regions: &[(Region, ApplyState)],
+) -> Result<()> {
+    for (region, applied) in regions {
+        let found = recovered.iter_mut().find(|found| found.region == region.id);
+        let Some(found) = found.filter(|found| found.lost_end.is_some()) else { continue };
+        let begin = (applied.index, applied.term);
+        if log.term(region.id, begin.0).is_ok_and(|term| term == begin.1) {
+            continue;
+        }
+        log.append(&[LogWrite { truncate_to: Some(begin), ..LogWrite::new(region.id) }])?;
+        (found.truncated, found.last) = (begin, begin);
+    }
+    Ok(())
+}
+
+fn described(LostEnd { path, offset, missing_frames, .. }: &LostEnd) -> String {
+    let path = path.display();
+    match missing_frames {
+        0 => format!("{path}, offset {offset}: the raft log still lacks what it lost with its end"),
+        missing => format!(
+            "{path}, offset {offset}: the raft log ends, and {missing} frames that were synced are gone"
+        ),
+    }
+}
