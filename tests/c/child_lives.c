@@ -28,7 +28,7 @@ int main(int argc, char **argv)
     pid_t children[ROUNDS];
     int ports[MEMBERS];
     char value[16];
-    find_free_ports(ports);
+    reserve_ports(ports);
     open_all(argv[1], ports, stores);
     for (int round = 0; round < ROUNDS; round++) {
         snprintf(value, sizeof value, "%d", round);

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 
     open_cluster(argv[1], three);
     snprintf(path_of_two, sizeof path_of_two, "%s-two", argv[1]);
-    find_free_ports(ports);
+    reserve_ports(ports);
     for (int at = 0; at < 2; at++)
         two[at] = open_of_two(path_of_two, at + 1, ports);
     alone = open_alone(argv[1]);

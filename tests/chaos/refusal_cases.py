@@ -108,6 +108,7 @@ def a_port_in_use_is_refused_by_name(bench: Bench):
     cluster = Cluster(bench)
     member = cluster.members[0]
     with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", cluster.ports[0]))
         squatter.listen()
         refuse(member, "ALMADIA_NETWORK", [str(cluster.ports[0])])

@@ -6,7 +6,7 @@
 using members = std::array<almadia::store, 3>;
 
 static members open_members(const std::string &path) {
-    const std::string addresses = find_members();
+    const std::string addresses = reserve_members();
     members stores;
     for (std::size_t at = 0; at < stores.size(); at++) {
         const std::string number = std::to_string(at + 1);

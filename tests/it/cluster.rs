@@ -10,7 +10,7 @@ use almadia::{
     Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, TransferOptions, WriteOptions,
 };
 
-use crate::member::{Cluster, PATIENCE, fast_config, free_addresses};
+use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses};
 
 #[test]
 fn a_single_member_leads_at_once_and_keeps_what_it_acknowledged() {
@@ -129,7 +129,7 @@ fn thousands_of_writes_in_flight(member: &Store) {
 #[test]
 fn without_a_majority_calls_are_answered_no_leader_at_their_deadline() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let addresses = free_addresses(3);
+    let addresses = reserved_addresses(3);
     let mut config = fast_config();
     let members = format!("1={},2={},3={}", addresses[0], addresses[1], addresses[2]);
     config.set("cluster.initial_members", &members).expect("any text");

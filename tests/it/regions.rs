@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use almadia::{Batch, Code, Config, IterOptions, KeyRange, Level, SnapshotOptions, Store, WriteOptions};
 
-use crate::member::{Cluster, PATIENCE, fast_config, free_addresses};
+use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses};
 
 /// Four regions, and a key of each.
 const SPLIT_KEYS: &str = "t,g,%6E";
@@ -200,7 +200,7 @@ fn every_region_gets_over_the_restart_of_each_member() {
 #[test]
 fn a_snapshot_over_several_regions_is_one_call_with_one_answer() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let addresses = free_addresses(3);
+    let addresses = reserved_addresses(3);
     let mut config = split_config(SPLIT_KEYS);
     let members = format!("1={},2={},3={}", addresses[0], addresses[1], addresses[2]);
     config.set("cluster.initial_members", &members).expect("any text");
