@@ -81,6 +81,14 @@ static inline almadia_store *open_member(const char *path, int node, const char 
     return open_configured(path, node, member_config(node, members));
 }
 
+/* Puts one pair of C strings however often the leader changes meanwhile, as it may while a disk stalls. */
+static inline void put_whoever_leads(almadia_store *store, const char *key, const char *value)
+{
+    almadia_code code;
+    while ((code = almadia_put(store, key, strlen(key), value, strlen(value), NULL)) != ALMADIA_OK)
+        CHECK(almadia_code_maybe_applied(code) || almadia_code_is_retryable(code));
+}
+
 /* What the configurations of all members say of the others. */
 static inline void list_members(char list[128], const int ports[MEMBERS])
 {
