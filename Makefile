@@ -51,7 +51,7 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --quiet --release --locked --no-deps --lib
 	@scripts/check-dependencies.sh
-	timeout --foreground 30m $(cargo) test --release --locked
+	timeout --foreground 90m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
 	@$(MAKE) --no-print-directory test-python
