@@ -51,10 +51,15 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --quiet --release --locked --no-deps --lib
 	@scripts/check-dependencies.sh
-	timeout --foreground 30m $(cargo) test --release --locked
+	timeout --foreground 90m $(cargo) test --release --locked
 	@$(MAKE) --no-print-directory demo
 	@$(MAKE) --no-print-directory chaos
 	@$(MAKE) --no-print-directory test-python
+
+# One part of it: scripts/noise.sh make chaos.
+.PHONY: test-noise
+test-noise: ## The same beside two busy loops and a program that syncs without pause.
+	scripts/noise.sh $(MAKE) --no-print-directory test
 
 # Its own cargo call: together with the library's it would get the C functions. The two forms of the library's crate
 # have one name in the build directory, so each of the two calls compiles that crate anew after the other.

@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import os
 import queue
-import random
 import shutil
 import signal
 import socket
@@ -94,7 +93,8 @@ class Cluster:
 
     def __init__(self, program: str, items_path: Path, directory: Path, options: list):
         self.answers = queue.Queue()
-        ports = free_ports(3)
+        self.reserved = reserve_ports(3)
+        ports = [bound.getsockname()[1] for bound in self.reserved]
         addresses = ",".join(f"{node}=127.0.0.1:{port}" for node, port in enumerate(ports, 1))
         self.members = []
         for node in (1, 2, 3):
@@ -489,19 +489,20 @@ def ranges(numbers: list) -> str:
     return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in runs)
 
 
-def free_ports(count: int) -> list:
-    """Ports nobody listens on, below those the system hands out to outgoing connections."""
-    ports = []
-    while len(ports) < count:
-        port = random.randrange(10_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports
+def reserve_ports(count: int) -> list:
+    """Sockets that are bound to ports of loopback and never listen, as many as `count`.
+
+    As long as they are open the system gives their ports to nobody who lets it choose, neither to a listener nor to a
+    connection, and a member may listen there as often as it likes.
+    """
+    reserved = []
+    for _ in range(count):
+        bound = socket.socket()
+        # As the members' sockets, which could not share the port with it otherwise.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        reserved.append(bound)
+    return reserved
 
 
 def percentile(ordered: list, part: float):

@@ -359,7 +359,8 @@ mod tests {
     use crate::types::{LogIndex, Term};
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
-    const LONG: Option<Duration> = Some(Duration::from_secs(30));
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LONG: Option<Duration> = Some(PATIENCE);
 
     type Seen = Arc<Mutex<Vec<u64>>>;
 
@@ -500,7 +501,7 @@ mod tests {
             }
             let burst = Burst::begin(&queue);
             queue.push(Delivery::Run(Box::new(move || {
-                first_heard.store(hears.recv_timeout(Duration::from_secs(5)).is_ok(), order);
+                first_heard.store(hears.recv_timeout(PATIENCE).is_ok(), order);
             })));
             queue.push(Delivery::Run(Box::new(move || told.send(()).expect("it is waited for"))));
             drop(burst);

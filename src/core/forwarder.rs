@@ -25,8 +25,8 @@ pub struct Heard {
     pub answers: Vec<(Completion, Result<Position>)>,
     /// Writes to try again before anything newer, in order.
     pub retry: Vec<Propose>,
-    /// The term whose leader refused them.
-    pub refused_in: Option<Term>,
+    /// The newest session is over: the term it was for, and why.
+    pub over: Option<(Term, Code)>,
 }
 
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl Forwarder {
         let newest = self.newest.as_mut();
         if let Some(ended) = newest.filter(|it| (it.first, it.leader) == (answer.session, answer.from)) {
             ended.over = true;
-            heard.refused_in = Some(ended.term);
+            heard.over = Some((ended.term, refused.code));
             heard.retry.extend(refused_writes);
         } else {
             let refusal = |write: Propose| (write.completion, Err(said_by(answer.from, refused.code)));
@@ -300,7 +300,11 @@ impl Forwarder {
 
 /// What the leader made of a write.
 fn said_by(leader: NodeId, code: Code) -> Error {
-    Error::with_detail(code, format!("at the leader, node {leader}"))
+    let detail = match code {
+        Code::LeadershipLost => format!("node {leader} does not know what became of it"),
+        _ => format!("at the leader, node {leader}"),
+    };
+    Error::with_detail(code, detail)
 }
 
 fn completions(writes: Vec<Propose>) -> Vec<Completion> {
@@ -394,6 +398,19 @@ mod tests {
 
         assert_eq!((heard.answers.len(), heard.retry.len()), (1, 0));
         assert_eq!(heard.answers[0].1.as_ref().expect_err("refused").code(), Code::Overloaded);
+    }
+
+    #[test]
+    fn a_leader_whose_term_is_over_ends_the_session_and_refuses_nothing() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 2, 7);
+
+        let heard = forwarder
+            .on_answer(ForwardAnswer { refused: Some(Refused::TERM_IS_OVER), ..answer(1, vec![1], None) });
+
+        assert_eq!((heard.answers.len(), heard.retry.len()), (1, 0), "of the other nothing is known");
+        assert_eq!(heard.over, Some((Term(7), Code::LeadershipLost)));
+        assert_eq!(send(&mut forwarder, 1, 7).session, 3);
     }
 
     #[test]

@@ -68,6 +68,12 @@ pub struct Refused {
     pub code: Code,
 }
 
+impl Refused {
+    /// The session is over because its term is: whoever says so does not lead in it, and knows of no write of the session
+    /// whether it was accepted. No write has this number.
+    pub const TERM_IS_OVER: Self = Self { first: u64::MAX, code: Code::LeadershipLost };
+}
+
 /// One forwarded write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {

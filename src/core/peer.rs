@@ -88,8 +88,10 @@ pub struct Peer {
     refused_by: Option<(NodeId, Term)>,
     /// A leader that refused forwarded writes and accepted none since.
     cautious_of: Option<(NodeId, Term)>,
-    /// A leader whose connection was lost, and that was not heard since. It may have started anew and lead no more.
+    /// A leader to which there is a new connection, and that was not heard since. It may have started anew and lead no more.
     unheard: Option<(NodeId, Term)>,
+    /// A leader that does not lead in this term any more, by its own account.
+    ended: Option<(NodeId, Term)>,
     sessions: Sessions,
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
@@ -164,6 +166,7 @@ impl Peer {
             refused_by: None,
             cautious_of: None,
             unheard: None,
+            ended: None,
             sessions: Sessions::new(node),
             forwarded_in_flight: 0,
             transfer: None,
@@ -281,7 +284,7 @@ impl Peer {
             Input::Flushed(index) => self.flushed = self.flushed.max(index),
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Disconnected(node) => self.on_disconnected(node),
-            Input::Connected(node) => self.disconnected.retain(|other| *other != node),
+            Input::Connected(node) => self.on_connected(node),
             Input::Introduced(introduction) => self.on_introduction(introduction),
             Input::Campaign if self.lacks_end() => {}
             Input::Campaign => drop(self.raw.campaign()),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::types::NodeId;
 
 /// Runs of one member. One that restarts every second fills them in hours of one term.
-const RUNS_MAX: usize = 16_384;
+pub(super) const RUNS_MAX: usize = 16_384;
 
 /// A `T` for each run of each member.
 #[derive(Debug)]

@@ -47,6 +47,16 @@ enum Judged {
     Refused(Refused),
 }
 
+/// Why what arrives belongs to no session that is remembered.
+enum Stray {
+    /// This member does not lead in its term; an earlier leadership or an earlier run of it may have accepted it.
+    OfAnotherTerm,
+    /// Nothing of its run was ever accepted in this term: there was no room to remember it.
+    OfARunTooMany,
+    /// It may have been accepted: its session was forgotten for newer ones.
+    Forgotten,
+}
+
 impl Session {
     fn new(term: Term, first: u64) -> Self {
         Self { term, first, expected: first, over: false, said: VecDeque::new() }
@@ -151,9 +161,12 @@ impl Sessions {
     ) -> Vec<(RequestId, Bytes)> {
         let Some(end) = forward.first.checked_add(forward.writes.len() as u64) else { return Vec::new() };
         let leads = forward.term == self.led[0];
-        let Some((session, newest)) = self.session(&forward) else {
-            self.disown(&forward);
-            return Vec::new();
+        let (session, newest) = match self.session(&forward) {
+            Ok(found) => found,
+            Err(stray) => {
+                self.turn_away(&forward, &stray);
+                return Vec::new();
+            }
         };
         let Forward { from: node, boot_nonce, session: first_of_session, first, answered, writes, .. } =
             forward;
@@ -181,18 +194,31 @@ impl Sessions {
         }
     }
 
-    /// The session that `forward` belongs to, and whether it is the newest of its run; none when this member cannot know
-    /// what became of it.
-    fn session(&mut self, forward: &Forward) -> Option<(&mut Session, bool)> {
-        // Of another term: an earlier leadership or an earlier run of this member may have accepted it.
+    /// The session that `forward` belongs to, and whether it is the newest of its run.
+    fn session(&mut self, forward: &Forward) -> std::result::Result<(&mut Session, bool), Stray> {
         if !self.led.contains(&forward.term) {
-            return None;
+            return Err(Stray::OfAnotherTerm);
         }
         // A run that has ended asks for nothing any more.
         let outlived =
             |run: &mut Run| run.sessions.iter_mut().for_each(|session| session.said = VecDeque::new());
-        let run = self.runs.entry(forward.from, forward.boot_nonce, outlived)?;
-        run.session(forward.term, forward.session)
+        let run = self.runs.entry(forward.from, forward.boot_nonce, outlived).ok_or(Stray::OfARunTooMany)?;
+        run.session(forward.term, forward.session).ok_or(Stray::Forgotten)
+    }
+
+    fn turn_away(&mut self, forward: &Forward, stray: &Stray) {
+        let Forward { from, boot_nonce, session, .. } = *forward;
+        match stray {
+            Stray::OfAnotherTerm => {
+                self.disown(forward);
+                // Or the follower would send one write after the other here until it hears of another leader.
+                self.refuse(from, boot_nonce, session, Refused::TERM_IS_OVER);
+            }
+            Stray::OfARunTooMany => {
+                self.refuse(from, boot_nonce, session, Refused { first: session, code: Code::Overloaded });
+            }
+            Stray::Forgotten => self.disown(forward),
+        }
     }
 
     /// Says of the writes that `forward` brings or asks after that nobody here knows what becomes of them.
@@ -269,6 +295,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::runs::RUNS_MAX;
 
     fn sessions() -> Sessions {
         let mut sessions = Sessions::new(NodeId(1));
@@ -345,9 +372,9 @@ mod tests {
         assert_eq!(refused(&mut sessions), Some(2));
     }
 
-    fn verdicts(sessions: &mut Sessions) -> Vec<(u64, Option<Code>)> {
-        let said = sessions.take_answers().into_iter().flat_map(|answer| answer.verdicts);
-        said.map(|verdict| (verdict.number, verdict.outcome.err())).collect()
+    fn said(answers: &[ForwardAnswer]) -> Vec<(u64, Option<Code>)> {
+        let verdicts = answers.iter().flat_map(|answer| &answer.verdicts);
+        verdicts.map(|verdict| (verdict.number, verdict.outcome.err())).collect()
     }
 
     #[test]
@@ -357,14 +384,33 @@ mod tests {
 
         let of_another_term = Forward { term: Term(6), ..forward(1, 1, 2) };
         assert!(sessions.accept(of_another_term, Err(Code::NotLeader)).is_empty());
-        assert_eq!(verdicts(&mut sessions), [unknown(1), unknown(2)]);
+        let answers = sessions.take_answers();
+        assert_eq!(
+            (said(&answers), answers[0].refused),
+            (vec![unknown(1), unknown(2)], Some(Refused::TERM_IS_OVER))
+        );
 
         for session in 1..=SESSIONS_MAX as u64 + 1 {
             sessions.accept(forward(session, session, 1), Ok(()));
         }
         let asks = Forward { answered: 1, ..forward(1, 2, 0) };
         assert!(sessions.accept(asks, Ok(())).is_empty());
-        assert_eq!(verdicts(&mut sessions), [unknown(1)], "it was accepted and is forgotten");
+        let answers = sessions.take_answers();
+        assert_eq!((said(&answers), answers[0].refused), (vec![unknown(1)], None), "accepted and forgotten");
+    }
+
+    #[test]
+    fn a_run_for_which_there_is_no_room_is_refused_and_not_left_in_doubt() {
+        let mut sessions = sessions();
+        for boot_nonce in 0..RUNS_MAX as u64 {
+            sessions.accept(Forward { boot_nonce, ..forward(1, 1, 1) }, Ok(()));
+        }
+
+        assert!(sessions.accept(Forward { boot_nonce: u64::MAX, ..forward(1, 3, 1) }, Ok(())).is_empty());
+
+        let answers = sessions.take_answers();
+        assert_eq!(answers[0].refused, Some(Refused { first: 1, code: Code::Overloaded }));
+        assert!(answers[0].verdicts.is_empty());
     }
 
     #[test]
@@ -399,7 +445,8 @@ mod tests {
 
         sessions.begin_term(Term(12));
         assert!(sessions.accept(forward(1, 3, 1), Ok(())).is_empty());
-        assert_eq!(verdicts(&mut sessions), [(3, Some(Code::LeadershipLost))], "nobody remembers term 7");
+        let unknown = [(3, Some(Code::LeadershipLost))];
+        assert_eq!(said(&sessions.take_answers()), unknown, "nobody remembers term 7");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use raft::eraftpb::{EntryType, Message, MessageType};
 
 use crate::core::command::{Command, Operation, Write};
+use crate::core::forwarding::Refused;
 use crate::core::ports::{Body, Forward, ForwardAnswer, PeerMessage};
 use crate::transport::codec;
 
@@ -120,8 +121,12 @@ fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
             Err(code) => line.push_str(&format!(" {}: {}", verdict.number, code.name())),
         }
     }
-    if let Some(refused) = answer.refused {
-        line.push_str(&format!(" refused from {}: {}", refused.first, refused.code.name()));
+    match answer.refused {
+        Some(Refused::TERM_IS_OVER) => line.push_str(" the term is over"),
+        Some(refused) => {
+            line.push_str(&format!(" refused from {}: {}", refused.first, refused.code.name()));
+        }
+        None => {}
     }
     line
 }

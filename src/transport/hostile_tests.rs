@@ -63,7 +63,7 @@ fn thread_count(member: &Member) -> usize {
 
 /// A member with one peer that is not there yet; `start_peer` starts it.
 fn start_with_absent_peer(own: u64, other: u64) -> (Member, impl Fn() -> Member) {
-    let address = free_address();
+    let address = reserved_address();
     let member = start(options(own, &[(other, address.clone())]));
     let own_address = member.transport.local_addr().to_string();
     let start_peer = move || {
@@ -96,8 +96,12 @@ fn a_crowd_of_silent_connections_takes_a_bounded_number_of_threads_and_a_peer_ge
 
     assert!(thread_count(&member) <= 3 + 2 * places, "{} threads", thread_count(&member));
     let begun = Instant::now();
+    crowd.push(TcpStream::connect(member.transport.local_addr()).expect("loopback"));
+    while member.transport.network.handshakes.count() == 0 {
+        std::thread::yield_now();
+    }
     member.transport.shutdown();
-    assert!(begun.elapsed() < Duration::from_secs(1), "silence does not delay the shutdown");
+    assert!(begun.elapsed() < handshake::DEADLINE, "silence does not delay the shutdown");
     assert_eq!(thread_count(&member), 0);
 }
 
@@ -132,7 +136,7 @@ fn garbage_closes_its_connection_and_no_other() {
 
 #[test]
 fn whatever_a_peer_sends_wrongly_costs_it_the_connection_and_nothing_else() {
-    let member = start(options(45, &[(46, free_address()), (47, free_address())]));
+    let member = start(options(45, &[(46, reserved_address()), (47, reserved_address())]));
     let good = shake_hands(&member, 47);
     let huge = {
         let mut header = frame_of(&[])[..].to_vec();
@@ -158,7 +162,7 @@ fn whatever_a_peer_sends_wrongly_costs_it_the_connection_and_nothing_else() {
 
 #[test]
 fn half_a_frame_waits_and_delays_nobody() {
-    let member = start(options(48, &[(49, free_address()), (50, free_address())]));
+    let member = start(options(48, &[(49, reserved_address()), (50, reserved_address())]));
     let (slow, good) = (shake_hands(&member, 49), shake_hands(&member, 50));
     let frame = frame_of(&[append(49, 48, 1), append(49, 48, 2)]);
     let (half, rest) = frame.split_at(frame.len() / 2);
@@ -174,7 +178,7 @@ fn half_a_frame_waits_and_delays_nobody() {
 
 #[test]
 fn a_frame_of_an_older_connection_is_dropped_once_a_newer_one_is_up() {
-    let member = start(options(51, &[(52, free_address())]));
+    let member = start(options(51, &[(52, reserved_address())]));
     let older = shake_hands(&member, 52);
     member.inbound.update(|state| state.is_gate_closed = true);
     write(&older, &frame_of(&[append(52, 51, 1)]));
@@ -197,7 +201,7 @@ fn a_frame_of_an_older_connection_is_dropped_once_a_newer_one_is_up() {
 
 #[test]
 fn a_peer_that_reconnects_a_hundred_times_leaves_one_thread() {
-    let member = start(options(53, &[(54, free_address())]));
+    let member = start(options(53, &[(54, reserved_address())]));
     let mut connections = Vec::new();
     for index in 0..100 {
         let socket = shake_hands(&member, 54);
@@ -210,10 +214,9 @@ fn a_peer_that_reconnects_a_hundred_times_leaves_one_thread() {
     assert_eq!(member.inbound.received(54), (0..100).collect::<Vec<_>>());
 }
 
-/// Accepts one connection, agrees, and then never reads.
-fn accept_and_never_read(listener: &TcpListener, own: u64) -> Socket {
+/// Accepts one connection, agrees as the member with these options would, and then never reads.
+fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Socket {
     let socket = Socket::from(listener.accept().expect("dialed").0);
-    let own = options(own, &[]);
     let hello_for = |to| {
         Ok(Hello {
             cluster: own.cluster,
@@ -231,40 +234,51 @@ fn accept_and_never_read(listener: &TcpListener, own: u64) -> Socket {
     socket
 }
 
-#[test]
-fn a_peer_that_never_reads_is_given_up_and_delays_neither_other_peers_nor_shutdown() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let wedged = listener.local_addr().expect("bound").to_string();
-    let other_address = free_address();
-    let member = start(options(55, &[(56, wedged), (57, other_address.clone())]));
-    let own_address = member.transport.local_addr().to_string();
-    let other = start(TransportOptions { listen: other_address, ..options(57, &[(55, own_address)]) });
-    let first = accept_and_never_read(&listener, 56);
-    connect(&member, 55, &other, 57);
-
-    // More than the buffers of the system take.
-    let flood = |index| member.transport.send(NodeId(56), vec![large_append(55, 56, index, 32 << 20)]);
-    let begun = Instant::now();
-    // The connection counts once the queue keeps appends.
-    while !member.transport.network.peer(NodeId(56)).expect("a peer").queue.is_connected() {
+/// Waits until what is sent to `node` is kept.
+fn wait_connected(member: &Member, node: u64) {
+    while !member.transport.network.peer(NodeId(node)).expect("a peer").queue.is_connected() {
         std::thread::yield_now();
     }
-    flood(1);
+}
+
+/// More than the buffers of the system take.
+const FLOOD_BYTES: usize = 32 << 20;
+
+#[test]
+fn a_peer_that_never_reads_is_given_up_and_does_not_delay_other_peers() {
+    let soon = |options| TransportOptions { election_timeout_ms: 1000, ..options };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let wedged = listener.local_addr().expect("bound").to_string();
+    let other_address = reserved_address();
+    let member = start(soon(options(55, &[(56, wedged), (57, other_address.clone())])));
+    let own_address = member.transport.local_addr().to_string();
+    let other = start(TransportOptions { listen: other_address, ..soon(options(57, &[(55, own_address)])) });
+    let first = accept_and_never_read(&listener, &soon(options(56, &[])));
+    connect(&member, 55, &other, 57);
+    wait_connected(&member, 56);
+
+    member.transport.send(NodeId(56), vec![large_append(55, 56, 1, FLOOD_BYTES)]);
+
     member.transport.send(NodeId(57), vec![append(55, 57, 7)]);
     other.inbound.wait_received(55, 7);
     member.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(56)));
-    assert!(begun.elapsed() < Duration::from_secs(10), "given up after twice the election timeout");
     drop(first);
+}
 
-    let second = accept_and_never_read(&listener, 56);
-    while !member.transport.network.peer(NodeId(56)).expect("a peer").queue.is_connected() {
-        std::thread::yield_now();
-    }
-    flood(2);
+#[test]
+fn a_peer_that_never_reads_does_not_delay_the_shutdown() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let member = start(options(65, &[(66, address)]));
+    let wedged = accept_and_never_read(&listener, &options(66, &[]));
+    wait_connected(&member, 66);
+    member.transport.send(NodeId(66), vec![large_append(65, 66, 1, FLOOD_BYTES)]);
+
     let begun = Instant::now();
     member.transport.shutdown();
-    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
-    drop(second);
+
+    assert!(begun.elapsed() < PATIENCE, "it waited for the peer");
+    drop(wedged);
 }
 
 #[test]
@@ -272,25 +286,18 @@ fn small_messages_to_a_peer_that_never_reads_never_hold_the_thread_that_sends() 
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let member = start(options(63, &[(64, address)]));
-    let wedged = accept_and_never_read(&listener, 64);
+    let wedged = accept_and_never_read(&listener, &options(64, &[]));
     member.transport.send(NodeId(64), vec![message(63, 64, MessageType::MsgHeartbeat, 0)]);
 
-    let mut longest = Duration::ZERO;
+    // Twice what the queue holds. The pauses let some be written by this thread, while the system takes any.
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(1500) {
-        let called = Instant::now();
+    for _ in 0..2 * QUEUE_BYTES_MAX / 40_000 {
         member.transport.send(NodeId(64), vec![large_append(63, 64, 1, 40_000)]);
-        longest = longest.max(called.elapsed());
         std::thread::park_timeout(Duration::from_micros(100));
     }
-
-    // The system alone may take a busy thread off its core for some time, but not for as long as a stall
-    // lasts.
-    assert!(longest < Duration::from_millis(500), "{longest:?}");
-    member.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(64)));
-    let begun = Instant::now();
     member.transport.shutdown();
-    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+
+    assert!(begun.elapsed() < PATIENCE, "it waited for the peer");
     drop(wedged);
 }
 
@@ -299,17 +306,15 @@ fn a_peer_that_closes_silently_is_noticed_before_the_next_message_is_lost() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let member = start(options(58, &[(59, address)]));
-    let first = accept_and_never_read(&listener, 59);
-    while !member.transport.network.peer(NodeId(59)).expect("a peer").queue.is_connected() {
-        std::thread::yield_now();
-    }
+    let first = accept_and_never_read(&listener, &options(59, &[]));
+    wait_connected(&member, 59);
     drop(first);
     // Longer than a connection may be idle before it is looked at.
     std::thread::park_timeout(Duration::from_millis(50));
 
     member.transport.send(NodeId(59), vec![message(58, 59, MessageType::MsgHeartbeat, 1)]);
 
-    let second = accept_and_never_read(&listener, 59);
+    let second = accept_and_never_read(&listener, &options(59, &[]));
     member.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(59)));
     drop(second);
 }

@@ -28,11 +28,11 @@ int main(int argc, char **argv)
     pid_t children[ROUNDS];
     int ports[MEMBERS];
     char value[16];
-    find_free_ports(ports);
+    reserve_ports(ports);
     open_all(argv[1], ports, stores);
     for (int round = 0; round < ROUNDS; round++) {
         snprintf(value, sizeof value, "%d", round);
-        put_text(stores[0], "round", value);
+        put_whoever_leads(stores[0], "round", value);
         children[round] = fork();
         if (children[round] == 0) {
             CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* also when a check of the parent fails */

@@ -24,20 +24,23 @@ static inline struct sockaddr_in loopback(int port)
     return address;
 }
 
-/* Ports of loopback on which nobody listens. */
-static inline void find_free_ports(int ports[MEMBERS])
+/*
+ * Ports of loopback that are this process's until it ends, also while their members are down: those of sockets that are
+ * bound and never listen. The system gives such a port to nobody who lets it choose, and a member may listen on it as often
+ * as it likes.
+ */
+static inline void reserve_ports(int ports[MEMBERS])
 {
-    int sockets[MEMBERS];
     for (int at = 0; at < MEMBERS; at++) {
         struct sockaddr_in address = loopback(0);
         socklen_t length = sizeof address;
-        sockets[at] = socket(AF_INET, SOCK_STREAM, 0);
-        CHECK(bind(sockets[at], (struct sockaddr *)&address, length) == 0);
-        CHECK(getsockname(sockets[at], (struct sockaddr *)&address, &length) == 0);
+        int held = socket(AF_INET, SOCK_STREAM, 0), shared = 1;
+        /* As the members' sockets, which could not share the port with it otherwise. */
+        CHECK(setsockopt(held, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) == 0);
+        CHECK(bind(held, (struct sockaddr *)&address, length) == 0);
+        CHECK(getsockname(held, (struct sockaddr *)&address, &length) == 0);
         ports[at] = ntohs(address.sin_port);
     }
-    for (int at = 0; at < MEMBERS; at++)
-        close(sockets[at]);
 }
 
 static inline void set_option(almadia_config *config, const char *name, const char *value)
@@ -78,6 +81,14 @@ static inline almadia_store *open_member(const char *path, int node, const char 
     return open_configured(path, node, member_config(node, members));
 }
 
+/* Puts one pair of C strings however often the leader changes meanwhile, as it may while a disk stalls. */
+static inline void put_whoever_leads(almadia_store *store, const char *key, const char *value)
+{
+    almadia_code code;
+    while ((code = almadia_put(store, key, strlen(key), value, strlen(value), NULL)) != ALMADIA_OK)
+        CHECK(almadia_code_maybe_applied(code) || almadia_code_is_retryable(code));
+}
+
 /* What the configurations of all members say of the others. */
 static inline void list_members(char list[128], const int ports[MEMBERS])
 {
@@ -93,7 +104,7 @@ static inline void open_cluster(const char *path, almadia_store *stores[MEMBERS]
     almadia_error *error = NULL;
     int ports[MEMBERS];
     char members[128];
-    find_free_ports(ports);
+    reserve_ports(ports);
     list_members(members, ports);
     for (int at = 0; at < MEMBERS; at++) {
         almadia_config *config = member_config(at + 1, members);

@@ -124,7 +124,7 @@ int main(int argc, char **argv)
     int ports[MEMBERS], count = atoi(argv[3]), reading = atoi(argv[4]);
 
     if (count == MEMBERS) {
-        find_free_ports(ports);
+        reserve_ports(ports);
         list_members(list, ports);
         members = list;
     }

@@ -155,7 +155,6 @@ static void a_local_snapshot_waits_for_its_least_index(almadia_store *store)
 
     CHECK_OK(almadia_store_region_at(store, REGIONS - 1, &last, &error));
     options.level = ALMADIA_LEVEL_LOCAL;
-    options.timeout_ms = 50;
     options.min_index = last.last_index;
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_snapshot_open(store, &options, &snapshot, NULL));
     options.start = last.start_key.data;
@@ -163,6 +162,7 @@ static void a_local_snapshot_waits_for_its_least_index(almadia_store *store)
     CHECK_OK(almadia_snapshot_open(store, &options, &snapshot, &error));
     CHECK(almadia_snapshot_index(snapshot) >= last.last_index);
     almadia_snapshot_free(snapshot);
+    options.timeout_ms = 50;
     options.min_index = last.last_index + 1000;
     CHECK_CODE(ALMADIA_READ_TIMEOUT, almadia_snapshot_open(store, &options, &snapshot, NULL));
     CHECK(snapshot == NULL);

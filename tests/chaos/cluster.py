@@ -6,7 +6,6 @@ file, and a member's directory lies below a directory of its own, so that the po
 """
 
 import os
-import random
 import select
 import signal
 import socket
@@ -160,7 +159,8 @@ class Cluster:
         self.bench = bench
         self.name = f"cluster-{bench.next_cluster()}"
         self.shim = shim
-        self.ports = free_ports(count, bench.rng)
+        self.reserved = reserve_ports(count)
+        self.ports = [bound.getsockname()[1] for bound in self.reserved]
         self.addresses = ",".join(f"{node}=127.0.0.1:{port}" for node, port in enumerate(self.ports, 1))
         merged = FAST | {name.replace("__", "."): value for name, value in options.items()}
         self.options = [f"{name}={value}" for name, value in merged.items()]
@@ -240,19 +240,20 @@ def wait_for(question, what: str, seconds: float = PATIENCE_S):
         time.sleep(0.005)  # between two questions to other processes
 
 
-def free_ports(count: int, rng: random.Random) -> list:
-    """Ports nobody listens on, below those the system hands out to outgoing connections."""
-    ports = []
-    while len(ports) < count:
-        port = rng.randrange(10_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports
+def reserve_ports(count: int) -> list:
+    """Sockets that are bound to ports of loopback and never listen, as many as `count`.
+
+    As long as they are open the system gives their ports to nobody who lets it choose, neither to a listener nor to a
+    connection, and a member may listen there as often as it likes.
+    """
+    reserved = []
+    for _ in range(count):
+        bound = socket.socket()
+        # As the members' sockets, which could not share the port with it otherwise.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        reserved.append(bound)
+    return reserved
 
 
 def error_of(answer: str):

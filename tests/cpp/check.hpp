@@ -89,22 +89,25 @@ inline almadia::store open_single(const std::string &path) {
     return store;
 }
 
-/* "1=127.0.0.1:...,2=...,3=..." with ports of loopback on which nobody listens. */
-inline std::string find_members() {
-    int sockets[3] = {};
+/*
+ * "1=127.0.0.1:...,2=...,3=..." with ports of loopback that are this process's until it ends: those of sockets that are bound
+ * and never listen. The system gives such a port to nobody who lets it choose, and a member may listen on it.
+ */
+inline std::string reserve_members() {
     std::string members;
     for (int at = 0; at < 3; at++) {
         sockaddr_in address = {};
         socklen_t length = sizeof address;
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        sockets[at] = socket(AF_INET, SOCK_STREAM, 0);
-        CHECK(bind(sockets[at], reinterpret_cast<sockaddr *>(&address), length) == 0);
-        CHECK(getsockname(sockets[at], reinterpret_cast<sockaddr *>(&address), &length) == 0);
+        const int held = socket(AF_INET, SOCK_STREAM, 0);
+        const int shared = 1; // as the members' sockets, which could not share the port with it otherwise
+        CHECK(setsockopt(held, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) == 0);
+        CHECK(bind(held, reinterpret_cast<sockaddr *>(&address), length) == 0);
+        CHECK(getsockname(held, reinterpret_cast<sockaddr *>(&address), &length) == 0);
         members += std::to_string(at + 1) + "=127.0.0.1:" + std::to_string(ntohs(address.sin_port));
         if (at < 2) members += ",";
     }
-    for (int socket : sockets) close(socket);
     return members;
 }
 

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::tempdir;
 
-use crate::member::free_addresses;
+use crate::member::reserved_addresses;
 use crate::native::{Build, compile, repository, succeed};
 
 #[test]
@@ -90,7 +90,7 @@ impl Member {
 fn three_of_the_cpp_members_see_what_all_three_wrote() {
     let directory = tempdir().expect("the temporary directory is writable");
     let program = crate::cpp::compile_sanitized("examples/cpp/member.cpp", directory.path());
-    let addresses = free_addresses(3);
+    let addresses = reserved_addresses(3);
     let numbered = addresses.iter().enumerate().map(|(at, address)| format!("{}={address}", at + 1));
     let members = numbered.collect::<Vec<_>>().join(",");
 

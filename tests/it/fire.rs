@@ -1,7 +1,10 @@
 //! Promises under fire: the C interface at bad moments.
 //!
 //! The programs are in `tests/c`. A program that counts rounds runs all of them plain and fewer with AddressSanitizer,
-//! which looks for what a round does to memory and needs no thousand of them.
+//! which looks for what a round does to memory and needs no thousand of them. A program whose child works on with memory, after
+//! a fork beside threads that allocate, runs under none: the child inherits the allocator's locks as they are at the fork, which
+//! the C library's allocator mends in the child and that of gcc's AddressSanitizer does not, so that the child now and then waits
+//! for ever for a lock whose holder it does not have. valgrind runs one thread at a time and has no such lock.
 
 use std::process::Command;
 
@@ -102,18 +105,22 @@ fn the_log_callback_is_changed_while_records_flow() {
 
 #[test]
 fn a_forked_child_is_told_so_and_ends_as_it_likes_while_the_parent_works_on() {
+    let (_directory, mut command) = compiled("forked", Build::Plain);
+    succeed(&mut command);
+
     // What belongs to threads that do not exist in the child looks like a leak there.
-    endures_whatever_is_left("forked", &[]);
+    endures_under_valgrind("forked", &[], &WHATEVER_IS_LEFT);
 }
 
 #[test]
 fn a_child_that_lives_on_keeps_neither_directories_nor_ports_of_its_parent() {
+    // Its children touch no memory: they only wait to be killed.
     endures("child_lives", &[], &[]);
 }
 
 #[test]
 fn exit_at_any_moment_is_harmless_and_loses_nothing_acknowledged() {
-    // What a process that ends in the middle of something still holds is no leak.
+    // What a process that ends in the middle of something still holds is no leak. It forks while it has no other thread.
     endures_whatever_is_left("exits", &["5"]);
 }
 
@@ -206,7 +213,6 @@ fn queues_callbacks_and_closings_make_no_invalid_access_and_lose_no_memory() {
     endures_under_valgrind("shutdown_storm", &["2"], &LOSES_NOTHING);
     endures_under_valgrind("panics", &["almadia-apply", "1", "1"], &LOSES_NOTHING);
     endures_under_valgrind("pop_panics", &[], &LOSES_NOTHING);
-    endures_under_valgrind("forked", &[], &WHATEVER_IS_LEFT);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Real stores on loopback, in one process.
 //!
-//! Owns the making of clusters for the tests beside it: free ports, temporary directories, short timeouts. Nothing
+//! Owns the making of clusters for the tests beside it: ports, temporary directories, short timeouts. Nothing
 //! is left behind: directories go with the cluster.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use almadia::core::peer_status::Role;
 use almadia::{Config, Position, Snapshot, SnapshotOptions, Store};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// Longer than any correct wait in these tests, so that it only ends a hang.
@@ -44,7 +45,7 @@ impl Cluster {
         let mut cluster = Self {
             configure,
             directory: tempfile::tempdir().expect("a temporary directory"),
-            addresses: free_addresses(3),
+            addresses: reserved_addresses(3),
             stores: vec![None, None, None],
             split_keys: split_keys.to_owned(),
         };
@@ -162,8 +163,20 @@ pub fn fast_config() -> Config {
     config
 }
 
-/// Loopback addresses nobody listens on.
-pub fn free_addresses(count: usize) -> Vec<String> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
+/// Loopback addresses that are the caller's for as long as this process lives, also while their members are down.
+pub fn reserved_addresses(count: usize) -> Vec<String> {
+    (0..count).map(|_| reserved_address()).collect()
+}
+
+/// The address of a socket that is bound and never listens: the system gives its port to nobody who lets it choose, neither to
+/// a listener nor to a connection, and a member may listen on it as often as it likes. A port that was looked up and given
+/// back would now and then be another test's by the time its member listens.
+fn reserved_address() -> String {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    // As the members' sockets, which could not share the port with it otherwise.
+    socket.set_reuse_address(true).expect("a socket");
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+    let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
+    std::mem::forget(socket);
+    address.to_string()
 }

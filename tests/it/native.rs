@@ -106,10 +106,14 @@ pub fn succeed_silently(command: &mut Command) {
     assert!(output.status.success() && said.is_empty(), "{command:?}: {}\n{said}", output.status);
 }
 
-/// Runs a command; one that takes longer than five minutes is killed.
+/// Seconds after which a command is taken to hang. Beside noise a thousand rounds take more than five minutes, and so do a
+/// hundred under valgrind.
+const PATIENCE_S: &str = "1800";
+
+/// Runs a command; one that hangs is killed.
 fn run(command: &Command) -> Output {
     let mut limited = Command::new("timeout");
-    limited.args(["--kill-after=5", "300"]).arg(command.get_program()).args(command.get_args());
+    limited.args(["--kill-after=5", PATIENCE_S]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         limited.env(name, value.unwrap_or_default());
     }

@@ -72,6 +72,6 @@ def members(tmp_path: Path) -> Iterator[list[almadia.Store]]:
 def alone(tmp_path: Path) -> Iterator[almadia.Store]:
     """One of three members, the others of which never come: its calls wait for a leader in vain."""
     addresses = free_addresses(3)
-    with almadia.open(tmp_path / "alone", node_id=1, initial_members=addresses, options=FAST) as store:
+    with almadia.open(tmp_path / "alone", node_id=1, initial_members=addresses, timeout=3600, options=FAST) as store:
         yield store
         store.close(timeout=0)

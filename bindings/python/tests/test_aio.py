@@ -54,7 +54,7 @@ async def test_the_names_of_the_blocking_store_are_awaitable(aio_store: almadia.
         assert [key async for key in snapshot] == [b"c"]
     assert (await aio_store.status()).role == "leader"
     assert len(await aio_store.regions()) == 1
-    assert await aio_store.wait_leader(timeout=5) == 1
+    assert await aio_store.wait_leader(timeout=20) == 1
     await aio_store.transfer_leader(1)
     assert repr(aio_store).startswith("<almadia.aio.Store node=1 ")
 

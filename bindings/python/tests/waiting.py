@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Returns when `condition()` is true, and fails when that takes too long."""
     until = time.monotonic() + seconds
     while not condition():

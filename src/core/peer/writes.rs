@@ -12,7 +12,7 @@ use super::{Peer, tell};
 use crate::batch::BATCH_BYTES_MAX;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{Command, seal_group};
-use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
+use crate::core::forwarding::{Forward, ForwardAnswer, Refused, RequestId};
 use crate::core::input::Propose;
 use crate::core::pending::Pending;
 use crate::core::planted::Fault;
@@ -140,7 +140,8 @@ impl Peer {
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let (term, now) = (self.term(), self.now);
         let way = Some((leader, term));
-        if self.refused_by == way || self.unheard == way || !reachable || self.should_wait(leader) {
+        let is_gone = self.unheard == way || self.ended == way;
+        if self.refused_by == way || is_gone || !reachable || self.should_wait(leader) {
             return;
         }
         // The rest waits for answers; until then it is certainly in no log.
@@ -223,9 +224,13 @@ impl Peer {
         }
         let heard = self.forwarder.on_answer(answer);
         self.answers.extend(heard.answers);
-        let Some(term) = heard.refused_in else { return };
-        self.refused_by = Some((leader, term));
-        self.cautious_of = self.refused_by;
+        let Some((term, code)) = heard.over else { return };
+        let way = Some((leader, term));
+        if code == Refused::TERM_IS_OVER.code {
+            self.ended = way;
+        } else {
+            (self.refused_by, self.cautious_of) = (way, way);
+        }
         let retry = heard.retry.into_iter().map(Pending::of_caller);
         if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
             retry.for_each(|pending| self.fresh.push(pending));
@@ -239,11 +244,17 @@ impl Peer {
         if !self.disconnected.contains(&node) {
             self.disconnected.push(node);
         }
+        let unknown = self.forwarder.disconnected(node);
+        self.answer_all(unknown.into_iter(), Code::LeadershipLost);
+    }
+
+    /// There is a connection to another member, perhaps to a new run of it. What its last run sent, and what came of that
+    /// after the old connection was lost, is no sign that this one leads.
+    pub(super) fn on_connected(&mut self, node: NodeId) {
+        self.disconnected.retain(|other| *other != node);
         if self.leader() == Some(node) {
             self.unheard = Some((node, self.term()));
         }
-        let unknown = self.forwarder.disconnected(node);
-        self.answer_all(unknown.into_iter(), Code::LeadershipLost);
     }
 
     /// Tells other members what became of the writes they forwarded.
