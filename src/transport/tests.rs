@@ -350,7 +350,7 @@ fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
 
 #[test]
 fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back() {
-    let two = start(options(52, &[(51, free_address())]));
+    let two = start(options(52, &[(51, reserved_address())]));
     let lacking = Recorder::default();
     lacking.update(|state| state.lacks_end = true);
     let peers = [(52, two.transport.local_addr().to_string())];
