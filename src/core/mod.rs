@@ -52,6 +52,7 @@ pub mod applier;
 pub mod validator;
 pub mod elections;
 pub mod outbox;
+pub mod limits;
 pub mod handed_over;
 pub mod input;
 pub mod pending;

@@ -132,7 +132,7 @@ impl Peer {
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
-        let PeerOptions { node, boot_nonce, lease_max, planted, ref backlog, .. } = options;
+        let PeerOptions { node, boot_nonce, lease_max, planted, limits, ref backlog, .. } = options;
         let backlog = backlog.clone();
         let mut peer = Self {
             options,
@@ -163,9 +163,9 @@ impl Peer {
             answers: Vec::new(),
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(limits.held_answers),
             outgoing: Vec::new(),
-            handed_over: HandedOver::new(backlog),
+            handed_over: HandedOver::new(backlog, limits),
             timer,
             refused_messages: 0,
         };

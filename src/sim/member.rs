@@ -16,6 +16,7 @@ use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
+use crate::core::limits::Limits;
 use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
@@ -65,6 +66,8 @@ pub struct Setup {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// What may wait in a peer.
+    pub limits: Limits,
 }
 
 impl Default for Setup {
@@ -82,6 +85,7 @@ impl Default for Setup {
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
+            limits: Limits::default(),
         }
     }
 }
@@ -224,6 +228,7 @@ impl Member {
             log_cache_bytes: self.setup.log_cache_bytes,
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
             log_retain_bytes: self.setup.log_retain_bytes,
+            limits: self.setup.limits,
         }
     }
 

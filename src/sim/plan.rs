@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::core::limits::Limits;
 use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::core::planted::{Fault, Planted};
 use crate::sim::faults::FaultKind;
@@ -362,6 +363,7 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
         log_retain_bytes: random.pick(&[500, 10_000, 1 << 20]),
+        limits: Limits::default(),
     }
 }
 

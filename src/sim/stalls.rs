@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::completion::{Position, Waiter};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
+use crate::core::limits::Limits;
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;
@@ -126,14 +127,17 @@ fn at_once(call: &Waiter) -> Result<Position> {
 #[test]
 fn reads_of_an_idle_region_are_answered_behind_the_backlog_of_others() {
     const IDLE: RegionId = RegionId(3);
-    let mut trio = Trio::new(3, &Setup::default());
+    let limits = Limits { backlog_bytes: 300, store_backlog_bytes: 400, ..Limits::default() };
+    let mut trio = Trio::new(3, &Setup { limits, ..Setup::default() });
     trio.elect(1, 3);
     trio.stalled = Some(2);
     for at in 0..20 {
-        let write = trio.write(1, RegionId(1 + at % 2), 7 << 20);
+        let write = trio.write(1, RegionId(1 + at % 2), 50);
         at_once(&write).expect("1 and 3 are a quorum");
         trio.pass(1);
     }
+    let busy = trio.member(2).peer_of(RegionId(1)).expect("it runs").status();
+    assert!(busy.last_index < trio.member(1).peer().status().last_index, "it takes no more of the busy ones");
     let status = trio.member(2).peer_of(IDLE).expect("it runs").status();
     assert_eq!(status.applied_index, status.commit_index, "the idle region has nothing to apply");
 

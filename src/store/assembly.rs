@@ -20,6 +20,7 @@ use crate::core::applier::{Applier, ApplyTask};
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
+use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::Planted;
@@ -242,6 +243,7 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
         backlog: Backlog::default(),
+        limits: Limits::default(),
         planted: Planted::NONE,
     }
 }

@@ -12,9 +12,6 @@ use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
 use crate::types::{LogIndex, NodeId, Term};
 
-/// Questions of followers that may wait for the quorum. A healthy follower has a few under way.
-const QUESTIONS_MAX: usize = 4096;
-
 impl Peer {
     pub(super) fn on_message(&mut self, message: PeerMessage) {
         match message.body {
@@ -33,8 +30,9 @@ impl Peer {
             self.unheard.take_if(|unheard| *unheard == (NodeId(message.from), Term(message.term)));
         }
         let passes = match message.get_msg_type() {
-            // The engine is behind. What is not taken is not acknowledged, and comes again.
-            _ if !message.entries.is_empty() && self.is_behind() => false,
+            // What is not taken is not acknowledged, and comes again. Nothing else adds to what the engine has to do,
+            // and questions carry their ids in entries.
+            MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => !self.is_silent(),
             MessageType::MsgTimeoutNow => self.is_in_time(&message),
             // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
@@ -52,7 +50,7 @@ impl Peer {
             MessageType::MsgReadIndex => {
                 self.is_settled()
                     && !self.answer_by_lease(&message)
-                    && self.raw.raft.pending_read_count() < QUESTIONS_MAX
+                    && self.raw.raft.pending_read_count() < self.options.limits.questions
                     && self.takes_question(&message)
             }
             _ => true,

@@ -9,6 +9,7 @@ use raft::Config;
 
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
+use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::planted::Planted;
 use crate::error::{Code, Error, Result};
@@ -56,6 +57,8 @@ pub struct PeerOptions {
     pub log_retain_bytes: u64,
     /// What all peers of this member have handed to its applier.
     pub backlog: Backlog,
+    /// What may wait in this peer.
+    pub limits: Limits,
     /// What is wrong with this member on purpose; nothing outside the simulation.
     pub planted: Planted,
 }

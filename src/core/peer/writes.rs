@@ -21,8 +21,6 @@ use crate::core::proposals::{Proposal, Request, Requester};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId};
 
-/// Bytes of forwarded writes that may wait here to be proposed; more are refused.
-const FORWARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A forwarding follower asks after what was not answered for this many heartbeats.
 const PROBE_HEARTBEATS: u32 = 4;
 /// After a change of leader newer writes wait this many heartbeats at most for what the last one may refuse.
@@ -207,7 +205,7 @@ impl Peer {
             Err(Code::NotLeader)
         } else if self.is_handing_over() {
             Err(Code::TransferInProgress)
-        } else if self.is_behind() || self.fresh.bytes() > FORWARDED_BYTES_MAX {
+        } else if self.is_behind() || self.fresh.forwarded_bytes() > self.options.limits.forwarded_bytes {
             Err(Code::Overloaded)
         } else {
             Ok(())
