@@ -10,6 +10,7 @@ use crate::completion::{Position, Waiter};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
 use crate::core::limits::Limits;
+use crate::core::peer_status::Role;
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;
@@ -144,4 +145,20 @@ fn reads_of_an_idle_region_are_answered_behind_the_backlog_of_others() {
     let read = trio.read(2, IDLE);
 
     trio.answer(&read).expect("nothing of this region waits");
+}
+
+#[test]
+fn a_leader_whose_engine_stalls_hands_over() {
+    const REGION: RegionId = RegionId(1);
+    let mut trio = Trio::new(1, &Setup::default());
+    trio.elect(1, 1);
+    trio.stalled = Some(1);
+    let lost = trio.write(2, REGION, 50);
+    trio.answer(&lost).expect_err("it is in the log of a leader that cannot apply it");
+    trio.pass(20);
+
+    let write = trio.write(2, REGION, 50);
+
+    trio.answer(&write).expect("the other two are well");
+    assert_eq!(trio.member(1).peer().status().role, Role::Follower);
 }
