@@ -67,6 +67,12 @@ impl HandedOver {
         }
     }
 
+    /// True while anything is not applied.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
     /// True when the applier has more to do than may be added to.
     #[must_use]
     pub fn is_full(&self) -> bool {

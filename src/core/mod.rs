@@ -54,6 +54,7 @@ pub mod elections;
 pub mod outbox;
 pub mod limits;
 pub mod handed_over;
+pub mod stall_timer;
 pub mod input;
 pub mod pending;
 pub mod runs;

@@ -8,12 +8,13 @@
 //!
 //! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing and forwarding.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
-//! `peer/truncation`: the log's end.
+//! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's end.
 
 mod leading;
 mod messages;
 mod options;
 mod reading;
+mod stall;
 mod truncation;
 mod writes;
 
@@ -40,6 +41,7 @@ use crate::core::proposals::{CommittedProposal, Proposals, Requester};
 use crate::core::reads::{Questions, Read, Reads};
 use crate::core::region::Region;
 use crate::core::sessions::Sessions;
+use crate::core::stall_timer::StallTimer;
 use crate::core::transfer::Transfer;
 use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::{Code, Error, Result};
@@ -103,6 +105,7 @@ pub struct Peer {
     /// Messages that are not raft's, for the next turn.
     outgoing: Vec<PeerMessage>,
     handed_over: HandedOver,
+    stall: StallTimer,
     timer: ElectionTimer,
     refused_messages: u64,
 }
@@ -128,6 +131,7 @@ impl Peer {
             && log.last.0 == BOOTSTRAP_INDEX;
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
         let config = raft_config(&options, applied.index, timer.window_ticks());
+        let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
         let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
@@ -166,6 +170,7 @@ impl Peer {
             outbox: Outbox::new(limits.held_answers),
             outgoing: Vec::new(),
             handed_over: HandedOver::new(backlog, limits),
+            stall,
             timer,
             refused_messages: 0,
         };
@@ -237,6 +242,7 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.now = now;
         self.ticks += 1;
+        self.stall.on_tick(self.handed_over.waits());
         self.raw.tick();
         if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
             drop(self.raw.campaign());
@@ -276,6 +282,7 @@ impl Peer {
     pub fn begin_round(&mut self, now: Timestamp, sharers: usize) {
         self.now = now;
         self.settle_transfer();
+        self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
         self.dispatch_fresh(sharers);
         self.ask_fresh();
@@ -368,6 +375,7 @@ impl Peer {
         }
         self.applied = applied.state;
         self.handed_over.report(applied.state.index);
+        self.stall.on_progress();
         self.raw.advance_apply_to(applied.state.index.get());
         self.raw.mut_store().evict(applied.state.index);
         if let Some(index) = applied.truncate_to {

@@ -36,6 +36,8 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub const ELECTION_TICKS: usize = 20;
 /// How long a lease lasts in scripts.
 const LEASE_MAX: Duration = TICK.saturating_mul(ELECTION_TICKS as u32 - 2);
+/// Ticks without apply progress after which a leader hands over, in scripts.
+const APPLY_STALL_TICKS: u64 = 100;
 /// Ticks between heartbeats in scripts.
 const HEARTBEAT_TICKS: usize = 2;
 
@@ -68,6 +70,8 @@ pub struct Setup {
     pub log_retain_bytes: u64,
     /// What may wait in a peer.
     pub limits: Limits,
+    /// Ticks without apply progress after which a leader hands over.
+    pub apply_stall_ticks: u64,
 }
 
 impl Default for Setup {
@@ -86,6 +90,7 @@ impl Default for Setup {
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
             limits: Limits::default(),
+            apply_stall_ticks: APPLY_STALL_TICKS,
         }
     }
 }
@@ -229,6 +234,7 @@ impl Member {
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
             log_retain_bytes: self.setup.log_retain_bytes,
             limits: self.setup.limits,
+            apply_stall_ticks: self.setup.apply_stall_ticks,
         }
     }
 

@@ -364,6 +364,7 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
         log_retain_bytes: random.pick(&[500, 10_000, 1 << 20]),
         limits: Limits::default(),
+        apply_stall_ticks: 5 * election_ticks as u64,
     }
 }
 

@@ -29,6 +29,7 @@
 //! sync N works|fails|crash-before|crash-after     what N's next sync does; one that fails poisons N
 //! apply N...              N applies what is committed: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
 //! engine N / report N     N's engine shows what is committed / N's peer and callers are told
+//! stall N / recover N     N's engine stands still: `settle` and `pass` apply nothing there / it goes on
 //! flush N                 N's engine keeps what it shows over a crash
 //! crash N / restart N
 //!

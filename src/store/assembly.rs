@@ -242,6 +242,7 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
+        apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
         backlog: Backlog::default(),
         limits: Limits::default(),
         planted: Planted::NONE,

@@ -34,7 +34,8 @@ impl Peer {
             // and questions carry their ids in entries.
             MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => !self.is_silent(),
-            MessageType::MsgTimeoutNow => self.is_in_time(&message),
+            // With an engine that stands still it would serve nobody. The leader offers the leadership to another.
+            MessageType::MsgTimeoutNow => self.is_in_time(&message) && !self.is_stalled(),
             // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
             // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).
             MessageType::MsgRequestVoteResponse

@@ -55,6 +55,8 @@ pub struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// Ticks without apply progress, while committed entries wait, after which a leader hands over.
+    pub apply_stall_ticks: u64,
     /// What all peers of this member have handed to its applier.
     pub backlog: Backlog,
     /// What may wait in this peer.
