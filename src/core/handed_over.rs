@@ -27,6 +27,7 @@ pub struct Backlog(Arc<Counts>);
 struct Counts {
     bytes: AtomicU64,
     peers: AtomicU64,
+    reports: AtomicU64,
 }
 
 /// See the module.
@@ -37,6 +38,8 @@ pub struct HandedOver {
     bytes: u64,
     backlog: Backlog,
     limits: Limits,
+    /// Reports to all peers of the store at the last tick.
+    reports: u64,
 }
 
 impl HandedOver {
@@ -44,7 +47,7 @@ impl HandedOver {
     #[must_use]
     pub fn new(backlog: Backlog, limits: Limits) -> Self {
         backlog.0.peers.fetch_add(1, Ordering::Relaxed);
-        Self { tasks: VecDeque::new(), bytes: 0, backlog, limits }
+        Self { tasks: VecDeque::new(), bytes: 0, backlog, limits, reports: 0 }
     }
 
     /// Counts a task's entries.
@@ -58,6 +61,7 @@ impl HandedOver {
 
     /// Forgets the tasks that are applied as a whole.
     pub fn report(&mut self, applied: LogIndex) {
+        self.backlog.0.reports.fetch_add(1, Ordering::Relaxed);
         while let Some(&(last, bytes)) = self.tasks.front()
             && last <= applied
         {
@@ -67,19 +71,27 @@ impl HandedOver {
         }
     }
 
-    /// True while anything is not applied.
-    #[must_use]
-    pub fn waits(&self) -> bool {
-        !self.tasks.is_empty()
+    /// True when something waits for the applier: entries of this region, or room for them while no region made progress
+    /// since the last tick. To be asked once a tick.
+    pub fn waits(&mut self) -> bool {
+        let reports = self.backlog.0.reports.load(Ordering::Relaxed);
+        let others_moved = std::mem::replace(&mut self.reports, reports) != reports;
+        !self.tasks.is_empty() || (self.is_full() && !others_moved)
     }
 
     /// True when the applier has more to do than may be added to.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let Counts { bytes, peers } = &*self.backlog.0;
+        let Counts { bytes, peers, .. } = &*self.backlog.0;
         let (all, bound) = (bytes.load(Ordering::Relaxed), self.limits.store_backlog_bytes);
         let has_share = self.bytes > bound / peers.load(Ordering::Relaxed).max(1);
-        self.bytes > self.limits.backlog_bytes || (all > bound && has_share) || all > 2 * bound
+        self.bytes > self.limits.backlog_bytes || (self.is_store_full() && has_share) || all > 2 * bound
+    }
+
+    /// True when the applier has more to do for all regions together than it should.
+    #[must_use]
+    pub fn is_store_full(&self) -> bool {
+        self.backlog.0.bytes.load(Ordering::Relaxed) > self.limits.store_backlog_bytes
     }
 }
 
@@ -143,6 +155,20 @@ mod tests {
 
         drop(one);
         assert!(!two.is_full(), "250 bytes");
+    }
+
+    #[test]
+    fn a_region_that_may_not_add_to_a_backlog_waits_while_that_stands_still() {
+        let [mut one, mut idle] = peers();
+        one.add(&[entry(1, 500), entry(2, 500)]);
+        assert!(one.waits() && idle.waits());
+
+        one.report(LogIndex(1));
+        assert!(!idle.waits(), "the applier moves");
+        assert!(idle.waits(), "it did not move since");
+
+        one.report(LogIndex(2));
+        assert!(!one.waits() && !idle.waits());
     }
 
     #[test]
