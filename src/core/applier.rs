@@ -14,6 +14,7 @@ use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::forwarding::RequestId;
 use crate::core::membership;
+use crate::core::planted::{Fault, Planted};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
@@ -102,20 +103,25 @@ pub struct Applier {
     state: ApplyState,
     entries: VecDeque<Entry>,
     proposals: VecDeque<CommittedProposal>,
+    planted: Planted,
 }
 
 impl Applier {
-    /// An applier that continues behind `state`.
+    /// An applier that continues behind `state`, with this wrong with it on purpose.
     #[must_use]
-    pub fn new(region: Region, state: ApplyState) -> Self {
-        Self { region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
+    pub fn new(region: Region, state: ApplyState, planted: Planted) -> Self {
+        Self { region, state, entries: VecDeque::new(), proposals: VecDeque::new(), planted }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
     pub fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
+        let rest = self.entries.len();
         self.entries.extend(task.entries);
         self.proposals.extend(task.proposals);
+        if self.planted.has(Fault::NewerBeforeTheRest) {
+            self.entries.rotate_left(rest);
+        }
     }
 
     /// Entries that wait.

@@ -58,11 +58,17 @@ pub enum Fault {
     CancelledWriteGoesOn,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
+    /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
+    ReadsDroppedBehindOthers,
+    /// A leader leads on although its engine stands still.
+    StalledLeaderStays,
+    /// An applier that has yielded takes newer entries before the rest.
+    NewerBeforeTheRest,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -89,6 +95,9 @@ impl Fault {
         Self::RefusedWriteLeavesTheRest,
         Self::CancelledWriteGoesOn,
         Self::QuestionAskedAgainUnderItsId,
+        Self::ReadsDroppedBehindOthers,
+        Self::StalledLeaderStays,
+        Self::NewerBeforeTheRest,
     ];
 }
 

@@ -261,6 +261,7 @@ mod tests {
 
     use super::*;
     use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::planted::Planted;
     use crate::core::region::Region;
     use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
 
@@ -269,7 +270,7 @@ mod tests {
 
     fn two_regions() -> Applying {
         let region = |id| Region { id, ..Region::bootstrap(&[NodeId(1)]) };
-        let applier = |id| (id, Applier::new(region(id), ApplyState::BOOTSTRAP));
+        let applier = |id| (id, Applier::new(region(id), ApplyState::BOOTSTRAP, Planted::NONE));
         Applying::new(BTreeMap::from([applier(LARGE), applier(SMALL)]))
     }
 

@@ -48,6 +48,8 @@ pub struct Host {
     pub clock: MemberClock,
     /// Added to every step of applying.
     pub engine_delay: u64,
+    /// Its engine stands still.
+    pub engine_stalls: bool,
     /// Added to every sync, at most.
     pub sync_delay: u64,
     /// Set while it must not come back by itself.
@@ -309,6 +311,7 @@ impl Host {
             member: Member::bootstrap_with(node, regions, plan.setup.clone()),
             clock: new_clock(plan, 0, random.below(1_000 * SECOND)),
             engine_delay: 0,
+            engine_stalls: false,
             sync_delay: 0,
             stays_down: false,
             paused_until: 0,

@@ -191,7 +191,7 @@ impl Member {
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(region, applied))
+            (region.id, Applier::new(region, applied, self.setup.planted))
         };
         self.running = Some(Running {
             peers,

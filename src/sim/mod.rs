@@ -29,6 +29,7 @@ mod faults;
 mod trace;
 mod cluster;
 mod run;
+mod last_stall;
 mod broken_rules;
 mod fuzz;
 #[cfg(test)]

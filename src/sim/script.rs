@@ -12,7 +12,8 @@
 //! cluster N...            members with these numbers, all running on empty disks. [lease=off] without leases,
 //!                         [group=off] without group commit; [uncommitted=BYTES] that a leader proposes before they are
 //!                         committed; [propose=BYTES] that a round proposes; [window=BYTES] that a follower forwards before
-//!                         they are answered; [elections=SEED] members that campaign by themselves
+//!                         they are answered; [questions=COUNT] of a follower that may wait for the quorum;
+//!                         [elections=SEED] members that campaign by themselves
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N asks for leadership at its next round
 //!

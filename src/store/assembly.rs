@@ -250,7 +250,10 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
 }
 
 fn make_appliers(regions: Vec<(Region, ApplyState)>) -> BTreeMap<RegionId, Applier> {
-    regions.into_iter().map(|(region, state)| (region.id, Applier::new(region, state))).collect()
+    regions
+        .into_iter()
+        .map(|(region, state)| (region.id, Applier::new(region, state, Planted::NONE)))
+        .collect()
 }
 
 fn start_transport(

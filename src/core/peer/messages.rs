@@ -30,6 +30,7 @@ impl Peer {
             self.unheard.take_if(|unheard| *unheard == (NodeId(message.from), Term(message.term)));
         }
         let passes = match message.get_msg_type() {
+            _ if self.is_dropped_by_fault(&message) => false,
             // What is not taken is not acknowledged, and comes again. Nothing else adds to what the engine has to do,
             // and questions carry their ids in entries.
             MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
@@ -89,6 +90,12 @@ impl Peer {
     /// The applier has more to do than this peer may add to.
     pub(super) fn is_behind(&self) -> bool {
         self.handed_over.is_full()
+    }
+
+    /// Never, unless a fault is planted.
+    fn is_dropped_by_fault(&self, message: &Message) -> bool {
+        let drops = self.options.planted.has(Fault::ReadsDroppedBehindOthers);
+        drops && !message.entries.is_empty() && self.handed_over.is_store_full()
     }
 
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break

@@ -118,6 +118,9 @@ impl Cluster {
         if let Some(bytes) = option(&options, "window=") {
             setup.forward_window_bytes = bytes as usize;
         }
+        if let Some(count) = option(&options, "questions=") {
+            setup.limits.questions = count as usize;
+        }
         setup.elections = option(&options, "elections=");
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
