@@ -12,7 +12,7 @@ pub struct Limits {
     pub store_backlog_bytes: u64,
     /// Bytes of forwarded writes that may wait to be proposed; more are refused.
     pub forwarded_bytes: usize,
-    /// Questions of followers that may wait for the quorum; more are dropped, and asked again.
+    /// Questions of one follower that may wait for the quorum; more are dropped, and asked again.
     pub questions: usize,
     /// Answers to one follower's questions that may wait until the engine has come as far; the newest takes the place of the
     /// one before, whose question it answers too.

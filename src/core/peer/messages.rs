@@ -52,7 +52,7 @@ impl Peer {
             MessageType::MsgReadIndex => {
                 self.is_settled()
                     && !self.answer_by_lease(&message)
-                    && self.raw.raft.pending_read_count() < self.options.limits.questions
+                    && self.has_room_for(&message)
                     && self.takes_question(&message)
             }
             _ => true,
@@ -61,6 +61,15 @@ impl Peer {
             // An error here is raft's way to say that it ignored the message.
             let _ = self.raw.step(message);
         }
+    }
+
+    /// Whether another question of this follower may wait for the quorum. Those of others and the leader's own do not count:
+    /// they come without end, and each that is refused would find them there again.
+    fn has_room_for(&self, question: &Message) -> bool {
+        let (raft, most) = (&self.raw.raft, self.options.limits.questions);
+        let waiting = raft.read_only.pending_read_index.values();
+        raft.pending_read_count() < most
+            || waiting.filter(|waiting| waiting.req.from == question.from).count() < most
     }
 
     fn takes_question(&mut self, question: &Message) -> bool {
