@@ -326,6 +326,11 @@ impl Host {
         self.paused_until > now
     }
 
+    /// True while its raft poller is in a sync.
+    pub fn is_in_sync(&self, now: u64) -> bool {
+        self.busy_until > now
+    }
+
     /// When its raft poller can take its next turn: not while it stands still or waits for its disk.
     fn next_turn(&self) -> u64 {
         self.paused_until.max(self.busy_until)

@@ -13,8 +13,12 @@ use crate::core::limits::Limits;
 use crate::core::peer_status::Role;
 use crate::core::reads::Read;
 use crate::error::Result;
+use crate::sim::cluster::Cluster;
 use crate::sim::keys;
 use crate::sim::member::{Member, Setup, TICK};
+use crate::sim::plan::{MILLISECOND, Plan};
+use crate::sim::run::run_until;
+use crate::sim::trace::Trace;
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
@@ -161,4 +165,38 @@ fn a_leader_whose_engine_stalls_hands_over() {
 
     trio.answer(&write).expect("the other two are well");
     assert_eq!(trio.member(1).peer().status().role, Role::Follower);
+}
+
+/// Three members and a network without faults, and nobody who calls but the test.
+fn calm_cluster() -> Cluster {
+    let mut plan = Plan::draw(1);
+    plan.setup = Setup { elections: Some(1), ..Setup::default() };
+    (plan.members, plan.regions, plan.load.clients) = (3, 1, 0);
+    plan.faults.clear();
+    (plan.network.loss, plan.network.stragglers) = (0, 0);
+    plan.network.delay = MILLISECOND..2 * MILLISECOND;
+    (plan.pace.sync, plan.pace.apply_max) = (MILLISECOND..2 * MILLISECOND, MILLISECOND);
+    Cluster::new(plan, Trace::new(None, 0))
+}
+
+#[test]
+fn a_leader_whose_log_sync_hangs_is_replaced_by_the_others() {
+    const REGION: RegionId = RegionId(1);
+    let mut cluster = calm_cluster();
+    let timeout = cluster.plan.election_timeout();
+    run_until(&mut cluster, 3 * timeout).expect("no promise is broken");
+    let leader = cluster.leader(REGION).expect("elected");
+
+    cluster.hosts[leader].sync_delay = 1_000 * timeout;
+    cluster.probe_write(leader, REGION).expect("it runs");
+    let hung_until = cluster.now + 4 * timeout;
+    run_until(&mut cluster, hung_until).expect("no promise is broken");
+
+    assert!(cluster.hosts[leader].is_in_sync(cluster.now), "it hangs to this moment");
+    let next = cluster.leader(REGION).expect("elected");
+    assert_ne!(next, leader);
+    let write = cluster.probe_write(next, REGION).expect("it runs");
+    let served_until = cluster.now + timeout;
+    run_until(&mut cluster, served_until).expect("no promise is broken");
+    assert!(cluster.calls.get(write).is_ok());
 }
