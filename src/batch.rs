@@ -153,6 +153,15 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_has_so_many_operations_and_no_more() {
+        let mut batch = Batch::new();
+
+        let error = (0..1 << 20).find_map(|_| batch.put(b"", b"").err()).expect("a bound");
+
+        assert_eq!((error.code(), batch.len()), (Code::TooLarge, 65_536));
+    }
+
+    #[test]
     fn a_change_that_fails_half_way_leaves_the_batch_as_it_was() {
         let mut batch = Batch::new();
         batch.put(b"k", b"v").expect("small");

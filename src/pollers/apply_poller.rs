@@ -337,6 +337,45 @@ mod tests {
         assert_eq!((applied(&batch, LARGE), applied(&batch, SMALL)), (Some(3), Some(3)));
     }
 
+    /// An entry with so many operations, of three bytes each.
+    fn wide_task(region: RegionId, before: u64, operations: u32) -> ApplyTask {
+        let mut builder = CommandBuilder::default();
+        (0..operations).for_each(|_| builder.push(Operation::Put { key: b"", value: b"" }));
+        let data = builder.seal(BOOTSTRAP_EPOCH.version);
+        let mut task = task(region, before, 1);
+        task.entries[0].data = data;
+        task
+    }
+
+    fn operations(batch: &ApplyBatch) -> usize {
+        batch.writes.iter().map(|write| write.operations().count()).sum()
+    }
+
+    #[test]
+    fn operations_without_bytes_fill_a_commit_too() {
+        let mut applying = two_regions();
+        applying.queue((0..20).map(|before| wide_task(LARGE, before, 16_000)));
+
+        let batch = applying.next_batch().expect("readable").expect("some of them");
+
+        assert!(operations(&batch) <= 2 * 16_000, "{} operations in one commit", operations(&batch));
+    }
+
+    #[test]
+    fn a_commit_is_no_larger_for_a_thousand_regions() {
+        let regions = || (1..=1_000).map(RegionId);
+        let applier = |id| {
+            let region = Region { id, ..Region::bootstrap(&[NodeId(1)]) };
+            (id, Applier::new(region, ApplyState::BOOTSTRAP, Planted::NONE))
+        };
+        let mut applying = Applying::new(regions().map(applier).collect());
+        applying.queue(regions().map(|region| wide_task(region, 0, 10_000)));
+
+        let batch = applying.next_batch().expect("readable").expect("some of them");
+
+        assert!(operations(&batch) <= 2 * 16_000, "{} operations in one commit", operations(&batch));
+    }
+
     #[test]
     fn rounds_that_take_long_make_smaller_slices_and_quick_ones_larger() {
         let mut applying = two_regions();
