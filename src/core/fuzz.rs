@@ -229,7 +229,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     applier.queue(ApplyTask { region: id, entries: entries.collect(), proposals });
 
     let mut batch = ApplyBatch::default();
-    match applier.fill(&mut batch, Slice { entries: usize::MAX, bytes: usize::MAX }) {
+    match applier.fill(&mut batch, Slice::ALL) {
         Ok(_) => {
             assert_eq!(wanted.stopped_by, None, "an entry that cannot be read stops the state machine");
             assert!(batch.reports.iter().all(|report| report.state.index.get() == first + count - 1));

@@ -49,6 +49,7 @@ pub mod lease;
 pub mod transfer;
 pub mod reads;
 pub mod applier;
+pub mod appliers;
 pub mod validator;
 pub mod elections;
 pub mod outbox;

@@ -12,6 +12,7 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
+use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
@@ -151,7 +152,7 @@ pub struct Member {
 /// What a crash takes away.
 struct Running {
     peers: Peers,
-    appliers: BTreeMap<RegionId, Applier>,
+    appliers: Appliers,
     inputs: Vec<(RegionId, Input)>,
     ticks: u32,
     /// Regions that had more to do than the last round would take.
@@ -195,7 +196,7 @@ impl Member {
         };
         self.running = Some(Running {
             peers,
-            appliers: regions.iter().copied().map(applier).collect(),
+            appliers: Appliers::new(regions.iter().copied().map(applier).collect()),
             inputs: Vec::new(),
             ticks: 0,
             again: Vec::new(),
@@ -390,7 +391,7 @@ impl Member {
 
     /// First half of applying: the engine shows the entries, nobody has been told.
     pub fn write_engine(&mut self) {
-        self.apply_write(Slice { entries: usize::MAX, bytes: usize::MAX });
+        self.apply_write(Slice::ALL);
     }
 
     /// Second half: the peer is told, then the callers.
@@ -405,7 +406,7 @@ impl Member {
         self.has_to_report()
             || self.has_to_answer()
             || !running.tasks.is_empty()
-            || running.appliers.values().any(|applier| applier.backlog() > 0)
+            || running.appliers.has_more()
     }
 
     /// True when the engine shows what the peers do not know of.
@@ -418,21 +419,14 @@ impl Member {
         self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
     }
 
-    /// Applying, step 1: a slice of every region goes into the engine.
+    /// Applying, step 1: the next batch goes into the engine.
     pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
-        for task in running.tasks.drain(..) {
-            running.appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
-        }
-        let mut batch = ApplyBatch::default();
-        for applier in running.appliers.values_mut() {
-            if let Err(error) = applier.fill(&mut batch, slice) {
-                return Some(End::Core(error));
-            }
-        }
-        if batch.is_empty() {
-            return None;
-        }
+        running.appliers.queue(running.tasks.drain(..));
+        let mut batch = match running.appliers.next_batch(slice) {
+            Ok(batch) => batch?,
+            Err(error) => return Some(End::Core(error)),
+        };
         if !take_effect(&mut self.effects_left) {
             return self.end_in_crash();
         }
@@ -511,11 +505,8 @@ impl Member {
         reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
         peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
         inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));
-        for task in tasks {
-            appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
-        }
-        let undecided = appliers.values_mut().flat_map(Applier::abandon);
-        undecided.for_each(|completion| completion.answer(Err(unknown.clone())));
+        appliers.queue(tasks);
+        appliers.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
     }
 }
 

@@ -17,6 +17,7 @@ use raft::eraftpb::HardState;
 use crate::completion_queue::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
+use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
@@ -249,11 +250,9 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
     }
 }
 
-fn make_appliers(regions: Vec<(Region, ApplyState)>) -> BTreeMap<RegionId, Applier> {
-    regions
-        .into_iter()
-        .map(|(region, state)| (region.id, Applier::new(region, state, Planted::NONE)))
-        .collect()
+fn make_appliers(regions: Vec<(Region, ApplyState)>) -> Appliers {
+    let applier = |(region, state): (Region, _)| (region.id, Applier::new(region, state, Planted::NONE));
+    Appliers::new(regions.into_iter().map(applier).collect())
 }
 
 fn start_transport(
@@ -423,7 +422,7 @@ impl Threads {
         engine: Engine,
         log: Arc<LogStore>,
         peers: Peers,
-        appliers: BTreeMap<RegionId, Applier>,
+        appliers: Appliers,
         config: &Config,
     ) -> io::Result<()> {
         let metrics = Arc::clone(&self.metrics);

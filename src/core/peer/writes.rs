@@ -9,9 +9,9 @@ use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::options::MESSAGE_BYTES_MAX;
 use super::{Peer, tell};
-use crate::batch::BATCH_BYTES_MAX;
+use crate::batch::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 use crate::completion::{Position, WriteEvent};
-use crate::core::command::{Command, seal_group};
+use crate::core::command::{Command, operations_of, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::input::Propose;
 use crate::core::pending::Pending;
@@ -193,11 +193,16 @@ impl Peer {
         }
     }
 
-    /// What is in the log must be readable by every member, fit into a message, and leave other regions alone. Callers of
-    /// this member are checked where they call; what another member forwards is checked here.
+    /// What is in the log must be readable by every member, fit into a message, take no engine for long, and leave other
+    /// regions alone. Callers of this member are checked where they call; what another member forwards is checked here.
+    /// What is in the log already is not held to a bound again: a member that refused it could not go on.
     fn may_propose(&self, data: &Bytes) -> bool {
+        if data.len() > BATCH_BYTES_MAX {
+            return false;
+        }
         let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-        data.len() <= BATCH_BYTES_MAX && write.operations().all(|operation| self.region.owns(operation))
+        write.operation_count() <= BATCH_OPERATIONS_MAX
+            && write.operations().all(|operation| self.region.owns(operation))
     }
 
     fn may_accept(&self) -> std::result::Result<(), Code> {
@@ -267,15 +272,17 @@ struct Grouped {
     writes: usize,
 }
 
-/// Writes in their order, packed into entries of at most `bytes_max`; one that is larger stands alone.
+/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have; one
+/// that is larger stands alone.
 fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     let mut entries = Vec::new();
     let mut rest = writes;
     while let [first, others @ ..] = rest {
-        let mut bytes = first.data.len();
+        let (mut bytes, mut operations) = (first.data.len(), operations_of(&first.data) as usize);
         let fits = |pending: &&Pending| {
             bytes += pending.data.len();
-            bytes <= bytes_max
+            operations += operations_of(&pending.data) as usize;
+            bytes <= bytes_max && operations <= BATCH_OPERATIONS_MAX
         };
         let count = 1 + others.iter().take_while(fits).count();
         let (group, after) = rest.split_at(count);

@@ -250,7 +250,7 @@ impl Cluster {
         if self.hosts[host].engine_stalls {
             return;
         }
-        let slice = Slice { entries: self.pace.slice_entries, bytes: 1 << 20 };
+        let slice = Slice { entries: self.pace.slice_entries, ..Slice::ALL };
         let mut observer = Observer { ledger: &mut self.ledger, trace: &mut self.trace };
         let member = &mut self.hosts[host].member;
         let mut reported = false;

@@ -168,7 +168,7 @@ impl Cluster {
     fn apply(&mut self, words: &[&str], said: &mut Vec<String>) {
         let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
         let limit = |name| option(&options, name).map_or(usize::MAX, |count| count as usize);
-        let slice = Slice { entries: limit("entries="), bytes: limit("bytes=") };
+        let slice = Slice { entries: limit("entries="), bytes: limit("bytes="), ..Slice::ALL };
         for node in nodes {
             let member = self.member(node);
             member.apply_write(slice);
