@@ -35,7 +35,11 @@ mod fuzz;
 #[cfg(test)]
 mod hunt;
 #[cfg(test)]
+mod trio;
+#[cfg(test)]
 mod stalls;
+#[cfg(test)]
+mod border;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

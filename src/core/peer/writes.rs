@@ -292,3 +292,33 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     }
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::command::{CommandBuilder, Operation};
+
+    /// Writes of so many operations of three bytes.
+    fn pending(operations: &[u32]) -> Vec<Pending> {
+        let write = |(number, &count): (u64, &u32)| {
+            let mut builder = CommandBuilder::default();
+            (0..count).for_each(|_| builder.push(Operation::Put { key: b"", value: b"" }));
+            let id = RequestId { node: NodeId(2), boot_nonce: 42, session: 1, number };
+            Pending::of_follower(id, builder.seal(1))
+        };
+        (1..).zip(operations).map(write).collect()
+    }
+
+    #[test]
+    fn writes_share_an_entry_up_to_the_bytes_and_the_operations_of_one() {
+        let of = |operations: &[u32], bytes_max| {
+            let grouped = grouped(&pending(operations), bytes_max);
+            grouped.iter().map(|entry| entry.writes).collect::<Vec<_>>()
+        };
+
+        assert_eq!(of(&[1, 1, 1], 1 << 20), [3]);
+        assert_eq!(of(&[1, 1, 1], 2 * (16 + 3)), [2, 1]);
+        assert_eq!(of(&[60_000, 5_536, 1], 1 << 20), [2, 1]);
+        assert_eq!(of(&[60_000, 5_537, 1], 1 << 20), [1, 2]);
+    }
+}
