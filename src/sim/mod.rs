@@ -40,6 +40,8 @@ mod trio;
 mod stalls;
 #[cfg(test)]
 mod border;
+#[cfg(test)]
+mod growth;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

@@ -14,7 +14,7 @@ use crate::core::input::{Input, Propose};
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;
-use crate::sim::member::{Member, Setup, TICK};
+use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
@@ -51,6 +51,25 @@ impl Trio {
         self.settle();
         // A heartbeat, so that the followers know what the leader has applied.
         self.pass(2);
+    }
+
+    /// Lets so many ticks pass, with a flush of every engine that its log waits for.
+    pub fn flush_and_pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.pass(1);
+            for member in self.members.iter_mut().filter(|member| member.wants_flush().is_some()) {
+                member.flush();
+            }
+        }
+    }
+
+    /// All lose power and come back, and are silent as long as they may have to be.
+    pub fn restart_all(&mut self) {
+        for member in &mut self.members {
+            member.crash();
+            member.restart();
+        }
+        self.pass(ELECTION_TICKS as u32);
     }
 
     fn settle(&mut self) {
