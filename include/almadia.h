@@ -193,6 +193,12 @@
 #define ALMADIA_BATCH_BYTES_MAX 8388608
 
 /**
+ * Most operations of a batch, as almadia_batch_count counts them. They take effect at once, and everything else waits so
+ * long: with this many, some tens of milliseconds.
+ */
+#define ALMADIA_BATCH_OPERATIONS_MAX 65536
+
+/**
  * A list of operations that is applied whole, in the order in which they were added, or not at all. One
  * thread at a time.
  */
@@ -957,8 +963,8 @@ almadia_code almadia_batch_new(struct almadia_batch **batch,
 /**
  * Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
  *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value or batch; the message says
- * which).
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value, or batch in bytes or operations; the message
+ * says which).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1020,7 +1026,7 @@ ALMADIA_API
 void almadia_batch_clear(struct almadia_batch *batch);
 
 /**
- * How many operations a batch holds. 0 for NULL.
+ * How many operations a batch holds, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
  *
  * Blocks: no. Threads: any number at once while nobody adds.
  */

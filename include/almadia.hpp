@@ -847,7 +847,7 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
     /** Removes all operations. */
     void clear() noexcept { almadia_batch_clear(pointer_); }
 
-    /** How many operations it holds. */
+    /** How many operations it holds; ALMADIA_BATCH_OPERATIONS_MAX at most. */
     std::size_t count() const noexcept { return almadia_batch_count(pointer_); }
 
     /** Its size in bytes: keys, values and a few bytes for each operation; ALMADIA_BATCH_BYTES_MAX at most. */

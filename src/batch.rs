@@ -15,6 +15,9 @@ pub const KEY_BYTES_MAX: usize = 16 * 1024;
 pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
 /// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most operations of a batch. All of them take effect at once, in tens of milliseconds, and whatever else is written or
+/// read of this store waits so long. An operation's number within its write has 16 bits (DESIGN 15).
+pub const BATCH_OPERATIONS_MAX: usize = 1 << 16;
 
 /// Longer than any key may be, and larger than all of them: where a range without an end ends. It stands in the
 /// encoding, so that behind this border every range has an end, and its size counts.
@@ -37,7 +40,8 @@ impl Batch {
     /// Sets `key` to `value`.
     ///
     /// # Errors
-    /// `TOO_LARGE` when the key, the value or the batch would exceed its limit; the batch is unchanged.
+    /// `TOO_LARGE` when the key, the value or the batch would exceed its limit, the batch in bytes or in operations; the
+    /// batch is unchanged.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         check_key(key)?;
         if value.len() > VALUE_BYTES_MAX {
@@ -117,6 +121,12 @@ impl Batch {
         if after > BATCH_BYTES_MAX {
             return Err(too_large("batch", after, BATCH_BYTES_MAX));
         }
+        if self.len() >= BATCH_OPERATIONS_MAX {
+            let detail = format!(
+                "the batch has {BATCH_OPERATIONS_MAX} operations, which is the limit; write it and go on with another"
+            );
+            return Err(Error::with_detail(Code::TooLarge, detail));
+        }
         self.builder.push(operation);
         Ok(())
     }
@@ -150,6 +160,20 @@ mod tests {
 
         assert_eq!(batch.len(), 2);
         assert!(batch.encoded_bytes() <= BATCH_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_batch_has_so_many_operations_and_no_more() {
+        let mut batch = Batch::new();
+
+        let error = (0..1 << 20).find_map(|_| batch.put(b"", b"").err()).expect("a bound");
+
+        assert_eq!((error.code(), batch.len()), (Code::TooLarge, 65_536));
+        assert!(error.detail().contains("65536 operations"), "{error}");
+        let fills_up = batch.all_or_none(|batch| batch.delete(b"k"));
+        assert_eq!((fills_up.is_err(), batch.len()), (true, 65_536));
+        batch.clear();
+        assert!(batch.put(b"", b"").is_ok());
     }
 
     #[test]

@@ -124,6 +124,9 @@ use OptionKind::{Number, Switch, Text};
 
 const GIB: u64 = 1 << 30;
 
+/// A disk that is busy stalls for one to two seconds now and then; that must cost no leader.
+const APPLY_STALL_MS: u64 = 5_000;
+
 options! {
     cluster_name: String, "cluster.name", Text, "almadia",
         "Name of the cluster; equal on all members and never changed. Members of another name are refused.";
@@ -149,6 +152,10 @@ options! {
     election_timeout_ms: u64, "raft.election_timeout_ms", Number(20, 600_000), "1000",
         "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
          of raft.tick_ms; equal on all members.";
+    apply_stall_ms: u64, "raft.apply_stall_ms", Number(0, 86_400_000), "0",
+        "Milliseconds after which a leader hands over whose engine applies nothing while committed writes wait; at least twice \
+         raft.election_timeout_ms. Longer than a disk stalls now and then, which costs less than a change of leader. 0 means \
+         5000, or three times raft.election_timeout_ms if that is more.";
     lease: bool, "reads.lease", Switch, "true",
         "Whether a leader answers reads by its lease, without asking the other members. Needs members whose clocks run \
          at about the same rate: see reads.lease_ms.";
@@ -248,6 +255,13 @@ impl Config {
         Duration::from_millis(ms)
     }
 
+    /// After how long without apply progress a leader hands over.
+    #[must_use]
+    pub fn apply_stall(&self) -> Duration {
+        let least_ms = APPLY_STALL_MS.max(3 * self.election_timeout_ms);
+        Duration::from_millis(if self.apply_stall_ms == 0 { least_ms } else { self.apply_stall_ms })
+    }
+
     /// Checks that the options agree with each other.
     ///
     /// # Errors
@@ -272,6 +286,12 @@ impl Config {
             return Err(contradiction(&format!(
                 "reads.lease_ms ({}) must be at most raft.election_timeout_ms ({}) minus raft.tick_ms ({})",
                 self.lease_ms, self.election_timeout_ms, self.tick_ms
+            )));
+        }
+        if self.apply_stall_ms != 0 && self.apply_stall_ms < 2 * self.election_timeout_ms {
+            return Err(contradiction(&format!(
+                "raft.apply_stall_ms ({}) must be 0 or at least twice raft.election_timeout_ms ({})",
+                self.apply_stall_ms, self.election_timeout_ms
             )));
         }
         if !self.log_segment_bytes.is_multiple_of(4096) {
@@ -376,6 +396,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_lasts_longer_than_an_election() {
+        let mut config = Config::default();
+        assert_eq!(config.apply_stall(), Duration::from_secs(5));
+
+        config.set("raft.election_timeout_ms", "10000").expect("in range");
+        config.check().expect("what follows from other options agrees with them");
+        assert_eq!(config.apply_stall(), Duration::from_secs(30));
+
+        config.set("raft.apply_stall_ms", "20000").expect("in range");
+        config.check().expect("twice the election timeout");
+        assert_eq!(config.apply_stall(), Duration::from_secs(20));
+    }
+
+    #[test]
     fn contradictions_name_both_options() {
         let mut config = Config::default();
         config.set("cluster.initial_members", "2=a:1,3=b:1").expect("well formed text");
@@ -384,6 +418,10 @@ mod tests {
         let mut config = Config::default();
         config.set("raft.election_timeout_ms", "200").expect("in range");
         assert!(detail(config.check()).contains("raft.heartbeat_ms"));
+
+        let mut config = Config::default();
+        config.set("raft.apply_stall_ms", "1999").expect("in range");
+        assert!(detail(config.check()).contains("raft.election_timeout_ms"));
 
         let mut config = Config::default();
         config.set("bootstrap.split_keys", "a,%2").expect("any text");

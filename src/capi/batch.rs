@@ -38,8 +38,8 @@ pub unsafe extern "C" fn almadia_batch_new(
 
 /// Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
 ///
-/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value or batch; the message says
-/// which).
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value, or batch in bytes or operations; the message
+/// says which).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_put(
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn almadia_batch_clear(batch: *mut almadia_batch) {
     });
 }
 
-/// How many operations a batch holds. 0 for NULL.
+/// How many operations a batch holds, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once while nobody adds.
 #[unsafe(no_mangle)]

@@ -29,11 +29,15 @@ pub const ALMADIA_KEY_BYTES_MAX: usize = 16384;
 pub const ALMADIA_VALUE_BYTES_MAX: usize = 8323072;
 /// Largest batch, in bytes, as almadia_batch_bytes counts them. The last ten may stay unused.
 pub const ALMADIA_BATCH_BYTES_MAX: usize = 8388608;
+/// Most operations of a batch, as almadia_batch_count counts them. They take effect at once, and everything else waits so
+/// long: with this many, some tens of milliseconds.
+pub const ALMADIA_BATCH_OPERATIONS_MAX: usize = 65536;
 
 const _: () = {
     assert!(ALMADIA_KEY_BYTES_MAX == batch::KEY_BYTES_MAX);
     assert!(ALMADIA_VALUE_BYTES_MAX == batch::VALUE_BYTES_MAX);
     assert!(ALMADIA_BATCH_BYTES_MAX == batch::BATCH_BYTES_MAX);
+    assert!(ALMADIA_BATCH_OPERATIONS_MAX == batch::BATCH_OPERATIONS_MAX);
 };
 
 /// Name and message of one code, for C.

@@ -14,6 +14,7 @@ use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::forwarding::RequestId;
 use crate::core::membership;
+use crate::core::planted::{Fault, Planted};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
@@ -60,7 +61,9 @@ pub struct ApplyBatch {
     pub reports: Vec<Applied>,
     /// Answers in log order.
     pub answers: Vec<(Completion, Result<Position>)>,
+    entries: usize,
     encoded_bytes: usize,
+    operations: usize,
 }
 
 impl ApplyBatch {
@@ -77,13 +80,47 @@ impl ApplyBatch {
     }
 }
 
-/// How much one region may take of one round before others get their turn.
-#[derive(Clone, Copy, Debug)]
+/// How much goes into one engine batch, of one region or of all. It is full with the entry that brings it to one of these;
+/// an entry is never divided, because its writes take effect at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Entries at most.
+    /// Entries.
     pub entries: usize,
-    /// Stop after the entry with which the region's share of the batch reaches this many bytes.
+    /// Bytes of their commands.
     pub bytes: usize,
+    /// Operations: what the engine's time goes to when they are small.
+    pub operations: usize,
+}
+
+impl Slice {
+    /// Everything.
+    pub const ALL: Self = Self { entries: usize::MAX, bytes: usize::MAX, operations: usize::MAX };
+
+    /// What `batch` leaves of it.
+    #[must_use]
+    pub fn left_by(self, batch: &ApplyBatch) -> Self {
+        Self {
+            entries: self.entries.saturating_sub(batch.entries),
+            bytes: self.bytes.saturating_sub(batch.encoded_bytes),
+            operations: self.operations.saturating_sub(batch.operations),
+        }
+    }
+
+    /// An equal part of it, for one of so many.
+    #[must_use]
+    pub fn share(self, sharers: usize) -> Self {
+        Self {
+            entries: self.entries.div_ceil(sharers),
+            bytes: self.bytes.div_ceil(sharers),
+            operations: self.operations.div_ceil(sharers),
+        }
+    }
+
+    /// True when nothing more goes in.
+    #[must_use]
+    pub fn is_used_up(self) -> bool {
+        self.entries == 0 || self.bytes == 0 || self.operations == 0
+    }
 }
 
 /// What is left after a turn.
@@ -102,20 +139,25 @@ pub struct Applier {
     state: ApplyState,
     entries: VecDeque<Entry>,
     proposals: VecDeque<CommittedProposal>,
+    planted: Planted,
 }
 
 impl Applier {
-    /// An applier that continues behind `state`.
+    /// An applier that continues behind `state`, with this wrong with it on purpose.
     #[must_use]
-    pub fn new(region: Region, state: ApplyState) -> Self {
-        Self { region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
+    pub fn new(region: Region, state: ApplyState, planted: Planted) -> Self {
+        Self { region, state, entries: VecDeque::new(), proposals: VecDeque::new(), planted }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
     pub fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
+        let rest = self.entries.len();
         self.entries.extend(task.entries);
         self.proposals.extend(task.proposals);
+        if self.planted.has(Fault::NewerBeforeTheRest) {
+            self.entries.rotate_left(rest);
+        }
     }
 
     /// Entries that wait.
@@ -124,7 +166,7 @@ impl Applier {
         self.entries.len()
     }
 
-    /// Moves up to one slice of waiting entries into `batch`.
+    /// Moves one slice of waiting entries into `batch`, one entry at least.
     ///
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION` for an entry this version cannot read. The state machine must stop
@@ -140,11 +182,15 @@ impl Applier {
             conf_changes: Vec::new(),
             forwarded: Vec::new(),
         };
-        let others_bytes = batch.encoded_bytes;
-        for _ in 0..slice.entries.max(1) {
-            let Some(entry) = self.entries.pop_front() else { break };
+        let end = Slice {
+            entries: slice.entries.saturating_add(batch.entries),
+            bytes: slice.bytes.saturating_add(batch.encoded_bytes),
+            operations: slice.operations.saturating_add(batch.operations),
+        };
+        while let Some(entry) = self.entries.pop_front() {
             self.apply(entry, batch, &mut report)?;
-            if batch.encoded_bytes - others_bytes >= slice.bytes {
+            batch.entries += 1;
+            if end.left_by(batch).is_used_up() {
                 break;
             }
         }
@@ -212,6 +258,7 @@ impl Applier {
             return Err(Error::new(Code::RegionChanged));
         }
         batch.encoded_bytes += write.encoded_bytes();
+        batch.operations += write.operation_count();
         batch.writes.push(write);
         Ok(())
     }

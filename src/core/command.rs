@@ -110,7 +110,7 @@ impl CommandBuilder {
     /// The builder whose work was sealed into `data`.
     #[must_use]
     pub fn reopen(data: Bytes) -> Self {
-        let operations = u32::from_le_bytes(data[4..8].try_into().expect("a sealed command has a header"));
+        let operations = operations_of(&data);
         Self { buffer: data.into(), operations }
     }
 
@@ -213,7 +213,9 @@ impl Command {
     }
 }
 
-fn operations_of(data: &Bytes) -> u32 {
+/// How many operations a sealed write says it has, or how many writes a group.
+#[must_use]
+pub fn operations_of(data: &Bytes) -> u32 {
     u32::from_le_bytes(data[4..8].try_into().expect("the caller saw a whole header"))
 }
 
@@ -250,6 +252,12 @@ impl Write {
     #[must_use]
     pub fn epoch_version(&self) -> u64 {
         self.epoch_version
+    }
+
+    /// How many operations there are.
+    #[must_use]
+    pub fn operation_count(&self) -> usize {
+        operations_of(&self.data) as usize
     }
 
     /// Size of the encoding.
@@ -334,7 +342,7 @@ mod tests {
         };
 
         assert_eq!(write.operations().collect::<Vec<_>>(), OPERATIONS);
-        assert_eq!(write.epoch_version(), 3);
+        assert_eq!((write.operation_count(), write.epoch_version()), (OPERATIONS.len(), 3));
     }
 
     #[test]

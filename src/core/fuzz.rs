@@ -17,6 +17,7 @@ use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
 };
 use crate::core::forwarding::RequestId;
+use crate::core::planted::Planted;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
@@ -216,7 +217,7 @@ fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn apply(entries: Vec<(EntryType, Bytes)>) {
     let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
-    let mut applier = Applier::new(region, state);
+    let mut applier = Applier::new(region, state, Planted::NONE);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
     let wanted = Effects::of(&entries, first);
     let entries = entries.into_iter().zip(first..).map(|((kind, data), index)| {
@@ -228,7 +229,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     applier.queue(ApplyTask { region: id, entries: entries.collect(), proposals });
 
     let mut batch = ApplyBatch::default();
-    match applier.fill(&mut batch, Slice { entries: usize::MAX, bytes: usize::MAX }) {
+    match applier.fill(&mut batch, Slice::ALL) {
         Ok(_) => {
             assert_eq!(wanted.stopped_by, None, "an entry that cannot be read stops the state machine");
             assert!(batch.reports.iter().all(|report| report.state.index.get() == first + count - 1));

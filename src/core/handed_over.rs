@@ -2,7 +2,8 @@
 //!
 //! Owns the count of bytes between a peer and its applier, and the count over all peers of a store, by which a member
 //! whose engine is slow stops taking entries instead of collecting them. What always holds: what is counted is taken
-//! back, when it is applied or with its peer.
+//! back, when it is applied or with its peer; a region that has its share of the store's bound or less is not held up
+//! by the backlog of others before that is twice the bound.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,16 +11,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft::eraftpb::Entry;
 
+use crate::core::limits::Limits;
 use crate::types::LogIndex;
 
-/// Bytes of committed entries that may wait for the applier before a peer takes no more from its leader.
-const REGION_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// The same for all peers of a store together.
-const STORE_BYTES_MAX: u64 = 2 * REGION_BYTES_MAX;
-
-/// Bytes that all peers of one store have handed over. Clones count together.
+/// What all peers of one store have handed over. Clones count together.
+///
+/// The bound of a store protects its memory; it must not let one busy region hold up all others. So a region is held to
+/// it only while it has more than its share. The shares together are one bound more at most, and when large entries of
+/// many regions have used that up too, nobody adds to it.
 #[derive(Clone, Debug, Default)]
-pub struct Backlog(Arc<AtomicU64>);
+pub struct Backlog(Arc<Counts>);
+
+// Only numbers: what they count is published by the queues that carry it.
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: AtomicU64,
+    peers: AtomicU64,
+    reports: AtomicU64,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -28,13 +37,17 @@ pub struct HandedOver {
     tasks: VecDeque<(LogIndex, u64)>,
     bytes: u64,
     backlog: Backlog,
+    limits: Limits,
+    /// Reports to all peers of the store at the last tick.
+    reports: u64,
 }
 
 impl HandedOver {
     /// Nothing handed over by a peer of the store with this backlog.
     #[must_use]
-    pub fn new(backlog: Backlog) -> Self {
-        Self { tasks: VecDeque::new(), bytes: 0, backlog }
+    pub fn new(backlog: Backlog, limits: Limits) -> Self {
+        backlog.0.peers.fetch_add(1, Ordering::Relaxed);
+        Self { tasks: VecDeque::new(), bytes: 0, backlog, limits, reports: 0 }
     }
 
     /// Counts a task's entries.
@@ -43,31 +56,49 @@ impl HandedOver {
         let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
         self.tasks.push_back((LogIndex(last.index), bytes));
         self.bytes += bytes;
-        // Only a number: what it counts is published by the queues that carry it.
-        self.backlog.0.fetch_add(bytes, Ordering::Relaxed);
+        self.backlog.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Forgets the tasks that are applied as a whole.
     pub fn report(&mut self, applied: LogIndex) {
+        self.backlog.0.reports.fetch_add(1, Ordering::Relaxed);
         while let Some(&(last, bytes)) = self.tasks.front()
             && last <= applied
         {
             self.bytes -= bytes;
-            self.backlog.0.fetch_sub(bytes, Ordering::Relaxed);
+            self.backlog.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.tasks.pop_front();
         }
+    }
+
+    /// True when something waits for the applier: entries of this region, or room for them while no region made progress
+    /// since the last tick. To be asked once a tick.
+    pub fn waits(&mut self) -> bool {
+        let reports = self.backlog.0.reports.load(Ordering::Relaxed);
+        let others_moved = std::mem::replace(&mut self.reports, reports) != reports;
+        !self.tasks.is_empty() || (self.is_full() && !others_moved)
     }
 
     /// True when the applier has more to do than may be added to.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes > REGION_BYTES_MAX || self.backlog.0.load(Ordering::Relaxed) > STORE_BYTES_MAX
+        let Counts { bytes, peers, .. } = &*self.backlog.0;
+        let (all, bound) = (bytes.load(Ordering::Relaxed), self.limits.store_backlog_bytes);
+        let has_share = self.bytes > bound / peers.load(Ordering::Relaxed).max(1);
+        self.bytes > self.limits.backlog_bytes || (self.is_store_full() && has_share) || all > 2 * bound
+    }
+
+    /// True when the applier has more to do for all regions together than it should.
+    #[must_use]
+    pub fn is_store_full(&self) -> bool {
+        self.backlog.0.bytes.load(Ordering::Relaxed) > self.limits.store_backlog_bytes
     }
 }
 
 impl Drop for HandedOver {
     fn drop(&mut self) {
-        self.backlog.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.backlog.0.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.backlog.0.peers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -75,12 +106,22 @@ impl Drop for HandedOver {
 mod tests {
     use super::*;
 
+    fn entry(index: u64, bytes: usize) -> Entry {
+        Entry { index, data: vec![0; bytes].into(), ..Entry::default() }
+    }
+
+    /// So many peers of one store.
+    fn peers<const N: usize>() -> [HandedOver; N] {
+        let backlog = Backlog::default();
+        let limits = Limits { backlog_bytes: 300, store_backlog_bytes: 400, ..Limits::default() };
+        [(); N].map(|()| HandedOver::new(backlog.clone(), limits))
+    }
+
     #[test]
     fn a_task_counts_until_its_last_entry_is_applied() {
-        let entry = |index| Entry { index, data: vec![0; 10].into(), ..Entry::default() };
-        let mut handed_over = HandedOver::new(Backlog::default());
-        handed_over.add(&[entry(1), entry(2)]);
-        handed_over.add(&[entry(3)]);
+        let [mut handed_over] = peers();
+        handed_over.add(&[entry(1, 10), entry(2, 10)]);
+        handed_over.add(&[entry(3, 10)]);
 
         handed_over.report(LogIndex(1));
         assert_eq!(handed_over.bytes, 30);
@@ -91,17 +132,51 @@ mod tests {
     }
 
     #[test]
-    fn the_peers_of_a_store_share_one_bound() {
-        let large = |index| Entry { index, data: vec![0; 30 << 20].into(), ..Entry::default() };
-        let backlog = Backlog::default();
-        let [mut one, mut two, three] = [(); 3].map(|()| HandedOver::new(backlog.clone()));
-        one.add(&[large(1), large(2)]);
-        two.add(&[large(1), large(2)]);
-        assert!(!one.is_full() && !three.is_full(), "120 MiB");
+    fn a_region_has_a_bound_of_its_own() {
+        let [mut one, two] = peers();
 
-        two.add(&[large(3)]);
-        assert!(one.is_full() && three.is_full(), "150 MiB");
+        one.add(&[entry(1, 300)]);
+        assert!(!one.is_full());
+        one.add(&[entry(2, 1)]);
+
+        assert!(one.is_full() && !two.is_full());
+    }
+
+    #[test]
+    fn the_peers_of_a_store_share_a_bound_to_which_those_are_held_that_have_their_share() {
+        let [mut one, mut two, mut small, idle] = peers();
+        one.add(&[entry(1, 250)]);
+        two.add(&[entry(1, 150)]);
+        assert!(!one.is_full() && !two.is_full(), "400 bytes");
+
+        small.add(&[entry(1, 100)]);
+        assert!(one.is_full() && two.is_full(), "500 bytes, of which each has more than 100");
+        assert!(!small.is_full() && !idle.is_full(), "100 bytes and none");
+
         drop(one);
-        assert!(!three.is_full() && two.is_full(), "90 MiB, all of one region");
+        assert!(!two.is_full(), "250 bytes");
+    }
+
+    #[test]
+    fn a_region_that_may_not_add_to_a_backlog_waits_while_that_stands_still() {
+        let [mut one, mut idle] = peers();
+        one.add(&[entry(1, 500), entry(2, 500)]);
+        assert!(one.waits() && idle.waits());
+
+        one.report(LogIndex(1));
+        assert!(!idle.waits(), "the applier moves");
+        assert!(idle.waits(), "it did not move since");
+
+        one.report(LogIndex(2));
+        assert!(!one.waits() && !idle.waits());
+    }
+
+    #[test]
+    fn nobody_adds_to_twice_the_bound() {
+        let [mut one, two, idle] = peers();
+
+        one.add(&[entry(1, 801)]);
+
+        assert!(two.is_full() && idle.is_full());
     }
 }

@@ -26,29 +26,29 @@ pub struct Sender {
     pub planted: Planted,
 }
 
-/// Answers that wait while the engine stands still. Followers have a few questions under way.
-const HELD_ANSWERS_MAX: usize = 1024;
-
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     /// Read-index answers for followers, which wait until the applied index has come as far.
     held_answers: Vec<Message>,
+    held_answers_max: usize,
     /// The commit index followers were last told, and so need not be told again.
     told_commit: LogIndex,
 }
 
 impl Outbox {
+    /// Nothing told yet; so many answers may wait while the engine stands still.
+    #[must_use]
+    pub fn new(held_answers_max: usize) -> Self {
+        Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0) }
+    }
+
     /// raft's messages as they may leave now. Answers that must wait stay here.
     pub fn hold_back(&mut self, messages: Vec<Message>, sender: Sender) -> Vec<Message> {
         let mut sent = Vec::with_capacity(messages.len());
         for mut message in messages {
             if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > sender.applied {
-                if self.held_answers.len() >= HELD_ANSWERS_MAX {
-                    // A later answer serves earlier questions too, and what is not answered is asked again.
-                    self.held_answers.remove(0);
-                }
-                self.held_answers.push(message);
+                self.hold(message);
                 continue;
             }
             hold_back_commit(&mut message, sender);
@@ -58,6 +58,18 @@ impl Outbox {
             sent.push(message);
         }
         sent
+    }
+
+    /// Keeps an answer until it may leave. When a follower has enough of them, its newest takes the place of the one before:
+    /// a later answer serves earlier questions too. The older ones stay, whose turn comes first; where the engine is behind
+    /// for long and questions keep coming, none would leave otherwise.
+    fn hold(&mut self, answer: Message) {
+        let theirs = |held: &&Message| held.to == answer.to;
+        if self.held_answers.iter().filter(theirs).count() >= self.held_answers_max {
+            let before = self.held_answers.iter().rposition(|held| held.to == answer.to);
+            self.held_answers.remove(before.expect("counted above"));
+        }
+        self.held_answers.push(answer);
     }
 
     /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index, as
@@ -108,6 +120,7 @@ fn hold_back_commit(message: &mut Message, sender: Sender) {
 mod tests {
     use super::*;
 
+    const HELD_MAX: usize = 8;
     const LEADER: Sender =
         Sender { leads: true, term: 6, applied: 10, transferee_matched: 8, planted: Planted::NONE };
 
@@ -122,7 +135,7 @@ mod tests {
     fn commits_are_cut_to_the_applied_index() {
         let messages = vec![message(MessageType::MsgAppend, 12), message(MessageType::MsgHeartbeat, 9)];
 
-        let sent = Outbox::default().hold_back(messages, LEADER);
+        let sent = Outbox::new(HELD_MAX).hold_back(messages, LEADER);
 
         assert_eq!(sent.iter().map(|message| message.commit).collect::<Vec<_>>(), [10, 9]);
     }
@@ -130,7 +143,7 @@ mod tests {
     #[test]
     fn a_leaders_vote_answer_carries_no_commit_and_a_followers_does() {
         let sent = |sender| {
-            Outbox::default().hold_back(vec![message(MessageType::MsgRequestVoteResponse, 12)], sender)
+            Outbox::new(HELD_MAX).hold_back(vec![message(MessageType::MsgRequestVoteResponse, 12)], sender)
         };
 
         assert_eq!(sent(LEADER)[0].commit, 0);
@@ -139,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_read_index_answer_waits_and_is_forgotten_with_the_term() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(HELD_MAX);
         assert!(outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER).is_empty());
 
         assert!(outbox.release_answers(Sender { applied: 11, ..LEADER }).is_empty());
@@ -152,27 +165,30 @@ mod tests {
 
     #[test]
     fn an_order_to_take_over_says_how_far_the_targets_log_goes() {
-        let sent = Outbox::default().hold_back(vec![message(MessageType::MsgTimeoutNow, 0)], LEADER);
+        let sent = Outbox::new(HELD_MAX).hold_back(vec![message(MessageType::MsgTimeoutNow, 0)], LEADER);
 
         assert_eq!(sent[0].index, 8);
     }
 
     #[test]
-    fn only_so_many_answers_wait_and_the_newest_stay() {
-        let mut outbox = Outbox::default();
-        for index in 0..2 * HELD_ANSWERS_MAX as u64 {
-            outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 100 + index)], LEADER);
+    fn only_so_many_answers_of_a_follower_wait_the_first_ones_and_the_newest() {
+        let mut outbox = Outbox::new(3);
+        let answer = |to, index| Message { to, ..message(MessageType::MsgReadIndexResp, index) };
+        for index in 11..=20 {
+            outbox.hold_back(vec![answer(2, index)], LEADER);
         }
+        outbox.hold_back(vec![answer(3, 21)], LEADER);
 
-        let released = outbox.release_answers(Sender { applied: u64::MAX, ..LEADER });
+        let first = outbox.release_answers(Sender { applied: 12, ..LEADER });
+        let others = outbox.release_answers(Sender { applied: 21, ..LEADER });
 
-        assert_eq!(released.len(), HELD_ANSWERS_MAX);
-        assert_eq!(released.last().map(|answer| answer.index), Some(99 + 2 * HELD_ANSWERS_MAX as u64));
+        let indices = |answers: &[Message]| answers.iter().map(|answer| answer.index).collect::<Vec<_>>();
+        assert_eq!((indices(&first), indices(&others)), (vec![11, 12], vec![20, 21]));
     }
 
     #[test]
     fn followers_are_told_once() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(HELD_MAX);
 
         assert!(outbox.must_tell(LogIndex(10)));
         assert!(!outbox.must_tell(LogIndex(10)));

@@ -8,13 +8,15 @@
 //!
 //! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing and forwarding.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
-//! `peer/truncation`: the log's old end. `peer/returning`: members that come back with less than they had.
+//! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`: members
+//! that come back with less than they had.
 
 mod leading;
 mod messages;
 mod options;
 mod reading;
 mod returning;
+mod stall;
 mod truncation;
 mod writes;
 
@@ -42,6 +44,7 @@ use crate::core::proposals::{CommittedProposal, Proposals, Requester};
 use crate::core::reads::{Questions, Read, Reads};
 use crate::core::region::Region;
 use crate::core::sessions::Sessions;
+use crate::core::stall_timer::StallTimer;
 use crate::core::transfer::Transfer;
 use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::{Code, Error, Result};
@@ -108,6 +111,7 @@ pub struct Peer {
     /// Messages that are not raft's, for the next turn.
     outgoing: Vec<PeerMessage>,
     handed_over: HandedOver,
+    stall: StallTimer,
     timer: ElectionTimer,
     /// Set while this peer lacks entries that it may have acknowledged.
     lost_end: Option<LostEnd>,
@@ -138,11 +142,12 @@ impl Peer {
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
         let config = raft_config(&options, applied.index, timer.window_ticks());
         let lost_end = log.lost_end.map(LostEnd::new);
+        let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
         let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
-        let PeerOptions { node, boot_nonce, lease_max, planted, ref backlog, .. } = options;
+        let PeerOptions { node, boot_nonce, lease_max, planted, limits, ref backlog, .. } = options;
         let backlog = backlog.clone();
         let mut peer = Self {
             options,
@@ -174,9 +179,10 @@ impl Peer {
             answers: Vec::new(),
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(limits.held_answers),
             outgoing: Vec::new(),
-            handed_over: HandedOver::new(backlog),
+            handed_over: HandedOver::new(backlog, limits),
+            stall,
             timer,
             lost_end,
             introductions: BTreeMap::new(),
@@ -250,6 +256,7 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.now = now;
         self.ticks += 1;
+        self.stall.on_tick(self.handed_over.waits());
         if self.lacks_end() {
             self.tick_without_campaign();
         } else {
@@ -296,6 +303,7 @@ impl Peer {
     pub fn begin_round(&mut self, now: Timestamp, sharers: usize) {
         self.now = now;
         self.settle_transfer();
+        self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
         self.dispatch_fresh(sharers);
         self.ask_fresh();
@@ -389,6 +397,7 @@ impl Peer {
         }
         self.applied = applied.state;
         self.handed_over.report(applied.state.index);
+        self.stall.on_progress();
         self.raw.advance_apply_to(applied.state.index.get());
         self.raw.mut_store().evict(applied.state.index);
         if let Some(index) = applied.truncate_to {

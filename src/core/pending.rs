@@ -1,8 +1,8 @@
 //! Writes that are in no log yet.
 //!
-//! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of its bytes. What always
-//! holds: writes leave in the order in which they came, except those that were refused elsewhere, which go before
-//! anything newer.
+//! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of the bytes that other members
+//! have in it. What always holds: writes leave in the order in which they came, except those that were refused elsewhere,
+//! which go before anything newer.
 
 use std::collections::VecDeque;
 
@@ -39,6 +39,14 @@ impl Pending {
         Self { data, deadline: Timestamp::NEVER, requester: Requester::Follower(id) }
     }
 
+    /// What it counts against the bound of forwarded writes.
+    fn forwarded_bytes(&self) -> usize {
+        match self.requester {
+            Requester::Caller(_) => 0,
+            Requester::Follower(_) => self.data.len(),
+        }
+    }
+
     /// False when its caller has given it up.
     fn start(&self) -> bool {
         match &self.requester {
@@ -52,7 +60,7 @@ impl Pending {
 #[derive(Debug, Default)]
 pub struct PendingWrites {
     writes: VecDeque<Pending>,
-    bytes: usize,
+    forwarded_bytes: usize,
     /// No deadline is earlier.
     earliest: Option<Timestamp>,
     planted: Planted,
@@ -71,10 +79,11 @@ impl PendingWrites {
         self.writes.is_empty()
     }
 
-    /// Bytes of the commands that wait.
+    /// Bytes of the commands of other members that wait. Those of this member's callers are bounded where they call, and
+    /// must not take the room of the others.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn forwarded_bytes(&self) -> usize {
+        self.forwarded_bytes
     }
 
     /// Adds a write behind all others.
@@ -101,7 +110,7 @@ impl PendingWrites {
             if bytes + length > bytes_max && !taken.is_empty() {
                 break;
             }
-            self.bytes -= length;
+            self.forwarded_bytes -= first.forwarded_bytes();
             let goes_on = self.planted.has(Fault::CancelledWriteGoesOn);
             let first = self.writes.pop_front().filter(|write| write.start() || goes_on);
             bytes += first.as_ref().map_or(0, |_| length);
@@ -112,7 +121,7 @@ impl PendingWrites {
 
     /// Takes everything.
     pub fn take_all(&mut self) -> Vec<Pending> {
-        (self.bytes, self.earliest) = (0, None);
+        (self.forwarded_bytes, self.earliest) = (0, None);
         std::mem::take(&mut self.writes).into()
     }
 
@@ -137,7 +146,7 @@ impl PendingWrites {
     }
 
     fn count(&mut self, write: &Pending) {
-        self.bytes += write.data.len();
+        self.forwarded_bytes += write.forwarded_bytes();
         self.earliest = Some(self.earliest.map_or(write.deadline, |earliest| earliest.min(write.deadline)));
     }
 
@@ -147,7 +156,7 @@ impl PendingWrites {
         }
         let (taken, kept) = self.writes.drain(..).partition::<Vec<_>, _>(wanted);
         self.writes = kept.into();
-        self.bytes -= taken.iter().map(|write| write.data.len()).sum::<usize>();
+        self.forwarded_bytes -= taken.iter().map(Pending::forwarded_bytes).sum::<usize>();
         taken
     }
 }
@@ -179,9 +188,9 @@ mod tests {
         pending.push(write(3, 1));
         pending.push_before([write(1, 1), write(2, 1)].into_iter());
 
-        assert_eq!(pending.bytes(), 3);
+        assert_eq!(pending.forwarded_bytes(), 3);
         assert_eq!(numbers(&pending.take_all()), [1, 2, 3]);
-        assert_eq!((pending.bytes(), pending.is_empty()), (0, true));
+        assert_eq!((pending.forwarded_bytes(), pending.is_empty()), (0, true));
     }
 
     #[test]
@@ -193,7 +202,21 @@ mod tests {
 
         assert_eq!(numbers(&pending.take_some(10)), [1], "larger than the share, and alone");
         assert_eq!(numbers(&pending.take_some(10)), [2, 3]);
-        assert_eq!(pending.bytes(), 4);
+        assert_eq!(pending.forwarded_bytes(), 4);
+    }
+
+    #[test]
+    fn writes_of_this_members_callers_take_no_room_of_the_others() {
+        let mut pending = PendingWrites::default();
+        let completion = Arc::new(Waiter::default()).completion();
+        pending.push(Pending { requester: Requester::Caller(completion), ..write(1, 100) });
+        assert_eq!(pending.forwarded_bytes(), 0);
+
+        pending.push(write(2, 10));
+
+        assert_eq!(pending.forwarded_bytes(), 10);
+        pending.take_some(1000);
+        assert_eq!(pending.forwarded_bytes(), 0);
     }
 
     #[test]
@@ -209,7 +232,6 @@ mod tests {
 
         pending.drop_given_up();
 
-        assert_eq!(pending.bytes(), 2);
         assert_eq!(pending.take_all().len(), 2);
     }
 
@@ -223,7 +245,7 @@ mod tests {
 
         assert!(pending.take_late(Timestamp(9)).is_empty());
         assert_eq!(numbers(&pending.take_late(Timestamp(10))), [2, 4]);
-        assert_eq!(pending.bytes(), 2);
+        assert_eq!(pending.forwarded_bytes(), 2);
         assert_eq!(numbers(&pending.take_all()), [1, 3]);
     }
 }

@@ -62,11 +62,17 @@ pub enum Fault {
     LostEndIgnored,
     /// A leader goes on counting what an earlier run of a member acknowledged.
     EarlierRunsCounted,
+    /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
+    ReadsDroppedBehindOthers,
+    /// A leader leads on although its engine stands still.
+    StalledLeaderStays,
+    /// An applier that has yielded takes newer entries before the rest.
+    NewerBeforeTheRest,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -95,6 +101,9 @@ impl Fault {
         Self::QuestionAskedAgainUnderItsId,
         Self::LostEndIgnored,
         Self::EarlierRunsCounted,
+        Self::ReadsDroppedBehindOthers,
+        Self::StalledLeaderStays,
+        Self::NewerBeforeTheRest,
     ];
 }
 

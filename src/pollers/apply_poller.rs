@@ -1,13 +1,14 @@
 //! Who applies committed entries.
 //!
-//! Owns the appliers of all regions and the thread "almadia-apply". One round takes a slice of every region that has
-//! something, writes all of it in one engine batch, reports to the peers, and answers. The thread does it, or whoever
-//! hands over little while nobody is at work ([`ApplyPoller::take_over`]): the wake-up it saves costs more. What always
-//! holds: one thread applies at a time; the answers come after the engine write and the report, and in log order; a
-//! region whose slice is used up waits for its next turn behind the others, and its rest goes before anything newer;
-//! after an error nothing is applied any more and every caller still waiting is told "unknown".
+//! Owns the appliers of all regions, the thread "almadia-apply", and the time they may take. A round is one engine commit
+//! after the other: each takes a slice of what waits, in turns of the regions ([`Appliers`]), is written as one engine
+//! batch, reported to the peers, and answered. The round yields after the commit at which its time is used up, or before
+//! the next one when something newer came; the rest stays with its region and goes before anything newer of it. The thread
+//! does it, or whoever hands over little while nobody is at work ([`ApplyPoller::take_over`]): the wake-up it saves costs
+//! more. What always holds: one thread applies at a time; the answers come after the engine write and the report, and in
+//! log order; after an error nothing is applied any more and every caller still waiting is told "unknown".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -15,7 +16,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::completion_queue::CompletionQueue;
-use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
+use crate::core::applier::{ApplyBatch, ApplyTask, Slice};
+use crate::core::appliers::Appliers;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
 use crate::error::{Code, Error, Outcome, Result};
@@ -25,13 +27,13 @@ use crate::storage::engine::Engine;
 use crate::types::RegionId;
 use crate::{panics, thread};
 
-/// What one region may take of one engine batch: large enough that a batch costs little an entry, small enough
-/// that another region waits a few milliseconds at most.
-const SLICE: Slice = Slice { entries: 4096, bytes: 1024 * 1024 };
-/// The slice on a disk or machine so slow that a round takes longer than [`ROUND_MAX`].
-const SLICE_MIN: Slice = Slice { entries: 64, bytes: 16 * 1024 };
-/// A round that takes longer halves the slice of the next ones.
-const ROUND_MAX: Duration = Duration::from_millis(20);
+/// What one engine commit takes of all regions: large enough that a commit costs little an entry, small enough that it takes
+/// a few milliseconds, for which whatever came meanwhile waits. RocksDB takes a million small operations a second.
+const SLICE: Slice = Slice { entries: 4096, bytes: 1024 * 1024, operations: 8192 };
+/// The slice on a disk or machine so slow that a commit takes a round's time.
+const SLICE_MIN: Slice = Slice { entries: 64, bytes: 16 * 1024, operations: 256 };
+/// How long a round goes on. A commit that takes longer halves the slice of the next ones.
+const ROUND_TIME: Duration = Duration::from_millis(20);
 /// So many bytes are applied by whoever hands them over.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -57,9 +59,7 @@ pub struct ApplyPoller {
 
 /// What belongs to whoever applies.
 pub struct Applying {
-    appliers: BTreeMap<RegionId, Applier>,
-    /// Regions with entries that wait.
-    backlog: BTreeSet<RegionId>,
+    appliers: Appliers,
     /// What the engine did not take at once.
     held_back: Option<ApplyBatch>,
     slice: Slice,
@@ -68,44 +68,37 @@ pub struct Applying {
 impl Applying {
     /// Nothing to do yet.
     #[must_use]
-    pub fn new(appliers: BTreeMap<RegionId, Applier>) -> Self {
-        Self { appliers, backlog: BTreeSet::new(), held_back: None, slice: SLICE }
+    pub fn new(appliers: Appliers) -> Self {
+        Self { appliers, held_back: None, slice: SLICE }
     }
 
-    fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
-        for task in tasks {
-            self.backlog.insert(task.region);
-            let applier = self.appliers.get_mut(&task.region);
-            applier.expect("a peer has an applier from its first turn to its last").queue(task);
-        }
-    }
-
-    /// One slice of every region that has something.
+    /// What the next commit takes; none when nothing waits.
     fn next_batch(&mut self) -> Result<Option<ApplyBatch>> {
-        if let Some(batch) = self.held_back.take() {
-            return Ok(Some(batch));
+        match self.held_back.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.appliers.next_batch(self.slice),
         }
-        let mut batch = ApplyBatch::default();
-        for region in std::mem::take(&mut self.backlog) {
-            let applier = self.appliers.get_mut(&region).expect("it has a backlog");
-            if applier.fill(&mut batch, self.slice)? == Progress::Yielded {
-                self.backlog.insert(region);
-            }
-        }
-        Ok((!batch.is_empty()).then_some(batch))
     }
 
     fn has_more(&self) -> bool {
-        !self.backlog.is_empty() || self.held_back.is_some()
+        self.appliers.has_more() || self.held_back.is_some()
     }
 
-    /// Regions share a round's time as they share its bytes.
+    /// After a commit that `took` so long.
     fn adapt_slice(&mut self, took: Duration) {
-        let Slice { entries, bytes } = self.slice;
-        self.slice = if took > ROUND_MAX {
-            Slice { entries: (entries / 2).max(SLICE_MIN.entries), bytes: (bytes / 2).max(SLICE_MIN.bytes) }
+        let Slice { entries, bytes, operations } = self.slice;
+        self.slice = if took > ROUND_TIME {
+            Slice {
+                entries: (entries / 2).max(SLICE_MIN.entries),
+                bytes: (bytes / 2).max(SLICE_MIN.bytes),
+                operations: (operations / 2).max(SLICE_MIN.operations),
+            }
         } else {
-            Slice { entries: (entries * 2).min(SLICE.entries), bytes: (bytes * 2).min(SLICE.bytes) }
+            Slice {
+                entries: (entries * 2).min(SLICE.entries),
+                bytes: (bytes * 2).min(SLICE.bytes),
+                operations: (operations * 2).min(SLICE.operations),
+            }
         };
     }
 }
@@ -151,7 +144,7 @@ impl ApplyPoller {
 
     fn apply_now(&self, mut state: MutexGuard<'_, Applying>, tasks: Vec<ApplyTask>) {
         let applied = panics::catch(|| {
-            state.queue(tasks);
+            state.appliers.queue(tasks);
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Apply);
             let Some(batch) = state.next_batch()? else { return Ok(()) };
@@ -181,7 +174,7 @@ impl ApplyPoller {
             self.tasks.take(&mut taken);
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
-            state.queue(taken);
+            state.appliers.queue(taken);
             if let Some(cause) = self.health.poisoned().cloned() {
                 // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
                 return Err(cause);
@@ -196,14 +189,23 @@ impl ApplyPoller {
         }
     }
 
+    /// One commit after the other, until nothing waits, the time is used up, or something newer came.
     fn round(&self, state: &mut Applying) -> Result<()> {
         let begun = Instant::now();
-        let Some(batch) = state.next_batch()? else { return Ok(()) };
-        #[cfg(test)]
-        thread::planted::meet(thread::planted::Place::Apply);
-        self.engine.write(&batch)?;
-        self.tell(batch);
-        state.adapt_slice(begun.elapsed());
+        let mut spent = Duration::ZERO;
+        while spent < ROUND_TIME
+            && let Some(batch) = state.next_batch()?
+        {
+            #[cfg(test)]
+            thread::planted::meet(thread::planted::Place::Apply);
+            self.engine.write(&batch)?;
+            self.tell(batch);
+            let spent_before = std::mem::replace(&mut spent, begun.elapsed());
+            state.adapt_slice(spent - spent_before);
+            if self.tasks.is_loud() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -237,7 +239,7 @@ impl ApplyPoller {
         let mut taken = Vec::new();
         while self.tasks.wait(Duration::MAX) {
             self.tasks.take(&mut taken);
-            state.queue(taken.drain(..));
+            state.appliers.queue(taken.drain(..));
             abandon(&mut state, &unknown);
         }
     }
@@ -250,100 +252,23 @@ impl ApplyPoller {
 fn abandon(state: &mut Applying, unknown: &Error) {
     debug_assert!(unknown.outcome() == Outcome::Unknown, "what is committed may be applied by others");
     let held_back = state.held_back.take().into_iter().flat_map(|batch| batch.answers);
-    let waiting = state.appliers.values_mut().flat_map(Applier::abandon);
+    let waiting = state.appliers.abandon();
     let completions = held_back.map(|(completion, _)| completion).chain(waiting);
     completions.for_each(|completion| completion.answer(Err(unknown.clone())));
 }
 
 #[cfg(test)]
 mod tests {
-    use raft::eraftpb::Entry;
-
     use super::*;
-    use crate::core::command::{CommandBuilder, Operation};
-    use crate::core::region::Region;
-    use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
-
-    const LARGE: RegionId = RegionId(1);
-    const SMALL: RegionId = RegionId(2);
-
-    fn two_regions() -> Applying {
-        let region = |id| Region { id, ..Region::bootstrap(&[NodeId(1)]) };
-        let applier = |id| (id, Applier::new(region(id), ApplyState::BOOTSTRAP));
-        Applying::new(BTreeMap::from([applier(LARGE), applier(SMALL)]))
-    }
-
-    /// `count` entries behind the first `before`.
-    fn task(region: RegionId, before: u64, count: u64) -> ApplyTask {
-        let mut builder = CommandBuilder::default();
-        builder.push(Operation::Put { key: b"k", value: b"v" });
-        let data = builder.seal(BOOTSTRAP_EPOCH.version);
-        let first = BOOTSTRAP_INDEX.get() + before + 1;
-        let entry = |index| Entry { term: 6, index, data: data.clone(), ..Entry::default() };
-        ApplyTask { region, entries: (first..first + count).map(entry).collect(), proposals: Vec::new() }
-    }
-
-    fn applied(batch: &ApplyBatch, region: RegionId) -> Option<u64> {
-        let state = batch.states.iter().find(|(id, _)| *id == region);
-        state.map(|(_, state)| state.index.get() - BOOTSTRAP_INDEX.get())
-    }
 
     #[test]
-    fn a_backlog_of_a_million_entries_delays_another_region_by_one_slice_at_most() {
-        let mut applying = two_regions();
-        applying.queue([task(LARGE, 0, 1_000_000)]);
-        let first = applying.next_batch().expect("readable").expect("a slice");
-        applying.queue([task(SMALL, 0, 1)]);
+    fn commits_that_take_long_make_smaller_slices_and_quick_ones_larger() {
+        let mut applying = Applying::new(Appliers::new(BTreeMap::new()));
 
-        let second = applying.next_batch().expect("readable").expect("a slice of both");
+        (0..20).for_each(|_| applying.adapt_slice(ROUND_TIME * 2));
+        assert_eq!(applying.slice, SLICE_MIN);
 
-        assert_eq!(applied(&first, LARGE), Some(SLICE.entries as u64));
-        assert_eq!(applied(&second, LARGE), Some(2 * SLICE.entries as u64));
-        assert_eq!(applied(&second, SMALL), Some(1));
-        assert!(applying.has_more());
-    }
-
-    #[test]
-    fn the_rest_of_a_slice_goes_before_anything_newer() {
-        let mut applying = two_regions();
-        applying.slice = Slice { entries: 2, ..SLICE };
-        applying.queue([task(LARGE, 0, 3)]);
-        assert_eq!(
-            applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)),
-            Some(2)
-        );
-
-        // The applier asserts that no entry overtakes.
-        applying.queue([task(LARGE, 3, 1)]);
-
-        assert_eq!(
-            applying.next_batch().expect("readable").and_then(|batch| applied(&batch, LARGE)),
-            Some(4)
-        );
-        assert!(!applying.has_more());
-        assert!(applying.next_batch().expect("readable").is_none());
-    }
-
-    #[test]
-    fn a_region_that_fills_its_share_leaves_the_others_theirs() {
-        let mut applying = two_regions();
-        let bytes = task(LARGE, 0, 1).entries[0].data.len();
-        applying.slice = Slice { entries: 100, bytes: 3 * bytes };
-        applying.queue([task(LARGE, 0, 10), task(SMALL, 0, 10)]);
-
-        let batch = applying.next_batch().expect("readable").expect("a slice of both");
-
-        assert_eq!((applied(&batch, LARGE), applied(&batch, SMALL)), (Some(3), Some(3)));
-    }
-
-    #[test]
-    fn rounds_that_take_long_make_smaller_slices_and_quick_ones_larger() {
-        let mut applying = two_regions();
-
-        (0..20).for_each(|_| applying.adapt_slice(ROUND_MAX * 2));
-        assert_eq!((applying.slice.entries, applying.slice.bytes), (SLICE_MIN.entries, SLICE_MIN.bytes));
-
-        (0..20).for_each(|_| applying.adapt_slice(ROUND_MAX / 2));
-        assert_eq!((applying.slice.entries, applying.slice.bytes), (SLICE.entries, SLICE.bytes));
+        (0..20).for_each(|_| applying.adapt_slice(ROUND_TIME / 2));
+        assert_eq!(applying.slice, SLICE);
     }
 }

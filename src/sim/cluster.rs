@@ -48,6 +48,8 @@ pub struct Host {
     pub clock: MemberClock,
     /// Added to every step of applying.
     pub engine_delay: u64,
+    /// Its engine stands still.
+    pub engine_stalls: bool,
     /// Added to every sync, at most.
     pub sync_delay: u64,
     /// Set while it must not come back by itself.
@@ -315,6 +317,7 @@ impl Host {
             member: Member::bootstrap_with(node, regions, plan.setup.clone()),
             clock: new_clock(plan, 0, random.below(1_000 * SECOND)),
             engine_delay: 0,
+            engine_stalls: false,
             sync_delay: 0,
             stays_down: false,
             introduced: vec![0; plan.members],
@@ -329,6 +332,11 @@ impl Host {
 
     fn stands_still(&self, now: u64) -> bool {
         self.paused_until > now
+    }
+
+    /// True while its raft poller is in a sync.
+    pub fn is_in_sync(&self, now: u64) -> bool {
+        self.busy_until > now
     }
 
     /// When its raft poller can take its next turn: not while it stands still or waits for its disk.

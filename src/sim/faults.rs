@@ -135,11 +135,17 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
             cluster.hosts[host].clock.jump(forward);
         }
         FaultKind::EngineStall => {
-            cluster.hosts[host].engine_delay = cluster.plan.election_timeout();
+            // Slow, slower than a leader may be, or standing still.
+            let election = cluster.plan.election_timeout();
+            let (delay, stalls) =
+                cluster.random.pick(&[(election, false), (10 * election, false), (0, true)]);
+            (cluster.hosts[host].engine_delay, cluster.hosts[host].engine_stalls) = (delay, stalls);
             cluster.mend_later(Mend::Engine(host));
         }
         FaultKind::DiskStall => {
-            cluster.hosts[host].sync_delay = cluster.plan.election_timeout() * 2;
+            // A sync that hangs for longer than two election timeouts outlasts the ticks that a pause owes.
+            let timeouts = cluster.random.pick(&[2, 2, 10]);
+            cluster.hosts[host].sync_delay = cluster.plan.election_timeout() * timeouts;
             cluster.mend_later(Mend::Disk(host));
         }
         FaultKind::Replay => cluster.replay(),
@@ -175,7 +181,7 @@ pub fn mend(cluster: &mut Cluster, mend: Mend) {
             let now = cluster.now;
             cluster.hosts[host].clock.set_rate(now, 1_000);
         }
-        Mend::Engine(host) => cluster.hosts[host].engine_delay = 0,
+        Mend::Engine(host) => cluster.recover_engine(host),
         Mend::Disk(host) => cluster.hosts[host].sync_delay = 0,
         Mend::Flap { ends, left, period, cut } => {
             let (a, b) = ends;

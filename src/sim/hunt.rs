@@ -41,7 +41,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 1] = [Fault::CommitInVoteAnswer];
 /// Seeds by which clients show that they do not cry wolf.
 const SOUND_SEEDS: u64 = 100;
 /// What clients alone did not notice in 400 seeds, and what is in their way.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 10] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 11] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -67,6 +67,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 10] = [
         Fault::LateRejectionsObeyed,
         "a member that hears nothing is served by the next leader; it must be the last one's",
     ),
+    (Fault::NewerBeforeTheRest, "the applier itself panics first"),
 ];
 
 /// What many runs have to show for themselves.

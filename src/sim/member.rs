@@ -12,10 +12,12 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
+use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
+use crate::core::limits::Limits;
 use crate::core::peer::{Answer, Introduction, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
@@ -35,6 +37,8 @@ pub const TICK: Duration = Duration::from_millis(50);
 pub const ELECTION_TICKS: usize = 20;
 /// How long a lease lasts in scripts.
 const LEASE_MAX: Duration = TICK.saturating_mul(ELECTION_TICKS as u32 - 2);
+/// Ticks without apply progress after which a leader hands over, in scripts.
+const APPLY_STALL_TICKS: u64 = 100;
 /// Ticks between heartbeats in scripts.
 const HEARTBEAT_TICKS: usize = 2;
 
@@ -65,6 +69,10 @@ pub struct Setup {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// What may wait in a peer.
+    pub limits: Limits,
+    /// Ticks without apply progress after which a leader hands over.
+    pub apply_stall_ticks: u64,
 }
 
 impl Default for Setup {
@@ -82,6 +90,8 @@ impl Default for Setup {
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
+            limits: Limits::default(),
+            apply_stall_ticks: APPLY_STALL_TICKS,
         }
     }
 }
@@ -142,7 +152,7 @@ pub struct Member {
 /// What a crash takes away.
 struct Running {
     peers: Peers,
-    appliers: BTreeMap<RegionId, Applier>,
+    appliers: Appliers,
     inputs: Vec<(RegionId, Input)>,
     ticks: u32,
     /// Regions that had more to do than the last round would take.
@@ -186,11 +196,11 @@ impl Member {
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(region, applied))
+            (region.id, Applier::new(region, applied, self.setup.planted))
         };
         self.running = Some(Running {
             peers,
-            appliers: regions.iter().copied().map(applier).collect(),
+            appliers: Appliers::new(regions.iter().copied().map(applier).collect()),
             inputs: Vec::new(),
             ticks: 0,
             again: Vec::new(),
@@ -228,6 +238,8 @@ impl Member {
             log_cache_bytes: self.setup.log_cache_bytes,
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
             log_retain_bytes: self.setup.log_retain_bytes,
+            limits: self.setup.limits,
+            apply_stall_ticks: self.setup.apply_stall_ticks,
         }
     }
 
@@ -397,7 +409,7 @@ impl Member {
 
     /// First half of applying: the engine shows the entries, nobody has been told.
     pub fn write_engine(&mut self) {
-        self.apply_write(Slice { entries: usize::MAX, bytes: usize::MAX });
+        self.apply_write(Slice::ALL);
     }
 
     /// Second half: the peer is told, then the callers.
@@ -412,7 +424,7 @@ impl Member {
         self.has_to_report()
             || self.has_to_answer()
             || !running.tasks.is_empty()
-            || running.appliers.values().any(|applier| applier.backlog() > 0)
+            || running.appliers.has_more()
     }
 
     /// True when the engine shows what the peers do not know of.
@@ -425,21 +437,14 @@ impl Member {
         self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
     }
 
-    /// Applying, step 1: a slice of every region goes into the engine.
+    /// Applying, step 1: the next batch goes into the engine.
     pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
-        for task in running.tasks.drain(..) {
-            running.appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
-        }
-        let mut batch = ApplyBatch::default();
-        for applier in running.appliers.values_mut() {
-            if let Err(error) = applier.fill(&mut batch, slice) {
-                return Some(End::Core(error));
-            }
-        }
-        if batch.is_empty() {
-            return None;
-        }
+        running.appliers.queue(running.tasks.drain(..));
+        let mut batch = match running.appliers.next_batch(slice) {
+            Ok(batch) => batch?,
+            Err(error) => return Some(End::Core(error)),
+        };
         if !take_effect(&mut self.effects_left) {
             return self.end_in_crash();
         }
@@ -518,11 +523,8 @@ impl Member {
         reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
         peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
         inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));
-        for task in tasks {
-            appliers.get_mut(&task.region).expect("every peer has an applier").queue(task);
-        }
-        let undecided = appliers.values_mut().flat_map(Applier::abandon);
-        undecided.for_each(|completion| completion.answer(Err(unknown.clone())));
+        appliers.queue(tasks);
+        appliers.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
     }
 }
 

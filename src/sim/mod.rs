@@ -29,10 +29,19 @@ mod faults;
 mod trace;
 mod cluster;
 mod run;
+mod last_stall;
 mod broken_rules;
 mod fuzz;
 #[cfg(test)]
 mod hunt;
+#[cfg(test)]
+mod trio;
+#[cfg(test)]
+mod stalls;
+#[cfg(test)]
+mod border;
+#[cfg(test)]
+mod growth;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::core::limits::Limits;
 use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::core::planted::{Fault, Planted};
 use crate::sim::faults::FaultKind;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub clock_rates: Vec<u64>,
     /// How long a fault lasts at most.
     pub fault_length_max: u64,
+    /// When all is well again, one engine stands still for good.
+    pub engine_stalls_at_last: bool,
     /// Only what clients notice is judged: answers, and what reads show.
     pub only_clients_judge: bool,
 }
@@ -157,6 +160,7 @@ impl Plan {
             faults: draw_faults(election, &setup, random),
             clock_rates: draw_clock_rates(&setup),
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
+            engine_stalls_at_last: engine_stalls_at_last(seed),
             only_clients_judge: false,
             setup,
         };
@@ -314,8 +318,20 @@ impl Plan {
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
         }
+        plan.prepare_last_stall(fault);
         plan.setup.planted = Planted::one(fault);
         plan
+    }
+
+    /// For what shows while an engine stands still for good: that it does, and bounds that the writes beside it reach.
+    fn prepare_last_stall(&mut self, fault: Fault) {
+        if !matches!(fault, Fault::ReadsDroppedBehindOthers | Fault::StalledLeaderStays) {
+            return;
+        }
+        self.engine_stalls_at_last = true;
+        self.members = self.members.max(3);
+        self.regions = self.regions.max(2);
+        (self.setup.limits.backlog_bytes, self.setup.limits.store_backlog_bytes) = (300, 150);
     }
 
     /// The same with clients that notice as much as clients can: they write and read a few keys on all members all the
@@ -339,6 +355,9 @@ impl Plan {
             deadline: plan.load.deadline,
             impatient_percent: plan.load.impatient_percent,
         };
+        if let Some(fault) = fault {
+            plan.prepare_last_stall(fault);
+        }
         plan
     }
 
@@ -366,6 +385,8 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
         log_retain_bytes: random.pick(&[500, 10_000, 1 << 20]),
+        limits: draw_limits(seed),
+        apply_stall_ticks: draw_apply_stall(seed, election_ticks as u64),
     }
 }
 
@@ -403,6 +424,34 @@ fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
 fn lost_ends(seed: u64, election: u64) -> Option<(FaultKind, u64)> {
     let random = &mut Random::new(seed ^ 0x006c_6f73_6573);
     random.percent(40).then(|| (FaultKind::LoseEnd, election * random.pick(&[6, 20, 60])))
+}
+
+/// Bounds that small entries reach, and those of production, which they do not. From a source of its own.
+fn draw_limits(seed: u64) -> Limits {
+    let random = &mut Random::new(seed ^ 0x006c_696d_6974_73);
+    let production = Limits::default();
+    if random.percent(50) {
+        return production;
+    }
+    let backlog_bytes = random.pick(&[1, 300, 2_000, production.backlog_bytes]);
+    let store_backlog_bytes = random.pick(&[backlog_bytes / 2, 2 * backlog_bytes]);
+    Limits {
+        backlog_bytes,
+        store_backlog_bytes,
+        forwarded_bytes: random.pick(&[1, 200, production.forwarded_bytes]),
+        questions: random.pick(&[1, 2, production.questions]),
+        held_answers: random.pick(&[2, 3, production.held_answers]),
+    }
+}
+
+/// From a source of its own.
+fn draw_apply_stall(seed: u64, election_ticks: u64) -> u64 {
+    election_ticks * Random::new(seed ^ 0x0073_7461_6c6c).pick(&[2, 3, 5, 10])
+}
+
+/// From a source of its own.
+fn engine_stalls_at_last(seed: u64) -> bool {
+    Random::new(seed ^ 0x656e_6769_6e65).percent(40)
 }
 
 /// One seed in four has callers who give up. From a source of its own: what a seed draws otherwise stays.

@@ -1,7 +1,8 @@
 //! One seed from its first event to its verdict.
 //!
 //! Owns the phases of a run - rough times, then a healed majority that must make progress, then a healed cluster that
-//! must agree - and what a run reports. What always holds: the verdict follows from the seed.
+//! must agree, then perhaps an engine that stands still for good ([`last_stall`](super::last_stall)) - and what a run
+//! reports. What always holds: the verdict follows from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +13,15 @@ use crate::sim::chosen::CallId;
 use crate::sim::cluster::Cluster;
 use crate::sim::faults::FaultKind;
 use crate::sim::invariants::Check;
+use crate::sim::last_stall::one_engine_stalls;
 use crate::sim::member::NextSync;
 use crate::sim::plan::{MILLISECOND, Plan, SECOND};
 use crate::sim::trace::Trace;
 use crate::types::RegionId;
 
-/// A healed majority works again within this many election timeouts: split votes repeat a few times at most.
-const MAJORITY_TIMEOUTS: u64 = 60;
+/// A healed majority works again within this many election timeouts: split votes repeat a few times at most, and a leader
+/// whose engine stands still may offer the leadership to a few others in vain.
+pub const MAJORITY_TIMEOUTS: u64 = 60;
 /// A healed cluster agrees within this many election timeouts: the longest deadline of a call is ten, and a member may
 /// have much to catch up with.
 const AGREEMENT_TIMEOUTS: u64 = 120;
@@ -47,12 +50,14 @@ enum Outside {
     CutOff,
     Deaf,
     Mute,
+    /// It is heard and hears, and its engine stands still. It may lead.
+    Stalled,
 }
 
 /// What a healed majority must do.
 struct Demand {
     region: RegionId,
-    /// A read of this member; none for a write of whoever leads.
+    /// A read of this member; none for a write of whoever leads, if it is healed.
     reader: Option<usize>,
     call: Option<CallId>,
 }
@@ -98,10 +103,20 @@ pub fn heal_and_agree(cluster: &mut Cluster) -> Check {
     let healed = heal_majority(cluster);
     majority_makes_progress(cluster, &healed)?;
     heal_all(cluster);
+    all_agree(cluster)?;
+    if !cluster.plan.engine_stalls_at_last {
+        return Ok(());
+    }
+    one_engine_stalls(cluster)?;
+    heal_all(cluster);
     all_agree(cluster)
 }
 
-fn run_until(cluster: &mut Cluster, end: u64) -> Check {
+/// Goes on until it is `end`.
+///
+/// # Errors
+/// In words, the promise that was broken.
+pub fn run_until(cluster: &mut Cluster, end: u64) -> Check {
     while cluster.now < end {
         cluster.step()?;
     }
@@ -123,7 +138,13 @@ fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
     cluster.pace.view_max = MILLISECOND;
     healed.iter().for_each(|&host| heal(cluster, host));
     for &host in outside {
-        let how = cluster.random.pick(&[Outside::Down, Outside::CutOff, Outside::Deaf, Outside::Mute]);
+        let how = cluster.random.pick(&[
+            Outside::Down,
+            Outside::CutOff,
+            Outside::Deaf,
+            Outside::Mute,
+            Outside::Stalled,
+        ]);
         break_outside(cluster, host, how);
     }
     healed.to_vec()
@@ -132,14 +153,19 @@ fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
 fn heal(cluster: &mut Cluster, host: usize) {
     let now = cluster.now;
     let machine = &mut cluster.hosts[host];
-    (machine.engine_delay, machine.sync_delay) = (0, 0);
+    machine.sync_delay = 0;
     machine.member.effects_left = None;
     machine.member.next_sync = NextSync::Works;
     machine.clock.set_rate(now, 1_000);
+    cluster.recover_engine(host);
     cluster.bring_back(host);
 }
 
 fn break_outside(cluster: &mut Cluster, host: usize, how: Outside) {
+    if matches!(how, Outside::Stalled) {
+        heal(cluster, host);
+        cluster.hosts[host].engine_stalls = true;
+    }
     let others = (0..cluster.hosts.len()).filter(|&other| other != host);
     for other in others.collect::<Vec<_>>() {
         if matches!(how, Outside::CutOff | Outside::Deaf) {
@@ -191,8 +217,9 @@ fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
     demand.call = match demand.reader {
         Some(reader) => cluster.probe_read(reader, demand.region),
         None => {
+            // Whoever leads outside learns from a write of another that its engine stands still.
             let leader = cluster.leader(demand.region).filter(|leader| healed.contains(leader));
-            leader.and_then(|leader| cluster.probe_write(leader, demand.region))
+            cluster.probe_write(leader.unwrap_or(healed[0]), demand.region)
         }
     };
 }

@@ -12,7 +12,8 @@
 //! cluster N...            members with these numbers, all running on empty disks. [lease=off] without leases,
 //!                         [group=off] without group commit; [uncommitted=BYTES] that a leader proposes before they are
 //!                         committed; [propose=BYTES] that a round proposes; [window=BYTES] that a follower forwards before
-//!                         they are answered; [elections=SEED] members that campaign by themselves
+//!                         they are answered; [questions=COUNT] of a follower that may wait for the quorum;
+//!                         [elections=SEED] members that campaign by themselves
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N asks for leadership at its next round
 //!
@@ -29,6 +30,7 @@
 //! sync N works|fails|crash-before|crash-after     what N's next sync does; one that fails poisons N
 //! apply N...              N applies what is committed: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
 //! engine N / report N     N's engine shows what is committed / N's peer and callers are told
+//! stall N / recover N     N's engine stands still: `settle` and `pass` apply nothing there / it goes on
 //! flush N                 N's engine keeps what it shows over a crash
 //! crash N / restart N
 //! lose-end N [FRAMES]     N crashes, and the last frames that its log's mark covers are gone, with all behind them

@@ -17,9 +17,11 @@ use raft::eraftpb::HardState;
 use crate::completion_queue::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
+use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
+use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::peer::{Introduction, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::Planted;
@@ -252,13 +254,16 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
+        apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
         backlog: Backlog::default(),
+        limits: Limits::default(),
         planted: Planted::NONE,
     }
 }
 
-fn make_appliers(regions: Vec<(Region, ApplyState)>) -> BTreeMap<RegionId, Applier> {
-    regions.into_iter().map(|(region, state)| (region.id, Applier::new(region, state))).collect()
+fn make_appliers(regions: Vec<(Region, ApplyState)>) -> Appliers {
+    let applier = |(region, state): (Region, _)| (region.id, Applier::new(region, state, Planted::NONE));
+    Appliers::new(regions.into_iter().map(applier).collect())
 }
 
 fn start_transport(
@@ -446,7 +451,7 @@ impl Threads {
         engine: Engine,
         log: Arc<LogStore>,
         peers: Peers,
-        appliers: BTreeMap<RegionId, Applier>,
+        appliers: Appliers,
         config: &Config,
     ) -> io::Result<()> {
         let metrics = Arc::clone(&self.metrics);

@@ -91,6 +91,30 @@ static void a_batch_is_filled_to_its_end(almadia_store *store)
     free(bytes);
 }
 
+/* Of operations without bytes too, by each way into a batch. What is refused leaves the batch to be written. */
+static void a_batch_has_a_limit_of_operations(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    almadia_op ops[2] = {{ALMADIA_OP_PUT, 0, {"", 0}, {"", 0}}, {ALMADIA_OP_PUT, 0, {"", 0}, {"", 0}}};
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    for (size_t count = 1; count < ALMADIA_BATCH_OPERATIONS_MAX; count++)
+        CHECK_OK(almadia_batch_put(batch, NULL, 0, NULL, 0, &error));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_append_ops(batch, ops, 2, NULL));
+    CHECK(almadia_batch_count(batch) == ALMADIA_BATCH_OPERATIONS_MAX - 1);
+    CHECK_OK(almadia_batch_append_ops(batch, ops, 1, &error));
+
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_put(batch, NULL, 0, NULL, 0, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_delete_range(batch, NULL, 0, NULL, 0, NULL));
+    CHECK_CODE(ALMADIA_TOO_LARGE, almadia_batch_delete(batch, NULL, 0, &error));
+    CHECK(strstr(almadia_error_message(error), "65536 operations") != NULL);
+    almadia_error_free(error);
+    error = NULL;
+    CHECK(almadia_batch_count(batch) == ALMADIA_BATCH_OPERATIONS_MAX);
+    CHECK_OK(almadia_write(store, batch, NULL, NULL, &error));
+    almadia_batch_free(batch);
+}
+
 /* Keys that differ only behind a NUL, and the empty key, in everything that takes keys. */
 static void nuls_and_nothing_are_bytes_everywhere(almadia_store *store)
 {
@@ -290,6 +314,7 @@ int main(int argc, char **argv)
     almadia_store *store = open_single(argv[1]);
     keys_values_and_batches_have_exact_limits(store);
     a_batch_is_filled_to_its_end(store);
+    a_batch_has_a_limit_of_operations(store);
     any_bytes_are_keys_and_values(store);
     nuls_and_nothing_are_bytes_everywhere(store);
     a_buffer_one_byte_too_small_is_not_touched(store);

@@ -34,7 +34,8 @@ impl Batch {
 
     /// Sets `key` to `value`. Both are bytes or bytes-like and are copied now.
     ///
-    /// Raises TooLargeError when the key, the value or the batch would exceed its limit; the batch is unchanged.
+    /// Raises TooLargeError when the key, the value or the batch would exceed its limit (8 MiB and 65,536 operations a batch);
+    /// the batch is unchanged.
     fn put(&self, py: Python<'_>, key: Key<'_>, value: Content<'_>) -> PyResult<()> {
         self.lock().batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)
     }

@@ -223,6 +223,11 @@ def test_limits_are_checked_when_an_operation_is_added(store: almadia.Store) -> 
         store.put(b"k", bytes(9 << 20))
 
     assert len(batch) == 1
+    for _ in range(65_535):
+        batch.delete(b"")
+    with pytest.raises(almadia.TooLargeError, match="65536 operations, which is the limit"):
+        batch.delete(b"")
+    assert len(batch) == 65_536
     assert repr(batch).startswith("<almadia.Batch operations=1 ")
 
 

@@ -154,7 +154,7 @@ impl Peer {
 
     /// False for a voter that is known to lag or to be unreachable. Of one that was not heard of since this leader was
     /// elected nothing is known; raft gives up by itself if it cannot take over.
-    fn keeps_up(&self, voter: NodeId) -> bool {
+    pub(super) fn keeps_up(&self, voter: NodeId) -> bool {
         if self.disconnected.contains(&voter) || self.is_known_to_lack_end(voter) {
             return false;
         }

@@ -12,9 +12,6 @@ use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
 use crate::types::{LogIndex, NodeId, Term};
 
-/// Questions of followers that may wait for the quorum. A healthy follower has a few under way.
-const QUESTIONS_MAX: usize = 4096;
-
 impl Peer {
     pub(super) fn on_message(&mut self, message: PeerMessage) {
         match message.body {
@@ -36,12 +33,17 @@ impl Peer {
             self.note_voter(NodeId(message.from));
         }
         let passes = match message.get_msg_type() {
-            // The engine is behind. What is not taken is not acknowledged, and comes again.
-            _ if !message.entries.is_empty() && self.is_behind() => false,
+            _ if self.is_dropped_by_fault(&message) => false,
+            // What is not taken is not acknowledged, and comes again. Nothing else adds to what the engine has to do,
+            // and questions carry their ids in entries.
+            MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 !self.is_silent() && !self.lacks_end()
             }
-            MessageType::MsgTimeoutNow => self.is_in_time(&message) && !self.lacks_end(),
+            // With an engine that stands still it would serve nobody. The leader offers the leadership to another.
+            MessageType::MsgTimeoutNow => {
+                self.is_in_time(&message) && !self.is_stalled() && !self.lacks_end()
+            }
             // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
             // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).
             MessageType::MsgRequestVoteResponse
@@ -57,7 +59,7 @@ impl Peer {
             MessageType::MsgReadIndex => {
                 self.is_settled()
                     && !self.answer_by_lease(&message)
-                    && self.raw.raft.pending_read_count() < QUESTIONS_MAX
+                    && self.has_room_for(&message)
                     && self.takes_question(&message)
             }
             _ => true,
@@ -78,6 +80,15 @@ impl Peer {
         if kind == MessageType::MsgAppend {
             self.verify_up_to(term, end);
         }
+    }
+
+    /// Whether another question of this follower may wait for the quorum. Those of others and the leader's own do not count:
+    /// they come without end, and each that is refused would find them there again.
+    fn has_room_for(&self, question: &Message) -> bool {
+        let (raft, most) = (&self.raw.raft, self.options.limits.questions);
+        let waiting = raft.read_only.pending_read_index.values();
+        raft.pending_read_count() < most
+            || waiting.filter(|waiting| waiting.req.from == question.from).count() < most
     }
 
     fn takes_question(&mut self, question: &Message) -> bool {
@@ -107,6 +118,12 @@ impl Peer {
     /// The applier has more to do than this peer may add to.
     pub(super) fn is_behind(&self) -> bool {
         self.handed_over.is_full()
+    }
+
+    /// Never, unless a fault is planted.
+    fn is_dropped_by_fault(&self, message: &Message) -> bool {
+        let drops = self.options.planted.has(Fault::ReadsDroppedBehindOthers);
+        drops && !message.entries.is_empty() && self.handed_over.is_store_full()
     }
 
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break

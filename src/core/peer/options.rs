@@ -9,6 +9,7 @@ use raft::Config;
 
 use crate::core::elections::Elections;
 use crate::core::handed_over::Backlog;
+use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::planted::Planted;
 use crate::error::{Code, Error, Result};
@@ -54,8 +55,12 @@ pub struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// Ticks without apply progress, while committed entries wait, after which a leader hands over.
+    pub apply_stall_ticks: u64,
     /// What all peers of this member have handed to its applier.
     pub backlog: Backlog,
+    /// What may wait in this peer.
+    pub limits: Limits,
     /// What is wrong with this member on purpose; nothing outside the simulation.
     pub planted: Planted,
 }

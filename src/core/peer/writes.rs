@@ -9,9 +9,9 @@ use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::options::MESSAGE_BYTES_MAX;
 use super::{Peer, tell};
-use crate::batch::BATCH_BYTES_MAX;
+use crate::batch::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 use crate::completion::{Position, WriteEvent};
-use crate::core::command::{Command, seal_group};
+use crate::core::command::{Command, operations_of, seal_group};
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused, RequestId};
 use crate::core::input::Propose;
 use crate::core::pending::Pending;
@@ -21,8 +21,6 @@ use crate::core::proposals::{Proposal, Request, Requester};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId};
 
-/// Bytes of forwarded writes that may wait here to be proposed; more are refused.
-const FORWARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A forwarding follower asks after what was not answered for this many heartbeats.
 const PROBE_HEARTBEATS: u32 = 4;
 /// After a change of leader newer writes wait this many heartbeats at most for what the last one may refuse.
@@ -196,11 +194,16 @@ impl Peer {
         }
     }
 
-    /// What is in the log must be readable by every member, fit into a message, and leave other regions alone. Callers of
-    /// this member are checked where they call; what another member forwards is checked here.
+    /// What is in the log must be readable by every member, fit into a message, take no engine for long, and leave other
+    /// regions alone. Callers of this member are checked where they call; what another member forwards is checked here.
+    /// What is in the log already is not held to a bound again: a member that refused it could not go on.
     fn may_propose(&self, data: &Bytes) -> bool {
+        if data.len() > BATCH_BYTES_MAX {
+            return false;
+        }
         let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-        data.len() <= BATCH_BYTES_MAX && write.operations().all(|operation| self.region.owns(operation))
+        write.operation_count() <= BATCH_OPERATIONS_MAX
+            && write.operations().all(|operation| self.region.owns(operation))
     }
 
     fn may_accept(&self) -> std::result::Result<(), Code> {
@@ -208,7 +211,7 @@ impl Peer {
             Err(Code::NotLeader)
         } else if self.is_handing_over() {
             Err(Code::TransferInProgress)
-        } else if self.is_behind() || self.fresh.bytes() > FORWARDED_BYTES_MAX {
+        } else if self.is_behind() || self.fresh.forwarded_bytes() > self.options.limits.forwarded_bytes {
             Err(Code::Overloaded)
         } else {
             Ok(())
@@ -280,15 +283,17 @@ struct Grouped {
     writes: usize,
 }
 
-/// Writes in their order, packed into entries of at most `bytes_max`; one that is larger stands alone.
+/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have; one
+/// that is larger stands alone.
 fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     let mut entries = Vec::new();
     let mut rest = writes;
     while let [first, others @ ..] = rest {
-        let mut bytes = first.data.len();
+        let (mut bytes, mut operations) = (first.data.len(), operations_of(&first.data) as usize);
         let fits = |pending: &&Pending| {
             bytes += pending.data.len();
-            bytes <= bytes_max
+            operations += operations_of(&pending.data) as usize;
+            bytes <= bytes_max && operations <= BATCH_OPERATIONS_MAX
         };
         let count = 1 + others.iter().take_while(fits).count();
         let (group, after) = rest.split_at(count);
@@ -297,4 +302,34 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
         rest = after;
     }
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::command::{CommandBuilder, Operation};
+
+    /// Writes of so many operations of three bytes.
+    fn pending(operations: &[u32]) -> Vec<Pending> {
+        let write = |(number, &count): (u64, &u32)| {
+            let mut builder = CommandBuilder::default();
+            (0..count).for_each(|_| builder.push(Operation::Put { key: b"", value: b"" }));
+            let id = RequestId { node: NodeId(2), boot_nonce: 42, session: 1, number };
+            Pending::of_follower(id, builder.seal(1))
+        };
+        (1..).zip(operations).map(write).collect()
+    }
+
+    #[test]
+    fn writes_share_an_entry_up_to_the_bytes_and_the_operations_of_one() {
+        let of = |operations: &[u32], bytes_max| {
+            let grouped = grouped(&pending(operations), bytes_max);
+            grouped.iter().map(|entry| entry.writes).collect::<Vec<_>>()
+        };
+
+        assert_eq!(of(&[1, 1, 1], 1 << 20), [3]);
+        assert_eq!(of(&[1, 1, 1], 2 * (16 + 3)), [2, 1]);
+        assert_eq!(of(&[60_000, 5_536, 1], 1 << 20), [2, 1]);
+        assert_eq!(of(&[60_000, 5_537, 1], 1 << 20), [1, 2]);
+    }
 }

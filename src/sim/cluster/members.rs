@@ -269,13 +269,24 @@ impl Cluster {
         }
     }
 
+    /// Lets an engine go on, as fast as it can.
+    pub fn recover_engine(&mut self, host: usize) {
+        (self.hosts[host].engine_delay, self.hosts[host].engine_stalls) = (0, false);
+        if self.hosts[host].member.has_to_apply() {
+            self.schedule_apply(host);
+        }
+    }
+
     /// One step of applying: answer, report or write, whatever is the oldest.
     pub(super) fn apply(&mut self, host: usize) {
         if self.hosts[host].stands_still(self.now) {
             return self.schedule(self.hosts[host].paused_until - self.now, Event::Apply(host));
         }
         self.hosts[host].apply_is_due = false;
-        let slice = Slice { entries: self.pace.slice_entries, bytes: 1 << 20 };
+        if self.hosts[host].engine_stalls {
+            return;
+        }
+        let slice = Slice { entries: self.pace.slice_entries, ..Slice::ALL };
         let mut observer = Observer { ledger: &mut self.ledger, trace: &mut self.trace };
         let member = &mut self.hosts[host].member;
         let mut reported = false;

@@ -3,7 +3,7 @@
 //! Owns what the commands do. What always holds: nothing moves but by a command, and one command says everything that
 //! it made happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::core::applier::Slice;
@@ -29,6 +29,8 @@ pub struct Cluster {
     planted: Planted,
     members: BTreeMap<u64, Member>,
     network: Network,
+    /// Members whose engines stand still.
+    stalled: BTreeSet<u64>,
     /// Taken out of flight until they are released.
     held: Vec<PeerMessage>,
     clock: Timestamp,
@@ -43,6 +45,7 @@ impl Cluster {
             planted,
             members: BTreeMap::new(),
             network: Network::default(),
+            stalled: BTreeSet::new(),
             held: Vec::new(),
             // Some time after boot, as for any real member.
             clock: Timestamp::default() + Duration::from_secs(60),
@@ -76,6 +79,8 @@ impl Cluster {
             "apply" => self.apply(words, said),
             "engine" => self.member(words[0]).write_engine(),
             "report" => self.member(words[0]).report_applied(said),
+            "stall" => _ = self.stalled.insert(number(words[0])),
+            "recover" => _ = self.stalled.remove(&number(words[0])),
             "flush" => self.member(words[0]).flush(),
             "crash" => self.member(words[0]).crash(),
             "restart" => self.member(words[0]).restart(),
@@ -114,6 +119,9 @@ impl Cluster {
         }
         if let Some(bytes) = option(&options, "window=") {
             setup.forward_window_bytes = bytes as usize;
+        }
+        if let Some(count) = option(&options, "questions=") {
+            setup.limits.questions = count as usize;
         }
         setup.elections = option(&options, "elections=");
         let nodes = numbers(&nodes);
@@ -173,7 +181,7 @@ impl Cluster {
     fn apply(&mut self, words: &[&str], said: &mut Vec<String>) {
         let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
         let limit = |name| option(&options, name).map_or(usize::MAX, |count| count as usize);
-        let slice = Slice { entries: limit("entries="), bytes: limit("bytes=") };
+        let slice = Slice { entries: limit("entries="), bytes: limit("bytes="), ..Slice::ALL };
         for node in nodes {
             let member = self.member(node);
             member.apply_write(slice);
@@ -265,7 +273,9 @@ impl Cluster {
             self.move_messages("deliver", &[], &mut moved);
             for member in self.members.values_mut() {
                 let sent = member.round(self.clock, &mut moved);
-                member.apply(&mut moved);
+                if !self.stalled.contains(&member.node) {
+                    member.apply(&mut moved);
+                }
                 for message in sent {
                     self.network.send(message);
                 }

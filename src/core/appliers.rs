@@ -1,0 +1,179 @@
+//! The state machines of all regions of a store, in turns.
+//!
+//! Owns whose turn it is to fill the next engine batch. What always holds: regions with entries that wait stand in a queue,
+//! each once; a batch is filled from its front, with an equal share for everyone whose turn is still to come; a region that
+//! has more than its share yields: it goes to the end of the queue, keeps its rest, and takes it before anything newer. So
+//! a region with little to apply waits for one batch at most while the shares have room for it, and for one batch a region
+//! before it where single entries fill whole batches. How large a batch may be, and when to stop for others, is the
+//! driver's business: it has a clock.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::completion::Completion;
+use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
+use crate::error::Result;
+use crate::types::RegionId;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Appliers {
+    by_region: BTreeMap<RegionId, Applier>,
+    /// Regions with entries that wait.
+    turns: VecDeque<RegionId>,
+}
+
+impl Appliers {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(by_region: BTreeMap<RegionId, Applier>) -> Self {
+        Self { by_region, turns: VecDeque::new() }
+    }
+
+    /// Takes over committed entries; they wait behind those of their region that are already here.
+    pub fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
+        for task in tasks {
+            let (region, applier) = (task.region, self.by_region.get_mut(&task.region));
+            let applier = applier.expect("a peer has an applier from its first turn to its last");
+            let waited = applier.backlog() > 0;
+            applier.queue(task);
+            if !waited && applier.backlog() > 0 {
+                self.turns.push_back(region);
+            }
+        }
+    }
+
+    /// True when entries wait.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// The next engine batch, about as large as `slice`; none when nothing waits.
+    ///
+    /// # Errors
+    /// Those of [`Applier::fill`].
+    pub fn next_batch(&mut self, slice: Slice) -> Result<Option<ApplyBatch>> {
+        let mut batch = ApplyBatch::default();
+        for others in (0..self.turns.len()).rev() {
+            let left = slice.left_by(&batch);
+            if left.is_used_up() {
+                break;
+            }
+            let region = self.turns.pop_front().expect("counted above");
+            let applier = self.by_region.get_mut(&region).expect("it has entries");
+            if applier.fill(&mut batch, left.share(others + 1))? == Progress::Yielded {
+                self.turns.push_back(region);
+            }
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Gives back every caller that waits, to be answered. The appliers are of no use afterwards.
+    pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
+        self.turns.clear();
+        self.by_region.values_mut().flat_map(Applier::abandon)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::Entry;
+
+    use super::*;
+    use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::planted::Planted;
+    use crate::core::region::Region;
+    use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
+
+    const LARGE: RegionId = RegionId(1);
+    const SMALL: RegionId = RegionId(2);
+    const SLICE: Slice = Slice { entries: 100, bytes: 1 << 20, operations: 100 };
+
+    fn appliers(regions: u64) -> Appliers {
+        let applier = |id| {
+            let region = Region { id, ..Region::bootstrap(&[NodeId(1)]) };
+            (id, Applier::new(region, ApplyState::BOOTSTRAP, Planted::NONE))
+        };
+        Appliers::new((1..=regions).map(RegionId).map(applier).collect())
+    }
+
+    /// `count` entries of so many operations behind the first `before`.
+    fn task(region: RegionId, before: u64, count: u64, operations: u32) -> ApplyTask {
+        let mut builder = CommandBuilder::default();
+        (0..operations).for_each(|_| builder.push(Operation::Put { key: b"", value: b"" }));
+        let data = builder.seal(BOOTSTRAP_EPOCH.version);
+        let first = BOOTSTRAP_INDEX.get() + before + 1;
+        let entry = |index| Entry { term: 6, index, data: data.clone(), ..Entry::default() };
+        ApplyTask { region, entries: (first..first + count).map(entry).collect(), proposals: Vec::new() }
+    }
+
+    /// How far the next batch brings a region, if it does.
+    fn next(appliers: &mut Appliers, slice: Slice) -> BTreeMap<RegionId, u64> {
+        let batch = appliers.next_batch(slice).expect("readable").unwrap_or_default();
+        let applied = |state: ApplyState| state.index.get() - BOOTSTRAP_INDEX.get();
+        batch.states.into_iter().map(|(region, state)| (region, applied(state))).collect()
+    }
+
+    #[test]
+    fn a_backlog_of_a_million_entries_delays_another_region_by_one_batch_at_most() {
+        let mut appliers = appliers(2);
+        appliers.queue([task(LARGE, 0, 1_000_000, 1)]);
+        assert_eq!(next(&mut appliers, SLICE), [(LARGE, 100)].into());
+
+        appliers.queue([task(SMALL, 0, 1, 1)]);
+
+        assert_eq!(next(&mut appliers, SLICE), [(LARGE, 150), (SMALL, 1)].into());
+        assert_eq!(next(&mut appliers, SLICE), [(LARGE, 250)].into());
+    }
+
+    #[test]
+    fn the_rest_of_a_slice_goes_before_anything_newer() {
+        let mut appliers = appliers(1);
+        appliers.queue([task(LARGE, 0, 3, 1)]);
+        let slice = Slice { entries: 2, ..SLICE };
+        assert_eq!(next(&mut appliers, slice), [(LARGE, 2)].into());
+
+        // The applier asserts that no entry overtakes.
+        appliers.queue([task(LARGE, 3, 1, 1)]);
+
+        assert_eq!(next(&mut appliers, slice), [(LARGE, 4)].into());
+        assert!(!appliers.has_more());
+        assert!(next(&mut appliers, slice).is_empty());
+    }
+
+    #[test]
+    fn regions_share_a_batch_evenly_in_each_of_its_bounds() {
+        let bytes = task(LARGE, 0, 1, 2).entries[0].data.len();
+        let bounds = [
+            Slice { entries: 6, ..SLICE },
+            Slice { bytes: 6 * bytes, ..SLICE },
+            Slice { operations: 12, ..SLICE },
+        ];
+        for slice in bounds {
+            let mut appliers = appliers(2);
+            appliers.queue([task(LARGE, 0, 10, 2), task(SMALL, 0, 10, 2)]);
+
+            assert_eq!(next(&mut appliers, slice), [(LARGE, 3), (SMALL, 3)].into(), "{slice:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_region_leaves_of_its_share_goes_to_those_behind_it() {
+        let mut appliers = appliers(2);
+        appliers.queue([task(SMALL, 0, 1, 1), task(LARGE, 0, 1_000, 1)]);
+
+        assert_eq!(next(&mut appliers, SLICE), [(SMALL, 1), (LARGE, 99)].into());
+    }
+
+    #[test]
+    fn where_single_entries_fill_batches_each_region_has_its_turn() {
+        let mut appliers = appliers(3);
+        appliers.queue((1..=3).map(|region| task(RegionId(region), 0, 2, 1_000)));
+
+        let batches: Vec<_> = (0..6).map(|_| next(&mut appliers, SLICE)).collect();
+
+        let expected = [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (3, 2)];
+        assert_eq!(batches, expected.map(|(region, applied)| [(RegionId(region), applied)].into()));
+        assert!(!appliers.has_more());
+    }
+}

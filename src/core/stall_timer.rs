@@ -1,0 +1,99 @@
+//! When an applier has stalled.
+//!
+//! Owns the time since the applier last made progress while committed entries wait for it, and the pauses between the
+//! attempts to hand leadership over because of that. What always holds: any progress ends a stall, however small; time is
+//! counted in ticks, by whom is the peer's business.
+
+/// Pauses between attempts grow up to this many times the first.
+const PAUSE_DOUBLINGS_MAX: u32 = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub struct StallTimer {
+    /// Without progress for so many ticks, it has stalled.
+    stall_ticks: u64,
+    /// The first pause between two attempts.
+    pause_ticks: u64,
+    ticks: u64,
+    attempts: u32,
+    next_attempt: u64,
+}
+
+impl StallTimer {
+    /// Nothing waits yet. An attempt takes an election timeout until raft gives it up; the pause before the next leaves
+    /// as much time to writes that need no engine, and to the lease.
+    #[must_use]
+    pub fn new(stall_ticks: u64, election_ticks: u64) -> Self {
+        Self { stall_ticks, pause_ticks: 2 * election_ticks, ticks: 0, attempts: 0, next_attempt: 0 }
+    }
+
+    /// A tick has passed, with committed entries that wait or without.
+    pub fn on_tick(&mut self, waits: bool) {
+        if waits {
+            self.ticks += 1;
+        } else {
+            self.on_progress();
+        }
+    }
+
+    /// Entries took effect.
+    pub fn on_progress(&mut self) {
+        (self.ticks, self.attempts, self.next_attempt) = (0, 0, 0);
+    }
+
+    /// Ticks without progress, once there are too many of them.
+    #[must_use]
+    pub fn stalled_ticks(&self) -> Option<u64> {
+        (self.ticks >= self.stall_ticks).then_some(self.ticks)
+    }
+
+    /// The number of the attempt to hand over that is due, from 0; it counts as made.
+    pub fn take_attempt(&mut self) -> Option<usize> {
+        if self.stalled_ticks().is_none() || self.ticks < self.next_attempt {
+            return None;
+        }
+        let attempt = self.attempts;
+        self.next_attempt = self.ticks + (self.pause_ticks << attempt.min(PAUSE_DOUBLINGS_MAX));
+        self.attempts += 1;
+        Some(attempt as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(timer: &mut StallTimer, ticks: u64) {
+        (0..ticks).for_each(|_| timer.on_tick(true));
+    }
+
+    #[test]
+    fn only_what_waits_without_progress_stalls() {
+        let mut timer = StallTimer::new(100, 20);
+        pass(&mut timer, 99);
+        assert_eq!(timer.stalled_ticks(), None);
+
+        timer.on_progress();
+        pass(&mut timer, 99);
+        timer.on_tick(false);
+        pass(&mut timer, 99);
+        assert_eq!(timer.stalled_ticks(), None);
+
+        pass(&mut timer, 1);
+        assert_eq!(timer.stalled_ticks(), Some(100));
+    }
+
+    #[test]
+    fn attempts_follow_each_other_after_pauses_that_grow() {
+        let mut timer = StallTimer::new(100, 20);
+        pass(&mut timer, 100);
+
+        let mut attempts = Vec::new();
+        for tick in 0..600 {
+            attempts.extend(timer.take_attempt().map(|attempt| (attempt, tick)));
+            pass(&mut timer, 1);
+        }
+
+        assert_eq!(attempts, [(0, 0), (1, 40), (2, 120), (3, 280), (4, 440)]);
+    }
+}

@@ -1,0 +1,31 @@
+//! What grows with time.
+//!
+//! Owns directed runs over many restarts, and that nothing is left behind by any of them.
+
+use crate::sim::member::Setup;
+use crate::sim::trio::{Trio, at_once};
+use crate::types::RegionId;
+
+const REGION: RegionId = RegionId(1);
+
+#[test]
+fn logs_of_members_that_restart_often_are_truncated() {
+    const RUN_BYTES: u64 = 120 << 10;
+    let setup = Setup { log_retain_bytes: RUN_BYTES, ..Setup::default() };
+    let mut trio = Trio::new(1, &setup);
+    for run in 0..20 {
+        let leader = 1 + run % 3;
+        trio.elect(leader, 1);
+        for _ in 0..12 {
+            let write = trio.write(leader, REGION, 10 << 10);
+            at_once(&write).expect("all are well");
+        }
+        trio.flush_and_pass(60);
+        trio.restart_all();
+    }
+
+    let log = trio.member(1).log();
+    let entries = log.entries(REGION, log.truncated(REGION) + 1, log.standing(REGION).last);
+    let kept = entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+    assert!(kept < 4 * RUN_BYTES, "{kept} bytes are kept, {RUN_BYTES} are to be retained");
+}

@@ -1,0 +1,156 @@
+//! Three members in one step.
+//!
+//! Owns the exchange between members of which only the outcome matters: after each step of a directed run they have said
+//! to each other all that they had to say, and applied it. What always holds: every message arrives, at once and in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::completion::{Position, Waiter};
+use crate::core::command::{CommandBuilder, Operation};
+use crate::core::input::{Input, Propose};
+use crate::core::reads::Read;
+use crate::error::Result;
+use crate::sim::keys;
+use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
+use crate::time::Timestamp;
+use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
+
+/// More exchanges than three members need to come to rest.
+const SETTLE_MAX: usize = 400;
+/// A call that is not answered has a deadline all the same.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Trio {
+    members: Vec<Member>,
+    now: Timestamp,
+    /// Whose engine takes nothing.
+    pub stalled: Option<u64>,
+}
+
+impl Trio {
+    /// Three members of so many regions on empty disks.
+    pub fn new(regions: usize, setup: &Setup) -> Self {
+        let voters: Vec<_> = (1..=3).map(NodeId).collect();
+        let regions = keys::regions(regions, &voters);
+        let members = (1..=3).map(|node| Member::bootstrap_with(node, &regions, setup.clone())).collect();
+        Self { members, now: Timestamp::default() + Duration::from_secs(60), stalled: None }
+    }
+
+    /// One of them.
+    pub fn member(&mut self, node: u64) -> &mut Member {
+        &mut self.members[node as usize - 1]
+    }
+
+    /// Lets `node` lead the first `regions` regions.
+    pub fn elect(&mut self, node: u64, regions: u64) {
+        (1..=regions).for_each(|region| self.member(node).feed_to(RegionId(region), Input::Campaign));
+        self.settle();
+        // A heartbeat, so that the followers know what the leader has applied.
+        self.pass(2);
+    }
+
+    /// Lets so many ticks pass, with a flush of every engine that its log waits for.
+    pub fn flush_and_pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.pass(1);
+            for member in self.members.iter_mut().filter(|member| member.wants_flush().is_some()) {
+                member.flush();
+            }
+        }
+    }
+
+    /// All lose power and come back, and are silent as long as they may have to be.
+    pub fn restart_all(&mut self) {
+        for member in &mut self.members {
+            member.crash();
+            member.restart();
+        }
+        self.pass(ELECTION_TICKS as u32);
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..SETTLE_MAX {
+            if !self.exchange() {
+                return;
+            }
+        }
+        panic!("the members do not come to rest");
+    }
+
+    /// A round of every member that has one to do. False when none had.
+    fn exchange(&mut self) -> bool {
+        let mut moved = false;
+        for node in 1..=3 {
+            let (now, stalled) = (self.now, self.stalled == Some(node));
+            let member = self.member(node);
+            if member.has_to_apply() && !stalled {
+                member.apply(&mut Vec::new());
+                moved = true;
+            }
+            if !member.has_inputs() && !member.has_more_to_propose() {
+                continue;
+            }
+            moved = true;
+            for message in member.round(now, &mut Vec::new()) {
+                let to = message.to().get();
+                self.member(to).feed_to(message.region, Input::Message(Box::new(message)));
+            }
+        }
+        moved
+    }
+
+    /// Lets so many ticks pass for all.
+    pub fn pass(&mut self, ticks: u32) {
+        for _ in 0..ticks {
+            self.now = self.now + TICK;
+            self.members.iter_mut().for_each(|member| member.owe_ticks(1));
+            self.settle();
+        }
+    }
+
+    /// Writes a value of so many bytes.
+    pub fn write(&mut self, node: u64, region: RegionId, value_bytes: usize) -> Arc<Waiter> {
+        let mut builder = CommandBuilder::default();
+        let key = [b'a' + (region.get() - 1) as u8];
+        builder.push(Operation::Put { key: &key, value: &vec![7; value_bytes] });
+        self.propose(node, region, builder.seal(BOOTSTRAP_EPOCH.version))
+    }
+
+    /// Hands a command to `node` as if it had been checked where it was called.
+    pub fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::default());
+        let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
+        self.member(node).feed_to(region, Input::Propose(Propose { data, deadline, completion }));
+        self.settle();
+        waiter
+    }
+
+    /// Reads.
+    pub fn read(&mut self, node: u64, region: RegionId) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::default());
+        let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
+        let read = Read { deadline, completion, min_index: LogIndex(0) };
+        self.member(node).feed_to(region, Input::Read(read));
+        self.settle();
+        waiter
+    }
+
+    /// The answer of a call, which comes by its deadline.
+    pub fn answer(&mut self, call: &Waiter) -> Result<Position> {
+        loop {
+            if let Some(answer) = call.wait(Duration::ZERO) {
+                return answer;
+            }
+            self.pass(1);
+        }
+    }
+}
+
+/// The answer of a call that does not wait.
+pub fn at_once(call: &Waiter) -> Result<Position> {
+    call.wait(Duration::ZERO).expect("answered at once")
+}
