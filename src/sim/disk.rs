@@ -61,6 +61,11 @@ impl DiskLog {
             hard_state: log.hard_state.clone(),
             truncated: log.truncated,
             last: last.unwrap_or(log.truncated),
+            stretches: log
+                .entries
+                .iter()
+                .map(|entry| (LogIndex(entry.index), entry.data.len() as u64))
+                .collect(),
         }
     }
 

@@ -217,7 +217,7 @@ fn make_peers(
             Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
         })?;
         let RecoveredLog { hard_state, truncated, last, .. } = found.clone();
-        let state = LogState { hard_state, truncated, last };
+        let state = LogState { hard_state, truncated, last, stretches: log.stretches(region.id)? };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
         // Another draw for every region, so that one member does not come to lead them all.
         let elections = Elections::Drawn(random.hash_one((options.boot_nonce, region.id)));

@@ -47,6 +47,11 @@ impl Log {
         self.index.logs().map(recovered).collect()
     }
 
+    pub(super) fn stretches(&self, region: RegionId) -> Vec<(LogIndex, u64)> {
+        let log = self.index.logs().find(|(id, _)| *id == region);
+        log.map(|(_, log)| log.stretches().collect()).unwrap_or_default()
+    }
+
     pub(super) fn stats(&self) -> LogStats {
         LogStats {
             segments: self.segments.count(),
