@@ -28,6 +28,8 @@ pub struct LogState {
     pub last: (LogIndex, Term),
     /// How far the log reached when that was last on record, if entries of it are gone.
     pub lost_end: Option<(LogIndex, Term)>,
+    /// The last index and about the bytes of each stretch of entries, in order: what is here of earlier runs.
+    pub stretches: Vec<(LogIndex, u64)>,
 }
 
 /// See the module.
@@ -40,7 +42,8 @@ pub struct PeerLog {
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index.
+    /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What was
+    /// there at the start counts as appended.
     appended_bytes: u64,
     marks: VecDeque<(LogIndex, u64)>,
     mark_bytes: u64,
@@ -55,7 +58,7 @@ impl PeerLog {
     pub fn new(
         region: RegionId,
         reader: Arc<dyn LogReader>,
-        state: LogState,
+        mut state: LogState,
         members: ConfState,
         cache_bytes_max: usize,
         retain_bytes: u64,
@@ -64,7 +67,8 @@ impl PeerLog {
         let marks = VecDeque::from([(state.truncated.0, 0)]);
         let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
         let mark_bytes = MARK_BYTES.min(retain_bytes);
-        Self {
+        let stretches = std::mem::take(&mut state.stretches);
+        let mut log = Self {
             region,
             reader,
             state,
@@ -75,7 +79,12 @@ impl PeerLog {
             appended_bytes,
             marks,
             mark_bytes,
+        };
+        for (last, bytes) in stretches {
+            log.appended_bytes += bytes;
+            log.mark(last);
         }
+        log
     }
 
     /// Term, vote and commit as raft last reported them; the stored ones may lag in their commit.
@@ -114,7 +123,7 @@ impl PeerLog {
         self.cache_bytes += bytes;
         self.appended_bytes += bytes as u64;
         self.state.last = end;
-        self.mark();
+        self.mark(end.0);
     }
 
     /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound.
@@ -153,16 +162,16 @@ impl PeerLog {
         mark.map_or(self.state.truncated.0, |(index, _)| *index).max(self.state.truncated.0)
     }
 
-    /// Bytes of log behind the truncation point, to the precision of a mark; nothing of an earlier run counts.
+    /// Bytes of log behind the truncation point, to the precision of a mark.
     #[must_use]
     pub fn retained_bytes(&self) -> u64 {
         self.appended_bytes - self.marks.front().map_or(0, |(_, bytes)| *bytes)
     }
 
-    fn mark(&mut self) {
+    fn mark(&mut self, last: LogIndex) {
         let newest = self.marks.back().map_or(0, |(_, bytes)| *bytes);
         if self.appended_bytes - newest >= self.mark_bytes {
-            self.marks.push_back((self.state.last.0, self.appended_bytes));
+            self.marks.push_back((last, self.appended_bytes));
         }
     }
 

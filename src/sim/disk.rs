@@ -97,6 +97,11 @@ impl DiskLog {
             truncated: log.truncated,
             last: log.end(),
             lost_end: logs.lost_ends.get(&region).copied(),
+            stretches: log
+                .entries
+                .iter()
+                .map(|entry| (LogIndex(entry.index), entry.data.len() as u64))
+                .collect(),
         }
     }
 

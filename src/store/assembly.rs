@@ -228,7 +228,8 @@ fn make_peers(
             Error::with_detail(Code::Corruption, format!("the raft log has nothing of region {}", region.id))
         })?;
         let RecoveredLog { hard_state, truncated, last, lost_end, .. } = found.clone();
-        let state = LogState { hard_state, truncated, last, lost_end };
+        let stretches = log.stretches(region.id)?;
+        let state = LogState { hard_state, truncated, last, lost_end, stretches };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
         // Another draw for every region, so that one member does not come to lead them all.
         let elections = Elections::Drawn(random.hash_one((options.boot_nonce, region.id)));

@@ -100,6 +100,11 @@ impl RegionLog {
         self.extents.get(at).filter(|extent| extent.first <= index)
     }
 
+    /// The last index and about the bytes of each extent, in order.
+    pub(super) fn stretches(&self) -> impl Iterator<Item = (LogIndex, u64)> {
+        self.extents.iter().map(|extent| (extent.last, u64::from(extent.bytes)))
+    }
+
     /// Those that lie in `segment`.
     pub(super) fn extents_in(&self, segment: u64) -> impl Iterator<Item = &Extent> {
         self.extents.iter().filter(move |extent| extent.at.segment == segment)

@@ -285,6 +285,14 @@ impl LogStore {
         self.write(Log::mark)
     }
 
+    /// Where the bytes of a region's log are: the last index and about the bytes of each stretch of entries, in order.
+    ///
+    /// # Errors
+    /// `POISONED` after a panic.
+    pub fn stretches(&self, region: RegionId) -> Result<Vec<(LogIndex, u64)>> {
+        Ok(self.lock()?.stretches(region))
+    }
+
     /// How much disk the log uses and what it did since it was opened.
     #[must_use]
     pub fn stats(&self) -> LogStats {

@@ -61,6 +61,11 @@ impl Log {
         self.write_frame()
     }
 
+    pub(super) fn stretches(&self, region: RegionId) -> Vec<(LogIndex, u64)> {
+        let log = self.index.logs().find(|(id, _)| *id == region);
+        log.map(|(_, log)| log.stretches().collect()).unwrap_or_default()
+    }
+
     pub(super) fn stats(&self) -> LogStats {
         LogStats {
             segments: self.segments.count(),
