@@ -33,6 +33,8 @@ mod broken_rules;
 mod fuzz;
 #[cfg(test)]
 mod hunt;
+#[cfg(test)]
+mod slewed_clocks;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;
