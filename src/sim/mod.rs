@@ -34,6 +34,8 @@ mod fuzz;
 #[cfg(test)]
 mod hunt;
 #[cfg(test)]
+mod lonely_member;
+#[cfg(test)]
 mod slewed_clocks;
 
 #[doc(hidden)]
