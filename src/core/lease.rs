@@ -6,8 +6,10 @@
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
 //!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
 //!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
-//! 2. A lease is at least a tick shorter than the election timeout: `Config::check`. A follower's election timeout may
-//!    be a tick short, because its clock ticks in between.
+//! 2. A lease ends before that election timeout does, by any two clocks: [`longest_lease`](crate::time::longest_lease),
+//!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due right
+//!    after the message: no more, because a message is taken after all ticks that were due before it (rule 8), and ticks
+//!    that are forgotten after a pause only make its silence longer. The silence of rule 6 begins a whole tick earlier.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
 //! 4. It is Suspect before an order to take over leaves, which skips rule 1: [`Lease::suspect`], called where messages
@@ -22,8 +24,10 @@
 //! 8. Ticks that are owed go before messages, so that a burst of them cannot shorten rule 1: `round::feed`.
 //! 9. `reads.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
 //!
-//! The clock counts suspended time (`time.rs`). Members' clocks may differ in rate by what the lease leaves of an
-//! election timeout: (election timeout - tick - lease) / election timeout, 5 % by default.
+//! What is assumed of clocks: each runs within 10 % of true time, and none stands still while its machine does
+//! (`time.rs`). A leader whose clock stood still answers reads by a lease that has ended: they may show a state that was
+//! true before, for as long as the lease still lasts by that clock. Nothing else depends on it: writes, their answers and
+//! reads without a lease need no clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -59,6 +63,7 @@ impl Lease {
     /// A lease that lasts `max` after each renewal; zero switches it off.
     #[must_use]
     pub fn new(max: Duration, planted: Planted) -> Self {
+        let max = if planted.has(Fault::LeaseIgnoresClockRates) { max * 11 / 9 } else { max };
         let published = Arc::default();
         Self { max, standing: Standing::None, published, published_until: Timestamp(0), planted }
     }

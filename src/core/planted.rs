@@ -12,6 +12,8 @@ pub enum Fault {
     VoteBeforeSync,
     /// A lease begins when the acknowledgement arrives, not when the proposal left.
     LeaseFromAcknowledgement,
+    /// A lease is as long as if all clocks ran at the same rate.
+    LeaseIgnoresClockRates,
     /// A lease stays valid after the order to take over has left.
     LeaseKeptAfterTransfer,
     /// An order to take over is obeyed however late it comes.
@@ -66,10 +68,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
+        Self::LeaseIgnoresClockRates,
         Self::LeaseKeptAfterTransfer,
         Self::LateTimeoutNowAccepted,
         Self::ViewWithoutSecondLook,

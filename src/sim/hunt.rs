@@ -41,7 +41,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 1] = [Fault::CommitInVoteAnswer];
 /// Seeds by which clients show that they do not cry wolf.
 const SOUND_SEEDS: u64 = 100;
 /// What clients alone did not notice in 400 seeds, and what is in their way.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 10] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 11] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -61,6 +61,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 10] = [
         Fault::SyncErrorRetried,
         "an entry that is lost on one disk is still on the others; the log itself panics first",
     ),
+    (Fault::LeaseIgnoresClockRates, "as TicksAfterMessages; a test with the clocks bent by hand shows it"),
     (Fault::LeaseTrustedBeforeOrdersAreVoid, "as TicksAfterMessages, and rarer"),
     (Fault::LateAnswersObeyedByFollowers, "as TicksAfterMessages, and rarer"),
     (

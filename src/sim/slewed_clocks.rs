@@ -13,7 +13,7 @@ use crate::completion::Waiter;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
 use crate::core::peer_status::Role;
-use crate::core::planted::Planted;
+use crate::core::planted::{Fault, Planted};
 use crate::core::reads::Read;
 use crate::core::region::Region;
 use crate::sim::clock::MemberClock;
@@ -171,5 +171,16 @@ fn a_deposed_leader_answers_no_read_however_clocks_are_slewed() {
             "{after_ms} ms after the last renewal, clocks at {leader} and {others} per mille: another member has \
              acknowledged x = new"
         );
+    }
+}
+
+#[test]
+fn the_schedule_shows_a_lease_that_lasts_too_long() {
+    for (leader, others) in [(900, 1_000), (1_000, 1_100)] {
+        let longer = Planted::one(Fault::LeaseIgnoresClockRates);
+
+        let (shown, _) = read_after_the_next_write(leader, others, longer);
+
+        assert_eq!(shown, Some(b"old".to_vec()), "{leader} and {others} per mille");
     }
 }
