@@ -43,7 +43,7 @@ impl Net {
         let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
         let setup = Setup { planted, ..Setup::default() };
         let member = |node| Member::bootstrap_with(node, &region, setup.clone());
-        let clock = || MemberClock::new(0, 60 * SECOND, TICK, 2 * ELECTION_TICKS as u64);
+        let clock = || MemberClock::new(0, 60 * SECOND, TICK, ELECTION_TICKS);
         let mut clocks: Vec<_> = (1..=3).map(|_| clock()).collect();
         // Its ticks are due a step after the leader's.
         clocks[FOLLOWER].jump(TICK.as_nanos() as u64 - STEP);
