@@ -48,8 +48,11 @@ pub enum Fault {
     TicksAfterMessages,
     /// A sync that failed is tried again.
     SyncErrorRetried,
-    /// After a transfer that came to nothing a lease is trusted while the target may still obey.
-    LeaseTrustedBeforeOrdersAreVoid,
+    /// Whoever obeys an order to take over skips the time in which members refuse votes, also where a log is ahead of its
+    /// own.
+    ForceOfShorterLogsObeyed,
+    /// After a transfer that came to nothing a lease is confirmed by members whose logs have not grown since.
+    LeaseConfirmedByShorterLogs,
     /// A follower lets a late answer of a later term make it forget its leader.
     LateAnswersObeyedByFollowers,
     /// A late rejection leads a leader back to entries that are truncated.
@@ -68,7 +71,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -90,7 +93,8 @@ impl Fault {
         Self::ForwardedRetryOvertakes,
         Self::TicksAfterMessages,
         Self::SyncErrorRetried,
-        Self::LeaseTrustedBeforeOrdersAreVoid,
+        Self::ForceOfShorterLogsObeyed,
+        Self::LeaseConfirmedByShorterLogs,
         Self::LateAnswersObeyedByFollowers,
         Self::LateRejectionsObeyed,
         Self::RefusedWriteLeavesTheRest,

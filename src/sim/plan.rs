@@ -323,7 +323,7 @@ impl Plan {
     /// how often a hunt comes to that style is known, and each fault shall be found within a minute.
     pub fn draw_planted(seed: u64, fault: Fault) -> Self {
         let style = match fault {
-            Fault::LeaseTrustedBeforeOrdersAreVoid => Some(Style::BareQuorums),
+            Fault::ForceOfShorterLogsObeyed => Some(Style::BareQuorums),
             Fault::LateAnswersObeyedByFollowers => Some(Style::Awakenings),
             Fault::LateRejectionsObeyed => Some(Style::ShortLogs),
             Fault::QuestionAskedAgainUnderItsId => Some(Style::EdgeOfLeases),
@@ -331,7 +331,7 @@ impl Plan {
             _ => None,
         };
         let mut plan = Self::draw_about(seed, style);
-        if fault == Fault::LeaseTrustedBeforeOrdersAreVoid {
+        if fault == Fault::ForceOfShorterLogsObeyed {
             // Whatever else goes wrong ends the transfer before its order can come late.
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
