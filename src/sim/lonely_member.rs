@@ -5,36 +5,48 @@
 
 use raft::eraftpb::MessageType;
 
+use crate::core::input::Input;
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::time::Timestamp;
 use crate::types::NodeId;
 
-/// The ticks on which a member that is alone from its first start asks the others for their votes.
-fn campaigns(seed: u64, ticks: usize) -> Vec<usize> {
-    let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
-    let setup = Setup { elections: Some(seed), ..Setup::default() };
-    let mut member = Member::bootstrap_with(1, &region, setup);
-    let mut now = Timestamp::default();
-    let mut asks = |_: &usize| {
-        now = now + TICK;
-        member.owe_ticks(1);
-        let sent = member.round(now, &mut Vec::new());
-        let asks_2 = |message: &PeerMessage| {
-            message.to() == NodeId(2)
-                && message.raft().is_some_and(|raft| raft.get_msg_type() == MessageType::MsgRequestPreVote)
+/// A member of three, of which only this one runs.
+struct Lonely {
+    member: Member,
+    now: Timestamp,
+}
+
+impl Lonely {
+    fn new(seed: u64) -> Self {
+        let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
+        let setup = Setup { elections: Some(seed), ..Setup::default() };
+        Self { member: Member::bootstrap_with(1, &region, setup), now: Timestamp::default() }
+    }
+
+    /// Lets this many ticks pass. Returns those, counted from 1, on which it asks another member for its vote.
+    fn campaigns(&mut self, ticks: usize) -> Vec<usize> {
+        (1..=ticks).filter(|_| self.campaigns_on_next_tick()).collect()
+    }
+
+    fn campaigns_on_next_tick(&mut self) -> bool {
+        self.now = self.now + TICK;
+        self.member.owe_ticks(1);
+        let sent = self.member.round(self.now, &mut Vec::new());
+        let asks = |message: &PeerMessage| {
+            let raft = message.raft();
+            raft.is_some_and(|raft| raft.get_msg_type() == MessageType::MsgRequestPreVote)
         };
-        sent.iter().any(asks_2)
-    };
-    (1..=ticks).filter(&mut asks).collect()
+        sent.iter().any(asks)
+    }
 }
 
 #[test]
 fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
     const TIMEOUTS: usize = 100;
     for seed in 0..40 {
-        let campaigns = campaigns(seed, TIMEOUTS * ELECTION_TICKS);
+        let campaigns = Lonely::new(seed).campaigns(TIMEOUTS * ELECTION_TICKS);
 
         assert!(campaigns[0] <= ELECTION_TICKS / 4, "the first comes soon: {campaigns:?}");
         let settled = campaigns.iter().filter(|&&tick| tick > 2 * ELECTION_TICKS).count();
@@ -44,5 +56,19 @@ fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
             campaigns.len(),
             &campaigns[..campaigns.len().min(12)]
         );
+    }
+}
+
+#[test]
+fn a_member_to_which_another_connects_campaigns_at_once() {
+    for seed in 0..40 {
+        let mut lonely = Lonely::new(seed);
+        lonely.campaigns(100 * ELECTION_TICKS);
+
+        lonely.member.feed(Input::Connected(NodeId(2)));
+        lonely.member.round(lonely.now, &mut Vec::new());
+
+        let campaigns = lonely.campaigns(ELECTION_TICKS / 4);
+        assert!(!campaigns.is_empty(), "seed {seed}");
     }
 }
