@@ -1,6 +1,6 @@
 //! A member's own clock, and the ticks it owes by it.
 //!
-//! Owns the relation between true time and what a member's clock says: it may run fast or slow and jump forward, never
+//! Owns the relation between true time and what a member's clock says: it may run fast or slow, stand still and jump forward, never
 //! back. Its ticks are counted by the clock that the raft poller has too.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct MemberClock {
     rate_per_mille: u64,
-    /// When the rate last changed, in true and in local time.
+    /// When the rate last changed, in true and in local time. While that is to come the clock stands still.
     since: (u64, u64),
     ticks: TickClock,
 }
@@ -28,10 +28,15 @@ impl MemberClock {
     /// What it says.
     pub fn local(&self, now: u64) -> u64 {
         let (true_time, local) = self.since;
-        local + (now - true_time) * self.rate_per_mille / 1_000
+        local + now.saturating_sub(true_time) * self.rate_per_mille / 1_000
     }
 
-    /// Makes it run at another rate from `now` on.
+    /// Makes it stand still until then, and go on with what it said before.
+    pub fn stop(&mut self, now: u64, until: u64) {
+        self.since = (until.max(self.since.0), self.local(now));
+    }
+
+    /// Makes it run at another rate from `now` on, also if it stood still.
     pub fn set_rate(&mut self, now: u64, per_mille: u64) {
         self.since = (now, self.local(now));
         self.rate_per_mille = per_mille;
@@ -51,7 +56,7 @@ impl MemberClock {
     /// The true time at which the next tick is owed if the rate stays.
     pub fn next_tick(&self, now: u64) -> u64 {
         let ahead = self.ticks.until_next(Timestamp(self.local(now))).as_nanos() as u64;
-        now + ahead * 1_000 / self.rate_per_mille + MICROSECOND
+        now.max(self.since.0) + ahead * 1_000 / self.rate_per_mille + MICROSECOND
     }
 }
 
@@ -69,5 +74,16 @@ mod tests {
         clock.jump(1_000_000);
         assert_eq!(clock.owed_ticks(2_000), 30);
         assert_eq!(clock.owed_ticks(2_000), 0);
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_goes_on_as_if_nothing_had_been() {
+        let mut clock = MemberClock::new(0, 5_000, Duration::from_nanos(100), 15);
+
+        clock.stop(950, 10_000);
+
+        assert_eq!((clock.local(10_000), clock.owed_ticks(10_000)), (5_950, 9));
+        assert_eq!(clock.next_tick(2_000), 10_050 + MICROSECOND);
+        assert_eq!(clock.owed_ticks(10_050), 1);
     }
 }

@@ -62,7 +62,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 12] = [
         Fault::SyncErrorRetried,
         "an entry that is lost on one disk is still on the others; the log itself panics first",
     ),
-    (Fault::LeaseIgnoresClockRates, "as TicksAfterMessages; a test with the clocks bent by hand shows it"),
+    (Fault::LeaseIgnoresClockRates, "as TicksAfterMessages; sim/lease_clocks.rs shows it"),
     (Fault::ForceOfShorterLogsObeyed, "as TicksAfterMessages, and rarer"),
     (Fault::LeaseConfirmedByShorterLogs, "as in NOT_LEFT_TO_CHANCE"),
     (Fault::LateAnswersObeyedByFollowers, "as TicksAfterMessages, and rarer"),

@@ -1,9 +1,10 @@
-//! A lease against clocks that are slewed.
+//! A lease against clocks that are slewed, or stand still.
 //!
 //! Owns one schedule, the worst that clocks can do to a lease: a leader renews it with one follower, whose next tick is
 //! due at once, and loses it; from then on the leader's clock runs slow and the others' fast, as a time daemon makes
 //! them (chrony by up to 83,333 ppm, Linux allows 100,000), and a third member asks the follower for its vote all the
-//! time. What always holds: while the first leader answers a read by its lease, nobody else acknowledges a write.
+//! time. What always holds: while the first leader answers a read by its lease, nobody else acknowledges a write. Where
+//! the leader's clock stands still that cannot hold; then its lease lasts no longer than it does by that clock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -139,6 +140,21 @@ impl Net {
     }
 }
 
+impl Net {
+    /// The first leader loses everyone; goes on until the next has acknowledged x = new.
+    fn depose(&mut self) {
+        self.cut(LEADER, FOLLOWER);
+        let end = self.now + 10 * SECOND;
+        while !self.leads(CANDIDATE) {
+            self.step();
+            self.members[CANDIDATE].feed(Input::Campaign);
+            self.settle();
+            assert!(self.now < end, "a follower that hears nothing votes some day");
+        }
+        assert!(self.writes(CANDIDATE, b"new"));
+    }
+}
+
 /// Plays the schedule. Returns what a read on the first leader shows when the next has acknowledged x = new, if it is
 /// answered, and how long after the last renewal that was, in milliseconds of true time.
 fn read_after_the_next_write(leader: u64, others: u64, planted: Planted) -> (Option<Vec<u8>>, u64) {
@@ -147,14 +163,7 @@ fn read_after_the_next_write(leader: u64, others: u64, planted: Planted) -> (Opt
     net.pass_a_renewal();
     let renewed_at = net.now;
     net.slew(leader, others);
-    net.cut(LEADER, FOLLOWER);
-    while !net.leads(CANDIDATE) {
-        net.step();
-        net.members[CANDIDATE].feed(Input::Campaign);
-        net.settle();
-        assert!(net.now < renewed_at + 10 * SECOND, "a follower that hears nothing votes some day");
-    }
-    assert!(net.writes(CANDIDATE, b"new"));
+    net.depose();
     (net.reads(LEADER), (net.now - renewed_at) / MILLISECOND)
 }
 
@@ -183,4 +192,25 @@ fn the_schedule_shows_a_lease_that_lasts_too_long() {
 
         assert_eq!(shown, Some(b"old".to_vec()), "{leader} and {others} per mille");
     }
+}
+
+#[test]
+fn a_leader_whose_clock_stood_still_shows_an_old_state_until_its_lease_ends_by_that_clock() {
+    let mut net = Net::new(Planted::NONE);
+    net.begin();
+    net.pass_a_renewal();
+    let now = net.now;
+    net.clocks[LEADER].stop(now, now + 3_600 * SECOND);
+    net.depose();
+
+    let woken_at = net.now;
+    net.clocks[LEADER].set_rate(woken_at, 1_000);
+    assert_eq!(net.reads(LEADER), Some(b"old".to_vec()), "nothing tells it how long it was away");
+    while net.reads(LEADER).is_some() {
+        net.step();
+    }
+
+    let lease_ms = Setup::default().lease_max.as_millis() as u64;
+    assert!((net.now - woken_at) / MILLISECOND <= lease_ms, "{} ms", (net.now - woken_at) / MILLISECOND);
+    assert_eq!(net.reads(CANDIDATE), Some(b"new".to_vec()));
 }

@@ -36,7 +36,7 @@ mod hunt;
 #[cfg(test)]
 mod lonely_member;
 #[cfg(test)]
-mod slewed_clocks;
+mod lease_clocks;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

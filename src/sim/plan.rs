@@ -364,6 +364,13 @@ impl Plan {
         plan
     }
 
+    /// Whether members have leases although their clocks may stand still: then any read may show an old state, and is judged
+    /// as a local one, and a member may take itself for the only leader when it is not. All else must hold.
+    pub fn may_reads_be_stale(&self) -> bool {
+        let stand_still = self.faults.iter().any(|(kind, _)| *kind == FaultKind::PauseOfMachine);
+        stand_still && !self.setup.lease_max.is_zero()
+    }
+
     /// The election timeout, by a clock that runs true.
     pub fn election_timeout(&self) -> u64 {
         self.setup.election_timeout().as_nanos() as u64
@@ -465,9 +472,15 @@ fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultK
     let (calm, lease) = (random.percent(5), !setup.lease_max.is_zero());
     let mut faults = Vec::new();
     for kind in FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::LoseEnd) {
-        // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
-        let breaks_leases = matches!(kind, FaultKind::ClockJump | FaultKind::Campaign);
-        if !calm && random.percent(45) && !(lease && breaks_leases) {
+        let percent = match kind {
+            _ if calm => 0,
+            // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
+            FaultKind::ClockJump | FaultKind::Campaign if lease => 0,
+            // And on clocks that do not stand still; but what does not rely on leases must hold all the same.
+            FaultKind::PauseOfMachine if lease => 5,
+            _ => 45,
+        };
+        if random.percent(percent) {
             faults.push((kind, election * random.pick(&[2, 6, 20, 60])));
         }
     }
