@@ -613,7 +613,10 @@ typedef struct almadia_leader_transfer_options {
  */
 #define ALMADIA_EVENT_COMMITTED 2
 
-/** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
+/**
+ * It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
+ * region in one order. Over several regions there is none: see almadia_snapshot_open.
+ */
 #define ALMADIA_LEVEL_LINEARIZABLE 0
 
 /**
@@ -1333,7 +1336,12 @@ void almadia_cq_free(struct almadia_cq *cq);
 /**
  * Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
  * majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
- * and the snapshot is one picture taken after all have answered.
+ * and the snapshot is one picture of this member's data, taken after all have answered.
+ *
+ * Over several regions it is linearizable for each of them, not for all together. It has everything that was
+ * acknowledged before the call; of writes to different regions that are made during the call it may have a later one
+ * and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
+ * writes in opposite orders. What must be seen in one order belongs in one region.
  *
  * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
  * Threads: any number at once.
@@ -1474,7 +1482,8 @@ almadia_code almadia_get_async(struct almadia_store *store,
 
 /**
  * Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
- * almadia_snapshot_multi_get in one. `options`, which may be NULL, must have no range.
+ * almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
+ * no range.
  *
  * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
  * number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a

@@ -1154,7 +1154,10 @@ inline scan_range::iterator scan_range::end() noexcept { return {}; }
 
 /** What a snapshot promises. */
 enum class level : almadia_level {
-    /** It shows every write that was acknowledged, by any member, before the snapshot was asked for. */
+    /**
+     * It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
+     * region in one order. Over several regions there is none: see store::open_snapshot.
+     */
     linearizable = ALMADIA_LEVEL_LINEARIZABLE,
     /** It shows what this member has applied; needs no other member, may be behind, and may go back over a restart. */
     local = ALMADIA_LEVEL_LOCAL,
@@ -1978,9 +1981,11 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Takes a snapshot, on any member. Blocks: yes, for the timeout at most. Codes: read_timeout, overloaded, no_leader,
-     * closed, forked, poisoned, would_deadlock, invalid_argument (a range that ends before it starts, min_index for
-     * several regions).
+     * Takes a snapshot, on any member. Over several regions it is linearizable for each of them, not for all together: of
+     * writes to different regions that are made during the call it may have a later one and lack an earlier one, and one
+     * that is taken on another member at the same time may show two such writes in the opposite order. Blocks: yes, for
+     * the timeout at most. Codes: read_timeout, overloaded, no_leader, closed, forked, poisoned, would_deadlock,
+     * invalid_argument (a range that ends before it starts, min_index for several regions).
      */
     result<snapshot> open_snapshot(const snapshot_options &options = {}) const {
         const almadia_snapshot_options c = detail::to_c(options);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result};
 use crate::regions::parse_split_keys;
 use crate::store_event::{OnStoreEvent, StoreEvent};
+use crate::time::longest_lease;
 use crate::types::NodeId;
 
 /// What values an option takes.
@@ -158,11 +159,12 @@ options! {
          5000, or three times raft.election_timeout_ms if that is more.";
     lease: bool, "reads.lease", Switch, "true",
         "Whether a leader answers reads by its lease, without asking the other members. Needs members whose clocks run \
-         at about the same rate: see reads.lease_ms.";
+         at most 10 % fast or slow, as time daemons keep them, and never stop: set it to false on virtual machines that \
+         may be paused, whose clocks need not count the pause.";
     lease_ms: u64, "reads.lease_ms", Number(0, 600_000), "0",
-        "Milliseconds a leader's lease lasts after a majority followed it, at most raft.election_timeout_ms minus \
-         raft.tick_ms; what is left of the election timeout is how much the clocks of members may differ in rate. 0 \
-         means nine tenths of raft.election_timeout_ms, or raft.election_timeout_ms minus two raft.tick_ms if that is less.";
+        "Milliseconds a leader's lease lasts after a majority followed it, at most nine elevenths of \
+         (raft.election_timeout_ms minus raft.tick_ms): so it ends before another member can be elected although the \
+         leader's clock runs 10 % slow and another's 10 % fast. 0 means as long as that allows.";
     group_bytes: u64, "write.group_bytes", Number(0, 1 << 20), "65536",
         "Bytes of writes of different callers that may share one entry of the log; 0 gives each its own.";
     write_timeout_ms: u64, "write.timeout_ms", Number(1, 86_400_000), "5000",
@@ -246,13 +248,15 @@ impl Config {
     /// How long a leader's lease lasts; zero when leases are switched off.
     #[must_use]
     pub fn lease_max(&self) -> Duration {
-        let (election_timeout_ms, tick_ms) = (self.election_timeout_ms, self.tick_ms);
-        let ms = match self.lease_ms {
-            _ if !self.lease => 0,
-            0 => (election_timeout_ms * 9 / 10).min(election_timeout_ms.saturating_sub(2 * tick_ms)),
-            chosen => chosen,
-        };
-        Duration::from_millis(ms)
+        match self.lease_ms {
+            _ if !self.lease => Duration::ZERO,
+            0 => self.longest_lease(),
+            chosen => Duration::from_millis(chosen),
+        }
+    }
+
+    fn longest_lease(&self) -> Duration {
+        longest_lease(Duration::from_millis(self.election_timeout_ms), Duration::from_millis(self.tick_ms))
     }
 
     /// After how long without apply progress a leader hands over.
@@ -282,10 +286,16 @@ impl Config {
                 )));
             }
         }
-        if self.lease_ms + self.tick_ms > self.election_timeout_ms {
+        let longest = self.longest_lease();
+        if Duration::from_millis(self.lease_ms) > longest {
             return Err(contradiction(&format!(
-                "reads.lease_ms ({}) must be at most raft.election_timeout_ms ({}) minus raft.tick_ms ({})",
-                self.lease_ms, self.election_timeout_ms, self.tick_ms
+                "reads.lease_ms ({}) must be at most {}, which is 9/11 of raft.election_timeout_ms ({}) minus \
+                 raft.tick_ms ({}): a longer lease could outlast the election of another leader when time daemons slew \
+                 members' clocks, by up to 10 % each",
+                self.lease_ms,
+                longest.as_millis(),
+                self.election_timeout_ms,
+                self.tick_ms
             )));
         }
         if self.apply_stall_ms != 0 && self.apply_stall_ms < 2 * self.election_timeout_ms {
@@ -410,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_is_as_long_as_members_clocks_allow_unless_it_is_set_shorter_or_off() {
+        let lease_ms = |settings: &[(&str, &str)]| {
+            let mut config = Config::default();
+            settings.iter().for_each(|(name, value)| config.set(name, value).expect("in range"));
+            config.check().expect("they agree");
+            config.lease_max().as_millis()
+        };
+
+        assert_eq!(lease_ms(&[]), 777);
+        assert_eq!(lease_ms(&[("reads.lease_ms", "777")]), 777);
+        assert_eq!(lease_ms(&[("reads.lease_ms", "100")]), 100);
+        assert_eq!(lease_ms(&[("reads.lease", "false")]), 0);
+        assert_eq!(lease_ms(&[("raft.election_timeout_ms", "400"), ("raft.tick_ms", "10")]), 319);
+    }
+
+    #[test]
     fn contradictions_name_both_options() {
         let mut config = Config::default();
         config.set("cluster.initial_members", "2=a:1,3=b:1").expect("well formed text");
@@ -422,6 +448,12 @@ mod tests {
         let mut config = Config::default();
         config.set("raft.apply_stall_ms", "1999").expect("in range");
         assert!(detail(config.check()).contains("raft.election_timeout_ms"));
+
+        let mut config = Config::default();
+        config.set("reads.lease_ms", "778").expect("in range");
+        let said = detail(config.check());
+        assert!(said.contains("reads.lease_ms (778) must be at most 777"), "{said}");
+        assert!(said.contains("raft.election_timeout_ms (1000) minus raft.tick_ms (50)"), "{said}");
 
         let mut config = Config::default();
         config.set("bootstrap.split_keys", "a,%2").expect("any text");

@@ -18,7 +18,9 @@ use crate::types::LogIndex;
 /// How recent a snapshot must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
-    /// Shows every write that was acknowledged, by any member, before the call. Costs a round trip to a majority.
+    /// Shows every write that was acknowledged, by any member, before the call, and the writes of a region in one order.
+    /// Over several regions there is none: see [`Store::snapshot`](crate::Store::snapshot). Costs a round trip to a
+    /// majority, unless this member leads and holds a lease.
     #[default]
     Linearizable,
     /// Shows what this member has applied, without asking anyone. May be old, and may go backwards over a restart.

@@ -151,8 +151,13 @@ impl Store {
         self.write(&mut batch, &WriteOptions::default())
     }
 
-    /// Takes a snapshot and waits for it. It is one picture of all keys of its range, taken after each region in it
-    /// has confirmed it, and so linearizable for each region.
+    /// Takes a snapshot and waits for it. It is one picture of what this member has of its range, taken after each region
+    /// in the range has confirmed it.
+    ///
+    /// Over several regions it is linearizable for each of them, not for all together. It has everything that was
+    /// acknowledged before the call; of writes to different regions that are made during the call it may have a later one
+    /// and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
+    /// writes in opposite orders. What must be seen in one order belongs in one region.
     ///
     /// # Errors
     /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` when the

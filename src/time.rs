@@ -1,10 +1,11 @@
 //! The one clock.
 //!
-//! Owns [`Timestamp`] and the only call that reads a clock. The core never calls it: time reaches the core
-//! as an argument, which is what lets a script or a simulation move it.
+//! Owns [`Timestamp`], the only call that reads a clock, and what is assumed of the clocks of different members. The
+//! core never calls it: time reaches the core as an argument, which is what lets a script or a simulation move it.
 //!
 //! The clock is `CLOCK_BOOTTIME`: it never goes back and it counts the time a machine was suspended, so a
-//! lease or a deadline cannot survive a closed laptop lid.
+//! lease or a deadline cannot survive a closed laptop lid. It is slewed when the time of day is corrected. It does not
+//! always count the time a virtual machine was paused from outside; where that happens there must be no lease.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -22,6 +23,22 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// How much faster or slower than true time a member's clock may run, in percent. Linux lets no time daemon slew it by
+/// more (100,000 ppm); chrony slews it by up to 83,333 ppm unless it is told otherwise, ntpd by 500.
+const SLEW_MAX_PERCENT: u64 = 10;
+
+/// The longest lease that ends before any other member can be elected, in whole milliseconds.
+///
+/// A follower refuses votes for an election timeout after the last message that it took of its leader, and counts that
+/// timeout in ticks. Its clock ticks at any moment after that message, so the last of these ticks is due as little as
+/// (election timeout - tick) later. That span is shortest in true time on a clock that runs fast, and in it the leader's
+/// own clock comes least far if it runs slow: hence x (100 - 10) / (100 + 10).
+#[must_use]
+pub const fn longest_lease(election_timeout: Duration, tick: Duration) -> Duration {
+    let refused_ms = election_timeout.saturating_sub(tick).as_millis() as u64;
+    Duration::from_millis(refused_ms * (100 - SLEW_MAX_PERCENT) / (100 + SLEW_MAX_PERCENT))
 }
 
 impl Add<Duration> for Timestamp {
@@ -47,4 +64,29 @@ pub fn now() -> Timestamp {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut spec) };
     assert!(failed == 0, "CLOCK_BOOTTIME exists since Linux 2.6.39");
     Timestamp(spec.tv_sec.unsigned_abs() * 1_000_000_000 + spec.tv_nsec.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_on_the_slowest_clock_before_an_election_timeout_is_on_the_fastest() {
+        let lease_ms = |election_timeout_ms, tick_ms| {
+            let ms = Duration::from_millis;
+            longest_lease(ms(election_timeout_ms), ms(tick_ms)).as_millis() as u64
+        };
+
+        assert_eq!(lease_ms(1_000, 50), 777);
+        for (election_timeout_ms, tick_ms) in [(1_000, 50), (20, 5), (600_000, 10_000), (1_110, 10)] {
+            let lease_ms = lease_ms(election_timeout_ms, tick_ms);
+            // True time: the lease by a clock that needs 10/9 of it, the ticks by one that needs 10/11.
+            assert!(lease_ms * 11 <= (election_timeout_ms - tick_ms) * 9);
+            assert!(
+                (lease_ms + 1) * 11 > (election_timeout_ms - tick_ms) * 9,
+                "and no shorter than it must be"
+            );
+        }
+        assert_eq!(lease_ms(10, 20), 0);
+    }
 }

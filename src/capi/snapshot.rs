@@ -22,7 +22,8 @@ use crate::snapshot::{Level, Snapshot, SnapshotOptions};
 /// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
 pub type almadia_level = i32;
 
-/// It shows every write that was acknowledged, by any member, before the snapshot was asked for.
+/// It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
+/// region in one order. Over several regions there is none: see almadia_snapshot_open.
 pub const ALMADIA_LEVEL_LINEARIZABLE: almadia_level = 0;
 /// It shows what this member has applied; needs no other member, may be behind, and may go back over a
 /// restart.
@@ -114,7 +115,12 @@ fn level(number: almadia_level) -> Result<Level> {
 
 /// Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
 /// majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
-/// and the snapshot is one picture taken after all have answered.
+/// and the snapshot is one picture of this member's data, taken after all have answered.
+///
+/// Over several regions it is linearizable for each of them, not for all together. It has everything that was
+/// acknowledged before the call; of writes to different regions that are made during the call it may have a later one
+/// and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
+/// writes in opposite orders. What must be seen in one order belongs in one region.
 ///
 /// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
 /// Threads: any number at once.

@@ -193,7 +193,8 @@ pub unsafe extern "C" fn almadia_get_async(
 }
 
 /// Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
-/// almadia_snapshot_multi_get in one. `options`, which may be NULL, must have no range.
+/// almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
+/// no range.
 ///
 /// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
 /// number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a

@@ -7,7 +7,9 @@
 //! needless elections and its lease from a second one; in the term of the bootstrap there has been neither, and a member
 //! that is late does not disturb, since pre-votes change nothing. So the length of the timeout, which is what a stalled
 //! disk or processor may cost before it costs a leader, is no matter of how quickly a new cluster is ready. (etcd
-//! advances the clock of a member that starts for the same reason: initial-election-tick-advance.)
+//! advances the clock of a member that starts for the same reason: initial-election-tick-advance.) It asks at doubling
+//! intervals, and after an election timeout as seldom as any member without a leader: whoever is missing then may be
+//! missing for days. It begins anew when another member connects, with which there may be a quorum.
 
 use raft::{Raft, StateRole};
 
@@ -32,6 +34,8 @@ pub enum Elections {
 pub struct ElectionTimer {
     elections: Elections,
     least_ticks: usize,
+    /// The tick after which it began to ask for a first leader.
+    hopes_since: u64,
     /// The term and role for which the timeout was drawn.
     drawn_for: Option<(u64, StateRole)>,
 }
@@ -40,7 +44,7 @@ impl ElectionTimer {
     /// A timer that has drawn nothing. A campaign comes after `least_ticks` without a leader at the earliest.
     #[must_use]
     pub fn new(elections: Elections, least_ticks: usize) -> Self {
-        Self { elections, least_ticks, drawn_for: None }
+        Self { elections, least_ticks, hopes_since: 0, drawn_for: None }
     }
 
     /// The least timeout in ticks, and the first that is too long.
@@ -57,7 +61,16 @@ impl ElectionTimer {
     pub fn wants_first_leader(&self, raft: &Raft<PeerLog>, tick: u64) -> bool {
         let Elections::Drawn(seed) = self.elections else { return false };
         let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
-        raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && tick.is_multiple_of(period)
+        let passed = tick - self.hopes_since;
+        // After one period, two more, four more ...
+        let is_due = passed.is_multiple_of(period) && (passed / period + 1).is_power_of_two();
+        let hopes = passed <= self.least_ticks as u64;
+        raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && hopes && is_due
+    }
+
+    /// Another member connected, at this tick.
+    pub fn on_connected(&mut self, tick: u64) {
+        self.hopes_since = tick;
     }
 
     /// Draws anew for the same term and role: raft may have drawn a number of its own.

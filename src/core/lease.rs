@@ -6,24 +6,32 @@
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
 //!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
 //!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
-//! 2. A lease is at least a tick shorter than the election timeout: `Config::check`. A follower's election timeout may
-//!    be a tick short, because its clock ticks in between.
+//! 2. A lease ends before that election timeout does, by any two clocks: [`longest_lease`](crate::time::longest_lease),
+//!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due right
+//!    after the message: no more, because a message is taken after all ticks that were due before it (rule 8), and ticks
+//!    that are forgotten after a pause only make its silence longer. The silence of rule 6 begins a whole tick earlier.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
-//! 4. It is Suspect before an order to take over leaves, which skips rule 1: [`Lease::suspect`], called where messages
-//!    leave (`Peer::outgoing`). Only the commit of a later proposal clears that, and not before every target's log is
-//!    known to have grown beyond the order (`Peer::orders_are_void`).
-//! 5. The order carries how far the target's log went; a target whose log has grown since drops it
-//!    (`Outbox`, `Peer::is_in_time`). Without the second half of rule 4 a late order could not win an election, but its
-//!    forced votes would make others forget their leader, and elect a third member inside a lease.
+//! 4. It is Suspect before an order to take over leaves, whose target skips rule 1: [`Lease::suspect`], called where
+//!    messages leave (`Peer::outgoing`). Only the commit of a later proposal clears that: a quorum's logs have grown beyond
+//!    the order then, and to such members it does nothing any more, however late it comes (rule 5). For the rest of the
+//!    term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and of questions only those that
+//!    were asked after it ([`Lease::trusts`]).
+//! 5. The order carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
+//!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
+//!    (`Peer::cut_late_force`): while an order is in time no log is, since the leader sends it to who has its whole log and
+//!    proposes nothing meanwhile. Without this a late order could win no election, but the forced votes would make others
+//!    forget their leader, and elect a third member inside a lease.
 //! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
 //!    a leader: `Peer::is_silent`.
 //! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
 //! 8. Ticks that are owed go before messages, so that a burst of them cannot shorten rule 1: `round::feed`.
 //! 9. `reads.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
 //!
-//! The clock counts suspended time (`time.rs`). Members' clocks may differ in rate by what the lease leaves of an
-//! election timeout: (election timeout - tick - lease) / election timeout, 5 % by default.
+//! What is assumed of clocks: each runs within 10 % of true time, and none stands still while its machine does
+//! (`time.rs`). A leader whose clock stood still answers reads by a lease that has ended: they may show a state that was
+//! true before, for as long as the lease still lasts by that clock. Nothing else depends on it: writes, their answers and
+//! reads without a lease need no clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -50,6 +58,11 @@ enum Standing {
 pub struct Lease {
     max: Duration,
     standing: Standing,
+    /// Where the log ended when the last order of this term to take over left. Its target, or an earlier one's, may still
+    /// obey.
+    ordered: Option<LogIndex>,
+    /// When a suspicion was last cleared in this term.
+    cleared_at: Option<Timestamp>,
     published: Arc<PublishedLease>,
     published_until: Timestamp,
     planted: Planted,
@@ -59,8 +72,17 @@ impl Lease {
     /// A lease that lasts `max` after each renewal; zero switches it off.
     #[must_use]
     pub fn new(max: Duration, planted: Planted) -> Self {
+        let max = if planted.has(Fault::LeaseIgnoresClockRates) { max * 11 / 9 } else { max };
         let published = Arc::default();
-        Self { max, standing: Standing::None, published, published_until: Timestamp(0), planted }
+        Self {
+            max,
+            standing: Standing::None,
+            ordered: None,
+            cleared_at: None,
+            published,
+            published_until: Timestamp(0),
+            planted,
+        }
     }
 
     /// What callers look at, from any thread.
@@ -75,34 +97,37 @@ impl Lease {
         self.max
     }
 
-    /// An own entry committed: a quorum followed this leader after `proposed_at`.
-    pub fn renew_by_commit(&mut self, proposed_at: Timestamp) {
-        match self.standing {
-            Standing::Suspect(since) if proposed_at <= since => {}
-            _ => self.extend(proposed_at),
+    /// An own entry has committed `now`: a quorum followed this leader after `proposed_at`.
+    pub fn renew_by_commit(&mut self, proposed_at: Timestamp, now: Timestamp) {
+        if self.is_suspect() {
+            if !self.is_cleared_by(proposed_at) {
+                return;
+            }
+            self.cleared_at = Some(now);
         }
+        self.extend(proposed_at);
     }
 
-    /// A read index was confirmed: a quorum followed this leader after `asked_at`. That proves nothing about an
-    /// order to take over that may still be under way.
+    /// A read index was confirmed: a quorum followed this leader after `asked_at`.
     pub fn renew_by_read_index(&mut self, asked_at: Timestamp) {
-        if !self.is_suspect() {
+        if self.trusts(asked_at) {
             self.extend(asked_at);
         }
     }
 
-    /// An order to take over is about to leave.
-    pub fn suspect(&mut self, now: Timestamp) {
+    /// An order to take over is about to leave; the log ends at `last`.
+    pub fn suspect(&mut self, now: Timestamp, last: LogIndex) {
         if self.planted.has(Fault::LeaseKeptAfterTransfer) {
             return;
         }
         self.standing = Standing::Suspect(now);
+        self.ordered = Some(last);
         self.withdraw();
     }
 
     /// This peer leads no more, or is at its end.
     pub fn expire(&mut self) {
-        self.standing = Standing::None;
+        (self.standing, self.ordered, self.cleared_at) = (Standing::None, None, None);
         self.withdraw();
     }
 
@@ -118,11 +143,34 @@ impl Lease {
         matches!(self.standing, Standing::Suspect(_))
     }
 
+    /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry stands behind the order.
+    #[must_use]
+    pub fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
+        matches!(self.standing, Standing::Suspect(since) if proposed_at > since)
+    }
+
+    /// Whether a member whose log is known to go as far as `matched` may confirm a question of this leader (rule 4). While
+    /// the lease is suspect anyone may: the answer serves reads and renews nothing.
+    #[must_use]
+    pub fn may_be_confirmed_by(&self, matched: LogIndex) -> bool {
+        let has_grown = self.ordered.is_none_or(|ordered| matched > ordered);
+        has_grown
+            || self.max.is_zero()
+            || self.is_suspect()
+            || self.planted.has(Fault::LeaseConfirmedByShorterLogs)
+    }
+
+    /// Whether the confirmation of a question that was asked at `asked_at` says anything about the lease: the members that
+    /// confirmed an older one may be such as a late order can still mislead.
+    fn trusts(&self, asked_at: Timestamp) -> bool {
+        !self.is_suspect() && self.cleared_at.is_none_or(|cleared_at| asked_at > cleared_at)
+    }
+
     /// Whether a read that comes at `now` may share the confirmation of one that was asked for at `asked_at`: nobody
     /// else can have led in between, if that confirmation succeeds.
     #[must_use]
     pub fn may_join(&self, asked_at: Timestamp, now: Timestamp) -> bool {
-        !self.max.is_zero() && !self.is_suspect() && now < asked_at + self.max
+        !self.max.is_zero() && self.trusts(asked_at) && now < asked_at + self.max
     }
 
     /// True when it ends so soon that it should be renewed in advance, or has ended.
@@ -241,7 +289,7 @@ mod tests {
         let mut lease = lease();
         assert!(!lease.is_valid(Timestamp(0)));
 
-        lease.renew_by_commit(Timestamp(100));
+        lease.renew_by_commit(Timestamp(100), Timestamp(150));
 
         assert!(lease.is_valid(Timestamp(999)));
         assert!(!lease.is_valid(Timestamp(1000)));
@@ -250,7 +298,7 @@ mod tests {
     #[test]
     fn an_older_confirmation_does_not_shorten_it() {
         let mut lease = lease();
-        lease.renew_by_commit(Timestamp(500));
+        lease.renew_by_commit(Timestamp(500), Timestamp(550));
 
         lease.renew_by_read_index(Timestamp(100));
 
@@ -260,17 +308,38 @@ mod tests {
     #[test]
     fn a_suspect_lease_is_cleared_only_by_the_commit_of_a_later_proposal() {
         let mut lease = lease();
-        lease.renew_by_commit(Timestamp(100));
-        lease.suspect(Timestamp(200));
+        lease.renew_by_commit(Timestamp(100), Timestamp(150));
+        lease.suspect(Timestamp(200), LogIndex(9));
         assert!(!lease.is_valid(Timestamp(201)));
 
-        lease.renew_by_commit(Timestamp(200));
+        lease.renew_by_commit(Timestamp(200), Timestamp(300));
         lease.renew_by_read_index(Timestamp(300));
         assert!(!lease.is_valid(Timestamp(301)));
         assert!(!lease.may_join(Timestamp(300), Timestamp(301)));
 
-        lease.renew_by_commit(Timestamp(201));
+        lease.renew_by_commit(Timestamp(201), Timestamp(301));
         assert!(lease.is_valid(Timestamp(301)));
+    }
+
+    #[test]
+    fn after_an_order_only_grown_logs_confirm_the_lease_and_only_what_was_asked_since_it_was_cleared() {
+        let mut lease = lease();
+        assert!(lease.may_be_confirmed_by(LogIndex(0)));
+        lease.suspect(Timestamp(200), LogIndex(9));
+        assert!(lease.may_be_confirmed_by(LogIndex(0)), "of a read, which needs no lease");
+
+        lease.renew_by_commit(Timestamp(201), Timestamp(400));
+
+        assert!(!lease.may_be_confirmed_by(LogIndex(9)) && lease.may_be_confirmed_by(LogIndex(10)));
+        lease.renew_by_read_index(Timestamp(400));
+        assert!(!lease.is_valid(Timestamp(1101)), "that was asked before");
+        assert!(
+            !lease.may_join(Timestamp(400), Timestamp(401)) && lease.may_join(Timestamp(401), Timestamp(401))
+        );
+        lease.renew_by_read_index(Timestamp(401));
+        assert!(lease.is_valid(Timestamp(1300)));
+        lease.expire();
+        assert!(lease.may_be_confirmed_by(LogIndex(0)), "another term, without an order");
     }
 
     #[test]
@@ -284,7 +353,7 @@ mod tests {
     fn a_caller_sees_the_lease_of_a_settled_leader_only() {
         let mut lease = lease();
         let published = lease.published();
-        lease.renew_by_commit(Timestamp(100));
+        lease.renew_by_commit(Timestamp(100), Timestamp(150));
         lease.publish(None);
         assert_eq!(published.glimpse(), None);
 
@@ -300,14 +369,14 @@ mod tests {
     fn a_lease_that_ended_or_changed_its_term_between_the_looks_does_not_hold() {
         let mut lease = lease();
         let published = lease.published();
-        lease.renew_by_commit(Timestamp(100));
+        lease.renew_by_commit(Timestamp(100), Timestamp(150));
         lease.publish(SETTLED);
         let glimpse = published.glimpse().expect("settled");
 
         lease.expire();
         assert!(!published.still_holds(glimpse, Timestamp(200)));
 
-        lease.renew_by_commit(Timestamp(300));
+        lease.renew_by_commit(Timestamp(300), Timestamp(350));
         lease.publish(Some(Position { index: LogIndex(12), term: Term(9) }));
         assert!(!published.still_holds(glimpse, Timestamp(400)));
     }
@@ -315,7 +384,7 @@ mod tests {
     #[test]
     fn renewal_is_wanted_in_the_last_third() {
         let mut lease = lease();
-        lease.renew_by_commit(Timestamp(0));
+        lease.renew_by_commit(Timestamp(0), Timestamp(50));
 
         assert!(!lease.wants_renewal(Timestamp(600)));
         assert!(lease.wants_renewal(Timestamp(601)));

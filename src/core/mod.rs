@@ -64,6 +64,7 @@ pub mod forwarder;
 pub mod sessions;
 pub mod peer_status;
 pub mod turn;
+pub mod tick_clock;
 pub mod peer;
 pub mod round;
 #[cfg(any(test, feature = "simulation"))]

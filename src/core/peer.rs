@@ -99,8 +99,6 @@ pub struct Peer {
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
     transfer: Option<Transfer>,
-    /// Members that were told to take over in this term, and how far the log went then. Any of them may still obey.
-    ordered: BTreeMap<NodeId, LogIndex>,
     /// Due answers, in order.
     answers: Vec<Answer>,
     /// Every member has applied the order to truncate up to here.
@@ -175,7 +173,6 @@ impl Peer {
             sessions: Sessions::new(node),
             forwarded_in_flight: 0,
             transfer: None,
-            ordered: BTreeMap::new(),
             answers: Vec::new(),
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
@@ -485,9 +482,8 @@ impl Peer {
 
     /// raft's messages as they leave.
     fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        for order in messages.iter().filter(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
-            self.lease.suspect(self.now);
-            self.ordered.insert(NodeId(order.to), LogIndex(self.raw.raft.raft_log.last_index()));
+        if messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
+            self.lease.suspect(self.now, LogIndex(self.raw.raft.raft_log.last_index()));
         }
         let sender = self.sender();
         let sent = self.outbox.hold_back(messages, sender);

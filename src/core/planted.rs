@@ -12,6 +12,8 @@ pub enum Fault {
     VoteBeforeSync,
     /// A lease begins when the acknowledgement arrives, not when the proposal left.
     LeaseFromAcknowledgement,
+    /// A lease is as long as if all clocks ran at the same rate.
+    LeaseIgnoresClockRates,
     /// A lease stays valid after the order to take over has left.
     LeaseKeptAfterTransfer,
     /// An order to take over is obeyed however late it comes.
@@ -46,8 +48,11 @@ pub enum Fault {
     TicksAfterMessages,
     /// A sync that failed is tried again.
     SyncErrorRetried,
-    /// After a transfer that came to nothing a lease is trusted while the target may still obey.
-    LeaseTrustedBeforeOrdersAreVoid,
+    /// Whoever obeys an order to take over skips the time in which members refuse votes, also where a log is ahead of its
+    /// own.
+    ForceOfShorterLogsObeyed,
+    /// After a transfer that came to nothing a lease is confirmed by members whose logs have not grown since.
+    LeaseConfirmedByShorterLogs,
     /// A follower lets a late answer of a later term make it forget its leader.
     LateAnswersObeyedByFollowers,
     /// A late rejection leads a leader back to entries that are truncated.
@@ -72,10 +77,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
+        Self::LeaseIgnoresClockRates,
         Self::LeaseKeptAfterTransfer,
         Self::LateTimeoutNowAccepted,
         Self::ViewWithoutSecondLook,
@@ -93,7 +99,8 @@ impl Fault {
         Self::ForwardedRetryOvertakes,
         Self::TicksAfterMessages,
         Self::SyncErrorRetried,
-        Self::LeaseTrustedBeforeOrdersAreVoid,
+        Self::ForceOfShorterLogsObeyed,
+        Self::LeaseConfirmedByShorterLogs,
         Self::LateAnswersObeyedByFollowers,
         Self::LateRejectionsObeyed,
         Self::RefusedWriteLeavesTheRest,

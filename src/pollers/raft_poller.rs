@@ -23,6 +23,7 @@ use crate::core::input::Input;
 use crate::core::peer::Answer;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::round::{Inputs, Peers, RoundIo, round};
+use crate::core::tick_clock::TickClock;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
 use crate::pollers::apply_poller::ApplyPoller;
@@ -259,6 +260,7 @@ impl Turn<'_> {
         poller.mailbox.take(&mut inputs);
         #[cfg(test)]
         thread::planted::meet(thread::planted::Place::Turn);
+        // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs, rule 2).
         let now = now();
         let (ticks, again) = (crank.clock.owed(now), std::mem::take(&mut crank.open.more));
         let turned = round(&mut crank.peers, Inputs { ticks, inputs, again }, now, &mut crank.io);
@@ -330,62 +332,4 @@ pub struct Open {
     awaiting: BTreeSet<RegionId>,
     /// What the worker was told to flush, so that it is told once.
     ordered: BTreeMap<RegionId, LogIndex>,
-}
-
-/// When ticks are due.
-#[derive(Debug)]
-pub struct TickClock {
-    next: Timestamp,
-    tick: Duration,
-    owed_max: u32,
-}
-
-impl TickClock {
-    /// A clock that ticks every `tick` from now on. More owed ticks than `owed_max` are forgotten: an election timeout
-    /// that passed in a pause need not pass twice.
-    #[must_use]
-    pub fn new(tick: Duration, owed_max: u32) -> Self {
-        Self { next: now() + tick, tick, owed_max }
-    }
-
-    fn until_next(&self, now: Timestamp) -> Duration {
-        self.next.since(now)
-    }
-
-    /// Ticks due at `now`.
-    fn owed(&mut self, now: Timestamp) -> u32 {
-        if now < self.next {
-            return 0;
-        }
-        let late = now.since(self.next).as_nanos() / self.tick.as_nanos();
-        let owed = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
-        self.next = if owed > self.owed_max { now + self.tick } else { self.next + self.tick * owed };
-        owed.min(self.owed_max)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TICK: Duration = Duration::from_nanos(10);
-
-    #[test]
-    fn every_elapsed_tick_is_owed_once() {
-        let mut clock = TickClock { next: Timestamp(100), tick: TICK, owed_max: 30 };
-
-        assert_eq!(clock.owed(Timestamp(99)), 0);
-        assert_eq!(clock.owed(Timestamp(100)), 1);
-        assert_eq!(clock.owed(Timestamp(109)), 0);
-        assert_eq!(clock.owed(Timestamp(135)), 3);
-        assert_eq!(clock.until_next(Timestamp(135)), Duration::from_nanos(5));
-    }
-
-    #[test]
-    fn a_long_pause_owes_no_more_than_its_bound() {
-        let mut clock = TickClock { next: Timestamp(100), tick: TICK, owed_max: 30 };
-
-        assert_eq!(clock.owed(Timestamp(1_000_000)), 30);
-        assert_eq!(clock.owed(Timestamp(1_000_000)), 0);
-    }
 }

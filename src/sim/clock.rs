@@ -1,37 +1,42 @@
 //! A member's own clock, and the ticks it owes by it.
 //!
-//! Owns the relation between true time and what a member's clock says: it may run fast or slow and jump forward, never
-//! back. Ticks are counted as the raft poller counts them.
+//! Owns the relation between true time and what a member's clock says: it may run fast or slow, stand still and jump forward, never
+//! back. Its ticks are counted by the clock that the raft poller has too.
 
 use std::time::Duration;
 
+use crate::core::tick_clock::TickClock;
 use crate::sim::plan::MICROSECOND;
+use crate::time::Timestamp;
 
 /// See the module. True times and local times are nanoseconds.
 #[derive(Debug)]
 pub struct MemberClock {
     rate_per_mille: u64,
-    /// When the rate last changed, in true and in local time.
+    /// When the rate last changed, in true and in local time. While that is to come the clock stands still.
     since: (u64, u64),
-    tick: u64,
-    next_tick: u64,
-    owed_max: u64,
+    ticks: TickClock,
 }
 
 impl MemberClock {
-    /// A clock that says `local` at true time `now`. More than `owed_max` ticks at once are forgotten.
-    pub fn new(now: u64, local: u64, tick: Duration, owed_max: u64) -> Self {
-        let tick = tick.as_nanos() as u64;
-        Self { rate_per_mille: 1_000, since: (now, local), tick, next_tick: local + tick, owed_max }
+    /// A clock that says `local` at true time `now`; an election timeout has `election_ticks`.
+    pub fn new(now: u64, local: u64, tick: Duration, election_ticks: usize) -> Self {
+        let ticks = TickClock::new(Timestamp(local), tick, election_ticks);
+        Self { rate_per_mille: 1_000, since: (now, local), ticks }
     }
 
     /// What it says.
     pub fn local(&self, now: u64) -> u64 {
         let (true_time, local) = self.since;
-        local + (now - true_time) * self.rate_per_mille / 1_000
+        local + now.saturating_sub(true_time) * self.rate_per_mille / 1_000
     }
 
-    /// Makes it run at another rate from `now` on.
+    /// Makes it stand still until then, and go on with what it said before.
+    pub fn stop(&mut self, now: u64, until: u64) {
+        self.since = (until.max(self.since.0), self.local(now));
+    }
+
+    /// Makes it run at another rate from `now` on, also if it stood still.
     pub fn set_rate(&mut self, now: u64, per_mille: u64) {
         self.since = (now, self.local(now));
         self.rate_per_mille = per_mille;
@@ -45,19 +50,13 @@ impl MemberClock {
     /// The ticks that are owed at `now`, each once.
     pub fn owed_ticks(&mut self, now: u64) -> u32 {
         let local = self.local(now);
-        if local < self.next_tick {
-            return 0;
-        }
-        let owed = (local - self.next_tick) / self.tick + 1;
-        self.next_tick =
-            if owed > self.owed_max { local + self.tick } else { self.next_tick + owed * self.tick };
-        owed.min(self.owed_max) as u32
+        self.ticks.owed(Timestamp(local))
     }
 
     /// The true time at which the next tick is owed if the rate stays.
     pub fn next_tick(&self, now: u64) -> u64 {
-        let ahead = self.next_tick.saturating_sub(self.local(now));
-        now + ahead * 1_000 / self.rate_per_mille + MICROSECOND
+        let ahead = self.ticks.until_next(Timestamp(self.local(now))).as_nanos() as u64;
+        now.max(self.since.0) + ahead * 1_000 / self.rate_per_mille + MICROSECOND
     }
 }
 
@@ -67,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_fast_clock_owes_more_ticks_and_a_jump_no_more_than_its_bound() {
-        let mut clock = MemberClock::new(0, 5_000, Duration::from_nanos(100), 30);
+        let mut clock = MemberClock::new(0, 5_000, Duration::from_nanos(100), 15);
 
         assert_eq!(clock.owed_ticks(1_000), 10);
         clock.set_rate(1_000, 2_000);
@@ -75,5 +74,16 @@ mod tests {
         clock.jump(1_000_000);
         assert_eq!(clock.owed_ticks(2_000), 30);
         assert_eq!(clock.owed_ticks(2_000), 0);
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_goes_on_as_if_nothing_had_been() {
+        let mut clock = MemberClock::new(0, 5_000, Duration::from_nanos(100), 15);
+
+        clock.stop(950, 10_000);
+
+        assert_eq!((clock.local(10_000), clock.owed_ticks(10_000)), (5_950, 9));
+        assert_eq!(clock.next_tick(2_000), 10_050 + MICROSECOND);
+        assert_eq!(clock.owed_ticks(10_050), 1);
     }
 }

@@ -358,9 +358,9 @@ impl Host {
     }
 }
 
-/// A machine's clock after its start; a pause owes two election timeouts at most, as in the raft poller.
+/// A machine's clock after its start.
 fn new_clock(plan: &Plan, now: u64, local: u64) -> MemberClock {
-    MemberClock::new(now, local, plan.setup.tick, 2 * plan.setup.election_ticks as u64)
+    MemberClock::new(now, local, plan.setup.tick, plan.setup.election_ticks)
 }
 
 impl PartialEq for Due {

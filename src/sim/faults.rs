@@ -21,6 +21,9 @@ pub enum FaultKind {
     SyncError,
     /// A member stands still; its clock does not.
     Pause,
+    /// A member stands still and its clock with it, as a virtual machine may that its host pauses. What its lease promises
+    /// is void then: see [`Plan::may_reads_be_stale`](crate::sim::plan::Plan::may_reads_be_stale).
+    PauseOfMachine,
     /// A leader stands still for no longer than its lease may last.
     LeaderPause,
     /// A member's clock runs fast or slow.
@@ -78,12 +81,13 @@ pub enum Mend {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Crash,
         Self::CrashBetweenEffects,
         Self::PowerLoss,
         Self::SyncError,
         Self::Pause,
+        Self::PauseOfMachine,
         Self::LeaderPause,
         Self::ClockRate,
         Self::ClockJump,
@@ -123,6 +127,12 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::Pause => {
             let length = cluster.fault_length();
             cluster.pause(host, length);
+        }
+        FaultKind::PauseOfMachine => {
+            let length = cluster.fault_length();
+            cluster.pause(host, length);
+            let now = cluster.now;
+            cluster.hosts[host].clock.stop(now, now + length);
         }
         FaultKind::LeaderPause => {
             let (region, election) = (cluster.any_region(), cluster.plan.election_timeout());

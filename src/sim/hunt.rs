@@ -34,14 +34,15 @@ const BASE_SEED: u64 = 20_261_121;
 
 /// Seeds that a planted fault may take to be found.
 const PLANTED_SEEDS_MAX: u64 = 3_000;
-/// What chance does not find in hundreds of hours: it takes a question from a term ago, a leader whose engine stalls, and
-/// an answer that overtakes every heartbeat. A script finds it.
-const NOT_LEFT_TO_CHANCE: [Fault; 1] = [Fault::CommitInVoteAnswer];
+/// What chance does not find in hundreds of hours, and scripts do. The first takes a question from a term ago, a leader whose
+/// engine stalls, and an answer that overtakes every heartbeat; the second an order that comes very late to a target that
+/// heard nothing since, and a question that just those confirm who missed all entries and no heartbeat since.
+const NOT_LEFT_TO_CHANCE: [Fault; 2] = [Fault::CommitInVoteAnswer, Fault::LeaseConfirmedByShorterLogs];
 
 /// Seeds by which clients show that they do not cry wolf.
 const SOUND_SEEDS: u64 = 100;
 /// What clients alone did not notice in 400 seeds, and what is in their way.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 11] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 13] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -61,7 +62,9 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 11] = [
         Fault::SyncErrorRetried,
         "an entry that is lost on one disk is still on the others; the log itself panics first",
     ),
-    (Fault::LeaseTrustedBeforeOrdersAreVoid, "as TicksAfterMessages, and rarer"),
+    (Fault::LeaseIgnoresClockRates, "as TicksAfterMessages; sim/lease_clocks.rs shows it"),
+    (Fault::ForceOfShorterLogsObeyed, "as TicksAfterMessages, and rarer"),
+    (Fault::LeaseConfirmedByShorterLogs, "as in NOT_LEFT_TO_CHANCE"),
     (Fault::LateAnswersObeyedByFollowers, "as TicksAfterMessages, and rarer"),
     (
         Fault::LateRejectionsObeyed,

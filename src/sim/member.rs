@@ -28,7 +28,7 @@ use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, longest_lease};
 use crate::types::{BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 
 /// Length of a tick in scripts.
@@ -36,7 +36,7 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// Ticks of an election timeout in scripts.
 pub const ELECTION_TICKS: usize = 20;
 /// How long a lease lasts in scripts.
-const LEASE_MAX: Duration = TICK.saturating_mul(ELECTION_TICKS as u32 - 2);
+const LEASE_MAX: Duration = longest_lease(TICK.saturating_mul(ELECTION_TICKS as u32), TICK);
 /// Ticks without apply progress after which a leader hands over, in scripts.
 const APPLY_STALL_TICKS: u64 = 100;
 /// Ticks between heartbeats in scripts.
@@ -73,6 +73,18 @@ pub struct Setup {
     pub limits: Limits,
     /// Ticks without apply progress after which a leader hands over.
     pub apply_stall_ticks: u64,
+}
+
+impl Setup {
+    /// The election timeout at the least, by a clock that runs true.
+    pub fn election_timeout(&self) -> Duration {
+        self.tick * self.election_ticks as u32
+    }
+
+    /// The longest lease that a member of this setup may have.
+    pub fn longest_lease(&self) -> Duration {
+        longest_lease(self.election_timeout(), self.tick)
+    }
 }
 
 impl Default for Setup {

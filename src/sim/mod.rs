@@ -42,6 +42,10 @@ mod stalls;
 mod border;
 #[cfg(test)]
 mod growth;
+#[cfg(test)]
+mod lonely_member;
+#[cfg(test)]
+mod lease_clocks;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

@@ -59,6 +59,7 @@ impl Network {
     }
 }
 
+/// What a socket would make of a message.
 pub fn through_the_codec(message: &PeerMessage) -> PeerMessage {
     let mut encoded = Vec::new();
     codec::encode(message, &mut encoded).expect("the core sends what the codec carries");

@@ -13,6 +13,7 @@ use crate::core::planted::{Fault, Planted};
 use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
 use crate::sim::random::{Random, scramble};
+use crate::time::longest_lease;
 
 /// Nanoseconds.
 pub const MICROSECOND: u64 = 1_000;
@@ -132,6 +133,7 @@ enum Style {
     CrowdedLeaders,
     ShortLogs,
     Awakenings,
+    SlewedClocks,
 }
 
 impl Plan {
@@ -148,7 +150,7 @@ impl Plan {
         if random.percent(30) {
             setup.lease_max = Duration::ZERO;
         }
-        let election = setup.tick.as_nanos() as u64 * setup.election_ticks as u64;
+        let election = setup.election_timeout().as_nanos() as u64;
         let mut plan = Self {
             seed,
             members,
@@ -158,19 +160,20 @@ impl Plan {
             pace: draw_pace(election, random),
             load: draw_load(seed, election, random),
             faults: draw_faults(election, &setup, random),
-            clock_rates: draw_clock_rates(&setup),
+            clock_rates: clock_rates(&setup),
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             engine_stalls_at_last: engine_stalls_at_last(seed),
             only_clients_judge: false,
             setup,
         };
         let styles = [
-            (24, Style::Mixed),
-            (18, Style::EdgeOfLeases),
+            (21, Style::Mixed),
+            (15, Style::EdgeOfLeases),
             (22, Style::BareQuorums),
             (6, Style::CrowdedLeaders),
             (17, Style::ShortLogs),
             (13, Style::Awakenings),
+            (6, Style::SlewedClocks),
         ];
         let drawn = random.weighted(&styles);
         match style.unwrap_or(drawn) {
@@ -180,6 +183,7 @@ impl Plan {
             Style::CrowdedLeaders => plan.crowd_leaders(random),
             Style::ShortLogs => plan.shorten_logs(random),
             Style::Awakenings => plan.wake_between_strangers(random),
+            Style::SlewedClocks => plan.slew_clocks(random),
         }
         // What its log lacks a member can get back only while others still have it: there are no raft snapshots yet.
         if plan.setup.log_retain_bytes >= 1 << 20 {
@@ -207,8 +211,8 @@ impl Plan {
         self.fault_length_max = election * random.pick(&[2, 3]);
         self.network.late_answers_percent = 40;
         self.members = random.pick(&[3, 3, 5]);
-        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
-        self.clock_rates = draw_clock_rates(&self.setup);
+        self.setup.lease_max = self.setup.longest_lease();
+        self.clock_rates = clock_rates(&self.setup);
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = random.pick(&[0, election / 100]);
         self.network.loss = 0;
@@ -235,8 +239,8 @@ impl Plan {
         }
         self.fault_length_max = election * random.pick(&[2, 4]);
         self.members = random.weighted(&[(2, 3), (1, 4), (7, 5), (2, 6), (1, 7)]);
-        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
-        self.clock_rates = draw_clock_rates(&self.setup);
+        self.setup.lease_max = self.setup.longest_lease();
+        self.clock_rates = clock_rates(&self.setup);
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = random.pick(&[0, election / 100]);
         self.network.loss = 0;
@@ -291,8 +295,8 @@ impl Plan {
         ];
         self.members = random.pick(&[3, 3, 5]);
         self.fault_length_max = election * random.pick(&[2, 4]);
-        self.setup.lease_max = self.setup.tick * (self.setup.election_ticks as u32 - 2);
-        self.clock_rates = draw_clock_rates(&self.setup);
+        self.setup.lease_max = self.setup.longest_lease();
+        self.clock_rates = clock_rates(&self.setup);
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = election / random.pick(&[100, 30]);
         self.network.reorders = true;
@@ -302,18 +306,36 @@ impl Plan {
         self.load.reads_percent = 95;
     }
 
+    /// Clocks that are slewed all the time, and leaders that lose the others.
+    fn slew_clocks(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        self.faults = vec![
+            (FaultKind::ClockRate, election / random.pick(&[1, 2])),
+            (FaultKind::Isolate, 3 * election),
+            (random.pick(&[FaultKind::CutLinks, FaultKind::OneWay, FaultKind::Split]), 4 * election),
+        ];
+        self.members = random.pick(&[3, 3, 5]);
+        self.fault_length_max = election * random.pick(&[3, 6]);
+        self.setup.lease_max = self.setup.longest_lease();
+        self.clock_rates = clock_rates(&self.setup);
+        self.network.delay = 20 * MICROSECOND..election / 200;
+        self.network.jitter = 0;
+        self.network.loss = 0;
+    }
+
     /// What `seed` draws, with members that have `fault`. What shows in one style only, and seldom, is looked for there:
     /// how often a hunt comes to that style is known, and each fault shall be found within a minute.
     pub fn draw_planted(seed: u64, fault: Fault) -> Self {
         let style = match fault {
-            Fault::LeaseTrustedBeforeOrdersAreVoid => Some(Style::BareQuorums),
+            Fault::ForceOfShorterLogsObeyed => Some(Style::BareQuorums),
             Fault::LateAnswersObeyedByFollowers => Some(Style::Awakenings),
             Fault::LateRejectionsObeyed => Some(Style::ShortLogs),
             Fault::QuestionAskedAgainUnderItsId => Some(Style::EdgeOfLeases),
+            Fault::LeaseIgnoresClockRates => Some(Style::SlewedClocks),
             _ => None,
         };
         let mut plan = Self::draw_about(seed, style);
-        if fault == Fault::LeaseTrustedBeforeOrdersAreVoid {
+        if fault == Fault::ForceOfShorterLogsObeyed {
             // Whatever else goes wrong ends the transfer before its order can come late.
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
@@ -361,9 +383,16 @@ impl Plan {
         plan
     }
 
+    /// Whether members have leases although their clocks may stand still: then any read may show an old state, and is judged
+    /// as a local one, and a member may take itself for the only leader when it is not. All else must hold.
+    pub fn may_reads_be_stale(&self) -> bool {
+        let stand_still = self.faults.iter().any(|(kind, _)| *kind == FaultKind::PauseOfMachine);
+        stand_still && !self.setup.lease_max.is_zero()
+    }
+
     /// The election timeout, by a clock that runs true.
     pub fn election_timeout(&self) -> u64 {
-        self.setup.tick.as_nanos() as u64 * self.setup.election_ticks as u64
+        self.setup.election_timeout().as_nanos() as u64
     }
 }
 
@@ -371,12 +400,13 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
     let heartbeat_ticks = random.weighted(&[(6, 2), (1, 1), (1, 3)]);
     let election_ticks = heartbeat_ticks * random.weighted(&[(6, 10), (1, 5), (1, 8)]);
     let tick = Duration::from_millis(random.weighted(&[(5, 50), (1, 10), (1, 20), (4, 100), (2, 250)]));
-    let lease_ticks = random.pick(&[election_ticks - 2, election_ticks - 2, election_ticks / 2]) as u32;
+    let longest = longest_lease(tick * election_ticks as u32, tick);
+    let lease_max = random.pick(&[longest, longest, longest * 2 / 3]);
     Setup {
         tick,
         heartbeat_ticks,
         election_ticks,
-        lease_max: tick * lease_ticks,
+        lease_max,
         group_bytes_max: random.pick(&[0, 200, 1 << 16]),
         propose_bytes_max: PROPOSE_BYTES_MAX,
         planted: Planted::NONE,
@@ -477,25 +507,29 @@ fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
     }
 }
 
-/// With leases, clocks stay within the bound that leases allow; without, anything goes.
-fn draw_clock_rates(setup: &Setup) -> Vec<u64> {
+/// With leases, clocks are slewed as far as an operating system lets them be, whatever the lease is: that a lease is short
+/// enough for it is what is tested. Without, anything goes.
+fn clock_rates(setup: &Setup) -> Vec<u64> {
     if setup.lease_max.is_zero() {
-        return vec![500, 800, 950, 1_050, 1_300, 2_000];
+        vec![500, 800, 950, 1_050, 1_300, 2_000]
+    } else {
+        vec![900, 917, 950, 1_050, 1_083, 1_100]
     }
-    // What two members may differ by is shared between the fast and the slow one.
-    let spare =
-        setup.election_ticks as u64 - 1 - setup.lease_max.as_millis() as u64 / setup.tick.as_millis() as u64;
-    let drift = (450 * spare / setup.election_ticks as u64).min(300);
-    vec![1_000 - drift, 1_000 - drift / 2, 1_000 + drift / 2, 1_000 + drift]
 }
 
 fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultKind, u64)> {
     let (calm, lease) = (random.percent(5), !setup.lease_max.is_zero());
     let mut faults = Vec::new();
     for kind in FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::LoseEnd) {
-        // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
-        let breaks_leases = matches!(kind, FaultKind::ClockJump | FaultKind::Campaign);
-        if !calm && random.percent(45) && !(lease && breaks_leases) {
+        let percent = match kind {
+            _ if calm => 0,
+            // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
+            FaultKind::ClockJump | FaultKind::Campaign if lease => 0,
+            // And on clocks that do not stand still; but what does not rely on leases must hold all the same.
+            FaultKind::PauseOfMachine if lease => 5,
+            _ => 45,
+        };
+        if random.percent(percent) {
             faults.push((kind, election * random.pick(&[2, 6, 20, 60])));
         }
     }

@@ -100,9 +100,10 @@ fn directory() -> PathBuf {
 fn scripts_find_the_faults_that_they_are_about() {
     for (fault, name) in [
         (Fault::CommitInVoteAnswer, "a_leader_that_refuses_a_vote_tells_no_commit"),
+        (Fault::ForceOfShorterLogsObeyed, "a_late_order_to_take_over_breaks_no_lease_through_a_third_member"),
         (
-            Fault::LeaseTrustedBeforeOrdersAreVoid,
-            "a_late_order_to_take_over_breaks_no_lease_through_a_third_member",
+            Fault::LeaseConfirmedByShorterLogs,
+            "after_an_order_to_take_over_only_logs_that_have_grown_confirm_a_lease",
         ),
         (Fault::RefusedWriteLeavesTheRest, "what_waits_behind_a_refused_write_is_refused_with_it"),
         (
@@ -124,7 +125,7 @@ fn scripts_say_what_their_files_say() {
     let mut scripts: Vec<_> =
         fs::read_dir(&directory).expect("it exists").map(|file| file.expect("readable").path()).collect();
     scripts.sort();
-    assert!(scripts.len() >= 109, "the scripts are where they belong");
+    assert!(scripts.len() >= 111, "the scripts are where they belong");
     for path in scripts {
         let script = fs::read_to_string(&path).expect("readable");
         let replayed = replay(&script, Planted::NONE);

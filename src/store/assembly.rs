@@ -28,6 +28,7 @@ use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
+use crate::core::tick_clock::TickClock;
 use crate::descriptors;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
@@ -36,7 +37,7 @@ use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller, TickClock};
+use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
 use crate::pollers::worker::Worker;
 use crate::regions::{KeyRange, RegionMap, shown};
@@ -478,7 +479,7 @@ impl Threads {
         // Nobody else could be asked, so there is no reason to wait for an election timeout.
         self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
         let (tasks, answers) = (Vec::new(), Vec::new());
-        let owed_max = u32::try_from(2 * ticks(config.election_timeout_ms, config)).unwrap_or(u32::MAX);
+        let election_ticks = ticks(config.election_timeout_ms, config);
         let crank = Crank {
             peers,
             io: PollerIo {
@@ -492,7 +493,7 @@ impl Threads {
                 answers,
             },
             worker: orders,
-            clock: TickClock::new(Duration::from_millis(config.tick_ms), owed_max),
+            clock: TickClock::new(crate::time::now(), Duration::from_millis(config.tick_ms), election_ticks),
             open: Open::default(),
         };
         let raft_poller = Arc::new(RaftPoller {

@@ -71,7 +71,7 @@ mod tests {
 
     fn valid() -> Lease {
         let mut lease = Lease::new(Duration::from_secs(3600), Planted::NONE);
-        lease.renew_by_commit(now());
+        lease.renew_by_commit(now(), now());
         lease.publish(Some(POSITION));
         lease
     }

@@ -49,7 +49,6 @@ impl Peer {
 
     fn on_leadership_lost(&mut self) {
         self.lease.expire();
-        self.ordered.clear();
         self.reads.drop_renewals();
         if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
             callers(self.proposals.abandon()).for_each(crate::completion::Completion::defuse);
@@ -90,18 +89,6 @@ impl Peer {
             }
             Err(error) => self.answers.push((request.completion, Err(error))),
         }
-    }
-
-    /// No order to take over can be obeyed any more: every target has acknowledged entries beyond it in this term, so it
-    /// has not obeyed before, and drops what comes late (lease, rules 4 and 5). A target that was removed meanwhile keeps
-    /// the lease off for the rest of the term: it may obey, and members that do not know of the removal may follow it.
-    pub(super) fn orders_are_void(&self) -> bool {
-        if self.options.planted.has(Fault::LeaseTrustedBeforeOrdersAreVoid) {
-            return true;
-        }
-        self.ordered.iter().all(|(target, index)| {
-            self.raw.raft.prs().get(target.get()).is_some_and(|progress| progress.matched > index.get())
-        })
     }
 
     /// True while raft takes no proposals because it is handing over.

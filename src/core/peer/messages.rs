@@ -38,6 +38,7 @@ impl Peer {
             // and questions carry their ids in entries.
             MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
+                self.cut_late_force(&mut message);
                 !self.is_silent() && !self.lacks_end()
             }
             // With an engine that stands still it would serve nobody. The leader offers the leadership to another.
@@ -55,6 +56,10 @@ impl Peer {
                 self.options.planted.has(Fault::LateAnswersObeyedByFollowers)
             }
             MessageType::MsgAppendResponse if message.reject => self.is_news(&mut message),
+            MessageType::MsgHeartbeatResponse => {
+                self.cut_confirmation(&mut message);
+                true
+            }
             // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
             MessageType::MsgReadIndex => {
                 self.is_settled()
@@ -136,6 +141,25 @@ impl Peer {
     fn is_in_time(&self, order: &Message) -> bool {
         let grown = self.raw.raft.raft_log.last_index() > order.index;
         !grown || self.options.planted.has(Fault::LateTimeoutNowAccepted)
+    }
+
+    /// Whoever obeys an order to take over asks to skip the time in which a member refuses votes. Whose log is behind ours
+    /// does so too late, and asks like anybody else (lease, rule 5).
+    fn cut_late_force(&self, vote: &mut Message) {
+        let log = &self.raw.raft.raft_log;
+        let obeys = self.options.planted.has(Fault::ForceOfShorterLogsObeyed);
+        if !log.is_up_to_date(vote.index, vote.log_term) && !obeys {
+            vote.context.clear();
+        }
+    }
+
+    /// Whoever an order to take over may still mislead confirms no question (lease, rule 4).
+    fn cut_confirmation(&self, heard: &mut Message) {
+        let progress = self.raw.raft.prs().get(heard.from);
+        let matched = LogIndex(progress.map_or(0, |progress| progress.matched));
+        if !self.lease.may_be_confirmed_by(matched) {
+            heard.context.clear();
+        }
     }
 
     fn is_known(&self, from: NodeId, to: NodeId) -> bool {

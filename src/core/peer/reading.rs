@@ -103,22 +103,24 @@ impl Peer {
         if !self.is_settled() || !self.lease.wants_renewal(self.now) || self.is_handing_over() {
             return;
         }
-        let covered = self.proposals.newest_at().is_some_and(|at| self.now < at + self.lease.max() / 3);
-        if covered {
+        let newest_at = self.proposals.newest_at();
+        if self.lease.is_suspect() {
+            // After a transfer that came to nothing: one later entry is enough, however long its commit takes.
+            if !newest_at.is_some_and(|at| self.lease.is_cleared_by(at)) {
+                self.propose_empty();
+            }
             return;
         }
-        if self.lease.is_suspect() {
-            self.clear_suspicion();
-        } else if let Some(id) = self.reads.ask_renewal(self.asked()) {
+        let covered = newest_at.is_some_and(|at| self.now < at + self.lease.max() / 3);
+        if !covered && let Some(id) = self.reads.ask_renewal(self.asked()) {
             self.raw.read_index(id);
         }
     }
 
     pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
-        if self.is_leader() && term == self.term() && self.orders_are_void() {
-            self.ordered.clear();
+        if self.is_leader() && term == self.term() {
             let late = self.options.planted.has(Fault::LeaseFromAcknowledgement);
-            self.lease.renew_by_commit(if late { self.now } else { proposed_at });
+            self.lease.renew_by_commit(if late { self.now } else { proposed_at }, self.now);
         }
     }
 
@@ -126,16 +128,6 @@ impl Peer {
     pub(super) fn answer_open_reads_by_lease(&mut self) {
         if self.holds_lease(self.now) {
             self.leased.extend(self.reads.take_unconfirmed());
-        }
-    }
-
-    /// Takes the next step towards a lease after a transfer that came to nothing: first an entry by which the targets'
-    /// logs grow beyond the order, then one whose commit clears the lease.
-    fn clear_suspicion(&mut self) {
-        let last = LogIndex(self.raw.raft.raft_log.last_index());
-        let grown = self.ordered.values().all(|index| last > *index);
-        if !grown || self.orders_are_void() {
-            self.propose_empty();
         }
     }
 

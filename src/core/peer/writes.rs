@@ -254,6 +254,7 @@ impl Peer {
     /// There is a connection to another member, perhaps to a new run of it. What its last run sent, and what came of that
     /// after the old connection was lost, is no sign that this one leads.
     pub(super) fn on_connected(&mut self, node: NodeId) {
+        self.timer.on_connected(self.ticks);
         self.disconnected.retain(|other| *other != node);
         if self.leader() == Some(node) {
             self.unheard = Some((node, self.term()));

@@ -136,11 +136,14 @@ impl Cluster {
     }
 
     /// A linearizable read begins with a look at the lease; without one, and for any other read, the peer is asked.
-    fn ask_for_read(&mut self, address: Address, request: Request) -> CallId {
-        let level = match request.action {
-            Action::Read { level, .. } => level,
-            Action::Write(_) => unreachable!("the caller saw a read"),
+    fn ask_for_read(&mut self, address: Address, mut request: Request) -> CallId {
+        let Action::Read { level: judged_as, .. } = &mut request.action else {
+            unreachable!("the caller saw a read")
         };
+        let level = *judged_as;
+        if self.plan.may_reads_be_stale() {
+            *judged_as = Level::Local;
+        }
         let min_index = LogIndex(request.min_index);
         let call = self.calls.begin(address, request);
         if level == Level::Local {

@@ -344,7 +344,7 @@ impl Cluster {
 
     /// While a member has a lease, nobody leads in a later term, in true time.
     fn leases_exclude_other_leaders(&self, moved: usize) -> Check {
-        if self.plan.setup.lease_max.is_zero() {
+        if self.plan.setup.lease_max.is_zero() || self.plan.may_reads_be_stale() {
             return Ok(());
         }
         for &region in &self.regions {

@@ -131,7 +131,10 @@ class Store(Handle):
     # Many keys.
 
     async def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none. All are of one moment."""
+        """The values of `keys`, in their order, each None when there is none.
+
+        All are of one moment of this member: what `almadia.Store.snapshot` says about several regions holds here too.
+        """
         completions, future = _completions()
         pending = _almadia.get_many_soon(self._core, completions, future, list(keys), timeout)
         return await _answer(future, pending, list)

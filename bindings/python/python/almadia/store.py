@@ -209,7 +209,10 @@ class Store(Handle):
     # Many keys.
 
     def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none. All are of one moment."""
+        """The values of `keys`, in their order, each None when there is none.
+
+        All are of one moment of this member: what `snapshot` says about several regions holds here too.
+        """
         return self._core.get_many(list(keys), timeout)
 
     def delete_range(self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None) -> Position:
@@ -247,7 +250,10 @@ class Store(Handle):
         * `start`, `end`, `prefix` - which keys it shows: from `start` up to but not including `end`, or those that
           begin with `prefix`.
         * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" what this
-          member has applied, without asking anyone: it may be old.
+          member has applied, without asking anyone: it may be old. With several regions (`bootstrap.split_keys`) a
+          linearizable snapshot is so for each of them, not for all together: of writes to different regions that are
+          made during the call it may have a later one and lack an earlier one, and one on another member the other
+          way round.
         * `min_index` - a local snapshot waits until this member has applied so much: the position that a write
           returned, on whatever member, or its `index`.
         """

@@ -1,0 +1,74 @@
+//! A member of a new cluster whose other members do not come.
+//!
+//! Owns the count of its campaigns. What always holds: it begins at once, and asks no more often than any member without
+//! a leader once the others do not seem to come.
+
+use raft::eraftpb::MessageType;
+
+use crate::core::input::Input;
+use crate::core::ports::PeerMessage;
+use crate::core::region::Region;
+use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
+use crate::time::Timestamp;
+use crate::types::NodeId;
+
+/// A member of three, of which only this one runs.
+struct Lonely {
+    member: Member,
+    now: Timestamp,
+}
+
+impl Lonely {
+    fn new(seed: u64) -> Self {
+        let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
+        let setup = Setup { elections: Some(seed), ..Setup::default() };
+        Self { member: Member::bootstrap_with(1, &region, setup), now: Timestamp::default() }
+    }
+
+    /// Lets this many ticks pass. Returns those, counted from 1, on which it asks another member for its vote.
+    fn campaigns(&mut self, ticks: usize) -> Vec<usize> {
+        (1..=ticks).filter(|_| self.campaigns_on_next_tick()).collect()
+    }
+
+    fn campaigns_on_next_tick(&mut self) -> bool {
+        self.now = self.now + TICK;
+        self.member.owe_ticks(1);
+        let sent = self.member.round(self.now, &mut Vec::new());
+        let asks = |message: &PeerMessage| {
+            let raft = message.raft();
+            raft.is_some_and(|raft| raft.get_msg_type() == MessageType::MsgRequestPreVote)
+        };
+        sent.iter().any(asks)
+    }
+}
+
+#[test]
+fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
+    const TIMEOUTS: usize = 100;
+    for seed in 0..40 {
+        let campaigns = Lonely::new(seed).campaigns(TIMEOUTS * ELECTION_TICKS);
+
+        assert!(campaigns[0] <= ELECTION_TICKS / 4, "the first comes soon: {campaigns:?}");
+        let settled = campaigns.iter().filter(|&&tick| tick > 2 * ELECTION_TICKS).count();
+        assert!(
+            settled <= TIMEOUTS,
+            "seed {seed}: {} campaigns in {TIMEOUTS} election timeouts, the first of them on ticks {:?}",
+            campaigns.len(),
+            &campaigns[..campaigns.len().min(12)]
+        );
+    }
+}
+
+#[test]
+fn a_member_to_which_another_connects_campaigns_at_once() {
+    for seed in 0..40 {
+        let mut lonely = Lonely::new(seed);
+        lonely.campaigns(100 * ELECTION_TICKS);
+
+        lonely.member.feed(Input::Connected(NodeId(2)));
+        lonely.member.round(lonely.now, &mut Vec::new());
+
+        let campaigns = lonely.campaigns(ELECTION_TICKS / 4);
+        assert!(!campaigns.is_empty(), "seed {seed}");
+    }
+}
