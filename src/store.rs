@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::call::{CallKind, CallRegions, Subject};
 use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
 use crate::completion_queue::CompletionQueue;
 use crate::config::Config;
@@ -34,6 +35,7 @@ use crate::core::input::{Input, Propose};
 use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
 use crate::panics;
@@ -51,11 +53,8 @@ use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
 use crate::store::stages::{Kind, Stages};
 use crate::thread;
-use crate::time::now;
+use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
-
-/// How much longer than its deadline a blocking call waits for its answer, which only a stalled disk can delay.
-const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// How a write is made.
 #[derive(Clone, Debug, Default)]
@@ -80,6 +79,7 @@ struct Inner {
     health: Arc<Health>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     completions: Arc<CompletionQueue>,
+    deadlines: Arc<Deadlines>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
@@ -112,11 +112,11 @@ impl Store {
     /// [`Store::write_async`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
         refuse_in_callback()?;
-        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        let data =
-            self.inner.propose(batch, timeout, |permit| self.inner.waiting(&waiter, permit, Kind::Write))?;
-        wait(&waiter, timeout, Code::Timeout).inspect_err(|_| *batch = Batch::unseal(data))
+        let data = self
+            .inner
+            .propose(batch, options, |permit, due| self.inner.waiting(&waiter, Kind::Write, permit, due))?;
+        waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
     }
 
     /// Applies `batch` on a majority; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When
@@ -287,15 +287,18 @@ impl Inner {
     fn propose(
         &self,
         batch: &mut Batch,
-        timeout: Duration,
-        sink: impl FnOnce(Permit) -> Completion,
+        options: &WriteOptions,
+        open: impl FnOnce(Permit, Due) -> Result<Completion>,
     ) -> Result<Bytes> {
         self.health.check()?;
         let permit = self.admission.admit(batch.encoded_bytes())?;
         let data = std::mem::take(batch).seal(BOOTSTRAP_EPOCH.version);
+        let timeout = options.timeout.unwrap_or(self.write_timeout);
         let pushed = region_of_batch(&self.regions, &data).and_then(|region| {
-            let (data, completion) = (data.clone(), sink(permit));
-            self.push(region, Input::Propose(Propose { data, deadline: now() + timeout, completion }))
+            let due = Due::within(timeout, CallKind::Write, &[region]);
+            let (data, deadline) = (data.clone(), due.deadline);
+            let completion = open(permit, due)?;
+            self.push(region, Input::Propose(Propose { data, deadline, completion }))
         });
         match pushed {
             Ok(()) => Ok(data),
@@ -327,18 +330,14 @@ impl Inner {
         Ok(regions)
     }
 
-    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered. The call
-    /// keeps `key_bytes` until then.
-    fn read(
+    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered.
+    fn ask(
         &self,
         regions: &[RegionId],
         options: &SnapshotOptions,
-        key_bytes: usize,
-        sink: impl FnOnce(Permit) -> Completion,
+        deadline: Timestamp,
+        completion: Completion,
     ) -> Result<()> {
-        self.health.check()?;
-        let deadline = now() + options.timeout.unwrap_or(self.read_timeout);
-        let completion = sink(self.admission.admit(key_bytes)?);
         let min_index = options.min_index;
         let ask = |completion| match options.level {
             Level::Linearizable => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
@@ -348,6 +347,15 @@ impl Inner {
             [only] => self.push(*only, ask(completion)),
             several => self.push_joint(several, completion, ask),
         }
+    }
+
+    /// When a read that begins now is answered at the latest.
+    fn read_due(&self, regions: &[RegionId], options: &SnapshotOptions) -> Due {
+        let kind = match options.level {
+            Level::Linearizable => CallKind::Read,
+            Level::Local => CallKind::LocalRead,
+        };
+        Due::within(options.timeout.unwrap_or(self.read_timeout), kind, regions)
     }
 
     fn push_joint(
@@ -366,20 +374,20 @@ impl Inner {
         if open {
             return Ok(());
         }
-        joint.defuse();
-        Err(Error::new(Code::Closed))
+        if joint.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
     fn push(&self, region: RegionId, input: Input) -> Result<()> {
         let Err((_, refused)) = self.raft.push((region, input)) else { return Ok(()) };
-        match refused {
-            Input::Propose(Propose { completion, .. })
-            | Input::Transfer(TransferRequest { completion, .. })
-            | Input::Read(Read { completion, .. })
-            | Input::LocalRead(Read { completion, .. }) => completion.defuse(),
-            _ => unreachable!("the mailbox gives back what it was given, a call of a caller"),
-        }
-        Err(Error::new(Code::Closed))
+        let (Input::Propose(Propose { completion, .. })
+        | Input::Transfer(TransferRequest { completion, .. })
+        | Input::Read(Read { completion, .. })
+        | Input::LocalRead(Read { completion, .. })) = refused
+        else {
+            unreachable!("the mailbox gives back what it was given, a call of a caller")
+        };
+        // One that was answered meanwhile counts as accepted.
+        if completion.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
     /// What `look` sees on this thread under the leases of `regions`; none when they do not hold.
@@ -398,9 +406,12 @@ impl Inner {
         if let Some(position) = self.local_position(regions, options) {
             return Ok(position);
         }
-        let waiter = Arc::new(Waiter::default());
-        self.read(regions, options, 0, |permit| self.waiting(&waiter, permit, Kind::Read))?;
-        wait(&waiter, options.timeout.unwrap_or(self.read_timeout), Code::ReadTimeout)
+        self.health.check()?;
+        let (waiter, due) = (Arc::new(Waiter::default()), self.read_due(regions, options));
+        let deadline = due.deadline;
+        let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
+        self.ask(regions, options, deadline, completion)?;
+        waiter.answer()
     }
 
     /// What a local snapshot may show right now, without asking the peers.
@@ -419,9 +430,13 @@ impl Inner {
         }
     }
 
-    fn waiting(&self, waiter: &Arc<Waiter>, permit: Permit, kind: Kind) -> Completion {
-        let (waiter, stages) = (Arc::clone(waiter), Stages::new(&self.metrics, kind));
-        Completion::new(Box::new(Waiting { waiter, permit, stages }))
+    /// Accepts a call whose caller waits on `waiter`.
+    fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
+        // Shared: a call that is answered at its deadline takes up room until the engine room lets it go.
+        let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
+        let (stages, kept) = (Stages::new(&self.metrics, kind), Arc::clone(&permit));
+        let waiting = Box::new(Waiting { waiter, permit, stages });
+        self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
     }
 
     fn engine(&self) -> Result<Engine> {
@@ -457,14 +472,24 @@ fn refuse_in_callback() -> Result<()> {
     if thread::is_callback_thread() { Err(Error::new(Code::WouldDeadlock)) } else { Ok(()) }
 }
 
-fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
-    waiter.wait(timeout.saturating_add(ANSWER_GRACE)).unwrap_or_else(|| Err(Error::new(late)))
+/// What a call is about, and when it is answered at the latest.
+struct Due {
+    subject: Subject,
+    deadline: Timestamp,
+}
+
+impl Due {
+    /// A call of `kind` about `regions` that begins now.
+    fn within(timeout: Duration, kind: CallKind, regions: &[RegionId]) -> Self {
+        let subject = Subject { kind, regions: CallRegions::new(regions) };
+        Self { subject, deadline: now() + timeout }
+    }
 }
 
 /// Answers a blocked thread, at once.
 struct Waiting {
     waiter: Arc<Waiter>,
-    permit: Permit,
+    permit: Arc<Permit>,
     stages: Stages,
 }
 

@@ -62,11 +62,13 @@ pub enum Fault {
     LostEndIgnored,
     /// A leader goes on counting what an earlier run of a member acknowledged.
     EarlierRunsCounted,
+    /// Nobody keeps deadlines but whoever turns the crank, when it turns.
+    DeadlinesKeptByTheCrank,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -95,6 +97,7 @@ impl Fault {
         Self::QuestionAskedAgainUnderItsId,
         Self::LostEndIgnored,
         Self::EarlierRunsCounted,
+        Self::DeadlinesKeptByTheCrank,
     ];
 }
 

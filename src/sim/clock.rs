@@ -56,7 +56,12 @@ impl MemberClock {
 
     /// The true time at which the next tick is owed if the rate stays.
     pub fn next_tick(&self, now: u64) -> u64 {
-        let ahead = self.next_tick.saturating_sub(self.local(now));
+        self.true_time(now, self.next_tick)
+    }
+
+    /// The true time at which it has come past `local` if the rate stays, or `now` and a little when it has already.
+    pub fn true_time(&self, now: u64, local: u64) -> u64 {
+        let ahead = local.saturating_sub(self.local(now));
         now + ahead * 1_000 / self.rate_per_mille + MICROSECOND
     }
 }

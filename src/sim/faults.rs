@@ -133,6 +133,7 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::ClockJump => {
             let forward = cluster.random.below(10 * SECOND);
             cluster.hosts[host].clock.jump(forward);
+            cluster.clock_changed(host);
         }
         FaultKind::EngineStall => {
             cluster.hosts[host].engine_delay = cluster.plan.election_timeout();
@@ -174,6 +175,7 @@ pub fn mend(cluster: &mut Cluster, mend: Mend) {
         Mend::Clock(host) => {
             let now = cluster.now;
             cluster.hosts[host].clock.set_rate(now, 1_000);
+            cluster.clock_changed(host);
         }
         Mend::Engine(host) => cluster.hosts[host].engine_delay = 0,
         Mend::Disk(host) => cluster.hosts[host].sync_delay = 0,
@@ -194,6 +196,7 @@ fn bend_clock(cluster: &mut Cluster, host: usize) {
     let per_mille = cluster.random.pick(&cluster.plan.clock_rates);
     let now = cluster.now;
     cluster.hosts[host].clock.set_rate(now, per_mille);
+    cluster.clock_changed(host);
     cluster.mend_later(Mend::Clock(host));
 }
 

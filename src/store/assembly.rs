@@ -27,6 +27,7 @@ use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::descriptors;
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller, TickClock};
 use crate::pollers::read_pool::ReadPool;
+use crate::pollers::timer::Timer;
 use crate::pollers::worker::Worker;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
@@ -63,6 +65,9 @@ const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 
 /// A message names no more split keys than these.
 const SHOWN_KEYS_MAX: usize = 8;
+
+/// A store that stops gives its threads this long to answer by themselves, which may be a better answer than that it stops.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
 const INBOUND_BYTES_MAX: usize = 64 << 20;
@@ -100,6 +105,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         health,
         raft: Arc::default(),
         completions,
+        deadlines: Arc::default(),
         metrics: Arc::default(),
         read_pool: Arc::default(),
         admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
@@ -407,10 +413,12 @@ impl Inbound for Inbox {
 
 /// The threads of one store.
 pub(super) struct Threads {
+    node: NodeId,
     raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     apply: Arc<Mailbox<ApplyTask>>,
     completions: Arc<CompletionQueue>,
+    deadlines: Arc<Deadlines>,
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
     health: Arc<Health>,
@@ -419,16 +427,19 @@ pub(super) struct Threads {
     raft_thread: Option<JoinHandle<()>>,
     apply_thread: Option<JoinHandle<()>>,
     worker_thread: Option<JoinHandle<()>>,
+    timer_thread: Option<JoinHandle<()>>,
     completion_thread: Option<JoinHandle<()>>,
 }
 
 impl Threads {
     fn new(shared: &Inner) -> Self {
         Self {
+            node: shared.node,
             raft_poller: Arc::default(),
             raft: Arc::clone(&shared.raft),
             apply: Arc::default(),
             completions: Arc::clone(&shared.completions),
+            deadlines: Arc::clone(&shared.deadlines),
             metrics: Arc::clone(&shared.metrics),
             read_pool: Arc::clone(&shared.read_pool),
             health: Arc::clone(&shared.health),
@@ -437,6 +448,7 @@ impl Threads {
             raft_thread: None,
             apply_thread: None,
             worker_thread: None,
+            timer_thread: None,
             completion_thread: None,
         }
     }
@@ -452,6 +464,14 @@ impl Threads {
         let metrics = Arc::clone(&self.metrics);
         let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
         self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
+        let timer = Timer {
+            node: self.node,
+            deadlines: Arc::clone(&self.deadlines),
+            completions: Arc::clone(&self.completions),
+            health: Arc::clone(&self.health),
+            raft: Arc::clone(&self.raft),
+        };
+        self.timer_thread = Some(timer.start()?);
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
@@ -508,6 +528,7 @@ impl Threads {
     }
 
     fn stop_all(&mut self) {
+        self.deadlines.close(now() + LAST_ANSWERS);
         self.raft.close();
         join(&mut self.raft_thread);
         if let Some(transport) = self.transport.take() {
@@ -522,6 +543,9 @@ impl Threads {
         join(&mut self.worker_thread);
         // Nobody is left who could bring it a read.
         self.read_pool.stop();
+        // Whoever was to answer has done so.
+        self.deadlines.close(now());
+        join(&mut self.timer_thread);
         self.completions.close();
         join(&mut self.completion_thread);
         // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
