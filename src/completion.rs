@@ -184,7 +184,7 @@ impl Completion {
             Receiver::None => None,
             Receiver::Sink(sink) => Some(sink),
             Receiver::Call { cell, kept } => {
-                // Before the answer, so that its caller finds the room free that it took.
+                // First, so that a caller that is woken does not meet its own permit when it calls again.
                 drop(kept);
                 cell.take().map(|taken| taken.sink)
             }

@@ -9,6 +9,7 @@
 pub mod admission;
 mod assembly;
 pub mod asynchronous;
+mod closing;
 mod joint_read;
 mod leases;
 mod lost_end;
@@ -47,7 +48,7 @@ use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
 use crate::status::{RegionStatus, Status};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
-use crate::store::assembly::Threads;
+use crate::store::closing::Ending;
 use crate::store::joint_read::JointRead;
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
@@ -63,7 +64,8 @@ pub struct WriteOptions {
     pub timeout: Option<Duration>,
 }
 
-/// See the module. Dropping it shuts it down at once.
+/// See the module. Dropping it shuts it down at once, and waits for that as [`Store::shutdown`] does unless that was done
+/// before.
 pub struct Store {
     inner: Arc<Inner>,
 }
@@ -85,8 +87,7 @@ struct Inner {
     read_pool: Arc<ReadPool>,
     /// None once the store is shut down, so that the directory is free as soon as the last snapshot is.
     engine: Mutex<Option<Engine>>,
-    /// None once they are joined.
-    threads: Mutex<Option<Threads>>,
+    ending: Ending,
 }
 
 impl Store {
@@ -228,16 +229,20 @@ impl Store {
         self.inner.health.wait_leaders(self.inner.regions.ids(), timeout)
     }
 
-    /// Accepts no more calls, lets those in flight finish and hands over what this member leads, for at most `timeout`;
-    /// answers the rest, and joins every thread. When it returns every callback has returned and none will ever run again. Doing it again does
-    /// nothing; callers on several threads all wait.
+    /// Accepts no more calls, lets those in flight finish, hands over what this member leads, answers the rest and ends
+    /// every thread, all within `timeout`. Its last second, or its last half if that is less, is kept for the threads; with
+    /// a timeout of zero calls are cut off at once and the threads have five seconds. When it succeeds every callback has
+    /// returned and none will ever run again.
+    ///
+    /// Doing it again, after a success or not, waits for the end again; callers on several threads all wait.
     ///
     /// # Errors
-    /// `WOULD_DEADLOCK` inside a callback.
+    /// `SHUTTING_DOWN` when the time is up: a disk that hangs or a callback that does not return keeps a thread. Every call
+    /// is answered and none is accepted all the same; callbacks may still run, and the directory stays locked, until that
+    /// ends. `WOULD_DEADLOCK` inside a callback.
     pub fn shutdown(&self, timeout: Duration) -> Result<()> {
         refuse_in_callback()?;
-        self.inner.shutdown(timeout);
-        Ok(())
+        self.inner.shutdown(timeout)
     }
 
     /// What this store counted, as text for Prometheus. Never blocks.
@@ -269,16 +274,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !thread::is_internal() {
-            return self.inner.shutdown(Duration::ZERO);
-        }
-        // A thread cannot join itself: the callback thread, or one that drops a callback which owns the store, because
-        // its queue was abandoned. The reaper owns what is left, the directory's lock included, until it is done.
-        let inner = Arc::clone(&self.inner);
-        self.inner.health.begin_closing();
-        if let Err(error) = thread::spawn("almadia-reaper", move || inner.shutdown(Duration::ZERO)) {
-            log::error!("a store dropped on an internal thread could not be torn down: {error}");
-        }
+        self.inner.let_go();
     }
 }
 
@@ -432,28 +428,15 @@ impl Inner {
 
     /// Accepts a call whose caller waits on `waiter`.
     fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
-        // Shared: a call that is answered at its deadline takes up room until the engine room lets it go.
-        let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
-        let (stages, kept) = (Stages::new(&self.metrics, kind), Arc::clone(&permit));
-        let waiting = Box::new(Waiting { waiter, permit, stages });
-        self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
+        let waiting = Waiting { waiter: Arc::clone(waiter), stages: Stages::new(&self.metrics, kind) };
+        // A call that is answered at its deadline takes up room until the engine room lets it go.
+        let opened = self.deadlines.open(due.subject, due.deadline, Box::new(waiting), Arc::new(permit));
+        opened.map(|(completion, _)| completion)
     }
 
     fn engine(&self) -> Result<Engine> {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         engine.clone().ok_or_else(|| Error::new(Code::Closed))
-    }
-
-    fn shutdown(&self, patience: Duration) {
-        self.health.begin_closing();
-        // Whoever comes second waits here for the first.
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(threads) = threads.take() else { return };
-        let until = now() + patience;
-        self.admission.wait_idle(patience);
-        self.hand_over(until.since(now()));
-        threads.stop();
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -489,19 +472,13 @@ impl Due {
 /// Answers a blocked thread, at once.
 struct Waiting {
     waiter: Arc<Waiter>,
-    permit: Arc<Permit>,
     stages: Stages,
 }
 
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { waiter, permit, stages } = *self;
-        panics::aside(|| {
-            stages.answered();
-            // First, so that the woken caller does not meet its own permit when it calls again.
-            drop(permit);
-        });
-        waiter.set(answer);
+        panics::aside(|| self.stages.answered());
+        self.waiter.set(answer);
     }
 
     fn happened(&self, event: WriteEvent, _: Position) {

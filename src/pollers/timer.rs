@@ -59,15 +59,19 @@ impl Timer {
         while self.deadlines.wait() {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
-            let late = self.deadlines.take_late(now());
-            self.completions.burst(late.into_iter().map(|late| {
-                let (completion, error) =
-                    late.answer(self.node, |region| self.health.status(region).known_leader());
-                (completion, Err(error))
-            }));
+            answer_late(&self.deadlines, self.node, &self.health, &self.completions);
             if !self.deadlines.is_over() {
                 std::thread::sleep(PAUSE);
             }
         }
     }
+}
+
+/// Answers the calls of `node` that are late now.
+pub fn answer_late(deadlines: &Deadlines, node: NodeId, health: &Health, completions: &CompletionQueue) {
+    let late = deadlines.take_late(now());
+    completions.burst(late.into_iter().map(|late| {
+        let (completion, error) = late.answer(node, |region| health.status(region).known_leader());
+        (completion, Err(error))
+    }));
 }

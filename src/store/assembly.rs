@@ -45,6 +45,7 @@ use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
+use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
 use crate::store_event::StoreEvents;
@@ -65,9 +66,6 @@ const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 
 /// A message names no more split keys than these.
 const SHOWN_KEYS_MAX: usize = 8;
-
-/// A store that stops gives its threads this long to answer by themselves, which may be a better answer than that it stops.
-const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
 const INBOUND_BYTES_MAX: usize = 64 << 20;
@@ -110,7 +108,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         read_pool: Arc::default(),
         admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
         engine: Mutex::new(Some(engine.clone())),
-        threads: Mutex::new(None),
+        ending: Ending::default(),
     });
     let appliers = make_appliers(regions);
 
@@ -124,7 +122,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     };
     threads.transport = start_transport(config, &members, cluster, inbox)?.map(Arc::new);
     threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
-    *shared.threads.lock().expect("nobody else has it yet") = Some(threads);
+    shared.ending.begin(threads);
     Ok(shared)
 }
 
@@ -522,31 +520,38 @@ impl Threads {
         Ok(())
     }
 
-    /// Ends and joins every thread. Whoever waits is answered on the way.
-    pub(super) fn stop(mut self) {
-        self.stop_all();
+    /// Ends and joins every thread, however long that takes, and tells what it waits for. Whoever waits is answered on the
+    /// way, within `answers` at the latest.
+    pub(super) fn stop(mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.stop_all(answers, tell);
     }
 
-    fn stop_all(&mut self) {
-        self.deadlines.close(now() + LAST_ANSWERS);
+    fn stop_all(&mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.deadlines.close(now() + answers);
         self.raft.close();
+        tell("a write or sync of the raft log");
         join(&mut self.raft_thread);
+        tell("connections to other members");
         if let Some(transport) = self.transport.take() {
             transport.shutdown();
         }
         self.apply.close();
+        tell("a write of the engine");
         join(&mut self.apply_thread);
         if let Some(engine) = self.engine.take() {
             // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
             engine.stop_background_work();
         }
+        tell("a flush of the engine");
         join(&mut self.worker_thread);
         // Nobody is left who could bring it a read.
+        tell("a read of the engine");
         self.read_pool.stop();
         // Whoever was to answer has done so.
         self.deadlines.close(now());
         join(&mut self.timer_thread);
         self.completions.close();
+        tell("a callback");
         join(&mut self.completion_thread);
         // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
         self.completions.abandon();
@@ -556,7 +561,7 @@ impl Threads {
 impl Drop for Threads {
     /// Also when a store fails half-way through its start.
     fn drop(&mut self) {
-        self.stop_all();
+        self.stop_all(Duration::ZERO, &|_| ());
     }
 }
 

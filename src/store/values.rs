@@ -85,21 +85,18 @@ impl Asynchronous<'_> {
             callback(answer.map(|_| taken(values)));
         })?;
         let leased = inner.leased(&regions, options.level, || engine.view())?;
-        let (view, position) = leased.map_or((None, None), |(view, position)| (Some(view), Some(position)));
-        let kind = if position.is_some() { Kind::Other } else { Kind::Read };
-        let stages = Stages::new(&inner.metrics, kind);
+        let confirming = leased.is_none().then(|| Stages::new(&inner.metrics, Kind::Read));
         self.accept(asked, |open| {
             let due = inner.read_due(&regions, options);
             let deadline = due.deadline;
             let answer = open(inner.admission.admit(key_bytes)?, due)?;
-            let reading = Reading { answer, stages, jobs, engine, view, keys, found };
-            let confirmed = Completion::new(Box::new(reading));
-            match position {
-                Some(position) => {
-                    confirmed.answer(Ok(position));
+            let reading = Reading { answer, confirming, jobs, engine, keys, found };
+            match leased {
+                Some((view, _)) => {
+                    reading.look(view);
                     Ok(())
                 }
-                None => inner.ask(&regions, options, deadline, confirmed),
+                None => inner.ask(&regions, options, deadline, Completion::new(Box::new(reading))),
             }
         })
     }
@@ -133,11 +130,10 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
 /// call itself is answered when the values are there, or by its deadline while a disk keeps them.
 struct Reading {
     answer: Completion,
-    stages: Stages,
+    /// None for one under a lease.
+    confirming: Option<Stages>,
     jobs: Sender<Job>,
     engine: Engine,
-    /// Taken already, under a lease.
-    view: Option<View>,
     keys: Vec<Vec<u8>>,
     /// For the values, before the answer.
     found: Arc<OnceLock<Values>>,
@@ -145,10 +141,9 @@ struct Reading {
 
 impl Sink for Reading {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        panics::aside(|| self.stages.answered());
-        match answer.and_then(|_| panics::catch(|| self.look())) {
-            Ok(Looked::Found(values)) => self.finish(Ok(values)),
-            Ok(Looked::AskTheDisk(view)) => self.read(view),
+        panics::aside(|| self.confirming.iter().for_each(Stages::answered));
+        match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
+            Ok(view) => self.look(view),
             Err(error) => self.finish(Err(error)),
         }
     }
@@ -162,24 +157,19 @@ impl Sink for Reading {
     }
 }
 
-/// What an internal thread finds out.
-enum Looked {
-    Found(Values),
-    AskTheDisk(View),
-}
-
 impl Reading {
-    fn look(&self) -> Result<Looked> {
-        let view = self.view.clone().unwrap_or_else(|| self.engine.view());
+    /// Answers with what a view holds in memory, or has it read where it may take long.
+    fn look(self, view: View) {
         let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
-        match few.then(|| view.get_many_from_memory(&self.keys)).flatten() {
-            Some(values) => values.map(Looked::Found),
-            None => Ok(Looked::AskTheDisk(view)),
+        let in_memory = || if few { view.get_many_from_memory(&self.keys).transpose() } else { Ok(None) };
+        match panics::catch(in_memory) {
+            Ok(Some(values)) => self.finish(Ok(values)),
+            Ok(None) => self.read(view),
+            Err(error) => self.finish(Err(error)),
         }
     }
 
-    /// Has the values read where it may take long.
-    fn read(self: Box<Self>, view: View) {
+    fn read(self, view: View) {
         let jobs = self.jobs.clone();
         let read = move || {
             // Behind a disk that hung, many may wait for nobody.

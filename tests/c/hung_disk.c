@@ -9,7 +9,7 @@
 #include "../shim/hung_disk.c"
 #include "check.h"
 
-#include <pthread.h>
+#include <dirent.h>
 #include <sched.h>
 
 enum { ALARM_SECONDS = 100 };
@@ -183,8 +183,11 @@ static void a_shutdown_returns_by_its_timeout(const char *path)
     done.user = &waiting;
     CHECK_OK(almadia_put_async(store, "waiting", 7, "v", 1, &done, &error));
 
-    CHECK(almadia_store_shutdown(store, 400, NULL) != ALMADIA_OK);
+    CHECK_CODE(ALMADIA_SHUTTING_DOWN, almadia_store_shutdown(store, 400, &error));
     CHECK(exists(syncs));
+    CHECK(strstr(almadia_error_message(error), "sync of the raft log") != NULL);
+    almadia_error_free(error);
+    error = NULL;
     wait_told(&under_way);
     wait_told(&waiting);
     CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, under_way.code);
@@ -206,6 +209,136 @@ static void a_shutdown_returns_by_its_timeout(const char *path)
     almadia_config_free(config);
 }
 
+/* What was freed ends as soon as the disk lets it. */
+static void a_free_does_not_wait_for_ever(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_store *store = open_with_timeouts(path, "600000"), *again = NULL;
+    almadia_config *config = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    struct told under_way = {0, 0};
+    done.callback = note;
+    done.user = &under_way;
+
+    hang(syncs);
+    CHECK_OK(almadia_put_async(store, "under way", 9, "v", 1, &done, &error));
+    wait_inside(syncs);
+    almadia_store_free(store);
+    CHECK(exists(syncs));
+    wait_told(&under_way);
+    CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, under_way.code);
+
+    let_go(syncs);
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    while (almadia_store_open(path, config, &again, NULL) == ALMADIA_LOCKED)
+        sched_yield();
+    CHECK_OK(almadia_store_wait_leader(again, 60000, NULL, &error));
+    CHECK(holds(again, "under way", "v"));
+    almadia_store_free(again);
+    almadia_config_free(config);
+}
+
+/* How many tables the engine in `path` has. */
+static int count_tables(const char *path)
+{
+    char data[4300];
+    snprintf(data, sizeof data, "%s/data", path);
+    DIR *directory = opendir(data);
+    CHECK(directory != NULL);
+    int tables = 0;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
+        tables += strstr(entry->d_name, ".sst") != NULL;
+    closedir(directory);
+    return tables;
+}
+
+static almadia_store *open_with_little_memory(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    almadia_store *store = NULL;
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    CHECK_OK(almadia_config_set(config, "read.timeout_ms", "200", &error));
+    CHECK_OK(almadia_config_set(config, "engine.memtable_bytes", "1048576", &error));
+    CHECK_OK(almadia_store_open(path, config, &store, &error));
+    almadia_config_free(config);
+    CHECK_OK(almadia_store_wait_leader(store, 60000, NULL, &error));
+    return store;
+}
+
+static void a_value_that_the_disk_keeps_is_not_waited_for(const char *path)
+{
+    static char value[1 << 20];
+    char other[4200];
+    snprintf(other, sizeof other, "%s-tables", path);
+    almadia_error *error = NULL;
+    almadia_store *store = open_with_little_memory(other);
+    almadia_cq *cq = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    void *user = NULL;
+    CHECK_OK(almadia_cq_new(&cq, &error));
+    done.cq = cq;
+    int tables = count_tables(other);
+    put_text(store, "old", "v");
+    while (count_tables(other) <= tables)
+        CHECK_OK(almadia_put(store, "new", 3, value, sizeof value, &error));
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
+    almadia_store_free(store);
+    store = open_with_little_memory(other);
+
+    hang(reads);
+    CHECK_OK(almadia_get_async(store, "old", 3, &done, &error));
+    wait_inside(reads);
+    CHECK_CODE(ALMADIA_READ_TIMEOUT, popped(cq, &user));
+    CHECK_CODE(ALMADIA_SHUTTING_DOWN, almadia_store_shutdown(store, 200, NULL));
+    CHECK(exists(reads));
+
+    let_go(reads);
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
+    almadia_store_free(store);
+    store = open_with_little_memory(other);
+    CHECK(holds(store, "old", "v"));
+    almadia_store_free(store);
+    almadia_cq_free(cq);
+}
+
+static int blocked;
+
+static void block(void *user, almadia_completion *completion)
+{
+    (void)user;
+    CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
+    __atomic_store_n(&blocked, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&blocked, __ATOMIC_SEQ_CST) == 1)
+        sched_yield();
+}
+
+static void a_callback_that_does_not_return_keeps_no_shutdown(const char *path)
+{
+    almadia_error *error = NULL;
+    almadia_store *store = open_with_timeouts(path, "600000");
+    almadia_done done = ALMADIA_DONE_INIT;
+    struct told behind = {0, 0};
+    done.callback = block;
+    CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
+    done.callback = note;
+    done.user = &behind;
+    CHECK_OK(almadia_put_async(store, "k", 1, "w", 1, &done, &error));
+    while (__atomic_load_n(&blocked, __ATOMIC_SEQ_CST) == 0)
+        sched_yield();
+
+    CHECK_CODE(ALMADIA_SHUTTING_DOWN, almadia_store_shutdown(store, 200, &error));
+    CHECK(strstr(almadia_error_message(error), "a callback") != NULL);
+    almadia_error_free(error);
+    error = NULL;
+    CHECK(behind.times == 0);
+
+    __atomic_store_n(&blocked, 2, __ATOMIC_SEQ_CST);
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
+    CHECK(behind.times == 1);
+    almadia_store_free(store);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -215,5 +348,8 @@ int main(int argc, char **argv)
     alarm(ALARM_SECONDS);
     every_call_is_answered_by_its_deadline(argv[1]);
     a_shutdown_returns_by_its_timeout(argv[1]);
+    a_free_does_not_wait_for_ever(argv[1]);
+    a_value_that_the_disk_keeps_is_not_waited_for(argv[1]);
+    a_callback_that_does_not_return_keeps_no_shutdown(argv[1]);
     return 0;
 }

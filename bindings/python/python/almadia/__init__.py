@@ -106,6 +106,7 @@ from .errors import (
     ReadTimeoutError as ReadTimeoutError,
     RegionChangedError as RegionChangedError,
     ShutdownInFlightError as ShutdownInFlightError,
+    ShuttingDownError as ShuttingDownError,
     TooLargeError as TooLargeError,
     TransferInProgressError as TransferInProgressError,
     UnsupportedError as UnsupportedError,
