@@ -428,10 +428,11 @@ impl Inner {
 
     /// Accepts a call whose caller waits on `waiter`.
     fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
-        let waiting = Waiting { waiter: Arc::clone(waiter), stages: Stages::new(&self.metrics, kind) };
-        // A call that is answered at its deadline takes up room until the engine room lets it go.
-        let opened = self.deadlines.open(due.subject, due.deadline, Box::new(waiting), Arc::new(permit));
-        opened.map(|(completion, _)| completion)
+        // Shared: a call that is answered at its deadline counts until the engine room lets it go.
+        let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
+        let (stages, kept) = (Stages::new(&self.metrics, kind), Arc::clone(&permit));
+        let waiting = Box::new(Waiting { waiter, permit, stages });
+        self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
     }
 
     fn engine(&self) -> Result<Engine> {
@@ -472,13 +473,19 @@ impl Due {
 /// Answers a blocked thread, at once.
 struct Waiting {
     waiter: Arc<Waiter>,
+    permit: Arc<Permit>,
     stages: Stages,
 }
 
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        panics::aside(|| self.stages.answered());
-        self.waiter.set(answer);
+        let Self { waiter, permit, stages } = *self;
+        panics::aside(|| {
+            stages.answered();
+            // First, so that the woken caller does not meet its own permit when it calls again.
+            permit.answered();
+        });
+        waiter.set(answer);
     }
 
     fn happened(&self, event: WriteEvent, _: Position) {

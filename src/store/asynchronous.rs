@@ -188,7 +188,7 @@ impl Asynchronous<'_> {
     ) -> Result<Call> {
         let (mut sink, mut call) = (Some(sink), None);
         let mut open = |permit, due: Due| {
-            // Shared: a call that is answered early takes up room until the engine room lets it go.
+            // Shared: a call that is answered early counts until the engine room lets it go.
             let permit = Arc::new(permit);
             let sink = sink.take().expect("one call makes one promise");
             let (kept, sink) = (Arc::clone(&permit), Box::new(sink(permit)));
@@ -222,8 +222,7 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
         panics::aside(|| {
             stages.delivered();
             // Before the callback, so that it may submit the next call even at the limit.
-            permit.unqueue();
-            drop(permit);
+            permit.answered();
         });
         // Its last event was delivered, so what it holds is free for the callback.
         drop(told);

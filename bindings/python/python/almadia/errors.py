@@ -229,7 +229,7 @@ class ClosedError(AlmadiaError):
 
 
 class ShuttingDownError(AlmadiaError, builtins.TimeoutError):
-    """The store takes no calls any more, but it has not ended in time: a disk hangs. Close it again to wait for that."""
+    """The store takes no calls any more, but has not ended in time: a disk hangs. Close it again to wait for that."""
 
 
 class CancelledError(AlmadiaError):
