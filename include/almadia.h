@@ -25,6 +25,9 @@
  *   error by one at a time, any one. The library's own threads are named almadia-*.
  * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
  *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
+ * DEADLINES are kept by a thread that waits for nothing else: while a disk hangs or no leader is there, a call is
+ *   answered at most 10 milliseconds after its deadline, and what the machine takes to run a thread; a completion then
+ *   waits for the callbacks before it. Where a function says that it reads the disk on your thread, that is added.
  * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
  *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but
  *   yours runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel gives a call up.
@@ -34,7 +37,8 @@
  *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
  *   is ordered.
  * AFTER SHUTDOWN no callback of the store runs any more, the completion of every call that had returned is in its
- *   queue, and calls answer ALMADIA_CLOSED. After _free a handle must not be used. exit() without shutdown is fine at
+ *   queue, and calls answer ALMADIA_CLOSED. Only when it answered ALMADIA_SHUTTING_DOWN, because a disk or a callback
+ *   does not come to an end, may callbacks still run. After _free a handle must not be used. exit() without shutdown is fine at
  *   any moment, also inside a callback, and loses nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
  *   nothing, and so answers opening a store when the parent had opened one, even if it is closed: fork first, then
@@ -139,6 +143,9 @@
 
 /** The call was given up before it had any effect */
 #define ALMADIA_CANCELLED 502
+
+/** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them */
+#define ALMADIA_SHUTTING_DOWN 503
 
 /** A parent process opened a store before it forked; fork first, or exec */
 #define ALMADIA_FORKED 504
@@ -865,15 +872,22 @@ almadia_code almadia_store_open(const char *path,
                                 struct almadia_error **error);
 
 /**
- * Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
- * milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
- * ALMADIA_CLOSED (was not). In what is left of that time, an election timeout at most, it hands over what it leads,
- * as almadia_leader_transfer does; with a timeout of 0 the others have to miss it first. When this returns, every
- * callback has returned, no callback will ever run again, and all threads have ended. The handle stays valid until
- * almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are freed.
+ * Stops a store within `timeout_ms` milliseconds. New calls are answered ALMADIA_CLOSED from now on. Those under way may
+ * finish, except in the last second of that time, or its last half if that is less, which is kept for ending threads;
+ * then they are answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). In what they
+ * leave of their time, an election timeout at most, it hands over what it leads, as almadia_leader_transfer does. With a
+ * timeout of 0 calls under way are cut off at once, the other members have to miss this one first, and the threads have
+ * five seconds to end, of which a disk that works leaves nearly all.
  *
- * Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
- * Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+ * On ALMADIA_OK every callback has returned, no callback will ever run again, and all threads have ended.
+ * ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs keeps one of them, or a callback that does not return;
+ * the error says which. Every call is answered all the same, but callbacks may still run, with what they use, and the
+ * directory stays locked, until that ends: a thread of the library waits for it and does the rest.
+ *
+ * The handle stays valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until
+ * they are freed. Calling it again, also after ALMADIA_SHUTTING_DOWN, or from several threads at once, is fine: every
+ * caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most. Threads: any number at once.
+ * Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
  */
 ALMADIA_API
 almadia_code almadia_store_shutdown(struct almadia_store *store,
@@ -881,12 +895,14 @@ almadia_code almadia_store_shutdown(struct almadia_store *store,
                                     struct almadia_error **error);
 
 /**
- * Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine.
- * Callbacks that run meanwhile may still use the handle; no other thread may. Inside a callback it does not
+ * Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has answered ALMADIA_OK. NULL is fine.
+ * Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end within those five
+ * seconds, the handle is gone all the same, and callbacks that are still to come run as after ALMADIA_SHUTTING_DOWN: to
+ * know that none does, shut down before. Inside a callback it does not
  * wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
  * under way are completed yet. In a child process it does nothing.
  *
- * Blocks: yes; inside a callback no. Threads: one.
+ * Blocks: yes, for five seconds at most; inside a callback no. Threads: one.
  */
 ALMADIA_API
 void almadia_store_free(struct almadia_store *store);
@@ -1416,8 +1432,8 @@ void almadia_snapshot_free(struct almadia_snapshot *snapshot);
  * almadia_snapshot_get in one.
  *
  * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most. Threads: any number at
- * once.
+ * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
+ * thread, which almadia_get_async does not. Threads: any number at once.
  * Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
  */
 ALMADIA_API
@@ -1485,9 +1501,9 @@ almadia_code almadia_get_async(struct almadia_store *store,
  * almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
  * no range.
  *
- * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
- * number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a
- * range) too.
+ * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
+ * the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
+ * almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
  */
 ALMADIA_API
 ALMADIA_NODISCARD

@@ -33,9 +33,9 @@
  *   store.on(queue).put_async(...) has the same done on your own threads, in completion_queue::run_some; the queue has a
  *   descriptor for your event loop. store.cancel gives a call up.
  *   An exception that leaves f goes to the function of set_uncaught, which ends the program unless you set another.
- * AFTER store::shutdown no callable runs any more and calls answer code::closed. ~store does not wait for calls under
- *   way: they are answered code::shutdown_in_flight or code::closed. ~store blocks until threads have ended; inside a
- *   callable it does not.
+ * AFTER store::shutdown no callable runs any more and calls answer code::closed, unless it failed with
+ *   code::shutting_down. ~store does not wait for calls under way: they are answered code::shutdown_in_flight or
+ *   code::closed. ~store blocks until threads have ended, for five seconds at most; inside a callable it does not.
  * FORK. In a child process handles answer code::forked and their destructors do nothing: fork first, then open.
  * COMPILING. Works with -fno-exceptions -fno-rtti; then value() of a failure calls std::abort. The inline namespace
  *   carries the version and the mode, so that objects compiled against two of them can be linked into one program.
@@ -140,6 +140,8 @@ enum class code : almadia_code {
     closed = ALMADIA_CLOSED,
     /** The call was given up before it had any effect. */
     cancelled = ALMADIA_CANCELLED,
+    /** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them. */
+    shutting_down = ALMADIA_SHUTTING_DOWN,
     /** A parent process opened a store before it forked; fork first, or exec. */
     forked = ALMADIA_FORKED,
     /** The deadline passed before the read was confirmed; retry. */
@@ -1881,10 +1883,12 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Stops the store: new calls answer closed, those under way get up to `timeout` to finish and are then answered
-     * shutdown_in_flight or closed; in what is left of it, what this member leads is handed over. When this returns no
-     * callable runs any more. Snapshots stay usable. Again, or by several threads at once, is fine.
-     * Blocks: yes. Codes: would_deadlock, forked.
+     * Stops the store within `timeout`: new calls answer closed, those under way may finish and are then answered
+     * shutdown_in_flight or closed; in what is left of it, what this member leads is handed over. Its last second, or
+     * half, is kept for ending threads; with 0 they have five seconds. On success no callable runs any more; on
+     * shutting_down, because a disk hangs or a callable does not return, one may. Snapshots stay usable. Again, also
+     * after shutting_down, or by several threads at once, is fine.
+     * Blocks: yes, for the timeout at most. Codes: shutting_down, would_deadlock, forked.
      */
     result<void> shutdown(std::chrono::milliseconds timeout) {
         const std::uint64_t ms = timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());

@@ -1,16 +1,70 @@
-//! A call that its caller may give up.
+//! A call from its acceptance to its answer.
 //!
-//! Owns the one place where an answer and a cancellation meet. What always holds: whichever comes first is the answer,
-//! the other finds nothing to do; a call is answered "certainly not applied" by its cancellation only if the work on
-//! it has not begun, and then never begins. That a call is asked for leave before its work begins is left to the peer
-//! ([`crate::completion::Completion::start`]).
+//! Owns the one place where an answer, a cancellation and a deadline meet. What always holds: whichever comes first is
+//! the answer, the others find nothing to do; a call is answered "certainly not applied" by its cancellation or its
+//! deadline only while the work on it has not begun, and then it never begins. That a call is asked for leave before its
+//! work begins is left to the peer ([`crate::completion::Completion::start`]); which calls are open, and when one is late,
+//! is [`crate::deadlines`]'s.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::completion::{Completion, Position, Sink, WriteEvent};
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
+use crate::types::RegionId;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// Something new in the log.
+    Write,
+    /// Everything that was acknowledged.
+    Read,
+    /// What this member has applied.
+    LocalRead,
+    /// Another leader.
+    Transfer,
+}
+
+/// The regions that a call is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallRegions {
+    /// One, as for most calls, which then need no memory for it.
+    One(RegionId),
+    /// Several, in any order.
+    Several(Box<[RegionId]>),
+}
+
+impl CallRegions {
+    /// These regions, of which there is one at least.
+    #[must_use]
+    pub fn new(regions: &[RegionId]) -> Self {
+        match regions {
+            [only] => Self::One(*only),
+            several => Self::Several(several.into()),
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[RegionId] {
+        match self {
+            Self::One(region) => std::slice::from_ref(region),
+            Self::Several(regions) => regions,
+        }
+    }
+}
+
+/// What a call is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// What it asks for.
+    pub kind: CallKind,
+    /// Of which regions.
+    pub regions: CallRegions,
+}
 
 /// An accepted call. Dropping it changes nothing.
 #[derive(Clone)]
@@ -19,15 +73,14 @@ pub struct Call {
 }
 
 impl Call {
+    pub(crate) fn new(cell: Arc<CallCell>) -> Self {
+        Self { cell }
+    }
+
     /// Answers the call now: `CANCELLED` when it certainly has no effect, `CANCELLED_IN_FLIGHT` when a write may be
     /// applied yet. False when it was answered before; its answer is on its way then, or was delivered.
     pub fn cancel(&self) -> bool {
-        let (sink, started) = {
-            let mut state = self.cell.lock();
-            (state.sink.take(), state.started)
-        };
-        let Some(sink) = sink else { return false };
-        self.cell.over.store(true, Ordering::Relaxed);
+        let Some(Taken { sink, started }) = self.cell.take() else { return false };
         let code = if started { Code::CancelledInFlight } else { Code::Cancelled };
         Completion::new(sink).answer(Err(Error::new(code)));
         true
@@ -48,8 +101,12 @@ impl fmt::Debug for Call {
 /// Where the receiver of a call is kept until somebody answers it.
 pub(crate) struct CallCell {
     state: Mutex<State>,
-    /// It was given up. Beside the lock, for who looks through many calls.
+    /// It is answered. Beside the lock, for who looks through many calls.
     over: AtomicBool,
+    subject: Subject,
+    /// Where it is listed until it is answered, and its place there, which belongs to the list.
+    deadlines: Arc<Deadlines>,
+    place: AtomicUsize,
 }
 
 struct State {
@@ -58,12 +115,29 @@ struct State {
     started: bool,
 }
 
+/// The receiver of a call, for whoever answers it.
+pub(crate) struct Taken {
+    pub(crate) sink: Box<dyn Sink>,
+    /// The work on the call has begun.
+    pub(crate) started: bool,
+}
+
 impl CallCell {
-    /// A call that `sink` is answered for. `started` when to give it up cannot undo it from the first moment.
-    pub(crate) fn new(sink: Box<dyn Sink>, started: bool) -> (Arc<Self>, Call) {
-        let state = Mutex::new(State { sink: Some(sink), started });
-        let cell = Arc::new(Self { state, over: AtomicBool::new(false) });
-        (Arc::clone(&cell), Call { cell })
+    /// A call that `sink` is answered for, and that `deadlines` is about to list.
+    pub(crate) fn new(sink: Box<dyn Sink>, subject: Subject, deadlines: Arc<Deadlines>) -> Arc<Self> {
+        let state = Mutex::new(State { sink: Some(sink), started: false });
+        let (over, place) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Self { state, over, subject, deadlines, place })
+    }
+
+    /// What it is about.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Where it stands in the list of open calls.
+    pub(crate) fn place(&self) -> &AtomicUsize {
+        &self.place
     }
 
     /// See [`Completion::start`].
@@ -71,6 +145,11 @@ impl CallCell {
         let mut state = self.lock();
         state.started = true;
         state.sink.is_some()
+    }
+
+    /// See [`Completion::undo_start`].
+    pub(crate) fn undo_start(&self) {
+        self.lock().started = false;
     }
 
     /// Tells the receiver of an event, unless it is answered.
@@ -86,8 +165,20 @@ impl CallCell {
     }
 
     /// The receiver, to be answered; none when it was answered already.
-    pub(crate) fn take(&self) -> Option<Box<dyn Sink>> {
-        self.lock().sink.take()
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Taken> {
+        let taken = self.take_unlisted();
+        if taken.is_some() {
+            self.deadlines.forget(self);
+        }
+        taken
+    }
+
+    /// As [`CallCell::take`], for a call that its list has let go of.
+    pub(crate) fn take_unlisted(&self) -> Option<Taken> {
+        let mut state = self.lock();
+        let sink = state.sink.take()?;
+        self.over.store(true, Ordering::Relaxed);
+        Some(Taken { sink, started: state.started })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,10 +187,18 @@ impl CallCell {
     }
 }
 
-/// Whether `answer` says that the call was given up.
+/// Whether `answer` says that the call was cancelled.
 #[must_use]
 pub fn is_cancelled(answer: &Result<Position>) -> bool {
     matches!(answer, Err(error) if matches!(error.code(), Code::Cancelled | Code::CancelledInFlight))
+}
+
+/// A call of any kind without a deadline, for tests.
+#[cfg(test)]
+pub(crate) fn any_call(sink: Box<dyn Sink>) -> (Completion, Call) {
+    let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
+    let opened = Arc::<Deadlines>::default().open(subject, crate::time::Timestamp::NEVER, sink, Arc::new(()));
+    opened.expect("nobody closes it")
 }
 
 #[cfg(test)]
@@ -111,16 +210,16 @@ mod tests {
 
     fn call() -> (Arc<Waiter>, Completion, Call) {
         let waiter = Arc::new(Waiter::default());
-        let (completion, call) = Completion::cancellable(waiter.sink(), false, Arc::new(()));
+        let (completion, call) = any_call(waiter.sink());
         (waiter, completion, call)
     }
 
     fn code(waiter: &Waiter) -> Option<Code> {
-        waiter.wait(Duration::ZERO).map(|answer| answer.expect_err("given up").code())
+        waiter.wait(Duration::ZERO).map(|answer| answer.expect_err("cancelled").code())
     }
 
     #[test]
-    fn what_was_given_up_before_it_began_never_begins() {
+    fn what_was_cancelled_before_it_began_never_begins() {
         let (waiter, completion, call) = call();
 
         assert!(call.cancel());
@@ -132,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_under_way_may_have_happened_and_is_not_answered_again() {
+    fn what_was_cancelled_under_way_may_have_happened_and_is_not_answered_again() {
         let (waiter, completion, call) = call();
         assert!(completion.start());
 
@@ -144,12 +243,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered_cannot_be_given_up() {
+    fn what_came_back_refused_has_not_begun() {
+        let (waiter, completion, call) = call();
+        assert!(completion.start());
+        completion.undo_start();
+
+        assert!(call.cancel());
+
+        assert_eq!(code(&waiter), Some(Code::Cancelled));
+        assert!(!completion.start());
+    }
+
+    #[test]
+    fn what_is_answered_cannot_be_cancelled() {
         let (waiter, completion, call) = call();
 
         completion.answer(Ok(Position::default()));
 
         assert!(!call.cancel() && !call.cancel());
         assert!(waiter.wait(Duration::ZERO).expect("answered").is_ok());
+    }
+
+    #[test]
+    fn a_call_that_was_never_accepted_is_not_answered() {
+        let (waiter, completion, call) = call();
+
+        assert!(completion.defuse());
+
+        assert!(!call.is_open() && !call.cancel());
+        assert!(waiter.wait(Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_call_that_is_answered_was_accepted() {
+        let (waiter, completion, call) = call();
+
+        assert!(call.cancel());
+
+        assert!(!completion.defuse());
+        assert_eq!(code(&waiter), Some(Code::Cancelled));
     }
 }

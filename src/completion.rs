@@ -9,7 +9,7 @@ use std::any::Any;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::call::{Call, CallCell};
+use crate::call::CallCell;
 use crate::completion_queue::{CompletionQueue, Delivery};
 use crate::error::{Code, Error, Result};
 use crate::panics;
@@ -78,6 +78,16 @@ pub trait Sink: Send {
 
     /// Its answer is about to enter the queue. A panic here costs nobody the answer.
     fn answered(&self) {}
+
+    /// True when nobody waits for the answer any more.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// It gets no answer: the call was never accepted. False when it has got one already.
+    fn defused(self: Box<Self>) -> bool {
+        true
+    }
 }
 
 /// The promise to answer one accepted call, exactly once.
@@ -89,10 +99,10 @@ enum Receiver {
     /// It is answered.
     None,
     Sink(Box<dyn Sink>),
-    /// One that its caller may give up, and what must live until the work on it ends, though it is given up.
+    /// One that others may answer as well, and what must live until the work on it ends, though it is answered.
     Call {
         cell: Arc<CallCell>,
-        _kept: Arc<dyn Any + Send + Sync>,
+        kept: Arc<dyn Any + Send + Sync>,
     },
 }
 
@@ -103,12 +113,9 @@ impl Completion {
         Self { receiver: Receiver::Sink(sink) }
     }
 
-    /// A promise to answer `sink`, which its caller may give up; `started` when that cannot undo it. `kept` is dropped
-    /// when the engine room is done with the call, however early it is answered.
-    #[must_use]
-    pub fn cancellable(sink: Box<dyn Sink>, started: bool, kept: Arc<dyn Any + Send + Sync>) -> (Self, Call) {
-        let (cell, call) = CallCell::new(sink, started);
-        (Self { receiver: Receiver::Call { cell, _kept: kept } }, call)
+    /// A promise to answer a call that may be cancelled, and has a deadline.
+    pub(crate) fn of_call(cell: Arc<CallCell>, kept: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { receiver: Receiver::Call { cell, kept } }
     }
 
     /// Tells of an event; `position` is that of the write's entry.
@@ -120,8 +127,8 @@ impl Completion {
         }
     }
 
-    /// To be asked before the call's work begins. False when its caller has given it up: it must leave no trace then,
-    /// and whatever this is answered reaches nobody.
+    /// To be asked before the call's work begins. False when it is answered: it must leave no trace then, and whatever
+    /// this is answered reaches nobody.
     #[must_use]
     pub fn start(&self) -> bool {
         match &self.receiver {
@@ -130,11 +137,20 @@ impl Completion {
         }
     }
 
-    /// True when its caller has given it up: it is answered, and need not be kept any longer.
+    /// The counterpart of [`Completion::start`]: the work has certainly not begun after all, for whoever was to do it
+    /// has refused it. It may begin again.
+    pub fn undo_start(&self) {
+        if let Receiver::Call { cell, .. } = &self.receiver {
+            cell.undo_start();
+        }
+    }
+
+    /// True when it is answered, by a cancellation or its deadline, and need not be kept any longer.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match &self.receiver {
-            Receiver::None | Receiver::Sink(_) => false,
+            Receiver::None => false,
+            Receiver::Sink(sink) => sink.is_over(),
             Receiver::Call { cell, .. } => cell.is_over(),
         }
     }
@@ -144,26 +160,34 @@ impl Completion {
         self.send(answer);
     }
 
-    /// Breaks the promise: for a call that was never accepted and whose caller is told so otherwise.
-    pub fn defuse(mut self) {
-        self.receiver = Receiver::None;
+    /// Breaks the promise: for a call that was never accepted and whose caller is told so otherwise. False when it is
+    /// answered, by its deadline for one: it counts as accepted then.
+    #[must_use]
+    pub fn defuse(mut self) -> bool {
+        self.take().is_some_and(Sink::defused)
     }
 
     fn send(&mut self, answer: Result<Position>) {
-        let sink = match std::mem::replace(&mut self.receiver, Receiver::None) {
-            Receiver::None => return,
-            Receiver::Sink(sink) => sink,
-            Receiver::Call { cell, .. } => match cell.take() {
-                Some(sink) => sink,
-                None => return,
-            },
-        };
+        let Some(sink) = self.take() else { return };
         match sink.queue() {
             Some(queue) => {
                 panics::aside(|| sink.answered());
                 queue.push(Delivery::Answer(sink, answer));
             }
             None => sink.deliver(answer),
+        }
+    }
+
+    /// The receiver, if nobody answered it before.
+    fn take(&mut self) -> Option<Box<dyn Sink>> {
+        match std::mem::replace(&mut self.receiver, Receiver::None) {
+            Receiver::None => None,
+            Receiver::Sink(sink) => Some(sink),
+            Receiver::Call { cell, kept } => {
+                // First, so that a caller that is woken does not meet its own permit when it calls again.
+                drop(kept);
+                cell.take().map(|taken| taken.sink)
+            }
         }
     }
 }
@@ -205,6 +229,16 @@ impl Waiter {
     #[must_use]
     pub fn sink(self: &Arc<Self>) -> Box<dyn Sink> {
         Box::new(WaiterSink(Arc::clone(self)))
+    }
+
+    /// Waits for the answer of a call that has a deadline.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn answer(&self) -> Result<Position> {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = self.answered.wait_while(answer, |answer| answer.is_none());
+        answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
     }
 
     /// Waits for the answer; none when it did not come within `patience`.

@@ -87,6 +87,8 @@ codes! {
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller gave the call up before it had any effect.
     Cancelled = 502, "CANCELLED", "the call was given up before it had any effect";
+    /// The store takes no calls any more, but its threads have not ended by the timeout of the shutdown.
+    ShuttingDown = 503, "SHUTTING_DOWN", "the store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them";
     /// The call was made in a child process of the one that opened the store.
     Forked = 504, "FORKED", "a parent process opened a store before it forked; fork first, or exec";
     /// A read's deadline passed before it could be confirmed.

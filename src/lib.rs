@@ -34,6 +34,7 @@ pub mod config;
 pub mod descriptors;
 pub mod wake_fd;
 pub mod call;
+pub mod deadlines;
 pub mod completion;
 pub mod completion_queue;
 pub mod store_event;

@@ -9,6 +9,7 @@
 pub mod admission;
 mod assembly;
 pub mod asynchronous;
+mod closing;
 mod joint_read;
 mod leases;
 mod lost_end;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::batch::Batch;
+use crate::call::{CallKind, CallRegions, Subject};
 use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
 use crate::completion_queue::CompletionQueue;
 use crate::config::Config;
@@ -34,6 +36,7 @@ use crate::core::input::{Input, Propose};
 use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
 use crate::panics;
@@ -45,17 +48,14 @@ use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
 use crate::status::{RegionStatus, Status};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
-use crate::store::assembly::Threads;
+use crate::store::closing::Ending;
 use crate::store::joint_read::JointRead;
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
 use crate::store::stages::{Kind, Stages};
 use crate::thread;
-use crate::time::now;
+use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
-
-/// How much longer than its deadline a blocking call waits for its answer, which only a stalled disk can delay.
-const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// How a write is made.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,8 @@ pub struct WriteOptions {
     pub timeout: Option<Duration>,
 }
 
-/// See the module. Dropping it shuts it down at once.
+/// See the module. Dropping it shuts it down at once, and waits for that as [`Store::shutdown`] does unless that was done
+/// before.
 pub struct Store {
     inner: Arc<Inner>,
 }
@@ -80,13 +81,13 @@ struct Inner {
     health: Arc<Health>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     completions: Arc<CompletionQueue>,
+    deadlines: Arc<Deadlines>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
     /// None once the store is shut down, so that the directory is free as soon as the last snapshot is.
     engine: Mutex<Option<Engine>>,
-    /// None once they are joined.
-    threads: Mutex<Option<Threads>>,
+    ending: Ending,
 }
 
 impl Store {
@@ -112,11 +113,11 @@ impl Store {
     /// [`Store::write_async`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
         refuse_in_callback()?;
-        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        let data =
-            self.inner.propose(batch, timeout, |permit| self.inner.waiting(&waiter, permit, Kind::Write))?;
-        wait(&waiter, timeout, Code::Timeout).inspect_err(|_| *batch = Batch::unseal(data))
+        let data = self
+            .inner
+            .propose(batch, options, |permit, due| self.inner.waiting(&waiter, Kind::Write, permit, due))?;
+        waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
     }
 
     /// Applies `batch` on a majority; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When
@@ -233,16 +234,20 @@ impl Store {
         self.inner.health.wait_leaders(self.inner.regions.ids(), timeout)
     }
 
-    /// Accepts no more calls, lets those in flight finish and hands over what this member leads, for at most `timeout`;
-    /// answers the rest, and joins every thread. When it returns every callback has returned and none will ever run again. Doing it again does
-    /// nothing; callers on several threads all wait.
+    /// Accepts no more calls, lets those in flight finish, hands over what this member leads, answers the rest and ends
+    /// every thread, all within `timeout`. Its last second, or its last half if that is less, is kept for the threads; with
+    /// a timeout of zero calls are cut off at once and the threads have five seconds. When it succeeds every callback has
+    /// returned and none will ever run again.
+    ///
+    /// Doing it again, after a success or not, waits for the end again; callers on several threads all wait.
     ///
     /// # Errors
-    /// `WOULD_DEADLOCK` inside a callback.
+    /// `SHUTTING_DOWN` when the time is up: a disk that hangs or a callback that does not return keeps a thread. Every call
+    /// is answered and none is accepted all the same; callbacks may still run, and the directory stays locked, until that
+    /// ends. `WOULD_DEADLOCK` inside a callback.
     pub fn shutdown(&self, timeout: Duration) -> Result<()> {
         refuse_in_callback()?;
-        self.inner.shutdown(timeout);
-        Ok(())
+        self.inner.shutdown(timeout)
     }
 
     /// What this store counted, as text for Prometheus. Never blocks.
@@ -274,16 +279,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if !thread::is_internal() {
-            return self.inner.shutdown(Duration::ZERO);
-        }
-        // A thread cannot join itself: the callback thread, or one that drops a callback which owns the store, because
-        // its queue was abandoned. The reaper owns what is left, the directory's lock included, until it is done.
-        let inner = Arc::clone(&self.inner);
-        self.inner.health.begin_closing();
-        if let Err(error) = thread::spawn("almadia-reaper", move || inner.shutdown(Duration::ZERO)) {
-            log::error!("a store dropped on an internal thread could not be torn down: {error}");
-        }
+        self.inner.let_go();
     }
 }
 
@@ -292,15 +288,18 @@ impl Inner {
     fn propose(
         &self,
         batch: &mut Batch,
-        timeout: Duration,
-        sink: impl FnOnce(Permit) -> Completion,
+        options: &WriteOptions,
+        open: impl FnOnce(Permit, Due) -> Result<Completion>,
     ) -> Result<Bytes> {
         self.health.check()?;
         let permit = self.admission.admit(batch.encoded_bytes())?;
         let data = std::mem::take(batch).seal(BOOTSTRAP_EPOCH.version);
+        let timeout = options.timeout.unwrap_or(self.write_timeout);
         let pushed = region_of_batch(&self.regions, &data).and_then(|region| {
-            let (data, completion) = (data.clone(), sink(permit));
-            self.push(region, Input::Propose(Propose { data, deadline: now() + timeout, completion }))
+            let due = Due::within(timeout, CallKind::Write, &[region]);
+            let (data, deadline) = (data.clone(), due.deadline);
+            let completion = open(permit, due)?;
+            self.push(region, Input::Propose(Propose { data, deadline, completion }))
         });
         match pushed {
             Ok(()) => Ok(data),
@@ -332,18 +331,14 @@ impl Inner {
         Ok(regions)
     }
 
-    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered. The call
-    /// keeps `key_bytes` until then.
-    fn read(
+    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered.
+    fn ask(
         &self,
         regions: &[RegionId],
         options: &SnapshotOptions,
-        key_bytes: usize,
-        sink: impl FnOnce(Permit) -> Completion,
+        deadline: Timestamp,
+        completion: Completion,
     ) -> Result<()> {
-        self.health.check()?;
-        let deadline = now() + options.timeout.unwrap_or(self.read_timeout);
-        let completion = sink(self.admission.admit(key_bytes)?);
         let min_index = options.min_index;
         let ask = |completion| match options.level {
             Level::Linearizable => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
@@ -353,6 +348,15 @@ impl Inner {
             [only] => self.push(*only, ask(completion)),
             several => self.push_joint(several, completion, ask),
         }
+    }
+
+    /// When a read that begins now is answered at the latest.
+    fn read_due(&self, regions: &[RegionId], options: &SnapshotOptions) -> Due {
+        let kind = match options.level {
+            Level::Linearizable => CallKind::Read,
+            Level::Local => CallKind::LocalRead,
+        };
+        Due::within(options.timeout.unwrap_or(self.read_timeout), kind, regions)
     }
 
     fn push_joint(
@@ -371,20 +375,20 @@ impl Inner {
         if open {
             return Ok(());
         }
-        joint.defuse();
-        Err(Error::new(Code::Closed))
+        if joint.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
     fn push(&self, region: RegionId, input: Input) -> Result<()> {
         let Err((_, refused)) = self.raft.push((region, input)) else { return Ok(()) };
-        match refused {
-            Input::Propose(Propose { completion, .. })
-            | Input::Transfer(TransferRequest { completion, .. })
-            | Input::Read(Read { completion, .. })
-            | Input::LocalRead(Read { completion, .. }) => completion.defuse(),
-            _ => unreachable!("the mailbox gives back what it was given, a call of a caller"),
-        }
-        Err(Error::new(Code::Closed))
+        let (Input::Propose(Propose { completion, .. })
+        | Input::Transfer(TransferRequest { completion, .. })
+        | Input::Read(Read { completion, .. })
+        | Input::LocalRead(Read { completion, .. })) = refused
+        else {
+            unreachable!("the mailbox gives back what it was given, a call of a caller")
+        };
+        // One that was answered meanwhile counts as accepted.
+        if completion.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
     /// What `look` sees on this thread under the leases of `regions`; none when they do not hold.
@@ -403,9 +407,12 @@ impl Inner {
         if let Some(position) = self.local_position(regions, options) {
             return Ok(position);
         }
-        let waiter = Arc::new(Waiter::default());
-        self.read(regions, options, 0, |permit| self.waiting(&waiter, permit, Kind::Read))?;
-        wait(&waiter, options.timeout.unwrap_or(self.read_timeout), Code::ReadTimeout)
+        self.health.check()?;
+        let (waiter, due) = (Arc::new(Waiter::default()), self.read_due(regions, options));
+        let deadline = due.deadline;
+        let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
+        self.ask(regions, options, deadline, completion)?;
+        waiter.answer()
     }
 
     /// What a local snapshot may show right now, without asking the peers.
@@ -424,26 +431,18 @@ impl Inner {
         }
     }
 
-    fn waiting(&self, waiter: &Arc<Waiter>, permit: Permit, kind: Kind) -> Completion {
-        let (waiter, stages) = (Arc::clone(waiter), Stages::new(&self.metrics, kind));
-        Completion::new(Box::new(Waiting { waiter, permit, stages }))
+    /// Accepts a call whose caller waits on `waiter`.
+    fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
+        // Shared: a call that is answered at its deadline counts until the engine room lets it go.
+        let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
+        let (stages, kept) = (Stages::new(&self.metrics, kind), Arc::clone(&permit));
+        let waiting = Box::new(Waiting { waiter, permit, stages });
+        self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
     }
 
     fn engine(&self) -> Result<Engine> {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         engine.clone().ok_or_else(|| Error::new(Code::Closed))
-    }
-
-    fn shutdown(&self, patience: Duration) {
-        self.health.begin_closing();
-        // Whoever comes second waits here for the first.
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(threads) = threads.take() else { return };
-        let until = now() + patience;
-        self.admission.wait_idle(patience);
-        self.hand_over(until.since(now()));
-        threads.stop();
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -462,14 +461,24 @@ fn refuse_in_callback() -> Result<()> {
     if thread::is_callback_thread() { Err(Error::new(Code::WouldDeadlock)) } else { Ok(()) }
 }
 
-fn wait(waiter: &Waiter, timeout: Duration, late: Code) -> Result<Position> {
-    waiter.wait(timeout.saturating_add(ANSWER_GRACE)).unwrap_or_else(|| Err(Error::new(late)))
+/// What a call is about, and when it is answered at the latest.
+struct Due {
+    subject: Subject,
+    deadline: Timestamp,
+}
+
+impl Due {
+    /// A call of `kind` about `regions` that begins now.
+    fn within(timeout: Duration, kind: CallKind, regions: &[RegionId]) -> Self {
+        let subject = Subject { kind, regions: CallRegions::new(regions) };
+        Self { subject, deadline: now() + timeout }
+    }
 }
 
 /// Answers a blocked thread, at once.
 struct Waiting {
     waiter: Arc<Waiter>,
-    permit: Permit,
+    permit: Arc<Permit>,
     stages: Stages,
 }
 
@@ -479,7 +488,7 @@ impl Sink for Waiting {
         panics::aside(|| {
             stages.answered();
             // First, so that the woken caller does not meet its own permit when it calls again.
-            drop(permit);
+            permit.answered();
         });
         waiter.set(answer);
     }

@@ -244,12 +244,13 @@ pub unsafe extern "C" fn almadia_cancel(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Completion, Waiter};
+    use crate::call::any_call;
+    use crate::completion::Waiter;
 
     #[test]
     fn calls_whose_answers_nobody_takes_do_not_pile_up() {
         let mut calls = Numbered::default();
-        let call = || Completion::cancellable(Arc::<Waiter>::default().sink(), false, Arc::new(()));
+        let call = || any_call(Arc::<Waiter>::default().sink());
         let (_open, first) = call();
         calls.add(1, first);
 

@@ -71,15 +71,22 @@ pub unsafe extern "C" fn almadia_store_open(
     }
 }
 
-/// Stops a store. New calls are answered ALMADIA_CLOSED from now on; those under way get up to `timeout_ms`
-/// milliseconds to finish and are then answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or
-/// ALMADIA_CLOSED (was not). In what is left of that time, an election timeout at most, it hands over what it leads,
-/// as almadia_leader_transfer does; with a timeout of 0 the others have to miss it first. When this returns, every
-/// callback has returned, no callback will ever run again, and all threads have ended. The handle stays valid until
-/// almadia_store_free; snapshots and iterators stay usable and keep the directory locked until they are freed.
+/// Stops a store within `timeout_ms` milliseconds. New calls are answered ALMADIA_CLOSED from now on. Those under way may
+/// finish, except in the last second of that time, or its last half if that is less, which is kept for ending threads;
+/// then they are answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). In what they
+/// leave of their time, an election timeout at most, it hands over what it leads, as almadia_leader_transfer does. With a
+/// timeout of 0 calls under way are cut off at once, the other members have to miss this one first, and the threads have
+/// five seconds to end, of which a disk that works leaves nearly all.
 ///
-/// Calling it again, or from several threads at once, is fine: every caller waits for the end. Blocks: yes.
-/// Threads: any number at once. Codes: ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+/// On ALMADIA_OK every callback has returned, no callback will ever run again, and all threads have ended.
+/// ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs keeps one of them, or a callback that does not return;
+/// the error says which. Every call is answered all the same, but callbacks may still run, with what they use, and the
+/// directory stays locked, until that ends: a thread of the library waits for it and does the rest.
+///
+/// The handle stays valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until
+/// they are freed. Calling it again, also after ALMADIA_SHUTTING_DOWN, or from several threads at once, is fine: every
+/// caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most. Threads: any number at once.
+/// Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_store_shutdown(
     store: *mut almadia_store,
@@ -97,12 +104,14 @@ pub unsafe extern "C" fn almadia_store_shutdown(
     }
 }
 
-/// Frees a store, after almadia_store_shutdown with a timeout of 0 if that was not called. NULL is fine.
-/// Callbacks that run meanwhile may still use the handle; no other thread may. Inside a callback it does not
+/// Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has answered ALMADIA_OK. NULL is fine.
+/// Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end within those five
+/// seconds, the handle is gone all the same, and callbacks that are still to come run as after ALMADIA_SHUTTING_DOWN: to
+/// know that none does, shut down before. Inside a callback it does not
 /// wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
 /// under way are completed yet. In a child process it does nothing.
 ///
-/// Blocks: yes; inside a callback no. Threads: one.
+/// Blocks: yes, for five seconds at most; inside a callback no. Threads: one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
     boundary::release(|| {
@@ -110,7 +119,7 @@ pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
             // SAFETY: the caller passes NULL or a live store. Its callbacks may use it until this shutdown
             // returns, which is why this is a shared reference.
             if let Ok(store) = unsafe { at_home(store.cast_const(), "store") } {
-                // It fails when it was shut down before or is poisoned; the drop below is right in any case.
+                // The drop below is right in any case, and does not wait again.
                 drop(store.store.shutdown(Duration::ZERO));
             }
         }

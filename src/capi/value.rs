@@ -81,8 +81,8 @@ fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadi
 /// almadia_snapshot_get in one.
 ///
 /// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
-/// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most. Threads: any number at
-/// once.
+/// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
+/// thread, which almadia_get_async does not. Threads: any number at once.
 /// Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -196,9 +196,9 @@ pub unsafe extern "C" fn almadia_get_async(
 /// almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
 /// no range.
 ///
-/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most. Threads: any
-/// number at once. Codes: those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a
-/// range) too.
+/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
+/// the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
+/// almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_multi_get(

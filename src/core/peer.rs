@@ -240,6 +240,7 @@ impl Peer {
             },
             term: Term(raft.term),
             leader: self.leader(),
+            is_leader_reachable: self.leader().is_some_and(|leader| !self.disconnected.contains(&leader)),
             commit_index: LogIndex(raft.raft_log.committed),
             applied_index: self.applied.index,
             last_index: LogIndex(raft.raft_log.last_index()),

@@ -3,6 +3,7 @@
 //! Owns the picture of a peer that is published after each round, for whoever asks. It is a copy: nothing is decided
 //! by it.
 
+use crate::deadlines::KnownLeader;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// A peer's standing, for callers to read.
@@ -14,6 +15,8 @@ pub struct PeerStatus {
     pub term: Term,
     /// The leader this peer follows, or itself.
     pub leader: Option<NodeId>,
+    /// There is a connection to it, as far as is known.
+    pub is_leader_reachable: bool,
     /// Highest index known committed.
     pub commit_index: LogIndex,
     /// Highest applied index.
@@ -26,6 +29,14 @@ pub struct PeerStatus {
     pub replayed: bool,
     /// Its log lost its end and does not have it back: it takes no part in elections.
     pub lacks_end: bool,
+}
+
+impl PeerStatus {
+    /// The leader, for whoever must say why a call had to wait.
+    #[must_use]
+    pub fn known_leader(&self) -> KnownLeader {
+        KnownLeader { node: self.leader, is_reachable: self.is_leader_reachable }
+    }
 }
 
 /// Raft role of a peer.

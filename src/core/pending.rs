@@ -166,7 +166,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::completion::{Completion, Waiter};
+    use crate::call::any_call;
+    use crate::completion::Waiter;
     use crate::types::NodeId;
 
     fn write(number: u64, bytes: usize) -> Pending {
@@ -224,7 +225,7 @@ mod tests {
         let (mut pending, mut calls) = (PendingWrites::default(), Vec::new());
         for number in 1..=4 {
             let sink = Arc::new(Waiter::default()).sink();
-            let (completion, call) = Completion::cancellable(sink, false, Arc::new(()));
+            let (completion, call) = any_call(sink);
             pending.push(Pending { requester: Requester::Caller(completion), ..write(number, 1) });
             calls.push(call);
         }

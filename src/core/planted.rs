@@ -73,11 +73,13 @@ pub enum Fault {
     StalledLeaderStays,
     /// An applier that has yielded takes newer entries before the rest.
     NewerBeforeTheRest,
+    /// Nobody keeps deadlines but whoever turns the crank, when it turns.
+    DeadlinesKeptByTheCrank,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -111,6 +113,7 @@ impl Fault {
         Self::ReadsDroppedBehindOthers,
         Self::StalledLeaderStays,
         Self::NewerBeforeTheRest,
+        Self::DeadlinesKeptByTheCrank,
     ];
 }
 

@@ -5,6 +5,7 @@
 //!  almadia-recv-N ---+--> mailbox --> almadia-raft --> log store (append + sync)
 //!  almadia-apply ----+                        +--> almadia-send-N --> network
 //!  almadia-worker ---+    answers: almadia-raft, almadia-apply --> almadia-cb --> user callbacks
+//!                                  almadia-timer, at a deadline ---^
 //! ```
 //!
 //! Owns the threads and the queues between them, and decides nothing: what a peer does is the core's, in which
@@ -18,4 +19,5 @@ pub mod raft_poller;
 pub mod read_pool;
 pub mod apply_poller;
 pub mod completion_thread;
+pub mod timer;
 pub mod worker;

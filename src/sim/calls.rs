@@ -6,16 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::call::{CallKind, CallRegions, Subject};
 use crate::completion::{Completion, Position, Sink};
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Outcome, Result};
-use crate::sim::checker::{Action, Key, Observed, Operation, Verdict};
+use crate::sim::checker::{Action, Key, Level, Observed, Operation, Verdict};
 use crate::sim::chosen::CallId;
 use crate::sim::invariants::{Check, Ledger};
 use crate::sim::keys::look;
 use crate::sim::member::Member;
 use crate::time::Timestamp;
 use crate::types::RegionId;
+
+/// An answer comes so long after its deadline at most, by its member's clock: the timer's pause between two looks and its
+/// lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
+pub const LATE_MAX: Duration = Duration::from_millis(20);
 
 /// Where a call goes, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +51,24 @@ pub struct Call {
     floor: u64,
     /// What the checker is given.
     operation: Operation,
+    /// When its member must have answered it.
+    due: Timestamp,
     answered: bool,
     /// By which it can be given up.
     handle: Option<crate::call::Call>,
 }
 
 impl Call {
+    fn subject(&self) -> Subject {
+        let kind = match &self.operation.action {
+            Action::Write(_) if self.transfers => CallKind::Transfer,
+            Action::Write(_) => CallKind::Write,
+            Action::Read { level: Level::Local, .. } => CallKind::LocalRead,
+            Action::Read { .. } => CallKind::Read,
+        };
+        Subject { kind, regions: CallRegions::One(self.address.region) }
+    }
+
     /// True when nothing will be heard of it any more.
     pub fn is_over(&self) -> bool {
         self.operation.completed.is_some()
@@ -112,7 +131,7 @@ pub struct Calls {
     answers: Answers,
     /// Answers taken out together, to keep the room they need.
     taken: Vec<(CallId, Result<Position>)>,
-    /// Host -> (deadline, call) of what is not answered.
+    /// Host -> (when it is due, call) of what is not answered.
     pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
     /// Client, run of a member and region -> the last call that took effect.
     in_effect: BTreeMap<(usize, usize, u64, RegionId), CallId>,
@@ -154,17 +173,23 @@ impl Calls {
         };
         let floor = known.unwrap_or_default().max(min_index);
         let (answered, handle) = (false, None);
-        self.calls.push(Call { client, address, keys, transfers, floor, operation, answered, handle });
+        let due = address.deadline;
+        self.calls.push(Call { client, address, keys, transfers, floor, operation, due, answered, handle });
         call
     }
 
-    /// The call goes to its member, which now owes it this answer.
-    pub fn open(&mut self, call: CallId) -> Completion {
+    /// The call goes to its member, which lists it among its `deadlines` at its `local` time and now owes it this answer.
+    pub fn open(&mut self, call: CallId, deadlines: &Arc<Deadlines>, local: Timestamp) -> Completion {
         let Address { host, deadline, .. } = self.calls[call].address;
-        self.pending.entry(host).or_default().insert((deadline, call));
+        // A reader may have looked at its lease for longer than it had time.
+        let due = deadline.max(local);
+        self.calls[call].due = due;
+        self.pending.entry(host).or_default().insert((due, call));
         let sink = Box::new(Heard { call, answers: Arc::clone(&self.answers) });
         let known = &mut self.calls[call];
-        let (completion, handle) = Completion::cancellable(sink, known.transfers, Arc::new(()));
+        let subject = known.subject();
+        let opened = deadlines.open(subject, deadline, sink, Arc::new(()));
+        let (completion, handle) = opened.expect("a member that runs takes calls");
         known.handle = Some(handle);
         completion
     }
@@ -247,8 +272,8 @@ impl Calls {
             return Err(format!("call {call} was answered twice"));
         }
         known.handle = None;
-        let Address { host, deadline, region, .. } = known.address;
-        self.pending.get_mut(&host).expect("it was called").remove(&(deadline, call));
+        let (Address { host, region, .. }, due) = (known.address, known.due);
+        self.pending.get_mut(&host).expect("it was called").remove(&(due, call));
         let position = match answer {
             Err(error) => {
                 next.push(self.on_error(call, &error));
@@ -327,18 +352,17 @@ impl Calls {
         self.finish(call, Verdict::Unknown);
     }
 
-    /// Nothing waits longer than its deadline; a write that is committed may, for its engine, and clients cannot know
-    /// which one is. To be asked when `host` has come past a tick, with its local time.
-    pub fn nothing_is_overdue(&self, host: usize, local: Timestamp, ledger: &Ledger) -> Check {
-        let Some(pending) = self.pending.get(&host) else { return Ok(()) };
-        for &(_, call) in pending.iter().take_while(|(deadline, _)| *deadline <= local) {
-            let known = &self.calls[call];
-            let may_be_late = known.operation.is_write() && !ledger.is_open();
-            if !may_be_late && ledger.region(known.address.region).chosen.index_of(call).is_none() {
-                return Err(self.about(call, &format!("call {call} was not answered by its deadline")));
+    /// Nothing waits for longer than its deadline and [`LATE_MAX`], whatever its member waits for. To be asked when
+    /// `host` has been awake for that long, with its local time.
+    pub fn nothing_is_overdue(&self, host: usize, local: Timestamp) -> Check {
+        let first = self.pending.get(&host).and_then(BTreeSet::first);
+        match first {
+            Some(&(due, call)) if due + LATE_MAX < local => {
+                let late = local.since(due).as_millis();
+                Err(self.about(call, &format!("call {call} was not answered {late} ms after its deadline")))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Calls that are not answered.

@@ -55,7 +55,14 @@ impl MemberClock {
 
     /// The true time at which the next tick is owed if the rate stays.
     pub fn next_tick(&self, now: u64) -> u64 {
-        let ahead = self.ticks.until_next(Timestamp(self.local(now))).as_nanos() as u64;
+        let local = self.local(now);
+        let ahead = self.ticks.until_next(Timestamp(local)).as_nanos() as u64;
+        self.true_time(now, local + ahead)
+    }
+
+    /// The true time at which it has come past `local` if the rate stays, or `now` and a little when it has already.
+    pub fn true_time(&self, now: u64, local: u64) -> u64 {
+        let ahead = local.saturating_sub(self.local(now));
         now.max(self.since.0) + ahead * 1_000 / self.rate_per_mille + MICROSECOND
     }
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod machines;
 mod members;
 mod observer;
+mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -34,11 +35,14 @@ use crate::time::Timestamp;
 use crate::types::{NodeId, RegionId};
 
 use self::clients::LeaseRead;
+use self::timers::HostTimer;
 
 /// A node that is never there.
 const NO_MEMBER: u64 = 99;
 /// Another source of chance than the rest, for a seed.
 const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
+/// And another.
+const LATENESS: u64 = 0x006c_6174_656e_6573;
 
 /// One member and the machine it runs on.
 pub struct Host {
@@ -65,6 +69,7 @@ pub struct Host {
     round_is_due: bool,
     apply_is_due: bool,
     flush_is_due: bool,
+    timer: HostTimer,
 }
 
 /// What can happen.
@@ -75,6 +80,8 @@ enum Event {
     Lose { link: (usize, usize), other: usize },
     Late { link: (usize, usize), run: u64, bytes: Bytes, bad: bool },
     Wake(usize),
+    Timer(usize),
+    Judge,
     Round(usize),
     Apply(usize),
     Flush(usize),
@@ -104,6 +111,8 @@ pub struct Cluster {
     pub random: Random,
     /// Where it is drawn from which callers give up: another source, so that what a seed draws otherwise stays.
     impatience: Random,
+    /// Where it is drawn from how late the timer threads run.
+    lateness: Random,
     /// Member 1, 2, ...
     pub hosts: Vec<Host>,
     /// The network.
@@ -162,6 +171,7 @@ impl Cluster {
             next: Vec::new(),
             random,
             impatience: Random::new(plan.seed ^ IMPATIENCE),
+            lateness: Random::new(plan.seed ^ LATENESS),
             plan,
         };
         cluster.schedule_beginning();
@@ -182,6 +192,7 @@ impl Cluster {
             let wait = self.random.wait(self.plan.faults[at].1);
             self.schedule(wait, Event::Strike(at));
         }
+        self.schedule(0, Event::Judge);
     }
 
     /// The regions.
@@ -217,6 +228,8 @@ impl Cluster {
             Event::Lose { link, other } => self.lose_each_other(link, other),
             Event::Late { link, run, bytes, bad } => self.deliver_late(link, run, &bytes, bad),
             Event::Wake(host) => self.wake(host),
+            Event::Timer(host) => self.run_timer(host),
+            Event::Judge => self.judge_deadlines(),
             Event::Round(host) => self.round(host),
             Event::Apply(host) => self.apply(host),
             Event::Flush(host) => self.flush_in_turn(host),
@@ -327,6 +340,7 @@ impl Host {
             round_is_due: false,
             apply_is_due: false,
             flush_is_due: false,
+            timer: HostTimer::default(),
         }
     }
 

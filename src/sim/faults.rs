@@ -143,6 +143,7 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
         FaultKind::ClockJump => {
             let forward = cluster.random.below(10 * SECOND);
             cluster.hosts[host].clock.jump(forward);
+            cluster.clock_changed(host);
         }
         FaultKind::EngineStall => {
             // Slow, slower than a leader may be, or standing still.
@@ -190,6 +191,7 @@ pub fn mend(cluster: &mut Cluster, mend: Mend) {
         Mend::Clock(host) => {
             let now = cluster.now;
             cluster.hosts[host].clock.set_rate(now, 1_000);
+            cluster.clock_changed(host);
         }
         Mend::Engine(host) => cluster.recover_engine(host),
         Mend::Disk(host) => cluster.hosts[host].sync_delay = 0,
@@ -210,6 +212,7 @@ fn bend_clock(cluster: &mut Cluster, host: usize) {
     let per_mille = cluster.random.pick(&cluster.plan.clock_rates);
     let now = cluster.now;
     cluster.hosts[host].clock.set_rate(now, per_mille);
+    cluster.clock_changed(host);
     cluster.mend_later(Mend::Clock(host));
 }
 

@@ -23,6 +23,7 @@ use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};
+use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
@@ -163,6 +164,8 @@ pub struct Member {
 
 /// What a crash takes away.
 struct Running {
+    /// The calls of its callers.
+    deadlines: Arc<Deadlines>,
     peers: Peers,
     appliers: Appliers,
     inputs: Vec<(RegionId, Input)>,
@@ -211,6 +214,7 @@ impl Member {
             (region.id, Applier::new(region, applied, self.setup.planted))
         };
         self.running = Some(Running {
+            deadlines: Arc::default(),
             peers,
             appliers: Appliers::new(regions.iter().copied().map(applier).collect()),
             inputs: Vec::new(),
@@ -311,6 +315,27 @@ impl Member {
     /// The lease of a region's peer as callers see it, while the member runs.
     pub fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
         Some(self.running.as_ref()?.published.get(&region)?)
+    }
+
+    /// The open calls of its callers, while the member runs.
+    pub fn deadlines(&self) -> Option<&Arc<Deadlines>> {
+        Some(&self.running.as_ref()?.deadlines)
+    }
+
+    /// What the timer thread does: answers the calls that are late at `now`, whatever the other threads wait for.
+    pub fn answer_late(&mut self, now: Timestamp) {
+        let Some(running) = &self.running else { return };
+        if self.setup.planted.has(Fault::DeadlinesKeptByTheCrank) {
+            return;
+        }
+        for late in running.deadlines.take_late(now) {
+            let leader = |region| running.peers[&region].status().known_leader();
+            let (completion, mut error) = late.answer(NodeId(self.node), leader);
+            if error.code() == Code::Timeout && self.setup.planted.has(Fault::InFlightReportedNotApplied) {
+                error = Error::new(Code::DeadlineBeforeStart);
+            }
+            completion.answer(Err(error));
+        }
     }
 
     /// Proposes to add `learner` to the first region.

@@ -26,6 +26,7 @@
 //! look N NAME             steps 3 and 4: the clock is read, the second look decides whether the view may be shown
 //! add-learner N M         N proposes to add M to the configuration
 //!
+//! timer N...              N's timer thread answers the calls that are late
 //! round N...              N turns the crank once
 //! sync N works|fails|crash-before|crash-after     what N's next sync does; one that fails poisons N
 //! apply N...              N applies what is committed: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]

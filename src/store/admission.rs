@@ -2,7 +2,9 @@
 //!
 //! Owns the store's two limits on calls in flight. What always holds: a call that was admitted holds a permit until
 //! its answer is delivered, so every queue it passes through, the completion queue included, is bounded by the
-//! number of permits. A call beyond the limits is refused at once and never waits.
+//! number of permits. A call that is answered early, by its deadline or its cancellation, frees the caller's place at once;
+//! until the engine room lets go of it, it counts against limits of the same size for such calls. A call beyond the limits
+//! is refused at once and never waits.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,8 +27,29 @@ pub struct Admission {
 
 #[derive(Debug, Default)]
 struct Used {
+    /// Unanswered.
+    open: Load,
+    /// Answered early, and not let go of yet.
+    early: Load,
+}
+
+/// Calls, and the bytes they carry.
+#[derive(Debug, Default)]
+struct Load {
     ops: u64,
     bytes: u64,
+}
+
+impl Load {
+    fn add(&mut self, bytes: u64) {
+        self.ops += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: u64) {
+        self.ops -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// The right of one call to be unanswered. Dropping it gives the place to another.
@@ -36,6 +59,8 @@ pub struct Permit {
     bytes: u64,
     /// Its answer waits for whoever takes it.
     queued: AtomicBool,
+    /// It was answered early.
+    early: AtomicBool,
 }
 
 impl Admission {
@@ -59,28 +84,30 @@ impl Admission {
     pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
         let bytes = bytes as u64;
         let mut used = self.lock();
-        if used.ops >= self.ops_max {
-            return Err(overloaded("limits.in_flight_ops", self.ops_max));
+        for (load, whose) in [(&used.open, ""), (&used.early, EARLY)] {
+            if load.ops >= self.ops_max {
+                return Err(overloaded("limits.in_flight_ops", self.ops_max, whose));
+            }
+            if load.bytes + bytes > self.bytes_max {
+                return Err(overloaded("limits.in_flight_bytes", self.bytes_max, whose));
+            }
         }
-        if used.bytes + bytes > self.bytes_max {
-            return Err(overloaded("limits.in_flight_bytes", self.bytes_max));
-        }
-        used.ops += 1;
-        used.bytes += bytes;
+        used.open.add(bytes);
         drop(used);
-        Ok(Permit { admission: Arc::clone(self), bytes, queued: AtomicBool::new(false) })
+        let not = || AtomicBool::new(false);
+        Ok(Permit { admission: Arc::clone(self), bytes, queued: not(), early: not() })
     }
 
     /// Calls that are unanswered.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.lock().ops
+        self.lock().open.ops
     }
 
     /// Waits until every call is answered, at most for `patience`. An answer that nobody has taken yet is one.
     pub fn wait_idle(&self, patience: Duration) {
         self.closing.store(true, Ordering::SeqCst);
-        let open = |used: &mut Used| used.ops > self.queued.load(Ordering::SeqCst);
+        let open = |used: &mut Used| used.open.ops > self.queued.load(Ordering::SeqCst);
         let waited = self.idle.wait_timeout_while(self.lock(), patience, open);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
@@ -107,8 +134,20 @@ impl Permit {
         self.admission.tell_if_closing();
     }
 
-    /// Its answer was taken.
-    pub fn unqueue(&self) {
+    /// The call's answer is delivered.
+    pub fn answered(self: Arc<Self>) {
+        self.unqueue();
+        // Whoever else has it is the engine room: its caller need not wait until that is done.
+        if Arc::strong_count(&self) > 1 && !self.early.swap(true, Ordering::SeqCst) {
+            let mut used = self.admission.lock();
+            used.open.remove(self.bytes);
+            used.early.add(self.bytes);
+            drop(used);
+            self.admission.tell_if_closing();
+        }
+    }
+
+    fn unqueue(&self) {
         if self.queued.swap(false, Ordering::SeqCst) {
             self.admission.queued.fetch_sub(1, Ordering::SeqCst);
         }
@@ -120,15 +159,18 @@ impl Drop for Permit {
         // An answer may have been dropped with the queue it waited in.
         self.unqueue();
         let mut used = self.admission.lock();
-        used.ops -= 1;
-        used.bytes -= self.bytes;
+        let load = if *self.early.get_mut() { &mut used.early } else { &mut used.open };
+        load.remove(self.bytes);
         drop(used);
         self.admission.tell_if_closing();
     }
 }
 
-fn overloaded(limit: &str, value: u64) -> Error {
-    Error::with_detail(Code::Overloaded, format!("{limit} = {value} is reached"))
+/// Whose calls reach a limit.
+const EARLY: &str = " by calls that were cancelled or late and are under way yet";
+
+fn overloaded(limit: &str, value: u64, whose: &str) -> Error {
+    Error::with_detail(Code::Overloaded, format!("{limit} = {value} is reached{whose}"))
 }
 
 #[cfg(test)]
@@ -159,5 +201,21 @@ mod tests {
         drop(abandoned);
 
         assert_eq!(admission.queued.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn an_early_answer_frees_its_place_and_counts_until_it_is_let_go() {
+        let admission = Arc::new(Admission::new(2, 100));
+        let early: Vec<_> =
+            (0..2).map(|_| Arc::new(admission.admit(10).expect("within both limits"))).collect();
+
+        early.iter().for_each(|permit| Arc::clone(permit).answered());
+        assert_eq!(admission.in_flight(), 0);
+        assert!(admission.admit(0).expect_err("two are under way").detail().contains("cancelled or late"));
+        drop(early);
+
+        let answered = Arc::new(admission.admit(100).expect("all is free"));
+        answered.answered();
+        assert!(admission.admit(100).is_ok(), "nobody else had it");
     }
 }

@@ -29,6 +29,7 @@ use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::core::tick_clock::TickClock;
+use crate::deadlines::Deadlines;
 use crate::descriptors;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
@@ -39,6 +40,7 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
+use crate::pollers::timer::Timer;
 use crate::pollers::worker::Worker;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
@@ -46,6 +48,7 @@ use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
+use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
 use crate::store_event::StoreEvents;
@@ -103,11 +106,12 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         health,
         raft: Arc::default(),
         completions,
+        deadlines: Arc::default(),
         metrics: Arc::default(),
         read_pool: Arc::default(),
         admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
         engine: Mutex::new(Some(engine.clone())),
-        threads: Mutex::new(None),
+        ending: Ending::default(),
     });
     let appliers = make_appliers(regions);
 
@@ -121,7 +125,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     };
     threads.transport = start_transport(config, &members, cluster, inbox)?.map(Arc::new);
     threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
-    *shared.threads.lock().expect("nobody else has it yet") = Some(threads);
+    shared.ending.begin(threads);
     Ok(shared)
 }
 
@@ -414,10 +418,12 @@ impl Inbound for Inbox {
 
 /// The threads of one store.
 pub(super) struct Threads {
+    node: NodeId,
     raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     apply: Arc<Mailbox<ApplyTask>>,
     completions: Arc<CompletionQueue>,
+    deadlines: Arc<Deadlines>,
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
     health: Arc<Health>,
@@ -426,16 +432,19 @@ pub(super) struct Threads {
     raft_thread: Option<JoinHandle<()>>,
     apply_thread: Option<JoinHandle<()>>,
     worker_thread: Option<JoinHandle<()>>,
+    timer_thread: Option<JoinHandle<()>>,
     completion_thread: Option<JoinHandle<()>>,
 }
 
 impl Threads {
     fn new(shared: &Inner) -> Self {
         Self {
+            node: shared.node,
             raft_poller: Arc::default(),
             raft: Arc::clone(&shared.raft),
             apply: Arc::default(),
             completions: Arc::clone(&shared.completions),
+            deadlines: Arc::clone(&shared.deadlines),
             metrics: Arc::clone(&shared.metrics),
             read_pool: Arc::clone(&shared.read_pool),
             health: Arc::clone(&shared.health),
@@ -444,6 +453,7 @@ impl Threads {
             raft_thread: None,
             apply_thread: None,
             worker_thread: None,
+            timer_thread: None,
             completion_thread: None,
         }
     }
@@ -459,6 +469,14 @@ impl Threads {
         let metrics = Arc::clone(&self.metrics);
         let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
         self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
+        let timer = Timer {
+            node: self.node,
+            deadlines: Arc::clone(&self.deadlines),
+            completions: Arc::clone(&self.completions),
+            health: Arc::clone(&self.health),
+            raft: Arc::clone(&self.raft),
+        };
+        self.timer_thread = Some(timer.start()?);
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
@@ -509,27 +527,38 @@ impl Threads {
         Ok(())
     }
 
-    /// Ends and joins every thread. Whoever waits is answered on the way.
-    pub(super) fn stop(mut self) {
-        self.stop_all();
+    /// Ends and joins every thread, however long that takes, and tells what it waits for. Whoever waits is answered on the
+    /// way, within `answers` at the latest.
+    pub(super) fn stop(mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.stop_all(answers, tell);
     }
 
-    fn stop_all(&mut self) {
+    fn stop_all(&mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.deadlines.close(now() + answers);
         self.raft.close();
+        tell("a write or sync of the raft log");
         join(&mut self.raft_thread);
+        tell("connections to other members");
         if let Some(transport) = self.transport.take() {
             transport.shutdown();
         }
         self.apply.close();
+        tell("a write of the engine");
         join(&mut self.apply_thread);
         if let Some(engine) = self.engine.take() {
             // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
             engine.stop_background_work();
         }
+        tell("a flush of the engine");
         join(&mut self.worker_thread);
         // Nobody is left who could bring it a read.
+        tell("a read of the engine");
         self.read_pool.stop();
+        // Whoever was to answer has done so.
+        self.deadlines.close(now());
+        join(&mut self.timer_thread);
         self.completions.close();
+        tell("a callback");
         join(&mut self.completion_thread);
         // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
         self.completions.abandon();
@@ -539,7 +568,7 @@ impl Threads {
 impl Drop for Threads {
     /// Also when a store fails half-way through its start.
     fn drop(&mut self) {
-        self.stop_all();
+        self.stop_all(Duration::ZERO, &|_| ());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::admission::Permit;
 use crate::store::stages::{Kind, Stages};
 use crate::store::transfer::TransferOptions;
-use crate::store::{Inner, Store, WriteOptions};
+use crate::store::{Due, Inner, Store, WriteOptions};
 
 impl Store {
     /// The calls whose callbacks run on this store's own thread "almadia-cb". They must not block there, and blocking
@@ -89,9 +89,8 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let asked = self.asked(Kind::Write, told, callback)?;
-        accept(false, asked, |sink| self.inner.propose(batch, timeout, sink).map(drop))
+        self.accept(asked, |open| self.inner.propose(batch, options, open).map(drop))
     }
 
     /// Takes a snapshot; `callback` receives it.
@@ -110,15 +109,21 @@ impl Asynchronous<'_> {
             let asked = self.asked(Kind::Other, None, move |answer: Result<Position>| {
                 callback(answer.map(|_| snapshot));
             })?;
-            return accept(false, asked, |sink| {
-                sink(self.inner.admission.admit(0)?).answer(Ok(position));
+            return self.accept(asked, |open| {
+                let due = self.inner.read_due(regions, options);
+                open(self.inner.admission.admit(0)?, due)?.answer(Ok(position));
                 Ok(())
             });
         }
         let asked = self.asked(Kind::Read, None, move |answer: Result<Position>| {
             callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
         })?;
-        accept(false, asked, |sink| self.inner.read(regions, options, 0, sink))
+        self.accept(asked, |open| {
+            let due = self.inner.read_due(regions, options);
+            let deadline = due.deadline;
+            let completion = open(self.inner.admission.admit(0)?, due)?;
+            self.inner.ask(regions, options, deadline, completion)
+        })
     }
 
     /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
@@ -157,10 +162,10 @@ impl Asynchronous<'_> {
         F: FnOnce(Result<()>) + Send + 'static,
     {
         let asked = self.asked(Kind::Other, None, move |answer: Result<_>| callback(answer.map(drop)))?;
-        accept(true, asked, |sink| self.inner.transfer(options, sink))
+        self.accept(asked, |open| self.inner.transfer(options, open))
     }
 
-    fn asked<F>(
+    pub(super) fn asked<F>(
         &self,
         kind: Kind,
         told: Option<Told>,
@@ -174,27 +179,26 @@ impl Asynchronous<'_> {
         let stages = Stages::new(&self.inner.metrics, kind);
         Ok(move |permit| Asked { permit, expected, stages, told, callback })
     }
-}
 
-/// Makes the promise with its permit once `submit` has one, and returns the caller's end of it. `started` when to give
-/// the call up cannot undo it.
-pub(super) fn accept<S: Sink + 'static>(
-    started: bool,
-    sink: impl FnOnce(Arc<Permit>) -> S,
-    submit: impl FnOnce(&mut dyn FnMut(Permit) -> Completion) -> Result<()>,
-) -> Result<Call> {
-    let (mut sink, mut call) = (Some(sink), None);
-    let mut promise = |permit| {
-        // Shared: a call that was given up is answered, but takes up room until the engine room lets it go.
-        let permit = Arc::new(permit);
-        let sink = sink.take().expect("one call makes one promise");
-        let kept = Arc::clone(&permit);
-        let (completion, own) = Completion::cancellable(Box::new(sink(permit)), started, kept);
-        call = Some(own);
-        completion
-    };
-    submit(&mut promise)?;
-    Ok(call.expect("an accepted call has made its promise"))
+    /// Makes the promise once `submit` has a permit for it, and returns the caller's end of it.
+    pub(super) fn accept<S: Sink + 'static>(
+        &self,
+        sink: impl FnOnce(Arc<Permit>) -> S,
+        submit: impl FnOnce(&mut dyn FnMut(Permit, Due) -> Result<Completion>) -> Result<()>,
+    ) -> Result<Call> {
+        let (mut sink, mut call) = (Some(sink), None);
+        let mut open = |permit, due: Due| {
+            // Shared: a call that is answered early counts until the engine room lets it go.
+            let permit = Arc::new(permit);
+            let sink = sink.take().expect("one call makes one promise");
+            let (kept, sink) = (Arc::clone(&permit), Box::new(sink(permit)));
+            let (completion, own) = self.inner.deadlines.open(due.subject, due.deadline, sink, kept)?;
+            call = Some(own);
+            Ok(completion)
+        };
+        submit(&mut open)?;
+        Ok(call.expect("an accepted call has made its promise"))
+    }
 }
 
 /// Who is told of events.
@@ -204,7 +208,7 @@ pub(super) struct Told {
 }
 
 /// Answers a callback, on the thread that drains its queue.
-struct Asked<F> {
+pub(super) struct Asked<F> {
     permit: Arc<Permit>,
     expected: Expected,
     stages: Stages,
@@ -218,8 +222,7 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
         panics::aside(|| {
             stages.delivered();
             // Before the callback, so that it may submit the next call even at the limit.
-            permit.unqueue();
-            drop(permit);
+            permit.answered();
         });
         // Its last event was delivered, so what it holds is free for the callback.
         drop(told);

@@ -36,10 +36,11 @@ impl JointRead {
         Completion::new(Box::new(Part(Arc::clone(self))))
     }
 
-    /// For a read of which no part was made, whose caller is told so otherwise.
-    pub(super) fn defuse(&self) {
+    /// For a read of which no part was made; see [`Completion::defuse`].
+    #[must_use]
+    pub(super) fn defuse(&self) -> bool {
         let completion = self.lock().completion.take();
-        completion.expect("no part was made, so none was answered").defuse();
+        completion.expect("no part was made, so none was answered").defuse()
     }
 
     fn take(&self, answer: Result<Position>) {
@@ -70,6 +71,10 @@ impl Sink for Part {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
         self.0.take(answer);
     }
+
+    fn is_over(&self) -> bool {
+        self.0.lock().completion.as_ref().is_none_or(Completion::is_over)
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +82,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::call::any_call;
     use crate::completion::Waiter;
     use crate::error::Code;
     use crate::types::{LogIndex, Term};
@@ -117,6 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn a_region_need_not_answer_a_read_that_was_cancelled() {
+        let (completion, call) = any_call(Arc::<Waiter>::default().sink());
+        let joint = JointRead::new(2, completion);
+        let parts = [joint.part(), joint.part()];
+
+        assert!(parts.iter().all(|part| !part.is_over()));
+        assert!(call.cancel());
+
+        assert!(parts.iter().all(Completion::is_over));
+    }
+
+    #[test]
     fn a_region_that_drops_its_part_fails_the_read() {
         let (waiter, parts) = joint(2);
 
@@ -129,7 +147,7 @@ mod tests {
     fn a_read_without_parts_can_be_called_off() {
         let waiter = Arc::new(Waiter::default());
 
-        JointRead::new(2, waiter.completion()).defuse();
+        assert!(JointRead::new(2, waiter.completion()).defuse());
 
         assert!(answer(&waiter).is_none());
     }

@@ -91,6 +91,17 @@ impl Tally {
         });
     }
 
+    /// A write that the timer must answer, or would have to.
+    fn submit_late(&self, store: &Store) {
+        let mut batch = Batch::new();
+        batch.put(b"key", b"value").expect("small enough");
+        let options = WriteOptions { timeout: Some(Duration::from_millis(1)) };
+        self.submit(|note| {
+            let note = move |answer: Result<_>| note(answer.err().map(|error| error.code()));
+            store.write_async(&mut batch, &options, note)
+        });
+    }
+
     /// To be asked when no callback can run any more.
     fn check(&self) {
         assert_eq!(self.answered.load(Ordering::SeqCst), self.accepted.load(Ordering::SeqCst));
@@ -149,6 +160,7 @@ fn panics_alone(thread: &str, place: Place) {
     wait_until(&format!("{thread} panics in its {place:?}"), || {
         if !is_calm {
             tally.submit_each(&store);
+            tally.submit_late(&store);
         }
         store.status().poisoned.is_some()
     });
@@ -177,6 +189,7 @@ fn a_panic_of_a_thread_of_a_single_member_stops_the_store_and_not_the_host() {
             ("almadia-apply", Place::Loop),
             ("almadia-apply", Place::Apply),
             ("almadia-worker", Place::Loop),
+            ("almadia-timer", Place::Loop),
             ("almadia-cb", Place::Loop),
         ] {
             panics_alone(thread, place);

@@ -69,11 +69,6 @@ impl Stages {
         self.answered.set(Some(now));
     }
 
-    /// What it brings was read, and it begins to wait for its callback only now.
-    pub(super) fn read(&self) {
-        self.answered.set(Some(now()));
-    }
-
     /// The callback is about to get it.
     pub(super) fn delivered(&self) {
         since(self.answered.get(), now(), &self.metrics.callback);

@@ -7,14 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::CallKind;
 use crate::completion::{Completion, Waiter};
 use crate::core::input::Input;
 use crate::core::peer_status::Role;
 use crate::core::transfer::TransferRequest;
-use crate::error::{Code, Result};
+use crate::error::Result;
 use crate::store::admission::Permit;
 use crate::store::stages::Kind;
-use crate::store::{Inner, Store, refuse_in_callback, wait};
+use crate::store::{Due, Inner, Store, refuse_in_callback};
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
 
@@ -40,10 +41,9 @@ impl Store {
     /// timeout or by the deadline: it may still do so. And as [`Store::write_async`].
     pub fn transfer_leader(&self, options: &TransferOptions) -> Result<()> {
         refuse_in_callback()?;
-        let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
         let waiter = Arc::new(Waiter::default());
-        self.inner.transfer(options, |permit| self.inner.waiting(&waiter, permit, Kind::Other))?;
-        wait(&waiter, timeout, Code::Timeout).map(drop)
+        self.inner.transfer(options, |permit, due| self.inner.waiting(&waiter, Kind::Other, permit, due))?;
+        waiter.answer().map(drop)
     }
 
     /// As [`Store::transfer_leader`]; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When this
@@ -63,13 +63,16 @@ impl Inner {
     pub(super) fn transfer(
         &self,
         options: &TransferOptions,
-        sink: impl FnOnce(Permit) -> Completion,
+        open: impl FnOnce(Permit, Due) -> Result<Completion>,
     ) -> Result<()> {
         self.health.check()?;
-        let deadline = now() + options.timeout.unwrap_or(self.write_timeout);
-        let completion = sink(self.admission.admit(0)?);
+        let region = self.regions.region_of(&options.key);
+        let timeout = options.timeout.unwrap_or(self.write_timeout);
+        let due = Due::within(timeout, CallKind::Transfer, &[region]);
+        let deadline = due.deadline;
+        let completion = open(self.admission.admit(0)?, due)?;
         let request = TransferRequest { target: options.target, deadline, completion };
-        self.push(self.regions.region_of(&options.key), Input::Transfer(request))
+        self.push(region, Input::Transfer(request))
     }
 
     /// Hands over everything this member leads, within `patience`.

@@ -2,23 +2,21 @@
 //!
 //! Owns the way of `get` and `get_many` from a confirmed read to their values: at once when they are in memory, on the
 //! read pool when the disk may have to be asked. What always holds: the values are those of one view, taken after the
-//! read was confirmed.
+//! read was confirmed; the call is open until they are there, so that its deadline and its caller may end it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 
 use crate::call::Call;
-use crate::completion::{Position, Sink};
-use crate::completion_queue::{Delivery, Expected};
+use crate::completion::{Completion, Position, Sink};
 use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::pollers::read_pool::Job;
 use crate::regions::RegionMap;
 use crate::snapshot::{PinnedValue, SnapshotOptions};
 use crate::storage::engine::{Engine, View};
-use crate::store::admission::Permit;
-use crate::store::asynchronous::{Asynchronous, accept};
+use crate::store::asynchronous::Asynchronous;
 use crate::store::stages::{Kind, Stages};
 use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
@@ -80,22 +78,34 @@ impl Asynchronous<'_> {
         let (engine, jobs) = (inner.engine()?, inner.read_pool.jobs()?);
         let regions = regions_of_keys(&inner.regions, &keys);
         refuse_index_of_several(&regions, options)?;
-        inner.health.check()?;
         let key_bytes = keys.iter().map(Vec::len).sum();
-        let expected = self.queue.expect()?;
+        let found = Arc::<OnceLock<Values>>::default();
+        let values = Arc::clone(&found);
+        let asked = self.asked(Kind::Other, None, move |answer: Result<Position>| {
+            callback(answer.map(|_| taken(values)));
+        })?;
         let leased = inner.leased(&regions, options.level, || engine.view())?;
-        let (view, position) = leased.map_or((None, None), |(view, position)| (Some(view), Some(position)));
-        let kind = if position.is_some() { Kind::Other } else { Kind::Read };
-        let stages = Stages::new(&inner.metrics, kind);
-        let reading = |permit| Reading { permit, expected, stages, jobs, engine, view, keys, callback };
-        accept(false, reading, |sink| match position {
-            Some(position) => {
-                sink(inner.admission.admit(key_bytes)?).answer(Ok(position));
-                Ok(())
+        let confirming = leased.is_none().then(|| Stages::new(&inner.metrics, Kind::Read));
+        self.accept(asked, |open| {
+            let due = inner.read_due(&regions, options);
+            let deadline = due.deadline;
+            let answer = open(inner.admission.admit(key_bytes)?, due)?;
+            let reading = Reading { answer, confirming, jobs, engine, keys, found };
+            match leased {
+                Some((view, _)) => {
+                    reading.look(view);
+                    Ok(())
+                }
+                None => inner.ask(&regions, options, deadline, Completion::new(Box::new(reading))),
             }
-            None => inner.read(&regions, options, key_bytes, sink),
         })
     }
+}
+
+/// The values that were put before the answer.
+fn taken(values: Arc<OnceLock<Values>>) -> Values {
+    let values = Arc::into_inner(values).and_then(OnceLock::into_inner);
+    values.expect("whoever answers has put them and let go of them")
 }
 
 fn refuse_range(options: &SnapshotOptions) -> Result<()> {
@@ -116,53 +126,57 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
     ids
 }
 
-/// A read that is on its way to its values. It is answered on an internal thread, which must not look at the disk.
-struct Reading<F> {
-    permit: Arc<Permit>,
-    expected: Expected,
-    stages: Stages,
+/// A read that is on its way to its values. It is confirmed on an internal thread, which must not look at the disk; the
+/// call itself is answered when the values are there, or by its deadline while a disk keeps them.
+struct Reading {
+    answer: Completion,
+    /// None for one under a lease.
+    confirming: Option<Stages>,
     jobs: Sender<Job>,
     engine: Engine,
-    /// Taken already, under a lease.
-    view: Option<View>,
     keys: Vec<Vec<u8>>,
-    callback: F,
+    /// For the values, before the answer.
+    found: Arc<OnceLock<Values>>,
 }
 
-impl<F: FnOnce(Result<Values>) + Send + 'static> Sink for Reading<F> {
+impl Sink for Reading {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        panics::aside(|| self.stages.answered());
-        match answer.and_then(|_| panics::catch(|| self.look())) {
-            Ok(Looked::Found(values)) => self.finish(Ok(values)),
-            Ok(Looked::AskTheDisk(view)) => self.read(view),
+        panics::aside(|| self.confirming.iter().for_each(Stages::answered));
+        match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
+            Ok(view) => self.look(view),
             Err(error) => self.finish(Err(error)),
         }
     }
+
+    fn is_over(&self) -> bool {
+        self.answer.is_over()
+    }
+
+    fn defused(self: Box<Self>) -> bool {
+        self.answer.defuse()
+    }
 }
 
-/// What an internal thread finds out.
-enum Looked {
-    Found(Values),
-    AskTheDisk(View),
-}
-
-impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
-    fn look(&self) -> Result<Looked> {
-        let view = self.view.clone().unwrap_or_else(|| self.engine.view());
+impl Reading {
+    /// Answers with what a view holds in memory, or has it read where it may take long.
+    fn look(self, view: View) {
         let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
-        match few.then(|| view.get_many_from_memory(&self.keys)).flatten() {
-            Some(values) => values.map(Looked::Found),
-            None => Ok(Looked::AskTheDisk(view)),
+        let in_memory = || if few { view.get_many_from_memory(&self.keys).transpose() } else { Ok(None) };
+        match panics::catch(in_memory) {
+            Ok(Some(values)) => self.finish(Ok(values)),
+            Ok(None) => self.read(view),
+            Err(error) => self.finish(Err(error)),
         }
     }
 
-    /// Has the values read where it may take long.
-    fn read(self: Box<Self>, view: View) {
+    fn read(self, view: View) {
         let jobs = self.jobs.clone();
         let read = move || {
-            let values = panics::catch(|| view.get_many(&self.keys));
-            panics::aside(|| self.stages.read());
-            self.finish(values);
+            // Behind a disk that hung, many may wait for nobody.
+            if !self.answer.is_over() {
+                let values = panics::catch(|| view.get_many(&self.keys));
+                self.finish(values);
+            }
         };
         if let Err(unsent) = jobs.send(Box::new(read)) {
             // The pool lives as long as a sender. Should it not, slow is better than unanswered.
@@ -170,21 +184,15 @@ impl<F: FnOnce(Result<Values>) + Send + 'static> Reading<F> {
         }
     }
 
-    /// Sends the values to the caller's queue.
     fn finish(self, values: Result<Values>) {
-        let Self { permit, expected, stages, callback, .. } = self;
-        panics::aside(|| permit.queue());
-        let queue = Arc::clone(expected.queue());
-        queue.push(Delivery::Run(Box::new(move || {
-            panics::aside(|| {
-                stages.delivered();
-                // Before the callback, so that it may submit the next call even at the limit.
-                permit.unqueue();
-                drop(permit);
-            });
-            callback(values);
-            drop(expected);
-        })));
+        let Self { answer, found, .. } = self;
+        let position = values.map(|values| {
+            found.set(values).unwrap_or_else(|_| unreachable!("a read is finished once"));
+            Position::default()
+        });
+        // The callback is to find them in its own hands alone.
+        drop(found);
+        answer.answer(position);
     }
 }
 

@@ -241,7 +241,7 @@ int main(int argc, char **argv)
     iterators(store);
     completions(store);
     status_tells_where_the_member_stands(store);
-    CHECK_OK(almadia_store_shutdown(store, 1000, &error));
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     CHECK_CODE(ALMADIA_CLOSED, almadia_put(store, "k", 1, "v", 1, NULL));
     almadia_store_free(store);
     return 0;

@@ -111,7 +111,7 @@ int main(int argc, char **argv)
         CHECK(library.value_size(value) == 5);
         library.value_free(value);
         if (round % 2 == 0) {
-            CHECK(library.store_shutdown(store, 1000, NULL) == ALMADIA_OK);
+            CHECK(library.store_shutdown(store, 60000, NULL) == ALMADIA_OK);
             library.store_free(store);
         } else {
             struct last last = {&library, store, 0};

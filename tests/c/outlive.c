@@ -29,10 +29,10 @@ int main(int argc, char **argv)
     CHECK(almadia_iter_first(iter));
     put_text(store, "a", "newer");
 
-    CHECK_OK(almadia_store_shutdown(store, 1000, &error));
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     CHECK_CODE(ALMADIA_CLOSED, almadia_put(store, "k", 1, "v", 1, NULL));
     CHECK_CODE(ALMADIA_CLOSED, almadia_get(store, "k", 1, &late, NULL));
-    CHECK_OK(almadia_store_shutdown(store, 1000, &error));
+    CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     almadia_store_free(store);
 
     /* What is alive keeps the directory locked. */

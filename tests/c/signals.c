@@ -98,7 +98,7 @@ static void *work(void *argument)
         if (call % 40 == 0) {
             almadia_store *own = open_single(path);
             put_text(own, key, key);
-            CHECK_OK(almadia_store_shutdown(own, 1000, &error));
+            CHECK_OK(almadia_store_shutdown(own, 60000, &error));
             almadia_store_free(own);
         }
     }

@@ -36,7 +36,7 @@ static void callables_are_freed_and_called_in_order(const almadia::store &store)
 static void a_call_that_is_refused_never_calls(const std::string &path) {
     almadia::store store = open_single(path + "-refused");
     const auto shared = std::make_shared<int>(0);
-    MUST(store.shutdown(std::chrono::seconds(1)));
+    MUST(store.shutdown(std::chrono::seconds(60)));
     almadia::batch batch;
     MUST(batch.put("kept", ""));
     const auto never = [shared](const auto &) { UNREACHED("a refused call was answered"); };

@@ -223,7 +223,7 @@ static void what_was_moved_from_is_empty(const std::string &path) {
     almadia_store *c = other.release();
     CHECK(other.c_handle() == nullptr);
     store = almadia::store::from_c(c);
-    MUST(store.shutdown(std::chrono::seconds(1)));
+    MUST(store.shutdown(std::chrono::seconds(60)));
     CHECK(code_of(store.put("k", "v")) == almadia::code::closed);
     store = almadia::store();
     CHECK(value.view() == "v" && MUST(snapshot.get("k"))->view() == "v");

@@ -67,8 +67,8 @@ static void leadership_is_handed_over(const members &stores) {
 
 // Without its two companions a member cannot decide anything, and says what is known of a write.
 static void a_member_alone_says_what_it_knows(members &stores) {
-    MUST(stores[0].shutdown(std::chrono::seconds(5)));
-    MUST(stores[1].shutdown(std::chrono::seconds(5)));
+    MUST(stores[0].shutdown(std::chrono::seconds(60)));
+    MUST(stores[1].shutdown(std::chrono::seconds(60)));
     almadia::batch batch;
     MUST(batch.put("k", "v"));
     const almadia::result<almadia::position> written = stores[2].write(batch, {std::chrono::milliseconds(500)});

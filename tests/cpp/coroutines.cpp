@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
     stay_on_the_queue(store.on(queue), queue_ended);
     while (!queue_ended) MUST(queue.run_some(std::chrono::seconds(10)));
 
-    MUST(store.shutdown(std::chrono::seconds(1)));
+    MUST(store.shutdown(std::chrono::seconds(60)));
     bool refused = false;
     be_refused(store, refused);
     CHECK(refused);

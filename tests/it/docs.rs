@@ -41,6 +41,9 @@ fn the_page_of_failures_is_the_one_the_table_of_codes_gives() {
          read that shows the write settles it, one that does not show it settles nothing. **Retry?** says that the same call\n\
          can succeed later, unchanged. In C the name has the prefix `ALMADIA_`; in Python the exception\n\
          carries `.code`, `.name`, `.outcome` and `.retryable`.\n\n\
+         A call is answered at most 10 milliseconds after its deadline (`NO_LEADER`, `DEADLINE_BEFORE_START`, `TIMEOUT`,\n\
+         `READ_TIMEOUT`), and what the machine takes to run a thread, also while a disk hangs, an engine stalls or nobody leads.\n\
+         A write that was not in a log by then never will be; of one that was, or was sent to the leader, the outcome is unknown.\n\n\
          | code | name | applied? | retry? | meaning |\n|---|---|---|---|---|\n",
     );
     let mut sorted = CODES.to_vec();

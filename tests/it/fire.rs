@@ -79,6 +79,11 @@ fn callbacks_that_block_for_ten_seconds_stop_neither_heartbeats_nor_other_calls(
 }
 
 #[test]
+fn while_a_disk_hangs_calls_are_answered_by_their_deadlines_and_a_shutdown_returns_by_its_own() {
+    endures("hung_disk", &[], &[]);
+}
+
+#[test]
 fn storms_of_signals_disturb_no_call_and_reach_no_thread_of_the_library() {
     endures("signals", &[], &[]);
 }

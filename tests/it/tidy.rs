@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
         "completion_queue",
         "call",
         "descriptors",
+        "deadlines",
         "wake_fd",
         "store_event",
         "metrics",

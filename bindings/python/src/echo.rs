@@ -7,8 +7,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use almadia::call::{CallKind, CallRegions, Subject};
 use almadia::completion::{Completion, Sink};
 use almadia::completion_queue::{CompletionQueue, Expected};
+use almadia::deadlines::Deadlines;
+use almadia::time::Timestamp;
+use almadia::types::RegionId;
 use almadia::{Error, Position, Result};
 use pyo3::prelude::*;
 
@@ -21,6 +25,7 @@ use crate::soon;
 #[pyclass(module = "almadia._almadia", frozen)]
 pub struct Echo {
     calls: Sender<Completion>,
+    deadlines: Arc<Deadlines>,
 }
 
 #[pymethods]
@@ -33,7 +38,7 @@ impl Echo {
         almadia::thread::spawn("almadia-echo", answer)
             .map_err(|error| Error::with_detail(almadia::Code::Io, error.to_string()))
             .or_raise(py)?;
-        Ok(Self { calls })
+        Ok(Self { calls, deadlines: Arc::default() })
     }
 
     /// As `put_soon`, without a store.
@@ -49,7 +54,9 @@ impl Echo {
         batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
         completions.submit(py, future, soon::position, |queue, answered| {
             let echoed = Box::new(Echoed { expected: queue.expect()?, answered });
-            let (completion, call) = Completion::cancellable(echoed, false, Arc::new(batch));
+            let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
+            let opened = self.deadlines.open(subject, Timestamp::NEVER, echoed, Arc::new(batch));
+            let (completion, call) = opened?;
             self.calls.send(completion).expect("the thread lives as long as this");
             Ok(call)
         })

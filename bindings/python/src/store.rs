@@ -31,8 +31,7 @@ pub struct Store {
     /// The number of this member.
     #[pyo3(get)]
     node: u64,
-    /// When calls are answered that have no timeout of their own.
-    write_timeout: Duration,
+    /// When a wait for a leader ends that has no timeout of its own.
     read_timeout: Duration,
 }
 
@@ -47,14 +46,13 @@ impl Store {
             Ok::<u64, PyErr>(text.parse().expect("the table says it is a number"))
         };
         let node = number("cluster.node_id")?;
-        let write_timeout = Duration::from_millis(number("write.timeout_ms")?);
         let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
         let open = || {
             almadia::fork::Home::for_store()?;
             almadia::Store::open(&path, &config).map(AtHome::new)
         };
         let store = detached(py, open).or_raise(py)?;
-        Ok(Self { store, node, write_timeout, read_timeout })
+        Ok(Self { store, node, read_timeout })
     }
 
     fn put(
@@ -103,7 +101,7 @@ impl Store {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let key = key.as_bytes();
         let options = read_options(timeout);
-        let found = wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+        let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
         })?;
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
@@ -117,7 +115,7 @@ impl Store {
     ) -> PyResult<Bound<'py, PyList>> {
         let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
         let options = read_options(timeout);
-        let found = wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+        let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get_many(&keys, &options, |found| slot.put(found))
         })?;
         PyList::new(
@@ -135,7 +133,7 @@ impl Store {
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
         let options = snapshot_options(&within, level, &min_index, timeout)?;
-        wait::for_answer(py, self.read_patience(&options), Code::ReadTimeout, |queue, slot| {
+        wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).snapshot(&options, |taken| slot.put(taken))
         })
         .map(Snapshot::new)
@@ -154,7 +152,7 @@ impl Store {
             key: key.as_bytes().to_vec(),
             timeout,
         };
-        wait::for_answer(py, timeout.unwrap_or(self.write_timeout), Code::Timeout, |queue, slot| {
+        wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).transfer_leader(&options, |done| slot.put(done))
         })
     }
@@ -228,10 +226,6 @@ impl Store {
         self.store.get().or_raise(py)
     }
 
-    fn read_patience(&self, options: &SnapshotOptions) -> Duration {
-        options.timeout.unwrap_or(self.read_timeout)
-    }
-
     fn commit(
         &self,
         py: Python<'_>,
@@ -239,8 +233,7 @@ impl Store {
         timeout: Option<Timeout>,
     ) -> PyResult<almadia::Position> {
         let options = write_options(timeout);
-        let patience = options.timeout.unwrap_or(self.write_timeout);
-        wait::for_answer(py, patience, Code::Timeout, |queue, slot| {
+        wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).write(batch, &options, |written| slot.put(written))
         })
     }
@@ -252,7 +245,7 @@ impl Drop for Store {
         // Joining threads takes a moment, and other Python threads may go on meanwhile.
         Python::attach(|py| {
             let closed: Result<()> = detached(py, || store.shutdown(Duration::ZERO));
-            // Only a callback is refused, and none of ours runs here.
+            // What has not ended by then ends without anybody who waits.
             drop(closed);
         });
     }

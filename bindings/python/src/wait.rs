@@ -2,15 +2,15 @@
 //!
 //! Owns the way a thread of the caller waits: on a queue of its own, which it drains itself, so that no other thread
 //! stands between the answer and its caller. What always holds: the GIL is released while it waits, signal handlers of
-//! Python run at least every [`SLICE`], the wait ends a moment after the call's deadline even when no answer came, and a
-//! call whose wait was ended by an exception is given up.
+//! Python run at least every [`SLICE`], and a call whose wait was ended by an exception is given up. That the answer comes
+//! by the call's deadline is the store's own promise.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use almadia::call::Call;
 use almadia::completion_queue::CompletionQueue;
-use almadia::{Code, Error, Result};
+use almadia::{Code, Result};
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
@@ -18,9 +18,6 @@ use crate::exit::detached;
 
 /// How long Ctrl-C may take to be noticed. Waking up costs a few microseconds.
 const SLICE: Duration = Duration::from_millis(50);
-
-/// How much longer than its deadline a call waits for its answer, which only a stalled disk can delay.
-const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// Where the answer of a call is put by its callback.
 pub struct Slot<T>(Arc<Mutex<Option<Result<T>>>>);
@@ -32,14 +29,11 @@ impl<T> Slot<T> {
     }
 }
 
-/// Submits a call and waits for its answer; `late` is what the caller is told when none came.
+/// Submits a call and waits for its answer.
 pub fn for_answer<T: Send>(
     py: Python<'_>,
-    timeout: Duration,
-    late: Code,
     submit: impl FnOnce(&Arc<CompletionQueue>, Slot<T>) -> Result<Call> + Send,
 ) -> PyResult<T> {
-    let until = Instant::now() + timeout + ANSWER_GRACE;
     let queue = Arc::<CompletionQueue>::default();
     let slot = Arc::new(Mutex::new(None));
     let slice = || {
@@ -55,11 +49,7 @@ pub fn for_answer<T: Send>(
         if let Some(answer) = answer {
             return answer.or_raise(py);
         }
-        let ended = py.check_signals().and_then(|()| match Instant::now() < until {
-            true => Ok(()),
-            false => Err(Error::new(late)).or_raise(py),
-        });
-        if let Err(ended) = ended {
+        if let Err(ended) = py.check_signals() {
             call.cancel();
             queue.abandon();
             return Err(ended);

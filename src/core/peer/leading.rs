@@ -51,7 +51,9 @@ impl Peer {
         self.lease.expire();
         self.reads.drop_renewals();
         if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
-            callers(self.proposals.abandon()).for_each(crate::completion::Completion::defuse);
+            for completion in callers(self.proposals.abandon()) {
+                let _ = completion.defuse();
+            }
         }
         #[cfg(any(test, feature = "simulation"))]
         if self.options.planted.has(Fault::ReadPreferredOverLeaderChange) {
@@ -82,6 +84,8 @@ impl Peer {
             Ok(target) if target == self.options.node => {
                 self.answers.push((request.completion, Ok(Position::default())));
             }
+            // It was cancelled, or its deadline has passed.
+            Ok(_) if !request.completion.start() => {}
             Ok(target) => {
                 let TransferRequest { deadline, completion, .. } = request;
                 self.raw.transfer_leader(target.get());

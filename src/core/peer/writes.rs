@@ -234,6 +234,8 @@ impl Peer {
         } else {
             (self.refused_by, self.cautious_of) = (way, way);
         }
+        // Who refuses a write has certainly not accepted it: at its deadline it was certainly not applied.
+        heard.retry.iter().for_each(|write| write.completion.undo_start());
         let retry = heard.retry.into_iter().map(Pending::of_caller);
         if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
             retry.for_each(|pending| self.fresh.push(pending));

@@ -4,6 +4,7 @@
 //! takes the four steps of [`PublishedLease`] as events of their own, so that anything may come between them.
 
 use super::{Cluster, Event, Host};
+use crate::completion::Completion;
 use crate::core::input::{Input, Propose};
 use crate::core::lease::{Glimpse, PublishedLease};
 use crate::core::planted::Fault;
@@ -117,6 +118,14 @@ impl Cluster {
     fn submit(&mut self, address: Address, input: Input) {
         self.hosts[address.host].member.feed_to(address.region, input);
         self.schedule_round(address.host);
+        self.schedule_timer(address.host);
+    }
+
+    /// Its member takes a call on.
+    fn open(&mut self, call: CallId) -> Completion {
+        let host = &self.hosts[self.calls.get(call).address.host];
+        let deadlines = host.member.deadlines().expect("a member that runs was called");
+        self.calls.open(call, deadlines, host.local(self.now))
     }
 
     fn ask_for_write(&mut self, address: Address, request: Request) -> Input {
@@ -124,14 +133,14 @@ impl Cluster {
         let bytes = self.plan.load.value_bytes.clone();
         let data = keys::encode(address.region, changes, bytes, &mut self.random);
         let call = self.calls.begin(address, request);
-        Input::Propose(Propose { data, deadline: address.deadline, completion: self.calls.open(call) })
+        Input::Propose(Propose { data, deadline: address.deadline, completion: self.open(call) })
     }
 
     fn ask_for_transfer(&mut self, address: Address, request: Request) -> Input {
         let anyone = NodeId(1 + self.random.below(self.hosts.len() as u64));
         let target = self.random.percent(70).then_some(anyone);
         let call = self.calls.begin(address, request);
-        let (deadline, completion) = (address.deadline, self.calls.open(call));
+        let (deadline, completion) = (address.deadline, self.open(call));
         Input::Transfer(TransferRequest { target, deadline, completion })
     }
 
@@ -147,7 +156,7 @@ impl Cluster {
         let min_index = LogIndex(request.min_index);
         let call = self.calls.begin(address, request);
         if level == Level::Local {
-            let (deadline, completion) = (address.deadline, self.calls.open(call));
+            let (deadline, completion) = (address.deadline, self.open(call));
             self.submit(address, Input::LocalRead(Read { deadline, completion, min_index }));
             return call;
         }
@@ -161,7 +170,7 @@ impl Cluster {
 
     fn ask_peer(&mut self, call: CallId) {
         let address = self.calls.get(call).address;
-        let (deadline, completion, min_index) = (address.deadline, self.calls.open(call), LogIndex(0));
+        let (deadline, completion, min_index) = (address.deadline, self.open(call), LogIndex(0));
         self.submit(address, Input::Read(Read { deadline, completion, min_index }));
     }
 

@@ -92,6 +92,7 @@ impl Cluster {
         machine.member.restart();
         machine.introduced.fill(0);
         self.begin_ticking(host);
+        self.restart_timer(host);
         self.check(host);
     }
 
@@ -100,6 +101,7 @@ impl Cluster {
         let machine = &mut self.hosts[host];
         (machine.stays_down, machine.paused_until) = (false, self.now);
         self.restart(host);
+        self.restart_timer(host);
     }
 
     pub(super) fn begin_ticking(&mut self, host: usize) {

@@ -68,11 +68,6 @@ impl Cluster {
         let took = self.send(host, turned.sent, turned.syncs);
         self.hosts[host].busy_until = now + took;
         self.after_round(host, turned.end);
-        if owed > 0 && self.hosts[host].member.is_running() {
-            self.take_answers();
-            let check = self.calls.nothing_is_overdue(host, Timestamp(local), &self.ledger);
-            self.ledger.note(check);
-        }
     }
 
     pub(super) fn after_round(&mut self, host: usize, end: Option<End>) {

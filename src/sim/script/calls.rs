@@ -6,15 +6,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::completion::{Completion, Position, Sink};
+use crate::call::{CallKind, CallRegions, Subject};
+use crate::completion::{Position, Sink};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
+use crate::deadlines::Deadlines;
 use crate::error::{Outcome, Result};
 use crate::sim::script::cluster::{number, option};
 use crate::time::Timestamp;
-use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId};
 
 /// A call that says nothing else has this long.
 const TIMEOUT_MS: u64 = 60_000;
@@ -31,12 +33,15 @@ impl Answers {
         std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The input of `command` with `words`: the call's name, what it is about, and its options.
-    pub fn call(&self, command: &str, words: &[&str], now: Timestamp) -> Input {
+    /// The input of `command` with `words`: the call's name, what it is about, and its options. It is listed among
+    /// `deadlines`.
+    pub fn call(&self, command: &str, words: &[&str], now: Timestamp, deadlines: &Arc<Deadlines>) -> Input {
         let [name, rest @ ..] = words else { panic!("{command} N NAME") };
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
         let deadline = now + Duration::from_millis(timeout_ms);
-        let completion = self.completion(format!("{command} {name}"));
+        let heard = Box::new(Heard { name: format!("{command} {name}"), said: Arc::clone(&self.said) });
+        let opened = deadlines.open(subject(command), deadline, heard, Arc::new(()));
+        let (completion, _) = opened.expect("a member that runs takes calls");
         let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
         match command {
             "write" => Input::Propose(Propose { data: encoded(rest), deadline, completion }),
@@ -45,10 +50,16 @@ impl Answers {
             _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),
         }
     }
+}
 
-    fn completion(&self, name: String) -> Completion {
-        Completion::new(Box::new(Heard { name, said: Arc::clone(&self.said) }))
-    }
+fn subject(command: &str) -> Subject {
+    let kind = match command {
+        "write" => CallKind::Write,
+        "read" => CallKind::Read,
+        "local" => CallKind::LocalRead,
+        _ => CallKind::Transfer,
+    };
+    Subject { kind, regions: CallRegions::One(BOOTSTRAP_REGION) }
 }
 
 fn encoded(operations: &[&str]) -> bytes::Bytes {

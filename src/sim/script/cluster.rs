@@ -74,6 +74,7 @@ impl Cluster {
             "write" | "read" | "local" | "transfer" => self.call(command, words),
             "glimpse" | "view" | "look" => self.take_look(command, words, said),
             "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
+            "timer" => numbers(words).into_iter().for_each(|node| self.answer_late(node)),
             "round" => numbers(words).into_iter().for_each(|node| self.round(node, said)),
             "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
             "apply" => self.apply(words, said),
@@ -152,8 +153,10 @@ impl Cluster {
 
     fn call(&mut self, command: &str, words: &[&str]) {
         let [node, call @ ..] = words else { panic!("{command} N NAME ...") };
-        let input = self.answers.call(command, call, self.clock);
-        self.member(node).feed(input);
+        let member = self.members.get_mut(&number(node)).expect("a member of the cluster");
+        let deadlines = member.deadlines().expect("it runs");
+        let input = self.answers.call(command, call, self.clock, deadlines);
+        member.feed(input);
     }
 
     fn take_look(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
@@ -164,6 +167,10 @@ impl Cluster {
             "view" => self.looks.view(name, member),
             _ => said.push(self.looks.look(name, self.clock)),
         }
+    }
+
+    fn answer_late(&mut self, node: u64) {
+        self.members.get_mut(&node).expect("a member").answer_late(self.clock);
     }
 
     fn round(&mut self, node: u64, said: &mut Vec<String>) {

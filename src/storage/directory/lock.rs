@@ -112,7 +112,9 @@ fn lock(file: &File, path: &Path, directory: &OpenDirectory) -> Result<()> {
 
 fn locked(directory: &OpenDirectory) -> Error {
     let holder = match holder_pid(directory) {
-        Some(pid) if pid == process::id() => format!("this process ({pid})"),
+        Some(pid) if pid == process::id() => {
+            format!("this process ({pid}), by a store that is open or still closing")
+        }
         Some(pid) if Path::new("/proc").join(pid.to_string()).exists() => format!("process {pid}"),
         Some(pid) => format!("a child of process {pid}, which was killed"),
         None => "another store".to_owned(),

@@ -33,8 +33,9 @@ never changes. Addresses other than loopback need `transport_insecure=True`, bec
 
 What to know:
 
-* Every call is answered by its deadline, to within a tick (`raft.tick_ms`): `timeout=` in seconds, else the store's
-  own, 5 seconds unless `open(..., timeout=...)` says otherwise. Ctrl-C ends a call that waits.
+* Every call is answered by its deadline, `timeout=` in seconds, else the store's own, 5 seconds unless
+  `open(..., timeout=...)` says otherwise: within 10 milliseconds, and what a busy machine adds, also while a disk hangs
+  or nobody leads. Ctrl-C ends a call that waits.
 * An error says whether a write happened. `error.outcome` is `Outcome.NOT_APPLIED` - it was not and never will be
   applied, so try again if `error.retryable` - or `Outcome.UNKNOWN`: it may have been
   applied, or may be at any later time. A read that shows it settles it; one that does not show it settles nothing, as a
@@ -106,6 +107,7 @@ from .errors import (
     ReadTimeoutError as ReadTimeoutError,
     RegionChangedError as RegionChangedError,
     ShutdownInFlightError as ShutdownInFlightError,
+    ShuttingDownError as ShuttingDownError,
     TooLargeError as TooLargeError,
     TransferInProgressError as TransferInProgressError,
     UnsupportedError as UnsupportedError,

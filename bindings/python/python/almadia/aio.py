@@ -223,11 +223,14 @@ class Store(Handle):
         await _answer(future, pending, type(None))
 
     async def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
-        """Closes the store. Doing it again does nothing.
+        """Closes the store within `timeout` seconds. Doing it again does nothing.
 
-        Accepts no more calls, lets those under way finish and hands over what this member leads, for at most
-        `timeout` seconds; answers the rest. Snapshots stay usable, and keep the directory locked, until they are
-        closed too.
+        Accepts no more calls, lets those under way finish and hands over what this member leads; answers the rest. The
+        last second of the timeout, or its last half if that is less, is kept for ending threads; a timeout of 0 cuts
+        calls off at once and leaves the threads five seconds. `ShuttingDownError` says that they have not ended, since
+        a disk hangs; the directory stays locked until it answers, and closing again waits for that.
+
+        Snapshots stay usable, and keep the directory locked, until they are closed too.
         """
         await _in_thread(self._close, timeout)
 

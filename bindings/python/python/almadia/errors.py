@@ -58,6 +58,7 @@ __all__ = [
     "ReadTimeoutError",
     "RegionChangedError",
     "ShutdownInFlightError",
+    "ShuttingDownError",
     "TooLargeError",
     "TransferInProgressError",
     "UnsupportedError",
@@ -227,6 +228,10 @@ class ClosedError(AlmadiaError):
     """The store, or the snapshot, is closed."""
 
 
+class ShuttingDownError(AlmadiaError, builtins.TimeoutError):
+    """The store takes no calls any more, but has not ended in time: a disk hangs. Close it again to wait for that."""
+
+
 class CancelledError(AlmadiaError):
     """The call was given up before it had any effect. Not to be confused with asyncio's."""
 
@@ -309,6 +314,7 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "SHUTDOWN_IN_FLIGHT": ShutdownInFlightError,
     "FAILED_IN_FLIGHT": FailedInFlightError,
     "CLOSED": ClosedError,
+    "SHUTTING_DOWN": ShuttingDownError,
     "CANCELLED": CancelledError,
     "FORKED": ForkedError,
     "READ_TIMEOUT": ReadTimeoutError,

@@ -7,6 +7,7 @@ threads at once.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import warnings
 import weakref
@@ -285,11 +286,14 @@ class Store(Handle):
         self._core.transfer_leader(target, key, timeout)
 
     def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
-        """Closes the store. Doing it again does nothing.
+        """Closes the store within `timeout` seconds. Doing it again does nothing.
 
-        Accepts no more calls, lets those under way finish and hands over what this member leads, for at most
-        `timeout` seconds; answers the rest. Snapshots stay usable, and keep the directory locked, until they are
-        closed too.
+        Accepts no more calls, lets those under way finish and hands over what this member leads; answers the rest. The
+        last second of the timeout, or its last half if that is less, is kept for ending threads; a timeout of 0 cuts
+        calls off at once and leaves the threads five seconds. `ShuttingDownError` says that they have not ended, since
+        a disk hangs; the directory stays locked until it answers, and closing again waits for that.
+
+        Snapshots stay usable, and keep the directory locked, until they are closed too.
         """
         self._close(timeout)
 
@@ -466,7 +470,9 @@ _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 def _close_at_exit() -> None:
     """Answers every call that is still under way, and lets no other thread be inside when the interpreter goes."""
     for handle in list(_open_handles):
-        handle._core.close(0.0)
+        # What a disk keeps ends with the process.
+        with contextlib.suppress(AlmadiaError):
+            handle._core.close(0.0)
         handle._shower.dismiss()
     _almadia.begin_exit()
 

@@ -1,0 +1,418 @@
+//! Which calls are open, and which of them are late.
+//!
+//! Owns the list of a store's open calls and the choice of what a late one is told. What always holds: a call is listed
+//! from its acceptance to its answer, and nothing of an answered one stays; to list a call and to strike it off takes a
+//! constant number of steps, however many are open; nobody but the clock decides when one is late, so that neither a disk
+//! that hangs nor a thread that is busy delays its answer; once the list is closed no call is opened any more. Answering
+//! the late ones is left to whoever keeps the time: [`crate::pollers::timer`], or the simulation.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::call::{Call, CallCell, CallKind, Subject, Taken};
+use crate::completion::{Completion, Sink};
+use crate::error::{Code, Error, Result};
+use crate::time::{Timestamp, now};
+use crate::types::{NodeId, RegionId};
+
+/// See the module.
+pub struct Deadlines {
+    open: Mutex<Open>,
+    /// The earliest deadline came nearer.
+    earlier: Condvar,
+}
+
+struct Open {
+    calls: Vec<Listed>,
+    /// No open call is due before this. It may be long over, when the call that it belonged to was answered in time.
+    earliest: Timestamp,
+    /// Set once the list is closed: when whatever is open then is answered, whatever its deadline.
+    cut: Option<Timestamp>,
+}
+
+struct Listed {
+    deadline: Timestamp,
+    cell: Arc<CallCell>,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let open = Open { calls: Vec::new(), earliest: Timestamp::NEVER, cut: None };
+        Self { open: Mutex::new(open), earlier: Condvar::new() }
+    }
+}
+
+impl Deadlines {
+    /// Accepts a call that `sink` is answered for, by `deadline` at the latest. `kept` is dropped when the engine room is
+    /// done with the call, however early it is answered.
+    ///
+    /// # Errors
+    /// `CLOSED`; the sink is dropped then.
+    pub fn open(
+        self: &Arc<Self>,
+        subject: Subject,
+        deadline: Timestamp,
+        sink: Box<dyn Sink>,
+        kept: Arc<dyn Any + Send + Sync>,
+    ) -> Result<(Completion, Call)> {
+        let cell = CallCell::new(sink, subject, Arc::clone(self));
+        let mut open = self.lock();
+        if open.cut.is_some() {
+            // What a sink holds may be anything of the caller's, and goes without the lock.
+            drop(open);
+            return Err(Error::new(Code::Closed));
+        }
+        cell.place().store(open.calls.len(), Ordering::Relaxed);
+        open.calls.push(Listed { deadline, cell: Arc::clone(&cell) });
+        self.expect_by(deadline, open);
+        Ok((Completion::of_call(Arc::clone(&cell), kept), Call::new(cell)))
+    }
+
+    /// Accepts no more calls, and makes those that are open at `cut` late then.
+    pub fn close(&self, cut: Timestamp) {
+        let mut open = self.lock();
+        open.cut = Some(open.cut.map_or(cut, |before| before.min(cut)));
+        // In any case, for the timer may be waiting for nothing but this.
+        open.earliest = open.earliest.min(cut);
+        drop(open);
+        self.earlier.notify_all();
+    }
+
+    /// Takes out the calls that are late at `now`.
+    #[must_use]
+    pub fn take_late(&self, now: Timestamp) -> Vec<Late> {
+        let mut open = self.lock();
+        if now < open.earliest {
+            return Vec::new();
+        }
+        let cut = open.cut.is_some_and(|cut| cut <= now);
+        let late = open.extract(|call| cut || call.deadline <= now);
+        let deadlines = open.calls.iter().map(|call| call.deadline);
+        open.earliest = deadlines.chain(open.cut.filter(|_| !cut)).min().unwrap_or(Timestamp::NEVER);
+        drop(open);
+        late.into_iter().filter_map(|cell| Late::take(cell, cut)).collect()
+    }
+
+    /// No open call is late before this; [`Timestamp::NEVER`] when there is none.
+    #[must_use]
+    pub fn earliest(&self) -> Timestamp {
+        self.lock().earliest
+    }
+
+    /// Waits until a call may be late. False when the list is closed and all calls are answered.
+    pub fn wait(&self) -> bool {
+        let mut open = self.lock();
+        while !open.is_over() {
+            if open.earliest == Timestamp::NEVER {
+                open = self.earlier.wait(open).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let left = open.earliest.since(now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.earlier.wait_timeout(open, left);
+            open = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
+
+    /// True when the list is closed and all calls are answered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
+    /// Strikes an answered call off.
+    pub(crate) fn forget(&self, cell: &Arc<CallCell>) {
+        let mut open = self.lock();
+        let place = cell.place().load(Ordering::Relaxed);
+        // It may have been taken out as late a moment ago, and another may stand there now.
+        if open.calls.get(place).is_some_and(|call| Arc::ptr_eq(&call.cell, cell)) {
+            open.strike(place);
+            if open.is_over() {
+                drop(open);
+                self.earlier.notify_all();
+            }
+        }
+    }
+
+    fn expect_by(&self, deadline: Timestamp, mut open: MutexGuard<'_, Open>) {
+        if deadline < open.earliest {
+            open.earliest = deadline;
+            drop(open);
+            self.earlier.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn is_over(&self) -> bool {
+        self.cut.is_some() && self.calls.is_empty()
+    }
+
+    /// The last one takes the free place, so that the list has no gaps.
+    fn strike(&mut self, place: usize) -> Arc<CallCell> {
+        let struck = self.calls.swap_remove(place);
+        if let Some(moved) = self.calls.get(place) {
+            moved.cell.place().store(place, Ordering::Relaxed);
+        }
+        struck.cell
+    }
+
+    fn extract(&mut self, wanted: impl Fn(&Listed) -> bool) -> Vec<Arc<CallCell>> {
+        let (mut extracted, mut at) = (Vec::new(), 0);
+        while let Some(call) = self.calls.get(at) {
+            if wanted(call) {
+                extracted.push(self.strike(at));
+            } else {
+                at += 1;
+            }
+        }
+        extracted
+    }
+}
+
+impl std::fmt::Debug for Deadlines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Deadlines({} open)", self.lock().calls.len())
+    }
+}
+
+/// Whom a member takes for the leader of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownLeader {
+    /// None while nobody is known to lead.
+    pub node: Option<NodeId>,
+    /// There is a connection to it, as far as is known.
+    pub is_reachable: bool,
+}
+
+/// A call that was not answered by its deadline, to be answered now.
+pub struct Late {
+    completion: Completion,
+    /// The work on it has begun.
+    started: bool,
+    cell: Arc<CallCell>,
+    /// It is late because its store ends.
+    cut: bool,
+}
+
+impl Late {
+    /// None when somebody has answered it meanwhile.
+    fn take(cell: Arc<CallCell>, cut: bool) -> Option<Self> {
+        let Taken { sink, started } = cell.take_unlisted()?;
+        Some(Self { completion: Completion::new(sink), started, cell, cut })
+    }
+
+    /// The promise to answer it and the answer of `node`, which knows `leader` of each region.
+    #[must_use]
+    pub fn answer(self, node: NodeId, leader: impl Fn(RegionId) -> KnownLeader) -> (Completion, Error) {
+        let Self { completion, started, cell, cut } = self;
+        let error = match (cut, started) {
+            (true, true) => Error::new(Code::ShutdownInFlight),
+            (true, false) => Error::new(Code::Closed),
+            (false, _) => too_late(cell.subject(), started, node, leader),
+        };
+        (completion, error)
+    }
+}
+
+fn too_late(
+    subject: &Subject,
+    started: bool,
+    node: NodeId,
+    leader: impl Fn(RegionId) -> KnownLeader,
+) -> Error {
+    let regions = subject.regions.as_slice();
+    let known = |region: &RegionId| (*region, leader(*region));
+    // The one that kept the call waiting, if one can be told from the others.
+    let leaderless = regions.iter().map(known).find(|(_, leader)| leader.node.is_none());
+    let (region, leader) = leaderless.unwrap_or_else(|| known(&regions[0]));
+    let code = match subject.kind {
+        CallKind::Write | CallKind::Transfer if started => Code::Timeout,
+        CallKind::Write | CallKind::Transfer if !leader.is_reachable => Code::NoLeader,
+        CallKind::Write | CallKind::Transfer => Code::DeadlineBeforeStart,
+        CallKind::Read if leader.node.is_none() => Code::NoLeader,
+        CallKind::Read | CallKind::LocalRead => Code::ReadTimeout,
+    };
+    Error::of_member(code, node, region, leader.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::call::CallRegions;
+    use crate::completion::{Position, Waiter};
+
+    const NODE: NodeId = NodeId(7);
+    const REGION: RegionId = RegionId(1);
+    const LED: KnownLeader = KnownLeader { node: Some(NODE), is_reachable: true };
+    const LEADERLESS: KnownLeader = KnownLeader { node: None, is_reachable: false };
+
+    /// A call and what hears of its answer.
+    struct Opened {
+        waiter: Arc<Waiter>,
+        completion: Completion,
+        call: Call,
+    }
+
+    fn open_of(deadlines: &Arc<Deadlines>, kind: CallKind, regions: CallRegions, deadline: u64) -> Opened {
+        let waiter = Arc::new(Waiter::default());
+        let subject = Subject { kind, regions };
+        let opened = deadlines.open(subject, Timestamp(deadline), waiter.sink(), Arc::new(()));
+        let (completion, call) = opened.expect("not closed");
+        Opened { waiter, completion, call }
+    }
+
+    fn open(deadlines: &Arc<Deadlines>, deadline: u64) -> Opened {
+        open_of(deadlines, CallKind::Write, CallRegions::One(REGION), deadline)
+    }
+
+    fn expire(deadlines: &Deadlines, now: u64, leader: KnownLeader) -> usize {
+        let late = deadlines.take_late(Timestamp(now));
+        let count = late.len();
+        for late in late {
+            let (completion, error) = late.answer(NODE, |_| leader);
+            completion.answer(Err(error));
+        }
+        count
+    }
+
+    fn code(waiter: &Waiter) -> Option<Code> {
+        waiter.wait(Duration::ZERO).map(|answer| answer.expect_err("late").code())
+    }
+
+    #[test]
+    fn calls_are_late_at_their_deadlines_and_in_no_other_order() {
+        let deadlines = Arc::<Deadlines>::default();
+        let calls: Vec<_> = [30, 10, 20, 40].map(|deadline| open(&deadlines, deadline)).into();
+
+        assert_eq!(deadlines.earliest(), Timestamp(10));
+        assert_eq!(expire(&deadlines, 9, LED), 0);
+        assert_eq!(expire(&deadlines, 20, LED), 2);
+
+        let codes: Vec<_> = calls.iter().map(|opened| code(&opened.waiter)).collect();
+        let late = Some(Code::DeadlineBeforeStart);
+        assert_eq!(codes, [None, late, late, None]);
+        assert_eq!(deadlines.earliest(), Timestamp(30));
+        assert!(!calls[1].completion.start(), "what was certainly not applied never begins");
+        assert!(calls[1].completion.is_over() && calls[0].completion.start());
+    }
+
+    #[test]
+    fn nothing_of_an_answered_call_stays() {
+        let deadlines = Arc::<Deadlines>::default();
+        let mut calls: Vec<_> = (0..1000).map(|deadline| open(&deadlines, 1000 + deadline)).collect();
+
+        // From the middle, so that others move.
+        for opened in calls.drain(300..600) {
+            opened.completion.answer(Ok(Position::default()));
+        }
+        assert!(calls.iter().step_by(2).all(|opened| opened.call.cancel()));
+
+        assert_eq!(deadlines.lock().calls.len(), 350);
+        assert_eq!(expire(&deadlines, 5000, LED), 350);
+        assert!(deadlines.lock().calls.is_empty());
+        assert_eq!(deadlines.earliest(), Timestamp::NEVER);
+        drop(calls);
+        assert_eq!(Arc::strong_count(&deadlines), 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_deadline_is_for_nobody_and_strikes_off_nobody_else() {
+        let deadlines = Arc::<Deadlines>::default();
+        let late = open(&deadlines, 10);
+        assert_eq!(expire(&deadlines, 10, LED), 1);
+        let next = open(&deadlines, 30);
+
+        late.completion.answer(Ok(Position::default()));
+
+        assert_eq!(code(&late.waiter), Some(Code::DeadlineBeforeStart));
+        assert!(!late.call.cancel());
+        assert_eq!(expire(&deadlines, 30, LED), 1);
+        assert_eq!(code(&next.waiter), Some(Code::DeadlineBeforeStart));
+    }
+
+    #[test]
+    fn a_late_call_is_told_what_is_known_of_it() {
+        let unreachable = KnownLeader { is_reachable: false, ..LED };
+        let told = |kind, started: bool, leader| {
+            let deadlines = Arc::<Deadlines>::default();
+            let opened = open_of(&deadlines, kind, CallRegions::One(REGION), 10);
+            assert!(!started || opened.completion.start());
+            expire(&deadlines, 10, leader);
+            code(&opened.waiter).expect("late")
+        };
+
+        for kind in [CallKind::Write, CallKind::Transfer] {
+            assert_eq!(told(kind, false, LED), Code::DeadlineBeforeStart);
+            assert_eq!(told(kind, false, unreachable), Code::NoLeader);
+            assert_eq!(told(kind, false, LEADERLESS), Code::NoLeader);
+            assert_eq!(told(kind, true, LEADERLESS), Code::Timeout);
+        }
+        assert_eq!(told(CallKind::Read, false, LED), Code::ReadTimeout);
+        assert_eq!(told(CallKind::Read, false, LEADERLESS), Code::NoLeader);
+        assert_eq!(told(CallKind::LocalRead, false, LEADERLESS), Code::ReadTimeout);
+    }
+
+    #[test]
+    fn a_read_of_several_regions_names_the_one_without_a_leader() {
+        let deadlines = Arc::<Deadlines>::default();
+        let regions = CallRegions::new(&[RegionId(1), RegionId(2), RegionId(3)]);
+        let _opened = open_of(&deadlines, CallKind::Read, regions, 10);
+
+        let late = deadlines.take_late(Timestamp(10)).pop().expect("one");
+        let (completion, error) =
+            late.answer(NODE, |region| if region == RegionId(2) { LEADERLESS } else { LED });
+
+        assert_eq!(error.code(), Code::NoLeader);
+        assert!(error.detail().contains("no leader of region 2"), "{error}");
+        completion.answer(Err(error));
+    }
+
+    #[test]
+    fn a_closed_list_opens_no_call_and_answers_the_rest_at_its_cut() {
+        let deadlines = Arc::<Deadlines>::default();
+        let (begun, waiting) = (open(&deadlines, 1000), open(&deadlines, 1000));
+        assert!(begun.completion.start());
+
+        deadlines.close(Timestamp(50));
+
+        let subject = Subject { kind: CallKind::Read, regions: CallRegions::One(REGION) };
+        let sink = Arc::<Waiter>::default().sink();
+        let refused = deadlines.open(subject, Timestamp(1000), sink, Arc::new(()));
+        assert_eq!(refused.expect_err("closed").code(), Code::Closed);
+        assert_eq!(expire(&deadlines, 49, LED), 0);
+        assert!(!deadlines.is_over());
+        assert_eq!(expire(&deadlines, 50, LED), 2);
+        assert_eq!(code(&begun.waiter), Some(Code::ShutdownInFlight));
+        assert_eq!(code(&waiting.waiter), Some(Code::Closed));
+        assert!(deadlines.is_over() && !deadlines.wait());
+    }
+
+    #[test]
+    fn who_waits_for_a_late_call_is_woken_by_an_earlier_deadline_and_by_the_end() {
+        let deadlines = Arc::<Deadlines>::default();
+        let far = open(&deadlines, u64::MAX - 1);
+        let other = Arc::clone(&deadlines);
+        let timer = std::thread::spawn(move || (other.wait(), other.take_late(now()).len(), other.wait()));
+
+        let near = open(&deadlines, 1);
+        while !near.completion.is_over() {
+            std::thread::yield_now();
+        }
+        deadlines.close(Timestamp::NEVER);
+        far.completion.answer(Ok(Position::default()));
+
+        assert_eq!(timer.join().expect("it does not panic"), (true, 1, false));
+    }
+}
