@@ -458,7 +458,7 @@ fn lost_ends(seed: u64, election: u64) -> Option<(FaultKind, u64)> {
 
 /// Bounds that small entries reach, and those of production, which they do not. From a source of its own.
 fn draw_limits(seed: u64) -> Limits {
-    let random = &mut Random::new(seed ^ 0x006c_696d_6974_73);
+    let random = &mut Random::new(seed ^ 0x0000_6c69_6d69_7473);
     let production = Limits::default();
     if random.percent(50) {
         return production;
