@@ -25,8 +25,8 @@ impl Timestamp {
     }
 }
 
-/// How much faster or slower than true time a member's clock may run, in percent. Linux lets no time daemon slew it by
-/// more (100,000 ppm); chrony slews it by up to 83,333 ppm unless it is told otherwise, ntpd by 500.
+/// How much faster or slower than true time a member's clock may run, in percent. Time daemons go no further: chrony slews
+/// a clock by up to 83,333 ppm unless it is told otherwise and by 100,000 at most, ntpd by 500.
 const SLEW_MAX_PERCENT: u64 = 10;
 
 /// The longest lease that ends before any other member can be elected, in whole milliseconds.

@@ -9,14 +9,14 @@
 //! 2. A lease ends before that election timeout does, by any two clocks: [`longest_lease`](crate::time::longest_lease),
 //!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due right
 //!    after the message: no more, because a message is taken after all ticks that were due before it (rule 8), and ticks
-//!    that are forgotten after a pause only make its silence longer. The silence of rule 6 begins a whole tick earlier.
+//!    that are forgotten after a pause only make its silence longer. After a start (rule 6) the first tick is a whole one as well.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
 //! 4. It is Suspect before an order to take over leaves, whose target skips rule 1: [`Lease::suspect`], called where
-//!    messages leave (`Peer::outgoing`). Only the commit of a later proposal clears that: a quorum's logs have grown beyond
-//!    the order then, and to such members it does nothing any more, however late it comes (rule 5). For the rest of the
-//!    term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and of questions only those that
-//!    were asked after it ([`Lease::trusts`]).
+//!    messages leave (`Peer::outgoing`). Only the commit of a later proposal clears that: the logs of a quorum have grown
+//!    beyond the order then, and such members it cannot mislead any more, however late it comes (rule 5). For the rest of
+//!    the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only questions that were
+//!    asked after it renew the lease ([`Lease::trusts`]).
 //! 5. The order carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
 //!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
 //!    (`Peer::cut_late_force`): while an order is in time no log is, since the leader sends it to who has its whole log and

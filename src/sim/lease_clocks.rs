@@ -2,9 +2,10 @@
 //!
 //! Owns one schedule, the worst that clocks can do to a lease: a leader renews it with one follower, whose next tick is
 //! due at once, and loses it; from then on the leader's clock runs slow and the others' fast, as a time daemon makes
-//! them (chrony by up to 83,333 ppm, Linux allows 100,000), and a third member asks the follower for its vote all the
-//! time. What always holds: while the first leader answers a read by its lease, nobody else acknowledges a write. Where
-//! the leader's clock stands still that cannot hold; then its lease lasts no longer than it does by that clock.
+//! them (chrony by up to 83,333 ppm unless it is told otherwise, 100,000 at most), and a third member asks the follower
+//! for its vote all the time. What always holds: while the first leader answers a read by its lease, nobody else
+//! acknowledges a write. Where the leader's clock stands still that cannot hold; then its lease lasts no longer than it
+//! does by that clock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
