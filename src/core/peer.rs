@@ -93,7 +93,7 @@ pub struct Peer {
     cautious_of: Option<(NodeId, Term)>,
     /// A leader to which there is a new connection, and that was not heard since. It may have started anew and lead no more.
     unheard: Option<(NodeId, Term)>,
-    /// A leader that does not lead in this term any more, by its own account.
+    /// A leader that does not lead in this term any more: another run of it has come, or it says so.
     ended: Option<(NodeId, Term)>,
     sessions: Sessions,
     /// Accepted from followers and not answered yet.

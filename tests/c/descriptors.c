@@ -103,7 +103,7 @@ static void check_sockets(const char *path)
     almadia_error *error = NULL;
     int ports[MEMBERS], go[2], done[2], status = -1;
     char members[128], byte = 1;
-    find_free_ports(ports);
+    reserve_ports(ports);
     list_members(members, ports);
     CHECK(pipe(go) == 0 && pipe(done) == 0);
     pid_t child = fork();

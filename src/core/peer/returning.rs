@@ -36,6 +36,10 @@ impl Peer {
         let Introduction { node, run, nonce, .. } = introduction;
         let before = self.introductions.insert(node, introduction);
         let is_known = before.is_some_and(|before| (before.run, before.nonce) == (run, nonce));
+        if before.is_some() && !is_known && self.leader() == Some(node) {
+            // It is followed for what its last run sent: this one does not lead in this term, and never will.
+            self.ended = Some((node, self.term()));
+        }
         if !is_known && !self.planted().has(Fault::EarlierRunsCounted) {
             self.forget_acknowledgements(node);
         }
