@@ -16,7 +16,7 @@
 //!    messages leave (`Peer::outgoing`). Only the commit of a later proposal clears that: the logs of a quorum have grown
 //!    beyond the order then, and such members it cannot mislead any more, however late it comes (rule 5). For the rest of
 //!    the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only questions that were
-//!    asked after it renew the lease ([`Lease::trusts`]).
+//!    asked after it renew the lease (`Lease::trusts`).
 //! 5. The order carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
 //!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
 //!    (`Peer::cut_late_force`): while an order is in time no log is, since the leader sends it to who has its whole log and
