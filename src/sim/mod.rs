@@ -42,6 +42,8 @@ mod stalls;
 mod border;
 #[cfg(test)]
 mod growth;
+#[cfg(test)]
+mod weeks;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;
