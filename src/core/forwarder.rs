@@ -206,6 +206,13 @@ impl Forwarder {
         completions(self.extract(|_, write| is_late(write)))
     }
 
+    /// How many writes are remembered.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sent.len()
+    }
+
     /// Empties it.
     pub fn abandon(&mut self) -> Vec<Completion> {
         completions(self.extract(|_, _| true))

@@ -79,6 +79,13 @@ impl HandedOver {
         !self.tasks.is_empty() || (self.is_full() && !others_moved)
     }
 
+    /// How many tasks are not applied as a whole.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// True when the applier has more to do than may be added to.
     #[must_use]
     pub fn is_full(&self) -> bool {

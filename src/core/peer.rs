@@ -346,6 +346,16 @@ impl Peer {
         finished
     }
 
+    /// How much this peer still waits for or means to say: nothing, once nobody has called for some time.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        let counted = self.proposals.len() + self.forwarder.len() + self.handed_over.len();
+        let waits = [!self.reads.is_empty(), self.has_fresh(), self.outbox.holds_answers()];
+        let said = self.answers.len() + self.outgoing.len() + self.leased.len();
+        counted + said + self.forwarded_in_flight as usize + waits.into_iter().filter(|waits| *waits).count()
+    }
+
     /// What this member has on purpose wrong with it.
     #[must_use]
     pub fn planted(&self) -> Planted {

@@ -173,7 +173,8 @@ fn hunt(base: u64, wanted_hours: f64) -> Bag {
     bag.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
+/// What the environment says, or `otherwise`.
+pub fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 

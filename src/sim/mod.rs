@@ -46,6 +46,8 @@ mod growth;
 mod lonely_member;
 #[cfg(test)]
 mod lease_clocks;
+#[cfg(test)]
+mod weeks;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

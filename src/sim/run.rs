@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::core::peer::Peer;
 use crate::sim::calls::Tally;
 use crate::sim::checker;
 use crate::sim::chosen::CallId;
@@ -256,6 +257,13 @@ fn agreed(cluster: &Cluster) -> Check {
     let data: BTreeMap<_, _> = chosen.flat_map(|chosen| chosen.data().clone()).collect();
     for host in &cluster.hosts {
         for &region in cluster.regions() {
+            let unfinished = host.member.peer_of(region).map_or(0, Peer::unfinished);
+            if unfinished > 0 {
+                let node = host.member.node;
+                return Err(format!(
+                    "region {region}: {node} waits for {unfinished} things, and nobody calls"
+                ));
+            }
             let (state, _) = host.member.engine().standing(region);
             let last = cluster.ledger.region(region).chosen.last();
             if state.index.get() != last {
