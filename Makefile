@@ -86,6 +86,12 @@ HOURS ?= 1000
 sim: needs ## Simulates whole clusters for HOURS=1000 hours; ALMADIA_SEED=n begins elsewhere.
 	ALMADIA_SIM_HOURS=$(HOURS) $(cargo) test --release --locked --lib simulated_hours -- --nocapture
 
+DAYS ?= 14
+.PHONY: soak
+soak: needs ## What takes long: HOURS=1000 simulated hours, and DAYS=14 simulated days with restarts.
+	ALMADIA_SIM_HOURS=$(HOURS) ALMADIA_SIM_DAYS=$(DAYS) $(cargo) test --release --locked --lib -- --nocapture \
+		simulated_hours sim::weeks
+
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 .PHONY: fuzz
