@@ -209,7 +209,7 @@ impl Forwarder {
     /// How many writes are remembered.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.sent.len()
     }
 

@@ -82,7 +82,7 @@ impl HandedOver {
     /// How many tasks are not applied as a whole.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.tasks.len()
     }
 

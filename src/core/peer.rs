@@ -350,7 +350,7 @@ impl Peer {
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        let counted = self.proposals.len() + self.forwarder.len() + self.handed_over.len();
+        let counted = self.proposals.len() + self.forwarder.count() + self.handed_over.count();
         let waits = [!self.reads.is_empty(), self.has_fresh(), self.outbox.holds_answers()];
         let said = self.answers.len() + self.outgoing.len() + self.leased.len();
         counted + said + self.forwarded_in_flight as usize + waits.into_iter().filter(|waits| *waits).count()
