@@ -10,6 +10,7 @@ mod fire;
 mod examples;
 mod flow;
 mod fuzz;
+mod growth;
 mod header;
 mod install;
 mod log_end;

@@ -1,0 +1,49 @@
+//! What must not grow with restarts.
+//!
+//! Owns a store that is opened again and again, and the size of its log. Its descriptors, threads and memory are counted
+//! where they can be, in a process of its own (`fire.rs`).
+
+use std::path::Path;
+use std::time::Instant;
+
+use almadia::Store;
+
+use super::member::{PATIENCE, fast_config};
+
+/// What each run writes: less than twice what is to be retained.
+const RUN_BYTES: usize = 96 << 10;
+const RETAIN_BYTES: usize = 64 << 10;
+/// The least segments, of which a log keeps a few, and spares.
+const LOG_BYTES_MAX: u64 = 12 * (64 << 10);
+
+fn open(path: &Path) -> Store {
+    let mut config = fast_config();
+    for (name, value) in [("log.retain_bytes", RETAIN_BYTES), ("log.segment_bytes", 64 << 10)] {
+        config.set(name, &value.to_string()).expect("in range");
+    }
+    Store::open(path, &config).expect("opens")
+}
+
+fn log_bytes(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path.join("log")).expect("it is open");
+    // A file may be renamed to a spare meanwhile.
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+#[test]
+fn a_store_that_is_opened_again_and_again_keeps_no_more_log_than_one_that_stays_open() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store");
+    for _ in 0..30 {
+        let store = open(&path);
+        (0..6).for_each(|key| _ = store.put(&[key], &vec![key; RUN_BYTES / 6]).expect("it works"));
+    }
+
+    let store = open(&path);
+    let deadline = Instant::now() + PATIENCE;
+    while log_bytes(&path) > LOG_BYTES_MAX {
+        assert!(Instant::now() < deadline, "the log keeps {} bytes", log_bytes(&path));
+        // What comes free is known with the next append.
+        store.put(b"k", b"v").expect("it works");
+    }
+}
