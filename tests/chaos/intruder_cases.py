@@ -10,8 +10,9 @@ from records import Records
 from refusal_cases import crc32c
 
 MAGIC = b"almadia\n"
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HELLO = 1
+HELLO_BYTES = 72
 FRAME_MESSAGES = 1
 TICK_MS, ELECTION_TIMEOUT_MS = 10, 200
 
@@ -112,7 +113,7 @@ def huge_preamble(intruder, victim, cluster, rng):
 
 
 def wrong_cluster(intruder, victim, cluster, rng):
-    intruder.sendall(preamble(HELLO, struct.pack("<6Q", rng.getrandbits(64), 2, victim.node, 1, 200, 10)))
+    intruder.sendall(preamble(HELLO, hello(rng.getrandbits(64), 2, victim.node, 1, 200, 10)))
 
 
 def huge_frame(intruder, victim, cluster, rng):
@@ -138,12 +139,17 @@ def pretend_to_be_a_member(intruder, victim, cluster, rng):
     other = rng.choice([member for member in cluster.members if member is not victim])
     content = (other.directory / "ident").read_bytes()
     cluster_id, node, instance = struct.unpack_from("<QQQ", content, 21)
-    hello = struct.pack("<6Q", cluster_id, node, victim.node, instance, ELECTION_TIMEOUT_MS, TICK_MS)
-    intruder.sendall(preamble(HELLO, hello))
+    said = hello(cluster_id, node, victim.node, instance, ELECTION_TIMEOUT_MS, TICK_MS)
+    intruder.sendall(preamble(HELLO, said))
     answer = b""
-    while len(answer) < 72 and (chunk := intruder.recv(72 - len(answer))):
+    while len(answer) < 24 + HELLO_BYTES and (chunk := intruder.recv(24 + HELLO_BYTES - len(answer))):
         answer += chunk
     require(answer[12:16] == struct.pack("<I", HELLO), f"{victim} did not believe the hello: {answer!r}")
+
+
+def hello(*words: int) -> bytes:
+    """A hello of a first run, with a nonce and a log that has its end."""
+    return struct.pack("<9Q", *words, 1, 77, 0)
 
 
 def preamble(kind: int, body: bytes) -> bytes:
