@@ -19,6 +19,7 @@ struct written {
 static struct written writes[WRITERS][WRITES];
 static almadia_store *store;
 static int accepted;
+static int applied_so_far;
 static int shutdowns_returned;
 
 static void note(void *user, almadia_completion *completion)
@@ -27,6 +28,8 @@ static void note(void *user, almadia_completion *completion)
     CHECK(__atomic_load_n(&shutdowns_returned, __ATOMIC_SEQ_CST) == 0);
     write->completions++;
     write->code = almadia_completion_code(completion);
+    if (write->code == ALMADIA_OK)
+        __atomic_add_fetch(&applied_so_far, 1, __ATOMIC_SEQ_CST);
 }
 
 static size_t key_of(char *key, size_t capacity, int writer, int number)
@@ -74,7 +77,8 @@ static void run(void)
         numbers[i] = i;
         CHECK(pthread_create(&writers[i], NULL, writer, &numbers[i]) == 0);
     }
-    while (__atomic_load_n(&accepted, __ATOMIC_SEQ_CST) < BEGIN_AT)
+    while (__atomic_load_n(&accepted, __ATOMIC_SEQ_CST) < BEGIN_AT ||
+           __atomic_load_n(&applied_so_far, __ATOMIC_SEQ_CST) == 0)
         sched_yield();
     for (int i = 0; i < CLOSERS; i++)
         CHECK(pthread_create(&closers[i], NULL, closer, NULL) == 0);
