@@ -67,11 +67,12 @@ def a_leader_whose_sync_fails_leaves_no_forwarded_write_waiting(bench: Bench):
 
 
 def cluster_whose_syncs_can_fail(bench: Bench) -> Cluster:
-    # No truncation and no election, which sync the log too: the sync that fails is one of writes.
+    # No truncation and no election, which sync the log too, and not the marks beside its segments: the sync that fails is one
+    # of writes.
     cluster = Cluster(bench, shim=True, log__retain_bytes=64 << 20, raft__election_timeout_ms=1000)
     trigger = bench.directory / "fail-now"
     for member in cluster.members:
-        member.launch({"POWERLOSS_FAIL_SYNC": "/log/:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
+        member.launch({"POWERLOSS_FAIL_SYNC": "/log/0000:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
     for member in cluster.members:
         require(member.hear() == "ready", f"{member} did not start")
     return cluster
