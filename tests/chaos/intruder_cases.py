@@ -48,6 +48,9 @@ def garbage_half_frames_huge_lengths_and_silence_leave_the_members_healthy(bench
     for member in victims:
         wait_for(lambda: usage(member)[0] <= before[member.node][0] + 4, f"{member} to end the strangers' threads")
     cluster.wait_for_writes(300)
+    for member in victims:
+        code, _, message = member.result("put 10000")
+        require(code == "ALMADIA_OK", f"{member} does not write any more: {code} {message}")
     check_members(cluster)
     grown = max(most[node][0] - before[node][0] for node in before)
     bench.note(f"{CONNECTIONS} strangers, at most {grown} threads more in a member")
