@@ -93,8 +93,10 @@ pub struct Peer {
     cautious_of: Option<(NodeId, Term)>,
     /// A leader to which there is a new connection, and that was not heard since. It may have started anew and lead no more.
     unheard: Option<(NodeId, Term)>,
-    /// A leader that does not lead in this term any more: another run of it has come, or it says so.
+    /// A leader that does not lead in this term any more, by its own account.
     ended: Option<(NodeId, Term)>,
+    /// The leader that was heard last, and the run of it that leads, by its number and nonce.
+    leading_run: Option<((NodeId, Term), Option<(u64, u64)>)>,
     sessions: Sessions,
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
@@ -170,6 +172,7 @@ impl Peer {
             cautious_of: None,
             unheard: None,
             ended: None,
+            leading_run: None,
             sessions: Sessions::new(node),
             forwarded_in_flight: 0,
             transfer: None,

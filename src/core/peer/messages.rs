@@ -27,7 +27,9 @@ impl Peer {
             return self.refuse_message(&message, refusal);
         }
         if matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat) {
-            self.unheard.take_if(|unheard| *unheard == (NodeId(message.from), Term(message.term)));
+            let way = (NodeId(message.from), Term(message.term));
+            self.unheard.take_if(|unheard| *unheard == way);
+            self.note_leading_run(way.0, way.1);
         }
         if is_of_election(&message) {
             self.note_voter(NodeId(message.from));

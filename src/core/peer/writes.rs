@@ -138,7 +138,7 @@ impl Peer {
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let (term, now) = (self.term(), self.now);
         let way = Some((leader, term));
-        let is_gone = self.unheard == way || self.ended == way;
+        let is_gone = self.unheard == way || self.ended == way || self.leads_in_another_run(leader);
         if self.refused_by == way || is_gone || !reachable || self.should_wait(leader) {
             return;
         }
