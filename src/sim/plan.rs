@@ -136,6 +136,20 @@ enum Style {
     SlewedClocks,
 }
 
+impl Style {
+    /// Where `fault` shows, if it does seldom elsewhere.
+    fn that_shows(fault: Fault) -> Option<Self> {
+        match fault {
+            Fault::ForceOfShorterLogsObeyed => Some(Self::BareQuorums),
+            Fault::LateAnswersObeyedByFollowers => Some(Self::Awakenings),
+            Fault::LateRejectionsObeyed => Some(Self::ShortLogs),
+            Fault::QuestionAskedAgainUnderItsId => Some(Self::EdgeOfLeases),
+            Fault::LeaseIgnoresClockRates => Some(Self::SlewedClocks),
+            _ => None,
+        }
+    }
+}
+
 impl Plan {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
@@ -326,15 +340,7 @@ impl Plan {
     /// What `seed` draws, with members that have `fault`. What shows in one style only, and seldom, is looked for there:
     /// how often a hunt comes to that style is known, and each fault shall be found within a minute.
     pub fn draw_planted(seed: u64, fault: Fault) -> Self {
-        let style = match fault {
-            Fault::ForceOfShorterLogsObeyed => Some(Style::BareQuorums),
-            Fault::LateAnswersObeyedByFollowers => Some(Style::Awakenings),
-            Fault::LateRejectionsObeyed => Some(Style::ShortLogs),
-            Fault::QuestionAskedAgainUnderItsId => Some(Style::EdgeOfLeases),
-            Fault::LeaseIgnoresClockRates => Some(Style::SlewedClocks),
-            _ => None,
-        };
-        let mut plan = Self::draw_about(seed, style);
+        let mut plan = Self::draw_about(seed, Style::that_shows(fault));
         if fault == Fault::ForceOfShorterLogsObeyed {
             // Whatever else goes wrong ends the transfer before its order can come late.
             let election = plan.election_timeout();
@@ -359,7 +365,7 @@ impl Plan {
     /// The same with clients that notice as much as clients can: they write and read a few keys on all members all the
     /// time, and nobody else judges.
     pub fn draw_for_clients(seed: u64, fault: Option<Fault>) -> Self {
-        let mut plan = Self::draw(seed);
+        let mut plan = Self::draw_about(seed, fault.and_then(Style::that_shows));
         let random = &mut Random::new(scramble(seed));
         let election = plan.election_timeout();
         plan.setup.planted = fault.map_or(Planted::NONE, Planted::one);
