@@ -21,7 +21,7 @@ BUILT := $(TARGET)/release/libalmadia.so
 LINKED := $(TARGET)/lib/libalmadia.so
 PROGRAMS := $(TARGET)/programs
 HEADERS := $(wildcard include/*.h include/*.hpp)
-CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member powerloss.so powerloss_probe powerloss_probe64)
+CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member hang.so powerloss.so powerloss_probe powerloss_probe64)
 
 .PHONY: all
 all: library $(PROGRAMS)/member ## Builds libalmadia.so; the header is include/almadia.h.
@@ -149,7 +149,7 @@ $(PROGRAMS)/chaos_member: tests/c/chaos_member.c $(HEADERS) | library
 	@mkdir -p $(PROGRAMS)
 	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
 
-$(PROGRAMS)/powerloss.so: tests/shim/powerloss.c
+$(PROGRAMS)/powerloss.so $(PROGRAMS)/hang.so: $(PROGRAMS)/%.so: tests/shim/%.c
 	@mkdir -p $(PROGRAMS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 

@@ -14,7 +14,7 @@ use crate::sim::cluster::Cluster;
 use crate::sim::faults::FaultKind;
 use crate::sim::hunt::setting;
 use crate::sim::invariants::Check;
-use crate::sim::plan::{MICROSECOND, MILLISECOND, Plan, SECOND};
+use crate::sim::plan::{MICROSECOND, MILLISECOND, NetworkPlan, Plan, SECOND};
 use crate::sim::run::{heal_and_agree, run_until};
 use crate::sim::trace::Trace;
 use crate::types::RegionId;
@@ -42,8 +42,18 @@ fn plan(seed: u64, days: u64) -> Plan {
     (plan.setup.log_retain_bytes, plan.setup.log_cache_bytes) = (RETAIN_BYTES, 2_000);
     (plan.setup.uncommitted_bytes_max, plan.setup.limits) = (1 << 30, Limits::default());
     (plan.members, plan.regions, plan.safety) = (3, 2, days * 24 * HOUR);
-    (plan.network.loss, plan.network.stragglers) = (1_000, 0);
-    (plan.network.delay, plan.network.jitter) = (20 * MICROSECOND..20 * MILLISECOND, MILLISECOND);
+    plan.network = NetworkPlan {
+        loss: 1_000,
+        delay: 20 * MICROSECOND..20 * MILLISECOND,
+        jitter: MILLISECOND,
+        stragglers: 0,
+        late_orders_percent: 0,
+        late_votes_percent: 0,
+        late_rejections_percent: 0,
+        late_answers_percent: 0,
+        bad_moments_percent: 0,
+        ..plan.network
+    };
     plan.pace.sync = 40 * MICROSECOND..10 * MILLISECOND;
     (plan.pace.think_max, plan.pace.apply_max, plan.pace.view_max) = (MILLISECOND, MILLISECOND, MILLISECOND);
     (plan.pace.flush_max, plan.pace.flush_mean) = (10 * SECOND, 10 * MINUTE);

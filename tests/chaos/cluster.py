@@ -38,6 +38,7 @@ class Member:
         self.undo = bench.fresh_directory(f"{cluster.name}/member-{node}-undo")
         self.directory = self.root / "store"
         self.log = bench.directory / cluster.name / f"member-{node}.log"
+        self.preload = {}  # of another shim than the one for power loss
         self.run = None
         self.process = None
         self.frozen = False
@@ -70,7 +71,7 @@ class Member:
 
     def _environment(self, more: dict) -> dict:
         if not self.cluster.shim:
-            return dict(os.environ)
+            return os.environ | self.preload
         shim = {
             "LD_PRELOAD": str(self.bench.programs / "powerloss.so"),
             "POWERLOSS_DIR": str(self.root),

@@ -22,6 +22,7 @@ import refusal_cases  # noqa: F401
 import damage_cases  # noqa: F401
 import intruder_cases  # noqa: F401
 import pause_cases  # noqa: F401
+import stall_cases  # noqa: F401
 import crash_cases  # noqa: F401
 
 DEFAULT_SEED = 20261121
