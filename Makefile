@@ -88,9 +88,11 @@ sim: needs ## Simulates whole clusters for HOURS=1000 hours; ALMADIA_SEED=n begi
 
 DAYS ?= 14
 .PHONY: soak
-soak: needs ## What takes long: HOURS=1000 simulated hours, and DAYS=14 simulated days with restarts.
+soak: library $(PROGRAMS)/reopen ## What takes long: HOURS=1000 and DAYS=14 simulated, 20,000 reopenings, 300 cycles of bad days.
 	ALMADIA_SIM_HOURS=$(HOURS) ALMADIA_SIM_DAYS=$(DAYS) $(cargo) test --release --locked --lib -- --nocapture \
 		simulated_hours sim::weeks
+	@directory=$$(mktemp -d) && $(PROGRAMS)/reopen $$directory/store 20000 8192 && rm -r $$directory
+	@$(MAKE) --no-print-directory chaos CHAOS_FLAGS="--cycles 300"
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
@@ -144,6 +146,10 @@ $(BUILT):
 $(PROGRAMS)/member: examples/c/member.c examples/c/sha256.h $(HEADERS) | library
 	@mkdir -p $(PROGRAMS)
 	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
+
+$(PROGRAMS)/reopen: tests/c/reopen.c tests/c/check.h $(HEADERS) | library
+	@mkdir -p $(PROGRAMS)
+	$(CC) -D_POSIX_C_SOURCE=200809L $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
 
 $(PROGRAMS)/chaos_member: tests/c/chaos_member.c $(HEADERS) | library
 	@mkdir -p $(PROGRAMS)
