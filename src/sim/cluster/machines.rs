@@ -8,7 +8,7 @@ use crate::core::input::Input;
 use crate::core::planted::Fault;
 use crate::sim::member::End;
 use crate::sim::plan::SECOND;
-use crate::types::NodeId;
+use crate::types::{BOOTSTRAP_INDEX, NodeId};
 
 impl Cluster {
     /// Takes a member's power.
@@ -19,10 +19,11 @@ impl Cluster {
         }
     }
 
-    /// Takes a member's power, and damages the end of its log; one member's at a time, and where the others are enough
-    /// to elect a leader: nobody could get back what a majority lost.
+    /// Takes a member's power, and damages the end of its log; one member's at a time, where the others are enough to
+    /// elect a leader, and while each of them has all of its log: what a majority lost, or what lies before the log of
+    /// the leader, nobody could send.
     pub fn lose_end(&mut self, host: usize) {
-        if self.hosts.len() < 3 || self.lacks_an_end() {
+        if self.hosts.len() < 3 || self.lacks_an_end() || self.has_a_log_begun_anew() {
             return;
         }
         self.crash(host);
@@ -38,6 +39,14 @@ impl Cluster {
     pub fn lacks_an_end(&self) -> bool {
         let lacks = |region| self.hosts.iter().any(|host| host.member.log().lacks_end(region));
         self.regions.iter().any(|&region| lacks(region))
+    }
+
+    /// Whether a member's log begins behind the first entry of all. Where ends get lost, logs are not truncated: it lost
+    /// more than its engine had.
+    fn has_a_log_begun_anew(&self) -> bool {
+        let first = BOOTSTRAP_INDEX.get();
+        let begins_late = |region| self.hosts.iter().any(|host| host.member.log().truncated(region) > first);
+        self.regions.iter().any(|&region| begins_late(region))
     }
 
     pub(super) fn end(&mut self, host: usize, end: &End) {
