@@ -58,6 +58,9 @@ pub use self::returning::Introduction;
 /// An answer that is due.
 pub type Answer = (Completion, Result<Position>);
 
+/// Number and nonce of a run of a member; none when it did not introduce itself.
+type Run = Option<(u64, u64)>;
+
 /// See the module.
 pub struct Peer {
     options: PeerOptions,
@@ -96,7 +99,7 @@ pub struct Peer {
     /// A leader that does not lead in this term any more, by its own account.
     ended: Option<(NodeId, Term)>,
     /// The leader that was heard last, and the run of it that leads, by its number and nonce.
-    leading_run: Option<((NodeId, Term), Option<(u64, u64)>)>,
+    leading_run: Option<((NodeId, Term), Run)>,
     sessions: Sessions,
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
