@@ -26,6 +26,8 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     caught.unwrap_or_else(|_| {
         let said = SAID.take().unwrap_or_else(|| "panicked".into());
         log::error!("{said}");
+        #[cfg(test)]
+        crate::thread::planted::linger();
         Err(Error::with_detail(Code::Panic, said))
     })
 }

@@ -155,12 +155,11 @@ impl ApplyPoller {
             }
             Ok(())
         });
-        let more = state.has_more();
+        // While nobody else can go on: what was taken out may not be in the engine.
+        let applied = applied.inspect_err(|error| self.health.poison(error.clone()));
+        let must_look = applied.is_err() || state.has_more();
         drop(state);
-        if let Err(error) = applied {
-            self.health.poison(error);
-            self.tasks.nudge();
-        } else if more {
+        if must_look {
             self.tasks.nudge();
         }
     }
@@ -170,23 +169,34 @@ impl ApplyPoller {
         loop {
             let open = self.tasks.wait(patience);
             let mut state = self.lock();
-            let mut taken = Vec::new();
-            self.tasks.take(&mut taken);
-            #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Loop);
-            state.appliers.queue(taken);
-            if let Some(cause) = self.health.poisoned().cloned() {
-                // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
-                return Err(cause);
+            // As above: the store stops before the appliers are let go of.
+            let more = panics::catch(|| self.go_on(&mut state, open));
+            match more.inspect_err(|error| self.health.poison(error.clone()))? {
+                Some(more) => patience = if more { Duration::ZERO } else { Duration::MAX },
+                None => return Ok(()),
             }
-            if !open {
-                // The rest is in the raft log and is applied at the next start.
-                abandon(&mut state, &Error::new(Code::ShutdownInFlight));
-                return Ok(());
-            }
-            self.round(&mut state)?;
-            patience = if state.has_more() { Duration::ZERO } else { Duration::MAX };
         }
+    }
+
+    /// Takes what came, and applies for a while. Whether more waits; none when the store is closed and nothing is applied any
+    /// more.
+    fn go_on(&self, state: &mut Applying, open: bool) -> Result<Option<bool>> {
+        let mut taken = Vec::new();
+        self.tasks.take(&mut taken);
+        #[cfg(test)]
+        thread::planted::meet(thread::planted::Place::Loop);
+        state.appliers.queue(taken);
+        if let Some(cause) = self.health.poisoned().cloned() {
+            // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
+            return Err(cause);
+        }
+        if !open {
+            // The rest is in the raft log and is applied at the next start.
+            abandon(state, &Error::new(Code::ShutdownInFlight));
+            return Ok(None);
+        }
+        self.round(state)?;
+        Ok(Some(state.has_more()))
     }
 
     /// One commit after the other, until nothing waits, the time is used up, or something newer came.

@@ -176,8 +176,7 @@ impl RaftPoller {
             thread::planted::meet(thread::planted::Place::Loop);
             let mut turn = Turn { poller: self, crank: self.lock() };
             self.mailbox.attend();
-            turn.round()?;
-            patience = turn.crank.patience();
+            patience = turn.catch(|turn| turn.round().map(|()| turn.crank.patience()))?;
         }
         Ok(())
     }
@@ -233,21 +232,26 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     /// Turns the crank on this thread, once or a few times. What goes wrong stops the store; the poller's own thread sees to it.
     pub fn turn(mut self) {
-        let turned = panics::catch(|| {
+        let turned = self.catch(|turn| {
             for _ in 0..ROUNDS_MAX {
-                self.round()?;
-                if !self.poller.mailbox.is_loud() {
+                turn.round()?;
+                if !turn.poller.mailbox.is_loud() {
                     break;
                 }
             }
-            Ok(())
+            Ok(turn.crank.patience())
         });
-        if turned.is_err() || self.crank.patience().is_zero() {
-            if let Err(error) = turned {
-                self.poller.health.poison(error);
-            }
-            self.poller.mailbox.nudge();
+        if turned.is_ok_and(|patience| !patience.is_zero()) {
+            return;
         }
+        self.poller.mailbox.nudge();
+    }
+
+    /// Runs `body`. If it fails the store stops before the turn is given up: nobody may go on with peers that are half-way
+    /// through a round.
+    fn catch<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let health = &self.poller.health;
+        panics::catch(|| body(self)).inspect_err(|error| health.poison(error.clone()))
     }
 
     fn round(&mut self) -> Result<()> {

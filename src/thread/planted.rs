@@ -3,7 +3,9 @@
 //! Owns which thread shall panic at which place. What always holds: a planted panic falls once, in one thread, and
 //! never in a library that is not built for its own tests, where this module does not exist.
 
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Where a thread can be made to panic: where it works and holds what it works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,13 @@ pub enum Place {
     Turn,
     /// With the appliers.
     Apply,
+}
+
+/// Long enough for another thread to take what a panic has let go of.
+const LINGERING: Duration = Duration::from_millis(50);
+
+thread_local! {
+    static HAS_FALLEN: Cell<bool> = const { Cell::new(false) };
 }
 
 static PLANTED: Mutex<Option<(String, Place)>> = Mutex::new(None);
@@ -37,6 +46,14 @@ pub fn meet(place: Place) {
     if due {
         *planted = None;
         drop(planted);
+        HAS_FALLEN.set(true);
         panic!("planted in {}", own.name().expect("it was compared"));
+    }
+}
+
+/// To be called where a panic is caught: if it was planted, others get time to work with what it left half-way, if they can.
+pub fn linger() {
+    if HAS_FALLEN.replace(false) {
+        std::thread::sleep(LINGERING);
     }
 }
