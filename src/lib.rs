@@ -28,6 +28,7 @@
 
 // Layer 0: vocabulary.
 pub mod types;
+mod varint;
 pub mod time;
 pub mod error;
 pub mod config;

@@ -20,11 +20,11 @@ use super::frame::{self, Seal};
 use super::marks;
 use super::segment::{self, segment_name};
 use super::simulated_files::SimulatedFiles;
-use super::varint::Reader;
 use super::{LogOptions, LogStore, RecoveredLog};
 use crate::core::ports::LogReader;
 use crate::error::Code;
 use crate::types::LogIndex;
+use crate::varint::Reader;
 
 const SALT: u64 = 0x5eed;
 const SEGMENT_BYTES: usize = 8 << 10;

@@ -17,8 +17,8 @@
 
 use raft::eraftpb::{Entry, EntryType, HardState};
 
-use super::varint::{self, Reader};
 use crate::types::{LogIndex, RegionId, Term};
+use crate::varint::{self, Reader};
 
 const PADDING: u8 = 0;
 const ENTRIES: u8 = 1;

@@ -57,7 +57,6 @@ mod recovery;
 mod segment;
 mod segments;
 mod space;
-mod varint;
 mod writer;
 
 #[cfg(any(test, feature = "simulation"))]

@@ -4,7 +4,7 @@
 //! last byte. What always holds: a reader never panics and never allocates, whatever the bytes are.
 
 /// Appends `value`.
-pub(super) fn put(buffer: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(buffer: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         buffer.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -14,37 +14,37 @@ pub(super) fn put(buffer: &mut Vec<u8>, mut value: u64) {
 
 /// Walks over bytes from the front.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the front of `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What has not been read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// The next byte.
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(crate) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*first)
     }
 
     /// The next four bytes, little-endian.
-    pub(super) fn fixed_u32(&mut self) -> Option<u32> {
+    pub(crate) fn fixed_u32(&mut self) -> Option<u32> {
         let (first, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;
         Some(u32::from_le_bytes(*first))
     }
 
     /// The next number. Refuses one that does not fit in 64 bits.
-    pub(super) fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
             let byte = self.byte()?;
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `length` bytes.
-    pub(super) fn take(&mut self, length: u64) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let (first, rest) = self.rest.split_at_checked(usize::try_from(length).ok()?)?;
         self.rest = rest;
         Some(first)
