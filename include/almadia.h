@@ -117,19 +117,13 @@
 /** The deadline passed before the write entered the log; it was not applied, retry */
 #define ALMADIA_DEADLINE_BEFORE_START 307
 
-/** Another leader's entry took the write's place in the log; it was not applied */
-#define ALMADIA_OVERWRITTEN 308
-
 /** The region's key range changed meanwhile; it was not applied, retry */
 #define ALMADIA_REGION_CHANGED 309
 
 /** The deadline passed while the write was under way; it may be applied, now or later */
 #define ALMADIA_TIMEOUT 401
 
-/** The connection to the leader was lost while the write was under way; it may be applied, now or later */
-#define ALMADIA_LEADERSHIP_LOST 402
-
-/** The write was given up while it was under way; it may be applied, now or later */
+/** The write was cancelled while it was under way; it may be applied, now or later */
 #define ALMADIA_CANCELLED_IN_FLIGHT 403
 
 /** The store was shut down while the write was under way; it may be applied, now or later */
@@ -141,7 +135,7 @@
 /** The store, or the completion queue, is shut down */
 #define ALMADIA_CLOSED 501
 
-/** The call was given up before it had any effect */
+/** The call was cancelled before it had any effect */
 #define ALMADIA_CANCELLED 502
 
 /** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them */
@@ -433,7 +427,8 @@ typedef struct almadia_position {
  * rules of its callbacks, or inside almadia_cq_pop.
  * ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
  * most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
- * was not seen by this member is left out. `user` is the event_user of the options.
+ * was not seen by this member is left out. The position of ALMADIA_EVENT_PROPOSED is provisional: after a change of leader
+ * the write may stand elsewhere, which the completion says. `user` is the event_user of the options.
  */
 typedef void (*almadia_event_callback)(void *user,
                                        almadia_event event,
@@ -1074,12 +1069,13 @@ void almadia_batch_free(struct almadia_batch *batch);
  * the members and readable. On ALMADIA_OK the
  * batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
  * where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
- * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
+ * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A change of leader is no failure: the
+ * batch is applied exactly once, and waits for the next leader as long as it has time.
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
  * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
- * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
- * ALMADIA_LEADERSHIP_LOST, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+ * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
  */

@@ -122,15 +122,11 @@ enum class code : almadia_code {
     lagging = ALMADIA_LAGGING,
     /** The deadline passed before the write entered the log; it was not applied, retry. */
     deadline_before_start = ALMADIA_DEADLINE_BEFORE_START,
-    /** Another leader's entry took the write's place in the log; it was not applied. */
-    overwritten = ALMADIA_OVERWRITTEN,
     /** The region's key range changed meanwhile; it was not applied, retry. */
     region_changed = ALMADIA_REGION_CHANGED,
     /** The deadline passed while the write was under way; it may be applied, now or later. */
     timeout = ALMADIA_TIMEOUT,
-    /** The connection to the leader was lost while the write was under way; it may be applied, now or later. */
-    leadership_lost = ALMADIA_LEADERSHIP_LOST,
-    /** The write was given up while it was under way; it may be applied, now or later. */
+    /** The write was cancelled while it was under way; it may be applied, now or later. */
     cancelled_in_flight = ALMADIA_CANCELLED_IN_FLIGHT,
     /** The store was shut down while the write was under way; it may be applied, now or later. */
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
@@ -138,7 +134,7 @@ enum class code : almadia_code {
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
     /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,
-    /** The call was given up before it had any effect. */
+    /** The call was cancelled before it had any effect. */
     cancelled = ALMADIA_CANCELLED,
     /** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them. */
     shutting_down = ALMADIA_SHUTTING_DOWN,
@@ -1925,8 +1921,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Writes `batch` and waits until it is durable on a majority of the members and readable. It is empty afterwards,
      * ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
      * Codes, certainly not applied: batch_across_regions, overloaded, not_leader, no_leader, deadline_before_start,
-     * overwritten, region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
-     * leadership_lost, shutdown_in_flight, failed_in_flight.
+     * region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
+     * shutdown_in_flight, failed_in_flight.
      */
     result<position> write(batch &batch, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();

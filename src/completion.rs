@@ -28,7 +28,8 @@ pub struct Position {
 /// member forwards to the leader brings none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteEvent {
-    /// The leader has it in its log, in memory. It may still be lost, or overwritten by another leader's entry.
+    /// The leader has it in its log, in memory. Its position is provisional: when another leader's entry overwrites it, the
+    /// write goes to that leader, and is not told again.
     Proposed,
     /// It is on the disks of a majority and will be decided. No read need show it yet.
     Committed,

@@ -69,24 +69,20 @@ codes! {
     Lagging = 306, "LAGGING", "the member that was to lead is too far behind; retry when it has caught up";
     /// The deadline passed before the call reached the log or was answered by a read.
     DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log; it was not applied, retry";
-    /// Another leader's entry took the place of the write.
-    Overwritten = 308, "OVERWRITTEN", "another leader's entry took the write's place in the log; it was not applied";
     /// The region's key range changed between the call and its apply.
     RegionChanged = 309, "REGION_CHANGED", "the region's key range changed meanwhile; it was not applied, retry";
     /// The deadline passed while the write was under way.
     Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way; it may be applied, now or later";
-    /// The connection to the leader was lost while the write was under way.
-    LeadershipLost = 402, "LEADERSHIP_LOST", "the connection to the leader was lost while the write was under way; it may be applied, now or later";
-    /// The caller gave a write up that was under way.
-    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was given up while it was under way; it may be applied, now or later";
+    /// The caller cancelled a write that was under way.
+    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was cancelled while it was under way; it may be applied, now or later";
     /// The store was shut down while the write was under way.
     ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way; it may be applied, now or later";
     /// The store failed while the write was under way.
     FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way; it may be applied, now or later";
     /// The store is shut down.
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
-    /// The caller gave the call up before it had any effect.
-    Cancelled = 502, "CANCELLED", "the call was given up before it had any effect";
+    /// The caller cancelled the call before it had any effect.
+    Cancelled = 502, "CANCELLED", "the call was cancelled before it had any effect";
     /// The store takes no calls any more, but its threads have not ended by the timeout of the shutdown.
     ShuttingDown = 503, "SHUTTING_DOWN", "the store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them";
     /// The call was made in a child process of the one that opened the store.

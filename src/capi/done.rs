@@ -1,4 +1,4 @@
-//! `almadia_done`: where the answer of an `_async` call goes, and how the call is given up.
+//! `almadia_done`: where the answer of an `_async` call goes, and how the call is cancelled.
 //!
 //! Owns the step from a C struct to a Rust closure, and the numbers of calls. What always holds: an accepted
 //! `almadia_done` is answered once, on the completion thread or through its queue; a call's number is written before

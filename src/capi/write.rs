@@ -43,7 +43,8 @@ pub struct almadia_position {
 /// rules of its callbacks, or inside almadia_cq_pop.
 /// ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
 /// most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
-/// was not seen by this member is left out. `user` is the event_user of the options.
+/// was not seen by this member is left out. The position of ALMADIA_EVENT_PROPOSED is provisional: after a change of leader
+/// the write may stand elsewhere, which the completion says. `user` is the event_user of the options.
 pub type almadia_event_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, event: almadia_event, position: almadia_position)>;
 
@@ -154,12 +155,13 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// the members and readable. On ALMADIA_OK the
 /// batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
 /// where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
-/// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied).
+/// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A change of leader is no failure: the
+/// batch is applied exactly once, and waits for the next leader as long as it has time.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
 /// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
-/// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_OVERWRITTEN, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
-/// ALMADIA_LEADERSHIP_LOST, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
+/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
 #[unsafe(no_mangle)]

@@ -12,11 +12,12 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
-use crate::core::forwarding::RequestId;
+use crate::core::forwarding::{Origin, RequestId};
 use crate::core::membership;
 use crate::core::planted::{Fault, Planted};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
+use crate::core::tags::{self, Tag, TagsError};
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
@@ -42,8 +43,10 @@ pub struct Applied {
     pub truncate_to: Option<LogIndex>,
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
     pub conf_changes: Vec<ConfChangeV2>,
-    /// What followers are to be told about the writes they forwarded.
+    /// What other members are to be told about the writes they forwarded.
     pub forwarded: Vec<(RequestId, Result<Position>)>,
+    /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
+    pub own: Vec<(u64, Result<Position>)>,
 }
 
 /// Effects of one apply round over any number of regions, in the order in which they must happen:
@@ -135,6 +138,8 @@ pub enum Progress {
 /// See the module.
 #[derive(Debug)]
 pub struct Applier {
+    /// This boot of this member.
+    origin: Origin,
     region: Region,
     state: ApplyState,
     entries: VecDeque<Entry>,
@@ -145,8 +150,8 @@ pub struct Applier {
 impl Applier {
     /// An applier that continues behind `state`, with this wrong with it on purpose.
     #[must_use]
-    pub fn new(region: Region, state: ApplyState, planted: Planted) -> Self {
-        Self { region, state, entries: VecDeque::new(), proposals: VecDeque::new(), planted }
+    pub fn new(origin: Origin, region: Region, state: ApplyState, planted: Planted) -> Self {
+        Self { origin, region, state, entries: VecDeque::new(), proposals: VecDeque::new(), planted }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
@@ -181,6 +186,7 @@ impl Applier {
             truncate_to: None,
             conf_changes: Vec::new(),
             forwarded: Vec::new(),
+            own: Vec::new(),
         };
         let end = Slice {
             entries: slice.entries.saturating_add(batch.entries),
@@ -206,17 +212,24 @@ impl Applier {
         let requesters = std::mem::take(&mut self.proposals).into_iter().flat_map(|p| p.requesters);
         requesters.flatten().filter_map(|requester| match requester {
             Requester::Caller(completion) => Some(completion),
-            // Its member learns that the connection is lost.
+            // Its member finds it in its own log.
             Requester::Follower(_) => None,
         })
     }
 
-    fn apply(&mut self, entry: Entry, batch: &mut ApplyBatch, report: &mut Applied) -> Result<()> {
+    fn apply(&mut self, mut entry: Entry, batch: &mut ApplyBatch, report: &mut Applied) -> Result<()> {
         let position = Position { index: LogIndex(entry.index), term: Term(entry.term) };
         assert_eq!(position.index, self.state.index.next(), "entries are applied without a gap");
         assert!(position.term >= self.state.term, "terms never go back in a log");
 
-        let mut verdicts = Verdicts { position, waiting: self.take_requesters(position.index).into_iter() };
+        let context = entry.take_context();
+        let tags = tags::parse(&context, &entry.data).map_err(|error| untellable(entry.index, error))?;
+        let mut verdicts = Verdicts {
+            position,
+            waiting: self.take_requesters(position.index).into_iter(),
+            own: tags.filter(|tag| tag.origin == self.origin).collect::<Vec<_>>().into_iter().peekable(),
+            place: 0,
+        };
         match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => verdicts.next(Ok(()), batch, report),
             EntryType::EntryNormal => self.apply_command(entry, &mut verdicts, batch, report)?,
@@ -295,17 +308,42 @@ impl Applier {
 struct Verdicts {
     position: Position,
     waiting: std::vec::IntoIter<Option<Requester>>,
+    /// Of those that this boot of this member forwarded.
+    own: std::iter::Peekable<std::vec::IntoIter<Tag>>,
+    /// Of the next among the entry's writes.
+    place: usize,
 }
 
 impl Verdicts {
     fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
         let answer = verdict.map(|()| self.position);
+        if let Some(number) = self.next_own() {
+            report.own.push((number, answer.clone()));
+        }
         match self.waiting.next().flatten() {
             Some(Requester::Caller(completion)) => batch.answers.push((completion, answer)),
             Some(Requester::Follower(id)) => report.forwarded.push((id, answer)),
             None => {}
         }
     }
+
+    /// The number of the write at this place, if this boot of this member forwarded it.
+    fn next_own(&mut self) -> Option<u64> {
+        let place = self.place;
+        self.place += 1;
+        let is_over = |tag: &Tag| tag.place + tag.writes <= place;
+        while self.own.next_if(is_over).is_some() {}
+        let tag = self.own.peek().filter(|tag| tag.place <= place)?;
+        Some(tag.first + (place - tag.place) as u64)
+    }
+}
+
+fn untellable(index: u64, error: TagsError) -> Error {
+    let code = match error {
+        TagsError::Version(_) => Code::IncompatibleFormat,
+        TagsError::Malformed => Code::Corruption,
+    };
+    Error::with_detail(code, format!("raft log entry {index}: {error}"))
 }
 
 fn unreadable(index: u64, error: CommandError) -> Error {

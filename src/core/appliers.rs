@@ -81,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::forwarding::Origin;
     use crate::core::planted::Planted;
     use crate::core::region::Region;
     use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
@@ -92,7 +93,8 @@ mod tests {
     fn appliers(regions: u64) -> Appliers {
         let applier = |id| {
             let region = Region { id, ..Region::bootstrap(&[NodeId(1)]) };
-            (id, Applier::new(region, ApplyState::BOOTSTRAP, Planted::NONE))
+            let origin = Origin { node: NodeId(1), boot: 42 };
+            (id, Applier::new(origin, region, ApplyState::BOOTSTRAP, Planted::NONE))
         };
         Appliers::new((1..=regions).map(RegionId).map(applier).collect())
     }

@@ -219,6 +219,35 @@ pub fn operations_of(data: &Bytes) -> u32 {
     u32::from_le_bytes(data[4..8].try_into().expect("the caller saw a whole header"))
 }
 
+/// How many writes an entry of this data has, by its own account. Each takes a header's room at least.
+#[must_use]
+pub fn writes_of(data: &[u8]) -> usize {
+    match data.get(1) {
+        Some(&KIND_WRITE) => 1,
+        Some(&KIND_GROUP) if data.len() >= HEADER_BYTES => {
+            let count = u32::from_le_bytes(data[4..8].try_into().expect("four bytes"));
+            (count as usize).min(data.len() / HEADER_BYTES)
+        }
+        _ => 0,
+    }
+}
+
+/// The sealed writes of an entry that this member sealed, in their order, without a copy. None in an empty one.
+///
+/// # Panics
+/// When it did not.
+#[must_use]
+pub fn writes_in(data: &Bytes) -> Vec<Bytes> {
+    if data.is_empty() {
+        return Vec::new();
+    }
+    match Command::parse(data.clone()).expect("sealed here") {
+        Command::Write(write) => vec![write.data],
+        Command::Group(writes) => writes.into_iter().map(|write| write.data).collect(),
+        Command::Truncate(_) => Vec::new(),
+    }
+}
+
 fn parse_write(data: Bytes) -> Result<Write, CommandError> {
     check_operations(&data[HEADER_BYTES..], operations_of(&data))?;
     let epoch_version = u64::from_le_bytes(data[8..16].try_into().expect("the caller saw a whole header"));

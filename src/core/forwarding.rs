@@ -1,10 +1,12 @@
-//! What members say to each other about writes that a follower forwards to its leader.
+//! What members say to each other about writes that one forwards to the leader.
 //!
-//! Owns the two messages. What always holds: a session is the stream of writes to one leader in one term; its writes are
-//! numbered without a gap; a refusal ends it, because the leader refuses everything behind the first write it refused, and
-//! those writes open the next session, in their order. An answer may get lost: who misses one asks, and the leader
-//! repeats what it was not told is known. The follower's side is [`forwarder`](super::forwarder), the
-//! leader's [`sessions`](super::sessions).
+//! Owns the two messages. What always holds: a member numbers what it forwards, and never gives a number twice; an
+//! *attempt* is a stream of numbers without a gap, to one leader in one term; the leader accepts each number once, in
+//! order, and nothing at all in another term. A refusal ends the attempt: nothing from the refused number on was accepted,
+//! or ever will be. The next attempt begins when the member has heard of it, with what was refused. An answer may get
+//! lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their
+//! [`tags`](super::tags). The member's side is [`forwarder`](super::forwarder), the leader's
+//! [`attempts`](super::attempts).
 
 use bytes::Bytes;
 
@@ -12,41 +14,39 @@ use crate::completion::Position;
 use crate::error::Code;
 use crate::types::{NodeId, Term};
 
-/// A stretch of a session: writes numbered from `first` on, without a gap.
+/// Writes of an attempt, numbered from `first` on without a gap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// The follower.
+    /// Whose callers wait.
     pub from: NodeId,
     /// The leader.
     pub to: NodeId,
-    /// Differs in every run of the follower.
-    pub boot_nonce: u64,
-    /// The term whose leader this is for. It is refused by whoever leads in another.
+    /// Differs in every boot of the member.
+    pub boot: u64,
+    /// The term in which this is to be proposed, or never.
     pub term: Term,
-    /// Number of the session's first write, by which sessions are told apart.
-    pub session: u64,
+    /// The attempt: its first number.
+    pub attempt: u64,
     /// Number of the first write here.
     pub first: u64,
-    /// The follower needs no answer to any write before this number.
-    pub answered: u64,
-    /// Encoded commands. None at all asks what became of the writes before `first`.
+    /// Encoded commands. None at all asks whether everything before `first` has arrived.
     pub writes: Vec<Bytes>,
 }
 
-/// What became of writes of one session.
+/// What became of forwarded writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForwardAnswer {
     /// The leader.
     pub from: NodeId,
-    /// The follower.
+    /// The member that forwarded them.
     pub to: NodeId,
     /// As in [`Forward`].
-    pub boot_nonce: u64,
-    /// As in [`Forward`].
-    pub session: u64,
+    pub boot: u64,
+    /// The attempt that is over, when there is a refusal.
+    pub attempt: u64,
     /// Writes whose outcome is known.
     pub verdicts: Vec<Verdict>,
-    /// The session is over.
+    /// The attempt is over.
     pub refused: Option<Refused>,
 }
 
@@ -59,7 +59,7 @@ pub struct Verdict {
     pub outcome: std::result::Result<Position, Code>,
 }
 
-/// No write of the session from this number on was accepted, or ever will be.
+/// No write of an attempt from this number on was accepted, or ever will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The first of them.
@@ -68,21 +68,20 @@ pub struct Refused {
     pub code: Code,
 }
 
-impl Refused {
-    /// The session is over because its term is: whoever says so does not lead in it, and knows of no write of the session
-    /// whether it was accepted. No write has this number.
-    pub const TERM_IS_OVER: Self = Self { first: u64::MAX, code: Code::LeadershipLost };
+/// One boot of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The member.
+    pub node: NodeId,
+    /// Differs in every boot.
+    pub boot: u64,
 }
 
 /// One forwarded write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
     /// Whose caller waits.
-    pub node: NodeId,
-    /// The run of that member.
-    pub boot_nonce: u64,
-    /// The session.
-    pub session: u64,
-    /// The number within the run.
+    pub origin: Origin,
+    /// Its number.
     pub number: u64,
 }

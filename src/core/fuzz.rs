@@ -16,7 +16,7 @@ use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
 };
-use crate::core::forwarding::RequestId;
+use crate::core::forwarding::{Origin, RequestId};
 use crate::core::planted::Planted;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
@@ -217,7 +217,7 @@ fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn apply(entries: Vec<(EntryType, Bytes)>) {
     let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
-    let mut applier = Applier::new(region, state, Planted::NONE);
+    let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state, Planted::NONE);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
     let wanted = Effects::of(&entries, first);
     let entries = entries.into_iter().zip(first..).map(|((kind, data), index)| {
@@ -315,7 +315,7 @@ fn number_of(index: u64, place: u64) -> u64 {
 fn waiting(index: u64) -> CommittedProposal {
     let request = |place| {
         let number = number_of(index, place);
-        Some(Requester::Follower(RequestId { node: NodeId(2), boot_nonce: 1, session: 1, number }))
+        Some(Requester::Follower(RequestId { origin: Origin { node: NodeId(2), boot: 1 }, number }))
     };
     CommittedProposal { index: LogIndex(index), requesters: (0..REQUESTERS).map(request).collect() }
 }

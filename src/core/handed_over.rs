@@ -53,7 +53,7 @@ impl HandedOver {
     /// Counts a task's entries.
     pub fn add(&mut self, entries: &[Entry]) {
         let Some(last) = entries.last() else { return };
-        let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
+        let bytes = entries.iter().map(|entry| (entry.data.len() + entry.context.len()) as u64).sum();
         self.tasks.push_back((LogIndex(last.index), bytes));
         self.bytes += bytes;
         self.backlog.0.bytes.fetch_add(bytes, Ordering::Relaxed);

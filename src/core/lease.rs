@@ -226,6 +226,7 @@ pub struct PublishedLease {
     term: AtomicU64,
     until: AtomicU64,
     applied: AtomicU64,
+    answered: AtomicU64,
 }
 
 /// What the first look saw.
@@ -253,6 +254,18 @@ impl PublishedLease {
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         LogIndex(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Whoever waited for an entry up to `index` has its answer. From the apply thread, after a batch for which someone did; a
+    /// former leader lets nothing newer go to another before.
+    pub fn note_answered(&self, index: LogIndex) {
+        self.answered.fetch_max(index.get(), Ordering::AcqRel);
+    }
+
+    /// The last index that was noted as answered.
+    #[must_use]
+    pub fn answered(&self) -> LogIndex {
+        LogIndex(self.answered.load(Ordering::Acquire))
     }
 
     /// The first look: a settled leader's term, if this peer is one.

@@ -14,8 +14,9 @@
 //! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took
 //! the batch the callers are answered, in log order, and the peer learns its applied index.
 //!
-//! On a follower the write goes to the leader in a numbered session ([`forwarder`], [`sessions`]) and its outcome comes
-//! back the same way.
+//! On a follower the write gets a number and goes to the leader ([`forwarder`], [`attempts`]). The leader's entry is
+//! [tagged](tags) with the number, so that the follower learns the outcome from the leader or from its own log, whichever
+//! is first. A write is sent again only when it certainly stands in no log.
 //!
 //! # Life of a read
 //! On a leader with a [`lease`] a caller reads on its own thread, or its peer answers at once: nobody else can lead. Else
@@ -44,6 +45,7 @@ pub mod membership;
 pub mod log;
 pub mod planted;
 pub mod forwarding;
+pub mod tags;
 pub mod proposals;
 pub mod lease;
 pub mod transfer;
@@ -59,9 +61,9 @@ pub mod handed_over;
 pub mod stall_timer;
 pub mod input;
 pub mod pending;
-pub mod runs;
+pub mod boots;
 pub mod forwarder;
-pub mod sessions;
+pub mod attempts;
 pub mod peer_status;
 pub mod turn;
 pub mod tick_clock;

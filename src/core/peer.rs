@@ -6,11 +6,13 @@
 //! tells a follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
 //! term is not its current term. The order of effects is the round's, time is an argument.
 //!
-//! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing and forwarding.
+//! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`:
+//! proposing for others, and letting others propose.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
 //! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`: members
 //! that come back with less than they had.
 
+mod forwards;
 mod leading;
 mod messages;
 mod options;
@@ -28,6 +30,7 @@ use raft::{INVALID_ID, RawNode, StateRole};
 
 use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::{Applied, ApplyTask};
+use crate::core::attempts::Attempts;
 use crate::core::elections::ElectionTimer;
 use crate::core::forwarder::Forwarder;
 use crate::core::handed_over::HandedOver;
@@ -43,7 +46,6 @@ use crate::core::ports::{Body, LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{CommittedProposal, Proposals, Requester};
 use crate::core::reads::{Questions, Read, Reads};
 use crate::core::region::Region;
-use crate::core::sessions::Sessions;
 use crate::core::stall_timer::StallTimer;
 use crate::core::transfer::Transfer;
 use crate::core::turn::{BegunTurn, FinishedTurn};
@@ -51,15 +53,13 @@ use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
+use self::forwards::Pace;
 pub use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 pub use self::returning::Introduction;
 
 /// An answer that is due.
 pub type Answer = (Completion, Result<Position>);
-
-/// Number and nonce of a run of a member; none when it did not introduce itself.
-type Run = Option<(u64, u64)>;
 
 /// See the module.
 pub struct Peer {
@@ -85,25 +85,20 @@ pub struct Peer {
     lease: Lease,
     /// Writes of this round, and those that wait for a leader to be known.
     fresh: PendingWrites,
-    /// They wait for what was forwarded to another leader and may come back.
-    keeps_order: bool,
+    /// They wait for something else than the next round: for what may be in the log from older terms, or for the engine.
+    is_blocked: bool,
+    /// Some of them came back in this round, and may go again in the next.
+    has_again: bool,
     forwarder: Forwarder,
+    pace: Pace,
     /// Members to which there is no connection, as far as is known: nothing is forwarded to them.
     disconnected: Vec<NodeId>,
-    /// A leader refused forwarded writes: they wait for a tick or another leader.
-    refused_by: Option<(NodeId, Term)>,
-    /// A leader that refused forwarded writes and accepted none since.
-    cautious_of: Option<(NodeId, Term)>,
-    /// A leader to which there is a new connection, and that was not heard since. It may have started anew and lead no more.
-    unheard: Option<(NodeId, Term)>,
-    /// A leader that does not lead in this term any more, by its own account.
-    ended: Option<(NodeId, Term)>,
-    /// The leader that was heard last, and the run of it that leads, by its number and nonce.
-    leading_run: Option<((NodeId, Term), Run)>,
-    sessions: Sessions,
+    attempts: Attempts,
     /// Accepted from followers and not answered yet.
     forwarded_in_flight: u64,
     transfer: Option<Transfer>,
+    /// The last committed proposal of this member whose caller waits until it is applied.
+    last_own: (LogIndex, Term),
     /// Due answers, in order.
     answers: Vec<Answer>,
     /// Every member has applied the order to truncate up to here.
@@ -150,7 +145,7 @@ impl Peer {
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger)
             .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
-        let PeerOptions { node, boot_nonce, lease_max, planted, limits, ref backlog, .. } = options;
+        let PeerOptions { node, boot, lease_max, planted, limits, ref backlog, .. } = options;
         let backlog = backlog.clone();
         let mut peer = Self {
             options,
@@ -163,22 +158,20 @@ impl Peer {
             ticks: 0,
             voted_before: !pristine,
             proposals: Proposals::new(planted),
-            reads: Reads::new(node, boot_nonce),
+            reads: Reads::new(node, boot),
             questions: Questions::default(),
             leased: Vec::new(),
             lease: Lease::new(lease_max, planted),
             fresh: PendingWrites::new(planted),
-            keeps_order: false,
-            forwarder: Forwarder::new(node, boot_nonce),
+            is_blocked: false,
+            has_again: false,
+            forwarder: Forwarder::new(node, boot, planted),
+            pace: Pace::Window,
             disconnected: Vec::new(),
-            refused_by: None,
-            cautious_of: None,
-            unheard: None,
-            ended: None,
-            leading_run: None,
-            sessions: Sessions::new(node),
+            attempts: Attempts::new(node, planted),
             forwarded_in_flight: 0,
             transfer: None,
+            last_own: (LogIndex(0), Term(0)),
             answers: Vec::new(),
             truncate_allowed: LogIndex(0),
             flushed: applied.index,
@@ -226,12 +219,16 @@ impl Peer {
     }
 
     /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
-    /// a follower for its forwarded write, the first replay for its end.
+    /// a follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
     #[must_use]
     pub fn awaits_report(&self) -> bool {
         let unsettled_leader = self.is_leader() && !self.is_settled();
         let asked = !self.reads.is_empty() || self.outbox.holds_answers() || self.forwarded_in_flight > 0;
-        asked || unsettled_leader || self.applied.index < self.recorded_commit
+        asked
+            || unsettled_leader
+            || self.awaits_fence()
+            || self.forwarder.holds_verdicts()
+            || self.applied.index < self.recorded_commit
     }
 
     /// This peer's standing.
@@ -265,7 +262,7 @@ impl Peer {
             self.tick_without_campaign();
         } else {
             self.raw.tick();
-            if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
+            if self.timer.wants_first_leader(&self.raw.raft, self.ticks, self.options.planted) {
                 drop(self.raw.campaign());
             }
         }
@@ -276,10 +273,9 @@ impl Peer {
             self.renew_lease();
             self.order_truncation(self.ticks);
         }
-        self.refused_by = None;
         self.ask_again_late();
         self.seek_end();
-        self.probe_session();
+        self.go_on_forwarding();
     }
 
     /// Anything else that reaches this peer.
@@ -419,8 +415,11 @@ impl Peer {
             self.truncate_allowed = self.truncate_allowed.max(index);
         }
         self.answer_followers(applied.forwarded);
+        self.on_own_applied(applied.own);
         self.step_down_if_removed();
         if self.is_settled() && !was_settled {
+            // Members may wait for this commit: it shows them what is in the log of what they sent in older terms.
+            self.tell_commit();
             // Reads that came before the term's first entry was applied were dropped by raft.
             self.ask_again(self.now);
         }
@@ -463,13 +462,14 @@ impl Peer {
         if let Some((term, proposed_at)) = settled.newest {
             self.renew_lease_by_commit(term, proposed_at);
         }
-        for requester in settled.overwritten {
-            self.answer(requester, Err(self.failure(Code::Overwritten)));
-        }
+        self.take_overwritten(settled.overwritten);
         for CommittedProposal { index, requesters } in &settled.committed {
             let entry = &entries[(index.get() - entries[0].index) as usize];
             let position = Position { index: *index, term: Term(entry.term) };
             tell(requesters, WriteEvent::Committed, position);
+            if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
+                self.last_own = (position.index, position.term);
+            }
         }
         Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
     }
@@ -491,8 +491,8 @@ impl Peer {
         let due = self.outbox.release_answers(sender);
         let mut messages: Vec<_> = due.into_iter().map(|answer| self.dress(Body::Raft(answer))).collect();
         messages.append(&mut self.outgoing);
-        if self.sessions.has_answers() {
-            let answers = self.sessions.take_answers().into_iter();
+        if self.attempts.has_answers() {
+            let answers = self.attempts.take_answers().into_iter();
             messages.extend(answers.map(|answer| self.dress(Body::Answer(answer))));
         }
         messages
@@ -531,11 +531,11 @@ impl Peer {
         } else {
             Code::Timeout
         };
-        self.fresh.drop_given_up();
+        self.fresh.drop_answered();
         let undecided = self.proposals.expire(now);
         self.answer_all(callers(undecided), proposed);
         let forwarded = self.forwarder.expire(now);
-        self.answer_all(forwarded.into_iter(), Code::Timeout);
+        self.answers.extend(forwarded);
         let late = if self.leader().is_none() { Code::NoLeader } else { Code::ReadTimeout };
         let reads = self.reads.expire(now);
         self.answer_all(reads.into_iter(), late);
@@ -552,14 +552,6 @@ impl Peer {
         let (node, region, leader) = (self.options.node, self.region.id, self.leader());
         let failure = |completion| (completion, Err(Error::of_member(code, node, region, leader)));
         self.answers.extend(completions.map(failure));
-    }
-
-    /// Answers whoever asked for a write.
-    fn answer(&mut self, requester: Requester, outcome: Result<Position>) {
-        match requester {
-            Requester::Caller(completion) => self.answers.push((completion, outcome)),
-            Requester::Follower(id) => self.answer_followers(vec![(id, outcome)]),
-        }
     }
 
     /// Term and vote as of the last write.

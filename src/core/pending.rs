@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::core::forwarding::RequestId;
 use crate::core::input::Propose;
 use crate::core::planted::{Fault, Planted};
-use crate::core::proposals::Requester;
+use crate::core::proposals::{Overwritten, Requester};
 use crate::time::Timestamp;
 
 /// A write that is in no log yet.
@@ -23,6 +23,8 @@ pub struct Pending {
     pub deadline: Timestamp,
     /// Who asked for it.
     pub requester: Requester,
+    /// Its caller was told that it is proposed; that another leader overwrote it since is nobody's news.
+    pub was_proposed: bool,
 }
 
 impl Pending {
@@ -30,13 +32,30 @@ impl Pending {
     #[must_use]
     pub fn of_caller(propose: Propose) -> Self {
         let Propose { data, deadline, completion } = propose;
-        Self { data, deadline, requester: Requester::Caller(completion) }
+        Self { data, deadline, requester: Requester::Caller(completion), was_proposed: false }
     }
 
     /// A write that another member forwarded, and whose deadline it watches.
     #[must_use]
     pub fn of_follower(id: RequestId, data: Bytes) -> Self {
-        Self { data, deadline: Timestamp::NEVER, requester: Requester::Follower(id) }
+        let requester = Requester::Follower(id);
+        Self { data, deadline: Timestamp::NEVER, requester, was_proposed: false }
+    }
+
+    /// A write that was in this member's log and certainly is in no log any more.
+    #[must_use]
+    pub fn of_overwritten(overwritten: Overwritten) -> Self {
+        let Overwritten { data, deadline, requester } = overwritten;
+        Self { data, deadline, requester, was_proposed: true }
+    }
+
+    /// The number it has at the member that forwarded it, if one did.
+    #[must_use]
+    pub fn forwarded_as(&self) -> Option<RequestId> {
+        match self.requester {
+            Requester::Caller(_) => None,
+            Requester::Follower(id) => Some(id),
+        }
     }
 
     /// What it counts against the bound of forwarded writes.
@@ -47,7 +66,7 @@ impl Pending {
         }
     }
 
-    /// False when its caller has given it up.
+    /// False when its caller was answered.
     fn start(&self) -> bool {
         match &self.requester {
             Requester::Caller(completion) => completion.start(),
@@ -101,7 +120,7 @@ impl PendingWrites {
     }
 
     /// Takes the first write and as many behind it as make `bytes_max` bytes together, to be proposed or sent now. Those
-    /// that their callers have given up are dropped.
+    /// whose callers were answered are dropped.
     pub fn take_some(&mut self, bytes_max: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -140,8 +159,8 @@ impl PendingWrites {
         late
     }
 
-    /// Drops the writes whose callers have given up.
-    pub fn drop_given_up(&mut self) {
+    /// Drops the writes whose callers were answered.
+    pub fn drop_answered(&mut self) {
         drop(self.extract(|write| write.requester.is_over()));
     }
 
@@ -168,10 +187,11 @@ mod tests {
     use super::*;
     use crate::call::any_call;
     use crate::completion::Waiter;
+    use crate::core::forwarding::Origin;
     use crate::types::NodeId;
 
     fn write(number: u64, bytes: usize) -> Pending {
-        let id = RequestId { node: NodeId(2), boot_nonce: 42, session: 1, number };
+        let id = RequestId { origin: Origin { node: NodeId(2), boot: 42 }, number };
         Pending::of_follower(id, vec![0; bytes].into())
     }
 
@@ -221,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_that_were_given_up_leave_the_others_in_order() {
+    fn cancelled_writes_leave_the_others_in_order() {
         let (mut pending, mut calls) = (PendingWrites::default(), Vec::new());
         for number in 1..=4 {
             let sink = Arc::new(Waiter::default()).sink();
@@ -231,7 +251,7 @@ mod tests {
         }
         assert!(calls[0].cancel() && calls[2].cancel());
 
-        pending.drop_given_up();
+        pending.drop_answered();
 
         assert_eq!(pending.take_all().len(), 2);
     }

@@ -57,9 +57,9 @@ pub enum Fault {
     LateAnswersObeyedByFollowers,
     /// A late rejection leads a leader back to entries that are truncated.
     LateRejectionsObeyed,
-    /// When raft refuses what a round proposes, what waits behind it is proposed all the same.
-    RefusedWriteLeavesTheRest,
-    /// A write that its caller gave up before it began goes on.
+    /// What raft does not take of a follower's writes waits on behind newer ones.
+    RefusedWriteGoesBehind,
+    /// A write that its caller cancelled before it began goes on.
     CancelledWriteGoesOn,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
@@ -73,13 +73,27 @@ pub enum Fault {
     StalledLeaderStays,
     /// An applier that has yielded takes newer entries before the rest.
     NewerBeforeTheRest,
+    /// A member of a new cluster whose other members do not come asks for a first leader without a pause.
+    FirstLeaderAskedForForEver,
     /// Nobody keeps deadlines but whoever turns the crank, when it turns.
     DeadlinesKeptByTheCrank,
+    /// What was forwarded goes again as soon as another leader is known.
+    ResentBeforeTheFence,
+    /// What was forwarded goes again once an entry of a later term is in this member's log, committed or not.
+    FenceFromAnUncommittedEntry,
+    /// A leader that leads again proposes what it accepted in an earlier term.
+    ProposedInALaterTerm,
+    /// A leader takes what an attempt brings late that it has refused.
+    RefusedAttemptGoesOn,
+    /// Verdicts on forwarded writes are told as they come.
+    VerdictsOutOfOrder,
+    /// A former leader tells another member of a position at which its write does not stand.
+    OverwrittenWriteAnswered,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 41] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -105,7 +119,7 @@ impl Fault {
         Self::LeaseConfirmedByShorterLogs,
         Self::LateAnswersObeyedByFollowers,
         Self::LateRejectionsObeyed,
-        Self::RefusedWriteLeavesTheRest,
+        Self::RefusedWriteGoesBehind,
         Self::CancelledWriteGoesOn,
         Self::QuestionAskedAgainUnderItsId,
         Self::LostEndIgnored,
@@ -113,7 +127,14 @@ impl Fault {
         Self::ReadsDroppedBehindOthers,
         Self::StalledLeaderStays,
         Self::NewerBeforeTheRest,
+        Self::FirstLeaderAskedForForEver,
         Self::DeadlinesKeptByTheCrank,
+        Self::ResentBeforeTheFence,
+        Self::FenceFromAnUncommittedEntry,
+        Self::ProposedInALaterTerm,
+        Self::RefusedAttemptGoesOn,
+        Self::VerdictsOutOfOrder,
+        Self::OverwrittenWriteAnswered,
     ];
 }
 

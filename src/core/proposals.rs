@@ -3,13 +3,15 @@
 //! Owns the queue of this member's proposals in one region. What always holds: it is ordered by (term, index); a
 //! proposal is found by both, never by the index alone, because another leader's entry may stand at its index; a
 //! request answered at its deadline keeps its slot until its entry is decided; a leader that steps down keeps all
-//! of them, for they may still succeed.
+//! of them, for they may still succeed, and the bytes of their entries, because what is overwritten is proposed again.
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use raft::eraftpb::Entry;
 
 use crate::completion::Completion;
+use crate::core::command::writes_in;
 use crate::core::forwarding::RequestId;
 use crate::core::planted::{Fault, Planted};
 use crate::time::Timestamp;
@@ -40,7 +42,7 @@ impl Request {
 }
 
 impl Requester {
-    /// True for a caller who has given up.
+    /// True for a caller who was answered, by a cancellation or its deadline.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self {
@@ -61,6 +63,19 @@ pub struct Proposal {
     pub proposed_at: Timestamp,
     /// Its writes, in order. None for an entry of the leader itself.
     pub requests: Vec<Request>,
+    /// What the entry carries.
+    pub data: Bytes,
+}
+
+/// A write whose place another leader's entry took: it is in no log, and never will be.
+#[derive(Debug)]
+pub struct Overwritten {
+    /// Its encoded command.
+    pub data: Bytes,
+    /// When who asked for it is answered at the latest.
+    pub deadline: Timestamp,
+    /// Who asked for it.
+    pub requester: Requester,
 }
 
 /// A proposal of this member whose entry is committed.
@@ -77,8 +92,8 @@ pub struct CommittedProposal {
 pub struct Settled {
     /// Own proposals among the entries, in log order.
     pub committed: Vec<CommittedProposal>,
-    /// Requesters whose write's place was taken by another leader's entry: certainly not applied.
-    pub overwritten: Vec<Requester>,
+    /// Those whose places other entries took, in order, without those that were answered before.
+    pub overwritten: Vec<Overwritten>,
     /// Term and propose time of the newest own committed entry: a quorum followed this leader after that moment.
     pub newest: Option<(Term, Timestamp)>,
 }
@@ -126,7 +141,7 @@ impl Proposals {
         settled
     }
 
-    /// Takes out the requesters whose deadline has passed, or who have given up; their entries stay undecided.
+    /// Takes out the requesters whose deadline has passed, or who were answered; their entries stay undecided.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
         let requests = self.queue.iter_mut().flat_map(|proposal| &mut proposal.requests);
         requests
@@ -145,6 +160,16 @@ impl Proposals {
     #[must_use]
     pub fn newest_at(&self) -> Option<Timestamp> {
         self.queue.back().map(|proposal| proposal.proposed_at)
+    }
+
+    /// Whether something that was proposed before `term` is undecided, and a caller of this member waits for it.
+    #[must_use]
+    pub fn awaits_fence(&self, term: Term) -> bool {
+        let older = self.queue.iter().take_while(|proposal| proposal.term < term);
+        let mut requesters =
+            older.flat_map(|proposal| &proposal.requests).filter_map(|it| it.requester.as_ref());
+        requesters
+            .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_over()))
     }
 
     /// How many proposals are undecided.
@@ -169,17 +194,20 @@ impl Proposals {
 
 impl Settled {
     fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex), planted: Planted) {
-        let Proposal { term, index, proposed_at, requests } = proposal;
-        let requesters = requests.into_iter().map(|request| request.requester);
+        let Proposal { term, index, proposed_at, requests, data } = proposal;
         if (term, index) == decided || (index == decided.1 && planted.has(Fault::ProposalsByIndexAlone)) {
             self.newest = Some((term, proposed_at));
-            self.committed.push(CommittedProposal { index, requesters: requesters.collect() });
+            let requesters = requests.into_iter().map(|request| request.requester).collect();
+            self.committed.push(CommittedProposal { index, requesters });
         } else {
             assert!(
                 term < decided.0 || planted != Planted::NONE,
                 "within a term every index commits in turn"
             );
-            self.overwritten.extend(requesters.flatten());
+            let writes = requests.into_iter().zip(writes_in(&data));
+            self.overwritten.extend(writes.filter_map(|(request, data)| {
+                Some(Overwritten { data, deadline: request.deadline, requester: request.requester? })
+            }));
         }
     }
 }
@@ -188,6 +216,7 @@ impl Settled {
 mod tests {
     use super::*;
     use crate::completion::Waiter;
+    use crate::core::command::CommandBuilder;
     use std::sync::Arc;
 
     fn proposals(places: &[(u64, u64)]) -> Proposals {
@@ -199,6 +228,7 @@ mod tests {
                 index: LogIndex(index),
                 proposed_at: Timestamp(index),
                 requests: vec![Request { deadline: Timestamp(1000 + index), requester }],
+                data: CommandBuilder::default().seal(1),
             });
         }
         proposals

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 
 use crate::completion::Completion;
-use crate::core::runs::Runs;
+use crate::core::boots::Boots;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -33,7 +33,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// True when its deadline has passed, or its caller has given up.
+    /// True when its deadline has passed, or its caller was answered.
     fn is_due(&self, now: Timestamp) -> bool {
         self.deadline <= now || self.completion.is_over()
     }
@@ -69,7 +69,7 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Reads {
     node: NodeId,
-    boot_nonce: u64,
+    boot: u64,
     counter: u64,
     /// Arrived since the last group was made.
     fresh: Vec<Read>,
@@ -80,11 +80,11 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// An empty queue. `boot_nonce` differs in every run of this member.
+    /// An empty queue. `boot` differs in every run of this member.
     #[must_use]
-    pub fn new(node: NodeId, boot_nonce: u64) -> Self {
+    pub fn new(node: NodeId, boot: u64) -> Self {
         let (counter, fresh, groups, local) = (0, Vec::new(), VecDeque::new(), Vec::new());
-        Self { node, boot_nonce, counter, fresh, groups, local, asked_at: Timestamp::default() }
+        Self { node, boot, counter, fresh, groups, local, asked_at: Timestamp::default() }
     }
 
     /// Adds a read to the group of this round.
@@ -238,12 +238,12 @@ impl Reads {
     fn ask(&mut self, now: Timestamp) -> Vec<u8> {
         self.asked_at = now;
         self.counter += 1;
-        [self.node.get(), self.boot_nonce, self.counter].iter().flat_map(|part| part.to_le_bytes()).collect()
+        [self.node.get(), self.boot, self.counter].iter().flat_map(|part| part.to_le_bytes()).collect()
     }
 
     fn parse(&self, id: &[u8]) -> Option<u64> {
         let (run, counter) = parse(id)?;
-        (run == (self.node, self.boot_nonce) && counter <= self.counter).then_some(counter)
+        (run == (self.node, self.boot) && counter <= self.counter).then_some(counter)
     }
 }
 
@@ -257,8 +257,8 @@ fn parse(id: &[u8]) -> Option<((NodeId, u64), u64)> {
 /// [`Reads`] for what its late acknowledgements would confirm.
 #[derive(Debug, Default)]
 pub struct Questions {
-    /// The newest counter of each run.
-    newest: Runs<u64>,
+    /// The newest counter of each asker's boot.
+    newest: Boots<u64>,
 }
 
 impl Questions {
@@ -267,13 +267,18 @@ impl Questions {
         self.newest.clear();
     }
 
-    /// Whether `id` may be taken: it is newer than all that its asker asked before.
-    pub fn take(&mut self, id: &[u8]) -> bool {
-        let Some(((node, boot_nonce), counter)) = parse(id) else { return false };
-        let Some(newest) = self.newest.entry(node, boot_nonce, |_| {}) else { return false };
-        let is_new = counter > *newest;
-        *newest = counter.max(*newest);
-        is_new
+    /// Whether `id` may be taken: it comes of `asker`, and is newer than all that this boot of it asked before. `count_of`
+    /// says which of its boots that is, counted over its life, and nothing of one that has ended, for which nobody waits.
+    pub fn take(&mut self, id: &[u8], asker: NodeId, count_of: impl Fn(u64) -> Option<u64>) -> bool {
+        let Some(((_, boot), counter)) = parse(id).filter(|((node, _), _)| *node == asker) else {
+            return false;
+        };
+        let newest = count_of(boot).and_then(|count| self.newest.entry(asker, count, boot));
+        newest.is_some_and(|newest| {
+            let is_new = counter > *newest;
+            *newest = counter.max(*newest);
+            is_new
+        })
     }
 }
 
@@ -394,10 +399,14 @@ mod tests {
         let second = reads.ask_again(Timestamp(5), Timestamp(7)).expect("not answered");
         let mut questions = Questions::default();
 
-        assert!(questions.take(&second));
-        assert!(!questions.take(&second) && !questions.take(&first) && !questions.take(b"garbage"));
+        let count_of = |boot| (boot == 42).then_some(3);
+        let mut takes = |id: &[u8]| questions.take(id, NodeId(1), count_of);
+
+        assert!(takes(&second));
+        assert!(!takes(&second) && !takes(&first) && !takes(b"garbage"));
         questions.begin_term();
-        assert!(questions.take(&first));
+        assert!(!questions.take(&first, NodeId(1), |_| None) && !questions.take(&first, NodeId(2), count_of));
+        assert!(questions.take(&first, NodeId(1), count_of));
     }
 
     #[test]

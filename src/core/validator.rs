@@ -12,6 +12,7 @@ use raft::eraftpb::{Message, MessageType};
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::reads::READ_ID_BYTES;
 use crate::core::region::Region;
+use crate::core::tags;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// How far ahead of ours a message's term may be. Terms grow by one an election: a million elections missed is a
@@ -56,6 +57,9 @@ pub enum Refusal {
     /// The entries do not follow each other.
     #[error("entries that do not follow each other")]
     Entries,
+    /// An entry whose tags name writes that it does not have.
+    #[error("an entry with malformed tags")]
+    Tags,
     /// An index beyond the end of our log.
     #[error("an index beyond the end of our log")]
     Index,
@@ -139,9 +143,10 @@ fn check_entries(message: &Message) -> Result<(), Refusal> {
             return Err(Refusal::Entries);
         }
         let changes_membership = entry.get_entry_type() != raft::eraftpb::EntryType::EntryNormal;
-        if changes_membership && entry.data.len() > CONF_CHANGE_BYTES_MAX {
+        if changes_membership && (entry.data.len() > CONF_CHANGE_BYTES_MAX || !entry.context.is_empty()) {
             return Err(Refusal::Entries);
         }
+        tags::parse(&entry.context, &entry.data).map_err(|_| Refusal::Tags)?;
         term = entry.term;
     }
     Ok(())

@@ -235,7 +235,15 @@ impl ApplyPoller {
         if self.reports_awaited.load(Ordering::SeqCst) {
             self.raft.nudge();
         }
+        if answers.is_empty() {
+            return;
+        }
         self.completions.burst(answers);
+        for (region, state) in &states {
+            if let Some(published) = self.published.get(region) {
+                published.note_answered(state.index);
+            }
+        }
     }
 
     /// The batch that failed may or may not be in the engine; its answers were dropped, which says "unknown".

@@ -102,16 +102,7 @@ fn with_entry(raft: &mut Message, at: u64, change: impl FnOnce(&mut Entry)) -> b
     entry.map(change).is_some()
 }
 
-/// A write in a session of its own, which begins with `first`, for whoever leads: nothing but what is in it can be wrong.
+/// A write in an attempt of its own, which begins with `first`, for whoever leads: nothing but what is in it can be wrong.
 pub fn fresh_forward(from: NodeId, to: NodeId, term: Term, first: u64, write: Bytes) -> Forward {
-    Forward {
-        from,
-        to,
-        boot_nonce: u64::MAX,
-        term,
-        session: first,
-        first,
-        answered: first,
-        writes: vec![write],
-    }
+    Forward { from, to, boot: u64::MAX, term, attempt: first, first, writes: vec![write] }
 }

@@ -135,6 +135,8 @@ pub struct Calls {
     pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
     /// Client, run of a member and region -> the last call that took effect.
     in_effect: BTreeMap<(usize, usize, u64, RegionId), CallId>,
+    /// The same -> the last write that was answered with success.
+    succeeded: BTreeMap<(usize, usize, u64, RegionId), CallId>,
     /// Region -> the last index that any caller knows of.
     shown: BTreeMap<RegionId, u64>,
     /// Host and region -> what was on record as committed when the member started.
@@ -282,7 +284,8 @@ impl Calls {
                 }
                 let chosen = ledger.region(region).chosen.index_of(call);
                 not_applied_is_never_seen(call, &self.calls[call], chosen)?;
-                return only_an_end_drops_calls(call, host, &error, ended);
+                only_an_end_drops_calls(call, host, &error, ended)?;
+                return unknown_is_what_had_no_time(call, &self.calls[call], &error, ended == Some(host));
             }
             Ok(position) => position,
         };
@@ -297,9 +300,17 @@ impl Calls {
             next.push(Next::Look(call));
             return Ok(());
         }
-        next.push(Next::Over(known.client));
+        let Call { client, address: Address { boot, .. }, .. } = *known;
+        next.push(Next::Over(client));
         self.finish(call, Verdict::Ok);
         self.show(region, position.index.get());
+        if let Some(before) = self.succeeded.insert((client, host, boot, region), call)
+            && before > call
+        {
+            return Err(format!(
+                "call {call} was answered behind the later call {before} of the same client"
+            ));
+        }
         if !ledger.is_open() {
             return Ok(());
         }
@@ -439,6 +450,15 @@ fn only_an_end_drops_calls(call: CallId, host: usize, error: &Error, ended: Opti
         return Err(format!("call {call} was dropped while its member went on"));
     }
     Ok(())
+}
+
+/// Whose member lives knows what became of a write, unless its time is up or it was cancelled.
+fn unknown_is_what_had_no_time(call: CallId, known: &Call, error: &Error, ended: bool) -> Check {
+    let is_unknown = known.operation.is_write() && !known.transfers && error.outcome() == Outcome::Unknown;
+    if ended || !is_unknown || matches!(error.code(), Code::Timeout | Code::CancelledInFlight) {
+        return Ok(());
+    }
+    Err(format!("call {call} is {} to its caller, whose member lives", error.code().name()))
 }
 
 /// What began after something was known to have happened comes after it: the real-time half of linearizability.

@@ -59,7 +59,7 @@ pub struct Host {
     /// Set while it must not come back by itself.
     pub stays_down: bool,
     /// The newest run of each other member that it has heard of.
-    introduced: Vec<u64>,
+    introduced: Vec<(u64, bool)>,
     /// The run in which its log lost its end, if it ever did.
     lost_end_in: u64,
     /// It stands still until then.
@@ -333,7 +333,7 @@ impl Host {
             engine_stalls: false,
             sync_delay: 0,
             stays_down: false,
-            introduced: vec![0; plan.members],
+            introduced: vec![(0, false); plan.members],
             lost_end_in: 0,
             paused_until: 0,
             busy_until: 0,

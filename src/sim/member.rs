@@ -14,6 +14,7 @@ use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
+use crate::core::forwarding::Origin;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
@@ -30,7 +31,7 @@ use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
 use crate::time::{Timestamp, longest_lease};
-use crate::types::{BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 
 /// Length of a tick in scripts.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -158,7 +159,7 @@ pub struct Member {
     setup: Setup,
     log: DiskLog,
     engine: DiskEngine,
-    boot_nonce: u64,
+    boot: u64,
     running: Option<Running>,
 }
 
@@ -178,6 +179,8 @@ struct Running {
     written: VecDeque<ApplyBatch>,
     /// Reported, but not answered.
     reported: VecDeque<Answer>,
+    /// How far the regions are reported whose callers wait.
+    unanswered: Vec<(RegionId, ApplyState)>,
 }
 
 impl Member {
@@ -186,8 +189,7 @@ impl Member {
         let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
         let engine = DiskEngine::bootstrap(regions);
         let (next_sync, effects_left) = (NextSync::Works, None);
-        let mut member =
-            Self { node, next_sync, effects_left, setup, log, engine, boot_nonce: 0, running: None };
+        let mut member = Self { node, next_sync, effects_left, setup, log, engine, boot: 0, running: None };
         member.restart();
         member
     }
@@ -199,7 +201,7 @@ impl Member {
 
     /// Starts it from what its disk holds.
     pub fn restart(&mut self) {
-        self.boot_nonce += 1;
+        self.boot += 1;
         let regions: Vec<_> = self.engine.regions().collect();
         for &region in &regions {
             let (_, applied) = self.engine.state_of(region);
@@ -209,9 +211,10 @@ impl Member {
         let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
         let peers: Peers = peers.collect();
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
+        let origin = Origin { node: NodeId(self.node), boot: self.boot };
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(region, applied, self.setup.planted))
+            (region.id, Applier::new(origin, region, applied, self.setup.planted))
         };
         self.running = Some(Running {
             deadlines: Arc::default(),
@@ -224,6 +227,7 @@ impl Member {
             tasks: VecDeque::new(),
             written: VecDeque::new(),
             reported: VecDeque::new(),
+            unanswered: Vec::new(),
         });
     }
 
@@ -236,11 +240,10 @@ impl Member {
 
     fn peer_options(&self, region: RegionId) -> PeerOptions {
         let Setup { elections, .. } = self.setup;
-        let draw =
-            |seed| scramble(seed ^ scramble((self.node << 40) ^ (region.get() << 20) ^ self.boot_nonce));
+        let draw = |seed| scramble(seed ^ scramble((self.node << 40) ^ (region.get() << 20) ^ self.boot));
         PeerOptions {
             node: NodeId(self.node),
-            boot_nonce: self.boot_nonce,
+            boot: self.boot,
             tick: self.setup.tick,
             heartbeat_ticks: self.setup.heartbeat_ticks,
             election_ticks: self.setup.election_ticks,
@@ -259,9 +262,9 @@ impl Member {
         }
     }
 
-    /// Differs in every run of this member.
-    pub fn boot_nonce(&self) -> u64 {
-        self.boot_nonce
+    /// Differs in every boot of this member.
+    pub fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// Loses everything but the disk, and of the engine all but the oldest `kept` writes since the last flush.
@@ -283,7 +286,7 @@ impl Member {
     /// What it says when it connects to another member.
     pub fn introduction(&self) -> Introduction {
         let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
-        let (node, run) = (NodeId(self.node), self.boot_nonce);
+        let (node, run) = (NodeId(self.node), self.boot);
         Introduction { node, run, nonce: run, lost_end }
     }
 
@@ -513,6 +516,9 @@ impl Member {
                 watch.reported(self.node, &applied);
                 running.inputs.push((applied.region, Input::Applied(applied)));
             }
+            if !batch.answers.is_empty() {
+                running.unanswered.extend(batch.states);
+            }
             running.reported.extend(batch.answers);
         }
         None
@@ -527,6 +533,11 @@ impl Member {
             }
             let (completion, answer) = running.reported.pop_front().expect("counted above");
             completion.answer(answer);
+        }
+        if running.reported.is_empty() {
+            for (region, state) in running.unanswered.drain(..) {
+                running.published[&region].note_answered(state.index);
+            }
         }
         None
     }

@@ -106,14 +106,13 @@ pub fn describe(message: &PeerMessage) -> String {
 }
 
 fn describe_forward(mut line: String, forward: &Forward) -> String {
-    line.push_str(&format!(" term={} session={} first={}", forward.term, forward.session, forward.first));
+    line.push_str(&format!(" term={} attempt={} first={}", forward.term, forward.attempt, forward.first));
     let writes: Vec<_> = forward.writes.iter().map(|data| describe_command(data.clone())).collect();
     line.push_str(&format!(" [{}]", writes.join(", ")));
     line
 }
 
 fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
-    line.push_str(&format!(" session={}", answer.session));
     for verdict in &answer.verdicts {
         match verdict.outcome {
             Ok(position) => {
@@ -122,12 +121,8 @@ fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
             Err(code) => line.push_str(&format!(" {}: {}", verdict.number, code.name())),
         }
     }
-    match answer.refused {
-        Some(Refused::TERM_IS_OVER) => line.push_str(" the term is over"),
-        Some(refused) => {
-            line.push_str(&format!(" refused from {}: {}", refused.first, refused.code.name()));
-        }
-        None => {}
+    if let Some(Refused { first, code }) = answer.refused {
+        line.push_str(&format!(" attempt={} refused from {first}: {}", answer.attempt, code.name()));
     }
     line
 }

@@ -106,7 +106,7 @@ fn scripts_find_the_faults_that_they_are_about() {
             Fault::LeaseConfirmedByShorterLogs,
             "after_an_order_to_take_over_only_logs_that_have_grown_confirm_a_lease",
         ),
-        (Fault::RefusedWriteLeavesTheRest, "what_waits_behind_a_refused_write_is_refused_with_it"),
+        (Fault::RefusedWriteGoesBehind, "what_raft_does_not_take_at_once_keeps_its_order"),
         (
             Fault::LostEndIgnored,
             "a_member_that_lost_the_end_of_its_log_helps_nobody_to_lead_until_it_has_it_back",

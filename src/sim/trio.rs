@@ -37,7 +37,23 @@ impl Trio {
         let voters: Vec<_> = (1..=3).map(NodeId).collect();
         let regions = keys::regions(regions, &voters);
         let members = (1..=3).map(|node| Member::bootstrap_with(node, &regions, setup.clone())).collect();
-        Self { members, now: Timestamp::default() + Duration::from_secs(60), stalled: None }
+        let mut trio = Self { members, now: Timestamp::default() + Duration::from_secs(60), stalled: None };
+        trio.introduce_all();
+        trio
+    }
+
+    /// Each hears from the others which boots of them it will hear.
+    fn introduce_all(&mut self) {
+        let introductions: Vec<_> = self.members.iter().map(Member::introduction).collect();
+        for member in &mut self.members {
+            let regions: Vec<_> = member.engine().regions().collect();
+            let node = NodeId(member.node);
+            for introduction in introductions.iter().filter(|introduction| introduction.node != node) {
+                for &region in &regions {
+                    member.feed_to(region, Input::Introduced(*introduction));
+                }
+            }
+        }
     }
 
     /// One of them.
@@ -69,6 +85,7 @@ impl Trio {
             member.crash();
             member.restart();
         }
+        self.introduce_all();
         self.pass(ELECTION_TICKS as u32);
     }
 

@@ -19,6 +19,7 @@ use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::appliers::Appliers;
 use crate::core::elections::Elections;
+use crate::core::forwarding::Origin;
 use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::limits::Limits;
@@ -91,7 +92,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let regions = engine.regions()?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
-    let peers = make_peers(config, &regions, &recovered, &log)?;
+    let boot = RandomState::new().hash_one(now().0);
+    let peers = make_peers(config, boot, &regions, &recovered, &log)?;
 
     let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
     health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
@@ -113,7 +115,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         engine: Mutex::new(Some(engine.clone())),
         ending: Ending::default(),
     });
-    let appliers = make_appliers(regions);
+    let appliers = make_appliers(Origin { node, boot }, regions);
 
     let mut threads = Threads::new(&shared);
     let inbox = Inbox {
@@ -123,7 +125,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         directory: Arc::clone(&directory),
         regions: Arc::clone(&shared.regions),
     };
-    threads.transport = start_transport(config, &members, cluster, inbox)?.map(Arc::new);
+    threads.transport = start_transport(config, boot, &members, cluster, inbox)?.map(Arc::new);
     threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
     shared.ending.begin(threads);
     Ok(shared)
@@ -219,12 +221,13 @@ fn region_map(regions: &[(Region, ApplyState)]) -> Result<RegionMap> {
 
 fn make_peers(
     config: &Config,
+    boot: u64,
     regions: &[(Region, ApplyState)],
     recovered: &[RecoveredLog],
     log: &Arc<LogStore>,
 ) -> Result<Peers> {
     let random = RandomState::new();
-    let options = peer_options(config, random.hash_one(now().0), regions.len());
+    let options = peer_options(config, boot, regions.len());
     let logger = raft_logger();
     let logs: BTreeMap<_, _> = recovered.iter().map(|found| (found.region, found)).collect();
     let mut peers = Peers::new();
@@ -237,19 +240,19 @@ fn make_peers(
         let state = LogState { hard_state, truncated, last, lost_end, stretches };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
         // Another draw for every region, so that one member does not come to lead them all.
-        let elections = Elections::Drawn(random.hash_one((options.boot_nonce, region.id)));
+        let elections = Elections::Drawn(random.hash_one((options.boot, region.id)));
         let options = PeerOptions { elections, ..options.clone() };
         peers.insert(region.id, Peer::new(options, region.clone(), *applied, state, reader, &logger)?);
     }
     Ok(peers)
 }
 
-fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions {
+fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
     let share = |bytes: u64| (bytes / regions as u64).max(REGION_SHARE_BYTES_MIN);
     PeerOptions {
         node: NodeId(config.node_id),
-        boot_nonce,
-        elections: Elections::Drawn(boot_nonce),
+        boot,
+        elections: Elections::Drawn(boot),
         tick: Duration::from_millis(config.tick_ms),
         heartbeat_ticks: ticks(config.heartbeat_ms, config),
         election_ticks: ticks(config.election_timeout_ms, config),
@@ -267,13 +270,15 @@ fn peer_options(config: &Config, boot_nonce: u64, regions: usize) -> PeerOptions
     }
 }
 
-fn make_appliers(regions: Vec<(Region, ApplyState)>) -> Appliers {
-    let applier = |(region, state): (Region, _)| (region.id, Applier::new(region, state, Planted::NONE));
+fn make_appliers(origin: Origin, regions: Vec<(Region, ApplyState)>) -> Appliers {
+    let applier =
+        |(region, state): (Region, _)| (region.id, Applier::new(origin, region, state, Planted::NONE));
     Appliers::new(regions.into_iter().map(applier).collect())
 }
 
 fn start_transport(
     config: &Config,
+    boot: u64,
     members: &[Member],
     cluster: ClusterId,
     inbox: Inbox,
@@ -290,7 +295,7 @@ fn start_transport(
         node,
         instance: inbox.directory.instance(),
         run: inbox.directory.run(),
-        nonce: RandomState::new().hash_one(now().0),
+        nonce: boot,
         listen,
         peers: members.iter().map(|member| (member.node, member.address.clone())).collect(),
         election_timeout_ms: config.election_timeout_ms,

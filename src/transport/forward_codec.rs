@@ -4,8 +4,8 @@
 //! no length believed before its bytes are there.
 //!
 //! ```text
-//! forward  to, from, boot_nonce u64, term, session, first, answered, count, { data }*
-//! answer   to, from, boot_nonce u64, session, refused u8 { first, code }, count, { number, code [index, term] }*
+//! forward  to, from, boot u64, term, attempt, first, count, { data }*
+//! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { number, code [index, term] }*
 //! ```
 //! Code 0 is success and carries a position.
 
@@ -32,22 +32,22 @@ pub(super) fn answer_bytes(answer: &ForwardAnswer) -> usize {
 }
 
 pub(super) fn put_forward(forward: &Forward, out: &mut Vec<u8>) {
-    let Forward { from, to, boot_nonce, term, session, first, answered, writes } = forward;
+    let Forward { from, to, boot, term, attempt, first, writes } = forward;
     put_varint(out, to.get());
     put_varint(out, from.get());
-    out.extend_from_slice(&boot_nonce.to_le_bytes());
-    for number in [term.get(), *session, *first, *answered, writes.len() as u64] {
+    out.extend_from_slice(&boot.to_le_bytes());
+    for number in [term.get(), *attempt, *first, writes.len() as u64] {
         put_varint(out, number);
     }
     writes.iter().for_each(|data| put_bytes(out, data));
 }
 
 pub(super) fn put_answer(answer: &ForwardAnswer, out: &mut Vec<u8>) {
-    let ForwardAnswer { from, to, boot_nonce, session, verdicts, refused } = answer;
+    let ForwardAnswer { from, to, boot, attempt, verdicts, refused } = answer;
     put_varint(out, to.get());
     put_varint(out, from.get());
-    out.extend_from_slice(&boot_nonce.to_le_bytes());
-    put_varint(out, *session);
+    out.extend_from_slice(&boot.to_le_bytes());
+    put_varint(out, *attempt);
     out.push(u8::from(refused.is_some()));
     if let Some(Refused { first, code }) = refused {
         put_varint(out, *first);
@@ -71,9 +71,8 @@ fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
 
 pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Forward, CodecError> {
     let (to, from) = (NodeId(cursor.varint()?), NodeId(cursor.varint()?));
-    let boot_nonce = cursor.u64()?;
-    let (term, session) = (Term(cursor.varint()?), cursor.varint()?);
-    let (first, answered) = (cursor.varint()?, cursor.varint()?);
+    let boot = cursor.u64()?;
+    let (term, attempt, first) = (Term(cursor.varint()?), cursor.varint()?, cursor.varint()?);
     let count = read_count(cursor, 1, entries_left)?;
     // The vector grows with the writes that are really there: a false count costs nothing.
     let mut writes = Vec::with_capacity(count.min(256));
@@ -81,7 +80,7 @@ pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
         writes.push(cursor.bytes()?);
     }
     copy_small(&mut writes);
-    Ok(Forward { from, to, boot_nonce, term, session, first, answered, writes })
+    Ok(Forward { from, to, boot, term, attempt, first, writes })
 }
 
 pub(super) fn read_answer(
@@ -89,7 +88,7 @@ pub(super) fn read_answer(
     entries_left: &mut usize,
 ) -> Result<ForwardAnswer, CodecError> {
     let (to, from) = (NodeId(cursor.varint()?), NodeId(cursor.varint()?));
-    let (boot_nonce, session) = (cursor.u64()?, cursor.varint()?);
+    let (boot, attempt) = (cursor.u64()?, cursor.varint()?);
     let refused = match cursor.byte()? {
         0 => None,
         1 => Some(Refused { first: cursor.varint()?, code: read_code(cursor.varint()?)? }),
@@ -100,7 +99,7 @@ pub(super) fn read_answer(
     for _ in 0..count {
         verdicts.push(read_verdict(cursor)?);
     }
-    Ok(ForwardAnswer { from, to, boot_nonce, session, verdicts, refused })
+    Ok(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
 }
 
 fn read_verdict(cursor: &mut Cursor<'_>) -> Result<Verdict, CodecError> {
@@ -166,23 +165,23 @@ mod tests {
     }
 
     prop_compose! {
-        fn forward()(numbers in vec(any::<u64>(), 7), data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
-            let [from, to, boot_nonce, term, session, first, answered] = numbers[..] else {
-                unreachable!("seven numbers")
+        fn forward()(numbers in vec(any::<u64>(), 6), data in vec(vec(any::<u8>(), 0..40), 0..6)) -> Body {
+            let [from, to, boot, term, attempt, first] = numbers[..] else {
+                unreachable!("six numbers")
             };
             let writes = data.into_iter().map(Bytes::from).collect();
             let (from, to, term) = (NodeId(from), NodeId(to), Term(term));
-            Body::Forward(Forward { from, to, boot_nonce, term, session, first, answered, writes })
+            Body::Forward(Forward { from, to, boot, term, attempt, first, writes })
         }
     }
 
     prop_compose! {
         fn answer()(numbers in vec(any::<u64>(), 5), verdicts in vec(verdict(), 0..6), is_refused in any::<bool>())
             -> Body {
-            let [from, to, boot_nonce, session, first] = numbers[..] else { unreachable!("five numbers") };
+            let [from, to, boot, attempt, first] = numbers[..] else { unreachable!("five numbers") };
             let refused = is_refused.then_some(Refused { first, code: Code::Overloaded });
             let (from, to) = (NodeId(from), NodeId(to));
-            Body::Answer(ForwardAnswer { from, to, boot_nonce, session, verdicts, refused })
+            Body::Answer(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
         }
     }
 

@@ -32,7 +32,7 @@ use crate::types::{ClusterId, InstanceId, NodeId};
 pub const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The version this member speaks. Members of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;

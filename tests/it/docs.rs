@@ -44,6 +44,10 @@ fn the_page_of_failures_is_the_one_the_table_of_codes_gives() {
          A call is answered at most 10 milliseconds after its deadline (`NO_LEADER`, `DEADLINE_BEFORE_START`, `TIMEOUT`,\n\
          `READ_TIMEOUT`), and what the machine takes to run a thread, also while a disk hangs, an engine stalls or nobody leads.\n\
          A write that was not in a log by then never will be; of one that was, or was sent to the leader, the outcome is unknown.\n\n\
+         A change of leader leaves no write in doubt: the member that was called finds out what became of it, sends it to the next\n\
+         leader if it certainly is in no log, and applies it once. So *unknown* comes of a deadline, a cancellation, a shutdown\n\
+         or a failure of this store, and of nothing else. A process that ends takes its answers with it: after a restart, look\n\
+         for what a request would have left before you repeat it.\n\n\
          | code | name | applied? | retry? | meaning |\n|---|---|---|---|---|\n",
     );
     let mut sorted = CODES.to_vec();

@@ -99,7 +99,7 @@ fn queues_endure_many_poppers_many_stores_and_a_pop_inside_a_pop() {
 }
 
 #[test]
-fn a_call_that_is_given_up_completes_once_and_says_what_is_known() {
+fn a_cancelled_call_completes_once_and_says_what_is_known() {
     endures("cancelled", &[], &[]);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the way a thread of the caller waits: on a queue of its own, which it drains itself, so that no other thread
 //! stands between the answer and its caller. What always holds: the GIL is released while it waits, signal handlers of
-//! Python run at least every [`SLICE`], and a call whose wait was ended by an exception is given up. That the answer comes
+//! Python run at least every [`SLICE`], and a call whose wait was ended by an exception is cancelled. That the answer comes
 //! by the call's deadline is the store's own promise.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -165,7 +165,7 @@ async def test_a_cancelled_task_gives_its_call_up(lonely: almadia.aio.Store) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_call_that_was_given_up_is_answered_once(lonely: almadia.aio.Store) -> None:
+async def test_a_cancelled_call_is_answered_once(lonely: almadia.aio.Store) -> None:
     loop = asyncio.get_running_loop()
     completions = _almadia.Completions()
     loop.add_reader(completions.fileno(), completions.drain)

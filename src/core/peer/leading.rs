@@ -3,6 +3,7 @@
 //! Owns what follows from a change of role, and transfers. What always holds: a lease ends with the leadership it
 //! belongs to, in the round in which it ends; proposals outlive it.
 
+use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
 use super::{Peer, callers};
@@ -40,16 +41,23 @@ impl Peer {
     }
 
     fn on_leadership_won(&mut self) {
-        self.sessions.begin_term(self.term());
+        self.attempts.begin_term(Some(self.term()));
         self.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.
         let (term, index) = (self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
-        self.proposals.push(Proposal { term, index, proposed_at: self.now, requests: Vec::new() });
+        self.proposals.push(Proposal {
+            term,
+            index,
+            proposed_at: self.now,
+            requests: Vec::new(),
+            data: Bytes::new(),
+        });
     }
 
     fn on_leadership_lost(&mut self) {
         self.lease.expire();
         self.reads.drop_renewals();
+        self.drop_forwarded();
         if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
             for completion in callers(self.proposals.abandon()) {
                 let _ = completion.defuse();

@@ -4,7 +4,7 @@
 //! and what is not for raft at all.
 
 use raft::StateRole;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Peer;
 use crate::core::planted::Fault;
@@ -17,7 +17,7 @@ impl Peer {
         match message.body {
             Body::Raft(message) => self.on_raft_message(message),
             Body::Forward(forward) if self.is_known(forward.from, forward.to) => self.on_forward(forward),
-            Body::Answer(answer) if self.is_known(answer.from, answer.to) => self.on_forward_answer(answer),
+            Body::Answer(answer) if self.is_known(answer.from, answer.to) => self.on_forward_answer(&answer),
             Body::Forward(_) | Body::Answer(_) => self.refused_messages += 1,
         }
     }
@@ -25,11 +25,6 @@ impl Peer {
     fn on_raft_message(&mut self, mut message: Message) {
         if let Err(refusal) = self.validate(&message) {
             return self.refuse_message(&message, refusal);
-        }
-        if matches!(message.get_msg_type(), MessageType::MsgAppend | MessageType::MsgHeartbeat) {
-            let way = (NodeId(message.from), Term(message.term));
-            self.unheard.take_if(|unheard| *unheard == way);
-            self.note_leading_run(way.0, way.1);
         }
         if is_of_election(&message) {
             self.note_voter(NodeId(message.from));
@@ -99,7 +94,12 @@ impl Peer {
     }
 
     fn takes_question(&mut self, question: &Message) -> bool {
-        let is_new = question.entries.first().is_some_and(|entry| self.questions.take(&entry.data));
+        let asker = NodeId(question.from);
+        let mut questions = std::mem::take(&mut self.questions);
+        let takes =
+            |entry: &Entry| questions.take(&entry.data, asker, |boot| self.count_of_boot(asker, boot));
+        let is_new = question.entries.first().is_some_and(takes);
+        self.questions = questions;
         is_new || self.options.planted.has(Fault::QuestionAskedAgainUnderItsId)
     }
 

@@ -31,8 +31,8 @@ const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub struct PeerOptions {
     /// This member.
     pub node: NodeId,
-    /// Differs in every run of this member.
-    pub boot_nonce: u64,
+    /// Differs in every boot of this member.
+    pub boot: u64,
     /// Length of a tick.
     pub tick: Duration,
     /// Ticks between heartbeats.

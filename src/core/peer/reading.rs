@@ -3,6 +3,7 @@
 //! Owns the choice between lease and read index, the questions to the quorum, and the renewal of the lease. The queue
 //! is [`reads`](crate::core::reads), the rules of the lease are [`lease`](crate::core::lease).
 
+use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Peer;
@@ -138,9 +139,15 @@ impl Peer {
 
     fn propose_empty(&mut self) {
         let index = LogIndex(self.raw.raft.raft_log.last_index()).next();
-        if self.append_as_leader(std::iter::once(bytes::Bytes::new())).is_ok() {
+        if self.append_as_leader(std::iter::once(Default::default())).is_ok() {
             let (term, proposed_at) = (self.term(), self.now);
-            self.proposals.push(Proposal { term, index, proposed_at, requests: Vec::new() });
+            self.proposals.push(Proposal {
+                term,
+                index,
+                proposed_at,
+                requests: Vec::new(),
+                data: Bytes::new(),
+            });
         }
     }
 

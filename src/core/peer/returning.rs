@@ -3,7 +3,7 @@
 //! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier run of another member on
 //! record. What always holds: a peer without its end neither votes nor campaigns, and obeys no order to take over, until
 //! it has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier run of a member once it hears
-//! of a later one; a follower sends its writes to the run that leads and to no later one.
+//! of a later one.
 
 use raft::INVALID_ID;
 use raft::eraftpb::Message;
@@ -41,22 +41,10 @@ impl Peer {
         }
     }
 
-    /// A leader is heard. In a term it is one run that leads: the one that is introduced when the first of it is heard.
-    pub(super) fn note_leading_run(&mut self, leader: NodeId, term: Term) {
-        let is_news = self.leading_run.is_none_or(|(way, _)| way != (leader, term));
-        if is_news && term >= self.term() {
-            self.leading_run = Some(((leader, term), self.introduced_run(leader)));
-        }
-    }
-
-    /// Whether the member that leads in this term started anew since it was first heard in it, so that nobody leads now.
-    pub(super) fn leads_in_another_run(&self, leader: NodeId) -> bool {
-        let way = (leader, self.term());
-        self.leading_run.is_some_and(|(of, run)| of == way && run != self.introduced_run(leader))
-    }
-
-    fn introduced_run(&self, node: NodeId) -> Option<(u64, u64)> {
-        self.introductions.get(&node).map(|introduction| (introduction.run, introduction.nonce))
+    /// How many boots `node` has had, if `boot` is the one that connected last. Of the others no caller waits any more.
+    pub(super) fn count_of_boot(&self, node: NodeId, boot: u64) -> Option<u64> {
+        let introduction = self.introductions.get(&node).filter(|introduction| introduction.nonce == boot)?;
+        Some(introduction.run)
     }
 
     /// What an earlier run acknowledged may be gone with the end of its log. raft believes what it has on record, tells

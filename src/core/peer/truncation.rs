@@ -3,6 +3,8 @@
 //! Owns the orders to truncate and their execution. What always holds: nothing is dropped that a member of the
 //! configuration has not got, or that this member's engine has not flushed.
 
+use bytes::Bytes;
+
 use super::Peer;
 use crate::core::command::seal_truncate;
 use crate::core::planted::Fault;
@@ -36,7 +38,7 @@ impl Peer {
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
             let order = seal_truncate(index, self.region.epoch.version);
             // Refused for now is fine: the next check orders again.
-            let _ = self.append_as_leader(std::iter::once(order));
+            let _ = self.append_as_leader(std::iter::once((order, Bytes::new())));
         }
     }
 

@@ -1,36 +1,29 @@
-//! A peer's writes: into its own log while it leads, to the leader while it follows.
+//! A peer's writes, and how they enter its own log while it leads.
 //!
-//! Owns the writes that wait to be proposed and the way of forwarded ones. What always holds: writes enter the log, or
-//! leave for the leader, in the order in which they arrived here; what comes back refused goes before anything newer;
-//! a write is refused only while it is certainly in no log.
+//! Owns the writes that wait to be proposed. What always holds: writes enter the log in the order in which they arrived
+//! here, and behind what this member sent or proposed in older terms; a write is refused only while it is certainly in no
+//! log. Those that go to another leader, or come from another member, are `peer/forwards`'s.
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::options::MESSAGE_BYTES_MAX;
-use super::{Peer, tell};
-use crate::batch::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
+use super::Peer;
+use crate::batch::BATCH_OPERATIONS_MAX;
 use crate::completion::{Position, WriteEvent};
-use crate::core::command::{Command, operations_of, seal_group};
-use crate::core::forwarding::{Forward, ForwardAnswer, Refused, RequestId};
-use crate::core::input::Propose;
+use crate::core::command::{operations_of, seal_group};
 use crate::core::pending::Pending;
 use crate::core::planted::Fault;
-use crate::core::ports::Body;
 use crate::core::proposals::{Proposal, Request, Requester};
-use crate::error::{Code, Error, Result};
-use crate::types::{LogIndex, NodeId};
-
-/// A forwarding follower asks after what was not answered for this many heartbeats.
-const PROBE_HEARTBEATS: u32 = 4;
-/// After a change of leader newer writes wait this many heartbeats at most for what the last one may refuse.
-const ORDER_HEARTBEATS: u32 = 2;
+use crate::core::tags;
+use crate::error::{Code, Error};
+use crate::types::LogIndex;
 
 impl Peer {
-    /// True when writes wait only because the last round had its fill of them.
+    /// True when writes wait only because the last round had its fill of them, or came back in it.
     #[must_use]
     pub fn has_more_to_propose(&self) -> bool {
-        self.is_leader() && !self.is_handing_over() && !self.fresh.is_empty() && !self.keeps_order
+        let had_its_fill = self.is_leader() && !self.is_handing_over() && !self.is_blocked;
+        !self.fresh.is_empty() && (had_its_fill || self.has_again)
     }
 
     /// True when writes wait to be proposed or forwarded.
@@ -41,7 +34,7 @@ impl Peer {
 
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
     pub(super) fn dispatch_fresh(&mut self, sharers: usize) {
-        self.keeps_order = false;
+        (self.is_blocked, self.has_again) = (false, false);
         if self.fresh.is_empty() {
             return;
         }
@@ -55,33 +48,27 @@ impl Peer {
     /// Nobody takes writes at the moment: only deadlines count.
     fn let_wait(&mut self) {
         let late = if self.leader().is_some() { Code::DeadlineBeforeStart } else { Code::NoLeader };
-        self.refuse_followers();
         self.refuse_late(late);
     }
 
-    fn refuse_late(&mut self, code: Code) {
+    pub(super) fn refuse_late(&mut self, code: Code) {
         let late = self.fresh.take_late(self.now);
         self.refuse(late, &self.failure(code));
     }
 
-    /// Writes of other members wait only where they can be proposed.
-    fn refuse_followers(&mut self) {
-        if self.is_leader() {
-            return;
-        }
-        let theirs = self.fresh.take_of_followers();
-        self.refuse(theirs, &self.failure(Code::NotLeader));
-    }
-
+    /// Answers the callers of this member. What was accepted of others waits on, and is not accepted again.
     fn refuse(&mut self, refused: Vec<Pending>, error: &Error) {
+        let mut theirs = Vec::new();
         for pending in refused {
             match pending.requester {
                 Requester::Caller(completion) => self.answers.push((completion, Err(error.clone()))),
-                Requester::Follower(id) => {
-                    self.forwarded_in_flight -= 1;
-                    self.sessions.take_back(id, error.code());
-                }
+                Requester::Follower(_) => theirs.push(pending),
             }
+        }
+        if self.options.planted.has(Fault::RefusedWriteGoesBehind) {
+            theirs.into_iter().for_each(|pending| self.fresh.push(pending));
+        } else {
+            self.fresh.push_before(theirs.into_iter());
         }
     }
 
@@ -89,10 +76,12 @@ impl Peer {
     fn propose_fresh(&mut self, sharers: usize) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
+            self.is_blocked = true;
             let all = self.fresh.take_all();
             return self.refuse(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
-        if self.should_wait(self.options.node) {
+        self.is_blocked = self.awaits_fence();
+        if self.is_blocked {
             return;
         }
         let fresh = self.fresh.take_some(self.options.propose_bytes_max / sharers);
@@ -102,188 +91,56 @@ impl Peer {
     }
 
     fn propose(&mut self, fresh: Vec<Pending>) {
-        self.forwarder.close_session();
         let entries = grouped(&fresh, self.options.group_bytes_max);
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
-        if let Err(error) = self.append_as_leader(entries.iter().map(|entry| entry.data.clone())) {
-            // All that waits with them: what follows a refused write in its session is refused as well.
-            let leaves = self.options.planted.has(Fault::RefusedWriteLeavesTheRest);
+        let appended = entries.iter().map(|entry| (entry.data.clone(), entry.tags.clone()));
+        if let Err(error) = self.append_as_leader(appended) {
+            // All that waits with them: a caller's later write must not be in the log when its earlier one was refused.
+            self.is_blocked = true;
+            let leaves = self.options.planted.has(Fault::RefusedWriteGoesBehind);
             let rest = if leaves { Vec::new() } else { self.fresh.take_all() };
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }
         let (term, proposed_at) = (self.term(), self.now);
-        let mut requests = fresh
-            .into_iter()
-            .map(|pending| Request { deadline: pending.deadline, requester: Some(pending.requester) });
-        for (entry, index) in entries.into_iter().zip(first.get()..) {
-            let position = Position { index: LogIndex(index), term };
-            let requests: Vec<_> = requests.by_ref().take(entry.writes).collect();
-            tell(requests.iter().map(|request| &request.requester), WriteEvent::Proposed, position);
-            let index = position.index;
-            self.proposals.push(Proposal { term, index, proposed_at, requests });
+        let mut fresh = fresh.into_iter();
+        for (Grouped { data, writes, .. }, index) in entries.into_iter().zip(first.get()..) {
+            let index = LogIndex(index);
+            let request = |pending| proposed(pending, Position { index, term });
+            let requests = fresh.by_ref().take(writes).map(request).collect();
+            self.proposals.push(Proposal { term, index, proposed_at, requests, data });
         }
     }
 
-    pub(super) fn append_as_leader(&mut self, data: impl Iterator<Item = Bytes>) -> raft::Result<()> {
+    /// Appends entries of these data and contexts.
+    pub(super) fn append_as_leader(
+        &mut self,
+        entries: impl Iterator<Item = (Bytes, Bytes)>,
+    ) -> raft::Result<()> {
         let mut message = Message { from: self.options.node.get(), ..Default::default() };
         message.set_msg_type(MessageType::MsgPropose);
-        message.entries = data.map(|data| Entry { data, ..Default::default() }).collect::<Vec<_>>().into();
+        let entry = |(data, context)| Entry { data, context, ..Default::default() };
+        message.entries = entries.map(entry).collect::<Vec<_>>().into();
         if message.entries.is_empty() { Ok(()) } else { self.raw.raft.step(message) }
     }
-
-    fn forward_fresh(&mut self, leader: NodeId) {
-        self.refuse_followers();
-        let reachable = !self.disconnected.contains(&leader);
-        self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
-        let (term, now) = (self.term(), self.now);
-        let way = Some((leader, term));
-        let is_gone = self.unheard == way || self.ended == way || self.leads_in_another_run(leader);
-        if self.refused_by == way || is_gone || !reachable || self.should_wait(leader) {
-            return;
-        }
-        // The rest waits for answers; until then it is certainly in no log.
-        while !self.fresh.is_empty() {
-            let owed = self.forwarder.bytes(leader, term);
-            let room = self.options.forward_window_bytes.saturating_sub(owed);
-            if room == 0 {
-                return;
-            }
-            let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize));
-            if writes.is_empty() {
-                // All that waited was given up.
-                return;
-            }
-            let writes = writes.into_iter().map(unsent).collect();
-            let forward = self.forwarder.forward(writes, leader, term, now);
-            self.outgoing.push(self.dress(Body::Forward(forward)));
-            if self.cautious_of == way {
-                // One message a tick, until one is accepted: to send all again would bury a leader that is behind.
-                self.refused_by = way;
-                return;
-            }
-        }
-    }
-
-    /// Whether writes that would go to `leader` now wait for what went to another.
-    fn should_wait(&mut self, leader: NodeId) -> bool {
-        let patience = self.options.tick * (self.options.heartbeat_ticks as u32 * ORDER_HEARTBEATS);
-        self.keeps_order = self.forwarder.should_wait(leader, self.term(), self.now, patience);
-        self.keeps_order
-    }
-
-    /// Asks after forwarded writes of which nothing was heard for long.
-    pub(super) fn probe_session(&mut self) {
-        let patience = self.options.tick * (self.options.heartbeat_ticks as u32 * PROBE_HEARTBEATS);
-        for probe in self.forwarder.probe(self.now - patience, self.now) {
-            self.outgoing.push(self.dress(Body::Forward(probe)));
-        }
-    }
-
-    /// Writes of a follower's callers.
-    pub(super) fn on_forward(&mut self, forward: Forward) {
-        let willing = self.may_accept();
-        for (id, data) in self.sessions.accept(forward, willing) {
-            if self.may_propose(&data) {
-                self.forwarded_in_flight += 1;
-                self.fresh.push(Pending::of_follower(id, data));
-            } else {
-                self.refused_messages += 1;
-                self.sessions.answer(id, Err(Error::new(Code::Unsupported)));
-            }
-        }
-    }
-
-    /// What is in the log must be readable by every member, fit into a message, take no engine for long, and leave other
-    /// regions alone. Callers of this member are checked where they call; what another member forwards is checked here.
-    /// What is in the log already is not held to a bound again: a member that refused it could not go on.
-    fn may_propose(&self, data: &Bytes) -> bool {
-        if data.len() > BATCH_BYTES_MAX {
-            return false;
-        }
-        let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-        write.operation_count() <= BATCH_OPERATIONS_MAX
-            && write.operations().all(|operation| self.region.owns(operation))
-    }
-
-    fn may_accept(&self) -> std::result::Result<(), Code> {
-        if !self.is_leader() {
-            Err(Code::NotLeader)
-        } else if self.is_handing_over() {
-            Err(Code::TransferInProgress)
-        } else if self.is_behind() || self.fresh.forwarded_bytes() > self.options.limits.forwarded_bytes {
-            Err(Code::Overloaded)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// What became of writes this member forwarded.
-    pub(super) fn on_forward_answer(&mut self, answer: ForwardAnswer) {
-        let leader = answer.from;
-        let accepts = answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok());
-        if accepts && self.cautious_of.take_if(|(refused, _)| *refused == leader).is_some() {
-            self.refused_by = None;
-        }
-        let heard = self.forwarder.on_answer(answer);
-        self.answers.extend(heard.answers);
-        let Some((term, code)) = heard.over else { return };
-        let way = Some((leader, term));
-        if code == Refused::TERM_IS_OVER.code {
-            self.ended = way;
-        } else {
-            (self.refused_by, self.cautious_of) = (way, way);
-        }
-        // Who refuses a write has certainly not accepted it: at its deadline it was certainly not applied.
-        heard.retry.iter().for_each(|write| write.completion.undo_start());
-        let retry = heard.retry.into_iter().map(Pending::of_caller);
-        if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
-            retry.for_each(|pending| self.fresh.push(pending));
-        } else {
-            self.fresh.push_before(retry);
-        }
-    }
-
-    /// The connection to another member was lost.
-    pub(super) fn on_disconnected(&mut self, node: NodeId) {
-        if !self.disconnected.contains(&node) {
-            self.disconnected.push(node);
-        }
-        let unknown = self.forwarder.disconnected(node);
-        self.answer_all(unknown.into_iter(), Code::LeadershipLost);
-    }
-
-    /// There is a connection to another member, perhaps to a new run of it. What its last run sent, and what came of that
-    /// after the old connection was lost, is no sign that this one leads.
-    pub(super) fn on_connected(&mut self, node: NodeId) {
-        self.timer.on_connected(self.ticks);
-        self.disconnected.retain(|other| *other != node);
-        if self.leader() == Some(node) {
-            self.unheard = Some((node, self.term()));
-        }
-    }
-
-    /// Tells other members what became of the writes they forwarded.
-    pub(super) fn answer_followers(&mut self, outcomes: Vec<(RequestId, Result<Position>)>) {
-        for (id, outcome) in outcomes {
-            self.forwarded_in_flight -= 1;
-            self.sessions.answer(id, outcome);
-        }
-    }
 }
 
-/// A write that was never sent. There are no others on a follower.
-fn unsent(pending: Pending) -> Propose {
-    let Pending { data, deadline, requester: Requester::Caller(completion) } = pending else {
-        unreachable!("writes of other members were refused");
-    };
-    Propose { data, deadline, completion }
+/// A write that has its place in this member's log. Its caller is told so once, whatever becomes of that place.
+fn proposed(pending: Pending, position: Position) -> Request {
+    let Pending { deadline, requester, was_proposed, .. } = pending;
+    if let Requester::Caller(completion) = &requester
+        && !was_proposed
+    {
+        completion.happened(WriteEvent::Proposed, position);
+    }
+    Request { deadline, requester: Some(requester) }
 }
 
-/// The data of one entry and how many writes it carries.
+/// The data of one entry, how many writes it carries, and which of them other members forwarded.
 struct Grouped {
     data: Bytes,
     writes: usize,
+    tags: Bytes,
 }
 
 /// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have; one
@@ -301,7 +158,8 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
         let count = 1 + others.iter().take_while(fits).count();
         let (group, after) = rest.split_at(count);
         let data = if count == 1 { first.data.clone() } else { seal_group(group.iter().map(|p| &p.data)) };
-        entries.push(Grouped { data, writes: count });
+        let tags = tags::seal(group.iter().map(Pending::forwarded_as));
+        entries.push(Grouped { data, writes: count, tags });
         rest = after;
     }
     entries
@@ -311,13 +169,15 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
 mod tests {
     use super::*;
     use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::forwarding::{Origin, RequestId};
+    use crate::types::NodeId;
 
     /// Writes of so many operations of three bytes.
     fn pending(operations: &[u32]) -> Vec<Pending> {
         let write = |(number, &count): (u64, &u32)| {
             let mut builder = CommandBuilder::default();
             (0..count).for_each(|_| builder.push(Operation::Put { key: b"", value: b"" }));
-            let id = RequestId { node: NodeId(2), boot_nonce: 42, session: 1, number };
+            let id = RequestId { origin: Origin { node: NodeId(2), boot: 42 }, number };
             Pending::of_follower(id, builder.seal(1))
         };
         (1..).zip(operations).map(write).collect()

@@ -99,7 +99,7 @@ impl Cluster {
             return None;
         }
         let deadline = Timestamp(machine.clock.local(self.now) + life);
-        let address = Address { host, boot: machine.member.boot_nonce(), region, deadline };
+        let address = Address { host, boot: machine.member.boot(), region, deadline };
         let call = self.calls.next_id();
         self.trace.mark(call as u64);
         self.trace.say(|| describe_call(call, address, &request));
@@ -266,7 +266,7 @@ impl Cluster {
     fn is_same_run(&self, call: CallId) -> bool {
         let Address { host, boot, .. } = self.calls.get(call).address;
         let member = &self.hosts[host].member;
-        member.is_running() && member.boot_nonce() == boot
+        member.is_running() && member.boot() == boot
     }
 
     fn client_is_free(&mut self, client: usize) {

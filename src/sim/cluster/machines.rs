@@ -29,7 +29,7 @@ impl Cluster {
         self.crash(host);
         let (frames, machine) = (1 + self.random.index(4), &mut self.hosts[host]);
         if machine.member.lose_end(frames) {
-            machine.lost_end_in = machine.member.boot_nonce();
+            machine.lost_end_in = machine.member.boot();
             self.ledger.on_lost_end(host as u64 + 1);
             self.trace.say(|| format!("{} loses the end of its log", host + 1));
         }
@@ -99,7 +99,7 @@ impl Cluster {
         let machine = &mut self.hosts[host];
         machine.clock = new_clock(&self.plan, self.now, local);
         machine.member.restart();
-        machine.introduced.fill(0);
+        machine.introduced.fill((0, false));
         self.begin_ticking(host);
         self.restart_timer(host);
         self.check(host);
@@ -124,11 +124,11 @@ impl Cluster {
         }
         let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
         self.schedule(wait, Event::Wake(host));
-        let run = self.hosts[host].member.boot_nonce();
+        let run = self.hosts[host].member.boot();
         for other in (0..self.hosts.len()).filter(|&other| other != host) {
             self.schedule(self.plan.network.delay.end, Event::Connect { link: (host, other), run });
             // It has forgotten who the others are, too.
-            let known = self.hosts[other].member.boot_nonce();
+            let known = self.hosts[other].member.boot();
             self.schedule(self.plan.network.delay.end, Event::Connect { link: (other, host), run: known });
         }
     }

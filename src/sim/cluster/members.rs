@@ -120,7 +120,7 @@ impl Cluster {
             return self.send_late(link, delay + late, bytes, order);
         }
         let delay = delay + late;
-        let (connection, run) = (self.links.connection(link), self.hosts[link.0].member.boot_nonce());
+        let (connection, run) = (self.links.connection(link), self.hosts[link.0].member.boot());
         for arrival in self.links.arrivals(link, self.now + delay, &mut self.random) {
             let bytes = bytes.clone();
             self.schedule(arrival - self.now, Event::Deliver { link, connection, run, bytes });
@@ -159,7 +159,7 @@ impl Cluster {
         if bad {
             lose_target(self, link);
         }
-        let run = self.hosts[link.0].member.boot_nonce();
+        let run = self.hosts[link.0].member.boot();
         self.schedule(delay, Event::Late { link, run, bytes, bad });
     }
 
@@ -189,7 +189,7 @@ impl Cluster {
             matches!(kind, MsgAppend | MsgAppendResponse | MsgHeartbeat | MsgHeartbeatResponse)
         };
         let common = message.raft().is_some_and(is_common);
-        let run = self.hosts[link.0].member.boot_nonce();
+        let run = self.hosts[link.0].member.boot();
         let sent = &mut self.sent[usize::from(common)];
         if sent.len() >= REMEMBERED {
             sent.pop_front();
@@ -215,20 +215,21 @@ impl Cluster {
     }
 
     /// Whether a message of this run may arrive. A connection says of which run it is before anything else, and nothing
-    /// of an older one is delivered behind that; what was sent long ago arrives here all the same, unless its sender
-    /// has lost since what it promised then.
+    /// of an older one is delivered behind that. Nor does what a sender promised before it lost the end of its log arrive.
     fn is_of_this_life(&mut self, (from, to): (usize, usize), run: u64) -> bool {
-        if run <= self.hosts[from].lost_end_in {
+        if run < self.hosts[to].introduced[from].0 || run <= self.hosts[from].lost_end_in {
             return false;
         }
         self.introduce((from, to), run);
         true
     }
 
+    /// Says of which run it is that is heard, and whether its log has its end: who has it back connects anew.
     fn introduce(&mut self, (from, to): (usize, usize), run: u64) {
-        if run > self.hosts[to].introduced[from] {
-            self.hosts[to].introduced[from] = run;
-            let introduction = Introduction { run, nonce: run, ..self.hosts[from].member.introduction() };
+        let introduction = Introduction { run, nonce: run, ..self.hosts[from].member.introduction() };
+        let news = (run, !introduction.lost_end);
+        if news > self.hosts[to].introduced[from] {
+            self.hosts[to].introduced[from] = news;
             for &region in &self.regions {
                 self.hosts[to].member.feed_to(region, Input::Introduced(introduction));
             }
@@ -237,7 +238,7 @@ impl Cluster {
 
     /// A member that has something to say to nobody is heard of all the same: it connects, as often as it takes.
     pub(super) fn connect(&mut self, link: (usize, usize), run: u64) {
-        if self.hosts[link.0].member.boot_nonce() != run {
+        if self.hosts[link.0].member.boot() != run {
             return;
         }
         if self.links.is_cut(link) || !self.hosts[link.1].member.is_running() {

@@ -84,7 +84,7 @@ impl Cluster {
             "recover" => _ = self.stalled.remove(&number(words[0])),
             "flush" => self.member(words[0]).flush(),
             "crash" => self.member(words[0]).crash(),
-            "restart" => self.member(words[0]).restart(),
+            "restart" => self.restart(number(words[0])),
             "lose-end" => self.lose_end(words),
             "introduce" => self.introduce(number(words[0])),
             "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
@@ -130,6 +130,13 @@ impl Cluster {
         let region = [Region::bootstrap(&voters)];
         let member = |node| (node, Member::bootstrap_with(node, &region, setup.clone()));
         self.members = nodes.into_iter().map(member).collect();
+        self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
+    }
+
+    /// Starts a member anew, and connects it to the others.
+    fn restart(&mut self, node: u64) {
+        self.members.get_mut(&node).expect("a member").restart();
+        self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
     }
 
     fn elect(&mut self, node: u64) {

@@ -16,7 +16,7 @@
 A store may be used by several event loops, also in several threads: it belongs to none. All answers of one loop come
 over one descriptor that the loop watches, many with one wake-up.
 
-A task that is cancelled while it awaits a call gives the call up. A write that was given up may still be applied, at
+A task that is cancelled while it awaits a call cancels the call. A write that was cancelled may still be applied, at
 any later time: see `almadia.Outcome`. `except TimeoutError` catches both the end of `asyncio.timeout` and a deadline of
 the store, such as `almadia.WriteTimeoutError`.
 """

@@ -42,7 +42,6 @@ __all__ = [
     "IoError",
     "KeyNotFound",
     "LaggingError",
-    "LeadershipLostError",
     "LockedError",
     "NetworkError",
     "NoLeaderError",
@@ -51,7 +50,6 @@ __all__ = [
     "NullPointerError",
     "Outcome",
     "OverloadedError",
-    "OverwrittenError",
     "PanicError",
     "PermissionDeniedError",
     "PoisonedError",
@@ -71,10 +69,10 @@ __all__ = [
 class Outcome(enum.Enum):
     """What an error says about the write it answers.
 
-    After `UNKNOWN` a read that shows the write settles it: it was applied. A read that does not show it settles
-    nothing, because the write may take effect at any later time; one that this member passed on to the leader even
-    after a later write through another member. So repeat it only if repeating is harmless, give each such write a key
-    or a value of its own by which it can be told from others, and read again.
+    A change of leader leaves no write in doubt: `UNKNOWN` comes of a deadline, a cancellation, or a store that was
+    closed or failed. After `UNKNOWN` a read that shows the write settles it: it was applied. A read that does not show
+    it settles nothing, because the write may take effect at any later time. So repeat it only if repeating is harmless,
+    give each such write a key or a value of its own by which it can be told from others, and read again.
     """
 
     NOT_APPLIED = "not applied"
@@ -196,10 +194,6 @@ class DeadlineBeforeStartError(AlmadiaError, builtins.TimeoutError):
     """The deadline passed before the write entered the log. It was not applied."""
 
 
-class OverwrittenError(AlmadiaError):
-    """Another leader's entry took the place of the write. It was not applied."""
-
-
 class RegionChangedError(AlmadiaError):
     """The region's key range changed meanwhile. The write was not applied."""
 
@@ -208,12 +202,8 @@ class WriteTimeoutError(AlmadiaError, builtins.TimeoutError):
     """The deadline passed while the write was under way. It may have been applied, or may be yet."""
 
 
-class LeadershipLostError(AlmadiaError):
-    """The connection to the leader was lost while the write was under way. It may have been applied, or may be yet."""
-
-
 class CancelledInFlightError(AlmadiaError):
-    """The write was given up while it was under way. It may have been applied, or may be yet."""
+    """The write was cancelled while it was under way. It may have been applied, or may be yet."""
 
 
 class ShutdownInFlightError(AlmadiaError):
@@ -233,7 +223,7 @@ class ShuttingDownError(AlmadiaError, builtins.TimeoutError):
 
 
 class CancelledError(AlmadiaError):
-    """The call was given up before it had any effect. Not to be confused with asyncio's."""
+    """The call was cancelled before it had any effect. Not to be confused with asyncio's."""
 
 
 class ForkedError(AlmadiaError):
@@ -306,10 +296,8 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "TRANSFER_IN_PROGRESS": TransferInProgressError,
     "LAGGING": LaggingError,
     "DEADLINE_BEFORE_START": DeadlineBeforeStartError,
-    "OVERWRITTEN": OverwrittenError,
     "REGION_CHANGED": RegionChangedError,
     "TIMEOUT": WriteTimeoutError,
-    "LEADERSHIP_LOST": LeadershipLostError,
     "CANCELLED_IN_FLIGHT": CancelledInFlightError,
     "SHUTDOWN_IN_FLIGHT": ShutdownInFlightError,
     "FAILED_IN_FLIGHT": FailedInFlightError,

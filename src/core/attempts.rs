@@ -1,0 +1,295 @@
+//! The leader's side of forwarded writes.
+//!
+//! Owns how far the attempt of each member has come in the term in which this member leads, and the answers on their way
+//! back. What always holds: a number is accepted once and in order, and only under the newest attempt; what was accepted
+//! is proposed in this term unless the term ends first; after a refusal nothing is accepted until the next attempt, which
+//! a member begins when it has heard of the refusal, so that no write overtakes another. Within a term nothing is
+//! forgotten of a boot that may be heard of again. The member's side is [`forwarder`](super::forwarder).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::completion::Position;
+use crate::core::boots::Boots;
+use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Verdict};
+use crate::core::planted::{Fault, Planted};
+use crate::error::{Code, Result};
+use crate::types::{NodeId, Term};
+
+/// Verdicts in one answer.
+const VERDICTS_MAX: usize = 4096;
+
+/// The newest attempt of one boot of a member.
+#[derive(Debug, Default)]
+struct Attempt {
+    id: u64,
+    /// The number that is accepted next.
+    expected: u64,
+    /// Why it is over, once something was refused.
+    over: Option<Code>,
+}
+
+impl Attempt {
+    /// Whether writes of these numbers are taken, as far as they were not accepted before; none when all of them were.
+    fn judge(&self, numbers: Range<u64>, willing: Taken) -> Option<Taken> {
+        match self.over {
+            Some(code) => Some(Err(code)),
+            // Something before it got lost.
+            None if numbers.start > self.expected => Some(Err(Code::NotLeader)),
+            None if numbers.end <= self.expected => None,
+            None => Some(willing),
+        }
+    }
+
+    /// Ends it: nothing behind what was accepted is.
+    fn refuse(&mut self, code: Code) -> Refused {
+        self.over = Some(code);
+        Refused { first: self.expected, code }
+    }
+}
+
+/// Whether something is taken, or why not.
+type Taken = std::result::Result<(), Code>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Attempts {
+    node: NodeId,
+    /// The term in which this member leads.
+    term: Option<Term>,
+    attempts: Boots<Attempt>,
+    answers: Vec<ForwardAnswer>,
+    planted: Planted,
+}
+
+impl Attempts {
+    /// Of a member that does not lead.
+    #[must_use]
+    pub fn new(node: NodeId, planted: Planted) -> Self {
+        Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), planted }
+    }
+
+    /// This member leads in `term` from now on, or in none.
+    pub fn begin_term(&mut self, term: Option<Term>) {
+        self.term = term;
+        self.attempts.clear();
+    }
+
+    /// The writes of `forward`, of a member's boot number `count`, to propose in this term. `willing` says why none can be;
+    /// those that `is_fit` turns down never can.
+    pub fn accept(
+        &mut self,
+        forward: Forward,
+        count: u64,
+        willing: Taken,
+        is_fit: impl Fn(&Bytes) -> bool,
+    ) -> Vec<(RequestId, Bytes)> {
+        let Forward { from: node, boot, term, attempt: id, first, writes, .. } = forward;
+        let Some(end) = first.checked_add(writes.len() as u64) else { return Vec::new() };
+        if self.term != Some(term) {
+            // Its member finds out by itself what became of it.
+            return Vec::new();
+        }
+        let Some(attempt) = self.attempts.entry(node, count, boot) else { return Vec::new() };
+        if attempt.id < id {
+            *attempt = Attempt { id, expected: id, over: None };
+        }
+        if attempt.id != id || first < id {
+            return Vec::new();
+        }
+        if self.planted.has(Fault::RefusedAttemptGoesOn) {
+            attempt.over = None;
+        }
+        let Some(mut taken) = attempt.judge(first..end, willing) else { return Vec::new() };
+        let (mut accepted, expected) = (Vec::new(), attempt.expected);
+        let fresh = writes.into_iter().zip(first..).filter(|(_, number)| *number >= expected);
+        for (data, number) in fresh {
+            if taken.is_ok() && !is_fit(&data) {
+                taken = Err(Code::Unsupported);
+            }
+            if taken.is_err() {
+                break;
+            }
+            attempt.expected = number + 1;
+            accepted.push((RequestId { origin: Origin { node, boot }, number }, data));
+        }
+        if let Err(code) = taken {
+            let refused = attempt.refuse(code);
+            self.refuse(node, boot, id, refused);
+        }
+        accepted
+    }
+
+    /// The outcome of an accepted write is known.
+    pub fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
+        let Origin { node, boot } = id.origin;
+        let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| error.code()) };
+        let has_room = |answer: &ForwardAnswer| answer.verdicts.len() < VERDICTS_MAX;
+        self.answer_to(node, boot, has_room).verdicts.push(verdict);
+    }
+
+    /// True when an answer waits to be sent.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Answers to send.
+    pub fn take_answers(&mut self) -> Vec<ForwardAnswer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    fn refuse(&mut self, node: NodeId, boot: u64, attempt: u64, refused: Refused) {
+        let is_free = |answer: &ForwardAnswer| answer.refused.is_none() || answer.attempt == attempt;
+        let answer = self.answer_to(node, boot, is_free);
+        (answer.attempt, answer.refused) = (attempt, Some(refused));
+    }
+
+    /// The last answer to this boot if it is `suitable`, or another behind it.
+    fn answer_to(
+        &mut self,
+        to: NodeId,
+        boot: u64,
+        suitable: impl Fn(&ForwardAnswer) -> bool,
+    ) -> &mut ForwardAnswer {
+        let last = self.answers.iter().rposition(|answer| (answer.to, answer.boot) == (to, boot));
+        let at = last.filter(|&at| suitable(&self.answers[at])).unwrap_or(self.answers.len());
+        if at == self.answers.len() {
+            let (from, attempt, verdicts) = (self.node, 0, Vec::new());
+            self.answers.push(ForwardAnswer { from, to, boot, attempt, verdicts, refused: None });
+        }
+        &mut self.answers[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: u64 = 3;
+
+    fn attempts() -> Attempts {
+        let mut attempts = Attempts::new(NodeId(1), Planted::NONE);
+        attempts.begin_term(Some(Term(7)));
+        attempts
+    }
+
+    fn forward(attempt: u64, first: u64, writes: usize) -> Forward {
+        let writes = vec![Bytes::from_static(b"w"); writes];
+        let (from, to) = (NodeId(2), NodeId(1));
+        Forward { from, to, boot: 42, term: Term(7), attempt, first, writes }
+    }
+
+    fn accepted(attempts: &mut Attempts, forward: Forward) -> Vec<u64> {
+        let accepted = attempts.accept(forward, COUNT, Ok(()), |_| true);
+        accepted.iter().map(|(id, _)| id.number).collect()
+    }
+
+    /// The attempt that was refused, and from where on.
+    fn refused(attempts: &mut Attempts) -> Option<(u64, u64)> {
+        let answers = attempts.take_answers();
+        answers.iter().find_map(|answer| answer.refused.map(|refused| (answer.attempt, refused.first)))
+    }
+
+    #[test]
+    fn writes_are_accepted_in_order_and_once() {
+        let mut attempts = attempts();
+
+        assert_eq!(accepted(&mut attempts, forward(1, 1, 2)), [1, 2]);
+        assert_eq!(accepted(&mut attempts, forward(1, 1, 2)), [0; 0]);
+        assert_eq!(accepted(&mut attempts, forward(1, 2, 2)), [3]);
+        assert!(!attempts.has_answers());
+    }
+
+    #[test]
+    fn a_gap_ends_the_attempt_where_it_begins() {
+        let mut attempts = attempts();
+        accepted(&mut attempts, forward(1, 1, 1));
+
+        assert!(accepted(&mut attempts, forward(1, 3, 1)).is_empty());
+        assert_eq!(refused(&mut attempts), Some((1, 2)));
+        assert!(accepted(&mut attempts, forward(1, 2, 1)).is_empty(), "what was lost comes too late");
+        assert_eq!(refused(&mut attempts), Some((1, 2)));
+        assert_eq!(accepted(&mut attempts, forward(4, 4, 1)), [4]);
+        assert!(accepted(&mut attempts, forward(1, 2, 1)).is_empty(), "an older attempt");
+        assert_eq!(refused(&mut attempts), None, "its member knows");
+    }
+
+    #[test]
+    fn a_question_is_answered_only_when_something_is_missing() {
+        let mut attempts = attempts();
+        accepted(&mut attempts, forward(1, 1, 2));
+
+        assert!(accepted(&mut attempts, forward(1, 3, 0)).is_empty());
+        assert!(!attempts.has_answers());
+        assert!(accepted(&mut attempts, forward(1, 5, 0)).is_empty());
+        assert_eq!(refused(&mut attempts), Some((1, 3)));
+    }
+
+    #[test]
+    fn of_an_attempt_that_was_never_heard_everything_is_missing() {
+        let mut attempts = attempts();
+
+        assert!(accepted(&mut attempts, forward(4, 7, 0)).is_empty());
+        assert_eq!(refused(&mut attempts), Some((4, 4)));
+        assert_eq!(accepted(&mut attempts, forward(7, 7, 1)), [7]);
+    }
+
+    #[test]
+    fn an_unwilling_leader_refuses_what_it_has_not_accepted() {
+        let mut attempts = attempts();
+        accepted(&mut attempts, forward(1, 1, 2));
+
+        assert!(attempts.accept(forward(1, 2, 2), COUNT, Err(Code::Overloaded), |_| true).is_empty());
+
+        assert_eq!(refused(&mut attempts), Some((1, 3)));
+    }
+
+    #[test]
+    fn what_can_never_be_proposed_is_refused_with_all_behind_it() {
+        let mut attempts = attempts();
+        let mut mixed = forward(1, 1, 3);
+        mixed.writes[1] = Bytes::from_static(b"unfit");
+
+        let accepted = attempts.accept(mixed, COUNT, Ok(()), |data| data.len() == 1);
+
+        assert_eq!(accepted.len(), 1);
+        assert_eq!(refused(&mut attempts), Some((1, 2)));
+    }
+
+    #[test]
+    fn nothing_of_another_term_is_accepted_or_refused() {
+        let mut attempts = attempts();
+
+        for term in [None, Some(Term(6)), Some(Term(8))] {
+            attempts.begin_term(term);
+            assert!(accepted(&mut attempts, forward(1, 1, 2)).is_empty());
+            assert!(!attempts.has_answers());
+        }
+    }
+
+    #[test]
+    fn a_boot_that_comes_back_goes_on_where_it_was() {
+        let mut attempts = attempts();
+        accepted(&mut attempts, forward(1, 1, 2));
+
+        assert_eq!(accepted(&mut attempts, Forward { boot: 43, ..forward(1, 1, 1) }), [1]);
+        assert_eq!(accepted(&mut attempts, forward(1, 1, 3)), [3]);
+    }
+
+    #[test]
+    fn verdicts_travel_together_and_refusals_of_two_attempts_do_not() {
+        let mut attempts = attempts();
+        for (id, _) in attempts.accept(forward(1, 1, 2), COUNT, Ok(()), |_| true) {
+            attempts.answer(id, Ok(Position::default()));
+        }
+        accepted(&mut attempts, forward(1, 5, 1));
+        accepted(&mut attempts, forward(5, 7, 1));
+
+        let answers = attempts.take_answers();
+
+        let of = |answer: &ForwardAnswer| (answer.verdicts.len(), answer.attempt);
+        assert_eq!(answers.iter().map(of).collect::<Vec<_>>(), [(2, 1), (0, 5)]);
+    }
+}
