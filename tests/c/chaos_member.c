@@ -14,6 +14,7 @@
  *   put TIMEOUT_MS          one blocking put                                    result CODE MS MESSAGE
  *   snapshot TIMEOUT_MS     one blocking linearizable snapshot                  result CODE MS MESSAGE
  *   leader TIMEOUT_MS       waits for a leader                                  result CODE MS MESSAGE
+ *   transfer TIMEOUT_MS     hands the leadership over to another member         result CODE MS MESSAGE
  *   reopen                  opens the same directory a second time              result CODE MS MESSAGE
  *   stop                    closes the store and ends                                    stopped
  *
@@ -343,6 +344,13 @@ static void wait_leader(struct member *member, unsigned long long timeout_ms) {
     print_result(code, error, begun);
 }
 
+static void transfer(struct member *member, unsigned long long timeout_ms) {
+    long long begun = now_us();
+    almadia_error *error = NULL;
+    almadia_leader_transfer_options options = {.struct_size = sizeof options, .timeout_ms = timeout_ms};
+    print_result(almadia_leader_transfer(member->store, &options, &error), error, begun);
+}
+
 static void reopen(struct member *member) {
     long long begun = now_us();
     almadia_error *error = NULL;
@@ -371,6 +379,8 @@ static bool obey(struct member *member, const char *line) {
         snapshot_once(member, number);
     else if (sscanf(line, "leader %llu", &number) == 1)
         wait_leader(member, number);
+    else if (sscanf(line, "transfer %llu", &number) == 1)
+        transfer(member, number);
     else if (strcmp(line, "reopen") == 0)
         reopen(member);
     else if (strcmp(line, "stop") == 0)

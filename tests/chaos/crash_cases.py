@@ -9,6 +9,9 @@ from records import Records
 
 WRITES_BETWEEN_KILLS = 400
 WRITES_BETWEEN_POWER_LOSSES_MAX = 2000
+CHANGES_OF_LEADER = 200
+WRITES_BETWEEN_CHANGES = 100
+KILL_EVERY = 4
 
 
 @case
@@ -29,7 +32,36 @@ def members_killed_under_load_lose_nothing_acknowledged(bench: Bench):
         victim.write()
     require(bench.cycles < 10 or leaders_killed > 0, "no leader was killed")
     check_every_member(cluster, f"after {bench.cycles} kills")
+    require(Records(cluster.records).count("U") == 0, f"writes are unknown to members that live: {summary(cluster)}")
     bench.note(f"{bench.cycles} kills, {leaders_killed} of a leader; {summary(cluster)}")
+
+
+@case
+def leaders_come_and_go_and_no_write_is_unknown(bench: Bench):
+    """A write whose member lives is applied exactly once, whoever leads: no caller needs to try again, and none is in doubt."""
+    cluster = Cluster(bench)
+    cluster.start()
+    cluster.write()
+    told = {"kills": 0, "transfers": 0}
+    for change in range(CHANGES_OF_LEADER):
+        cluster.wait_for_writes(WRITES_BETWEEN_CHANGES)
+        leader = cluster.leader()
+        if change % KILL_EVERY == 0:
+            leader.kill()
+            cluster.wait_for_writes(WRITES_BETWEEN_CHANGES)
+            leader.start()
+            cluster.wait_until_caught_up(leader)
+            leader.write()
+            told["kills"] += 1
+        else:
+            code, _, message = leader.result("transfer 5000")
+            told["transfers"] += code == "ALMADIA_OK"
+    cluster.pause()
+    records = Records(cluster.records)
+    require(records.count("U") == 0, f"writes are unknown to members that live: {summary(cluster)}")
+    require(told["transfers"] > CHANGES_OF_LEADER // 2, f"hardly any transfer succeeded: {told}")
+    check_every_member(cluster, f"after {told}")
+    bench.note(f"{told['kills']} kills and {told['transfers']} transfers of leaders; {summary(cluster)}")
 
 
 @case
