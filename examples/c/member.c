@@ -138,8 +138,8 @@ static almadia_code open_store(struct member *member, char **arguments, almadia_
 /* ------------------------------------------------------------------------------------------------------ loading */
 
 static void print_failure(const struct item *item, almadia_code code) {
-    /* What was not applied may simply be sent again, here or to another member. To repeat what is unknown is right here
-     * as well, because putting the same value twice is putting it once; a program that counts or appends must look first. */
+    /* No change of leader brings one here, only a deadline, a shutdown or a store that failed. What was not applied may simply
+     * be sent again; what is unknown where that is harmless. */
     const char *outcome = almadia_code_maybe_applied(code) ? "unknown" : "not-applied";
     printf("failed %zu %s %s\n", (size_t)(item - item->member->items), outcome, almadia_code_name(code));
 }
