@@ -41,6 +41,16 @@
         CHECK(error == NULL);                                                                               \
     } while (0)
 
+/* Before a check fails: what the store answers now, which says why when it has stopped. */
+static inline void say_why(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_code code = almadia_put(store, "why", 3, "", 0, &error);
+    fprintf(stderr, "the store answers %s: %s\n", almadia_code_name(code),
+            error == NULL ? "nothing" : almadia_error_message(error));
+    almadia_error_free(error);
+}
+
 /* Opens a cluster of one member in `path` and waits until it leads. */
 static inline almadia_store *open_single(const char *path)
 {

@@ -46,7 +46,10 @@ static inline void fill(almadia_store *store, const char *owner, int first, int 
     char value[VALUE_BYTES];
     for (int number = first; number < end; number++) {
         make_value(value, owner, number);
-        CHECK_OK(almadia_put(store, &number, sizeof number, value, VALUE_BYTES, &error));
+        almadia_code code = almadia_put(store, &number, sizeof number, value, VALUE_BYTES, &error);
+        if (code != ALMADIA_OK)
+            say_why(store);
+        CHECK_CODE(ALMADIA_OK, code);
     }
 }
 

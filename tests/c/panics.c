@@ -59,6 +59,8 @@ static int count_poisoned(almadia_store *stores[], int count)
     for (int at = 0; at < count; at++) {
         almadia_status status = ALMADIA_STATUS_INIT;
         CHECK_CODE(ALMADIA_OK, almadia_store_status(stores[at], &status, NULL));
+        if (status.poisoned != ALMADIA_OK && status.poisoned != ALMADIA_PANIC)
+            say_why(stores[at]);
         CHECK(status.poisoned == ALMADIA_OK || status.poisoned == ALMADIA_PANIC);
         poisoned += status.poisoned != ALMADIA_OK;
     }
