@@ -123,6 +123,7 @@ impl Forwarder {
         }
         let first = self.next;
         let mut message = self.message(first);
+        message.writes.reserve_exact(writes.len());
         for write in writes {
             message.writes.push(write.data.clone());
             let weight = write.data.len() + OVERHEAD_BYTES;

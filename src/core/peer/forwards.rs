@@ -46,9 +46,9 @@ impl Peer {
     /// term is in this member's log, though that may go.
     pub(super) fn pass_fence_too_early(&mut self) {
         let planted = self.options.planted;
-        let in_log = self.raw.raft.raft_log.last_term() > self.forwarder.term().get();
+        let in_log = || self.raw.raft.raft_log.last_term() > self.forwarder.term().get();
         let early = planted.has(Fault::ResentBeforeTheFence) && self.leader().is_some()
-            || planted.has(Fault::FenceFromAnUncommittedEntry) && in_log;
+            || planted.has(Fault::FenceFromAnUncommittedEntry) && in_log();
         if early && self.forwarder.awaits_fence(self.term()) {
             let heard = self.forwarder.pass_fence();
             self.take_heard(heard);
