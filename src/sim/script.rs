@@ -21,6 +21,7 @@
 //! read N NAME             a linearizable read called NAME                    [timeout=MS]
 //! local N NAME            a local read called NAME                           [timeout=MS] [min=INDEX]
 //! transfer N NAME TO|any  N shall hand leadership over                       [timeout=MS]
+//! cancel NAME             the caller of NAME cancels it
 //! glimpse N NAME          a lease read on its caller's thread, step 1: the first look at the lease
 //! view N NAME             step 2: its view of the engine is taken
 //! look N NAME             steps 3 and 4: the clock is read, the second look decides whether the view may be shown
@@ -126,7 +127,7 @@ fn scripts_say_what_their_files_say() {
     let mut scripts: Vec<_> =
         fs::read_dir(&directory).expect("it exists").map(|file| file.expect("readable").path()).collect();
     scripts.sort();
-    assert!(scripts.len() >= 121, "the scripts are where they belong");
+    assert!(scripts.len() >= 130, "the scripts are where they belong");
     for path in scripts {
         let script = fs::read_to_string(&path).expect("readable");
         let replayed = replay(&script, Planted::NONE);

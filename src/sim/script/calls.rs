@@ -1,12 +1,13 @@
 //! Calls of users and their answers.
 //!
-//! Owns the words of a script that make a call, and the list of answers that came since a command began. What always
-//! holds: an answer is written down when it is given, once each time it is given.
+//! Owns the words of a script that make a call or cancel it, and the list of answers that came since a command began.
+//! What always holds: an answer is written down when it is given, once each time it is given.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::call::{CallKind, CallRegions, Subject};
+use crate::call::{Call, CallKind, CallRegions, Subject};
 use crate::completion::{Position, Sink};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
@@ -25,6 +26,8 @@ const TIMEOUT_MS: u64 = 60_000;
 #[derive(Default)]
 pub struct Answers {
     said: Arc<Mutex<Vec<String>>>,
+    /// By name.
+    calls: BTreeMap<String, Call>,
 }
 
 impl Answers {
@@ -35,19 +38,33 @@ impl Answers {
 
     /// The input of `command` with `words`: the call's name, what it is about, and its options. It is listed among
     /// `deadlines`.
-    pub fn call(&self, command: &str, words: &[&str], now: Timestamp, deadlines: &Arc<Deadlines>) -> Input {
+    pub fn call(
+        &mut self,
+        command: &str,
+        words: &[&str],
+        now: Timestamp,
+        deadlines: &Arc<Deadlines>,
+    ) -> Input {
         let [name, rest @ ..] = words else { panic!("{command} N NAME") };
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
         let deadline = now + Duration::from_millis(timeout_ms);
         let heard = Box::new(Heard { name: format!("{command} {name}"), said: Arc::clone(&self.said) });
         let opened = deadlines.open(subject(command), deadline, heard, Arc::new(()));
-        let (completion, _) = opened.expect("a member that runs takes calls");
+        let (completion, call) = opened.expect("a member that runs takes calls");
+        self.calls.insert((*name).to_owned(), call);
         let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
         match command {
             "write" => Input::Propose(Propose { data: encoded(rest), deadline, completion }),
             "read" => Input::Read(Read { deadline, completion, min_index }),
             "local" => Input::LocalRead(Read { deadline, completion, min_index }),
             _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),
+        }
+    }
+
+    /// The caller of `name` cancels it.
+    pub fn cancel(&self, name: &str) {
+        if !self.calls[name].cancel() {
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} is answered"));
         }
     }
 }

@@ -72,6 +72,7 @@ impl Cluster {
             "elect" => self.elect(number(words[0])),
             "campaign" => self.member(words[0]).feed(Input::Campaign),
             "write" | "read" | "local" | "transfer" => self.call(command, words),
+            "cancel" => self.answers.cancel(words[0]),
             "glimpse" | "view" | "look" => self.take_look(command, words, said),
             "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
             "timer" => numbers(words).into_iter().for_each(|node| self.answer_late(node)),
