@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
 
 /// What a write counts against the window beside its bytes.
-const OVERHEAD_BYTES: usize = 64;
+pub const OVERHEAD_BYTES: usize = 64;
 
 /// An answer that is due.
 type Answer = (Completion, Result<Position>);
@@ -214,11 +214,20 @@ impl Forwarder {
         heard.answers
     }
 
-    /// How many numbers are under way.
+    /// How many numbers have no verdict, whether a caller waits for it or not.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub fn count(&self) -> usize {
-        self.sent.iter().filter(|sent| sent.write.is_some()).count()
+        self.sent.len()
+    }
+
+    /// What is kept, counted anew; and what of it the newest write makes, which may alone be larger than a window.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        let kept = self.sent.iter().map(|sent| sent.weight).sum();
+        assert_eq!(self.weight, kept, "the window counts what is kept");
+        (kept, self.sent.back().map_or(0, |newest| newest.weight))
     }
 
     /// Empties it; what it gives back may be in a log.

@@ -358,6 +358,14 @@ impl Peer {
         counted + said + self.forwarded_in_flight as usize + waits.into_iter().filter(|waits| *waits).count()
     }
 
+    /// Whether no more is kept of what this member forwarded than its window takes, and one write.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub fn keeps_its_window(&self) -> bool {
+        let (kept, newest) = self.forwarder.kept();
+        kept - newest <= self.options.forward_window_bytes
+    }
+
     /// What this member has on purpose wrong with it.
     #[must_use]
     pub fn planted(&self) -> Planted {

@@ -119,13 +119,13 @@ impl PendingWrites {
         }
     }
 
-    /// Takes the first write and as many behind it as make `bytes_max` bytes together, to be proposed or sent now. Those
-    /// whose callers were answered are dropped.
-    pub fn take_some(&mut self, bytes_max: usize) -> Vec<Pending> {
+    /// Takes the first write and as many behind it as make `bytes_max` bytes together, each with `overhead_bytes`, to be
+    /// proposed or sent now. Those whose callers were answered are dropped.
+    pub fn take_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.writes.front() {
-            let length = first.data.len();
+            let length = first.data.len() + overhead_bytes;
             if bytes + length > bytes_max && !taken.is_empty() {
                 break;
             }
@@ -221,8 +221,8 @@ mod tests {
             .into_iter()
             .for_each(|write| pending.push(write));
 
-        assert_eq!(numbers(&pending.take_some(10)), [1], "larger than the share, and alone");
-        assert_eq!(numbers(&pending.take_some(10)), [2, 3]);
+        assert_eq!(numbers(&pending.take_some(10, 0)), [1], "larger than the share, and alone");
+        assert_eq!(numbers(&pending.take_some(10, 0)), [2, 3]);
         assert_eq!(pending.forwarded_bytes(), 4);
     }
 
@@ -236,7 +236,7 @@ mod tests {
         pending.push(write(2, 10));
 
         assert_eq!(pending.forwarded_bytes(), 10);
-        pending.take_some(1000);
+        pending.take_some(1000, 0);
         assert_eq!(pending.forwarded_bytes(), 0);
     }
 

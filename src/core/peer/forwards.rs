@@ -14,7 +14,7 @@ use super::options::MESSAGE_BYTES_MAX;
 use crate::batch::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 use crate::completion::Position;
 use crate::core::command::Command;
-use crate::core::forwarder::{Heard, Route};
+use crate::core::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::input::Propose;
 use crate::core::pending::Pending;
@@ -78,7 +78,7 @@ impl Peer {
             if room == 0 {
                 return;
             }
-            let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize));
+            let writes = self.fresh.take_some(room.min(MESSAGE_BYTES_MAX as usize), OVERHEAD_BYTES);
             let writes: Vec<_> = writes.into_iter().filter_map(unsent).collect();
             if writes.is_empty() {
                 // The callers of all that waited were answered.

@@ -84,7 +84,7 @@ impl Peer {
         if self.is_blocked {
             return;
         }
-        let fresh = self.fresh.take_some(self.options.propose_bytes_max / sharers);
+        let fresh = self.fresh.take_some(self.options.propose_bytes_max / sharers, 0);
         if !fresh.is_empty() {
             self.propose(fresh);
         }
