@@ -10,13 +10,16 @@ use std::collections::BTreeMap;
 
 use raft::eraftpb::{EntryType, Message, MessageType};
 
-use crate::core::applier::ApplyTask;
+use crate::core::applier::{Applied, ApplyTask};
+use crate::core::forwarding::{ForwardAnswer, Origin};
+use crate::core::peer::Peer;
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::LogWrite;
 use crate::core::region::Region;
 use crate::sim::chosen::{CallId, Chosen, entry_digest};
 use crate::sim::disk::{DiskLog, LogStanding};
 use crate::sim::member::Member;
+use crate::sim::verdicts::Verdicts;
 use crate::types::{ApplyState, RegionId};
 
 /// A promise that holds, or in words how it was broken.
@@ -41,6 +44,8 @@ pub struct RegionLedger {
     entries: BTreeMap<(u64, u64), (u64, u64)>,
     /// What the members agreed on.
     pub chosen: Chosen,
+    /// What became of forwarded writes.
+    verdicts: Verdicts,
     /// Of member 1, 2, ...: what was last seen of it.
     known: Vec<Known>,
 }
@@ -70,6 +75,7 @@ impl Ledger {
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
             chosen: Chosen::default(),
+            verdicts: Verdicts::default(),
             known: vec![Known::default(); members],
         };
         let regions = regions.iter().map(|region| (region.id, ledger(region))).collect();
@@ -113,6 +119,24 @@ impl Ledger {
         if self.is_open {
             let disk = self.logs[slot(node)].standing(region);
             self.note_of(node, region, promised_after_its_sync(node, message, disk));
+        }
+    }
+
+    /// To be called when a leader is about to send this.
+    pub fn on_sending_answer(&mut self, region: RegionId, answer: &ForwardAnswer) {
+        if self.is_open {
+            let ledger = self.regions.get_mut(&region).expect("a region of the cluster");
+            let check = ledger.verdicts.on_answer(answer);
+            self.note_of(answer.from.get(), region, check);
+        }
+    }
+
+    /// To be called when the peer of a member is told what took effect.
+    pub fn on_reported(&mut self, member: Origin, applied: &Applied) {
+        if self.is_open {
+            let ledger = self.regions.get_mut(&applied.region).expect("a region of the cluster");
+            let check = ledger.verdicts.on_own_applied(member, &applied.own);
+            self.note_of(member.node.get(), applied.region, check);
         }
     }
 
@@ -188,6 +212,8 @@ impl RegionLedger {
         let before = self.known[slot(node)];
         let now = before.seen(member, self.region);
         self.known[slot(node)] = now;
+        let keeps_its_window = member.peer_of(self.region).is_none_or(Peer::keeps_its_window);
+        holds(keeps_its_window, || "keeps more of forwarded writes than its window takes".to_owned())?;
         if now.leads && (now.term, true) != (before.term, before.leads) {
             self.one_leader_a_term(node, now.term)?;
             self.leader_has_all_that_was_chosen(node, now.term, &logs[slot(node)])?;

@@ -211,7 +211,7 @@ impl Member {
         let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
         let peers: Peers = peers.collect();
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
-        let origin = Origin { node: NodeId(self.node), boot: self.boot };
+        let origin = self.origin();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
             (region.id, Applier::new(origin, region, applied, self.setup.planted))
@@ -260,6 +260,10 @@ impl Member {
             limits: self.setup.limits,
             apply_stall_ticks: self.setup.apply_stall_ticks,
         }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { node: NodeId(self.node), boot: self.boot }
     }
 
     /// Differs in every boot of this member.
@@ -507,13 +511,14 @@ impl Member {
 
     /// Applying, step 2: the peers are told.
     pub fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
+        let member = self.origin();
         let running = self.running.as_mut()?;
         while let Some(batch) = running.written.pop_front() {
             if !take_effect(&mut self.effects_left) {
                 return self.end_in_crash();
             }
             for applied in batch.reports {
-                watch.reported(self.node, &applied);
+                watch.reported(member, &applied);
                 running.inputs.push((applied.region, Input::Applied(applied)));
             }
             if !batch.answers.is_empty() {

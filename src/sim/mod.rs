@@ -19,6 +19,7 @@ mod script;
 mod checker;
 mod keys;
 mod chosen;
+mod verdicts;
 mod invariants;
 mod calls;
 mod load;

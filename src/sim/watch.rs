@@ -6,6 +6,7 @@
 use raft::eraftpb::Entry;
 
 use crate::core::applier::{Applied, ApplyTask};
+use crate::core::forwarding::Origin;
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::sim::disk::DiskLog;
 use crate::sim::network::{describe, describe_entry};
@@ -21,8 +22,8 @@ pub trait Watch {
     /// Committed entries go to the applier; `log` is what the disk of `node` holds at this moment.
     fn handed_over(&mut self, node: u64, log: &DiskLog, task: &ApplyTask);
 
-    /// The peer is told what took effect.
-    fn reported(&mut self, node: u64, applied: &Applied);
+    /// The peer of this member, in this boot, is told what took effect.
+    fn reported(&mut self, member: Origin, applied: &Applied);
 
     /// The member does not run any more, in these words.
     fn ended(&mut self, node: u64, how: &str);
@@ -44,8 +45,8 @@ impl Watch for Vec<String> {
         self.push(format!("  {node} committed {first}..={last}"));
     }
 
-    fn reported(&mut self, node: u64, applied: &Applied) {
-        self.push(format!("{node} applied up to {}", applied.state.index));
+    fn reported(&mut self, member: Origin, applied: &Applied) {
+        self.push(format!("{} applied up to {}", member.node, applied.state.index));
     }
 
     fn ended(&mut self, node: u64, how: &str) {

@@ -6,7 +6,8 @@
 use raft::eraftpb::Entry;
 
 use crate::core::applier::{Applied, ApplyTask};
-use crate::core::ports::{LogWrite, PeerMessage};
+use crate::core::forwarding::Origin;
+use crate::core::ports::{Body, LogWrite, PeerMessage};
 use crate::sim::disk::DiskLog;
 use crate::sim::invariants::Ledger;
 use crate::sim::network::describe;
@@ -24,8 +25,10 @@ pub struct Observer<'a> {
 impl Watch for Observer<'_> {
     fn sending(&mut self, node: u64, _: &DiskLog, message: &PeerMessage) {
         self.trace.say_of(message.region, || format!("  {}", describe(message)));
-        if let Some(raft) = message.raft() {
-            self.ledger.on_sending(node, message.region, raft);
+        match &message.body {
+            Body::Raft(raft) => self.ledger.on_sending(node, message.region, raft),
+            Body::Answer(answer) => self.ledger.on_sending_answer(message.region, answer),
+            Body::Forward(_) => {}
         }
     }
 
@@ -43,8 +46,10 @@ impl Watch for Observer<'_> {
         self.ledger.on_handed_over(node, task);
     }
 
-    fn reported(&mut self, node: u64, applied: &Applied) {
-        self.trace.say_of(applied.region, || format!("{node} applied up to {}", applied.state.index));
+    fn reported(&mut self, member: Origin, applied: &Applied) {
+        let (node, index) = (member.node, applied.state.index);
+        self.trace.say_of(applied.region, || format!("{node} applied up to {index}"));
+        self.ledger.on_reported(member, applied);
     }
 
     fn ended(&mut self, node: u64, how: &str) {

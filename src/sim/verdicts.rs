@@ -1,0 +1,88 @@
+//! What was said of forwarded writes.
+//!
+//! Owns, for one region, the outcome of every forwarded write as the first to know it told it: its leader, in an answer,
+//! or the member that forwarded it, from its own log. What always holds: whoever tells of it later, or again, tells the
+//! same.
+
+use std::collections::BTreeMap;
+
+use crate::completion::Position;
+use crate::core::forwarding::{ForwardAnswer, Origin};
+use crate::error::{Code, Result};
+use crate::sim::invariants::Check;
+
+/// Where a write stands in the log, or why it had no effect there.
+type Outcome = std::result::Result<Position, Code>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// By member, its boot, and its number there.
+    outcomes: BTreeMap<(u64, u64, u64), Outcome>,
+}
+
+impl Verdicts {
+    /// A leader is about to send this.
+    pub fn on_answer(&mut self, answer: &ForwardAnswer) -> Check {
+        let origin = Origin { node: answer.to, boot: answer.boot };
+        answer.verdicts.iter().try_for_each(|verdict| self.note(origin, verdict.number, verdict.outcome))
+    }
+
+    /// A member has met these writes of its own in its log.
+    pub fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Position>)]) -> Check {
+        let outcome =
+            |outcome: &Result<Position>| outcome.as_ref().map(|at| *at).map_err(|error| error.code());
+        own.iter().try_for_each(|(number, told)| self.note(origin, *number, outcome(told)))
+    }
+
+    fn note(&mut self, origin: Origin, number: u64, outcome: Outcome) -> Check {
+        let first = *self.outcomes.entry((origin.node.get(), origin.boot, number)).or_insert(outcome);
+        if first == outcome {
+            return Ok(());
+        }
+        let Origin { node, boot } = origin;
+        Err(format!("write {number} of boot {boot} of {node} was told to be {first:?}, and now {outcome:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::forwarding::Verdict;
+    use crate::error::Error;
+    use crate::types::{LogIndex, NodeId, Term};
+
+    const ORIGIN: Origin = Origin { node: NodeId(2), boot: 42 };
+
+    fn place(index: u64) -> Position {
+        Position { index: LogIndex(index), term: Term(7) }
+    }
+
+    fn answer(outcome: Outcome) -> ForwardAnswer {
+        let (from, to) = (NodeId(1), ORIGIN.node);
+        let verdicts = vec![Verdict { number: 3, outcome }];
+        ForwardAnswer { from, to, boot: ORIGIN.boot, attempt: 1, verdicts, refused: None }
+    }
+
+    #[test]
+    fn the_leader_and_the_log_tell_the_same() {
+        let mut verdicts = Verdicts::default();
+
+        assert_eq!(verdicts.on_answer(&answer(Ok(place(8)))), Ok(()));
+
+        assert_eq!(verdicts.on_own_applied(ORIGIN, &[(3, Ok(place(8)))]), Ok(()));
+        assert!(verdicts.on_own_applied(ORIGIN, &[(3, Ok(place(9)))]).is_err());
+        assert!(verdicts.on_answer(&answer(Err(Code::RegionChanged))).is_err());
+    }
+
+    #[test]
+    fn a_write_of_another_boot_is_another_write() {
+        let mut verdicts = Verdicts::default();
+        let changed = Err(Error::new(Code::RegionChanged));
+
+        assert_eq!(verdicts.on_own_applied(ORIGIN, &[(3, changed)]), Ok(()));
+
+        assert_eq!(verdicts.on_own_applied(Origin { boot: 43, ..ORIGIN }, &[(3, Ok(place(8)))]), Ok(()));
+        assert!(verdicts.on_answer(&answer(Ok(place(8)))).is_err());
+    }
+}
