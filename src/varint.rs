@@ -44,7 +44,19 @@ impl<'a> Reader<'a> {
     }
 
     /// The next number. Refuses one that does not fit in 64 bits.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Option<u64> {
+        match *self.rest {
+            // Most are this small.
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.rest = rest;
+                Some(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
             let byte = self.byte()?;

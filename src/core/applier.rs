@@ -17,7 +17,7 @@ use crate::core::membership;
 use crate::core::planted::{Fault, Planted};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
-use crate::core::tags::{self, Tag, TagsError};
+use crate::core::tags::{self, Tag, Tags, TagsError};
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
@@ -227,7 +227,9 @@ impl Applier {
         let mut verdicts = Verdicts {
             position,
             waiting: self.take_requesters(position.index).into_iter(),
-            own: tags.filter(|tag| tag.origin == self.origin).collect::<Vec<_>>().into_iter().peekable(),
+            tags,
+            origin: self.origin,
+            own: None,
             place: 0,
         };
         match entry.get_entry_type() {
@@ -245,7 +247,7 @@ impl Applier {
     fn apply_command(
         &self,
         entry: Entry,
-        verdicts: &mut Verdicts,
+        verdicts: &mut Verdicts<'_>,
         batch: &mut ApplyBatch,
         report: &mut Applied,
     ) -> Result<()> {
@@ -305,16 +307,18 @@ impl Applier {
 }
 
 /// Hands the verdicts on an entry's writes to those who wait for them.
-struct Verdicts {
+struct Verdicts<'a> {
     position: Position,
     waiting: std::vec::IntoIter<Option<Requester>>,
-    /// Of those that this boot of this member forwarded.
-    own: std::iter::Peekable<std::vec::IntoIter<Tag>>,
+    tags: Tags<'a>,
+    origin: Origin,
+    /// The first tag of this origin that is not past.
+    own: Option<Tag>,
     /// Of the next among the entry's writes.
     place: usize,
 }
 
-impl Verdicts {
+impl Verdicts<'_> {
     fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
         let answer = verdict.map(|()| self.position);
         if let Some(number) = self.next_own() {
@@ -331,9 +335,10 @@ impl Verdicts {
     fn next_own(&mut self) -> Option<u64> {
         let place = self.place;
         self.place += 1;
-        let is_over = |tag: &Tag| tag.place + tag.writes <= place;
-        while self.own.next_if(is_over).is_some() {}
-        let tag = self.own.peek().filter(|tag| tag.place <= place)?;
+        if self.own.is_none_or(|tag| tag.place + tag.writes <= place) {
+            self.own = self.tags.find(|tag| tag.origin == self.origin);
+        }
+        let tag = self.own.filter(|tag| tag.place <= place)?;
         Some(tag.first + (place - tag.place) as u64)
     }
 }

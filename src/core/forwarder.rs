@@ -88,6 +88,12 @@ impl Forwarder {
         Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false, planted }
     }
 
+    /// Whether nothing that was sent is kept any more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
     /// Whether newer writes may go nowhere in `term`: something of an older one is under way, and may be in the log.
     #[must_use]
     pub fn awaits_fence(&self, term: Term) -> bool {

@@ -165,6 +165,9 @@ impl Proposals {
     /// Whether something that was proposed before `term` is undecided, and a caller of this member waits for it.
     #[must_use]
     pub fn awaits_fence(&self, term: Term) -> bool {
+        if self.queue.front().is_none_or(|oldest| oldest.term >= term) {
+            return false;
+        }
         let older = self.queue.iter().take_while(|proposal| proposal.term < term);
         let mut requesters =
             older.flat_map(|proposal| &proposal.requests).filter_map(|it| it.requester.as_ref());

@@ -18,6 +18,8 @@ use crate::types::NodeId;
 use crate::varint::{self, Reader};
 
 const VERSION: u8 = 1;
+/// What a tag of a small node and number takes with the version in front of it.
+const SINGLE_BYTES: usize = 16;
 
 /// Writes of an entry that one member forwarded, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,7 @@ pub fn seal(writes: impl Iterator<Item = Option<RequestId>>) -> Bytes {
 fn put(sealed: &mut Vec<u8>, tag: Option<Tag>, end: &mut usize) {
     let Some(Tag { place, writes, origin, first }) = tag else { return };
     if sealed.is_empty() {
+        sealed.reserve_exact(SINGLE_BYTES);
         sealed.push(VERSION);
     }
     for number in [(place - *end) as u64, writes as u64, origin.node.get()] {

@@ -132,6 +132,9 @@ impl Peer {
 
     /// This member has applied entries with these writes of its own callers, up to one of the term in its apply state.
     pub(super) fn on_own_applied(&mut self, own: Vec<(u64, Result<Position>)>) {
+        if self.forwarder.is_empty() {
+            return;
+        }
         let heard = self.forwarder.on_applied(own, self.applied.term);
         self.take_heard(heard);
     }
@@ -143,8 +146,9 @@ impl Peer {
         {
             self.pace = Pace::Paused(route);
         }
-        let again = heard.again.into_iter().map(Pending::of_caller).collect();
-        self.take_again(again);
+        if !heard.again.is_empty() {
+            self.take_again(heard.again.into_iter().map(Pending::of_caller).collect());
+        }
     }
 
     /// Writes that certainly are in no log go again, before anything newer.
