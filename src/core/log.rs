@@ -28,7 +28,7 @@ pub struct LogState {
     pub last: (LogIndex, Term),
     /// How far the log reached when that was last on record, if entries of it are gone.
     pub lost_end: Option<(LogIndex, Term)>,
-    /// The last index and about the bytes of each stretch of entries, in order: what is here of earlier runs.
+    /// The last index and about the bytes of each stretch of entries, in order: what is here of earlier boots.
     pub stretches: Vec<(LogIndex, u64)>,
 }
 

@@ -4,7 +4,7 @@
 //! then its vote, or its own candidacy, could elect a leader without entries that were committed with its help. What
 //! always holds: it has them back once it holds, durably, everything up to a read index that a leader confirmed after
 //! this peer started: whatever was acknowledged before lies below it, and a leader that counted an acknowledgement of an
-//! earlier run counts it no more (`peer/returning`). The end on record only adds that the leader is no older than what
+//! earlier boot counts it no more (`peer/returning`). The end on record only adds that the leader is no older than what
 //! was lost.
 
 use crate::types::{LogIndex, Term};
@@ -36,7 +36,7 @@ impl LostEnd {
         self.confirmed.is_none()
     }
 
-    /// A leader confirmed `index` as an answer to a question of this run.
+    /// A leader confirmed `index` as an answer to a question of this boot.
     pub fn confirm(&mut self, index: LogIndex) {
         self.confirmed.get_or_insert(index);
     }

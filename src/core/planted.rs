@@ -65,8 +65,8 @@ pub enum Fault {
     QuestionAskedAgainUnderItsId,
     /// A member whose log lost its end votes as if nothing had happened.
     LostEndIgnored,
-    /// A leader goes on counting what an earlier run of a member acknowledged.
-    EarlierRunsCounted,
+    /// A leader goes on counting what an earlier boot of a member acknowledged.
+    EarlierBootsCounted,
     /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
     ReadsDroppedBehindOthers,
     /// A leader leads on although its engine stands still.
@@ -123,7 +123,7 @@ impl Fault {
         Self::CancelledWriteGoesOn,
         Self::QuestionAskedAgainUnderItsId,
         Self::LostEndIgnored,
-        Self::EarlierRunsCounted,
+        Self::EarlierBootsCounted,
         Self::ReadsDroppedBehindOthers,
         Self::StalledLeaderStays,
         Self::NewerBeforeTheRest,

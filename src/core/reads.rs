@@ -2,8 +2,8 @@
 //!
 //! Owns the queue of this member's reads in one region. What always holds: reads that arrived in one round share
 //! one read index with one id; an id is used for reads that began before it was first sent, so no answer to it can
-//! be too old for them; reads leave in the order they came. An id is (node, boot nonce, counter): no id of an
-//! earlier run or another member can confirm a read here.
+//! be too old for them; reads leave in the order they came. An id is (node, boot, counter): no id of an
+//! earlier boot or another member can confirm a read here.
 //!
 //! An answer to a later id also resolves everything before it: the later confirmation happened after all of them
 //! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved reads is enough.
@@ -80,7 +80,7 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// An empty queue. `boot` differs in every run of this member.
+    /// An empty queue. `boot` differs in every boot of this member.
     #[must_use]
     pub fn new(node: NodeId, boot: u64) -> Self {
         let (counter, fresh, groups, local) = (0, Vec::new(), VecDeque::new(), Vec::new());
@@ -242,12 +242,12 @@ impl Reads {
     }
 
     fn parse(&self, id: &[u8]) -> Option<u64> {
-        let (run, counter) = parse(id)?;
-        (run == (self.node, self.boot) && counter <= self.counter).then_some(counter)
+        let (of, counter) = parse(id)?;
+        (of == (self.node, self.boot) && counter <= self.counter).then_some(counter)
     }
 }
 
-/// The run of a member that an id belongs to, and its counter there.
+/// The boot of a member that an id belongs to, and its counter there.
 fn parse(id: &[u8]) -> Option<((NodeId, u64), u64)> {
     let part = |at: usize| Some(u64::from_le_bytes(id.get(at..at + 8)?.try_into().ok()?));
     (id.len() == READ_ID_BYTES).then_some(((NodeId(part(0)?), part(8)?), part(16)?))
@@ -348,10 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_another_run_or_member_confirms_nothing() {
-        let mut old_run = Reads::new(NodeId(1), 41);
-        old_run.push(read(10));
-        let old = old_run.ask_fresh(asked(1)).expect("fresh");
+    fn an_id_of_another_boot_or_member_confirms_nothing() {
+        let mut old_boot = Reads::new(NodeId(1), 41);
+        old_boot.push(read(10));
+        let old = old_boot.ask_fresh(asked(1)).expect("fresh");
         let mut reads = reads();
         reads.push(read(10));
         reads.ask_fresh(asked(1)).expect("fresh");

@@ -29,7 +29,7 @@ pub const LATE_MAX: Duration = Duration::from_millis(20);
 pub struct Address {
     /// The member.
     pub host: usize,
-    /// The run of that member.
+    /// The boot of that member.
     pub boot: u64,
     /// The region.
     pub region: RegionId,
@@ -54,7 +54,7 @@ pub struct Call {
     /// When its member must have answered it.
     due: Timestamp,
     answered: bool,
-    /// By which it can be given up.
+    /// By which it can be cancelled.
     handle: Option<crate::call::Call>,
 }
 
@@ -133,7 +133,7 @@ pub struct Calls {
     taken: Vec<(CallId, Result<Position>)>,
     /// Host -> (when it is due, call) of what is not answered.
     pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
-    /// Client, run of a member and region -> the last call that took effect.
+    /// Client, boot of a member and region -> the last call that took effect.
     in_effect: BTreeMap<(usize, usize, u64, RegionId), CallId>,
     /// The same -> the last write that was answered with success.
     succeeded: BTreeMap<(usize, usize, u64, RegionId), CallId>,
@@ -196,8 +196,8 @@ impl Calls {
         completion
     }
 
-    /// The caller gives up, if it still waits.
-    pub fn give_up(&mut self, call: CallId) {
+    /// The caller cancels it, if it still waits.
+    pub fn cancel(&mut self, call: CallId) {
         if let Some(handle) = self.calls[call].handle.take() {
             handle.cancel();
         }

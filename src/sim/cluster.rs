@@ -58,9 +58,9 @@ pub struct Host {
     pub sync_delay: u64,
     /// Set while it must not come back by itself.
     pub stays_down: bool,
-    /// The newest run of each other member that it has heard of.
+    /// The newest boot of each other member that it has heard of.
     introduced: Vec<(u64, bool)>,
-    /// The run in which its log lost its end, if it ever did.
+    /// The boot in which its log lost its end, if it ever did.
     lost_end_in: u64,
     /// It stands still until then.
     paused_until: u64,
@@ -75,10 +75,10 @@ pub struct Host {
 /// What can happen.
 #[derive(Debug)]
 enum Event {
-    Deliver { link: (usize, usize), connection: u32, run: u64, bytes: Bytes },
-    Connect { link: (usize, usize), run: u64 },
+    Deliver { link: (usize, usize), connection: u32, boot: u64, bytes: Bytes },
+    Connect { link: (usize, usize), boot: u64 },
     Lose { link: (usize, usize), other: usize },
-    Late { link: (usize, usize), run: u64, bytes: Bytes, bad: bool },
+    Late { link: (usize, usize), boot: u64, bytes: Bytes, bad: bool },
     Wake(usize),
     Timer(usize),
     Judge,
@@ -89,7 +89,7 @@ enum Event {
     Restart(usize),
     Client(usize),
     Look(CallId),
-    GiveUp(CallId),
+    Cancel(CallId),
     LeaseRead(Box<LeaseRead>),
     Strike(usize),
     Mend(Mend),
@@ -109,7 +109,7 @@ pub struct Cluster {
     pub now: u64,
     /// Where everything else is drawn from.
     pub random: Random,
-    /// Where it is drawn from which callers give up: another source, so that what a seed draws otherwise stays.
+    /// Where it is drawn from which callers cancel: another source, so that what a seed draws otherwise stays.
     impatience: Random,
     /// Where it is drawn from how late the timer threads run.
     lateness: Random,
@@ -223,10 +223,10 @@ impl Cluster {
 
     fn carry_out(&mut self, event: Event) {
         match event {
-            Event::Deliver { link, connection, run, bytes } => self.deliver(link, connection, run, &bytes),
-            Event::Connect { link, run } => self.connect(link, run),
+            Event::Deliver { link, connection, boot, bytes } => self.deliver(link, connection, boot, &bytes),
+            Event::Connect { link, boot } => self.connect(link, boot),
             Event::Lose { link, other } => self.lose_each_other(link, other),
-            Event::Late { link, run, bytes, bad } => self.deliver_late(link, run, &bytes, bad),
+            Event::Late { link, boot, bytes, bad } => self.deliver_late(link, boot, &bytes, bad),
             Event::Wake(host) => self.wake(host),
             Event::Timer(host) => self.run_timer(host),
             Event::Judge => self.judge_deadlines(),
@@ -237,7 +237,7 @@ impl Cluster {
             Event::Restart(host) => self.restart(host),
             Event::Client(client) => self.client(client),
             Event::Look(call) => self.look(call),
-            Event::GiveUp(call) => self.give_up(call),
+            Event::Cancel(call) => self.cancel(call),
             Event::LeaseRead(read) => self.lease_read(*read),
             Event::Strike(at) => self.strike(at),
             // Healing has mended everything already.
@@ -291,8 +291,8 @@ impl Cluster {
         for _ in 0..1 + self.random.index(8) {
             let sent = &self.sent[self.random.index(2)];
             if !sent.is_empty() {
-                let (link, run, bytes) = sent[self.random.index(sent.len())].clone();
-                self.receive(link, run, &bytes);
+                let (link, boot, bytes) = sent[self.random.index(sent.len())].clone();
+                self.receive(link, boot, &bytes);
             }
         }
     }

@@ -290,8 +290,8 @@ impl Member {
     /// What it says when it connects to another member.
     pub fn introduction(&self) -> Introduction {
         let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
-        let (node, run) = (NodeId(self.node), self.boot);
-        Introduction { node, run, nonce: run, lost_end }
+        let (node, boot) = (NodeId(self.node), self.boot);
+        Introduction { node, boot_count: boot, boot, lost_end }
     }
 
     /// Loses everything but what was synced and flushed.

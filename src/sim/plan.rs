@@ -120,7 +120,7 @@ pub struct LoadPlan {
     pub value_bytes: Range<u64>,
     /// A call's time to live, by its member's clock.
     pub deadline: Range<u64>,
-    /// Of a hundred calls this many are given up by their callers.
+    /// Of a hundred calls this many are cancelled by their callers.
     pub impatient_percent: u32,
 }
 
@@ -346,7 +346,7 @@ impl Plan {
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
         }
-        if matches!(fault, Fault::LostEndIgnored | Fault::EarlierRunsCounted) {
+        if matches!(fault, Fault::LostEndIgnored | Fault::EarlierBootsCounted) {
             // Of all seeds one in eight has a disk that loses the end of a log.
             plan.setup.log_retain_bytes = 1 << 20;
             plan.faults.retain(|(kind, _)| *kind != FaultKind::LoseEnd);

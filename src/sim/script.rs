@@ -36,7 +36,7 @@
 //! flush N                 N's engine keeps what it shows over a crash
 //! crash N / restart N
 //! lose-end N [FRAMES]     N crashes, and the last frames that its log's mark covers are gone, with all behind them
-//! introduce N             the others hear which run of N it is from that they will hear from now on
+//! introduce N             the others hear which boot of N they will hear from now on
 //!
 //! tick N[,N...] [TICKS]   these members owe ticks, and the clock moves by them
 //! forget N...             an election timeout passes, and these members owe its ticks: they may vote for another
@@ -112,7 +112,7 @@ fn scripts_find_the_faults_that_they_are_about() {
             Fault::LostEndIgnored,
             "a_member_that_lost_the_end_of_its_log_helps_nobody_to_lead_until_it_has_it_back",
         ),
-        (Fault::EarlierRunsCounted, "a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader"),
+        (Fault::EarlierBootsCounted, "a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader"),
     ] {
         let script = fs::read_to_string(directory().join(name).with_extension("txt")).expect("readable");
 

@@ -19,7 +19,7 @@ mod ident;
 mod lock;
 mod peers;
 mod record;
-mod run;
+mod boot_count;
 #[cfg(test)]
 mod tests;
 
@@ -29,11 +29,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
+use self::boot_count::BOOT_COUNT;
 use self::ident::Ident;
 use self::lock::DirectoryLock;
 pub use self::lock::LockGuard;
 use self::peers::Peers;
-use self::run::RUN;
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -60,7 +60,7 @@ pub struct Identity {
 pub struct Directory {
     identity: Identity,
     instance: InstanceId,
-    run: u64,
+    boot_count: u64,
     peers: Peers,
     lock: Arc<LockGuard>,
 }
@@ -104,9 +104,9 @@ impl Directory {
             Found::Member => check_parts(path)?,
         }
         let peers = Peers::open(Arc::clone(&lock))?;
-        let run = run::begin(lock.directory())?;
+        let boot_count = boot_count::begin(lock.directory())?;
         let (identity, instance) = (identity.clone(), ident.instance);
-        Ok((Self { identity, instance, run, peers, lock }, found == Found::Fresh))
+        Ok((Self { identity, instance, boot_count, peers, lock }, found == Found::Fresh))
     }
 
     /// Marks the first start as done. The very last step: until then the next open begins anew.
@@ -126,8 +126,8 @@ impl Directory {
 
     /// Counts the starts of this member; this one's number.
     #[must_use]
-    pub fn run(&self) -> u64 {
-        self.run
+    pub fn boot_count(&self) -> u64 {
+        self.boot_count
     }
 
     /// Where the raft log lives.
@@ -237,9 +237,9 @@ fn check_parts(path: &Path) -> Result<()> {
             return Err(Error::corruption(&part, 0, "this part of the member's directory is gone"));
         }
     }
-    let run = path.join(RUN);
-    if !run.is_file() {
-        return Err(Error::corruption(&run, 0, "this file of the member's directory is gone"));
+    let boot_count = path.join(BOOT_COUNT);
+    if !boot_count.is_file() {
+        return Err(Error::corruption(&boot_count, 0, "this file of the member's directory is gone"));
     }
     Ok(())
 }

@@ -215,8 +215,8 @@ fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
 }
 
 fn introduction(theirs: &Hello) -> Introduction {
-    let Hello { from: node, run, nonce, lost_end, .. } = *theirs;
-    Introduction { node, run, nonce, lost_end }
+    let Hello { from: node, boot_count, boot, lost_end, .. } = *theirs;
+    Introduction { node, boot_count, boot, lost_end }
 }
 
 fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {

@@ -13,7 +13,7 @@
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
-//! hello   (72):  cluster, from, to, instance, election timeout ms, tick ms, run, nonce, lost end (0 or 1):
+//! hello   (72):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1):
 //!                u64 each
 //! refusal:       code u32, text
 //! ```
@@ -57,9 +57,9 @@ pub struct Hello {
     /// The sender's tick, in milliseconds.
     pub tick_ms: u64,
     /// Counts the starts of the sender, over its whole life.
-    pub run: u64,
-    /// Differs in every run of the sender.
-    pub nonce: u64,
+    pub boot_count: u64,
+    /// Differs in every boot of the sender.
+    pub boot: u64,
     /// The sender's log lost its end and does not have it back.
     pub lost_end: bool,
 }
@@ -330,8 +330,8 @@ fn parse_hello(body: &[u8]) -> Hello {
         instance: InstanceId(word(3)),
         election_timeout_ms: word(4),
         tick_ms: word(5),
-        run: word(6),
-        nonce: word(7),
+        boot_count: word(6),
+        boot: word(7),
         lost_end: word(8) != 0,
     }
 }
@@ -346,7 +346,8 @@ fn parse_refusal(body: &[u8]) -> Refusal {
 fn hello_bytes(hello: &Hello) -> Vec<u8> {
     let mut body = Vec::with_capacity(HELLO_BYTES);
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
-    let rest = [hello.election_timeout_ms, hello.tick_ms, hello.run, hello.nonce, u64::from(hello.lost_end)];
+    let rest =
+        [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot, u64::from(hello.lost_end)];
     for word in ids.into_iter().chain(rest) {
         body.extend_from_slice(&word.to_le_bytes());
     }

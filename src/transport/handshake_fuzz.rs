@@ -22,8 +22,18 @@ const OWN: NodeId = NodeId(2);
 /// What `from` says to `to`.
 fn hello(from: NodeId, to: NodeId) -> Hello {
     let instance = instance_of(from);
-    let (election_timeout_ms, tick_ms, run, nonce) = (1000, 50, 1, 9);
-    Hello { cluster: CLUSTER, from, to, instance, election_timeout_ms, tick_ms, run, nonce, lost_end: false }
+    let (election_timeout_ms, tick_ms, boot_count, boot) = (1000, 50, 1, 9);
+    Hello {
+        cluster: CLUSTER,
+        from,
+        to,
+        instance,
+        election_timeout_ms,
+        tick_ms,
+        boot_count,
+        boot,
+        lost_end: false,
+    }
 }
 
 fn instance_of(node: NodeId) -> InstanceId {

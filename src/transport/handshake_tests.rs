@@ -13,8 +13,8 @@ fn hello(from: u64, to: u64) -> Hello {
         instance: InstanceId(70 + from),
         election_timeout_ms: 1000,
         tick_ms: 50,
-        run: 3,
-        nonce: 77,
+        boot_count: 3,
+        boot: 77,
         lost_end: false,
     }
 }

@@ -25,8 +25,8 @@ fn shake_hands(member: &Member, from: u64) -> Socket {
         instance: own.instance,
         election_timeout_ms: own.election_timeout_ms,
         tick_ms: own.tick_ms,
-        run: own.run,
-        nonce: own.nonce,
+        boot_count: own.boot_count,
+        boot: own.boot,
         lost_end: false,
     };
     handshake::dial(&socket, &hello, |_| Ok(())).expect("agreed");
@@ -225,8 +225,8 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
             instance: own.instance,
             election_timeout_ms: own.election_timeout_ms,
             tick_ms: own.tick_ms,
-            run: own.run,
-            nonce: own.nonce,
+            boot_count: own.boot_count,
+            boot: own.boot,
             lost_end: false,
         })
     };

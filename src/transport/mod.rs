@@ -82,10 +82,10 @@ pub struct TransportOptions {
     pub node: NodeId,
     /// This member's directory.
     pub instance: InstanceId,
-    /// Counts the starts of this member.
-    pub run: u64,
-    /// Differs in every run of it, whatever became of the counter.
-    pub nonce: u64,
+    /// How often this member was started.
+    pub boot_count: u64,
+    /// Differs in every boot of it, whatever became of the count.
+    pub boot: u64,
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
     /// The members with their addresses as `host:port`, looked up anew at each attempt. May name this member,
@@ -116,7 +116,7 @@ pub trait Inbound: Send + Sync + 'static {
     /// under way.
     fn unreachable(&self, node: NodeId);
 
-    /// A member has connected. What it sends from now on, until it is introduced again, is of this run of it; nothing of
+    /// A member has connected. What it sends from now on, until it is introduced again, is of this boot of it; nothing of
     /// an earlier connection of it is delivered any more.
     fn introduced(&self, introduction: Introduction);
 
@@ -266,8 +266,8 @@ impl Network {
             instance: options.instance,
             election_timeout_ms: options.election_timeout_ms,
             tick_ms: options.tick_ms,
-            run: options.run,
-            nonce: options.nonce,
+            boot_count: options.boot_count,
+            boot: options.boot,
             lost_end: self.inbound.lacks_end(),
         }
     }

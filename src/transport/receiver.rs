@@ -36,8 +36,8 @@ pub(super) struct Incoming {
     /// Counts this peer's connections; only the newest may deliver.
     pub(super) generation: AtomicU64,
     newest: Mutex<Option<Arc<Socket>>>,
-    /// The highest run of this peer that has had a connection.
-    run: Mutex<u64>,
+    /// The highest boot count of this peer that has had a connection.
+    boot_count: Mutex<u64>,
     reader: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -69,11 +69,11 @@ impl Incoming {
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// False for a run that is older than one that has been here.
-    fn is_current(&self, run: u64) -> bool {
-        let mut newest = lock(&self.run);
-        *newest = run.max(*newest);
-        *newest == run
+    /// False for a boot that is older than one that has been here.
+    fn is_current(&self, boot_count: u64) -> bool {
+        let mut newest = lock(&self.boot_count);
+        *newest = boot_count.max(*newest);
+        *newest == boot_count
     }
 
     /// Forgets the connection of `generation`, so that its descriptor is closed.
@@ -105,13 +105,13 @@ pub(super) fn take_over(
     socket: Arc<Socket>,
     introduction: Introduction,
 ) {
-    if !peer.incoming.is_current(introduction.run) {
+    if !peer.incoming.is_current(introduction.boot_count) {
         // What it left in the socket was said before what the newer one says.
         log::warn!(
-            "node {}: a connection of its run {} came after one of a later run and is closed: it is late, or the directory \
+            "node {}: a connection of its boot {} came after one of a later boot and is closed: it is late, or the directory \
              of the member was replaced by an earlier copy",
             peer.node,
-            introduction.run
+            introduction.boot_count
         );
         return break_off(&socket);
     }

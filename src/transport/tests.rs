@@ -119,8 +119,8 @@ pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
         cluster: ClusterId(7),
         node: NodeId(node),
         instance: InstanceId(node),
-        run: 1,
-        nonce: 1,
+        boot_count: 1,
+        boot: 1,
         listen: "127.0.0.1:0".to_owned(),
         peers: peers.iter().map(|(node, address)| (NodeId(*node), address.clone())).collect(),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
@@ -354,9 +354,9 @@ fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back()
     let lacking = Recorder::default();
     lacking.update(|state| state.lacks_end = true);
     let peers = [(52, two.transport.local_addr().to_string())];
-    let one = start_with(TransportOptions { run: 4, ..options(51, &peers) }, lacking);
+    let one = start_with(TransportOptions { boot_count: 4, ..options(51, &peers) }, lacking);
     connect(&one, 51, &two, 52);
-    let introduction = Introduction { node: NodeId(51), run: 4, nonce: 1, lost_end: true };
+    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true };
     assert_eq!(lock(&two.inbound.state).introduced, [introduction]);
 
     one.inbound.update(|state| state.lacks_end = false);

@@ -1,8 +1,8 @@
 //! A peer that comes back with less than it had.
 //!
-//! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier run of another member on
+//! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier boot of another member on
 //! record. What always holds: a peer without its end neither votes nor campaigns, and obeys no order to take over, until
-//! it has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier run of a member once it hears
+//! it has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier boot of a member once it hears
 //! of a later one.
 
 use raft::INVALID_ID;
@@ -22,32 +22,32 @@ const HOPELESS_TIMEOUTS: usize = 4;
 pub struct Introduction {
     /// Who.
     pub node: NodeId,
-    /// Counts the starts of that member, over its whole life.
-    pub run: u64,
-    /// Differs in every run; also in those of a member that was put back to an earlier copy of its directory.
-    pub nonce: u64,
+    /// How often that member was started, over its whole life.
+    pub boot_count: u64,
+    /// Differs in every boot; also in those of a member that was put back to an earlier copy of its directory.
+    pub boot: u64,
     /// Its log lost its end, in this region or another, and it does not have it back.
     pub lost_end: bool,
 }
 
 impl Peer {
-    /// Another member has connected. Everything it sends from now on is of this run.
+    /// Another member has connected. Everything it sends from now on is of this boot.
     pub(super) fn on_introduction(&mut self, introduction: Introduction) {
-        let Introduction { node, run, nonce, .. } = introduction;
+        let Introduction { node, boot_count, boot, .. } = introduction;
         let before = self.introductions.insert(node, introduction);
-        let is_known = before.is_some_and(|before| (before.run, before.nonce) == (run, nonce));
-        if !is_known && !self.planted().has(Fault::EarlierRunsCounted) {
+        let is_known = before.is_some_and(|before| (before.boot_count, before.boot) == (boot_count, boot));
+        if !is_known && !self.planted().has(Fault::EarlierBootsCounted) {
             self.forget_acknowledgements(node);
         }
     }
 
     /// How many boots `node` has had, if `boot` is the one that connected last. Of the others no caller waits any more.
     pub(super) fn count_of_boot(&self, node: NodeId, boot: u64) -> Option<u64> {
-        let introduction = self.introductions.get(&node).filter(|introduction| introduction.nonce == boot)?;
-        Some(introduction.run)
+        let introduction = self.introductions.get(&node).filter(|introduction| introduction.boot == boot)?;
+        Some(introduction.boot_count)
     }
 
-    /// What an earlier run acknowledged may be gone with the end of its log. raft believes what it has on record, tells
+    /// What an earlier boot acknowledged may be gone with the end of its log. raft believes what it has on record, tells
     /// a commit that the member cannot follow, and takes its rejections for late ones.
     fn forget_acknowledgements(&mut self, node: NodeId) {
         let next = self.raw.raft.raft_log.last_index() + 1;

@@ -58,18 +58,18 @@ impl Cluster {
         if self.impatience.percent(percent) {
             let most = self.impatience.weighted(&[(60, self.pace.think_max + 1), (40, life)]);
             let wait = self.impatience.within(0..most);
-            self.schedule(wait, Event::GiveUp(call));
+            self.schedule(wait, Event::Cancel(call));
         }
     }
 
-    pub(super) fn give_up(&mut self, call: CallId) {
+    pub(super) fn cancel(&mut self, call: CallId) {
         let Address { host, region, .. } = self.calls.get(call).address;
         if self.hosts[host].stands_still(self.now) || !self.is_same_run(call) {
             // The caller is in the same process.
             return;
         }
-        self.trace.say_of(region, || format!("call {call} is given up"));
-        self.calls.give_up(call);
+        self.trace.say_of(region, || format!("call {call} is cancelled"));
+        self.calls.cancel(call);
         self.take_answers();
     }
 

@@ -23,7 +23,7 @@ use crate::types::{NodeId, RegionId};
 /// Terms that a message may be ahead; see the validator.
 const TERM_JUMP_MAX: u64 = 1 << 20;
 
-/// A link, in which run of its sender something was sent on it, and what.
+/// A link, in which boot of its sender something was sent on it, and what.
 pub type Sent = ((usize, usize), u64, Bytes);
 
 impl Cluster {

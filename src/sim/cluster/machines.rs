@@ -1,6 +1,6 @@
 //! Machines that fail and come back.
 //!
-//! Owns the end of a member's run and the beginning of its next: what a crash leaves of the engine, which connections it
+//! Owns the end of a member's boot and the beginning of its next: what a crash leaves of the engine, which connections it
 //! breaks, when the machine is back. What always holds: after an end only the disk is left.
 
 use super::{Cluster, Event, new_clock};
@@ -124,12 +124,12 @@ impl Cluster {
         }
         let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
         self.schedule(wait, Event::Wake(host));
-        let run = self.hosts[host].member.boot();
+        let boot = self.hosts[host].member.boot();
         for other in (0..self.hosts.len()).filter(|&other| other != host) {
-            self.schedule(self.plan.network.delay.end, Event::Connect { link: (host, other), run });
+            self.schedule(self.plan.network.delay.end, Event::Connect { link: (host, other), boot });
             // It has forgotten who the others are, too.
             let known = self.hosts[other].member.boot();
-            self.schedule(self.plan.network.delay.end, Event::Connect { link: (other, host), run: known });
+            self.schedule(self.plan.network.delay.end, Event::Connect { link: (other, host), boot: known });
         }
     }
 }

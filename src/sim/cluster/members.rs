@@ -120,10 +120,10 @@ impl Cluster {
             return self.send_late(link, delay + late, bytes, order);
         }
         let delay = delay + late;
-        let (connection, run) = (self.links.connection(link), self.hosts[link.0].member.boot());
+        let (connection, boot) = (self.links.connection(link), self.hosts[link.0].member.boot());
         for arrival in self.links.arrivals(link, self.now + delay, &mut self.random) {
             let bytes = bytes.clone();
-            self.schedule(arrival - self.now, Event::Deliver { link, connection, run, bytes });
+            self.schedule(arrival - self.now, Event::Deliver { link, connection, boot, bytes });
         }
     }
 
@@ -159,8 +159,8 @@ impl Cluster {
         if bad {
             lose_target(self, link);
         }
-        let run = self.hosts[link.0].member.boot();
-        self.schedule(delay, Event::Late { link, run, bytes, bad });
+        let boot = self.hosts[link.0].member.boot();
+        self.schedule(delay, Event::Late { link, boot, bytes, bad });
     }
 
     /// After `wait` the ends of `link` lose each other, and perhaps the second one and `other`.
@@ -174,11 +174,11 @@ impl Cluster {
         }
     }
 
-    pub(super) fn deliver_late(&mut self, link: (usize, usize), run: u64, bytes: &Bytes, bad: bool) {
+    pub(super) fn deliver_late(&mut self, link: (usize, usize), boot: u64, bytes: &Bytes, bad: bool) {
         if bad && self.is_rough {
             cut_off_sender(self, link.0);
         }
-        self.receive(link, run, bytes);
+        self.receive(link, boot, bytes);
     }
 
     /// Votes and the like are remembered for longer than the many messages by which a leader keeps its followers.
@@ -189,22 +189,22 @@ impl Cluster {
             matches!(kind, MsgAppend | MsgAppendResponse | MsgHeartbeat | MsgHeartbeatResponse)
         };
         let common = message.raft().is_some_and(is_common);
-        let run = self.hosts[link.0].member.boot();
+        let boot = self.hosts[link.0].member.boot();
         let sent = &mut self.sent[usize::from(common)];
         if sent.len() >= REMEMBERED {
             sent.pop_front();
         }
-        sent.push_back((link, run, bytes.clone()));
+        sent.push_back((link, boot, bytes.clone()));
     }
 
-    pub(super) fn deliver(&mut self, link: (usize, usize), connection: u32, run: u64, bytes: &Bytes) {
+    pub(super) fn deliver(&mut self, link: (usize, usize), connection: u32, boot: u64, bytes: &Bytes) {
         if !self.links.is_cut(link) && self.links.connection(link) == connection {
-            self.receive(link, run, bytes);
+            self.receive(link, boot, bytes);
         }
     }
 
-    pub(super) fn receive(&mut self, link: (usize, usize), run: u64, bytes: &Bytes) {
-        if !self.hosts[link.1].member.is_running() || !self.is_of_this_life(link, run) {
+    pub(super) fn receive(&mut self, link: (usize, usize), boot: u64, bytes: &Bytes) {
+        if !self.hosts[link.1].member.is_running() || !self.is_of_this_life(link, boot) {
             return;
         }
         let to = &mut self.hosts[link.1];
@@ -214,20 +214,20 @@ impl Cluster {
         self.schedule_round(link.1);
     }
 
-    /// Whether a message of this run may arrive. A connection says of which run it is before anything else, and nothing
+    /// Whether a message of this boot may arrive. A connection says of which boot it is before anything else, and nothing
     /// of an older one is delivered behind that. Nor does what a sender promised before it lost the end of its log arrive.
-    fn is_of_this_life(&mut self, (from, to): (usize, usize), run: u64) -> bool {
-        if run < self.hosts[to].introduced[from].0 || run <= self.hosts[from].lost_end_in {
+    fn is_of_this_life(&mut self, (from, to): (usize, usize), boot: u64) -> bool {
+        if boot < self.hosts[to].introduced[from].0 || boot <= self.hosts[from].lost_end_in {
             return false;
         }
-        self.introduce((from, to), run);
+        self.introduce((from, to), boot);
         true
     }
 
-    /// Says of which run it is that is heard, and whether its log has its end: who has it back connects anew.
-    fn introduce(&mut self, (from, to): (usize, usize), run: u64) {
-        let introduction = Introduction { run, nonce: run, ..self.hosts[from].member.introduction() };
-        let news = (run, !introduction.lost_end);
+    /// Says which boot it is that is heard, and whether its log has its end: who has it back connects anew.
+    fn introduce(&mut self, (from, to): (usize, usize), boot: u64) {
+        let introduction = Introduction { boot_count: boot, boot, ..self.hosts[from].member.introduction() };
+        let news = (boot, !introduction.lost_end);
         if news > self.hosts[to].introduced[from] {
             self.hosts[to].introduced[from] = news;
             for &region in &self.regions {
@@ -237,14 +237,14 @@ impl Cluster {
     }
 
     /// A member that has something to say to nobody is heard of all the same: it connects, as often as it takes.
-    pub(super) fn connect(&mut self, link: (usize, usize), run: u64) {
-        if self.hosts[link.0].member.boot() != run {
+    pub(super) fn connect(&mut self, link: (usize, usize), boot: u64) {
+        if self.hosts[link.0].member.boot() != boot {
             return;
         }
         if self.links.is_cut(link) || !self.hosts[link.1].member.is_running() {
-            return self.schedule(self.plan.election_timeout() / 4, Event::Connect { link, run });
+            return self.schedule(self.plan.election_timeout() / 4, Event::Connect { link, boot });
         }
-        self.introduce(link, run);
+        self.introduce(link, boot);
         self.schedule_round(link.1);
     }
 

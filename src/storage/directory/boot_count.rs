@@ -1,0 +1,32 @@
+//! How often this member was started.
+//!
+//! Owns the `run` file. What always holds: no two boots of a member have the same count, and a later one has a higher
+//! count; it is durable before anyone hears of it. Others tell by it whether what a member says is of the boot in which
+//! it promised something (DESIGN 7).
+//!
+//! ```text
+//! boots u64        (little-endian)
+//! ```
+
+use super::record;
+use crate::error::{Error, Result};
+use crate::storage::open_directory::OpenDirectory;
+
+/// What a directory of this format calls it.
+pub(super) const BOOT_COUNT: &str = "run";
+const MAGIC: [u8; 8] = *b"almidrun";
+
+/// Counts one more boot; the first is 1.
+///
+/// # Errors
+/// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO`, `NO_SPACE` or `PERMISSION`.
+pub(super) fn begin(directory: &OpenDirectory) -> Result<u64> {
+    let body = record::read(directory, BOOT_COUNT, MAGIC)?.unwrap_or_else(|| vec![0; 8]);
+    let Ok(before) = <[u8; 8]>::try_from(body) else {
+        let path = directory.path().join(BOOT_COUNT);
+        return Err(Error::corruption(&path, record::HEADER_BYTES as u64, "the content makes no sense"));
+    };
+    let count = u64::from_le_bytes(before) + 1;
+    record::write(directory, BOOT_COUNT, MAGIC, &count.to_le_bytes())?;
+    Ok(count)
+}
