@@ -172,8 +172,10 @@ impl Forwarder {
             self.decide(verdict.number, outcome, &mut heard);
         }
         self.tell(&mut heard);
-        let way = (answer.attempt, answer.from);
-        if let Some(refused) = answer.refused.filter(|_| way == (self.attempt, self.route.leader)) {
+        let is_newest = (answer.attempt, answer.from) == (self.attempt, self.route.leader);
+        if let Some(refused) = answer.refused
+            && (is_newest || self.planted.has(Fault::OlderAttemptRefusesNewer))
+        {
             self.on_refused(refused, &mut heard);
         }
         heard

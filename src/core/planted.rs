@@ -85,6 +85,8 @@ pub enum Fault {
     ProposedInALaterTerm,
     /// A leader takes what an attempt brings late that it has refused.
     RefusedAttemptGoesOn,
+    /// A member takes a late refusal of an older attempt for one of its newest.
+    OlderAttemptRefusesNewer,
     /// Verdicts on forwarded writes are told as they come.
     VerdictsOutOfOrder,
     /// A former leader tells another member of a position at which its write does not stand.
@@ -93,7 +95,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::AcknowledgeBeforeSync,
         Self::VoteBeforeSync,
         Self::LeaseFromAcknowledgement,
@@ -133,6 +135,7 @@ impl Fault {
         Self::FenceFromAnUncommittedEntry,
         Self::ProposedInALaterTerm,
         Self::RefusedAttemptGoesOn,
+        Self::OlderAttemptRefusesNewer,
         Self::VerdictsOutOfOrder,
         Self::OverwrittenWriteAnswered,
     ];

@@ -107,6 +107,7 @@ fn scripts_find_the_faults_that_they_are_about() {
             Fault::LeaseConfirmedByShorterLogs,
             "after_an_order_to_take_over_only_logs_that_have_grown_confirm_a_lease",
         ),
+        (Fault::OlderAttemptRefusesNewer, "an_answer_of_an_older_attempt_refuses_nothing_of_a_newer_one"),
         (Fault::RefusedWriteGoesBehind, "what_raft_does_not_take_at_once_keeps_its_order"),
         (
             Fault::LostEndIgnored,
