@@ -236,7 +236,8 @@ fn panics_among_three(thread: &str, place: Place) {
         wait_until("the other two go on", || store.put(b"after", b"the panic").is_ok());
     }
     for store in &stores {
-        store.shutdown(Duration::ZERO).expect("not in a callback");
+        // A busy machine may need longer than the five seconds of the first.
+        store.shutdown(Duration::ZERO).or_else(|_| store.shutdown(PATIENCE)).expect("not in a callback");
     }
     tally.check();
 }

@@ -102,7 +102,7 @@ static void what_never_began_certainly_has_no_effect(const char *path)
     CHECK_CODE(ALMADIA_OK, start(store, 0, batch, &done));
     CHECK_CODE(ALMADIA_OK, almadia_cancel(store, op, NULL));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
-    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    shut_down_at_once(store);
     CHECK_CODE(ALMADIA_CANCELLED, popped(cq, &popped_op));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
     nothing_more_comes(cq);
@@ -141,7 +141,7 @@ static void what_is_in_a_log_is_unknown(const char *path)
     CHECK(popped_op == op && code == (status.last_index > before.last_index ? ALMADIA_CANCELLED_IN_FLIGHT
                                                                            : ALMADIA_CANCELLED));
     CHECK(almadia_code_maybe_applied(ALMADIA_CANCELLED_IN_FLIGHT));
-    CHECK_OK(almadia_store_shutdown(stores[leader], 0, &error));
+    shut_down_at_once(stores[leader]);
     nothing_more_comes(cq);
     almadia_store_free(stores[leader]);
     almadia_cq_free(cq);

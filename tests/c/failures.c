@@ -140,7 +140,7 @@ int main(int argc, char **argv)
     a_full_store_answers_at_once_and_takes_nothing(store);
 
     /* Shutting down answers what would have waited for a minute: it was certainly not applied. */
-    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    shut_down_at_once(store);
     CHECK(completed == 2 + IN_FLIGHT_MAX);
     CHECK_CODE(ALMADIA_CLOSED, almadia_put_async(store, "k", 1, "v", 1, &done, NULL));
     CHECK_CODE(ALMADIA_CLOSED, almadia_store_wait_leader(store, 0, NULL, NULL));

@@ -205,7 +205,7 @@ static void the_regions_are_there_again_after_a_restart(const char *path)
     for (size_t at = 0; at < REGIONS; at++)
         CHECK(holds(store, KEYS[at], "value"));
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
-    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    shut_down_at_once(store);
     CHECK_OK(almadia_store_region_at(store, 1, &region, &error));
     CHECK(is_text(region.start_key.data, region.start_key.size, "g"));
     almadia_store_free(store);

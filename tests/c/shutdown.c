@@ -62,9 +62,8 @@ static void *writer(void *argument)
 
 static void *closer(void *argument)
 {
-    almadia_error *error = NULL;
     (void)argument;
-    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    shut_down_at_once(store);
     __atomic_add_fetch(&shutdowns_returned, 1, __ATOMIC_SEQ_CST);
     return NULL;
 }

@@ -144,7 +144,7 @@ static void *storm(void *argument)
     }
     while (together && !__atomic_load_n(&all_submitted, __ATOMIC_SEQ_CST))
         sched_yield();
-    CHECK_OK(almadia_store_shutdown(store, 0, &error));
+    shut_down_at_once(store);
     __atomic_add_fetch(&returned, 1, __ATOMIC_SEQ_CST);
     CHECK_CODE(ALMADIA_CLOSED, submit(self, 0));
     return NULL;

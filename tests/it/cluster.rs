@@ -10,7 +10,7 @@ use almadia::{
     Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, TransferOptions, WriteOptions,
 };
 
-use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses};
+use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses, shut_down_at_once};
 
 #[test]
 fn a_single_member_leads_at_once_and_keeps_what_it_acknowledged() {
@@ -169,7 +169,7 @@ fn shutdown_answers_every_call_once_and_later_calls_are_closed() {
         store.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");
     }
 
-    store.shutdown(Duration::ZERO).expect("outside a callback");
+    shut_down_at_once(&store);
 
     assert_eq!(answered.load(Ordering::SeqCst), 1000);
     assert_eq!(store.put(b"k", b"v").expect_err("shut down").code(), Code::Closed);

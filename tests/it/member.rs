@@ -8,12 +8,21 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use almadia::core::peer_status::Role;
-use almadia::{Config, Position, Snapshot, SnapshotOptions, Store};
+use almadia::{Code, Config, Position, Snapshot, SnapshotOptions, Store};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// Longer than any correct wait in these tests, so that it only ends a hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Shuts down without waiting for calls under way. A busy machine may need longer for its threads than the five seconds
+/// which that leaves them.
+pub fn shut_down_at_once(store: &Store) {
+    if let Err(error) = store.shutdown(Duration::ZERO) {
+        assert_eq!(error.code(), Code::ShuttingDown, "{error}");
+        store.shutdown(PATIENCE).expect("its threads end all the same");
+    }
+}
 
 /// Three members of one cluster; each open or closed.
 pub struct Cluster {

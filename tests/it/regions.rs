@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use almadia::{Batch, Code, Config, IterOptions, KeyRange, Level, SnapshotOptions, Store, WriteOptions};
 
-use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses};
+use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses, shut_down_at_once};
 
 /// Four regions, and a key of each.
 const SPLIT_KEYS: &str = "t,g,%6E";
@@ -222,7 +222,7 @@ fn a_snapshot_over_several_regions_is_one_call_with_one_answer() {
     let local = SnapshotOptions { level: Level::Local, ..Default::default() };
     assert!(store.snapshot(&local).is_ok());
     let waited = store.wait_leader(Duration::from_millis(1)).expect_err("alone");
-    store.shutdown(Duration::ZERO).expect("outside a callback");
+    shut_down_at_once(&store);
 
     assert_eq!(receiver.recv().expect("answered"), Code::Closed);
     assert!(receiver.try_recv().is_err());

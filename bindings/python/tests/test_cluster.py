@@ -5,6 +5,7 @@ from __future__ import annotations
 import almadia
 import pytest
 
+from .conftest import close_at_once
 from .waiting import wait_until
 
 
@@ -57,8 +58,8 @@ def test_two_of_three_go_on(members: list[almadia.Store]) -> None:
 
 
 def test_one_of_three_says_that_it_wrote_nothing(members: list[almadia.Store]) -> None:
-    members[0].close(timeout=0)
-    members[1].close(timeout=0)
+    close_at_once(members[0])
+    close_at_once(members[1])
 
     with pytest.raises(almadia.AlmadiaError) as raised:
         members[2].put(b"k", b"v", timeout=1)

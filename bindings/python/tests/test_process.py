@@ -241,6 +241,7 @@ def test_a_child_of_a_busy_process_ends(tmp_path: Path, round_: int) -> None:
 
 
 PROCESSES = """
+    import contextlib
     import multiprocessing
     import almadia
 
@@ -249,7 +250,9 @@ PROCESSES = """
             store.put(b"member/%d" % node, b"up", timeout=30)
             results.put(node)
             done.wait(30)
-            store.close(timeout=0)
+            # Nothing is under way. A busy machine may need longer for its threads, and waits below.
+            with contextlib.suppress(almadia.ShuttingDownError):
+                store.close(timeout=0)
 
     if __name__ == "__main__":
         context = multiprocessing.get_context({method!r})

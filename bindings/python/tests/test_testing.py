@@ -373,3 +373,21 @@ def test_a_cluster_waits_for_a_position_or_its_index(almadia_cluster: Cluster) -
     almadia_cluster.wait_applied(position.index)
 
     assert [held(store, b"k") for store in almadia_cluster] == [b"v", b"v", b"v"]
+
+
+def test_a_killed_member_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float] = []
+    with Cluster(tmp_path / "data", members=1) as cluster:
+        close = almadia.Store._close
+
+        def slow_close(store: almadia.Store, timeout: float) -> None:
+            timeouts.append(timeout)
+            if timeout == 0:
+                raise almadia.ShuttingDownError("it waits for the files of the engine")
+            close(store, timeout)
+
+        monkeypatch.setattr(almadia.Store, "_close", slow_close)
+        cluster.kill(1)
+        cluster.restart(1)
+
+    assert timeouts == [0, 60.0, 0, 60.0]

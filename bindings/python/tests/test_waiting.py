@@ -11,6 +11,8 @@ from typing import Any
 import almadia
 import pytest
 
+from .conftest import FAST, close_at_once, free_addresses
+
 CALLS: list[Callable[[almadia.Store, float], Any]] = [
     lambda store, timeout: store.put(b"k", b"v", timeout=timeout),
     lambda store, timeout: store.delete(b"k", timeout=timeout),
@@ -56,14 +58,12 @@ def test_ctrl_c_ends_a_call_that_waits(alone: almadia.Store, call: Any) -> None:
 
 
 def test_a_store_has_a_timeout_of_its_own(tmp_path: Any) -> None:
-    from .conftest import FAST, free_addresses
-
     store = almadia.open(tmp_path / "s", initial_members=free_addresses(3), timeout=0.05, options=FAST)
     with pytest.raises(almadia.NoLeaderError):
         store[b"k"] = b"v"
     with pytest.raises(almadia.AlmadiaError, match="no leader"):
         store[b"k"]
-    store.close(timeout=0)
+    close_at_once(store)
 
 
 def test_other_threads_run_while_one_waits(alone: almadia.Store) -> None:
@@ -81,7 +81,7 @@ def test_other_threads_run_while_one_waits(alone: almadia.Store) -> None:
 
     assert waiting.is_alive()
     assert steps == 1000
-    alone.close(timeout=0)
+    close_at_once(alone)
     waiting.join()
 
 
@@ -122,7 +122,7 @@ def test_closing_while_others_wait_answers_them(alone: almadia.Store) -> None:
         thread.start()
     while alone.status().in_flight < len(threads):
         pass
-    alone.close(timeout=0)
+    close_at_once(alone)
     for thread in threads:
         thread.join()
 
