@@ -40,7 +40,6 @@ pub mod completion;
 pub mod completion_queue;
 pub mod store_event;
 pub mod metrics;
-pub mod batch;
 pub mod regions;
 pub mod logging;
 pub mod panics;
@@ -74,7 +73,6 @@ mod corpus;
 #[cfg(feature = "capi")]
 pub mod capi;
 
-pub use batch::Batch;
 pub use call::Call;
 pub use completion::{Events, Position, WriteEvent};
 pub use completion_queue::{CompletionQueue, Ran};
@@ -84,6 +82,7 @@ pub use regions::KeyRange;
 pub use snapshot::{Iter, IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
 pub use status::{RegionStatus, Status};
 pub use store::asynchronous::Asynchronous;
+pub use store::batch::Batch;
 pub use store::transfer::TransferOptions;
 pub use store::values::Values;
 pub use store::{Store, WriteOptions};

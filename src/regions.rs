@@ -5,7 +5,7 @@
 //! order, without a gap and without overlap; with one region no key is ever looked at. What a region is beside its
 //! range is left to the core.
 
-use crate::batch::KEY_BYTES_MAX;
+use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
 /// Most regions a cluster may begin with: each costs every member memory and heartbeats.

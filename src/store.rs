@@ -9,6 +9,7 @@
 pub mod admission;
 mod assembly;
 pub mod asynchronous;
+pub mod batch;
 mod closing;
 mod joint_read;
 mod leases;
@@ -27,7 +28,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::batch::Batch;
 use crate::call::{CallKind, CallRegions, Subject};
 use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
 use crate::completion_queue::CompletionQueue;
@@ -48,6 +48,7 @@ use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
 use crate::status::{RegionStatus, Status};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
+use crate::store::batch::Batch;
 use crate::store::closing::Ending;
 use crate::store::joint_read::JointRead;
 use crate::store::leases::Leases;

@@ -1,6 +1,6 @@
-//! Identifiers and the vocabulary of regions.
+//! Identifiers, the vocabulary of regions, and how large a write may be.
 //!
-//! Owns the newtypes that keep node ids, terms and log indices apart. Raw `u64` appears only next to
+//! Owns the newtypes that keep node ids, terms and log indices apart, and the limits that callers, leaders and logs share. Raw `u64` appears only next to
 //! the `raft` crate, and `get()` marks every such place.
 
 use std::fmt;
@@ -102,3 +102,13 @@ impl ApplyState {
     /// The state of a region that has applied nothing yet.
     pub const BOOTSTRAP: Self = Self { index: BOOTSTRAP_INDEX, term: BOOTSTRAP_TERM };
 }
+
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
+/// Largest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
+/// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most operations of a batch. All of them take effect at once, in tens of milliseconds, and whatever else is written or
+/// read of this store waits so long. An operation's number within its write has 16 bits (DESIGN 15).
+pub const BATCH_OPERATIONS_MAX: usize = 1 << 16;

@@ -8,8 +8,8 @@ use super::bytes::{almadia_slice, bytes, elements};
 use super::error::almadia_error;
 use super::handle::{HandleSlot, exclusive, taken};
 use super::{ALMADIA_OK, almadia_code, boundary};
-use crate::batch::Batch;
 use crate::error::{Code, Error, Result};
+use crate::store::batch::Batch;
 
 /// A list of operations that is applied whole, in the order in which they were added, or not at all. One
 /// thread at a time.

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use super::boundary;
 use super::bytes::to_c_text;
-use crate::batch;
 use crate::error::{CODES, Code, Outcome};
+use crate::types;
 
 /// The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
 /// and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
@@ -34,10 +34,10 @@ pub const ALMADIA_BATCH_BYTES_MAX: usize = 8388608;
 pub const ALMADIA_BATCH_OPERATIONS_MAX: usize = 65536;
 
 const _: () = {
-    assert!(ALMADIA_KEY_BYTES_MAX == batch::KEY_BYTES_MAX);
-    assert!(ALMADIA_VALUE_BYTES_MAX == batch::VALUE_BYTES_MAX);
-    assert!(ALMADIA_BATCH_BYTES_MAX == batch::BATCH_BYTES_MAX);
-    assert!(ALMADIA_BATCH_OPERATIONS_MAX == batch::BATCH_OPERATIONS_MAX);
+    assert!(ALMADIA_KEY_BYTES_MAX == types::KEY_BYTES_MAX);
+    assert!(ALMADIA_VALUE_BYTES_MAX == types::VALUE_BYTES_MAX);
+    assert!(ALMADIA_BATCH_BYTES_MAX == types::BATCH_BYTES_MAX);
+    assert!(ALMADIA_BATCH_OPERATIONS_MAX == types::BATCH_OPERATIONS_MAX);
 };
 
 /// Name and message of one code, for C.

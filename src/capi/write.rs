@@ -15,10 +15,10 @@ use super::extensible::{self, Extensible};
 use super::handle::{ValueSlot, at_home, exclusive, null};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
-use crate::batch::Batch;
 use crate::completion::{Events, Position, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;
+use crate::store::batch::Batch;
 
 /// What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added.
 pub type almadia_event = u32;

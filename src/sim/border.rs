@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 
-use crate::batch::BATCH_OPERATIONS_MAX;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::error::Code;
 use crate::sim::member::Setup;
 use crate::sim::trio::{Trio, at_once};
+use crate::types::BATCH_OPERATIONS_MAX;
 use crate::types::{BOOTSTRAP_EPOCH, RegionId};
 
 const REGION: RegionId = RegionId(1);

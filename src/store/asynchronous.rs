@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
 use crate::call::Call;
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
 use crate::completion_queue::{CompletionQueue, Delivery, Expected};
@@ -15,6 +14,7 @@ use crate::error::Result;
 use crate::panics;
 use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::admission::Permit;
+use crate::store::batch::Batch;
 use crate::store::stages::{Kind, Stages};
 use crate::store::transfer::TransferOptions;
 use crate::store::{Due, Inner, Store, WriteOptions};

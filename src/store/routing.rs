@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 
-use crate::batch::KEY_BYTES_MAX;
 use crate::core::command::{Command, Operation};
 use crate::error::{Code, Error, Result};
 use crate::regions::{RegionMap, shown};
+use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
 /// The region that owns every key of a sealed batch; of an empty one the first.
@@ -80,8 +80,8 @@ fn across(detail: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Batch;
     use crate::regions::KeyRange;
+    use crate::store::batch::Batch;
 
     /// Region 1 up to "g", 2 up to "p", 3 behind.
     fn three() -> RegionMap {

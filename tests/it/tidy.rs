@@ -18,7 +18,6 @@ const LAYERS: &[&[&str]] = &[
         "wake_fd",
         "store_event",
         "metrics",
-        "batch",
         "regions",
         "logging",
         "panics",
@@ -32,12 +31,6 @@ const LAYERS: &[&[&str]] = &[
     &["sim", "capi"],
 ];
 
-/// Imports that go up, each with its reason.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    // A batch is the caller's view of the encoding, which is the core's: encoding happens once, on the caller's thread.
-    ("batch", "core"),
-];
-
 #[test]
 fn imports_only_go_down() {
     let mut wrong = Vec::new();
@@ -45,8 +38,7 @@ fn imports_only_go_down() {
         let own = module_of(&file);
         for (number, line) in numbered(&file) {
             for imported in imports(&line) {
-                let up = layer(&imported) > layer(&own) && own != "lib";
-                if up && !EXCEPTIONS.contains(&(own.as_str(), imported.as_str())) {
+                if layer(&imported) > layer(&own) && own != "lib" {
                     wrong.push(format!("{}:{number} imports {imported}", file.display()));
                 }
             }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::Peer;
 use super::options::MESSAGE_BYTES_MAX;
-use crate::batch::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 use crate::completion::Position;
 use crate::core::command::Command;
 use crate::core::forwarder::{Heard, OVERHEAD_BYTES, Route};
@@ -25,6 +24,7 @@ use crate::core::region::Region;
 use crate::error::{Code, Result};
 use crate::time::Timestamp;
 use crate::types::NodeId;
+use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 
 /// A leader is asked after what it did not answer for this many heartbeats.
 const ASK_HEARTBEATS: u32 = 4;

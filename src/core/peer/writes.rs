@@ -8,7 +8,6 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Peer;
-use crate::batch::BATCH_OPERATIONS_MAX;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{operations_of, seal_group};
 use crate::core::pending::Pending;
@@ -16,6 +15,7 @@ use crate::core::planted::Fault;
 use crate::core::proposals::{Proposal, Request, Requester};
 use crate::core::tags;
 use crate::error::{Code, Error};
+use crate::types::BATCH_OPERATIONS_MAX;
 use crate::types::LogIndex;
 
 impl Peer {

@@ -1,23 +1,13 @@
 //! An atomic list of operations.
 //!
-//! Owns the limits a batch is checked against and the caller's view of the encoding. What always holds: every
-//! operation in a batch is within its limits, so that a write is never refused for its size after it was
-//! accepted. Encoding happens here, once, on the caller's thread.
+//! Owns the caller's view of the encoding. What always holds: every operation in a batch is within its limits, so that a
+//! write is never refused for its size after it was accepted. Encoding happens here, once, on the caller's thread.
 
 use bytes::Bytes;
 
 use crate::core::command::{CommandBuilder, OPERATION_OVERHEAD_BYTES, Operation};
 use crate::error::{Code, Error, Result};
-
-/// Longest key in bytes.
-pub const KEY_BYTES_MAX: usize = 16 * 1024;
-/// Largest value in bytes.
-pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
-/// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
-pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most operations of a batch. All of them take effect at once, in tens of milliseconds, and whatever else is written or
-/// read of this store waits so long. An operation's number within its write has 16 bits (DESIGN 15).
-pub const BATCH_OPERATIONS_MAX: usize = 1 << 16;
+use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Longer than any key may be, and larger than all of them: where a range without an end ends. It stands in the
 /// encoding, so that behind this border every range has an end, and its size counts.
