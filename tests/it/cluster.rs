@@ -169,7 +169,7 @@ fn shutdown_answers_every_call_once_and_later_calls_are_closed() {
         store.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");
     }
 
-    shut_down_at_once(&store);
+    shut_down_at_once(store);
 
     assert_eq!(answered.load(Ordering::SeqCst), 1000);
     assert_eq!(store.put(b"k", b"v").expect_err("shut down").code(), Code::Closed);
