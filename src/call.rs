@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::completion::{Completion, Position, Sink, WriteEvent};
 use crate::deadlines::Deadlines;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
 use crate::types::RegionId;
 
 /// What a call asks for.
@@ -185,12 +185,6 @@ impl CallCell {
         // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether `answer` says that the call was cancelled.
-#[must_use]
-pub fn is_cancelled(answer: &Result<Position>) -> bool {
-    matches!(answer, Err(error) if matches!(error.code(), Code::Cancelled | Code::CancelledInFlight))
 }
 
 /// A call of any kind without a deadline, for tests.

@@ -8,7 +8,7 @@
 //! - what a C program must know stands in the header. The `///` comments here *are* that header (cbindgen
 //!   copies them), so they speak to C programmers; remarks for us are `//` comments.
 //!
-//! This is the only directory with unsafe code beside the two named corners of DESIGN 4. The promises the
+//! This is the only directory with unsafe code; ARCHITECTURE.md lists the single places elsewhere. The promises the
 //! caller makes are printed once, on top of the header; each `SAFETY` comment names the one it stands on.
 //!
 //! Reading order: `boundary`, `handle`, `bytes`, `extensible`, `done`, `completion`, then one file for each C type.

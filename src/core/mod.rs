@@ -3,8 +3,8 @@
 //! # What a peer is
 //! A [`peer::Peer`] is one region's replica on one store. It wraps a raft node and keeps everything that waits for
 //! it: proposals for their entries to commit, reads for a read index. It is fed inputs and asked for effects; it
-//! does no I/O, reads no clock, starts no thread, takes no lock and draws no random number of its own (raft draws
-//! its election timeouts).
+//! does no I/O, reads no clock, starts no thread, takes no lock and has no randomness ([`elections`] puts a number that
+//! follows from a seed in the place of raft's random one).
 //!
 //! # Life of a write
 //! The caller encodes a [`command`] and pushes it into the mailbox. The round hands the writes of all callers to

@@ -2,7 +2,7 @@
 //!
 //! Owns the narrow ports between the deterministic core and the disk, the network and the apply poller.
 //! `storage` and `pollers` implement them for real, the test runner implements them with a clock, a disk
-//! and a network that a script moves by hand. No other file of the core names an outside type.
+//! and a network that a script moves by hand. Of the world outside the core knows these, raft's own types and `bytes`.
 
 pub use raft::eraftpb::{Entry, HardState, Message};
 

@@ -1,7 +1,7 @@
 //! The thread that runs user callbacks.
 //!
-//! Owns "almadia-cb". What always holds: callbacks run here and nowhere else, one at a time, and a panic, of one of them
-//! or of this thread itself, does not keep the others from running.
+//! Owns "almadia-cb". What always holds: the callbacks of calls that named no queue of their caller's run here and nowhere
+//! else, one at a time, and a panic, of one of them or of this thread itself, does not keep the others from running.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,8 +1,9 @@
-//! Reading values for calls that must not block.
+//! Gets: reading the values of keys.
 //!
-//! Owns the way of `get` and `get_many` from a confirmed read to their values: at once when they are in memory, on the
-//! read pool when the disk may have to be asked. What always holds: the values are those of one view, taken after the
-//! read was confirmed; the call is open until they are there, so that its deadline and its caller may end it.
+//! Owns `get` and `get_many`, from the permission to read to the values. A blocking call reads on its caller's thread. One
+//! that must not block reads at once what is in memory, and on the read pool when the disk may have to be asked; it is open
+//! until the values are there, so that its deadline and its caller may end it. What always holds: the values of several keys
+//! are those of one view; it is taken under the caller's lease ([`leases`](super::leases)), or after the read was confirmed.
 
 use std::sync::{Arc, OnceLock};
 

@@ -286,6 +286,31 @@ fn leadership_goes_where_it_is_asked_to_and_writes_under_way_follow_it() {
     }
 }
 
+#[test]
+fn a_transfer_with_a_callback_tells_its_outcome_once() {
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    let target = leader % 3 + 1;
+    let (sender, receiver) = mpsc::channel();
+    let ask = |node: usize, target: usize| {
+        let options = TransferOptions { target: Some(NodeId(target as u64)), ..TransferOptions::default() };
+        let sender = sender.clone();
+        let callback = move |answer: almadia::Result<()>| sender.send(answer).expect("the test waits");
+        cluster.member(node).transfer_leader_async(&options, callback).expect("accepted");
+        receiver.recv().expect("told").map_err(|error| error.code())
+    };
+
+    assert_eq!(ask(leader, 9), Err(Code::InvalidArgument));
+    // The connection to the target may come up after the election.
+    while let Err(code) = ask(leader, target) {
+        assert_eq!(code, Code::Lagging);
+    }
+
+    assert_eq!(cluster.leader(), target);
+    assert_eq!(ask(leader, target), Err(Code::NotLeader));
+    assert!(receiver.try_recv().is_err());
+}
+
 /// Hands leadership over as soon as the leader has a connection to the target, which may come up after its election.
 fn hand_over(leader: &Store, target: usize) {
     let options = TransferOptions { target: Some(NodeId(target as u64)), ..TransferOptions::default() };

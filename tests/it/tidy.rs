@@ -95,6 +95,38 @@ fn nothing_prints_and_nothing_is_left_for_later() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn what_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let mut files = Vec::new();
+    ["src", "tests", "bindings/python/src"].iter().for_each(|part| collect(&root().join(part), &mut files));
+    let functions: String = files.iter().map(|file| read(file)).collect();
+    let mut missing = Vec::new();
+    for name in between(&text, '`') {
+        let is_sentence =
+            name.matches('_').count() >= 4 && name.chars().all(|c| c.is_lowercase() || c == '_');
+        let exists = match name.rsplit_once('.') {
+            Some((_, "rs")) => files.iter().any(|file| file.ends_with(name)) || root().join(name).exists(),
+            Some((_, "c" | "py" | "txt" | "h" | "hpp")) => root().join(name).exists(),
+            _ if is_sentence => functions.contains(&format!("fn {name}(")),
+            _ => true,
+        };
+        missing.extend((!exists).then(|| format!("`{name}`")));
+    }
+    for name in between(&text, '*').filter(|name| name.matches(' ').count() >= 4) {
+        let words: Vec<_> = name.split_whitespace().collect();
+        let script = words.join("_").replace('-', "_").replace(',', "") + ".txt";
+        missing.extend((!root().join("tests/scripts").join(script).exists()).then(|| format!("*{name}*")));
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:#?}");
+}
+
+/// What stands between two of these on one line or over two; `**bold**` is nothing.
+fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
+    let plain = move |part: &&str| part.starts_with(|c: char| c.is_alphanumeric());
+    text.split(mark).skip(1).step_by(2).filter(plain)
+}
+
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(&root().join("src"), &mut found);

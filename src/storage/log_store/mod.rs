@@ -38,7 +38,7 @@
 //! of writes against messages and the choice when to truncate are left to the callers.
 //!
 //! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `marks`, `writer`, `read`, `space`,
-//! `recovery`.
+//! `recovery`; `files` is the disk below all of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
