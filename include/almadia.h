@@ -30,7 +30,7 @@
  *   waits for the callbacks before it. Where a function says that it reads the disk on your thread, that is added.
  * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
  *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but
- *   yours runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel gives a call up.
+ *   yours runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel cancels a call.
  * CALLBACKS run on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. They may call
  *   every function that does not block, submit more, free handles (even the store) and free user. They must return
  *   soon: the completions behind them wait. They must not throw, longjmp or fork. The completion is valid until the
@@ -99,7 +99,7 @@
 /** The iteration is at its end */
 #define ALMADIA_END 204
 
-/** This member does not lead; the leader can do it */
+/** This member does not lead the region; ask the leader */
 #define ALMADIA_NOT_LEADER 301
 
 /** No leader before the deadline, nothing was done; retry when a majority of the members is up and reachable */
@@ -111,7 +111,7 @@
 /** A leader transfer is under way; retry when it is over */
 #define ALMADIA_TRANSFER_IN_PROGRESS 304
 
-/** The member that was to lead is too far behind; retry when it has caught up */
+/** The target of the transfer is too far behind; retry when it has caught up */
 #define ALMADIA_LAGGING 306
 
 /** The deadline passed before the write entered the log; it was not applied, retry */
@@ -305,7 +305,7 @@ typedef struct almadia_store_event {
     almadia_code code;
     /** The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two. */
     uint64_t region_id;
-    /** The number of the member that leads it; 0 while nobody is known to. */
+    /** The number of the member that leads it; 0 while no leader is known. */
     uint64_t leader_id;
     /** The raft term. */
     uint64_t term;
@@ -582,7 +582,7 @@ typedef struct almadia_leader_transfer_options {
 /** Everything. */
 #define ALMADIA_LOG_TRACE 5
 
-/** Another member leads region_id than before, as far as this one knows: leader_id, 0 while nobody is known to. */
+/** Another member leads region_id than before, as far as this one knows: leader_id, 0 while no leader is known. */
 #define ALMADIA_STORE_EVENT_LEADER_CHANGED 1
 
 /** The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on. */
@@ -1170,7 +1170,7 @@ almadia_code almadia_delete_async(struct almadia_store *store,
                                   struct almadia_error **error);
 
 /**
- * Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
+ * Cancels an unanswered call: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
  * no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
  * applied, or leadership handed over, now or later. `op` is the number that
  * almadia_done.op received.

@@ -31,7 +31,7 @@
  *   handles, even the store. put_future gives a std::future. co_await store.put_async(key, value) (C++20) resumes on
  *   "almadia-cb", where the rules of f hold for the coroutine, unless .resume_on(executor) brings it elsewhere.
  *   store.on(queue).put_async(...) has the same done on your own threads, in completion_queue::run_some; the queue has a
- *   descriptor for your event loop. store.cancel gives a call up.
+ *   descriptor for your event loop. store.cancel cancels a call.
  *   An exception that leaves f goes to the function of set_uncaught, which ends the program unless you set another.
  * AFTER store::shutdown no callable runs any more and calls answer code::closed, unless it failed with
  *   code::shutting_down. ~store does not wait for calls under way: they are answered code::shutdown_in_flight or
@@ -110,7 +110,7 @@ enum class code : almadia_code {
     not_found = ALMADIA_NOT_FOUND,
     /** The iteration is at its end. */
     end = ALMADIA_END,
-    /** This member does not lead; the leader can do it. */
+    /** This member does not lead the region; ask the leader. */
     not_leader = ALMADIA_NOT_LEADER,
     /** No leader before the deadline, nothing was done; retry when a majority of the members is up and reachable. */
     no_leader = ALMADIA_NO_LEADER,
@@ -118,7 +118,7 @@ enum class code : almadia_code {
     overloaded = ALMADIA_OVERLOADED,
     /** A leader transfer is under way; retry when it is over. */
     transfer_in_progress = ALMADIA_TRANSFER_IN_PROGRESS,
-    /** The member that was to lead is too far behind; retry when it has caught up. */
+    /** The target of the transfer is too far behind; retry when it has caught up. */
     lagging = ALMADIA_LAGGING,
     /** The deadline passed before the write entered the log; it was not applied, retry. */
     deadline_before_start = ALMADIA_DEADLINE_BEFORE_START,
@@ -673,7 +673,7 @@ struct store_event {
     almadia::code code;
     /** The region, for leader_changed; otherwise 0, as the next two. */
     std::uint64_t region_id;
-    /** The number of the member that leads it; 0 while nobody is known to. */
+    /** The number of the member that leads it; 0 while no leader is known. */
     std::uint64_t leader_id;
     /** The raft term. */
     std::uint64_t term;
@@ -1941,7 +1941,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Gives a call up that has no answer yet: its result comes now, with code::cancelled when it certainly has no effect,
+     * Cancels an unanswered call: its result comes now, with code::cancelled when it certainly has no effect,
      * or with code::cancelled_in_flight when a write may be applied, now or later. False when it is answered already.
      * Codes: forked.
      */

@@ -159,8 +159,8 @@ impl CallCell {
         }
     }
 
-    /// See [`Completion::is_over`].
-    pub(crate) fn is_over(&self) -> bool {
+    /// See [`Completion::is_answered`].
+    pub(crate) fn is_answered(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
@@ -219,7 +219,7 @@ mod tests {
         assert!(call.cancel());
 
         assert_eq!(code(&waiter), Some(Code::Cancelled));
-        assert!(!completion.start() && completion.is_over());
+        assert!(!completion.start() && completion.is_answered());
         drop(completion);
         assert_eq!(code(&waiter), None, "it was answered");
     }

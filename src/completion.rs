@@ -3,7 +3,7 @@
 //! Owns [`Completion`], the promise to answer a call, and the events that may precede the answer of a write. What always
 //! holds: a completion answers once; one that is dropped unanswered answers "the store failed, outcome unknown" by
 //! itself; events come in their order, each once at most, and none after the answer; neither runs user code here nor
-//! blocks, so the engine room may do it anywhere. Where both wait for their caller is [`crate::completion_queue`]'s.
+//! blocks, so any internal thread may do it anywhere. Where both wait for their caller is [`crate::completion_queue`]'s.
 
 use std::any::Any;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -81,7 +81,7 @@ pub trait Sink: Send {
     fn answered(&self) {}
 
     /// True when nobody waits for the answer any more.
-    fn is_over(&self) -> bool {
+    fn is_answered(&self) -> bool {
         false
     }
 
@@ -148,11 +148,11 @@ impl Completion {
 
     /// True when it is answered, by a cancellation or its deadline, and need not be kept any longer.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_answered(&self) -> bool {
         match &self.receiver {
             Receiver::None => false,
-            Receiver::Sink(sink) => sink.is_over(),
-            Receiver::Call { cell, .. } => cell.is_over(),
+            Receiver::Sink(sink) => sink.is_answered(),
+            Receiver::Call { cell, .. } => cell.is_answered(),
         }
     }
 
@@ -242,13 +242,13 @@ impl Waiter {
         answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
     }
 
-    /// Waits for the answer; none when it did not come within `patience`.
+    /// Waits for the answer; none when it did not come within `timeout`.
     #[must_use]
-    pub fn wait(&self, patience: Duration) -> Option<Result<Position>> {
+    pub fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut answer, _) = self
             .answered
-            .wait_timeout_while(answer, patience, |answer| answer.is_none())
+            .wait_timeout_while(answer, timeout, |answer| answer.is_none())
             .unwrap_or_else(PoisonError::into_inner);
         answer.take()
     }

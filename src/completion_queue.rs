@@ -1,6 +1,6 @@
 //! Where answers wait for the thread that takes them to their callers.
 //!
-//! Owns the queue between the engine room and whoever runs callbacks: the thread "almadia-cb" of a store, or a thread
+//! Owns the queue between the internal threads and whoever runs callbacks: the thread "almadia-cb" of a store, or a thread
 //! of the caller that drains a queue of its own, when it likes or when the queue's descriptor becomes readable. What
 //! always holds: each delivery is taken once, in the order in which it was pushed; no callback runs under the queue's
 //! lock; the descriptor is readable exactly while something waits, an interruption is due, or the queue is closed. The
@@ -131,20 +131,20 @@ impl CompletionQueue {
         true
     }
 
-    /// Runs what waits, `max` deliveries at most, on this thread; first waits up to `patience` for one, for ever when
+    /// Runs what waits, `max` deliveries at most, on this thread; first waits up to `timeout` for one, for ever when
     /// it is none. Any number of threads may do it at once. The callbacks may call everything, also what blocks, and
     /// this function.
     ///
     /// # Errors
     /// `WOULD_DEADLOCK` when it would wait inside a callback of a store's own thread.
-    pub fn run(&self, max: usize, patience: Option<Duration>) -> Result<Ran> {
-        if patience != Some(Duration::ZERO) && is_callback_thread() {
+    pub fn run(&self, max: usize, timeout: Option<Duration>) -> Result<Ran> {
+        if timeout != Some(Duration::ZERO) && is_callback_thread() {
             return Err(Error::new(Code::WouldDeadlock));
         }
         if max == 0 {
             return Ok(Ran::Some(0));
         }
-        let Some(first) = self.take_first(patience) else {
+        let Some(first) = self.take_first(timeout) else {
             return Ok(if self.is_at_end(&self.lock()) { Ran::Closed } else { Ran::Some(0) });
         };
         let _settled = Settled(self);
@@ -209,8 +209,8 @@ impl CompletionQueue {
         is_last_taken && state.waiting.is_empty()
     }
 
-    fn take_first(&self, patience: Option<Duration>) -> Option<Delivery> {
-        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    fn take_first(&self, timeout: Option<Duration>) -> Option<Delivery> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.lock();
         loop {
             if std::mem::take(&mut state.interrupted) {
@@ -249,10 +249,10 @@ impl CompletionQueue {
     fn sleep<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
     ) -> MutexGuard<'a, State> {
         state.sleepers += 1;
-        let mut state = match patience {
+        let mut state = match timeout {
             None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(left) => self.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
         };
@@ -384,8 +384,8 @@ mod tests {
         Completion::new(sink).answer(Ok(Position { index: LogIndex(index), term: Term(1) }));
     }
 
-    fn run(queue: &CompletionQueue, max: usize, patience: Option<Duration>) -> Ran {
-        queue.run(max, patience).expect("not a callback")
+    fn run(queue: &CompletionQueue, max: usize, timeout: Option<Duration>) -> Ran {
+        queue.run(max, timeout).expect("not a callback")
     }
 
     fn readable(queue: &CompletionQueue) -> bool {

@@ -157,11 +157,11 @@ options! {
         "Milliseconds after which a leader hands over whose engine applies nothing while committed writes wait; at least twice \
          raft.election_timeout_ms. Longer than a disk stalls now and then, which costs less than a change of leader. 0 means \
          5000, or three times raft.election_timeout_ms if that is more.";
-    lease: bool, "reads.lease", Switch, "true",
+    lease: bool, "read.lease", Switch, "true",
         "Whether a leader answers reads by its lease, without asking the other members. Needs members whose clocks run \
          at most 10 % fast or slow, as time daemons keep them, and never stop: set it to false on virtual machines that \
          may be paused, whose clocks need not count the pause.";
-    lease_ms: u64, "reads.lease_ms", Number(0, 600_000), "0",
+    lease_ms: u64, "read.lease_ms", Number(0, 600_000), "0",
         "Milliseconds a leader's lease lasts after a majority followed it, at most nine elevenths of \
          (raft.election_timeout_ms minus raft.tick_ms): so it ends before another member can be elected although the \
          leader's clock runs 10 % slow and another's 10 % fast. 0 means as long as that allows.";
@@ -289,7 +289,7 @@ impl Config {
         let longest = self.longest_lease();
         if Duration::from_millis(self.lease_ms) > longest {
             return Err(contradiction(&format!(
-                "reads.lease_ms ({}) must be at most {}, which is 9/11 of raft.election_timeout_ms ({}) minus \
+                "read.lease_ms ({}) must be at most {}, which is 9/11 of raft.election_timeout_ms ({}) minus \
                  raft.tick_ms ({}): a longer lease could outlast the election of another leader when time daemons slew \
                  members' clocks, by up to 10 % each",
                 self.lease_ms,
@@ -382,16 +382,16 @@ mod tests {
 
     #[test]
     fn an_unknown_option_names_the_one_that_was_meant() {
-        let said = detail(Config::default().set("raft.tick", "5"));
+        let detail = detail(Config::default().set("raft.tick", "5"));
 
-        assert!(said.contains("'raft.tick'") && said.contains("raft.tick_ms"), "{said}");
+        assert!(detail.contains("'raft.tick'") && detail.contains("raft.tick_ms"), "{detail}");
     }
 
     #[test]
     fn a_value_out_of_range_names_the_range() {
-        let said = detail(Config::default().set("raft.tick_ms", "0"));
+        let detail = detail(Config::default().set("raft.tick_ms", "0"));
 
-        assert!(said.contains("raft.tick_ms = '0'") && said.contains("5 to 10000"), "{said}");
+        assert!(detail.contains("raft.tick_ms = '0'") && detail.contains("5 to 10000"), "{detail}");
     }
 
     #[test]
@@ -429,9 +429,9 @@ mod tests {
         };
 
         assert_eq!(lease_ms(&[]), 777);
-        assert_eq!(lease_ms(&[("reads.lease_ms", "777")]), 777);
-        assert_eq!(lease_ms(&[("reads.lease_ms", "100")]), 100);
-        assert_eq!(lease_ms(&[("reads.lease", "false")]), 0);
+        assert_eq!(lease_ms(&[("read.lease_ms", "777")]), 777);
+        assert_eq!(lease_ms(&[("read.lease_ms", "100")]), 100);
+        assert_eq!(lease_ms(&[("read.lease", "false")]), 0);
         assert_eq!(lease_ms(&[("raft.election_timeout_ms", "400"), ("raft.tick_ms", "10")]), 319);
     }
 
@@ -450,10 +450,10 @@ mod tests {
         assert!(detail(config.check()).contains("raft.election_timeout_ms"));
 
         let mut config = Config::default();
-        config.set("reads.lease_ms", "778").expect("in range");
-        let said = detail(config.check());
-        assert!(said.contains("reads.lease_ms (778) must be at most 777"), "{said}");
-        assert!(said.contains("raft.election_timeout_ms (1000) minus raft.tick_ms (50)"), "{said}");
+        config.set("read.lease_ms", "778").expect("in range");
+        let text = detail(config.check());
+        assert!(text.contains("read.lease_ms (778) must be at most 777"), "{text}");
+        assert!(text.contains("raft.election_timeout_ms (1000) minus raft.tick_ms (50)"), "{text}");
 
         let mut config = Config::default();
         config.set("bootstrap.split_keys", "a,%2").expect("any text");

@@ -44,8 +44,8 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Accepts a call that `sink` is answered for, by `deadline` at the latest. `kept` is dropped when the engine room is
-    /// done with the call, however early it is answered.
+    /// Accepts a call that `sink` is answered for, by `deadline` at the latest. `kept` is dropped when the internal threads
+    /// are done with the call, however early it is answered.
     ///
     /// # Errors
     /// `CLOSED`; the sink is dropped then.
@@ -103,7 +103,7 @@ impl Deadlines {
     /// Waits until a call may be late. False when the list is closed and all calls are answered.
     pub fn wait(&self) -> bool {
         let mut open = self.lock();
-        while !open.is_over() {
+        while !open.has_ended() {
             if open.earliest == Timestamp::NEVER {
                 open = self.earlier.wait(open).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -120,8 +120,8 @@ impl Deadlines {
 
     /// True when the list is closed and all calls are answered.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.lock().is_over()
+    pub fn has_ended(&self) -> bool {
+        self.lock().has_ended()
     }
 
     /// Strikes an answered call off.
@@ -131,7 +131,7 @@ impl Deadlines {
         // It may have been taken out as late a moment ago, and another may stand there now.
         if open.calls.get(place).is_some_and(|call| Arc::ptr_eq(&call.cell, cell)) {
             open.strike(place);
-            if open.is_over() {
+            if open.has_ended() {
                 drop(open);
                 self.earlier.notify_all();
             }
@@ -153,7 +153,7 @@ impl Deadlines {
 }
 
 impl Open {
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.cut.is_some() && self.calls.is_empty()
     }
 
@@ -188,7 +188,7 @@ impl std::fmt::Debug for Deadlines {
 /// Whom a member takes for the leader of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownLeader {
-    /// None while nobody is known to lead.
+    /// None while no leader is known.
     pub node: Option<NodeId>,
     /// There is a connection to it, as far as is known.
     pub is_reachable: bool,
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(codes, [None, late, late, None]);
         assert_eq!(deadlines.earliest(), Timestamp(30));
         assert!(!calls[1].completion.start(), "what was certainly not applied never begins");
-        assert!(calls[1].completion.is_over() && calls[0].completion.start());
+        assert!(calls[1].completion.is_answered() && calls[0].completion.start());
     }
 
     #[test]
@@ -392,11 +392,11 @@ mod tests {
         let refused = deadlines.open(subject, Timestamp(1000), sink, Arc::new(()));
         assert_eq!(refused.expect_err("closed").code(), Code::Closed);
         assert_eq!(expire(&deadlines, 49, LED), 0);
-        assert!(!deadlines.is_over());
+        assert!(!deadlines.has_ended());
         assert_eq!(expire(&deadlines, 50, LED), 2);
         assert_eq!(code(&begun.waiter), Some(Code::ShutdownInFlight));
         assert_eq!(code(&waiting.waiter), Some(Code::Closed));
-        assert!(deadlines.is_over() && !deadlines.wait());
+        assert!(deadlines.has_ended() && !deadlines.wait());
     }
 
     #[test]
@@ -407,7 +407,7 @@ mod tests {
         let timer = std::thread::spawn(move || (other.wait(), other.take_late(now()).len(), other.wait()));
 
         let near = open(&deadlines, 1);
-        while !near.completion.is_over() {
+        while !near.completion.is_answered() {
             std::thread::yield_now();
         }
         deadlines.close(Timestamp::NEVER);

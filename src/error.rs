@@ -58,15 +58,15 @@ codes! {
     /// The iteration is at its end.
     End = 204, "END", "the iteration is at its end";
     /// This member does not lead the region; the leader is in the error's detail.
-    NotLeader = 301, "NOT_LEADER", "this member does not lead; the leader can do it";
+    NotLeader = 301, "NOT_LEADER", "this member does not lead the region; ask the leader";
     /// No leader was found before the deadline.
     NoLeader = 302, "NO_LEADER", "no leader before the deadline, nothing was done; retry when a majority of the members is up and reachable";
     /// A local queue is full.
     Overloaded = 303, "OVERLOADED", "a local queue is full; retry after some completions";
     /// A leader transfer is under way.
     TransferInProgress = 304, "TRANSFER_IN_PROGRESS", "a leader transfer is under way; retry when it is over";
-    /// The member that was to lead is too far behind.
-    Lagging = 306, "LAGGING", "the member that was to lead is too far behind; retry when it has caught up";
+    /// The target of the transfer is too far behind.
+    Lagging = 306, "LAGGING", "the target of the transfer is too far behind; retry when it has caught up";
     /// The deadline passed before the call reached the log or was answered by a read.
     DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log; it was not applied, retry";
     /// The region's key range changed between the call and its apply.
@@ -290,14 +290,14 @@ mod tests {
 
     #[test]
     fn an_error_of_a_member_says_whom_it_takes_for_the_leader() {
-        let said = |leader: Option<u64>| {
+        let detail = |leader: Option<u64>| {
             let error = Error::of_member(Code::ReadTimeout, NodeId(2), RegionId(7), leader.map(NodeId));
             assert_eq!(error.leader(), leader.map(NodeId));
             error.to_string()
         };
 
-        assert!(said(None).ends_with("; retry (node 2 knows no leader of region 7)"));
-        assert!(said(Some(2)).ends_with("(node 2 leads region 7)"));
-        assert!(said(Some(3)).ends_with("(for node 2, node 3 leads region 7)"));
+        assert!(detail(None).ends_with("; retry (node 2 knows no leader of region 7)"));
+        assert!(detail(Some(2)).ends_with("(node 2 leads region 7)"));
+        assert!(detail(Some(3)).ends_with("(for node 2, node 3 leads region 7)"));
     }
 }

@@ -16,13 +16,13 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// The process a handle was made in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home(u32);
+pub struct ProcessId(u32);
 
-impl Home {
+impl ProcessId {
     /// This process.
     #[must_use]
     #[allow(unsafe_code)] // Named corner: std offers no notice of a fork.
-    pub fn here() -> Self {
+    pub fn current() -> Self {
         static WATCHING: Once = Once::new();
         // getpid() would be a system call on every read; the handler costs one load.
         WATCHING.call_once(|| {
@@ -39,7 +39,7 @@ impl Home {
     /// # Errors
     /// `FORKED`.
     pub fn check(self) -> Result<()> {
-        if self.is_here() { Ok(()) } else { Err(Error::new(Code::Forked)) }
+        if self.is_current() { Ok(()) } else { Err(Error::new(Code::Forked)) }
     }
 
     /// This process, for opening a store. Refused in a child of a process that opened one: the threads its
@@ -48,15 +48,15 @@ impl Home {
     /// # Errors
     /// `FORKED`.
     pub fn for_store() -> Result<Self> {
-        static FIRST_STORE: OnceLock<Home> = OnceLock::new();
-        let here = Self::here();
+        static FIRST_STORE: OnceLock<ProcessId> = OnceLock::new();
+        let here = Self::current();
         FIRST_STORE.get_or_init(|| here).check()?;
         Ok(here)
     }
 
     /// True unless this is a child of the handle's process.
     #[must_use]
-    pub fn is_here(self) -> bool {
+    pub fn is_current(self) -> bool {
         self.0 == GENERATION.load(Ordering::Relaxed)
     }
 }

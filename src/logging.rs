@@ -117,7 +117,7 @@ impl Records {
         let dropped = std::mem::take(&mut state.dropped);
         drop(state);
         if dropped > 0 {
-            let message = format!("{dropped} log records were dropped: whoever shows them is too slow");
+            let message = format!("{dropped} log records were dropped: the log callback is too slow");
             taken.push(Record { level: log::Level::Warn, target: "almadia::logging".to_owned(), message });
         }
         !taken.is_empty()

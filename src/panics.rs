@@ -11,10 +11,10 @@ use crate::error::{Code, Error, Result};
 
 thread_local! {
     static QUIET_DEPTH: Cell<usize> = const { Cell::new(0) };
-    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
+    static MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `body`; a panic becomes [`Code::Panic`] with what it said and where.
+/// Runs `body`; a panic becomes [`Code::Panic`] with its message and place.
 ///
 /// # Errors
 /// What `body` returns, or `PANIC`.
@@ -24,17 +24,17 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let caught = catch_unwind(AssertUnwindSafe(body));
     QUIET_DEPTH.set(QUIET_DEPTH.get() - 1);
     caught.unwrap_or_else(|_| {
-        let said = SAID.take().unwrap_or_else(|| "panicked".into());
-        log::error!("{said}");
+        let message = MESSAGE.take().unwrap_or_else(|| "panicked".into());
+        log::error!("{message}");
         #[cfg(test)]
         crate::thread::planted::linger();
-        Err(Error::with_detail(Code::Panic, said))
+        Err(Error::with_detail(Code::Panic, message))
     })
 }
 
 /// Runs what no answer may depend on, such as counting: a panic in it is logged and goes no further.
 pub fn aside(body: impl FnOnce()) {
-    // What it said was logged where it was caught.
+    // Its message was logged where it was caught.
     let _ = catch(|| {
         body();
         Ok(())
@@ -50,7 +50,7 @@ fn install_hook() {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
             if QUIET_DEPTH.get() > 0 {
-                SAID.set(Some(say(panic)));
+                MESSAGE.set(Some(say(panic)));
             } else {
                 before(panic);
             }
@@ -58,7 +58,7 @@ fn install_hook() {
     });
 }
 
-/// Which thread panicked, where, and what it said, in one line if it said one.
+/// Which thread panicked, where, and with which message, in one line.
 fn say(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let text = panic.to_string().replacen(":\n", ": ", 1);

@@ -121,11 +121,11 @@ pub fn parse_split_keys(text: &str) -> Result<Vec<Vec<u8>>, String> {
     }
     let mut keys = text.split(',').map(parse_split_key).collect::<Result<Vec<_>, _>>()?;
     if keys.len() >= REGIONS_MAX {
-        return Err(format!("{} keys are there, {} at most are allowed", keys.len(), REGIONS_MAX - 1));
+        return Err(format!("there are {} keys; at most {} are allowed", keys.len(), REGIONS_MAX - 1));
     }
     keys.sort();
     match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(twice) => Err(format!("the key '{}' is there twice", shown(&twice[0]))),
+        Some(twice) => Err(format!("the key '{}' occurs twice", shown(&twice[0]))),
         None => Ok(keys),
     }
 }
@@ -257,8 +257,8 @@ mod tests {
     fn malformed_split_keys_are_refused_by_name() {
         let refused = |text: &str| parse_split_keys(text).expect_err("malformed");
 
-        assert!(refused("m,a,m").contains("'m' is there twice"));
-        assert!(refused("%6d,m").contains("'m' is there twice"));
+        assert!(refused("m,a,m").contains("'m' occurs twice"));
+        assert!(refused("%6d,m").contains("'m' occurs twice"));
         for text in ["a,,b", ",", "a,"] {
             assert!(refused(text).contains("empty key"), "{text}");
         }

@@ -141,8 +141,8 @@ fn cut(options: IterOptions, range: &KeyRange) -> IterOptions {
 fn outside(key: &[u8], range: &KeyRange) -> Error {
     let (start, end) = (shown(&range.start), shown(&range.end));
     let end = if range.end.is_empty() { "without an end".to_owned() } else { format!("to '{end}'") };
-    let said = format!("key '{}' is outside the snapshot's range from '{start}' {end}", shown(key));
-    Error::with_detail(Code::InvalidArgument, said)
+    let detail = format!("key '{}' is outside the snapshot's range from '{start}' {end}", shown(key));
+    Error::with_detail(Code::InvalidArgument, detail)
 }
 
 #[cfg(test)]

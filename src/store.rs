@@ -1,6 +1,6 @@
 //! The Rust interface: one open handle, one member, one directory.
 //!
-//! Owns the way from a caller into the engine room and back: admission, encoding, the blocking and the callback
+//! Owns the way from a caller to the internal threads and back: admission, encoding, the blocking and the callback
 //! form of each call, and the order in which a store comes up (`assembly`) and goes down. What always holds: a
 //! call that returned an error has no effect and no callback; a call that was accepted is answered exactly once,
 //! also when the store is poisoned or shut down; no call blocks on the disk. Every method may be called from any
@@ -15,7 +15,7 @@ mod joint_read;
 mod leases;
 mod lost_end;
 mod routing;
-mod stages;
+mod latency;
 pub mod transfer;
 pub mod values;
 
@@ -51,9 +51,9 @@ use crate::store::admission::{Admission, Permit};
 use crate::store::batch::Batch;
 use crate::store::closing::Ending;
 use crate::store::joint_read::JointRead;
+use crate::store::latency::{Kind, Latency};
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
-use crate::store::stages::{Kind, Stages};
 use crate::thread;
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
@@ -311,7 +311,7 @@ impl Inner {
         }
     }
 
-    /// A peer's standing as it last published it, and how far its engine has come since.
+    /// A peer's status as it last published it, and how far its engine has come since.
     fn peer_status(&self, region: RegionId) -> PeerStatus {
         let mut status = self.health.status(region);
         status.applied_index = status.applied_index.max(self.leases.applied(region));
@@ -324,8 +324,8 @@ impl Inner {
     fn regions_of(&self, options: &SnapshotOptions) -> Result<&[RegionId]> {
         let KeyRange { start, end } = &options.range;
         if start > end && !end.is_empty() {
-            let said = format!("the range from '{}' to '{}' is reversed", shown(start), shown(end));
-            return Err(Error::with_detail(Code::InvalidArgument, said));
+            let detail = format!("the range from '{}' to '{}' is reversed", shown(start), shown(end));
+            return Err(Error::with_detail(Code::InvalidArgument, detail));
         }
         let regions = self.regions.regions_in(&options.range);
         refuse_index_of_several(regions, options)?;
@@ -434,10 +434,10 @@ impl Inner {
 
     /// Accepts a call whose caller waits on `waiter`.
     fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
-        // Shared: a call that is answered at its deadline counts until the engine room lets it go.
+        // Shared: a call that is answered at its deadline counts until the internal threads let it go.
         let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
-        let (stages, kept) = (Stages::new(&self.metrics, kind), Arc::clone(&permit));
-        let waiting = Box::new(Waiting { waiter, permit, stages });
+        let (latency, kept) = (Latency::new(&self.metrics, kind), Arc::clone(&permit));
+        let waiting = Box::new(Waiting { waiter, permit, latency });
         self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
     }
 
@@ -449,11 +449,11 @@ impl Inner {
 
 fn refuse_index_of_several(regions: &[RegionId], options: &SnapshotOptions) -> Result<()> {
     if options.level == Level::Local && options.min_index > LogIndex(0) && regions.len() > 1 {
-        let said = format!(
+        let detail = format!(
             "min_index is a place in one region's log, and the read covers {} regions",
             regions.len()
         );
-        return Err(Error::with_detail(Code::InvalidArgument, said));
+        return Err(Error::with_detail(Code::InvalidArgument, detail));
     }
     Ok(())
 }
@@ -480,14 +480,14 @@ impl Due {
 struct Waiting {
     waiter: Arc<Waiter>,
     permit: Arc<Permit>,
-    stages: Stages,
+    latency: Latency,
 }
 
 impl Sink for Waiting {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { waiter, permit, stages } = *self;
+        let Self { waiter, permit, latency } = *self;
         panics::aside(|| {
-            stages.answered();
+            latency.answered();
             // First, so that the woken caller does not meet its own permit when it calls again.
             permit.answered();
         });
@@ -495,6 +495,6 @@ impl Sink for Waiting {
     }
 
     fn happened(&self, event: WriteEvent, _: Position) {
-        self.stages.happened(event);
+        self.latency.happened(event);
     }
 }

@@ -20,7 +20,7 @@ pub enum StoreEvent {
     LeaderChanged {
         /// The region.
         region: RegionId,
-        /// Who leads it; none while nobody is known to.
+        /// Who leads it; none while no leader is known.
         leader: Option<NodeId>,
         /// The raft term.
         term: Term,

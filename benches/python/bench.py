@@ -99,7 +99,7 @@ def echo() -> Call:
 
     async def put(key: bytes) -> object:
         completions, future = almadia.aio._completions()
-        pending = nothing.put_soon(completions, future, key, VALUE)
+        pending = nothing.submit_put(completions, future, key, VALUE)
         try:
             return await future
         except asyncio.CancelledError:

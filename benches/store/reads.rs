@@ -25,7 +25,7 @@ const TURN_WARM_UP: Duration = Duration::from_millis(20);
 
 /// Rows of a cluster of so many members.
 pub fn run(group: &Group, count: usize) {
-    let members = Members::open_with(count, &[("reads.lease", "false")]);
+    let members = Members::open_with(count, &[("read.lease", "false")]);
     members.fill();
     linearizable(group, &members, count as u64, "leader", Asked::Leader);
     if count > 1 {

@@ -174,8 +174,8 @@ unsafe fn append(batch: &mut Batch, op: &almadia_op) -> Result<()> {
         }
         ALMADIA_OP_DELETE_RANGE if op.reserved == 0 => batch.delete_range(key, value),
         kind => {
-            let said = format!("there is no operation {kind} with reserved = {}", op.reserved);
-            Err(Error::with_detail(Code::Unsupported, said))
+            let detail = format!("there is no operation {kind} with reserved = {}", op.reserved);
+            Err(Error::with_detail(Code::Unsupported, detail))
         }
     }
 }

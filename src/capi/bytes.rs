@@ -51,7 +51,7 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, length: usize, name: &str) -
     if isize::try_from(length).is_err() {
         return Err(Error::with_detail(
             Code::InvalidArgument,
-            format!("{name}: no memory has {length} bytes"),
+            format!("{name}: {length} bytes exceed addressable memory"),
         ));
     }
     // SAFETY: passed on to the caller; the length was checked against the most a slice may have.
@@ -82,8 +82,8 @@ pub(super) unsafe fn elements<'a, T>(array: *const T, count: usize, name: &str) 
         return if count == 0 { Ok(&[]) } else { Err(null(name)) };
     }
     if count.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-        let said = format!("{name}: no memory has {count} elements");
-        return Err(Error::with_detail(Code::InvalidArgument, said));
+        let detail = format!("{name}: {count} elements exceed addressable memory");
+        return Err(Error::with_detail(Code::InvalidArgument, detail));
     }
     // SAFETY: passed on to the caller; the size was checked against the most a slice may have.
     Ok(unsafe { std::slice::from_raw_parts(array, count) })

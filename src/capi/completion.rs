@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::error::almadia_error;
-use super::handle::{Home, Homebound, taken_at_home};
+use super::handle::{ProcessBound, ProcessId, taken_in_process};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
 use super::{almadia_code, boundary};
@@ -22,12 +22,12 @@ pub struct almadia_completion {
     answered: Answered,
     user: *mut c_void,
     op: u64,
-    home: Home,
+    process: ProcessId,
 }
 
-impl Homebound for almadia_completion {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_completion {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -98,7 +98,7 @@ impl From<Result<Values>> for Answered {
 
 impl almadia_completion {
     pub(super) fn new(answered: Answered, user: *mut c_void, op: u64) -> Self {
-        Self { answered, user, op, home: Home::here() }
+        Self { answered, user, op, process: ProcessId::current() }
     }
 
     fn error(&self) -> *const almadia_error {
@@ -233,5 +233,5 @@ pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_comple
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_free(completion: *mut almadia_completion) {
     // SAFETY: the caller passes NULL or a completion that it popped, and does not use it again.
-    boundary::release(|| drop(unsafe { taken_at_home(completion) }));
+    boundary::release(|| drop(unsafe { taken_in_process(completion) }));
 }

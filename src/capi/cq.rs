@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::completion::almadia_completion;
 use super::done::popped_during;
 use super::error::almadia_error;
-use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, null, taken_at_home};
+use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, null, taken_in_process};
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion_queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
@@ -19,7 +19,7 @@ use crate::panics;
 /// threads may use it at once. It may serve several stores, and outlive them.
 pub struct almadia_cq {
     queue: Arc<CompletionQueue>,
-    home: Home,
+    process: ProcessId,
 }
 
 impl almadia_cq {
@@ -28,9 +28,9 @@ impl almadia_cq {
     }
 }
 
-impl Homebound for almadia_cq {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_cq {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn almadia_cq_new(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(cq, "cq")?;
-            slot.put(almadia_cq { queue: CompletionQueue::with_fd()?, home: Home::here() });
+            slot.put(almadia_cq { queue: CompletionQueue::with_fd()?, process: ProcessId::current() });
             Ok(ALMADIA_OK)
         })
     }
@@ -96,8 +96,8 @@ pub unsafe extern "C" fn almadia_cq_pop(
             if completions.is_null() {
                 return Err(null("completions"));
             }
-            let cq = at_home(cq, "cq")?;
-            let Some(popped) = pop(&cq.queue, capacity, patience(timeout_ms)?)? else {
+            let cq = in_process(cq, "cq")?;
+            let Some(popped) = pop(&cq.queue, capacity, wait_max(timeout_ms)?)? else {
                 return Ok(Code::Closed.number());
             };
             count.put(popped.len());
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn almadia_cq_pop(
     }
 }
 
-fn patience(timeout_ms: i64) -> Result<Option<Duration>> {
+fn wait_max(timeout_ms: i64) -> Result<Option<Duration>> {
     match u64::try_from(timeout_ms) {
         Ok(ms) => Ok(Some(Duration::from_millis(ms))),
         Err(_) if timeout_ms == -1 => Ok(None),
@@ -121,12 +121,12 @@ fn patience(timeout_ms: i64) -> Result<Option<Duration>> {
 fn pop(
     queue: &CompletionQueue,
     capacity: usize,
-    patience: Option<Duration>,
+    wait_max: Option<Duration>,
 ) -> Result<Option<Vec<almadia_completion>>> {
     if capacity == 0 {
         return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
     }
-    let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+    let until = wait_max.and_then(|wait_max| Instant::now().checked_add(wait_max));
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let (ran, popped) = popped_during(|| panics::catch(|| queue.run(capacity, left)));
@@ -149,7 +149,7 @@ fn pop(
 pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
     boundary::release(|| {
         // SAFETY: the caller passes NULL or a live queue.
-        if let Ok(cq) = unsafe { at_home(cq.cast_const(), "cq") } {
+        if let Ok(cq) = unsafe { in_process(cq.cast_const(), "cq") } {
             cq.queue.interrupt();
         }
     });
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
 pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
     boundary::release(|| {
         // SAFETY: the caller passes NULL or a live queue.
-        if let Ok(cq) = unsafe { at_home(cq.cast_const(), "cq") } {
+        if let Ok(cq) = unsafe { in_process(cq.cast_const(), "cq") } {
             cq.queue.close();
         }
     });
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
 pub unsafe extern "C" fn almadia_cq_free(cq: *mut almadia_cq) {
     boundary::release(|| {
         // SAFETY: the caller passes NULL or a live queue and does not use it again.
-        if let Some(cq) = unsafe { taken_at_home(cq) } {
+        if let Some(cq) = unsafe { taken_in_process(cq) } {
             cq.queue.abandon();
         }
     });

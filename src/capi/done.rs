@@ -14,7 +14,7 @@ use super::completion::{Answered, almadia_completion};
 use super::cq::almadia_cq;
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::{at_home, null};
+use super::handle::{in_process, null};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
 use crate::call::Call;
@@ -104,13 +104,13 @@ impl Done {
             (Some(callback), true) => (To::Callback(callback, done.user), None),
             (None, false) => {
                 // SAFETY: passed on to the caller.
-                let cq = unsafe { at_home(done.cq.cast_const(), "almadia_done.cq") }?;
+                let cq = unsafe { in_process(done.cq.cast_const(), "almadia_done.cq") }?;
                 (To::Queue(done.user), Some(Arc::clone(cq.queue())))
             }
             (None, true) => return Err(null("almadia_done.callback")),
             (Some(_), false) => {
-                let said = "almadia_done has both a callback and a cq; one answer goes to one of them";
-                return Err(Error::with_detail(Code::InvalidArgument, said));
+                let detail = "almadia_done has both a callback and a cq; one answer goes to one of them";
+                return Err(Error::with_detail(Code::InvalidArgument, detail));
             }
         };
         Ok(Self { queue, to, op: done.op })
@@ -216,7 +216,7 @@ impl Numbered {
     }
 }
 
-/// Gives a call up that has no answer yet: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
+/// Cancels an unanswered call: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
 /// no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
 /// applied, or leadership handed over, now or later. `op` is the number that
 /// almadia_done.op received.
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn almadia_cancel(
     // SAFETY: the caller passes NULL or a live store, and NULL or a writable error.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let call = store.calls.lock().open.get(&op).cloned();
             let cancelled = call.is_some_and(|call| call.cancel());
             Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })

@@ -90,7 +90,7 @@ unsafe fn claimed_size<T: Extensible>(pointer: *const T) -> Result<usize> {
         return Ok(size);
     }
     let detail = format!(
-        "almadia_{}.struct_size is {size}; begin with ALMADIA_{}_INIT",
+        "almadia_{}.struct_size is {size}; initialize it with ALMADIA_{}_INIT",
         T::NAME,
         T::NAME.to_ascii_uppercase()
     );

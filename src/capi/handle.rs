@@ -6,12 +6,12 @@
 //! may have been held by a thread that does not exist in the child.
 
 use crate::error::{Code, Error, Result};
-pub(super) use crate::fork::Home;
+pub(super) use crate::fork::ProcessId;
 
 /// A handle that does not work in a child process.
-pub(super) trait Homebound {
-    /// Where it was made.
-    fn home(&self) -> Home;
+pub(super) trait ProcessBound {
+    /// The process it was made in.
+    fn process(&self) -> ProcessId;
 }
 
 /// A pointer that must not be NULL is NULL.
@@ -32,10 +32,10 @@ pub(super) unsafe fn shared<'a, T>(pointer: *const T, name: &str) -> Result<&'a 
 ///
 /// # Safety
 /// As [`shared`].
-pub(super) unsafe fn at_home<'a, T: Homebound>(pointer: *const T, name: &str) -> Result<&'a T> {
+pub(super) unsafe fn in_process<'a, T: ProcessBound>(pointer: *const T, name: &str) -> Result<&'a T> {
     // SAFETY: passed on to the caller.
     let handle = unsafe { shared(pointer, name) }?;
-    handle.home().check()?;
+    handle.process().check()?;
     Ok(handle)
 }
 
@@ -61,11 +61,11 @@ pub(super) unsafe fn taken<T>(pointer: *mut T) -> Option<Box<T>> {
 ///
 /// # Safety
 /// As [`taken`].
-pub(super) unsafe fn taken_at_home<T: Homebound>(pointer: *mut T) -> Option<Box<T>> {
+pub(super) unsafe fn taken_in_process<T: ProcessBound>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: passed on to the caller.
-    let at_home = unsafe { pointer.as_ref() }.is_some_and(|handle| handle.home().is_here());
+    let in_process = unsafe { pointer.as_ref() }.is_some_and(|handle| handle.process().is_current());
     // SAFETY: passed on to the caller.
-    if at_home { unsafe { taken(pointer) } } else { None }
+    if in_process { unsafe { taken(pointer) } } else { None }
 }
 
 /// Where a function puts the handle it made. NULL from the first moment, so that a failure leaves it so.

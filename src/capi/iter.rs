@@ -8,7 +8,9 @@ use std::ffi::c_void;
 use super::bytes::{almadia_kv, almadia_slice, bytes};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, exclusive, null, taken_at_home};
+use super::handle::{
+    HandleSlot, ProcessBound, ProcessId, ValueSlot, exclusive, in_process, null, taken_in_process,
+};
 use super::snapshot::almadia_snapshot;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
@@ -56,12 +58,12 @@ pub struct almadia_iter {
     /// False until the first move, which lets `next` begin at the first pair.
     positioned: bool,
     arena: Vec<u8>,
-    home: Home,
+    process: ProcessId,
 }
 
-impl Homebound for almadia_iter {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_iter {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -158,7 +160,7 @@ fn bounds(lower: &[u8], upper: &[u8], prefix: &[u8]) -> (Option<Vec<u8>>, Option
 unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
     // SAFETY: passed on to the caller.
     let iter = unsafe { exclusive(iter, "iter") };
-    iter.is_ok_and(|iter| iter.home.check().is_ok() && iter.go(to))
+    iter.is_ok_and(|iter| iter.process.check().is_ok() && iter.go(to))
 }
 
 /// Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
@@ -183,9 +185,14 @@ pub unsafe extern "C" fn almadia_iter_new(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(iter, "iter")?;
-            let snapshot = at_home(snapshot, "snapshot")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
             let iter = snapshot.snapshot.iter(iter_options(options)?)?;
-            slot.put(almadia_iter { iter, positioned: false, arena: Vec::new(), home: Home::here() });
+            slot.put(almadia_iter {
+                iter,
+                positioned: false,
+                arena: Vec::new(),
+                process: ProcessId::current(),
+            });
             Ok(ALMADIA_OK)
         })
     }
@@ -271,7 +278,7 @@ pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
     // SAFETY: the caller passes NULL or a live iterator no other call moves.
-    boundary::value(false, || unsafe { at_home(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
+    boundary::value(false, || unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
 }
 
 /// The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
@@ -282,7 +289,7 @@ pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
 pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: the caller passes NULL or a live iterator no other call moves.
-        let bytes = unsafe { at_home(iter, "iter") }.ok().and_then(|iter| iter.iter.key());
+        let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.key());
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
@@ -295,7 +302,7 @@ pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_
 pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: the caller passes NULL or a live iterator no other call moves.
-        let bytes = unsafe { at_home(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
+        let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
@@ -313,7 +320,7 @@ pub unsafe extern "C" fn almadia_iter_code(
     // SAFETY: the caller passes NULL or a live iterator no other call moves, and a writable output.
     unsafe {
         boundary::call(error, || {
-            at_home(iter, "iter")?.iter.status()?;
+            in_process(iter, "iter")?.iter.status()?;
             Ok(ALMADIA_OK)
         })
     }
@@ -343,7 +350,7 @@ pub unsafe extern "C" fn almadia_iter_next_n(
             let count = ValueSlot::new(count, "count")?;
             count.put(0);
             let iter = exclusive(iter, "iter")?;
-            iter.home.check()?;
+            iter.process.check()?;
             if pairs.is_null() {
                 return Err(null("pairs"));
             }
@@ -368,7 +375,7 @@ pub unsafe extern "C" fn almadia_iter_next_n(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_free(iter: *mut almadia_iter) {
     // SAFETY: the caller passes NULL or a live iterator and does not use it again.
-    boundary::release(|| drop(unsafe { taken_at_home(iter) }));
+    boundary::release(|| drop(unsafe { taken_in_process(iter) }));
 }
 
 #[cfg(test)]

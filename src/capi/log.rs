@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::bytes::to_c_text;
 use super::error::almadia_error;
-use super::handle::Home;
+use super::handle::ProcessId;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
 use crate::logging::{Record, Records};
@@ -71,7 +71,7 @@ thread_local! {
 
 static LOG_THREAD: Mutex<Option<LogThread>> = Mutex::new(None);
 /// The process that used the log first. In a child of it the locks here may be held by threads that do not exist.
-static FIRST_USE: OnceLock<Home> = OnceLock::new();
+static FIRST_USE: OnceLock<ProcessId> = OnceLock::new();
 
 /// Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
 /// with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn almadia_log_set_callback(
     unsafe {
         boundary::call(error, || {
             boundary::may_block()?;
-            FIRST_USE.get_or_init(Home::here).check()?;
+            FIRST_USE.get_or_init(ProcessId::current).check()?;
             // Before the lock, which may be held by whoever waits for this very thread.
             if IS_LOG_THREAD.get() {
                 return Err(Error::new(Code::WouldDeadlock));

@@ -6,7 +6,7 @@
 use super::bytes::almadia_slice;
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::at_home;
+use super::handle::in_process;
 use super::status::{almadia_role, role_number};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn almadia_store_region_at(
     // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let Some(region) = store.store.region_at(index) else { return Ok(Code::End.number()) };
             extensible::write(status, &almadia_region_status::from(&region))?;
             Ok(ALMADIA_OK)

@@ -10,7 +10,7 @@ use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::{HandleSlot, Home, Homebound, at_home, taken_at_home};
+use super::handle::{HandleSlot, ProcessBound, ProcessId, in_process, taken_in_process};
 use super::store::almadia_store;
 use super::write::timeout;
 use super::{ALMADIA_OK, almadia_code, boundary};
@@ -66,12 +66,12 @@ unsafe impl Extensible for almadia_snapshot_options {
 /// store; it pins memory and files until it is freed.
 pub struct almadia_snapshot {
     pub(super) snapshot: Snapshot,
-    home: Home,
+    process: ProcessId,
 }
 
 impl almadia_snapshot {
     pub(super) fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, home: Home::here() }
+        Self { snapshot, process: ProcessId::current() }
     }
 
     fn position(&self) -> Position {
@@ -79,9 +79,9 @@ impl almadia_snapshot {
     }
 }
 
-impl Homebound for almadia_snapshot {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_snapshot {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn almadia_snapshot_open(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(snapshot, "snapshot")?;
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let options = snapshot_options(options)?;
             boundary::may_block()?;
             slot.put(almadia_snapshot::new(store.store.snapshot(&options)?));
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn almadia_snapshot_open_async(
     // completion thread.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let options = snapshot_options(options)?;
             Done::read(done)?.submit(store, |asynchronous, receiver| {
                 asynchronous.snapshot(&options, |answer| receiver.answer(answer))
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn almadia_snapshot_clone(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(clone, "clone")?;
-            let snapshot = at_home(snapshot, "snapshot")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
             slot.put(almadia_snapshot::new(snapshot.snapshot.clone()));
             Ok(ALMADIA_OK)
         })
@@ -225,5 +225,5 @@ pub unsafe extern "C" fn almadia_snapshot_clone(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_snapshot_free(snapshot: *mut almadia_snapshot) {
     // SAFETY: the caller passes NULL or a live snapshot and does not use it again.
-    boundary::release(|| drop(unsafe { taken_at_home(snapshot) }));
+    boundary::release(|| drop(unsafe { taken_in_process(snapshot) }));
 }

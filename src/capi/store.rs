@@ -13,7 +13,7 @@ use super::bytes::c_string;
 use super::config::almadia_config;
 use super::done::Calls;
 use super::error::almadia_error;
-use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, shared, taken_at_home};
+use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, shared, taken_in_process};
 use super::status::almadia_status;
 use super::value::almadia_value;
 use super::{ALMADIA_OK, almadia_code, boundary, extensible};
@@ -24,12 +24,12 @@ use crate::thread::is_callback_thread;
 pub struct almadia_store {
     pub(super) store: Store,
     pub(super) calls: Arc<Calls>,
-    home: Home,
+    process: ProcessId,
 }
 
-impl Homebound for almadia_store {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_store {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -63,9 +63,9 @@ pub unsafe extern "C" fn almadia_store_open(
             boundary::may_block()?;
             let path = Path::new(OsStr::from_bytes(c_string(path, "path")?.to_bytes()));
             let config = shared(config, "config")?;
-            let home = Home::for_store()?;
+            let process = ProcessId::for_store()?;
             let store = Store::open(path, &config.config)?;
-            slot.put(almadia_store { store, calls: Arc::default(), home });
+            slot.put(almadia_store { store, calls: Arc::default(), process });
             Ok(ALMADIA_OK)
         })
     }
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn almadia_store_shutdown(
     // SAFETY: the caller passes NULL or a live store.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             boundary::may_block()?;
             store.store.shutdown(Duration::from_millis(timeout_ms))?;
             Ok(ALMADIA_OK)
@@ -118,14 +118,14 @@ pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
         if !is_callback_thread() {
             // SAFETY: the caller passes NULL or a live store. Its callbacks may use it until this shutdown
             // returns, which is why this is a shared reference.
-            if let Ok(store) = unsafe { at_home(store.cast_const(), "store") } {
+            if let Ok(store) = unsafe { in_process(store.cast_const(), "store") } {
                 // The drop below is right in any case, and does not wait again.
                 drop(store.store.shutdown(Duration::ZERO));
             }
         }
         // SAFETY: the caller does not use the store again, and no callback can run any more (or this is the
         // last one that may use it).
-        drop(unsafe { taken_at_home(store) });
+        drop(unsafe { taken_in_process(store) });
     });
 }
 
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn almadia_store_status(
     // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             extensible::write(status, &almadia_status::from(&store.store.status()))?;
             Ok(ALMADIA_OK)
         })
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
     // SAFETY: the caller passes NULL or a live store, and NULL or a writable leader.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             boundary::may_block()?;
             let leader = ValueSlot::optional(leader);
             leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn almadia_store_metrics(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(text, "text")?;
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             slot.put(almadia_value::text(store.store.metrics()));
             Ok(ALMADIA_OK)
         })

@@ -15,7 +15,7 @@ use crate::store_event::StoreEvent;
 /// not know.
 pub type almadia_store_event_kind = i32;
 
-/// Another member leads region_id than before, as far as this one knows: leader_id, 0 while nobody is known to.
+/// Another member leads region_id than before, as far as this one knows: leader_id, 0 while no leader is known.
 pub const ALMADIA_STORE_EVENT_LEADER_CHANGED: almadia_store_event_kind = 1;
 /// The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on.
 pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
@@ -32,7 +32,7 @@ pub struct almadia_store_event {
     pub code: almadia_code,
     /// The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two.
     pub region_id: u64,
-    /// The number of the member that leads it; 0 while nobody is known to.
+    /// The number of the member that leads it; 0 while no leader is known.
     pub leader_id: u64,
     /// The raft term.
     pub term: u64,

@@ -8,7 +8,7 @@ use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::at_home;
+use super::handle::in_process;
 use super::store::almadia_store;
 use super::write::timeout;
 use super::{ALMADIA_OK, almadia_code, boundary};
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn almadia_leader_transfer(
     // SAFETY: the caller passes NULL or a live store, sized options and a writable output.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let options = transfer_options(options)?;
             boundary::may_block()?;
             store.store.transfer_leader(&options)?;
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn almadia_leader_transfer_async(
     // completion thread.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let options = transfer_options(options)?;
             Done::read(done)?.submit(store, |asynchronous, receiver| {
                 asynchronous.transfer_leader(&options, |answer| receiver.answer(answer))

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use super::bytes::{Buffer, almadia_slice, bytes, slices};
 use super::done::{Done, almadia_done};
 use super::error::almadia_error;
-use super::handle::{HandleSlot, Home, Homebound, ValueSlot, at_home, taken_at_home};
+use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
 use super::snapshot::{almadia_snapshot, almadia_snapshot_options, snapshot_options};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
@@ -20,7 +20,7 @@ use crate::store::values::Values;
 /// store; it pins memory until it is freed.
 pub struct almadia_value {
     held: Held,
-    home: Home,
+    process: ProcessId,
 }
 
 enum Held {
@@ -28,19 +28,19 @@ enum Held {
     Text(String),
 }
 
-impl Homebound for almadia_value {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_value {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
 impl almadia_value {
     pub(super) fn new(value: PinnedValue) -> Self {
-        Self { held: Held::Pinned(value), home: Home::here() }
+        Self { held: Held::Pinned(value), process: ProcessId::current() }
     }
 
     pub(super) fn text(text: String) -> Self {
-        Self { held: Held::Text(text), home: Home::here() }
+        Self { held: Held::Text(text), process: ProcessId::current() }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -55,18 +55,18 @@ impl almadia_value {
 /// snapshot and its store; it pins memory until it is freed.
 pub struct almadia_values {
     values: Values,
-    home: Home,
+    process: ProcessId,
 }
 
 impl almadia_values {
     pub(super) fn new(values: Values) -> Self {
-        Self { values, home: Home::here() }
+        Self { values, process: ProcessId::current() }
     }
 }
 
-impl Homebound for almadia_values {
-    fn home(&self) -> Home {
-        self.home
+impl ProcessBound for almadia_values {
+    fn process(&self) -> ProcessId {
+        self.process
     }
 }
 
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn almadia_get(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(value, "value")?;
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let key = bytes(key, key_length, "key")?;
             boundary::may_block()?;
             Ok(answer(slot, store.store.get(key)?))
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn almadia_snapshot_get(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(value, "value")?;
-            let snapshot = at_home(snapshot, "snapshot")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
             Ok(answer(slot, snapshot.snapshot.get(bytes(key, key_length, "key")?)?))
         })
     }
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
     // writable bytes and writable outputs.
     unsafe {
         boundary::call(error, || {
-            let snapshot = at_home(snapshot, "snapshot")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
             let key = bytes(key, key_length, "key")?;
             let buffer = Buffer::new(buffer, capacity, length)?;
             let Some(value) = snapshot.snapshot.get(key)? else { return Ok(Code::NotFound.number()) };
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn almadia_get_async(
     // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let key = bytes(key, key_length, "key")?;
             Done::read(done)?.submit(store, |asynchronous, receiver| {
                 asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn almadia_multi_get(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(values, "values")?;
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
             boundary::may_block()?;
             slot.put(almadia_values::new(store.store.get_many(&keys, &options)?));
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn almadia_multi_get_async(
     // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, and sized structs.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
             Done::read(done)?.submit(store, |asynchronous, receiver| {
                 asynchronous.get_many(&keys, &options, |found| receiver.answer(found))
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn almadia_snapshot_multi_get(
     unsafe {
         boundary::call(error, || {
             let slot = HandleSlot::new(values, "values")?;
-            let snapshot = at_home(snapshot, "snapshot")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
             slot.put(almadia_values::new(snapshot.snapshot.get_many(&slices(keys, count, "keys")?)?));
             Ok(ALMADIA_OK)
         })
@@ -303,7 +303,7 @@ pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usiz
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_value_free(value: *mut almadia_value) {
     // SAFETY: the caller passes NULL or a live value and does not use it again.
-    boundary::release(|| drop(unsafe { taken_at_home(value) }));
+    boundary::release(|| drop(unsafe { taken_in_process(value) }));
 }
 
 /// How many values there are: as many as there were keys. 0 for NULL.
@@ -331,7 +331,7 @@ pub unsafe extern "C" fn almadia_values_at(
     unsafe {
         boundary::call(std::ptr::null_mut(), || {
             let slot = ValueSlot::new(value, "value")?;
-            Ok(match at_home(values, "values")?.values.get(index) {
+            Ok(match in_process(values, "values")?.values.get(index) {
                 None => Code::End.number(),
                 Some(None) => Code::NotFound.number(),
                 Some(Some(value)) => {
@@ -349,5 +349,5 @@ pub unsafe extern "C" fn almadia_values_at(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_values_free(values: *mut almadia_values) {
     // SAFETY: the caller passes NULL or live values and does not use them again.
-    boundary::release(|| drop(unsafe { taken_at_home(values) }));
+    boundary::release(|| drop(unsafe { taken_in_process(values) }));
 }

@@ -12,7 +12,7 @@ use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::error::almadia_error;
 use super::extensible::{self, Extensible};
-use super::handle::{ValueSlot, at_home, exclusive, null};
+use super::handle::{ValueSlot, exclusive, in_process, null};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
 use crate::completion::{Events, Position, WriteEvent};
@@ -117,8 +117,8 @@ unsafe fn write_options(
     let options = unsafe { extensible::read_or_default(options) }?;
     let unknown = options.events & !(ALMADIA_EVENT_PROPOSED | ALMADIA_EVENT_COMMITTED);
     if unknown != 0 || options.reserved != 0 {
-        let said = format!("almadia_write_options asks for events {unknown:#x}, or reserved is not 0");
-        return Err(Error::with_detail(Code::Unsupported, said));
+        let detail = format!("almadia_write_options asks for events {unknown:#x}, or reserved is not 0");
+        return Err(Error::with_detail(Code::Unsupported, detail));
     }
     let (wanted, timeout) = (|event| options.events & event != 0, timeout(options.timeout_ms));
     if options.events == 0 {
@@ -140,8 +140,8 @@ unsafe fn blocking_options(options: *const almadia_write_options) -> Result<Writ
     match unsafe { write_options(options) }? {
         (options, None) => Ok(options),
         (_, Some(_)) => {
-            let said = "almadia_write_options.events needs almadia_write_async";
-            Err(Error::with_detail(Code::InvalidArgument, said))
+            let detail = "almadia_write_options.events needs almadia_write_async";
+            Err(Error::with_detail(Code::InvalidArgument, detail))
         }
     }
 }
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn almadia_write(
     // writable outputs.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let batch = exclusive(batch, "batch")?;
             let options = blocking_options(options)?;
             boundary::may_block()?;
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn almadia_write_async(
     // callback that may run on the completion thread.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let batch = exclusive(batch, "batch")?;
             let (options, listening) = write_options(options)?;
             let batch = &mut batch.batch;
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn almadia_put(
     // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated lengths.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
             boundary::may_block()?;
             store.store.put(key, value)?;
@@ -270,7 +270,7 @@ pub unsafe extern "C" fn almadia_delete(
     // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated length.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let key = bytes(key, key_length, "key")?;
             boundary::may_block()?;
             store.store.delete(key)?;
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn almadia_put_async(
     // and a callback that may run on the completion thread.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
             let done = Done::read(done)?;
             let mut batch = Batch::new();
@@ -326,7 +326,7 @@ pub unsafe extern "C" fn almadia_delete_async(
     // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
     unsafe {
         boundary::call(error, || {
-            let store = at_home(store, "store")?;
+            let store = in_process(store, "store")?;
             let key = bytes(key, key_length, "key")?;
             let done = Done::read(done)?;
             let mut batch = Batch::new();

@@ -212,7 +212,7 @@ impl Forwarder {
     /// Takes out the completions whose deadline has passed, or whose callers were answered. Their writes may be in a log.
     /// With their answers, and those that are due when they are gone.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Answer> {
-        let is_late = |write: &mut Propose| write.deadline <= now || write.completion.is_over();
+        let is_late = |write: &mut Propose| write.deadline <= now || write.completion.is_answered();
         let late = self.sent.iter_mut().filter_map(|sent| sent.write.take_if(is_late));
         let late = late.map(|write| (write.completion, Err(Error::new(Code::Timeout))));
         let mut heard = Heard { answers: late.collect(), ..Heard::default() };

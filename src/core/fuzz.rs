@@ -103,7 +103,7 @@ fn built(input: &mut Input<'_>) -> Bytes {
         None => seal_group(writes.iter()),
     };
     let command = Command::parse(sealed.clone()).expect("what was sealed can be read");
-    let said = match meaning_of(&command) {
+    let parsed = match meaning_of(&command) {
         Meaning::Truncate(index) => {
             assert_eq!(Some(LogIndex(index)), truncation);
             return flipped(&sealed, input);
@@ -111,7 +111,7 @@ fn built(input: &mut Input<'_>) -> Bytes {
         Meaning::Write((_, operations)) => operations,
         Meaning::Group(writes) => writes.into_iter().flat_map(|(_, operations)| operations).collect(),
     };
-    assert_eq!(said, wanted, "a command says what it was told");
+    assert_eq!(parsed, wanted, "a command says what it was told");
     flipped(&sealed, input)
 }
 

@@ -12,21 +12,21 @@
 //!    that are forgotten after a pause only make its silence longer. After a start (rule 6) the first tick is a whole one as well.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
-//! 4. It is Suspect before an order to take over leaves, whose target skips rule 1: [`Lease::suspect`], called where
-//!    messages leave (`Peer::outgoing`). Only the commit of a later proposal clears that: the logs of a quorum have grown
-//!    beyond the order then, and such members it cannot mislead any more, however late it comes (rule 5). For the rest of
+//! 4. It is Suspect before a TimeoutNow leaves, whose target skips rule 1: [`Lease::suspect`], called where
+//!    messages leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
+//!    beyond the TimeoutNow then, and such members it cannot mislead any more, however late it comes (rule 5). For the rest of
 //!    the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only questions that were
 //!    asked after it renew the lease (`Lease::trusts`).
-//! 5. The order carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
+//! 5. The TimeoutNow carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
 //!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
-//!    (`Peer::cut_late_force`): while an order is in time no log is, since the leader sends it to who has its whole log and
-//!    proposes nothing meanwhile. Without this a late order could win no election, but the forced votes would make others
+//!    (`Peer::cut_late_force`): while one is in time no log is, since the leader sends it to who has its whole log and
+//!    proposes nothing meanwhile. Without this a late TimeoutNow could win no election, but the forced votes would make others
 //!    forget their leader, and elect a third member inside a lease.
 //! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
 //!    a leader: `Peer::is_silent`.
 //! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
 //! 8. Ticks that are owed go before messages, so that a burst of them cannot shorten rule 1: `round::feed`.
-//! 9. `reads.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
+//! 9. `read.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
 //!
 //! What is assumed of clocks: each runs within 10 % of true time, and none stands still while its machine does
 //! (`time.rs`). A leader whose clock stood still answers reads by a lease that has ended: they may show a state that was
@@ -44,7 +44,7 @@ use crate::types::{LogIndex, Term};
 
 /// Where a lease stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum State {
     /// Nobody has followed this leader yet, or it leads no more.
     None,
     /// It may have been told to hand over at this moment.
@@ -57,10 +57,10 @@ enum Standing {
 #[derive(Debug)]
 pub struct Lease {
     max: Duration,
-    standing: Standing,
-    /// Where the log ended when the last order of this term to take over left. Its target, or an earlier one's, may still
+    state: State,
+    /// Where the log ended when the last TimeoutNow of this term left. Its target, or an earlier one's, may still
     /// obey.
-    ordered: Option<LogIndex>,
+    timeout_now_sent: Option<LogIndex>,
     /// When a suspicion was last cleared in this term.
     cleared_at: Option<Timestamp>,
     published: Arc<PublishedLease>,
@@ -76,8 +76,8 @@ impl Lease {
         let published = Arc::default();
         Self {
             max,
-            standing: Standing::None,
-            ordered: None,
+            state: State::None,
+            timeout_now_sent: None,
             cleared_at: None,
             published,
             published_until: Timestamp(0),
@@ -115,45 +115,45 @@ impl Lease {
         }
     }
 
-    /// An order to take over is about to leave; the log ends at `last`.
+    /// A TimeoutNow is about to leave; the log ends at `last`.
     pub fn suspect(&mut self, now: Timestamp, last: LogIndex) {
         if self.planted.has(Fault::LeaseKeptAfterTransfer) {
             return;
         }
-        self.standing = Standing::Suspect(now);
-        self.ordered = Some(last);
+        self.state = State::Suspect(now);
+        self.timeout_now_sent = Some(last);
         self.withdraw();
     }
 
     /// This peer leads no more, or is at its end.
     pub fn expire(&mut self) {
-        (self.standing, self.ordered, self.cleared_at) = (Standing::None, None, None);
+        (self.state, self.timeout_now_sent, self.cleared_at) = (State::None, None, None);
         self.withdraw();
     }
 
     /// True while nobody else can lead.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        matches!(self.standing, Standing::Until(until) if now < until)
+        matches!(self.state, State::Until(until) if now < until)
     }
 
-    /// True from an order to take over to the commit of a later proposal.
+    /// True from a TimeoutNow to the commit of a later proposal.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
-        matches!(self.standing, Standing::Suspect(_))
+        matches!(self.state, State::Suspect(_))
     }
 
     /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry stands behind the order.
     #[must_use]
     pub fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
-        matches!(self.standing, Standing::Suspect(since) if proposed_at > since)
+        matches!(self.state, State::Suspect(since) if proposed_at > since)
     }
 
     /// Whether a member whose log is known to go as far as `matched` may confirm a question of this leader (rule 4). While
     /// the lease is suspect anyone may: the answer serves reads and renews nothing.
     #[must_use]
     pub fn may_be_confirmed_by(&self, matched: LogIndex) -> bool {
-        let has_grown = self.ordered.is_none_or(|ordered| matched > ordered);
+        let has_grown = self.timeout_now_sent.is_none_or(|timeout_now_sent| matched > timeout_now_sent);
         has_grown
             || self.max.is_zero()
             || self.is_suspect()
@@ -161,7 +161,7 @@ impl Lease {
     }
 
     /// Whether the confirmation of a question that was asked at `asked_at` says anything about the lease: the members that
-    /// confirmed an older one may be such as a late order can still mislead.
+    /// confirmed an older one may be such as a late TimeoutNow can still mislead.
     fn trusts(&self, asked_at: Timestamp) -> bool {
         !self.is_suspect() && self.cleared_at.is_none_or(|cleared_at| asked_at > cleared_at)
     }
@@ -176,10 +176,10 @@ impl Lease {
     /// True when it ends so soon that it should be renewed in advance, or has ended.
     #[must_use]
     pub fn wants_renewal(&self, now: Timestamp) -> bool {
-        match self.standing {
+        match self.state {
             _ if self.max.is_zero() => false,
-            Standing::Until(until) => until.since(now) < self.max / 3,
-            Standing::None | Standing::Suspect(_) => true,
+            State::Until(until) => until.since(now) < self.max / 3,
+            State::None | State::Suspect(_) => true,
         }
     }
 
@@ -187,7 +187,7 @@ impl Lease {
     /// term, and none otherwise.
     pub fn publish(&mut self, settled: Option<Position>) {
         let Some(position) = settled.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
-        let Standing::Until(until) = self.standing else { return };
+        let State::Until(until) = self.state else { return };
         self.published.advance(position.index);
         // Not each time, since the callers' cores share the line: an early end is on the safe side.
         if until.since(self.published_until) > self.max / 8 {
@@ -199,9 +199,9 @@ impl Lease {
 
     fn extend(&mut self, from: Timestamp) {
         let until = from + self.max;
-        match self.standing {
-            Standing::Until(before) if before >= until => {}
-            _ => self.standing = Standing::Until(until),
+        match self.state {
+            State::Until(before) if before >= until => {}
+            _ => self.state = State::Until(until),
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_order_only_grown_logs_confirm_the_lease_and_only_what_was_asked_since_it_was_cleared() {
+    fn after_a_only_grown_logs_confirm_the_lease_and_only_what_was_asked_since_it_was_cleared() {
         let mut lease = lease();
         assert!(lease.may_be_confirmed_by(LogIndex(0)));
         lease.suspect(Timestamp(200), LogIndex(9));
@@ -352,7 +352,7 @@ mod tests {
         lease.renew_by_read_index(Timestamp(401));
         assert!(lease.is_valid(Timestamp(1300)));
         lease.expire();
-        assert!(lease.may_be_confirmed_by(LogIndex(0)), "another term, without an order");
+        assert!(lease.may_be_confirmed_by(LogIndex(0)), "another term, without a TimeoutNow");
     }
 
     #[test]

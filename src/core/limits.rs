@@ -8,7 +8,7 @@
 pub struct Limits {
     /// Bytes of committed entries of one region that may wait for the applier: beyond, its peer takes no more entries.
     pub backlog_bytes: u64,
-    /// The same for all regions of a store together; see [`Backlog`](crate::core::handed_over::Backlog).
+    /// The same for all regions of a store together; see [`StoreBacklog`](crate::core::apply_backlog::StoreBacklog).
     pub store_backlog_bytes: u64,
     /// Bytes of forwarded writes that may wait to be proposed; more are refused.
     pub forwarded_bytes: usize,

@@ -57,7 +57,7 @@ pub mod elections;
 pub mod lost_end;
 pub mod outbox;
 pub mod limits;
-pub mod handed_over;
+pub mod apply_backlog;
 pub mod stall_timer;
 pub mod input;
 pub mod pending;

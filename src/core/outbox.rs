@@ -3,7 +3,7 @@
 //! Owns the rule that a follower never runs ahead of its leader (DESIGN 6.1): it hears of no commit beyond what its
 //! leader's peer knows to be applied. What always holds: every message of raft passes here; a commit index in an append
 //! or heartbeat is cut to the applied index; a read-index answer is never cut but waits; a leader's vote answer carries
-//! no commit at all; an order to take over says how far the target's log goes.
+//! no commit at all; a TimeoutNow says how far the target's log goes.
 
 use raft::eraftpb::{Message, MessageType};
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_to_take_over_says_how_far_the_targets_log_goes() {
+    fn a_timeout_now_says_how_far_the_targets_log_goes() {
         let sent = Outbox::new(HELD_MAX).hold_back(vec![message(MessageType::MsgTimeoutNow, 0)], LEADER);
 
         assert_eq!(sent[0].index, 8);

@@ -30,10 +30,10 @@ use raft::{INVALID_ID, RawNode, StateRole};
 
 use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::{Applied, ApplyTask};
+use crate::core::apply_backlog::ApplyBacklog;
 use crate::core::attempts::Attempts;
 use crate::core::elections::ElectionTimer;
 use crate::core::forwarder::Forwarder;
-use crate::core::handed_over::HandedOver;
 use crate::core::input::Input;
 use crate::core::lease::{Lease, PublishedLease};
 use crate::core::log::{LogState, PeerLog};
@@ -108,7 +108,7 @@ pub struct Peer {
     outbox: Outbox,
     /// Messages that are not raft's, for the next turn.
     outgoing: Vec<PeerMessage>,
-    handed_over: HandedOver,
+    apply_backlog: ApplyBacklog,
     stall: StallTimer,
     timer: ElectionTimer,
     /// Set while this peer lacks entries that it may have acknowledged.
@@ -177,7 +177,7 @@ impl Peer {
             flushed: applied.index,
             outbox: Outbox::new(limits.held_answers),
             outgoing: Vec::new(),
-            handed_over: HandedOver::new(backlog, limits),
+            apply_backlog: ApplyBacklog::new(backlog, limits),
             stall,
             timer,
             lost_end,
@@ -231,7 +231,7 @@ impl Peer {
             || self.applied.index < self.recorded_commit
     }
 
-    /// This peer's standing.
+    /// This peer's status.
     #[must_use]
     pub fn status(&self) -> PeerStatus {
         let raft = &self.raw.raft;
@@ -257,7 +257,7 @@ impl Peer {
     pub fn on_tick(&mut self, now: Timestamp) {
         self.now = now;
         self.ticks += 1;
-        self.stall.on_tick(self.handed_over.waits());
+        self.stall.on_tick(self.apply_backlog.waits());
         if self.lacks_end() {
             self.tick_without_campaign();
         } else {
@@ -271,7 +271,7 @@ impl Peer {
         if self.is_leader() {
             self.tell_commit();
             self.renew_lease();
-            self.order_truncation(self.ticks);
+            self.propose_truncation(self.ticks);
         }
         self.ask_again_late();
         self.seek_end();
@@ -342,7 +342,7 @@ impl Peer {
         }
         messages.extend(light.take_messages());
         committed.extend(light.take_committed_entries());
-        finished.messages = self.outgoing(messages);
+        finished.messages = self.through_outbox(messages);
         finished.commit_guard = self.commit_guard(&committed, stored_commit);
         finished.task = self.settle(committed);
         finished
@@ -352,10 +352,13 @@ impl Peer {
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        let counted = self.proposals.len() + self.forwarder.count() + self.handed_over.count();
+        let counted = self.proposals.len() + self.forwarder.count() + self.apply_backlog.count();
         let waits = [!self.reads.is_empty(), self.has_fresh(), self.outbox.holds_answers()];
-        let said = self.answers.len() + self.outgoing.len() + self.leased.len();
-        counted + said + self.forwarded_in_flight as usize + waits.into_iter().filter(|waits| *waits).count()
+        let unsent = self.answers.len() + self.outgoing.len() + self.leased.len();
+        counted
+            + unsent
+            + self.forwarded_in_flight as usize
+            + waits.into_iter().filter(|waits| *waits).count()
     }
 
     /// Whether no more is kept of what this member forwarded than its window takes, and one write.
@@ -415,7 +418,7 @@ impl Peer {
             self.region.epoch.conf_ver += 1;
         }
         self.applied = applied.state;
-        self.handed_over.report(applied.state.index);
+        self.apply_backlog.report(applied.state.index);
         self.stall.on_progress();
         self.raw.advance_apply_to(applied.state.index.get());
         self.raw.mut_store().evict(applied.state.index);
@@ -435,11 +438,11 @@ impl Peer {
 
     fn take_ready(&mut self, turn: &mut BegunTurn) {
         let mut ready = self.raw.ready();
-        let before = self.standing_on_disk();
+        let before = self.hard_state_on_disk();
         if let Some(hard_state) = ready.hs() {
             self.raw.mut_store().set_hard_state(hard_state.clone());
         }
-        let elected = self.standing_on_disk() != before;
+        let elected = self.hard_state_on_disk() != before;
         for state in ready.take_read_states() {
             self.on_read_index(&state.request_ctx, LogIndex(state.index));
         }
@@ -451,7 +454,7 @@ impl Peer {
             turn.persisted.append(&mut messages);
         }
         messages.extend(turn.persisted.extract_if(.., |message| self.leaves_too_early(message)));
-        turn.messages.extend(self.outgoing(messages));
+        turn.messages.extend(self.through_outbox(messages));
         turn.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.
         if ready.must_sync() {
@@ -465,7 +468,7 @@ impl Peer {
         if entries.is_empty() {
             return None;
         }
-        self.handed_over.add(&entries);
+        self.apply_backlog.add(&entries);
         let settled = self.proposals.settle(&entries);
         if let Some((term, proposed_at)) = settled.newest {
             self.renew_lease_by_commit(term, proposed_at);
@@ -507,7 +510,7 @@ impl Peer {
     }
 
     /// raft's messages as they leave.
-    fn outgoing(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
+    fn through_outbox(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
         if messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
             self.lease.suspect(self.now, LogIndex(self.raw.raft.raft_log.last_index()));
         }
@@ -563,7 +566,7 @@ impl Peer {
     }
 
     /// Term and vote as of the last write.
-    fn standing_on_disk(&self) -> (u64, u64) {
+    fn hard_state_on_disk(&self) -> (u64, u64) {
         let hard_state = self.raw.store().hard_state();
         (hard_state.term, hard_state.vote)
     }

@@ -6,7 +6,7 @@
 use crate::deadlines::KnownLeader;
 use crate::types::{LogIndex, NodeId, Term};
 
-/// A peer's standing, for callers to read.
+/// A peer's status, for callers to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerStatus {
     /// Raft role.

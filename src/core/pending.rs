@@ -161,7 +161,7 @@ impl PendingWrites {
 
     /// Drops the writes whose callers were answered.
     pub fn drop_answered(&mut self) {
-        drop(self.extract(|write| write.requester.is_over()));
+        drop(self.extract(|write| write.requester.is_answered()));
     }
 
     fn count(&mut self, write: &Pending) {

@@ -14,9 +14,9 @@ pub enum Fault {
     LeaseFromAcknowledgement,
     /// A lease is as long as if all clocks ran at the same rate.
     LeaseIgnoresClockRates,
-    /// A lease stays valid after the order to take over has left.
+    /// A lease stays valid after the TimeoutNow has left.
     LeaseKeptAfterTransfer,
-    /// An order to take over is obeyed however late it comes.
+    /// A TimeoutNow is obeyed however late it comes.
     LateTimeoutNowAccepted,
     /// The lease is looked at before the view is taken and not again.
     ViewWithoutSecondLook,
@@ -48,7 +48,7 @@ pub enum Fault {
     TicksAfterMessages,
     /// A sync that failed is tried again.
     SyncErrorRetried,
-    /// Whoever obeys an order to take over skips the time in which members refuse votes, also where a log is ahead of its
+    /// Whoever obeys a TimeoutNow skips the time in which members refuse votes, also where a log is ahead of its
     /// own.
     ForceOfShorterLogsObeyed,
     /// After a transfer that came to nothing a lease is confirmed by members whose logs have not grown since.

@@ -36,17 +36,17 @@ pub struct Request {
 }
 
 impl Request {
-    fn is_over(&self) -> bool {
-        self.requester.as_ref().is_some_and(Requester::is_over)
+    fn is_answered(&self) -> bool {
+        self.requester.as_ref().is_some_and(Requester::is_answered)
     }
 }
 
 impl Requester {
     /// True for a caller who was answered, by a cancellation or its deadline.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_answered(&self) -> bool {
         match self {
-            Self::Caller(completion) => completion.is_over(),
+            Self::Caller(completion) => completion.is_answered(),
             Self::Follower(_) => false,
         }
     }
@@ -145,7 +145,7 @@ impl Proposals {
     pub fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
         let requests = self.queue.iter_mut().flat_map(|proposal| &mut proposal.requests);
         requests
-            .filter(|request| request.deadline <= now || request.is_over())
+            .filter(|request| request.deadline <= now || request.is_answered())
             .filter_map(|request| request.requester.take())
             .collect()
     }
@@ -172,7 +172,7 @@ impl Proposals {
         let mut requesters =
             older.flat_map(|proposal| &proposal.requests).filter_map(|it| it.requester.as_ref());
         requesters
-            .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_over()))
+            .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
     /// How many proposals are undecided.

@@ -35,7 +35,7 @@ pub struct Read {
 impl Read {
     /// True when its deadline has passed, or its caller was answered.
     fn is_due(&self, now: Timestamp) -> bool {
-        self.deadline <= now || self.completion.is_over()
+        self.deadline <= now || self.completion.is_answered()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A leader that hands over.
 //!
 //! Owns the one transfer a leader may have under way and the question how it went. What always holds: whoever asked
-//! for it is answered once; a transfer ends with its term. The orders themselves are raft's, the lease around them is
+//! for it is answered once; a transfer ends with its term. The TimeoutNow itself is raft's, the lease around them is
 //! [`lease`](super::lease)'s.
 
 use crate::completion::{Completion, Position};
@@ -35,7 +35,7 @@ pub struct Transfer {
 
 /// What the peer knows at the moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct Leadership {
     /// Current term.
     pub term: Term,
     /// The leader, if one is known.
@@ -47,14 +47,14 @@ pub struct Standing {
 impl Transfer {
     /// How it went; none while that is open.
     #[must_use]
-    pub fn outcome(&self, standing: Standing, now: Timestamp) -> Option<Result<Position>> {
-        let given_up = standing.term == self.term && !standing.trying;
-        match standing.leader {
-            Some(leader) if standing.term > self.term && leader == self.target => {
+    pub fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
+        let given_up = leadership.term == self.term && !leadership.trying;
+        match leadership.leader {
+            Some(leader) if leadership.term > self.term && leader == self.target => {
                 Some(Ok(Position::default()))
             }
-            Some(leader) if standing.term > self.term => Some(Err(Error::not_leader(leader))),
-            // The order may still be under way to the target.
+            Some(leader) if leadership.term > self.term => Some(Err(Error::not_leader(leader))),
+            // The TimeoutNow may still be under way to the target.
             _ if given_up || self.deadline <= now => Some(Err(Error::new(Code::Timeout))),
             _ => None,
         }
@@ -75,8 +75,8 @@ mod tests {
             deadline: Timestamp(100),
             completion: Arc::new(Waiter::default()).completion(),
         };
-        let standing = Standing { term: Term(term), leader: leader.map(NodeId), trying };
-        transfer.outcome(standing, Timestamp(now)).map(|outcome| outcome.err().map(|error| error.code()))
+        let leadership = Leadership { term: Term(term), leader: leader.map(NodeId), trying };
+        transfer.outcome(leadership, Timestamp(now)).map(|outcome| outcome.err().map(|error| error.code()))
     }
 
     #[test]

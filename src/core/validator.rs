@@ -96,7 +96,7 @@ pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
         | MessageType::MsgRequestPreVote
         | MessageType::MsgRequestPreVoteResponse => no_entries(message),
         // Local types, forwarded proposals (raft's own forwarding loses the answer), transfer requests and raft
-        // snapshots, which members do not send, and an order to take over of anybody but the leader.
+        // snapshots, which members do not send, and a TimeoutNow of anybody but the leader.
         MessageType::MsgHup
         | MessageType::MsgBeat
         | MessageType::MsgPropose
@@ -298,16 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_leader_may_order_to_take_over() {
-        let order = |from| {
+    fn only_the_leader_may_timeout_now() {
+        let timeout_now = |from| {
             checked(move |m| {
                 m.set_msg_type(MessageType::MsgTimeoutNow);
                 m.from = from;
             })
         };
 
-        assert_eq!(order(2), Ok(()));
-        assert_eq!(order(3), Err(Refusal::Type));
+        assert_eq!(timeout_now(2), Ok(()));
+        assert_eq!(timeout_now(3), Err(Refusal::Type));
     }
 
     #[test]

@@ -165,14 +165,14 @@ impl ApplyPoller {
     }
 
     fn run(&self) -> Result<()> {
-        let mut patience = Duration::MAX;
+        let mut wait_max = Duration::MAX;
         loop {
-            let open = self.tasks.wait(patience);
+            let open = self.tasks.wait(wait_max);
             let mut state = self.lock();
             // As above: the store stops before the appliers are let go of.
             let more = panics::catch(|| self.go_on(&mut state, open));
             match more.inspect_err(|error| self.health.poison(error.clone()))? {
-                Some(more) => patience = if more { Duration::ZERO } else { Duration::MAX },
+                Some(more) => wait_max = if more { Duration::ZERO } else { Duration::MAX },
                 None => return Ok(()),
             }
         }

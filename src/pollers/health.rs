@@ -1,4 +1,4 @@
-//! Whether the store works, and what its peers' standing is.
+//! Whether the store works, and what its peers' status is.
 //!
 //! Owns the first error that stopped the store, whether it is closing, and the published status of each region.
 //! What always holds: a store is poisoned once and for good, by its first error; whoever waits for a change of
@@ -64,7 +64,7 @@ impl Health {
         self.poisoned().map_or(Ok(()), |cause| Err(poisoned_by(cause)))
     }
 
-    /// Publishes the standing of the peers that moved, in one step.
+    /// Publishes the status of the peers that moved, in one step.
     pub fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
         let mut changes = Vec::new();
@@ -85,25 +85,25 @@ impl Health {
         changes.iter().for_each(|(region, status)| log_leader(*region, status));
     }
 
-    /// Publishes the standing of one peer.
+    /// Publishes the status of one peer.
     pub fn publish(&self, region: RegionId, status: PeerStatus) {
         self.publish_all([(region, status)]);
     }
 
-    /// The last published standing of a peer.
+    /// The last published status of a peer.
     #[must_use]
     pub fn status(&self, region: RegionId) -> PeerStatus {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
-    /// True when this holds for the last published standing of each of these peers.
+    /// True when this holds for the last published status of each of these peers.
     #[must_use]
     pub fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {
         let statuses = self.lock();
         regions.iter().all(|region| statuses.get(region).is_some_and(&holds))
     }
 
-    /// True when this holds for the last published standing of any peer.
+    /// True when this holds for the last published status of any peer.
     #[must_use]
     pub fn is_any(&self, holds: impl Fn(&PeerStatus) -> bool) -> bool {
         self.lock().values().any(holds)
@@ -112,20 +112,20 @@ impl Health {
     /// Waits until each of `regions`, of which there is one at least, has a leader; returns that of the first.
     ///
     /// # Errors
-    /// `NO_LEADER` after `patience`, with the first region that has none, or why the store takes no calls.
-    pub fn wait_leaders(&self, regions: &[RegionId], patience: Duration) -> Result<NodeId> {
+    /// `NO_LEADER` after `timeout`, with the first region that has none, or why the store takes no calls.
+    pub fn wait_leaders(&self, regions: &[RegionId], timeout: Duration) -> Result<NodeId> {
         let leader = |statuses: &BTreeMap<RegionId, PeerStatus>, region| {
             statuses.get(region).and_then(|status: &PeerStatus| status.leader)
         };
         let leaderless = |statuses: &mut BTreeMap<RegionId, PeerStatus>| {
             regions.iter().any(|region| leader(statuses, region).is_none()) && self.check().is_ok()
         };
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, leaderless);
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, leaderless);
         let (statuses, _) = waited.unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         match regions.iter().find(|region| leader(&statuses, region).is_none()) {
             Some(without) => {
-                Err(Error::with_detail(Code::NoLeader, format!("none of region {without} is known")))
+                Err(Error::with_detail(Code::NoLeader, format!("region {without} has no known leader")))
             }
             None => Ok(leader(&statuses, &regions[0]).expect("none of the regions is without")),
         }
@@ -145,7 +145,7 @@ impl Health {
 fn log_leader(region: RegionId, PeerStatus { leader, term, .. }: &PeerStatus) {
     match leader {
         Some(leader) => log::info!("region {region}: node {leader} leads in term {term}"),
-        None => log::info!("region {region}: no leader is known in term {term}"),
+        None => log::info!("region {region} has no known leader in term {term}"),
     }
 }
 

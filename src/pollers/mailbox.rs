@@ -61,7 +61,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Adds items without waking anybody. They are found with what comes behind them, or when the poller's patience
+    /// Adds items without waking anybody. They are found with what comes behind them, or when the poller's timeout
     /// ends.
     pub fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
@@ -96,9 +96,9 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Waits on the poller's thread until something wants to be looked at, at most for `patience`. False when the
+    /// Waits on the poller's thread until something wants to be looked at, at most for `timeout`. False when the
     /// mailbox is closed and empty.
-    pub fn wait(&self, patience: Duration) -> bool {
+    pub fn wait(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         let idle = |state: &mut State<T>| {
             let idle = (!state.loud || state.attended) && !state.closed;
@@ -106,8 +106,8 @@ impl<T> Mailbox<T> {
             state.asleep = idle;
             idle
         };
-        if !patience.is_zero() {
-            let waited = self.arrived.wait_timeout_while(state, patience, idle);
+        if !timeout.is_zero() {
+            let waited = self.arrived.wait_timeout_while(state, timeout, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }

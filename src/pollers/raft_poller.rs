@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::worker::FlushOrder;
+use crate::pollers::worker::FlushRequest;
 use crate::storage::log_store::LogStore;
 use crate::time::{Timestamp, now};
 use crate::transport::Transport;
@@ -81,8 +81,8 @@ impl RoundIo for PollerIo {
         self.unmarked_since.get_or_insert(begun);
         if took >= self.slow_sync {
             log::warn!(
-                "a write and sync of the raft log took {} ms: a leader that the other members miss for \
-                 raft.election_timeout_ms is replaced",
+                "writing and syncing the raft log took {} ms; the other members replace a leader that they do not hear for \
+                 raft.election_timeout_ms",
                 took.as_millis()
             );
         }
@@ -137,7 +137,7 @@ pub struct Crank {
     /// How effects leave.
     pub io: PollerIo,
     /// Flushes for truncation.
-    pub worker: Sender<FlushOrder>,
+    pub worker: Sender<FlushRequest>,
     /// When ticks are due.
     pub clock: TickClock,
     /// What the rounds so far have left open.
@@ -170,13 +170,13 @@ impl RaftPoller {
     }
 
     fn run(&self) -> Result<()> {
-        let mut patience = Duration::ZERO;
-        while self.mailbox.wait(patience) {
+        let mut wait_max = Duration::ZERO;
+        while self.mailbox.wait(wait_max) {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
             let mut turn = Turn { poller: self, crank: self.lock() };
             self.mailbox.attend();
-            patience = turn.catch(|turn| turn.round().map(|()| turn.crank.patience()))?;
+            wait_max = turn.catch(|turn| turn.round().map(|()| turn.crank.wait_max()))?;
         }
         Ok(())
     }
@@ -239,9 +239,9 @@ impl Turn<'_> {
                     break;
                 }
             }
-            Ok(turn.crank.patience())
+            Ok(turn.crank.wait_max())
         });
-        if turned.is_ok_and(|patience| !patience.is_zero()) {
+        if turned.is_ok_and(|wait_max| !wait_max.is_zero()) {
             return;
         }
         self.poller.mailbox.nudge();
@@ -295,7 +295,7 @@ impl Drop for Turn<'_> {
 
 impl Crank {
     /// How long nothing needs to be done if nothing comes.
-    fn patience(&self) -> Duration {
+    fn wait_max(&self) -> Duration {
         let now = now();
         let next = self.clock.until_next(now).min(self.io.until_mark(now));
         if self.open.more.is_empty() { next } else { Duration::ZERO }
@@ -313,10 +313,10 @@ impl Crank {
             open.awaiting.remove(&region);
         }
         if let Some(index) = peer.wants_flush()
-            && open.ordered.insert(region, index) != Some(index)
+            && open.flush_requested.insert(region, index) != Some(index)
         {
             // A worker that ended leaves the log longer than it need be, and the store is closing anyway.
-            let _ = self.worker.send(FlushOrder { region, index });
+            let _ = self.worker.send(FlushRequest { region, index });
         }
     }
 }
@@ -335,5 +335,5 @@ pub struct Open {
     /// Regions in which something waits for an apply report.
     awaiting: BTreeSet<RegionId>,
     /// What the worker was told to flush, so that it is told once.
-    ordered: BTreeMap<RegionId, LogIndex>,
+    flush_requested: BTreeMap<RegionId, LogIndex>,
 }

@@ -60,7 +60,7 @@ impl Timer {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
             answer_late(&self.deadlines, self.node, &self.health, &self.completions);
-            if !self.deadlines.is_over() {
+            if !self.deadlines.has_ended() {
                 std::thread::sleep(PAUSE);
             }
         }

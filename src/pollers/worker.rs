@@ -19,7 +19,7 @@ use crate::{panics, thread};
 
 /// Wanted: everything of a region up to this index flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlushOrder {
+pub struct FlushRequest {
     /// Whose data.
     pub region: RegionId,
     /// Up to where.
@@ -37,14 +37,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread; it ends when every sender of orders is gone, and at the first failure, which stops the store.
+    /// Starts the thread; it ends when every sender of requests is gone, and at the first failure, which stops the store.
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(self) -> io::Result<(Sender<FlushOrder>, JoinHandle<()>)> {
-        let (sender, orders) = crossbeam_channel::unbounded();
+    pub fn start(self) -> io::Result<(Sender<FlushRequest>, JoinHandle<()>)> {
+        let (sender, requests) = crossbeam_channel::unbounded();
         let body = move || {
-            if let Err(error) = panics::catch(|| self.run(&orders)) {
+            if let Err(error) = panics::catch(|| self.run(&requests)) {
                 self.health.poison(error);
                 self.raft.nudge();
             }
@@ -52,23 +52,23 @@ impl Worker {
         Ok((sender, thread::spawn("almadia-worker", body)?))
     }
 
-    fn run(&self, orders: &Receiver<FlushOrder>) -> Result<()> {
-        for order in orders {
+    fn run(&self, requests: &Receiver<FlushRequest>) -> Result<()> {
+        for request in requests {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
-            let flushed = self.flush(order)?;
-            self.raft.push_all([(order.region, Input::Flushed(flushed))]);
+            let flushed = self.flush(request)?;
+            self.raft.push_all([(request.region, Input::Flushed(flushed))]);
         }
         Ok(())
     }
 
-    fn flush(&self, order: FlushOrder) -> Result<LogIndex> {
+    fn flush(&self, request: FlushRequest) -> Result<LogIndex> {
         let flushed = || {
-            let state = self.engine.flushed_apply_state(order.region)?;
+            let state = self.engine.flushed_apply_state(request.region)?;
             Ok(state.map_or(LogIndex(0), |state| state.index))
         };
         let before = flushed()?;
-        if before >= order.index {
+        if before >= request.index {
             return Ok(before);
         }
         self.engine.flush()?;

@@ -332,7 +332,7 @@ impl Calls {
     /// What the reader finds at `member` now.
     pub fn see(&self, call: CallId, member: &Member) -> Seen {
         let Call { address: Address { region, .. }, keys, .. } = &self.calls[call];
-        let (state, _) = member.engine().standing(*region);
+        let (state, _) = member.engine().state_and_digest(*region);
         let observed = keys.iter().map(|&key| (key, look(member.engine().data(), *region, key))).collect();
         Seen { observed, index: state.index.get() }
     }

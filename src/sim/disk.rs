@@ -26,7 +26,7 @@ pub struct DiskLog {
 
 /// What a disk says about one region's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStanding {
+pub struct LogStatus {
     /// Durable term.
     pub term: u64,
     /// For whom it voted in that term.
@@ -140,11 +140,11 @@ impl DiskLog {
     }
 
     /// Term, vote, commit and last index.
-    pub fn standing(&self, region: RegionId) -> LogStanding {
+    pub fn status(&self, region: RegionId) -> LogStatus {
         let logs = self.lock();
         let log = &logs.regions[&region];
         let HardState { term, vote, commit, .. } = log.hard_state;
-        LogStanding { term, vote, commit, last: log.last() }
+        LogStatus { term, vote, commit, last: log.last() }
     }
 
     /// Term of the entry at `index`; of the truncated one when it is there, none when the log does not reach it or
@@ -375,7 +375,7 @@ impl DiskEngine {
     }
 
     /// How far a region has come, and the digest of its data.
-    pub fn standing(&self, region: RegionId) -> (ApplyState, u64) {
+    pub fn state_and_digest(&self, region: RegionId) -> (ApplyState, u64) {
         let image = &self.memory.regions[&region];
         (image.state, image.digest)
     }

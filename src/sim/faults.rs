@@ -242,7 +242,7 @@ fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
     }
 }
 
-/// Trouble comes together: while an order to take over is under way for long, its sender loses its target, and whoever
+/// Trouble comes together: while a TimeoutNow is under way for long, its sender loses its target, and whoever
 /// else its quorum does not need, one after the other.
 pub fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
     let election = cluster.plan.election_timeout();
@@ -264,7 +264,7 @@ pub fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usiz
     cut_for(cluster, links, length);
 }
 
-/// Trouble comes together: when an order to take over arrives late, nothing reaches who sent it, or nobody hears it.
+/// Trouble comes together: when a TimeoutNow arrives late, nothing reaches who sent it, or nobody hears it.
 pub fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
     let (deaf, mute) = cluster.random.pick(&[(true, false), (true, true), (false, true)]);
     let others: Vec<_> = (0..cluster.hosts.len()).filter(|&other| other != sender).collect();

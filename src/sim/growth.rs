@@ -25,7 +25,7 @@ fn logs_of_members_that_restart_often_are_truncated() {
     }
 
     let log = trio.member(1).log();
-    let entries = log.entries(REGION, log.truncated(REGION) + 1, log.standing(REGION).last);
+    let entries = log.entries(REGION, log.truncated(REGION) + 1, log.status(REGION).last);
     let kept = entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
     assert!(kept < 4 * RUN_BYTES, "{kept} bytes are kept, {RUN_BYTES} are to be retained");
 }

@@ -285,8 +285,8 @@ fn find(base: u64, plan: impl Fn(u64) -> Plan, counts: impl Fn(&str) -> bool) ->
 fn find_all(faults: impl Iterator<Item = Fault>, find: impl Fn(Fault) -> Option<Found>) {
     let found: Vec<_> = faults.map(|fault| (fault, find(fault))).collect();
     for (fault, found) in &found {
-        let said = found.as_ref().map_or_else(|| "not found".to_owned(), Found::to_string);
-        let _ = writeln!(std::io::stderr(), "{fault:?}: {said}");
+        let text = found.as_ref().map_or_else(|| "not found".to_owned(), Found::to_string);
+        let _ = writeln!(std::io::stderr(), "{fault:?}: {text}");
     }
     assert!(found.iter().all(|(_, found)| found.is_some()), "faults that were not found are listed above");
 }

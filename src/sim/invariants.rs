@@ -17,7 +17,7 @@ use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::LogWrite;
 use crate::core::region::Region;
 use crate::sim::chosen::{CallId, Chosen, entry_digest};
-use crate::sim::disk::{DiskLog, LogStanding};
+use crate::sim::disk::{DiskLog, LogStatus};
 use crate::sim::member::Member;
 use crate::sim::verdicts::Verdicts;
 use crate::types::{ApplyState, RegionId};
@@ -62,7 +62,7 @@ struct Known {
     applied: u64,
     /// Of the engine; it survives what the others do not.
     engine: ApplyState,
-    disk: LogStanding,
+    disk: LogStatus,
 }
 
 impl Ledger {
@@ -117,7 +117,7 @@ impl Ledger {
     /// To be called when `node` is about to send.
     pub fn on_sending(&mut self, node: u64, region: RegionId, message: &Message) {
         if self.is_open {
-            let disk = self.logs[slot(node)].standing(region);
+            let disk = self.logs[slot(node)].status(region);
             self.note_of(node, region, promised_after_its_sync(node, message, disk));
         }
     }
@@ -143,14 +143,14 @@ impl Ledger {
     /// To be called when the disk of `node` has lost the end of its log.
     pub fn on_lost_end(&mut self, node: u64) {
         for (&region, ledger) in &mut self.regions {
-            ledger.known[slot(node)].disk = self.logs[slot(node)].standing(region);
+            ledger.known[slot(node)].disk = self.logs[slot(node)].status(region);
         }
     }
 
     /// To be called when `node` hands committed entries to its applier.
     pub fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
         if self.is_open {
-            let disk = self.logs[slot(node)].standing(task.region);
+            let disk = self.logs[slot(node)].status(task.region);
             self.note_of(node, task.region, changes_wait_for_their_commit(node, task, disk));
         }
     }
@@ -190,7 +190,7 @@ impl RegionLedger {
     }
 
     fn on_synced(&mut self, node: u64, logs: &[DiskLog], write: &LogWrite) -> Check {
-        let disk = logs[slot(node)].standing(write.region);
+        let disk = logs[slot(node)].status(write.region);
         let before = self.known[slot(node)].disk;
         self.known[slot(node)].disk = disk;
         disk_never_goes_back(node, before, disk)?;
@@ -224,7 +224,7 @@ impl RegionLedger {
         }
         if now.engine != before.engine {
             self.applied_is_committed(node, now)?;
-            let (_, digest) = member.engine().standing(self.region);
+            let (_, digest) = member.engine().state_and_digest(self.region);
             self.equal_index_equal_state(node, now.engine, digest)?;
         }
         if now.engine != before.engine || now.leader != before.leader || now.settled != before.settled {
@@ -349,7 +349,7 @@ impl RegionLedger {
 
 impl Known {
     fn seen(self, member: &Member, region: RegionId) -> Self {
-        let (engine, _) = member.engine().standing(region);
+        let (engine, _) = member.engine().state_and_digest(region);
         let Some(peer) = member.peer_of(region) else {
             return Self { engine, disk: self.disk, ..Self::default() };
         };
@@ -376,7 +376,7 @@ fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
 }
 
 /// Term, vote and commit never go back on a disk.
-fn disk_never_goes_back(node: u64, before: LogStanding, now: LogStanding) -> Check {
+fn disk_never_goes_back(node: u64, before: LogStatus, now: LogStatus) -> Check {
     holds(now.term >= before.term, || {
         format!("term {} on the disk of {node} became {}", before.term, now.term)
     })?;
@@ -390,7 +390,7 @@ fn disk_never_goes_back(node: u64, before: LogStanding, now: LogStanding) -> Che
 }
 
 /// No vote, no acknowledgement and no term leaves before the sync that makes it true.
-fn promised_after_its_sync(node: u64, message: &Message, disk: LogStanding) -> Check {
+fn promised_after_its_sync(node: u64, message: &Message, disk: LogStatus) -> Check {
     use MessageType::{
         MsgAppendResponse, MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote,
         MsgRequestVoteResponse,
@@ -419,7 +419,7 @@ fn promised_after_its_sync(node: u64, message: &Message, disk: LogStanding) -> C
 }
 
 /// A membership change is applied only behind a commit index on the disk.
-fn changes_wait_for_their_commit(node: u64, task: &ApplyTask, disk: LogStanding) -> Check {
+fn changes_wait_for_their_commit(node: u64, task: &ApplyTask, disk: LogStatus) -> Check {
     let change = task.entries.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal);
     let index = change.map_or(0, |entry| entry.index);
     holds(index <= disk.commit, || {

@@ -13,9 +13,9 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
+use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
-use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::lease::PublishedLease;
 use crate::core::limits::Limits;
@@ -207,7 +207,7 @@ impl Member {
             let (_, applied) = self.engine.state_of(region);
             self.log.follow_engine(region, applied);
         }
-        let backlog = Backlog::default();
+        let backlog = StoreBacklog::default();
         let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
         let peers: Peers = peers.collect();
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
@@ -231,7 +231,7 @@ impl Member {
         });
     }
 
-    fn start_peer(&self, region: RegionId, backlog: &Backlog) -> Peer {
+    fn start_peer(&self, region: RegionId, backlog: &StoreBacklog) -> Peer {
         let (region, applied) = self.engine.state_of(region);
         let (log, reader) = (self.log.recover(region.id), Arc::new(self.log.clone()));
         let options = PeerOptions { backlog: backlog.clone(), ..self.peer_options(region.id) };
@@ -250,7 +250,7 @@ impl Member {
             elections: elections.map_or(Elections::OnDemand, |seed| Elections::Drawn(draw(seed))),
             lease_max: self.setup.lease_max,
             group_bytes_max: self.setup.group_bytes_max,
-            backlog: Backlog::default(),
+            backlog: StoreBacklog::default(),
             propose_bytes_max: self.setup.propose_bytes_max,
             planted: self.setup.planted,
             forward_window_bytes: self.setup.forward_window_bytes,
@@ -304,7 +304,7 @@ impl Member {
         self.engine.flush();
         let regions: Vec<_> = self.engine.regions().collect();
         for region in regions {
-            let (state, _) = self.engine.standing(region);
+            let (state, _) = self.engine.state_and_digest(region);
             self.feed_to(region, Input::Flushed(state.index));
         }
     }

@@ -68,15 +68,15 @@ pub struct NetworkPlan {
     pub reorders: bool,
     /// Of a million messages this many are very late: up to three election timeouts.
     pub stragglers: u32,
-    /// Of a hundred orders to take over this many are very late.
-    pub late_orders_percent: u32,
+    /// Of a hundred TimeoutNows this many are very late.
+    pub late_timeout_now_percent: u32,
     /// Of a hundred questions and answers of an election this many are very late.
     pub late_votes_percent: u32,
     /// Of a hundred rejections of appends this many are very late.
     pub late_rejections_percent: u32,
     /// Of a hundred acknowledgements and answers of questions to the quorum this many are very late.
     pub late_answers_percent: u32,
-    /// Of a hundred late orders, this many come together with broken links around who sent them.
+    /// Of a hundred late TimeoutNows, this many come together with broken links around who sent them.
     pub bad_moments_percent: u32,
 }
 
@@ -258,7 +258,7 @@ impl Plan {
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = random.pick(&[0, election / 100]);
         self.network.loss = 0;
-        self.network.late_orders_percent = 80;
+        self.network.late_timeout_now_percent = 80;
         self.network.late_votes_percent = random.pick(&[0, 0, 20]);
         self.network.bad_moments_percent = 80;
         // Members that were left behind are not elected; where hardly anything is written, nobody is.
@@ -342,7 +342,7 @@ impl Plan {
     pub fn draw_planted(seed: u64, fault: Fault) -> Self {
         let mut plan = Self::draw_about(seed, Style::that_shows(fault));
         if fault == Fault::ForceOfShorterLogsObeyed {
-            // Whatever else goes wrong ends the transfer before its order can come late.
+            // Whatever else goes wrong ends the transfer before its TimeoutNow can come late.
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
         }
@@ -442,7 +442,7 @@ fn draw_network(election: u64, random: &mut Random) -> NetworkPlan {
         jitter: random.pick(&[0, delay_max / 4, delay_max, 4 * delay_max]),
         reorders: random.percent(40),
         stragglers: random.pick(&[0, 0, 0, 1_000, 20_000]),
-        late_orders_percent: random.pick(&[0, 30, 80]),
+        late_timeout_now_percent: random.pick(&[0, 30, 80]),
         late_votes_percent: random.pick(&[0, 0, 0, 0, 20]),
         late_rejections_percent: random.pick(&[0, 0, 50]),
         late_answers_percent: random.pick(&[0, 0, 0, 30]),

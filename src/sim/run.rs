@@ -264,7 +264,7 @@ fn agreed(cluster: &Cluster) -> Check {
                     "region {region}: {node} waits for {unfinished} things, and nobody calls"
                 ));
             }
-            let (state, _) = host.member.engine().standing(region);
+            let (state, _) = host.member.engine().state_and_digest(region);
             let last = cluster.ledger.region(region).chosen.last();
             if state.index.get() != last {
                 let (node, applied) = (host.member.node, state.index);

@@ -102,11 +102,8 @@ fn directory() -> PathBuf {
 fn scripts_find_the_faults_that_they_are_about() {
     for (fault, name) in [
         (Fault::CommitInVoteAnswer, "a_leader_that_refuses_a_vote_tells_no_commit"),
-        (Fault::ForceOfShorterLogsObeyed, "a_late_order_to_take_over_breaks_no_lease_through_a_third_member"),
-        (
-            Fault::LeaseConfirmedByShorterLogs,
-            "after_an_order_to_take_over_only_logs_that_have_grown_confirm_a_lease",
-        ),
+        (Fault::ForceOfShorterLogsObeyed, "a_late_timeout_now_breaks_no_lease_through_a_third_member"),
+        (Fault::LeaseConfirmedByShorterLogs, "after_a_timeout_now_only_logs_that_have_grown_confirm_a_lease"),
         (Fault::OlderAttemptRefusesNewer, "an_answer_of_an_older_attempt_refuses_nothing_of_a_newer_one"),
         (Fault::RefusedWriteGoesBehind, "what_raft_does_not_take_at_once_keeps_its_order"),
         (

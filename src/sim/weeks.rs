@@ -47,7 +47,7 @@ fn plan(seed: u64, days: u64) -> Plan {
         delay: 20 * MICROSECOND..20 * MILLISECOND,
         jitter: MILLISECOND,
         stragglers: 0,
-        late_orders_percent: 0,
+        late_timeout_now_percent: 0,
         late_votes_percent: 0,
         late_rejections_percent: 0,
         late_answers_percent: 0,
@@ -90,7 +90,7 @@ fn logs_are_bounded(cluster: &Cluster) -> Check {
 
 fn kept_bytes(cluster: &Cluster, node: u64, region: RegionId) -> u64 {
     let log = cluster.hosts[node as usize - 1].member.log();
-    let entries = log.entries(region, log.truncated(region) + 1, log.standing(region).last);
+    let entries = log.entries(region, log.truncated(region) + 1, log.status(region).last);
     entries.iter().map(|entry| entry.data.len() as u64).sum()
 }
 

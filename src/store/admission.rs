@@ -3,7 +3,7 @@
 //! Owns the store's two limits on calls in flight. What always holds: a call that was admitted holds a permit until
 //! its answer is delivered, so every queue it passes through, the completion queue included, is bounded by the
 //! number of permits. A call that is answered early, by its deadline or its cancellation, frees the caller's place at once;
-//! until the engine room lets go of it, it counts against limits of the same size for such calls. A call beyond the limits
+//! until the internal threads let go of it, it counts against limits of the same size for such calls. A call beyond the limits
 //! is refused at once and never waits.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -104,11 +104,11 @@ impl Admission {
         self.lock().open.ops
     }
 
-    /// Waits until every call is answered, at most for `patience`. An answer that nobody has taken yet is one.
-    pub fn wait_idle(&self, patience: Duration) {
+    /// Waits until every call is answered, at most for `timeout`. An answer that nobody has taken yet is one.
+    pub fn wait_idle(&self, timeout: Duration) {
         self.closing.store(true, Ordering::SeqCst);
         let open = |used: &mut Used| used.open.ops > self.queued.load(Ordering::SeqCst);
-        let waited = self.idle.wait_timeout_while(self.lock(), patience, open);
+        let waited = self.idle.wait_timeout_while(self.lock(), timeout, open);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -137,7 +137,7 @@ impl Permit {
     /// The call's answer is delivered.
     pub fn answered(self: Arc<Self>) {
         self.unqueue();
-        // Whoever else has it is the engine room: its caller need not wait until that is done.
+        // Whoever else has it is an internal thread: its caller need not wait until that is done.
         if Arc::strong_count(&self) > 1 && !self.early.swap(true, Ordering::SeqCst) {
             let mut used = self.admission.lock();
             used.open.remove(self.bytes);

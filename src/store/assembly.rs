@@ -18,9 +18,9 @@ use crate::completion_queue::CompletionQueue;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::appliers::Appliers;
+use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
-use crate::core::handed_over::Backlog;
 use crate::core::input::Input;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
@@ -175,8 +175,8 @@ fn naming_split_keys(error: Error, split_keys: &[Vec<u8>]) -> Error {
     if split_keys.len() > SHOWN_KEYS_MAX {
         keys.push(format!("and {} more", split_keys.len() - SHOWN_KEYS_MAX));
     }
-    let said = format!("{} (bootstrap.split_keys is '{}')", error.detail(), keys.join(","));
-    Error::with_detail(Code::WrongCluster, said)
+    let detail = format!("{} (bootstrap.split_keys is '{}')", error.detail(), keys.join(","));
+    Error::with_detail(Code::WrongCluster, detail)
 }
 
 /// The regions a cluster begins with, numbered in the order of their keys.
@@ -264,7 +264,7 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
         apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
-        backlog: Backlog::default(),
+        backlog: StoreBacklog::default(),
         limits: Limits::default(),
         planted: Planted::NONE,
     }

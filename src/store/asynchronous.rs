@@ -15,7 +15,7 @@ use crate::panics;
 use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
-use crate::store::stages::{Kind, Stages};
+use crate::store::latency::{Kind, Latency};
 use crate::store::transfer::TransferOptions;
 use crate::store::{Due, Inner, Store, WriteOptions};
 
@@ -176,8 +176,8 @@ impl Asynchronous<'_> {
     {
         self.inner.health.check()?;
         let expected = self.queue.expect()?;
-        let stages = Stages::new(&self.inner.metrics, kind);
-        Ok(move |permit| Asked { permit, expected, stages, told, callback })
+        let latency = Latency::new(&self.inner.metrics, kind);
+        Ok(move |permit| Asked { permit, expected, latency, told, callback })
     }
 
     /// Makes the promise once `submit` has a permit for it, and returns the caller's end of it.
@@ -188,7 +188,7 @@ impl Asynchronous<'_> {
     ) -> Result<Call> {
         let (mut sink, mut call) = (Some(sink), None);
         let mut open = |permit, due: Due| {
-            // Shared: a call that is answered early counts until the engine room lets it go.
+            // Shared: a call that is answered early counts until the internal threads let it go.
             let permit = Arc::new(permit);
             let sink = sink.take().expect("one call makes one promise");
             let (kept, sink) = (Arc::clone(&permit), Box::new(sink(permit)));
@@ -211,16 +211,16 @@ pub(super) struct Told {
 pub(super) struct Asked<F> {
     permit: Arc<Permit>,
     expected: Expected,
-    stages: Stages,
+    latency: Latency,
     told: Option<Told>,
     callback: F,
 }
 
 impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { permit, expected, stages, told, callback } = *self;
+        let Self { permit, expected, latency, told, callback } = *self;
         panics::aside(|| {
-            stages.delivered();
+            latency.delivered();
             // Before the callback, so that it may submit the next call even at the limit.
             permit.answered();
         });
@@ -235,7 +235,7 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
     }
 
     fn happened(&self, event: WriteEvent, position: Position) {
-        self.stages.happened(event);
+        self.latency.happened(event);
         if let Some(Told { events, on_event }) = &self.told
             && events.has(event)
         {
@@ -245,7 +245,7 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
     }
 
     fn answered(&self) {
-        self.stages.answered();
+        self.latency.answered();
         self.permit.queue();
     }
 }

@@ -26,7 +26,7 @@ const LAST_ANSWERS_MAX: Duration = Duration::from_millis(100);
 
 /// What a shutdown may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For calls that are under way, and for handing over what this member leads.
     calls: Duration,
     /// For answers of the threads while they stop.
@@ -35,12 +35,12 @@ pub(super) struct Patience {
     total: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     /// No time for calls, and some for the threads.
     pub(super) const AT_ONCE: Self =
         Self { calls: Duration::ZERO, answers: LAST_ANSWERS_MAX, total: STOP_AT_ONCE_MAX };
 
-    /// All within `timeout`; zero is [`Patience::AT_ONCE`].
+    /// All within `timeout`; zero is [`Timeouts::AT_ONCE`].
     pub(super) fn new(timeout: Duration) -> Self {
         if timeout.is_zero() {
             return Self::AT_ONCE;
@@ -125,9 +125,9 @@ impl Drop for Reaped<'_> {
 impl Inner {
     /// See [`super::Store::shutdown`].
     pub(super) fn shutdown(self: &Arc<Self>, timeout: Duration) -> Result<()> {
-        let patience = Patience::new(timeout);
-        let until = now() + patience.total;
-        self.begin_shutdown(patience);
+        let timeouts = Timeouts::new(timeout);
+        let until = now() + timeouts.total;
+        self.begin_shutdown(timeouts);
         self.ending.wait(until).map_err(|stage| {
             self.deadlines.close(now());
             answer_late(&self.deadlines, self.node, &self.health, &self.completions);
@@ -140,27 +140,25 @@ impl Inner {
         // Whoever has waited for a shutdown in vain does not wait again. A thread of a store must not at all, for it may be
         // the one that would be waited for: the callback thread, or one that drops a callback which owns the store,
         // because its queue was abandoned.
-        let begun = self.begin_shutdown(Patience::AT_ONCE);
+        let begun = self.begin_shutdown(Timeouts::AT_ONCE);
         if begun
             && !thread::is_internal()
-            && let Err(stage) = self.ending.wait(now() + Patience::AT_ONCE.total)
+            && let Err(stage) = self.ending.wait(now() + Timeouts::AT_ONCE.total)
         {
-            log::warn!(
-                "a store that was dropped has not ended yet, and keeps its directory: it waits for {stage}"
-            );
+            log::warn!("a dropped store is still shutting down and holds its directory: waiting for {stage}");
         }
     }
 
     /// Has the store end. True for the first who asks for it.
-    fn begin_shutdown(self: &Arc<Self>, patience: Patience) -> bool {
+    fn begin_shutdown(self: &Arc<Self>, timeouts: Timeouts) -> bool {
         self.health.begin_closing();
         let Some(threads) = self.ending.lock().threads.take() else { return false };
         let inner = Arc::clone(self);
-        match thread::spawn("almadia-reaper", move || inner.reap(threads, patience)) {
+        match thread::spawn("almadia-reaper", move || inner.reap(threads, timeouts)) {
             Ok(reaper) => self.ending.lock().reaper = Some(reaper),
             Err(error) => {
                 // What was moved into it was dropped, and with it the threads were joined: here, as there is no other.
-                log::error!("no thread could be made to end a store: {error}");
+                log::error!("cannot start a thread to shut a store down: {error}");
                 self.close_engine();
                 self.ending.lock().has_ended = true;
             }
@@ -170,14 +168,14 @@ impl Inner {
     }
 
     /// Ends the store, however long that takes.
-    fn reap(&self, threads: Threads, patience: Patience) {
+    fn reap(&self, threads: Threads, timeouts: Timeouts) {
         let _reaped = Reaped(&self.ending);
-        let until = now() + patience.calls;
+        let until = now() + timeouts.calls;
         self.ending.tell("calls that are under way");
-        self.admission.wait_idle(patience.calls);
+        self.admission.wait_idle(timeouts.calls);
         self.ending.tell("another leader");
         self.hand_over(until.since(now()));
-        threads.stop(patience.answers, &|stage| self.ending.tell(stage));
+        threads.stop(timeouts.answers, &|stage| self.ending.tell(stage));
         self.ending.tell("the files of the engine");
         self.close_engine();
     }
@@ -197,7 +195,7 @@ mod tests {
     #[test]
     fn a_timeout_covers_all_and_leaves_the_threads_their_part() {
         let parts = |timeout_ms| {
-            let Patience { calls, answers, total } = Patience::new(Duration::from_millis(timeout_ms));
+            let Timeouts { calls, answers, total } = Timeouts::new(Duration::from_millis(timeout_ms));
             [calls, answers, total].map(|part| part.as_micros())
         };
 

@@ -72,8 +72,8 @@ impl Sink for Part {
         self.0.take(answer);
     }
 
-    fn is_over(&self) -> bool {
-        self.0.lock().completion.as_ref().is_none_or(Completion::is_over)
+    fn is_answered(&self) -> bool {
+        self.0.lock().completion.as_ref().is_none_or(Completion::is_answered)
     }
 }
 
@@ -128,10 +128,10 @@ mod tests {
         let joint = JointRead::new(2, completion);
         let parts = [joint.part(), joint.part()];
 
-        assert!(parts.iter().all(|part| !part.is_over()));
+        assert!(parts.iter().all(|part| !part.is_answered()));
         assert!(call.cancel());
 
-        assert!(parts.iter().all(Completion::is_over));
+        assert!(parts.iter().all(Completion::is_answered));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) fn judge(
         return Err(Error::with_detail(Code::Corruption, detail));
     }
     log::warn!(
-        "{what}: this member takes no part in elections until it has got back from a leader what is gone. Should a \
+        "{what}: this member takes no part in elections until a leader has sent it what is missing. Should a \
          majority of the members lack theirs for good, log.accept_lost_end = {} on as few of them as complete a majority \
          with the others goes on without what only they had",
         lost_end.id
@@ -97,7 +97,7 @@ fn follow_engine(
 fn described(LostEnd { path, offset, missing_frames, .. }: &LostEnd) -> String {
     let path = path.display();
     match missing_frames {
-        0 => format!("{path}, offset {offset}: the raft log still lacks what it lost with its end"),
+        0 => format!("{path}, offset {offset}: the raft log still lacks the end that it lost"),
         missing => format!(
             "{path}, offset {offset}: the raft log ends, and {missing} frames that were synced are gone"
         ),

@@ -124,9 +124,9 @@ mod tests {
         .expect_err("two regions");
 
         assert_eq!(error.code(), Code::BatchAcrossRegions);
-        let said = error.detail();
-        assert!(said.contains("'a' is in region 1 and key 'q%2C1' in region 3"), "{said}");
-        assert!(said.contains("border 'p'"), "{said}");
+        let detail = error.detail();
+        assert!(detail.contains("'a' is in region 1 and key 'q%2C1' in region 3"), "{detail}");
+        assert!(detail.contains("border 'p'"), "{detail}");
     }
 
     #[test]
@@ -134,8 +134,11 @@ mod tests {
         let error = route(|batch| batch.delete_range(b"a", b"p")).expect_err("two regions");
 
         assert_eq!(error.code(), Code::BatchAcrossRegions);
-        let said = error.detail();
-        assert!(said.contains("from 'a' to 'p' touches regions 1 to 2") && said.contains("'g'"), "{said}");
+        let detail = error.detail();
+        assert!(
+            detail.contains("from 'a' to 'p' touches regions 1 to 2") && detail.contains("'g'"),
+            "{detail}"
+        );
         let error = route(|batch| batch.delete_range(b"h", b"")).expect_err("two regions");
         assert!(error.detail().contains("from 'h' to the end touches regions 2 to 3"), "{error}");
     }

@@ -14,7 +14,7 @@ use crate::core::peer_status::Role;
 use crate::core::transfer::TransferRequest;
 use crate::error::Result;
 use crate::store::admission::Permit;
-use crate::store::stages::Kind;
+use crate::store::latency::Kind;
 use crate::store::{Due, Inner, Store, refuse_in_callback};
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
@@ -75,12 +75,12 @@ impl Inner {
         self.push(region, Input::Transfer(request))
     }
 
-    /// Hands over everything this member leads, within `patience`.
-    pub(super) fn hand_over(&self, patience: Duration) {
-        if patience.is_zero() || self.health.poisoned().is_some() {
+    /// Hands over everything this member leads, within `timeout`.
+    pub(super) fn hand_over(&self, timeout: Duration) {
+        if timeout.is_zero() || self.health.poisoned().is_some() {
             return;
         }
-        let deadline = now() + patience.min(self.election_timeout);
+        let deadline = now() + timeout.min(self.election_timeout);
         let led = self.regions.ids().iter().filter(|&&id| self.health.status(id).role == Role::Leader);
         let waiters: Vec<_> = led.filter_map(|&region| self.begin_hand_over(region, deadline)).collect();
         for waiter in waiters {

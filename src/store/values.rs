@@ -18,7 +18,7 @@ use crate::regions::RegionMap;
 use crate::snapshot::{PinnedValue, SnapshotOptions};
 use crate::storage::engine::{Engine, View};
 use crate::store::asynchronous::Asynchronous;
-use crate::store::stages::{Kind, Stages};
+use crate::store::latency::{Kind, Latency};
 use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
@@ -86,7 +86,7 @@ impl Asynchronous<'_> {
             callback(answer.map(|_| taken(values)));
         })?;
         let leased = inner.leased(&regions, options.level, || engine.view())?;
-        let confirming = leased.is_none().then(|| Stages::new(&inner.metrics, Kind::Read));
+        let confirming = leased.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
         self.accept(asked, |open| {
             let due = inner.read_due(&regions, options);
             let deadline = due.deadline;
@@ -113,7 +113,7 @@ fn refuse_range(options: &SnapshotOptions) -> Result<()> {
     if options.range.is_everything() {
         return Ok(());
     }
-    Err(Error::with_detail(Code::InvalidArgument, "a read of keys takes no range: the keys are its range"))
+    Err(Error::with_detail(Code::InvalidArgument, "a read of keys takes no range"))
 }
 
 /// The regions of the keys, each once and one at least: a read of no key is confirmed by the first.
@@ -132,7 +132,7 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
 struct Reading {
     answer: Completion,
     /// None for one under a lease.
-    confirming: Option<Stages>,
+    confirming: Option<Latency>,
     jobs: Sender<Job>,
     engine: Engine,
     keys: Vec<Vec<u8>>,
@@ -142,15 +142,15 @@ struct Reading {
 
 impl Sink for Reading {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        panics::aside(|| self.confirming.iter().for_each(Stages::answered));
+        panics::aside(|| self.confirming.iter().for_each(Latency::answered));
         match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
             Ok(view) => self.look(view),
             Err(error) => self.finish(Err(error)),
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.answer.is_over()
+    fn is_answered(&self) -> bool {
+        self.answer.is_answered()
     }
 
     fn defused(self: Box<Self>) -> bool {
@@ -174,7 +174,7 @@ impl Reading {
         let jobs = self.jobs.clone();
         let read = move || {
             // Behind a disk that hung, many may wait for nobody.
-            if !self.answer.is_over() {
+            if !self.answer.is_answered() {
                 let values = panics::catch(|| view.get_many(&self.keys));
                 self.finish(values);
             }

@@ -186,8 +186,7 @@ fn rest(network: &Network, error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    let text =
-        format!("no connection can be accepted, trying again: {error}; raise the limit of open files?");
+    let text = format!("cannot accept a connection; retrying: {error}; is the limit of open files too low?");
     network.notices.once(network.options.node, Topic::Exhausted, text);
     network.sockets.pause(EXHAUSTED_PAUSE);
 }

@@ -50,7 +50,7 @@ fn is_member(node: NodeId) -> bool {
 /// When it does not hold.
 pub fn fuzz_handshake(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
-    let said = match (way / 2) % 4 {
+    let bytes = match (way / 2) % 4 {
         0 => rest.to_vec(),
         1 => changed_hello(said_by(*way), rest),
         2 => longer_or_shorter(said_by(*way), rest),
@@ -59,8 +59,8 @@ pub fn fuzz_handshake(data: &[u8]) {
             part_bytes(u32::from(*kind), &body[..body.len().min(2 * TEXT_BYTES_MAX)])
         }
     };
-    let mut stream = Pieces { bytes: &said, most: usize::from(*cut) + 1 };
-    if way % 2 == 0 { accepting(&mut stream, &said) } else { dialing(&mut stream, &said) }
+    let mut stream = Pieces { bytes: &bytes, most: usize::from(*cut) + 1 };
+    if way % 2 == 0 { accepting(&mut stream, &bytes) } else { dialing(&mut stream, &bytes) }
 }
 
 /// A hello of one to one, members or not.
@@ -102,13 +102,13 @@ fn admit(theirs: &Hello) -> Result<(), Refusal> {
     if known { Ok(()) } else { Err(Refusal { reason: Reason::Instance, text: text() }) }
 }
 
-fn accepting(stream: &mut impl Read, said: &[u8]) {
+fn accepting(stream: &mut impl Read, bytes: &[u8]) {
     let own_for = |from: NodeId| {
         let unknown = || Refusal { reason: Reason::UnknownNode, text: format!("there is no node {from}") };
         if is_member(from) && from != OWN { Ok(hello(OWN, from)) } else { Err(unknown()) }
     };
     let wanted = [1, 3].map(NodeId).map(|from| hello(from, OWN)).into_iter();
-    let wanted = wanted.into_iter().find(|good| said.starts_with(&hello_bytes(good)));
+    let wanted = wanted.into_iter().find(|good| bytes.starts_with(&hello_bytes(good)));
 
     match answer_to(stream, own_for, admit) {
         Ok((theirs, own)) => {
@@ -122,9 +122,9 @@ fn accepting(stream: &mut impl Read, said: &[u8]) {
     }
 }
 
-fn dialing(stream: &mut impl Read, said: &[u8]) {
+fn dialing(stream: &mut impl Read, bytes: &[u8]) {
     let own = hello(OWN, NodeId(1));
-    let agrees = said.starts_with(&hello_bytes(&hello(NodeId(1), OWN)));
+    let agrees = bytes.starts_with(&hello_bytes(&hello(NodeId(1), OWN)));
     let judge = |theirs: Hello| {
         let judged = own.check(&theirs).and_then(|()| admit(&theirs));
         judged.map_err(|refusal| HandshakeError::Refusing(own.to, refusal))
@@ -139,7 +139,7 @@ fn dialing(stream: &mut impl Read, said: &[u8]) {
     }
 }
 
-/// What this side answers can be read by the other, and what the other said draws on no terminal.
+/// What this side answers can be read by the other, and what the other bytes draws on no terminal.
 fn refused_in_words(error: &HandshakeError) {
     assert!(!error.to_string().chars().any(char::is_control), "it goes to a log: {error:?}");
     let HandshakeError::Refusing(_, refusal) = error else { return };

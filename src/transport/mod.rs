@@ -201,7 +201,7 @@ impl Transport {
     /// else is being written, or queued, or dropped and reported. Messages to a node that is no peer are
     /// dropped.
     ///
-    /// Order is kept within two kinds of messages: appends, orders to take over and forwarded writes; and all others,
+    /// Order is kept within two kinds of messages: appends, TimeoutNows and forwarded writes; and all others,
     /// which may overtake.
     pub fn send(&self, to: NodeId, messages: Vec<PeerMessage>) {
         if messages.is_empty() {

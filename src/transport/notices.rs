@@ -43,7 +43,7 @@ impl Topic {
 /// See the head of this file.
 #[derive(Default)]
 pub(super) struct Notices {
-    said: Mutex<HashSet<(NodeId, Topic)>>,
+    logged: Mutex<HashSet<(NodeId, Topic)>>,
 }
 
 impl Notices {
@@ -56,22 +56,23 @@ impl Notices {
 
     /// A dial of `node` succeeded: what was said about dialing it may be said again.
     pub(super) fn dialed(&self, node: NodeId) {
-        lock(&self.said).retain(|(about, topic)| *about != node || !topic.is_of_dialing());
+        lock(&self.logged).retain(|(about, topic)| *about != node || !topic.is_of_dialing());
     }
 
     /// A dial by `node` succeeded: what was said about refusing it may be said again.
     pub(super) fn accepted(&self, node: NodeId) {
-        lock(&self.said).retain(|(about, topic)| *about != node || !matches!(topic, Topic::AcceptRefusal(_)));
+        lock(&self.logged)
+            .retain(|(about, topic)| *about != node || !matches!(topic, Topic::AcceptRefusal(_)));
     }
 
     /// Whether this was logged and not resolved since.
     #[cfg(test)]
     pub(super) fn has_said(&self, node: NodeId, topic: Topic) -> bool {
-        lock(&self.said).contains(&(node, topic))
+        lock(&self.logged).contains(&(node, topic))
     }
 
     fn is_news(&self, node: NodeId, topic: Topic) -> bool {
-        lock(&self.said).insert((node, topic))
+        lock(&self.logged).insert((node, topic))
     }
 }
 

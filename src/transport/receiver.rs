@@ -108,7 +108,7 @@ pub(super) fn take_over(
     if !peer.incoming.is_current(introduction.boot_count) {
         // What it left in the socket was said before what the newer one says.
         log::warn!(
-            "node {}: a connection of its boot {} came after one of a later boot and is closed: it is late, or the directory \
+            "node {}: closed a connection of boot {} that came after one of a later boot: it is late, or the directory \
              of the member was replaced by an earlier copy",
             peer.node,
             introduction.boot_count
@@ -132,7 +132,7 @@ pub(super) fn take_over(
     match spawn(network, &name, move |network| receive(network, &owner, socket, generation)) {
         Ok(thread) => *reader = Some(thread),
         Err(error) => {
-            let text = format!("node {} cannot be heard, there is no thread for it: {error}", peer.node);
+            let text = format!("cannot receive from node {}: no thread could be started: {error}", peer.node);
             network.notices.once(peer.node, Topic::Exhausted, text);
             peer.incoming.end(generation);
         }
@@ -217,7 +217,7 @@ fn tell(network: &Network, node: NodeId, end: &End) {
         End::Closed | End::Replaced | End::Io(_) => info!("the connection of node {node} has ended: {end}"),
         End::Frame(_) | End::Codec(_) | End::Misdirected(..) => {
             let text = format!(
-                "node {node} sent what no member sends, its connection is closed: {end}. Is there a \
+                "node {node} sent malformed data and its connection was closed: {end}. Is there a \
                  damaged network, or another program at its address?"
             );
             network.notices.once(node, Topic::BadFrame, text);

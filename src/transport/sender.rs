@@ -196,7 +196,7 @@ impl Sender<'_> {
         };
         if !self.peer.queue.is_closed() {
             let Peer { node, address, .. } = self.peer;
-            let text = format!("node {node} is not reached at {address}, trying again until it is: {error}");
+            let text = format!("cannot connect to node {node} at {address}; retrying: {error}");
             self.network.notices.once(*node, topic, text);
         }
     }

@@ -52,7 +52,7 @@ static almadia_store *open_with_timeouts(const char *path, const char *timeout_m
     almadia_config *config = NULL;
     almadia_store *store = NULL;
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    CHECK_OK(almadia_config_set(config, "reads.lease", "false", &error));
+    CHECK_OK(almadia_config_set(config, "read.lease", "false", &error));
     CHECK_OK(almadia_config_set(config, "write.timeout_ms", timeout_ms, &error));
     CHECK_OK(almadia_config_set(config, "read.timeout_ms", timeout_ms, &error));
     CHECK_OK(almadia_store_open(path, config, &store, &error));

@@ -29,7 +29,7 @@ static void malformed_split_keys_are_refused_by_name(const char *path)
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     CHECK_OK(almadia_config_set(config, "bootstrap.split_keys", "m,b,m", &error));
     CHECK_CODE(ALMADIA_INVALID_CONFIG, almadia_store_open(path, config, &store, &error));
-    CHECK(store == NULL && strstr(almadia_error_message(error), "'m' is there twice") != NULL);
+    CHECK(store == NULL && strstr(almadia_error_message(error), "'m' occurs twice") != NULL);
     almadia_error_free(error);
     almadia_config_free(config);
 }

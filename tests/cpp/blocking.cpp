@@ -24,8 +24,8 @@ static void options_are_listed_set_and_read() {
     }
     MUST(config.set("cluster.node_id", 7));
     CHECK(MUST(config.get("cluster.node_id")) == "7");
-    MUST(config.set("reads.lease", false));
-    CHECK(MUST(config.get("reads.lease")) == "false");
+    MUST(config.set("read.lease", false));
+    CHECK(MUST(config.get("read.lease")) == "false");
     MUST(config.set("cluster.node_id", "8"));
     CHECK(MUST(config.get("cluster.node_id")) == "8");
 }

@@ -1,4 +1,4 @@
-//! Batches: many operations, one answer.
+//! Batches: many operations in one call.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,10 +8,10 @@ use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::errors::OrRaise;
 use crate::position::Position;
 
-/// Operations that are applied together or not at all, in the order in which they were added.
+/// Operations that are applied atomically, in the order in which they were added.
 ///
-/// Made by `store.batch()`. Nothing is sent to the store before the batch is written; one that was written is empty
-/// and can be used again. All its keys must belong to one region; a store has one region unless it was opened with
+/// Made by `store.batch()`. Nothing is sent to the store before the batch is written; after a successful write it is
+/// empty and can be reused. All its keys must belong to one region; a store has one region unless it was opened with
 /// `split_keys`.
 #[pyclass(module = "almadia", frozen)]
 #[derive(Default)]
@@ -32,20 +32,20 @@ impl Batch {
         Self::default()
     }
 
-    /// Sets `key` to `value`. Both are bytes or bytes-like and are copied now.
+    /// Sets `key` to `value`. Both are bytes or bytes-like and are copied at once.
     ///
-    /// Raises TooLargeError when the key, the value or the batch would exceed its limit (8 MiB and 65,536 operations a batch);
-    /// the batch is unchanged.
+    /// Raises TooLargeError when the key, the value or the batch would exceed its limit (a batch: 8 MiB and 65,536
+    /// operations); the batch is unchanged.
     fn put(&self, py: Python<'_>, key: Key<'_>, value: Content<'_>) -> PyResult<()> {
         self.lock().batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)
     }
 
-    /// Removes `key`; removing a key that does not exist is no error.
+    /// Removes `key`; it is not an error if the key does not exist.
     fn delete(&self, py: Python<'_>, key: Key<'_>) -> PyResult<()> {
         self.lock().batch.delete(key.as_bytes()).or_raise(py)
     }
 
-    /// Removes every key from `start` up to but not including `end`; None is the first key, or no end.
+    /// Removes every key from `start` (included) to `end` (excluded); None means from the first key, or without an end.
     fn delete_range(&self, py: Python<'_>, start: Option<Key<'_>>, end: Option<Key<'_>>) -> PyResult<()> {
         self.lock().batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)
     }
@@ -55,13 +55,13 @@ impl Batch {
         self.lock().batch.clear();
     }
 
-    /// Size of the operations so far, in bytes; a batch may have 8 MiB.
+    /// Encoded size of the operations so far, in bytes; the limit is 8 MiB.
     #[getter]
     fn encoded_bytes(&self) -> usize {
         self.lock().batch.encoded_bytes()
     }
 
-    /// Where the batch was written; None until it was.
+    /// Log position of the last successful write of this batch; None before the first.
     #[getter]
     fn position(&self) -> Option<Position> {
         self.lock().position
@@ -90,8 +90,8 @@ impl Batch {
 }
 
 impl Batch {
-    /// Notes how a write of what was taken out of the batch ended: `taken` comes back when it failed, unless there is
-    /// something else in the batch by now.
+    /// Records the result of writing the operations taken out of the batch: if the write failed, `taken` is put back,
+    /// unless the batch has other operations by now.
     pub fn settle(&self, written: Option<almadia::Position>, taken: almadia::Batch) {
         let mut state = self.lock();
         match written {

@@ -1,7 +1,7 @@
-//! Keys and values as callers give them.
+//! Key and value arguments.
 //!
-//! Owns the conversion of anything bytes-like. What always holds: `bytes` are borrowed, everything else is copied once
-//! while the GIL is held, so nobody changes them during the call; text is refused with a word on how to encode it.
+//! Owns the conversion of bytes-like objects. What always holds: `bytes` are borrowed, everything else is copied once
+//! while the GIL is held, so that nobody can change it during the call; `str` is refused with a hint to encode it.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -41,7 +41,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Content<'py> {
     }
 }
 
-/// The bytes of a key that may be left out.
+/// The bytes of an optional key; empty when it is omitted.
 pub fn bytes_or_empty<'a>(key: &'a Option<Key<'_>>) -> &'a [u8] {
     key.as_ref().map_or(&[], Key::as_bytes)
 }

@@ -1,8 +1,8 @@
-//! Answers for an event loop.
+//! Completions for an event loop.
 //!
-//! Owns the queue on which the calls of one event loop are answered: one descriptor that the loop watches, and one call
-//! that resolves all futures whose answers have come. What always holds: futures are touched only by the thread that
-//! drains, which is the loop's; a future that is done already, because its task was cancelled, is left alone; internal
+//! Owns the queue that carries the answers of one event loop's calls: one descriptor that the loop watches, and one
+//! call that resolves all futures whose answers have arrived. What always holds: only the draining thread, which is
+//! the loop's, touches futures; a future that is already done, because its task was cancelled, is left alone; internal
 //! threads of a store touch neither Python nor the GIL.
 
 use std::sync::Arc;
@@ -16,37 +16,37 @@ use pyo3::prelude::*;
 
 use crate::errors::{OrRaise, instance};
 use crate::exit::attached;
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
 
-/// Answers that one drain takes at most, so that a flood of them leaves the loop time for its other work.
+/// Maximum number of answers per drain, so that a flood of them leaves the loop time for its other work.
 const DRAIN_MAX: usize = 1024;
 
-/// The answers on their way to one event loop.
+/// The queue of answers for one event loop.
 #[pyclass(module = "almadia._almadia", frozen, weakref)]
 pub struct Completions {
-    queue: AtHome<Arc<CompletionQueue>>,
+    queue: ForkGuarded<Arc<CompletionQueue>>,
 }
 
 #[pymethods]
 impl Completions {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        Ok(Self { queue: AtHome::new(CompletionQueue::with_fd().or_raise(py)?) })
+        Ok(Self { queue: ForkGuarded::new(CompletionQueue::with_fd().or_raise(py)?) })
     }
 
-    /// The descriptor, readable while answers wait. To be watched only.
+    /// The descriptor, readable while answers are queued. Only to be watched, not read.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
         let queue = self.queue.get().or_raise(py)?;
         Ok(queue.fd().expect("it was made with a descriptor"))
     }
 
-    /// Resolves the futures whose answers have come. Called by the loop when the descriptor is readable.
+    /// Resolves the futures whose answers have arrived. Called by the loop when the descriptor is readable.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
         let queue = self.queue.get().or_raise(py)?;
         attached(py, || queue.run(DRAIN_MAX, Some(Duration::ZERO))).map(drop).or_raise(py)
     }
 
-    /// Drops every answer that waits or still comes: the loop is closed.
+    /// Drops all answers, queued and still to come, because the loop is closed.
     fn abandon(&self) {
         if let Ok(queue) = self.queue.get() {
             queue.abandon();
@@ -61,7 +61,7 @@ impl Drop for Completions {
 }
 
 impl Completions {
-    /// Submits a call whose answer `future` is resolved with.
+    /// Submits a call and resolves `future` with its answer, converted by `shown`.
     pub fn submit<T: 'static>(
         &self,
         py: Python<'_>,
@@ -70,23 +70,23 @@ impl Completions {
         submit: impl FnOnce(&Arc<CompletionQueue>, Box<dyn FnOnce(Result<T>) + Send>) -> Result<Call>,
     ) -> PyResult<Pending> {
         let queue = self.queue.get().or_raise(py)?;
-        // It runs while somebody drains, who has the GIL already.
+        // It runs during a drain, on a thread that already holds the GIL.
         let answered =
             move |answer: Result<T>| Python::attach(|py| resolve(py, future.bind(py), shown, answer));
         let call = submit(queue, Box::new(answered)).or_raise(py)?;
-        Ok(Pending { call: AtHome::new(call) })
+        Ok(Pending { call: ForkGuarded::new(call) })
     }
 }
 
-/// A call that is not answered yet.
+/// A submitted call, for cancelling it.
 #[pyclass(module = "almadia._almadia", frozen)]
 pub struct Pending {
-    call: AtHome<Call>,
+    call: ForkGuarded<Call>,
 }
 
 #[pymethods]
 impl Pending {
-    /// Gives the call up. Its future is left alone: its task knows already.
+    /// Cancels the call; false if it was answered before. A future that is cancelled already stays as it is.
     fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.call.get().or_raise(py)?.cancel())
     }
@@ -100,7 +100,7 @@ fn resolve<T>(
 ) {
     let resolved = try_resolve(py, future, shown, answer);
     if let Err(error) = resolved {
-        // The others must be resolved all the same. This is what asyncio's own callbacks would do.
+        // The other futures must still be resolved. asyncio treats errors of its own callbacks the same way.
         error.write_unraisable(py, Some(future));
     }
 }

@@ -1,8 +1,8 @@
-//! A store that does nothing, for measuring the way to Python and back.
+//! A store that does nothing, for measuring the round trip of a call from Python and back.
 //!
-//! Owns one thread that answers every call at once. What always holds: a call takes the way of a real one - the same
-//! batch, the same completion, the same queue, another thread - and only the store itself is missing. `make bench` uses
-//! it and nothing else does.
+//! Owns one thread that answers every call at once. What always holds: a call takes the path of a real one - the same
+//! batch, the same completion, the same queue, another thread - and only the store itself is missing. Only `make bench`
+//! uses it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use crate::bytes::{Content, Key};
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
-use crate::soon;
+use crate::futures;
 
 /// See the module.
 #[pyclass(module = "almadia._almadia", frozen)]
@@ -34,15 +34,15 @@ impl Echo {
     fn new(py: Python<'_>) -> PyResult<Self> {
         let (calls, arriving) = channel::<Completion>();
         let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Position::default())));
-        // It ends with this object.
+        // The thread ends when this object is dropped.
         almadia::thread::spawn("almadia-echo", answer)
             .map_err(|error| Error::with_detail(almadia::Code::Io, error.to_string()))
             .or_raise(py)?;
         Ok(Self { calls, deadlines: Arc::default() })
     }
 
-    /// As `put_soon`, without a store.
-    fn put_soon(
+    /// As `submit_put`, without a store.
+    fn submit_put(
         &self,
         py: Python<'_>,
         completions: &Completions,
@@ -52,12 +52,12 @@ impl Echo {
     ) -> PyResult<Pending> {
         let mut batch = almadia::Batch::new();
         batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-        completions.submit(py, future, soon::position, |queue, answered| {
+        completions.submit(py, future, futures::position, |queue, answered| {
             let echoed = Box::new(Echoed { expected: queue.expect()?, answered });
             let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
             let opened = self.deadlines.open(subject, Timestamp::NEVER, echoed, Arc::new(batch));
             let (completion, call) = opened?;
-            self.calls.send(completion).expect("the thread lives as long as this");
+            self.calls.send(completion).expect("the thread lives as long as this object");
             Ok(call)
         })
     }

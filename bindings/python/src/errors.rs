@@ -1,8 +1,8 @@
-//! From an error of the store to a Python exception.
+//! Conversion of the store's errors to Python exceptions.
 //!
-//! Owns the call into `almadia.errors`, where the classes are defined: in Python, because only there may they also be
-//! a `KeyError` or an `OSError`. What always holds: every code becomes an exception, also one that the Python side
-//! does not know.
+//! Owns the call into `almadia.errors`, which defines the classes: in Python, because only there can they also derive
+//! from `KeyError` or `OSError`. What always holds: every code becomes an exception, even one that the Python side does
+//! not know.
 
 use almadia::{Code, Error, Outcome};
 use pyo3::prelude::*;
@@ -18,25 +18,25 @@ pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// The exception as an object, not raised.
+/// The exception as an object, without raising it.
 pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::types::NodeId::get);
-    let arguments = (error.code().number(), said(error), leader, error.errno());
-    // Making it runs Python code.
+    let arguments = (error.code().number(), message(error), leader, error.errno());
+    // Its constructor runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
 }
 
-/// What the exception says. What the code means in general is about the store; a detail may say that it is another
-/// thing which is closed.
-fn said(error: &Error) -> String {
+/// The message of the exception. The general message of `CLOSED` is about the store; its detail may name something else
+/// that is closed.
+fn message(error: &Error) -> String {
     match error.code() {
         Code::Closed if !error.detail().is_empty() => error.detail().to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// Turns a result of the store into one of Python.
+/// Converts a result of the store to a Python result.
 pub trait OrRaise<T> {
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;
 }

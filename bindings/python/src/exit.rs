@@ -1,11 +1,10 @@
-//! The end of the interpreter while other threads are in the middle of a call.
+//! Exit of the interpreter while other threads are in the middle of a call.
 //!
-//! Owns the count of threads that are inside this module and may need the GIL before they are out of it. What always
-//! holds: once [`begin_exit`] has returned no such thread is left, and none comes in: it is stopped at the door.
+//! Owns the count of threads that are inside this module and may need the GIL before they leave it. What always holds:
+//! once [`begin_exit`] has returned, no such thread is left, and any other thread that enters later is parked.
 //!
-//! Why: CPython before 3.14 ends a daemon thread that asks for the GIL of an interpreter that is going away with
-//! `pthread_exit`, which unwinds the thread's stack; Rust code on that stack aborts the process ("exception not
-//! rethrown").
+//! Why: CPython before 3.14 ends a daemon thread that requests the GIL of a finalizing interpreter with `pthread_exit`,
+//! which unwinds the thread's stack; Rust code on that stack aborts the process ("exception not rethrown").
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -15,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-/// How long the end waits for threads inside. They are on their way out: every store is closed before.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the exit waits for threads inside. They are about to leave, because every store is closed first.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Threads inside.
+/// Number of threads inside.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
-/// The thread that ends the interpreter, once it does.
+/// The thread that ends the interpreter; unset until the exit begins.
 static ENDING: OnceLock<ThreadId> = OnceLock::new();
 
 thread_local! {
-    /// How many times this thread is inside.
+    /// How many entries of this thread are nested.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -34,26 +33,26 @@ pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     py.detach(work)
 }
 
-/// Runs `work`, which may run Python code.
+/// Runs `work`, which may run Python code, with the GIL held.
 pub fn attached<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
     let _inside = Inside::enter(py);
     work()
 }
 
-/// Waits until no thread is inside, and lets none in from now on but the calling one. To be called last, when all
+/// Lets no thread but the calling one enter from now on, and waits until none is inside. To be called last, when all
 /// stores are closed.
 #[pyfunction]
 pub fn begin_exit(py: Python<'_>) {
     let _ = ENDING.set(thread::current().id());
     py.detach(|| {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + EXIT_TIMEOUT;
         while INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
         }
     });
 }
 
-/// One thread that is inside, while it lives.
+/// Counts its thread as inside while it lives.
 struct Inside;
 
 impl Inside {
@@ -63,7 +62,7 @@ impl Inside {
             INSIDE.fetch_add(1, Ordering::SeqCst);
             if ENDING.get().is_some_and(|ending| *ending != thread::current().id()) {
                 INSIDE.fetch_sub(1, Ordering::SeqCst);
-                // As CPython 3.14 does itself: the thread waits for the end of the process.
+                // As CPython 3.14 itself does: the thread waits for the process to end.
                 py.detach(|| {
                     loop {
                         thread::park();

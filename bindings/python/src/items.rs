@@ -1,9 +1,9 @@
-//! Walking a snapshot in order.
+//! Iteration over a snapshot in key order.
 //!
-//! Owns how pairs come from the engine into Python: in chunks, read with the GIL released, handed out one by one. What
-//! always holds: the first chunk is small, so that looking at one item is cheap, and chunks grow, so that a long walk
-//! crosses seldom; a walk that failed raises once and is over; one whose snapshot was closed raises `ClosedError` at
-//! its next item, also when it has read ahead.
+//! Owns the transfer of pairs from the engine to Python: in chunks, read with the GIL released, returned one by one.
+//! What always holds: the first chunk is small, so that reading one item is cheap, and chunks grow, so that a long
+//! iteration crosses into the engine rarely; an iteration that failed raises once and is exhausted; one whose snapshot
+//! was closed raises `ClosedError` at its next item, even if that was read ahead.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,17 +14,17 @@ use pyo3::types::PyBytes;
 
 use crate::errors::OrRaise;
 use crate::exit::detached;
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
 use crate::snapshot::{Shared, closed, is_closed};
 
-/// Items of the first chunk; each next one has four times as many.
+/// Items in the first chunk; each following chunk has four times as many.
 const CHUNK_ITEMS_FIRST: usize = 16;
-/// Items of a chunk at most: beyond this, crossing is a hundredth of the cost of the items.
+/// Maximum items per chunk: from here on, crossing costs a hundredth of what the items cost.
 const CHUNK_ITEMS_MAX: usize = 1024;
-/// Bytes after which a chunk is complete, so that large values are not read long before they are wanted.
+/// Bytes after which a chunk is complete, so that large values are not read long before they are needed.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// What of each pair is wanted.
+/// Which part of each pair to return.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Items,
@@ -43,32 +43,32 @@ impl Part {
     }
 }
 
-/// An iterator over a snapshot. The keys and values are read as you go.
+/// An iterator over a snapshot. Keys and values are read lazily.
 #[pyclass(module = "almadia", frozen)]
 pub struct Items {
-    walk: AtHome<Mutex<Walk>>,
+    walk: ForkGuarded<Mutex<Walk>>,
     part: Part,
 }
 
 struct Walk {
     shared: Arc<Shared>,
-    /// None once it is over.
+    /// None once all items were read, or after an error.
     iter: Option<Iter>,
-    /// True once the iterator stands where the walk begins.
+    /// True once the iterator was positioned at its first item.
     begun: bool,
-    /// How many items may still come.
+    /// How many more items may be read.
     left: usize,
     chunk: Chunk,
     chunk_items: usize,
 }
 
-/// Pairs copied out of the engine, one behind the other.
+/// Pairs copied out of the engine, back to back.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     /// Where each pair's key and value end in `bytes`.
     ends: Vec<(usize, usize)>,
-    /// How many were handed out.
+    /// How many were returned.
     taken: usize,
 }
 
@@ -83,7 +83,7 @@ impl Items {
             chunk: Chunk::default(),
             chunk_items: CHUNK_ITEMS_FIRST,
         };
-        Self { walk: AtHome::new(Mutex::new(walk)), part }
+        Self { walk: ForkGuarded::new(Mutex::new(walk)), part }
     }
 }
 
@@ -93,13 +93,13 @@ impl Items {
         slf
     }
 
-    /// Reads on until some items can be had without waiting; false when there are no more.
+    /// Reads on until some items can be returned without waiting; false when there are no more.
     fn read_ahead(&self, py: Python<'_>) -> PyResult<bool> {
         let walk = self.walk.get().or_raise(py)?;
         detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)
     }
 
-    /// The next of the items that were read and not handed out; None when there is none.
+    /// The next item that was read ahead; None when there is none.
     fn next_ahead<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.next_of_chunk(py, self.walk.get().or_raise(py)?)
     }
@@ -134,7 +134,7 @@ impl Items {
 }
 
 impl Walk {
-    /// Ends a walk whose snapshot was closed, with an error once; one that is over stays over.
+    /// Fails once if the snapshot was closed, and ends the walk; an exhausted walk stays exhausted.
     fn check_open(&mut self) -> Result<()> {
         let over = self.iter.is_none() && !self.chunk.has_more();
         if over || !is_closed(&self.shared) {
@@ -145,9 +145,9 @@ impl Walk {
         Err(closed())
     }
 
-    /// Reads the next chunk; false when the walk is over.
+    /// Reads the next chunk; false when the walk is exhausted.
     fn read_chunk(&mut self, part: Part) -> Result<bool> {
-        // Another thread may have been here meanwhile.
+        // Another thread may have read it meanwhile.
         if self.chunk.has_more() {
             return Ok(true);
         }
@@ -157,7 +157,7 @@ impl Walk {
         self.check_open()?;
         let wanted = self.chunk_items.min(self.left);
         self.chunk_items = (self.chunk_items * 4).min(CHUNK_ITEMS_MAX);
-        let iter = self.iter.as_mut().expect("it was there a moment ago");
+        let iter = self.iter.as_mut().expect("checked above");
         if !self.begun {
             iter.seek_to_first();
             self.begun = true;
@@ -165,7 +165,7 @@ impl Walk {
         self.chunk.fill(iter, part, wanted);
         self.left -= self.chunk.ends.len();
         if self.chunk.ends.len() < wanted && self.chunk.bytes.len() < CHUNK_BYTES || self.left == 0 {
-            let ended = self.iter.take().expect("it was there a moment ago");
+            let ended = self.iter.take().expect("used above");
             ended.status().inspect_err(|_| self.chunk = Chunk::default())?;
         }
         Ok(!self.chunk.ends.is_empty())

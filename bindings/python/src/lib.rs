@@ -1,9 +1,9 @@
 //! The Python module `almadia._almadia`: Almadia's Rust interface as Python objects.
 //!
-//! Owns what must be compiled: calls with the GIL released, waits that Ctrl-C ends, the way from an error of the store
-//! to a Python exception, and values shown where the engine has them. What always holds: no internal thread of a store touches
-//! Python; every wait releases the GIL; in a child process a store is never touched, not even to free it. The names
-//! users see, their types and documentation are the Python package's, which is a thin layer above.
+//! Owns what must be compiled: calls that release the GIL, waits that Ctrl-C interrupts, the conversion of the store's
+//! errors to Python exceptions, and views of values in engine memory. What always holds: no internal thread of a store
+//! touches Python; every wait releases the GIL; a child process never touches a store it inherited, not even to free
+//! it. The public names, their types and documentation are left to the Python package, a thin layer on top.
 
 #![deny(unsafe_code)]
 
@@ -13,7 +13,9 @@ mod completions;
 mod echo;
 mod errors;
 mod exit;
-mod home;
+mod fork_guard;
+mod futures;
+mod ints;
 mod items;
 mod options;
 mod position;
@@ -21,12 +23,10 @@ mod range;
 mod records;
 mod relay;
 mod snapshot;
-mod soon;
 mod store;
 mod timeout;
 mod value;
 mod wait;
-mod whole;
 
 /// The compiled part of almadia. Use the package `almadia`; this module may change at any time.
 #[pyo3::pymodule]
@@ -42,6 +42,11 @@ mod _almadia {
     #[pymodule_export]
     use crate::exit::begin_exit;
     #[pymodule_export]
+    use crate::futures::{
+        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_put, submit_snapshot,
+        submit_transfer_leader, submit_write,
+    };
+    #[pymodule_export]
     use crate::items::Items;
     #[pymodule_export]
     use crate::options::options;
@@ -53,11 +58,6 @@ mod _almadia {
     use crate::relay::Relay;
     #[pymodule_export]
     use crate::snapshot::Snapshot;
-    #[pymodule_export]
-    use crate::soon::{
-        delete_range_soon, delete_soon, get_many_soon, get_soon, put_soon, snapshot_soon,
-        transfer_leader_soon, write_soon,
-    };
     #[pymodule_export]
     use crate::store::Store;
     #[pymodule_export]

@@ -1,7 +1,7 @@
-//! The configuration by name and value.
+//! Configuration options by name and value.
 //!
-//! Owns how Python values become the text the configuration takes. What always holds: what is wrong with an option is
-//! said by the store's own table, so that every language hears the same.
+//! Owns the option table as Python sees it, and the configuration made from names and texts. What always holds: the
+//! store's own table validates the options, so that the error messages are the same in every language.
 
 use almadia::Config;
 use almadia::config::{OPTIONS, OptionKind};
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
 
-/// Every option as (name, kind, default, least, most, what it does); least and most are none unless it is a number.
+/// Every option as (name, kind, default, least, most, description); least and most are None unless it is a number.
 #[pyfunction]
 #[allow(clippy::type_complexity)] // One row of a table, read by one function of the Python package.
 pub fn options() -> Vec<(&'static str, &'static str, &'static str, Option<u64>, Option<u64>, &'static str)> {
@@ -24,7 +24,7 @@ pub fn options() -> Vec<(&'static str, &'static str, &'static str, Option<u64>, 
     OPTIONS.iter().map(row).collect()
 }
 
-/// A store's configuration, checked option by option.
+/// A store's configuration, validated option by option.
 pub fn configuration(py: Python<'_>, options: &[(String, String)]) -> PyResult<Config> {
     let mut config = Config::default();
     for (name, value) in options {

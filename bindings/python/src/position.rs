@@ -1,9 +1,9 @@
-//! Where in the log an answer stands.
+//! Log positions of answers.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-/// Where in a region's log an answer stands: for a write its entry, for a snapshot the state it shows. Ordered.
+/// A position in a region's log: of a write, its entry; of a snapshot, the state it shows. Ordered.
 #[pyclass(module = "almadia", frozen, eq, hash, ord, get_all)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
@@ -20,7 +20,7 @@ impl Position {
         Self { index, term }
     }
 
-    /// What pickle makes it again from: a position means the same in every process.
+    /// Supports pickle: a position means the same in every process.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (u64, u64)) {
         let Self { index, term } = *slf.get();
         (slf.get_type(), (index, term))

@@ -1,5 +1,5 @@
-//! Ranges of keys as callers give them. An empty start is the first key there can be, and an empty end is none: the same
-//! as leaving them out.
+//! Key range arguments. An empty start is the first possible key, and an empty end is no upper bound: the same as
+//! omitting them.
 
 use almadia::snapshot::prefix_end;
 use almadia::{IterOptions, KeyRange};
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use crate::bytes::{Key, bytes_or_empty};
 
-/// Prefix, start and end, of which each may be left out.
+/// Prefix, start and end, each optional.
 pub struct Range<'py>(Option<Key<'py>>, Option<Key<'py>>, Option<Key<'py>>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Range<'py> {
@@ -23,14 +23,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Range<'py> {
 }
 
 impl Range<'_> {
-    /// The range of a snapshot, which is a prefix or has bounds.
+    /// The range of a snapshot, given by a prefix or by bounds.
     pub fn keys(&self) -> PyResult<KeyRange> {
         let Self(prefix, start, end) = self;
         let bytes = |key: &Option<Key<'_>>| bytes_or_empty(key).to_vec();
         match prefix {
             None => Ok(KeyRange { start: bytes(start), end: bytes(end) }),
             Some(_) if start.is_some() || end.is_some() => {
-                Err(PyValueError::new_err("a snapshot has a prefix, or a start and an end, not both"))
+                Err(PyValueError::new_err("a snapshot takes a prefix, or a start and an end, not both"))
             }
             Some(prefix) => {
                 let start = prefix.as_bytes().to_vec();
@@ -40,7 +40,7 @@ impl Range<'_> {
         }
     }
 
-    /// The bounds of a walk, which may have all three: it visits what all of them allow.
+    /// The bounds of an iteration, which may have all three: it returns the keys that satisfy all of them.
     pub fn bounds(&self) -> IterOptions {
         let Self(prefix, start, end) = self;
         let bytes = |key: &Option<Key<'_>>| Some(bytes_or_empty(key).to_vec()).filter(|key| !key.is_empty());
@@ -50,7 +50,7 @@ impl Range<'_> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        // Bounds that exclude each other hold no keys; the engine is told so in the way it accepts.
+        // Contradictory bounds contain no keys; the engine accepts that only as an upper bound equal to the lower one.
         let upper = upper.map(|upper| lower.as_ref().map_or(upper.clone(), |lower| upper.max(lower.clone())));
         IterOptions { lower, upper, ..IterOptions::default() }
     }

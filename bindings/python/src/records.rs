@@ -1,32 +1,32 @@
-//! The log of the library on its way to Python's `logging`.
+//! The library's log records for Python's `logging`.
 //!
-//! Owns the three calls a Python thread needs to show what the library logs. What always holds: whoever logs in the
+//! Owns the three calls a Python thread needs to forward the records. What always holds: a thread that logs in the
 //! library never waits for Python.
 
 use std::sync::OnceLock;
 
-use almadia::fork::Home;
+use almadia::fork::ProcessId;
 use almadia::logging::Records;
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
 use crate::exit::detached;
 
-/// The records of this process, once somebody captured them.
+/// The records of this process, once capturing has begun.
 static RECORDS: OnceLock<&'static Records> = OnceLock::new();
 
-/// Begins to keep records, because a store is to be opened; with `trace` also those of every raft message.
+/// Starts capturing records, because a store is about to be opened; with `trace`, also those of every raft message.
 #[pyfunction]
 pub fn capture_records(py: Python<'_>, trace: bool) -> PyResult<()> {
-    // In a child process a lock of the records may be held for ever.
-    Home::for_store().or_raise(py)?;
+    // In a child process a lock of the records may be held forever.
+    ProcessId::for_store().or_raise(py)?;
     let level = if trace { log::LevelFilter::Trace } else { log::LevelFilter::Debug };
     let records = Records::capture(level).or_raise(py)?;
     RECORDS.get_or_init(|| records);
     Ok(())
 }
 
-/// Waits for records and takes them, each as (level, target, message); empty when no more come.
+/// Waits for records and takes them, each as (level, target, message); empty when no more will come.
 #[pyfunction]
 pub fn take_records(py: Python<'_>) -> Vec<(i32, String, String)> {
     let records = detached(py, || {
@@ -39,13 +39,13 @@ pub fn take_records(py: Python<'_>) -> Vec<(i32, String, String)> {
     records.into_iter().map(|record| (level(record.level), record.target, record.message)).collect()
 }
 
-/// Keeps no more records, and ends whoever waits for them.
+/// Stops capturing records, and wakes up any thread that waits for them.
 #[pyfunction]
 pub fn release_records() {
     Records::release();
 }
 
-/// The number of a level in Python's `logging`.
+/// The numeric level in Python's `logging`.
 fn level(level: log::Level) -> i32 {
     match level {
         log::Level::Error => 40,

@@ -1,12 +1,12 @@
-//! One direction of a network between members of one process, that a test can break.
+//! One direction of the network between members in one process, which a test can break.
 //!
-//! Owns a listening socket on loopback, the connections it accepted, and for each of them one to the member it leads
-//! to. It is used only by `almadia.testing`: each ordered pair of members gets a relay of its own. What always holds:
-//! its address is its own from the moment it is made until it is closed, whatever else binds ports meanwhile; bytes
-//! pass in both directions of a connection unchanged and in order, or the connection is broken; it holds at most
-//! [`CONNECTIONS_MAX`] connections and one chunk for each direction of each; no thread of it touches Python, so that
-//! what a test measures does not depend on the GIL; after [`Link::close`] returned no thread of it runs. Which members
-//! a partition separates is the Python side's.
+//! Owns a listening socket on loopback, the connections it accepted, and for each of them a connection to the target
+//! member. Used only by `almadia.testing`: each ordered pair of members gets its own relay. What always holds: its
+//! address stays reserved from its creation until it is closed, whatever else binds ports meanwhile; bytes pass in both
+//! directions of a connection unchanged and in order, or the connection is broken; it holds at most
+//! [`CONNECTIONS_MAX`] connections and one chunk for each direction of each; none of its threads touches Python, so
+//! that what a test measures does not depend on the GIL; once it was closed none of its threads runs. Which members a
+//! partition separates is left to the Python side.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -24,40 +24,40 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::errors::OrRaise;
 use crate::exit::detached;
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
 
-/// More than members ever have open at once; a member that keeps dialling into silence stays below it for minutes.
+/// More than members ever have open at once; a member that keeps dialling a silent relay stays below it for minutes.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Connections the system holds until they are accepted.
+/// Connections the system queues until they are accepted.
 const BACKLOG: i32 = 128;
 
-/// What is read at once, and all that waits in a direction that is silent.
+/// Bytes read at once, and the most that is buffered for each direction while the relay is silent.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A member that is there accepts at once.
+/// A running member accepts at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait when the system has no descriptor or thread left.
+/// How long to pause when the system is out of descriptors or threads.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a relay does with what it is sent.
+/// What a relay does with connections and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// It passes everything on.
+    /// Forwards everything.
     Open,
-    /// It breaks every connection, as a host that is down.
+    /// Breaks every connection, like a host that is down.
     Cut,
-    /// It accepts connections and bytes and passes nothing on, as a network that drops packets. What waits then is
-    /// passed on when it is open again, as TCP's repetitions would.
+    /// Accepts connections and bytes but forwards nothing, like a network that drops packets. What is buffered is
+    /// forwarded once it is open again, as TCP's retransmissions would be.
     Silent,
-    /// It is over.
+    /// Has ended, for good.
     Closed,
 }
 
-/// Passes connections on to a member's real address until it is told not to.
+/// Forwards connections to a member's real address until its mode is changed.
 #[pyclass(module = "almadia._almadia", frozen)]
-pub struct Relay(AtHome<Acceptor>);
+pub struct Relay(ForkGuarded<Acceptor>);
 
 #[pymethods]
 impl Relay {
@@ -65,36 +65,36 @@ impl Relay {
     #[new]
     fn new(target: &str) -> PyResult<Self> {
         let target: SocketAddr =
-            target.parse().map_err(|_| PyValueError::new_err(format!("'{target}' is no address")))?;
-        Ok(Self(AtHome::new(Acceptor::start(target)?)))
+            target.parse().map_err(|_| PyValueError::new_err(format!("'{target}' is not an address")))?;
+        Ok(Self(ForkGuarded::new(Acceptor::start(target)?)))
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[getter]
     fn address(&self) -> String {
-        self.0.anywhere().address.to_string()
+        self.0.get_in_any_process().address.to_string()
     }
 
-    /// How many connections it holds.
+    /// Number of connections it holds.
     #[getter]
     fn connections(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.link(py)?.lock().connections.len())
     }
 
-    /// How many bytes it passed on, in both directions.
+    /// Number of bytes it forwarded, in both directions.
     #[getter]
     fn passed_bytes(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.link(py)?.passed_bytes.load(Ordering::Relaxed))
     }
 
-    /// "open", "cut", "silent" or "closed": sets what it does; closed is for ever.
+    /// Sets its mode: "open", "cut", "silent" or "closed"; closed is permanent.
     fn set_mode(&self, py: Python<'_>, mode: &str) -> PyResult<()> {
         let mode = match mode {
             "open" => Mode::Open,
             "cut" => Mode::Cut,
             "silent" => Mode::Silent,
             "closed" => Mode::Closed,
-            _ => return Err(PyValueError::new_err(format!("a relay cannot be '{mode}'"))),
+            _ => return Err(PyValueError::new_err(format!("'{mode}' is not a relay mode"))),
         };
         let acceptor = self.0.get().or_raise(py)?;
         detached(py, || acceptor.link.set(mode));
@@ -111,7 +111,7 @@ impl Relay {
     }
 }
 
-/// The thread that accepts, and what it shares with those that carry.
+/// The accepting thread, and what it shares with the forwarding threads.
 struct Acceptor {
     link: Arc<Link>,
     address: SocketAddr,
@@ -124,7 +124,7 @@ impl Acceptor {
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(BACKLOG)?;
         let bound = listener.local_addr()?.as_socket();
-        let address = bound.expect("a socket of this family has such an address");
+        let address = bound.expect("an IPv4 socket has an IP address");
         let state = State { mode: Mode::Open, next: 0, connections: BTreeMap::new() };
         let link = Arc::new(Link {
             target,
@@ -141,7 +141,7 @@ impl Acceptor {
     fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // A panic of it would be a broken connection for the test, nothing more.
+            // If it panicked, the test sees a broken connection, nothing more.
             drop(thread.join());
         }
     }
@@ -163,14 +163,14 @@ struct Link {
     listener: Socket,
     passed_bytes: AtomicU64,
     state: Mutex<State>,
-    /// The mode changed.
+    /// The mode changed, or a connection was removed to make room.
     changed: Condvar,
 }
 
 struct State {
     mode: Mode,
     next: u64,
-    /// Those that may carry bytes, oldest first. One that is taken out is broken.
+    /// Connections that may forward bytes, oldest first. One that is removed is broken.
     connections: BTreeMap<u64, Vec<Arc<Socket>>>,
 }
 
@@ -191,7 +191,7 @@ impl Link {
             }
         }
         if mode == Mode::Closed {
-            // Ends the wait for a connection.
+            // Wakes up the accepting thread.
             drop(self.listener.shutdown(Shutdown::Both));
         }
         self.changed.notify_all();
@@ -217,7 +217,7 @@ impl Link {
         }
     }
 
-    /// Gives a connection a place and a thread, or breaks it when the link is cut.
+    /// Registers a connection and starts its thread, or breaks it when the link is cut.
     fn begin(self: &Arc<Self>, near: Socket, threads: &mut Vec<JoinHandle<()>>) -> io::Result<()> {
         let near = Arc::new(near);
         let Some(key) = self.enter(&near) else {
@@ -226,7 +226,7 @@ impl Link {
         };
         let link = Arc::clone(self);
         let spawned = spawn("almadia-relayed", move || {
-            // A connection that cannot be carried is broken, which is all that its ends may know.
+            // A connection that cannot be forwarded is broken; its ends learn no more than that.
             drop(link.carry(key, &near));
             link.leave(key);
         });
@@ -249,7 +249,7 @@ impl Link {
             && let Some((_, oldest)) = state.connections.pop_first()
         {
             break_off(&oldest);
-            // A thread that waits while the link is silent has to see that its connection is gone.
+            // A thread that waits while the link is silent must notice that its connection is gone.
             self.changed.notify_all();
         }
         let key = state.next;
@@ -264,14 +264,14 @@ impl Link {
         }
     }
 
-    /// Waits while the link is silent. False when the connection is no more.
+    /// Waits while the link is silent. False when the connection is gone.
     fn may_pass(&self, key: u64) -> bool {
         let silent = |state: &mut State| state.mode == Mode::Silent && state.connections.contains_key(&key);
         let state = self.changed.wait_while(self.lock(), silent).unwrap_or_else(PoisonError::into_inner);
         state.connections.contains_key(&key)
     }
 
-    /// Carries a connection until both directions have ended.
+    /// Forwards a connection until both directions have ended.
     fn carry(self: &Arc<Self>, key: u64, near: &Arc<Socket>) -> io::Result<()> {
         if !self.may_pass(key) {
             return Ok(());
@@ -279,7 +279,7 @@ impl Link {
         let far = Arc::new(new_socket()?);
         near.set_tcp_nodelay(true)?;
         far.set_tcp_nodelay(true)?;
-        // Has its place before it connects, so that breaking the connection ends this wait too.
+        // Registered before it connects, so that breaking the connection ends this wait too.
         match self.lock().connections.get_mut(&key) {
             Some(ends) => ends.push(Arc::clone(&far)),
             None => return Ok(()),
@@ -292,7 +292,7 @@ impl Link {
         Ok(())
     }
 
-    /// Passes one direction on, its end too. Breaks the connection when it cannot.
+    /// Forwards one direction, including its end of stream. Breaks the connection on an error.
     fn pass(&self, key: u64, from: &Socket, to: &Socket) {
         if self.pass_all(key, from, to).is_err() {
             self.leave(key);
@@ -318,10 +318,10 @@ impl Link {
     }
 }
 
-/// Ends every wait on these sockets, here and at their peers.
+/// Shuts these sockets down, which ends every wait on them, here and at their peers.
 fn break_off(ends: &[Arc<Socket>]) {
     for end in ends {
-        // It fails only when there is no connection any more.
+        // It fails only if the connection is already gone.
         drop(end.shutdown(Shutdown::Both));
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots: reads of one moment.
+//! Snapshots: reads of one point in time.
 
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
@@ -10,17 +10,17 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView};
 use crate::bytes::Key;
 use crate::errors::OrRaise;
 use crate::exit::detached;
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
+use crate::ints::Limit;
 use crate::items::{Items, Part};
 use crate::position::Position;
 use crate::range::Range;
 use crate::value::Value;
-use crate::whole::Limit;
 
-/// A snapshot of the store, or none after it was closed. Iterators share it, so that they end with it.
+/// A snapshot of the store; None after it was closed. Iterators share it, so that closing it ends them.
 pub type Shared = RwLock<Option<almadia::Snapshot>>;
 
-/// Whether the snapshot is closed, or is being closed: nobody else writes. Never waits.
+/// Whether the snapshot is closed or being closed, as only `close` takes the write lock. Never waits.
 pub fn is_closed(shared: &Shared) -> bool {
     match shared.try_read() {
         Ok(open) => open.is_none(),
@@ -32,7 +32,7 @@ pub fn is_closed(shared: &Shared) -> bool {
 /// The compiled part of a snapshot.
 #[pyclass(module = "almadia._almadia", frozen)]
 pub struct Snapshot {
-    shared: AtHome<Arc<Shared>>,
+    shared: ForkGuarded<Arc<Shared>>,
     position: Position,
 }
 
@@ -45,31 +45,31 @@ impl Snapshot {
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
-    /// As `get`, but raises LookupError when the disk would have to be asked.
+    /// As `get`, but raises LookupError if the value must be read from disk.
     fn get_from_memory<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        // Not worth to release the GIL for.
+        // Too short to be worth releasing the GIL.
         let found = self.with(|snapshot| snapshot.get_from_memory(key.as_bytes())).or_raise(py)?;
         let Some(found) = found else { return Err(PyLookupError::new_err("not in memory")) };
         Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
     }
 
-    /// The value of `key` as a memoryview of what the engine has, or None.
+    /// The value of `key` as a memoryview of engine memory, or None.
     fn get_view<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
         let key = key.as_bytes();
         let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
         found.map(|value| Value::view(py, value)).transpose()
     }
 
-    /// True when `key` exists.
+    /// Whether `key` exists.
     fn contains(&self, py: Python<'_>, key: Key<'_>) -> PyResult<bool> {
         let key = key.as_bytes();
-        // Without a copy of the value.
+        // Does not copy the value.
         detached(py, || self.with(|snapshot| snapshot.get_into(key, &mut [])))
             .or_raise(py)
             .map(|found| found.is_some())
     }
 
-    /// The values of `keys`, in their order, each None when there is none.
+    /// The values of `keys`, in the same order; None for each key that does not exist.
     fn get_many<'py>(&self, py: Python<'py>, keys: Vec<Key<'_>>) -> PyResult<Bound<'py, PyList>> {
         let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
         let read = |snapshot: &almadia::Snapshot| keys.iter().map(|key| snapshot.get(key)).collect();
@@ -103,13 +103,13 @@ impl Snapshot {
 
     #[getter]
     fn closed(&self) -> PyResult<bool> {
-        let shared = self.shared.anywhere();
+        let shared = self.shared.get_in_any_process();
         Ok(shared.read().unwrap_or_else(PoisonError::into_inner).is_none())
     }
 
-    /// Lets go of what the snapshot holds. Doing it again does nothing.
+    /// Releases what the snapshot holds. Closing it again does nothing.
     fn close(&self, py: Python<'_>) {
-        // In a child process there is nothing to let go.
+        // In a child process there is nothing to release.
         let Ok(shared) = self.shared.get() else { return };
         detached(py, || drop(shared.write().unwrap_or_else(PoisonError::into_inner).take()));
     }
@@ -118,7 +118,7 @@ impl Snapshot {
 impl Snapshot {
     pub fn new(snapshot: almadia::Snapshot) -> Self {
         let position = snapshot.position().into();
-        Self { shared: AtHome::new(Arc::new(RwLock::new(Some(snapshot)))), position }
+        Self { shared: ForkGuarded::new(Arc::new(RwLock::new(Some(snapshot)))), position }
     }
 
     fn with<T>(&self, read: impl FnOnce(&almadia::Snapshot) -> Result<T>) -> Result<T> {
@@ -127,7 +127,7 @@ impl Snapshot {
     }
 }
 
-/// What is said of a call on a closed snapshot.
+/// The error of a call on a closed snapshot.
 pub fn closed() -> Error {
     Error::with_detail(Code::Closed, "this snapshot was closed; take a new one")
 }

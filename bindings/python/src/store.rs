@@ -1,4 +1,4 @@
-//! The open store: calls that wait, with the GIL released.
+//! The open store: blocking calls, with the GIL released.
 //!
 //! Owns the compiled half of `almadia.Store`. What always holds: no call holds the GIL while it waits; a child process
 //! never touches the store it inherited.
@@ -15,41 +15,41 @@ use crate::batch::Batch;
 use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
+use crate::ints::MinIndex;
 use crate::options::configuration;
 use crate::position::Position;
 use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::timeout::Timeout;
 use crate::wait;
-use crate::whole::LeastIndex;
 
 /// The compiled part of a store.
 #[pyclass(module = "almadia._almadia", frozen, weakref)]
 pub struct Store {
-    store: AtHome<almadia::Store>,
+    store: ForkGuarded<almadia::Store>,
     /// The number of this member.
     #[pyo3(get)]
     node: u64,
-    /// When a wait for a leader ends that has no timeout of its own.
+    /// Default timeout of a wait for a leader.
     read_timeout: Duration,
 }
 
 #[pymethods]
 impl Store {
-    /// Opens the member whose directory is `path`, with options by their names.
+    /// Opens the member whose directory is `path`, with options given by name.
     #[new]
     fn new(py: Python<'_>, path: OsString, options: Vec<(String, String)>) -> PyResult<Self> {
         let config = configuration(py, &options)?;
         let number = |name| {
             let text = config.get(name).or_raise(py)?;
-            Ok::<u64, PyErr>(text.parse().expect("the table says it is a number"))
+            Ok::<u64, PyErr>(text.parse().expect("the option table requires a number"))
         };
         let node = number("cluster.node_id")?;
         let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
         let open = || {
-            almadia::fork::Home::for_store()?;
-            almadia::Store::open(&path, &config).map(AtHome::new)
+            almadia::fork::ProcessId::for_store()?;
+            almadia::Store::open(&path, &config).map(ForkGuarded::new)
         };
         let store = detached(py, open).or_raise(py)?;
         Ok(Self { store, node, read_timeout })
@@ -129,7 +129,7 @@ impl Store {
         py: Python<'_>,
         within: Range<'_>,
         level: &str,
-        min_index: LeastIndex,
+        min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
         let options = snapshot_options(&within, level, &min_index, timeout)?;
@@ -167,14 +167,14 @@ impl Store {
     fn close(&self, py: Python<'_>, timeout: Timeout) -> PyResult<()> {
         detached(py, || match self.store.get() {
             Ok(store) => store.shutdown(timeout.duration()),
-            // The parent's store is not ours to close.
+            // A child process must not close its parent's store.
             Err(_) => Ok(()),
         })
         .or_raise(py)
     }
 
     /// The fields of `almadia.Status`.
-    #[allow(clippy::type_complexity)] // A tuple that Python takes apart at once.
+    #[allow(clippy::type_complexity)] // A tuple that Python unpacks at once.
     fn status<'py>(
         &self,
         py: Python<'py>,
@@ -242,10 +242,10 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         let Ok(store) = self.store.get() else { return };
-        // Joining threads takes a moment, and other Python threads may go on meanwhile.
+        // Joining threads takes a moment, and other Python threads may run meanwhile.
         Python::attach(|py| {
             let closed: Result<()> = detached(py, || store.shutdown(Duration::ZERO));
-            // What has not ended by then ends without anybody who waits.
+            // Threads that have not ended by then end without anyone waiting for them.
             drop(closed);
         });
     }
@@ -269,7 +269,7 @@ pub fn read_options(timeout: Option<Timeout>) -> SnapshotOptions {
 pub fn snapshot_options(
     within: &Range<'_>,
     level: &str,
-    min_index: &LeastIndex,
+    min_index: &MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<SnapshotOptions> {
     let level = match level {

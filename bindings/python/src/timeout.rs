@@ -1,11 +1,11 @@
-//! Timeouts as callers give them: seconds, `None` for the store's own.
+//! Timeout arguments: seconds, or `None` for the store's default.
 
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-/// Nobody waits longer; a duration may not overflow.
+/// Longer than anyone waits, and short enough that no duration overflows.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A timeout given by a caller.
@@ -29,11 +29,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Timeout {
     }
 }
 
-/// What is said of something that is no floating-point number.
+/// The exception for a timeout that does not convert to a float.
 fn refusal(given: Borrowed<'_, '_, PyAny>, refused: &PyErr) -> PyResult<f64> {
     if refused.is_instance_of::<PyOverflowError>(given.py()) {
-        let said = "timeout is too large for a number of seconds; float('inf') waits without an end";
-        return Err(PyValueError::new_err(said));
+        let message = "timeout is too large for a float; use float('inf') to wait without limit";
+        return Err(PyValueError::new_err(message));
     }
     let class = given.get_type().name()?;
     Err(PyTypeError::new_err(format!("timeout is a number of seconds or None, not {class}")))

@@ -1,8 +1,8 @@
-//! A value where the engine has it, for Python's buffer protocol.
+//! A value in engine memory, for Python's buffer protocol.
 //!
-//! Owns the one place where memory of the engine becomes memory of Python. What always holds: the bytes neither move
-//! nor change while a `Value` lives, and every memoryview keeps its `Value` alive, also after the snapshot and the
-//! store were closed.
+//! Owns the one place where engine memory is exposed to Python. What always holds: the bytes neither move nor change
+//! while a `Value` lives, and every memoryview keeps its `Value` alive, even after the snapshot and the store were
+//! closed.
 
 #![allow(unsafe_code)] // The buffer protocol is a C interface; PyO3 offers no safe form of it.
 
@@ -13,19 +13,19 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use crate::home::AtHome;
+use crate::fork_guard::ForkGuarded;
 
-/// A value where the engine has it: in a block of a file, or copied once by the engine when it is still among the
-/// newest writes. Reached through `get_view`, which shows it as a memoryview.
+/// A value in engine memory: in a block of a file, or copied once by the engine while it is still in the memtable.
+/// `get_view` exposes it as a memoryview.
 #[pyclass(module = "almadia._almadia", frozen)]
 pub struct Value {
-    pinned: AtHome<PinnedValue>,
+    pinned: ForkGuarded<PinnedValue>,
 }
 
 impl Value {
     /// A read-only memoryview of `pinned`, which lives as long as the view.
     pub fn view(py: Python<'_>, pinned: PinnedValue) -> PyResult<Bound<'_, PyMemoryView>> {
-        let value = Bound::new(py, Self { pinned: AtHome::new(pinned) })?;
+        let value = Bound::new(py, Self { pinned: ForkGuarded::new(pinned) })?;
         PyMemoryView::from(value.as_any())
     }
 }
@@ -33,14 +33,14 @@ impl Value {
 #[pymethods]
 impl Value {
     /// # Safety
-    /// As the buffer protocol says: `view` is NULL or points to a buffer that may be filled.
+    /// As the buffer protocol requires: `view` is NULL or points to a buffer that may be filled.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let value = slf.get();
         // A child process has a copy of the memory, so reading it there is harmless.
-        let bytes: &[u8] = value.pinned.anywhere().as_ref();
+        let bytes: &[u8] = value.pinned.get_in_any_process().as_ref();
         let length = isize::try_from(bytes.len()).expect("a slice is no longer than isize::MAX");
         const READ_ONLY: c_int = 1;
-        // SAFETY: `view` is the caller's promise. The bytes live as long as the object, of which the filled buffer
+        // SAFETY: the caller guarantees `view`. The bytes live as long as the object, to which the filled buffer
         // holds a reference, and nobody writes to them; CPython refuses a request for a writable buffer itself.
         let failed = unsafe {
             ffi::PyBuffer_FillInfo(
@@ -56,6 +56,6 @@ impl Value {
     }
 
     fn __len__(&self) -> usize {
-        self.pinned.anywhere().as_ref().len()
+        self.pinned.get_in_any_process().as_ref().len()
     }
 }

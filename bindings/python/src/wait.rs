@@ -1,9 +1,9 @@
-//! Waiting for an answer so that Ctrl-C ends the wait.
+//! Waiting for an answer, interruptible by Ctrl-C.
 //!
-//! Owns the way a thread of the caller waits: on a queue of its own, which it drains itself, so that no other thread
-//! stands between the answer and its caller. What always holds: the GIL is released while it waits, signal handlers of
-//! Python run at least every [`SLICE`], and a call whose wait was ended by an exception is cancelled. That the answer comes
-//! by the call's deadline is the store's own promise.
+//! Owns how a caller's thread waits: on a queue of its own, which it drains itself, so that no other thread is between
+//! the answer and its caller. What always holds: the GIL is released during the wait, Python's signal handlers run at
+//! least every [`SLICE`], and a call whose wait was ended by an exception is cancelled. That the answer arrives by the
+//! call's deadline is guaranteed by the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use pyo3::prelude::*;
 use crate::errors::OrRaise;
 use crate::exit::detached;
 
-/// How long Ctrl-C may take to be noticed. Waking up costs a few microseconds.
+/// Maximum delay until Ctrl-C is noticed. A wake-up costs a few microseconds.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Where the answer of a call is put by its callback.
+/// Where a call's callback stores the answer.
 pub struct Slot<T>(Arc<Mutex<Option<Result<T>>>>);
 
 impl<T> Slot<T> {
-    /// Puts the answer.
+    /// Stores the answer.
     pub fn put(self, answer: Result<T>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
@@ -58,7 +58,7 @@ pub fn for_answer<T: Send>(
     }
 }
 
-/// Repeats `attempt`, which waits for at most the time it is given, until it succeeds, fails with another code than
+/// Repeats `attempt`, which waits at most for the time it is given, until it succeeds, fails with a code other than
 /// `again`, or `timeout` has passed.
 pub fn in_slices<T: Send>(
     py: Python<'_>,

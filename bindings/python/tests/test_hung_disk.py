@@ -75,9 +75,9 @@ def test_calls_of_a_loop_are_answered_by_their_deadlines(shim: Path, tmp_path: P
         asyncio.run(main())
     """
 
-    said = run(shim, tmp_path, program)
+    output = run(shim, tmp_path, program)
 
-    assert said == "['TIMEOUT unknown', 'DEADLINE_BEFORE_START not applied', 'READ_TIMEOUT not applied']\n"
+    assert output == "['TIMEOUT unknown', 'DEADLINE_BEFORE_START not applied', 'READ_TIMEOUT not applied']\n"
 
 
 def test_blocking_calls_are_answered_by_their_deadlines(shim: Path, tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_close_returns_by_its_timeout_and_can_be_repeated(shim: Path, tmp_path: 
         asyncio.run(main())
     """
 
-    said = run(shim, tmp_path, program)
+    output = run(shim, tmp_path, program)
 
-    assert said == "SHUTTING_DOWN not applied True\nSHUTDOWN_IN_FLIGHT\nCLOSED\nLOCKED\nb'v'\n"
+    assert output == "SHUTTING_DOWN not applied True\nSHUTDOWN_IN_FLIGHT\nCLOSED\nLOCKED\nb'v'\n"
 
 
 def test_the_interpreter_ends_while_the_disk_hangs(shim: Path, tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ class Process:
     def end(self) -> tuple[int, str]:
         """Asks it to end; how it did, and what it said."""
         self._process.send_signal(signal.SIGTERM)
-        _, said = self._process.communicate(timeout=30)
-        return self._process.returncode, said
+        _, errors = self._process.communicate(timeout=30)
+        return self._process.returncode, errors
 
 
 class Service:

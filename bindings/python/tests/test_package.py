@@ -92,17 +92,17 @@ def test_help_shows_a_program_of_three_members_that_runs(tmp_path: Path) -> None
         )
         for node in (1, 2, 3)
     ]
-    said = []
+    lines = []
     for process in members:
         assert process.stdout is not None
-        said.append(process.stdout.readline())
+        lines.append(process.stdout.readline())
     for process in members:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
     ends = [process.communicate(timeout=60) for process in members]
 
-    assert all(line.startswith("b'member/") for line in said), (said, ends)
+    assert all(line.startswith("b'member/") for line in lines), (lines, ends)
     assert [process.returncode for process in members] == [0, 0, 0], ends
 
 
@@ -167,9 +167,9 @@ def test_help_of_testing_names_what_the_plugin_takes(word: str) -> None:
 
 @pytest.mark.parametrize("text", [almadia.__doc__, almadia.Outcome.__doc__], ids=["package", "Outcome"])
 def test_help_says_what_a_read_says_of_an_unknown_outcome(text: str) -> None:
-    said = " ".join(text.split())
+    words = " ".join(text.split())
 
-    assert "shows" in said
-    assert "settles nothing" in said
-    assert "then decide" not in said
-    assert "before you try again" not in said
+    assert "shows" in words
+    assert "settles nothing" in words
+    assert "then decide" not in words
+    assert "before you try again" not in words

@@ -105,7 +105,7 @@ def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_pat
             wait_until(replaced, seconds=60)
         finally:
             master.terminate()
-            _, said = master.communicate(timeout=60)
+            _, errors = master.communicate(timeout=60)
 
     assert [answer for _, _, answer in answers] == [b"%d" % n for n in range(30)]
-    assert (master.returncode, said) == (0, "")
+    assert (master.returncode, errors) == (0, "")

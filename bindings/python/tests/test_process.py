@@ -50,9 +50,9 @@ def test_a_whole_program_is_clean_with_every_warning_an_error(tmp_path: Path) ->
         print([thread.name for thread in threading.enumerate() if "asyncio" not in thread.name])
     """
 
-    said = run_quietly(tmp_path, program, "-X", "dev", "-W", "error")
+    output = run_quietly(tmp_path, program, "-X", "dev", "-W", "error")
 
-    assert said == "b'v' [(b'k', b'v')]\nb'v'\n['MainThread']\n"
+    assert output == "b'v' [(b'k', b'v')]\nb'v'\n['MainThread']\n"
 
 
 @pytest.mark.parametrize("round_", range(5))
@@ -105,10 +105,10 @@ def test_the_interpreter_ends_with_calls_that_wait_for_ever(tmp_path: Path) -> N
             pass
     """
 
-    said = run_quietly(tmp_path, program)
+    output = run_quietly(tmp_path, program)
 
     # A thread may also end with the interpreter, before it came to print.
-    assert set(said.split()) <= {"CLOSED", "SHUTDOWN_IN_FLIGHT"}
+    assert set(output.split()) <= {"CLOSED", "SHUTDOWN_IN_FLIGHT"}
 
 
 def test_the_interpreter_ends_with_a_loop_and_a_view_left_open(tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_the_interpreter_ends_with_a_loop_and_a_view_left_open(tmp_path: Path) -
 def test_a_store_that_was_not_closed_warns_and_is_closed(tmp_path: Path) -> None:
     store = almadia.open(tmp_path / "store")
     store[b"k"] = b"v"
-    said = re.escape(repr(str(tmp_path / "store")))
+    path = re.escape(repr(str(tmp_path / "store")))
 
-    with pytest.warns(ResourceWarning, match=f"unclosed <almadia.Store node=1 path={said}>; use close"):
+    with pytest.warns(ResourceWarning, match=f"unclosed <almadia.Store node=1 path={path}>; use close"):
         del store
         gc.collect()
 
@@ -206,19 +206,19 @@ def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
     store.close()
     """
 
-    said = run_quietly(tmp_path, forked(OPEN, in_child), "-W", "ignore::DeprecationWarning")
+    output = run_quietly(tmp_path, forked(OPEN, in_child), "-W", "ignore::DeprecationWarning")
 
-    assert said.startswith(
+    assert output.startswith(
         "{'FORKED'} b'v' <almadia.Store node=1 path='store' (a parent process opened a store before it forked;"
     )
-    assert said.endswith("child 0 b'lives'\n")
+    assert output.endswith("child 0 b'lives'\n")
 
 
 @pytest.mark.parametrize("ending", ["pass", "del store, snapshot, walk, view", "os._exit(0)", "sys.exit(0)"])
 def test_the_end_of_a_child_is_harmless(tmp_path: Path, ending: str) -> None:
-    said = run_quietly(tmp_path, forked(OPEN, ending), "-W", "ignore::DeprecationWarning")
+    output = run_quietly(tmp_path, forked(OPEN, ending), "-W", "ignore::DeprecationWarning")
 
-    assert said == "child 0 b'lives'\n"
+    assert output == "child 0 b'lives'\n"
 
 
 @pytest.mark.parametrize("round_", range(3))

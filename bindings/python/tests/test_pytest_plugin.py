@@ -121,7 +121,7 @@ def test_a_failing_report_says_how_the_members_were(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*- almadia members -*"])
     shown = result.stdout.str()
     assert len(re.findall(r"^member \d: down$", shown, re.MULTILINE)) == 1
-    assert len(re.findall(r"^member \d: leader, leader \d, term \d+, applied \d+, decided", shown, re.MULTILINE)) == 1
+    assert len(re.findall(r"^member \d: leader, leader \d, term \d+, applied \d+, committed", shown, re.MULTILINE)) == 1
     assert len(re.findall(r"^member \d: follower, leader \d, term ", shown, re.MULTILINE)) == 1
     assert re.search(r"^data: .*almadia_cluster$", shown, re.MULTILINE)
     assert data_below(pytester.path / "data") == ["test_cluster0/almadia_cluster"] * 3

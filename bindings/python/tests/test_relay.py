@@ -148,9 +148,9 @@ def test_a_closed_relay_leaves_no_thread(ends: Ends) -> None:
 
 
 def test_what_is_no_address_or_mode_is_refused(ends: Ends) -> None:
-    with pytest.raises(ValueError, match="'nowhere' is no address"):
+    with pytest.raises(ValueError, match="'nowhere' is not an address"):
         Relay("nowhere")
-    with pytest.raises(ValueError, match="a relay cannot be 'ajar'"):
+    with pytest.raises(ValueError, match="'ajar' is not a relay mode"):
         ends.relay.set_mode("ajar")
 
 

@@ -231,7 +231,7 @@ def test_a_walk_that_is_over_stays_over_when_its_snapshot_is_closed(letters: alm
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "said"),
+    ("call", "kind", "message"),
     [
         (lambda snapshot, _: snapshot.keys(limit=-1), ValueError, "limit must be 0 or more"),
         (lambda snapshot, _: snapshot.keys(limit=1 << 64), ValueError, "limit must be at most"),
@@ -242,9 +242,9 @@ def test_a_walk_that_is_over_stays_over_when_its_snapshot_is_closed(letters: alm
     ],
 )
 def test_a_number_that_makes_no_sense_is_refused_by_name(
-    letters: almadia.Store, call: Any, kind: Any, said: str
+    letters: almadia.Store, call: Any, kind: Any, message: str
 ) -> None:
-    with letters.snapshot() as snapshot, pytest.raises(kind, match=said) as raised:
+    with letters.snapshot() as snapshot, pytest.raises(kind, match=message) as raised:
         call(snapshot, letters)
 
     assert not isinstance(raised.value, almadia.AlmadiaError)

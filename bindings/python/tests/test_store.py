@@ -69,7 +69,7 @@ def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> No
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda store: store.put("k", b"v"), "keys are bytes, not str: use .encode()"),
         (lambda store: store.put(b"k", "v"), "values are bytes, not str: use .encode()"),
@@ -86,11 +86,11 @@ def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> No
         (lambda store: almadia.Snapshot(), "use store.snapshot()"),
     ],
 )
-def test_a_wrong_type_is_a_type_error_that_says_what_to_do(store: almadia.Store, call: Any, said: str) -> None:
+def test_a_wrong_type_is_a_type_error_that_says_what_to_do(store: almadia.Store, call: Any, message: str) -> None:
     with pytest.raises(TypeError) as raised:
         call(store)
 
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
@@ -231,7 +231,7 @@ def test_limits_are_checked_when_an_operation_is_added(store: almadia.Store) -> 
 
 
 def test_options_are_given_by_name_or_by_keyword(tmp_path: Path) -> None:
-    named: dict[str, almadia.OptionValue] = {"raft.tick_ms": 10, "reads.lease": False, "cluster.name": "x"}
+    named: dict[str, almadia.OptionValue] = {"raft.tick_ms": 10, "read.lease": False, "cluster.name": "x"}
 
     with almadia.open(tmp_path / "a", options=named, raft_heartbeat_ms=20, raft_election_timeout_ms=200) as store:
         store[b"k"] = b"v"
@@ -239,26 +239,26 @@ def test_options_are_given_by_name_or_by_keyword(tmp_path: Path) -> None:
     rows = {row.name: row for row in almadia.options()}
     assert rows["raft.tick_ms"].kind == "number"
     assert rows["raft.tick_ms"].least == 5
-    assert rows["reads.lease"].kind == "switch"
+    assert rows["read.lease"].kind == "switch"
     assert all(row.doc for row in rows.values())
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"raft.tick": 5}, "there is no option 'raft.tick'; did you mean raft.tick_ms?"),
         ({"raft_tick": 5}, "there is no option 'raft_tick'; did you mean raft.tick_ms?"),
         ({"raft.tick_ms": 0}, "raft.tick_ms = '0': expected a whole number from 5 to 10000"),
         ({"raft.tick_ms": 5.5}, "raft.tick_ms: expected text, a whole number, True or False, not float"),
-        ({"reads.lease": "yes"}, "reads.lease = 'yes': expected true or false"),
+        ({"read.lease": "yes"}, "read.lease = 'yes': expected true or false"),
         ({"cluster.node_id": 2, "cluster.initial_members": "1=a:1"}, "does not name node 2"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_is_expected(tmp_path: Path, options: Any, said: str) -> None:
+def test_a_wrong_option_is_named_with_what_is_expected(tmp_path: Path, options: Any, message: str) -> None:
     with pytest.raises(almadia.InvalidConfigError) as raised:
         almadia.open(tmp_path / "store", options=options)
 
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     with pytest.raises(almadia.InvalidConfigError):
         almadia.open(tmp_path / "store", **{name.replace(".", "_"): value for name, value in options.items()})
 
@@ -350,32 +350,32 @@ def test_every_region_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"node_id": "1"}, "node_id must be a whole number, not str"),
         ({"initial_members": ["127.0.0.1:7001"]}, "initial_members is a dict"),
         ({"initial_members": {"1": "127.0.0.1:7001"}}, "must be a whole number, not str"),
     ],
 )
-def test_members_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], said: str) -> None:
-    with pytest.raises(TypeError, match=said):
+def test_members_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         almadia.open(tmp_path / "store", **given)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"initial_members": {1: 7001}}, "initial_members: the address of member 1 is a str"),
         ({"initial_members": {1: None}}, "initial_members: the address of member 1 is a str"),
         ({"options": ["raft.tick_ms"]}, "options is a dict of names and values"),
-        ({"options": {7: 5}}, "options has the name 7"),
+        ({"options": {7: 5}}, "options: the name 7 must be a str, not int"),
         ({"timeout": "5"}, "timeout is a number of seconds or None, not str"),
         ({"timeout": True}, "timeout is a number of seconds or None, not bool"),
     ],
 )
-def test_arguments_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+def test_arguments_of_a_wrong_type_are_refused_by_name(tmp_path: Path, given: dict[str, Any], message: str) -> None:
     for open_ in (almadia.open, almadia.aio.open):
-        with pytest.raises(TypeError, match=said):
+        with pytest.raises(TypeError, match=message):
             open_(tmp_path / "store", **given)
     assert not (tmp_path / "store").exists()
 
@@ -420,15 +420,15 @@ def test_an_option_that_is_set_twice_is_refused_with_both(
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "message"),
     [
         ({1: "127.0.0.1:7001", 2: "127.0.0.1:7001"}, "members 1 and 2 have the same address 127.0.0.1:7001"),
         ("1=127.0.0.1:7001, 2=127.0.0.1:7001", "members 1 and 2 have the same address 127.0.0.1:7001"),
         ({1: "127.0.0.1:7001,2=127.0.0.1:7002"}, "member 1 has more than one address"),
     ],
 )
-def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members: Any, said: str) -> None:
-    with pytest.raises(almadia.InvalidConfigError, match=said):
+def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members: Any, message: str) -> None:
+    with pytest.raises(almadia.InvalidConfigError, match=message):
         almadia.open(tmp_path / "store", initial_members=members)
 
 
@@ -484,8 +484,8 @@ def test_a_warning_of_a_store_that_is_not_closed_does_not_call_it_closed(tmp_pat
     done = run_python(program, str(tmp_path / "store"), flags=("-W", "always"))
 
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stderr.splitlines() if "ResourceWarning: unclosed" in line]
-    assert len(said) == 1
-    assert said[0].endswith(
+    warned = [line for line in done.stderr.splitlines() if "ResourceWarning: unclosed" in line]
+    assert len(warned) == 1
+    assert warned[0].endswith(
         f"ResourceWarning: unclosed <almadia.Store node=1 path='{tmp_path}/store'>; use close() or with"
     )

@@ -104,8 +104,8 @@ impl Peer {
         if let Pace::Paused(route) = self.pace {
             self.pace = Pace::OneMessage(route);
         }
-        let patience = self.options.tick * (self.options.heartbeat_ticks as u32 * ASK_HEARTBEATS);
-        self.ask_leader(self.now - patience);
+        let silence = self.options.tick * (self.options.heartbeat_ticks as u32 * ASK_HEARTBEATS);
+        self.ask_leader(self.now - silence);
     }
 
     /// Asks the leader whether it has everything, when something was sent before `sent_before` and is undecided.

@@ -10,7 +10,7 @@ use super::{Peer, callers};
 use crate::completion::Position;
 use crate::core::planted::Fault;
 use crate::core::proposals::Proposal;
-use crate::core::transfer::{Standing, Transfer, TransferRequest};
+use crate::core::transfer::{Leadership, Transfer, TransferRequest};
 use crate::error::{Code, Error};
 use crate::types::{LogIndex, NodeId};
 
@@ -110,9 +110,10 @@ impl Peer {
 
     /// Answers who asked for a transfer, once its outcome is known.
     pub(super) fn settle_transfer(&mut self) {
-        let standing = Standing { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
+        let leadership =
+            Leadership { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
         let Some(transfer) = &self.transfer else { return };
-        if let Some(outcome) = transfer.outcome(standing, self.now) {
+        if let Some(outcome) = transfer.outcome(leadership, self.now) {
             let transfer = self.transfer.take().expect("just seen");
             self.answers.push((transfer.completion, outcome));
         }
@@ -134,8 +135,8 @@ impl Peer {
 
     fn check_target(&self, target: NodeId) -> Result<(), Error> {
         if !self.region.members.voters.contains(&target.get()) {
-            let said = format!("node {target} does not vote in region {}", self.region.id);
-            return Err(Error::with_detail(Code::InvalidArgument, said));
+            let detail = format!("node {target} does not vote in region {}", self.region.id);
+            return Err(Error::with_detail(Code::InvalidArgument, detail));
         }
         if target == self.options.node || self.keeps_up(target) {
             return Ok(());

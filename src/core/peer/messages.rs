@@ -124,13 +124,13 @@ impl Peer {
 
     /// The applier has more to do than this peer may add to.
     pub(super) fn is_behind(&self) -> bool {
-        self.handed_over.is_full()
+        self.apply_backlog.is_full()
     }
 
     /// Never, unless a fault is planted.
     fn is_dropped_by_fault(&self, message: &Message) -> bool {
         let drops = self.options.planted.has(Fault::ReadsDroppedBehindOthers);
-        drops && !message.entries.is_empty() && self.handed_over.is_store_full()
+        drops && !message.entries.is_empty() && self.apply_backlog.is_store_full()
     }
 
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break
@@ -139,13 +139,13 @@ impl Peer {
         self.voted_before && !self.is_only_voter() && self.ticks < self.options.election_ticks as u64
     }
 
-    /// Whether an order to take over is as young as it says (lease, rule 5).
-    fn is_in_time(&self, order: &Message) -> bool {
-        let grown = self.raw.raft.raft_log.last_index() > order.index;
+    /// Whether a TimeoutNow is as young as it says (lease, rule 5).
+    fn is_in_time(&self, timeout_now: &Message) -> bool {
+        let grown = self.raw.raft.raft_log.last_index() > timeout_now.index;
         !grown || self.options.planted.has(Fault::LateTimeoutNowAccepted)
     }
 
-    /// Whoever obeys an order to take over asks to skip the time in which a member refuses votes. Whose log is behind ours
+    /// Whoever obeys a TimeoutNow asks to skip the time in which a member refuses votes. Whose log is behind ours
     /// does so too late, and asks like anybody else (lease, rule 5).
     fn cut_late_force(&self, vote: &mut Message) {
         let log = &self.raw.raft.raft_log;
@@ -155,7 +155,7 @@ impl Peer {
         }
     }
 
-    /// Whoever an order to take over may still mislead confirms no question (lease, rule 4).
+    /// Whoever a TimeoutNow may still mislead confirms no question (lease, rule 4).
     fn cut_confirmation(&self, heard: &mut Message) {
         let progress = self.raw.raft.prs().get(heard.from);
         let matched = LogIndex(progress.map_or(0, |progress| progress.matched));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use raft::Config;
 
+use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
-use crate::core::handed_over::Backlog;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::planted::Planted;
@@ -58,7 +58,7 @@ pub struct PeerOptions {
     /// Ticks without apply progress, while committed entries wait, after which a leader hands over.
     pub apply_stall_ticks: u64,
     /// What all peers of this member have handed to its applier.
-    pub backlog: Backlog,
+    pub backlog: StoreBacklog,
     /// What may wait in this peer.
     pub limits: Limits,
     /// What is wrong with this member on purpose; nothing outside the simulation.
@@ -92,13 +92,13 @@ pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks
 pub(super) fn check_recovered(log: &LogState, applied: ApplyState) -> Result<()> {
     let (truncated, last) = (log.truncated.0, log.last.0);
     if applied.index < truncated || applied.index > last || log.hard_state.commit > last.get() {
-        let said = format!(
+        let detail = format!(
             "the log holds entries {} to {last} with commit {}, but the engine has applied {}",
             truncated.next(),
             log.hard_state.commit,
             applied.index
         );
-        return Err(Error::with_detail(Code::Corruption, said));
+        return Err(Error::with_detail(Code::Corruption, detail));
     }
     Ok(())
 }

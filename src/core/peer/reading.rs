@@ -93,7 +93,7 @@ impl Peer {
                 ..Message::default()
             };
             answer.set_msg_type(MessageType::MsgReadIndexResp);
-            let leaving = self.outgoing(vec![answer]);
+            let leaving = self.through_outbox(vec![answer]);
             self.outgoing.extend(leaving);
         }
         holds

@@ -1,7 +1,7 @@
 //! A peer that comes back with less than it had.
 //!
 //! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier boot of another member on
-//! record. What always holds: a peer without its end neither votes nor campaigns, and obeys no order to take over, until
+//! record. What always holds: a peer without its end neither votes nor campaigns, and obeys no TimeoutNow, until
 //! it has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier boot of a member once it hears
 //! of a later one.
 
@@ -128,7 +128,7 @@ impl Peer {
         let is_back = lost_end.is_back((LogIndex(index), Term(term)));
         if is_back {
             self.lost_end = None;
-            log::info!("region {}: the log has back what it had lost with its end", self.region.id);
+            log::info!("region {}: the log has recovered the end that it had lost", self.region.id);
         }
         Ok(is_back)
     }

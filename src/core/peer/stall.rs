@@ -1,6 +1,6 @@
 //! A leader whose engine stands still.
 //!
-//! Owns that such a leader hands over, and that a member whose own engine stands still takes no order to lead. A leader
+//! Owns that such a leader hands over, and that a member whose own engine stands still obeys no TimeoutNow. A leader
 //! needs its engine for every write: it acknowledges what it has applied. The others are well, but a heartbeat asks for
 //! no engine, so none of them would ever campaign. What always holds: nobody is forced: the leadership stays where it is
 //! when nobody takes it, and is offered again after a pause; a member with a stalled engine may campaign when it hears of

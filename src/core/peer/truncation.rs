@@ -1,6 +1,6 @@
 //! Where a peer's log ends at its old side.
 //!
-//! Owns the orders to truncate and their execution. What always holds: nothing is dropped that a member of the
+//! Owns the truncation of the log: when it is proposed and how it is carried out. What always holds: nothing is dropped that a member of the
 //! configuration has not got, or that this member's engine has not flushed.
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ impl Peer {
     }
 
     /// Orders a truncation up to what every member has, once the log is longer than it needs to be.
-    pub(super) fn order_truncation(&mut self, ticks: u64) {
+    pub(super) fn propose_truncation(&mut self, ticks: u64) {
         let log = self.raw.store();
         if !ticks.is_multiple_of(TRUNCATE_CHECK_TICKS)
             || log.retained_bytes() < 2 * self.options.log_retain_bytes
@@ -36,9 +36,9 @@ impl Peer {
             .min(self.applied.index);
         if index > log.truncated().0 && self.is_settled() {
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
-            let order = seal_truncate(index, self.region.epoch.version);
-            // Refused for now is fine: the next check orders again.
-            let _ = self.append_as_leader(std::iter::once((order, Bytes::new())));
+            let command = seal_truncate(index, self.region.epoch.version);
+            // Refused for now is fine: the next check proposes it again.
+            let _ = self.append_as_leader(std::iter::once((command, Bytes::new())));
         }
     }
 

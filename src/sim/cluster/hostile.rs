@@ -97,9 +97,9 @@ impl Cluster {
     /// # Errors
     /// In words, when it was not refused or did anything.
     pub fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
-        let Some(before) = self.standing(host, message) else { return Ok(()) };
+        let Some(before) = self.refusals_and_status(host, message) else { return Ok(()) };
         self.throw(host, message)?;
-        let Some(after) = self.standing(host, message) else {
+        let Some(after) = self.refusals_and_status(host, message) else {
             return Err(format!("{} does not run after {message:?}", host + 1));
         };
         if after.0 == before.0 {
@@ -123,12 +123,16 @@ impl Cluster {
     }
 
     /// Refused messages so far; term, role, leader, commit.
-    fn standing(&self, host: usize, message: &PeerMessage) -> Option<(u64, (u64, Role, u64, u64))> {
+    fn refusals_and_status(
+        &self,
+        host: usize,
+        message: &PeerMessage,
+    ) -> Option<(u64, (u64, Role, u64, u64))> {
         let peer = self.hosts[host].member.peer_of(message.region)?;
         let status = peer.status();
         let leader = status.leader.map_or(0, NodeId::get);
-        let standing = (status.term.get(), status.role, leader, status.commit_index.get());
-        Some((peer.refused_messages(), standing))
+        let status = (status.term.get(), status.role, leader, status.commit_index.get());
+        Some((peer.refused_messages(), status))
     }
 
     fn judged(&mut self) -> Check {

@@ -116,8 +116,8 @@ impl Cluster {
         self.remember(link, message, &bytes);
         let late = self.lateness(message).unwrap_or_default();
         if late > 0 && self.random.percent(70) {
-            let order = type_of(message) == Some(MessageType::MsgTimeoutNow);
-            return self.send_late(link, delay + late, bytes, order);
+            let timeout_now = type_of(message) == Some(MessageType::MsgTimeoutNow);
+            return self.send_late(link, delay + late, bytes, timeout_now);
         }
         let delay = delay + late;
         let (connection, boot) = (self.links.connection(link), self.hosts[link.0].member.boot());
@@ -134,7 +134,7 @@ impl Cluster {
             MsgRequestPreVoteResponse, MsgRequestVote, MsgRequestVoteResponse, MsgTimeoutNow,
         };
         let percent = match type_of(message)? {
-            MsgTimeoutNow => self.plan.network.late_orders_percent,
+            MsgTimeoutNow => self.plan.network.late_timeout_now_percent,
             MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse => {
                 self.plan.network.late_votes_percent
             }
@@ -151,11 +151,11 @@ impl Cluster {
     }
 
     /// It is on its way already, past everything that is sent or cut later.
-    fn send_late(&mut self, link: (usize, usize), delay: u64, bytes: Bytes, order: bool) {
+    fn send_late(&mut self, link: (usize, usize), delay: u64, bytes: Bytes, timeout_now: bool) {
         if self.links.is_cut(link) {
             return;
         }
-        let bad = order && self.random.percent(self.plan.network.bad_moments_percent);
+        let bad = timeout_now && self.random.percent(self.plan.network.bad_moments_percent);
         if bad {
             lose_target(self, link);
         }

@@ -22,10 +22,10 @@ use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId};
 /// A call that says nothing else has this long.
 const TIMEOUT_MS: u64 = 60_000;
 
-/// What callers were told and no command has said yet.
+/// What callers were told and no command has shown yet.
 #[derive(Default)]
 pub struct Answers {
-    said: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<String>>>,
     /// By name.
     calls: BTreeMap<String, Call>,
 }
@@ -33,7 +33,7 @@ pub struct Answers {
 impl Answers {
     /// Takes out the answers so far.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The input of `command` with `words`: the call's name, what it is about, and its options. It is listed among
@@ -48,7 +48,7 @@ impl Answers {
         let [name, rest @ ..] = words else { panic!("{command} N NAME") };
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
         let deadline = now + Duration::from_millis(timeout_ms);
-        let heard = Box::new(Heard { name: format!("{command} {name}"), said: Arc::clone(&self.said) });
+        let heard = Box::new(Heard { name: format!("{command} {name}"), lines: Arc::clone(&self.lines) });
         let opened = deadlines.open(subject(command), deadline, heard, Arc::new(()));
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
@@ -64,7 +64,7 @@ impl Answers {
     /// The caller of `name` cancels it.
     pub fn cancel(&self, name: &str) {
         if !self.calls[name].cancel() {
-            self.said.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} is answered"));
+            self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} is answered"));
         }
     }
 }
@@ -98,12 +98,12 @@ fn target(word: &str) -> Option<NodeId> {
 /// Writes down the one answer of a call.
 struct Heard {
     name: String,
-    said: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Sink for Heard {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let said = match answer {
+        let line = match answer {
             Ok(position) if position == Position::default() => format!("{}: ok", self.name),
             Ok(position) => format!("{}: ok at {}/{}", self.name, position.index, position.term),
             Err(error) => {
@@ -114,6 +114,6 @@ impl Sink for Heard {
                 format!("{}: {} ({outcome})", self.name, error.code().name())
             }
         };
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }

@@ -58,29 +58,29 @@ impl Cluster {
 impl Cluster {
     /// Carries out one line and returns what it made happen.
     pub fn run(&mut self, line: &str) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         let words: Vec<_> = line.split_whitespace().collect();
         let (command, words) = words.split_first().expect("the parser drops empty lines");
-        self.carry_out(command, words, &mut said);
-        said.append(&mut self.answers.take());
-        counted(said)
+        self.carry_out(command, words, &mut output);
+        output.append(&mut self.answers.take());
+        counted(output)
     }
 
-    fn carry_out(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+    fn carry_out(&mut self, command: &str, words: &[&str], output: &mut Vec<String>) {
         match command {
             "cluster" => self.bootstrap(words),
             "elect" => self.elect(number(words[0])),
             "campaign" => self.member(words[0]).feed(Input::Campaign),
             "write" | "read" | "local" | "transfer" => self.call(command, words),
             "cancel" => self.answers.cancel(words[0]),
-            "glimpse" | "view" | "look" => self.take_look(command, words, said),
+            "glimpse" | "view" | "look" => self.take_look(command, words, output),
             "add-learner" => self.member(words[0]).propose_learner(number(words[1])),
             "timer" => numbers(words).into_iter().for_each(|node| self.answer_late(node)),
-            "round" => numbers(words).into_iter().for_each(|node| self.round(node, said)),
+            "round" => numbers(words).into_iter().for_each(|node| self.round(node, output)),
             "sync" => self.member(words[0]).next_sync = next_sync(words[1]),
-            "apply" => self.apply(words, said),
+            "apply" => self.apply(words, output),
             "engine" => self.member(words[0]).write_engine(),
-            "report" => self.member(words[0]).report_applied(said),
+            "report" => self.member(words[0]).report_applied(output),
             "stall" => _ = self.stalled.insert(number(words[0])),
             "recover" => _ = self.stalled.remove(&number(words[0])),
             "flush" => self.member(words[0]).flush(),
@@ -90,12 +90,12 @@ impl Cluster {
             "introduce" => self.introduce(number(words[0])),
             "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
             "settle" => self.settle(),
-            "deliver" | "double" | "lose" | "hold" | "release" => self.move_messages(command, words, said),
+            "deliver" | "double" | "lose" | "hold" | "release" => self.move_messages(command, words, output),
             "isolate" | "cut" | "heal" | "disconnect" | "connect" => self.change_links(command, words),
-            "status" => said.extend(self.members.values().map(describe_status)),
-            "data" => said.extend(describe_data(self.member(words[0]).engine().data())),
-            "members" => said.push(describe_members(self.member(words[0]))),
-            "lease" => said.push(describe_lease(&self.members[&number(words[0])], self.clock)),
+            "status" => output.extend(self.members.values().map(describe_status)),
+            "data" => output.extend(describe_data(self.member(words[0]).engine().data())),
+            "members" => output.push(describe_members(self.member(words[0]))),
+            "lease" => output.push(describe_lease(&self.members[&number(words[0])], self.clock)),
             _ => panic!("unknown command '{command}'"),
         }
     }
@@ -167,13 +167,13 @@ impl Cluster {
         member.feed(input);
     }
 
-    fn take_look(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+    fn take_look(&mut self, command: &str, words: &[&str], output: &mut Vec<String>) {
         let [node, name] = words else { panic!("{command} N NAME") };
         let member = &self.members[&number(node)];
         match command {
-            "glimpse" => said.push(self.looks.glimpse(name, member)),
+            "glimpse" => output.push(self.looks.glimpse(name, member)),
             "view" => self.looks.view(name, member),
-            _ => said.push(self.looks.look(name, self.clock)),
+            _ => output.push(self.looks.look(name, self.clock)),
         }
     }
 
@@ -181,26 +181,26 @@ impl Cluster {
         self.members.get_mut(&node).expect("a member").answer_late(self.clock);
     }
 
-    fn round(&mut self, node: u64, said: &mut Vec<String>) {
-        said.push(format!("{node} turns"));
-        let sent = self.members.get_mut(&node).expect("a member").round(self.clock, said);
+    fn round(&mut self, node: u64, output: &mut Vec<String>) {
+        output.push(format!("{node} turns"));
+        let sent = self.members.get_mut(&node).expect("a member").round(self.clock, output);
         for message in sent {
             let line = describe(&message);
             if !self.network.send(message) {
-                said.push(format!("  lost {line}"));
+                output.push(format!("  lost {line}"));
             }
         }
-        said.extend(self.answers.take().into_iter().map(|answer| format!("  {answer}")));
+        output.extend(self.answers.take().into_iter().map(|answer| format!("  {answer}")));
     }
 
-    fn apply(&mut self, words: &[&str], said: &mut Vec<String>) {
+    fn apply(&mut self, words: &[&str], output: &mut Vec<String>) {
         let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
         let limit = |name| option(&options, name).map_or(usize::MAX, |count| count as usize);
         let slice = Slice { entries: limit("entries="), bytes: limit("bytes="), ..Slice::ALL };
         for node in nodes {
             let member = self.member(node);
             member.apply_write(slice);
-            member.report_applied(said);
+            member.report_applied(output);
         }
     }
 
@@ -232,7 +232,7 @@ impl Cluster {
         }
     }
 
-    fn move_messages(&mut self, command: &str, words: &[&str], said: &mut Vec<String>) {
+    fn move_messages(&mut self, command: &str, words: &[&str], output: &mut Vec<String>) {
         let wanted = |message: &PeerMessage| words.iter().all(|word| matches(message, word));
         let messages = match command {
             "double" => self.network.copies(wanted),
@@ -240,7 +240,7 @@ impl Cluster {
             _ => self.network.take(wanted),
         };
         for message in messages {
-            said.push(format!("{command} {}", describe(&message)));
+            output.push(format!("{command} {}", describe(&message)));
             match command {
                 "lose" => {}
                 "hold" => self.held.push(message),

@@ -61,9 +61,9 @@ fn lasts(now: Timestamp, holds: impl Fn(Timestamp) -> bool) -> usize {
 }
 
 /// Says lines that come several times once, with how often.
-pub fn counted(said: Vec<String>) -> Vec<String> {
+pub fn counted(output: Vec<String>) -> Vec<String> {
     let mut lines: Vec<(String, usize)> = Vec::new();
-    for line in said {
+    for line in output {
         match lines.iter_mut().find(|(seen, _)| *seen == line) {
             Some((_, times)) => *times += 1,
             None => lines.push((line, 1)),

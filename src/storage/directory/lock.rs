@@ -17,14 +17,14 @@ use std::process;
 
 use super::LOCK;
 use crate::error::{Code, Error, Result};
-use crate::fork::Home;
+use crate::fork::ProcessId;
 use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// Keeps a directory from other stores until it is dropped. It becomes a [`LockGuard`].
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
     directory: OpenDirectory,
-    home: Home,
+    process: ProcessId,
 }
 
 impl DirectoryLock {
@@ -36,7 +36,7 @@ impl DirectoryLock {
     pub fn acquire(path: &Path) -> Result<Self> {
         let directory = OpenDirectory::open(path).map_err(|error| Error::io("open", path, &error))?;
         lock(directory.file(), path, &directory)?;
-        let lock = Self { directory, home: Home::here() };
+        let lock = Self { directory, process: ProcessId::current() };
         // Removed and made again between the two calls, it would be locked here and opened by another there.
         match lock.directory.is_in_place() {
             Ok(true) => Ok(lock),
@@ -56,7 +56,7 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        if self.home.is_here() {
+        if self.process.is_current() {
             // To close it would not do: the lock is that of the open file, which a child may have too. Should it fail,
             // closing is what is left.
             let _ = self.directory.file().unlock();
@@ -95,7 +95,7 @@ impl LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if self.directory.home.is_here() {
+        if self.directory.process.is_current() {
             // As for the directory, which follows.
             let _ = self.file.unlock();
         }

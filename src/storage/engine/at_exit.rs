@@ -35,7 +35,7 @@ mod registering {
     use std::sync::atomic::Ordering;
 
     use super::OPEN;
-    use crate::fork::Home;
+    use crate::fork::ProcessId;
 
     type Destroy = unsafe extern "C" fn(*mut c_void);
     type Register = unsafe extern "C" fn(Destroy, *mut c_void, *mut c_void) -> c_int;
@@ -69,7 +69,7 @@ mod registering {
     struct Registered {
         destroy: Destroy,
         object: *mut c_void,
-        home: Home,
+        process: ProcessId,
     }
 
     /// Registers a destructor that runs only where it does no harm. 0 when that succeeded.
@@ -82,15 +82,17 @@ mod registering {
         }
         // SAFETY: the C++ ABI gives the function of this name this type.
         let real = unsafe { std::mem::transmute::<*mut c_void, Register>(found) };
-        let registered = Box::into_raw(Box::new(Registered { destroy, object, home: Home::here() }));
+        let registered =
+            Box::into_raw(Box::new(Registered { destroy, object, process: ProcessId::current() }));
         // SAFETY: `run` may be called once with `registered`, and takes it back then.
         unsafe { real(run, registered.cast(), library) }
     }
 
     unsafe extern "C" fn run(registered: *mut c_void) {
         // SAFETY: `register` made it, and it is called once.
-        let Registered { destroy, object, home } = *unsafe { Box::from_raw(registered.cast::<Registered>()) };
-        if home.is_here() && OPEN.load(Ordering::SeqCst) == 0 {
+        let Registered { destroy, object, process } =
+            *unsafe { Box::from_raw(registered.cast::<Registered>()) };
+        if process.is_current() && OPEN.load(Ordering::SeqCst) == 0 {
             // SAFETY: whoever registered it asked for this call at exit.
             unsafe { destroy(object) };
         }

@@ -1,7 +1,7 @@
 """Almadia: a replicated, ordered key-value store that you link into your program.
 
-Three processes that open it are a cluster: every member takes writes and answers linearizable reads, machines die, and
-nothing that was acknowledged is lost. There is no server to run. Keys and values are bytes; keys are ordered.
+Three processes that open it form a cluster: every member accepts writes and linearizable reads, and no acknowledged
+write is lost when a machine fails. There is no server to run. Keys and values are bytes; keys are ordered.
 
 One member, for a start:
 
@@ -12,7 +12,7 @@ One member, for a start:
         print(store[b"greeting"].decode())
 
 Three members: the same program on each machine, each with its own number. `initial_members` is the same on all and
-never changes. Addresses other than loopback need `transport_insecure=True`, because members talk in plain text:
+never changes. Addresses other than loopback need `transport_insecure=True`, because members communicate in plain text:
 
     import sys
     import almadia
@@ -22,55 +22,57 @@ never changes. Addresses other than loopback need `transport_insecure=True`, bec
 
     with almadia.open(f"data-{me}", node_id=me, initial_members=members) as store:
         leader = store.wait_leader(timeout=60)          # A majority must be up; which member leads does not matter.
-        store.put(b"member/%d" % me, b"up")             # Any member takes writes.
+        store.put(b"member/%d" % me, b"up")             # Any member accepts writes.
         with store.batch() as batch:                    # All or nothing.
             batch[b"a"] = b"1"
             batch[b"b"] = b"2"
-        with store.snapshot() as snapshot:              # A picture that does not change.
+        with store.snapshot() as snapshot:              # A view that does not change.
             for key, value in snapshot.items(prefix=b"member/"):
                 print(key, value, flush=True)
         input("Enter ends this member. ")               # Two of three must stay up for the others to work.
 
 What to know:
 
-* Every call is answered by its deadline, `timeout=` in seconds, else the store's own, 5 seconds unless
-  `open(..., timeout=...)` says otherwise: within 10 milliseconds, and what a busy machine adds, also while a disk hangs
-  or nobody leads. Ctrl-C ends a call that waits.
-* An error says whether a write happened. `error.outcome` is `Outcome.NOT_APPLIED` - it was not and never will be
-  applied, so try again if `error.retryable` - or `Outcome.UNKNOWN`: it may have been
-  applied, or may be at any later time. A read that shows it settles it; one that does not show it settles nothing, as a
-  write that was passed on to the leader may take effect even after a later write through another member. Repeat it only
-  if repeating is harmless, give each such write a key or a value of its own, and read again:
+* Every call is answered by its deadline: `timeout=` in seconds, or the store's default, 5 seconds unless set by
+  `open(..., timeout=...)`. The answer is at most 10 milliseconds late, plus delays of a busy machine, even while a disk
+  hangs or there is no leader. Ctrl-C interrupts a waiting call.
+* An error says whether the write was applied. `error.outcome` is `Outcome.NOT_APPLIED` - it was not and never will be
+  applied, so retry if `error.retryable` - or `Outcome.UNKNOWN`: it may have been applied, or may be at any later time.
+  A read that shows the write settles it; one that does not show it settles nothing, because a write that was forwarded
+  to the leader may take effect even after a later write through another member. Repeat the write only if that is
+  harmless, give each such write a key or a value of its own, and read again:
 
       try:
-          store.put(b"order/4711", b"paid")  # Nobody else writes this key, and never anything else.
+          store.put(b"order/4711", b"paid")  # Nobody else writes this key, and it is always set to this value.
       except almadia.AlmadiaError as error:
           if error.outcome is almadia.Outcome.UNKNOWN:
-              ...  # It may be applied at any later time. Putting the same again is harmless here.
+              ...  # It may be applied at any later time. Repeating the same put is harmless here.
           elif error.retryable:
-              ...  # Certainly not applied, and the same call may succeed later.
+              ...  # Certainly not applied; the same call may succeed later.
           else:
               raise
 
-* What fails raises an `AlmadiaError`; wrong types and values of Python arguments raise `TypeError` and `ValueError`.
-  Each code of an error has a class of its own, such as `almadia.NotLeaderError`; `help(almadia.errors)` lists them.
-* A write that returned is on the disks of a majority. Reads show every write that any member acknowledged before.
+* Calls that fail raise an `AlmadiaError`; wrong types and values of Python arguments raise `TypeError` and
+  `ValueError`. Each error code has its own class, such as `almadia.NotLeaderError`; `help(almadia.errors)` lists them.
+* A write that returned is on disk on a majority of the members. Reads are linearizable: they show every write that any
+  member acknowledged before.
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
 * Stores and snapshots may be used by many threads; calls release the GIL.
-* Close what you open, with `with` or `close()`. A store that is not closed warns (ResourceWarning) and loses nothing.
-* Open stores after `fork`, not before: in a child process calls on a store of the parent raise `ForkedError`, and none
-  can be opened once the parent opened one. With `multiprocessing` use "spawn" or "forkserver", or open in the children.
-* `logging.getLogger("almadia")` gets what the library logs. It never writes to the terminal.
+* Close what you open, with `with` or `close()`. A store that is not closed causes a ResourceWarning but loses nothing.
+* Open stores after `fork`, not before: in a child process, calls on a store of the parent raise `ForkedError`, and no
+  store can be opened if the parent had opened one. With `multiprocessing` use "spawn" or "forkserver", or open stores
+  only in the children.
+* `logging.getLogger("almadia")` receives the library's log. The library never writes to the terminal.
 * `almadia.options()` lists every option with its range, default and meaning.
 * `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.
-* `almadia.testing` has clusters in one process whose network a test can break; in pytest: `almadia_cluster`.
+* `almadia.testing` has in-process clusters whose network a test can break; for pytest, the fixture `almadia_cluster`.
 """
 
 from typing import TYPE_CHECKING
 
 from ._almadia import VERSION, Batch, Items, Position
 
-# One class a code. Their names are left out of __all__, so that help(almadia) shows first what a program begins with.
+# One class for each code. They are not in __all__, so that help(almadia) shows first what a program needs first.
 from .errors import (
     AbiMismatchError as AbiMismatchError,
     AlmadiaError,
@@ -123,7 +125,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """Imports `almadia.aio` and `almadia.testing` when they are first used: asyncio takes longer than all else."""
+        """Imports `almadia.aio` and `almadia.testing` on first use: importing asyncio takes longer than all else."""
         if name in ("aio", "testing"):
             from importlib import import_module
 

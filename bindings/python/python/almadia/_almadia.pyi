@@ -16,13 +16,13 @@ def capture_records(trace: bool) -> None: ...
 def take_records() -> list[tuple[int, str, str]]: ...
 def release_records() -> None: ...
 def begin_exit() -> None: ...
-def put_soon(
+def submit_put(
     store: Store, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike, timeout: float | None
 ) -> Pending: ...
-def delete_soon(
+def submit_delete(
     store: Store, completions: Completions, future: Future[Any], key: BytesLike, timeout: float | None
 ) -> Pending: ...
-def delete_range_soon(
+def submit_delete_range(
     store: Store,
     completions: Completions,
     future: Future[Any],
@@ -30,16 +30,16 @@ def delete_range_soon(
     end: BytesLike | None,
     timeout: float | None,
 ) -> Pending: ...
-def write_soon(
+def submit_write(
     store: Store, completions: Completions, future: Future[Any], batch: Batch, timeout: float | None
 ) -> Pending: ...
-def get_soon(
+def submit_get(
     store: Store, completions: Completions, future: Future[Any], key: BytesLike, timeout: float | None
 ) -> Pending: ...
-def get_many_soon(
+def submit_get_many(
     store: Store, completions: Completions, future: Future[Any], keys: Sequence[BytesLike], timeout: float | None
 ) -> Pending: ...
-def snapshot_soon(
+def submit_snapshot(
     store: Store,
     completions: Completions,
     future: Future[Any],
@@ -48,7 +48,7 @@ def snapshot_soon(
     min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
-def transfer_leader_soon(
+def submit_transfer_leader(
     store: Store,
     completions: Completions,
     future: Future[Any],
@@ -67,7 +67,9 @@ class Completions:
 @final
 class Echo:
     def __new__(cls) -> Echo: ...
-    def put_soon(self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike) -> Pending: ...
+    def submit_put(
+        self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike
+    ) -> Pending: ...
 
 @final
 class Pending:

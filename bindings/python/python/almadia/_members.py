@@ -1,8 +1,8 @@
-"""What the clusters of `testing` share, whether their tests wait by blocking or by `await`.
+"""The common part of the clusters of `testing`, whether their tests block or `await`.
 
 Owns the members' stores, their network and their directories. What always holds: the stores are those of the members
-that are up, and a member that is down is cut off; nothing here waits for what members agree on. Waiting is left to
-`testing`.
+that are up, and a member that is down is cut off from the network; nothing here waits for members to agree. Waiting is
+left to `testing`.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ FAST: Final[Mapping[str, OptionValue]] = {
     "engine.memtable_bytes": 4 << 20,
     "engine.block_cache_bytes": 4 << 20,
 }
-"""The options of a cluster for tests that differ from `almadia.options()`: a quick first election, small files."""
+"""The options of test clusters that differ from the defaults of `almadia.options()`: a quick election, small files."""
 
 LOOK_EVERY = 0.002
-"""Seconds between two looks at what a wait is for."""
+"""Seconds between two checks of a condition."""
 
 END_SECONDS = 60.0
-"""Seconds in which a member that was cut off must have ended: a busy machine may take longer than an idle one."""
+"""Seconds within which a member that was cut off must shut down: a busy machine may take longer than an idle one."""
 
 _Store = TypeVar("_Store", bound=Handle)
 
 
 class ClusterTimeout(TimeoutError):
-    """What a test waited for did not happen. The message says how each member was."""
+    """A condition a test waited for was not met in time. The message has the status of each member."""
 
 
 def _cut_off(store: Handle) -> None:
-    """Ends a member without waiting for what is under way."""
+    """Closes a store without waiting for calls in flight."""
     try:
         store._close(0)
     except ShuttingDownError:
@@ -57,7 +57,7 @@ def _cut_off(store: Handle) -> None:
 
 
 class Members(Generic[_Store]):
-    """Members of one cluster in this process, which are stores of the class `_Store`."""
+    """The members of one cluster in this process, as stores of the class `_Store`."""
 
     def __init__(
         self,
@@ -80,21 +80,21 @@ class Members(Generic[_Store]):
 
     @property
     def members(self) -> list[_Store]:
-        """The members that are up, in the order of their numbers."""
+        """The members that are up, ordered by their numbers."""
         return [store for _, store in self._stores_now()]
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The numbers of all members, also of those that are down."""
+        """The numbers of all members, including those that are down."""
         return self._numbers
 
     @property
     def directory(self) -> Path:
-        """Where the members' directories are."""
+        """The directory that contains the members' directories."""
         return self._directory
 
     def address_of(self, member: Member) -> str:
-        """Where a member listens, as "host:port". The others reach it through relays."""
+        """The address a member listens on, as "host:port". The others reach it through relays."""
         number = self._number(member)
         return self._network.addresses_for(number)[number]
 
@@ -114,11 +114,11 @@ class Members(Generic[_Store]):
     # The network.
 
     def partition(self, *groups: Collection[Member], silent: bool = False) -> None:
-        """Separates the members into groups that do not reach each other, in place of what was broken before.
+        """Partitions the network into groups that cannot reach each other, replacing earlier faults.
 
-        `cluster.partition({1}, {2, 3})`. Members that no group names are one group more. Connections break at once and
-        new ones are refused. With `silent` nothing breaks and nothing arrives, as in a network that drops packets: who
-        is cut off learns it from its timeouts, and what was sent meanwhile arrives after `heal`.
+        `cluster.partition({1}, {2, 3})`. Members that no group names form one more group. Connections break at once
+        and new ones are refused. With `silent` nothing breaks and nothing arrives, as in a network that drops packets:
+        a member that is cut off notices it by its timeouts, and what was sent meanwhile arrives after `heal`.
         """
         given = [{self._number(member) for member in group} for group in groups]
         named = [number for group in given for number in group]
@@ -130,7 +130,7 @@ class Members(Generic[_Store]):
         self._network.set_broken(pairs, silent=silent)
 
     def isolate(self, member: Member, *, silent: bool = False) -> None:
-        """Separates a member from all others, beside what is broken already. `silent` as in `partition`."""
+        """Separates a member from all others, in addition to earlier faults. `silent` as in `partition`."""
         alone = self._number(member)
         pairs = [pair for other in self._numbers if other != alone for pair in ((alone, other), (other, alone))]
         self._network.cut(pairs, silent=silent)
@@ -143,19 +143,19 @@ class Members(Generic[_Store]):
         self._network.cut([pair], silent=silent)
 
     def heal(self, *members: Member) -> None:
-        """Mends the network, or what is broken around these members. Members that are down stay down."""
+        """Repairs the network, or only the connections of these members. Members that are down stay down."""
         self._network.heal([self._number(member) for member in members] or self._numbers)
 
-    # What it says about itself.
+    # Its status.
 
     def describe(self) -> str:
-        """How each member is, a line each."""
+        """The status of each member, one per line."""
         return "\n".join(f"member {number}: {self._describe(number)}" for number in self._numbers)
 
     def leaks(self) -> list[str]:
-        """What a test forgot to close, a line for each member."""
+        """What a test forgot to close, one line per member."""
         if any(status.live_snapshots for _, status in self._statuses()):
-            # What only a reference cycle keeps is not forgotten.
+            # A snapshot that only a reference cycle keeps alive is not a leak.
             gc.collect()
         return [
             f"member {number}: {status.live_snapshots} snapshots or iterators are not closed"
@@ -167,7 +167,7 @@ class Members(Generic[_Store]):
         return [(number, store._status()) for number, store in self._stores_now()]
 
     def _stores_now(self) -> list[tuple[int, _Store]]:
-        """The stores that are open, also while another thread kills or restarts a member."""
+        """The open stores; safe to call while another thread kills or restarts a member."""
         return sorted(self._stores.copy().items())
 
     def _describe(self, number: int) -> str:
@@ -175,12 +175,12 @@ class Members(Generic[_Store]):
         if store is None:
             return "down"
         try:
-            said = _standing(store._status())
+            text = _status_text(store._status())
         except AlmadiaError as error:
-            said = str(error)
-        others = [other for other in self._numbers if not self._network.is_whole_between(number, other)]
+            text = str(error)
+        others = [other for other in self._numbers if not self._network.is_open_between(number, other)]
         cut_off = f"; cut off from {', '.join(map(str, others))}" if others else ""
-        return said + cut_off
+        return text + cut_off
 
     def __repr__(self) -> str:
         name = f"almadia.testing.{type(self).__name__}"
@@ -188,7 +188,7 @@ class Members(Generic[_Store]):
             return f"<{name} of {len(self)} members, closed>"
         members = "; ".join(f"{number}: {self._role(number)}" for number in self._numbers)
         up = [number for number, _ in self._stores_now()]
-        pairs = [(a, b) for a in up for b in up if a < b and not self._network.is_whole_between(a, b)]
+        pairs = [(a, b) for a in up for b in up if a < b and not self._network.is_open_between(a, b)]
         broken = f"; cut between {', '.join(f'{a} and {b}' for a, b in pairs)}" if pairs else ""
         return f"<{name} {members}{broken}>"
 
@@ -203,10 +203,10 @@ class Members(Generic[_Store]):
 
     def _open_all(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        # Each opening waits for the disk, so they wait together.
+        # Opening a store waits for the disk, so all are opened at once.
         with ThreadPoolExecutor(len(self)) as threads:
             openings = {number: threads.submit(self._open, number) for number in self._numbers}
-        # Those that succeeded are known, and so closed, when one did not.
+        # If one fails, the others are recorded, so that they get closed.
         self._stores.update(
             {number: opening.result() for number, opening in openings.items() if not opening.exception()}
         )
@@ -214,7 +214,7 @@ class Members(Generic[_Store]):
             opening.result()
 
     def _open(self, number: int) -> _Store:
-        # A member alone has nobody to listen for.
+        # A single member has no peers to listen for.
         addresses = self._network.addresses_for(number) if len(self) > 1 else None
         options = option_list(number, addresses, None, self._options, {})
         return self._opened_as._open(str(self._directory / str(number)), options)
@@ -236,7 +236,7 @@ class Members(Generic[_Store]):
         if self._closed:
             return
         self._closed = True
-        # Cut off first, all of them, so that none begins an election when another ends.
+        # All are cut off first, so that none starts an election when another ends.
         for number in self._numbers:
             self._network.take_down(number)
         for number, store in self._stores_now():
@@ -248,10 +248,10 @@ class Members(Generic[_Store]):
         if self._closed:
             raise ClosedError("this cluster is closed")
 
-    # What is waited for.
+    # Conditions to wait for.
 
     def _elected(self, key: bytes) -> int | None:
-        """The number of the member a majority follows, over a network that is whole between them."""
+        """The number of the leader that a majority follows over connections open both ways; None if there is none."""
         self._check_open()
         views = {number: _region_of(store, key) for number, store in self._stores_now()}
         for number, view in views.items():
@@ -262,12 +262,12 @@ class Members(Generic[_Store]):
 
     def _follows(self, other: int, seen: RegionStatus, leader: int, view: RegionStatus) -> bool:
         same = seen.leader == leader and seen.term == view.term
-        return same and self._network.is_whole_between(other, leader)
+        return same and self._network.is_open_between(other, leader)
 
     def _applied(
         self, position: Position | int | None, members: Collection[Member] | None, key: bytes
     ) -> tuple[Callable[[], bool], str]:
-        """Whether members have applied what is at `position`, and what that is called."""
+        """A condition: whether members have applied what is at `position`; and its description."""
         self._check_open()
         numbers = (
             [self._number(member) for member in members]
@@ -285,12 +285,12 @@ class Members(Generic[_Store]):
         return applied, f"index {index} applied by member {', '.join(map(str, numbers))}"
 
     def _too_late(self, waiting_for: str, timeout: float) -> ClusterTimeout:
-        return ClusterTimeout(f"{waiting_for}: not within {timeout:g} s\n{self.describe()}")
+        return ClusterTimeout(f"timed out after {timeout:g} s waiting for {waiting_for}\n{self.describe()}")
 
     def _number(self, member: Member) -> int:
         if isinstance(member, Handle):
             if Path(member.path).parent != self._directory:
-                raise KeyError(f"{member!r} is no member of this cluster")
+                raise KeyError(f"{member!r} is not a member of this cluster")
             return member.node_id
         if member not in self._numbers:
             raise KeyError(f"there is no member {member!r}, only {', '.join(map(str, self._numbers))}")
@@ -298,19 +298,19 @@ class Members(Generic[_Store]):
 
 
 def _region_of(store: Handle, key: bytes) -> RegionStatus:
-    """The status of the region that owns `key`: the last one that begins at it or before."""
+    """The status of the region that contains `key`: the last one that starts at it or before."""
     return [region for region in store._regions() if region.start_key <= key][-1]
 
 
-def _standing(status: Status) -> str:
+def _status_text(status: Status) -> str:
     leader = f"leader {status.leader}" if status.leader else "no leader known"
-    log = f"applied {status.applied_index}, decided {status.commit_index}, log to {status.last_index}"
-    calls = f", {status.in_flight} calls under way" if status.in_flight else ""
+    log = f"applied {status.applied_index}, committed {status.commit_index}, last index {status.last_index}"
+    calls = f", {status.in_flight} calls in flight" if status.in_flight else ""
     snapshots = f", {status.live_snapshots} live snapshots" if status.live_snapshots else ""
     poisoned = f", stopped: {status.poisoned}" if status.poisoned else ""
     return f"{status.role}, {leader}, term {status.term}, {log}{calls}{snapshots}{poisoned}"
 
 
 def key_of(key: BytesLike) -> bytes:
-    """The key as it is compared."""
+    """The key as `bytes`, to compare it with the bounds of regions."""
     return bytes(key)

@@ -1,4 +1,4 @@
-"""The asyncio front end: `almadia.aio.open`, with the names of the blocking one, awaitable.
+"""The asyncio front end: `almadia.aio.open`, with the same names as the blocking one, but awaitable.
 
     import asyncio
     import almadia.aio
@@ -13,12 +13,12 @@
 
     asyncio.run(main())
 
-A store may be used by several event loops, also in several threads: it belongs to none. All answers of one loop come
-over one descriptor that the loop watches, many with one wake-up.
+A store may be used by several event loops, also in several threads: it is bound to none. All answers of one loop
+arrive through one descriptor that the loop watches, many per wake-up.
 
-A task that is cancelled while it awaits a call cancels the call. A write that was cancelled may still be applied, at
-any later time: see `almadia.Outcome`. `except TimeoutError` catches both the end of `asyncio.timeout` and a deadline of
-the store, such as `almadia.WriteTimeoutError`.
+Cancelling a task that awaits a call cancels the call. A cancelled write may still be applied, at any later time: see
+`almadia.Outcome`. `except TimeoutError` catches both an expired `asyncio.timeout` and an expired deadline of the store,
+such as `almadia.WriteTimeoutError`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def open(  # noqa: A001 - as the built-in: it opens something.
     options: Mapping[str, OptionValue] | None = None,
     **more_options: OptionValue,
 ) -> Coming[Store]:
-    """As `almadia.open`; to be awaited, or used in `async with`."""
+    """As `almadia.open`; await it, or use it in `async with`."""
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
 
     async def opened() -> Store:
@@ -64,7 +64,7 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 
 
 class Coming(Generic[_Made]):
-    """Something that is made when it is awaited, or for the length of an `async with` block."""
+    """A store or snapshot that is opened when this is awaited, or for the duration of an `async with` block."""
 
     __slots__ = ("_made", "_make")
 
@@ -87,7 +87,8 @@ class Coming(Generic[_Made]):
 class Store(Handle):
     """An open store: one member of a cluster, one directory. Made by `almadia.aio.open`.
 
-    The methods are those of `almadia.Store`, awaitable. `timeout` is in seconds everywhere; None means the store's own.
+    The methods are those of `almadia.Store`, awaitable. `timeout` is in seconds everywhere; None means the store's
+    default.
     """
 
     __slots__ = ()
@@ -103,7 +104,7 @@ class Store(Handle):
     ) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key. Linearizable."""
         completions, future = _completions()
-        pending = _almadia.get_soon(self._core, completions, future, key, timeout)
+        pending = _almadia.submit_get(self._core, completions, future, key, timeout)
         try:
             value: bytes | None = await future
         except asyncio.CancelledError:
@@ -112,9 +113,9 @@ class Store(Handle):
         return default if value is None else value
 
     async def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
-        """Sets `key` to `value` on a majority of the members, and says where in the log that is."""
+        """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
         completions, future = _completions()
-        pending = _almadia.put_soon(self._core, completions, future, key, value, timeout)
+        pending = _almadia.submit_put(self._core, completions, future, key, value, timeout)
         try:
             position: Position = await future
         except asyncio.CancelledError:
@@ -123,35 +124,35 @@ class Store(Handle):
         return position
 
     async def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
-        """Removes `key`; removing a key that does not exist is no error."""
+        """Removes `key`; it is not an error if the key does not exist."""
         completions, future = _completions()
-        pending = _almadia.delete_soon(self._core, completions, future, key, timeout)
+        pending = _almadia.submit_delete(self._core, completions, future, key, timeout)
         return await _answer(future, pending, Position)
 
     # Many keys.
 
     async def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none.
+        """The values of `keys`, in the same order; None for each key that does not exist.
 
-        All are of one moment of this member: what `almadia.Store.snapshot` says about several regions holds here too.
+        All are read at one moment on this member: what `almadia.Store.snapshot` says about several regions applies.
         """
         completions, future = _completions()
-        pending = _almadia.get_many_soon(self._core, completions, future, list(keys), timeout)
+        pending = _almadia.submit_get_many(self._core, completions, future, list(keys), timeout)
         return await _answer(future, pending, list)
 
     async def delete_range(
         self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
     ) -> Position:
-        """Removes every key from `start` up to but not including `end`.
+        """Removes every key from `start` (included) to `end` (excluded).
 
-        None as `start` is the first key there can be, and as `end` none: `delete_range(None, None)` removes all keys.
+        None as `start` is the first possible key, and as `end` no bound: `delete_range(None, None)` removes all keys.
         """
         completions, future = _completions()
-        pending = _almadia.delete_range_soon(self._core, completions, future, start, end, timeout)
+        pending = _almadia.submit_delete_range(self._core, completions, future, start, end, timeout)
         return await _answer(future, pending, Position)
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
-        """A batch that is written at the end of an `async with` block; not when an exception leaves the block.
+        """A batch that is written at the end of an `async with` block, unless an exception leaves the block.
 
         async with store.batch() as batch:
             batch[b"from"] = b"70"
@@ -160,13 +161,13 @@ class Store(Handle):
         return BatchBlock(self, timeout)
 
     async def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
-        """Applies a batch on a majority, all of it or nothing.
+        """Applies a batch atomically on a majority of the members.
 
-        Its operations are taken out of it at once, so that it can be filled again; they are back in it when the call
-        fails, unless there are others in it by then.
+        Its operations are taken out of it at once, so that it can be filled again; they are put back when the call
+        fails, unless the batch has others by then.
         """
         completions, future = _completions()
-        pending = _almadia.write_soon(self._core, completions, future, batch, timeout)
+        pending = _almadia.submit_write(self._core, completions, future, batch, timeout)
         return await _answer(future, pending, Position)
 
     def snapshot(
@@ -179,14 +180,14 @@ class Store(Handle):
         min_index: int | Position = 0,
         timeout: float | None = None,
     ) -> Coming[Snapshot]:
-        """A picture of the store that does not change; to be awaited, or used in `async with`.
+        """A view of the store that does not change; await it, or use it in `async with`.
 
         The arguments are those of `almadia.Store.snapshot`.
         """
 
         async def taken() -> Snapshot:
             completions, future = _completions()
-            pending = _almadia.snapshot_soon(
+            pending = _almadia.submit_snapshot(
                 self._core, completions, future, (prefix, start, end), level, min_index, timeout
             )
             return Snapshot._of(await _answer(future, pending, _almadia.Snapshot))
@@ -196,11 +197,11 @@ class Store(Handle):
     # The store itself.
 
     async def status(self) -> Status:
-        """A moment's picture of this member. Never waits."""
+        """The current status of this member. Never waits."""
         return self._status()
 
     async def regions(self) -> list[RegionStatus]:
-        """A moment's picture of each region on this member, in the order of their keys. Never waits."""
+        """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
 
     async def metrics(self) -> str:
@@ -208,27 +209,28 @@ class Store(Handle):
         return self._core.metrics()
 
     async def wait_leader(self, *, timeout: float | None = None) -> int:
-        """Waits until this member knows a leader of every region, and returns that of the first."""
+        """Waits until this member knows the leader of every region, and returns that of the first region."""
         return await _in_thread(self._core.wait_leader, timeout)
 
     async def transfer_leader(
         self, target: int | None = None, *, key: BytesLike = b"", timeout: float | None = None
     ) -> None:
-        """Hands the leadership over to member `target`, or to one the leader chooses. Only the leader can.
+        """Transfers leadership to member `target`, or to one the leader chooses. Only the leader can do it.
 
-        `key` is any key of the region it is about; with one region it does not matter.
+        `key` is any key of the region concerned; with one region it does not matter.
         """
         completions, future = _completions()
-        pending = _almadia.transfer_leader_soon(self._core, completions, future, target, key, timeout)
+        pending = _almadia.submit_transfer_leader(self._core, completions, future, target, key, timeout)
         await _answer(future, pending, type(None))
 
     async def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
-        """Closes the store within `timeout` seconds. Doing it again does nothing.
+        """Closes the store within `timeout` seconds. Closing it again does nothing.
 
-        Accepts no more calls, lets those under way finish and hands over what this member leads; answers the rest. The
-        last second of the timeout, or its last half if that is less, is kept for ending threads; a timeout of 0 cuts
-        calls off at once and leaves the threads five seconds. `ShuttingDownError` says that they have not ended, since
-        a disk hangs; the directory stays locked until it answers, and closing again waits for that.
+        Accepts no more calls, lets those in flight finish, transfers leadership away from this member and answers the
+        rest. The last second of the timeout, or its last half if that is less, is reserved for ending threads; a
+        timeout of 0 aborts calls at once and gives the threads five seconds. Raises `ShuttingDownError` if a disk that
+        hangs keeps them from ending; the directory stays locked until the disk responds, and closing again waits for
+        that.
 
         Snapshots stay usable, and keep the directory locked, until they are closed too.
         """
@@ -242,11 +244,11 @@ class Store(Handle):
 
 
 class Snapshot:
-    """A picture of a store that does not change. Made by `store.snapshot()`.
+    """A view of a store that does not change. Made by `store.snapshot()`.
 
-    While it is open, what was overwritten since stays on disk. It may outlive its store, and does not warn when it is
-    dropped without being closed: see `almadia.Snapshot`. What is in memory is read at
-    once, what must be read from the disk on a thread of the loop's executor.
+    While it is open, values overwritten since stay on disk. It may outlive its store, and does not warn when it is
+    dropped without being closed: see `almadia.Snapshot`. What is in memory is read at once, what must be read from disk
+    on a thread of the loop's executor.
     """
 
     __slots__ = ("__weakref__", "_core")
@@ -276,8 +278,8 @@ class Snapshot:
     async def get_view(self, key: BytesLike) -> memoryview | None:
         """The value of `key` as a read-only memoryview; None when there is no such key.
 
-        It shows the value where the engine has it: without a copy once the value is in a block of a file; while it is
-        still among the newest writes, in the engine's memtable, the engine copies it once.
+        It exposes engine memory: without a copy once the value is in a block of a file; while the value is still among
+        the newest writes, in the engine's memtable, the engine copies it once.
 
         The view stays valid after the snapshot and the store are closed; until it is released it holds a little
         memory of the engine, and the directory.
@@ -285,7 +287,7 @@ class Snapshot:
         return await _in_thread(self._core.get_view, key)
 
     async def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none."""
+        """The values of `keys`, in the same order; None for each key that does not exist."""
         return await _in_thread(self._core.get_many, list(keys))
 
     def items(
@@ -297,11 +299,11 @@ class Snapshot:
         reverse: bool = False,
         limit: int | None = None,
     ) -> AsyncIterator[tuple[bytes, bytes]]:
-        """Keys and values in order, read as you go: `async for key, value in snapshot.items()`.
+        """Keys and values in order, read lazily: `async for key, value in snapshot.items()`.
 
-        `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
-        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with
-        `ClosedError` at the next item.
+        `prefix`, `start` (included) and `end` (excluded) restrict the range and can be combined; `reverse` iterates
+        from the largest key to the smallest; `limit` is the maximum number of items. Closing the snapshot ends the
+        iteration with `ClosedError` at the next item.
         """
         return _walk(self._core.walk("items", (prefix, start, end), reverse, limit))
 
@@ -348,7 +350,7 @@ class Snapshot:
         return self._core.closed
 
     async def close(self) -> None:
-        """Lets go of what the snapshot holds. Doing it again does nothing."""
+        """Releases what the snapshot holds. Closing it again does nothing."""
         self._core.close()
 
     async def __aenter__(self) -> Snapshot:
@@ -366,7 +368,7 @@ class Snapshot:
 
 
 class BatchBlock:
-    """An `async with` block at whose end a batch is written. Made by `store.batch()`."""
+    """An `async with` block that writes a batch at its end. Made by `store.batch()`."""
 
     __slots__ = ("_batch", "_store", "_timeout")
 
@@ -408,7 +410,7 @@ async def _in_thread(call: Callable[..., _Answer], *arguments: Any) -> _Answer:
 
 
 class _Here(threading.local):
-    """The loop that this thread served last, and its completions."""
+    """The event loop that last ran in this thread, and its completions."""
 
     loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
     completions: _almadia.Completions
@@ -419,7 +421,7 @@ _all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _almadia.Completions]
 
 
 def _completions() -> tuple[_almadia.Completions, asyncio.Future[Any]]:
-    """Where the answers of the running loop come, and a future for one of them."""
+    """The completions of the running loop, and a new future for one answer."""
     loop = asyncio.get_running_loop()
     if _here.loop is None or _here.loop() is not loop:
         _watch(loop)

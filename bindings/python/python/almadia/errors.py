@@ -1,8 +1,8 @@
 """Every error of almadia, one class for each code.
 
-All are `AlmadiaError`. Wrong types and values of Python arguments, such as text for a key or a negative `limit`, are
-Python's plain `TypeError` and `ValueError` instead, raised before anything is done. What to do about an error follows
-from three attributes rather than from the class:
+All are `AlmadiaError`. Wrong types and values of Python arguments, such as a `str` key or a negative `limit`, raise
+plain `TypeError` and `ValueError` instead, before anything is done. How to handle an error follows from three
+attributes rather than from its class:
 
 * `outcome` - `Outcome.NOT_APPLIED`: the write was not applied and never will be. `Outcome.UNKNOWN`: it may have been
   applied, or may be at any later time; see `Outcome`.
@@ -10,8 +10,9 @@ from three attributes rather than from the class:
 * `category` - `code // 100`: 1 wrong call, 2 normal negative answer, 3 certainly not applied, 4 outcome unknown,
   5 life cycle, 6 environment, 7 data, 9 a bug or a store that stopped after an error.
 
-Where Python has an error of its own for the same thing the class is that too: a missing key is a `KeyError`, a deadline
-that passed a `TimeoutError`, what the operating system reports an `OSError`, a wrong argument a `ValueError`.
+Where Python has a built-in exception for the same condition, the class derives from it too: a missing key is a
+`KeyError`, an expired deadline a `TimeoutError`, an error of the operating system an `OSError`, a wrong argument a
+`ValueError`.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ __all__ = [
 class Outcome(enum.Enum):
     """What an error says about the write it answers.
 
-    A change of leader leaves no write in doubt: `UNKNOWN` comes of a deadline, a cancellation, or a store that was
-    closed or failed. After `UNKNOWN` a read that shows the write settles it: it was applied. A read that does not show
-    it settles nothing, because the write may take effect at any later time. So repeat it only if repeating is harmless,
-    give each such write a key or a value of its own by which it can be told from others, and read again.
+    A change of leader leaves no write in doubt: `UNKNOWN` results from a deadline, a cancellation, or a store that was
+    closed or failed. After `UNKNOWN`, a read that shows the write settles it: it was applied. A read that does not show
+    it settles nothing, because the write may take effect at any later time. So repeat it only if that is harmless, give
+    each such write a key or a value of its own to distinguish it from others, and read again.
     """
 
     NOT_APPLIED = "not applied"
-    """It was not applied and never will be. Safe to try again."""
+    """It was not applied and never will be. Safe to retry."""
 
     UNKNOWN = "unknown"
     """It may have been applied, or may be at any later time. Only a read that shows it settles it."""
@@ -98,13 +99,13 @@ class AlmadiaError(Exception):
     """What the error says about a write."""
 
     retryable: ClassVar[bool] = False
-    """Whether the same call can succeed later or elsewhere and was certainly not applied."""
+    """Whether the call was certainly not applied and can succeed later or on another member."""
 
     leader: int | None
-    """The member that leads, when the error knows it."""
+    """The number of the leader, if the error contains it."""
 
     errno: int | None
-    """The operating system's error number, when there is one."""
+    """The operating system's error number, if there is one."""
 
     def __init__(self, message: str = "", leader: int | None = None, errno: int | None = None) -> None:
         super().__init__(message)
@@ -131,7 +132,7 @@ class InvalidArgumentError(AlmadiaError, ValueError):
 
 
 class NullPointerError(AlmadiaError, ValueError):
-    """A pointer is NULL. Only C can see it."""
+    """A pointer is NULL. Occurs in C only."""
 
 
 class InvalidConfigError(AlmadiaError, ValueError):
@@ -139,15 +140,15 @@ class InvalidConfigError(AlmadiaError, ValueError):
 
 
 class AbiMismatchError(AlmadiaError):
-    """A program was compiled against another version. Only C can see it."""
+    """A program was compiled against another version. Occurs in C only."""
 
 
 class BufferTooSmallError(AlmadiaError, ValueError):
-    """A buffer is smaller than the value. Only C can see it."""
+    """A buffer is smaller than the value. Occurs in C only."""
 
 
 class WouldDeadlockError(AlmadiaError):
-    """A blocking call where it could never be answered."""
+    """A blocking call was made where it could never be answered."""
 
 
 class UnsupportedError(AlmadiaError):
@@ -159,7 +160,7 @@ class TooLargeError(AlmadiaError, ValueError):
 
 
 class BatchAcrossRegionsError(AlmadiaError, ValueError):
-    """A batch touches keys of more than one region, and only one region's are atomic."""
+    """A batch has keys of more than one region, but is atomic in one region only."""
 
 
 class KeyNotFound(AlmadiaError, KeyError):
@@ -167,11 +168,11 @@ class KeyNotFound(AlmadiaError, KeyError):
 
 
 class EndError(AlmadiaError):
-    """An iteration is at its end. Only C can see it: Python's iterators just stop."""
+    """An iteration is at its end. Occurs in C only: Python's iterators stop."""
 
 
 class NotLeaderError(AlmadiaError):
-    """This member does not lead; `leader` does, when that is known."""
+    """This member is not the leader; `leader` is, if known."""
 
 
 class NoLeaderError(AlmadiaError):
@@ -179,15 +180,15 @@ class NoLeaderError(AlmadiaError):
 
 
 class OverloadedError(AlmadiaError):
-    """A local queue is full: let some calls be answered first."""
+    """A local queue is full: wait until some calls are answered."""
 
 
 class TransferInProgressError(AlmadiaError):
-    """Leadership is being handed over: try again when it is done."""
+    """Leadership is being transferred: retry when that is done."""
 
 
 class LaggingError(AlmadiaError):
-    """The member that was to lead is too far behind."""
+    """The member that was to become leader is too far behind."""
 
 
 class DeadlineBeforeStartError(AlmadiaError, builtins.TimeoutError):
@@ -199,19 +200,19 @@ class RegionChangedError(AlmadiaError):
 
 
 class WriteTimeoutError(AlmadiaError, builtins.TimeoutError):
-    """The deadline passed while the write was under way. It may have been applied, or may be yet."""
+    """The deadline passed while the write was in flight. It may have been applied, or may still be applied."""
 
 
 class CancelledInFlightError(AlmadiaError):
-    """The write was cancelled while it was under way. It may have been applied, or may be yet."""
+    """The write was cancelled while it was in flight. It may have been applied, or may still be applied."""
 
 
 class ShutdownInFlightError(AlmadiaError):
-    """The store was closed while the write was under way. It may have been applied, or may be yet."""
+    """The store was closed while the write was in flight. It may have been applied, or may still be applied."""
 
 
 class FailedInFlightError(AlmadiaError):
-    """The store failed while the write was under way. It may have been applied, or may be yet."""
+    """The store failed while the write was in flight. It may have been applied, or may still be applied."""
 
 
 class ClosedError(AlmadiaError):
@@ -219,11 +220,11 @@ class ClosedError(AlmadiaError):
 
 
 class ShuttingDownError(AlmadiaError, builtins.TimeoutError):
-    """The store takes no calls any more, but has not ended in time: a disk hangs. Close it again to wait for that."""
+    """The store accepts no more calls, but has not ended in time: a disk hangs. Close it again to wait for that."""
 
 
 class CancelledError(AlmadiaError):
-    """The call was cancelled before it had any effect. Not to be confused with asyncio's."""
+    """The call was cancelled before it had any effect. Not `asyncio.CancelledError`."""
 
 
 class ForkedError(AlmadiaError):
@@ -275,7 +276,7 @@ class PanicError(AlmadiaError):
 
 
 class PoisonedError(AlmadiaError):
-    """The store stopped after an earlier error: close it, look at the cause in the message, open it again."""
+    """The store stopped after an earlier error: close it, look at the cause in the message, and open it again."""
 
 
 _CLASSES: dict[str, type[AlmadiaError]] = {
@@ -321,7 +322,7 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
 
 
 def _by_code() -> dict[int, type[AlmadiaError]]:
-    """Gives each class what the library's own table says of its code."""
+    """Sets on each class what the library's own table says about its code."""
     classes: dict[int, type[AlmadiaError]] = {}
     for code, name, _, outcome, retryable in _almadia.codes():
         found = _CLASSES.get(name)
@@ -339,5 +340,5 @@ _CLASS_OF_CODE = _by_code()
 
 
 def from_code(code: int, message: str, leader: int | None = None, errno: int | None = None) -> AlmadiaError:
-    """The exception for an error of the library. Not for users: the compiled part calls it."""
+    """The exception for an error of the library. Internal: called by the compiled part."""
     return _CLASS_OF_CODE.get(code, AlmadiaError)(message, leader, errno)

@@ -1,7 +1,7 @@
-"""What the library logs, in `logging.getLogger("almadia")`.
+"""The library's log, in `logging.getLogger("almadia")`.
 
-One thread shows the records while at least one store is open, so that no thread of a store ever waits for a handler.
-Without a handler nothing is shown: a library does not write to a program's terminal.
+One thread passes the records to `logging` while at least one store is open, so that no internal thread of a store ever
+waits for a handler. Without a handler nothing is shown: a library does not write to a program's terminal.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ logger = logging.getLogger("almadia")
 logger.addHandler(logging.NullHandler())
 
 TRACE = 5
-"""The level below DEBUG: every message of raft. It is kept only if the logger asks for it when a store is opened."""
+"""The level below DEBUG: every raft message. Captured only if the logger is enabled for it when a store is opened."""
 
 logging.addLevelName(TRACE, "TRACE")
 
 
 class Shower:
-    """The thread that shows records, and how many stores want it."""
+    """The thread that passes records to `logging`, and the number of stores that need it."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
-        # Reentrant, for a store may be collected as garbage in the middle of it.
+        # Reentrant, because a store may be garbage-collected while the lock is held.
         self._lock = threading.RLock()
         self._stores = 0
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
 
     def begin(self) -> None:
-        """One more store is open."""
+        """Counts one more open store."""
         with self._lock:
             if self._stores == 0:
                 self._start()
             self._stores += 1
 
     def _start(self) -> None:
-        # The thread before must not take what is meant for the next one, or it would never end.
+        # The previous thread must not take records meant for the next one, or it would never end.
         if self._ending and self._ending is not threading.current_thread():
             self._ending.join()
         _almadia.capture_records(logger.isEnabledFor(TRACE))
@@ -48,9 +48,9 @@ class Shower:
         self._thread.start()
 
     def end(self) -> threading.Thread | None:
-        """One store less is open; returns the thread, which ends after its last record, when it was the last."""
+        """Counts one open store less; after the last returns the thread, which ends after its last record."""
         if self._process != os.getpid():
-            return None  # A child's copy of its parent's, whose locks may be held for ever.
+            return None  # Inherited from the parent process: its locks may be held forever.
         with self._lock:
             self._stores -= 1
             if self._stores > 0:
@@ -60,7 +60,7 @@ class Shower:
             return self._ending
 
     def dismiss(self) -> None:
-        """Ends the thread, whoever wants it."""
+        """Ends the thread, even if stores still need it."""
         if self._process == os.getpid():
             _almadia.release_records()
 

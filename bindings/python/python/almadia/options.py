@@ -18,13 +18,13 @@ class Option(NamedTuple):
     name: str
     """Its name, as in `open(path, options={name: value})`."""
     kind: str
-    """What it takes: "text", "number" or "switch"."""
+    """The kind of its values: "text", "number" or "switch"."""
     default: str
-    """The value it has when it is not set."""
+    """Its value when it is not set."""
     least: int | None
-    """The smallest number it takes."""
+    """The smallest number it accepts."""
     most: int | None
-    """The largest number it takes."""
+    """The largest number it accepts."""
     doc: str
     """What it does, with its unit."""
 
@@ -41,11 +41,11 @@ def option_list(
     named: Mapping[str, OptionValue] | None,
     keywords: Mapping[str, OptionValue],
 ) -> list[tuple[str, str]]:
-    """The options as the compiled part takes them: names and texts. Refuses what is set twice."""
+    """The options as the compiled part takes them: names and texts. Rejects an option that is set twice."""
     rows = {row.name: row for row in options()}
     chosen = _Chosen()
     if node_id is not None:
-        chosen.add("cluster.node_id", "node_id=", str(_whole("node_id", node_id)))
+        chosen.add("cluster.node_id", "node_id=", str(_int("node_id", node_id)))
     if initial_members is not None:
         chosen.add("cluster.initial_members", "initial_members=", _members(initial_members))
     if timeout is not None:
@@ -60,10 +60,10 @@ def option_list(
 
 
 class _Chosen(dict[str, tuple[str, str]]):
-    """By the name of an option: which argument sets it, and to what."""
+    """For each option by name: the argument that sets it, and its text."""
 
     def add(self, name: str, argument: str, text: str) -> None:
-        """Sets an option that no argument has set yet."""
+        """Sets an option; raises if another argument has set it."""
         if name in self:
             raise InvalidConfigError(f"{self[name][0]} and {argument} both set {name}: give only one of them")
         self[name] = argument, text
@@ -77,7 +77,7 @@ def _named(given: object) -> Mapping[str, OptionValue]:
         raise TypeError(f"options is a dict of names and values, such as {{'raft.tick_ms': 10}}, not {kind}")
     for name in given:
         if not isinstance(name, str):
-            raise TypeError(f"options has the name {name!r}, which is not a str but {type(name).__name__}")
+            raise TypeError(f"options: the name {name!r} must be a str, not {type(name).__name__}")
     return given
 
 
@@ -119,7 +119,7 @@ def _pairs(given: object) -> Iterable[tuple[object, object]]:
 
 
 def _member(node: object, address: object) -> str:
-    number = _whole("a number in initial_members", node)
+    number = _int("a number in initial_members", node)
     if not isinstance(address, str):
         raise TypeError(
             f"initial_members: the address of member {number} is a str such as '127.0.0.1:7001', "
@@ -130,7 +130,7 @@ def _member(node: object, address: object) -> str:
     return f"{number}={address}"
 
 
-def _whole(name: str, number: object) -> int:
+def _int(name: str, number: object) -> int:
     try:
         return int(operator.index(number))  # type: ignore[arg-type]
     except TypeError:

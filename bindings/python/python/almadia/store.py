@@ -1,6 +1,6 @@
 """The blocking front end: `open`, `Store`, `Snapshot`.
 
-Every call releases the GIL while it waits and can be ended by Ctrl-C. A store and a snapshot may be used by many
+Every call releases the GIL while it waits and can be interrupted by Ctrl-C. A store and a snapshot may be used by many
 threads at once.
 """
 
@@ -39,20 +39,20 @@ def open(  # noqa: A001 - as the built-in: it opens something.
     options: Mapping[str, OptionValue] | None = None,
     **more_options: OptionValue,
 ) -> Store:
-    """Opens the member of a cluster whose directory is `path`, making the directory at the first start.
+    """Opens the member of a cluster whose directory is `path`, creating the directory on the first start.
 
-    Its parent must exist. Returns as soon as the member is recovered; calls wait for a leader by themselves.
+    Its parent must exist. Returns once the member has recovered; calls wait for a leader by themselves.
 
     * `node_id` - number of this member, unique in the cluster and never reused; 1 by default.
     * `initial_members` - all members, the same on each: `{1: "10.0.0.1:7001", 2: "10.0.0.2:7001", ...}`, or the text
-      `"1=10.0.0.1:7001,2=..."`. None is a cluster of this member alone.
-    * `timeout` - seconds after which a call without a timeout of its own is answered, above 0; 5 by default.
-    * `options` - any other options by their names, such as `{"raft.tick_ms": 10}`; `almadia.options()` lists them all.
-      They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`. An option
-      that is set twice, in whatever ways, is refused.
+      `"1=10.0.0.1:7001,2=..."`. None is a cluster with this member only.
+    * `timeout` - default timeout of calls in seconds, above 0; 5 by default.
+    * `options` - any other options by name, such as `{"raft.tick_ms": 10}`; `almadia.options()` lists them all.
+      They may also be given as keyword arguments with an underscore for the dot: `raft_tick_ms=10`. Setting an option
+      twice, in any form, is an error.
 
-    An argument of a wrong type raises `TypeError`, a `timeout` that makes no sense `ValueError`. Else it raises
-    `InvalidConfigError` naming the option, `LockedError` when another process has the directory open,
+    An argument of a wrong type raises `TypeError`, a `timeout` out of range `ValueError`. Other errors are
+    `InvalidConfigError`, which names the option, `LockedError` when another process has the directory open,
     `WrongClusterError`, `NetworkError`, `PermissionDeniedError`, `CorruptionError`; each says what to do.
     """
     chosen = option_list(node_id, initial_members, timeout, options, more_options)
@@ -60,7 +60,7 @@ def open(  # noqa: A001 - as the built-in: it opens something.
 
 
 class Handle:
-    """What both front ends share: the compiled store and how it ends."""
+    """The common part of both front ends: the compiled store and its closing."""
 
     __slots__ = ("__weakref__", "_closed", "_core", "_path", "_shower")
     _core: _almadia.Store
@@ -73,10 +73,10 @@ class Handle:
 
     @classmethod
     def _open(cls, path: str, options: list[tuple[str, str]]) -> Self:
-        # logging is a third of the time that importing almadia would take.
+        # Imported late: logging would be a third of the time that importing almadia takes.
         from .log import shower
 
-        # What is said while a store opens, or fails to, is shown too.
+        # Records logged while a store opens, or fails to, are shown too.
         shower.begin()
         try:
             return cls._of(_almadia.Store(path, options), path)
@@ -85,7 +85,7 @@ class Handle:
 
     @classmethod
     def _of(cls, core: _almadia.Store, path: str) -> Self:
-        """A handle of a store that is open; it may have several."""
+        """A handle of an open store, which may have several."""
         from .log import shower
 
         handle = cls.__new__(cls)
@@ -123,30 +123,30 @@ class Handle:
         if self._closed:
             return
         self._closed = True
-        # Its last words are shown before it is gone.
+        # Its last log records are shown before this returns.
         if thread := self._shower.end():
             thread.join()
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
-        # Not where it stands: at the end of the interpreter it is stopped already, and never was closed.
+        # Without its status: when the interpreter exits it is stopped already, although it was never closed.
         warnings.warn(f"unclosed <{self._name()}>; use close() or with", ResourceWarning, source=self, stacklevel=2)
         self._closed = True
-        # Whoever collects garbage may hold a lock that a log handler waits for: nobody is waited for here.
+        # The thread that collects garbage may hold a lock that a log handler waits for, so this must not wait.
         self._shower.end()
 
     def __repr__(self) -> str:
-        return f"<{self._name()} {'closed' if self._closed else self._standing()}>"
+        return f"<{self._name()} {'closed' if self._closed else self._status_text()}>"
 
     def _name(self) -> str:
         module = type(self).__module__.removesuffix(".store")
         return f"{module}.Store node={self.node_id} path={self._path!r}"
 
-    def _standing(self) -> str:
+    def _status_text(self) -> str:
         try:
             status = self._status()
-        except AlmadiaError as error:  # In a child process, for one.
+        except AlmadiaError as error:  # In a child process, for example.
             return f"({error})"
         poisoned = " poisoned" if status.poisoned else ""
         return f"role={status.role} leader={status.leader} term={status.term} applied={status.applied_index}{poisoned}"
@@ -162,7 +162,7 @@ class Store(Handle):
     `del store[b"k"]` - and each of these is one linearizable call. Close it with `close()`, or use it in a
     `with` statement.
 
-    `timeout` is in seconds everywhere; None means the store's own. A write that was interrupted by Ctrl-C, or whose
+    `timeout` is in seconds everywhere; None means the store's default. A write that was interrupted by Ctrl-C, or whose
     exception says `Outcome.UNKNOWN`, may have been applied, or may be at any later time: see `almadia.Outcome`.
     """
 
@@ -182,11 +182,11 @@ class Store(Handle):
         return default if value is None else value
 
     def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
-        """Sets `key` to `value` on a majority of the members, and says where in the log that is."""
+        """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
         return self._core.put(key, value, timeout)
 
     def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
-        """Removes `key`; removing a key that does not exist is no error."""
+        """Removes `key`; it is not an error if the key does not exist."""
         return self._core.delete(key, timeout)
 
     def __getitem__(self, key: BytesLike) -> bytes:
@@ -204,27 +204,27 @@ class Store(Handle):
     def __contains__(self, key: BytesLike) -> bool:
         return self._core.get(key, None) is not None
 
-    # Python would try the keys 0, 1, 2 and so on. What is to be walked is a snapshot.
+    # Otherwise Python would try the keys 0, 1, 2 and so on. Iterate over a snapshot instead.
     __iter__ = None
 
     # Many keys.
 
     def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none.
+        """The values of `keys`, in the same order; None for each key that does not exist.
 
-        All are of one moment of this member: what `snapshot` says about several regions holds here too.
+        All are read at one moment on this member: what `snapshot` says about several regions applies.
         """
         return self._core.get_many(list(keys), timeout)
 
     def delete_range(self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None) -> Position:
-        """Removes every key from `start` up to but not including `end`.
+        """Removes every key from `start` (included) to `end` (excluded).
 
-        None as `start` is the first key there can be, and as `end` none: `delete_range(None, None)` removes all keys.
+        None as `start` is the first possible key, and as `end` no bound: `delete_range(None, None)` removes all keys.
         """
         return self._core.delete_range(start, end, timeout)
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
-        """A batch that is written at the end of a `with` block; not when an exception leaves the block.
+        """A batch that is written at the end of a `with` block, unless an exception leaves the block.
 
         with store.batch() as batch:
             batch[b"from"] = b"70"
@@ -233,7 +233,7 @@ class Store(Handle):
         return BatchBlock(self, timeout)
 
     def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
-        """Applies a batch on a majority, all of it or nothing. On success it is empty, on error as it was."""
+        """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged."""
         return self._core.write(batch, timeout)
 
     def snapshot(
@@ -246,28 +246,28 @@ class Store(Handle):
         min_index: int | Position = 0,
         timeout: float | None = None,
     ) -> Snapshot:
-        """A picture of the store that does not change, of all keys or of a range. Close it, or use `with`.
+        """A view of the store, of all keys or of a range, that does not change. Close it, or use `with`.
 
-        * `start`, `end`, `prefix` - which keys it shows: from `start` up to but not including `end`, or those that
+        * `start`, `end`, `prefix` - which keys it shows: from `start` (included) to `end` (excluded), or those that
           begin with `prefix`.
-        * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" what this
-          member has applied, without asking anyone: it may be old. With several regions (`bootstrap.split_keys`) a
-          linearizable snapshot is so for each of them, not for all together: of writes to different regions that are
-          made during the call it may have a later one and lack an earlier one, and one on another member the other
-          way round.
-        * `min_index` - a local snapshot waits until this member has applied so much: the position that a write
-          returned, on whatever member, or its `index`.
+        * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" shows what
+          this member has applied, without asking other members: it may be stale. With several regions
+          (`bootstrap.split_keys`) a linearizable snapshot is linearizable for each region, not across regions: of
+          writes to different regions made during the call it may show a later one and miss an earlier one, and a
+          snapshot on another member may do the reverse.
+        * `min_index` - a local snapshot waits until this member has applied this index: the position that a write
+          returned, on any member, or its `index`.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
 
     # The store itself.
 
     def status(self) -> Status:
-        """A moment's picture of this member. Never waits."""
+        """The current status of this member. Never waits."""
         return self._status()
 
     def regions(self) -> list[RegionStatus]:
-        """A moment's picture of each region on this member, in the order of their keys. Never waits."""
+        """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
 
     def metrics(self) -> str:
@@ -275,23 +275,24 @@ class Store(Handle):
         return self._core.metrics()
 
     def wait_leader(self, *, timeout: float | None = None) -> int:
-        """Waits until this member knows a leader of every region, and returns that of the first."""
+        """Waits until this member knows the leader of every region, and returns that of the first region."""
         return self._core.wait_leader(timeout)
 
     def transfer_leader(self, target: int | None = None, *, key: BytesLike = b"", timeout: float | None = None) -> None:
-        """Hands the leadership over to member `target`, or to one the leader chooses. Only the leader can.
+        """Transfers leadership to member `target`, or to one the leader chooses. Only the leader can do it.
 
-        `key` is any key of the region it is about; with one region it does not matter.
+        `key` is any key of the region concerned; with one region it does not matter.
         """
         self._core.transfer_leader(target, key, timeout)
 
     def close(self, *, timeout: float = CLOSE_SECONDS) -> None:
-        """Closes the store within `timeout` seconds. Doing it again does nothing.
+        """Closes the store within `timeout` seconds. Closing it again does nothing.
 
-        Accepts no more calls, lets those under way finish and hands over what this member leads; answers the rest. The
-        last second of the timeout, or its last half if that is less, is kept for ending threads; a timeout of 0 cuts
-        calls off at once and leaves the threads five seconds. `ShuttingDownError` says that they have not ended, since
-        a disk hangs; the directory stays locked until it answers, and closing again waits for that.
+        Accepts no more calls, lets those in flight finish, transfers leadership away from this member and answers the
+        rest. The last second of the timeout, or its last half if that is less, is reserved for ending threads; a
+        timeout of 0 aborts calls at once and gives the threads five seconds. Raises `ShuttingDownError` if a disk that
+        hangs keeps them from ending; the directory stays locked until the disk responds, and closing again waits for
+        that.
 
         Snapshots stay usable, and keep the directory locked, until they are closed too.
         """
@@ -305,13 +306,13 @@ class Store(Handle):
 
 
 class Snapshot:
-    """A picture of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
+    """A view of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
 
-    While it is open, what was overwritten since stays on disk. It may outlive its store.
+    While it is open, values overwritten since stay on disk. It may outlive its store.
 
-    One that is dropped without being closed does not warn, unlike a store: it is let go when its last reference goes,
-    at once in CPython, so that `store.snapshot().get_many(keys)` leaves nothing behind. `status().live_snapshots`
-    counts those that are left, and tests with the fixtures of almadia fail when there are some.
+    One that is dropped without being closed does not warn, unlike a store: it is released with its last reference, at
+    once in CPython, so that `store.snapshot().get_many(keys)` leaves nothing behind. `status().live_snapshots` counts
+    those that are left, and tests that use almadia's fixtures fail when there are any.
     """
 
     __slots__ = ("__weakref__", "_core")
@@ -338,8 +339,8 @@ class Snapshot:
     def get_view(self, key: BytesLike) -> memoryview | None:
         """The value of `key` as a read-only memoryview; None when there is no such key.
 
-        It shows the value where the engine has it: without a copy once the value is in a block of a file; while it is
-        still among the newest writes, in the engine's memtable, the engine copies it once.
+        It exposes engine memory: without a copy once the value is in a block of a file; while the value is still among
+        the newest writes, in the engine's memtable, the engine copies it once.
 
         The view stays valid after the snapshot and the store are closed; until it is released it holds a little
         memory of the engine, and the directory.
@@ -347,7 +348,7 @@ class Snapshot:
         return self._core.get_view(key)
 
     def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
-        """The values of `keys`, in their order, each None when there is none."""
+        """The values of `keys`, in the same order; None for each key that does not exist."""
         return self._core.get_many(list(keys))
 
     def __getitem__(self, key: BytesLike) -> bytes:
@@ -371,11 +372,11 @@ class Snapshot:
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in order, read as you go.
+        """Keys and values in order, read lazily.
 
-        `prefix`, `start` (included) and `end` (not included) narrow it, together too; `reverse` goes from the largest
-        key to the smallest; `limit` is how many come at most. Closing the snapshot ends it with
-        `ClosedError` at the next item.
+        `prefix`, `start` (included) and `end` (excluded) restrict the range and can be combined; `reverse` iterates
+        from the largest key to the smallest; `limit` is the maximum number of items. Closing the snapshot ends the
+        iteration with `ClosedError` at the next item.
         """
         return self._core.walk("items", (prefix, start, end), reverse, limit)
 
@@ -419,7 +420,7 @@ class Snapshot:
         return self._core.closed
 
     def close(self) -> None:
-        """Lets go of what the snapshot holds. Doing it again does nothing."""
+        """Releases what the snapshot holds. Closing it again does nothing."""
         self._core.close()
 
     def __enter__(self) -> Snapshot:
@@ -437,7 +438,7 @@ class Snapshot:
 
 
 class BatchBlock:
-    """A `with` block at whose end a batch is written. Made by `store.batch()`."""
+    """A `with` block that writes a batch at its end. Made by `store.batch()`."""
 
     __slots__ = ("_batch", "_store", "_timeout")
 
@@ -468,9 +469,9 @@ _open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
-    """Answers every call that is still under way, and lets no other thread be inside when the interpreter goes."""
+    """Answers every call in flight, and lets no other thread be inside a call when the interpreter exits."""
     for handle in list(_open_handles):
-        # What a disk keeps ends with the process.
+        # A thread that a hung disk blocks ends with the process.
         with contextlib.suppress(AlmadiaError):
             handle._core.close(0.0)
         handle._shower.dismiss()

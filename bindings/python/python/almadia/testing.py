@@ -11,14 +11,15 @@
 With pytest no import is needed: the fixtures `almadia_store`, `almadia_cluster` and `almadia_aio_cluster` come with the
 package. The marker and the options of the plugin:
 
-* `@pytest.mark.almadia(members=5, options={"bootstrap.split_keys": "m"})` - how many members a test gets, and options
-  of each, by the names of `almadia.options()`.
-* `--almadia-log-level=LEVEL` - what the members log: trace, debug, info, warning or error.
-* `--almadia-keep-data` - keeps the directories of all tests; those of tests that failed are always kept.
+* `@pytest.mark.almadia(members=5, options={"bootstrap.split_keys": "m"})` - the number of members, and the options of
+  each, by the names of `almadia.options()`.
+* `--almadia-log-level=LEVEL` - the log level of the members: trace, debug, info, warning or error.
+* `--almadia-keep-data` - keeps the directories of all tests; those of failed tests are always kept.
 
-Members are real stores that talk TCP; only their timeouts are shorter than usual (`FAST`). They are fast to start and
-to elect, and safe beside other tests: every port is reserved for as long as the cluster lives. Tests that start members
-in processes of their own get such ports from a context manager: `with reserved_addresses(3) as addresses:`.
+Members are real stores that communicate over TCP; only their timeouts are shorter than usual (`FAST`). They start and
+elect a leader quickly, and tests can run in parallel: every port is reserved for the lifetime of the cluster. Tests
+that start members in separate processes get such ports from a context manager:
+`with reserved_addresses(3) as addresses:`.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ from .typing import BytesLike, OptionValue
 __all__ = ["FAST", "AioCluster", "Cluster", "ClusterTimeout", "Member", "reserved_addresses"]
 
 _TIMEOUT = 10.0
-"""Seconds a wait of a cluster lasts at most: many times what an election takes, even on a machine that is busy."""
+"""Default timeout of a cluster's waits, in seconds: many times what an election takes, even on a busy machine."""
 
 _SETTLE = 2.0
-"""Seconds that calls of a test which has ended may still take."""
+"""Seconds that calls may still take when their test has ended."""
 
 
 class Cluster(Members[Store]):
     """Members of one cluster in this process. Use it in a `with` statement, or `close()` it.
 
-    Members are stores, numbered from 1: `cluster[2]` is the store of member 2, and every method takes a store or a
+    Members are stores, numbered from 1: `cluster[2]` is the store of member 2, and every method accepts a store or a
     number. A member that was killed and restarted has a new store, so keep numbers rather than stores where that
     matters: `leader.node_id`.
 
-    * `directory` - where each member gets a directory, named by its number; made if it is not there.
-    * `members` - how many there are.
-    * `options` - options of each member, by the names of `almadia.options()`, above those of `FAST`.
+    * `directory` - contains a directory for each member, named by its number; created if missing.
+    * `members` - the number of members.
+    * `options` - options of each member, by the names of `almadia.options()`; they override those of `FAST`.
 
-    It returns when the members have elected a leader.
+    The constructor returns once the members have elected a leader.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class Cluster(Members[Store]):
     def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> Store:
         """Waits for a leader, and returns its store.
 
-        It is the one a majority follows over a network that is whole between them: never a member that was cut off and
-        has not noticed yet. `key` is any key of the region it is about; with one region it does not matter. Raises
+        It is the one that a majority follows over connections that are open both ways: never a leader that was cut off
+        and has not noticed it yet. `key` is any key of the region concerned; with one region it does not matter. Raises
         `ClusterTimeout` when there is none in time, and `ClosedError` when the cluster is closed.
         """
         until = time.monotonic() + timeout
@@ -98,7 +99,7 @@ class Cluster(Members[Store]):
         waiting_for: str = "a condition of the test",
         timeout: float = _TIMEOUT,
     ) -> None:
-        """Waits until `condition()` is true. Raises `ClusterTimeout` with each member's status when it is too late."""
+        """Waits until `condition()` is true. On a timeout raises `ClusterTimeout` with the status of each member."""
         until = time.monotonic() + timeout
         while not condition():
             self._look_again(until, waiting_for, timeout)
@@ -111,12 +112,12 @@ class Cluster(Members[Store]):
         key: BytesLike = b"",
         timeout: float = _TIMEOUT,
     ) -> None:
-        """Waits until members can show what was written, with level "local" too.
+        """Waits until members have applied what was written, so that it is visible with level "local" too.
 
-        * `position` - what a write returned, or its `index`; by default everything that any member which is up knows to
-          be decided.
-        * `members` - who is waited for; by default all that are up.
-        * `key` - any key of the region it is about; with one region it does not matter.
+        * `position` - what a write returned, or its `index`; by default the highest index that any member that is up
+          knows to be committed.
+        * `members` - the members to wait for; by default all that are up.
+        * `key` - any key of the region concerned; with one region it does not matter.
         """
         applied, named = self._applied(position, members, key_of(key))
         self.wait_until(applied, waiting_for=named, timeout=timeout)
@@ -127,26 +128,26 @@ class Cluster(Members[Store]):
         time.sleep(LOOK_EVERY)
 
     def kill(self, member: Member) -> None:
-        """Ends a member as a crash of its process would.
+        """Stops a member as a crash of its process would.
 
-        It reaches nobody any more, hands nothing over, finishes nothing: its calls under way are answered with an
-        error. Its directory stays as it is, for `restart`; a snapshot of it that is still open keeps the directory
-        locked.
+        It is cut off from the network, transfers no leadership and finishes nothing: its calls in flight are answered
+        with an error. Its directory stays as it is, for `restart`; a snapshot of it that is still open keeps the
+        directory locked.
         """
         self._kill(self._number(member))
 
     def restart(self, member: Member) -> Store:
-        """Starts a member that is down, or kills it first, and returns its new store without waiting for the others."""
+        """Starts a member, killing it first if it is up, and returns its new store without waiting for the others."""
         number = self._number(member)
         self._restart(number)
         return self[number]
 
     def close(self) -> None:
-        """Closes all members and gives the ports back. Doing it again does nothing."""
+        """Closes all members and releases the ports. Closing it again does nothing."""
         self._close()
 
     def leaks(self) -> list[str]:
-        """What a test forgot: snapshots that are not closed, calls of its threads that are not answered in a moment.
+        """What a test left behind: open snapshots, and calls of its threads that are still not answered after a moment.
 
         `AioCluster` leaves calls to asyncio, which reports tasks that nobody awaited.
         """
@@ -168,7 +169,7 @@ class Cluster(Members[Store]):
 
 
 class AioCluster(Members[aio.Store]):
-    """The same with members that are stores of `almadia.aio`: what waits is to be awaited.
+    """The same with stores of `almadia.aio` as members: methods that wait must be awaited.
 
         async with AioCluster(tmp_path) as cluster:
             leader = await cluster.leader()
@@ -176,7 +177,7 @@ class AioCluster(Members[aio.Store]):
             cluster.isolate(leader)
             assert await (await cluster.leader()).get(b"k") == b"v"
 
-    The arguments are those of `Cluster`. It belongs to no event loop, and starts with `async with`, or with `start()`.
+    The arguments are those of `Cluster`. It is bound to no event loop; `async with` or `start()` starts it.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class AioCluster(Members[aio.Store]):
         super().__init__(aio.Store, directory, members, options)
 
     def start(self) -> None:
-        """Opens the members, blocking, without waiting for a leader. For fixtures that run outside of any loop."""
+        """Opens the members, blocking, without waiting for a leader. For fixtures that run outside any event loop."""
         try:
             self._open_all()
         except BaseException:
@@ -197,7 +198,7 @@ class AioCluster(Members[aio.Store]):
             raise
 
     def stop(self) -> None:
-        """As `close`, blocking. For fixtures that run outside of any loop."""
+        """As `close`, but blocking. For fixtures that run outside any event loop."""
         self._close()
 
     async def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> aio.Store:
@@ -219,7 +220,7 @@ class AioCluster(Members[aio.Store]):
         waiting_for: str = "a condition of the test",
         timeout: float = _TIMEOUT,
     ) -> None:
-        """As `Cluster.wait_until`; what `condition()` returns is awaited when it can be."""
+        """As `Cluster.wait_until`; the result of `condition()` is awaited if it is awaitable."""
         until = time.monotonic() + timeout
         while True:
             holds = condition()

@@ -12,7 +12,7 @@ Level: TypeAlias = Literal["linearizable", "local"]
 """How recent a snapshot must be."""
 
 OptionValue: TypeAlias = str | int | bool
-"""What an option can be set to."""
+"""The value of an option."""
 
 Members: TypeAlias = str | Mapping[int, str]
 """The members of a cluster: `{1: "host:port", 2: ...}`, or as one text `"1=host:port,2=..."`."""

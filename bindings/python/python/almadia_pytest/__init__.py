@@ -3,8 +3,8 @@
 * `almadia_store` - an open store, the only member of its cluster.
 * `almadia_cluster` - three members in this process, over a network that the test can break: see
   `almadia.testing.Cluster`.
-* `almadia_aio_cluster` - the same with stores of `almadia.aio`, for tests that are coroutines, whatever plugin runs
-  them: see `almadia.testing.AioCluster`.
+* `almadia_aio_cluster` - the same with stores of `almadia.aio`, for tests that are coroutines, under any plugin that
+  runs them: see `almadia.testing.AioCluster`.
 
     def test_failover(almadia_cluster):
         leader = almadia_cluster.leader()
@@ -12,11 +12,11 @@
         almadia_cluster.isolate(leader)
         assert almadia_cluster.leader()[b"k"] == b"v"
 
-`@pytest.mark.almadia(members=5, options={"bootstrap.split_keys": "m"})` sets how many members a test gets, and their
-options. Directories are below `tmp_path`; those of tests that passed are removed. A test that passed but left a
-snapshot open or a call unanswered has an error at its end. Reports of failures say how each member was.
+`@pytest.mark.almadia(members=5, options={"bootstrap.split_keys": "m"})` sets the number of members of a test, and their
+options. Directories are below `tmp_path`; those of passed tests are removed. A test that passed but left a snapshot
+open or a call unanswered has an error at teardown. Failure reports have the status of each member.
 
-This package holds nothing but the plugin, and imports almadia only when a fixture is used: pytest imports it in every
+This package contains only the plugin, and imports almadia only when a fixture is used: pytest imports it in every
 environment in which almadia is installed.
 """
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from almadia.store import Store
     from almadia.testing import AioCluster, Cluster
 
-_MARKER = "almadia(members=3, options={}): how many members the almadia fixtures of a test start, and their options."
+_MARKER = "almadia(members=3, options={}): the number of members that the almadia fixtures start, and their options."
 _LEVELS = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR")
 _TRACE = 5
 
 _clusters = pytest.StashKey[list["Cluster | AioCluster"]]()
-"""The clusters a test uses."""
+"""The clusters that a test uses."""
 
 _failed = pytest.StashKey[bool]()
-"""Whether it failed, or its fixtures did."""
+"""Whether the test or its fixtures failed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,19 +52,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--almadia-keep-data",
         action="store_true",
-        help="keep the directories of the almadia fixtures; those of tests that failed are always kept",
+        help="keep the directories of the almadia fixtures; those of failed tests are always kept",
     )
     group.addoption(
         "--almadia-log-level",
         type=str.upper,
         choices=_LEVELS,
         metavar="LEVEL",
-        help=f"what the members of the almadia fixtures log: {', '.join(_LEVELS).lower()}",
+        help=f"log level of the members of the almadia fixtures: {', '.join(_LEVELS).lower()}",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Registers the marker."""
     config.addinivalue_line("markers", _MARKER)
 
 
@@ -72,12 +72,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Says in the report of a failure how each member was."""
+    """Adds the status of each member to the report of a failure."""
     report = yield
     clusters = item.stash.get(_clusters, [])
     if report.failed:
         item.stash[_failed] = True
-        # At the end the members are closed already.
+        # At teardown the members are already closed.
         for cluster in clusters if report.when != "teardown" else []:
             report.sections.append(("almadia members", f"{cluster.describe()}\ndata: {cluster.directory}"))
     return report
@@ -110,7 +110,7 @@ def almadia_aio_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
     """Three members with stores of `almadia.aio`: see `almadia.testing.AioCluster`. Closed at the end of the test."""
     from almadia.testing import AioCluster
 
-    # Not a coroutine itself: so it works with every plugin that runs coroutines, and with none.
+    # Not a coroutine itself, so that it works with every plugin that runs coroutines, and without one.
     with _log_level(request):
         cluster = AioCluster(tmp_path / "almadia_aio_cluster", **_chosen(request, members=3))
         cluster.start()
@@ -119,7 +119,7 @@ def almadia_aio_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
 
 def _chosen(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
-    """The arguments of a cluster, as the test's marker has them."""
+    """The arguments of a cluster, from the test's marker."""
     marker = request.node.get_closest_marker("almadia")
     if marker is None:
         return {"members": members}
@@ -133,12 +133,12 @@ def _chosen(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
 
 @contextmanager
 def _tied(request: pytest.FixtureRequest, cluster: Cluster | AioCluster, stop: Callable[[], None]) -> Iterator[None]:
-    """Ties a cluster to the test that uses it: its reports, what it leaves open, its data, its end."""
+    """Ties a cluster to the test that uses it: adds to its reports, checks for leaks, stops it, removes its data."""
     stash = request.node.stash
     stash.setdefault(_clusters, []).append(cluster)
     try:
         yield
-        # A failed test holds what it had in its traceback; what it left open is not what is wrong with it.
+        # The traceback of a failed test keeps its objects alive; what it left open is not its fault.
         failed = stash.get(_failed, False)
         leaks = [] if failed else cluster.leaks()
     finally:
@@ -151,7 +151,7 @@ def _tied(request: pytest.FixtureRequest, cluster: Cluster | AioCluster, stop: C
 
 @contextmanager
 def _log_level(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Sets the level of the logger "almadia", which decides when a store is opened what is kept at all."""
+    """Sets the level of the logger "almadia", which decides which records are captured when a store is opened."""
     name = request.config.getoption("--almadia-log-level")
     logger = logging.getLogger("almadia")
     before = logger.level

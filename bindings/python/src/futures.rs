@@ -1,7 +1,7 @@
-//! The calls of a store for event loops: submitted now, answered on the loop.
+//! A store's calls for event loops: submitted now, answered by resolving a future on the loop.
 //!
-//! Owns the asynchronous half of [`Store`]. What always holds: none waits; each resolves its future exactly once unless it
-//! raised. What Python sees of each answer is decided here.
+//! Owns the asynchronous half of [`Store`]. What always holds: no call waits; each resolves its future exactly once,
+//! unless it raised. How Python sees each answer is decided here.
 
 use almadia::{PinnedValue, TransferOptions};
 use pyo3::prelude::*;
@@ -11,15 +11,15 @@ use crate::batch::Batch;
 use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
+use crate::ints::MinIndex;
 use crate::position::Position;
 use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, read_options, snapshot_options, write_options};
 use crate::timeout::Timeout;
-use crate::whole::LeastIndex;
 
 #[pyfunction]
-pub fn put_soon(
+pub fn submit_put(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -30,11 +30,11 @@ pub fn put_soon(
 ) -> PyResult<Pending> {
     let mut batch = almadia::Batch::new();
     batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-    commit_soon(py, store, completions, future, &mut batch, timeout)
+    submit_batch(py, store, completions, future, &mut batch, timeout)
 }
 
 #[pyfunction]
-pub fn delete_soon(
+pub fn submit_delete(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -44,11 +44,11 @@ pub fn delete_soon(
 ) -> PyResult<Pending> {
     let mut batch = almadia::Batch::new();
     batch.delete(key.as_bytes()).or_raise(py)?;
-    commit_soon(py, store, completions, future, &mut batch, timeout)
+    submit_batch(py, store, completions, future, &mut batch, timeout)
 }
 
 #[pyfunction]
-pub fn delete_range_soon(
+pub fn submit_delete_range(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -59,12 +59,12 @@ pub fn delete_range_soon(
 ) -> PyResult<Pending> {
     let mut batch = almadia::Batch::new();
     batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)?;
-    commit_soon(py, store, completions, future, &mut batch, timeout)
+    submit_batch(py, store, completions, future, &mut batch, timeout)
 }
 
-/// Takes the operations out of the batch; they come back when the call fails.
+/// Takes the operations out of the batch; puts them back when the call fails.
 #[pyfunction]
-pub fn write_soon(
+pub fn submit_write(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -85,7 +85,7 @@ pub fn write_soon(
 }
 
 #[pyfunction]
-pub fn get_soon(
+pub fn submit_get(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -100,7 +100,7 @@ pub fn get_soon(
 }
 
 #[pyfunction]
-pub fn get_many_soon(
+pub fn submit_get_many(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -116,15 +116,15 @@ pub fn get_many_soon(
 }
 
 #[pyfunction]
-#[allow(clippy::too_many_arguments)] // They are the arguments of one Python function, in one place.
-pub fn snapshot_soon(
+#[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
+pub fn submit_snapshot(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
     future: Py<PyAny>,
     within: Range<'_>,
     level: &str,
-    min_index: LeastIndex,
+    min_index: MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
@@ -133,7 +133,7 @@ pub fn snapshot_soon(
 }
 
 #[pyfunction]
-pub fn transfer_leader_soon(
+pub fn submit_transfer_leader(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,
@@ -152,7 +152,7 @@ pub fn transfer_leader_soon(
         .submit(py, future, nothing, |queue, answered| store.on(queue).transfer_leader(&options, answered))
 }
 
-fn commit_soon(
+fn submit_batch(
     py: Python<'_>,
     store: &Store,
     completions: &Completions,

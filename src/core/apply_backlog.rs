@@ -20,7 +20,7 @@ use crate::types::LogIndex;
 /// it only while it has more than its share. The shares together are one bound more at most, and when large entries of
 /// many regions have used that up too, nobody adds to it.
 #[derive(Clone, Debug, Default)]
-pub struct Backlog(Arc<Counts>);
+pub struct StoreBacklog(Arc<Counts>);
 
 // Only numbers: what they count is published by the queues that carry it.
 #[derive(Debug, Default)]
@@ -32,20 +32,20 @@ struct Counts {
 
 /// See the module.
 #[derive(Debug)]
-pub struct HandedOver {
+pub struct ApplyBacklog {
     /// (last index, bytes) of each task.
     tasks: VecDeque<(LogIndex, u64)>,
     bytes: u64,
-    backlog: Backlog,
+    backlog: StoreBacklog,
     limits: Limits,
     /// Reports to all peers of the store at the last tick.
     reports: u64,
 }
 
-impl HandedOver {
+impl ApplyBacklog {
     /// Nothing handed over by a peer of the store with this backlog.
     #[must_use]
-    pub fn new(backlog: Backlog, limits: Limits) -> Self {
+    pub fn new(backlog: StoreBacklog, limits: Limits) -> Self {
         backlog.0.peers.fetch_add(1, Ordering::Relaxed);
         Self { tasks: VecDeque::new(), bytes: 0, backlog, limits, reports: 0 }
     }
@@ -102,7 +102,7 @@ impl HandedOver {
     }
 }
 
-impl Drop for HandedOver {
+impl Drop for ApplyBacklog {
     fn drop(&mut self) {
         self.backlog.0.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.backlog.0.peers.fetch_sub(1, Ordering::Relaxed);
@@ -118,24 +118,24 @@ mod tests {
     }
 
     /// So many peers of one store.
-    fn peers<const N: usize>() -> [HandedOver; N] {
-        let backlog = Backlog::default();
+    fn peers<const N: usize>() -> [ApplyBacklog; N] {
+        let backlog = StoreBacklog::default();
         let limits = Limits { backlog_bytes: 300, store_backlog_bytes: 400, ..Limits::default() };
-        [(); N].map(|()| HandedOver::new(backlog.clone(), limits))
+        [(); N].map(|()| ApplyBacklog::new(backlog.clone(), limits))
     }
 
     #[test]
     fn a_task_counts_until_its_last_entry_is_applied() {
-        let [mut handed_over] = peers();
-        handed_over.add(&[entry(1, 10), entry(2, 10)]);
-        handed_over.add(&[entry(3, 10)]);
+        let [mut backlog] = peers();
+        backlog.add(&[entry(1, 10), entry(2, 10)]);
+        backlog.add(&[entry(3, 10)]);
 
-        handed_over.report(LogIndex(1));
-        assert_eq!(handed_over.bytes, 30);
-        handed_over.report(LogIndex(2));
-        assert_eq!(handed_over.bytes, 10);
-        handed_over.report(LogIndex(3));
-        assert_eq!(handed_over.bytes, 0);
+        backlog.report(LogIndex(1));
+        assert_eq!(backlog.bytes, 30);
+        backlog.report(LogIndex(2));
+        assert_eq!(backlog.bytes, 10);
+        backlog.report(LogIndex(3));
+        assert_eq!(backlog.bytes, 0);
     }
 
     #[test]

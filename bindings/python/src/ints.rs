@@ -1,18 +1,18 @@
-//! Whole numbers as callers give them.
+//! Integer arguments.
 //!
-//! Owns the conversion of counts and indexes. What always holds: a number that does not fit is refused with a
-//! `ValueError`, and what is no whole number with a `TypeError`, both of which name the parameter.
+//! Owns the conversion of counts and indexes. What always holds: an integer out of range is refused with a
+//! `ValueError`, anything that is not an integer with a `TypeError`; both name the parameter.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::position::Position;
 
-/// How many items may come at most.
+/// The maximum number of items.
 pub struct Limit(usize);
 
-/// An index of the log: a number, or the position that has it.
-pub struct LeastIndex(u64);
+/// A minimum log index, given as a number or as the position that has it.
+pub struct MinIndex(u64);
 
 impl Limit {
     pub fn items(&self) -> usize {
@@ -20,7 +20,7 @@ impl Limit {
     }
 }
 
-impl LeastIndex {
+impl MinIndex {
     pub fn index(&self) -> u64 {
         self.0
     }
@@ -30,28 +30,28 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Limit {
     type Error = PyErr;
 
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let items = whole(given, "limit", "a whole number or None")?;
-        // More than the memory has bytes is no limit.
+        let items = unsigned(given, "limit", "a whole number or None")?;
+        // More than fits in memory is no limit.
         Ok(Self(usize::try_from(items).unwrap_or(usize::MAX)))
     }
 }
 
-impl<'a, 'py> FromPyObject<'a, 'py> for LeastIndex {
+impl<'a, 'py> FromPyObject<'a, 'py> for MinIndex {
     type Error = PyErr;
 
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         match given.cast::<Position>() {
             Ok(position) => Ok(Self(position.get().index())),
-            Err(_) => whole(given, "min_index", "a whole number or a Position").map(Self),
+            Err(_) => unsigned(given, "min_index", "a whole number or a Position").map(Self),
         }
     }
 }
 
-fn whole(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyResult<u64> {
+fn unsigned(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyResult<u64> {
     if let Ok(number) = given.extract::<u64>() {
         return Ok(number);
     }
-    // Whatever Python itself can count with.
+    // Anything that Python accepts as an integer.
     let Ok(number) = given.call_method0("__index__") else {
         let class = given.get_type().name()?;
         return Err(PyTypeError::new_err(format!("{name} is {expected}, not {class}")));

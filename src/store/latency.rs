@@ -1,4 +1,4 @@
-//! When a call reached which stage.
+//! How long a call took to reach each stage.
 //!
 //! Owns the clock readings of one call and turns them into the store's histograms. What always holds: each stage is
 //! counted once for each call that reached it; a call that its member forwarded has neither propose nor commit nor
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Stages {
+pub(super) struct Latency {
     metrics: Arc<Metrics>,
     kind: Kind,
     called: Timestamp,
@@ -32,7 +32,7 @@ pub(super) struct Stages {
     answered: Cell<Option<Timestamp>>,
 }
 
-impl Stages {
+impl Latency {
     /// A call that is made now.
     pub(super) fn new(metrics: &Arc<Metrics>, kind: Kind) -> Self {
         let none = || Cell::new(None);
@@ -89,12 +89,12 @@ mod tests {
     fn a_write_is_counted_in_each_stage_that_it_reached() {
         let metrics = Arc::<Metrics>::default();
 
-        let led = Stages::new(&metrics, Kind::Write);
+        let led = Latency::new(&metrics, Kind::Write);
         led.happened(WriteEvent::Proposed);
         led.happened(WriteEvent::Committed);
         led.answered();
         led.delivered();
-        let forwarded = Stages::new(&metrics, Kind::Write);
+        let forwarded = Latency::new(&metrics, Kind::Write);
         forwarded.answered();
 
         let Metrics { propose, commit, apply, write, callback, read_index, .. } = &*metrics;
