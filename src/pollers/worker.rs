@@ -56,7 +56,11 @@ impl Worker {
         for request in requests {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
-            let flushed = self.flush(request)?;
+            let flushed = match self.flush(request) {
+                // The store closes. What it would have flushed is in the raft log.
+                Err(_) if self.engine.is_stopping() => return Ok(()),
+                flushed => flushed?,
+            };
             self.raft.push_all([(request.region, Input::Flushed(flushed))]);
         }
         Ok(())
@@ -73,5 +77,32 @@ impl Worker {
         }
         self.engine.flush()?;
         flushed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::region::Region;
+    use crate::storage::engine::EngineOptions;
+    use crate::types::{ApplyState, BOOTSTRAP_REGION, NodeId};
+
+    #[test]
+    fn a_flush_that_the_end_of_the_store_breaks_off_is_no_failure() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let engine = Engine::create(&directory.path().join("data"), &EngineOptions::default(), Arc::new(()))
+            .expect("a new place");
+        engine.bootstrap(&[Region::bootstrap(&[NodeId(1)])], ApplyState::BOOTSTRAP).expect("a healthy disk");
+        let health = Arc::<Health>::default();
+        let worker = Worker { engine: engine.clone(), raft: Arc::default(), health: Arc::clone(&health) };
+        let (requests, thread) = worker.start().expect("a thread");
+
+        engine.stop_background_work();
+        let request = FlushRequest { region: BOOTSTRAP_REGION, index: LogIndex(u64::MAX) };
+        requests.send(request).expect("it waits for requests");
+        drop(requests);
+        thread.join().expect("no panic");
+
+        assert_eq!(health.poisoned().map(|error| error.to_string()), None);
     }
 }

@@ -20,7 +20,7 @@ mod view;
 use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch};
 
@@ -54,6 +54,7 @@ struct Database {
     reads: ReadOptions,
     writer: Writer,
     live_views: AtomicUsize,
+    is_stopping: AtomicBool,
     _alive: Alive,
     _guard: Arc<dyn Any + Send + Sync>,
 }
@@ -98,6 +99,7 @@ impl Engine {
             reads: ReadOptions::default(),
             writer: Writer::default(),
             live_views: AtomicUsize::new(0),
+            is_stopping: AtomicBool::new(false),
             _alive: alive,
             _guard: guard,
         };
@@ -231,7 +233,14 @@ impl Engine {
     /// Ends flushes and compactions and frees whoever waits for them, with an error. Writing goes on until
     /// memory is full, reading for ever.
     pub fn stop_background_work(&self) {
+        self.database.is_stopping.store(true, Ordering::SeqCst);
         self.database.db.cancel_all_background_work(false);
+    }
+
+    /// True from the moment at which background work is stopped: what fails from then on may have failed for that.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.database.is_stopping.load(Ordering::SeqCst)
     }
 
     fn encode(&self, batch: &ApplyBatch) -> WriteBatch {
