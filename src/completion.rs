@@ -3,17 +3,22 @@
 //! Owns [`Completion`], the promise to answer a call, and the events that may precede the answer of a write. What always
 //! holds: a completion answers once; one that is dropped unanswered answers "the store failed, outcome unknown" by
 //! itself; events come in their order, each once at most, and none after the answer; neither runs user code here nor
-//! blocks, so any internal thread may do it anywhere. Where both wait for their caller is [`crate::completion_queue`]'s.
+//! blocks, so any internal thread may do it anywhere.
+//!
+//! Who receives an answer is a [`Sink`]: a thread that waits ([`Waiter`]), a callback that goes through a [`queue`], or a
+//! [`call`] in front of one of them, which may be cancelled and has a deadline ([`deadlines`]). What a store tells unasked
+//! takes the same queues ([`store_events`]).
 
-use std::any::Any;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
-
-use crate::call::CallCell;
-use crate::completion_queue::{CompletionQueue, Delivery};
 use crate::error::{Code, Error, Result};
-use crate::panics;
 use crate::types::{LogIndex, Term};
+
+pub mod call;
+pub mod deadlines;
+pub mod queue;
+pub mod store_events;
+mod waiter;
+
+pub use waiter::Waiter;
 
 /// Where in the log an answer stands: for a write its entry, for a read the state it may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,20 +70,20 @@ pub type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
 
 /// The receiving end of one answer.
 pub trait Sink: Send {
-    /// Takes the answer. Without a [`Sink::queue`] this runs on an internal thread and must neither block nor
-    /// call user code; with one it runs on that queue's thread.
+    /// Takes the answer. This runs on whatever thread has it, an internal one for example, and must neither block nor call
+    /// user code; a callback is put into a [`queue`] here.
     fn deliver(self: Box<Self>, answer: Result<Position>);
 
-    /// The queue whose thread must deliver the answer; none means at once.
-    fn queue(&self) -> Option<Arc<CompletionQueue>> {
-        None
-    }
-
-    /// Takes an event of its write. As `deliver` without a queue, it must neither block nor call user code.
+    /// Takes an event of its write. As `deliver`, it must neither block nor call user code.
     fn happened(&self, _event: WriteEvent, _position: Position) {}
 
-    /// Its answer is about to enter the queue. A panic here costs nobody the answer.
-    fn answered(&self) {}
+    /// See [`Completion::start`].
+    fn start(&self) -> bool {
+        true
+    }
+
+    /// See [`Completion::undo_start`].
+    fn undo_start(&self) {}
 
     /// True when nobody waits for the answer any more.
     fn is_answered(&self) -> bool {
@@ -92,39 +97,22 @@ pub trait Sink: Send {
 }
 
 /// The promise to answer one accepted call, exactly once.
-pub struct Completion {
-    receiver: Receiver,
-}
-
-enum Receiver {
-    /// It is answered.
-    None,
-    Sink(Box<dyn Sink>),
-    /// One that others may answer as well, and what must live until the work on it ends, though it is answered.
-    Call {
-        cell: Arc<CallCell>,
-        kept: Arc<dyn Any + Send + Sync>,
-    },
-}
+pub struct Completion(
+    /// None once it is answered.
+    Option<Box<dyn Sink>>,
+);
 
 impl Completion {
     /// A promise to answer `sink`.
     #[must_use]
     pub fn new(sink: Box<dyn Sink>) -> Self {
-        Self { receiver: Receiver::Sink(sink) }
-    }
-
-    /// A promise to answer a call that may be cancelled, and has a deadline.
-    pub(crate) fn of_call(cell: Arc<CallCell>, kept: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { receiver: Receiver::Call { cell, kept } }
+        Self(Some(sink))
     }
 
     /// Tells of an event; `position` is that of the write's entry.
     pub fn happened(&self, event: WriteEvent, position: Position) {
-        match &self.receiver {
-            Receiver::None => {}
-            Receiver::Sink(sink) => sink.happened(event, position),
-            Receiver::Call { cell, .. } => cell.happened(event, position),
+        if let Some(sink) = &self.0 {
+            sink.happened(event, position);
         }
     }
 
@@ -132,28 +120,21 @@ impl Completion {
     /// this is answered reaches nobody.
     #[must_use]
     pub fn start(&self) -> bool {
-        match &self.receiver {
-            Receiver::None | Receiver::Sink(_) => true,
-            Receiver::Call { cell, .. } => cell.start(),
-        }
+        self.0.as_ref().is_none_or(|sink| sink.start())
     }
 
     /// The counterpart of [`Completion::start`]: the work has certainly not begun after all, for whoever was to do it
     /// has refused it. It may begin again.
     pub fn undo_start(&self) {
-        if let Receiver::Call { cell, .. } = &self.receiver {
-            cell.undo_start();
+        if let Some(sink) = &self.0 {
+            sink.undo_start();
         }
     }
 
     /// True when it is answered, by a cancellation or its deadline, and need not be kept any longer.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        match &self.receiver {
-            Receiver::None => false,
-            Receiver::Sink(sink) => sink.is_answered(),
-            Receiver::Call { cell, .. } => cell.is_answered(),
-        }
+        self.0.as_ref().is_some_and(|sink| sink.is_answered())
     }
 
     /// Keeps the promise.
@@ -165,30 +146,12 @@ impl Completion {
     /// answered, by its deadline for one: it counts as accepted then.
     #[must_use]
     pub fn defuse(mut self) -> bool {
-        self.take().is_some_and(Sink::defused)
+        self.0.take().is_some_and(Sink::defused)
     }
 
     fn send(&mut self, answer: Result<Position>) {
-        let Some(sink) = self.take() else { return };
-        match sink.queue() {
-            Some(queue) => {
-                panics::aside(|| sink.answered());
-                queue.push(Delivery::Answer(sink, answer));
-            }
-            None => sink.deliver(answer),
-        }
-    }
-
-    /// The receiver, if nobody answered it before.
-    fn take(&mut self) -> Option<Box<dyn Sink>> {
-        match std::mem::replace(&mut self.receiver, Receiver::None) {
-            Receiver::None => None,
-            Receiver::Sink(sink) => Some(sink),
-            Receiver::Call { cell, kept } => {
-                // First, so that a caller that is woken does not meet its own permit when it calls again.
-                drop(kept);
-                cell.take().map(|taken| taken.sink)
-            }
+        if let Some(sink) = self.0.take() {
+            sink.deliver(answer);
         }
     }
 }
@@ -201,69 +164,15 @@ impl Drop for Completion {
 
 impl std::fmt::Debug for Completion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let answered = matches!(self.receiver, Receiver::None);
-        f.write_str(if answered { "Completion(answered)" } else { "Completion(open)" })
-    }
-}
-
-/// Lets a thread wait for its own answer.
-#[derive(Default)]
-pub struct Waiter {
-    answer: Mutex<Option<Result<Position>>>,
-    answered: Condvar,
-}
-
-impl Waiter {
-    /// Leaves the answer and wakes whoever waits.
-    pub fn set(&self, answer: Result<Position>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.answered.notify_one();
-    }
-
-    /// A promise whose answer wakes this waiter.
-    #[must_use]
-    pub fn completion(self: &Arc<Self>) -> Completion {
-        Completion::new(self.sink())
-    }
-
-    /// A sink that wakes this waiter.
-    #[must_use]
-    pub fn sink(self: &Arc<Self>) -> Box<dyn Sink> {
-        Box::new(WaiterSink(Arc::clone(self)))
-    }
-
-    /// Waits for the answer of a call that has a deadline.
-    ///
-    /// # Errors
-    /// Those of the call.
-    pub fn answer(&self) -> Result<Position> {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = self.answered.wait_while(answer, |answer| answer.is_none());
-        answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
-    }
-
-    /// Waits for the answer; none when it did not come within `timeout`.
-    #[must_use]
-    pub fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut answer, _) = self
-            .answered
-            .wait_timeout_while(answer, timeout, |answer| answer.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        answer.take()
-    }
-}
-
-struct WaiterSink(Arc<Waiter>);
-
-impl Sink for WaiterSink {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
-        self.0.set(answer);
+        f.write_str(if self.0.is_none() { "Completion(answered)" } else { "Completion(open)" })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use crate::completion::store_events::{OnStoreEvent, StoreEvent};
 use crate::error::{Code, Error, Result};
 use crate::regions::parse_split_keys;
-use crate::store_event::{OnStoreEvent, StoreEvent};
 use crate::time::longest_lease;
 use crate::types::NodeId;
 

@@ -28,15 +28,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::call::{CallKind, CallRegions, Subject};
+use crate::completion::call::{CallKind, CallRegions, Subject};
+use crate::completion::deadlines::Deadlines;
+use crate::completion::queue::CompletionQueue;
 use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
-use crate::completion_queue::CompletionQueue;
 use crate::config::Config;
 use crate::core::input::{Input, Propose};
 use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
-use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
 use crate::panics;

@@ -11,7 +11,7 @@ use super::done::popped_during;
 use super::error::almadia_error;
 use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, null, taken_in_process};
 use super::{ALMADIA_OK, almadia_code, boundary};
-use crate::completion_queue::{CompletionQueue, Ran};
+use crate::completion::queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
 use crate::panics;
 

@@ -17,8 +17,8 @@ use super::extensible::{self, Extensible};
 use super::handle::{in_process, null};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
-use crate::call::Call;
-use crate::completion_queue::CompletionQueue;
+use crate::completion::call::Call;
+use crate::completion::queue::CompletionQueue;
 use crate::error::{Code, Error, Result};
 use crate::store::asynchronous::Asynchronous;
 
@@ -244,8 +244,8 @@ pub unsafe extern "C" fn almadia_cancel(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::any_call;
     use crate::completion::Waiter;
+    use crate::completion::call::any_call;
 
     #[test]
     fn calls_whose_answers_nobody_takes_do_not_pile_up() {

@@ -313,8 +313,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::call::any_call;
     use crate::completion::Waiter;
+    use crate::completion::call::any_call;
     use crate::core::forwarding::Verdict;
     use crate::types::LogIndex;
 

@@ -3,7 +3,7 @@
 //! Owns the picture of a peer that is published after each round, for whoever asks. It is a copy: nothing is decided
 //! by it.
 
-use crate::deadlines::KnownLeader;
+use crate::completion::deadlines::KnownLeader;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// A peer's status, for callers to read.

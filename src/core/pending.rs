@@ -185,8 +185,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::call::any_call;
     use crate::completion::Waiter;
+    use crate::completion::call::any_call;
     use crate::core::forwarding::Origin;
     use crate::types::NodeId;
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::completion_queue::CompletionQueue;
+use crate::completion::queue::CompletionQueue;
 use crate::core::applier::{ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
 use crate::core::input::Input;

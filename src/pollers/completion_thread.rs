@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::completion_queue::{CompletionQueue, Delivery};
+use crate::completion::queue::{CompletionQueue, Delivery};
 use crate::metrics::Metrics;
 use crate::pollers::health::Health;
 use crate::time::now;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::completion::store_events::StoreEvents;
 use crate::core::peer_status::PeerStatus;
 use crate::error::{Code, Error, Result};
-use crate::store_event::StoreEvents;
 use crate::types::{NodeId, RegionId};
 
 /// See the module.

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use crate::completion::queue::CompletionQueue;
 use crate::completion::{Completion, Position};
-use crate::completion_queue::CompletionQueue;
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Answer;

@@ -3,16 +3,16 @@
 //! Owns "almadia-timer". What always holds: it needs nobody who touches a disk or a network, so that a call is answered
 //! by its deadline whatever the other threads wait for; it looks at the open calls at most once every [`PAUSE`], however
 //! many deadlines there are, and sleeps while none is near. Which calls are open, and what a late one is told, is
-//! [`crate::deadlines`]'s.
+//! [`crate::completion::deadlines`]'s.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::completion_queue::CompletionQueue;
+use crate::completion::deadlines::Deadlines;
+use crate::completion::queue::CompletionQueue;
 use crate::core::input::Input;
-use crate::deadlines::Deadlines;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::time::now;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::call::{CallKind, CallRegions, Subject};
+use crate::completion::call::{CallKind, CallRegions, Subject};
+use crate::completion::deadlines::Deadlines;
 use crate::completion::{Completion, Position, Sink};
-use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::sim::checker::{Action, Key, Level, Observed, Operation, Verdict};
 use crate::sim::chosen::CallId;
@@ -55,7 +55,7 @@ pub struct Call {
     due: Timestamp,
     answered: bool,
     /// By which it can be cancelled.
-    handle: Option<crate::call::Call>,
+    handle: Option<crate::completion::call::Call>,
 }
 
 impl Call {

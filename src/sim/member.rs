@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
+use crate::completion::deadlines::Deadlines;
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
@@ -24,7 +25,6 @@ use crate::core::planted::{Fault, Planted};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};
-use crate::deadlines::Deadlines;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use raft::eraftpb::HardState;
 
-use crate::completion_queue::CompletionQueue;
+use crate::completion::deadlines::Deadlines;
+use crate::completion::queue::CompletionQueue;
+use crate::completion::store_events::StoreEvents;
 use crate::config::{Config, Member};
 use crate::core::applier::{Applier, ApplyTask};
 use crate::core::appliers::Appliers;
@@ -30,7 +32,6 @@ use crate::core::ports::{LogReader, LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::core::tick_clock::TickClock;
-use crate::deadlines::Deadlines;
 use crate::descriptors;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
@@ -52,7 +53,6 @@ use crate::store::admission::Admission;
 use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
-use crate::store_event::StoreEvents;
 use crate::thread;
 use crate::time::now;
 use crate::transport::codec::weight_bytes;

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::completion::call::Call;
+use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
-use crate::completion_queue::{CompletionQueue, Delivery, Expected};
 use crate::error::Result;
 use crate::panics;
 use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
@@ -216,22 +216,14 @@ pub(super) struct Asked<F> {
     callback: F,
 }
 
-impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
+impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Asked<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        let Self { permit, expected, latency, told, callback } = *self;
         panics::aside(|| {
-            latency.delivered();
-            // Before the callback, so that it may submit the next call even at the limit.
-            permit.answered();
+            self.latency.answered();
+            self.permit.queue();
         });
-        // Its last event was delivered, so what it holds is free for the callback.
-        drop(told);
-        callback(answer);
-        drop(expected);
-    }
-
-    fn queue(&self) -> Option<Arc<CompletionQueue>> {
-        Some(Arc::clone(self.expected.queue()))
+        let queue = Arc::clone(self.expected.queue());
+        queue.push(Delivery::Answer(self, answer));
     }
 
     fn happened(&self, event: WriteEvent, position: Position) {
@@ -243,10 +235,20 @@ impl<F: FnOnce(Result<Position>) + Send> Sink for Asked<F> {
             self.expected.queue().push(event);
         }
     }
+}
 
-    fn answered(&self) {
-        self.latency.answered();
-        self.permit.queue();
+impl<F: FnOnce(Result<Position>) + Send> Receiver for Asked<F> {
+    fn receive(self: Box<Self>, answer: Result<Position>) {
+        let Self { permit, expected, latency, told, callback } = *self;
+        panics::aside(|| {
+            latency.delivered();
+            // Before the callback, so that it may submit the next call even at the limit.
+            permit.answered();
+        });
+        // Its last event was delivered, so what it holds is free for the callback.
+        drop(told);
+        callback(answer);
+        drop(expected);
     }
 }
 

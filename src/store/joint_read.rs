@@ -82,8 +82,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::call::any_call;
     use crate::completion::Waiter;
+    use crate::completion::call::any_call;
     use crate::error::Code;
     use crate::types::{LogIndex, Term};
 

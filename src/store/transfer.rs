@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::CallKind;
+use crate::completion::call::CallKind;
 use crate::completion::{Completion, Waiter};
 use crate::core::input::Input;
 use crate::core::peer_status::Role;

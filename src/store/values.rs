@@ -3,13 +3,13 @@
 //! Owns `get` and `get_many`, from the permission to read to the values. A blocking call reads on its caller's thread. One
 //! that must not block reads at once what is in memory, and on the read pool when the disk may have to be asked; it is open
 //! until the values are there, so that its deadline and its caller may end it. What always holds: the values of several keys
-//! are those of one view; it is taken under the caller's lease ([`leases`](super::leases)), or after the read was confirmed.
+//! are those of one view; it is taken under the caller's lease (`store/leases.rs`), or after the read was confirmed.
 
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 
-use crate::call::Call;
+use crate::completion::call::Call;
 use crate::completion::{Completion, Position, Sink};
 use crate::error::{Code, Error, Result};
 use crate::panics;

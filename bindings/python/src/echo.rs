@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use almadia::call::{CallKind, CallRegions, Subject};
+use almadia::completion::call::{CallKind, CallRegions, Subject};
+use almadia::completion::deadlines::Deadlines;
+use almadia::completion::queue::{Delivery, Expected, Receiver};
 use almadia::completion::{Completion, Sink};
-use almadia::completion_queue::{CompletionQueue, Expected};
-use almadia::deadlines::Deadlines;
 use almadia::time::Timestamp;
 use almadia::types::RegionId;
 use almadia::{Error, Position, Result};
@@ -68,12 +68,15 @@ struct Echoed<F> {
     answered: F,
 }
 
-impl<F: FnOnce(Result<Position>) + Send> Sink for Echoed<F> {
+impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Echoed<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
-        (self.answered)(answer);
+        let queue = Arc::clone(self.expected.queue());
+        queue.push(Delivery::Answer(self, answer));
     }
+}
 
-    fn queue(&self) -> Option<Arc<CompletionQueue>> {
-        Some(Arc::clone(self.expected.queue()))
+impl<F: FnOnce(Result<Position>) + Send> Receiver for Echoed<F> {
+    fn receive(self: Box<Self>, answer: Result<Position>) {
+        (self.answered)(answer);
     }
 }

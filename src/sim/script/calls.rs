@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::call::{Call, CallKind, CallRegions, Subject};
+use crate::completion::call::{Call, CallKind, CallRegions, Subject};
+use crate::completion::deadlines::Deadlines;
 use crate::completion::{Position, Sink};
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
-use crate::deadlines::Deadlines;
 use crate::error::{Outcome, Result};
 use crate::sim::script::cluster::{number, option};
 use crate::time::Timestamp;

@@ -10,8 +10,8 @@ use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::call::{Call, CallCell, CallKind, Subject, Taken};
-use crate::completion::{Completion, Sink};
+use super::call::{Call, CallCell, CallKind, CallList, CallSink, Subject, Taken};
+use super::{Completion, Sink};
 use crate::error::{Code, Error, Result};
 use crate::time::{Timestamp, now};
 use crate::types::{NodeId, RegionId};
@@ -56,7 +56,8 @@ impl Deadlines {
         sink: Box<dyn Sink>,
         kept: Arc<dyn Any + Send + Sync>,
     ) -> Result<(Completion, Call)> {
-        let cell = CallCell::new(sink, subject, Arc::clone(self));
+        let list: Arc<dyn CallList> = Arc::<Self>::clone(self);
+        let cell = CallCell::new(sink, subject, list);
         let mut open = self.lock();
         if open.cut.is_some() {
             // What a sink holds may be anything of the caller's, and goes without the lock.
@@ -66,7 +67,8 @@ impl Deadlines {
         cell.place().store(open.calls.len(), Ordering::Relaxed);
         open.calls.push(Listed { deadline, cell: Arc::clone(&cell) });
         self.expect_by(deadline, open);
-        Ok((Completion::of_call(Arc::clone(&cell), kept), Call::new(cell)))
+        let sink = CallSink::new(Arc::clone(&cell), kept);
+        Ok((Completion::new(Box::new(sink)), Call::new(cell)))
     }
 
     /// Accepts no more calls, and makes those that are open at `cut` late then.
@@ -124,20 +126,6 @@ impl Deadlines {
         self.lock().has_ended()
     }
 
-    /// Strikes an answered call off.
-    pub(crate) fn forget(&self, cell: &Arc<CallCell>) {
-        let mut open = self.lock();
-        let place = cell.place().load(Ordering::Relaxed);
-        // It may have been taken out as late a moment ago, and another may stand there now.
-        if open.calls.get(place).is_some_and(|call| Arc::ptr_eq(&call.cell, cell)) {
-            open.strike(place);
-            if open.has_ended() {
-                drop(open);
-                self.earlier.notify_all();
-            }
-        }
-    }
-
     fn expect_by(&self, deadline: Timestamp, mut open: MutexGuard<'_, Open>) {
         if deadline < open.earliest {
             open.earliest = deadline;
@@ -149,6 +137,21 @@ impl Deadlines {
     fn lock(&self) -> MutexGuard<'_, Open> {
         // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CallList for Deadlines {
+    fn forget(&self, cell: &Arc<CallCell>) {
+        let mut open = self.lock();
+        let place = cell.place().load(Ordering::Relaxed);
+        // It may have been taken out as late a moment ago, and another may stand there now.
+        if open.calls.get(place).is_some_and(|call| Arc::ptr_eq(&call.cell, cell)) {
+            open.strike(place);
+            if open.has_ended() {
+                drop(open);
+                self.earlier.notify_all();
+            }
+        }
     }
 }
 
@@ -249,8 +252,8 @@ fn too_late(
 mod tests {
     use std::time::Duration;
 
+    use super::super::call::CallRegions;
     use super::*;
-    use crate::call::CallRegions;
     use crate::completion::{Position, Waiter};
 
     const NODE: NodeId = NodeId(7);

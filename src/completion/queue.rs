@@ -13,15 +13,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::completion::{Completion, OnEvent, Position, Sink, WriteEvent};
+use super::{Completion, OnEvent, Position, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::thread::is_callback_thread;
 use crate::wake_fd::WakeFd;
 
+/// Who takes an answer out of a queue, on the thread that drains it.
+pub trait Receiver: Send {
+    /// Takes the answer. This may run user code.
+    fn receive(self: Box<Self>, answer: Result<Position>);
+}
+
 /// What is on its way to a caller.
 pub enum Delivery {
     /// An answer.
-    Answer(Box<dyn Sink>, Result<Position>),
+    Answer(Box<dyn Receiver>, Result<Position>),
     /// An event of a write whose answer comes later.
     Event(Arc<OnEvent>, WriteEvent, Position),
     /// An answer with more than a position.
@@ -32,7 +38,7 @@ impl Delivery {
     /// Hands it to its receiver. This may run user code.
     pub fn deliver(self) {
         match self {
-            Self::Answer(sink, answer) => sink.deliver(answer),
+            Self::Answer(receiver, answer) => receiver.receive(answer),
             Self::Event(on_event, event, position) => on_event(event, position),
             Self::Run(run) => run(),
         }
@@ -355,6 +361,7 @@ impl Drop for Burst<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Sink;
     use super::*;
     use crate::types::{LogIndex, Term};
 
@@ -368,10 +375,14 @@ mod tests {
 
     impl Sink for Queued {
         fn deliver(self: Box<Self>, answer: Result<Position>) {
-            self.1.lock().expect("no test panics").push(answer.expect("applied").index.get());
+            let queue = Arc::clone(&self.0);
+            queue.push(Delivery::Answer(self, answer));
         }
-        fn queue(&self) -> Option<Arc<CompletionQueue>> {
-            Some(Arc::clone(&self.0))
+    }
+
+    impl Receiver for Queued {
+        fn receive(self: Box<Self>, answer: Result<Position>) {
+            self.1.lock().expect("no test panics").push(answer.expect("applied").index.get());
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::completion_queue::{CompletionQueue, Delivery};
+use super::queue::{CompletionQueue, Delivery};
 use crate::error::Error;
 use crate::types::{NodeId, RegionId, Term};
 

@@ -3,16 +3,16 @@
 //! Owns the one place where an answer, a cancellation and a deadline meet. What always holds: whichever comes first is
 //! the answer, the others find nothing to do; a call is answered "certainly not applied" by its cancellation or its
 //! deadline only while the work on it has not begun, and then it never begins. That a call is asked for leave before its
-//! work begins is left to the peer ([`crate::completion::Completion::start`]); which calls are open, and when one is late,
-//! is [`crate::deadlines`]'s.
+//! work begins is left to the peer ([`Completion::start`]); which calls are open, and when one is late, is
+//! [`deadlines`](super::deadlines)'s.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::completion::{Completion, Position, Sink, WriteEvent};
-use crate::deadlines::Deadlines;
-use crate::error::{Code, Error};
+use super::{Completion, Position, Sink, WriteEvent};
+use crate::error::{Code, Error, Result};
 use crate::types::RegionId;
 
 /// What a call asks for.
@@ -105,8 +105,14 @@ pub(crate) struct CallCell {
     over: AtomicBool,
     subject: Subject,
     /// Where it is listed until it is answered, and its place there, which belongs to the list.
-    deadlines: Arc<Deadlines>,
+    list: Arc<dyn CallList>,
     place: AtomicUsize,
+}
+
+/// Lists the calls that are open.
+pub(crate) trait CallList: Send + Sync {
+    /// Strikes an answered call off.
+    fn forget(&self, cell: &Arc<CallCell>);
 }
 
 struct State {
@@ -123,11 +129,11 @@ pub(crate) struct Taken {
 }
 
 impl CallCell {
-    /// A call that `sink` is answered for, and that `deadlines` is about to list.
-    pub(crate) fn new(sink: Box<dyn Sink>, subject: Subject, deadlines: Arc<Deadlines>) -> Arc<Self> {
+    /// A call that `sink` is answered for, and that `list` is about to list.
+    pub(crate) fn new(sink: Box<dyn Sink>, subject: Subject, list: Arc<dyn CallList>) -> Arc<Self> {
         let state = Mutex::new(State { sink: Some(sink), started: false });
         let (over, place) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Self { state, over, subject, deadlines, place })
+        Arc::new(Self { state, over, subject, list, place })
     }
 
     /// What it is about.
@@ -168,7 +174,7 @@ impl CallCell {
     pub(crate) fn take(self: &Arc<Self>) -> Option<Taken> {
         let taken = self.take_unlisted();
         if taken.is_some() {
-            self.deadlines.forget(self);
+            self.list.forget(self);
         }
         taken
     }
@@ -187,11 +193,61 @@ impl CallCell {
     }
 }
 
+/// The end of a call at which it is worked on.
+pub(crate) struct CallSink {
+    cell: Arc<CallCell>,
+    /// Lives until the work on the call ends, though it is answered.
+    kept: Arc<dyn Any + Send + Sync>,
+}
+
+impl CallSink {
+    pub(crate) fn new(cell: Arc<CallCell>, kept: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { cell, kept }
+    }
+
+    /// The receiver, if nobody answered it before.
+    fn take(self) -> Option<Box<dyn Sink>> {
+        let Self { cell, kept } = self;
+        // First, so that a caller that is woken does not meet its own permit when it calls again.
+        drop(kept);
+        cell.take().map(|taken| taken.sink)
+    }
+}
+
+impl Sink for CallSink {
+    fn deliver(self: Box<Self>, answer: Result<Position>) {
+        if let Some(sink) = self.take() {
+            sink.deliver(answer);
+        }
+    }
+
+    fn happened(&self, event: WriteEvent, position: Position) {
+        self.cell.happened(event, position);
+    }
+
+    fn start(&self) -> bool {
+        self.cell.start()
+    }
+
+    fn undo_start(&self) {
+        self.cell.undo_start();
+    }
+
+    fn is_answered(&self) -> bool {
+        self.cell.is_answered()
+    }
+
+    fn defused(self: Box<Self>) -> bool {
+        self.take().is_some_and(Sink::defused)
+    }
+}
+
 /// A call of any kind without a deadline, for tests.
 #[cfg(test)]
 pub(crate) fn any_call(sink: Box<dyn Sink>) -> (Completion, Call) {
     let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
-    let opened = Arc::<Deadlines>::default().open(subject, crate::time::Timestamp::NEVER, sink, Arc::new(()));
+    let deadlines = Arc::<super::deadlines::Deadlines>::default();
+    let opened = deadlines.open(subject, crate::time::Timestamp::NEVER, sink, Arc::new(()));
     opened.expect("nobody closes it")
 }
 
