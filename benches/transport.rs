@@ -16,7 +16,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use almadia::Error;
-use almadia::core::peer::Introduction;
+use almadia::core::input::Introduction;
 use almadia::core::ports::{Body, PeerMessage};
 use almadia::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
 use almadia::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId, NodeId};

@@ -200,6 +200,11 @@ pub struct Member {
 }
 
 impl Config {
+    /// How many ticks `ms` milliseconds are.
+    pub(crate) fn ticks(&self, ms: u64) -> usize {
+        usize::try_from(ms / self.tick_ms).expect("a timeout is less than a day")
+    }
+
     /// `tell` is told of the events of every store that is opened with this configuration, on that store's thread
     /// "almadia-cb", by the rules of callbacks.
     pub fn on_event(&mut self, tell: impl Fn(&StoreEvent) + Send + Sync + 'static) {

@@ -1,7 +1,7 @@
 //! The Rust interface: one open handle, one member, one directory.
 //!
 //! Owns the way from a caller to the internal threads and back: admission, encoding, the blocking and the callback
-//! form of each call, and the order in which a store comes up (`assembly`) and goes down. What always holds: a
+//! form of each call. How a store comes up is `assembly`'s, how it goes down `closing`'s. What always holds: a
 //! call that returned an error has no effect and no callback; a call that was accepted is answered exactly once,
 //! also when the store is poisoned or shut down; no call blocks on the disk. Every method may be called from any
 //! thread; blocking ones return `WOULD_DEADLOCK` inside a callback.
@@ -16,6 +16,7 @@ mod leases;
 mod lost_end;
 mod routing;
 mod latency;
+mod threads;
 pub mod transfer;
 pub mod values;
 

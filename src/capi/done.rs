@@ -245,7 +245,7 @@ pub unsafe extern "C" fn almadia_cancel(
 mod tests {
     use super::*;
     use crate::completion::Waiter;
-    use crate::completion::call::any_call;
+    use crate::completion::deadlines::any_call;
 
     #[test]
     fn calls_whose_answers_nobody_takes_do_not_pile_up() {

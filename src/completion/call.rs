@@ -242,17 +242,9 @@ impl Sink for CallSink {
     }
 }
 
-/// A call of any kind without a deadline, for tests.
-#[cfg(test)]
-pub(crate) fn any_call(sink: Box<dyn Sink>) -> (Completion, Call) {
-    let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
-    let deadlines = Arc::<super::deadlines::Deadlines>::default();
-    let opened = deadlines.open(subject, crate::time::Timestamp::NEVER, sink, Arc::new(()));
-    opened.expect("nobody closes it")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::deadlines::any_call;
     use std::time::Duration;
 
     use super::*;

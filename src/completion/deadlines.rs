@@ -248,6 +248,15 @@ fn too_late(
     Error::of_member(code, node, region, leader.node)
 }
 
+/// A call of any kind without a deadline, for tests.
+#[cfg(test)]
+pub(crate) fn any_call(sink: Box<dyn Sink>) -> (Completion, Call) {
+    let subject = Subject { kind: CallKind::Write, regions: super::call::CallRegions::One(RegionId(1)) };
+    let deadlines = Arc::<Deadlines>::default();
+    let opened = deadlines.open(subject, Timestamp::NEVER, sink, Arc::new(()));
+    opened.expect("nobody closes it")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::completion::Completion;
 use crate::core::applier::Applied;
-use crate::core::peer::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
@@ -24,6 +23,19 @@ pub struct Propose {
     pub deadline: Timestamp,
     /// Its answer.
     pub completion: Completion,
+}
+
+/// What a member said about itself when it last connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// Who.
+    pub node: NodeId,
+    /// How often that member was started, over its whole life.
+    pub boot_count: u64,
+    /// Differs in every boot; also in those of a member that was put back to an earlier copy of its directory.
+    pub boot: u64,
+    /// Its log lost its end, in this region or another, and it does not have it back.
+    pub lost_end: bool,
 }
 
 /// What a peer can be told, beside ticks.

@@ -34,7 +34,7 @@ use crate::core::apply_backlog::ApplyBacklog;
 use crate::core::attempts::Attempts;
 use crate::core::elections::ElectionTimer;
 use crate::core::forwarder::Forwarder;
-use crate::core::input::Input;
+use crate::core::input::{Input, Introduction};
 use crate::core::lease::{Lease, PublishedLease};
 use crate::core::log::{LogState, PeerLog};
 use crate::core::lost_end::LostEnd;
@@ -56,7 +56,6 @@ use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId
 use self::forwards::Pace;
 pub use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
-pub use self::returning::Introduction;
 
 /// An answer that is due.
 pub type Answer = (Completion, Result<Position>);

@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::completion::Waiter;
-    use crate::completion::call::any_call;
+    use crate::completion::deadlines::any_call;
     use crate::core::forwarding::Origin;
     use crate::types::NodeId;
 

@@ -18,6 +18,7 @@
 
 pub mod mailbox;
 pub mod health;
+pub mod inbox;
 pub mod raft_poller;
 pub mod read_pool;
 pub mod apply_poller;

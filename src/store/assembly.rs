@@ -1,49 +1,37 @@
-//! How a store comes up and goes down.
+//! How a store comes up.
 //!
-//! Owns the order of recovery and the threads. What always holds: a first start either finished or is begun anew;
-//! threads start bottom-up and end top-down, so that whoever answers outlives whoever asks.
+//! Owns the order of recovery and what a store is made of. What always holds: a first start either finished or is begun
+//! anew. In which order its threads start and end is [`threads`](super::threads)'s.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use raft::eraftpb::HardState;
 
-use crate::completion::deadlines::Deadlines;
 use crate::completion::queue::CompletionQueue;
 use crate::completion::store_events::StoreEvents;
 use crate::config::{Config, Member};
-use crate::core::applier::{Applier, ApplyTask};
+use crate::core::applier::Applier;
 use crate::core::appliers::Appliers;
 use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
-use crate::core::input::Input;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
-use crate::core::peer::{Introduction, PROPOSE_BYTES_MAX, Peer, PeerOptions};
+use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::Planted;
-use crate::core::ports::{LogReader, LogWrite, PeerMessage};
+use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;
 use crate::core::round::Peers;
-use crate::core::tick_clock::TickClock;
 use crate::descriptors;
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
-use crate::metrics::Metrics;
-use crate::pollers::apply_poller::{ApplyPoller, Applying};
-use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
-use crate::pollers::mailbox::Mailbox;
-use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller};
-use crate::pollers::read_pool::ReadPool;
-use crate::pollers::timer::Timer;
-use crate::pollers::worker::Worker;
+use crate::pollers::inbox::Inbox;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::directory::{Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions};
@@ -53,12 +41,12 @@ use crate::store::admission::Admission;
 use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
+use crate::store::threads::Threads;
 use crate::thread;
 use crate::time::now;
-use crate::transport::codec::weight_bytes;
-use crate::transport::{FRAME_BYTES_MAX, Inbound, Transport, TransportOptions};
+use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{
-    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, InstanceId, NodeId, RegionId,
+    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, NodeId, RegionId,
 };
 
 /// However many regions share a log option, each gets this many bytes, the least one can ask for.
@@ -70,9 +58,6 @@ const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 
 /// A message names no more split keys than these.
 const SHOWN_KEYS_MAX: usize = 8;
-
-/// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
-const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// Opens everything and starts the threads.
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
@@ -254,8 +239,8 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
         boot,
         elections: Elections::Drawn(boot),
         tick: Duration::from_millis(config.tick_ms),
-        heartbeat_ticks: ticks(config.heartbeat_ms, config),
-        election_ticks: ticks(config.election_timeout_ms, config),
+        heartbeat_ticks: config.ticks(config.heartbeat_ms),
+        election_ticks: config.ticks(config.election_timeout_ms),
         lease_max: config.lease_max(),
         group_bytes_max: bytes(config.group_bytes),
         forward_window_bytes: FORWARD_WINDOW_BYTES,
@@ -343,10 +328,6 @@ fn digest(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-fn ticks(ms: u64, config: &Config) -> usize {
-    usize::try_from(ms / config.tick_ms).expect("a timeout is less than a day")
-}
-
 fn bytes(configured: u64) -> usize {
     usize::try_from(configured).unwrap_or(usize::MAX)
 }
@@ -360,229 +341,6 @@ fn no_standard_descriptors(error: io::Error) -> Error {
 
 fn no_thread(error: &io::Error) -> Error {
     Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
-}
-
-/// What peers send, on its way to the raft poller.
-struct Inbox {
-    raft: Arc<Mailbox<(RegionId, Input)>>,
-    /// Set once it runs; it holds the transport, which holds this.
-    raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
-    health: Arc<Health>,
-    directory: Arc<Directory>,
-    regions: Arc<RegionMap>,
-}
-
-impl Inbound for Inbox {
-    fn receive(&self, _: NodeId, messages: Vec<PeerMessage>) {
-        let bytes = messages.iter().map(weight_bytes).sum();
-        let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
-        let poller = self.raft_poller.get().and_then(Weak::upgrade);
-        // While the raft thread sleeps, this one turns the crank itself.
-        let turn = poller.as_ref().and_then(|poller| poller.enter());
-        if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
-            log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");
-        }
-        if let Some(turn) = turn {
-            turn.turn();
-        }
-    }
-
-    fn unreachable(&self, node: NodeId) {
-        let regions = self.regions.ids().iter();
-        self.raft.push_all(regions.map(|&region| (region, Input::Unreachable(node))));
-    }
-
-    fn connected(&self, node: NodeId) {
-        let regions = self.regions.ids().iter();
-        self.raft.push_all(regions.map(|&region| (region, Input::Connected(node))));
-    }
-
-    fn disconnected(&self, node: NodeId) {
-        let regions = self.regions.ids().iter();
-        self.raft.push_all(regions.map(|&region| (region, Input::Disconnected(node))));
-    }
-
-    fn introduced(&self, introduction: Introduction) {
-        let regions = self.regions.ids().iter();
-        self.raft.push_all(regions.map(|&region| (region, Input::Introduced(introduction))));
-    }
-
-    fn lacks_end(&self) -> bool {
-        self.health.is_any(|status| status.lacks_end)
-    }
-
-    fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
-        self.directory.admit(from, instance)
-    }
-
-    fn thread_panicked(&self, panic: Error) {
-        self.health.poison(panic);
-        self.raft.nudge();
-    }
-}
-
-/// The threads of one store.
-pub(super) struct Threads {
-    node: NodeId,
-    raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
-    raft: Arc<Mailbox<(RegionId, Input)>>,
-    apply: Arc<Mailbox<ApplyTask>>,
-    completions: Arc<CompletionQueue>,
-    deadlines: Arc<Deadlines>,
-    metrics: Arc<Metrics>,
-    read_pool: Arc<ReadPool>,
-    health: Arc<Health>,
-    transport: Option<Arc<Transport>>,
-    engine: Option<Engine>,
-    raft_thread: Option<JoinHandle<()>>,
-    apply_thread: Option<JoinHandle<()>>,
-    worker_thread: Option<JoinHandle<()>>,
-    timer_thread: Option<JoinHandle<()>>,
-    completion_thread: Option<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn new(shared: &Inner) -> Self {
-        Self {
-            node: shared.node,
-            raft_poller: Arc::default(),
-            raft: Arc::clone(&shared.raft),
-            apply: Arc::default(),
-            completions: Arc::clone(&shared.completions),
-            deadlines: Arc::clone(&shared.deadlines),
-            metrics: Arc::clone(&shared.metrics),
-            read_pool: Arc::clone(&shared.read_pool),
-            health: Arc::clone(&shared.health),
-            transport: None,
-            engine: None,
-            raft_thread: None,
-            apply_thread: None,
-            worker_thread: None,
-            timer_thread: None,
-            completion_thread: None,
-        }
-    }
-
-    fn start(
-        &mut self,
-        engine: Engine,
-        log: Arc<LogStore>,
-        peers: Peers,
-        appliers: Appliers,
-        config: &Config,
-    ) -> io::Result<()> {
-        let metrics = Arc::clone(&self.metrics);
-        let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
-        self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
-        let timer = Timer {
-            node: self.node,
-            deadlines: Arc::clone(&self.deadlines),
-            completions: Arc::clone(&self.completions),
-            health: Arc::clone(&self.health),
-            raft: Arc::clone(&self.raft),
-        };
-        self.timer_thread = Some(timer.start()?);
-        let reports_awaited = Arc::<AtomicBool>::default();
-        let apply_poller = Arc::new(ApplyPoller {
-            tasks: Arc::clone(&self.apply),
-            raft: Arc::clone(&self.raft),
-            reports_awaited: Arc::clone(&reports_awaited),
-            completions: Arc::clone(&self.completions),
-            engine: engine.clone(),
-            health: Arc::clone(&self.health),
-            published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
-            state: Mutex::new(Applying::new(appliers)),
-        });
-        self.apply_thread = Some(apply_poller.start()?);
-        self.engine = Some(engine.clone());
-        let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
-        let (orders, worker_thread) = worker.start()?;
-        self.worker_thread = Some(worker_thread);
-        let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
-        // Nobody else could be asked, so there is no reason to wait for an election timeout.
-        self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
-        let (tasks, answers) = (Vec::new(), Vec::new());
-        let election_ticks = ticks(config.election_timeout_ms, config);
-        let crank = Crank {
-            peers,
-            io: PollerIo {
-                log,
-                transport: self.transport.clone(),
-                metrics: Arc::clone(&self.metrics),
-                slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
-                // The first start and the settling of the log's end are not on record yet.
-                unmarked_since: Some(now()),
-                tasks,
-                answers,
-            },
-            worker: orders,
-            clock: TickClock::new(crate::time::now(), Duration::from_millis(config.tick_ms), election_ticks),
-            open: Open::default(),
-        };
-        let raft_poller = Arc::new(RaftPoller {
-            mailbox: Arc::clone(&self.raft),
-            apply: apply_poller,
-            reports_awaited,
-            completions: Arc::clone(&self.completions),
-            health: Arc::clone(&self.health),
-            crank: Mutex::new(crank),
-        });
-        self.raft_thread = Some(raft_poller.start()?);
-        self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");
-        Ok(())
-    }
-
-    /// Ends and joins every thread, however long that takes, and tells what it waits for. Whoever waits is answered on the
-    /// way, within `answers` at the latest.
-    pub(super) fn stop(mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
-        self.stop_all(answers, tell);
-    }
-
-    fn stop_all(&mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
-        self.deadlines.close(now() + answers);
-        self.raft.close();
-        tell("a write or sync of the raft log");
-        join(&mut self.raft_thread);
-        tell("connections to other members");
-        if let Some(transport) = self.transport.take() {
-            transport.shutdown();
-        }
-        self.apply.close();
-        tell("a write of the engine");
-        join(&mut self.apply_thread);
-        if let Some(engine) = self.engine.take() {
-            // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
-            engine.stop_background_work();
-        }
-        tell("a flush of the engine");
-        join(&mut self.worker_thread);
-        // Nobody is left who could bring it a read.
-        tell("a read of the engine");
-        self.read_pool.stop();
-        // Whoever was to answer has done so.
-        self.deadlines.close(now());
-        join(&mut self.timer_thread);
-        self.completions.close();
-        tell("a callback");
-        join(&mut self.completion_thread);
-        // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
-        self.completions.abandon();
-    }
-}
-
-impl Drop for Threads {
-    /// Also when a store fails half-way through its start.
-    fn drop(&mut self) {
-        self.stop_all(Duration::ZERO, &|_| ());
-    }
-}
-
-fn join(thread: &mut Option<JoinHandle<()>>) {
-    if let Some(thread) = thread.take()
-        && thread.join().is_err()
-    {
-        log::error!("a thread panicked outside its panic boundary");
-    }
 }
 
 #[cfg(test)]

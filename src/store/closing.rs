@@ -4,14 +4,14 @@
 //! whoever asked for it. What always holds: threads, engine and the directory's lock belong to the reaper from the first
 //! shutdown on, so that nobody else waits for a disk that hangs or a callback that does not return; whoever waits is told
 //! in time whether all of it has ended; when it has not, every call was answered all the same. In which order the threads
-//! end is [`super::assembly`]'s.
+//! end is [`threads`](super::threads)'s.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Inner;
-use super::assembly::Threads;
+use super::threads::Threads;
 use crate::error::{Code, Error, Result};
 use crate::pollers::timer::answer_late;
 use crate::thread;

@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::completion::Waiter;
-    use crate::completion::call::any_call;
+    use crate::completion::deadlines::any_call;
     use crate::error::Code;
     use crate::types::{LogIndex, Term};
 

@@ -19,7 +19,7 @@ use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
 use super::notices::Topic;
 use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn};
-use crate::core::peer::Introduction;
+use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
 use crate::types::NodeId;
 

@@ -24,12 +24,10 @@ use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::forward_codec;
-use super::wire::{Cursor, VARINT_BYTES_MAX, put_bytes, put_varint};
+pub use super::wire::CodecError;
+use super::wire::{Cursor, SHARED_BYTES_MIN, VARINT_BYTES_MAX, put_bytes, put_varint};
 use crate::core::ports::{Body, PeerMessage};
 use crate::types::{RegionEpoch, RegionId};
-
-/// Data of this size and above stays in the received buffer.
-pub(super) const SHARED_BYTES_MIN: usize = 32 << 10;
 
 /// The most messages in one batch.
 pub const MESSAGES_MAX: usize = 4096;
@@ -89,44 +87,6 @@ const ENTRY_BYTES_MIN: usize = 2;
 // [`weight_bytes`] serves as a bound of the encoded length too.
 const _: () = assert!(size_of::<Entry>() > 4 * VARINT_BYTES_MAX);
 const _: () = assert!(size_of::<PeerMessage>() >= 4 + 3 + (3 + 3 + NUMBERS + 2) * VARINT_BYTES_MAX);
-
-/// Why bytes are not a message, or a message cannot cross.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// The bytes end inside a value.
-    #[error("the message ends inside a value")]
-    Truncated,
-    /// Bytes are left behind the message.
-    #[error("bytes are left behind the message")]
-    TrailingBytes,
-    /// A number is not in its shortest form, or has more than 64 bits.
-    #[error("a number is not in its shortest form")]
-    Number,
-    /// This message type does not exist.
-    #[error("unknown message type {0}")]
-    MessageType(u8),
-    /// This entry type does not exist.
-    #[error("unknown entry type {0}")]
-    EntryType(u8),
-    /// A flag is set that this version does not know.
-    #[error("unknown flag")]
-    Flag,
-    /// A field is written out that its value says to leave out.
-    #[error("a field is written out that should have been left out")]
-    Redundant,
-    /// More than [`ENTRIES_MAX`] entries, or more than the bytes can hold.
-    #[error("too many entries")]
-    TooManyEntries,
-    /// More than [`MESSAGES_MAX`] messages.
-    #[error("too many messages")]
-    TooManyMessages,
-    /// This outcome does not exist.
-    #[error("unknown outcome {0}")]
-    Outcome(u64),
-    /// A raft snapshot has its own connection and never travels here.
-    #[error("a raft snapshot does not travel as a message")]
-    Snapshot,
-}
 
 /// The memory `message` holds, in bytes; its encoding in a batch is never longer.
 #[must_use]

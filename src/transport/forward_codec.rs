@@ -13,8 +13,7 @@ use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
-use super::codec::{CodecError, SHARED_BYTES_MIN};
-use super::wire::{Cursor, put_bytes, put_varint};
+use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint};
 use crate::completion::Position;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Verdict};
 use crate::error::Code;

@@ -62,7 +62,7 @@ use self::notices::Notices;
 use self::queue::SendQueue;
 use self::receiver::Incoming;
 use self::sockets::OpenSockets;
-use crate::core::peer::Introduction;
+use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::error::{Code, Error, Result};
 use crate::panics;

@@ -20,7 +20,7 @@ use super::frame::{FrameBuffer, FrameError};
 use super::notices::Topic;
 use super::sockets::break_off;
 use super::{Network, Peer, lock, spawn};
-use crate::core::peer::Introduction;
+use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
 

@@ -9,6 +9,7 @@ use raft::INVALID_ID;
 use raft::eraftpb::Message;
 
 use super::Peer;
+use crate::core::input::Introduction;
 use crate::core::planted::Fault;
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId, Term};
@@ -16,19 +17,6 @@ use crate::types::{LogIndex, NodeId, Term};
 /// Election timeouts without a leader after which members without their ends no longer count on others to come: time
 /// enough for those who have theirs to say so by asking for votes.
 const HOPELESS_TIMEOUTS: usize = 4;
-
-/// What a member said about itself when it last connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Introduction {
-    /// Who.
-    pub node: NodeId,
-    /// How often that member was started, over its whole life.
-    pub boot_count: u64,
-    /// Differs in every boot; also in those of a member that was put back to an earlier copy of its directory.
-    pub boot: u64,
-    /// Its log lost its end, in this region or another, and it does not have it back.
-    pub lost_end: bool,
-}
 
 impl Peer {
     /// Another member has connected. Everything it sends from now on is of this boot.

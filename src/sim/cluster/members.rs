@@ -10,7 +10,7 @@ use super::observer::Observer;
 use super::{Cluster, Event, Host};
 use crate::core::applier::Slice;
 use crate::core::input::Input;
-use crate::core::peer::Introduction;
+use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::sim::chosen::CallId;
 use crate::sim::disk::digest;

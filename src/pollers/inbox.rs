@@ -1,0 +1,85 @@
+//! What other members send, on its way to the raft poller.
+//!
+//! Owns the store's end of the transport: every message and notice becomes an input of the peers it concerns. What always
+//! holds: one bound covers what all members have sent and nobody has taken; whoever receives turns the crank itself when
+//! the raft poller sleeps. What a message may say is left to the validator of the core.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use crate::core::input::{Input, Introduction};
+use crate::core::ports::PeerMessage;
+use crate::error::Error;
+use crate::pollers::health::Health;
+use crate::pollers::mailbox::Mailbox;
+use crate::pollers::raft_poller::RaftPoller;
+use crate::regions::RegionMap;
+use crate::storage::directory::Directory;
+use crate::transport::Inbound;
+use crate::transport::codec::weight_bytes;
+use crate::types::{InstanceId, NodeId, RegionId};
+
+/// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
+const INBOUND_BYTES_MAX: usize = 64 << 20;
+
+/// See the module.
+pub struct Inbox {
+    /// Where the inputs go.
+    pub raft: Arc<Mailbox<(RegionId, Input)>>,
+    /// Set once it runs; it holds the transport, which holds this.
+    pub raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
+    /// Where a panic of a thread of the transport goes.
+    pub health: Arc<Health>,
+    /// Knows whom this member has met.
+    pub directory: Arc<Directory>,
+    /// All of them hear of a connection.
+    pub regions: Arc<RegionMap>,
+}
+
+impl Inbound for Inbox {
+    fn receive(&self, _: NodeId, messages: Vec<PeerMessage>) {
+        let bytes = messages.iter().map(weight_bytes).sum();
+        let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
+        let poller = self.raft_poller.get().and_then(Weak::upgrade);
+        // While the raft thread sleeps, this one turns the crank itself.
+        let turn = poller.as_ref().and_then(|poller| poller.enter());
+        if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
+            log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");
+        }
+        if let Some(turn) = turn {
+            turn.turn();
+        }
+    }
+
+    fn unreachable(&self, node: NodeId) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Unreachable(node))));
+    }
+
+    fn connected(&self, node: NodeId) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Connected(node))));
+    }
+
+    fn disconnected(&self, node: NodeId) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Disconnected(node))));
+    }
+
+    fn introduced(&self, introduction: Introduction) {
+        let regions = self.regions.ids().iter();
+        self.raft.push_all(regions.map(|&region| (region, Input::Introduced(introduction))));
+    }
+
+    fn lacks_end(&self) -> bool {
+        self.health.is_any(|status| status.lacks_end)
+    }
+
+    fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+        self.directory.admit(from, instance)
+    }
+
+    fn thread_panicked(&self, panic: Error) {
+        self.health.poison(panic);
+        self.raft.nudge();
+    }
+}

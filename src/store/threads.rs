@@ -1,0 +1,203 @@
+//! The threads of one store.
+//!
+//! Owns in which order they start and end. What always holds: they start bottom-up and end top-down, so that whoever answers
+//! outlives whoever asks. Who ends them, and who waits for that, is [`closing`](super::closing)'s.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::completion::deadlines::Deadlines;
+use crate::completion::queue::CompletionQueue;
+use crate::config::Config;
+use crate::core::applier::ApplyTask;
+use crate::core::appliers::Appliers;
+use crate::core::input::Input;
+use crate::core::round::Peers;
+use crate::core::tick_clock::TickClock;
+use crate::metrics::Metrics;
+use crate::pollers::apply_poller::{ApplyPoller, Applying};
+use crate::pollers::completion_thread;
+use crate::pollers::health::Health;
+use crate::pollers::mailbox::Mailbox;
+use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller};
+use crate::pollers::read_pool::ReadPool;
+use crate::pollers::timer::Timer;
+use crate::pollers::worker::Worker;
+use crate::storage::engine::Engine;
+use crate::storage::log_store::LogStore;
+use crate::store::Inner;
+use crate::time::now;
+use crate::transport::Transport;
+use crate::types::{NodeId, RegionId};
+
+/// See the module.
+pub(super) struct Threads {
+    node: NodeId,
+    pub(super) raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
+    raft: Arc<Mailbox<(RegionId, Input)>>,
+    apply: Arc<Mailbox<ApplyTask>>,
+    completions: Arc<CompletionQueue>,
+    deadlines: Arc<Deadlines>,
+    metrics: Arc<Metrics>,
+    read_pool: Arc<ReadPool>,
+    health: Arc<Health>,
+    pub(super) transport: Option<Arc<Transport>>,
+    engine: Option<Engine>,
+    raft_thread: Option<JoinHandle<()>>,
+    apply_thread: Option<JoinHandle<()>>,
+    worker_thread: Option<JoinHandle<()>>,
+    timer_thread: Option<JoinHandle<()>>,
+    completion_thread: Option<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// None runs yet.
+    pub(super) fn new(shared: &Inner) -> Self {
+        Self {
+            node: shared.node,
+            raft_poller: Arc::default(),
+            raft: Arc::clone(&shared.raft),
+            apply: Arc::default(),
+            completions: Arc::clone(&shared.completions),
+            deadlines: Arc::clone(&shared.deadlines),
+            metrics: Arc::clone(&shared.metrics),
+            read_pool: Arc::clone(&shared.read_pool),
+            health: Arc::clone(&shared.health),
+            transport: None,
+            engine: None,
+            raft_thread: None,
+            apply_thread: None,
+            worker_thread: None,
+            timer_thread: None,
+            completion_thread: None,
+        }
+    }
+
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the operating system cannot make one more; those that run are ended with this.
+    pub(super) fn start(
+        &mut self,
+        engine: Engine,
+        log: Arc<LogStore>,
+        peers: Peers,
+        appliers: Appliers,
+        config: &Config,
+    ) -> io::Result<()> {
+        let metrics = Arc::clone(&self.metrics);
+        let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
+        self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
+        let timer = Timer {
+            node: self.node,
+            deadlines: Arc::clone(&self.deadlines),
+            completions: Arc::clone(&self.completions),
+            health: Arc::clone(&self.health),
+            raft: Arc::clone(&self.raft),
+        };
+        self.timer_thread = Some(timer.start()?);
+        let reports_awaited = Arc::<AtomicBool>::default();
+        let apply_poller = Arc::new(ApplyPoller {
+            tasks: Arc::clone(&self.apply),
+            raft: Arc::clone(&self.raft),
+            reports_awaited: Arc::clone(&reports_awaited),
+            completions: Arc::clone(&self.completions),
+            engine: engine.clone(),
+            health: Arc::clone(&self.health),
+            published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
+            state: Mutex::new(Applying::new(appliers)),
+        });
+        self.apply_thread = Some(apply_poller.start()?);
+        self.engine = Some(engine.clone());
+        let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
+        let (requests, worker_thread) = worker.start()?;
+        self.worker_thread = Some(worker_thread);
+        let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
+        // Nobody else could be asked, so there is no reason to wait for an election timeout.
+        self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
+        let (tasks, answers) = (Vec::new(), Vec::new());
+        let election_ticks = config.ticks(config.election_timeout_ms);
+        let crank = Crank {
+            peers,
+            io: PollerIo {
+                log,
+                transport: self.transport.clone(),
+                metrics: Arc::clone(&self.metrics),
+                slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
+                // The first start and the settling of the log's end are not on record yet.
+                unmarked_since: Some(now()),
+                tasks,
+                answers,
+            },
+            worker: requests,
+            clock: TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks),
+            open: Open::default(),
+        };
+        let raft_poller = Arc::new(RaftPoller {
+            mailbox: Arc::clone(&self.raft),
+            apply: apply_poller,
+            reports_awaited,
+            completions: Arc::clone(&self.completions),
+            health: Arc::clone(&self.health),
+            crank: Mutex::new(crank),
+        });
+        self.raft_thread = Some(raft_poller.start()?);
+        self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");
+        Ok(())
+    }
+
+    /// Ends and joins every thread, however long that takes, and tells what it waits for. Whoever waits is answered on the
+    /// way, within `answers` at the latest.
+    pub(super) fn stop(mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.stop_all(answers, tell);
+    }
+
+    fn stop_all(&mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
+        self.deadlines.close(now() + answers);
+        self.raft.close();
+        tell("a write or sync of the raft log");
+        join(&mut self.raft_thread);
+        tell("connections to other members");
+        if let Some(transport) = self.transport.take() {
+            transport.shutdown();
+        }
+        self.apply.close();
+        tell("a write of the engine");
+        join(&mut self.apply_thread);
+        if let Some(engine) = self.engine.take() {
+            // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
+            engine.stop_background_work();
+        }
+        tell("a flush of the engine");
+        join(&mut self.worker_thread);
+        // Nobody is left who could bring it a read.
+        tell("a read of the engine");
+        self.read_pool.stop();
+        // Whoever was to answer has done so.
+        self.deadlines.close(now());
+        join(&mut self.timer_thread);
+        self.completions.close();
+        tell("a callback");
+        join(&mut self.completion_thread);
+        // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
+        self.completions.abandon();
+    }
+}
+
+impl Drop for Threads {
+    /// Also when a store fails half-way through its start.
+    fn drop(&mut self) {
+        self.stop_all(Duration::ZERO, &|_| ());
+    }
+}
+
+fn join(thread: &mut Option<JoinHandle<()>>) {
+    if let Some(thread) = thread.take()
+        && thread.join().is_err()
+    {
+        log::error!("a thread panicked outside its panic boundary");
+    }
+}
