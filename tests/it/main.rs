@@ -12,6 +12,7 @@ mod flow;
 mod fuzz;
 mod growth;
 mod header;
+mod house;
 mod install;
 mod log_end;
 mod member;

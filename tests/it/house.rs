@@ -1,0 +1,273 @@
+//! The figures of the house: what a newcomer stumbles over, counted.
+//!
+//! `tests/house.txt` has the value of each figure and its goal. A figure may get better, and then its value is written down
+//! (`ALMADIA_UPDATE_HOUSE=1`); the test fails when one gets worse.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a function that is seen as a whole.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// One source file without its tests and comments.
+struct Source {
+    /// `core`, `peer`, `forwards`.
+    path: Vec<String>,
+    lines: Vec<String>,
+}
+
+struct Figure {
+    name: &'static str,
+    value: usize,
+    goal: usize,
+    /// More is better.
+    grows: bool,
+    /// What makes the value, for who wants to make it better.
+    details: Vec<String>,
+}
+
+#[test]
+fn no_figure_of_the_house_gets_worse() {
+    let sources = sources();
+    assert!(sources.len() > 100, "the sources are where they belong");
+    let figures = [
+        largest_struct(&sources),
+        circles(&sources),
+        public_items(&sources),
+        long_functions(&sources),
+        assertions(&sources),
+        planted_checks(&sources),
+    ];
+    let file = root().join("tests/house.txt");
+    let recorded = fs::read_to_string(&file).unwrap_or_default();
+    let recorded: BTreeMap<_, _> = recorded.lines().filter_map(parsed).collect();
+
+    let mut worse = Vec::new();
+    for Figure { name, value, grows, details, .. } in &figures {
+        let before = recorded.get(*name).copied();
+        if before.is_none_or(|before| if *grows { *value < before } else { *value > before }) {
+            worse.push(format!("{name}: {before:?} became {value}: {}", details.join(", ")));
+        }
+    }
+    if std::env::var_os("ALMADIA_UPDATE_HOUSE").is_some() {
+        return fs::write(file, table(&figures)).expect("writable");
+    }
+    assert!(worse.is_empty(), "{}", worse.join("\n"));
+}
+
+fn table(figures: &[Figure]) -> String {
+    let mut table = String::new();
+    for Figure { name, value, goal, .. } in figures {
+        writeln!(table, "{name:<50} {value:>5}   goal {goal:>4}").expect("a string grows");
+    }
+    table
+}
+
+fn parsed(line: &str) -> Option<(&str, usize)> {
+    let (rest, _) = line.split_once("   goal")?;
+    let (name, value) = rest.trim_end().rsplit_once(' ')?;
+    Some((name.trim_end(), value.parse().ok()?))
+}
+
+fn largest_struct(sources: &[Source]) -> Figure {
+    let mut structs = Vec::new();
+    for source in sources {
+        let mut lines = source.lines.iter();
+        while let Some(line) = lines.next() {
+            if line.contains("struct ") && line.ends_with('{') && !line.starts_with(' ') {
+                let fields = lines.by_ref().take_while(|line| *line != "}");
+                let is_field = |line: &&String| line.starts_with("    ") && line.contains(": ");
+                structs.push((fields.filter(is_field).count(), line.trim_end_matches(" {").to_owned()));
+            }
+        }
+    }
+    // Options are lists by nature.
+    structs.retain(|(_, name)| {
+        !name.contains("Options") && !name.contains("Config") && !name.contains("almadia_")
+    });
+    structs.sort_unstable_by(|one, other| other.cmp(one));
+    let details = structs.iter().take(5).map(|(fields, name)| format!("{name} {fields}")).collect();
+    Figure { name: "fields of the largest struct", value: structs[0].0, goal: 15, grows: false, details }
+}
+
+/// Modules that import each other, directly or through others. A module and its own children are one.
+fn circles(sources: &[Source]) -> Figure {
+    let modules: BTreeSet<_> = sources.iter().map(|source| unit(&source.path)).collect();
+    let mut edges: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for source in sources {
+        let own = unit(&source.path);
+        let targets = source.lines.iter().flat_map(|line| imports(line, &source.path));
+        let targets = targets.map(|path| unit(&path)).filter(|to| modules.contains(to));
+        let outside = targets.filter(|to| !to.starts_with(&own) && !own.starts_with(to));
+        edges.entry(own.clone()).or_default().extend(outside);
+    }
+    let reach: BTreeMap<_, _> = modules.iter().map(|from| (from, reachable(from, &edges))).collect();
+    let mut groups = BTreeSet::new();
+    for (from, reached) in &reach {
+        let mutual: Vec<_> = reached.iter().filter(|to| reach[to].contains(*from)).cloned().collect();
+        if mutual.len() > 1 {
+            groups.insert(mutual.iter().map(|path| path.join("::")).collect::<Vec<_>>().join(" "));
+        }
+    }
+    let details = groups.iter().cloned().collect();
+    Figure { name: "circles of imports", value: groups.len(), goal: 0, grows: false, details }
+}
+
+fn reachable(
+    from: &Vec<String>,
+    edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
+) -> BTreeSet<Vec<String>> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
+    while let Some(next) = open.pop() {
+        let targets = edges.get(&next).into_iter().flatten();
+        open.extend(targets.filter(|to| seen.insert((*to).clone())).cloned());
+    }
+    seen
+}
+
+/// The first two parts of a path: what has a directory of its own is one module with what is in it.
+fn unit(path: &[String]) -> Vec<String> {
+    path.iter().take(2).cloned().collect()
+}
+
+/// The paths that a line imports from this crate.
+fn imports(line: &str, own: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for (word, base) in [("crate::", &[][..]), ("super::", &own[..own.len().saturating_sub(1)])] {
+        for rest in line.split(word).skip(1) {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+            let (path, list) = rest.split_at(end);
+            let mut path: Vec<_> = base.to_vec();
+            path.extend(rest[..end].split("::").filter(|part| !part.is_empty()).map(str::to_owned));
+            match list.strip_prefix('{') {
+                Some(list) => found.extend(list.split(',').map(|name| {
+                    let name: String =
+                        name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    [path.clone(), vec![name]].concat()
+                })),
+                None => found.push(path),
+            }
+        }
+    }
+    // A path ends with names of items, which are no modules: its prefixes are looked up.
+    found.iter().flat_map(|path| (1..=path.len()).map(|end| path[..end].to_vec())).collect()
+}
+
+fn public_items(sources: &[Source]) -> Figure {
+    let is_public = |line: &String| {
+        let words = ["fn", "struct", "enum", "trait", "const", "static", "type", "mod", "use"];
+        let rest = line.trim_start().strip_prefix("pub ");
+        rest.is_some_and(|rest| words.iter().any(|word| rest.starts_with(&format!("{word} "))))
+    };
+    let outside = sources.iter().filter(|source| source.path[0] != "capi");
+    let counted = outside.map(|source| (source.lines.iter().filter(|line| is_public(line)).count(), source));
+    let counted: Vec<_> = counted.map(|(count, source)| (count, source.path.join("::"))).collect();
+    let value = counted.iter().map(|(count, _)| count).sum();
+    let details = counted.iter().map(|(count, path)| format!("{path} {count}")).collect();
+    Figure { name: "public items outside the C interface", value, goal: 400, grows: false, details }
+}
+
+fn long_functions(sources: &[Source]) -> Figure {
+    let mut long = Vec::new();
+    for source in sources {
+        let mut begun: Option<(usize, usize, &str)> = None;
+        for (at, line) in source.lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            if line.contains("fn ") && line.trim_end().ends_with('{') && begun.is_none() {
+                begun = Some((at, indent, line));
+            }
+            if let Some((from, depth, name)) = begun
+                && indent == depth
+                && line.trim() == "}"
+            {
+                if at - from > FUNCTION_LINES_MAX {
+                    long.push(format!("{} {}", source.path.join("::"), name.trim()));
+                }
+                begun = None;
+            }
+        }
+    }
+    Figure {
+        name: "functions of more than 60 lines",
+        value: long.len(),
+        goal: 0,
+        grows: false,
+        details: long,
+    }
+}
+
+fn assertions(sources: &[Source]) -> Figure {
+    let core = || sources.iter().filter(|source| source.path[0] == "core").flat_map(|source| &source.lines);
+    let asserts = core().filter(|line| line.contains("assert!(") || line.contains("assert_eq!(")).count();
+    let value = asserts * 1000 / core().filter(|line| !line.trim().is_empty()).count();
+    Figure {
+        name: "assertions in a thousand lines of the core",
+        value,
+        goal: 40,
+        grows: true,
+        details: Vec::new(),
+    }
+}
+
+fn planted_checks(sources: &[Source]) -> Figure {
+    let product = sources.iter().filter(|source| source.path != ["core", "planted"]);
+    let lines = product.flat_map(|source| source.lines.iter().map(|line| (source.path.join("::"), line)));
+    let checks: Vec<_> =
+        lines.filter(|(_, line)| line.contains(".has(Fault::")).map(|(path, _)| path).collect();
+    let value = checks.len();
+    Figure { name: "checks of planted faults in the product", value, goal: 0, grows: false, details: checks }
+}
+
+/// What is built into the library.
+fn sources() -> Vec<Source> {
+    let (mut found, base) = (Vec::new(), root().join("src"));
+    collect(&base, &mut found);
+    let path = |file: &Path| {
+        let inside = file.strip_prefix(&base).expect("a source").with_extension("");
+        let mut parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if parts.last().is_some_and(|last| last == "mod") {
+            parts.pop();
+        }
+        parts
+    };
+    let is_product = |path: &Vec<String>| {
+        let last = path.last().expect("not empty");
+        let tests = ["tests", "fuzz", "corpus", "simulated_files"];
+        let is_test = path.iter().any(|part| tests.contains(&part.as_str()));
+        path[0] != "sim"
+            && path[0] != "lib"
+            && !is_test
+            && !last.ends_with("_tests")
+            && !last.ends_with("_fuzz")
+    };
+    let mut sources: Vec<_> = found
+        .iter()
+        .map(|file| Source { path: path(file), lines: product_lines(file) })
+        .filter(|source| is_product(&source.path))
+        .collect();
+    sources.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    sources
+}
+
+fn product_lines(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).expect("readable");
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().expect("what is before");
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a source directory") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
