@@ -70,6 +70,12 @@ impl Attempts {
         Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), planted }
     }
 
+    /// The term in which writes are accepted, if they are.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn term(&self) -> Option<Term> {
+        self.term
+    }
+
     /// This member leads in `term` from now on, or in none.
     pub fn begin_term(&mut self, term: Option<Term>) {
         self.term = term;

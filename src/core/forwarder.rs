@@ -229,6 +229,21 @@ impl Forwarder {
         self.sent.len()
     }
 
+    /// Looks at the order of what is kept.
+    ///
+    /// # Panics
+    /// When numbers do not rise, or a verdict could have been told.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn check_order(&self) {
+        assert!(self.sent.iter().is_sorted_by(|one, next| one.number < next.number), "numbers rise");
+        assert!(self.sent.back().is_none_or(|last| last.number < self.next), "numbers are given once");
+        assert!(self.attempt <= self.next, "an attempt begins with a number that was given");
+        let told = self.sent.front().is_some_and(|first| first.write.is_some() && first.verdict.is_some());
+        assert!(!told, "a verdict that waits for nobody is told");
+        let kept: usize = self.sent.iter().map(|sent| sent.weight).sum();
+        assert_eq!(self.weight, kept, "the window counts what is kept");
+    }
+
     /// What is kept, counted anew; and what of it the newest write makes, which may alone be larger than a window.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]

@@ -83,6 +83,12 @@ impl Outbox {
         self.held_answers.extract_if(.., |answer| answer.index <= sender.applied).collect()
     }
 
+    /// What followers were told is committed.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn told_commit(&self) -> LogIndex {
+        self.told_commit
+    }
+
     /// True while an answer waits.
     #[must_use]
     pub fn holds_answers(&self) -> bool {

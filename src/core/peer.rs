@@ -13,6 +13,8 @@
 //! that come back with less than they had.
 
 mod forwards;
+#[cfg(any(test, feature = "simulation"))]
+mod invariants;
 mod leading;
 mod messages;
 mod options;

@@ -164,6 +164,19 @@ impl PendingWrites {
         drop(self.extract(|write| write.requester.is_answered()));
     }
 
+    /// How many writes of other members wait.
+    ///
+    /// # Panics
+    /// When their bytes are not those that are counted, or one is due before the earliest.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn check_bytes(&self) -> u64 {
+        let bytes: usize = self.writes.iter().map(Pending::forwarded_bytes).sum();
+        assert_eq!(bytes, self.forwarded_bytes, "bytes of other members are counted");
+        let earliest = self.writes.iter().map(|write| write.deadline).min();
+        assert!(earliest.is_none() || earliest >= self.earliest, "none is due before the earliest");
+        self.writes.iter().filter(|write| matches!(write.requester, Requester::Follower(_))).count() as u64
+    }
+
     fn count(&mut self, write: &Pending) {
         self.forwarded_bytes += write.forwarded_bytes();
         self.earliest = Some(self.earliest.map_or(write.deadline, |earliest| earliest.min(write.deadline)));

@@ -175,6 +175,20 @@ impl Proposals {
             .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
+    /// Looks at the order of what waits in `term`. How many callers of other members wait.
+    ///
+    /// # Panics
+    /// When it is not ordered by term and index, or of a later term.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn check_order(&self, term: Term) -> u64 {
+        let places: Vec<_> = self.queue.iter().map(|proposal| (proposal.term, proposal.index)).collect();
+        assert!(places.is_sorted_by(|one, next| one < next), "proposals are ordered by term and index");
+        assert!(places.last().is_none_or(|last| last.0 <= term), "nothing is proposed in a term to come");
+        let requests = self.queue.iter().flat_map(|proposal| &proposal.requests);
+        let waiting = requests.filter_map(|request| request.requester.as_ref());
+        waiting.filter(|requester| matches!(requester, Requester::Follower(_))).count() as u64
+    }
+
     /// How many proposals are undecided.
     #[must_use]
     pub fn len(&self) -> usize {

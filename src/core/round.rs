@@ -80,6 +80,8 @@ pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundI
     for region in &touched {
         let answers = peer(peers, *region).take_answers();
         answers.into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
+        #[cfg(any(test, feature = "simulation"))]
+        peers[region].check_invariants();
     }
     Ok(touched)
 }

@@ -115,11 +115,8 @@ fn circles(sources: &[Source]) -> Figure {
     Figure { name: "circles of imports", value: groups.len(), goal: 0, grows: false, details }
 }
 
-fn reachable(
-    from: &Vec<String>,
-    edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
-) -> BTreeSet<Vec<String>> {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
+fn reachable(from: &[String], edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<Vec<String>> {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from.to_vec()]);
     while let Some(next) = open.pop() {
         let targets = edges.get(&next).into_iter().flatten();
         open.extend(targets.filter(|to| seen.insert((*to).clone())).cloned());
@@ -138,7 +135,7 @@ fn imports(line: &str, own: &[String]) -> Vec<Vec<String>> {
     for (word, base) in [("crate::", &[][..]), ("super::", &own[..own.len().saturating_sub(1)])] {
         for rest in line.split(word).skip(1) {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
-            let (path, list) = rest.split_at(end);
+            let (_, list) = rest.split_at(end);
             let mut path: Vec<_> = base.to_vec();
             path.extend(rest[..end].split("::").filter(|part| !part.is_empty()).map(str::to_owned));
             match list.strip_prefix('{') {
