@@ -177,6 +177,8 @@ impl Forwarder {
             && (is_newest || self.planted.has(Fault::OlderAttemptRefusesNewer))
         {
             self.on_refused(refused, &mut heard);
+            // What it gives back may have kept verdicts behind it.
+            self.tell(&mut heard);
         }
         heard
     }
@@ -400,6 +402,18 @@ mod tests {
         assert!(forwarder.on_answer(&answer(1, &[], Some(2))).again.is_empty(), "of the attempt before");
         assert_eq!(forwarder.on_answer(&answer(4, &[], Some(4))).again.len(), 2);
         assert_eq!(told(&forwarder.on_answer(&answer(4, &[1], None))), [1]);
+    }
+
+    #[test]
+    fn a_leader_that_refuses_what_lies_before_its_own_verdict_keeps_no_caller_waiting() {
+        let mut forwarder = forwarder();
+        send(&mut forwarder, 2, 7);
+
+        let heard = forwarder.on_answer(&answer(1, &[2], Some(1)));
+
+        assert_eq!((told(&heard), heard.again.len()), (vec![2], 1));
+        forwarder.check_order();
+        assert!(forwarder.is_empty());
     }
 
     #[test]
