@@ -54,6 +54,20 @@ fn arguments(text: &str) -> Vec<&str> {
 }
 
 #[test]
+fn every_function_is_called_by_a_program_of_the_tests() {
+    let files = fs::read_dir(repository().join("tests/c")).expect("the programs are there");
+    let names = files.map(|file| file.expect("readable").file_name().into_string().expect("a plain name"));
+    let sources: Vec<_> = names.filter(|name| name.ends_with(".c") && name != "null_pointers.c").collect();
+    let calls: String = sources.iter().map(|name| program(name)).collect();
+    let functions = documented_functions();
+    let names = functions.iter().map(|function| &function.name);
+
+    let missing: Vec<_> = names.filter(|name| !calls.contains(&format!("{name}("))).collect();
+
+    assert!(missing.is_empty(), "no program of tests/c calls {missing:?}");
+}
+
+#[test]
 fn null_is_tried_for_every_pointer_of_every_function() {
     let source = program("null_pointers.c");
     let mut left_out = Vec::new();

@@ -62,7 +62,7 @@ def test_calls_of_a_loop_are_answered_by_their_deadlines(shim: Path, tmp_path: P
                 return f"{error.name} {error.outcome.value}"
 
         async def main():
-            async with almadia.aio.open("store", reads_lease=False) as store:
+            async with almadia.aio.open("store", read_lease=False) as store:
                 await store.put(b"a", b"1")
                 hang()
                 first = asyncio.ensure_future(name(store.put(b"k", b"v", timeout=0.3)))

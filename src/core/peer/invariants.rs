@@ -51,11 +51,10 @@ impl Peer {
     /// What this peer does follows from its role.
     fn check_roles(&self) {
         let role = self.raw.raft.state;
-        if role != StateRole::Leader {
+        let leads_in = (role == StateRole::Leader).then(|| self.term());
+        assert_eq!(self.attempts.term(), leads_in, "a leader accepts writes for its term, nobody else any");
+        if leads_in.is_none() {
             assert_eq!(self.fresh.check_bytes(), 0, "only a leader has writes of followers to propose");
-            assert_eq!(self.attempts.term(), None, "only a leader accepts writes of followers");
-        } else if let Some(term) = self.attempts.term() {
-            assert_eq!(term, self.term(), "writes are accepted for the term in which they are proposed");
         }
         if self.lost_end.is_some() {
             assert_eq!(role, StateRole::Follower, "who lacks the end of its log neither leads nor wants to");
