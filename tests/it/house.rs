@@ -1,7 +1,7 @@
 //! The figures of the house: what a newcomer stumbles over, counted.
 //!
-//! `tests/house.txt` has the value of each figure and its goal. A figure may get better, and then its value is written down
-//! (`ALMADIA_UPDATE_HOUSE=1`); the test fails when one gets worse.
+//! `tests/house.txt` has the value of each figure and its goal. A figure that got better is written down
+//! (`ALMADIA_UPDATE_HOUSE=1`), so that it stays so; the test fails when one gets worse, or is not what is written down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -44,17 +44,22 @@ fn no_figure_of_the_house_gets_worse() {
     let recorded = fs::read_to_string(&file).unwrap_or_default();
     let recorded: BTreeMap<_, _> = recorded.lines().filter_map(parsed).collect();
 
-    let mut worse = Vec::new();
+    let (mut worse, mut better) = (Vec::new(), Vec::new());
     for Figure { name, value, grows, details, .. } in &figures {
-        let before = recorded.get(*name).copied();
-        if before.is_none_or(|before| if *grows { *value < before } else { *value > before }) {
-            worse.push(format!("{name}: {before:?} became {value}: {}", details.join(", ")));
+        let before = *recorded.get(*name).unwrap_or_else(|| panic!("tests/house.txt has no line '{name}'"));
+        let got_worse = if *grows { *value < before } else { *value > before };
+        let change = format!("{name}: {before} became {value}: {}", details.join(", "));
+        if got_worse {
+            worse.push(change);
+        } else if *value != before {
+            better.push(change);
         }
     }
+    assert!(worse.is_empty(), "{}", worse.join("\n"));
     if std::env::var_os("ALMADIA_UPDATE_HOUSE").is_some() {
         return fs::write(file, table(&figures)).expect("writable");
     }
-    assert!(worse.is_empty(), "{}", worse.join("\n"));
+    assert!(better.is_empty(), "write it down with ALMADIA_UPDATE_HOUSE=1: {}", better.join("\n"));
 }
 
 fn table(figures: &[Figure]) -> String {
@@ -172,7 +177,9 @@ fn long_functions(sources: &[Source]) -> Figure {
         let mut begun: Option<(usize, usize, &str)> = None;
         for (at, line) in source.lines.iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
-            if line.contains("fn ") && line.trim_end().ends_with('{') && begun.is_none() {
+            let is_signature =
+                line.trim_start().contains("fn ") && !line.trim_end().ends_with([';', ',', '}']);
+            if is_signature && begun.is_none() {
                 begun = Some((at, indent, line));
             }
             if let Some((from, depth, name)) = begun
