@@ -32,7 +32,7 @@ const TYPE_BITS: u8 = 0b0011;
 const HAS_CONTEXT: u8 = 0b0100;
 const SYNC_LOG: u8 = 0b1000;
 
-/// The longest encoding of an item without its entries: a kind, five varints and two fixed numbers.
+/// The longest encoding of an item without its entries: a kind, six varints and two fixed numbers.
 pub(super) const ITEM_OVERHEAD_BYTES: usize = 1 + 6 * 10 + 8;
 /// The longest encoding of what an entry has beside its data and context.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 1 + 2 * 10;
