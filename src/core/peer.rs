@@ -136,18 +136,16 @@ impl Peer {
         // The commit index is stored lazily: what was applied was committed, whatever the log says.
         log.hard_state.commit = log.hard_state.commit.max(applied.index.get());
         let recorded_commit = LogIndex(log.hard_state.commit);
-        let pristine = (log.hard_state.term, log.hard_state.vote) == (BOOTSTRAP_TERM.get(), INVALID_ID)
-            && log.last.0 == BOOTSTRAP_INDEX;
+        let voted_before = !is_pristine(&log);
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
         let config = raft_config(&options, applied.index, timer.window_ticks());
         let lost_end = log.lost_end.map(LostEnd::new);
         let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
         let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
-        let raw = RawNode::new(&config, view, logger)
-            .map_err(|error| Error::with_detail(Code::Internal, format!("raft: {error}")))?;
-        let PeerOptions { node, boot, lease_max, planted, limits, ref backlog, .. } = options;
-        let backlog = backlog.clone();
+        let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
+        let PeerOptions { node, boot, lease_max, planted, limits, .. } = options;
+        let apply_backlog = ApplyBacklog::new(options.backlog.clone(), limits);
         let mut peer = Self {
             options,
             region,
@@ -157,7 +155,7 @@ impl Peer {
             recorded_commit,
             now: Timestamp(0),
             ticks: 0,
-            voted_before: !pristine,
+            voted_before,
             proposals: Proposals::new(planted),
             reads: Reads::new(node, boot),
             questions: Questions::default(),
@@ -178,7 +176,7 @@ impl Peer {
             flushed: applied.index,
             outbox: Outbox::new(limits.held_answers),
             outgoing: Vec::new(),
-            apply_backlog: ApplyBacklog::new(backlog, limits),
+            apply_backlog,
             stall,
             timer,
             lost_end,
@@ -602,6 +600,16 @@ impl Peer {
             self.applied.term == self.term() || self.options.planted.has(Fault::ReadBeforeFirstEntry);
         self.is_leader() && applied
     }
+}
+
+fn refused_by_raft(error: &raft::Error) -> Error {
+    Error::with_detail(Code::Internal, format!("raft: {error}"))
+}
+
+/// Nobody has led this region yet, nor asked this member for its vote.
+fn is_pristine(log: &LogState) -> bool {
+    let (term, vote) = (log.hard_state.term, log.hard_state.vote);
+    (term, vote) == (BOOTSTRAP_TERM.get(), INVALID_ID) && log.last.0 == BOOTSTRAP_INDEX
 }
 
 /// The callers of this member among those who asked for writes. The others are told by their own member.

@@ -118,24 +118,19 @@ impl Threads {
         let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
         // Nobody else could be asked, so there is no reason to wait for an election timeout.
         self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
-        let (tasks, answers) = (Vec::new(), Vec::new());
-        let election_ticks = config.ticks(config.election_timeout_ms);
-        let crank = Crank {
-            peers,
-            io: PollerIo {
-                log,
-                transport: self.transport.clone(),
-                metrics: Arc::clone(&self.metrics),
-                slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
-                // The first start and the settling of the log's end are not on record yet.
-                unmarked_since: Some(now()),
-                tasks,
-                answers,
-            },
-            worker: requests,
-            clock: TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks),
-            open: Open::default(),
+        let io = PollerIo {
+            log,
+            transport: self.transport.clone(),
+            metrics: Arc::clone(&self.metrics),
+            slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
+            // The first start and the settling of the log's end are not on record yet.
+            unmarked_since: Some(now()),
+            tasks: Vec::new(),
+            answers: Vec::new(),
         };
+        let election_ticks = config.ticks(config.election_timeout_ms);
+        let clock = TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks);
+        let crank = Crank { peers, io, worker: requests, clock, open: Open::default() };
         let raft_poller = Arc::new(RaftPoller {
             mailbox: Arc::clone(&self.raft),
             apply: apply_poller,
