@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::tidy::collect;
+
 /// Lines of a function that is seen as a whole.
 const FUNCTION_LINES_MAX: usize = 60;
 
@@ -259,17 +261,6 @@ fn product_lines(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).expect("readable");
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().expect("what is before");
     code.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned).collect()
-}
-
-fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a source directory") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 fn root() -> PathBuf {

@@ -130,7 +130,8 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
-fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+/// The Rust files below `directory`.
+pub fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a source directory") {
         let path = entry.expect("readable").path();
         if path.is_dir() {
