@@ -53,8 +53,6 @@ pub mod transport;
 pub mod pollers;
 
 // Layer 4: the Rust interface.
-pub mod status;
-pub mod snapshot;
 pub mod store;
 
 // Beside the layers: a cluster without threads, for tests, and what fuzzers found before.
@@ -76,10 +74,10 @@ pub use completion::{Events, Position, WriteEvent};
 pub use config::Config;
 pub use error::{Code, Error, Outcome, Result};
 pub use regions::KeyRange;
-pub use snapshot::{Iter, IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
-pub use status::{RegionStatus, Status};
 pub use store::asynchronous::Asynchronous;
 pub use store::batch::Batch;
+pub use store::snapshot::{Iter, IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
+pub use store::status::{RegionStatus, Status};
 pub use store::transfer::TransferOptions;
 pub use store::values::Values;
 pub use store::{Store, WriteOptions};

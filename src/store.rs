@@ -6,7 +6,7 @@
 //! also when the store is poisoned or shut down; no call blocks on the disk. Every method may be called from any
 //! thread; blocking ones return `WOULD_DEADLOCK` inside a callback.
 
-pub mod admission;
+pub(crate) mod admission;
 mod assembly;
 pub mod asynchronous;
 pub mod batch;
@@ -15,6 +15,8 @@ mod joint_read;
 mod leases;
 mod lost_end;
 mod routing;
+pub mod snapshot;
+pub(crate) mod status;
 mod latency;
 mod threads;
 pub mod transfer;
@@ -45,8 +47,6 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
 use crate::regions::{KeyRange, RegionMap, shown};
-use crate::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
-use crate::status::{RegionStatus, Status};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
 use crate::store::batch::Batch;
@@ -55,6 +55,8 @@ use crate::store::joint_read::JointRead;
 use crate::store::latency::{Kind, Latency};
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
+use crate::store::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
+use crate::store::status::{RegionStatus, Status};
 use crate::thread;
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};

@@ -13,7 +13,7 @@ use super::value::{almadia_value, almadia_values};
 use super::{almadia_code, boundary};
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
-use crate::snapshot::{PinnedValue, Snapshot};
+use crate::store::snapshot::{PinnedValue, Snapshot};
 use crate::store::values::Values;
 
 /// The answer of one _async call. In a callback it belongs to the library, and is valid only until the callback returns;

@@ -14,7 +14,7 @@ use super::handle::{
 use super::snapshot::almadia_snapshot;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
-use crate::snapshot::{Iter, IterOptions, prefix_end};
+use crate::store::snapshot::{Iter, IterOptions, prefix_end};
 
 /// One call of `almadia_iter_next_n` copies no more pairs once it holds this many bytes: enough to make the
 /// crossing cheap, little enough to stay in the processor's cache.

@@ -11,7 +11,7 @@ use super::status::{almadia_role, role_number};
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
-use crate::status::RegionStatus;
+use crate::store::status::RegionStatus;
 
 /// The state of one region on this member, as almadia_store_region_at reports it. Begin with
 /// ALMADIA_REGION_STATUS_INIT.

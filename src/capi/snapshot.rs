@@ -17,7 +17,7 @@ use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
 use crate::regions::KeyRange;
-use crate::snapshot::{Level, Snapshot, SnapshotOptions};
+use crate::store::snapshot::{Level, Snapshot, SnapshotOptions};
 
 /// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
 pub type almadia_level = i32;

@@ -5,7 +5,7 @@
 use super::almadia_code;
 use super::extensible::Extensible;
 use crate::core::peer_status::Role;
-use crate::status::Status;
+use crate::store::status::Status;
 
 /// The part a member plays: one of the ALMADIA_ROLE_... constants.
 pub type almadia_role = i32;

@@ -13,7 +13,7 @@ use super::snapshot::{almadia_snapshot, almadia_snapshot_options, snapshot_optio
 use super::store::almadia_store;
 use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
-use crate::snapshot::{PinnedValue, SnapshotOptions};
+use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 use crate::store::values::Values;
 
 /// A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its

@@ -12,10 +12,10 @@ use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
 use crate::error::Result;
 use crate::panics;
-use crate::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
 use crate::store::latency::{Kind, Latency};
+use crate::store::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::transfer::TransferOptions;
 use crate::store::{Due, Inner, Store, WriteOptions};
 

@@ -15,10 +15,10 @@ use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::pollers::read_pool::Job;
 use crate::regions::RegionMap;
-use crate::snapshot::{PinnedValue, SnapshotOptions};
 use crate::storage::engine::{Engine, View};
 use crate::store::asynchronous::Asynchronous;
 use crate::store::latency::{Kind, Latency};
+use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::snapshot::Level;
+    use crate::store::snapshot::Level;
     use crate::types::LogIndex;
 
     const PATIENCE: Duration = Duration::from_secs(20);

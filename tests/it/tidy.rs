@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["core"],
     &["storage", "transport"],
     &["pollers"],
-    &["status", "snapshot", "store"],
+    &["store"],
     &["sim", "capi"],
 ];
 

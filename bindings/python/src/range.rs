@@ -1,7 +1,7 @@
 //! Key range arguments. An empty start is the first possible key, and an empty end is no upper bound: the same as
 //! omitting them.
 
-use almadia::snapshot::prefix_end;
+use almadia::store::snapshot::prefix_end;
 use almadia::{IterOptions, KeyRange};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
