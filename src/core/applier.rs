@@ -14,7 +14,7 @@ use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::membership;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::core::tags::{self, Tag, Tags, TagsError};
@@ -144,14 +144,13 @@ pub struct Applier {
     state: ApplyState,
     entries: VecDeque<Entry>,
     proposals: VecDeque<CommittedProposal>,
-    planted: Planted,
 }
 
 impl Applier {
-    /// An applier that continues behind `state`, with this wrong with it on purpose.
+    /// An applier that continues behind `state`.
     #[must_use]
-    pub fn new(origin: Origin, region: Region, state: ApplyState, planted: Planted) -> Self {
-        Self { origin, region, state, entries: VecDeque::new(), proposals: VecDeque::new(), planted }
+    pub fn new(origin: Origin, region: Region, state: ApplyState) -> Self {
+        Self { origin, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
@@ -160,7 +159,7 @@ impl Applier {
         let rest = self.entries.len();
         self.entries.extend(task.entries);
         self.proposals.extend(task.proposals);
-        if self.planted.has(Fault::NewerBeforeTheRest) {
+        if planted::has(Fault::NewerBeforeTheRest) {
             self.entries.rotate_left(rest);
         }
     }

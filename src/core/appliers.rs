@@ -82,7 +82,6 @@ mod tests {
     use super::*;
     use crate::core::command::{CommandBuilder, Operation};
     use crate::core::forwarding::Origin;
-    use crate::core::planted::Planted;
     use crate::core::region::Region;
     use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
 
@@ -94,7 +93,7 @@ mod tests {
         let applier = |id| {
             let region = Region { id, ..Region::bootstrap(&[NodeId(1)]) };
             let origin = Origin { node: NodeId(1), boot: 42 };
-            (id, Applier::new(origin, region, ApplyState::BOOTSTRAP, Planted::NONE))
+            (id, Applier::new(origin, region, ApplyState::BOOTSTRAP))
         };
         Appliers::new((1..=regions).map(RegionId).map(applier).collect())
     }

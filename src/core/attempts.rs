@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::completion::Position;
 use crate::core::boots::Boots;
 use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Verdict};
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::error::{Code, Result};
 use crate::types::{NodeId, Term};
 
@@ -60,14 +60,13 @@ pub struct Attempts {
     term: Option<Term>,
     attempts: Boots<Attempt>,
     answers: Vec<ForwardAnswer>,
-    planted: Planted,
 }
 
 impl Attempts {
     /// Of a member that does not lead.
     #[must_use]
-    pub fn new(node: NodeId, planted: Planted) -> Self {
-        Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), planted }
+    pub fn new(node: NodeId) -> Self {
+        Self { node, term: None, attempts: Boots::new(), answers: Vec::new() }
     }
 
     /// The term in which writes are accepted, if they are.
@@ -104,7 +103,7 @@ impl Attempts {
         if attempt.id != id || first < id {
             return Vec::new();
         }
-        if self.planted.has(Fault::RefusedAttemptGoesOn) {
+        if planted::has(Fault::RefusedAttemptGoesOn) {
             attempt.over = None;
         }
         let Some(mut taken) = attempt.judge(first..end, willing) else { return Vec::new() };
@@ -176,7 +175,7 @@ mod tests {
     const COUNT: u64 = 3;
 
     fn attempts() -> Attempts {
-        let mut attempts = Attempts::new(NodeId(1), Planted::NONE);
+        let mut attempts = Attempts::new(NodeId(1));
         attempts.begin_term(Some(Term(7)));
         attempts
     }

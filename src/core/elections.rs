@@ -14,7 +14,7 @@
 use raft::{Raft, StateRole};
 
 use crate::core::log::PeerLog;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::types::BOOTSTRAP_TERM;
 
 /// The part of the election timeout within which a region that never had a leader asks for its first.
@@ -59,12 +59,12 @@ impl ElectionTimer {
 
     /// True when a peer of a region that never had a leader is to campaign on this tick, the `tick`-th since it started.
     #[must_use]
-    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>, tick: u64, planted: Planted) -> bool {
+    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>, tick: u64) -> bool {
         let Elections::Drawn(seed) = self.elections else { return false };
         let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
         let passed = tick - self.hopes_since;
         // After one period, two more, four more ...
-        let asks_for_ever = planted.has(Fault::FirstLeaderAskedForForEver);
+        let asks_for_ever = planted::has(Fault::FirstLeaderAskedForForEver);
         let is_due =
             passed.is_multiple_of(period) && ((passed / period + 1).is_power_of_two() || asks_for_ever);
         let hopes = passed <= self.least_ticks as u64 || asks_for_ever;

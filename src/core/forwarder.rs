@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::completion::{Completion, Position};
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
 use crate::core::input::Propose;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
@@ -76,16 +76,15 @@ pub struct Forwarder {
     /// The newest attempt, and whether it takes more.
     attempt: u64,
     is_open: bool,
-    planted: Planted,
 }
 
 impl Forwarder {
     /// Nothing sent yet. `boot` differs in every boot of this member.
     #[must_use]
-    pub fn new(node: NodeId, boot: u64, planted: Planted) -> Self {
+    pub fn new(node: NodeId, boot: u64) -> Self {
         let route = Route { leader: NodeId(0), term: Term(0) };
         let (sent, weight) = (VecDeque::new(), 0);
-        Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false, planted }
+        Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false }
     }
 
     /// Whether nothing that was sent is kept any more.
@@ -174,7 +173,7 @@ impl Forwarder {
         self.tell(&mut heard);
         let is_newest = (answer.attempt, answer.from) == (self.attempt, self.route.leader);
         if let Some(refused) = answer.refused
-            && (is_newest || self.planted.has(Fault::OlderAttemptRefusesNewer))
+            && (is_newest || planted::has(Fault::OlderAttemptRefusesNewer))
         {
             self.on_refused(refused, &mut heard);
             // What it gives back may have kept verdicts behind it.
@@ -296,7 +295,7 @@ impl Forwarder {
     fn decide(&mut self, number: u64, outcome: Result<Position>, heard: &mut Heard) {
         let Ok(at) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
         let sent = &mut self.sent[at];
-        if self.planted.has(Fault::VerdictsOutOfOrder)
+        if planted::has(Fault::VerdictsOutOfOrder)
             && let Some(write) = sent.write.take()
         {
             heard.answers.push((write.completion, outcome.clone()));
@@ -342,7 +341,7 @@ mod tests {
     }
 
     fn forwarder() -> Forwarder {
-        Forwarder::new(NodeId(2), 42, Planted::NONE)
+        Forwarder::new(NodeId(2), 42)
     }
 
     fn write() -> Propose {

@@ -17,7 +17,6 @@ use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
 };
 use crate::core::forwarding::{Origin, RequestId};
-use crate::core::planted::Planted;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
@@ -217,7 +216,7 @@ fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn apply(entries: Vec<(EntryType, Bytes)>) {
     let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
-    let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state, Planted::NONE);
+    let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
     let wanted = Effects::of(&entries, first);
     let entries = entries.into_iter().zip(first..).map(|((kind, data), index)| {

@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::completion::Position;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
@@ -65,14 +65,13 @@ pub struct Lease {
     cleared_at: Option<Timestamp>,
     published: Arc<PublishedLease>,
     published_until: Timestamp,
-    planted: Planted,
 }
 
 impl Lease {
     /// A lease that lasts `max` after each renewal; zero switches it off.
     #[must_use]
-    pub fn new(max: Duration, planted: Planted) -> Self {
-        let max = if planted.has(Fault::LeaseIgnoresClockRates) { max * 11 / 9 } else { max };
+    pub fn new(max: Duration) -> Self {
+        let max = if planted::has(Fault::LeaseIgnoresClockRates) { max * 11 / 9 } else { max };
         let published = Arc::default();
         Self {
             max,
@@ -81,7 +80,6 @@ impl Lease {
             cleared_at: None,
             published,
             published_until: Timestamp(0),
-            planted,
         }
     }
 
@@ -117,7 +115,7 @@ impl Lease {
 
     /// A TimeoutNow is about to leave; the log ends at `last`.
     pub fn suspect(&mut self, now: Timestamp, last: LogIndex) {
-        if self.planted.has(Fault::LeaseKeptAfterTransfer) {
+        if planted::has(Fault::LeaseKeptAfterTransfer) {
             return;
         }
         self.state = State::Suspect(now);
@@ -157,7 +155,7 @@ impl Lease {
         has_grown
             || self.max.is_zero()
             || self.is_suspect()
-            || self.planted.has(Fault::LeaseConfirmedByShorterLogs)
+            || planted::has(Fault::LeaseConfirmedByShorterLogs)
     }
 
     /// Whether the confirmation of a question that was asked at `asked_at` says anything about the lease: the members that
@@ -294,7 +292,7 @@ mod tests {
     const SETTLED: Option<Position> = Some(Position { index: LogIndex(9), term: Term(7) });
 
     fn lease() -> Lease {
-        Lease::new(MAX, Planted::NONE)
+        Lease::new(MAX)
     }
 
     #[test]
@@ -359,7 +357,7 @@ mod tests {
     fn reads_join_within_one_lease_and_never_when_leases_are_off() {
         assert!(lease().may_join(Timestamp(100), Timestamp(999)));
         assert!(!lease().may_join(Timestamp(100), Timestamp(1000)));
-        assert!(!Lease::new(Duration::ZERO, Planted::NONE).may_join(Timestamp(100), Timestamp(100)));
+        assert!(!Lease::new(Duration::ZERO).may_join(Timestamp(100), Timestamp(100)));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use raft::eraftpb::{Message, MessageType};
 
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::types::LogIndex;
 
 /// Who sends, at this moment.
@@ -22,8 +22,6 @@ pub struct Sender {
     pub applied: u64,
     /// How far the log of the member that is to take over is known to go, if one is.
     pub transferee_matched: u64,
-    /// What is wrong with this member on purpose.
-    pub planted: Planted,
 }
 
 /// See the module.
@@ -105,14 +103,14 @@ impl Outbox {
 
 fn hold_back_commit(message: &mut Message, sender: Sender) {
     match message.get_msg_type() {
-        MessageType::MsgAppend | MessageType::MsgHeartbeat if sender.planted.has(Fault::FullCommitTold) => {}
+        MessageType::MsgAppend | MessageType::MsgHeartbeat if planted::has(Fault::FullCommitTold) => {}
         MessageType::MsgAppend | MessageType::MsgHeartbeat => {
             message.commit = message.commit.min(sender.applied);
         }
         // A target whose log has grown beyond this has heard of later entries: the order is late (lease, rule 5).
         MessageType::MsgTimeoutNow => message.index = sender.transferee_matched,
         MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
-            if sender.leads && !sender.planted.has(Fault::CommitInVoteAnswer) =>
+            if sender.leads && !planted::has(Fault::CommitInVoteAnswer) =>
         {
             // It may arrive late, and the asker is nobody's follower then.
             message.commit = 0;
@@ -127,8 +125,7 @@ mod tests {
     use super::*;
 
     const HELD_MAX: usize = 8;
-    const LEADER: Sender =
-        Sender { leads: true, term: 6, applied: 10, transferee_matched: 8, planted: Planted::NONE };
+    const LEADER: Sender = Sender { leads: true, term: 6, applied: 10, transferee_matched: 8 };
 
     fn message(msg_type: MessageType, number: u64) -> Message {
         let mut message =

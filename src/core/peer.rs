@@ -43,7 +43,7 @@ use crate::core::lost_end::LostEnd;
 use crate::core::outbox::{Outbox, Sender};
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::pending::{Pending, PendingWrites};
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::ports::{Body, LogReader, LogWrite, PeerMessage};
 use crate::core::proposals::{CommittedProposal, Proposals, Requester};
 use crate::core::reads::{Questions, Read, Reads};
@@ -144,7 +144,7 @@ impl Peer {
         let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
         let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
         let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
-        let PeerOptions { node, boot, lease_max, planted, limits, .. } = options;
+        let PeerOptions { node, boot, lease_max, limits, .. } = options;
         let apply_backlog = ApplyBacklog::new(options.backlog.clone(), limits);
         let mut peer = Self {
             options,
@@ -156,18 +156,18 @@ impl Peer {
             now: Timestamp(0),
             ticks: 0,
             voted_before,
-            proposals: Proposals::new(planted),
+            proposals: Proposals::default(),
             reads: Reads::new(node, boot),
             questions: Questions::default(),
             leased: Vec::new(),
-            lease: Lease::new(lease_max, planted),
-            fresh: PendingWrites::new(planted),
+            lease: Lease::new(lease_max),
+            fresh: PendingWrites::default(),
             is_blocked: false,
             has_again: false,
-            forwarder: Forwarder::new(node, boot, planted),
+            forwarder: Forwarder::new(node, boot),
             pace: Pace::Window,
             disconnected: Vec::new(),
-            attempts: Attempts::new(node, planted),
+            attempts: Attempts::new(node),
             forwarded_in_flight: 0,
             transfer: None,
             last_own: (LogIndex(0), Term(0)),
@@ -261,7 +261,7 @@ impl Peer {
             self.tick_without_campaign();
         } else {
             self.raw.tick();
-            if self.timer.wants_first_leader(&self.raw.raft, self.ticks, self.options.planted) {
+            if self.timer.wants_first_leader(&self.raw.raft, self.ticks) {
                 drop(self.raw.campaign());
             }
         }
@@ -366,12 +366,6 @@ impl Peer {
     pub fn keeps_its_window(&self) -> bool {
         let (kept, newest) = self.forwarder.kept();
         kept - newest <= self.options.forward_window_bytes
-    }
-
-    /// What this member has on purpose wrong with it.
-    #[must_use]
-    pub fn planted(&self) -> Planted {
-        self.options.planted
     }
 
     /// Takes out the answers that are due, in order.
@@ -486,7 +480,7 @@ impl Peer {
 
     fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {
         let change = committed.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal)?;
-        if self.options.planted.has(Fault::ConfChangeBeforeCommitSync) {
+        if planted::has(Fault::ConfChangeBeforeCommitSync) {
             return None;
         }
         (change.index > stored_commit).then(|| LogWrite {
@@ -526,7 +520,6 @@ impl Peer {
             term: raft.term,
             applied: raft.raft_log.applied,
             transferee_matched: transferee.map_or(0, |progress| progress.matched),
-            planted: self.options.planted,
         }
     }
 
@@ -536,7 +529,7 @@ impl Peer {
 
     fn expire(&mut self) {
         let now = self.now;
-        let proposed = if self.options.planted.has(Fault::InFlightReportedNotApplied) {
+        let proposed = if planted::has(Fault::InFlightReportedNotApplied) {
             Code::DeadlineBeforeStart
         } else {
             Code::Timeout
@@ -573,10 +566,9 @@ impl Peer {
     /// Never, unless a fault is planted.
     fn leaves_too_early(&self, message: &Message) -> bool {
         use MessageType::{MsgAppendResponse, MsgRequestVoteResponse};
-        let planted = self.options.planted;
         match message.get_msg_type() {
-            MsgAppendResponse => planted.has(Fault::AcknowledgeBeforeSync),
-            MsgRequestVoteResponse => planted.has(Fault::VoteBeforeSync),
+            MsgAppendResponse => planted::has(Fault::AcknowledgeBeforeSync),
+            MsgRequestVoteResponse => planted::has(Fault::VoteBeforeSync),
             _ => false,
         }
     }
@@ -596,8 +588,7 @@ impl Peer {
 
     /// A leader that has applied an entry of its own term: nothing any member acknowledged is missing here.
     fn is_settled(&self) -> bool {
-        let applied =
-            self.applied.term == self.term() || self.options.planted.has(Fault::ReadBeforeFirstEntry);
+        let applied = self.applied.term == self.term() || planted::has(Fault::ReadBeforeFirstEntry);
         self.is_leader() && applied
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::core::forwarding::RequestId;
 use crate::core::input::Propose;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Overwritten, Requester};
 use crate::time::Timestamp;
 
@@ -82,16 +82,9 @@ pub struct PendingWrites {
     forwarded_bytes: usize,
     /// No deadline is earlier.
     earliest: Option<Timestamp>,
-    planted: Planted,
 }
 
 impl PendingWrites {
-    /// Nothing waits.
-    #[must_use]
-    pub fn new(planted: Planted) -> Self {
-        Self { planted, ..Self::default() }
-    }
-
     /// True when nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -130,7 +123,7 @@ impl PendingWrites {
                 break;
             }
             self.forwarded_bytes -= first.forwarded_bytes();
-            let goes_on = self.planted.has(Fault::CancelledWriteGoesOn);
+            let goes_on = planted::has(Fault::CancelledWriteGoesOn);
             let first = self.writes.pop_front().filter(|write| write.start() || goes_on);
             bytes += first.as_ref().map_or(0, |_| length);
             taken.extend(first);

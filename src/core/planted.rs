@@ -1,11 +1,27 @@
 //! Faults that are planted on purpose, to prove that the simulator finds them.
 //!
-//! Owns the list. What always holds: outside the simulation no fault can be planted, and every question here is
-//! answered "no" at compile time.
+//! Owns the list and the switch. What always holds: one thread runs one simulated cluster, and all its members have the
+//! same fault, or none; no struct, constructor or argument of the product knows of faults; outside the simulation [`has`]
+//! is "no" at compile time, and nothing of a fault is in the library (`tests/it/planted.rs`).
 
-/// A mistake that a system of this kind can make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+/// Makes the list an enum and a constant.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A mistake that a system of this kind can make.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
+        }
+
+        #[cfg(any(test, feature = "simulation"))]
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+faults! {
     /// Entries are acknowledged to the leader before they are synced.
     AcknowledgeBeforeSync,
     /// A vote leaves before it is synced.
@@ -93,88 +109,89 @@ pub enum Fault {
     OverwrittenWriteAnswered,
 }
 
-impl Fault {
-    /// Every fault.
-    pub const ALL: [Self; 42] = [
-        Self::AcknowledgeBeforeSync,
-        Self::VoteBeforeSync,
-        Self::LeaseFromAcknowledgement,
-        Self::LeaseIgnoresClockRates,
-        Self::LeaseKeptAfterTransfer,
-        Self::LateTimeoutNowAccepted,
-        Self::ViewWithoutSecondLook,
-        Self::ReadBeforeFirstEntry,
-        Self::ReadPreferredOverLeaderChange,
-        Self::FullCommitTold,
-        Self::CommitInVoteAnswer,
-        Self::ProposalsByIndexAlone,
-        Self::InFlightReportedNotApplied,
-        Self::CompletionDroppedOnStepDown,
-        Self::CompletionTwiceAtClose,
-        Self::AppliedIndexApart,
-        Self::TruncatedAboveFlushed,
-        Self::ConfChangeBeforeCommitSync,
-        Self::ForwardedRetryOvertakes,
-        Self::TicksAfterMessages,
-        Self::SyncErrorRetried,
-        Self::ForceOfShorterLogsObeyed,
-        Self::LeaseConfirmedByShorterLogs,
-        Self::LateAnswersObeyedByFollowers,
-        Self::LateRejectionsObeyed,
-        Self::RefusedWriteGoesBehind,
-        Self::CancelledWriteGoesOn,
-        Self::QuestionAskedAgainUnderItsId,
-        Self::LostEndIgnored,
-        Self::EarlierBootsCounted,
-        Self::ReadsDroppedBehindOthers,
-        Self::StalledLeaderStays,
-        Self::NewerBeforeTheRest,
-        Self::FirstLeaderAskedForForEver,
-        Self::DeadlinesKeptByTheCrank,
-        Self::ResentBeforeTheFence,
-        Self::FenceFromAnUncommittedEntry,
-        Self::ProposedInALaterTerm,
-        Self::RefusedAttemptGoesOn,
-        Self::OlderAttemptRefusesNewer,
-        Self::VerdictsOutOfOrder,
-        Self::OverwrittenWriteAnswered,
-    ];
+/// Whether the members that this thread simulates have any fault.
+#[cfg(any(test, feature = "simulation"))]
+#[must_use]
+pub fn is_any() -> bool {
+    simulation::planted().is_some()
 }
 
-/// Which fault a member has, if it has one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Planted {
-    #[cfg(any(test, feature = "simulation"))]
-    fault: Option<Fault>,
+/// Whether the members that this thread simulates have `fault`.
+#[cfg(any(test, feature = "simulation"))]
+#[must_use]
+pub fn has(fault: Fault) -> bool {
+    simulation::planted() == Some(fault)
 }
 
-impl Planted {
-    /// What every member has in production.
-    pub const NONE: Self = Self {
-        #[cfg(any(test, feature = "simulation"))]
-        fault: None,
-    };
+/// Whether the fault is planted: never, outside the simulation.
+#[cfg(not(any(test, feature = "simulation")))]
+#[inline]
+#[must_use]
+pub const fn has(_: Fault) -> bool {
+    false
+}
 
-    /// A member with one fault.
-    #[cfg(any(test, feature = "simulation"))]
-    #[must_use]
-    pub const fn one(fault: Fault) -> Self {
-        Self { fault: Some(fault) }
+/// Whether any fault is planted: never, outside the simulation.
+#[cfg(not(any(test, feature = "simulation")))]
+#[inline]
+#[must_use]
+pub const fn is_any() -> bool {
+    false
+}
+
+#[cfg(any(test, feature = "simulation"))]
+pub use self::simulation::with;
+
+#[cfg(any(test, feature = "simulation"))]
+mod simulation {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
     }
 
-    /// Whether this member has `fault`.
-    #[cfg(any(test, feature = "simulation"))]
-    #[inline]
+    /// The fault of the members that this thread simulates.
     #[must_use]
-    pub fn has(self, fault: Fault) -> bool {
-        self.fault == Some(fault)
+    pub fn planted() -> Option<Fault> {
+        PLANTED.get()
     }
 
-    /// Whether this member has the fault: never, outside the simulation.
-    #[cfg(not(any(test, feature = "simulation")))]
-    #[inline]
-    #[must_use]
-    pub const fn has(self, _: Fault) -> bool {
-        false
+    /// Runs a simulation whose members have `fault`, or none.
+    pub fn with<T>(fault: Option<Fault>, simulate: impl FnOnce() -> T) -> T {
+        struct Restored(Option<Fault>);
+
+        impl Drop for Restored {
+            fn drop(&mut self) {
+                PLANTED.set(self.0);
+            }
+        }
+
+        let _restored = Restored(PLANTED.replace(fault));
+        simulate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_planted_in_its_thread_and_for_its_time() {
+        with(Some(Fault::LostEndIgnored), || {
+            assert!(has(Fault::LostEndIgnored) && !has(Fault::VoteBeforeSync));
+            std::thread::scope(|scope| scope.spawn(|| assert!(!is_any())).join().expect("it holds"));
+        });
+
+        assert!(!is_any());
+    }
+
+    #[test]
+    fn a_simulation_that_panics_leaves_no_fault_behind() {
+        let panicked = std::panic::catch_unwind(|| with(Some(Fault::VoteBeforeSync), || panic!("found")));
+
+        assert!(panicked.is_err());
+        assert!(!is_any());
     }
 }

@@ -13,7 +13,7 @@ use raft::eraftpb::Entry;
 use crate::completion::Completion;
 use crate::core::command::writes_in;
 use crate::core::forwarding::RequestId;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
@@ -102,16 +102,9 @@ pub struct Settled {
 #[derive(Debug, Default)]
 pub struct Proposals {
     queue: VecDeque<Proposal>,
-    planted: Planted,
 }
 
 impl Proposals {
-    /// An empty queue.
-    #[must_use]
-    pub fn new(planted: Planted) -> Self {
-        Self { queue: VecDeque::new(), planted }
-    }
-
     /// Adds the newest proposal.
     pub fn push(&mut self, proposal: Proposal) {
         if let Some(last) = self.queue.back() {
@@ -135,7 +128,7 @@ impl Proposals {
                 && self.is_decided(front, decided)
             {
                 let proposal = self.queue.pop_front().expect("just seen");
-                settled.take(proposal, decided, self.planted);
+                settled.take(proposal, decided);
             }
         }
         settled
@@ -202,7 +195,7 @@ impl Proposals {
     }
 
     fn is_decided(&self, front: &Proposal, decided: (Term, LogIndex)) -> bool {
-        if self.planted.has(Fault::ProposalsByIndexAlone) {
+        if planted::has(Fault::ProposalsByIndexAlone) {
             return front.index <= decided.1;
         }
         (front.term, front.index) <= decided
@@ -210,17 +203,14 @@ impl Proposals {
 }
 
 impl Settled {
-    fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex), planted: Planted) {
+    fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex)) {
         let Proposal { term, index, proposed_at, requests, data } = proposal;
-        if (term, index) == decided || (index == decided.1 && planted.has(Fault::ProposalsByIndexAlone)) {
+        if (term, index) == decided || (index == decided.1 && planted::has(Fault::ProposalsByIndexAlone)) {
             self.newest = Some((term, proposed_at));
             let requesters = requests.into_iter().map(|request| request.requester).collect();
             self.committed.push(CommittedProposal { index, requesters });
         } else {
-            assert!(
-                term < decided.0 || planted != Planted::NONE,
-                "within a term every index commits in turn"
-            );
+            assert!(term < decided.0 || planted::is_any(), "within a term every index commits in turn");
             let writes = requests.into_iter().zip(writes_in(&data));
             self.overwritten.extend(writes.filter_map(|(request, data)| {
                 Some(Overwritten { data, deadline: request.deadline, requester: request.requester? })

@@ -24,7 +24,7 @@ use crate::completion::{Completion, Position};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::Result;
@@ -103,12 +103,8 @@ fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
     peers.get_mut(&region).expect("no peer comes or goes within a round")
 }
 
-fn planted(peers: &Peers) -> Planted {
-    peers.values().next().map_or(Planted::NONE, Peer::planted)
-}
-
 fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
-    let ticks_late = planted(peers).has(Fault::TicksAfterMessages);
+    let ticks_late = planted::has(Fault::TicksAfterMessages);
     let tick = |peers: &mut Peers| {
         for _ in 0..fed.ticks {
             peers.values_mut().for_each(|peer| peer.on_tick(now));
@@ -140,7 +136,7 @@ fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     let writes = take_writes(&mut begun);
     if !writes.is_empty() {
         let appended = io.append(&writes);
-        if appended.is_err() && planted(peers).has(Fault::SyncErrorRetried) {
+        if appended.is_err() && planted::has(Fault::SyncErrorRetried) {
             io.append(&writes)?;
         } else {
             appended?;

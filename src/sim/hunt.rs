@@ -297,7 +297,7 @@ fn wanted_faults(left_out: impl Fn(Fault) -> bool) -> impl Iterator<Item = Fault
     let wanted = move |fault: &Fault| {
         if only.is_empty() { !left_out(*fault) } else { format!("{fault:?}").contains(&only) }
     };
-    Fault::ALL.into_iter().filter(wanted)
+    Fault::ALL.iter().copied().filter(wanted)
 }
 
 #[test]

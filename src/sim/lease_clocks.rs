@@ -15,7 +15,7 @@ use crate::completion::Waiter;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::{Input, Propose};
 use crate::core::peer_status::Role;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::reads::Read;
 use crate::core::region::Region;
 use crate::sim::clock::MemberClock;
@@ -41,9 +41,9 @@ struct Net {
 }
 
 impl Net {
-    fn new(planted: Planted) -> Self {
+    fn new() -> Self {
         let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
-        let setup = Setup { planted, ..Setup::default() };
+        let setup = Setup::default();
         let member = |node| Member::bootstrap_with(node, &region, setup.clone());
         let clock = || MemberClock::new(0, 60 * SECOND, TICK, ELECTION_TICKS);
         let mut clocks: Vec<_> = (1..=3).map(|_| clock()).collect();
@@ -158,8 +158,8 @@ impl Net {
 
 /// Plays the schedule. Returns what a read on the first leader shows when the next has acknowledged x = new, if it is
 /// answered, and how long after the last renewal that was, in milliseconds of true time.
-fn read_after_the_next_write(leader: u64, others: u64, planted: Planted) -> (Option<Vec<u8>>, u64) {
-    let mut net = Net::new(planted);
+fn read_after_the_next_write(leader: u64, others: u64) -> (Option<Vec<u8>>, u64) {
+    let mut net = Net::new();
     net.begin();
     net.pass_a_renewal();
     let renewed_at = net.now;
@@ -173,7 +173,7 @@ fn a_deposed_leader_answers_no_read_however_clocks_are_slewed() {
     for (leader, others) in
         [(1_000, 1_000), (917, 1_000), (1_000, 1_083), (917, 1_083), (900, 1_100), (1_100, 900)]
     {
-        let (shown, after_ms) = read_after_the_next_write(leader, others, Planted::NONE);
+        let (shown, after_ms) = read_after_the_next_write(leader, others);
 
         assert_eq!(
             shown.map(|value| String::from_utf8_lossy(&value).into_owned()),
@@ -187,9 +187,9 @@ fn a_deposed_leader_answers_no_read_however_clocks_are_slewed() {
 #[test]
 fn the_schedule_shows_a_lease_that_lasts_too_long() {
     for (leader, others) in [(900, 1_000), (1_000, 1_100)] {
-        let longer = Planted::one(Fault::LeaseIgnoresClockRates);
+        let shows = || read_after_the_next_write(leader, others);
 
-        let (shown, _) = read_after_the_next_write(leader, others, longer);
+        let (shown, _) = planted::with(Some(Fault::LeaseIgnoresClockRates), shows);
 
         assert_eq!(shown, Some(b"old".to_vec()), "{leader} and {others} per mille");
     }
@@ -197,7 +197,7 @@ fn the_schedule_shows_a_lease_that_lasts_too_long() {
 
 #[test]
 fn a_leader_whose_clock_stood_still_shows_an_old_state_until_its_lease_ends_by_that_clock() {
-    let mut net = Net::new(Planted::NONE);
+    let mut net = Net::new();
     net.begin();
     net.pass_a_renewal();
     let now = net.now;

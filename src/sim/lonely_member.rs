@@ -6,7 +6,7 @@
 use raft::eraftpb::MessageType;
 
 use crate::core::input::Input;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
@@ -20,9 +20,9 @@ struct Lonely {
 }
 
 impl Lonely {
-    fn new(seed: u64, planted: Planted) -> Self {
+    fn new(seed: u64) -> Self {
         let region = [Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)])];
-        let setup = Setup { elections: Some(seed), planted, ..Setup::default() };
+        let setup = Setup { elections: Some(seed), ..Setup::default() };
         Self { member: Member::bootstrap_with(1, &region, setup), now: Timestamp::default() }
     }
 
@@ -46,8 +46,8 @@ impl Lonely {
 const TIMEOUTS: usize = 100;
 
 /// The ticks on which a member campaigns in [`TIMEOUTS`] election timeouts, and how many of them come after the first two.
-fn campaigns_alone(seed: u64, planted: Planted) -> (Vec<usize>, usize) {
-    let campaigns = Lonely::new(seed, planted).campaigns(TIMEOUTS * ELECTION_TICKS);
+fn campaigns_alone(seed: u64) -> (Vec<usize>, usize) {
+    let campaigns = Lonely::new(seed).campaigns(TIMEOUTS * ELECTION_TICKS);
     let settled = campaigns.iter().filter(|&&tick| tick > 2 * ELECTION_TICKS).count();
     (campaigns, settled)
 }
@@ -55,7 +55,7 @@ fn campaigns_alone(seed: u64, planted: Planted) -> (Vec<usize>, usize) {
 #[test]
 fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
     for seed in 0..40 {
-        let (campaigns, settled) = campaigns_alone(seed, Planted::NONE);
+        let (campaigns, settled) = campaigns_alone(seed);
 
         assert!(campaigns[0] <= ELECTION_TICKS / 4, "the first comes soon: {campaigns:?}");
         assert!(
@@ -69,7 +69,7 @@ fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
 
 #[test]
 fn one_that_asks_for_its_first_leader_for_ever_is_found() {
-    let (_, settled) = campaigns_alone(7, Planted::one(Fault::FirstLeaderAskedForForEver));
+    let (_, settled) = planted::with(Some(Fault::FirstLeaderAskedForForEver), || campaigns_alone(7));
 
     assert!(settled > TIMEOUTS, "{settled} campaigns");
 }
@@ -77,7 +77,7 @@ fn one_that_asks_for_its_first_leader_for_ever_is_found() {
 #[test]
 fn a_member_to_which_another_connects_campaigns_at_once() {
     for seed in 0..40 {
-        let mut lonely = Lonely::new(seed, Planted::NONE);
+        let mut lonely = Lonely::new(seed);
         lonely.campaigns(100 * ELECTION_TICKS);
 
         lonely.member.feed(Input::Connected(NodeId(2)));

@@ -21,7 +21,7 @@ use crate::core::input::{Input, Introduction};
 use crate::core::lease::PublishedLease;
 use crate::core::limits::Limits;
 use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogWrite, PeerMessage};
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, RoundIo, round};
@@ -61,8 +61,6 @@ pub struct Setup {
     pub group_bytes_max: usize,
     /// Bytes of writes that one round proposes, unless a single one is larger.
     pub propose_bytes_max: usize,
-    /// What is wrong with members on purpose.
-    pub planted: Planted,
     /// Bytes of forwarded writes that may wait for their answers.
     pub forward_window_bytes: usize,
     /// Bound of a peer's entry cache.
@@ -99,7 +97,6 @@ impl Default for Setup {
             lease_max: LEASE_MAX,
             group_bytes_max: 1 << 16,
             propose_bytes_max: PROPOSE_BYTES_MAX,
-            planted: Planted::NONE,
             forward_window_bytes: 1 << 20,
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
@@ -214,7 +211,7 @@ impl Member {
         let origin = self.origin();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(origin, region, applied, self.setup.planted))
+            (region.id, Applier::new(origin, region, applied))
         };
         self.running = Some(Running {
             deadlines: Arc::default(),
@@ -252,7 +249,6 @@ impl Member {
             group_bytes_max: self.setup.group_bytes_max,
             backlog: StoreBacklog::default(),
             propose_bytes_max: self.setup.propose_bytes_max,
-            planted: self.setup.planted,
             forward_window_bytes: self.setup.forward_window_bytes,
             log_cache_bytes: self.setup.log_cache_bytes,
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
@@ -332,13 +328,13 @@ impl Member {
     /// What the timer thread does: answers the calls that are late at `now`, whatever the other threads wait for.
     pub fn answer_late(&mut self, now: Timestamp) {
         let Some(running) = &self.running else { return };
-        if self.setup.planted.has(Fault::DeadlinesKeptByTheCrank) {
+        if planted::has(Fault::DeadlinesKeptByTheCrank) {
             return;
         }
         for late in running.deadlines.take_late(now) {
             let leader = |region| running.peers[&region].status().known_leader();
             let (completion, mut error) = late.answer(NodeId(self.node), leader);
-            if error.code() == Code::Timeout && self.setup.planted.has(Fault::InFlightReportedNotApplied) {
+            if error.code() == Code::Timeout && planted::has(Fault::InFlightReportedNotApplied) {
                 error = Error::new(Code::DeadlineBeforeStart);
             }
             completion.answer(Err(error));
@@ -427,7 +423,7 @@ impl Member {
             effects_left: &mut self.effects_left,
             tasks: &mut running.tasks,
             turned: Turned::default(),
-            retries: self.setup.planted.has(Fault::SyncErrorRetried),
+            retries: planted::has(Fault::SyncErrorRetried),
             watch,
         };
         let result = round(&mut running.peers, fed, now, &mut io);
@@ -492,7 +488,7 @@ impl Member {
         if !take_effect(&mut self.effects_left) {
             return self.end_in_crash();
         }
-        if self.setup.planted.has(Fault::AppliedIndexApart) {
+        if planted::has(Fault::AppliedIndexApart) {
             let states = std::mem::take(&mut batch.states);
             self.engine.write(&batch);
             batch.writes.clear();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::core::limits::Limits;
 use crate::core::peer::PROPOSE_BYTES_MAX;
-use crate::core::planted::{Fault, Planted};
+use crate::core::planted::Fault;
 use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
 use crate::sim::random::{Random, scramble};
@@ -33,6 +33,8 @@ pub struct Plan {
     pub regions: usize,
     /// How members are set up.
     pub setup: Setup,
+    /// What is wrong with members on purpose.
+    pub planted: Option<Fault>,
     /// How long clients and faults go on before the cluster is healed.
     pub safety: u64,
     /// How messages travel.
@@ -179,6 +181,7 @@ impl Plan {
             engine_stalls_at_last: engine_stalls_at_last(seed),
             only_clients_judge: false,
             setup,
+            planted: None,
         };
         let styles = [
             (21, Style::Mixed),
@@ -354,7 +357,7 @@ impl Plan {
             plan.members = plan.members.max(3);
         }
         plan.prepare_last_stall(fault);
-        plan.setup.planted = Planted::one(fault);
+        plan.planted = Some(fault);
         plan
     }
 
@@ -375,7 +378,7 @@ impl Plan {
         let mut plan = Self::draw_about(seed, fault.and_then(Style::that_shows));
         let random = &mut Random::new(scramble(seed));
         let election = plan.election_timeout();
-        plan.setup.planted = fault.map_or(Planted::NONE, Planted::one);
+        plan.planted = fault;
         plan.only_clients_judge = true;
         plan.safety = 40 * election;
         plan.load = LoadPlan {
@@ -422,7 +425,6 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         lease_max,
         group_bytes_max: random.pick(&[0, 200, 1 << 16]),
         propose_bytes_max: PROPOSE_BYTES_MAX,
-        planted: Planted::NONE,
         forward_window_bytes: random.pick(&[1, 1_000, 1 << 20]),
         elections: Some(seed),
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::core::peer::Peer;
+use crate::core::planted;
 use crate::sim::calls::Tally;
 use crate::sim::checker;
 use crate::sim::chosen::CallId;
@@ -78,6 +79,10 @@ impl fmt::Display for Demand {
 /// # Errors
 /// In words, the promise that was broken.
 pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
+    planted::with(plan.planted, || run_to_its_end(plan, trace))
+}
+
+fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
     let mut cluster = Cluster::new(plan, trace);
     let safety = cluster.plan.safety;
     run_until(&mut cluster, safety)?;

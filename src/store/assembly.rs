@@ -23,7 +23,6 @@ use crate::core::forwarding::Origin;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
-use crate::core::planted::Planted;
 use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;
 use crate::core::round::Peers;
@@ -251,13 +250,11 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
         apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
         backlog: StoreBacklog::default(),
         limits: Limits::default(),
-        planted: Planted::NONE,
     }
 }
 
 fn make_appliers(origin: Origin, regions: Vec<(Region, ApplyState)>) -> Appliers {
-    let applier =
-        |(region, state): (Region, _)| (region.id, Applier::new(origin, region, state, Planted::NONE));
+    let applier = |(region, state): (Region, _)| (region.id, Applier::new(origin, region, state));
     Appliers::new(regions.into_iter().map(applier).collect())
 }
 

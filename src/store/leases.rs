@@ -64,13 +64,12 @@ mod tests {
 
     use super::*;
     use crate::core::lease::Lease;
-    use crate::core::planted::Planted;
     use crate::types::Term;
 
     const POSITION: Position = Position { index: LogIndex(9), term: Term(7) };
 
     fn valid() -> Lease {
-        let mut lease = Lease::new(Duration::from_secs(3600), Planted::NONE);
+        let mut lease = Lease::new(Duration::from_secs(3600));
         lease.renew_by_commit(now(), now());
         lease.publish(Some(POSITION));
         lease

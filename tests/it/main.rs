@@ -17,5 +17,6 @@ mod install;
 mod log_end;
 mod member;
 mod native;
+mod planted;
 mod regions;
 mod tidy;

@@ -17,7 +17,7 @@ use crate::core::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::input::Propose;
 use crate::core::pending::Pending;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::ports::Body;
 use crate::core::proposals::{Overwritten, Requester};
 use crate::core::region::Region;
@@ -45,10 +45,9 @@ impl Peer {
     /// With a fault planted, what was sent goes again too early: as soon as another leader is known, or as an entry of a later
     /// term is in this member's log, though that may go.
     pub(super) fn pass_fence_too_early(&mut self) {
-        let planted = self.options.planted;
         let in_log = || self.raw.raft.raft_log.last_term() > self.forwarder.term().get();
-        let early = planted.has(Fault::ResentBeforeTheFence) && self.leader().is_some()
-            || planted.has(Fault::FenceFromAnUncommittedEntry) && in_log();
+        let early = planted::has(Fault::ResentBeforeTheFence) && self.leader().is_some()
+            || planted::has(Fault::FenceFromAnUncommittedEntry) && in_log();
         if early && self.forwarder.awaits_fence(self.term()) {
             let heard = self.forwarder.pass_fence();
             self.take_heard(heard);
@@ -160,7 +159,7 @@ impl Peer {
             }
         }
         self.has_again |= !again.is_empty();
-        if self.options.planted.has(Fault::ForwardedRetryOvertakes) {
+        if planted::has(Fault::ForwardedRetryOvertakes) {
             again.into_iter().for_each(|pending| self.fresh.push(pending));
         } else {
             self.fresh.push_before(again.into_iter());
@@ -173,7 +172,7 @@ impl Peer {
             overwritten.into_iter().partition(|it| matches!(it.requester, Requester::Caller(_)));
         // Their members find out by themselves.
         self.forwarded_in_flight -= theirs.len() as u64;
-        if self.options.planted.has(Fault::OverwrittenWriteAnswered) {
+        if planted::has(Fault::OverwrittenWriteAnswered) {
             for Overwritten { requester, .. } in theirs {
                 if let Requester::Follower(id) = requester {
                     self.attempts.answer(id, Ok(Position::default()));
@@ -234,7 +233,7 @@ impl Peer {
     /// that they are in no log.
     pub(super) fn drop_forwarded(&mut self) {
         self.attempts.begin_term(None);
-        if !self.options.planted.has(Fault::ProposedInALaterTerm) {
+        if !planted::has(Fault::ProposedInALaterTerm) {
             self.forwarded_in_flight -= self.fresh.take_of_followers().len() as u64;
         }
     }

@@ -6,7 +6,7 @@
 use raft::StateRole;
 
 use super::Peer;
-use crate::core::planted::Planted;
+use crate::core::planted;
 
 impl Peer {
     /// Looks at all of it.
@@ -14,7 +14,7 @@ impl Peer {
     /// # Panics
     /// When something does not hold.
     pub(in crate::core) fn check_invariants(&self) {
-        if self.options.planted != Planted::NONE {
+        if planted::is_any() {
             return;
         }
         self.check_progress();

@@ -8,7 +8,7 @@ use raft::{INVALID_ID, ProgressState};
 
 use super::{Peer, callers};
 use crate::completion::Position;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::transfer::{Leadership, Transfer, TransferRequest};
 use crate::error::{Code, Error};
@@ -58,13 +58,13 @@ impl Peer {
         self.lease.expire();
         self.reads.drop_renewals();
         self.drop_forwarded();
-        if self.options.planted.has(Fault::CompletionDroppedOnStepDown) {
+        if planted::has(Fault::CompletionDroppedOnStepDown) {
             for completion in callers(self.proposals.abandon()) {
                 let _ = completion.defuse();
             }
         }
         #[cfg(any(test, feature = "simulation"))]
-        if self.options.planted.has(Fault::ReadPreferredOverLeaderChange) {
+        if planted::has(Fault::ReadPreferredOverLeaderChange) {
             self.reads.confirm_all(self.applied.index);
         }
     }

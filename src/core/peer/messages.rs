@@ -7,7 +7,7 @@ use raft::StateRole;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Peer;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
 use crate::types::{LogIndex, NodeId, Term};
@@ -50,7 +50,7 @@ impl Peer {
             | MessageType::MsgAppendResponse
                 if self.raw.raft.state == StateRole::Follower =>
             {
-                self.options.planted.has(Fault::LateAnswersObeyedByFollowers)
+                planted::has(Fault::LateAnswersObeyedByFollowers)
             }
             MessageType::MsgAppendResponse if message.reject => self.is_news(&mut message),
             MessageType::MsgHeartbeatResponse => {
@@ -100,7 +100,7 @@ impl Peer {
             |entry: &Entry| questions.take(&entry.data, asker, |boot| self.count_of_boot(asker, boot));
         let is_new = question.entries.first().is_some_and(takes);
         self.questions = questions;
-        is_new || self.options.planted.has(Fault::QuestionAskedAgainUnderItsId)
+        is_new || planted::has(Fault::QuestionAskedAgainUnderItsId)
     }
 
     /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and would
@@ -110,7 +110,7 @@ impl Peer {
         let progress = self.raw.raft.prs().get(rejection.from);
         let matched = progress.map_or(0, |progress| progress.matched);
         let floor = matched.min(self.raw.store().truncated().0.get());
-        let obeys = self.options.planted.has(Fault::LateRejectionsObeyed);
+        let obeys = planted::has(Fault::LateRejectionsObeyed);
         if self.raw.raft.term != rejection.term || floor == 0 || obeys {
             return true;
         }
@@ -129,7 +129,7 @@ impl Peer {
 
     /// Never, unless a fault is planted.
     fn is_dropped_by_fault(&self, message: &Message) -> bool {
-        let drops = self.options.planted.has(Fault::ReadsDroppedBehindOthers);
+        let drops = planted::has(Fault::ReadsDroppedBehindOthers);
         drops && !message.entries.is_empty() && self.apply_backlog.is_store_full()
     }
 
@@ -142,14 +142,14 @@ impl Peer {
     /// Whether a TimeoutNow is as young as it says (lease, rule 5).
     fn is_in_time(&self, timeout_now: &Message) -> bool {
         let grown = self.raw.raft.raft_log.last_index() > timeout_now.index;
-        !grown || self.options.planted.has(Fault::LateTimeoutNowAccepted)
+        !grown || planted::has(Fault::LateTimeoutNowAccepted)
     }
 
     /// Whoever obeys a TimeoutNow asks to skip the time in which a member refuses votes. Whose log is behind ours
     /// does so too late, and asks like anybody else (lease, rule 5).
     fn cut_late_force(&self, vote: &mut Message) {
         let log = &self.raw.raft.raft_log;
-        let obeys = self.options.planted.has(Fault::ForceOfShorterLogsObeyed);
+        let obeys = planted::has(Fault::ForceOfShorterLogsObeyed);
         if !log.is_up_to_date(vote.index, vote.log_term) && !obeys {
             vote.context.clear();
         }

@@ -11,7 +11,6 @@ use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
-use crate::core::planted::Planted;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, NodeId};
 
@@ -61,8 +60,6 @@ pub struct PeerOptions {
     pub backlog: StoreBacklog,
     /// What may wait in this peer.
     pub limits: Limits,
-    /// What is wrong with this member on purpose; nothing outside the simulation.
-    pub planted: Planted,
 }
 
 pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks: (usize, usize)) -> Config {

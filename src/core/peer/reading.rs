@@ -8,7 +8,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use super::Peer;
 use crate::completion::Position;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::reads::{Asked, Read};
 use crate::error::Code;
@@ -57,7 +57,7 @@ impl Peer {
 
     pub(super) fn ask_again(&mut self, asked_before: Timestamp) {
         #[cfg(any(test, feature = "simulation"))]
-        if self.leader().is_some() && self.options.planted.has(Fault::QuestionAskedAgainUnderItsId) {
+        if self.leader().is_some() && planted::has(Fault::QuestionAskedAgainUnderItsId) {
             let id = self.reads.ask_again_under_the_same_id(asked_before, self.now);
             return id.into_iter().for_each(|id| self.raw.read_index(id));
         }
@@ -120,7 +120,7 @@ impl Peer {
 
     pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
         if self.is_leader() && term == self.term() {
-            let late = self.options.planted.has(Fault::LeaseFromAcknowledgement);
+            let late = planted::has(Fault::LeaseFromAcknowledgement);
             self.lease.renew_by_commit(if late { self.now } else { proposed_at }, self.now);
         }
     }

@@ -10,7 +10,7 @@ use raft::eraftpb::Message;
 
 use super::Peer;
 use crate::core::input::Introduction;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -24,7 +24,7 @@ impl Peer {
         let Introduction { node, boot_count, boot, .. } = introduction;
         let before = self.introductions.insert(node, introduction);
         let is_known = before.is_some_and(|before| (before.boot_count, before.boot) == (boot_count, boot));
-        if !is_known && !self.planted().has(Fault::EarlierBootsCounted) {
+        if !is_known && !planted::has(Fault::EarlierBootsCounted) {
             self.forget_acknowledgements(node);
         }
     }
@@ -58,7 +58,7 @@ impl Peer {
 
     /// True while this peer must stay out of elections.
     pub(super) fn lacks_end(&self) -> bool {
-        self.lost_end.is_some() && !self.planted().has(Fault::LostEndIgnored)
+        self.lost_end.is_some() && !planted::has(Fault::LostEndIgnored)
     }
 
     /// A tick of a peer that must not campaign when its election timeout ends: it only forgets its leader.

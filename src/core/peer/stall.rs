@@ -9,14 +9,14 @@
 use std::time::Duration;
 
 use super::Peer;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::types::{NodeId, RegionId};
 
 impl Peer {
     /// Offers the leadership to another voter when this member's engine has stood still for too long. To be asked when all
     /// that came in this round is known: after a pause of this member its ticks come before the reports that waited.
     pub(super) fn hand_over_if_stalled(&mut self) {
-        let stays = self.options.planted.has(Fault::StalledLeaderStays);
+        let stays = planted::has(Fault::StalledLeaderStays);
         if !self.is_leader() || self.is_handing_over() || self.transfer.is_some() || stays {
             return;
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Peer;
 use crate::core::command::seal_truncate;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, Term};
 
@@ -44,7 +44,7 @@ impl Peer {
 
     /// A leader that a late rejection had sent back goes on behind what is gone; whoever acknowledged that has it.
     fn ask_nobody_below(&mut self, truncated: LogIndex) {
-        if self.options.planted.has(Fault::LateRejectionsObeyed) {
+        if planted::has(Fault::LateRejectionsObeyed) {
             return;
         }
         for (_, progress) in self.raw.raft.mut_prs().iter_mut() {
@@ -62,7 +62,7 @@ impl Peer {
     }
 
     pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
-        let unflushed = self.options.planted.has(Fault::TruncatedAboveFlushed);
+        let unflushed = planted::has(Fault::TruncatedAboveFlushed);
         let index = self.truncate_allowed.min(if unflushed { self.applied.index } else { self.flushed });
         let index = index.min(self.needed_by_none());
         if index <= self.raw.store().truncated().0 {

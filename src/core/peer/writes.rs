@@ -11,7 +11,7 @@ use super::Peer;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{operations_of, seal_group};
 use crate::core::pending::Pending;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Proposal, Request, Requester};
 use crate::core::tags;
 use crate::error::{Code, Error};
@@ -65,7 +65,7 @@ impl Peer {
                 Requester::Follower(_) => theirs.push(pending),
             }
         }
-        if self.options.planted.has(Fault::RefusedWriteGoesBehind) {
+        if planted::has(Fault::RefusedWriteGoesBehind) {
             theirs.into_iter().for_each(|pending| self.fresh.push(pending));
         } else {
             self.fresh.push_before(theirs.into_iter());
@@ -97,7 +97,7 @@ impl Peer {
         if let Err(error) = self.append_as_leader(appended) {
             // All that waits with them: a caller's later write must not be in the log when its earlier one was refused.
             self.is_blocked = true;
-            let leaves = self.options.planted.has(Fault::RefusedWriteGoesBehind);
+            let leaves = planted::has(Fault::RefusedWriteGoesBehind);
             let rest = if leaves { Vec::new() } else { self.fresh.take_all() };
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);

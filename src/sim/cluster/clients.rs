@@ -7,7 +7,7 @@ use super::{Cluster, Event, Host};
 use crate::completion::Completion;
 use crate::core::input::{Input, Propose};
 use crate::core::lease::{Glimpse, PublishedLease};
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::sim::calls::{Address, Next, Request, Seen};
@@ -197,7 +197,7 @@ impl Cluster {
             (Some(seen), None) => (read.seen, read.clock) = (Some(seen), Some(machine.local(self.now))),
             (Some(seen), Some(clock)) => {
                 let lease = machine.member.published_lease(region).expect("it runs");
-                let unseen = self.plan.setup.planted.has(Fault::ViewWithoutSecondLook);
+                let unseen = planted::has(Fault::ViewWithoutSecondLook);
                 if unseen || lease.still_holds(read.glimpse, clock) {
                     return self.accept(read.call, seen);
                 }

@@ -5,7 +5,7 @@
 
 use super::{Cluster, Event, new_clock};
 use crate::core::input::Input;
-use crate::core::planted::Fault;
+use crate::core::planted::{self, Fault};
 use crate::sim::member::End;
 use crate::sim::plan::SECOND;
 use crate::types::{BOOTSTRAP_INDEX, NodeId};
@@ -58,7 +58,7 @@ impl Cluster {
         self.trace.say(|| format!("{} keeps {kept} of {unflushed} engine writes", host + 1));
         self.hosts[host].member.crash_keeping(kept as usize);
         self.ended = Some(host);
-        if self.plan.setup.planted.has(Fault::CompletionTwiceAtClose) {
+        if planted::has(Fault::CompletionTwiceAtClose) {
             self.calls.answer_again(host);
         }
         self.check(host);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::core::applier::Slice;
 use crate::core::input::Input;
-use crate::core::planted::Planted;
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::sim::member::{ELECTION_TICKS, Member, NextSync, Setup, TICK};
@@ -26,7 +25,6 @@ const SETTLE_MAX: usize = 200;
 
 /// See the module.
 pub struct Cluster {
-    planted: Planted,
     members: BTreeMap<u64, Member>,
     network: Network,
     /// Members whose engines stand still.
@@ -39,10 +37,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// No member yet; those to come have this fault.
-    pub fn new(planted: Planted) -> Self {
+    /// No member yet.
+    pub fn new() -> Self {
         Self {
-            planted,
             members: BTreeMap::new(),
             network: Network::default(),
             stalled: BTreeSet::new(),
@@ -106,7 +103,7 @@ impl Cluster {
 
     fn bootstrap(&mut self, words: &[&str]) {
         let (options, nodes): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
-        let mut setup = Setup { planted: self.planted, ..Setup::default() };
+        let mut setup = Setup::default();
         if options.contains(&"lease=off") {
             setup.lease_max = Duration::ZERO;
         }
