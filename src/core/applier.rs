@@ -12,12 +12,12 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position};
 use crate::core::command::{Command, CommandError, Write};
+use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
-use crate::core::tags::{self, Tag, Tags, TagsError};
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 

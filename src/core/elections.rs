@@ -35,6 +35,8 @@ pub enum Elections {
 pub struct ElectionTimer {
     elections: Elections,
     least_ticks: usize,
+    /// Ticks since the member started.
+    ticks: u64,
     /// The tick after which it began to ask for a first leader.
     hopes_since: u64,
     /// The term and role for which the timeout was drawn.
@@ -45,7 +47,7 @@ impl ElectionTimer {
     /// A timer that has drawn nothing. A campaign comes after `least_ticks` without a leader at the earliest.
     #[must_use]
     pub fn new(elections: Elections, least_ticks: usize) -> Self {
-        Self { elections, least_ticks, hopes_since: 0, drawn_for: None }
+        Self { elections, least_ticks, ticks: 0, hopes_since: 0, drawn_for: None }
     }
 
     /// The least timeout in ticks, and the first that is too long.
@@ -57,12 +59,29 @@ impl ElectionTimer {
         }
     }
 
-    /// True when a peer of a region that never had a leader is to campaign on this tick, the `tick`-th since it started.
+    /// A tick has passed.
+    pub fn on_tick(&mut self) {
+        self.ticks += 1;
+    }
+
+    /// Ticks since the member started.
     #[must_use]
-    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>, tick: u64) -> bool {
+    pub fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
+    /// Whether the member has run for less than the time in which others refuse votes because of a leader they heard.
+    #[must_use]
+    pub fn is_young(&self) -> bool {
+        self.ticks < self.least_ticks as u64
+    }
+
+    /// True when a peer of a region that never had a leader is to campaign on this tick.
+    #[must_use]
+    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>) -> bool {
         let Elections::Drawn(seed) = self.elections else { return false };
         let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
-        let passed = tick - self.hopes_since;
+        let passed = self.ticks - self.hopes_since;
         // After one period, two more, four more ...
         let asks_for_ever = planted::has(Fault::FirstLeaderAskedForForEver);
         let is_due =
@@ -71,9 +90,9 @@ impl ElectionTimer {
         raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && hopes && is_due
     }
 
-    /// Another member connected, at this tick.
-    pub fn on_connected(&mut self, tick: u64) {
-        self.hopes_since = tick;
+    /// Another member connected.
+    pub fn on_connected(&mut self) {
+        self.hopes_since = self.ticks;
     }
 
     /// Draws anew for the same term and role: raft may have drawn a number of its own.

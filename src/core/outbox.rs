@@ -8,6 +8,7 @@
 use raft::eraftpb::{Message, MessageType};
 
 use crate::core::planted::{self, Fault};
+use crate::core::ports::PeerMessage;
 use crate::types::LogIndex;
 
 /// Who sends, at this moment.
@@ -32,13 +33,15 @@ pub struct Outbox {
     held_answers_max: usize,
     /// The commit index followers were last told, and so need not be told again.
     told_commit: LogIndex,
+    /// Messages that leave without raft, and may at once.
+    queued: Vec<PeerMessage>,
 }
 
 impl Outbox {
     /// Nothing told yet; so many answers may wait while the engine stands still.
     #[must_use]
     pub fn new(held_answers_max: usize) -> Self {
-        Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0) }
+        Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0), queued: Vec::new() }
     }
 
     /// raft's messages as they may leave now. Answers that must wait stay here.
@@ -56,6 +59,22 @@ impl Outbox {
             sent.push(message);
         }
         sent
+    }
+
+    /// Messages that may leave as they are.
+    pub fn queue(&mut self, messages: impl IntoIterator<Item = PeerMessage>) {
+        self.queued.extend(messages);
+    }
+
+    /// Takes out what was [queued](Self::queue).
+    pub fn take_queued(&mut self) -> Vec<PeerMessage> {
+        std::mem::take(&mut self.queued)
+    }
+
+    /// How many messages are queued.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn queued(&self) -> usize {
+        self.queued.len()
     }
 
     /// Keeps an answer until it may leave. When a follower has enough of them, its newest takes the place of the one before:

@@ -76,6 +76,8 @@ pub struct Reads {
     groups: VecDeque<Group>,
     /// Reads that need no confirmation, each with the index they wait for.
     local: Vec<(LogIndex, Read)>,
+    /// Confirmed by the lease in this round.
+    leased: Vec<Read>,
     asked_at: Timestamp,
 }
 
@@ -84,7 +86,8 @@ impl Reads {
     #[must_use]
     pub fn new(node: NodeId, boot: u64) -> Self {
         let (counter, fresh, groups, local) = (0, Vec::new(), VecDeque::new(), Vec::new());
-        Self { node, boot, counter, fresh, groups, local, asked_at: Timestamp::default() }
+        let leased = Vec::new();
+        Self { node, boot, counter, fresh, groups, local, leased, asked_at: Timestamp::default() }
     }
 
     /// Adds a read to the group of this round.
@@ -110,6 +113,20 @@ impl Reads {
     /// other read.
     pub fn push_local(&mut self, read: Read, index: LogIndex) {
         self.local.push((index.max(read.min_index), read));
+    }
+
+    /// Adds a read that the lease confirms.
+    pub fn push_leased(&mut self, read: Read) {
+        self.leased.push(read);
+    }
+
+    /// The lease confirms at once what the open questions would confirm later.
+    pub fn confirm_by_lease(&mut self) {
+        for group in &mut self.groups {
+            self.leased.append(&mut group.reads);
+        }
+        self.leased.append(&mut self.fresh);
+        self.groups.retain(|group| group.renews && group.index.is_none());
     }
 
     /// Takes out the local reads that may be answered with `applied`.
@@ -183,7 +200,7 @@ impl Reads {
     /// Takes out the reads that may be answered now, in order. `served_up_to` is the applied index, or none when
     /// every state this member can show is recent enough for any confirmed read (a settled leader).
     pub fn take_ready(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
-        let mut ready = Vec::new();
+        let mut ready = std::mem::take(&mut self.leased);
         while let Some(index) = self.groups.front().and_then(|group| group.index) {
             if served_up_to.is_some_and(|applied| applied < index) {
                 break;
@@ -191,17 +208,6 @@ impl Reads {
             ready.append(&mut self.groups.pop_front().expect("just seen").reads);
         }
         ready
-    }
-
-    /// Takes out every read that waits for a confirmation, in order: there is another one.
-    pub fn take_unconfirmed(&mut self) -> Vec<Read> {
-        let mut reads = Vec::new();
-        for group in &mut self.groups {
-            reads.append(&mut group.reads);
-        }
-        reads.append(&mut self.fresh);
-        self.groups.retain(|group| group.renews && group.index.is_none());
-        reads
     }
 
     /// Takes out the completions whose deadline has passed.
@@ -218,13 +224,15 @@ impl Reads {
     pub fn abandon(&mut self) -> Vec<Completion> {
         let groups = self.groups.drain(..).flat_map(|group| group.reads);
         let local = self.local.drain(..).map(|(_, read)| read);
-        groups.chain(self.fresh.drain(..)).chain(local).map(|read| read.completion).collect()
+        let confirmed = self.leased.drain(..);
+        groups.chain(self.fresh.drain(..)).chain(local).chain(confirmed).map(|read| read.completion).collect()
     }
 
     /// True when no read waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fresh.is_empty()
+            && self.leased.is_empty()
             && self.local.is_empty()
             && self.groups.iter().all(|group| group.reads.is_empty())
     }

@@ -24,9 +24,9 @@ use crate::completion::{Completion, Position};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
+use crate::core::peer::ready::{PeerAdvanced, PeerReady};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogWrite, PeerMessage};
-use crate::core::turn::{BegunTurn, FinishedTurn};
 use crate::error::Result;
 use crate::time::Timestamp;
 use crate::types::RegionId;
@@ -150,35 +150,35 @@ fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     if !guards.is_empty() {
         io.append(&guards)?;
     }
-    finished.into_iter().filter_map(|turn| turn.task).for_each(|task| io.apply(task));
+    finished.into_iter().filter_map(|peer| peer.task).for_each(|task| io.apply(task));
     Ok(true)
 }
 
-fn begin(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, BegunTurn)>> {
+fn begin(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, PeerReady)>> {
     let mut begun = Vec::new();
     for &region in touched {
-        begun.extend(peer(peers, region).begin_turn()?.map(|turn| (region, turn)));
+        begun.extend(peer(peers, region).ready()?.map(|ready| (region, ready)));
     }
     Ok(begun)
 }
 
 /// Moves the log writes together for the one append; `finish` gives them back.
-fn take_writes(begun: &mut [(RegionId, BegunTurn)]) -> Vec<LogWrite> {
+fn take_writes(begun: &mut [(RegionId, PeerReady)]) -> Vec<LogWrite> {
     begun
         .iter_mut()
-        .map(|(region, turn)| std::mem::replace(&mut turn.write, LogWrite::new(*region)))
+        .map(|(region, ready)| std::mem::replace(&mut ready.write, LogWrite::new(*region)))
         .filter(|write| !write.is_empty())
         .collect()
 }
 
-fn finish(peers: &mut Peers, begun: Vec<(RegionId, BegunTurn)>, writes: Vec<LogWrite>) -> Vec<FinishedTurn> {
+fn finish(peers: &mut Peers, begun: Vec<(RegionId, PeerReady)>, writes: Vec<LogWrite>) -> Vec<PeerAdvanced> {
     let mut writes = writes.into_iter().peekable();
     let mut finished = Vec::with_capacity(begun.len());
-    for (region, mut turn) in begun {
+    for (region, mut ready) in begun {
         if let Some(write) = writes.next_if(|write| write.region == region) {
-            turn.write = write;
+            ready.write = write;
         }
-        finished.push(peer(peers, region).finish_turn(turn));
+        finished.push(peer(peers, region).advance(ready));
     }
     finished
 }

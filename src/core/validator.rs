@@ -9,10 +9,10 @@
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
+use crate::core::forwarding::tags;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::reads::READ_ID_BYTES;
 use crate::core::region::Region;
-use crate::core::tags;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// How far ahead of ours a message's term may be. Terms grow by one an election: a million elections missed is a

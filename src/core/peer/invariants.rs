@@ -26,35 +26,49 @@ impl Peer {
     /// Applied, committed and logged are one behind the other, and raft and this peer agree on them.
     fn check_progress(&self) {
         let log = &self.raw.raft.raft_log;
-        let applied = self.applied.index.get();
+        let applied = self.apply.index().get();
         assert_eq!(log.applied, applied, "raft knows what is applied");
         assert!(applied <= log.committed, "what is applied was committed");
         assert!(log.committed <= log.last_index(), "what is committed is in the log");
-        assert!(self.applied.term <= self.term(), "no entry is of a term that is still to come");
-        assert!(self.truncate_allowed <= self.applied.index, "a truncation is allowed when it is applied");
+        assert!(self.apply.term() <= self.term(), "no entry is of a term that is still to come");
+        assert!(
+            self.truncation.allowed() <= self.apply.index(),
+            "a truncation is allowed when it is applied"
+        );
         let first = log.first_index();
         assert!(first <= applied + 1, "what is not applied is not truncated");
-        assert!(self.outbox.told_commit() <= self.applied.index, "followers hear of what is applied here");
+        assert!(self.outbox.told_commit() <= self.apply.index(), "followers hear of what is applied here");
     }
 
     /// Each write is in one place, and what is counted is there.
     fn check_writes(&self) {
-        let theirs = self.proposals.check_order(self.term());
-        let waiting = self.fresh.check_bytes();
+        let theirs = self.writes.proposals.check_order(self.term());
+        let waiting = self.writes.pending.check_bytes();
         // The rest is on its way through the applier.
-        assert!(theirs + waiting <= self.forwarded_in_flight, "writes of followers are counted");
-        self.forwarder.check_order();
-        assert!(self.forwarder.term() <= self.term(), "nothing is sent in a term that is still to come");
-        assert!(self.last_own.0.get() <= self.raw.raft.raft_log.committed, "it was committed");
+        assert!(theirs + waiting <= self.writes.attempts.in_flight(), "writes of followers are counted");
+        self.writes.forwarder.check_order();
+        assert!(
+            self.writes.forwarder.term() <= self.term(),
+            "nothing is sent in a term that is still to come"
+        );
+        assert!(self.writes.last_own.0.get() <= self.raw.raft.raft_log.committed, "it was committed");
     }
 
     /// What this peer does follows from its role.
     fn check_roles(&self) {
         let role = self.raw.raft.state;
         let leads_in = (role == StateRole::Leader).then(|| self.term());
-        assert_eq!(self.attempts.term(), leads_in, "a leader accepts writes for its term, nobody else any");
+        assert_eq!(
+            self.writes.attempts.term(),
+            leads_in,
+            "a leader accepts writes for its term, nobody else any"
+        );
         if leads_in.is_none() {
-            assert_eq!(self.fresh.check_bytes(), 0, "only a leader has writes of followers to propose");
+            assert_eq!(
+                self.writes.pending.check_bytes(),
+                0,
+                "only a leader has writes of followers to propose"
+            );
         }
         if self.lost_end.is_some() {
             assert_eq!(role, StateRole::Follower, "who lacks the end of its log neither leads nor wants to");
@@ -63,7 +77,7 @@ impl Peer {
 
     /// A round says all that it has to say.
     fn check_nothing_is_left_to_say(&self) {
-        assert!(self.answers.is_empty() && self.leased.is_empty(), "a round ends with its answers");
-        assert!(self.outgoing.is_empty(), "what leaves without raft leaves in its round");
+        assert!(self.answers.is_empty(), "a round ends with its answers");
+        assert!(self.outbox.queued() == 0, "what leaves without raft leaves in its round");
     }
 }

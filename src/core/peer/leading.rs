@@ -12,40 +12,59 @@ use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::transfer::{Leadership, Transfer, TransferRequest};
 use crate::error::{Code, Error};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// A member that lacks more entries than this is no good leader to be.
 const LAG_ENTRIES_MAX: u64 = 10_000;
+
+/// Who leads, as a peer last noticed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeenLeader {
+    pub(super) term: Term,
+    /// This peer leads.
+    pub(super) leads: bool,
+    pub(super) leader: Option<NodeId>,
+}
+
+/// What a peer keeps of leadership.
+pub(super) struct Leading {
+    pub(super) seen: SeenLeader,
+    /// This member may have followed a leader right before it started.
+    pub(super) voted_before: bool,
+    /// The transfer that somebody asked for and waits for.
+    pub(super) transfer: Option<Transfer>,
+}
 
 impl Peer {
     /// To be called after everything that can change raft's term or role.
     pub(super) fn notice_leadership(&mut self) {
         self.timer.redraw(&mut self.raw.raft);
-        let before = self.seen;
-        self.seen = (self.term(), self.is_leader(), self.leader());
-        if self.seen == before {
+        let before = self.leading.seen;
+        let seen = SeenLeader { term: self.term(), leads: self.is_leader(), leader: self.leader() };
+        if seen == before {
             return;
         }
-        let (term, leads, leader) = self.seen;
-        let is_same = (term, leads) == (before.0, before.1);
-        if before.1 && !is_same {
+        assert!(seen.term >= before.term, "terms never fall");
+        self.leading.seen = seen;
+        let is_same = (seen.term, seen.leads) == (before.term, before.leads);
+        if before.leads && !is_same {
             self.on_leadership_lost();
         }
-        if leads && !is_same {
+        if seen.leads && !is_same {
             self.on_leadership_won();
         }
-        if !leads && leader.is_some() {
+        if !seen.leads && seen.leader.is_some() {
             // What was asked while nobody led was asked of nobody.
             self.ask_again(self.now);
         }
     }
 
     fn on_leadership_won(&mut self) {
-        self.attempts.begin_term(Some(self.term()));
-        self.questions.begin_term();
+        self.writes.attempts.begin_term(Some(self.term()));
+        self.reading.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.
         let (term, index) = (self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
-        self.proposals.push(Proposal {
+        self.writes.proposals.push(Proposal {
             term,
             index,
             proposed_at: self.now,
@@ -55,17 +74,17 @@ impl Peer {
     }
 
     fn on_leadership_lost(&mut self) {
-        self.lease.expire();
-        self.reads.drop_renewals();
+        self.reading.lease.expire();
+        self.reading.reads.drop_renewals();
         self.drop_forwarded();
         if planted::has(Fault::CompletionDroppedOnStepDown) {
-            for completion in callers(self.proposals.abandon()) {
+            for completion in callers(self.writes.proposals.abandon()) {
                 let _ = completion.defuse();
             }
         }
         #[cfg(any(test, feature = "simulation"))]
         if planted::has(Fault::ReadPreferredOverLeaderChange) {
-            self.reads.confirm_all(self.applied.index);
+            self.reading.reads.confirm_all(self.apply.index());
         }
     }
 
@@ -82,7 +101,7 @@ impl Peer {
 
     /// Followers learn a commit with the next append. When none follows they learn it here.
     pub(super) fn tell_commit(&mut self) {
-        if self.outbox.must_tell(self.applied.index) {
+        if self.outbox.must_tell(self.apply.index()) {
             self.raw.ping();
         }
     }
@@ -97,7 +116,7 @@ impl Peer {
             Ok(target) => {
                 let TransferRequest { deadline, completion, .. } = request;
                 self.raw.transfer_leader(target.get());
-                self.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
+                self.leading.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
             }
             Err(error) => self.answers.push((request.completion, Err(error))),
         }
@@ -112,9 +131,9 @@ impl Peer {
     pub(super) fn settle_transfer(&mut self) {
         let leadership =
             Leadership { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
-        let Some(transfer) = &self.transfer else { return };
+        let Some(transfer) = &self.leading.transfer else { return };
         if let Some(outcome) = transfer.outcome(leadership, self.now) {
-            let transfer = self.transfer.take().expect("just seen");
+            let transfer = self.leading.transfer.take().expect("just seen");
             self.answers.push((transfer.completion, outcome));
         }
     }
@@ -124,7 +143,7 @@ impl Peer {
             None => return Err(self.failure(Code::NoLeader)),
             Some(leader) if !self.is_leader() => return Err(Error::not_leader(leader)),
             Some(_) if request.deadline <= self.now => return Err(self.failure(Code::DeadlineBeforeStart)),
-            Some(_) if self.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
+            Some(_) if self.leading.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
             Some(_) => {}
         }
         match request.target {
@@ -155,7 +174,7 @@ impl Peer {
     /// False for a voter that is known to lag or to be unreachable. Of one that was not heard of since this leader was
     /// elected nothing is known; raft gives up by itself if it cannot take over.
     pub(super) fn keeps_up(&self, voter: NodeId) -> bool {
-        if self.disconnected.contains(&voter) || self.is_known_to_lack_end(voter) {
+        if !self.connections.is_up(voter) || self.connections.lacks_end(voter) {
             return false;
         }
         let last = self.raw.raft.raft_log.last_index();

@@ -27,7 +27,7 @@ impl Peer {
             return self.refuse_message(&message, refusal);
         }
         if is_of_election(&message) {
-            self.note_voter(NodeId(message.from));
+            self.connections.on_voter(NodeId(message.from));
         }
         let passes = match message.get_msg_type() {
             _ if self.is_dropped_by_fault(&message) => false,
@@ -95,11 +95,10 @@ impl Peer {
 
     fn takes_question(&mut self, question: &Message) -> bool {
         let asker = NodeId(question.from);
-        let mut questions = std::mem::take(&mut self.questions);
-        let takes =
-            |entry: &Entry| questions.take(&entry.data, asker, |boot| self.count_of_boot(asker, boot));
+        let (questions, connections) = (&mut self.reading.questions, &self.connections);
+        let count_of = |boot| connections.boot_count(asker, boot);
+        let takes = |entry: &Entry| questions.take(&entry.data, asker, count_of);
         let is_new = question.entries.first().is_some_and(takes);
-        self.questions = questions;
         is_new || planted::has(Fault::QuestionAskedAgainUnderItsId)
     }
 
@@ -124,19 +123,19 @@ impl Peer {
 
     /// The applier has more to do than this peer may add to.
     pub(super) fn is_behind(&self) -> bool {
-        self.apply_backlog.is_full()
+        self.apply.is_behind()
     }
 
     /// Never, unless a fault is planted.
     fn is_dropped_by_fault(&self, message: &Message) -> bool {
         let drops = planted::has(Fault::ReadsDroppedBehindOthers);
-        drops && !message.entries.is_empty() && self.apply_backlog.is_store_full()
+        drops && !message.entries.is_empty() && self.apply.is_store_behind()
     }
 
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break
     /// (lease, rule 6). It stays silent as long as it would have refused.
     fn is_silent(&self) -> bool {
-        self.voted_before && !self.is_only_voter() && self.ticks < self.options.election_ticks as u64
+        self.leading.voted_before && !self.is_only_voter() && self.timer.is_young()
     }
 
     /// Whether a TimeoutNow is as young as it says (lease, rule 5).
@@ -159,7 +158,7 @@ impl Peer {
     fn cut_confirmation(&self, heard: &mut Message) {
         let progress = self.raw.raft.prs().get(heard.from);
         let matched = LogIndex(progress.map_or(0, |progress| progress.matched));
-        if !self.lease.may_be_confirmed_by(matched) {
+        if !self.reading.lease.may_be_confirmed_by(matched) {
             heard.context.clear();
         }
     }

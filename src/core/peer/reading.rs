@@ -6,17 +6,37 @@
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
 
-use super::Peer;
+use super::{Peer, PeerOptions};
 use crate::completion::Position;
+use crate::core::lease::Lease;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
-use crate::core::reads::{Asked, Read};
+use crate::core::reads::{Asked, Questions, Read, Reads};
 use crate::error::Code;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
 /// An unresolved read is asked for again after this many heartbeats.
 const READ_RETRY_HEARTBEATS: u32 = 2;
+
+/// What a peer keeps of reads, its own and its followers'.
+pub(super) struct Reading {
+    /// Of this member's callers.
+    pub(super) reads: Reads,
+    /// Of followers, in this term.
+    pub(super) questions: Questions,
+    pub(super) lease: Lease,
+}
+
+impl Reading {
+    pub(super) fn new(options: &PeerOptions) -> Self {
+        Self {
+            reads: Reads::new(options.node, options.boot),
+            questions: Questions::default(),
+            lease: Lease::new(options.lease_max),
+        }
+    }
+}
 
 impl Peer {
     pub(super) fn on_read(&mut self, read: Read) {
@@ -25,12 +45,12 @@ impl Peer {
             return self.answers.push((read.completion, Err(late)));
         }
         if self.holds_lease(self.now) {
-            return self.leased.push(read);
+            return self.reading.reads.push_leased(read);
         }
-        let (term, now, lease, leads) = (self.term(), self.now, &self.lease, self.is_leader());
+        let (term, now, lease, leads) = (self.term(), self.now, &self.reading.lease, self.is_leader());
         let may_join = |asked: Asked| leads && asked.term == term && lease.may_join(asked.at, now);
-        if let Err(read) = self.reads.join(read, may_join) {
-            self.reads.push(read);
+        if let Err(read) = self.reading.reads.join(read, may_join) {
+            self.reading.reads.push(read);
         }
     }
 
@@ -39,12 +59,12 @@ impl Peer {
             let late = self.failure(Code::ReadTimeout);
             return self.answers.push((read.completion, Err(late)));
         }
-        self.reads.push_local(read, self.recorded_commit);
+        self.reading.reads.push_local(read, self.apply.recorded_commit());
     }
 
     /// Asks for the reads that arrived in this round.
     pub(super) fn ask_fresh(&mut self) {
-        if let Some(id) = self.reads.ask_fresh(self.asked()) {
+        if let Some(id) = self.reading.reads.ask_fresh(self.asked()) {
             self.raw.read_index(id);
         }
     }
@@ -58,11 +78,11 @@ impl Peer {
     pub(super) fn ask_again(&mut self, asked_before: Timestamp) {
         #[cfg(any(test, feature = "simulation"))]
         if self.leader().is_some() && planted::has(Fault::QuestionAskedAgainUnderItsId) {
-            let id = self.reads.ask_again_under_the_same_id(asked_before, self.now);
+            let id = self.reading.reads.ask_again_under_the_same_id(asked_before, self.now);
             return id.into_iter().for_each(|id| self.raw.read_index(id));
         }
         if self.leader().is_some()
-            && let Some(id) = self.reads.ask_again(asked_before, self.now)
+            && let Some(id) = self.reading.reads.ask_again(asked_before, self.now)
         {
             self.raw.read_index(id);
         }
@@ -70,18 +90,18 @@ impl Peer {
 
     /// A quorum has confirmed a question of this leader, or a leader one of this follower.
     pub(super) fn on_read_index(&mut self, id: &[u8], index: LogIndex) {
-        let Some(asked) = self.reads.resolve(id, index) else { return };
+        let Some(asked) = self.reading.reads.resolve(id, index) else { return };
         if let Some(lost_end) = &mut self.lost_end {
             lost_end.confirm(index);
         }
         if self.is_leader() && asked.term == self.term() {
-            self.lease.renew_by_read_index(asked.at);
+            self.reading.lease.renew_by_read_index(asked.at);
         }
     }
 
     /// Answers a follower's question without asking the quorum, if the lease allows it.
     pub(super) fn answer_by_lease(&mut self, question: &Message) -> bool {
-        let holds = self.lease.is_valid(self.now);
+        let holds = self.reading.lease.is_valid(self.now);
         if holds {
             let raft = &self.raw.raft;
             let mut answer = Message {
@@ -94,26 +114,26 @@ impl Peer {
             };
             answer.set_msg_type(MessageType::MsgReadIndexResp);
             let leaving = self.through_outbox(vec![answer]);
-            self.outgoing.extend(leaving);
+            self.outbox.queue(leaving);
         }
         holds
     }
 
     /// Renews a lease that is about to end, so that a healthy leader always has one.
     pub(super) fn renew_lease(&mut self) {
-        if !self.is_settled() || !self.lease.wants_renewal(self.now) || self.is_handing_over() {
+        if !self.is_settled() || !self.reading.lease.wants_renewal(self.now) || self.is_handing_over() {
             return;
         }
-        let newest_at = self.proposals.newest_at();
-        if self.lease.is_suspect() {
+        let newest_at = self.writes.proposals.newest_at();
+        if self.reading.lease.is_suspect() {
             // After a transfer that came to nothing: one later entry is enough, however long its commit takes.
-            if !newest_at.is_some_and(|at| self.lease.is_cleared_by(at)) {
+            if !newest_at.is_some_and(|at| self.reading.lease.is_cleared_by(at)) {
                 self.propose_empty();
             }
             return;
         }
-        let covered = newest_at.is_some_and(|at| self.now < at + self.lease.max() / 3);
-        if !covered && let Some(id) = self.reads.ask_renewal(self.asked()) {
+        let covered = newest_at.is_some_and(|at| self.now < at + self.reading.lease.max() / 3);
+        if !covered && let Some(id) = self.reading.reads.ask_renewal(self.asked()) {
             self.raw.read_index(id);
         }
     }
@@ -121,27 +141,27 @@ impl Peer {
     pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
         if self.is_leader() && term == self.term() {
             let late = planted::has(Fault::LeaseFromAcknowledgement);
-            self.lease.renew_by_commit(if late { self.now } else { proposed_at }, self.now);
+            self.reading.lease.renew_by_commit(if late { self.now } else { proposed_at }, self.now);
         }
     }
 
     /// A lease tells at once what the open questions would tell later.
     pub(super) fn answer_open_reads_by_lease(&mut self) {
         if self.holds_lease(self.now) {
-            self.leased.extend(self.reads.take_unconfirmed());
+            self.reading.reads.confirm_by_lease();
         }
     }
 
     pub(super) fn publish_lease(&mut self) {
-        let position = Position { index: self.applied.index, term: self.applied.term };
-        self.lease.publish(self.is_settled().then_some(position));
+        let position = Position { index: self.apply.index(), term: self.apply.term() };
+        self.reading.lease.publish(self.is_settled().then_some(position));
     }
 
     fn propose_empty(&mut self) {
         let index = LogIndex(self.raw.raft.raft_log.last_index()).next();
         if self.append_as_leader(std::iter::once(Default::default())).is_ok() {
             let (term, proposed_at) = (self.term(), self.now);
-            self.proposals.push(Proposal {
+            self.writes.proposals.push(Proposal {
                 term,
                 index,
                 proposed_at,

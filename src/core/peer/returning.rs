@@ -21,18 +21,11 @@ const HOPELESS_TIMEOUTS: usize = 4;
 impl Peer {
     /// Another member has connected. Everything it sends from now on is of this boot.
     pub(super) fn on_introduction(&mut self, introduction: Introduction) {
-        let Introduction { node, boot_count, boot, .. } = introduction;
-        let before = self.introductions.insert(node, introduction);
-        let is_known = before.is_some_and(|before| (before.boot_count, before.boot) == (boot_count, boot));
-        if !is_known && !planted::has(Fault::EarlierBootsCounted) {
+        let node = introduction.node;
+        let is_new = self.connections.introduce(introduction);
+        if is_new && !planted::has(Fault::EarlierBootsCounted) {
             self.forget_acknowledgements(node);
         }
-    }
-
-    /// How many boots `node` has had, if `boot` is the one that connected last. Of the others no caller waits any more.
-    pub(super) fn count_of_boot(&self, node: NodeId, boot: u64) -> Option<u64> {
-        let introduction = self.introductions.get(&node).filter(|introduction| introduction.boot == boot)?;
-        Some(introduction.boot_count)
     }
 
     /// What an earlier boot acknowledged may be gone with the end of its log. raft believes what it has on record, tells
@@ -46,13 +39,6 @@ impl Peer {
             progress.committed_index = 0;
             progress.become_probe();
             progress.next_idx = next;
-        }
-    }
-
-    /// Whoever takes part in an election has its end, or has it back.
-    pub(super) fn note_voter(&mut self, node: NodeId) {
-        if let Some(introduction) = self.introductions.get_mut(&node) {
-            introduction.lost_end = false;
         }
     }
 
@@ -80,7 +66,7 @@ impl Peer {
         lost_end.tick(has_leader);
         if has_leader
             && lost_end.needs_read_index()
-            && let Some(id) = self.reads.ask_renewal(asked)
+            && let Some(id) = self.reading.reads.ask_renewal(asked)
         {
             self.raw.read_index(id);
         }
@@ -124,21 +110,15 @@ impl Peer {
     /// Whether so many members lack their ends, this one among them, that the others are no quorum.
     fn majority_lacks_end(&self) -> bool {
         let has_end =
-            |voter: &&u64| **voter != self.options.node.get() && !self.is_known_to_lack_end(NodeId(**voter));
+            |voter: &&u64| **voter != self.options.node.get() && !self.connections.lacks_end(NodeId(**voter));
         let members = &self.region.members;
         [&members.voters, &members.voters_outgoing]
             .into_iter()
             .any(|voters| !voters.is_empty() && voters.iter().filter(has_end).count() <= voters.len() / 2)
     }
 
-    /// Whether another member has said so and is still there.
-    pub(super) fn is_known_to_lack_end(&self, node: NodeId) -> bool {
-        let is_said = self.introductions.get(&node).is_some_and(|other| other.lost_end);
-        is_said && !self.disconnected.contains(&node)
-    }
-
     fn hopeless(&self) -> Error {
-        let others = self.introductions.keys().copied().filter(|node| self.is_known_to_lack_end(*node));
+        let others = self.connections.without_end();
         let lacking: Vec<_> = others.chain([self.options.node]).map(|node| node.to_string()).collect();
         let detail = format!(
             "the raft logs of nodes {} have lost their ends, and without these nodes region {} has no majority: writes \

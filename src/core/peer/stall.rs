@@ -17,11 +17,11 @@ impl Peer {
     /// that came in this round is known: after a pause of this member its ticks come before the reports that waited.
     pub(super) fn hand_over_if_stalled(&mut self) {
         let stays = planted::has(Fault::StalledLeaderStays);
-        if !self.is_leader() || self.is_handing_over() || self.transfer.is_some() || stays {
+        if !self.is_leader() || self.is_handing_over() || self.leading.transfer.is_some() || stays {
             return;
         }
-        let Some(attempt) = self.stall.take_attempt() else { return };
-        let ticks = self.stall.stalled_ticks().expect("an attempt is due in a stall only");
+        let Some(attempt) = self.apply.take_attempt() else { return };
+        let ticks = self.apply.stalled_ticks().expect("an attempt is due in a stall only");
         let target = self.next_target(attempt);
         self.warn_of_stall(ticks, target);
         if let Some(target) = target {
@@ -31,7 +31,7 @@ impl Peer {
 
     /// True when committed entries wait and none has taken effect for too long.
     pub(super) fn is_stalled(&self) -> bool {
-        self.stall.stalled_ticks().is_some()
+        self.apply.stalled_ticks().is_some()
     }
 
     /// The voter to offer the leadership to. This one cannot know whose engines are well, since nobody hears of commits

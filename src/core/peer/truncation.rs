@@ -14,26 +14,56 @@ use crate::types::{LogIndex, Term};
 /// A leader looks this often whether its log may be truncated.
 const TRUNCATE_CHECK_TICKS: u64 = 20;
 
+/// What the truncation of a peer's log waits for.
+#[derive(Debug)]
+pub(super) struct Truncation {
+    /// Every member has applied the command to truncate up to here.
+    allowed: LogIndex,
+    /// The engine has flushed up to here.
+    flushed: LogIndex,
+}
+
+impl Truncation {
+    /// The engine has flushed up to `flushed`, and nothing is commanded.
+    pub(super) fn new(flushed: LogIndex) -> Self {
+        Self { allowed: LogIndex(0), flushed }
+    }
+
+    /// A command to truncate up to `index` has taken effect.
+    pub(super) fn allow(&mut self, index: LogIndex) {
+        self.allowed = self.allowed.max(index);
+    }
+
+    /// The engine has flushed up to `index`.
+    pub(super) fn on_flushed(&mut self, index: LogIndex) {
+        self.flushed = self.flushed.max(index);
+    }
+
+    pub(super) fn allowed(&self) -> LogIndex {
+        self.allowed
+    }
+}
+
 impl Peer {
     /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
     #[must_use]
     pub fn wants_flush(&self) -> Option<LogIndex> {
-        (self.truncate_allowed > self.flushed).then_some(self.truncate_allowed)
+        (self.truncation.allowed > self.truncation.flushed).then_some(self.truncation.allowed)
     }
 
     /// Orders a truncation up to what every member has, once the log is longer than it needs to be.
-    pub(super) fn propose_truncation(&mut self, ticks: u64) {
+    pub(super) fn propose_truncation(&mut self) {
         let log = self.raw.store();
-        if !ticks.is_multiple_of(TRUNCATE_CHECK_TICKS)
+        if !self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS)
             || log.retained_bytes() < 2 * self.options.log_retain_bytes
-            || self.truncate_allowed > log.truncated().0
+            || self.truncation.allowed > log.truncated().0
         {
             return;
         }
         let index = log
             .index_before_bytes(self.options.log_retain_bytes)
             .min(self.needed_by_none())
-            .min(self.applied.index);
+            .min(self.apply.index());
         if index > log.truncated().0 && self.is_settled() {
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
             let command = seal_truncate(index, self.region.epoch.version);
@@ -63,7 +93,8 @@ impl Peer {
 
     pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
         let unflushed = planted::has(Fault::TruncatedAboveFlushed);
-        let index = self.truncate_allowed.min(if unflushed { self.applied.index } else { self.flushed });
+        let index =
+            self.truncation.allowed.min(if unflushed { self.apply.index() } else { self.truncation.flushed });
         let index = index.min(self.needed_by_none());
         if index <= self.raw.store().truncated().0 {
             return Ok(None);

@@ -10,32 +10,66 @@ use raft::eraftpb::{Entry, Message, MessageType};
 use super::Peer;
 use crate::completion::{Position, WriteEvent};
 use crate::core::command::{operations_of, seal_group};
-use crate::core::pending::Pending;
+use crate::core::forwarding::attempts::Attempts;
+use crate::core::forwarding::forwarder::Forwarder;
+use crate::core::forwarding::tags;
+use crate::core::pending::{Pending, PendingWrites};
 use crate::core::planted::{self, Fault};
-use crate::core::proposals::{Proposal, Request, Requester};
-use crate::core::tags;
+use crate::core::proposals::{Proposal, Proposals, Request, Requester};
 use crate::error::{Code, Error};
 use crate::types::BATCH_OPERATIONS_MAX;
-use crate::types::LogIndex;
+use crate::types::{LogIndex, NodeId, Term};
+
+/// What a peer keeps of writes: of its own callers, and of others while it leads.
+pub(super) struct Writes {
+    /// Those of this round, and those that wait for a leader to be known.
+    pub(super) pending: PendingWrites,
+    /// They wait for something else than the next round: for what may be in the log from older terms, or for the engine.
+    is_blocked: bool,
+    /// Some of them came back in this round, and may go again in the next.
+    pub(super) has_again: bool,
+    /// In this member's log, and not committed as far as it knows.
+    pub(super) proposals: Proposals,
+    /// The last proposal that was committed and whose caller, of this member, waits until it is applied.
+    pub(super) last_own: (LogIndex, Term),
+    /// Sent to a leader.
+    pub(super) forwarder: Forwarder,
+    /// Accepted as a leader.
+    pub(super) attempts: Attempts,
+}
+
+impl Writes {
+    pub(super) fn new(node: NodeId, boot: u64) -> Self {
+        Self {
+            pending: PendingWrites::default(),
+            is_blocked: false,
+            has_again: false,
+            proposals: Proposals::default(),
+            last_own: (LogIndex(0), Term(0)),
+            forwarder: Forwarder::new(node, boot),
+            attempts: Attempts::new(node),
+        }
+    }
+}
 
 impl Peer {
     /// True when writes wait only because the last round had its fill of them, or came back in it.
     #[must_use]
     pub fn has_more_to_propose(&self) -> bool {
-        let had_its_fill = self.is_leader() && !self.is_handing_over() && !self.is_blocked;
-        !self.fresh.is_empty() && (had_its_fill || self.has_again)
+        let had_its_fill = self.is_leader() && !self.is_handing_over() && !self.writes.is_blocked;
+        !self.writes.pending.is_empty() && (had_its_fill || self.writes.has_again)
     }
 
     /// True when writes wait to be proposed or forwarded.
     #[must_use]
     pub fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+        !self.writes.pending.is_empty()
     }
 
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
     pub(super) fn dispatch_fresh(&mut self, sharers: usize) {
-        (self.is_blocked, self.has_again) = (false, false);
-        if self.fresh.is_empty() {
+        (self.writes.is_blocked, self.writes.has_again) = (false, false);
+        if self.writes.pending.is_empty() {
             return;
         }
         match self.leader() {
@@ -52,7 +86,7 @@ impl Peer {
     }
 
     pub(super) fn refuse_late(&mut self, code: Code) {
-        let late = self.fresh.take_late(self.now);
+        let late = self.writes.pending.take_late(self.now);
         self.refuse(late, &self.failure(code));
     }
 
@@ -66,9 +100,9 @@ impl Peer {
             }
         }
         if planted::has(Fault::RefusedWriteGoesBehind) {
-            theirs.into_iter().for_each(|pending| self.fresh.push(pending));
+            theirs.into_iter().for_each(|pending| self.writes.pending.push(pending));
         } else {
-            self.fresh.push_before(theirs.into_iter());
+            self.writes.pending.push_before(theirs.into_iter());
         }
     }
 
@@ -76,15 +110,15 @@ impl Peer {
     fn propose_fresh(&mut self, sharers: usize) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
-            self.is_blocked = true;
-            let all = self.fresh.take_all();
+            self.writes.is_blocked = true;
+            let all = self.writes.pending.take_all();
             return self.refuse(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
-        self.is_blocked = self.awaits_fence();
-        if self.is_blocked {
+        self.writes.is_blocked = self.awaits_fence();
+        if self.writes.is_blocked {
             return;
         }
-        let fresh = self.fresh.take_some(self.options.propose_bytes_max / sharers, 0);
+        let fresh = self.writes.pending.take_some(self.options.propose_bytes_max / sharers, 0);
         if !fresh.is_empty() {
             self.propose(fresh);
         }
@@ -96,9 +130,9 @@ impl Peer {
         let appended = entries.iter().map(|entry| (entry.data.clone(), entry.tags.clone()));
         if let Err(error) = self.append_as_leader(appended) {
             // All that waits with them: a caller's later write must not be in the log when its earlier one was refused.
-            self.is_blocked = true;
+            self.writes.is_blocked = true;
             let leaves = planted::has(Fault::RefusedWriteGoesBehind);
-            let rest = if leaves { Vec::new() } else { self.fresh.take_all() };
+            let rest = if leaves { Vec::new() } else { self.writes.pending.take_all() };
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }
@@ -108,7 +142,7 @@ impl Peer {
             let index = LogIndex(index);
             let request = |pending| proposed(pending, Position { index, term });
             let requests = fresh.by_ref().take(writes).map(request).collect();
-            self.proposals.push(Proposal { term, index, proposed_at, requests, data });
+            self.writes.proposals.push(Proposal { term, index, proposed_at, requests, data });
         }
     }
 

@@ -4,9 +4,13 @@
 //! *attempt* is a stream of numbers without a gap, to one leader in one term; the leader accepts each number once, in
 //! order, and nothing at all in another term. A refusal ends the attempt: nothing from the refused number on was accepted,
 //! or ever will be. The next attempt begins when the member has heard of it, with what was refused. An answer may get
-//! lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their
-//! [`tags`](super::tags). The member's side is [`forwarder`](super::forwarder), the leader's
-//! [`attempts`](super::attempts).
+//! lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their [`tags`]. The
+//! member's side is [`forwarder`], at the [`pace`] that its leader can follow; the leader's is [`attempts`].
+
+pub mod attempts;
+pub mod forwarder;
+pub mod pace;
+pub mod tags;
 
 use bytes::Bytes;
 

@@ -60,18 +60,20 @@ pub struct Attempts {
     term: Option<Term>,
     attempts: Boots<Attempt>,
     answers: Vec<ForwardAnswer>,
+    /// Accepted and not answered.
+    in_flight: u64,
 }
 
 impl Attempts {
     /// Of a member that does not lead.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        Self { node, term: None, attempts: Boots::new(), answers: Vec::new() }
+        Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), in_flight: 0 }
     }
 
     /// The term in which writes are accepted, if they are.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn term(&self) -> Option<Term> {
+    pub(in crate::core) fn term(&self) -> Option<Term> {
         self.term
     }
 
@@ -119,6 +121,7 @@ impl Attempts {
             attempt.expected = number + 1;
             accepted.push((RequestId { origin: Origin { node, boot }, number }, data));
         }
+        self.in_flight += accepted.len() as u64;
         if let Err(code) = taken {
             let refused = attempt.refuse(code);
             self.refuse(node, boot, id, refused);
@@ -126,8 +129,22 @@ impl Attempts {
         accepted
     }
 
+    /// How many writes were accepted and have no outcome.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// So many accepted writes will get no answer: their members find out by themselves what became of them.
+    pub fn forget(&mut self, count: usize) {
+        assert!(count as u64 <= self.in_flight, "only what was accepted is forgotten");
+        self.in_flight -= count as u64;
+    }
+
     /// The outcome of an accepted write is known.
     pub fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
+        assert!(self.in_flight > 0, "what is answered was accepted");
+        self.in_flight -= 1;
         let Origin { node, boot } = id.origin;
         let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| error.code()) };
         let has_room = |answer: &ForwardAnswer| answer.verdicts.len() < VERDICTS_MAX;

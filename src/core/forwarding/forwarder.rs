@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::completion::{Completion, Position};
+use crate::core::forwarding::pace::Pace;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
 use crate::core::input::Propose;
 use crate::core::planted::{self, Fault};
@@ -39,8 +40,6 @@ pub struct Heard {
     pub answers: Vec<Answer>,
     /// Writes that are certainly in no log, in order: they go again before anything newer.
     pub again: Vec<Propose>,
-    /// Where some were refused, and why, if they were.
-    pub refused: Option<(Route, Code)>,
 }
 
 /// A write that was sent.
@@ -76,6 +75,7 @@ pub struct Forwarder {
     /// The newest attempt, and whether it takes more.
     attempt: u64,
     is_open: bool,
+    pace: Pace,
 }
 
 impl Forwarder {
@@ -84,7 +84,7 @@ impl Forwarder {
     pub fn new(node: NodeId, boot: u64) -> Self {
         let route = Route { leader: NodeId(0), term: Term(0) };
         let (sent, weight) = (VecDeque::new(), 0);
-        Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false }
+        Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false, pace: Pace::Window }
     }
 
     /// Whether nothing that was sent is kept any more.
@@ -110,6 +110,17 @@ impl Forwarder {
     #[must_use]
     pub fn weight(&self, route: Route) -> usize {
         if self.route == route { self.weight } else { 0 }
+    }
+
+    /// Whether a message may leave on `route`, for all that its leader refused so far.
+    #[must_use]
+    pub fn may_send(&self, route: Route) -> bool {
+        self.pace.allows(route)
+    }
+
+    /// A tick has passed: a leader that is behind may get another message.
+    pub fn on_tick(&mut self) {
+        self.pace.on_tick();
     }
 
     /// The message that carries `writes` on `route`. They are kept until their outcome is known.
@@ -142,6 +153,7 @@ impl Forwarder {
             });
             self.next += 1;
         }
+        self.pace.on_sent(route);
         message
     }
 
@@ -165,6 +177,9 @@ impl Forwarder {
         let mut heard = Heard::default();
         if answer.boot != self.boot {
             return heard;
+        }
+        if answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok()) {
+            self.pace.on_accepted(answer.from);
         }
         for verdict in &answer.verdicts {
             let outcome = verdict.outcome.map_err(|code| at_leader(answer.from, code));
@@ -235,7 +250,7 @@ impl Forwarder {
     /// # Panics
     /// When numbers do not rise, or a verdict could have been told.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn check_order(&self) {
+    pub(in crate::core) fn check_order(&self) {
         assert!(self.sent.iter().is_sorted_by(|one, next| one.number < next.number), "numbers rise");
         assert!(self.sent.back().is_none_or(|last| last.number < self.next), "numbers are given once");
         assert!(self.attempt <= self.next, "an attempt begins with a number that was given");
@@ -268,8 +283,9 @@ impl Forwarder {
 
     fn on_refused(&mut self, refused: Refused, heard: &mut Heard) {
         self.is_open = false;
-        heard.refused = Some((self.route, refused.code));
-        if refused.code == Code::Unsupported {
+        if refused.code != Code::Unsupported {
+            self.pace.on_refused(self.route);
+        } else {
             // Again it would be refused again.
             let unfit = self.sent.iter_mut().find(|sent| sent.number == refused.first);
             let write = unfit.and_then(|sent| sent.write.take());

@@ -1,0 +1,210 @@
+//! What one peer contributes to one round.
+//!
+//! Owns the way from raft's ready to effects: what must be durable, what may leave before that and what only after, and what
+//! is committed and goes to the applier. What always holds: nothing that promises durability leaves before the round's log
+//! write; every message of raft passes the outbox; a [`PeerReady`] is advanced in the same round, or the store is poisoned.
+
+use raft::Ready;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use super::Peer;
+use crate::completion::{Position, WriteEvent};
+use crate::core::applier::ApplyTask;
+use crate::core::outbox::Sender;
+use crate::core::planted::{self, Fault};
+use crate::core::ports::{Body, LogWrite, PeerMessage};
+use crate::core::proposals::{CommittedProposal, Requester};
+use crate::error::Result;
+use crate::types::{LogIndex, Term};
+
+/// What a peer wants done whose log write is not durable yet.
+pub struct PeerReady {
+    /// Messages that may leave before the log write: a leader's (raft thesis 10.2.1).
+    pub messages: Vec<PeerMessage>,
+    /// What the round must make durable.
+    pub write: LogWrite,
+    /// What may leave only after it.
+    persisted: Vec<Message>,
+    ready: Option<Ready>,
+    committed: Vec<Entry>,
+}
+
+/// What a peer wants done whose log write is durable.
+pub struct PeerAdvanced {
+    /// Votes, acknowledgements and what they set free.
+    pub messages: Vec<PeerMessage>,
+    /// A commit index that must be durable before `task` is handed on, because the task changes the configuration:
+    /// otherwise power loss could bring back the old, perhaps smaller one, and let it elect itself (DESIGN 7).
+    pub commit_guard: Option<LogWrite>,
+    /// Newly committed entries with this member's proposals among them.
+    pub task: Option<ApplyTask>,
+}
+
+impl Peer {
+    /// What must become durable now, and what may leave before. None when nothing is to do.
+    pub fn ready(&mut self) -> Result<Option<PeerReady>> {
+        let mut found = PeerReady {
+            messages: self.take_outgoing(),
+            write: LogWrite::new(self.region.id),
+            persisted: Vec::new(),
+            ready: None,
+            committed: Vec::new(),
+        };
+        found.write.truncate_to = self.truncation()?;
+        found.write.has_lost_end_back = self.takes_end_back()?;
+        if self.raw.has_ready() {
+            self.take_ready(&mut found);
+        }
+        // Before the round's messages leave: one of them may make another member leader.
+        self.publish_lease();
+        let idle = found.ready.is_none() && found.write.is_empty() && found.messages.is_empty();
+        Ok(if idle { None } else { Some(found) })
+    }
+
+    /// What the durable write of `ready` sets free.
+    pub fn advance(&mut self, ready: PeerReady) -> PeerAdvanced {
+        let PeerReady { write, persisted: mut messages, ready, mut committed, .. } = ready;
+        let mut advanced = PeerAdvanced { messages: Vec::new(), commit_guard: None, task: None };
+        let Some(ready) = ready else { return advanced };
+        let stored_commit = write.hard_state.as_ref().map_or(0, |hard_state| hard_state.commit);
+        self.raw.mut_store().append(write.entries);
+        let mut light = self.raw.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            self.raw.mut_store().set_commit(commit);
+        }
+        messages.extend(light.take_messages());
+        committed.extend(light.take_committed_entries());
+        advanced.messages = self.through_outbox(messages);
+        advanced.commit_guard = self.commit_guard(&committed, stored_commit);
+        advanced.task = self.settle(committed);
+        advanced
+    }
+
+    fn take_ready(&mut self, to: &mut PeerReady) {
+        let mut ready = self.raw.ready();
+        let before = self.hard_state_on_disk();
+        if let Some(hard_state) = ready.hs() {
+            self.raw.mut_store().set_hard_state(hard_state.clone());
+        }
+        let elected = self.hard_state_on_disk() != before;
+        for state in ready.take_read_states() {
+            self.on_read_index(&state.request_ctx, LogIndex(state.index));
+        }
+        let mut messages = ready.take_messages();
+        to.persisted = ready.take_persisted_messages();
+        if elected {
+            // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
+            // lead again with other entries.
+            to.persisted.append(&mut messages);
+        }
+        messages.extend(to.persisted.extract_if(.., |message| self.leaves_too_early(message)));
+        to.messages.extend(self.through_outbox(messages));
+        to.write.entries = ready.take_entries();
+        // A commit index alone is not worth a write: it travels with the next one.
+        if ready.must_sync() {
+            to.write.hard_state = Some(self.raw.store().hard_state().clone());
+        }
+        to.committed = ready.take_committed_entries();
+        to.ready = Some(ready);
+    }
+
+    fn settle(&mut self, entries: Vec<Entry>) -> Option<ApplyTask> {
+        if entries.is_empty() {
+            return None;
+        }
+        self.apply.hand_over(&entries);
+        let settled = self.writes.proposals.settle(&entries);
+        if let Some((term, proposed_at)) = settled.newest {
+            self.renew_lease_by_commit(term, proposed_at);
+        }
+        self.take_overwritten(settled.overwritten);
+        for CommittedProposal { index, requesters } in &settled.committed {
+            let entry = &entries[(index.get() - entries[0].index) as usize];
+            let position = Position { index: *index, term: Term(entry.term) };
+            tell(requesters, WriteEvent::Committed, position);
+            if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
+                self.writes.last_own = (position.index, position.term);
+            }
+        }
+        Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
+    }
+
+    fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {
+        let change = committed.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal)?;
+        if planted::has(Fault::ConfChangeBeforeCommitSync) {
+            return None;
+        }
+        (change.index > stored_commit).then(|| LogWrite {
+            hard_state: Some(self.raw.store().hard_state().clone()),
+            ..LogWrite::new(self.region.id)
+        })
+    }
+
+    /// Everything that leaves without raft.
+    fn take_outgoing(&mut self) -> Vec<PeerMessage> {
+        let sender = self.sender();
+        let due = self.outbox.release_answers(sender);
+        let mut messages: Vec<_> = due.into_iter().map(|answer| self.dress(Body::Raft(answer))).collect();
+        messages.append(&mut self.outbox.take_queued());
+        if self.writes.attempts.has_answers() {
+            let answers = self.writes.attempts.take_answers().into_iter();
+            messages.extend(answers.map(|answer| self.dress(Body::Answer(answer))));
+        }
+        messages
+    }
+
+    /// raft's messages as they leave.
+    pub(super) fn through_outbox(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
+        if messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
+            self.reading.lease.suspect(self.now, LogIndex(self.raw.raft.raft_log.last_index()));
+        }
+        let sender = self.sender();
+        let sent = self.outbox.hold_back(messages, sender);
+        sent.into_iter().map(|message| self.dress(Body::Raft(message))).collect()
+    }
+
+    fn sender(&self) -> Sender {
+        let raft = &self.raw.raft;
+        let transferee = raft.lead_transferee.and_then(|target| raft.prs().get(target));
+        Sender {
+            leads: self.is_leader(),
+            term: raft.term,
+            applied: raft.raft_log.applied,
+            transferee_matched: transferee.map_or(0, |progress| progress.matched),
+        }
+    }
+
+    pub(super) fn dress(&self, body: Body) -> PeerMessage {
+        PeerMessage { region: self.region.id, epoch: self.region.epoch, body }
+    }
+
+    /// Term and vote as of the last write.
+    fn hard_state_on_disk(&self) -> (u64, u64) {
+        let hard_state = self.raw.store().hard_state();
+        (hard_state.term, hard_state.vote)
+    }
+
+    /// Never, unless a fault is planted.
+    fn leaves_too_early(&self, message: &Message) -> bool {
+        use MessageType::{MsgAppendResponse, MsgRequestVoteResponse};
+        match message.get_msg_type() {
+            MsgAppendResponse => planted::has(Fault::AcknowledgeBeforeSync),
+            MsgRequestVoteResponse => planted::has(Fault::VoteBeforeSync),
+            _ => false,
+        }
+    }
+}
+
+/// Tells those of these callers who want to hear of it that their writes came so far. Callers of other members and those
+/// who were answered at their deadline hear nothing.
+fn tell<'a>(
+    requesters: impl IntoIterator<Item = &'a Option<Requester>>,
+    event: WriteEvent,
+    position: Position,
+) {
+    for requester in requesters {
+        if let Some(Requester::Caller(completion)) = requester {
+            completion.happened(event, position);
+        }
+    }
+}
