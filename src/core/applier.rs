@@ -156,12 +156,28 @@ impl Applier {
     /// Takes over committed entries; they wait behind those that are already here.
     pub fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
+        self.check_task(&task);
         let rest = self.entries.len();
         self.entries.extend(task.entries);
         self.proposals.extend(task.proposals);
         if planted::has(Fault::NewerBeforeTheRest) {
             self.entries.rotate_left(rest);
         }
+    }
+
+    fn check_task(&self, task: &ApplyTask) {
+        let (Some(first), Some(last)) = (task.entries.first(), task.entries.last()) else {
+            return assert!(task.proposals.is_empty(), "a proposal is one of the entries");
+        };
+        let newest = self.entries.back().map_or(self.state.index.get(), |entry| entry.index);
+        assert!(first.index == newest + 1 || planted::is_any(), "a task follows the one before");
+        let indices = first.index..=last.index;
+        let proposals = task.proposals.iter().map(|proposal| proposal.index.get());
+        assert!(
+            proposals.clone().is_sorted_by(|one, next| one < next),
+            "proposals are in the order of the log"
+        );
+        assert!(proposals.clone().all(|index| indices.contains(&index)), "a proposal is one of the entries");
     }
 
     /// Entries that wait.
@@ -199,6 +215,7 @@ impl Applier {
                 break;
             }
         }
+        assert!(self.state.index > report.state.index, "a batch has an entry at least");
         report.state = self.state;
         batch.states.push((self.region.id, self.state));
         batch.reports.push(report);
@@ -239,6 +256,7 @@ impl Applier {
                 verdicts.next(verdict, batch, report);
             }
         }
+        assert!(verdicts.waiting.next().is_none(), "whoever waits for a write of an entry gets its verdict");
         self.state = ApplyState { index: position.index, term: position.term };
         Ok(())
     }

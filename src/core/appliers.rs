@@ -65,7 +65,24 @@ impl Appliers {
                 self.turns.push_back(region);
             }
         }
+        assert!(batch.states.len() <= self.by_region.len(), "a region has one share of a batch");
+        assert_eq!(batch.states.len(), batch.reports.len(), "whoever moved on reports it");
+        #[cfg(any(test, feature = "simulation"))]
+        self.check_invariants();
         Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        let waits =
+            |region: &RegionId| self.by_region.get(region).is_some_and(|applier| applier.backlog() > 0);
+        assert!(self.turns.iter().all(waits), "who stands in the queue has entries that wait");
+        let waiting = self.by_region.keys().filter(|region| waits(region)).count();
+        assert_eq!(self.turns.len(), waiting, "who has entries that wait stands in the queue, once");
     }
 
     /// Gives back every caller that waits, to be answered. The appliers are of no use afterwards.

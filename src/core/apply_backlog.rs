@@ -79,6 +79,21 @@ impl ApplyBacklog {
         !self.tasks.is_empty() || (self.is_full() && !others_moved)
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self, applied: LogIndex) {
+        assert!(self.tasks.iter().is_sorted_by(|one, next| one.0 < next.0), "tasks follow each other");
+        assert!(self.tasks.front().is_none_or(|(last, _)| *last > applied), "what is applied is forgotten");
+        let bytes: u64 = self.tasks.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(self.bytes, bytes, "what waits is counted");
+        let Counts { bytes: all, peers, .. } = &*self.backlog.0;
+        assert!(self.bytes <= all.load(Ordering::Relaxed), "the store counts it too");
+        assert!(peers.load(Ordering::Relaxed) > 0, "this peer is one of the store's");
+    }
+
     /// How many tasks are not applied as a whole.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]

@@ -110,6 +110,18 @@ impl ApplyProgress {
         self.stall.take_attempt()
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self, committed: LogIndex) {
+        assert!(self.state.index <= self.handed_over, "only what was handed over is applied");
+        assert_eq!(self.handed_over, committed, "what is committed is handed over in its round");
+        self.backlog.check_invariants(self.state.index);
+        self.stall.check_invariants();
+    }
+
     /// How many tasks are not applied as a whole.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]

@@ -51,6 +51,32 @@ impl<T: Default> Boots<T> {
         Some(&mut latest.boots[at].1)
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        for latest in self.nodes.values() {
+            assert!(latest.boots.len() <= SAME_COUNT_MAX, "pretenders find an end");
+            let mut boots: Vec<_> = latest.boots.iter().map(|(boot, _)| boot).collect();
+            boots.sort_unstable();
+            assert!(boots.is_sorted_by(|one, next| one < next), "a boot is remembered once");
+        }
+    }
+
+    /// Everything that is remembered.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn values(&self) -> impl Iterator<Item = &T> {
+        self.nodes.values().flat_map(|latest| latest.boots.iter().map(|(_, value)| value))
+    }
+
+    /// True when nothing is remembered.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.nodes.clear();

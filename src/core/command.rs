@@ -110,6 +110,7 @@ impl CommandBuilder {
     /// The builder whose work was sealed into `data`.
     #[must_use]
     pub fn reopen(data: Bytes) -> Self {
+        assert!(data.len() >= HEADER_BYTES && data[1] == KIND_WRITE, "a builder sealed it");
         let operations = operations_of(&data);
         Self { buffer: data.into(), operations }
     }
@@ -138,12 +139,14 @@ pub fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) 
     let bytes: usize = writes.clone().map(|write| write.len() + LENGTH_BYTES_MAX).sum();
     let mut buffer = Vec::with_capacity(HEADER_BYTES + bytes);
     buffer.resize(HEADER_BYTES, 0);
+    assert!(count > 0, "a group has a write at least");
     writes.for_each(|write| put_slice(&mut buffer, write));
     write_header(&mut buffer, KIND_GROUP, count, 0);
     buffer.into()
 }
 
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
+    assert!(buffer.len() >= HEADER_BYTES, "room was left for the header");
     buffer[0] = VERSION;
     buffer[1] = kind;
     buffer[4..8].copy_from_slice(&operations.to_le_bytes());

@@ -64,6 +64,18 @@ impl Connections {
         is_said && self.is_up(node)
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        let is_double = |node| self.down.iter().filter(|other| *other == node).count() > 1;
+        assert!(!self.down.iter().any(is_double), "a connection is lost once");
+        let is_own = |(node, introduction): (&NodeId, &Introduction)| *node == introduction.node;
+        assert!(self.introductions.iter().all(is_own), "each member introduces itself");
+    }
+
     /// Those that [lack their ends](Self::lacks_end).
     pub fn without_end(&self) -> impl Iterator<Item = NodeId> {
         self.introductions.keys().copied().filter(|&node| self.lacks_end(node))

@@ -95,6 +95,18 @@ impl ElectionTimer {
         self.hopes_since = self.ticks;
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self, raft: &Raft<PeerLog>) {
+        assert!(self.hopes_since <= self.ticks, "hope begins in the past");
+        assert_eq!(self.drawn_for, Some((raft.term, raft.state)), "raft has drawn no timeout of its own");
+        let (least, end) = self.window_ticks();
+        assert!((least..end).contains(&raft.randomized_election_timeout()), "the timeout is one of ours");
+    }
+
     /// Draws anew for the same term and role: raft may have drawn a number of its own.
     pub fn redraw_for_same_term(&mut self, raft: &mut Raft<PeerLog>) {
         self.drawn_for = None;

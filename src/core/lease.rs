@@ -97,6 +97,7 @@ impl Lease {
 
     /// An own entry has committed `now`: a quorum followed this leader after `proposed_at`.
     pub fn renew_by_commit(&mut self, proposed_at: Timestamp, now: Timestamp) {
+        assert!(proposed_at <= now, "what is committed was proposed before");
         if self.is_suspect() {
             if !self.is_cleared_by(proposed_at) {
                 return;
@@ -118,6 +119,7 @@ impl Lease {
         if planted::has(Fault::LeaseKeptAfterTransfer) {
             return;
         }
+        assert!(self.timeout_now_sent.is_none_or(|before| before <= last), "a leader's log only grows");
         self.state = State::Suspect(now);
         self.timeout_now_sent = Some(last);
         self.withdraw();
@@ -181,10 +183,34 @@ impl Lease {
         }
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        let shown = self.published_until;
+        assert_eq!(self.published.until.load(Ordering::Acquire), shown.0, "only this peer writes it");
+        let term = self.published.term.load(Ordering::Acquire);
+        assert_eq!(term != 0, shown != Timestamp(0), "a bound is shown with its term");
+        match self.state {
+            State::None => {
+                assert_eq!((self.timeout_now_sent, self.cleared_at), (None, None), "of a term that ended")
+            }
+            State::Suspect(_) => assert!(self.timeout_now_sent.is_some(), "nothing else makes it suspect"),
+            State::Until(until) => assert!(shown <= until, "callers see no longer lease than there is"),
+        }
+        if !matches!(self.state, State::Until(_)) || self.max.is_zero() {
+            assert_eq!(shown, Timestamp(0), "callers see a lease in force only");
+        }
+        assert!(self.cleared_at.is_none() || self.timeout_now_sent.is_some(), "a suspicion was cleared");
+    }
+
     /// Lets callers know. `settled` is the position of the last applied entry of a leader whose applied term is its
     /// term, and none otherwise.
     pub fn publish(&mut self, settled: Option<Position>) {
         let Some(position) = settled.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
+        assert!(position.term > Term(0), "a settled leader has applied an entry of its term");
         let State::Until(until) = self.state else { return };
         self.published.advance(position.index);
         // Not each time, since the callers' cores share the line: an early end is on the safe side.

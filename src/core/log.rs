@@ -116,6 +116,7 @@ impl PeerLog {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         assert!(first.index > self.state.truncated.0.get(), "a truncated entry is committed and stays");
         assert!(first.index <= self.state.last.0.get() + 1, "entries follow the log without a gap");
+        assert!(last.term <= self.state.hard_state.term, "a term is known before an entry of it");
         let end = (LogIndex(last.index), Term(last.term));
         self.drop_suffix(first.index);
         let bytes = entries.iter().map(cost).sum::<usize>();
@@ -166,6 +167,47 @@ impl PeerLog {
     #[must_use]
     pub fn retained_bytes(&self) -> u64 {
         self.appended_bytes - self.marks.front().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        let LogState { truncated, last, hard_state, .. } = &self.state;
+        assert!(truncated.0 <= last.0 && truncated.1 <= last.1, "the log ends behind its truncation point");
+        assert!(hard_state.commit <= last.0.get(), "what is committed is in the log");
+        assert!(last.1.get() <= hard_state.term, "no entry is of a term that is still to come");
+        if let (Some(first), Some(newest)) = (self.cache.front(), self.cache.back()) {
+            assert_eq!(
+                (LogIndex(newest.index), Term(newest.term)),
+                *last,
+                "the cache is the log's newest part"
+            );
+            assert!(first.index > truncated.0.get(), "what is truncated is not cached");
+            assert_eq!(newest.index - first.index + 1, self.cache.len() as u64, "the cache has no gap");
+            assert!(first.term <= newest.term, "terms never fall in a log");
+        } else {
+            assert_eq!(self.cache_bytes, 0, "an empty cache takes nothing");
+        }
+        assert!(self.marks.iter().is_sorted_by(|one, next| one.0 < next.0 && one.1 < next.1), "marks rise");
+        assert!(
+            self.marks.back().is_none_or(|mark| mark.1 <= self.appended_bytes),
+            "bytes are marked once here"
+        );
+        self.check_few_cached();
+    }
+
+    /// Each cached entry, when there are not too many to look at after every round.
+    #[cfg(any(test, feature = "simulation"))]
+    fn check_few_cached(&self) {
+        if self.cache.len() > 64 {
+            return;
+        }
+        let follows = |one: &Entry, next: &Entry| one.index + 1 == next.index && one.term <= next.term;
+        assert!(self.cache.iter().is_sorted_by(|one, next| follows(one, next)), "entries follow each other");
+        assert_eq!(self.cache_bytes, self.cache.iter().map(cost).sum::<usize>(), "what is cached is counted");
     }
 
     fn mark(&mut self, last: LogIndex) {

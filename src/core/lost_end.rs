@@ -69,6 +69,18 @@ impl LostEnd {
         self.leaderless_ticks
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self, term: Term, last: LogIndex) {
+        assert!(self.verified.0 <= term, "no leader is of a term that is still to come");
+        let is_here = self.verified.0 < term || self.verified.1 <= last;
+        assert!(is_here, "what is known to be the leader's is in the log");
+        assert!(self.reached.1 <= term, "a term is on disk before an entry of it");
+    }
+
     /// A tick has passed.
     pub fn tick(&mut self, has_leader: bool) {
         self.leaderless_ticks = if has_leader { 0 } else { self.leaderless_ticks + 1 };

@@ -30,7 +30,10 @@ pub fn changed(members: &ConfState, change: &ConfChangeV2) -> raft::Result<ConfS
     // raft keeps its restore function to itself, so the question goes to a node that never runs.
     let config = raft::Config { id: 1, ..Default::default() };
     let storage = MemStorage::new_with_conf_state(members.clone());
-    RawNode::new(&config, storage, &slog::Logger::root(slog::Discard, slog::o!()))?.apply_conf_change(change)
+    let mut node = RawNode::new(&config, storage, &slog::Logger::root(slog::Discard, slog::o!()))?;
+    let changed = node.apply_conf_change(change)?;
+    assert!(!changed.voters.is_empty(), "raft refuses to remove the last voter");
+    Ok(changed)
 }
 
 #[cfg(test)]

@@ -100,10 +100,21 @@ impl Outbox {
         self.held_answers.extract_if(.., |answer| answer.index <= sender.applied).collect()
     }
 
-    /// What followers were told is committed.
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn told_commit(&self) -> LogIndex {
-        self.told_commit
+    pub(in crate::core) fn check_invariants(&self, sender: Sender) {
+        assert!(self.told_commit.get() <= sender.applied, "followers hear of what is applied here");
+        assert!(self.queued.is_empty(), "what leaves without raft leaves in its round");
+        assert!(self.held_answers.is_empty() || sender.leads, "only a leader answers questions");
+        for held in &self.held_answers {
+            assert!(held.index > sender.applied, "what need not wait leaves");
+            assert_eq!(held.term, sender.term, "what an earlier leader confirmed is asked for again");
+            let theirs = self.held_answers.iter().filter(|other| other.to == held.to).count();
+            assert!(theirs <= self.held_answers_max, "so many wait at most");
+        }
     }
 
     /// True while an answer waits.

@@ -165,6 +165,8 @@ impl PendingWrites {
     pub(super) fn check_bytes(&self) -> u64 {
         let bytes: usize = self.writes.iter().map(Pending::forwarded_bytes).sum();
         assert_eq!(bytes, self.forwarded_bytes, "bytes of other members are counted");
+        let is_own = |write: &Pending| matches!(write.requester, Requester::Caller(_));
+        assert!(self.writes.iter().all(|write| is_own(write) || !write.was_proposed), "others propose anew");
         let earliest = self.writes.iter().map(|write| write.deadline).min();
         assert!(earliest.is_none() || earliest >= self.earliest, "none is due before the earliest");
         self.writes.iter().filter(|write| matches!(write.requester, Requester::Follower(_))).count() as u64

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use raft::eraftpb::Entry;
 
 use crate::completion::Completion;
-use crate::core::command::writes_in;
+use crate::core::command::{writes_in, writes_of};
 use crate::core::forwarding::RequestId;
 use crate::core::planted::{self, Fault};
 use crate::time::Timestamp;
@@ -107,7 +107,13 @@ pub struct Proposals {
 impl Proposals {
     /// Adds the newest proposal.
     pub fn push(&mut self, proposal: Proposal) {
+        assert_eq!(
+            proposal.requests.len(),
+            writes_of(&proposal.data),
+            "somebody asked for each of its writes"
+        );
         if let Some(last) = self.queue.back() {
+            assert!(last.proposed_at <= proposal.proposed_at, "time passes");
             assert!(
                 (last.term, last.index) < (proposal.term, proposal.index),
                 "a later proposal has a later term or index"
@@ -168,15 +174,17 @@ impl Proposals {
             .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
-    /// Looks at the order of what waits in `term`. How many callers of other members wait.
+    /// Looks at the order of what waits in `term`, behind what is committed. How many callers of other members wait.
     ///
     /// # Panics
     /// When it is not ordered by term and index, or of a later term.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn check_order(&self, term: Term) -> u64 {
+    pub(super) fn check_order(&self, term: Term, committed: LogIndex) -> u64 {
         let places: Vec<_> = self.queue.iter().map(|proposal| (proposal.term, proposal.index)).collect();
         assert!(places.is_sorted_by(|one, next| one < next), "proposals are ordered by term and index");
         assert!(places.last().is_none_or(|last| last.0 <= term), "nothing is proposed in a term to come");
+        assert!(places.first().is_none_or(|first| first.1 > committed), "what is committed is decided");
+        assert!(self.queue.iter().is_sorted_by_key(|proposal| proposal.proposed_at), "time passes");
         let requests = self.queue.iter().flat_map(|proposal| &proposal.requests);
         let waiting = requests.filter_map(|request| request.requester.as_ref());
         waiting.filter(|requester| matches!(requester, Requester::Follower(_))).count() as u64

@@ -237,7 +237,32 @@ impl Reads {
             && self.groups.iter().all(|group| group.reads.is_empty())
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self, applied: LogIndex) {
+        assert!(self.fresh.is_empty(), "a round asks for its reads");
+        assert!(self.leased.is_empty(), "what the lease confirms leaves in its round");
+        assert!(self.local.iter().all(|(index, _)| *index > applied), "a local read leaves once it can");
+        let groups = || self.groups.iter();
+        assert!(groups().is_sorted_by(|one, next| one.counter < next.counter), "ids rise");
+        assert!(groups().all(|group| group.counter <= self.counter), "ids are given once");
+        assert!(groups().is_sorted_by_key(|group| group.asked.term), "terms rise");
+        assert!(groups().is_sorted_by_key(|group| group.asked.at), "time passes");
+        assert!(groups().all(|group| group.asked.at <= self.asked_at), "the last question is the newest");
+        assert!(
+            groups().is_sorted_by_key(|group| group.index.is_none()),
+            "a later answer resolves earlier reads"
+        );
+        let confirmed = groups().filter_map(|group| group.index);
+        assert!(confirmed.is_sorted(), "no later confirmation is of an earlier index");
+        assert!(groups().all(|group| group.renews || !group.reads.is_empty()), "somebody waits for each");
+    }
+
     fn ask_for(&mut self, reads: Vec<Read>, renews: bool, asked: Asked) -> Vec<u8> {
+        assert!(renews || !reads.is_empty(), "somebody waits for the answer");
         self.groups.push_back(Group { counter: self.counter + 1, asked, renews, index: None, reads });
         self.ask(asked.at)
     }
@@ -270,6 +295,15 @@ pub struct Questions {
 }
 
 impl Questions {
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        self.newest.check_invariants();
+    }
+
     /// A new term.
     pub fn begin_term(&mut self) {
         self.newest.clear();

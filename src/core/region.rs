@@ -33,6 +33,24 @@ impl Region {
         self.members.voters == [node.get()] && self.members.voters_outgoing.is_empty()
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
+        assert!(!self.members.voters.is_empty(), "somebody votes");
+        for list in self.lists() {
+            let is_double = |node| list.iter().filter(|other| *other == node).count() > 1;
+            assert!(!list.iter().any(is_double), "a member is listed once");
+        }
+        let (voters, learners) = (&self.members.voters, &self.members.learners);
+        assert!(!learners.iter().any(|node| voters.contains(node)), "a learner has no vote");
+        assert!(self.epoch.version >= BOOTSTRAP_EPOCH.version, "versions rise");
+        assert!(self.epoch.conf_ver >= BOOTSTRAP_EPOCH.conf_ver, "versions rise");
+    }
+
     /// The one region a cluster begins with.
     #[must_use]
     pub fn bootstrap(voters: &[NodeId]) -> Self {

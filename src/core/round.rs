@@ -73,6 +73,7 @@ pub struct Inputs {
 /// abandoned.
 pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<Vec<RegionId>> {
     let touched = touched(peers, &fed);
+    assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     feed(peers, fed, now);
     let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
     touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers));
@@ -180,6 +181,7 @@ fn finish(peers: &mut Peers, begun: Vec<(RegionId, PeerReady)>, writes: Vec<LogW
         }
         finished.push(peer(peers, region).advance(ready));
     }
+    assert!(writes.next().is_none(), "every write goes back to its peer");
     finished
 }
 

@@ -27,6 +27,16 @@ impl StallTimer {
         Self { stall_ticks, pause_ticks: 2 * election_ticks, ticks: 0, attempts: 0, next_attempt: 0 }
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        assert!(self.attempts == 0 || self.ticks >= self.stall_ticks, "attempts are made in a stall");
+        assert_eq!(self.attempts == 0, self.next_attempt == 0, "an attempt is followed by a pause");
+    }
+
     /// A tick has passed, with committed entries that wait or without.
     pub fn on_tick(&mut self, waits: bool) {
         if waits {

@@ -43,6 +43,7 @@ impl TickClock {
         let late = now.since(self.next).as_nanos() / self.tick.as_nanos();
         let owed = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
         self.next = if owed > self.owed_max { now + self.tick } else { self.next + self.tick * owed };
+        assert!(self.next > now, "what is due is taken");
         owed.min(self.owed_max)
     }
 }

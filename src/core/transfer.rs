@@ -48,6 +48,7 @@ impl Transfer {
     /// How it went; none while that is open.
     #[must_use]
     pub fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
+        assert!(leadership.term >= self.term, "terms never fall");
         let given_up = leadership.term == self.term && !leadership.trying;
         match leadership.leader {
             Some(leader) if leadership.term > self.term && leader == self.target => {

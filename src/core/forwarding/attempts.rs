@@ -71,6 +71,19 @@ impl Attempts {
         Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), in_flight: 0 }
     }
 
+    /// Looks at what always holds.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::core) fn check_invariants(&self) {
+        self.attempts.check_invariants();
+        assert!(self.answers.is_empty(), "answers leave in their round");
+        assert!(self.term.is_some() || self.attempts.is_empty(), "nothing is accepted outside a term");
+        let is_ordered = |attempt: &Attempt| attempt.expected >= attempt.id;
+        assert!(self.attempts.values().all(is_ordered), "an attempt begins with its number");
+    }
+
     /// The term in which writes are accepted, if they are.
     #[cfg(any(test, feature = "simulation"))]
     pub(in crate::core) fn term(&self) -> Option<Term> {

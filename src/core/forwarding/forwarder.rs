@@ -128,7 +128,9 @@ impl Forwarder {
     /// # Panics
     /// When something waits that was sent in another term.
     pub fn forward(&mut self, writes: Vec<Propose>, route: Route, now: Timestamp) -> Forward {
+        assert!(!writes.is_empty(), "what carries nothing asks a question");
         if self.route != route {
+            assert!(self.route.term < route.term, "a term has one leader, and terms rise");
             let waits = self.sent.iter().any(|sent| sent.write.is_some());
             assert!(!waits, "everything under way was sent in one term");
             (self.sent, self.weight, self.route) = (VecDeque::new(), 0, route);
@@ -253,6 +255,8 @@ impl Forwarder {
     pub(in crate::core) fn check_order(&self) {
         assert!(self.sent.iter().is_sorted_by(|one, next| one.number < next.number), "numbers rise");
         assert!(self.sent.back().is_none_or(|last| last.number < self.next), "numbers are given once");
+        assert!(self.sent.is_empty() || self.route.term > Term(0), "what was sent was sent to a leader");
+        assert!(self.sent.iter().all(|sent| sent.weight >= OVERHEAD_BYTES), "every write takes room");
         assert!(self.attempt <= self.next, "an attempt begins with a number that was given");
         let told = self.sent.front().is_some_and(|first| first.write.is_some() && first.verdict.is_some());
         assert!(!told, "a verdict that waits for nobody is told");

@@ -67,6 +67,7 @@ pub fn seal(writes: impl Iterator<Item = Option<RequestId>>) -> Bytes {
 /// `end` is the place behind the last tag.
 fn put(sealed: &mut Vec<u8>, tag: Option<Tag>, end: &mut usize) {
     let Some(Tag { place, writes, origin, first }) = tag else { return };
+    assert!(place >= *end && writes > 0, "tags are in the order of the writes, and of one at least");
     if sealed.is_empty() {
         sealed.reserve_exact(SINGLE_BYTES);
         sealed.push(VERSION);

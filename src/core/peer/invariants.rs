@@ -3,10 +3,11 @@
 //! Owns no state: it looks at a peer's parts and at how they fit together. Tests and the simulator ask after every round;
 //! production does not pay for it. A peer with a planted fault is not looked at, so that others have to find the fault.
 
-use raft::StateRole;
+use raft::{StateRole, Storage};
 
 use super::Peer;
 use crate::core::planted;
+use crate::types::LogIndex;
 
 impl Peer {
     /// Looks at all of it.
@@ -17,16 +18,22 @@ impl Peer {
         if planted::is_any() {
             return;
         }
+        self.check_log();
         self.check_progress();
         self.check_writes();
+        self.check_reading();
         self.check_roles();
-        self.check_nothing_is_left_to_say();
+        assert!(self.answers.is_empty(), "a round ends with its answers");
+        self.outbox.check_invariants(self.sender());
+        self.connections.check_invariants();
+        self.region.check_invariants();
     }
 
     /// Applied, committed and logged are one behind the other, and raft and this peer agree on them.
     fn check_progress(&self) {
         let log = &self.raw.raft.raft_log;
         let applied = self.apply.index().get();
+        self.apply.check_invariants(LogIndex(log.committed));
         assert_eq!(log.applied, applied, "raft knows what is applied");
         assert!(applied <= log.committed, "what is applied was committed");
         assert!(log.committed <= log.last_index(), "what is committed is in the log");
@@ -37,16 +44,44 @@ impl Peer {
         );
         let first = log.first_index();
         assert!(first <= applied + 1, "what is not applied is not truncated");
-        assert!(self.outbox.told_commit() <= self.apply.index(), "followers hear of what is applied here");
+    }
+
+    /// raft and the view of its log agree, and nothing of a round is left to be written.
+    fn check_log(&self) {
+        let (raft, store) = (&self.raw.raft, self.raw.store());
+        store.check_invariants();
+        let hard_state = store.hard_state();
+        assert_eq!((hard_state.term, hard_state.vote), (raft.term, raft.vote), "terms and votes are written");
+        assert!(hard_state.commit <= raft.raft_log.committed, "a commit is known before it is written");
+        assert_eq!(raft.raft_log.persisted, raft.raft_log.last_index(), "entries are written");
+        assert_eq!(store.last_index().ok(), Some(raft.raft_log.last_index()), "raft and its log agree");
+        assert_eq!(store.first_index().ok(), Some(raft.raft_log.first_index()), "raft and its log agree");
+        assert!(!self.raw.has_ready(), "a round leaves nothing to do");
+    }
+
+    /// Reads wait for what may still come, and a lease is a leader's.
+    fn check_reading(&self) {
+        self.reading.reads.check_invariants(self.apply.index());
+        self.reading.questions.check_invariants();
+        self.reading.lease.check_invariants();
+        assert!(self.is_leader() || !self.reading.lease.is_valid(self.now), "only a leader has a lease");
+        assert!(self.is_leader() || !self.reading.lease.is_suspect(), "a lease ends with its leadership");
+        let shown = self.reading.lease.published().glimpse();
+        assert!(shown.is_none() || self.is_settled(), "callers see the lease of a settled leader");
+        let of_term = shown.is_none_or(|glimpse| glimpse.position().term == self.term());
+        assert!(of_term, "callers see the lease of this term");
     }
 
     /// Each write is in one place, and what is counted is there.
     fn check_writes(&self) {
-        let theirs = self.writes.proposals.check_order(self.term());
+        let theirs =
+            self.writes.proposals.check_order(self.term(), LogIndex(self.raw.raft.raft_log.committed));
         let waiting = self.writes.pending.check_bytes();
         // The rest is on its way through the applier.
         assert!(theirs + waiting <= self.writes.attempts.in_flight(), "writes of followers are counted");
         self.writes.forwarder.check_order();
+        self.writes.attempts.check_invariants();
+        assert!(!self.writes.has_again || self.has_fresh(), "what came back waits");
         assert!(
             self.writes.forwarder.term() <= self.term(),
             "nothing is sent in a term that is still to come"
@@ -56,7 +91,23 @@ impl Peer {
 
     /// What this peer does follows from its role.
     fn check_roles(&self) {
-        let role = self.raw.raft.state;
+        let raft = &self.raw.raft;
+        let role = raft.state;
+        self.timer.check_invariants(raft);
+        let seen = self.leading.seen;
+        assert_eq!(seen.term, self.term(), "a change of term is noticed in its round");
+        assert_eq!((seen.leads, seen.leader), (self.is_leader(), self.leader()), "so is one of the leader");
+        assert_eq!(self.is_leader(), self.leader() == Some(self.options.node), "who leads knows the leader");
+        assert!(self.is_leader() || !self.is_handing_over(), "only a leader hands over");
+        let of_term = self.leading.transfer.as_ref().is_none_or(|transfer| transfer.term <= self.term());
+        assert!(of_term, "a transfer began in a term that was");
+        if self.is_leader() {
+            let last = raft.raft_log.last_index();
+            let is_ahead = |matched: u64| matched > last;
+            let ahead = raft.prs().iter().any(|(_, progress)| is_ahead(progress.matched));
+            assert!(!ahead, "nobody acknowledges what the leader has not got");
+            assert!(raft.raft_log.last_term() == raft.term, "a leader begins with an entry of its term");
+        }
         let leads_in = (role == StateRole::Leader).then(|| self.term());
         assert_eq!(
             self.writes.attempts.term(),
@@ -70,14 +121,9 @@ impl Peer {
                 "only a leader has writes of followers to propose"
             );
         }
-        if self.lost_end.is_some() {
+        if let Some(lost_end) = &self.lost_end {
+            lost_end.check_invariants(self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
             assert_eq!(role, StateRole::Follower, "who lacks the end of its log neither leads nor wants to");
         }
-    }
-
-    /// A round says all that it has to say.
-    fn check_nothing_is_left_to_say(&self) {
-        assert!(self.answers.is_empty(), "a round ends with its answers");
-        assert!(self.outbox.queued() == 0, "what leaves without raft leaves in its round");
     }
 }

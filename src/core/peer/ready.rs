@@ -66,6 +66,7 @@ impl Peer {
         let PeerReady { write, persisted: mut messages, ready, mut committed, .. } = ready;
         let mut advanced = PeerAdvanced { messages: Vec::new(), commit_guard: None, task: None };
         let Some(ready) = ready else { return advanced };
+        assert!(write.entries.is_sorted_by_key(|entry| entry.index), "what was written is a piece of a log");
         let stored_commit = write.hard_state.as_ref().map_or(0, |hard_state| hard_state.commit);
         self.raw.mut_store().append(write.entries);
         let mut light = self.raw.advance_append(ready);
@@ -120,6 +121,7 @@ impl Peer {
         self.take_overwritten(settled.overwritten);
         for CommittedProposal { index, requesters } in &settled.committed {
             let entry = &entries[(index.get() - entries[0].index) as usize];
+            assert_eq!(entry.index, index.get(), "committed entries have no gap");
             let position = Position { index: *index, term: Term(entry.term) };
             tell(requesters, WriteEvent::Committed, position);
             if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
@@ -163,7 +165,7 @@ impl Peer {
         sent.into_iter().map(|message| self.dress(Body::Raft(message))).collect()
     }
 
-    fn sender(&self) -> Sender {
+    pub(super) fn sender(&self) -> Sender {
         let raft = &self.raw.raft;
         let transferee = raft.lead_transferee.and_then(|target| raft.prs().get(target));
         Sender {

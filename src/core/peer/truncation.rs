@@ -39,6 +39,8 @@ impl Truncation {
         self.flushed = self.flushed.max(index);
     }
 
+    /// Up to where a command to truncate has taken effect.
+    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn allowed(&self) -> LogIndex {
         self.allowed
     }

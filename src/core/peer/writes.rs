@@ -136,6 +136,8 @@ impl Peer {
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
             return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
         }
+        let appended = self.raw.raft.raft_log.last_index() + 1 - first.get();
+        assert_eq!(appended, entries.len() as u64, "raft takes all of them or none");
         let (term, proposed_at) = (self.term(), self.now);
         let mut fresh = fresh.into_iter();
         for (Grouped { data, writes, .. }, index) in entries.into_iter().zip(first.get()..) {
@@ -144,6 +146,7 @@ impl Peer {
             let requests = fresh.by_ref().take(writes).map(request).collect();
             self.writes.proposals.push(Proposal { term, index, proposed_at, requests, data });
         }
+        assert!(fresh.next().is_none(), "every write is in one of the entries");
     }
 
     /// Appends entries of these data and contexts.
