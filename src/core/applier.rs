@@ -126,7 +126,7 @@ impl Slice {
     }
 }
 
-/// What is left after a turn.
+/// What a batch leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing waits.

@@ -1,7 +1,7 @@
-//! The state machines of all regions of a store, in turns.
+//! The state machines of all regions of a store, round robin.
 //!
-//! Owns whose turn it is to fill the next engine batch. What always holds: regions with entries that wait stand in a queue,
-//! each once; a batch is filled from its front, with an equal share for everyone whose turn is still to come; a region that
+//! Owns which region fills the next engine batch. What always holds: regions with entries that wait stand in a queue,
+//! each once; a batch is filled from its front, with an equal share for every region that is still to come; a region that
 //! has more than its share yields: it goes to the end of the queue, keeps its rest, and takes it before anything newer. So
 //! a region with little to apply waits for one batch at most while the shares have room for it, and for one batch a region
 //! before it where single entries fill whole batches. How large a batch may be, and when to stop for others, is the
@@ -19,25 +19,25 @@ use crate::types::RegionId;
 pub struct Appliers {
     by_region: BTreeMap<RegionId, Applier>,
     /// Regions with entries that wait.
-    turns: VecDeque<RegionId>,
+    waiting: VecDeque<RegionId>,
 }
 
 impl Appliers {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(by_region: BTreeMap<RegionId, Applier>) -> Self {
-        Self { by_region, turns: VecDeque::new() }
+        Self { by_region, waiting: VecDeque::new() }
     }
 
     /// Takes over committed entries; they wait behind those of their region that are already here.
     pub fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
         for task in tasks {
             let (region, applier) = (task.region, self.by_region.get_mut(&task.region));
-            let applier = applier.expect("a peer has an applier from its first turn to its last");
+            let applier = applier.expect("a peer has an applier for as long as it lives");
             let waited = applier.backlog() > 0;
             applier.queue(task);
             if !waited && applier.backlog() > 0 {
-                self.turns.push_back(region);
+                self.waiting.push_back(region);
             }
         }
     }
@@ -45,7 +45,7 @@ impl Appliers {
     /// True when entries wait.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        !self.turns.is_empty()
+        !self.waiting.is_empty()
     }
 
     /// The next engine batch, about as large as `slice`; none when nothing waits.
@@ -54,15 +54,15 @@ impl Appliers {
     /// Those of [`Applier::fill`].
     pub fn next_batch(&mut self, slice: Slice) -> Result<Option<ApplyBatch>> {
         let mut batch = ApplyBatch::default();
-        for others in (0..self.turns.len()).rev() {
+        for others in (0..self.waiting.len()).rev() {
             let left = slice.left_by(&batch);
             if left.is_used_up() {
                 break;
             }
-            let region = self.turns.pop_front().expect("counted above");
+            let region = self.waiting.pop_front().expect("counted above");
             let applier = self.by_region.get_mut(&region).expect("it has entries");
             if applier.fill(&mut batch, left.share(others + 1))? == Progress::Yielded {
-                self.turns.push_back(region);
+                self.waiting.push_back(region);
             }
         }
         assert!(batch.states.len() <= self.by_region.len(), "a region has one share of a batch");
@@ -80,14 +80,14 @@ impl Appliers {
     pub(in crate::core) fn check_invariants(&self) {
         let waits =
             |region: &RegionId| self.by_region.get(region).is_some_and(|applier| applier.backlog() > 0);
-        assert!(self.turns.iter().all(waits), "who stands in the queue has entries that wait");
-        let waiting = self.by_region.keys().filter(|region| waits(region)).count();
-        assert_eq!(self.turns.len(), waiting, "who has entries that wait stands in the queue, once");
+        assert!(self.waiting.iter().all(waits), "who stands in the queue has entries that wait");
+        let count = self.by_region.keys().filter(|region| waits(region)).count();
+        assert_eq!(self.waiting.len(), count, "who has entries that wait stands in the queue, once");
     }
 
     /// Gives back every caller that waits, to be answered. The appliers are of no use afterwards.
     pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
-        self.turns.clear();
+        self.waiting.clear();
         self.by_region.values_mut().flat_map(Applier::abandon)
     }
 }

@@ -78,7 +78,7 @@ impl Outbox {
     }
 
     /// Keeps an answer until it may leave. When a follower has enough of them, its newest takes the place of the one before:
-    /// a later answer serves earlier questions too. The older ones stay, whose turn comes first; where the engine is behind
+    /// a later answer serves earlier questions too. The older ones stay, since they leave first; where the engine is behind
     /// for long and questions keep coming, none would leave otherwise.
     fn hold(&mut self, answer: Message) {
         let theirs = |held: &&Message| held.to == answer.to;

@@ -1,12 +1,12 @@
 //! One region's replica on this store.
 //!
 //! Owns the raft node of the region and everything that waits for it: proposals, reads, forwarded writes, the lease and
-//! the log view. Inputs come through the `on_*` methods, effects leave through the two halves of a turn, answers are
+//! the log view. Inputs come through the `on_*` methods, effects leave through `ready` and `advance`, answers are
 //! collected in between. What always holds: a proposal enters raft only while this peer leads; no message leaves that
 //! tells a follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
 //! term is not its current term. The order of effects is the round's, time is an argument.
 //!
-//! Here: the life of a peer and its turn. `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`:
+//! Here: the life of a peer. `peer/ready`: what it contributes to a round. `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`:
 //! proposing for others, and letting others propose.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
 //! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`: members

@@ -91,8 +91,8 @@ faults! {
     NewerBeforeTheRest,
     /// A member of a new cluster whose other members do not come asks for a first leader without a pause.
     FirstLeaderAskedForForEver,
-    /// Nobody keeps deadlines but whoever turns the crank, when it turns.
-    DeadlinesKeptByTheCrank,
+    /// Deadlines are kept by rounds alone.
+    DeadlinesKeptByRounds,
     /// What was forwarded goes again as soon as another leader is known.
     ResentBeforeTheFence,
     /// What was forwarded goes again once an entry of a later term is in this member's log, committed or not.

@@ -1,9 +1,9 @@
-//! The crank: the only place that knows the order of effects.
+//! The round: the only place that knows the order of effects.
 //!
 //! Owns the one legal order in which inputs become effects, for all peers of a poller together. The raft poller
-//! and the test runner turn the same crank; they differ in the [`RoundIo`] they bring. What always holds: nothing
+//! and the simulator run the same round; they differ in the [`RoundIo`] they bring. What always holds: nothing
 //! that promises durability leaves before the write that makes it true; an error ends the round at once, and
-//! whoever turns the crank must not turn it again.
+//! its peers must not be used again.
 //!
 //! ```text
 //!   ticks owed -> messages, writes, reads, reports          (state changes only)
@@ -65,11 +65,11 @@ pub struct Inputs {
     pub again: Vec<RegionId>,
 }
 
-/// Turns the crank once: feeds the inputs and carries out every effect until nothing is left to do. Returns the regions
+/// Runs one round: feeds the inputs and carries out every effect until nothing is left to do. Returns the regions
 /// that had a part in it; all others are as they were.
 ///
 /// # Errors
-/// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a turn then and must be
+/// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a round then and must be
 /// abandoned.
 pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<Vec<RegionId>> {
     let touched = touched(peers, &fed);
@@ -77,7 +77,7 @@ pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundI
     feed(peers, fed, now);
     let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
     touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers));
-    while turn(peers, &touched, io)? {}
+    while pass(peers, &touched, io)? {}
     for region in &touched {
         let answers = peer(peers, *region).take_answers();
         answers.into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
@@ -126,15 +126,15 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
     }
 }
 
-/// One turn of every peer that has something to do. False when none had.
-fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result<bool> {
-    let mut begun = begin(peers, touched)?;
-    if begun.is_empty() {
+/// One pass over the peers that have something to do. False when none has.
+fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result<bool> {
+    let mut ready = ready(peers, touched)?;
+    if ready.is_empty() {
         return Ok(false);
     }
-    send(begun.iter_mut().flat_map(|(_, turn)| std::mem::take(&mut turn.messages)).collect(), io);
+    send(ready.iter_mut().flat_map(|(_, peer)| std::mem::take(&mut peer.messages)).collect(), io);
 
-    let writes = take_writes(&mut begun);
+    let writes = take_writes(&mut ready);
     if !writes.is_empty() {
         let appended = io.append(&writes);
         if appended.is_err() && planted::has(Fault::SyncErrorRetried) {
@@ -144,45 +144,45 @@ fn turn(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
         }
     }
 
-    let mut finished = finish(peers, begun, writes);
-    send(finished.iter_mut().flat_map(|turn| std::mem::take(&mut turn.messages)).collect(), io);
+    let mut advanced = advance(peers, ready, writes);
+    send(advanced.iter_mut().flat_map(|peer| std::mem::take(&mut peer.messages)).collect(), io);
 
-    let guards: Vec<_> = finished.iter_mut().filter_map(|turn| turn.commit_guard.take()).collect();
+    let guards: Vec<_> = advanced.iter_mut().filter_map(|peer| peer.commit_guard.take()).collect();
     if !guards.is_empty() {
         io.append(&guards)?;
     }
-    finished.into_iter().filter_map(|peer| peer.task).for_each(|task| io.apply(task));
+    advanced.into_iter().filter_map(|peer| peer.task).for_each(|task| io.apply(task));
     Ok(true)
 }
 
-fn begin(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, PeerReady)>> {
-    let mut begun = Vec::new();
+fn ready(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, PeerReady)>> {
+    let mut found = Vec::new();
     for &region in touched {
-        begun.extend(peer(peers, region).ready()?.map(|ready| (region, ready)));
+        found.extend(peer(peers, region).ready()?.map(|ready| (region, ready)));
     }
-    Ok(begun)
+    Ok(found)
 }
 
-/// Moves the log writes together for the one append; `finish` gives them back.
-fn take_writes(begun: &mut [(RegionId, PeerReady)]) -> Vec<LogWrite> {
-    begun
+/// Moves the log writes together for the one append; `advance` gives them back.
+fn take_writes(ready: &mut [(RegionId, PeerReady)]) -> Vec<LogWrite> {
+    ready
         .iter_mut()
         .map(|(region, ready)| std::mem::replace(&mut ready.write, LogWrite::new(*region)))
         .filter(|write| !write.is_empty())
         .collect()
 }
 
-fn finish(peers: &mut Peers, begun: Vec<(RegionId, PeerReady)>, writes: Vec<LogWrite>) -> Vec<PeerAdvanced> {
+fn advance(peers: &mut Peers, ready: Vec<(RegionId, PeerReady)>, writes: Vec<LogWrite>) -> Vec<PeerAdvanced> {
     let mut writes = writes.into_iter().peekable();
-    let mut finished = Vec::with_capacity(begun.len());
-    for (region, mut ready) in begun {
+    let mut advanced = Vec::with_capacity(ready.len());
+    for (region, mut ready) in ready {
         if let Some(write) = writes.next_if(|write| write.region == region) {
             ready.write = write;
         }
-        finished.push(peer(peers, region).advance(ready));
+        advanced.push(peer(peers, region).advance(ready));
     }
     assert!(writes.next().is_none(), "every write goes back to its peer");
-    finished
+    advanced
 }
 
 fn send(messages: Vec<PeerMessage>, io: &mut dyn RoundIo) {

@@ -1,6 +1,6 @@
 //! When the ticks of raft's clock are due.
 //!
-//! Owns the count of ticks by a member's clock; whoever turns the crank asks it, in production and in the simulator. What
+//! Owns the count of ticks by a member's clock; whoever runs rounds asks it, in production and in the simulator. What
 //! always holds: every tick is owed once, on the whole multiples of a tick after the start, unless a member stood still
 //! for so long that some are forgotten. Ticks that are forgotten make a follower wait longer, and a member that was
 //! restarted be silent for longer, so they endanger no lease.

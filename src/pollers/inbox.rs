@@ -1,7 +1,7 @@
 //! What other members send, on its way to the raft poller.
 //!
 //! Owns the store's end of the transport: every message and notice becomes an input of the peers it concerns. What always
-//! holds: one bound covers what all members have sent and nobody has taken; whoever receives turns the crank itself when
+//! holds: one bound covers what all members have sent and nobody has taken; a receiving thread runs the round itself when
 //! the raft poller sleeps. What a message may say is left to the validator of the core.
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -40,13 +40,13 @@ impl Inbound for Inbox {
         let bytes = messages.iter().map(weight_bytes).sum();
         let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
         let poller = self.raft_poller.get().and_then(Weak::upgrade);
-        // While the raft thread sleeps, this one turns the crank itself.
-        let turn = poller.as_ref().and_then(|poller| poller.enter());
+        // While the raft thread sleeps, this one runs the round itself.
+        let guard = poller.as_ref().and_then(|poller| poller.enter());
         if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
             log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");
         }
-        if let Some(turn) = turn {
-            turn.turn();
+        if let Some(guard) = guard {
+            guard.run();
         }
     }
 

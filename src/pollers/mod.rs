@@ -1,4 +1,4 @@
-//! Threads that turn the core's cranks, and those that answer.
+//! The threads that run rounds, and those that answer.
 //!
 //! ```text
 //!  callers ----------+                        +--> almadia-apply --> engine
@@ -8,12 +8,12 @@
 //!                                  almadia-timer, at a deadline ---^
 //!                                  almadia-read-N, from the disk --^
 //! ```
-//! Whoever has put something into the mailbox of the raft poller turns the crank itself when nobody else does, and applies
-//! a little itself: the arrows are the way of the work, the threads those that do it when nobody is at hand.
+//! An internal thread that has put something into the mailbox of the raft poller runs the round itself when no other thread
+//! is running one, and applies a little itself. The arrows show how work flows; the threads do it when nobody else has.
 //!
 //! Owns the threads and the queues between them, and decides nothing: what a peer does is the core's, in which
-//! order its effects happen is the round's. What always holds: the peers belong to whoever holds the turn, the appliers to
-//! whoever holds their lock; everything else is a message or a published copy; a panic or an I/O error poisons the store, answers everyone and leaves
+//! order its effects happen is the round's. What always holds: the peers belong to the thread that holds the round lock, the
+//! appliers to the thread that holds theirs; everything else is a message or a published copy; a panic or an I/O error poisons the store, answers everyone and leaves
 //! the host alone.
 
 pub mod mailbox;

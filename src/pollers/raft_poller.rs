@@ -1,10 +1,10 @@
-//! Who turns the crank.
+//! Who runs the rounds.
 //!
-//! Owns the peers of the store, the round's connection to the world, and the thread "almadia-raft". The thread turns
-//! the crank whenever there is something to do, and ticks. Another internal thread that brings something while nobody
-//! is at work may turn it itself ([`RaftPoller::enter`]): the wake-up it saves costs more than a small round. What
-//! always holds: one thread turns at a time, and takes what waits while it holds the turn, so that inputs are handled
-//! in their order; the clock is read once a round; ticks that are owed go before everything else; after an error no
+//! Owns the peers of the store, the round's connection to the world, and the thread "almadia-raft". The thread runs a
+//! round whenever there is something to do, and at every tick. Another internal thread that brings an input while no round is
+//! running may run one itself ([`RaftPoller::enter`]): the wake-up it saves costs more than a small round. What
+//! always holds: one thread runs rounds at a time, under the round lock, and takes the inputs under that lock, so that
+//! they are handled in their order; the clock is read once a round; ticks that are owed go before everything else; after an error no
 //! message leaves and nothing is promised any more, and everyone who waits or still comes is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ use crate::transport::Transport;
 use crate::types::{LogIndex, RegionId};
 use crate::{panics, thread};
 
-/// A thread with other things to do turns at most so often before it leaves the rest to the poller's own.
+/// A thread with other things to do runs at most so many rounds before it leaves the rest to the poller's own.
 const ROUNDS_MAX: usize = 3;
 
 /// What was synced may be missing from the record of the log's end for so long. Ten more syncs a second while writes come
@@ -126,12 +126,12 @@ pub struct RaftPoller {
     pub completions: Arc<CompletionQueue>,
     /// Failures and published status.
     pub health: Arc<Health>,
-    /// What belongs to whoever has the turn.
-    pub crank: Mutex<Crank>,
+    /// The round lock.
+    pub state: Mutex<PollerState>,
 }
 
-/// What belongs to whoever has the turn.
-pub struct Crank {
+/// What the round lock guards.
+pub struct PollerState {
     /// All regions of this store.
     pub peers: Peers,
     /// How effects leave.
@@ -157,16 +157,17 @@ impl RaftPoller {
         })
     }
 
-    /// The turn, if nobody has it. While it is held nobody is woken for what comes; [`Turn::turn`] sees it.
+    /// The right to run rounds, if nobody has it. While it is held nobody is woken for new inputs; [`RoundGuard::run`] sees
+    /// them.
     #[must_use]
-    pub fn enter(&self) -> Option<Turn<'_>> {
-        let crank = match self.crank.try_lock() {
-            Ok(crank) => crank,
-            Err(TryLockError::Poisoned(crank)) => crank.into_inner(),
+    pub fn enter(&self) -> Option<RoundGuard<'_>> {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
         self.mailbox.attend();
-        Some(Turn { poller: self, crank })
+        Some(RoundGuard { poller: self, state })
     }
 
     fn run(&self) -> Result<()> {
@@ -174,9 +175,9 @@ impl RaftPoller {
         while self.mailbox.wait(wait_max) {
             #[cfg(test)]
             thread::planted::meet(thread::planted::Place::Loop);
-            let mut turn = Turn { poller: self, crank: self.lock() };
+            let mut guard = RoundGuard { poller: self, state: self.lock() };
             self.mailbox.attend();
-            wait_max = turn.catch(|turn| turn.round().map(|()| turn.crank.wait_max()))?;
+            wait_max = guard.catch(|guard| guard.round().map(|()| guard.state.wait_max()))?;
         }
         Ok(())
     }
@@ -203,10 +204,10 @@ impl RaftPoller {
 
     /// Answers all that waits, and all that still comes until the mailbox is closed.
     fn end(&self, unknown: &Error, refused: &Error) {
-        let mut crank = self.lock();
+        let mut state = self.lock();
         // A round that failed may have left some; a task that is dropped answers "unknown".
-        settle_round(&mut crank);
-        for peer in crank.peers.values_mut() {
+        settle_round(&mut state);
+        for peer in state.peers.values_mut() {
             peer.abandon(unknown, refused)
                 .into_iter()
                 .for_each(|(completion, answer)| completion.answer(answer));
@@ -218,36 +219,36 @@ impl RaftPoller {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Crank> {
-        self.crank.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PollerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to turn the crank, until it is dropped.
-pub struct Turn<'a> {
+/// The right to run rounds, until it is dropped.
+pub struct RoundGuard<'a> {
     poller: &'a RaftPoller,
-    crank: MutexGuard<'a, Crank>,
+    state: MutexGuard<'a, PollerState>,
 }
 
-impl Turn<'_> {
-    /// Turns the crank on this thread, once or a few times. What goes wrong stops the store; the poller's own thread sees to it.
-    pub fn turn(mut self) {
-        let turned = self.catch(|turn| {
+impl RoundGuard<'_> {
+    /// Runs one round on this thread, or a few. An error stops the store; the poller's own thread sees to that.
+    pub fn run(mut self) {
+        let wait_max = self.catch(|guard| {
             for _ in 0..ROUNDS_MAX {
-                turn.round()?;
-                if !turn.poller.mailbox.is_loud() {
+                guard.round()?;
+                if !guard.poller.mailbox.is_loud() {
                     break;
                 }
             }
-            Ok(turn.crank.wait_max())
+            Ok(guard.state.wait_max())
         });
-        if turned.is_ok_and(|wait_max| !wait_max.is_zero()) {
+        if wait_max.is_ok_and(|wait_max| !wait_max.is_zero()) {
             return;
         }
         self.poller.mailbox.nudge();
     }
 
-    /// Runs `body`. If it fails the store stops before the turn is given up: nobody may go on with peers that are half-way
+    /// Runs `body`. If it fails the store stops before the guard is dropped: nobody may go on with peers that are half-way
     /// through a round.
     fn catch<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let health = &self.poller.health;
@@ -255,45 +256,45 @@ impl Turn<'_> {
     }
 
     fn round(&mut self) -> Result<()> {
-        let Self { poller, crank } = self;
-        let crank = &mut **crank;
+        let Self { poller, state } = self;
+        let state = &mut **state;
         if let Some(cause) = poller.health.poisoned() {
             return Err(cause.clone());
         }
         let mut inputs = Vec::new();
         poller.mailbox.take(&mut inputs);
         #[cfg(test)]
-        thread::planted::meet(thread::planted::Place::Turn);
+        thread::planted::meet(thread::planted::Place::Round);
         // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs, rule 2).
         let now = now();
-        let (ticks, again) = (crank.clock.owed(now), std::mem::take(&mut crank.open.more));
-        let turned = round(&mut crank.peers, Inputs { ticks, inputs, again }, now, &mut crank.io);
-        if let Ok(touched) = &turned {
+        let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.open.more));
+        let touched = round(&mut state.peers, Inputs { ticks, inputs, again }, now, &mut state.io);
+        if let Ok(touched) = &touched {
             // Before the answers, so that whoever asks for the status after an answer finds it in there.
-            poller.health.publish_all(touched.iter().map(|region| (*region, crank.peers[region].status())));
+            poller.health.publish_all(touched.iter().map(|region| (*region, state.peers[region].status())));
         }
-        if !crank.io.answers.is_empty() {
-            poller.completions.burst(crank.io.answers.drain(..));
+        if !state.io.answers.is_empty() {
+            poller.completions.burst(state.io.answers.drain(..));
         }
-        let touched = turned?;
-        touched.into_iter().for_each(|region| crank.look_after(region));
-        poller.reports_awaited.store(!crank.open.awaiting.is_empty(), Ordering::SeqCst);
-        if !crank.open.awaiting.is_empty() {
+        let touched = touched?;
+        touched.into_iter().for_each(|region| state.look_after(region));
+        poller.reports_awaited.store(!state.open.awaiting.is_empty(), Ordering::SeqCst);
+        if !state.open.awaiting.is_empty() {
             // A report that came before this was said came quietly.
             poller.mailbox.nudge_if_any();
         }
-        poller.apply.take_over(crank.io.tasks.drain(..));
-        crank.io.mark_in_time(now)
+        poller.apply.take_over(state.io.tasks.drain(..));
+        state.io.mark_in_time(now)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
         self.poller.mailbox.leave();
     }
 }
 
-impl Crank {
+impl PollerState {
     /// How long nothing needs to be done if nothing comes.
     fn wait_max(&self) -> Duration {
         let now = now();
@@ -322,9 +323,9 @@ impl Crank {
 }
 
 /// Delivers what a failed round still owed.
-fn settle_round(crank: &mut Crank) {
-    crank.io.tasks.clear();
-    crank.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
+fn settle_round(state: &mut PollerState) {
+    state.io.tasks.clear();
+    state.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
 }
 
 /// What the rounds so far have left open.

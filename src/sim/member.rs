@@ -134,7 +134,7 @@ pub enum End {
     Core(Error),
 }
 
-/// What one turn of the crank did.
+/// What one round did.
 #[derive(Debug, Default)]
 pub struct Turned {
     /// Messages in the order they left, each with the number of syncs before it.
@@ -328,7 +328,7 @@ impl Member {
     /// What the timer thread does: answers the calls that are late at `now`, whatever the other threads wait for.
     pub fn answer_late(&mut self, now: Timestamp) {
         let Some(running) = &self.running else { return };
-        if planted::has(Fault::DeadlinesKeptByTheCrank) {
+        if planted::has(Fault::DeadlinesKeptByRounds) {
             return;
         }
         for late in running.deadlines.take_late(now) {
@@ -401,7 +401,7 @@ impl Member {
         self.running.as_ref()?.peers.values().find_map(Peer::wants_flush)
     }
 
-    /// Turns the crank once. Returns what was sent, after a report of what it wrote.
+    /// Runs one round. Returns what was sent, after a report of what it wrote.
     pub fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
         let turned = self.turn(now, report);
         if turned.end.is_some() {
@@ -410,7 +410,7 @@ impl Member {
         turned.sent.into_iter().map(|(message, _)| message).collect()
     }
 
-    /// Turns the crank once. When that ends the member, its engine still is what it was.
+    /// Runs one round. When that ends the member, its engine still is what it was.
     pub fn turn(&mut self, now: Timestamp, watch: &mut dyn Watch) -> Turned {
         let Some(running) = &mut self.running else { return Turned::default() };
         let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));

@@ -28,7 +28,7 @@
 //! add-learner N M         N proposes to add M to the configuration
 //!
 //! timer N...              N's timer thread answers the calls that are late
-//! round N...              N turns the crank once
+//! round N...              N runs one round
 //! sync N works|fails|crash-before|crash-after     what N's next sync does; one that fails poisons N
 //! apply N...              N applies what is committed: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
 //! engine N / report N     N's engine shows what is committed / N's peer and callers are told

@@ -18,7 +18,7 @@ use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, StoreEvent, Wri
 /// its own deadline.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Too much to be applied by the thread that turns the crank.
+/// Too much to be applied by the thread that runs the round.
 const LARGE: usize = 64 << 10;
 
 /// Runs `body` in a child process, which must succeed without a word on stderr.
@@ -184,7 +184,7 @@ fn a_panic_of_a_thread_of_a_single_member_stops_the_store_and_not_the_host() {
     in_a_child("a_panic_of_a_thread_of_a_single_member_stops_the_store_and_not_the_host", || {
         for (thread, place) in [
             ("almadia-raft", Place::Loop),
-            ("almadia-raft", Place::Turn),
+            ("almadia-raft", Place::Round),
             ("almadia-raft", Place::Apply),
             ("almadia-apply", Place::Loop),
             ("almadia-apply", Place::Apply),
@@ -251,7 +251,7 @@ fn a_panic_of_a_thread_of_the_network_stops_one_member_and_the_others_go_on() {
         for (thread, place) in [
             ("almadia-send-2", Place::Loop),
             ("almadia-recv-2", Place::Loop),
-            ("almadia-recv-2", Place::Turn),
+            ("almadia-recv-2", Place::Round),
             ("almadia-accept", Place::Loop),
             ("almadia-hello", Place::Loop),
         ] {

@@ -22,7 +22,7 @@ use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::raft_poller::{Crank, Open, PollerIo, RaftPoller};
+use crate::pollers::raft_poller::{Open, PollerIo, PollerState, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
 use crate::pollers::timer::Timer;
 use crate::pollers::worker::Worker;
@@ -130,14 +130,14 @@ impl Threads {
         };
         let election_ticks = config.ticks(config.election_timeout_ms);
         let clock = TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks);
-        let crank = Crank { peers, io, worker: requests, clock, open: Open::default() };
+        let state = PollerState { peers, io, worker: requests, clock, open: Open::default() };
         let raft_poller = Arc::new(RaftPoller {
             mailbox: Arc::clone(&self.raft),
             apply: apply_poller,
             reports_awaited,
             completions: Arc::clone(&self.completions),
             health: Arc::clone(&self.health),
-            crank: Mutex::new(crank),
+            state: Mutex::new(state),
         });
         self.raft_thread = Some(raft_poller.start()?);
         self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub enum Place {
     /// In the middle of its loop, outside what it does for one item.
     Loop,
-    /// With the turn, after it took the inputs.
-    Turn,
+    /// In a round, after it took the inputs.
+    Round,
     /// With the appliers.
     Apply,
 }

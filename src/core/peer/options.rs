@@ -17,12 +17,12 @@ use crate::types::{ApplyState, LogIndex, NodeId};
 /// Bytes of entries in one append message; larger single entries travel alone.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
 /// Bytes of writes that one round of a production member proposes: what a slow disk syncs well within an election
-/// timeout, so that heartbeats get their turn in between.
+/// timeout, so that heartbeats leave in between.
 pub const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
 /// than the few rounds a healthy follower is behind.
 const INFLIGHT_MESSAGES_MAX: usize = 64;
-/// Bytes of committed entries one turn hands to the applier.
+/// Bytes of committed entries one pass hands to the applier.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What a peer is told when it is made.

@@ -1,6 +1,6 @@
 //! A member's turns in virtual time.
 //!
-//! Owns when a member of a cluster turns its crank, applies, flushes and hears others, and what is checked afterwards.
+//! Owns when a member of a cluster runs a round, applies, flushes and hears others, and what is checked afterwards.
 //! What always holds: a member that stands still does nothing; what left after a sync is under way that much later.
 
 use bytes::Bytes;
