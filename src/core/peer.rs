@@ -43,7 +43,7 @@ use crate::core::outbox::Outbox;
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::pending::Pending;
 use crate::core::planted::{self, Fault};
-use crate::core::ports::LogReader;
+use crate::core::ports::{LogReader, RoundIo};
 use crate::core::proposals::Requester;
 use crate::core::region::Region;
 use crate::core::stall_timer::StallTimer;
@@ -245,12 +245,12 @@ impl Peer {
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. So many peers share what a round may propose.
-    pub fn begin_round(&mut self, now: Timestamp, sharers: usize) {
+    pub fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.now = now;
         self.settle_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
-        self.dispatch_fresh(sharers);
+        self.dispatch_fresh(sharers, io);
         self.ask_fresh();
     }
 

@@ -123,3 +123,25 @@ impl PeerMessage {
         }
     }
 }
+
+/// The world as a round sees it.
+pub trait RoundIo {
+    /// Hands messages to the network; they may be lost, doubled and reordered from here on.
+    fn send(&mut self, messages: Vec<PeerMessage>);
+
+    /// Makes all writes durable together before it returns.
+    ///
+    /// # Errors
+    /// When that cannot be known. The round ends and the store is poisoned: whatever the disk holds now, nothing
+    /// has been promised about it.
+    fn append(&mut self, writes: &[LogWrite]) -> Result<()>;
+
+    /// Hands committed entries to the applier.
+    fn apply(&mut self, task: ApplyTask);
+
+    /// Tells a caller who wants to hear of it how far its write has come.
+    fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position);
+
+    /// Answers a caller.
+    fn answer(&mut self, completion: Completion, answer: Result<Position>);
+}

@@ -20,35 +20,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::completion::{Completion, Position};
-use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
 use crate::core::peer::ready::{PeerAdvanced, PeerReady};
 use crate::core::planted::{self, Fault};
-use crate::core::ports::{LogWrite, PeerMessage};
+use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::error::Result;
 use crate::time::Timestamp;
 use crate::types::RegionId;
-
-/// The world as a round sees it.
-pub trait RoundIo {
-    /// Hands messages to the network; they may be lost, doubled and reordered from here on.
-    fn send(&mut self, messages: Vec<PeerMessage>);
-
-    /// Makes all writes durable together before it returns.
-    ///
-    /// # Errors
-    /// When that cannot be known. The round ends and the store is poisoned: whatever the disk holds now, nothing
-    /// has been promised about it.
-    fn append(&mut self, writes: &[LogWrite]) -> Result<()>;
-
-    /// Hands committed entries to the applier.
-    fn apply(&mut self, task: ApplyTask);
-
-    /// Answers a caller.
-    fn answer(&mut self, completion: Completion, answer: Result<Position>);
-}
 
 /// The peers of one poller.
 pub type Peers = BTreeMap<RegionId, Peer>;
@@ -76,7 +55,7 @@ pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundI
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     feed(peers, fed, now);
     let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
-    touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers));
+    touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers, io));
     while pass(peers, &touched, io)? {}
     for region in &touched {
         let answers = peer(peers, *region).take_answers();
@@ -144,7 +123,7 @@ fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
         }
     }
 
-    let mut advanced = advance(peers, ready, writes);
+    let mut advanced = advance(peers, ready, writes, io);
     send(advanced.iter_mut().flat_map(|peer| std::mem::take(&mut peer.messages)).collect(), io);
 
     let guards: Vec<_> = advanced.iter_mut().filter_map(|peer| peer.commit_guard.take()).collect();
@@ -179,7 +158,7 @@ fn advance(peers: &mut Peers, ready: Vec<(RegionId, PeerReady)>, writes: Vec<Log
         if let Some(write) = writes.next_if(|write| write.region == region) {
             ready.write = write;
         }
-        advanced.push(peer(peers, region).advance(ready));
+        advanced.push(peer(peers, region).advance(ready, io));
     }
     assert!(writes.next().is_none(), "every write goes back to its peer");
     advanced

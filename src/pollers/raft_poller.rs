@@ -17,12 +17,12 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::completion::queue::CompletionQueue;
-use crate::completion::{Completion, Position};
+use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::peer::Answer;
-use crate::core::ports::{LogWrite, PeerMessage};
-use crate::core::round::{Inputs, Peers, RoundIo, round};
+use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
+use crate::core::round::{Inputs, Peers, round};
 use crate::core::tick_clock::TickClock;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
@@ -91,6 +91,10 @@ impl RoundIo for PollerIo {
 
     fn apply(&mut self, task: ApplyTask) {
         self.tasks.push(task);
+    }
+
+    fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position) {
+        completion.happened(event, position);
     }
 
     fn answer(&mut self, completion: Completion, answer: Result<Position>) {

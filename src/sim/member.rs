@@ -4,12 +4,19 @@
 //! answers last. What always holds: a crashed member keeps only its disk; a member whose log write failed answers
 //! everyone and does nothing any more, as a poisoned store; whoever watches sees every effect when it happens.
 
+mod applying;
+mod io;
+mod setup;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
+use self::io::MemberIo;
+pub use self::io::{End, NextSync, RoundOutcome};
+pub use self::setup::{ELECTION_TICKS, Setup, TICK};
 use crate::completion::deadlines::Deadlines;
 use crate::completion::{Completion, Position};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
@@ -22,9 +29,9 @@ use crate::core::lease::PublishedLease;
 use crate::core::limits::Limits;
 use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::planted::{self, Fault};
-use crate::core::ports::{LogWrite, PeerMessage};
+use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::core::region::Region;
-use crate::core::round::{Inputs, Peers, RoundIo, round};
+use crate::core::round::{Inputs, Peers, round};
 use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
@@ -32,118 +39,6 @@ use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
 use crate::time::{Timestamp, longest_lease};
 use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
-
-/// Length of a tick in scripts.
-pub const TICK: Duration = Duration::from_millis(50);
-/// Ticks of an election timeout in scripts.
-pub const ELECTION_TICKS: usize = 20;
-/// How long a lease lasts in scripts.
-const LEASE_MAX: Duration = longest_lease(TICK.saturating_mul(ELECTION_TICKS as u32), TICK);
-/// Ticks without apply progress after which a leader hands over, in scripts.
-const APPLY_STALL_TICKS: u64 = 100;
-/// Ticks between heartbeats in scripts.
-const HEARTBEAT_TICKS: usize = 2;
-
-/// How members of a cluster are set up.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Length of a tick.
-    pub tick: Duration,
-    /// Ticks between heartbeats.
-    pub heartbeat_ticks: usize,
-    /// Least ticks without a leader before a campaign.
-    pub election_ticks: usize,
-    /// What election timeouts follow from; none when only a script makes members campaign.
-    pub elections: Option<u64>,
-    /// How long a lease lasts; zero switches leases off.
-    pub lease_max: Duration,
-    /// Bytes of the writes that may share one entry.
-    pub group_bytes_max: usize,
-    /// Bytes of writes that one round proposes, unless a single one is larger.
-    pub propose_bytes_max: usize,
-    /// Bytes of forwarded writes that may wait for their answers.
-    pub forward_window_bytes: usize,
-    /// Bound of a peer's entry cache.
-    pub log_cache_bytes: usize,
-    /// Bytes of entries a leader may have proposed and not committed.
-    pub uncommitted_bytes_max: u64,
-    /// Applied log kept for followers that lag.
-    pub log_retain_bytes: u64,
-    /// What may wait in a peer.
-    pub limits: Limits,
-    /// Ticks without apply progress after which a leader hands over.
-    pub apply_stall_ticks: u64,
-}
-
-impl Setup {
-    /// The election timeout at the least, by a clock that runs true.
-    pub fn election_timeout(&self) -> Duration {
-        self.tick * self.election_ticks as u32
-    }
-
-    /// The longest lease that a member of this setup may have.
-    pub fn longest_lease(&self) -> Duration {
-        longest_lease(self.election_timeout(), self.tick)
-    }
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            tick: TICK,
-            heartbeat_ticks: HEARTBEAT_TICKS,
-            election_ticks: ELECTION_TICKS,
-            elections: None,
-            lease_max: LEASE_MAX,
-            group_bytes_max: 1 << 16,
-            propose_bytes_max: PROPOSE_BYTES_MAX,
-            forward_window_bytes: 1 << 20,
-            log_cache_bytes: 1 << 20,
-            uncommitted_bytes_max: 1 << 30,
-            log_retain_bytes: 1 << 20,
-            limits: Limits::default(),
-            apply_stall_ticks: APPLY_STALL_TICKS,
-        }
-    }
-}
-
-/// What the next sync does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NextSync {
-    /// It works.
-    #[default]
-    Works,
-    /// The member crashes before anything is durable.
-    CrashBefore,
-    /// The member crashes right after everything is durable.
-    CrashAfter,
-    /// The sync reports an error and nothing is durable.
-    FailBefore,
-    /// The sync reports an error, but everything is durable.
-    FailAfter,
-}
-
-/// Why a member that ran does not run any more.
-#[derive(Clone, Debug)]
-pub enum End {
-    /// It lost everything but its disk.
-    Crash,
-    /// Its log write failed; it answered everyone.
-    Poison,
-    /// The core reported an error of its own, which no fault explains.
-    Core(Error),
-}
-
-/// What one round did.
-#[derive(Debug, Default)]
-pub struct Turned {
-    /// Messages in the order they left, each with the number of syncs before it.
-    pub sent: Vec<(PeerMessage, u32)>,
-    /// Syncs.
-    pub syncs: u32,
-    /// Set when the member does not run any more.
-    pub end: Option<End>,
-}
 
 /// See the module.
 pub struct Member {
@@ -403,16 +298,16 @@ impl Member {
 
     /// Runs one round. Returns what was sent, after a report of what it wrote.
     pub fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
-        let turned = self.turn(now, report);
-        if turned.end.is_some() {
+        let outcome = self.run_round(now, report);
+        if outcome.end.is_some() {
             self.crash();
         }
-        turned.sent.into_iter().map(|(message, _)| message).collect()
+        outcome.sent.into_iter().map(|(message, _)| message).collect()
     }
 
     /// Runs one round. When that ends the member, its engine still is what it was.
-    pub fn turn(&mut self, now: Timestamp, watch: &mut dyn Watch) -> Turned {
-        let Some(running) = &mut self.running else { return Turned::default() };
+    pub fn run_round(&mut self, now: Timestamp, watch: &mut dyn Watch) -> RoundOutcome {
+        let Some(running) = &mut self.running else { return RoundOutcome::default() };
         let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));
         let again = std::mem::take(&mut running.again);
         let fed = Inputs { ticks, inputs, again };
@@ -422,125 +317,23 @@ impl Member {
             next_sync: &mut self.next_sync,
             effects_left: &mut self.effects_left,
             tasks: &mut running.tasks,
-            turned: Turned::default(),
+            outcome: RoundOutcome::default(),
             retries: planted::has(Fault::SyncErrorRetried),
             watch,
         };
         let result = round(&mut running.peers, fed, now, &mut io);
-        let mut turned = io.turned;
+        let mut outcome = io.outcome;
         match result {
             Ok(touched) => {
                 running.again = touched;
                 running.again.retain(|region| running.peers[region].has_more_to_propose());
             }
             Err(error) => {
-                turned.end.get_or_insert(End::Core(error));
+                outcome.end.get_or_insert(End::Core(error));
             }
         }
-        self.take_end(turned.end.as_ref(), watch);
-        turned
-    }
-
-    /// Applies everything that is handed over, in one batch.
-    pub fn apply(&mut self, report: &mut Vec<String>) {
-        self.write_engine();
-        self.report_applied(report);
-    }
-
-    /// First half of applying: the engine shows the entries, nobody has been told.
-    pub fn write_engine(&mut self) {
-        self.apply_write(Slice::ALL);
-    }
-
-    /// Second half: the peer is told, then the callers.
-    pub fn report_applied(&mut self, report: &mut Vec<String>) {
-        self.apply_report(report);
-        self.apply_answer(usize::MAX);
-    }
-
-    /// True when the applier has something to do.
-    pub fn has_to_apply(&self) -> bool {
-        let Some(running) = &self.running else { return false };
-        self.has_to_report()
-            || self.has_to_answer()
-            || !running.tasks.is_empty()
-            || running.appliers.has_more()
-    }
-
-    /// True when the engine shows what the peers do not know of.
-    pub fn has_to_report(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.written.is_empty())
-    }
-
-    /// True when the peers know of what callers do not.
-    pub fn has_to_answer(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
-    }
-
-    /// Applying, step 1: the next batch goes into the engine.
-    pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
-        let running = self.running.as_mut()?;
-        running.appliers.queue(running.tasks.drain(..));
-        let mut batch = match running.appliers.next_batch(slice) {
-            Ok(batch) => batch?,
-            Err(error) => return Some(End::Core(error)),
-        };
-        if !take_effect(&mut self.effects_left) {
-            return self.end_in_crash();
-        }
-        if planted::has(Fault::AppliedIndexApart) {
-            let states = std::mem::take(&mut batch.states);
-            self.engine.write(&batch);
-            batch.writes.clear();
-            batch.states = states;
-            if !take_effect(&mut self.effects_left) {
-                return self.end_in_crash();
-            }
-        }
-        self.engine.write(&batch);
-        for (region, state) in &batch.states {
-            running.published[region].advance(state.index);
-        }
-        running.written.push_back(batch);
-        None
-    }
-
-    /// Applying, step 2: the peers are told.
-    pub fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
-        let member = self.origin();
-        let running = self.running.as_mut()?;
-        while let Some(batch) = running.written.pop_front() {
-            if !take_effect(&mut self.effects_left) {
-                return self.end_in_crash();
-            }
-            for applied in batch.reports {
-                watch.reported(member, &applied);
-                running.inputs.push((applied.region, Input::Applied(applied)));
-            }
-            if !batch.answers.is_empty() {
-                running.unanswered.extend(batch.states);
-            }
-            running.reported.extend(batch.answers);
-        }
-        None
-    }
-
-    /// Applying, step 3: up to `count` callers are told.
-    pub fn apply_answer(&mut self, count: usize) -> Option<End> {
-        let running = self.running.as_mut()?;
-        for _ in 0..count.min(running.reported.len()) {
-            if !take_effect(&mut self.effects_left) {
-                return self.end_in_crash();
-            }
-            let (completion, answer) = running.reported.pop_front().expect("counted above");
-            completion.answer(answer);
-        }
-        if running.reported.is_empty() {
-            for (region, state) in running.unanswered.drain(..) {
-                running.published[&region].note_answered(state.index);
-            }
-        }
-        None
+        self.take_end(outcome.end.as_ref(), watch);
+        outcome
     }
 
     fn end_in_crash(&mut self) -> Option<End> {
@@ -574,89 +367,5 @@ impl Member {
         inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));
         appliers.queue(tasks);
         appliers.abandon().for_each(|completion| completion.answer(Err(unknown.clone())));
-    }
-}
-
-/// Counts one effect; false when the member crashes instead of it, and from then on.
-fn take_effect(effects_left: &mut Option<u32>) -> bool {
-    match effects_left {
-        None => true,
-        Some(0) => false,
-        Some(left) => {
-            *left -= 1;
-            true
-        }
-    }
-}
-
-struct MemberIo<'a> {
-    node: u64,
-    log: &'a DiskLog,
-    next_sync: &'a mut NextSync,
-    effects_left: &'a mut Option<u32>,
-    tasks: &'a mut VecDeque<ApplyTask>,
-    turned: Turned,
-    /// A sync that failed is tried again: a planted fault.
-    retries: bool,
-    watch: &'a mut dyn Watch,
-}
-
-impl MemberIo<'_> {
-    /// Whether the next effect happens. After an end none does.
-    fn goes_on(&mut self) -> bool {
-        if self.turned.end.is_none() && !take_effect(self.effects_left) {
-            self.turned.end = Some(End::Crash);
-        }
-        self.turned.end.is_none()
-    }
-
-    fn end(&mut self, end: End) -> Result<()> {
-        self.turned.end = Some(end);
-        Err(Error::new(Code::Io))
-    }
-}
-
-impl RoundIo for MemberIo<'_> {
-    fn send(&mut self, messages: Vec<PeerMessage>) {
-        for message in messages {
-            if self.goes_on() {
-                self.watch.sending(self.node, self.log, &message);
-                self.turned.sent.push((message, self.turned.syncs));
-            }
-        }
-    }
-
-    fn append(&mut self, writes: &[LogWrite]) -> Result<()> {
-        let sync = std::mem::take(self.next_sync);
-        if sync == NextSync::CrashBefore || !self.goes_on() {
-            return self.end(End::Crash);
-        }
-        if sync == NextSync::FailBefore && self.retries {
-            // What the kernel dropped with the first error, it does not miss at the second try.
-            return Ok(());
-        }
-        if sync == NextSync::FailBefore {
-            return self.end(End::Poison);
-        }
-        self.log.append(writes);
-        self.turned.syncs += 1;
-        self.watch.synced(self.node, self.log, writes);
-        if sync == NextSync::CrashAfter || !self.goes_on() {
-            return self.end(End::Crash);
-        }
-        if sync == NextSync::FailAfter { self.end(End::Poison) } else { Ok(()) }
-    }
-
-    fn apply(&mut self, task: ApplyTask) {
-        if self.goes_on() {
-            self.watch.handed_over(self.node, self.log, &task);
-            self.tasks.push_back(task);
-        }
-    }
-
-    fn answer(&mut self, completion: Completion, answer: Result<Position>) {
-        if self.goes_on() {
-            completion.answer(answer);
-        }
     }
 }

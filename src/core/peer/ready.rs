@@ -12,7 +12,7 @@ use crate::completion::{Position, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::outbox::Sender;
 use crate::core::planted::{self, Fault};
-use crate::core::ports::{Body, LogWrite, PeerMessage};
+use crate::core::ports::{Body, LogWrite, PeerMessage, RoundIo};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::error::Result;
 use crate::types::{LogIndex, Term};
@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// What the durable write of `ready` sets free.
-    pub fn advance(&mut self, ready: PeerReady) -> PeerAdvanced {
+    pub fn advance(&mut self, ready: PeerReady, io: &mut dyn RoundIo) -> PeerAdvanced {
         let PeerReady { write, persisted: mut messages, ready, mut committed, .. } = ready;
         let mut advanced = PeerAdvanced { messages: Vec::new(), commit_guard: None, task: None };
         let Some(ready) = ready else { return advanced };
@@ -77,7 +77,7 @@ impl Peer {
         committed.extend(light.take_committed_entries());
         advanced.messages = self.through_outbox(messages);
         advanced.commit_guard = self.commit_guard(&committed, stored_commit);
-        advanced.task = self.settle(committed);
+        advanced.task = self.settle(committed, io);
         advanced
     }
 
@@ -109,7 +109,7 @@ impl Peer {
         to.ready = Some(ready);
     }
 
-    fn settle(&mut self, entries: Vec<Entry>) -> Option<ApplyTask> {
+    fn settle(&mut self, entries: Vec<Entry>, io: &mut dyn RoundIo) -> Option<ApplyTask> {
         if entries.is_empty() {
             return None;
         }
@@ -123,7 +123,7 @@ impl Peer {
             let entry = &entries[(index.get() - entries[0].index) as usize];
             assert_eq!(entry.index, index.get(), "committed entries have no gap");
             let position = Position { index: *index, term: Term(entry.term) };
-            tell(requesters, WriteEvent::Committed, position);
+            tell(requesters, WriteEvent::Committed, position, io);
             if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
                 self.writes.last_own = (position.index, position.term);
             }
@@ -203,10 +203,11 @@ fn tell<'a>(
     requesters: impl IntoIterator<Item = &'a Option<Requester>>,
     event: WriteEvent,
     position: Position,
+    io: &mut dyn RoundIo,
 ) {
     for requester in requesters {
         if let Some(Requester::Caller(completion)) = requester {
-            completion.happened(event, position);
+            io.happened(completion, event, position);
         }
     }
 }

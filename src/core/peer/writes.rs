@@ -15,6 +15,7 @@ use crate::core::forwarding::forwarder::Forwarder;
 use crate::core::forwarding::tags;
 use crate::core::pending::{Pending, PendingWrites};
 use crate::core::planted::{self, Fault};
+use crate::core::ports::RoundIo;
 use crate::core::proposals::{Proposal, Proposals, Request, Requester};
 use crate::error::{Code, Error};
 use crate::types::BATCH_OPERATIONS_MAX;
@@ -67,13 +68,13 @@ impl Peer {
     }
 
     /// Proposes or forwards this round's writes, or lets them wait for a leader.
-    pub(super) fn dispatch_fresh(&mut self, sharers: usize) {
+    pub(super) fn dispatch_fresh(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         (self.writes.is_blocked, self.writes.has_again) = (false, false);
         if self.writes.pending.is_empty() {
             return;
         }
         match self.leader() {
-            _ if self.is_leader() && !self.is_handing_over() => self.propose_fresh(sharers),
+            _ if self.is_leader() && !self.is_handing_over() => self.propose_fresh(sharers, io),
             Some(leader) if !self.is_leader() => self.forward_fresh(leader),
             _ => self.let_wait(),
         }
@@ -107,7 +108,7 @@ impl Peer {
     }
 
     /// Hands the writes of this round to raft in one step, so that they become one append and one message a peer.
-    fn propose_fresh(&mut self, sharers: usize) {
+    fn propose_fresh(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
             self.writes.is_blocked = true;
@@ -120,11 +121,11 @@ impl Peer {
         }
         let fresh = self.writes.pending.take_some(self.options.propose_bytes_max / sharers, 0);
         if !fresh.is_empty() {
-            self.propose(fresh);
+            self.propose(fresh, io);
         }
     }
 
-    fn propose(&mut self, fresh: Vec<Pending>) {
+    fn propose(&mut self, fresh: Vec<Pending>, io: &mut dyn RoundIo) {
         let entries = grouped(&fresh, self.options.group_bytes_max);
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
         let appended = entries.iter().map(|entry| (entry.data.clone(), entry.tags.clone()));
@@ -142,7 +143,7 @@ impl Peer {
         let mut fresh = fresh.into_iter();
         for (Grouped { data, writes, .. }, index) in entries.into_iter().zip(first.get()..) {
             let index = LogIndex(index);
-            let request = |pending| proposed(pending, Position { index, term });
+            let request = |pending| proposed(pending, Position { index, term }, io);
             let requests = fresh.by_ref().take(writes).map(request).collect();
             self.writes.proposals.push(Proposal { term, index, proposed_at, requests, data });
         }
@@ -163,12 +164,12 @@ impl Peer {
 }
 
 /// A write that has its place in this member's log. Its caller is told so once, whatever becomes of that place.
-fn proposed(pending: Pending, position: Position) -> Request {
+fn proposed(pending: Pending, position: Position, io: &mut dyn RoundIo) -> Request {
     let Pending { deadline, requester, was_proposed, .. } = pending;
     if let Requester::Caller(completion) = &requester
         && !was_proposed
     {
-        completion.happened(WriteEvent::Proposed, position);
+        io.happened(completion, WriteEvent::Proposed, position);
     }
     Request { deadline, requester: Some(requester) }
 }

@@ -88,7 +88,7 @@ impl Cluster {
         while self.hosts[host].next_turn() > self.now {
             self.step()?;
         }
-        self.turn(host);
+        self.run_round(host);
         self.judged()
     }
 
@@ -118,7 +118,7 @@ impl Cluster {
     pub fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
         let input = Input::Message(Box::new(message.clone()));
         self.hosts[host].member.feed_to(message.region, input);
-        self.turn(host);
+        self.run_round(host);
         self.judged()
     }
 

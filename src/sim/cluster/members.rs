@@ -34,7 +34,7 @@ impl Cluster {
         if !self.hosts[host].member.is_running() {
             return;
         }
-        self.turn(host);
+        self.run_round(host);
         let wait = self.hosts[host].clock.next_tick(self.now) - self.now;
         let late = self.random.within(0..self.pace.think_max);
         self.schedule(wait + late, Event::Wake(host));
@@ -46,10 +46,10 @@ impl Cluster {
             return self.schedule(next_turn - self.now, Event::Round(host));
         }
         self.hosts[host].round_is_due = false;
-        self.turn(host);
+        self.run_round(host);
     }
 
-    pub(super) fn turn(&mut self, host: usize) {
+    pub(super) fn run_round(&mut self, host: usize) {
         let now = self.now;
         let Host { member, clock, .. } = &mut self.hosts[host];
         if !member.is_running() {
@@ -64,10 +64,10 @@ impl Cluster {
         self.trace.say(|| format!("{} turns, {owed} ticks", host + 1));
         self.trace.mark(host as u64);
         let mut observer = Observer { ledger: &mut self.ledger, trace: &mut self.trace };
-        let turned = member.turn(Timestamp(local), &mut observer);
-        let took = self.send(host, turned.sent, turned.syncs);
+        let outcome = member.run_round(Timestamp(local), &mut observer);
+        let took = self.send(host, outcome.sent, outcome.syncs);
         self.hosts[host].busy_until = now + took;
-        self.after_round(host, turned.end);
+        self.after_round(host, outcome.end);
     }
 
     pub(super) fn after_round(&mut self, host: usize, end: Option<End>) {

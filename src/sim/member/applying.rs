@@ -1,0 +1,115 @@
+//! How a simulated member applies what is committed.
+//!
+//! Owns the three steps that the apply poller takes for real, each of which a script or a plan may hold back: the engine
+//! shows the entries, the peers are told, the callers are told. What always holds: they happen in this order.
+
+use super::Member;
+use super::io::{End, take_effect};
+use crate::core::applier::Slice;
+use crate::core::input::Input;
+use crate::core::planted::{self, Fault};
+use crate::sim::watch::Watch;
+
+impl Member {
+    /// Applies everything that is handed over, in one batch.
+    pub fn apply(&mut self, report: &mut Vec<String>) {
+        self.write_engine();
+        self.report_applied(report);
+    }
+
+    /// First half of applying: the engine shows the entries, nobody has been told.
+    pub fn write_engine(&mut self) {
+        self.apply_write(Slice::ALL);
+    }
+
+    /// Second half: the peer is told, then the callers.
+    pub fn report_applied(&mut self, report: &mut Vec<String>) {
+        self.apply_report(report);
+        self.apply_answer(usize::MAX);
+    }
+
+    /// True when the applier has something to do.
+    pub fn has_to_apply(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        self.has_to_report()
+            || self.has_to_answer()
+            || !running.tasks.is_empty()
+            || running.appliers.has_more()
+    }
+
+    /// True when the engine shows what the peers do not know of.
+    pub fn has_to_report(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.written.is_empty())
+    }
+
+    /// True when the peers know of what callers do not.
+    pub fn has_to_answer(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
+    }
+
+    /// Applying, step 1: the next batch goes into the engine.
+    pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
+        let running = self.running.as_mut()?;
+        running.appliers.queue(running.tasks.drain(..));
+        let mut batch = match running.appliers.next_batch(slice) {
+            Ok(batch) => batch?,
+            Err(error) => return Some(End::Core(error)),
+        };
+        if !take_effect(&mut self.effects_left) {
+            return self.end_in_crash();
+        }
+        if planted::has(Fault::AppliedIndexApart) {
+            let states = std::mem::take(&mut batch.states);
+            self.engine.write(&batch);
+            batch.writes.clear();
+            batch.states = states;
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+        }
+        self.engine.write(&batch);
+        for (region, state) in &batch.states {
+            running.published[region].advance(state.index);
+        }
+        running.written.push_back(batch);
+        None
+    }
+
+    /// Applying, step 2: the peers are told.
+    pub fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
+        let member = self.origin();
+        let running = self.running.as_mut()?;
+        while let Some(batch) = running.written.pop_front() {
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+            for applied in batch.reports {
+                watch.reported(member, &applied);
+                running.inputs.push((applied.region, Input::Applied(applied)));
+            }
+            if !batch.answers.is_empty() {
+                running.unanswered.extend(batch.states);
+            }
+            running.reported.extend(batch.answers);
+        }
+        None
+    }
+
+    /// Applying, step 3: up to `count` callers are told.
+    pub fn apply_answer(&mut self, count: usize) -> Option<End> {
+        let running = self.running.as_mut()?;
+        for _ in 0..count.min(running.reported.len()) {
+            if !take_effect(&mut self.effects_left) {
+                return self.end_in_crash();
+            }
+            let (completion, answer) = running.reported.pop_front().expect("counted above");
+            completion.answer(answer);
+        }
+        if running.reported.is_empty() {
+            for (region, state) in running.unanswered.drain(..) {
+                running.published[&region].note_answered(state.index);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,83 @@
+//! How members are set up, in scripts and for a seed.
+//!
+//! Owns [`Setup`], the part of a member's options that a plan draws, and its defaults, which are those of the scripts.
+
+use std::time::Duration;
+
+use crate::core::limits::Limits;
+use crate::core::peer::PROPOSE_BYTES_MAX;
+use crate::time::longest_lease;
+
+/// Length of a tick in scripts.
+pub const TICK: Duration = Duration::from_millis(50);
+/// Ticks of an election timeout in scripts.
+pub const ELECTION_TICKS: usize = 20;
+/// How long a lease lasts in scripts.
+const LEASE_MAX: Duration = longest_lease(TICK.saturating_mul(ELECTION_TICKS as u32), TICK);
+/// Ticks without apply progress after which a leader hands over, in scripts.
+const APPLY_STALL_TICKS: u64 = 100;
+/// Ticks between heartbeats in scripts.
+const HEARTBEAT_TICKS: usize = 2;
+
+/// How members of a cluster are set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Length of a tick.
+    pub tick: Duration,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: usize,
+    /// Least ticks without a leader before a campaign.
+    pub election_ticks: usize,
+    /// What election timeouts follow from; none when only a script makes members campaign.
+    pub elections: Option<u64>,
+    /// How long a lease lasts; zero switches leases off.
+    pub lease_max: Duration,
+    /// Bytes of the writes that may share one entry.
+    pub group_bytes_max: usize,
+    /// Bytes of writes that one round proposes, unless a single one is larger.
+    pub propose_bytes_max: usize,
+    /// Bytes of forwarded writes that may wait for their answers.
+    pub forward_window_bytes: usize,
+    /// Bound of a peer's entry cache.
+    pub log_cache_bytes: usize,
+    /// Bytes of entries a leader may have proposed and not committed.
+    pub uncommitted_bytes_max: u64,
+    /// Applied log kept for followers that lag.
+    pub log_retain_bytes: u64,
+    /// What may wait in a peer.
+    pub limits: Limits,
+    /// Ticks without apply progress after which a leader hands over.
+    pub apply_stall_ticks: u64,
+}
+
+impl Setup {
+    /// The election timeout at the least, by a clock that runs true.
+    pub fn election_timeout(&self) -> Duration {
+        self.tick * self.election_ticks as u32
+    }
+
+    /// The longest lease that a member of this setup may have.
+    pub fn longest_lease(&self) -> Duration {
+        longest_lease(self.election_timeout(), self.tick)
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            tick: TICK,
+            heartbeat_ticks: HEARTBEAT_TICKS,
+            election_ticks: ELECTION_TICKS,
+            elections: None,
+            lease_max: LEASE_MAX,
+            group_bytes_max: 1 << 16,
+            propose_bytes_max: PROPOSE_BYTES_MAX,
+            forward_window_bytes: 1 << 20,
+            log_cache_bytes: 1 << 20,
+            uncommitted_bytes_max: 1 << 30,
+            log_retain_bytes: 1 << 20,
+            limits: Limits::default(),
+            apply_stall_ticks: APPLY_STALL_TICKS,
+        }
+    }
+}
