@@ -8,6 +8,7 @@
 
 pub(crate) mod admission;
 mod assembly;
+mod bootstrap;
 pub mod asynchronous;
 pub mod batch;
 mod closing;
@@ -188,14 +189,6 @@ impl Store {
         F: FnOnce(Result<Snapshot>) + Send + 'static,
     {
         self.asynchronous().snapshot(options, callback).map(drop)
-    }
-
-    /// The linearizable value of one key; none when there is no such key.
-    ///
-    /// # Errors
-    /// As [`Store::snapshot`] and [`Snapshot::get`].
-    pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
-        self.get_with(key, &SnapshotOptions::default())
     }
 
     /// A moment's picture of the store and its first region. Never blocks.

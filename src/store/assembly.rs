@@ -1,7 +1,8 @@
 //! How a store comes up.
 //!
-//! Owns the order of recovery and what a store is made of. What always holds: a first start either finished or is begun
-//! anew. In which order its threads start and end is [`threads`](super::threads)'s.
+//! Owns the order of recovery and what a store is made of. What always holds: nothing is written before the directory's
+//! locks are held; the threads start last. What a first start writes is [`bootstrap`](super::bootstrap)'s, in which order
+//! the threads start and end [`threads`](super::threads)'s.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -9,8 +10,6 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use raft::eraftpb::HardState;
 
 use crate::completion::queue::CompletionQueue;
 use crate::completion::store_events::StoreEvents;
@@ -23,7 +22,7 @@ use crate::core::forwarding::Origin;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
 use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
-use crate::core::ports::{LogReader, LogWrite};
+use crate::core::ports::LogReader;
 use crate::core::region::Region;
 use crate::core::round::Peers;
 use crate::descriptors;
@@ -31,12 +30,13 @@ use crate::error::{Code, Error, Result};
 use crate::logging::raft_logger;
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
-use crate::regions::{KeyRange, RegionMap, shown};
+use crate::regions::{KeyRange, RegionMap};
 use crate::storage::directory::{Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
+use crate::store::bootstrap::{self, cluster_id, first_regions, naming_split_keys};
 use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
@@ -44,9 +44,7 @@ use crate::store::threads::Threads;
 use crate::thread;
 use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
-use crate::types::{
-    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, NodeId, RegionId,
-};
+use crate::types::{ApplyState, ClusterId, NodeId};
 
 /// However many regions share a log option, each gets this many bytes, the least one can ask for.
 const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
@@ -54,9 +52,6 @@ const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
 /// Bytes of forwarded writes of one region that may be under way to the leader: many round trips' worth, and little
 /// enough that a slow leader is not buried under what it will refuse.
 const FORWARD_WINDOW_BYTES: usize = 8 << 20;
-
-/// A message names no more split keys than these.
-const SHOWN_KEYS_MAX: usize = 8;
 
 /// Opens everything and starts the threads.
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
@@ -139,59 +134,10 @@ fn open_storage(
         lost_end::settle(&log, &mut recovered, &regions, verdict)?;
         return Ok((engine, log, recovered));
     }
-    let regions = first_regions(members, split_keys);
     let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
-    log.append(&regions.iter().map(|region| first_write(region.id)).collect::<Vec<_>>())?;
-    engine.bootstrap(&regions, ApplyState::BOOTSTRAP)?;
-    directory.finish_bootstrap()?;
-    let recovered = regions.iter().map(|region| first_log(region.id)).collect();
+    let recovered = bootstrap::first_start(directory, &engine, &log, first_regions(members, split_keys))?;
     Ok((engine, log, recovered))
-}
-
-/// What is refused as another cluster may be this one with other split keys, so the message names those of the
-/// configuration.
-fn naming_split_keys(error: Error, split_keys: &[Vec<u8>]) -> Error {
-    if error.code() != Code::WrongCluster {
-        return error;
-    }
-    let mut keys: Vec<_> = split_keys.iter().take(SHOWN_KEYS_MAX).map(|key| shown(key)).collect();
-    if split_keys.len() > SHOWN_KEYS_MAX {
-        keys.push(format!("and {} more", split_keys.len() - SHOWN_KEYS_MAX));
-    }
-    let detail = format!("{} (bootstrap.split_keys is '{}')", error.detail(), keys.join(","));
-    Error::with_detail(Code::WrongCluster, detail)
-}
-
-/// The regions a cluster begins with, numbered in the order of their keys.
-fn first_regions(members: &[Member], split_keys: &[Vec<u8>]) -> Vec<Region> {
-    let voters: Vec<_> = members.iter().map(|member| member.node).collect();
-    let whole = Region::bootstrap(&voters);
-    let ends = split_keys.iter().cloned().chain([Vec::new()]);
-    let starts = std::iter::once(Vec::new()).chain(split_keys.iter().cloned());
-    let region =
-        |((start_key, end_key), id)| Region { id: RegionId(id), start_key, end_key, ..whole.clone() };
-    starts.zip(ends).zip(BOOTSTRAP_REGION.get()..).map(region).collect()
-}
-
-/// Makes a region's log: it begins behind the truncated entry that all members share.
-fn first_write(region: RegionId) -> LogWrite {
-    LogWrite {
-        hard_state: Some(first_hard_state()),
-        truncate_to: Some((BOOTSTRAP_INDEX, BOOTSTRAP_TERM)),
-        ..LogWrite::new(region)
-    }
-}
-
-/// What [`first_write`] leaves.
-fn first_log(region: RegionId) -> RecoveredLog {
-    let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
-    RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated, lost_end: None }
-}
-
-fn first_hard_state() -> HardState {
-    let (term, commit) = (BOOTSTRAP_TERM.get(), BOOTSTRAP_INDEX.get());
-    HardState { term, commit, ..HardState::default() }
 }
 
 /// The routing table of the regions on disk, which count from the first start on.
@@ -309,22 +255,6 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// FNV-1a over the name, the members' numbers and the split keys. Addresses may change during a cluster's life,
-/// members and regions of the first day may not.
-fn cluster_id(name: &str, members: &[Member], split_keys: &[Vec<u8>]) -> ClusterId {
-    let numbers = members.iter().flat_map(|member| member.node.get().to_le_bytes());
-    let named = name.bytes().chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, digest);
-    // No member has the number 0, so it stands between the members and the keys.
-    let length = |key: &Vec<u8>| (key.len() as u64).to_le_bytes();
-    let keys =
-        split_keys.iter().flat_map(|key| [0; 8].into_iter().chain(length(key)).chain(key.iter().copied()));
-    ClusterId(keys.fold(named, digest))
-}
-
-fn digest(hash: u64, byte: u8) -> u64 {
-    (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-}
-
 fn bytes(configured: u64) -> usize {
     usize::try_from(configured).unwrap_or(usize::MAX)
 }
@@ -344,38 +274,12 @@ fn no_thread(error: &io::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn members(nodes: &[u64]) -> Vec<Member> {
-        nodes.iter().map(|&node| Member { node: NodeId(node), address: String::new() }).collect()
-    }
-
     #[test]
-    fn the_id_of_a_cluster_without_split_keys_never_changes() {
-        let id = cluster_id("almadia", &members(&[1, 2, 3]), &[]);
-
-        assert_eq!(format!("{:016x}", id.get()), "6776cb91221fa5e0");
-    }
-
-    #[test]
-    fn clusters_of_other_split_keys_have_other_ids() {
-        let id = |keys: &[&[u8]]| {
-            let keys: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
-            cluster_id("almadia", &members(&[1]), &keys).get()
-        };
-
-        let mut ids = [id(&[]), id(&[b"ab"]), id(&[b"a", b"b"]), id(&[b"a"]), id(&[&[0; 8]])];
-        ids.sort_unstable();
-
-        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:x?}");
-    }
-
-    #[test]
-    fn first_regions_cover_all_keys_in_order_of_their_ids() {
-        let regions = first_regions(&members(&[1, 2]), &[b"g".to_vec(), b"p".to_vec()]);
-
-        let ranges: Vec<_> = regions.iter().map(|r| (r.id.get(), &r.start_key[..], &r.end_key[..])).collect();
-        assert_eq!(ranges, [(1, &b""[..], &b"g"[..]), (2, b"g", b"p"), (3, b"p", b"")]);
-        assert!(regions.iter().all(|region| region.members.voters == [1, 2]));
+    fn regions_must_cover_all_keys_once() {
+        let members = [Member { node: NodeId(1), address: String::new() }];
+        let regions = first_regions(&members, &[b"g".to_vec(), b"p".to_vec()]);
         let stored: Vec<_> = regions.into_iter().map(|region| (region, ApplyState::BOOTSTRAP)).collect();
+
         assert!(region_map(&stored).is_ok());
         assert_eq!(region_map(&stored[1..]).expect_err("a gap").code(), Code::Corruption);
     }

@@ -15,7 +15,7 @@ use crate::panics;
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
 use crate::store::latency::{Kind, Latency};
-use crate::store::snapshot::{PinnedValue, Snapshot, SnapshotOptions};
+use crate::store::snapshot::{Snapshot, SnapshotOptions};
 use crate::store::transfer::TransferOptions;
 use crate::store::{Due, Inner, Store, WriteOptions};
 
@@ -124,33 +124,6 @@ impl Asynchronous<'_> {
             let completion = open(self.inner.admission.admit(0)?, due)?;
             self.inner.ask(regions, options, deadline, completion)
         })
-    }
-
-    /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
-    /// empty.
-    ///
-    /// # Errors
-    /// As [`Asynchronous::snapshot`].
-    pub fn get<F>(&self, key: &[u8], options: &SnapshotOptions, callback: F) -> Result<Call>
-    where
-        F: FnOnce(Result<Option<PinnedValue>>) + Send + 'static,
-    {
-        self.values(vec![key.to_vec()], options, move |found| {
-            callback(found.map(|mut values| values.pop().expect("one value for one key")));
-        })
-    }
-
-    /// The values of several keys at one point in time, in the order of the keys; `callback` receives them. The range of
-    /// `options` must be empty. Every region that owns one of the keys must confirm it.
-    ///
-    /// # Errors
-    /// As [`Asynchronous::snapshot`].
-    pub fn get_many<K, F>(&self, keys: &[K], options: &SnapshotOptions, callback: F) -> Result<Call>
-    where
-        K: AsRef<[u8]>,
-        F: FnOnce(Result<Vec<Option<PinnedValue>>>) + Send + 'static,
-    {
-        self.values(keys.iter().map(|key| key.as_ref().to_vec()).collect(), options, callback)
     }
 
     /// Hands leadership over as [`Store::transfer_leader`] does; `callback` learns the outcome.

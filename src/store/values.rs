@@ -29,6 +29,14 @@ const KEYS_AT_ONCE_MAX: usize = 16;
 pub type Values = Vec<Option<PinnedValue>>;
 
 impl Store {
+    /// The linearizable value of one key; none when there is no such key.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`] and [`crate::Snapshot::get`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
+        self.get_with(key, &SnapshotOptions::default())
+    }
+
     /// The value of one key; none when there is no such key. The range of `options` must be empty.
     ///
     /// # Errors
@@ -70,7 +78,34 @@ impl Store {
 }
 
 impl Asynchronous<'_> {
-    pub(super) fn values<F>(&self, keys: Vec<Vec<u8>>, options: &SnapshotOptions, callback: F) -> Result<Call>
+    /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::snapshot`].
+    pub fn get<F>(&self, key: &[u8], options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Option<PinnedValue>>) + Send + 'static,
+    {
+        self.values(vec![key.to_vec()], options, move |found| {
+            callback(found.map(|mut values| values.pop().expect("one value for one key")));
+        })
+    }
+
+    /// The values of several keys at one point in time, in the order of the keys; `callback` receives them. The range of
+    /// `options` must be empty. Every region that owns one of the keys must confirm it.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::snapshot`].
+    pub fn get_many<K, F>(&self, keys: &[K], options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        K: AsRef<[u8]>,
+        F: FnOnce(Result<Vec<Option<PinnedValue>>>) + Send + 'static,
+    {
+        self.values(keys.iter().map(|key| key.as_ref().to_vec()).collect(), options, callback)
+    }
+
+    fn values<F>(&self, keys: Vec<Vec<u8>>, options: &SnapshotOptions, callback: F) -> Result<Call>
     where
         F: FnOnce(Result<Values>) + Send + 'static,
     {
