@@ -41,6 +41,8 @@ fn no_figure_of_the_house_gets_worse() {
         long_functions(&sources),
         assertions(&sources),
         planted_outside_the_switch(&sources),
+        journey("files a write passes", "### A write:", 22),
+        journey("files a read under a lease passes", "### A read:", 10),
     ];
     let file = root().join("tests/house.txt");
     let recorded = fs::read_to_string(&file).unwrap_or_default();
@@ -235,6 +237,23 @@ fn planted_outside_the_switch(sources: &[Source]) -> Figure {
         grows: false,
         details: places,
     }
+}
+
+/// How many files a newcomer opens to follow a call, by ARCHITECTURE.md. Each of its steps names a file and a function in it.
+fn journey(name: &'static str, heading: &str, goal: usize) -> Figure {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let (_, journey) = architecture.split_once(heading).expect("the journey is described");
+    let journey = journey.split("\n#").next().expect("up to the next heading");
+    let mut files = BTreeSet::new();
+    for step in journey.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())) {
+        let named: Vec<_> = step.split('`').skip(1).step_by(2).collect();
+        let [file, function, ..] = named[..] else { panic!("no file and function: {step}") };
+        let source = fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("no such file: {step}"));
+        assert!(source.contains(&format!("fn {function}")), "{file} has no function {function}");
+        files.insert(file.to_owned());
+    }
+    assert!(files.len() > 5, "the steps are understood");
+    Figure { name, value: files.len(), goal, grows: false, details: files.into_iter().collect() }
 }
 
 /// What is built into the library.
