@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::facts::{Facts, Fate};
 use super::graph::{Cycle, EdgeId, Graph, Link, Node, Reason};
 use super::history::{Change, Key, Observed};
-use super::violation::{Rule, Violation};
+use super::violation::{Anomaly, Violation};
 
 /// Derived steps that are explained at most.
 const CAUSES_MAX: usize = 6;
@@ -33,7 +33,7 @@ struct Explanation<'a> {
     lines: Vec<String>,
     /// Derived edges in the order of their numbers in the text.
     causes: Vec<EdgeId>,
-    has_time: bool,
+    has_real_time: bool,
 }
 
 /// The violation that the cycle is.
@@ -45,30 +45,30 @@ pub fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
         operations: BTreeSet::new(),
         lines: Vec::new(),
         causes: Vec::new(),
-        has_time: false,
+        has_real_time: false,
     };
     for step in &steps {
-        explanation.say("", step);
+        explanation.add_step("", step);
     }
-    explanation.say_causes();
-    let rule = rule_of(facts, graph, &steps, explanation.has_time);
+    explanation.add_causes();
+    let anomaly = anomaly_of(facts, graph, &steps, explanation.has_real_time);
     let operations = explanation.operations.into_iter().collect();
-    Violation::reasoned(facts.history, rule, operations, explanation.lines)
+    Violation::reasoned(facts.history, anomaly, operations, explanation.lines)
 }
 
 /// The violation that no order exists: all operations when they are few, else where the best attempt got stuck.
-pub fn no_order(facts: &Facts, placed: usize, stuck: &[usize]) -> Violation {
-    let taking_part = (0..facts.history.len()).filter(|&place| facts.fates[place] != Fate::Out);
+pub fn no_linearization(facts: &Facts, linearized: usize, stuck: &[usize]) -> Violation {
+    let taking_part = (0..facts.history.len()).filter(|&place| facts.fates[place] != Fate::Excluded);
     let mut operations: Vec<usize> = taking_part.take(SHOWN_MAX + 1).collect();
     if operations.len() > SHOWN_MAX {
         operations = stuck.to_vec();
     }
     let reasons = vec![format!(
-        "no order explains all of them together: the best one stops after {placed} operations, where each of {} \
+        "no order explains all of them together: the best one stops after {linearized} operations, where each of {} \
          would come too early or too late",
         numbers(stuck)
     )];
-    Violation::reasoned(facts.history, Rule::NoOrder, operations, reasons)
+    Violation::reasoned(facts.history, Anomaly::NoLinearization, operations, reasons)
 }
 
 fn numbers(operations: &[usize]) -> String {
@@ -76,16 +76,17 @@ fn numbers(operations: &[usize]) -> String {
     numbers.join(", ")
 }
 
-fn rule_of(facts: &Facts, graph: &Graph, steps: &[Step], has_time: bool) -> Rule {
+fn anomaly_of(facts: &Facts, graph: &Graph, steps: &[Step], has_real_time: bool) -> Anomaly {
     let is_write = |place: usize| facts.history[place].is_write();
-    let by_time = steps.iter().find(|step| step.edge.is_none());
+    let by_real_time = steps.iter().find(|step| step.edge.is_none());
     let reasons = steps.iter().filter_map(|step| step.edge).map(|edge| graph.edge(edge).reason);
-    let shows = reasons.into_iter().any(|reason| matches!(reason, Reason::Saw(_) | Reason::Shows(_)));
-    match (steps.len(), by_time) {
-        (2, Some(time)) if shows && !is_write(time.from) && is_write(time.to) => Rule::SeenBeforeInvoked,
-        (2, None) if shows && is_write(steps[0].from) != is_write(steps[0].to) => Rule::HalfBatch,
-        _ if has_time => Rule::Stale,
-        _ => Rule::Contradiction,
+    let shows =
+        reasons.into_iter().any(|reason| matches!(reason, Reason::WriteRead(_) | Reason::AppendRead(_)));
+    match (steps.len(), by_real_time) {
+        (2, Some(time)) if shows && !is_write(time.from) && is_write(time.to) => Anomaly::FutureRead,
+        (2, None) if shows && is_write(steps[0].from) != is_write(steps[0].to) => Anomaly::FracturedRead,
+        _ if has_real_time => Anomaly::StaleRead,
+        _ => Anomaly::DependencyCycle,
     }
 }
 
@@ -94,7 +95,7 @@ fn steps_of(facts: &Facts, graph: &Graph, links: &[Link]) -> Vec<Step> {
     let operations = facts.history.len();
     let ends = |link: &Link| match *link {
         Link::Edge(edge) => (graph.edge(edge).from, graph.edge(edge).to, Some(edge)),
-        Link::Time(from, to) => (from, to, None),
+        Link::RealTime(from, to) => (from, to, None),
     };
     let begins = links.iter().position(|link| ends(link).0 < operations);
     let begins = begins.expect("a chain of reasons meets an operation");
@@ -112,63 +113,63 @@ fn steps_of(facts: &Facts, graph: &Graph, links: &[Link]) -> Vec<Step> {
 }
 
 impl Explanation<'_> {
-    fn say(&mut self, indent: &str, step: &Step) {
+    fn add_step(&mut self, indent: &str, step: &Step) {
         self.operations.extend([step.from, step.to]);
         let words = match step.edge {
-            None => self.time(step.from, step.to),
+            None => self.real_time(step.from, step.to),
             Some(edge) => self.reason(edge, step.from, step.to),
         };
         self.lines.push(format!("{indent}#{} before #{}: {words}", step.from, step.to));
     }
 
     /// Explains the derived steps, and those that their explanations bring up.
-    fn say_causes(&mut self) {
+    fn add_causes(&mut self) {
         let mut number = 0;
         while number < self.causes.len().min(CAUSES_MAX) {
             let edge = self.causes[number];
             number += 1;
-            let Reason::Succeeds { key, first, until } = self.graph.edge(edge).reason else { continue };
+            let Reason::VersionOrder { key, first, until } = self.graph.edge(edge).reason else { continue };
             self.lines.push(format!("({number}) the order at key {key} follows from"));
-            let chain = self.graph.chain(first, until, edge);
-            for step in steps_of(self.facts, self.graph, &chain) {
-                self.say("    ", &step);
+            let path = self.graph.path(first, until, edge);
+            for step in steps_of(self.facts, self.graph, &path) {
+                self.add_step("    ", &step);
             }
         }
     }
 
-    fn time(&mut self, from: Node, to: Node) -> String {
-        self.has_time = true;
+    fn real_time(&mut self, from: Node, to: Node) -> String {
+        self.has_real_time = true;
         let (answered, called) = (self.graph.span(from).to, self.graph.span(to).from);
         format!("it was answered at {answered}, before the other was called at {called}")
     }
 
     fn reason(&mut self, edge: EdgeId, from: Node, to: Node) -> String {
         match self.graph.edge(edge).reason {
-            Reason::Saw(key) => self.saw(key, to),
-            Reason::Shows(key) => {
+            Reason::WriteRead(key) => self.write_read(key, to),
+            Reason::AppendRead(key) => {
                 format!(
                     "#{to} shows {} of list {key}, which #{from} added",
                     self.element(key, from, to, true)
                 )
             }
-            Reason::Lacks(key) => {
+            Reason::ReadAppend(key) => {
                 format!(
                     "#{from} lacks {} of list {key}, which #{to} adds",
                     self.element(key, to, from, false)
                 )
             }
-            Reason::Lasts(key) => format!("#{to} follows #{from} at key {key}"),
-            Reason::Initial(key) => format!("#{from} found key {key} as it was before any write"),
-            Reason::Succeeds { key, first, .. } => {
+            Reason::VersionEnd(key) => format!("#{to} follows #{from} at key {key}"),
+            Reason::InitialRead(key) => format!("#{from} found key {key} as it was before any write"),
+            Reason::VersionOrder { key, first, .. } => {
                 let number = self.number_of(edge);
                 self.operations.insert(first);
-                format!("{} ({number})", self.succeeds(key, first, from, to))
+                format!("{} ({number})", self.version_order(key, first, from, to))
             }
-            Reason::Index => "the store told log positions in this order".to_string(),
+            Reason::LogOrder => "the store told log positions in this order".to_string(),
         }
     }
 
-    fn saw(&self, key: Key, read: usize) -> String {
+    fn write_read(&self, key: Key, read: usize) -> String {
         let observed = self.facts.history[read].observed();
         let value = observed.iter().find_map(|(at, observed)| match observed {
             Observed::Register(value) if *at == key => *value,
@@ -180,7 +181,7 @@ impl Explanation<'_> {
         }
     }
 
-    fn succeeds(&self, key: Key, first: usize, from: usize, to: usize) -> String {
+    fn version_order(&self, key: Key, first: usize, from: usize, to: usize) -> String {
         let is_write = |place: usize| self.facts.history[place].is_write();
         match (from == first, is_write(to)) {
             (true, true) if is_write(from) => format!("both wrote key {key}, in this order"),

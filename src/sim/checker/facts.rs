@@ -1,25 +1,25 @@
 //! What a history says for certain, sorted by key.
 //!
 //! Owns the first reading of a history: which operations need a place in the order, from when to when, who wrote
-//! what each read saw, and the levels of each list. What always holds: a write that somebody saw took effect,
+//! what each read saw, and the versions of each list. What always holds: a write that somebody saw took effect,
 //! whatever its caller was told; the states that reads show of a list form a chain under inclusion, because a list
 //! only grows. It leaves the search for contradictions between operations to the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::{Change, Key, Observed, Operation, Verdict};
-use super::violation::{Rule, Violation};
-use super::written::{Kind, Written};
+use super::violation::{Anomaly, Violation};
+use super::writers::{Kind, Writers};
 
 /// Whether an operation has a place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It took effect, or showed a state.
-    Must,
+    Required,
     /// A write of unknown outcome that nobody saw but that deletes something: it may explain a read of None.
-    May,
+    Optional,
     /// It plays no role: it did not happen, or whether it happened makes no difference to anybody.
-    Out,
+    Excluded,
 }
 
 /// The bounds of the moment at which an operation took effect.
@@ -53,14 +53,14 @@ pub struct Register {
 /// The states of one list that were seen, smallest first, and the appends that nobody saw.
 #[derive(Debug, Default)]
 pub struct List {
-    pub levels: Vec<ListLevel>,
-    pub unseen: Vec<usize>,
+    pub versions: Vec<ListVersion>,
+    pub unread: Vec<usize>,
 }
 
 /// One state of a list.
 #[derive(Debug, Default)]
-pub struct ListLevel {
-    /// Writes of the elements that the level below lacks; a write of several elements stands there several times.
+pub struct ListVersion {
+    /// Writes of the elements that the version below lacks; a write of several elements stands there several times.
     pub writes: Vec<usize>,
     /// Reads that show exactly this state.
     pub reads: Vec<usize>,
@@ -79,21 +79,21 @@ pub struct Facts<'h> {
 impl<'h> Facts<'h> {
     /// Reads the history.
     pub fn of(history: &'h [Operation]) -> Result<Facts<'h>, Violation> {
-        let mut written = Written::of(history)?;
+        let mut writers = Writers::of(history)?;
         let mut seen = vec![false; history.len()];
-        let registers = read_registers(history, &mut written, &mut seen)?;
-        let lists = read_lists(history, &mut written, &mut seen)?;
+        let registers = read_registers(history, &mut writers, &mut seen)?;
+        let lists = read_lists(history, &mut writers, &mut seen)?;
         let fates: Vec<Fate> =
             history.iter().zip(&seen).map(|(operation, &seen)| fate_of(operation, seen)).collect();
         let spans = history.iter().zip(&fates).map(|(operation, &fate)| span_of(operation, fate)).collect();
         let mut facts = Facts { history, fates, spans, registers, lists };
-        facts.add_writes(&written);
+        facts.add_writes(&writers);
         Ok(facts)
     }
 
-    fn add_writes(&mut self, written: &Written) {
+    fn add_writes(&mut self, writers: &Writers) {
         for (write, operation) in self.history.iter().enumerate() {
-            if self.fates[write] == Fate::Out {
+            if self.fates[write] == Fate::Excluded {
                 continue;
             }
             for (key, value) in final_values(operation) {
@@ -101,9 +101,9 @@ impl<'h> Facts<'h> {
             }
             for &(key, change) in operation.changes() {
                 if let Change::Append(element) = change
-                    && !written.is_seen(key, element)
+                    && !writers.is_read(key, element)
                 {
-                    self.lists.entry(key).or_default().unseen.push(write);
+                    self.lists.entry(key).or_default().unread.push(write);
                 }
             }
         }
@@ -124,29 +124,29 @@ pub fn final_values(operation: &Operation) -> BTreeMap<Key, Option<u64>> {
 fn fate_of(operation: &Operation, seen: bool) -> Fate {
     let deletes = || final_values(operation).values().any(Option::is_none);
     match operation.verdict {
-        Verdict::Ok => Fate::Must,
-        Verdict::Unknown if operation.is_write() && seen => Fate::Must,
-        Verdict::Unknown if operation.is_write() && deletes() => Fate::May,
-        Verdict::Unknown | Verdict::NotApplied => Fate::Out,
+        Verdict::Ok => Fate::Required,
+        Verdict::Unknown if operation.is_write() && seen => Fate::Required,
+        Verdict::Unknown if operation.is_write() && deletes() => Fate::Optional,
+        Verdict::Unknown | Verdict::NotApplied => Fate::Excluded,
     }
 }
 
 fn span_of(operation: &Operation, fate: Fate) -> Span {
-    if fate == Fate::Out { Span::ANY } else { Span::of(operation) }
+    if fate == Fate::Excluded { Span::ANY } else { Span::of(operation) }
 }
 
 fn read_registers(
     history: &[Operation],
-    written: &mut Written,
+    writers: &mut Writers,
     seen: &mut [bool],
 ) -> Result<BTreeMap<Key, Register>, Violation> {
     let mut registers: BTreeMap<Key, Register> = BTreeMap::new();
     for (read, operation) in history.iter().enumerate() {
         for (key, observed) in operation.observed() {
             let Observed::Register(value) = observed else { continue };
-            written.note_kind(history, read, *key, Kind::Register)?;
+            writers.note_kind(history, read, *key, Kind::Register)?;
             if let Some(value) = value {
-                seen[written.origin(history, read, *key, *value)?] = true;
+                seen[writers.writer_of(history, read, *key, *value)?] = true;
             }
             registers.entry(*key).or_default().reads.push((read, *value));
         }
@@ -156,29 +156,29 @@ fn read_registers(
 
 fn read_lists(
     history: &[Operation],
-    written: &mut Written,
+    writers: &mut Writers,
     seen: &mut [bool],
 ) -> Result<BTreeMap<Key, List>, Violation> {
     let mut shown: BTreeMap<Key, Vec<(&BTreeSet<u64>, usize)>> = BTreeMap::new();
     for (read, operation) in history.iter().enumerate() {
         for (key, observed) in operation.observed() {
             let Observed::List(elements) = observed else { continue };
-            written.note_kind(history, read, *key, Kind::List)?;
+            writers.note_kind(history, read, *key, Kind::List)?;
             shown.entry(*key).or_default().push((elements, read));
         }
     }
     let mut lists = BTreeMap::new();
     for (key, mut states) in shown {
         states.sort_by_key(|&(elements, read)| (elements.len(), read));
-        lists.insert(key, chain_of(history, written, seen, key, &states)?);
+        lists.insert(key, version_order(history, writers, seen, key, &states)?);
     }
     Ok(lists)
 }
 
-/// Sorts the states of one list, smallest first, into levels.
-fn chain_of(
+/// Sorts the states of one list, smallest first, into versions.
+fn version_order(
     history: &[Operation],
-    written: &mut Written,
+    writers: &mut Writers,
     seen: &mut [bool],
     key: Key,
     states: &[(&BTreeSet<u64>, usize)],
@@ -189,26 +189,33 @@ fn chain_of(
     for &(elements, read) in states {
         let mut writes = Vec::new();
         for &element in elements.difference(below.0) {
-            writes.push(written.origin(history, read, key, element)?);
-            written.note_seen(key, element);
+            writes.push(writers.writer_of(history, read, key, element)?);
+            writers.note_read(key, element);
         }
         if let Some(lost) = below.0.difference(elements).next() {
-            return Err(forked(history, key, below.1, read, *lost, elements.difference(below.0).next()));
+            return Err(incompatible_order(
+                history,
+                key,
+                below.1,
+                read,
+                *lost,
+                elements.difference(below.0).next(),
+            ));
         }
         for &write in &writes {
             seen[write] = true;
         }
-        if list.levels.is_empty() || !writes.is_empty() {
-            list.levels.push(ListLevel { writes, reads: Vec::new() });
+        if list.versions.is_empty() || !writes.is_empty() {
+            list.versions.push(ListVersion { writes, reads: Vec::new() });
         }
-        let level = list.levels.last_mut().expect("the first state opens a level");
-        level.reads.push(read);
+        let version = list.versions.last_mut().expect("the first state opens a version");
+        version.reads.push(read);
         below = (elements, read);
     }
     Ok(list)
 }
 
-fn forked(
+fn incompatible_order(
     history: &[Operation],
     key: Key,
     one: usize,
@@ -220,5 +227,5 @@ fn forked(
     let why = format!(
         "list {key} only grows, yet #{one} shows {of_one} and not {of_other}, #{other} shows {of_other} and not {of_one}"
     );
-    Violation::plain(history, Rule::ListForked, &[one, other], why)
+    Violation::plain(history, Anomaly::IncompatibleOrder, &[one, other], why)
 }

@@ -27,20 +27,20 @@ pub type EdgeId = usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A read shows the value that the write left in the register.
-    Saw(Key),
+    WriteRead(Key),
     /// A read shows an element that the write added to the list.
-    Shows(Key),
+    AppendRead(Key),
     /// A read of the list lacks an element that the write added.
-    Lacks(Key),
+    ReadAppend(Key),
     /// Leads from a write, and from each read of what it left, to the end of that state of the register.
-    Lasts(Key),
+    VersionEnd(Key),
     /// A read found the register as it was before any write.
-    Initial(Key),
+    InitialRead(Key),
     /// One state of the register ended before the next began, because the write (or vague read) `first` precedes
     /// `until`, the end of the next.
-    Succeeds { key: Key, first: Node, until: Node },
+    VersionOrder { key: Key, first: Node, until: Node },
     /// The log positions that the store told.
-    Index,
+    LogOrder,
 }
 
 /// One node precedes another.
@@ -57,7 +57,7 @@ pub enum Link {
     /// Along an edge.
     Edge(EdgeId),
     /// The first was answered before the second was called.
-    Time(Node, Node),
+    RealTime(Node, Node),
 }
 
 /// Links of which each begins where the one before ends, the first where the last ends.
@@ -74,7 +74,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `one` precedes `other` by real time, perhaps with edges before and after.
-    pub fn by_time(&self, one: Node, other: Node) -> bool {
+    pub fn in_real_time(&self, one: Node, other: Node) -> bool {
         self.spans[one].to < self.spans[other].from
     }
 }
@@ -100,7 +100,7 @@ impl Graph {
     }
 
     /// Adds a node that stands for a moment.
-    pub fn add_moment(&mut self) -> Node {
+    pub fn add_virtual_node(&mut self) -> Node {
         self.spans.push(Span::ANY);
         self.outgoing.push(Vec::new());
         self.incoming.push(Vec::new());
@@ -131,40 +131,40 @@ impl Graph {
     }
 
     /// The edges that leave, or lead to, the node.
-    pub fn edges_at(&self, node: Node, way: Way) -> &[EdgeId] {
-        match way {
-            Way::Onward => &self.outgoing[node],
-            Way::Back => &self.incoming[node],
+    pub fn edges_at(&self, node: Node, direction: Direction) -> &[EdgeId] {
+        match direction {
+            Direction::Forward => &self.outgoing[node],
+            Direction::Backward => &self.incoming[node],
         }
     }
 
     /// Where the edge leads to, or comes from.
-    pub fn far_end(&self, edge: EdgeId, way: Way) -> Node {
-        match way {
-            Way::Onward => self.edges[edge].to,
-            Way::Back => self.edges[edge].from,
+    pub fn far_end(&self, edge: EdgeId, direction: Direction) -> Node {
+        match direction {
+            Direction::Forward => self.edges[edge].to,
+            Direction::Backward => self.edges[edge].from,
         }
     }
 
     /// The nodes right behind, or right before, the node.
-    pub fn next(&self, node: Node, way: Way) -> impl Iterator<Item = Node> + '_ {
-        self.edges_at(node, way).iter().map(move |&edge| self.far_end(edge, way))
+    pub fn next(&self, node: Node, direction: Direction) -> impl Iterator<Item = Node> + '_ {
+        self.edges_at(node, direction).iter().map(move |&edge| self.far_end(edge, direction))
     }
 
     /// Narrows the spans; the cycle when there is one.
     pub fn bounds(&self) -> Result<Bounds, Cycle> {
         let (order, mut spans) = self.sort();
         if order.len() < self.len() {
-            return Err(self.cycle_of_edges(&order));
+            return Err(self.dependency_cycle(&order));
         }
         for &node in order.iter().rev() {
-            let earliest = self.next(node, Way::Onward).map(|next| spans[next].to).min();
+            let earliest = self.next(node, Direction::Forward).map(|next| spans[next].to).min();
             spans[node].to = spans[node].to.min(earliest.unwrap_or(u64::MAX));
         }
-        let crossed: Vec<Node> =
+        let contradicted: Vec<Node> =
             order.iter().copied().filter(|&node| spans[node].to < spans[node].from).collect();
-        if !crossed.is_empty() {
-            return Err(self.cycle_through_time(&crossed));
+        if !contradicted.is_empty() {
+            return Err(self.real_time_cycle(&contradicted));
         }
         let mut position = vec![0; order.len()];
         for (place, &node) in order.iter().enumerate() {
@@ -173,7 +173,7 @@ impl Graph {
         Ok(Bounds { position, spans })
     }
 
-    /// Sorts topologically, of all possible nodes the one that may happen first; narrows `from` on the way. Nodes
+    /// Sorts topologically, of all possible nodes the one that may happen first; narrows `from` on the direction. Nodes
     /// on a cycle, and those behind one, are left out.
     fn sort(&self) -> (Vec<Node>, Vec<Span>) {
         let mut spans = self.spans.clone();
@@ -183,7 +183,7 @@ impl Graph {
         let mut order = Vec::with_capacity(self.len());
         while let Some(Reverse((from, node))) = ready.pop() {
             order.push(node);
-            for next in self.next(node, Way::Onward) {
+            for next in self.next(node, Direction::Forward) {
                 spans[next].from = spans[next].from.max(from);
                 missing[next] -= 1;
                 if missing[next] == 0 {
@@ -197,7 +197,7 @@ impl Graph {
 
 /// A direction along the edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    Onward,
-    Back,
+pub enum Direction {
+    Forward,
+    Backward,
 }

@@ -14,7 +14,7 @@ pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
     let mut writes: BTreeMap<u64, Vec<Node>> = BTreeMap::new();
     let mut reads: Vec<(u64, Node)> = Vec::new();
     for (node, operation) in facts.history.iter().enumerate() {
-        match operation.index.filter(|_| facts.fates[node] == Fate::Must) {
+        match operation.index.filter(|_| facts.fates[node] == Fate::Required) {
             Some(index) if operation.is_write() => writes.entry(index).or_default().push(node),
             Some(index) => reads.push((index, node)),
             None => {}
@@ -23,7 +23,7 @@ pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
     let entries = add_entries(&writes, graph);
     for &(index, read) in &reads {
         if let Some((_, &entry)) = entries.range(..=index).next_back() {
-            graph.add(entry, read, Reason::Index);
+            graph.add(entry, read, Reason::LogOrder);
         }
     }
     !writes.is_empty()
@@ -34,15 +34,15 @@ fn add_entries(writes: &BTreeMap<u64, Vec<Node>>, graph: &mut Graph) -> BTreeMap
     let mut entries = BTreeMap::new();
     let mut before: Option<Node> = None;
     for (&index, group) in writes {
-        let entry = graph.add_moment();
+        let entry = graph.add_virtual_node();
         for &write in group {
-            graph.add(write, entry, Reason::Index);
+            graph.add(write, entry, Reason::LogOrder);
             if let Some(before) = before {
-                graph.add(before, write, Reason::Index);
+                graph.add(before, write, Reason::LogOrder);
             }
         }
         if let Some(before) = before {
-            graph.add(before, entry, Reason::Index);
+            graph.add(before, entry, Reason::LogOrder);
         }
         entries.insert(index, entry);
         before = Some(entry);

@@ -5,16 +5,16 @@
 //! why lists are decided completely, alone and inside batches and snapshots.
 //!
 //! ```text
-//!   writes of level 1 -> risen 1 -> risen 2 -> ...      risen n: everything of level n is in
+//!   writes of version 1 -> installed 1 -> installed 2 -> ...      installed n: everything of version n is in
 //!                          |          |
 //!                          v          v
 //!                       reads of 1  reads of 2
 //!                          |          |
 //!                          v          v
-//!                        left 1  -> left 2 -> ...       left n: nobody reads level n any more
+//!                        superseded 1  -> superseded 2 -> ...       superseded n: nobody reads version n any more
 //!                          |          |
 //!                          v          v
-//!                   writes of level 2, of level 3 ...
+//!                   writes of version 2, of version 3 ...
 //! ```
 //! The two chains of moments keep the number of edges proportional to the number of operations.
 
@@ -30,28 +30,28 @@ pub fn add_edges(facts: &Facts, graph: &mut Graph) {
 }
 
 fn add_list(key: Key, list: &List, graph: &mut Graph) {
-    let mut below: Option<(Node, Node)> = None;
-    for level in &list.levels {
-        let (risen, left) = (graph.add_moment(), graph.add_moment());
-        for &write in &level.writes {
-            graph.add(write, risen, Reason::Shows(key));
+    let mut before: Option<(Node, Node)> = None;
+    for version in &list.versions {
+        let (installed, superseded) = (graph.add_virtual_node(), graph.add_virtual_node());
+        for &write in &version.writes {
+            graph.add(write, installed, Reason::AppendRead(key));
         }
-        for &read in &level.reads {
-            graph.add(risen, read, Reason::Shows(key));
-            graph.add(read, left, Reason::Lacks(key));
+        for &read in &version.reads {
+            graph.add(installed, read, Reason::AppendRead(key));
+            graph.add(read, superseded, Reason::ReadAppend(key));
         }
-        if let Some((risen_below, left_below)) = below {
-            graph.add(risen_below, risen, Reason::Shows(key));
-            graph.add(left_below, left, Reason::Lacks(key));
-            for &write in &level.writes {
-                graph.add(left_below, write, Reason::Lacks(key));
+        if let Some((installed_before, superseded_before)) = before {
+            graph.add(installed_before, installed, Reason::AppendRead(key));
+            graph.add(superseded_before, superseded, Reason::ReadAppend(key));
+            for &write in &version.writes {
+                graph.add(superseded_before, write, Reason::ReadAppend(key));
             }
         }
-        below = Some((risen, left));
+        before = Some((installed, superseded));
     }
-    if let Some((_, left)) = below {
-        for &write in &list.unseen {
-            graph.add(left, write, Reason::Lacks(key));
+    if let Some((_, superseded)) = before {
+        for &write in &list.unread {
+            graph.add(superseded, write, Reason::ReadAppend(key));
         }
     }
 }

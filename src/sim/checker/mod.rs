@@ -47,14 +47,14 @@
 
 mod history;
 mod violation;
-mod written;
+mod writers;
 mod facts;
 mod graph;
 mod lists;
 mod registers;
 mod paths;
 mod explain;
-mod attempt;
+mod linearization;
 mod search;
 mod replay;
 mod shrink;
@@ -63,7 +63,7 @@ mod index;
 mod tests;
 
 pub use history::{Action, Change, Key, Level, Observed, Operation, Verdict};
-pub use violation::{Rule, Violation};
+pub use violation::{Anomaly, Violation};
 
 use facts::{Facts, Fate};
 use graph::Graph;
@@ -88,9 +88,9 @@ pub struct Report {
     /// Of these the ones that some read shows to have taken effect.
     pub writes_unknown_seen: usize,
     /// Whether an order that explains everything was found and confirmed: the pass is a proof.
-    pub order_found: bool,
+    pub linearization_found: bool,
     /// Whether the store told log positions, and they agree.
-    pub positions_agree: bool,
+    pub log_order_agrees: bool,
 }
 
 /// Judges the history of one region.
@@ -98,8 +98,8 @@ pub struct Report {
 /// # Errors
 /// The violation, when no linearizable store produces this history.
 pub fn check(history: &[Operation]) -> Result<Report, Violation> {
-    check_once(history).map_err(|violation| match violation.rule {
-        Rule::NoOrder => shrink::reduced(history, violation, |trial| check_once(trial).map(drop)),
+    check_once(history).map_err(|violation| match violation.anomaly {
+        Anomaly::NoLinearization => shrink::reduced(history, violation, |trial| check_once(trial).map(drop)),
         _ => violation,
     })
 }
@@ -111,12 +111,12 @@ fn check_once(history: &[Operation]) -> Result<Report, Violation> {
     let mut registers = Registers::new(&facts, &mut graph);
     let mut report = count(&facts);
 
-    report.order_found = judge(&facts, &mut graph, &mut registers)?;
+    report.linearization_found = judge(&facts, &mut graph, &mut registers)?;
 
     if index::add_edges(&facts, &mut graph) {
         let agrees = judge(&facts, &mut graph, &mut registers);
-        report.order_found |= agrees.map_err(Violation::of_positions)?;
-        report.positions_agree = true;
+        report.linearization_found |= agrees.map_err(Violation::of_log_order)?;
+        report.log_order_agrees = true;
     }
     Ok(report)
 }
@@ -132,7 +132,7 @@ fn judge(facts: &Facts, graph: &mut Graph, registers: &mut Registers) -> Result<
             );
             Ok(true)
         }
-        Outcome::Refuted { placed, stuck } => Err(explain::no_order(facts, placed, &stuck)),
+        Outcome::Refuted { linearized, stuck } => Err(explain::no_linearization(facts, linearized, &stuck)),
         Outcome::GaveUp => Ok(false),
     }
 }
@@ -145,7 +145,7 @@ fn count(facts: &Facts) -> Report {
             (true, Verdict::NotApplied) => report.writes_not_applied += 1,
             (true, Verdict::Unknown) => {
                 report.writes_unknown += 1;
-                report.writes_unknown_seen += usize::from(fate == Fate::Must);
+                report.writes_unknown_seen += usize::from(fate == Fate::Required);
             }
             (false, Verdict::Ok) => {
                 report.reads += 1;

@@ -15,7 +15,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::facts::{Facts, Fate, Register};
-use super::graph::{Bounds, Cycle, Graph, Node, Reason, Way};
+use super::graph::{Bounds, Cycle, Direction, Graph, Node, Reason};
 use super::history::Key;
 
 /// Rounds of derivation before the rest is left to the search; histories of a store need fewer than ten.
@@ -26,11 +26,11 @@ const ROUNDS_MAX: usize = 50;
 const PAIRS_MAX: usize = 2_000_000;
 
 /// A place among the reigns of all registers.
-pub type ReignId = usize;
+pub type VersionId = usize;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Reign {
+pub struct Version {
     /// None for the state before any write.
     pub write: Option<Node>,
     /// Whether the register holds nothing.
@@ -45,26 +45,26 @@ pub struct Reign {
 
 /// One register.
 #[derive(Debug)]
-pub struct Chronicle {
+pub struct KeyVersions {
     pub key: Key,
     /// All its reigns; the initial state first.
-    pub reigns: Vec<ReignId>,
+    pub versions: Vec<VersionId>,
     /// Reads of None that several reigns may explain.
-    pub vague: Vec<Node>,
+    pub unrecovered: Vec<Node>,
 }
 
 /// All registers.
 #[derive(Debug, Default)]
 pub struct Registers {
-    pub chronicles: Vec<Chronicle>,
-    pub reigns: Vec<Reign>,
+    pub keys: Vec<KeyVersions>,
+    pub versions: Vec<Version>,
     /// The ends of pairs of which the first is known to be over before the second begins.
-    ordered: HashSet<(Node, Node)>,
+    version_order: HashSet<(Node, Node)>,
 }
 
 /// A reign, or a vague read, as it takes part in the derivation.
 #[derive(Clone, Copy, Debug)]
-struct Stretch {
+struct Lifetime {
     first: Node,
     end: Node,
     is_empty: bool,
@@ -86,7 +86,7 @@ impl Registers {
     pub fn saturate(&mut self, graph: &mut Graph) -> Result<Bounds, Cycle> {
         for _ in 0..ROUNDS_MAX {
             let bounds = graph.bounds()?;
-            let edges = self.order_reigns(graph, &bounds) + self.place_vague_reads(graph, &bounds);
+            let edges = self.derive_version_order(graph, &bounds) + self.recover_reads(graph, &bounds);
             if edges == 0 {
                 return Ok(bounds);
             }
@@ -95,116 +95,117 @@ impl Registers {
     }
 
     fn add_register(&mut self, key: Key, register: &Register, fates: &[Fate], graph: &mut Graph) {
-        let initial = self.add_reign(Reign {
+        let initial = self.add_version(Version {
             write: None,
             is_empty: true,
             is_optional: false,
             reads: Vec::new(),
-            end: graph.add_moment(),
+            end: graph.add_virtual_node(),
         });
-        let mut chronicle = Chronicle { key, reigns: vec![initial], vague: Vec::new() };
+        let mut key_versions = KeyVersions { key, versions: vec![initial], unrecovered: Vec::new() };
         let mut of_value = HashMap::new();
         for &(write, value) in &register.writes {
-            let reign = self.add_write(key, initial, write, value, fates[write], graph);
-            chronicle.reigns.push(reign);
-            of_value.insert(value, reign);
+            let version = self.add_write(key, initial, write, value, fates[write], graph);
+            key_versions.versions.push(version);
+            of_value.insert(value, version);
         }
         let has_deletes = of_value.contains_key(&None);
         for &(read, value) in &register.reads {
             match value {
-                None if has_deletes => chronicle.vague.push(read),
+                None if has_deletes => key_versions.unrecovered.push(read),
                 None => self.join(key, read, initial, graph),
                 Some(_) => self.join(key, read, of_value[&value], graph),
             }
         }
-        self.chronicles.push(chronicle);
+        self.keys.push(key_versions);
     }
 
     fn add_write(
         &mut self,
         key: Key,
-        initial: ReignId,
+        initial: VersionId,
         write: Node,
         value: Option<u64>,
         fate: Fate,
         graph: &mut Graph,
-    ) -> ReignId {
-        let end = graph.add_moment();
-        let is_optional = fate == Fate::May;
-        graph.add(self.reigns[initial].end, write, Reason::Initial(key));
+    ) -> VersionId {
+        let end = graph.add_virtual_node();
+        let is_optional = fate == Fate::Optional;
+        graph.add(self.versions[initial].end, write, Reason::InitialRead(key));
         if !is_optional {
-            graph.add(write, end, Reason::Lasts(key));
+            graph.add(write, end, Reason::VersionEnd(key));
         }
         let is_empty = value.is_none();
-        self.add_reign(Reign { write: Some(write), is_empty, is_optional, reads: Vec::new(), end })
+        self.add_version(Version { write: Some(write), is_empty, is_optional, reads: Vec::new(), end })
     }
 
-    fn add_reign(&mut self, reign: Reign) -> ReignId {
-        self.reigns.push(reign);
-        self.reigns.len() - 1
+    fn add_version(&mut self, version: Version) -> VersionId {
+        self.versions.push(version);
+        self.versions.len() - 1
     }
 
     /// Notes that `read` shows the reign.
-    fn join(&mut self, key: Key, read: Node, reign: ReignId, graph: &mut Graph) {
-        let reign = &mut self.reigns[reign];
-        assert!(!reign.is_optional, "a write that was seen is certain");
-        if let Some(write) = reign.write {
-            graph.add(write, read, Reason::Saw(key));
+    fn join(&mut self, key: Key, read: Node, version: VersionId, graph: &mut Graph) {
+        let version = &mut self.versions[version];
+        assert!(!version.is_optional, "a write that was seen is certain");
+        if let Some(write) = version.write {
+            graph.add(write, read, Reason::WriteRead(key));
         }
-        graph.add(read, reign.end, Reason::Lasts(key));
-        reign.reads.push(read);
+        graph.add(read, version.end, Reason::VersionEnd(key));
+        version.reads.push(read);
     }
 
     /// One round over all pairs of reigns that overlap in time; how many edges it added.
-    fn order_reigns(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
-        let before = self.ordered.len();
-        let mut search = Descent::new(graph.len());
-        for place in 0..self.chronicles.len() {
-            let chronicle = &self.chronicles[place];
-            let stretches = self.stretches(chronicle, graph, bounds);
-            let rivals = rivals(&stretches, &self.ordered);
-            for (stretch, rivals) in stretches.iter().zip(&rivals) {
-                let key = self.chronicles[place].key;
-                let rivals: Vec<&Stretch> = rivals.iter().map(|&rival| &stretches[rival]).collect();
-                for until in search.preceded(stretch, &rivals, graph, bounds) {
-                    self.ordered.insert((stretch.end, until.end));
-                    let reason = Reason::Succeeds { key, first: stretch.first, until: until.end };
-                    graph.add(stretch.end, until.first, reason);
+    fn derive_version_order(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
+        let before = self.version_order.len();
+        let mut search = Reachability::new(graph.len());
+        for place in 0..self.keys.len() {
+            let key_versions = &self.keys[place];
+            let lifetimes = self.lifetimes(key_versions, graph, bounds);
+            let unordered = unordered(&lifetimes, &self.version_order);
+            for (lifetime, unordered) in lifetimes.iter().zip(&unordered) {
+                let key = self.keys[place].key;
+                let unordered: Vec<&Lifetime> = unordered.iter().map(|&other| &lifetimes[other]).collect();
+                for until in search.successors(lifetime, &unordered, graph, bounds) {
+                    self.version_order.insert((lifetime.end, until.end));
+                    let reason = Reason::VersionOrder { key, first: lifetime.first, until: until.end };
+                    graph.add(lifetime.end, until.first, reason);
                 }
             }
         }
-        self.ordered.len() - before
+        self.version_order.len() - before
     }
 
-    fn stretches(&self, chronicle: &Chronicle, graph: &Graph, bounds: &Bounds) -> Vec<Stretch> {
-        let reigns = chronicle.reigns.iter().map(|&reign| &self.reigns[reign]);
-        let certain = reigns.filter(|reign| !reign.is_optional);
-        let reigns = certain.filter_map(|reign| reign.write.map(|write| (write, reign.end, reign.is_empty)));
-        let vague = chronicle.vague.iter().map(|&read| (read, read, true));
-        let stretches = reigns.chain(vague).map(|(first, end, is_empty)| {
-            let last = graph.next(end, Way::Back).map(|node| bounds.spans[node].to).max();
+    fn lifetimes(&self, key_versions: &KeyVersions, graph: &Graph, bounds: &Bounds) -> Vec<Lifetime> {
+        let versions = key_versions.versions.iter().map(|&version| &self.versions[version]);
+        let certain = versions.filter(|version| !version.is_optional);
+        let versions =
+            certain.filter_map(|version| version.write.map(|write| (write, version.end, version.is_empty)));
+        let unrecovered = key_versions.unrecovered.iter().map(|&read| (read, read, true));
+        let lifetimes = versions.chain(unrecovered).map(|(first, end, is_empty)| {
+            let last = graph.next(end, Direction::Backward).map(|node| bounds.spans[node].to).max();
             let to = if first == end { bounds.spans[first].to } else { last.unwrap_or(u64::MAX) };
-            Stretch { first, end, is_empty, from: bounds.spans[first].from, to }
+            Lifetime { first, end, is_empty, from: bounds.spans[first].from, to }
         });
-        let mut stretches: Vec<Stretch> = stretches.collect();
-        stretches.sort_by_key(|stretch| (stretch.from, stretch.first));
-        stretches
+        let mut lifetimes: Vec<Lifetime> = lifetimes.collect();
+        lifetimes.sort_by_key(|lifetime| (lifetime.from, lifetime.first));
+        lifetimes
     }
 
     /// Lets each vague read join the one reign that can explain it; how many edges that added.
-    fn place_vague_reads(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
+    fn recover_reads(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
         let mut edges = 0;
-        for place in 0..self.chronicles.len() {
-            let vague = std::mem::take(&mut self.chronicles[place].vague);
-            for read in vague {
-                let chronicle = &self.chronicles[place];
-                match self.explanation(chronicle, read, graph, bounds) {
-                    Some(reign) => {
-                        let key = chronicle.key;
-                        self.join(key, read, reign, graph);
+        for place in 0..self.keys.len() {
+            let unrecovered = std::mem::take(&mut self.keys[place].unrecovered);
+            for read in unrecovered {
+                let key_versions = &self.keys[place];
+                match self.only_candidate(key_versions, read, graph, bounds) {
+                    Some(version) => {
+                        let key = key_versions.key;
+                        self.join(key, read, version, graph);
                         edges += 2;
                     }
-                    None => self.chronicles[place].vague.push(read),
+                    None => self.keys[place].unrecovered.push(read),
                 }
             }
         }
@@ -213,29 +214,29 @@ impl Registers {
 
     /// The only reign that can explain the read of None. When there is none at all the last one that was refused
     /// is named: joining it closes a cycle, and so the contradiction is found and explained where all are.
-    fn explanation(
+    fn only_candidate(
         &self,
-        chronicle: &Chronicle,
+        key_versions: &KeyVersions,
         read: Node,
         graph: &Graph,
         bounds: &Bounds,
-    ) -> Option<ReignId> {
-        let overwriting = self.newest_before(chronicle, read, graph, bounds);
+    ) -> Option<VersionId> {
+        let overwriting = self.latest_write_before(key_versions, read, graph, bounds);
         let mut refused = None;
         let mut possible = None;
-        for &place in chronicle.reigns.iter().filter(|&&place| self.reigns[place].is_empty) {
-            let reign = &self.reigns[place];
-            let is_refused = match reign.write {
+        for &place in key_versions.versions.iter().filter(|&&place| self.versions[place].is_empty) {
+            let version = &self.versions[place];
+            let is_refused = match version.write {
                 None => overwriting.is_some(),
                 Some(write) => {
-                    bounds.by_time(read, write)
+                    bounds.in_real_time(read, write)
                         || overwriting.is_some_and(|newest| bounds.spans[write].to < newest)
                 }
             };
             match possible {
-                _ if is_refused && reign.is_optional => {}
+                _ if is_refused && version.is_optional => {}
                 _ if is_refused => refused = Some(place),
-                None if reign.is_optional => return None,
+                None if version.is_optional => return None,
                 None => possible = Some(place),
                 Some(_) => return None,
             }
@@ -244,93 +245,95 @@ impl Registers {
     }
 
     /// How late a write of the register began that certainly precedes the read; None when there is no such write.
-    fn newest_before(
+    fn latest_write_before(
         &self,
-        chronicle: &Chronicle,
+        key_versions: &KeyVersions,
         read: Node,
         graph: &Graph,
         bounds: &Bounds,
     ) -> Option<u64> {
-        let seen: Vec<Node> = graph.next(read, Way::Back).collect();
-        let reigns = chronicle.reigns.iter().map(|&place| &self.reigns[place]);
-        let writes = reigns.filter(|reign| !reign.is_optional).filter_map(|reign| reign.write);
-        let before = writes.filter(|&write| bounds.by_time(write, read) || seen.contains(&write));
+        let seen: Vec<Node> = graph.next(read, Direction::Backward).collect();
+        let versions = key_versions.versions.iter().map(|&place| &self.versions[place]);
+        let writes = versions.filter(|version| !version.is_optional).filter_map(|version| version.write);
+        let before = writes.filter(|&write| bounds.in_real_time(write, read) || seen.contains(&write));
         before.map(|write| bounds.spans[write].from).max()
     }
 }
 
 /// For each stretch, those of which it is not known whether they come before or behind it. Takes the stretches sorted
 /// by beginning.
-fn rivals(stretches: &[Stretch], ordered: &HashSet<(Node, Node)>) -> Vec<Vec<usize>> {
-    let mut rivals = vec![Vec::new(); stretches.len()];
+fn unordered(lifetimes: &[Lifetime], version_order: &HashSet<(Node, Node)>) -> Vec<Vec<usize>> {
+    let mut unordered = vec![Vec::new(); lifetimes.len()];
     let mut running: Vec<usize> = Vec::new();
     let mut pairs = 0;
-    for (place, stretch) in stretches.iter().enumerate() {
-        running.retain(|&other| stretches[other].to >= stretch.from);
+    for (place, lifetime) in lifetimes.iter().enumerate() {
+        running.retain(|&other| lifetimes[other].to >= lifetime.from);
         for &other in &running {
-            if pairs < PAIRS_MAX && stretch.may_be_ordered(&stretches[other], ordered) {
+            if pairs < PAIRS_MAX && lifetime.is_order_open(&lifetimes[other], version_order) {
                 pairs += 1;
-                rivals[place].push(other);
-                rivals[other].push(place);
+                unordered[place].push(other);
+                unordered[other].push(place);
             }
         }
         running.push(place);
     }
-    rivals
+    unordered
 }
 
-impl Stretch {
+impl Lifetime {
     /// A vague read may belong to any empty reign, and says nothing about its place among them.
-    fn is_vague(&self) -> bool {
+    fn is_unrecovered(&self) -> bool {
         self.first == self.end
     }
 
     /// Whether the order of the two is unknown, and worth to be known.
-    fn may_be_ordered(&self, other: &Stretch, ordered: &HashSet<(Node, Node)>) -> bool {
-        let is_blurred = (self.is_vague() && other.is_empty) || (other.is_vague() && self.is_empty);
-        let is_known =
-            || ordered.contains(&(self.end, other.end)) || ordered.contains(&(other.end, self.end));
-        !is_blurred && !is_known()
+    fn is_order_open(&self, other: &Lifetime, version_order: &HashSet<(Node, Node)>) -> bool {
+        let is_ambiguous =
+            (self.is_unrecovered() && other.is_empty) || (other.is_unrecovered() && self.is_empty);
+        let is_known = || {
+            version_order.contains(&(self.end, other.end)) || version_order.contains(&(other.end, self.end))
+        };
+        !is_ambiguous && !is_known()
     }
 }
 
 /// Walks along the edges, one at a time, over the same marks.
-struct Descent {
+struct Reachability {
     /// The walk that last came by each node.
-    visitor: Vec<u64>,
+    visited_by: Vec<u64>,
     /// The number of the current walk.
     walk: u64,
 }
 
-impl Descent {
-    fn new(nodes: usize) -> Descent {
-        Descent { visitor: vec![0; nodes], walk: 0 }
+impl Reachability {
+    fn new(nodes: usize) -> Reachability {
+        Reachability { visited_by: vec![0; nodes], walk: 0 }
     }
 
     /// Of `rivals` those before whose end the stretch begins.
-    fn preceded<'s>(
+    fn successors<'s>(
         &mut self,
-        stretch: &Stretch,
-        rivals: &[&'s Stretch],
+        lifetime: &Lifetime,
+        unordered: &[&'s Lifetime],
         graph: &Graph,
         bounds: &Bounds,
-    ) -> Vec<&'s Stretch> {
-        let (mut found, open): (Vec<&Stretch>, Vec<&Stretch>) =
-            rivals.iter().partition(|rival| bounds.by_time(stretch.first, rival.end));
-        let Some(last) = open.iter().map(|rival| bounds.position[rival.end]).max() else { return found };
-        self.descend(stretch.first, last, graph, bounds);
-        found.extend(open.into_iter().filter(|rival| self.visitor[rival.end] == self.walk));
+    ) -> Vec<&'s Lifetime> {
+        let (mut found, open): (Vec<&Lifetime>, Vec<&Lifetime>) =
+            unordered.iter().partition(|other| bounds.in_real_time(lifetime.first, other.end));
+        let Some(last) = open.iter().map(|other| bounds.position[other.end]).max() else { return found };
+        self.mark_reachable(lifetime.first, last, graph, bounds);
+        found.extend(open.into_iter().filter(|other| self.visited_by[other.end] == self.walk));
         found
     }
 
     /// Marks what is behind `start` and, in topological order, not behind `last`.
-    fn descend(&mut self, start: Node, last: usize, graph: &Graph, bounds: &Bounds) {
+    fn mark_reachable(&mut self, start: Node, last: usize, graph: &Graph, bounds: &Bounds) {
         self.walk += 1;
         let mut open = vec![start];
         while let Some(node) = open.pop() {
-            for next in graph.next(node, Way::Onward) {
-                if self.visitor[next] != self.walk && bounds.position[next] <= last {
-                    self.visitor[next] = self.walk;
+            for next in graph.next(node, Direction::Forward) {
+                if self.visited_by[next] != self.walk && bounds.position[next] <= last {
+                    self.visited_by[next] = self.walk;
                     open.push(next);
                 }
             }

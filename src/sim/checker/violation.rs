@@ -9,45 +9,49 @@ use super::history::{Action, Change, Observed, Operation, Verdict};
 
 /// The promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
+pub enum Anomaly {
     /// The history itself breaks the recorder's rules; says nothing about the store.
     Malformed,
     /// A read shows a value nobody wrote.
-    NeverWritten,
+    GarbageRead,
     /// A read shows a write whose caller was told that it did not happen.
-    NotAppliedSeen,
+    AbortedRead,
     /// A read was answered before the write that it shows was called.
-    SeenBeforeInvoked,
+    FutureRead,
     /// A read shows one change of a batch and the state before another change of it.
-    HalfBatch,
+    FracturedRead,
     /// Two states of a list that only grows, of which neither contains the other.
-    ListForked,
+    IncompatibleOrder,
     /// A read shows less than was finished, or seen, before it was called.
-    Stale,
+    StaleRead,
     /// What the reads show contradicts itself whatever the times were.
-    Contradiction,
+    DependencyCycle,
     /// No single clash is at fault, but all orders were tried and none explains every read.
-    NoOrder,
+    NoLinearization,
     /// The history is possible, but not in the order of the log that the store itself told.
-    IndexOrder,
+    LogOrder,
 }
 
-impl Rule {
+impl Anomaly {
     /// The promise in words.
-    pub fn sentence(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
-            Rule::Malformed => "the history breaks the recorder's rules",
-            Rule::NeverWritten => "a read shows a value that nobody wrote",
-            Rule::NotAppliedSeen => "a write that was answered with certainly not applied is seen",
-            Rule::SeenBeforeInvoked => {
-                "a read shows a write that was called only after the read was answered"
+            Anomaly::Malformed => "the history breaks the recorder's rules",
+            Anomaly::GarbageRead => "a read shows a value that nobody wrote",
+            Anomaly::AbortedRead => "a write that was answered with certainly not applied is seen",
+            Anomaly::FutureRead => "a read shows a write that was called only after the read was answered",
+            Anomaly::FracturedRead => "a read shows half a batch",
+            Anomaly::IncompatibleOrder => {
+                "two reads show states of a list of which neither contains the other"
             }
-            Rule::HalfBatch => "a read shows half a batch",
-            Rule::ListForked => "two reads show states of a list of which neither contains the other",
-            Rule::Stale => "a read is stale: what it misses was finished, or seen, before it was called",
-            Rule::Contradiction => "the reads contradict each other on the order of the writes",
-            Rule::NoOrder => "every order of the operations was tried, and none explains all reads",
-            Rule::IndexOrder => "the log positions that the store told contradict what its reads show",
+            Anomaly::StaleRead => {
+                "a read is stale: what it misses was finished, or seen, before it was called"
+            }
+            Anomaly::DependencyCycle => "the reads contradict each other on the order of the writes",
+            Anomaly::NoLinearization => {
+                "every order of the operations was tried, and none explains all reads"
+            }
+            Anomaly::LogOrder => "the log positions that the store told contradict what its reads show",
         }
     }
 }
@@ -56,7 +60,7 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The promise that was broken.
-    pub rule: Rule,
+    pub anomaly: Anomaly,
     /// The operations involved, as places in the history, ascending.
     pub operations: Vec<usize>,
     shown: Vec<String>,
@@ -65,20 +69,20 @@ pub struct Violation {
 
 impl Violation {
     /// A violation with a reason of one sentence.
-    pub fn plain(history: &[Operation], rule: Rule, operations: &[usize], reason: String) -> Violation {
-        Violation::reasoned(history, rule, operations.to_vec(), vec![reason])
+    pub fn plain(history: &[Operation], anomaly: Anomaly, operations: &[usize], reason: String) -> Violation {
+        Violation::reasoned(history, anomaly, operations.to_vec(), vec![reason])
     }
 
     /// A violation with a chain of reasons, one a line.
     pub fn reasoned(
         history: &[Operation],
-        rule: Rule,
+        anomaly: Anomaly,
         mut operations: Vec<usize>,
         reasons: Vec<String>,
     ) -> Violation {
         operations.sort_unstable();
         operations.dedup();
-        Violation { rule, operations, shown: Vec::new(), reasons }.shown_as_in(history)
+        Violation { anomaly, operations, shown: Vec::new(), reasons }.shown_as_in(history)
     }
 
     /// The same, with the operations as this history has them.
@@ -88,14 +92,14 @@ impl Violation {
     }
 
     /// The same, found only with the help of log positions.
-    pub fn of_positions(self) -> Violation {
-        Violation { rule: Rule::IndexOrder, ..self }
+    pub fn of_log_order(self) -> Violation {
+        Violation { anomaly: Anomaly::LogOrder, ..self }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "not linearizable ({:?}): {}", self.rule, self.rule.sentence())?;
+        writeln!(out, "not linearizable ({:?}): {}", self.anomaly, self.anomaly.description())?;
         for operation in &self.shown {
             writeln!(out, "  {operation}")?;
         }

@@ -1,4 +1,4 @@
-//! Histories of a store that works, and ways to spoil them. One seed draws everything.
+//! Histories of a store that works, and ways to corrupt them. One seed draws everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +53,8 @@ pub struct Shape {
     pub not_applied: usize,
     /// Of the reads.
     pub local: usize,
-    /// Whether answers carry log positions.
-    pub positions: bool,
+    /// Whether answers carry log log_indexes.
+    pub log_indexes: bool,
 }
 
 #[derive(Clone, Default)]
@@ -67,7 +67,7 @@ struct Contents {
 struct Call {
     place: usize,
     verdict: Verdict,
-    has_happened: bool,
+    has_taken_effect: bool,
 }
 
 /// A store in the middle of its work.
@@ -82,7 +82,7 @@ struct Store<'r> {
     writes_done: u64,
     history: Vec<Operation>,
     calls: Vec<Call>,
-    /// Writes whose callers were told nothing certain and that may still happen.
+    /// Writes whose callers were told nothing certain and that may still take_effect.
     late: Vec<usize>,
 }
 
@@ -115,21 +115,21 @@ impl Store<'_> {
         if !self.late.is_empty() && self.random.percent(10) {
             let place = self.random.below(self.late.len());
             let write = self.late.swap_remove(place);
-            self.happen(write);
+            self.take_effect(write);
         }
         let may_call = self.history.len() < self.shape.operations && self.calls.len() < self.shape.clients;
         if self.calls.is_empty() || (may_call && self.random.percent(40)) {
             return self.call();
         }
         let place = self.random.below(self.calls.len());
-        if self.calls[place].has_happened || self.calls[place].verdict == Verdict::NotApplied {
+        if self.calls[place].has_taken_effect || self.calls[place].verdict == Verdict::NotApplied {
             self.answer(place);
         } else if self.calls[place].verdict == Verdict::Unknown && self.random.percent(50) {
             self.late.push(self.calls[place].place);
             self.answer(place);
         } else {
-            self.calls[place].has_happened = true;
-            self.happen(self.calls[place].place);
+            self.calls[place].has_taken_effect = true;
+            self.take_effect(self.calls[place].place);
         }
     }
 
@@ -146,7 +146,7 @@ impl Store<'_> {
         let client = self.random.below(self.shape.clients) as u32;
         let invoked = self.now;
         self.history.push(Operation { client, invoked, completed: None, verdict, action, index: None });
-        self.calls.push(Call { place, verdict, has_happened: false });
+        self.calls.push(Call { place, verdict, has_taken_effect: false });
     }
 
     fn answer(&mut self, call: usize) {
@@ -194,7 +194,7 @@ impl Store<'_> {
     }
 
     /// The moment at which an operation takes effect.
-    fn happen(&mut self, place: usize) {
+    fn take_effect(&mut self, place: usize) {
         let operation = &mut self.history[place];
         match &mut operation.action {
             Action::Write(changes) => {
@@ -209,7 +209,7 @@ impl Store<'_> {
                 operation.index = (*level == Level::Linearizable).then_some(self.writes_done / 3);
             }
         }
-        if !self.shape.positions || operation.verdict != Verdict::Ok {
+        if !self.shape.log_indexes || operation.verdict != Verdict::Ok {
             operation.index = None;
         }
     }
@@ -245,18 +245,18 @@ pub fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
     }
     for place in 0..history.len() {
         if !history[place].is_write() && random.percent(70) {
-            spoil_at(&mut history, place, random);
+            corrupt_at(&mut history, place, random);
         }
     }
     history
 }
 
 /// Changes what one client saw or was told; the history may or may not stay linearizable.
-pub fn spoil(history: &mut [Operation], random: &mut Random) {
-    spoil_at(history, random.below(history.len()), random);
+pub fn corrupt(history: &mut [Operation], random: &mut Random) {
+    corrupt_at(history, random.below(history.len()), random);
 }
 
-fn spoil_at(history: &mut [Operation], place: usize, random: &mut Random) {
+fn corrupt_at(history: &mut [Operation], place: usize, random: &mut Random) {
     let known = known_values(history);
     let operation = &mut history[place];
     match &mut operation.action {
@@ -271,7 +271,7 @@ fn spoil_at(history: &mut [Operation], place: usize, random: &mut Random) {
                 &mut observed[place]
             };
             let values = known.get(key).cloned().unwrap_or_default();
-            spoil_observed(observed, &values, random);
+            corrupt_observed(observed, &values, random);
         }
     }
     if operation.completed.is_none() && operation.verdict != Verdict::Unknown {
@@ -279,7 +279,7 @@ fn spoil_at(history: &mut [Operation], place: usize, random: &mut Random) {
     }
 }
 
-fn spoil_observed(observed: &mut Observed, values: &[u64], random: &mut Random) {
+fn corrupt_observed(observed: &mut Observed, values: &[u64], random: &mut Random) {
     let drawn =
         if values.is_empty() || random.percent(15) { None } else { Some(values[random.below(values.len())]) };
     match observed {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Action, Change, Key, Level, Observed, Operation, Rule, Verdict, check};
+use super::super::{Action, Anomaly, Change, Key, Level, Observed, Operation, Verdict, check};
 
 const X: Key = 1;
 const Y: Key = 2;
@@ -54,11 +54,11 @@ fn at(mut operation: Operation, index: u64) -> Operation {
 }
 
 /// The history is refused for this reason, with these operations, in words that name each of them.
-fn refused(history: &[Operation], rule: Rule, involved: &[usize]) {
+fn refused(history: &[Operation], anomaly: Anomaly, involved: &[usize]) {
     let violation = check(history).expect_err("the fault is found");
 
     let words = violation.to_string();
-    assert_eq!(violation.rule, rule, "{words}");
+    assert_eq!(violation.anomaly, anomaly, "{words}");
     assert_eq!(violation.operations, involved, "{words}");
     for place in involved {
         assert!(words.contains(&format!("#{place} client")), "{words}");
@@ -69,7 +69,7 @@ fn refused(history: &[Operation], rule: Rule, involved: &[usize]) {
 fn passes(history: &[Operation]) {
     let report = check(history).unwrap_or_else(|violation| panic!("{violation}"));
 
-    assert!(report.order_found);
+    assert!(report.linearization_found);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_stale_read_after_a_completed_write_is_found() {
     let early = set((1, 2), X, 10);
     let late = set((3, 4), X, 11);
 
-    refused(&[early.clone(), late.clone(), read((5, 6), &[(X, Some(10))])], Rule::Stale, &[0, 1, 2]);
+    refused(&[early.clone(), late.clone(), read((5, 6), &[(X, Some(10))])], Anomaly::StaleRead, &[0, 1, 2]);
     passes(&[early.clone(), set((3, 5), X, 11), read((4, 6), &[(X, Some(10))])]);
     passes(&[early, late, local(read((5, 6), &[(X, Some(10))]))]);
 }
@@ -91,13 +91,13 @@ fn a_read_that_goes_back_between_two_clients_is_found() {
         operation(3, (6, 7), read((0, 1), &[(X, Some(10))]).action),
     ];
 
-    refused(&history, Rule::Stale, &[0, 1, 2, 3]);
+    refused(&history, Anomaly::StaleRead, &[0, 1, 2, 3]);
 }
 
 #[test]
 fn a_lost_acknowledged_write_is_found() {
-    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, None)])], Rule::Stale, &[0, 1]);
-    refused(&[append((1, 2), 10), read_list((3, 4), &[])], Rule::Stale, &[0, 1]);
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, None)])], Anomaly::StaleRead, &[0, 1]);
+    refused(&[append((1, 2), 10), read_list((3, 4), &[])], Anomaly::StaleRead, &[0, 1]);
 }
 
 #[test]
@@ -105,9 +105,9 @@ fn a_write_answered_with_not_applied_that_is_seen_is_found() {
     let refused_write = answered(set((1, 2), X, 10), Verdict::NotApplied);
     let refused_append = answered(append((1, 2), 10), Verdict::NotApplied);
 
-    refused(&[refused_write.clone(), read((3, 4), &[(X, Some(10))])], Rule::NotAppliedSeen, &[0, 1]);
-    refused(&[refused_write, local(read((3, 4), &[(X, Some(10))]))], Rule::NotAppliedSeen, &[0, 1]);
-    refused(&[refused_append, read_list((3, 4), &[10])], Rule::NotAppliedSeen, &[0, 1]);
+    refused(&[refused_write.clone(), read((3, 4), &[(X, Some(10))])], Anomaly::AbortedRead, &[0, 1]);
+    refused(&[refused_write, local(read((3, 4), &[(X, Some(10))]))], Anomaly::AbortedRead, &[0, 1]);
+    refused(&[refused_append, read_list((3, 4), &[10])], Anomaly::AbortedRead, &[0, 1]);
 }
 
 #[test]
@@ -119,9 +119,13 @@ fn half_a_batch_is_found() {
         observed: vec![(X, Observed::Register(Some(10))), (LIST, Observed::List(BTreeSet::new()))],
     };
 
-    refused(&[batch.clone(), read((3, 4), &[(X, Some(10)), (Y, None)])], Rule::HalfBatch, &[0, 1]);
-    refused(&[batch.clone(), local(read((3, 4), &[(X, Some(10)), (Y, None)]))], Rule::HalfBatch, &[0, 1]);
-    refused(&[list_batch, operation(2, (3, 4), half_list)], Rule::HalfBatch, &[0, 1]);
+    refused(&[batch.clone(), read((3, 4), &[(X, Some(10)), (Y, None)])], Anomaly::FracturedRead, &[0, 1]);
+    refused(
+        &[batch.clone(), local(read((3, 4), &[(X, Some(10)), (Y, None)]))],
+        Anomaly::FracturedRead,
+        &[0, 1],
+    );
+    refused(&[list_batch, operation(2, (3, 4), half_list)], Anomaly::FracturedRead, &[0, 1]);
     passes(&[batch, read((3, 4), &[(X, None), (Y, None)]), read((5, 6), &[(X, Some(10)), (Y, Some(11))])]);
 }
 
@@ -129,7 +133,7 @@ fn half_a_batch_is_found() {
 fn a_value_that_its_own_batch_replaced_is_found() {
     let batch = write((1, 2), &[(X, Change::Set(10)), (X, Change::Set(11))]);
 
-    refused(&[batch.clone(), read((3, 4), &[(X, Some(10))])], Rule::HalfBatch, &[0, 1]);
+    refused(&[batch.clone(), read((3, 4), &[(X, Some(10))])], Anomaly::FracturedRead, &[0, 1]);
     passes(&[batch, read((3, 4), &[(X, Some(11))])]);
 }
 
@@ -140,8 +144,12 @@ fn two_snapshots_that_disagree_on_the_order_of_two_writes_are_found() {
     let other = read((4, 23), &[(X, None), (Y, Some(11))]);
     let [x, y] = writes;
 
-    refused(&[x.clone(), y.clone(), one.clone(), other.clone()], Rule::Contradiction, &[0, 1, 2, 3]);
-    refused(&[x.clone(), y.clone(), local(one.clone()), local(other)], Rule::Contradiction, &[0, 1, 2, 3]);
+    refused(&[x.clone(), y.clone(), one.clone(), other.clone()], Anomaly::DependencyCycle, &[0, 1, 2, 3]);
+    refused(
+        &[x.clone(), y.clone(), local(one.clone()), local(other)],
+        Anomaly::DependencyCycle,
+        &[0, 1, 2, 3],
+    );
     passes(&[x, y, one]);
 }
 
@@ -150,14 +158,18 @@ fn two_lists_that_fork_are_found() {
     let writes = [append((1, 20), 10), append((2, 21), 11)];
     let [one, other] = writes;
 
-    refused(&[one, other, read_list((3, 22), &[10]), read_list((4, 23), &[11])], Rule::ListForked, &[2, 3]);
+    refused(
+        &[one, other, read_list((3, 22), &[10]), read_list((4, 23), &[11])],
+        Anomaly::IncompatibleOrder,
+        &[2, 3],
+    );
 }
 
 #[test]
 fn a_value_nobody_wrote_is_found() {
-    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, Some(99))])], Rule::NeverWritten, &[1]);
-    refused(&[set((1, 2), X, 10), read((3, 4), &[(Y, Some(10))])], Rule::NeverWritten, &[1]);
-    refused(&[append((1, 2), 10), read_list((3, 4), &[10, 99])], Rule::NeverWritten, &[1]);
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(X, Some(99))])], Anomaly::GarbageRead, &[1]);
+    refused(&[set((1, 2), X, 10), read((3, 4), &[(Y, Some(10))])], Anomaly::GarbageRead, &[1]);
+    refused(&[append((1, 2), 10), read_list((3, 4), &[10, 99])], Anomaly::GarbageRead, &[1]);
 }
 
 #[test]
@@ -168,7 +180,7 @@ fn an_unknown_write_that_is_seen_and_then_unseen_is_found() {
 
     refused(
         &[before.clone(), unknown.clone(), seen.clone(), read((7, 8), &[(X, Some(10))])],
-        Rule::Stale,
+        Anomaly::StaleRead,
         &[0, 1, 2, 3],
     );
     passes(&[
@@ -185,15 +197,15 @@ fn a_read_of_an_unknown_write_before_its_call_is_found() {
     let mut never_answered = answered(set((3, 4), X, 10), Verdict::Unknown);
     never_answered.completed = None;
 
-    refused(&[read((1, 2), &[(X, Some(10))]), never_answered.clone()], Rule::SeenBeforeInvoked, &[0, 1]);
-    refused(&[local(read((1, 2), &[(X, Some(10))])), never_answered], Rule::SeenBeforeInvoked, &[0, 1]);
+    refused(&[read((1, 2), &[(X, Some(10))]), never_answered.clone()], Anomaly::FutureRead, &[0, 1]);
+    refused(&[local(read((1, 2), &[(X, Some(10))])), never_answered], Anomaly::FutureRead, &[0, 1]);
 }
 
 #[test]
 fn a_list_element_that_vanishes_is_found() {
     let history = [append((1, 20), 10), read_list((2, 3), &[10]), read_list((4, 5), &[])];
 
-    refused(&history, Rule::Stale, &[0, 1, 2]);
+    refused(&history, Anomaly::StaleRead, &[0, 1, 2]);
 }
 
 #[test]
@@ -208,7 +220,7 @@ fn a_duplicate_apply_that_resurrects_an_old_value_is_found() {
 
     let violation = check(&history).expect_err("the fault is found");
 
-    assert_eq!(violation.rule, Rule::Stale, "{violation}");
+    assert_eq!(violation.anomaly, Anomaly::StaleRead, "{violation}");
     assert!(violation.operations.ends_with(&[3, 4]), "{violation}");
     passes(&history[..4]);
 }
@@ -224,7 +236,7 @@ fn a_deleted_value_that_comes_back_is_found() {
 
     let violation = check(&history).expect_err("the fault is found");
 
-    assert_eq!(violation.rule, Rule::Stale, "{violation}");
+    assert_eq!(violation.anomaly, Anomaly::StaleRead, "{violation}");
     passes(&history[..3]);
 }
 
@@ -234,7 +246,7 @@ fn a_read_of_nothing_is_explained_by_an_unknown_delete() {
     let history = [set((1, 2), X, 10), delete, read((5, 6), &[(X, Some(10))]), read((7, 8), &[(X, None)])];
 
     passes(&history);
-    refused(&[history[0].clone(), history[3].clone()], Rule::Stale, &[0, 1]);
+    refused(&[history[0].clone(), history[3].clone()], Anomaly::StaleRead, &[0, 1]);
 }
 
 #[test]
@@ -263,18 +275,18 @@ fn log_positions_that_contradict_the_reads_are_found_and_blamed() {
     let newest_first = [read((22, 23), &[(X, Some(10))])];
 
     let history = [first.clone(), second.clone(), newest_first[0].clone()];
-    refused(&history, Rule::IndexOrder, &[0, 1, 2]);
+    refused(&history, Anomaly::LogOrder, &[0, 1, 2]);
     let too_old = at(local(read((22, 23), &[(X, Some(10))])), 6);
-    refused(&[first.clone(), second.clone(), too_old], Rule::IndexOrder, &[0, 1, 2]);
+    refused(&[first.clone(), second.clone(), too_old], Anomaly::LogOrder, &[0, 1, 2]);
     let report = check(&[first, second, at(read((22, 23), &[(X, Some(11))]), 6)]).expect("possible");
-    assert!(report.positions_agree);
+    assert!(report.log_order_agrees);
 }
 
 #[test]
 fn a_history_that_breaks_the_rules_of_recording_is_refused() {
-    refused(&[set((1, 2), X, 10), set((3, 4), X, 10)], Rule::Malformed, &[1]);
-    refused(&[set((2, 1), X, 10)], Rule::Malformed, &[0]);
-    refused(&[set((1, 2), X, 10), write((3, 4), &[(X, Change::Append(11))])], Rule::Malformed, &[1]);
+    refused(&[set((1, 2), X, 10), set((3, 4), X, 10)], Anomaly::Malformed, &[1]);
+    refused(&[set((2, 1), X, 10)], Anomaly::Malformed, &[0]);
+    refused(&[set((1, 2), X, 10), write((3, 4), &[(X, Change::Append(11))])], Anomaly::Malformed, &[1]);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::super::facts::Facts;
 use super::super::graph::Graph;
 use super::super::registers::Registers;
-use super::super::{Action, Observed, Operation, Rule, check, lists};
+use super::super::{Action, Anomaly, Observed, Operation, check, lists};
 use super::brute_force::is_linearizable;
-use super::generator::{Random, Shape, linearizable, spoil, wild};
+use super::generator::{Random, Shape, corrupt, linearizable, wild};
 
 const TINY: Shape = Shape {
     operations: 7,
@@ -18,7 +18,7 @@ const TINY: Shape = Shape {
     unknown: 20,
     not_applied: 5,
     local: 0,
-    positions: false,
+    log_indexes: false,
 };
 
 /// How the two judges agree over many histories.
@@ -34,7 +34,7 @@ fn compare(name: &str, shape: Shape, histories: u64) {
     compare_all(name, histories, |random| {
         let operations = 2 + random.below(shape.operations - 1);
         let mut history = linearizable(Shape { operations, ..shape }, random);
-        (0..random.below(4)).for_each(|_| spoil(&mut history, random));
+        (0..random.below(4)).for_each(|_| corrupt(&mut history, random));
         history
     });
 }
@@ -65,7 +65,7 @@ fn compare_one(name: &str, seed: u64, history: &[Operation], tally: &mut Tally) 
         let report =
             verdict.unwrap_or_else(|violation| panic!("{name}, seed {seed}, is possible, yet {violation}"));
         tally.possible += 1;
-        tally.proved += usize::from(report.order_found);
+        tally.proved += usize::from(report.linearization_found);
     } else {
         assert!(verdict.is_err(), "{name}, seed {seed}, is impossible, yet {verdict:?}\n{history:#?}");
         tally.impossible += 1;
@@ -126,7 +126,7 @@ fn one_register_and_any_lists_need_no_search() {
     {
         let mut random = Random::new(seed);
         let mut history = linearizable(shape, &mut random);
-        (0..random.below(4)).for_each(|_| spoil(&mut history, &mut random));
+        (0..random.below(4)).for_each(|_| corrupt(&mut history, &mut random));
 
         assert_eq!(graph_refuses(&history), !is_linearizable(&history), "seed {seed} of {shape:?}");
     }
@@ -150,8 +150,8 @@ fn the_operations_that_a_violation_names_are_impossible_by_themselves() {
     let mut judged = 0;
     for seed in 0..1_000 {
         let mut random = Random::new(seed);
-        let mut history = linearizable(Shape { positions: false, ..shape }, &mut random);
-        (0..3).for_each(|_| spoil(&mut history, &mut random));
+        let mut history = linearizable(Shape { log_indexes: false, ..shape }, &mut random);
+        (0..3).for_each(|_| corrupt(&mut history, &mut random));
         let Err(violation) = check(&history) else { continue };
         if violation.operations.len() > 8 {
             continue;
@@ -188,7 +188,7 @@ const LARGE: Shape = Shape {
     unknown: 10,
     not_applied: 5,
     local: 10,
-    positions: true,
+    log_indexes: true,
 };
 
 #[test]
@@ -198,7 +198,7 @@ fn large_histories_of_a_working_store_pass_with_proof() {
 
         let report = check(&history).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
 
-        assert!(report.order_found && report.positions_agree, "seed {seed}: {report:?}");
+        assert!(report.linearization_found && report.log_order_agrees, "seed {seed}: {report:?}");
         assert!(report.writes_unknown_seen > 50, "seed {seed}: {report:?}");
     }
 }
@@ -208,18 +208,18 @@ fn one_stale_read_among_thousands_is_found_and_explained_by_a_few_operations() {
     for seed in 0..4 {
         let shape = Shape { deletes: 0, local: 0, ..LARGE };
         let mut history = linearizable(shape, &mut Random::new(seed));
-        let spoiled = turn_back(&mut history);
+        let corrupted = make_stale(&mut history);
 
         let violation = check(&history).expect_err("the stale read is found");
 
-        assert_eq!(violation.rule, Rule::Stale, "seed {seed}: {violation}");
-        assert!(violation.operations.contains(&spoiled), "seed {seed}: {violation}");
+        assert_eq!(violation.anomaly, Anomaly::StaleRead, "seed {seed}: {violation}");
+        assert!(violation.operations.contains(&corrupted), "seed {seed}: {violation}");
         assert!(violation.operations.len() <= 6, "seed {seed}: {violation}");
     }
 }
 
 /// Lets the last read of one register show what the first read of it showed.
-fn turn_back(history: &mut [Operation]) -> usize {
+fn make_stale(history: &mut [Operation]) -> usize {
     let value_at = |operation: &Operation| match operation.observed() {
         [(0, Observed::Register(Some(value)))] => Some(*value),
         _ => None,

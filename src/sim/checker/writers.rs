@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::history::{Change, Key, Operation, Verdict};
-use super::violation::{Rule, Violation};
+use super::violation::{Anomaly, Violation};
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,61 +18,63 @@ pub enum Kind {
 
 /// The producer of a value or an element.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub struct Writer {
     /// The write.
     pub write: usize,
     /// False when a later change of the same batch replaced it: no state ever holds it.
-    pub visible: bool,
+    pub is_final: bool,
     /// Whether some read shows it.
-    pub seen: bool,
+    pub is_read: bool,
 }
 
 /// See the module. Only looked up, never iterated: its order means nothing.
 #[derive(Debug, Default)]
-pub struct Written {
-    origins: HashMap<(Key, u64), Origin>,
+pub struct Writers {
+    by_value: HashMap<(Key, u64), Writer>,
     kinds: HashMap<Key, Kind>,
 }
 
-impl Written {
+impl Writers {
     /// Indexes the writes, and refuses a history that breaks the recorder's rules.
-    pub fn of(history: &[Operation]) -> Result<Written, Violation> {
-        let mut written = Written::default();
+    pub fn of(history: &[Operation]) -> Result<Writers, Violation> {
+        let mut writers = Writers::default();
         for (operation, recorded) in history.iter().enumerate() {
             check_times(history, operation)?;
             for (place, &(key, change)) in recorded.changes().iter().enumerate() {
-                written.note_kind(history, operation, key, kind_of(change))?;
-                let visible = is_visible(&recorded.changes()[place + 1..], key, change);
-                written.note_value(history, operation, key, change, visible)?;
+                writers.note_kind(history, operation, key, kind_of(change))?;
+                let is_final = is_final_change(&recorded.changes()[place + 1..], key, change);
+                writers.note_value(history, operation, key, change, is_final)?;
             }
         }
-        Ok(written)
+        Ok(writers)
     }
 
     /// The write that produced what `reader` found at `key`.
-    pub fn origin(
+    pub fn writer_of(
         &self,
         history: &[Operation],
         reader: usize,
         key: Key,
         value: u64,
     ) -> Result<usize, Violation> {
-        let found = self.origins.get(&(key, value)).copied();
+        let found = self.by_value.get(&(key, value)).copied();
         let seen = format!("#{reader} found {value} at key {key}");
-        let refuse = |rule, operations: &[usize], why: &str| {
-            Err(Violation::plain(history, rule, operations, format!("{seen}, {why}")))
+        let refuse = |anomaly, operations: &[usize], why: &str| {
+            Err(Violation::plain(history, anomaly, operations, format!("{seen}, {why}")))
         };
         match found {
-            None => refuse(Rule::NeverWritten, &[reader], "which nobody wrote"),
-            Some(Origin { write, .. }) if history[write].verdict == Verdict::NotApplied => refuse(
-                Rule::NotAppliedSeen,
+            None => refuse(Anomaly::GarbageRead, &[reader], "which nobody wrote"),
+            Some(Writer { write, .. }) if history[write].verdict == Verdict::NotApplied => refuse(
+                Anomaly::AbortedRead,
                 &[write, reader],
                 "whose write was answered: certainly not applied",
             ),
-            Some(Origin { write, visible: false, .. }) => {
-                refuse(Rule::HalfBatch, &[write, reader], "which its own batch replaced: no state holds it")
-            }
-            Some(Origin { write, .. }) => Ok(write),
+            Some(Writer { write, is_final: false, .. }) => refuse(
+                Anomaly::FracturedRead,
+                &[write, reader],
+                "which its own batch replaced: no state holds it",
+            ),
+            Some(Writer { write, .. }) => Ok(write),
         }
     }
 
@@ -91,14 +93,14 @@ impl Written {
     }
 
     /// Notes that some read shows `value` at `key`.
-    pub fn note_seen(&mut self, key: Key, value: u64) {
-        let origin = self.origins.get_mut(&(key, value));
-        origin.expect("only values with an origin are noted").seen = true;
+    pub fn note_read(&mut self, key: Key, value: u64) {
+        let writer = self.by_value.get_mut(&(key, value));
+        writer.expect("only values with a writer are noted").is_read = true;
     }
 
     /// Whether some read shows `value` at `key`.
-    pub fn is_seen(&self, key: Key, value: u64) -> bool {
-        self.origins.get(&(key, value)).is_some_and(|origin| origin.seen)
+    pub fn is_read(&self, key: Key, value: u64) -> bool {
+        self.by_value.get(&(key, value)).is_some_and(|writer| writer.is_read)
     }
 
     fn note_value(
@@ -107,10 +109,10 @@ impl Written {
         write: usize,
         key: Key,
         change: Change,
-        visible: bool,
+        is_final: bool,
     ) -> Result<(), Violation> {
         let (Change::Set(value) | Change::Append(value)) = change else { return Ok(()) };
-        match self.origins.insert((key, value), Origin { write, visible, seen: false }) {
+        match self.by_value.insert((key, value), Writer { write, is_final, is_read: false }) {
             None => Ok(()),
             Some(_) => {
                 Err(malformed(history, write, format!("{value} is written to key {key} a second time")))
@@ -126,7 +128,7 @@ fn kind_of(change: Change) -> Kind {
     }
 }
 
-fn is_visible(later: &[(Key, Change)], key: Key, change: Change) -> bool {
+fn is_final_change(later: &[(Key, Change)], key: Key, change: Change) -> bool {
     matches!(change, Change::Append(_)) || later.iter().all(|&(other, _)| other != key)
 }
 
@@ -142,5 +144,5 @@ fn check_times(history: &[Operation], operation: usize) -> Result<(), Violation>
 }
 
 fn malformed(history: &[Operation], operation: usize, why: String) -> Violation {
-    Violation::plain(history, Rule::Malformed, &[operation], why)
+    Violation::plain(history, Anomaly::Malformed, &[operation], why)
 }

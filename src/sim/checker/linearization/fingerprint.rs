@@ -5,7 +5,7 @@
 
 /// A number that stands for one thing being so; a set of such things is known by the exclusive or of theirs. At 128
 /// bits two different sets do not meet in practice.
-pub fn identity_of(aspect: usize, value: usize) -> u128 {
+pub fn fingerprint_of(aspect: usize, value: usize) -> u128 {
     let seed = ((aspect as u64) << 40) ^ value as u64;
     let (high, low) = (scramble(seed), scramble(seed ^ 0x5555_5555_5555_5555));
     (u128::from(high) << 64) | u128::from(low)

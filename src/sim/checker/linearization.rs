@@ -1,0 +1,328 @@
+//! An order under construction.
+//!
+//! Owns which operations are linearized, what the registers hold then, and which operations can come next. What always
+//! holds: a linearized node has all its predecessors linearized, by edges and by real time; every step can be taken back, in
+//! reverse. Which of several writes comes next is chosen elsewhere.
+
+mod candidates;
+mod deadlock;
+mod fingerprint;
+
+use std::collections::BTreeSet;
+
+use fingerprint::fingerprint_of;
+
+use super::facts::{Facts, Fate};
+use super::graph::{Bounds, Direction, Graph, Node};
+use super::registers::{Registers, VersionId};
+
+/// What a read wants to find in a register.
+#[derive(Clone, Copy, Debug)]
+enum ReadsFrom {
+    Version(VersionId),
+    AnyEmpty,
+}
+
+/// One step that can be taken back.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Linearized(Node),
+    /// The next operation in the order of calls may now take effect.
+    Enabled,
+    /// A register passed to the next reign, from this one.
+    Installed {
+        register: usize,
+        from: VersionId,
+        filled_by: Option<Node>,
+    },
+}
+
+/// A place to which an attempt can return.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    steps: usize,
+    responded: usize,
+}
+
+/// See the module.
+pub struct Linearization<'a> {
+    graph: &'a Graph,
+    bounds: &'a Bounds,
+    registers: &'a Registers,
+    fates: &'a [Fate],
+    operations: usize,
+
+    // What is fixed: by operation, what it writes and reads; who is called, and responded, after whom.
+    writes: Vec<Vec<(usize, VersionId)>>,
+    reads: Vec<Vec<(usize, ReadsFrom)>>,
+    by_invocation: Vec<Node>,
+    by_response: Vec<Node>,
+
+    /// By register, the reign that it is in.
+    current: Vec<VersionId>,
+    /// By reign, its reads that are not linearized.
+    unread: Vec<usize>,
+    /// By register, its vague reads that are not linearized, by their last time.
+    unrecovered: Vec<BTreeSet<(u64, Node)>>,
+    /// By register, the deletes that are not linearized, by their first time.
+    deletes: Vec<BTreeSet<(u64, Node)>>,
+    /// By register, the write that last gave it a value when it held none.
+    filled_by: Vec<Option<Node>>,
+    /// By node, the edges that lead to it from nodes not linearized; and one more until an operation arrived.
+    blockers: Vec<usize>,
+    linearized: Vec<bool>,
+    /// Nodes without blockers, not linearized: virtual_nodes, reads, and the other operations by their last time.
+    virtual_nodes: Vec<Node>,
+    open_reads: BTreeSet<Node>,
+    open_writes: BTreeSet<(u64, Node)>,
+    /// How many of `by_call` arrived.
+    enabled: usize,
+    /// How many of `by_answer` are linearized without a gap.
+    responded: usize,
+    remaining: usize,
+    fingerprint: u128,
+    trail: Vec<Step>,
+    steps: usize,
+}
+
+impl<'a> Linearization<'a> {
+    /// An empty order over a saturated graph.
+    pub fn new(
+        facts: &'a Facts,
+        graph: &'a Graph,
+        registers: &'a Registers,
+        bounds: &'a Bounds,
+    ) -> Linearization<'a> {
+        let operations = facts.history.len();
+        let mut by_invocation: Vec<Node> =
+            (0..operations).filter(|&node| facts.fates[node] != Fate::Excluded).collect();
+        let mut by_response: Vec<Node> =
+            (0..operations).filter(|&node| facts.fates[node] == Fate::Required).collect();
+        by_invocation.sort_by_key(|&node| (graph.span(node).from, node));
+        by_response.sort_by_key(|&node| (graph.span(node).to, node));
+        let blockers = (0..graph.len())
+            .map(|node| graph.edges_at(node, Direction::Backward).len() + usize::from(node < operations));
+        let mut linearization = Linearization {
+            graph,
+            bounds,
+            registers,
+            fates: &facts.fates,
+            operations,
+            writes: vec![Vec::new(); operations],
+            reads: vec![Vec::new(); operations],
+            remaining: by_response.len(),
+            by_invocation,
+            by_response,
+            current: Vec::new(),
+            unread: registers.versions.iter().map(|version| version.reads.len()).collect(),
+            unrecovered: Vec::new(),
+            deletes: Vec::new(),
+            filled_by: Vec::new(),
+            blockers: blockers.collect(),
+            linearized: vec![false; graph.len()],
+            virtual_nodes: Vec::new(),
+            open_reads: BTreeSet::new(),
+            open_writes: BTreeSet::new(),
+            enabled: 0,
+            responded: 0,
+            fingerprint: 0,
+            trail: Vec::new(),
+            steps: 0,
+        };
+        linearization.note_registers();
+        linearization.virtual_nodes =
+            (operations..graph.len()).filter(|&node| linearization.blockers[node] == 0).collect();
+        linearization
+    }
+
+    fn note_registers(&mut self) {
+        for (register, key_versions) in self.registers.keys.iter().enumerate() {
+            self.current.push(key_versions.versions[0]);
+            self.filled_by.push(None);
+            self.unrecovered.push(BTreeSet::new());
+            self.deletes.push(BTreeSet::new());
+            for &read in &key_versions.unrecovered {
+                self.reads[read].push((register, ReadsFrom::AnyEmpty));
+                self.unrecovered[register].insert((self.bounds.spans[read].to, read));
+            }
+            for &version in &key_versions.versions {
+                self.note_version(register, version);
+            }
+        }
+    }
+
+    fn note_version(&mut self, register: usize, version: VersionId) {
+        if let Some(write) = self.registers.versions[version].write {
+            self.writes[write].push((register, version));
+            if self.registers.versions[version].is_empty {
+                self.deletes[register].insert((self.bounds.spans[write].from, write));
+            }
+        }
+        for &read in &self.registers.versions[version].reads {
+            self.reads[read].push((register, ReadsFrom::Version(version)));
+        }
+    }
+
+    /// Whether every operation that took effect is linearized.
+    pub fn is_complete(&self) -> bool {
+        self.remaining == 0
+    }
+
+    /// How many operations that took effect are linearized.
+    pub fn len(&self) -> usize {
+        self.by_response.len() - self.remaining
+    }
+
+    /// How many steps were ever taken, also those taken back.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// A number that stands for the set of linearized operations and what the registers hold.
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
+    /// The operations linearized, in order.
+    pub fn order(&self) -> Vec<usize> {
+        let linearized = self.trail.iter().filter_map(|step| match step {
+            Step::Linearized(node) if *node < self.operations => Some(*node),
+            _ => None,
+        });
+        linearized.collect()
+    }
+
+    /// The operations whose predecessors are all linearized.
+    pub fn open(&self) -> Vec<usize> {
+        self.open_reads.iter().copied().chain(self.open_writes.iter().map(|&(_, write)| write)).collect()
+    }
+
+    /// Puts the node behind those already linearized.
+    pub fn linearize(&mut self, node: Node) {
+        assert!(!self.linearized[node], "a node is linearized once");
+        assert_eq!(self.blockers[node], 0, "nothing that must precede is missing");
+        self.steps += 1;
+        self.linearized[node] = true;
+        self.trail.push(Step::Linearized(node));
+        if node < self.operations {
+            self.apply(node);
+        }
+        let graph = self.graph;
+        for next in graph.next(node, Direction::Forward) {
+            self.unblock(next);
+        }
+    }
+
+    fn apply(&mut self, node: Node) {
+        self.close(node);
+        self.fingerprint ^= fingerprint_of(0, node);
+        self.remaining -= usize::from(self.fates[node] == Fate::Required);
+        for place in 0..self.writes[node].len() {
+            let (register, version) = self.writes[node][place];
+            let (from, filled_by) = (self.current[register], self.filled_by[register]);
+            self.trail.push(Step::Installed { register, from, filled_by });
+            if self.registers.versions[from].is_empty && !self.registers.versions[version].is_empty {
+                self.filled_by[register] = Some(node);
+            }
+            self.deletes[register].remove(&(self.bounds.spans[node].from, node));
+            self.install(register, version);
+        }
+        for &(register, source) in &self.reads[node] {
+            match source {
+                ReadsFrom::Version(version) => self.unread[version] -= 1,
+                ReadsFrom::AnyEmpty => {
+                    drop(self.unrecovered[register].remove(&(self.bounds.spans[node].to, node)))
+                }
+            }
+        }
+    }
+
+    /// Where the attempt stands, after it settled.
+    pub fn checkpoint(&self) -> Checkpoint {
+        assert!(self.virtual_nodes.is_empty(), "a checkpoint is taken when no safe step is left");
+        Checkpoint { steps: self.trail.len(), responded: self.responded }
+    }
+
+    /// Takes back every step since the mark.
+    pub fn rewind(&mut self, checkpoint: Checkpoint) {
+        while self.trail.len() > checkpoint.steps {
+            match self.trail.pop().expect("the trail is longer than the checkpoint") {
+                Step::Linearized(node) => self.undo(node),
+                Step::Installed { register, from, filled_by } => {
+                    self.filled_by[register] = filled_by;
+                    self.install(register, from);
+                }
+                Step::Enabled => {
+                    self.enabled -= 1;
+                    self.block(self.by_invocation[self.enabled]);
+                }
+            }
+        }
+        self.responded = checkpoint.responded;
+        self.virtual_nodes.clear();
+    }
+
+    fn undo(&mut self, node: Node) {
+        let graph = self.graph;
+        for next in graph.next(node, Direction::Forward) {
+            self.block(next);
+        }
+        self.linearized[node] = false;
+        if node < self.operations {
+            self.unapply(node);
+            self.remaining += usize::from(self.fates[node] == Fate::Required);
+            self.fingerprint ^= fingerprint_of(0, node);
+            self.note_open(node);
+        }
+    }
+
+    fn install(&mut self, register: usize, to: VersionId) {
+        self.fingerprint ^=
+            fingerprint_of(1 + register, self.current[register]) ^ fingerprint_of(1 + register, to);
+        self.current[register] = to;
+    }
+
+    fn unapply(&mut self, node: Node) {
+        let span = self.bounds.spans[node];
+        for &(register, version) in &self.writes[node] {
+            if self.registers.versions[version].is_empty {
+                self.deletes[register].insert((span.from, node));
+            }
+        }
+        for &(register, source) in &self.reads[node] {
+            match source {
+                ReadsFrom::Version(version) => self.unread[version] += 1,
+                ReadsFrom::AnyEmpty => drop(self.unrecovered[register].insert((span.to, node))),
+            }
+        }
+    }
+
+    fn unblock(&mut self, node: Node) {
+        self.blockers[node] -= 1;
+        if self.blockers[node] == 0 {
+            self.note_open(node);
+        }
+    }
+
+    fn block(&mut self, node: Node) {
+        if self.blockers[node] == 0 {
+            self.close(node);
+        }
+        self.blockers[node] += 1;
+    }
+
+    fn note_open(&mut self, node: Node) {
+        if node >= self.operations {
+            self.virtual_nodes.push(node);
+        } else if self.reads[node].is_empty() {
+            self.open_writes.insert((self.bounds.spans[node].to, node));
+        } else {
+            self.open_reads.insert(node);
+        }
+    }
+
+    fn close(&mut self, node: Node) {
+        self.open_reads.remove(&node);
+        self.open_writes.remove(&(self.bounds.spans[node].to, node));
+    }
+}
