@@ -1,8 +1,8 @@
-//! From a cycle to a verdict.
+//! Explains a cycle.
 //!
-//! Owns the words for chains of reasons. What always holds: a step between two operations is explained by what they
-//! wrote, what they saw and when; a derived step by the chain that it rests on, until only such facts are left or
-//! the explanation would be too long to read.
+//! Owns the text for paths. What always holds: a step between two operations is explained by what they wrote, what they
+//! read and when; an inferred step by the path that it follows from, until only such facts are left or the explanation
+//! becomes too long to read.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use super::graph::{Cycle, EdgeId, Graph, Link, Node, Reason};
 use super::history::{Change, Key, Observed};
 use super::violation::{Anomaly, Violation};
 
-/// Derived steps that are explained at most.
+/// Most inferred steps that are explained.
 const CAUSES_MAX: usize = 6;
 
-/// Operations of a history without an order up to which all are shown.
+/// A history without a linearization is shown in full up to this many operations.
 const SHOWN_MAX: usize = 24;
 
 /// One operation before another.
@@ -22,7 +22,7 @@ const SHOWN_MAX: usize = 24;
 struct Step {
     from: usize,
     to: usize,
-    /// The edge that leads to `to`; None is real time.
+    /// The edge that leads to `to`; None is real-time order.
     edge: Option<EdgeId>,
 }
 
@@ -31,12 +31,12 @@ struct Explanation<'a> {
     graph: &'a Graph,
     operations: BTreeSet<usize>,
     lines: Vec<String>,
-    /// Derived edges in the order of their numbers in the text.
+    /// Inferred edges in the order of their numbers in the text.
     causes: Vec<EdgeId>,
     has_real_time: bool,
 }
 
-/// The violation that the cycle is.
+/// The violation that the cycle proves.
 pub fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
     let steps = steps_of(facts, graph, cycle);
     let mut explanation = Explanation {
@@ -56,7 +56,8 @@ pub fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
     Violation::reasoned(facts.history, anomaly, operations, explanation.lines)
 }
 
-/// The violation that no order exists: all operations when they are few, else where the best attempt got stuck.
+/// The violation that no linearization exists: with all operations if they are few, else with those at which the
+/// longest partial linearization got stuck.
 pub fn no_linearization(facts: &Facts, linearized: usize, stuck: &[usize]) -> Violation {
     let taking_part = (0..facts.history.len()).filter(|&place| facts.fates[place] != Fate::Excluded);
     let mut operations: Vec<usize> = taking_part.take(SHOWN_MAX + 1).collect();
@@ -64,7 +65,7 @@ pub fn no_linearization(facts: &Facts, linearized: usize, stuck: &[usize]) -> Vi
         operations = stuck.to_vec();
     }
     let reasons = vec![format!(
-        "no order explains all of them together: the best one stops after {linearized} operations, where each of {} \
+        "no linearization exists: the longest partial one ends after {linearized} operations, where each of {} \
          would come too early or too late",
         numbers(stuck)
     )];
@@ -90,7 +91,7 @@ fn anomaly_of(facts: &Facts, graph: &Graph, steps: &[Step], has_real_time: bool)
     }
 }
 
-/// The steps between operations, over the moments between them.
+/// The steps between operations, with the virtual nodes between them left out.
 fn steps_of(facts: &Facts, graph: &Graph, links: &[Link]) -> Vec<Step> {
     let operations = facts.history.len();
     let ends = |link: &Link| match *link {
@@ -98,7 +99,7 @@ fn steps_of(facts: &Facts, graph: &Graph, links: &[Link]) -> Vec<Step> {
         Link::RealTime(from, to) => (from, to, None),
     };
     let begins = links.iter().position(|link| ends(link).0 < operations);
-    let begins = begins.expect("a chain of reasons meets an operation");
+    let begins = begins.expect("a path of dependencies visits an operation");
     let mut steps = Vec::new();
     let mut from = None;
     for link in links[begins..].iter().chain(&links[..begins]) {
@@ -122,14 +123,14 @@ impl Explanation<'_> {
         self.lines.push(format!("{indent}#{} before #{}: {words}", step.from, step.to));
     }
 
-    /// Explains the derived steps, and those that their explanations bring up.
+    /// Explains the inferred steps, and those that these explanations mention in turn.
     fn add_causes(&mut self) {
         let mut number = 0;
         while number < self.causes.len().min(CAUSES_MAX) {
             let edge = self.causes[number];
             number += 1;
             let Reason::VersionOrder { key, first, until } = self.graph.edge(edge).reason else { continue };
-            self.lines.push(format!("({number}) the order at key {key} follows from"));
+            self.lines.push(format!("({number}) the version order at key {key} follows from"));
             let path = self.graph.path(first, until, edge);
             for step in steps_of(self.facts, self.graph, &path) {
                 self.add_step("    ", &step);
@@ -140,7 +141,7 @@ impl Explanation<'_> {
     fn real_time(&mut self, from: Node, to: Node) -> String {
         self.has_real_time = true;
         let (answered, called) = (self.graph.span(from).to, self.graph.span(to).from);
-        format!("it was answered at {answered}, before the other was called at {called}")
+        format!("real-time order: it was answered at {answered}, before the other was invoked at {called}")
     }
 
     fn reason(&mut self, edge: EdgeId, from: Node, to: Node) -> String {
@@ -148,24 +149,24 @@ impl Explanation<'_> {
             Reason::WriteRead(key) => self.write_read(key, to),
             Reason::AppendRead(key) => {
                 format!(
-                    "#{to} shows {} of list {key}, which #{from} added",
+                    "write-read: #{to} read {} of list {key}, which #{from} appended",
                     self.element(key, from, to, true)
                 )
             }
             Reason::ReadAppend(key) => {
                 format!(
-                    "#{from} lacks {} of list {key}, which #{to} adds",
+                    "read-write: #{from} lacks {} of list {key}, which #{to} appends",
                     self.element(key, to, from, false)
                 )
             }
             Reason::VersionEnd(key) => format!("#{to} follows #{from} at key {key}"),
-            Reason::InitialRead(key) => format!("#{from} found key {key} as it was before any write"),
+            Reason::InitialRead(key) => format!("read-write: #{from} read the initial version of key {key}"),
             Reason::VersionOrder { key, first, .. } => {
                 let number = self.number_of(edge);
                 self.operations.insert(first);
                 format!("{} ({number})", self.version_order(key, first, from, to))
             }
-            Reason::LogOrder => "the store told log positions in this order".to_string(),
+            Reason::LogOrder => "the store reported log indexes in this order".to_string(),
         }
     }
 
@@ -176,22 +177,28 @@ impl Explanation<'_> {
             _ => None,
         });
         match value {
-            Some(value) => format!("it wrote {value} to key {key}, which #{read} shows"),
-            None => format!("it deleted key {key}; no other delete can explain that #{read} found nothing"),
+            Some(value) => format!("write-read: it wrote {value} to key {key}, which #{read} read"),
+            None => format!(
+                "write-read: it deleted key {key}; no other delete can explain that #{read} read nothing"
+            ),
         }
     }
 
     fn version_order(&self, key: Key, first: usize, from: usize, to: usize) -> String {
         let is_write = |place: usize| self.facts.history[place].is_write();
         match (from == first, is_write(to)) {
-            (true, true) if is_write(from) => format!("both wrote key {key}, in this order"),
-            (true, true) => format!("#{from} found nothing at key {key}, which #{to} ended"),
-            (false, true) => format!("#{from} found key {key} as #{first} left it, which #{to} overwrote"),
-            (_, false) => format!("#{to} found nothing at key {key}, so what #{first} left there was over"),
+            (true, true) if is_write(from) => format!("write-write: both wrote key {key}, in this order"),
+            (true, true) => format!("read-write: #{from} read nothing at key {key}, which #{to} overwrote"),
+            (false, true) => format!(
+                "read-write: #{from} read the version of key {key} by #{first}, which #{to} overwrote"
+            ),
+            (_, false) => {
+                format!("#{to} read nothing at key {key}, so the version by #{first} was already overwritten")
+            }
         }
     }
 
-    /// An element that `write` added and that `read` shows, or lacks.
+    /// An element that `write` appended and that `read` shows, or lacks.
     fn element(&self, key: Key, write: usize, read: usize, is_shown: bool) -> String {
         let observed = self.facts.history[read].observed();
         let shown = |element: u64| {

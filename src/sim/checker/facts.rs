@@ -1,9 +1,9 @@
-//! What a history says for certain, sorted by key.
+//! What is certain from the history alone, by key.
 //!
-//! Owns the first reading of a history: which operations need a place in the order, from when to when, who wrote
-//! what each read saw, and the versions of each list. What always holds: a write that somebody saw took effect,
-//! whatever its caller was told; the states that reads show of a list form a chain under inclusion, because a list
-//! only grows. It leaves the search for contradictions between operations to the graph.
+//! Owns the first pass over a history: which operations a linearization needs, within which interval each takes effect,
+//! the writer of what each read returned, and the version order of each list. What always holds: a write that was read
+//! took effect, whatever its caller was answered; the states of a list that reads show form a chain under inclusion,
+//! because a list only grows. Cycles between operations are left to the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use super::history::{Change, Key, Observed, Operation, Verdict};
 use super::violation::{Anomaly, Violation};
 use super::writers::{Kind, Writers};
 
-/// Whether an operation has a place in the order.
+/// Whether an operation is part of a linearization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It took effect, or showed a state.
+    /// It took effect, or returned a state.
     Required,
-    /// A write of unknown outcome that nobody saw but that deletes something: it may explain a read of None.
+    /// A write of unknown outcome that nobody read but that deletes something: it may explain a read of None.
     Optional,
-    /// It plays no role: it did not happen, or whether it happened makes no difference to anybody.
+    /// It did not take effect, or no read can tell whether it did.
     Excluded,
 }
 
-/// The bounds of the moment at which an operation took effect.
+/// The bounds of an operation's linearization point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Not before this event.
@@ -43,26 +43,26 @@ impl Span {
     }
 }
 
-/// The reads and writes of one register; None is a delete, or a read that found nothing.
+/// The reads and writes of one register; None is a delete, or a read of nothing.
 #[derive(Debug, Default)]
 pub struct Register {
     pub writes: Vec<(usize, Option<u64>)>,
     pub reads: Vec<(usize, Option<u64>)>,
 }
 
-/// The states of one list that were seen, smallest first, and the appends that nobody saw.
+/// The versions of one list that were read, in version order, and the appends that nobody read.
 #[derive(Debug, Default)]
 pub struct List {
     pub versions: Vec<ListVersion>,
     pub unread: Vec<usize>,
 }
 
-/// One state of a list.
+/// One version of a list.
 #[derive(Debug, Default)]
 pub struct ListVersion {
-    /// Writes of the elements that the version below lacks; a write of several elements stands there several times.
+    /// Writes of the elements that the version before lacks; a write of several elements appears several times.
     pub writes: Vec<usize>,
-    /// Reads that show exactly this state.
+    /// Reads of exactly this version.
     pub reads: Vec<usize>,
 }
 
@@ -77,7 +77,7 @@ pub struct Facts<'h> {
 }
 
 impl<'h> Facts<'h> {
-    /// Reads the history.
+    /// Analyses the history.
     pub fn of(history: &'h [Operation]) -> Result<Facts<'h>, Violation> {
         let mut writers = Writers::of(history)?;
         let mut seen = vec![false; history.len()];
@@ -110,7 +110,7 @@ impl<'h> Facts<'h> {
     }
 }
 
-/// What a batch leaves in each register it touches.
+/// The version that a batch installs in each register it writes.
 pub fn final_values(operation: &Operation) -> BTreeMap<Key, Option<u64>> {
     let changes = operation.changes().iter();
     let values = changes.filter_map(|&(key, change)| match change {
@@ -175,7 +175,7 @@ fn read_lists(
     Ok(lists)
 }
 
-/// Sorts the states of one list, smallest first, into versions.
+/// Sorts the states of one list into versions, smallest first.
 fn version_order(
     history: &[Operation],
     writers: &mut Writers,
@@ -184,22 +184,22 @@ fn version_order(
     states: &[(&BTreeSet<u64>, usize)],
 ) -> Result<List, Violation> {
     let nothing = BTreeSet::new();
-    let mut below: (&BTreeSet<u64>, usize) = (&nothing, 0);
+    let mut before: (&BTreeSet<u64>, usize) = (&nothing, 0);
     let mut list = List::default();
     for &(elements, read) in states {
         let mut writes = Vec::new();
-        for &element in elements.difference(below.0) {
+        for &element in elements.difference(before.0) {
             writes.push(writers.writer_of(history, read, key, element)?);
             writers.note_read(key, element);
         }
-        if let Some(lost) = below.0.difference(elements).next() {
+        if let Some(lost) = before.0.difference(elements).next() {
             return Err(incompatible_order(
                 history,
                 key,
-                below.1,
+                before.1,
                 read,
                 *lost,
-                elements.difference(below.0).next(),
+                elements.difference(before.0).next(),
             ));
         }
         for &write in &writes {
@@ -210,7 +210,7 @@ fn version_order(
         }
         let version = list.versions.last_mut().expect("the first state opens a version");
         version.reads.push(read);
-        below = (elements, read);
+        before = (elements, read);
     }
     Ok(list)
 }
@@ -225,7 +225,8 @@ fn incompatible_order(
 ) -> Violation {
     let of_other = of_other.expect("the larger state has an element that the smaller one lacks");
     let why = format!(
-        "list {key} only grows, yet #{one} shows {of_one} and not {of_other}, #{other} shows {of_other} and not {of_one}"
+        "list {key} only grows, yet #{one} shows {of_one} and not {of_other}, #{other} shows {of_other} and not \
+         {of_one}"
     );
     Violation::plain(history, Anomaly::IncompatibleOrder, &[one, other], why)
 }

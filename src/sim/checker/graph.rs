@@ -1,15 +1,15 @@
-//! What must precede what.
+//! The dependency graph.
 //!
-//! Owns a graph whose first nodes are the operations of the history; further nodes are mere moments, such as "all
-//! reads of this value are over". An edge says that one must precede the other and why. The order of real time has
-//! no edges: each node has a span (not before, not after), and [`Graph::bounds`] narrows the spans along the edges.
+//! Owns a graph whose first nodes are the operations of the history; the others are *virtual nodes*, such as "all reads
+//! of this version precede". An edge means that one node must precede another, and why. Real-time order has no edges:
+//! each node has a span (not before, not after), and [`Graph::bounds`] narrows the spans along the edges.
 //!
-//! Why that is enough: let `from` of a node be the latest call among it and its predecessors, `to` the earliest
-//! answer among it and its successors. A chain that leaves real time out is a path. A chain from `x` to `y` that uses
-//! real time once goes `x -> a`, `a` answered before `b` called, `b -> y`; such `a` and `b` exist exactly when
-//! `to(x) < from(y)`. A chain that uses it several times needs only its first and last use, unless a shorter cycle
-//! exists. So a cycle exists exactly when the edges alone have one, or some node has `to < from`. This takes the
-//! place of the usual quadratic real-time edges, or of virtual nodes along the time axis, and costs nothing.
+//! Why that is enough: let `from` of a node be the latest invocation among it and its predecessors, `to` the earliest
+//! response among it and its successors. A path from `x` to `y` that uses real-time order once goes `x -> a`, `a`
+//! answered before `b` was invoked, `b -> y`; such `a` and `b` exist exactly when `to(x) < from(y)`. A path that uses
+//! it several times needs only its first and last use, unless a shorter cycle exists. So a cycle exists exactly when
+//! the edges alone have one, or some node has `to < from`. This replaces the usual quadratic number of real-time edges,
+//! or virtual nodes along the time axis, at no cost.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,29 +17,29 @@ use std::collections::BinaryHeap;
 use super::facts::Span;
 use super::history::Key;
 
-/// A place in the graph: an operation's place in the history, or a moment.
+/// An operation, by its index in the history, or a virtual node.
 pub type Node = usize;
 
-/// A place among the edges. A derived edge rests on edges with smaller places only.
+/// An index into the edges. An inferred edge follows from edges with smaller ids only.
 pub type EdgeId = usize;
 
 /// Why one node precedes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A read shows the value that the write left in the register.
+    /// A write-read dependency: the read returned the register's version that the write installed.
     WriteRead(Key),
-    /// A read shows an element that the write added to the list.
+    /// A write-read dependency: the read of the list returned an element that the write appended.
     AppendRead(Key),
-    /// A read of the list lacks an element that the write added.
+    /// A read-write dependency: the read of the list lacks an element that the write appended.
     ReadAppend(Key),
-    /// Leads from a write, and from each read of what it left, to the end of that state of the register.
+    /// Leads from a write, and from each read of the version it installed, to the end of that version.
     VersionEnd(Key),
-    /// A read found the register as it was before any write.
+    /// A read-write dependency: the read returned the register's initial version, and so precedes each write.
     InitialRead(Key),
-    /// One state of the register ended before the next began, because the write (or vague read) `first` precedes
-    /// `until`, the end of the next.
+    /// One version of the register precedes another in the version order, because the write (or unrecovered read)
+    /// `first` of the one precedes `until`, the end of the other.
     VersionOrder { key: Key, first: Node, until: Node },
-    /// The log positions that the store told.
+    /// The log indexes that the store reported.
     LogOrder,
 }
 
@@ -51,29 +51,29 @@ pub struct Edge {
     pub reason: Reason,
 }
 
-/// One step of a chain of reasons.
+/// One step of a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Link {
     /// Along an edge.
     Edge(EdgeId),
-    /// The first was answered before the second was called.
+    /// Real-time order: the first was answered before the second was invoked.
     RealTime(Node, Node),
 }
 
-/// Links of which each begins where the one before ends, the first where the last ends.
+/// Links that each begin where the one before ends, the first where the last ends.
 pub type Cycle = Vec<Link>;
 
 /// What follows from the edges and the spans.
 #[derive(Debug)]
 pub struct Bounds {
-    /// Where each node stands in a topological order that is near to the order of time.
+    /// The position of each node in a topological order that is close to real-time order.
     pub position: Vec<usize>,
     /// The narrowed spans.
     pub spans: Vec<Span>,
 }
 
 impl Bounds {
-    /// Whether `one` precedes `other` by real time, perhaps with edges before and after.
+    /// Whether `one` precedes `other` by real-time order, possibly with edges before and after.
     pub fn in_real_time(&self, one: Node, other: Node) -> bool {
         self.spans[one].to < self.spans[other].from
     }
@@ -99,7 +99,7 @@ impl Graph {
         }
     }
 
-    /// Adds a node that stands for a moment.
+    /// Adds a node that is no operation.
     pub fn add_virtual_node(&mut self) -> Node {
         self.spans.push(Span::ANY);
         self.outgoing.push(Vec::new());
@@ -107,7 +107,7 @@ impl Graph {
         self.spans.len() - 1
     }
 
-    /// Adds that `from` precedes `to`.
+    /// Adds an edge: `from` precedes `to`.
     pub fn add(&mut self, from: Node, to: Node, reason: Reason) {
         let edge = self.edges.len();
         self.edges.push(Edge { from, to, reason });
@@ -125,12 +125,12 @@ impl Graph {
         &self.edges[edge]
     }
 
-    /// The span the node was given, not narrowed.
+    /// The span of the node as given, not narrowed.
     pub fn span(&self, node: Node) -> Span {
         self.spans[node]
     }
 
-    /// The edges that leave, or lead to, the node.
+    /// The outgoing, or the incoming, edges of the node.
     pub fn edges_at(&self, node: Node, direction: Direction) -> &[EdgeId] {
         match direction {
             Direction::Forward => &self.outgoing[node],
@@ -138,7 +138,7 @@ impl Graph {
         }
     }
 
-    /// Where the edge leads to, or comes from.
+    /// The head, or the tail, of the edge.
     pub fn far_end(&self, edge: EdgeId, direction: Direction) -> Node {
         match direction {
             Direction::Forward => self.edges[edge].to,
@@ -146,12 +146,12 @@ impl Graph {
         }
     }
 
-    /// The nodes right behind, or right before, the node.
+    /// The direct successors, or the direct predecessors, of the node.
     pub fn next(&self, node: Node, direction: Direction) -> impl Iterator<Item = Node> + '_ {
         self.edges_at(node, direction).iter().map(move |&edge| self.far_end(edge, direction))
     }
 
-    /// Narrows the spans; the cycle when there is one.
+    /// Narrows the spans; the error is a cycle, if there is one.
     pub fn bounds(&self) -> Result<Bounds, Cycle> {
         let (order, mut spans) = self.sort();
         if order.len() < self.len() {
@@ -173,8 +173,8 @@ impl Graph {
         Ok(Bounds { position, spans })
     }
 
-    /// Sorts topologically, of all possible nodes the one that may happen first; narrows `from` on the direction. Nodes
-    /// on a cycle, and those behind one, are left out.
+    /// Sorts topologically, always taking the node with the earliest `from` among those possible, and narrows `from` as
+    /// it goes. Nodes on a cycle, and those after one, are left out.
     fn sort(&self) -> (Vec<Node>, Vec<Span>) {
         let mut spans = self.spans.clone();
         let mut missing: Vec<usize> = self.incoming.iter().map(Vec::len).collect();

@@ -1,31 +1,33 @@
-//! What clients did and what they were told: the input of the checker.
+//! What clients invoked and what they were answered: the input of the checker.
 //!
-//! Owns the vocabulary of a recorded history. What always holds of a well-formed history: times are unique numbers
-//! of events in their true order; a value is written once to a key, an element appended once to a list; a key is a
-//! register or a list for the whole history. The checker verifies all of it and leaves the recording to others.
+//! Owns the types of a recorded history. A well-formed history has unique times that number its events in their true
+//! order; each value is written to a key at most once, each element appended to a list at most once; a key is a
+//! register or a list throughout. The checker verifies all of this. Recording is left to others.
 
 use std::collections::BTreeSet;
 
-/// A register, or a list as a whole.
+/// Names a register, or a list.
 pub type Key = u32;
 
-/// What a client was told about its operation.
+/// What a client was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It took effect between its call and its answer.
     Ok,
     /// It certainly did not take effect and never will.
     NotApplied,
-    /// It took effect once, at any time after its call (even after its answer), or never. Also: no answer.
+    /// It took effect once, at any time after its call (even after its answer), or never. Also the verdict of a call
+    /// that was never answered.
     Unknown,
 }
 
 /// What a write does to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Gives the register this value. The last change of a batch to a register is the one that counts.
+    /// Sets the register to this value. Of several changes to one register in a batch the last is final.
     Set(u64),
-    /// Deletes the register, which then reads as None. Deletes cannot be told apart.
+    /// Deletes the register, which then reads as None. Deletes are indistinguishable: their versions are not
+    /// recoverable.
     Clear,
     /// Adds the element to the list.
     Append(u64),
@@ -36,25 +38,25 @@ pub enum Change {
 pub enum Observed {
     /// The value; None when there was none: never set, or deleted.
     Register(Option<u64>),
-    /// The elements, of which the order says nothing.
+    /// The elements, as a set: their order carries no information.
     List(BTreeSet<u64>),
 }
 
-/// How recent the state shown by a read must be.
+/// How recent the state returned by a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// The state at some moment between call and answer.
+    /// The state at some point between call and answer.
     Linearizable,
-    /// The state at some moment before the answer, however long ago.
+    /// The state at some point before the answer, however long ago.
     Local,
 }
 
 /// What a client called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// All changes at one moment.
+    /// All changes, atomically.
     Write(Vec<(Key, Change)>),
-    /// Everything it shows, from one moment.
+    /// A snapshot: everything it shows is of one state.
     Read {
         /// How recent.
         level: Level,
@@ -66,18 +68,18 @@ pub enum Action {
 /// One call of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// Who called. Only for messages: a client may have many calls under way.
+    /// The caller. Only for messages: a client may have many calls outstanding.
     pub client: u32,
     /// When the call was made.
     pub invoked: u64,
-    /// When it was answered; None means never.
+    /// When it was answered; None if it never was.
     pub completed: Option<u64>,
     /// What was answered.
     pub verdict: Verdict,
     /// What was called.
     pub action: Action,
-    /// Position in the log, where the store told it: of a write, its entry; of a read, "this state or newer". Never
-    /// trusted: it is compared with what the history itself allows.
+    /// The log index, if the store reported one: that of a write's entry; for a read, "this state or newer". It is not
+    /// trusted, but compared with what the history itself allows.
     pub index: Option<u64>,
 }
 
@@ -95,7 +97,7 @@ impl Operation {
         }
     }
 
-    /// What it saw; nothing unless it is a read that was answered with Ok.
+    /// What it returned; nothing unless it is a read that was answered with Ok.
     pub fn observed(&self) -> &[(Key, Observed)] {
         match &self.action {
             Action::Read { observed, .. } if self.verdict == Verdict::Ok => observed,
@@ -103,7 +105,7 @@ impl Operation {
         }
     }
 
-    /// Whether it is a read that may show an old state.
+    /// Whether it is a read that may return an old state.
     pub fn is_local(&self) -> bool {
         matches!(self.action, Action::Read { level: Level::Local, .. })
     }

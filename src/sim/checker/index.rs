@@ -1,15 +1,15 @@
-//! The order that the store itself tells.
+//! The order that the store itself reports.
 //!
-//! Owns the edges of log positions. A write's position is that of its entry; several writes share one when they were
-//! committed as a group, and then it says nothing about their order. A read's position means "this state or newer".
-//! They are never part of the judgement of what clients saw: the history is judged without them first.
+//! Owns the edges of log indexes. A write's index is that of its entry; several writes share one when they were
+//! committed as a group, and then it says nothing about their order. A read's index means "this state or newer".
+//! The history is always checked without these edges first, so that they cannot affect the verdict on what clients saw.
 
 use std::collections::BTreeMap;
 
 use super::facts::{Facts, Fate};
 use super::graph::{Graph, Node, Reason};
 
-/// Adds an edge for every order that positions tell; whether there was any position.
+/// Adds the edges that follow from log indexes; whether any write has one.
 pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
     let mut writes: BTreeMap<u64, Vec<Node>> = BTreeMap::new();
     let mut reads: Vec<(u64, Node)> = Vec::new();
@@ -29,7 +29,7 @@ pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
     !writes.is_empty()
 }
 
-/// A chain of moments, one after each entry.
+/// A path of virtual nodes, one after each entry.
 fn add_entries(writes: &BTreeMap<u64, Vec<Node>>, graph: &mut Graph) -> BTreeMap<u64, Node> {
     let mut entries = BTreeMap::new();
     let mut before: Option<Node> = None;

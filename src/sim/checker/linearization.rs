@@ -1,8 +1,8 @@
-//! An order under construction.
+//! A partial linearization.
 //!
-//! Owns which operations are linearized, what the registers hold then, and which operations can come next. What always
-//! holds: a linearized node has all its predecessors linearized, by edges and by real time; every step can be taken back, in
-//! reverse. Which of several writes comes next is chosen elsewhere.
+//! Owns which operations are linearized, the versions that the registers hold then, and which operations can come next.
+//! What always holds: all predecessors of a linearized node are linearized, by edges and by real-time order; every step
+//! can be undone, in reverse order. Which of several candidate writes comes next is decided by the search.
 
 mod candidates;
 mod deadlock;
@@ -16,20 +16,20 @@ use super::facts::{Facts, Fate};
 use super::graph::{Bounds, Direction, Graph, Node};
 use super::registers::{Registers, VersionId};
 
-/// What a read wants to find in a register.
+/// The version that a read needs a register to hold.
 #[derive(Clone, Copy, Debug)]
 enum ReadsFrom {
     Version(VersionId),
     AnyEmpty,
 }
 
-/// One step that can be taken back.
+/// One step that can be undone.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Linearized(Node),
-    /// The next operation in the order of calls may now take effect.
+    /// The next operation of `by_invocation` was enabled.
     Enabled,
-    /// A register passed to the next reign, from this one.
+    /// A register went from this version to another.
     Installed {
         register: usize,
         from: VersionId,
@@ -37,7 +37,7 @@ enum Step {
     },
 }
 
-/// A place to which an attempt can return.
+/// A state to which a linearization can be rewound.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint {
     steps: usize,
@@ -52,32 +52,32 @@ pub struct Linearization<'a> {
     fates: &'a [Fate],
     operations: usize,
 
-    // What is fixed: by operation, what it writes and reads; who is called, and responded, after whom.
+    // Fixed: by operation, the versions it writes and reads; operations by invocation, and by response.
     writes: Vec<Vec<(usize, VersionId)>>,
     reads: Vec<Vec<(usize, ReadsFrom)>>,
     by_invocation: Vec<Node>,
     by_response: Vec<Node>,
 
-    /// By register, the reign that it is in.
+    /// By register, the version that it holds.
     current: Vec<VersionId>,
-    /// By reign, its reads that are not linearized.
+    /// By version, the number of its reads that are not linearized.
     unread: Vec<usize>,
-    /// By register, its vague reads that are not linearized, by their last time.
+    /// By register, its unrecovered reads that are not linearized, by `Span::to`.
     unrecovered: Vec<BTreeSet<(u64, Node)>>,
-    /// By register, the deletes that are not linearized, by their first time.
+    /// By register, the deletes that are not linearized, by `Span::from`.
     deletes: Vec<BTreeSet<(u64, Node)>>,
     /// By register, the write that last gave it a value when it held none.
     filled_by: Vec<Option<Node>>,
-    /// By node, the edges that lead to it from nodes not linearized; and one more until an operation arrived.
+    /// By node, the number of edges that lead to it from nodes not linearized; and one more until it is enabled.
     blockers: Vec<usize>,
     linearized: Vec<bool>,
-    /// Nodes without blockers, not linearized: virtual_nodes, reads, and the other operations by their last time.
+    /// Nodes without blockers, not linearized: virtual nodes, reads, and the other operations by `Span::to`.
     virtual_nodes: Vec<Node>,
     open_reads: BTreeSet<Node>,
     open_writes: BTreeSet<(u64, Node)>,
-    /// How many of `by_call` arrived.
+    /// How many of `by_invocation` are enabled.
     enabled: usize,
-    /// How many of `by_answer` are linearized without a gap.
+    /// The length of the longest prefix of `by_response` that is linearized.
     responded: usize,
     remaining: usize,
     fingerprint: u128,
@@ -86,7 +86,7 @@ pub struct Linearization<'a> {
 }
 
 impl<'a> Linearization<'a> {
-    /// An empty order over a saturated graph.
+    /// An empty linearization over a saturated graph.
     pub fn new(
         facts: &'a Facts,
         graph: &'a Graph,
@@ -173,17 +173,17 @@ impl<'a> Linearization<'a> {
         self.by_response.len() - self.remaining
     }
 
-    /// How many steps were ever taken, also those taken back.
+    /// How many steps were ever taken, including those undone.
     pub fn steps(&self) -> usize {
         self.steps
     }
 
-    /// A number that stands for the set of linearized operations and what the registers hold.
+    /// The fingerprint of the configuration: the set of linearized operations, and what the registers hold.
     pub fn fingerprint(&self) -> u128 {
         self.fingerprint
     }
 
-    /// The operations linearized, in order.
+    /// The linearized operations, in order.
     pub fn order(&self) -> Vec<usize> {
         let linearized = self.trail.iter().filter_map(|step| match step {
             Step::Linearized(node) if *node < self.operations => Some(*node),
@@ -197,10 +197,10 @@ impl<'a> Linearization<'a> {
         self.open_reads.iter().copied().chain(self.open_writes.iter().map(|&(_, write)| write)).collect()
     }
 
-    /// Puts the node behind those already linearized.
+    /// Appends the node.
     pub fn linearize(&mut self, node: Node) {
         assert!(!self.linearized[node], "a node is linearized once");
-        assert_eq!(self.blockers[node], 0, "nothing that must precede is missing");
+        assert_eq!(self.blockers[node], 0, "its predecessors are linearized");
         self.steps += 1;
         self.linearized[node] = true;
         self.trail.push(Step::Linearized(node));
@@ -237,13 +237,13 @@ impl<'a> Linearization<'a> {
         }
     }
 
-    /// Where the attempt stands, after it settled.
+    /// The current state, to rewind to; every safe step must have been taken.
     pub fn checkpoint(&self) -> Checkpoint {
         assert!(self.virtual_nodes.is_empty(), "a checkpoint is taken when no safe step is left");
         Checkpoint { steps: self.trail.len(), responded: self.responded }
     }
 
-    /// Takes back every step since the mark.
+    /// Undoes every step since the checkpoint.
     pub fn rewind(&mut self, checkpoint: Checkpoint) {
         while self.trail.len() > checkpoint.steps {
             match self.trail.pop().expect("the trail is longer than the checkpoint") {

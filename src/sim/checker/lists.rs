@@ -1,22 +1,22 @@
-//! The order that lists impose.
+//! The dependencies that follow from lists.
 //!
-//! Owns the edges of lists. A list only grows and its elements commute, so a read says everything about its place:
-//! after each write whose element it shows, before each other write. These edges are all there is to know, which is
-//! why lists are decided completely, alone and inside batches and snapshots.
+//! Owns the edges of lists. A list only grows and its elements commute, so a read fixes its place among the appends:
+//! it has a write-read dependency on each append that it shows, and a read-write dependency leads to each other one.
+//! No other constraint exists, which is why lists are decided completely, alone and inside batches and snapshots.
 //!
 //! ```text
-//!   writes of version 1 -> installed 1 -> installed 2 -> ...      installed n: everything of version n is in
-//!                          |          |
-//!                          v          v
-//!                       reads of 1  reads of 2
-//!                          |          |
-//!                          v          v
-//!                        superseded 1  -> superseded 2 -> ...       superseded n: nobody reads version n any more
-//!                          |          |
-//!                          v          v
-//!                   writes of version 2, of version 3 ...
+//!   appends of version 1 -> installed 1 --> installed 2 -> ...    installed n: all elements of version n are in
+//!                               |               |
+//!                               v               v
+//!                          reads of 1      reads of 2
+//!                               |               |
+//!                               v               v
+//!                         superseded 1 -> superseded 2 -> ...     superseded n: all reads of version n precede
+//!                               |               |
+//!                               v               v
+//!                     appends of version 2, of version 3 ...
 //! ```
-//! The two chains of moments keep the number of edges proportional to the number of operations.
+//! The two paths of virtual nodes keep the number of edges proportional to the number of operations.
 
 use super::facts::{Facts, List};
 use super::graph::{Graph, Node, Reason};

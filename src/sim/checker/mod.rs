@@ -1,49 +1,53 @@
-//! The judge: is what clients saw possible for one linearizable store?
+//! The checker: could a linearizable store have produced this history?
 //!
-//! Owns [`check`]. It takes the history of one region (the unit of atomicity) and answers with a [`Report`], or with
-//! the [`Violation`] that makes the history impossible. It knows nothing of Raft, logs and members.
+//! Owns [`check`]. It takes the history of one region (the unit of atomicity) and returns a [`Report`], or the
+//! [`Violation`] that proves the history impossible. It knows nothing of Raft, logs and members.
 //!
-//! # What is promised
-//! **Sound**: a history that a linearizable store can produce is never refused. Writes of unknown outcome may take
-//! effect at any time after their call, once or never; writes answered with "not applied" never.
+//! # Guarantees
+//! **Sound**: a history that a linearizable store can produce is never refused. A write of unknown outcome may take
+//! effect at any time after its invocation, once or never; a write answered with "not applied" never does.
 //!
-//! **Complete where it says so**: `Report::order_found` means that an order was found which explains everything, and
-//! that plain execution in that order confirmed it. Such a pass is a proof, not an absence of findings. Without it
-//! (the search gave up) these are decided all the same:
-//! - registers without deletes, each key alone; lists, each alone and together, with batches and snapshots of any
-//!   number of lists;
-//! - over several registers, everything that follows from real time, from what was read, and step by step from
-//!   "of two values of a register one is over before the other begins".
+//! **Complete when it says so**: `Report::linearization_found` means that a linearization was found and then confirmed
+//! by executing it. Such a pass is a proof, not merely the absence of anomalies. When the search gives up, these cases
+//! are still decided:
+//! - a single register without deletes; any number of lists, with batches and snapshots over them;
+//! - over several registers, everything that follows from real-time order, from write-read dependencies, and by
+//!   repeated inference from the version order: of two versions of a register, all reads of one precede the write
+//!   of the other.
 //!
-//! (Up to 2 million pairs of values whose order is open in one register; a working store with 100
-//! clients left some tens of thousands.)
+//! (Up to 2 million pairs of versions of unknown order in one register; a working store with 100 clients left some
+//! tens of thousands.)
 //!
-//! Not decided without an order, because the problem is NP-complete: contradictions that show only when
-//! several pairs of unordered writes to several registers (or several deletes) are tried in all combinations.
+//! Not decided without a linearization, because the problem is NP-complete: anomalies that show only when several
+//! unordered pairs of writes to several registers (or several deletes) are tried in all combinations.
 //!
-//! A LOCAL read may be old: it is judged as a read that was called at the beginning of the history. It must show one
-//! consistent state that existed before its answer. That a client's local reads do not go back is not demanded.
+//! A LOCAL read may return an old state: it is checked as if it had been invoked at the start of the history. It must
+//! show one consistent state that existed before its response. Monotonic reads are not required of a client's LOCAL
+//! reads.
 //!
-//! Log positions (`Operation::index`) are judged last and apart, see [`index`]; with them nearly every order of
-//! writes is known.
+//! Log indexes (`Operation::index`) are checked last and separately, see [`index`]; they settle the version order of
+//! nearly all writes.
 //!
 //! # How
-//! 1. [`written`], [`facts`]: every value seen has one writer that may have written it; states of a list form a chain.
-//! 2. [`graph`], [`lists`], [`registers`]: what must precede what; a cycle is a violation, [`paths`] and [`explain`]
-//!    make it readable.
-//! 3. [`search`], [`attempt`]: an order, or the proof that there is none; [`replay`] confirms the order, [`shrink`]
-//!    reduces a history that has none to a few operations.
-//! 4. [`index`]: the same once more with the positions that the store told.
+//! 1. [`writers`], [`facts`]: recover the writer of every version read, and the version order of each list.
+//! 2. [`graph`], [`lists`], [`registers`]: build the dependency graph and infer the version order of registers. A cycle
+//!    is a violation; [`paths`] and [`explain`] make it readable.
+//! 3. [`search`], [`linearization`]: find a linearization, or prove that there is none. [`replay`] confirms the one
+//!    found; [`shrink`] reduces a history that has none to a few operations.
+//! 4. [`index`]: the same again with the log indexes that the store reported.
 //!
 //! # Sources
 //! - Herlihy, Wing: Linearizability, 1990. The definition, and locality.
 //! - Gibbons, Korach: Testing shared memories, SIAM J. Comput. 1997. One register with distinct values is decided
 //!   by comparing zones; the general problem is NP-complete.
-//! - Wing, Gong: Testing and verifying concurrent objects, 1993; Lowe: Testing for linearizability, 2017. The
-//!   search, and its memory of failures.
-//! - Kingsbury, Alvaro: Elle, VLDB 2020. Dependency graphs with real time; lists make the order visible.
+//! - Wing, Gong: Testing and verifying concurrent objects, 1993; Lowe: Testing for linearizability, 2017. The search,
+//!   and its cache of visited configurations.
+//! - Prosser: Hybrid algorithms for the constraint satisfaction problem, 1993. Conflict-directed backjumping.
+//! - Adya: Weak consistency, 1999. Versions, dependencies, and the anomalies G0 to G2.
+//! - Kingsbury, Alvaro: Elle, VLDB 2020. Recoverability, dependency graphs with real-time order, anomalies; lists
+//!   make the version order visible.
 //! - Biswas, Enea: On the complexity of checking transactional consistency, OOPSLA 2019; Tan et al.: Cobra, OSDI
-//!   2020. Saturation of the order of writes, and search for what it leaves.
+//!   2020. Inferring the version order to a fixed point, and searching for what that leaves open.
 
 mod history;
 mod violation;
@@ -75,7 +79,7 @@ use search::{Outcome, Search};
 pub struct Report {
     /// Reads answered with Ok, LOCAL ones included.
     pub reads: usize,
-    /// Of these the LOCAL ones.
+    /// Those among them that are LOCAL.
     pub reads_local: usize,
     /// Reads of several keys at once.
     pub reads_of_several_keys: usize,
@@ -85,15 +89,15 @@ pub struct Report {
     pub writes_not_applied: usize,
     /// Writes of unknown outcome.
     pub writes_unknown: usize,
-    /// Of these the ones that some read shows to have taken effect.
+    /// Those among them that some read shows to have taken effect.
     pub writes_unknown_seen: usize,
-    /// Whether an order that explains everything was found and confirmed: the pass is a proof.
+    /// Whether a linearization was found and confirmed: the pass is a proof.
     pub linearization_found: bool,
-    /// Whether the store told log positions, and they agree.
+    /// Whether the store reported log indexes, and the history is linearizable in their order.
     pub log_order_agrees: bool,
 }
 
-/// Judges the history of one region.
+/// Checks the history of one region.
 ///
 /// # Errors
 /// The violation, when no linearizable store produces this history.
@@ -111,24 +115,24 @@ fn check_once(history: &[Operation]) -> Result<Report, Violation> {
     let mut registers = Registers::new(&facts, &mut graph);
     let mut report = count(&facts);
 
-    report.linearization_found = judge(&facts, &mut graph, &mut registers)?;
+    report.linearization_found = decide(&facts, &mut graph, &mut registers)?;
 
     if index::add_edges(&facts, &mut graph) {
-        let agrees = judge(&facts, &mut graph, &mut registers);
+        let agrees = decide(&facts, &mut graph, &mut registers);
         report.linearization_found |= agrees.map_err(Violation::of_log_order)?;
         report.log_order_agrees = true;
     }
     Ok(report)
 }
 
-/// Whether an order was found; otherwise nothing was found to speak against one.
-fn judge(facts: &Facts, graph: &mut Graph, registers: &mut Registers) -> Result<bool, Violation> {
+/// Whether a linearization was found; otherwise the search gave up, and nothing rules one out.
+fn decide(facts: &Facts, graph: &mut Graph, registers: &mut Registers) -> Result<bool, Violation> {
     let bounds = registers.saturate(graph).map_err(|cycle| explain::violation(facts, graph, &cycle))?;
     match Search::new(facts, graph, registers, &bounds).run() {
         Outcome::Found(order) => {
             assert!(
-                replay::explains(facts.history, &order),
-                "the search found an order that explains nothing"
+                replay::is_linearization(facts.history, &order),
+                "the search returned an order that is no linearization"
             );
             Ok(true)
         }

@@ -1,11 +1,11 @@
-//! Short paths of reasons.
+//! Short paths and cycles.
 //!
-//! Owns the search for the paths and cycles that a violation is explained with. It runs only once a history is known
-//! to be impossible, so it may cost more than the check itself.
+//! Owns the search for the paths and cycles that explain a violation. It runs only once a history is known to be
+//! impossible, so it may cost more than the check itself.
 
 use super::graph::{Cycle, Direction, EdgeId, Graph, Link, Node};
 
-/// How many of the contradicted nodes are tried for the shortest cycle.
+/// How many of the nodes with contradictory spans are tried for the shortest cycle.
 const STARTS_MAX: usize = 16;
 
 /// Everything reachable from one node, nearest first, with the edge that leads there.
@@ -16,23 +16,23 @@ struct Reach {
 }
 
 impl Graph {
-    /// A path from `from` to `to` out of edges before `below` and real time; empty when there is none.
+    /// A path from `from` to `to` over edges with ids below `below` and real-time order; empty when there is none.
     pub fn path(&self, from: Node, to: Node, below: EdgeId) -> Vec<Link> {
         let onward = self.reach(from, Direction::Forward, below);
         let back = self.reach(to, Direction::Backward, below);
         let by_dependencies = onward.via[to].is_some().then(|| self.path_to(&onward, to));
         let by_real_time = self.real_time_path(&onward, &back);
-        let paths = by_dependencies.into_iter().chain(by_real_time);
-        paths.min_by_key(Vec::len).unwrap_or_default()
+        let either = by_dependencies.into_iter().chain(by_real_time);
+        either.min_by_key(Vec::len).unwrap_or_default()
     }
 
-    /// The shortest of the cycles through real time on which one of the `contradicted` nodes lies.
+    /// The shortest cycle through real-time order on which one of the `contradicted` nodes lies.
     pub fn real_time_cycle(&self, contradicted: &[Node]) -> Cycle {
         let cycles = contradicted.iter().take(STARTS_MAX).map(|&node| self.real_time_cycle_at(node));
         cycles.min_by_key(Vec::len).expect("at least one node is contradicted")
     }
 
-    /// A cycle of edges, given the nodes that lie on none.
+    /// A cycle of edges alone, given the nodes that lie on none.
     pub fn dependency_cycle(&self, sorted: &[Node]) -> Cycle {
         let mut open = vec![true; self.len()];
         for &node in sorted {
@@ -52,7 +52,7 @@ impl Graph {
         cycles.min_by_key(Vec::len).expect("the node lies on a cycle")
     }
 
-    /// Walks back through open nodes until one comes again.
+    /// Walks backward through unsorted nodes until it reaches one a second time.
     fn node_on_cycle(&self, open: &[bool]) -> Node {
         let mut visited = vec![false; self.len()];
         let mut node = open.iter().position(|&open| open).expect("some node could not be sorted");
@@ -64,14 +64,14 @@ impl Graph {
         node
     }
 
-    /// `before -> node -> behind`, where `behind` was answered before `before` was called.
+    /// `before -> node -> after`, where `after` was answered before `before` was invoked.
     fn real_time_cycle_at(&self, node: Node) -> Cycle {
         let onward = self.reach(node, Direction::Forward, usize::MAX);
         let back = self.reach(node, Direction::Backward, usize::MAX);
         self.real_time_path(&onward, &back).expect("a node is contradicted because of real time")
     }
 
-    /// The shortest direction from the start of `onward` to the start of `back` that uses real time once.
+    /// The shortest path from the start of `onward` to the start of `back` that uses real-time order once.
     fn real_time_path(&self, onward: &Reach, back: &Reach) -> Option<Vec<Link>> {
         let mut shortest: Option<(usize, Node, Node)> = None;
         let firsts = improving(&onward.nearest, |node| u64::MAX - self.span(node).to);
@@ -126,7 +126,7 @@ impl Graph {
     }
 }
 
-/// Of nodes sorted by distance those that are better than all nearer ones: only they can be on a shortest path.
+/// Of nodes sorted by distance, those with a greater bound than all nearer ones: only they can be on a shortest path.
 fn improving(nearest: &[(Node, usize)], bound: impl Fn(Node) -> u64) -> Vec<(Node, usize)> {
     let mut best = None;
     let better = nearest.iter().copied().filter(|&(node, _)| {

@@ -1,16 +1,16 @@
-//! The order that registers impose.
+//! The dependencies that follow from registers, and their version order.
 //!
-//! Owns the *reigns*: the value that one write left in one register, from that write to the end of its last read.
-//! Of two reigns of a register one is wholly before the other, so whatever is known to precede part of a reign
-//! settles the order of both: if the write of one precedes any read (or the write) of the other, then all reads of
-//! the one precede the write of the other. [`Registers::saturate`] adds these edges until nothing new follows.
+//! Owns the *versions* of registers (Adya): each write installs one in each register it writes. The lifetime of a
+//! version extends from its write to its last read, and lifetimes of one register do not overlap: if the write of one
+//! version precedes any read (or the write) of another, then all reads of the first precede the write of the second -
+//! as write-write and read-write dependencies. [`Registers::saturate`] infers these edges to a fixed point.
 //!
-//! With distinct values and no deletes this decides a single register completely: two of the zones of Gibbons and
-//! Korach clash exactly when two such edges close a cycle. Over several registers it finds what follows step by
-//! step, which is much but not all (the general problem is NP-complete); the rest is left to the search.
+//! With distinct values and no deletes this decides a single register completely: two zones of Gibbons and Korach
+//! conflict exactly when two such edges close a cycle. Over several registers it finds what can be inferred step by
+//! step, which is much but not everything (the general problem is NP-complete); the rest is left to the search.
 //!
-//! A read of None may follow the initial state or any delete. It joins a reign when only one is possible; until then
-//! it is *vague* and stands for itself, ordered against reigns of values only.
+//! A read of None may return the initial version or that of any delete. It is *unrecovered* until only one of them is
+//! possible; until then it has a lifetime of its own, ordered only against versions that hold a value.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,28 +18,28 @@ use super::facts::{Facts, Fate, Register};
 use super::graph::{Bounds, Cycle, Direction, Graph, Node, Reason};
 use super::history::Key;
 
-/// Rounds of derivation before the rest is left to the search; histories of a store need fewer than ten.
+/// Rounds of inference before the rest is left to the search; histories of a store need fewer than ten.
 const ROUNDS_MAX: usize = 50;
 
-/// Pairs of reigns of one register that a round looks at, from the beginning of the history. A working store leaves
-/// far fewer; one that shows old values everywhere would leave a quadratic number.
+/// Most pairs of versions of one register that a round examines, from the start of the history. A working store leaves
+/// far fewer unordered; one that returns stale values everywhere would leave a quadratic number.
 const PAIRS_MAX: usize = 2_000_000;
 
-/// A place among the reigns of all registers.
+/// An index into the versions of all registers.
 pub type VersionId = usize;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Version {
-    /// None for the state before any write.
+    /// None for the initial version.
     pub write: Option<Node>,
     /// Whether the register holds nothing.
     pub is_empty: bool,
-    /// Whether the write may never have happened: such a reign has no reads and takes part in no derivation.
+    /// Whether the write may not have taken effect: such a version has no reads and takes no part in the inference.
     pub is_optional: bool,
-    /// The reads known to show it.
+    /// The reads known to return it.
     pub reads: Vec<Node>,
-    /// The moment when its reads are over.
+    /// The virtual node after its last read.
     end: Node,
 }
 
@@ -47,9 +47,9 @@ pub struct Version {
 #[derive(Debug)]
 pub struct KeyVersions {
     pub key: Key,
-    /// All its reigns; the initial state first.
+    /// All its versions; the initial one first.
     pub versions: Vec<VersionId>,
-    /// Reads of None that several reigns may explain.
+    /// Reads of None that several versions may explain.
     pub unrecovered: Vec<Node>,
 }
 
@@ -58,11 +58,11 @@ pub struct KeyVersions {
 pub struct Registers {
     pub keys: Vec<KeyVersions>,
     pub versions: Vec<Version>,
-    /// The ends of pairs of which the first is known to be over before the second begins.
+    /// The version order known so far, as pairs of `Lifetime::end`.
     version_order: HashSet<(Node, Node)>,
 }
 
-/// A reign, or a vague read, as it takes part in the derivation.
+/// The lifetime of a version, or of an unrecovered read, which is that read alone.
 #[derive(Clone, Copy, Debug)]
 struct Lifetime {
     first: Node,
@@ -73,7 +73,7 @@ struct Lifetime {
 }
 
 impl Registers {
-    /// Gives every write its reign and every read its place, as far as it is plain.
+    /// Gives every write its versions, and every read of a value the version it returned.
     pub fn new(facts: &Facts, graph: &mut Graph) -> Registers {
         let mut registers = Registers::default();
         for (&key, register) in &facts.registers {
@@ -82,7 +82,7 @@ impl Registers {
         registers
     }
 
-    /// Derives edges until nothing new follows, or for so long that the search shall take over.
+    /// Infers edges to a fixed point, or for so many rounds that the search is to take over.
     pub fn saturate(&mut self, graph: &mut Graph) -> Result<Bounds, Cycle> {
         for _ in 0..ROUNDS_MAX {
             let bounds = graph.bounds()?;
@@ -144,10 +144,10 @@ impl Registers {
         self.versions.len() - 1
     }
 
-    /// Notes that `read` shows the reign.
+    /// Notes that `read` returned the version.
     fn join(&mut self, key: Key, read: Node, version: VersionId, graph: &mut Graph) {
         let version = &mut self.versions[version];
-        assert!(!version.is_optional, "a write that was seen is certain");
+        assert!(!version.is_optional, "a write that was read took effect");
         if let Some(write) = version.write {
             graph.add(write, read, Reason::WriteRead(key));
         }
@@ -155,7 +155,7 @@ impl Registers {
         version.reads.push(read);
     }
 
-    /// One round over all pairs of reigns that overlap in time; how many edges it added.
+    /// One round over all pairs of versions whose spans overlap; how many edges it added.
     fn derive_version_order(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
         let before = self.version_order.len();
         let mut search = Reachability::new(graph.len());
@@ -192,7 +192,7 @@ impl Registers {
         lifetimes
     }
 
-    /// Lets each vague read join the one reign that can explain it; how many edges that added.
+    /// Assigns each unrecovered read for which only one version is possible to that version; how many edges that added.
     fn recover_reads(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
         let mut edges = 0;
         for place in 0..self.keys.len() {
@@ -212,8 +212,8 @@ impl Registers {
         edges
     }
 
-    /// The only reign that can explain the read of None. When there is none at all the last one that was refused
-    /// is named: joining it closes a cycle, and so the contradiction is found and explained where all are.
+    /// The only version that can explain the read of None. If none can, the last one that was ruled out: joining it
+    /// closes a cycle, so that the anomaly is found and explained like all others.
     fn only_candidate(
         &self,
         key_versions: &KeyVersions,
@@ -222,11 +222,11 @@ impl Registers {
         bounds: &Bounds,
     ) -> Option<VersionId> {
         let overwriting = self.latest_write_before(key_versions, read, graph, bounds);
-        let mut refused = None;
+        let mut ruled_out = None;
         let mut possible = None;
         for &place in key_versions.versions.iter().filter(|&&place| self.versions[place].is_empty) {
             let version = &self.versions[place];
-            let is_refused = match version.write {
+            let is_ruled_out = match version.write {
                 None => overwriting.is_some(),
                 Some(write) => {
                     bounds.in_real_time(read, write)
@@ -234,17 +234,17 @@ impl Registers {
                 }
             };
             match possible {
-                _ if is_refused && version.is_optional => {}
-                _ if is_refused => refused = Some(place),
+                _ if is_ruled_out && version.is_optional => {}
+                _ if is_ruled_out => ruled_out = Some(place),
                 None if version.is_optional => return None,
                 None => possible = Some(place),
                 Some(_) => return None,
             }
         }
-        possible.or(refused)
+        possible.or(ruled_out)
     }
 
-    /// How late a write of the register began that certainly precedes the read; None when there is no such write.
+    /// The latest `Span::from` of a write of the register that certainly precedes the read; None without such a write.
     fn latest_write_before(
         &self,
         key_versions: &KeyVersions,
@@ -260,8 +260,7 @@ impl Registers {
     }
 }
 
-/// For each stretch, those of which it is not known whether they come before or behind it. Takes the stretches sorted
-/// by beginning.
+/// For each lifetime, those whose order relative to it is unknown. Takes the lifetimes sorted by `from`.
 fn unordered(lifetimes: &[Lifetime], version_order: &HashSet<(Node, Node)>) -> Vec<Vec<usize>> {
     let mut unordered = vec![Vec::new(); lifetimes.len()];
     let mut running: Vec<usize> = Vec::new();
@@ -281,12 +280,12 @@ fn unordered(lifetimes: &[Lifetime], version_order: &HashSet<(Node, Node)>) -> V
 }
 
 impl Lifetime {
-    /// A vague read may belong to any empty reign, and says nothing about its place among them.
+    /// An unrecovered read may return any empty version, so it has no order relative to them.
     fn is_unrecovered(&self) -> bool {
         self.first == self.end
     }
 
-    /// Whether the order of the two is unknown, and worth to be known.
+    /// Whether the order of the two is unknown, and worth inferring.
     fn is_order_open(&self, other: &Lifetime, version_order: &HashSet<(Node, Node)>) -> bool {
         let is_ambiguous =
             (self.is_unrecovered() && other.is_empty) || (other.is_unrecovered() && self.is_empty);
@@ -297,9 +296,9 @@ impl Lifetime {
     }
 }
 
-/// Walks along the edges, one at a time, over the same marks.
+/// Searches of the graph, one at a time, that share their marks.
 struct Reachability {
-    /// The walk that last came by each node.
+    /// The walk that last visited each node.
     visited_by: Vec<u64>,
     /// The number of the current walk.
     walk: u64,
@@ -310,7 +309,7 @@ impl Reachability {
         Reachability { visited_by: vec![0; nodes], walk: 0 }
     }
 
-    /// Of `rivals` those before whose end the stretch begins.
+    /// Those of `unordered` that follow the lifetime in the version order, because it begins before they end.
     fn successors<'s>(
         &mut self,
         lifetime: &Lifetime,
@@ -326,7 +325,7 @@ impl Reachability {
         found
     }
 
-    /// Marks what is behind `start` and, in topological order, not behind `last`.
+    /// Marks what is reachable from `start` and, in topological order, not after `last`.
     fn mark_reachable(&mut self, start: Node, last: usize, graph: &Graph, bounds: &Bounds) {
         self.walk += 1;
         let mut open = vec![start];

@@ -1,18 +1,18 @@
-//! The confirmation of an order.
+//! Confirms a linearization by executing it.
 //!
-//! Owns the definition of linearizability in its plainest form: perform the operations one after the other on an
-//! ordinary map and compare. It knows nothing of the graph and the search, so that a mistake in those cannot let a
-//! history pass whose order was found.
+//! Owns the definition of linearizability in its plainest form: apply the operations one by one to an ordinary map and
+//! compare what reads return. It knows nothing of the graph and the search, so that a bug in those cannot turn an
+//! order that is no linearization into a pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::Action;
 use super::history::{Change, Key, Level, Observed, Operation, Verdict};
 
-/// Whether `order` explains the whole history: every operation answered with Ok is there once, none answered with
-/// not-applied is, real time is kept, and every read shows the state at its place.
-pub fn explains(history: &[Operation], order: &[usize]) -> bool {
-    is_complete(history, order) && keeps_time(history, order) && shows_states(history, order)
+/// Whether `order` linearizes the history: it has every operation answered with Ok once and none answered with
+/// not-applied, respects real-time order, and every read returns the state at its point.
+pub fn is_linearization(history: &[Operation], order: &[usize]) -> bool {
+    is_complete(history, order) && respects_real_time(history, order) && reads_are_legal(history, order)
 }
 
 fn is_complete(history: &[Operation], order: &[usize]) -> bool {
@@ -27,17 +27,18 @@ fn is_complete(history: &[Operation], order: &[usize]) -> bool {
     })
 }
 
-fn keeps_time(history: &[Operation], order: &[usize]) -> bool {
-    let mut latest_call = 0;
+fn respects_real_time(history: &[Operation], order: &[usize]) -> bool {
+    let mut latest_invocation = 0;
     order.iter().all(|&place| {
         let operation = &history[place];
         let is_local = matches!(operation.action, Action::Read { level: Level::Local, .. });
-        latest_call = latest_call.max(if is_local { 0 } else { operation.invoked });
-        operation.verdict != Verdict::Ok || operation.completed.is_some_and(|answer| answer > latest_call)
+        latest_invocation = latest_invocation.max(if is_local { 0 } else { operation.invoked });
+        operation.verdict != Verdict::Ok
+            || operation.completed.is_some_and(|response| response > latest_invocation)
     })
 }
 
-fn shows_states(history: &[Operation], order: &[usize]) -> bool {
+fn reads_are_legal(history: &[Operation], order: &[usize]) -> bool {
     let mut registers: BTreeMap<Key, u64> = BTreeMap::new();
     let mut lists: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
     order.iter().all(|&place| {

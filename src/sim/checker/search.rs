@@ -1,13 +1,13 @@
-//! The search for an order that explains every read.
+//! The search for a linearization.
 //!
-//! Owns the decision that the graph leaves open. It builds an order from the front, always among the operations whose
-//! predecessors are linearized (Wing and Gong), and never goes on from a set of linearized operations and a state it has
-//! failed from before (Lowe). A write that is linearized too early makes others wait for the reads of what it left; when
-//! they wait in a circle the attempt is lost, and the search returns at once to the last choice that had a part in
-//! the circle, for no choice made since can open it.
+//! Owns the decision that the graph leaves open. It linearizes operations one by one, always one whose predecessors
+//! already are (Wing and Gong), and never continues from a configuration - the set of linearized operations and the
+//! state of the registers - that it has visited before (Lowe). A write that is linearized too early makes others wait
+//! for the reads of the version it installed; when they wait in a cycle this branch is dead, and the search backjumps
+//! to the last choice in the conflict set (Prosser), since no later choice can break the cycle.
 //!
-//! What always holds: when it says that there is no order, none of the choices that it left out could have led to
-//! one; and it gives up after a bounded number of steps, for the problem is NP-complete in the worst case.
+//! What always holds: when it reports that there is no linearization, none of the branches that it pruned could have
+//! led to one; and it gives up after a bounded number of steps, since the problem is NP-complete.
 
 use std::collections::HashSet;
 
@@ -16,18 +16,18 @@ use super::graph::{Bounds, Graph, Node};
 use super::linearization::{Checkpoint, Linearization};
 use super::registers::Registers;
 
-/// Steps that a search may take beyond ten for each node.
+/// Steps that a search may take in addition to ten for each node.
 const STEPS_FREE: usize = 300_000;
 
-/// What the search came to.
+/// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All operations that took effect, in an order that explains every read.
+    /// A linearization.
     Found(Vec<usize>),
-    /// There is no order. Of the attempt that came furthest: how many operations it linearized, and those that had to
-    /// follow and could not.
+    /// There is none. Of the longest partial linearization: how many operations it has, and those that had to come
+    /// next and could not.
     Refuted { linearized: usize, stuck: Vec<usize> },
-    /// The steps were used up.
+    /// It ran out of steps.
     GaveUp,
 }
 
@@ -35,9 +35,9 @@ pub enum Outcome {
 #[derive(Debug)]
 struct ChoicePoint {
     checkpoint: Checkpoint,
-    /// The write that was tried last; None before the first.
+    /// The write that was tried last; None before the first try.
     tried: Option<Node>,
-    /// Those not yet tried, the best at the end.
+    /// Those not yet tried, the most promising at the end.
     candidates: Vec<Node>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Returns to the last fork that has a choice left, and takes it; false when there is none.
+    /// Backtracks to the last choice point with a candidate left, and linearizes it; false when there is none.
     fn try_next(&mut self) -> bool {
         while let Some(choice_point) = self.choice_points.last_mut() {
             self.linearization.rewind(choice_point.checkpoint);
@@ -115,8 +115,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks for operations that wait for each other in a circle since the last choice; how many forks remain when
-    /// all choices after the last that had a part in it are forgotten.
+    /// If the last choice led to a dead end: how many choice points remain after backjumping to the last one in the
+    /// conflict set.
     fn backjump_depth(&self) -> Option<usize> {
         let conflict_set = self.linearization.deadlock(self.choice_points.last()?.tried?)?;
         let depth = self

@@ -1,17 +1,17 @@
-//! From a history without an order to a few operations without one.
+//! Shrinks a history without a linearization to a few operations without one.
 //!
-//! Owns the reduction of a violation that was found only by trying all orders, for such a finding names no culprit by
-//! itself. Operations are weakened for as long as the history stays impossible: a read to one that was not answered,
-//! a write to one of unknown outcome. A weaker history allows every order that the stronger one allows, so what is
-//! left is impossible for the same reason.
+//! Owns the minimization of a violation that exhaustive search found, which by itself points at no operation.
+//! Operations are weakened while the history remains impossible: a read to an unanswered one, a write to one of unknown
+//! outcome. A weaker history allows every linearization that the stronger one allows, so the original is impossible if
+//! the result is.
 
 use super::history::{Action, Operation, Verdict};
 use super::violation::Violation;
 
-/// Checks that a reduction may take: enough for a few dozen culprits among 20,000 operations.
+/// Most checks for one history: enough to isolate a few dozen operations among 20,000.
 const CHECKS_MAX: usize = 500;
 
-/// The violation of the smallest history found.
+/// The violation of the smallest impossible history found.
 pub fn reduced(
     history: &[Operation],
     violation: Violation,

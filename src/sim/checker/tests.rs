@@ -1,4 +1,5 @@
-//! The judge, judged: by all orders on tiny histories, by a simulated store on large ones, and by planted faults.
+//! Tests of the checker: against exhaustive enumeration on tiny histories, on large histories of a simulated store, and
+//! with planted anomalies.
 
 mod brute_force;
 mod generator;

@@ -1,57 +1,63 @@
-//! What the checker says when a history cannot be.
+//! Violations and the anomalies they are.
 //!
-//! Owns the names of the rules and the words of a verdict. What always holds: a violation shows every operation it
-//! speaks of with its times and what it wrote or saw, so that it is understood without the history.
+//! Owns the names of the anomalies and the text of a violation. What always holds: a violation shows every operation it
+//! mentions with its times and what it wrote or read, so that it can be understood without the history.
 
 use std::fmt;
 
 use super::history::{Action, Change, Observed, Operation, Verdict};
 
-/// The promise that was broken.
+/// What is wrong with a history, by the names of Adya and of Elle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Anomaly {
-    /// The history itself breaks the recorder's rules; says nothing about the store.
+    /// The history is not well-formed, because of a bug in its recorder; nothing is known about the store.
     Malformed,
-    /// A read shows a value nobody wrote.
+    /// A read returned a value that nobody wrote.
     GarbageRead,
-    /// A read shows a write whose caller was told that it did not happen.
+    /// G1a, a dirty read: a read returned a write that was answered with not applied.
     AbortedRead,
-    /// A read was answered before the write that it shows was called.
+    /// G1b: a read returned a value that the same batch overwrote.
+    IntermediateRead,
+    /// A read was answered before the write that it returned was invoked.
     FutureRead,
-    /// A read shows one change of a batch and the state before another change of it.
+    /// G-single within a batch: a read shows one change of it and the state before another.
     FracturedRead,
-    /// Two states of a list that only grows, of which neither contains the other.
+    /// Two reads returned versions of a list, which only grows, of which neither contains the other.
     IncompatibleOrder,
-    /// A read shows less than was finished, or seen, before it was called.
+    /// A dependency cycle that needs real-time order: mostly G-single-realtime, a read that misses what was complete, or
+    /// read, before it was invoked. Lost updates show as this.
     StaleRead,
-    /// What the reads show contradicts itself whatever the times were.
+    /// A dependency cycle without real-time order (G0, G1c, G-single or G2): not even serializable.
     DependencyCycle,
-    /// No single clash is at fault, but all orders were tried and none explains every read.
+    /// No inferred cycle, but the search tried all orders and none is a linearization.
     NoLinearization,
-    /// The history is possible, but not in the order of the log that the store itself told.
+    /// The history is linearizable, but not in the order of the log indexes that the store reported.
     LogOrder,
 }
 
 impl Anomaly {
-    /// The promise in words.
+    /// The anomaly in words.
     pub fn description(self) -> &'static str {
         match self {
-            Anomaly::Malformed => "the history breaks the recorder's rules",
-            Anomaly::GarbageRead => "a read shows a value that nobody wrote",
-            Anomaly::AbortedRead => "a write that was answered with certainly not applied is seen",
-            Anomaly::FutureRead => "a read shows a write that was called only after the read was answered",
-            Anomaly::FracturedRead => "a read shows half a batch",
+            Anomaly::Malformed => "the history is not well-formed",
+            Anomaly::GarbageRead => "a read returned a value that nobody wrote",
+            Anomaly::AbortedRead => "a read returned a write that was answered with not applied (G1a)",
+            Anomaly::IntermediateRead => "a read returned a value that its own batch overwrote (G1b)",
+            Anomaly::FutureRead => {
+                "a read returned a write that was invoked only after the read was answered"
+            }
+            Anomaly::FracturedRead => "a read shows only a part of a batch",
             Anomaly::IncompatibleOrder => {
-                "two reads show states of a list of which neither contains the other"
+                "two reads returned versions of a list of which neither contains the other"
             }
             Anomaly::StaleRead => {
-                "a read is stale: what it misses was finished, or seen, before it was called"
+                "a read is stale: what it misses was complete, or read, before it was invoked"
             }
-            Anomaly::DependencyCycle => "the reads contradict each other on the order of the writes",
+            Anomaly::DependencyCycle => "the dependencies form a cycle, whatever the real-time order",
             Anomaly::NoLinearization => {
-                "every order of the operations was tried, and none explains all reads"
+                "every order of the operations was tried, and none is a linearization"
             }
-            Anomaly::LogOrder => "the log positions that the store told contradict what its reads show",
+            Anomaly::LogOrder => "the log indexes that the store reported contradict what its reads returned",
         }
     }
 }
@@ -59,21 +65,21 @@ impl Anomaly {
 /// A history that no linearizable store produces, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The promise that was broken.
+    /// What is wrong.
     pub anomaly: Anomaly,
-    /// The operations involved, as places in the history, ascending.
+    /// The operations involved, as indexes into the history, ascending.
     pub operations: Vec<usize>,
     shown: Vec<String>,
     reasons: Vec<String>,
 }
 
 impl Violation {
-    /// A violation with a reason of one sentence.
+    /// A violation with one reason.
     pub fn plain(history: &[Operation], anomaly: Anomaly, operations: &[usize], reason: String) -> Violation {
         Violation::reasoned(history, anomaly, operations.to_vec(), vec![reason])
     }
 
-    /// A violation with a chain of reasons, one a line.
+    /// A violation with several reasons, one a line.
     pub fn reasoned(
         history: &[Operation],
         anomaly: Anomaly,
@@ -85,13 +91,13 @@ impl Violation {
         Violation { anomaly, operations, shown: Vec::new(), reasons }.shown_as_in(history)
     }
 
-    /// The same, with the operations as this history has them.
+    /// The same, with the operations as they are in this history.
     pub fn shown_as_in(mut self, history: &[Operation]) -> Violation {
         self.shown = self.operations.iter().map(|&place| sketch(place, &history[place])).collect();
         self
     }
 
-    /// The same, found only with the help of log positions.
+    /// The same, found only with the help of log indexes.
     pub fn of_log_order(self) -> Violation {
         Violation { anomaly: Anomaly::LogOrder, ..self }
     }

@@ -1,8 +1,8 @@
-//! Who wrote what.
+//! Recovers the writer of a value.
 //!
-//! Owns the index from (key, value) to the write that produced it, and the demands on the recorder. What always
-//! holds: a value is found under at most one write, so what a read saw names the write it follows. It leaves when
-//! writes took effect to others.
+//! Owns the index from (key, value) to the write that produced it, and the checks that the history is well-formed. What
+//! always holds: every value has at most one writer, so histories are *recoverable* (Elle): what a read returned names
+//! the write it depends on. When writes took effect is left to others.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ pub enum Kind {
     List,
 }
 
-/// The producer of a value or an element.
+/// The writer of a value or an element.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer {
     /// The write.
     pub write: usize,
-    /// False when a later change of the same batch replaced it: no state ever holds it.
+    /// False for an intermediate value, which a later change of the same batch overwrote: no state ever holds it.
     pub is_final: bool,
     /// Whether some read shows it.
     pub is_read: bool,
 }
 
-/// See the module. Only looked up, never iterated: its order means nothing.
+/// See the module. Only looked up, never iterated, so its order does not matter.
 #[derive(Debug, Default)]
 pub struct Writers {
     by_value: HashMap<(Key, u64), Writer>,
@@ -35,7 +35,7 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Indexes the writes, and refuses a history that breaks the recorder's rules.
+    /// Indexes the writes, and refuses a malformed history.
     pub fn of(history: &[Operation]) -> Result<Writers, Violation> {
         let mut writers = Writers::default();
         for (operation, recorded) in history.iter().enumerate() {
@@ -58,27 +58,25 @@ impl Writers {
         value: u64,
     ) -> Result<usize, Violation> {
         let found = self.by_value.get(&(key, value)).copied();
-        let seen = format!("#{reader} found {value} at key {key}");
+        let found_text = format!("#{reader} read {value} at key {key}");
         let refuse = |anomaly, operations: &[usize], why: &str| {
-            Err(Violation::plain(history, anomaly, operations, format!("{seen}, {why}")))
+            Err(Violation::plain(history, anomaly, operations, format!("{found_text}, {why}")))
         };
         match found {
             None => refuse(Anomaly::GarbageRead, &[reader], "which nobody wrote"),
-            Some(Writer { write, .. }) if history[write].verdict == Verdict::NotApplied => refuse(
-                Anomaly::AbortedRead,
-                &[write, reader],
-                "whose write was answered: certainly not applied",
-            ),
+            Some(Writer { write, .. }) if history[write].verdict == Verdict::NotApplied => {
+                refuse(Anomaly::AbortedRead, &[write, reader], "whose write was answered with not applied")
+            }
             Some(Writer { write, is_final: false, .. }) => refuse(
-                Anomaly::FracturedRead,
+                Anomaly::IntermediateRead,
                 &[write, reader],
-                "which its own batch replaced: no state holds it",
+                "an intermediate value, which its own batch overwrote: no state holds it",
             ),
             Some(Writer { write, .. }) => Ok(write),
         }
     }
 
-    /// Notes that `key` holds `kind`, which must be so everywhere.
+    /// Notes that `key` is of `kind`, as it must be everywhere.
     pub fn note_kind(
         &mut self,
         history: &[Operation],
@@ -135,10 +133,10 @@ fn is_final_change(later: &[(Key, Change)], key: Key, change: Change) -> bool {
 fn check_times(history: &[Operation], operation: usize) -> Result<(), Violation> {
     let recorded = &history[operation];
     if recorded.completed.is_some_and(|completed| completed <= recorded.invoked) {
-        return Err(malformed(history, operation, "it is answered before it is called".to_string()));
+        return Err(malformed(history, operation, "its response precedes its invocation".to_string()));
     }
     if recorded.completed.is_none() && recorded.verdict != Verdict::Unknown {
-        return Err(malformed(history, operation, "it has a verdict but was never answered".to_string()));
+        return Err(malformed(history, operation, "it has a verdict but no response".to_string()));
     }
     Ok(())
 }

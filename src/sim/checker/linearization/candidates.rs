@@ -1,13 +1,14 @@
-//! What may come next.
+//! Which operations can be linearized next.
 //!
-//! Owns the rules by which an order grows. What always holds: a write never ends what somebody still has to read; a
-//! step is taken without choice only if it can be moved here in any order that can still follow.
+//! Owns the rules by which a linearization grows. What always holds: a write never overwrites a version that is still
+//! to be read; a step is *safe*, and taken without a choice point, only if every linearization that extends this one
+//! stays valid when the step is moved here.
 
 use super::{Fate, Linearization, Node, ReadsFrom, Step, VersionId};
 
 impl Linearization<'_> {
-    /// Takes every step that loses nothing: a read that the current state explains, or a write that nobody reads
-    /// while nobody waits for what it overwrites, can be moved here in any order that can still follow.
+    /// Takes every safe step: a read that the current versions satisfy, or a write that nobody reads while nobody still
+    /// has to read what it overwrites.
     pub fn take_safe_steps(&mut self) {
         loop {
             self.enable_invoked();
@@ -21,13 +22,13 @@ impl Linearization<'_> {
         }
     }
 
-    /// The writes that can come next; the one with the nearest last time at the end.
+    /// The writes that can come next; the one with the earliest deadline (`Span::to`) at the end.
     pub fn candidates(&self) -> Vec<Node> {
         let open = self.open_writes.iter().rev().map(|&(_, write)| write);
         open.filter(|&write| self.is_useful(write) && self.may_overwrite(write)).collect()
     }
 
-    /// An operation may take effect once all that were responded before its call are linearized.
+    /// Enables each operation whose predecessors in real-time order are all linearized.
     fn enable_invoked(&mut self) {
         while self.by_response.get(self.responded).is_some_and(|&node| self.linearized[node]) {
             self.responded += 1;
@@ -43,7 +44,7 @@ impl Linearization<'_> {
         }
     }
 
-    /// Of the operations that are not linearized the one that was responded first.
+    /// The operation that was answered first among those not yet linearized.
     pub fn first_response(&self) -> Option<Node> {
         self.by_response.get(self.responded).copied()
     }
@@ -62,7 +63,7 @@ impl Linearization<'_> {
         })
     }
 
-    /// Whether nobody still has to read what the write would overwrite.
+    /// Whether every read of the versions that the write would overwrite is linearized.
     fn may_overwrite(&self, write: Node) -> bool {
         self.writes[write].iter().all(|&(register, version)| {
             self.unread[self.current[register]] == 0
@@ -70,8 +71,8 @@ impl Linearization<'_> {
         })
     }
 
-    /// The vague reads that must come before the register, which holds nothing, may pass to a reign with a value:
-    /// no delete is remaining that could still explain them.
+    /// The unrecovered reads that must be linearized before the empty register may get a value: no delete is left that
+    /// could explain them later.
     pub fn stranded_reads(&self, register: usize, to: VersionId) -> impl Iterator<Item = Node> + '_ {
         let versions = &self.registers.versions;
         let is_filled = versions[self.current[register]].is_empty && !versions[to].is_empty;
@@ -81,9 +82,9 @@ impl Linearization<'_> {
         unrecovered.map(|&(_, read)| read)
     }
 
-    /// Whether the write can come now in any order that can come at all.
+    /// Whether linearizing the write now rules out nothing.
     fn is_safe_write(&self, write: Node) -> bool {
-        let nobody_cares = |&(register, version): &(usize, VersionId)| {
+        let is_unobserved = |&(register, version): &(usize, VersionId)| {
             let (old, new) =
                 (&self.registers.versions[self.current[register]], &self.registers.versions[version]);
             let is_unrecovered = !self.unrecovered[register].is_empty() && (old.is_empty || new.is_empty);
@@ -91,10 +92,10 @@ impl Linearization<'_> {
         };
         self.fates[write] == Fate::Required
             && self.may_overwrite(write)
-            && self.writes[write].iter().all(nobody_cares)
+            && self.writes[write].iter().all(is_unobserved)
     }
 
-    /// Whether the write took effect, or may have to, for there are reads of None that it could explain.
+    /// Whether the write took effect, or is worth trying because it could explain an unrecovered read.
     fn is_useful(&self, write: Node) -> bool {
         let explains = |&(register, version): &(usize, VersionId)| {
             self.registers.versions[version].is_empty && !self.unrecovered[register].is_empty()

@@ -1,20 +1,20 @@
-//! Attempts that are lost.
+//! Dead ends: partial linearizations that cannot be completed.
 //!
-//! Owns what waits for what in an unfinished order: an operation for its predecessors, a write for the reads of what
-//! it would overwrite, a vague read for the last delete that can explain it. When operations wait in a circle none
-//! of them can ever be linearized. What always holds: the circle stays closed for as long as the *culprits* are linearized as
-//! they are; waiting for one of several deletes is not followed, so some lost attempts are not seen.
+//! Owns the wait-for graph of a partial linearization: an operation waits for its predecessors, a write for the reads
+//! of the versions it would overwrite, an unrecovered read for the last delete that can explain it. Operations that
+//! wait in a cycle can never be linearized. What always holds: the cycle persists as long as the writes of the
+//! *conflict set* stay where they are. Waiting for any one of several deletes is not modelled, so some dead ends go
+//! unnoticed.
 
 use std::collections::HashMap;
 
 use super::{Direction, Linearization, Node, ReadsFrom, VersionId};
 
-/// One wait: for whom, and the linearized write that made it so, if it is not so in every order.
+/// One edge: the node waited for, and the linearized write that caused the wait, unless it exists in every order.
 type Wait = (Node, Option<Node>);
 
 impl Linearization<'_> {
-    /// The linearized writes that keep a circle closed which arose when `write` was linearized, or, when no write can be
-    /// linearized any more, any circle.
+    /// The conflict set of a cycle that arose when `write` was linearized, or of any cycle when no candidate is left.
     pub fn deadlock(&self, write: Node) -> Option<Vec<Node>> {
         let mut starts = self.pending_reads(write);
         if self.candidates().is_empty() {
@@ -23,8 +23,8 @@ impl Linearization<'_> {
         WaitForGraph::new(self).find(&starts)
     }
 
-    /// What must be linearized before the node can be, as things stand; with each the write that made it so, when it is
-    /// not by edges or by time but because what that write remaining is not yet read.
+    /// What the node currently waits for; with each the write that caused the wait, when the reason is neither an edge
+    /// nor real-time order but a version of that write that is still to be read.
     fn waits_for(&self, node: Node) -> Vec<Wait> {
         let edges = self.graph.next(node, Direction::Backward).filter(|&before| !self.linearized[before]);
         let mut waits: Vec<Wait> = edges.map(|before| (before, None)).collect();
@@ -51,7 +51,7 @@ impl Linearization<'_> {
         waits
     }
 
-    /// The delete that a vague read needs, when there is but one remaining that can explain it.
+    /// The delete that an unrecovered read depends on, when only one is left that can explain it.
     fn only_delete(&self, read: Node, register: usize, source: ReadsFrom) -> Option<Node> {
         if matches!(source, ReadsFrom::Version(_)) || self.registers.versions[self.current[register]].is_empty
         {
@@ -63,7 +63,7 @@ impl Linearization<'_> {
         only.filter(|_| deletes.next().is_none())
     }
 
-    /// The reads not yet linearized of what the write leaves.
+    /// The reads, not yet linearized, of the versions that the write installs.
     fn pending_reads(&self, write: Node) -> Vec<Node> {
         self.writes[write].iter().flat_map(|&(_, version)| self.unplaced_reads(version)).collect()
     }
@@ -73,12 +73,13 @@ impl Linearization<'_> {
     }
 }
 
-/// A walk along what waits for what.
+/// A depth-first search of the wait-for graph.
 struct WaitForGraph<'s, 'a> {
     linearization: &'s Linearization<'a>,
-    /// Whether a node is on the path (true) or was found to be on no circle (false).
+    /// Whether a node is on the path (true) or was found to be on no cycle (false).
     visited: HashMap<Node, bool>,
-    /// The nodes on the path: what each still waits for, and the write that made the one before it wait for it.
+    /// The nodes on the path: the waits of each still to be followed, and the write that made its predecessor wait for
+    /// it.
     path: Vec<(Node, Vec<Wait>, Option<Node>)>,
 }
 
@@ -87,7 +88,7 @@ impl<'s, 'a> WaitForGraph<'s, 'a> {
         WaitForGraph { linearization, visited: HashMap::new(), path: Vec::new() }
     }
 
-    /// The linearized writes that keep a circle closed which can be reached from `starts`.
+    /// The conflict set of a cycle that can be reached from `starts`.
     fn find(mut self, starts: &[Node]) -> Option<Vec<Node>> {
         starts.iter().find_map(|&start| self.find_from(start))
     }
@@ -117,10 +118,10 @@ impl<'s, 'a> WaitForGraph<'s, 'a> {
         self.path.push((node, self.linearization.waits_for(node), cause));
     }
 
-    /// The culprits of the circle that closes at `meeting`.
+    /// The conflict set of the cycle that closes at `meeting`.
     fn conflict_set(&self, meeting: Node, closing: Option<Node>) -> Vec<Node> {
         let begins = self.path.iter().position(|&(node, _, _)| node == meeting);
-        let begins = begins.expect("the deadlock closes on the path");
+        let begins = begins.expect("the cycle closes on the path");
         let steps = self.path[begins + 1..].iter().map(|&(_, _, cause)| cause);
         steps.chain([closing]).flatten().collect()
     }

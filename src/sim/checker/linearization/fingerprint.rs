@@ -1,10 +1,10 @@
-//! Numbers that stand for sets.
+//! Fingerprints of sets.
 //!
-//! Owns the fingerprint by which the search remembers where it failed. What always holds: the same set has the same
-//! number, in whatever order it was built, in every run.
+//! Owns the hash by which the search recognizes a configuration it has visited (Zobrist hashing). What always holds:
+//! equal sets have equal fingerprints, in whatever order they were built, in every run.
 
-/// A number that stands for one thing being so; a set of such things is known by the exclusive or of theirs. At 128
-/// bits two different sets do not meet in practice.
+/// The fingerprint of one fact; that of a set is the exclusive or of its members'. At 128 bits different sets do not
+/// collide in practice.
 pub fn fingerprint_of(aspect: usize, value: usize) -> u128 {
     let seed = ((aspect as u64) << 40) ^ value as u64;
     let (high, low) = (scramble(seed), scramble(seed ^ 0x5555_5555_5555_5555));

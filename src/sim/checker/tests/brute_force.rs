@@ -1,4 +1,4 @@
-//! The definition of linearizability, tried out: every order of a tiny history.
+//! The definition of linearizability by exhaustive enumeration: every order of a tiny history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ struct State {
     lists: BTreeMap<Key, BTreeSet<u64>>,
 }
 
-/// Whether some order explains the history.
+/// Whether the history has a linearization.
 pub fn is_linearizable(history: &[Operation]) -> bool {
     let takes_part = |operation: &&Operation| match (&operation.action, operation.verdict) {
         (Action::Write(_), verdict) => verdict != Verdict::NotApplied,
@@ -46,7 +46,7 @@ fn answer(operation: &Operation) -> u64 {
     if operation.verdict == Verdict::Ok { operation.completed.expect("ok is an answer") } else { u64::MAX }
 }
 
-/// The state behind the operation; None when it saw another.
+/// The state after the operation; None when it is a read that returned another state.
 fn perform(operation: &Operation, state: &State) -> Option<State> {
     match &operation.action {
         Action::Write(changes) => {

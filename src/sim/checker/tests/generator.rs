@@ -1,10 +1,10 @@
-//! Histories of a store that works, and ways to corrupt them. One seed draws everything.
+//! Histories of a correct store, and ways to corrupt them. One seed determines everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::history::{Action, Change, Key, Level, Observed, Operation, Verdict};
 
-/// Lists have keys from here on.
+/// Keys from this one on are lists.
 pub const LISTS_FROM: Key = 100;
 
 /// A small generator of random numbers (xorshift64*).
@@ -29,7 +29,7 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// True in so many of 100 cases.
+    /// True in this many of 100 cases.
     pub fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -39,7 +39,7 @@ impl Random {
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub operations: usize,
-    /// Calls under way at once, at most.
+    /// Most calls outstanding at once.
     pub clients: usize,
     pub registers: usize,
     pub lists: usize,
@@ -53,7 +53,7 @@ pub struct Shape {
     pub not_applied: usize,
     /// Of the reads.
     pub local: usize,
-    /// Whether answers carry log log_indexes.
+    /// Whether answers carry log indexes.
     pub log_indexes: bool,
 }
 
@@ -63,30 +63,30 @@ struct Contents {
     lists: BTreeMap<Key, BTreeSet<u64>>,
 }
 
-/// A call under way.
+/// An outstanding call.
 struct Call {
     place: usize,
     verdict: Verdict,
     has_taken_effect: bool,
 }
 
-/// A store in the middle of its work.
+/// A simulated store.
 struct Store<'r> {
     shape: Shape,
     random: &'r mut Random,
     now: u64,
     fresh: u64,
     contents: Contents,
-    /// What a member behind the others holds, for LOCAL reads.
+    /// The contents of a member that lags behind, for LOCAL reads.
     behind: Contents,
     writes_done: u64,
     history: Vec<Operation>,
     calls: Vec<Call>,
-    /// Writes whose callers were told nothing certain and that may still take_effect.
+    /// Writes answered as unknown that may still take effect.
     late: Vec<usize>,
 }
 
-/// The history of a store that works.
+/// The history of a correct store.
 pub fn linearizable(shape: Shape, random: &mut Random) -> Vec<Operation> {
     let mut store = Store {
         shape,
@@ -193,7 +193,7 @@ impl Store<'_> {
         keys
     }
 
-    /// The moment at which an operation takes effect.
+    /// The linearization point of an operation.
     fn take_effect(&mut self, place: usize) {
         let operation = &mut self.history[place];
         match &mut operation.action {
@@ -233,11 +233,11 @@ impl Contents {
     }
 }
 
-/// A history in which nearly all is under way at once and reads show what they like.
+/// A history in which nearly all operations are concurrent and reads return arbitrary values.
 pub fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
     let mut history = linearizable(shape, random);
     for (place, operation) in history.iter_mut().enumerate() {
-        // The answers come later than before, by more than the calls; the place keeps the times unique.
+        // Delays answers until most calls overlap; adding the index keeps the times unique.
         operation.invoked = operation.invoked * 100 + place as u64;
         let later = 500 + random.below(30) as u64 * 100;
         operation.completed =
@@ -251,7 +251,7 @@ pub fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
     history
 }
 
-/// Changes what one client saw or was told; the history may or may not stay linearizable.
+/// Changes what one client read or was answered; the history may or may not remain linearizable.
 pub fn corrupt(history: &mut [Operation], random: &mut Random) {
     corrupt_at(history, random.below(history.len()), random);
 }

@@ -1,5 +1,5 @@
-//! One fault each, as clients of a broken store would see it; and beside some of them the nearest history that is
-//! still possible.
+//! One anomaly each, as clients of a broken store would observe it; for some also the closest history that is still
+//! linearizable.
 
 use std::collections::BTreeSet;
 
@@ -53,9 +53,9 @@ fn at(mut operation: Operation, index: u64) -> Operation {
     operation
 }
 
-/// The history is refused for this reason, with these operations, in words that name each of them.
+/// The history is refused for this anomaly, with these operations, in a message that names each of them.
 fn refused(history: &[Operation], anomaly: Anomaly, involved: &[usize]) {
-    let violation = check(history).expect_err("the fault is found");
+    let violation = check(history).expect_err("the anomaly is found");
 
     let words = violation.to_string();
     assert_eq!(violation.anomaly, anomaly, "{words}");
@@ -101,7 +101,7 @@ fn a_lost_acknowledged_write_is_found() {
 }
 
 #[test]
-fn a_write_answered_with_not_applied_that_is_seen_is_found() {
+fn a_read_of_a_write_answered_with_not_applied_is_found() {
     let refused_write = answered(set((1, 2), X, 10), Verdict::NotApplied);
     let refused_append = answered(append((1, 2), 10), Verdict::NotApplied);
 
@@ -111,7 +111,7 @@ fn a_write_answered_with_not_applied_that_is_seen_is_found() {
 }
 
 #[test]
-fn half_a_batch_is_found() {
+fn a_fractured_read_of_a_batch_is_found() {
     let batch = write((1, 20), &[(X, Change::Set(10)), (Y, Change::Set(11))]);
     let list_batch = write((1, 20), &[(X, Change::Set(10)), (LIST, Change::Append(11))]);
     let half_list = Action::Read {
@@ -130,10 +130,10 @@ fn half_a_batch_is_found() {
 }
 
 #[test]
-fn a_value_that_its_own_batch_replaced_is_found() {
+fn an_intermediate_value_of_a_batch_is_found() {
     let batch = write((1, 2), &[(X, Change::Set(10)), (X, Change::Set(11))]);
 
-    refused(&[batch.clone(), read((3, 4), &[(X, Some(10))])], Anomaly::FracturedRead, &[0, 1]);
+    refused(&[batch.clone(), read((3, 4), &[(X, Some(10))])], Anomaly::IntermediateRead, &[0, 1]);
     passes(&[batch, read((3, 4), &[(X, Some(11))])]);
 }
 
@@ -154,7 +154,7 @@ fn two_snapshots_that_disagree_on_the_order_of_two_writes_are_found() {
 }
 
 #[test]
-fn two_lists_that_fork_are_found() {
+fn two_incompatible_versions_of_a_list_are_found() {
     let writes = [append((1, 20), 10), append((2, 21), 11)];
     let [one, other] = writes;
 
@@ -218,7 +218,7 @@ fn a_duplicate_apply_that_resurrects_an_old_value_is_found() {
         read((8, 9), &[(X, Some(10))]),
     ];
 
-    let violation = check(&history).expect_err("the fault is found");
+    let violation = check(&history).expect_err("the anomaly is found");
 
     assert_eq!(violation.anomaly, Anomaly::StaleRead, "{violation}");
     assert!(violation.operations.ends_with(&[3, 4]), "{violation}");
@@ -234,7 +234,7 @@ fn a_deleted_value_that_comes_back_is_found() {
         read((7, 8), &[(X, Some(10))]),
     ];
 
-    let violation = check(&history).expect_err("the fault is found");
+    let violation = check(&history).expect_err("the anomaly is found");
 
     assert_eq!(violation.anomaly, Anomaly::StaleRead, "{violation}");
     passes(&history[..3]);
@@ -262,14 +262,14 @@ fn one_delete_cannot_explain_nothing_twice() {
         read((11, 12), &[(X, None)]),
     ];
 
-    let violation = check(&history).expect_err("the fault is found");
+    let violation = check(&history).expect_err("the anomaly is found");
 
     assert!(violation.operations.contains(&6), "{violation}");
     passes(&[history.to_vec(), vec![clear((9, 52))]].concat());
 }
 
 #[test]
-fn log_positions_that_contradict_the_reads_are_found_and_blamed() {
+fn log_indexes_that_contradict_the_reads_are_found_and_blamed() {
     let writes = [at(set((1, 20), X, 10), 5), at(set((2, 21), X, 11), 6)];
     let [first, second] = writes;
     let newest_first = [read((22, 23), &[(X, Some(10))])];
@@ -283,7 +283,7 @@ fn log_positions_that_contradict_the_reads_are_found_and_blamed() {
 }
 
 #[test]
-fn a_history_that_breaks_the_rules_of_recording_is_refused() {
+fn a_malformed_history_is_refused() {
     refused(&[set((1, 2), X, 10), set((3, 4), X, 10)], Anomaly::Malformed, &[1]);
     refused(&[set((2, 1), X, 10)], Anomaly::Malformed, &[0]);
     refused(&[set((1, 2), X, 10), write((3, 4), &[(X, Change::Append(11))])], Anomaly::Malformed, &[1]);

@@ -1,4 +1,4 @@
-//! Thousands of tiny histories against all orders, and large ones against the clock.
+//! Thousands of tiny histories, compared with exhaustive enumeration, and large ones.
 
 use super::super::facts::Facts;
 use super::super::graph::Graph;
@@ -21,7 +21,7 @@ const TINY: Shape = Shape {
     log_indexes: false,
 };
 
-/// How the two judges agree over many histories.
+/// How the checker and the enumeration agree over many histories.
 #[derive(Debug, Default)]
 struct Tally {
     possible: usize,
@@ -29,7 +29,7 @@ struct Tally {
     proved: usize,
 }
 
-/// Histories of a store that works, most of them with a few answers changed.
+/// Histories of a correct store, most of them with a few answers changed.
 fn compare(name: &str, shape: Shape, histories: u64) {
     compare_all(name, histories, |random| {
         let operations = 2 + random.below(shape.operations - 1);
@@ -39,7 +39,7 @@ fn compare(name: &str, shape: Shape, histories: u64) {
     });
 }
 
-/// Histories in which nearly all is under way at once and reads show what they like.
+/// Histories in which nearly all operations are concurrent and reads return arbitrary values.
 fn compare_wild(name: &str, shape: Shape, histories: u64) {
     let shape = Shape { clients: shape.operations, not_applied: 0, ..shape };
     compare_all(name, histories, |random| {
@@ -73,45 +73,45 @@ fn compare_one(name: &str, seed: u64, history: &[Operation], tally: &mut Tally) 
 }
 
 #[test]
-fn one_register_is_decided_as_all_orders_decide_it() {
+fn one_register_is_decided_as_by_enumeration() {
     compare("register", TINY, 4_000);
 }
 
 #[test]
-fn one_register_with_deletes_is_decided_as_all_orders_decide_it() {
+fn one_register_with_deletes_is_decided_as_by_enumeration() {
     compare("deletes", Shape { deletes: 50, ..TINY }, 4_000);
 }
 
 #[test]
-fn lists_with_batches_and_snapshots_are_decided_as_all_orders_decide_them() {
+fn lists_with_batches_and_snapshots_are_decided_as_by_enumeration() {
     compare("lists", Shape { registers: 0, lists: 2, several_keys: 50, ..TINY }, 4_000);
 }
 
 #[test]
-fn several_registers_are_decided_as_all_orders_decide_them() {
+fn several_registers_are_decided_as_by_enumeration() {
     compare("registers", Shape { registers: 3, several_keys: 70, ..TINY }, 4_000);
 }
 
 #[test]
-fn everything_at_once_is_decided_as_all_orders_decide_it() {
+fn everything_at_once_is_decided_as_by_enumeration() {
     let shape = Shape { registers: 2, lists: 1, several_keys: 60, deletes: 25, local: 30, ..TINY };
     compare("everything", shape, 6_000);
 }
 
 #[test]
-fn registers_with_wild_reads_are_decided_as_all_orders_decide_them() {
+fn registers_with_wild_reads_are_decided_as_by_enumeration() {
     let shape = Shape { registers: 3, several_keys: 90, reads: 45, ..TINY };
     compare_wild("wild registers", shape, 4_000);
     compare_wild("wild deletes", Shape { registers: 2, deletes: 40, unknown: 40, ..shape }, 4_000);
 }
 
 #[test]
-fn everything_with_wild_reads_is_decided_as_all_orders_decide_it() {
+fn everything_with_wild_reads_is_decided_as_by_enumeration() {
     let shape = Shape { registers: 2, lists: 1, several_keys: 60, deletes: 25, local: 30, ..TINY };
     compare_wild("wild everything", shape, 4_000);
 }
 
-/// Whether the graph alone, without the search, speaks against the history.
+/// Whether the graph alone, without the search, refuses the history.
 fn graph_refuses(history: &[Operation]) -> bool {
     let Ok(facts) = Facts::of(history) else { return true };
     let mut graph = Graph::new(&facts.spans);
@@ -218,7 +218,7 @@ fn one_stale_read_among_thousands_is_found_and_explained_by_a_few_operations() {
     }
 }
 
-/// Lets the last read of one register show what the first read of it showed.
+/// Makes the last read of one register return what the first read of it returned.
 fn make_stale(history: &mut [Operation]) -> usize {
     let value_at = |operation: &Operation| match operation.observed() {
         [(0, Observed::Register(Some(value)))] => Some(*value),
