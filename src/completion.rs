@@ -1,13 +1,13 @@
 //! Exactly one answer to every accepted call.
 //!
-//! Owns [`Completion`], the promise to answer a call, and the events that may precede the answer of a write. What always
-//! holds: a completion answers once; one that is dropped unanswered answers "the store failed, outcome unknown" by
-//! itself; events come in their order, each once at most, and none after the answer; neither runs user code here nor
-//! blocks, so any internal thread may do it anywhere.
+//! Owns [`Completion`], the promise to answer a call, and the events that may precede the answer of a write. What
+//! always holds: a completion answers once; one that is dropped unanswered answers "the store failed, outcome unknown"
+//! itself; events come in order, each at most once, and none after the answer; delivering either never runs user code
+//! or blocks, so any internal thread may do it anywhere.
 //!
-//! Who receives an answer is a [`Sink`]: a thread that waits ([`Waiter`]), a callback that goes through a [`queue`], or a
-//! [`call`] in front of one of them, which may be cancelled and has a deadline ([`deadlines`]). What a store tells unasked
-//! takes the same queues ([`store_events`]).
+//! Who receives an answer is a [`Sink`]: a thread that waits ([`Waiter`]), a callback that goes through a [`queue`], or
+//! a [`call`] in front of one of them, which may be cancelled and has a deadline ([`deadlines`]). The events that a
+//! store reports on its own go through the same queues ([`store_events`]).
 
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, Term};
@@ -20,7 +20,7 @@ mod waiter;
 
 pub use waiter::Waiter;
 
-/// Where in the log an answer stands: for a write its entry, for a read the state it may show.
+/// The position in the log that an answer refers to: for a write its entry, for a read the state it may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Log index.
@@ -29,18 +29,18 @@ pub struct Position {
     pub term: Term,
 }
 
-/// What can be told of a write before it is answered. Only the member that leads is told of it: a write that its
-/// member forwards to the leader brings none.
+/// The progress of a write before it is answered. Only the leader reports it: a write that its member forwards has no
+/// events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteEvent {
-    /// The leader has it in its log, in memory. Its position is provisional: when another leader's entry overwrites it, the
-    /// write goes to that leader, and is not told again.
+    /// The leader has it in its log, in memory. Its position is provisional: when another leader's entry overwrites it,
+    /// the write is forwarded to that leader without a second event.
     Proposed,
-    /// It is on the disks of a majority and will be decided. No read need show it yet.
+    /// It is on the disks of a majority and is certain to be applied. Reads need not show it yet.
     Committed,
 }
 
-/// Which events a caller wants to be told of; none by default.
+/// The events that a caller subscribes to; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events {
     /// [`WriteEvent::Proposed`].
@@ -65,16 +65,16 @@ impl Events {
     }
 }
 
-/// A caller's function that is told of events.
+/// A caller's function that receives events.
 pub type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
 
 /// The receiving end of one answer.
 pub trait Sink: Send {
-    /// Takes the answer. This runs on whatever thread has it, an internal one for example, and must neither block nor call
-    /// user code; a callback is put into a [`queue`] here.
+    /// Takes the answer. This may run on any thread, internal ones included, and must neither block nor call user code;
+    /// a callback is put into a [`queue`] here.
     fn deliver(self: Box<Self>, answer: Result<Position>);
 
-    /// Takes an event of its write. As `deliver`, it must neither block nor call user code.
+    /// Takes an event of its write. Like `deliver`, it must neither block nor call user code.
     fn happened(&self, _event: WriteEvent, _position: Position) {}
 
     /// See [`Completion::start`].
@@ -90,7 +90,7 @@ pub trait Sink: Send {
         false
     }
 
-    /// It gets no answer: the call was never accepted. False when it has got one already.
+    /// Drops it without an answer, because the call was never accepted. False when it has been answered already.
     fn defused(self: Box<Self>) -> bool {
         true
     }
@@ -109,41 +109,41 @@ impl Completion {
         Self(Some(sink))
     }
 
-    /// Tells of an event; `position` is that of the write's entry.
+    /// Reports an event; `position` is that of the write's entry.
     pub fn happened(&self, event: WriteEvent, position: Position) {
         if let Some(sink) = &self.0 {
             sink.happened(event, position);
         }
     }
 
-    /// To be asked before the call's work begins. False when it is answered: it must leave no trace then, and whatever
-    /// this is answered reaches nobody.
+    /// Must be called before work on the call begins. False when it is already answered: then the work must not begin,
+    /// and any further answer is discarded.
     #[must_use]
     pub fn start(&self) -> bool {
         self.0.as_ref().is_none_or(|sink| sink.start())
     }
 
-    /// The counterpart of [`Completion::start`]: the work has certainly not begun after all, for whoever was to do it
-    /// has refused it. It may begin again.
+    /// Reverts [`Completion::start`]: the work certainly did not begin after all, because it was refused. It may be
+    /// started again.
     pub fn undo_start(&self) {
         if let Some(sink) = &self.0 {
             sink.undo_start();
         }
     }
 
-    /// True when it is answered, by a cancellation or its deadline, and need not be kept any longer.
+    /// True when it is answered already, by a cancellation or its deadline, and need not be kept any longer.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.0.as_ref().is_some_and(|sink| sink.is_answered())
     }
 
-    /// Keeps the promise.
+    /// Answers the call.
     pub fn answer(mut self, answer: Result<Position>) {
         self.send(answer);
     }
 
-    /// Breaks the promise: for a call that was never accepted and whose caller is told so otherwise. False when it is
-    /// answered, by its deadline for one: it counts as accepted then.
+    /// Drops the completion without an answer, for a call that was not accepted and whose caller learns that from an
+    /// error. False when it has been answered, for example at its deadline: then it counts as accepted.
     #[must_use]
     pub fn defuse(mut self) -> bool {
         self.0.take().is_some_and(Sink::defused)

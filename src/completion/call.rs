@@ -1,10 +1,9 @@
 //! A call from its acceptance to its answer.
 //!
-//! Owns the one place where an answer, a cancellation and a deadline meet. What always holds: whichever comes first is
-//! the answer, the others find nothing to do; a call is answered "certainly not applied" by its cancellation or its
-//! deadline only while the work on it has not begun, and then it never begins. That a call is asked for leave before its
-//! work begins is left to the peer ([`Completion::start`]); which calls are open, and when one is late, is
-//! [`deadlines`](super::deadlines)'s.
+//! Owns the one place where an answer, a cancellation and a deadline race. What always holds: whichever comes first is
+//! the answer, and the others have no effect; a cancellation or a deadline answers "certainly not applied" only if work
+//! on the call has not begun, and then it never begins. Calling [`Completion::start`] before work begins is left to the
+//! peer; which calls are open, and when one is late, to [`deadlines`](super::deadlines).
 
 use std::any::Any;
 use std::fmt;
@@ -15,30 +14,30 @@ use super::{Completion, Position, Sink, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::types::RegionId;
 
-/// What a call asks for.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
-    /// Something new in the log.
+    /// A write: it appends to the log.
     Write,
-    /// Everything that was acknowledged.
+    /// A linearizable read: it shows everything acknowledged before.
     Read,
-    /// What this member has applied.
+    /// A local read: it shows what this member has applied.
     LocalRead,
-    /// Another leader.
+    /// A leader transfer.
     Transfer,
 }
 
 /// The regions that a call is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallRegions {
-    /// One, as for most calls, which then need no memory for it.
+    /// One, as for most calls; needs no allocation.
     One(RegionId),
     /// Several, in any order.
     Several(Box<[RegionId]>),
 }
 
 impl CallRegions {
-    /// These regions, of which there is one at least.
+    /// These regions, at least one.
     #[must_use]
     pub fn new(regions: &[RegionId]) -> Self {
         match regions {
@@ -57,12 +56,12 @@ impl CallRegions {
     }
 }
 
-/// What a call is about.
+/// The kind and the regions of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What it asks for.
+    /// Its kind.
     pub kind: CallKind,
-    /// Of which regions.
+    /// Its regions.
     pub regions: CallRegions,
 }
 
@@ -77,8 +76,8 @@ impl Call {
         Self { cell }
     }
 
-    /// Answers the call now: `CANCELLED` when it certainly has no effect, `CANCELLED_IN_FLIGHT` when a write may be
-    /// applied yet. False when it was answered before; its answer is on its way then, or was delivered.
+    /// Answers the call now: `CANCELLED` when it certainly has no effect, `CANCELLED_IN_FLIGHT` when a write may still
+    /// be applied. False when it was answered before; that answer is being delivered, or was.
     pub fn cancel(&self) -> bool {
         let Some(Taken { sink, started }) = self.cell.take() else { return false };
         let code = if started { Code::CancelledInFlight } else { Code::Cancelled };
@@ -98,20 +97,20 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Where the receiver of a call is kept until somebody answers it.
+/// Holds the receiver of a call until it is answered.
 pub(crate) struct CallCell {
     state: Mutex<State>,
-    /// It is answered. Beside the lock, for who looks through many calls.
+    /// Whether it is answered. Outside the lock, for code that scans many calls.
     over: AtomicBool,
     subject: Subject,
-    /// Where it is listed until it is answered, and its place there, which belongs to the list.
+    /// The list that has it until it is answered, and its index there, which belongs to the list.
     list: Arc<dyn CallList>,
     place: AtomicUsize,
 }
 
-/// Lists the calls that are open.
+/// A list of open calls.
 pub(crate) trait CallList: Send + Sync {
-    /// Strikes an answered call off.
+    /// Removes an answered call.
     fn forget(&self, cell: &Arc<CallCell>);
 }
 
@@ -121,27 +120,27 @@ struct State {
     started: bool,
 }
 
-/// The receiver of a call, for whoever answers it.
+/// The receiver of a call, to be answered.
 pub(crate) struct Taken {
     pub(crate) sink: Box<dyn Sink>,
-    /// The work on the call has begun.
+    /// Whether work on the call has begun.
     pub(crate) started: bool,
 }
 
 impl CallCell {
-    /// A call that `sink` is answered for, and that `list` is about to list.
+    /// A call whose answer goes to `sink`, and that `list` is about to add.
     pub(crate) fn new(sink: Box<dyn Sink>, subject: Subject, list: Arc<dyn CallList>) -> Arc<Self> {
         let state = Mutex::new(State { sink: Some(sink), started: false });
         let (over, place) = (AtomicBool::new(false), AtomicUsize::new(0));
         Arc::new(Self { state, over, subject, list, place })
     }
 
-    /// What it is about.
+    /// Its kind and regions.
     pub(crate) fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// Where it stands in the list of open calls.
+    /// Its index in the list of open calls.
     pub(crate) fn place(&self) -> &AtomicUsize {
         &self.place
     }
@@ -158,7 +157,7 @@ impl CallCell {
         self.lock().started = false;
     }
 
-    /// Tells the receiver of an event, unless it is answered.
+    /// Passes an event to the receiver, unless the call is answered.
     pub(crate) fn happened(&self, event: WriteEvent, position: Position) {
         if let Some(sink) = &self.lock().sink {
             sink.happened(event, position);
@@ -170,7 +169,7 @@ impl CallCell {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// The receiver, to be answered; none when it was answered already.
+    /// Takes the receiver, to answer it; none when the call was answered already.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Taken> {
         let taken = self.take_unlisted();
         if taken.is_some() {
@@ -179,7 +178,7 @@ impl CallCell {
         taken
     }
 
-    /// As [`CallCell::take`], for a call that its list has let go of.
+    /// Like [`CallCell::take`], for a call that its list has removed already.
     pub(crate) fn take_unlisted(&self) -> Option<Taken> {
         let mut state = self.lock();
         let sink = state.sink.take()?;
@@ -188,15 +187,15 @@ impl CallCell {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No foreign code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The end of a call at which it is worked on.
+/// The sink of a call on the side that works on it.
 pub(crate) struct CallSink {
     cell: Arc<CallCell>,
-    /// Lives until the work on the call ends, though it is answered.
+    /// Kept until work on the call ends, even if the call is answered earlier.
     kept: Arc<dyn Any + Send + Sync>,
 }
 
@@ -205,10 +204,10 @@ impl CallSink {
         Self { cell, kept }
     }
 
-    /// The receiver, if nobody answered it before.
+    /// The receiver, unless the call was answered before.
     fn take(self) -> Option<Box<dyn Sink>> {
         let Self { cell, kept } = self;
-        // First, so that a caller that is woken does not meet its own permit when it calls again.
+        // First, so that a caller that is woken does not run into its own permit when it calls again.
         drop(kept);
         cell.take().map(|taken| taken.sink)
     }
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cancelled_before_it_began_never_begins() {
+    fn a_call_cancelled_before_work_began_never_begins() {
         let (waiter, completion, call) = call();
 
         assert!(call.cancel());
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cancelled_under_way_may_have_happened_and_is_not_answered_again() {
+    fn a_call_cancelled_in_flight_has_an_unknown_outcome_and_is_not_answered_again() {
         let (waiter, completion, call) = call();
         assert!(completion.start());
 
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_back_refused_has_not_begun() {
+    fn a_refused_call_has_not_begun() {
         let (waiter, completion, call) = call();
         assert!(completion.start());
         completion.undo_start();
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered_cannot_be_cancelled() {
+    fn an_answered_call_cannot_be_cancelled() {
         let (waiter, completion, call) = call();
 
         completion.answer(Ok(Position::default()));

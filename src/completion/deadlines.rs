@@ -1,10 +1,10 @@
-//! Which calls are open, and which of them are late.
+//! The open calls and their deadlines.
 //!
-//! Owns the list of a store's open calls and the choice of what a late one is told. What always holds: a call is listed
-//! from its acceptance to its answer, and nothing of an answered one stays; to list a call and to strike it off takes a
-//! constant number of steps, however many are open; nobody but the clock decides when one is late, so that neither a disk
-//! that hangs nor a thread that is busy delays its answer; once the list is closed no call is opened any more. Answering
-//! the late ones is left to whoever keeps the time: [`crate::pollers::timer`], or the simulation.
+//! Owns the list of a store's open calls and the choice of the error that a late one is answered with. What always
+//! holds: a call is listed from its acceptance to its answer, and nothing of an answered one is kept; adding and
+//! removing a call takes constant time, however many are open; only the clock decides when one is late, so neither a
+//! hung disk nor a busy thread delays its answer; a closed list accepts no calls. Answering the late ones is left to
+//! the timer: [`crate::pollers::timer`], or the simulation.
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -19,15 +19,15 @@ use crate::types::{NodeId, RegionId};
 /// See the module.
 pub struct Deadlines {
     open: Mutex<Open>,
-    /// The earliest deadline came nearer.
+    /// Signalled when the earliest deadline moves forward.
     earlier: Condvar,
 }
 
 struct Open {
     calls: Vec<Listed>,
-    /// No open call is due before this. It may be long over, when the call that it belonged to was answered in time.
+    /// No open call is due before this. It may be in the past, when the call that it belonged to was answered in time.
     earliest: Timestamp,
-    /// Set once the list is closed: when whatever is open then is answered, whatever its deadline.
+    /// Set once the list is closed: when all calls still open are answered, whatever their deadlines.
     cut: Option<Timestamp>,
 }
 
@@ -44,11 +44,11 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Accepts a call that `sink` is answered for, by `deadline` at the latest. `kept` is dropped when the internal threads
-    /// are done with the call, however early it is answered.
+    /// Accepts a call whose answer goes to `sink`, by `deadline` at the latest. `kept` is dropped when the internal
+    /// threads are done with the call, even if it is answered earlier.
     ///
     /// # Errors
-    /// `CLOSED`; the sink is dropped then.
+    /// `CLOSED`; the sink is dropped.
     pub fn open(
         self: &Arc<Self>,
         subject: Subject,
@@ -60,7 +60,7 @@ impl Deadlines {
         let cell = CallCell::new(sink, subject, list);
         let mut open = self.lock();
         if open.cut.is_some() {
-            // What a sink holds may be anything of the caller's, and goes without the lock.
+            // A sink may hold anything of the caller's, so it is dropped without the lock.
             drop(open);
             return Err(Error::new(Code::Closed));
         }
@@ -75,13 +75,13 @@ impl Deadlines {
     pub fn close(&self, cut: Timestamp) {
         let mut open = self.lock();
         open.cut = Some(open.cut.map_or(cut, |before| before.min(cut)));
-        // In any case, for the timer may be waiting for nothing but this.
+        // Unconditionally: the timer may be waiting for nothing else.
         open.earliest = open.earliest.min(cut);
         drop(open);
         self.earlier.notify_all();
     }
 
-    /// Takes out the calls that are late at `now`.
+    /// Removes and returns the calls that are late at `now`.
     #[must_use]
     pub fn take_late(&self, now: Timestamp) -> Vec<Late> {
         let mut open = self.lock();
@@ -135,7 +135,7 @@ impl Deadlines {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No foreign code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,7 +144,7 @@ impl CallList for Deadlines {
     fn forget(&self, cell: &Arc<CallCell>) {
         let mut open = self.lock();
         let place = cell.place().load(Ordering::Relaxed);
-        // It may have been taken out as late a moment ago, and another may stand there now.
+        // It may just have been removed as late, and another may have its index now.
         if open.calls.get(place).is_some_and(|call| Arc::ptr_eq(&call.cell, cell)) {
             open.strike(place);
             if open.has_ended() {
@@ -160,7 +160,7 @@ impl Open {
         self.cut.is_some() && self.calls.is_empty()
     }
 
-    /// The last one takes the free place, so that the list has no gaps.
+    /// The last one moves to the free index, so that the list has no gaps.
     fn strike(&mut self, place: usize) -> Arc<CallCell> {
         let struck = self.calls.swap_remove(place);
         if let Some(moved) = self.calls.get(place) {
@@ -188,33 +188,33 @@ impl std::fmt::Debug for Deadlines {
     }
 }
 
-/// Whom a member takes for the leader of a region.
+/// What a member knows about the leader of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownLeader {
     /// None while no leader is known.
     pub node: Option<NodeId>,
-    /// There is a connection to it, as far as is known.
+    /// Whether it is connected, as far as is known.
     pub is_reachable: bool,
 }
 
-/// A call that was not answered by its deadline, to be answered now.
+/// A call that passed its deadline unanswered and is to be answered now.
 pub struct Late {
     completion: Completion,
-    /// The work on it has begun.
+    /// Whether work on it has begun.
     started: bool,
     cell: Arc<CallCell>,
-    /// It is late because its store ends.
+    /// Whether it is late because its store shuts down.
     cut: bool,
 }
 
 impl Late {
-    /// None when somebody has answered it meanwhile.
+    /// None when it was answered in the meantime.
     fn take(cell: Arc<CallCell>, cut: bool) -> Option<Self> {
         let Taken { sink, started } = cell.take_unlisted()?;
         Some(Self { completion: Completion::new(sink), started, cell, cut })
     }
 
-    /// The promise to answer it and the answer of `node`, which knows `leader` of each region.
+    /// The receiver and its answer; `node` is this member, and `leader` gives what it knows about each region's leader.
     #[must_use]
     pub fn answer(self, node: NodeId, leader: impl Fn(RegionId) -> KnownLeader) -> (Completion, Error) {
         let Self { completion, started, cell, cut } = self;
@@ -235,7 +235,7 @@ fn too_late(
 ) -> Error {
     let regions = subject.regions.as_slice();
     let known = |region: &RegionId| (*region, leader(*region));
-    // The one that kept the call waiting, if one can be told from the others.
+    // The one that kept the call waiting, if that can be determined.
     let leaderless = regions.iter().map(known).find(|(_, leader)| leader.node.is_none());
     let (region, leader) = leaderless.unwrap_or_else(|| known(&regions[0]));
     let code = match subject.kind {
@@ -270,7 +270,7 @@ mod tests {
     const LED: KnownLeader = KnownLeader { node: Some(NODE), is_reachable: true };
     const LEADERLESS: KnownLeader = KnownLeader { node: None, is_reachable: false };
 
-    /// A call and what hears of its answer.
+    /// A call and the waiter for its answer.
     struct Opened {
         waiter: Arc<Waiter>,
         completion: Completion,
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_late_at_their_deadlines_and_in_no_other_order() {
+    fn calls_are_late_in_the_order_of_their_deadlines() {
         let deadlines = Arc::<Deadlines>::default();
         let calls: Vec<_> = [30, 10, 20, 40].map(|deadline| open(&deadlines, deadline)).into();
 
@@ -321,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_an_answered_call_stays() {
+    fn nothing_of_an_answered_call_is_kept() {
         let deadlines = Arc::<Deadlines>::default();
         let mut calls: Vec<_> = (0..1000).map(|deadline| open(&deadlines, 1000 + deadline)).collect();
 
-        // From the middle, so that others move.
+        // From the middle, so that others change their index.
         for opened in calls.drain(300..600) {
             opened.completion.answer(Ok(Position::default()));
         }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_after_the_deadline_is_for_nobody_and_strikes_off_nobody_else() {
+    fn an_answer_after_the_deadline_is_discarded_and_removes_no_other_call() {
         let deadlines = Arc::<Deadlines>::default();
         let late = open(&deadlines, 10);
         assert_eq!(expire(&deadlines, 10, LED), 1);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_call_is_told_what_is_known_of_it() {
+    fn a_late_call_is_answered_with_what_is_known_about_it() {
         let unreachable = KnownLeader { is_reachable: false, ..LED };
         let told = |kind, started: bool, leader| {
             let deadlines = Arc::<Deadlines>::default();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_list_opens_no_call_and_answers_the_rest_at_its_cut() {
+    fn a_closed_list_accepts_no_call_and_answers_the_rest_at_its_cut() {
         let deadlines = Arc::<Deadlines>::default();
         let (begun, waiting) = (open(&deadlines, 1000), open(&deadlines, 1000));
         assert!(begun.completion.start());
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_late_call_is_woken_by_an_earlier_deadline_and_by_the_end() {
+    fn a_thread_waiting_for_late_calls_is_woken_by_an_earlier_deadline_and_by_the_end() {
         let deadlines = Arc::<Deadlines>::default();
         let far = open(&deadlines, u64::MAX - 1);
         let other = Arc::clone(&deadlines);

@@ -1,11 +1,11 @@
-//! Where answers wait for the thread that takes them to their callers.
+//! The queue of answers for the thread that delivers them.
 //!
-//! Owns the queue between the internal threads and whoever runs callbacks: the thread "almadia-cb" of a store, or a thread
-//! of the caller that drains a queue of its own, when it likes or when the queue's descriptor becomes readable. What
-//! always holds: each delivery is taken once, in the order in which it was pushed; no callback runs under the queue's
-//! lock; the descriptor is readable exactly while something waits, an interruption is due, or the queue is closed. The
-//! queue has no bound of its own: each accepted call adds one answer and two events at most, and accepted calls are
-//! bounded.
+//! Owns the queue between the internal threads and the thread that runs callbacks: the thread "almadia-cb" of a store,
+//! or a thread of the caller that drains a queue of its own, at any time or when the queue's descriptor becomes
+//! readable. What always holds: each delivery is taken once, in the order in which it was pushed; no callback runs
+//! under the queue's lock; the descriptor is readable exactly while something is queued, an interruption is pending, or
+//! the queue is closed. The queue has no bound of its own: each accepted call adds at most one answer and two events,
+//! and accepted calls are bounded.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -18,19 +18,19 @@ use crate::error::{Code, Error, Result};
 use crate::thread::is_callback_thread;
 use crate::wake_fd::WakeFd;
 
-/// Who takes an answer out of a queue, on the thread that drains it.
+/// The receiver of an answer, on the thread that drains the queue.
 pub trait Receiver: Send {
     /// Takes the answer. This may run user code.
     fn receive(self: Box<Self>, answer: Result<Position>);
 }
 
-/// What is on its way to a caller.
+/// An item of the queue.
 pub enum Delivery {
     /// An answer.
     Answer(Box<dyn Receiver>, Result<Position>),
-    /// An event of a write whose answer comes later.
+    /// An event of a write that is not answered yet.
     Event(Arc<OnEvent>, WriteEvent, Position),
-    /// An answer with more than a position.
+    /// An answer that carries more than a position.
     Run(Box<dyn FnOnce() + Send>),
 }
 
@@ -48,9 +48,9 @@ impl Delivery {
 /// Why [`CompletionQueue::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// So many deliveries ran; none when the time is up or the queue was interrupted.
+    /// This many deliveries ran; 0 when the timeout passed or the queue was interrupted.
     Some(usize),
-    /// The queue is closed and nothing will come any more.
+    /// The queue is closed and nothing more will be queued.
     Closed,
 }
 
@@ -59,34 +59,35 @@ pub enum Ran {
 pub struct CompletionQueue {
     state: Mutex<State>,
     filled: Condvar,
-    /// Calls that are accepted and whose answer was not taken, and [`CLOSED`]. Beside the lock, for each call counts
-    /// itself in and out while others push and take; both in one word, so that nobody is counted in after the end.
+    /// The number of accepted calls whose answer was not taken yet, plus [`CLOSED`]. Outside the lock, because each
+    /// call counts itself in and out while others push and take; in one word, so that no call is counted in after
+    /// closing.
     expected: AtomicUsize,
 }
 
-/// Added to what is expected once no call is accepted any more.
+/// Added to `expected` once no more calls are accepted.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Delivery>,
-    /// None for a queue that is only waited for. Under the lock, so that it and the queue never disagree.
+    /// None for a store's own queue and an abandoned one. Under the lock, so that it always agrees with the queue.
     fd: Option<WakeFd>,
     /// Threads that wait on `filled`.
     sleepers: usize,
-    /// Wake-ups on their way to them.
+    /// Notifications they have not received yet.
     woken: usize,
-    /// A producer is in the middle of a burst and will wake the consumer at its end.
+    /// Producers in the middle of a burst, which wake the consumer at its end.
     bursts: usize,
-    /// The descriptor is readable.
+    /// Whether the descriptor is readable.
     raised: bool,
     interrupted: bool,
     abandoned: bool,
 }
 
 impl CompletionQueue {
-    /// A queue for a thread of the caller's own, with a descriptor to watch. When nobody will drain it any more,
-    /// [`CompletionQueue::abandon`] it: what waits in it holds it alive otherwise.
+    /// A queue for a thread of the caller's own, with a descriptor to poll. [`CompletionQueue::abandon`] it when nobody
+    /// will drain it any more: otherwise what is queued keeps it alive.
     ///
     /// # Errors
     /// `IO` when there is no descriptor left.
@@ -97,8 +98,8 @@ impl CompletionQueue {
         Ok(Arc::new(Self { state: Mutex::new(state), ..Self::default() }))
     }
 
-    /// The descriptor, readable while something waits; to be watched, and neither read, written nor closed. None for
-    /// a store's own queue, and for an abandoned one.
+    /// The descriptor, readable while something is queued; to be polled only, never read, written or closed. None for a
+    /// store's own queue, and for an abandoned one.
     #[must_use]
     pub fn fd(&self) -> Option<RawFd> {
         self.lock().fd.as_ref().map(WakeFd::fd)
@@ -109,7 +110,7 @@ impl CompletionQueue {
         let mut state = self.lock();
         if state.abandoned {
             drop(state);
-            // Outside the lock, for it may hold anything of the caller's.
+            // Outside the lock, because it may hold anything of the caller's.
             return drop(delivery);
         }
         state.waiting.push_back(delivery);
@@ -122,8 +123,8 @@ impl CompletionQueue {
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
 
-    /// Swaps all that waits into `taken`, waiting for the first. False when the queue is closed and nothing will come
-    /// any more: whoever submitted a call before may still be about to push its answer.
+    /// Swaps all that is queued into `taken`, waiting for the first. False when the queue is closed and nothing more
+    /// will be queued, which takes until the last accepted call is answered.
     pub fn take_all(&self, taken: &mut VecDeque<Delivery>) -> bool {
         debug_assert!(taken.is_empty(), "the last ones were delivered");
         let mut state = self.lock();
@@ -137,12 +138,12 @@ impl CompletionQueue {
         true
     }
 
-    /// Runs what waits, `max` deliveries at most, on this thread; first waits up to `timeout` for one, for ever when
-    /// it is none. Any number of threads may do it at once. The callbacks may call everything, also what blocks, and
-    /// this function.
+    /// Runs up to `max` queued deliveries on this thread; first waits up to `timeout` for one, or forever when it is
+    /// none. Any number of threads may do so at once. Callbacks may call anything, including blocking functions and
+    /// this one.
     ///
     /// # Errors
-    /// `WOULD_DEADLOCK` when it would wait inside a callback of a store's own thread.
+    /// `WOULD_DEADLOCK` when it would wait inside a callback on a store's own thread.
     pub fn run(&self, max: usize, timeout: Option<Duration>) -> Result<Ran> {
         if timeout != Some(Duration::ZERO) && is_callback_thread() {
             return Err(Error::new(Code::WouldDeadlock));
@@ -156,7 +157,7 @@ impl CompletionQueue {
         let _settled = Settled(self);
         first.deliver();
         let mut ran = 1;
-        // One by one, so that what a callback that panics leaves behind is not lost.
+        // One by one, so that a callback that panics loses none of the others.
         while ran < max
             && let Some(next) = self.take_next()
         {
@@ -166,15 +167,15 @@ impl CompletionQueue {
         Ok(Ran::Some(ran))
     }
 
-    /// Makes one [`CompletionQueue::run`] that waits, or the next one that would, return.
+    /// Makes one waiting [`CompletionQueue::run`], or the next one that would wait, return.
     pub fn interrupt(&self) {
         let mut state = self.lock();
         state.interrupted = true;
         self.wake_anyway(state);
     }
 
-    /// Accepts no more calls. What was accepted is still answered; then [`Ran::Closed`] is the answer of
-    /// [`CompletionQueue::run`], and the consumer of a store's own queue ends.
+    /// Accepts no more calls. Accepted calls are still answered; after that [`CompletionQueue::run`] returns
+    /// [`Ran::Closed`], and the consumer of a store's own queue ends.
     pub fn close(&self) {
         let mut state = self.lock();
         self.expected.fetch_or(CLOSED, Ordering::SeqCst);
@@ -183,7 +184,8 @@ impl CompletionQueue {
         self.filled.notify_all();
     }
 
-    /// Closes it and its descriptor, and drops what waits or still comes, unanswered: nobody will take it.
+    /// Closes the queue and its descriptor, and drops, undelivered, whatever is queued or still arrives: nobody will
+    /// take it.
     pub fn abandon(&self) {
         let mut state = self.lock();
         self.expected.fetch_or(CLOSED, Ordering::SeqCst);
@@ -194,7 +196,7 @@ impl CompletionQueue {
         drop(dropped);
     }
 
-    /// Counts a call whose answer this queue will get.
+    /// Counts a call whose answer will go to this queue.
     ///
     /// # Errors
     /// `CLOSED`.
@@ -284,7 +286,7 @@ impl CompletionQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No foreign code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -305,7 +307,7 @@ impl std::fmt::Debug for CompletionQueue {
     }
 }
 
-/// One call whose answer a queue will get; dropped when it was taken.
+/// One call whose answer will go to a queue; dropped when it was taken.
 #[derive(Debug)]
 pub struct Expected(Arc<CompletionQueue>);
 
@@ -320,14 +322,14 @@ impl Expected {
 impl Drop for Expected {
     fn drop(&mut self) {
         if self.0.expected.fetch_sub(1, Ordering::SeqCst) - 1 == CLOSED {
-            // Under the lock, so that no consumer is between looking and falling asleep.
+            // Under the lock, so that no consumer is between its check and its wait.
             drop(self.0.lock());
             self.0.filled.notify_all();
         }
     }
 }
 
-/// Leaves the queue as the next consumer must find it, also when a callback panics.
+/// Leaves the queue ready for the next consumer, even when a callback panics.
 struct Settled<'a>(&'a CompletionQueue);
 
 impl Drop for Settled<'_> {
@@ -352,7 +354,7 @@ impl Drop for Burst<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.bursts -= 1;
-        // Another producer's burst is no reason to let this one's answers wait.
+        // Another producer's burst must not delay this one's answers.
         if !state.waiting.is_empty() {
             self.0.wake_anyway(state);
         }
@@ -418,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptor_is_readable_while_something_waits_and_only_then() {
+    fn the_descriptor_is_readable_exactly_while_something_is_queued() {
         let (queue, seen) = (with_fd(), Seen::default());
         assert!(!readable(&queue));
         (1..=3).for_each(|index| answer(&queue, &seen, index));
@@ -445,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_ends_after_the_last_call_it_accepted() {
+    fn a_closed_queue_ends_after_its_last_accepted_call() {
         let (queue, seen) = (with_fd(), Seen::default());
         let expected = queue.expect().expect("open");
         queue.close();
@@ -460,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_queue_holds_is_dropped_with_its_consumer() {
+    fn queued_deliveries_are_dropped_with_the_consumer() {
         let queue = with_fd();
         let held = Arc::new(());
         let of = |held: &Arc<()>| {
@@ -477,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn the_consumer_of_a_closed_queue_stays_for_what_was_accepted_before() {
+    fn the_consumer_of_a_closed_queue_waits_for_calls_accepted_before() {
         let (queue, seen) = (Arc::<CompletionQueue>::default(), Seen::default());
         let expected = queue.expect().expect("open");
         queue.close();
@@ -500,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callback_that_blocks_does_not_keep_the_rest_of_its_burst_from_other_threads() {
+    fn a_blocking_callback_does_not_keep_the_rest_of_its_burst_from_other_threads() {
         let queue = with_fd();
         let (told, hears) = std::sync::mpsc::channel();
         let heard = Arc::<std::sync::atomic::AtomicBool>::default();
@@ -523,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callback_that_panics_leaves_the_queue_as_the_next_consumer_must_find_it() {
+    fn a_panicking_callback_leaves_the_queue_ready_for_the_next_consumer() {
         let queue = with_fd();
         queue.push(Delivery::Run(Box::new(|| panic!("planted"))));
 
@@ -534,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn every_waiting_thread_ends_when_the_queue_does_and_each_answer_is_taken_once() {
+    fn every_waiting_thread_ends_with_the_queue_and_each_answer_is_taken_once() {
         const ANSWERS: u64 = 10_000;
         let (queue, seen) = (with_fd(), Seen::default());
         std::thread::scope(|scope| {

@@ -1,8 +1,8 @@
-//! What a store tells of itself unasked.
+//! Events that a store reports on its own.
 //!
-//! Owns the events of a store and their way to the caller's function. What always holds: the function runs on the
-//! store's completion thread, one event at a time; it is told the newest state, so that of many changes while it is
-//! busy it may hear of the last only, and no more than one event a region waits; whoever tells never waits.
+//! Owns the events of a store and their delivery to the caller's function. What always holds: the function runs on the
+//! store's completion thread, one event at a time; it receives the newest state, so of several changes while it is busy
+//! it may see only the last, and at most one event per region is pending; reporting an event never blocks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,11 +16,11 @@ use crate::types::{NodeId, RegionId, Term};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StoreEvent {
-    /// Another member leads a region than before, as far as this one knows.
+    /// The leader of a region changed, as far as this member knows.
     LeaderChanged {
         /// The region.
         region: RegionId,
-        /// Who leads it; none while no leader is known.
+        /// Its leader; none while no leader is known.
         leader: Option<NodeId>,
         /// The raft term.
         term: Term,
@@ -29,14 +29,14 @@ pub enum StoreEvent {
     Poisoned(Error),
 }
 
-/// A caller's function that is told of a store's events.
+/// A caller's function that receives a store's events.
 #[derive(Clone, Default)]
 pub struct OnStoreEvent(Option<Arc<Tell>>);
 
 type Tell = dyn Fn(&StoreEvent) + Send + Sync;
 
 impl OnStoreEvent {
-    /// `tell` will be told.
+    /// Calls `tell` with each event.
     pub fn new(tell: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(tell)))
     }
@@ -48,7 +48,7 @@ impl fmt::Debug for OnStoreEvent {
     }
 }
 
-/// The events of one store on their way.
+/// The pending events of one store.
 #[derive(Debug)]
 pub struct StoreEvents {
     on_event: OnStoreEvent,
@@ -60,7 +60,7 @@ pub struct StoreEvents {
 struct Pending {
     leaders: BTreeMap<RegionId, (Option<NodeId>, Term)>,
     poisoned: Option<Error>,
-    /// Somebody is on the way to tell.
+    /// Whether a delivery is queued.
     queued: bool,
 }
 
@@ -78,13 +78,13 @@ impl Pending {
 }
 
 impl StoreEvents {
-    /// Events for `on_event`, told on the thread that drains `queue`.
+    /// Events for `on_event`, which runs on the thread that drains `queue`.
     #[must_use]
     pub fn new(on_event: OnStoreEvent, queue: Arc<CompletionQueue>) -> Arc<Self> {
         Arc::new(Self { on_event, queue, pending: Mutex::default() })
     }
 
-    /// Another member leads `region`.
+    /// The leader of `region` changed.
     pub fn leader_changed(self: &Arc<Self>, region: RegionId, leader: Option<NodeId>, term: Term) {
         self.add(|pending| {
             pending.leaders.insert(region, (leader, term));
@@ -114,8 +114,8 @@ impl StoreEvents {
         self.queue.push(Delivery::Run(Box::new(move || events.tell())));
     }
 
-    /// Tells one event and leaves the rest to the next delivery, so that a function that panics does not keep them from
-    /// being told.
+    /// Delivers one event and leaves the rest to the next delivery, so that a function that panics at one does not lose
+    /// the others.
     fn tell(self: &Arc<Self>) {
         let Some(on_event) = &self.on_event.0 else { return };
         let mut pending = self.lock();
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_busy_listener_hears_of_the_newest_leader_of_each_region_once() {
+    fn a_busy_listener_sees_the_newest_leader_of_each_region_once() {
         let queue = CompletionQueue::with_fd().expect("a descriptor is free");
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let told = Arc::clone(&heard);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_panics_at_one_event_hears_the_others() {
+    fn a_listener_that_panics_at_one_event_receives_the_others() {
         let queue = CompletionQueue::with_fd().expect("a descriptor is free");
         let heard = Arc::<Mutex<Vec<String>>>::default();
         let told = Arc::clone(&heard);

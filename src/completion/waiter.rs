@@ -1,6 +1,6 @@
 //! A thread that waits for its own answer.
 //!
-//! Owns the place where the answer is left and the wake-up. What always holds: an answer is taken once.
+//! Owns the slot for the answer and the wake-up. What always holds: an answer is taken once.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,13 +16,13 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Leaves the answer and wakes whoever waits.
+    /// Stores the answer and wakes the waiting thread.
     pub fn set(&self, answer: Result<Position>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.answered.notify_one();
     }
 
-    /// A promise whose answer wakes this waiter.
+    /// A completion whose answer wakes this waiter.
     #[must_use]
     pub fn completion(self: &Arc<Self>) -> Completion {
         Completion::new(self.sink())
@@ -44,7 +44,7 @@ impl Waiter {
         answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
     }
 
-    /// Waits for the answer; none when it did not come within `timeout`.
+    /// Waits for the answer; none when it did not arrive within `timeout`.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
