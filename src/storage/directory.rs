@@ -1,16 +1,16 @@
-//! A member's directory: who it belongs to and who has it open.
+//! A member's directory: whose it is and who has it open.
 //!
-//! Owns the directory itself, its lock, the ident file that says whose it is, and the instance ids of the
+//! Owns the directory itself, its lock, the ident file that names its owner, and the instance ids of the
 //! member's peers. What always holds: at most one store has it open; its path is absolute, so that nothing depends on
-//! the working directory of the program later; a directory is used only by the cluster and node that made it; nothing
-//! is created in a directory that holds someone else's files; a first start that did not come to its end is begun
-//! anew, and one that did is never wiped. What `log/` and `data/` hold is left to the log store and the engine.
+//! later changes of the program's working directory; a directory is used only by the cluster and node that created it;
+//! nothing is created in a directory that holds someone else's files; a first start that did not complete starts over,
+//! and one that did is never wiped. The contents of `log/` and `data/` are left to the log store and the engine.
 //!
 //! ```text
 //! LOCK    pid of the holder, as text; locked with flock, as is the directory itself
-//! ident   cluster, node, instance, and whether the first start came to its end
+//! ident   cluster, node, instance, and whether the first start completed
 //! peers   node id -> instance id, of every peer ever met
-//! run     how often the member was started
+//! run     how many times the member was started
 //! log/    the raft log
 //! data/   the engine
 //! ```
@@ -44,12 +44,12 @@ const PEERS: &str = "peers";
 const LOG: &str = "log";
 const DATA: &str = "data";
 
-/// Whose directory it must be.
+/// The owner that a directory must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
     pub cluster: ClusterId,
-    /// The cluster's name, for the user's eyes.
+    /// The cluster's name, for messages.
     pub cluster_name: String,
     /// The member.
     pub node: NodeId,
@@ -65,18 +65,18 @@ pub struct Directory {
     lock: Arc<LockGuard>,
 }
 
-/// What the last start left behind.
+/// What earlier starts left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// Nothing, or a first start that did not come to its end.
+    /// Nothing, or a first start that did not complete.
     Fresh,
-    /// A member that has finished its first start.
+    /// A member that has completed its first start.
     Member,
 }
 
 impl Directory {
-    /// Opens the directory at `path` for `identity`, and makes it when there is none; its parent must exist.
-    /// True when this is a first start: `log/` and `data/` are empty then, and the start must end with
+    /// Opens the directory at `path` for `identity`, creating it if there is none; its parent must exist.
+    /// True when this is a first start: then `log/` and `data/` are empty, and the start must end with
     /// [`Directory::finish_bootstrap`]. Nothing in it is changed before its lock is held.
     ///
     /// # Errors
@@ -109,40 +109,40 @@ impl Directory {
         Ok((Self { identity, instance, boot_count, peers, lock }, found == Found::Fresh))
     }
 
-    /// Marks the first start as done. The very last step: until then the next open begins anew.
+    /// Marks the first start as complete. The very last step: until then the next open starts over.
     ///
     /// # Errors
-    /// `IO`, `NO_SPACE` or `PERMISSION`; the first start is then done or not.
+    /// `IO`, `NO_SPACE` or `PERMISSION`; whether the first start is complete is then unknown.
     pub fn finish_bootstrap(&self) -> Result<()> {
         let ident = Ident { identity: self.identity.clone(), instance: self.instance, complete: true };
         ident.write(self.lock.directory())
     }
 
-    /// This member's instance id, drawn when the directory was made.
+    /// This member's instance id, drawn when the directory was created.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
     }
 
-    /// Counts the starts of this member; this one's number.
+    /// The number of this start among all starts of the member.
     #[must_use]
     pub fn boot_count(&self) -> u64 {
         self.boot_count
     }
 
-    /// Where the raft log lives.
+    /// The directory of the raft log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.lock.directory().path().join(LOG)
     }
 
-    /// Where the engine lives.
+    /// The directory of the engine.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.lock.directory().path().join(DATA)
     }
 
-    /// What keeps the directory locked. It must live as long as any file in it is open.
+    /// The guard that keeps the directory locked. It must live as long as any file in it is open.
     #[must_use]
     pub fn lock_guard(&self) -> Arc<LockGuard> {
         Arc::clone(&self.lock)
@@ -152,14 +152,14 @@ impl Directory {
     /// this returns.
     ///
     /// # Errors
-    /// For the user's eyes: why it may not, and what to do.
+    /// A message for the user: why it may not, and what to do.
     pub fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.peers.admit(node, instance)
     }
 }
 
-/// The whole path, as of now: the program may change its working directory as it likes. Symbolic links in it stay what
-/// they are.
+/// The absolute path as of now, because the program may change its working directory. Symbolic links in it are not
+/// resolved.
 fn absolute(path: &Path) -> Result<PathBuf> {
     if path.as_os_str().is_empty() {
         return Err(Error::with_detail(Code::InvalidArgument, "the path of the directory is empty"));
@@ -196,7 +196,7 @@ fn refuse_other_writers(path: &Path, mode: u32) -> Result<()> {
     Err(Error::with_detail(Code::Permission, detail))
 }
 
-/// A directory without an ident file must hold nothing but what a start leaves before it writes one.
+/// A directory without an ident file may hold only what a start leaves before it writes one.
 fn refuse_foreign_files(path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("list", path, &error);
     let temporary = record::temporary(IDENT);
@@ -218,7 +218,7 @@ fn refuse_foreign_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `log/` and `data/` anew. What an unfinished first start left in them was never seen by anyone.
+/// Creates empty `log/` and `data/`. What an incomplete first start left in them was never visible to anyone.
 fn prepare_first_start(directory: &OpenDirectory) -> Result<()> {
     for part in [LOG, DATA].map(|name| directory.path().join(name)) {
         match fs::remove_dir_all(&part) {

@@ -3,9 +3,9 @@
 //! Owns the database in a store's `data` directory: column family `default` holds user keys as they are, `meta`
 //! holds each region and how far it has applied ([`keys`]). What always holds: a batch's data and
 //! its apply states change together, in memory, on disk and after a crash, because they are one write and both
-//! column families are flushed together. There is no write-ahead log: what was not flushed is gone after a
-//! crash and applied again from the raft log, whose truncation therefore follows
-//! [`Engine::flushed_apply_state`]. After an error of a write or a flush the engine is only good for reading.
+//! column families are flushed together. There is no write-ahead log: what was not flushed is lost in a crash
+//! and applied again from the raft log, whose truncation therefore follows
+//! [`Engine::flushed_apply_state`]. After a failed write or flush the engine can only be read.
 //! What an entry means is left to the applier, when to flush and when to truncate to the pollers.
 
 mod at_exit;
@@ -40,16 +40,16 @@ const META: &str = "meta";
 
 /// An open engine. Clones share it; any thread may use any of them, but one thread writes at a time.
 ///
-/// The last of the engine, its views, values and iterators to go closes the database, on the thread that drops
-/// it. That does not flush: what is only in memory is left to the raft log, as after a crash.
+/// The database is closed when the last of the engine, its views, values and iterators is dropped, on that thread.
+/// Closing does not flush: what is only in memory is applied again from the raft log, as after a crash.
 #[derive(Clone)]
 pub struct Engine {
     database: Arc<Database>,
 }
 
-/// What engine, views, values and iterators keep alive together.
+/// Kept alive by the engine and its views, values and iterators.
 struct Database {
-    // Invariant: declared before `_guard`, so that the files are closed before the directory is let go.
+    // Invariant: declared before `_guard`, so that the files are closed before the directory is released.
     db: DB,
     reads: ReadOptions,
     writer: Writer,
@@ -60,8 +60,8 @@ struct Database {
 }
 
 impl Engine {
-    /// Makes a new database in `directory`, which must hold none. `guard` is let go after the database is
-    /// closed, which may be later than the engine is dropped.
+    /// Creates a database in `directory`, which must hold none. `guard` is dropped after the database is closed,
+    /// which may be later than the engine is dropped.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION` from the disk.
@@ -77,7 +77,7 @@ impl Engine {
         Self::start(directory, tuning, guard)
     }
 
-    /// Opens the database in `directory`, which must hold one. `guard` is let go after the database is closed,
+    /// Opens the database in `directory`, which must hold one. `guard` is dropped after the database is closed,
     /// which may be later than the engine is dropped.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Engine {
         Ok(Self { database: Arc::new(database) })
     }
 
-    /// Writes the regions a member begins with, each with `state`, and flushes them.
+    /// Writes a new member's initial regions, each with `state`, and flushes them.
     ///
     /// # Errors
     /// As [`Engine::flush`].
@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     /// `CORRUPTION` when a record cannot be read or a region has no apply state, `IO` from the disk.
     pub fn regions(&self) -> Result<Vec<(Region, ApplyState)>> {
-        // Both kinds of records are read as of one moment.
+        // Both kinds of records are read from one snapshot.
         let snapshot = self.database.db.snapshot();
         let mut options = ReadOptions::default();
         options.set_iterate_range(rocksdb::PrefixRange(&[keys::REGION_KIND][..]));
@@ -140,8 +140,8 @@ impl Engine {
             .collect()
     }
 
-    /// Makes a batch visible, all at once: data, then apply states and regions. It lasts only once it is
-    /// flushed. Blocks while memory is full of data that waits for the disk.
+    /// Applies a batch atomically: data, apply states and regions. It is durable only once it is flushed. Blocks while
+    /// the memtables are full and wait for the disk.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed. Nothing of the
@@ -150,8 +150,8 @@ impl Engine {
         self.database.writer.write(&self.database.db, || self.encode(batch))
     }
 
-    /// Writes everything that is in memory to disk and waits for it, and first for compactions that are far
-    /// behind. [`Engine::stop_background_work`] ends the wait.
+    /// Flushes the memtables and waits for that, and first for compactions that are far behind.
+    /// [`Engine::stop_background_work`] ends the wait.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed.
@@ -159,9 +159,8 @@ impl Engine {
         self.flush_families(&FlushOptions::default())
     }
 
-    /// Starts to write everything that is in memory to disk, and does not wait for it: the progress shows in
-    /// [`Engine::flushed_apply_state`]. Does nothing while a flush is under way or compactions are far behind;
-    /// ask again later.
+    /// Starts to flush the memtables without waiting: the progress shows in [`Engine::flushed_apply_state`]. Does
+    /// nothing while a flush is running or compactions are far behind; call it again later.
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when an earlier flush or compaction failed.
@@ -175,8 +174,8 @@ impl Engine {
         self.flush_families(&options)
     }
 
-    /// As [`Engine::write`], but never waits: false when the engine holds writers back, and nothing of the batch is
-    /// visible then.
+    /// Like [`Engine::write`], but never waits: false when the engine stalls writes, and then nothing of the batch is
+    /// visible.
     ///
     /// # Errors
     /// As [`Engine::write`].
@@ -188,8 +187,8 @@ impl Engine {
         self.database.db.flush_cfs_opt(&[self.data(), self.meta()], options).map_err(errors::failed)
     }
 
-    /// The apply state of `region` that a crash right now would leave; none for a region that is not on disk.
-    /// The raft log must be kept from there on.
+    /// The apply state of `region` that a crash now would leave; none for a region that is not on disk. The raft log
+    /// must be kept from there on.
     ///
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
@@ -222,7 +221,7 @@ impl Engine {
         PinnedValue::read(&self.database, key, &self.database.reads)
     }
 
-    /// Copies as much of the value of `key` as fits into `buffer` and says how long the whole is.
+    /// Copies as much of the value of `key` as fits into `buffer` and returns the full length.
     ///
     /// # Errors
     /// As [`Engine::get`].
@@ -230,14 +229,14 @@ impl Engine {
         view::read_into(&self.database.db, key, &self.database.reads, buffer)
     }
 
-    /// Ends flushes and compactions and frees whoever waits for them, with an error. Writing goes on until
-    /// memory is full, reading for ever.
+    /// Stops flushes and compactions and makes whoever waits for them return with an error. Writing continues until the
+    /// memtables are full, reading forever.
     pub fn stop_background_work(&self) {
         self.database.is_stopping.store(true, Ordering::SeqCst);
         self.database.db.cancel_all_background_work(false);
     }
 
-    /// True from the moment at which background work is stopped: what fails from then on may have failed for that.
+    /// True once background work is stopped: later errors may be due to that.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.database.is_stopping.load(Ordering::SeqCst)
@@ -249,7 +248,7 @@ impl Engine {
             match operation {
                 Operation::Put { key, value } => encoded.put(key, value),
                 Operation::Delete { key } => encoded.delete(key),
-                // RocksDB refuses a reversed range with an error; to us it holds no keys.
+                // RocksDB returns an error for a reversed range; here it is empty.
                 Operation::DeleteRange { begin, end } if begin >= end => {}
                 Operation::DeleteRange { begin, end } => encoded.delete_range(begin, end),
             }
@@ -283,7 +282,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Enough for the encoded batch in one allocation, give or take its regions.
+/// Roughly enough for the encoded batch in one allocation.
 fn encoded_bytes_max(batch: &ApplyBatch) -> usize {
     const META_RECORD_BYTES: usize = 4 + keys::KEY_BYTES + keys::APPLY_STATE_BYTES;
     const RECORD_GROWTH: usize = 8; // Lengths of up to five bytes where a command has shorter ones.

@@ -2,8 +2,7 @@
 //!
 //! Owns its keys and the value that holds an apply state. What always holds: keys sort by kind, then by region
 //! id, so one scan over a kind finds every region in order; every value begins with its version. The stored
-//! form of a region is [`Region`](crate::core::region::Region)'s own; user keys live in another column family
-//! and never meet these.
+//! form of a region is [`Region`](crate::core::region::Region)'s own; user keys are in another column family.
 //!
 //! ```text
 //! 'r' region id, big-endian u64  ->  Region::encode
@@ -23,13 +22,13 @@ pub const REGION_KIND: u8 = b'r';
 const APPLY_STATE_KIND: u8 = b's';
 const APPLY_STATE_VERSION: u8 = 1;
 
-/// Where `region` is stored.
+/// The key of `region`.
 #[must_use]
 pub fn region(region: RegionId) -> [u8; KEY_BYTES] {
     key(REGION_KIND, region)
 }
 
-/// Where the apply state of `region` is stored.
+/// The key of the apply state of `region`.
 #[must_use]
 pub fn apply_state(region: RegionId) -> [u8; KEY_BYTES] {
     key(APPLY_STATE_KIND, region)
@@ -44,7 +43,7 @@ pub fn encode_apply_state(state: ApplyState) -> [u8; APPLY_STATE_BYTES] {
     bytes
 }
 
-/// Reads a stored apply state; none when it is damaged or of a newer version.
+/// Decodes a stored apply state; none when it is damaged or of a newer version.
 #[must_use]
 pub fn decode_apply_state(bytes: &[u8]) -> Option<ApplyState> {
     let (&version, rest) = bytes.split_first()?;
@@ -68,7 +67,7 @@ mod tests {
     const STATE: ApplyState = ApplyState { index: LogIndex(0x0102_0304_0506), term: Term(9) };
 
     #[test]
-    fn the_stored_form_of_an_apply_state_comes_back() {
+    fn an_apply_state_survives_the_round_trip() {
         assert_eq!(decode_apply_state(&encode_apply_state(STATE)), Some(STATE));
     }
 

@@ -1,8 +1,8 @@
 //! Everything a member keeps on disk.
 //!
 //! Owns the raft log, the engine and the directory they live in. Implements the ports that the core defines;
-//! knows nothing of threads, peers or the network. What always holds: what a write returned as durable is there
-//! after power loss; damage is reported with file and offset, never passed on.
+//! knows nothing of threads, peers or the network. What always holds: a write that returned as durable survives
+//! power loss; damage is reported with file and offset, never passed on.
 
 pub mod directory;
 pub mod engine;

@@ -1,10 +1,9 @@
-//! A directory by its descriptor.
+//! A directory identified by its descriptor.
 //!
-//! Owns an open directory and every call that makes, opens, renames or removes a file in it. What always holds: these
-//! calls reach the directory that was opened, wherever it has been moved since and whatever stands at its path now;
-//! the files are closed on exec, private to their owner when they are made here, and never standard input, output or
-//! error. The path is for messages, and for the engine, which knows files by nothing else. When to sync what is left to
-//! the callers.
+//! Owns an open directory and every call that creates, opens, renames or removes a file in it. What always holds: these
+//! calls reach the directory that was opened, wherever it has been moved since and whatever is at its path now; the
+//! files are closed on exec, private to their owner when created here, and never standard input, output or error. The
+//! path is for messages, and for the engine, which opens files by path only. When to sync what is left to the callers.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -18,15 +17,15 @@ use crate::descriptors::above_standard;
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It exists and is only read.
+    /// Must exist; read only.
     Read,
-    /// It exists and is read and written.
+    /// Must exist; read and written.
     Write,
-    /// It is made, unless it exists, and then read and written.
+    /// Created unless it exists; read and written.
     WriteOrCreate,
-    /// It must not exist yet; it is made, read and written.
+    /// Must not exist yet; created, read and written.
     Create,
-    /// It is made, or emptied when it exists, and written.
+    /// Created, or truncated if it exists; written.
     Replace,
 }
 
@@ -59,7 +58,7 @@ impl OpenDirectory {
         Ok(Self { file: above_standard(file)?, path: path.to_owned() })
     }
 
-    /// Where it was when it was opened.
+    /// Its path when it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -108,13 +107,13 @@ impl OpenDirectory {
         repeated(|| unsafe { libc::unlinkat(self.file.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
     }
 
-    /// Makes all names made, renamed and removed so far durable.
+    /// Makes all creations, renames and removals so far durable.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 }
 
-/// Makes a system call, again when a signal interrupted it.
+/// Makes a system call and repeats it when a signal interrupts it.
 fn repeated(call: impl Fn() -> libc::c_int) -> io::Result<libc::c_int> {
     loop {
         let result = call();
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_was_moved_is_written_and_not_the_one_in_its_place() {
+    fn files_go_to_a_moved_directory_and_not_to_the_one_at_its_old_path() {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let (path, aside) = (parent.path().join("it"), parent.path().join("aside"));
         fs::create_dir(&path).expect("a new place");
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn access_says_what_becomes_of_a_file() {
+    fn access_decides_what_happens_to_an_existing_file() {
         let parent = tempfile::tempdir().expect("a temporary directory");
         let directory = OpenDirectory::open(parent.path()).expect("it exists");
         let kind = |access| directory.open_file("a", access).err().map(|error| error.kind());

@@ -1,8 +1,8 @@
-//! How often this member was started.
+//! The boot count of this member.
 //!
 //! Owns the `run` file. What always holds: no two boots of a member have the same count, and a later one has a higher
-//! count; it is durable before anyone hears of it. Others tell by it whether what a member says is of the boot in which
-//! it promised something (DESIGN 7).
+//! count; it is durable before it is used. Other members use it to tell whether a message comes from the same boot of a
+//! member as an earlier promise (DESIGN 7).
 //!
 //! ```text
 //! boots u64        (little-endian)
@@ -12,7 +12,7 @@ use super::record;
 use crate::error::{Error, Result};
 use crate::storage::open_directory::OpenDirectory;
 
-/// What a directory of this format calls it.
+/// Its name in a directory of this format.
 pub(super) const BOOT_COUNT: &str = "run";
 const MAGIC: [u8; 8] = *b"almidrun";
 

@@ -1,7 +1,7 @@
-//! Whose directory it is.
+//! The owner of a directory.
 //!
-//! Owns the ident file: cluster, node and instance, and whether the first start came to its end. What always
-//! holds: the instance id is drawn once and never changes; a mismatch names both sides and says what to do.
+//! Owns the ident file: cluster, node and instance, and whether the first start completed. What always holds:
+//! the instance id is drawn once and never changes; the error of a mismatch names both sides and what to do.
 //!
 //! ```text
 //! complete u8 | cluster u64 | node u64 | instance u64 | cluster name, to the end        (little-endian)
@@ -23,7 +23,7 @@ const MAGIC: [u8; 8] = *b"almident";
 pub(super) struct Ident {
     pub identity: Identity,
     pub instance: InstanceId,
-    /// The first start came to its end; what `log/` and `data/` hold must be kept.
+    /// Whether the first start completed, so that the contents of `log/` and `data/` must be kept.
     pub complete: bool,
 }
 
@@ -64,7 +64,7 @@ impl Ident {
         record::write(directory, IDENT, MAGIC, &body)
     }
 
-    /// Refuses to let anyone but the owner of `directory` use it.
+    /// Refuses anyone but the owner of `directory`.
     ///
     /// # Errors
     /// `WRONG_CLUSTER`.

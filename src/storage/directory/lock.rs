@@ -1,14 +1,14 @@
-//! Who has a directory open.
+//! The lock on a directory.
 //!
-//! Owns the lock on a directory. What always holds: at most one [`LockGuard`] of a directory exists, in this process and
-//! in all others, whatever becomes of the files in it; the operating system ends the lock with its holder, so there is
-//! never a stale one; a child process of the holder's, which has the same open files until it ends or becomes another
-//! program, does not give it up, and keeps it only when the holder was killed.
+//! Owns the lock on a directory. What always holds: at most one [`LockGuard`] of a directory exists, in this process
+//! and in all others, whatever happens to the files in it; the operating system releases the lock when its holder
+//! exits, so it is never stale; a forked child of the holder, which shares its open files until it exits or calls exec,
+//! does not release it, and keeps it only if the holder was killed.
 //!
-//! The lock is two of flock's: on the directory itself, which cannot be removed without what it holds, and on the file
-//! LOCK. The second is there for file systems of a network, which show other machines the locks of files only, and for the
-//! reader of an error message, who finds the holder's pid in it. Nothing in the directory is changed before the first is
-//! held, nothing but LOCK before both are.
+//! It consists of two flock locks: on the directory itself, which cannot be removed while it has files, and on the file
+//! LOCK. The second is for network file systems, which show other machines only locks on files, and for error messages,
+//! which name the holder by the pid in it. Nothing in the directory is changed before the first is held, and nothing
+//! but LOCK before both are.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -37,7 +37,8 @@ impl DirectoryLock {
         let directory = OpenDirectory::open(path).map_err(|error| Error::io("open", path, &error))?;
         lock(directory.file(), path, &directory)?;
         let lock = Self { directory, process: ProcessId::current() };
-        // Removed and made again between the two calls, it would be locked here and opened by another there.
+        // If it was removed and created again between the two calls, this locks the old one and another store may open
+        // the new one.
         match lock.directory.is_in_place() {
             Ok(true) => Ok(lock),
             Ok(false) => Err(Error::with_detail(
@@ -57,8 +58,8 @@ impl DirectoryLock {
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
         if self.process.is_current() {
-            // To close it would not do: the lock is that of the open file, which a child may have too. Should it fail,
-            // closing is what is left.
+            // Closing it is not enough: the lock belongs to the open file description, which a child may share. If this
+            // fails, closing is all that is left.
             let _ = self.directory.file().unlock();
         }
     }
@@ -96,13 +97,13 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.directory.process.is_current() {
-            // As for the directory, which follows.
+            // As for the directory above.
             let _ = self.file.unlock();
         }
     }
 }
 
-/// Locks `file`, at `path`, which is `directory` or lies in it.
+/// Locks `file`, at `path`, which is `directory` or a file in it.
 fn lock(file: &File, path: &Path, directory: &OpenDirectory) -> Result<()> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => locked(directory),
@@ -124,7 +125,8 @@ fn locked(directory: &OpenDirectory) -> Error {
     Error::with_detail(Code::Locked, detail)
 }
 
-/// What LOCK says. The file may be gone, and the holder may not have written its pid yet; the lock is held all the same.
+/// The pid in LOCK. The file may be gone, and the holder may not have written its pid yet; the lock is held all the
+/// same.
 fn holder_pid(directory: &OpenDirectory) -> Option<u32> {
     let mut text = String::new();
     directory.open_file(LOCK, Access::Read).ok()?.read_to_string(&mut text).ok()?;
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_ends_with_its_guard_though_a_child_has_the_same_open_files() {
+    fn a_lock_ends_with_its_guard_although_a_child_shares_the_open_files() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let guard = acquire(directory.path()).expect("nobody has it");
         let of_child = [&guard.file, guard.directory().file()].map(File::try_clone);
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_lock_ends_with_its_holder_though_a_child_has_the_same_open_file() {
+    fn a_first_lock_ends_with_its_holder_although_a_child_shares_the_open_file() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let first = DirectoryLock::acquire(directory.path()).expect("nobody has it");
         let _of_child = first.directory().file().try_clone().expect("a descriptor is free");
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_stays_locked_without_the_file_and_none_is_made_by_whoever_is_refused() {
+    fn a_directory_stays_locked_without_the_file_and_a_refused_store_creates_none() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let _guard = acquire(directory.path()).expect("nobody has it");
         fs::remove_file(directory.path().join(LOCK)).expect("it is there");
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_the_file_alone_has_the_directory_too() {
+    fn a_lock_on_the_file_alone_keeps_the_directory() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = File::create(directory.path().join(LOCK)).expect("a healthy disk");
         file.try_lock().expect("nobody has it");

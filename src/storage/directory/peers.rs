@@ -1,8 +1,8 @@
-//! Which instance of each peer this member has met.
+//! The instance of each peer that this member has met.
 //!
 //! Owns the `peers` file. What always holds: a node's instance id never changes once it is remembered, and it is
-//! remembered durably before it is used. A node that comes back as another instance has lost what it promised
-//! to keep: its votes and the entries it acknowledged.
+//! remembered durably before it is used. A node that returns as another instance has lost what it promised to
+//! keep: its votes and the entries it acknowledged.
 //!
 //! ```text
 //! ( node u64 | instance u64 ) ...        (little-endian, ascending)
@@ -43,7 +43,7 @@ impl Peers {
 
     /// See [`Directory::admit`](super::Directory::admit).
     pub fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
-        // No code of others runs under this lock, and the map changes only as the last step.
+        // No foreign code runs under this lock, and the map changes only as the last step.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(&node) {
             Some(remembered) if *remembered == instance => Ok(()),

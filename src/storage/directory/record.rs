@@ -1,8 +1,8 @@
 //! Small files that are replaced as a whole.
 //!
 //! Owns how a few dozen bytes that a member cannot live without are stored. What always holds: after a crash at
-//! any moment the file holds the old bytes or the new ones; a damaged file and one of a newer version are told
-//! apart and never read. What the bytes mean is left to the caller.
+//! any point the file holds the old bytes or the new ones; damaged files and files of a newer version are recognized,
+//! distinguished and never used. The meaning of the bytes is left to the caller.
 //!
 //! ```text
 //! magic [8] | format version u32 | body length u32 | crc32c of all the rest u32 | body      (little-endian)
@@ -25,7 +25,7 @@ pub(super) const HEADER_BYTES: usize = 20;
 const CRC_AT: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Where the new bytes of `name` are before they replace the old ones.
+/// The temporary file that holds the new bytes of `name` until they replace the old ones.
 pub(super) fn temporary(name: &str) -> String {
     format!("{name}.tmp")
 }
@@ -65,12 +65,12 @@ pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Res
     }
 }
 
-/// Makes a directory that only its owner may enter.
+/// Creates a directory that only its owner may enter.
 pub(super) fn create_directory(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).create(path).map_err(|error| Error::io("create directory", path, &error))
 }
 
-/// Makes the names in `directory` durable.
+/// Makes the directory entries of `directory` durable.
 pub(super) fn sync_directory(directory: &OpenDirectory) -> Result<()> {
     directory.sync().map_err(|error| Error::io("sync directory", directory.path(), &error))
 }

@@ -1,4 +1,4 @@
-//! A directory is opened by its owner only, and survives what can happen to it.
+//! A directory is opened only by its owner, and survives crashes and damage.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +22,7 @@ impl Place {
         Self(path)
     }
 
-    /// The place after a finished first start.
+    /// The place after a completed first start.
     fn used() -> Self {
         let place = Self::new();
         let (directory, fresh) = place.open().expect("a new place");
@@ -72,7 +72,7 @@ fn assert_says(error: &Error, code: Code, words: &[&str]) {
 }
 
 #[test]
-fn a_first_start_makes_a_private_directory() {
+fn a_first_start_creates_a_private_directory() {
     let place = Place::new();
 
     let (directory, fresh) = place.open().expect("a new place");
@@ -85,7 +85,7 @@ fn a_first_start_makes_a_private_directory() {
 }
 
 #[test]
-fn a_member_comes_back_as_the_same_instance() {
+fn a_restarted_member_is_the_same_instance() {
     let place = Place::new();
     let (directory, _) = place.open().expect("a new place");
     let instance = directory.instance();
@@ -106,7 +106,7 @@ fn two_directories_are_two_instances() {
 }
 
 #[test]
-fn a_first_start_that_did_not_end_begins_anew() {
+fn an_incomplete_first_start_starts_over() {
     let place = Place::new();
     let (directory, _) = place.open().expect("a new place");
     fs::write(directory.data().join("half"), "written").expect("a healthy disk");
@@ -119,7 +119,7 @@ fn a_first_start_that_did_not_end_begins_anew() {
 }
 
 #[test]
-fn a_crash_before_the_ident_file_is_written_begins_anew() {
+fn a_crash_before_the_ident_file_is_written_starts_over() {
     let place = Place::new();
     fs::create_dir(&place.0).expect("a new place");
     for leftover in ["LOCK", "ident.tmp"] {
@@ -133,7 +133,7 @@ fn a_crash_before_the_ident_file_is_written_begins_anew() {
 }
 
 #[test]
-fn a_finished_member_keeps_its_files() {
+fn a_member_keeps_its_files_after_its_first_start() {
     let place = Place::used();
     fs::write(place.file("data").join("value"), "dear").expect("a healthy disk");
 
@@ -143,7 +143,7 @@ fn a_finished_member_keeps_its_files() {
 }
 
 #[test]
-fn a_second_store_in_the_same_process_is_locked_out_and_told_so() {
+fn a_second_store_in_the_same_process_is_locked_out_with_that_reason() {
     let place = Place::used();
     let _held = place.open().expect("its own directory");
 
@@ -249,7 +249,7 @@ fn a_member_that_lost_its_ident_file_is_not_wiped() {
 }
 
 #[test]
-fn a_member_that_lost_a_part_is_refused() {
+fn a_member_that_lost_a_subdirectory_is_refused() {
     let place = Place::used();
     fs::remove_dir(place.file("data")).expect("it exists");
 
@@ -335,7 +335,7 @@ fn a_damaged_peers_file_is_refused() {
 }
 
 #[test]
-fn a_dropped_directory_gives_its_guard_to_whoever_still_holds_one() {
+fn a_lock_outlives_its_directory_while_a_guard_is_held() {
     let place = Place::used();
     let (directory, _) = place.open().expect("its own directory");
     let guard = directory.lock_guard();

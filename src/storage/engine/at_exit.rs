@@ -1,18 +1,18 @@
-//! What the engine must not do when the process exits.
+//! Keeps RocksDB's static destructors from crashing the process at exit.
 //!
-//! Owns the end of RocksDB's static objects. Their destructors join RocksDB's threads, which do not exist in a forked
-//! child, and destroy locks that a store which was not shut down still uses: `exit()` would crash or hang. What always
-//! holds: they run only in the process that made the objects, and only when no database is open. Nothing is lost with
-//! them otherwise, since all that must survive is on the disk before it is acknowledged. This concerns the C++ code
-//! inside our own shared library only: the linker hands its registrations of destructors to `register` (`--wrap`, see
-//! `build.rs`); a Rust program that links this crate into its executable keeps RocksDB's own behaviour.
+//! Owns the destruction of RocksDB's static objects. Their destructors join RocksDB's threads, which do not exist in a
+//! forked child, and destroy locks that a store which was not shut down still uses: `exit()` would crash or hang. What
+//! always holds: they run only in the process that created the objects, and only when no database is open. Skipping
+//! them loses nothing, since everything that must survive is on disk before it is acknowledged. This concerns the C++
+//! code inside our own shared library only: the linker hands its registrations of destructors to `register` (`--wrap`,
+//! see `build.rs`); a Rust program that links this crate into its executable keeps RocksDB's own behaviour.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Databases that are open, are being opened, or are being closed.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Keeps the static objects alive while it lives. It must outlive its database.
+/// Keeps the static objects alive. It must outlive its database.
 pub(super) struct Alive(());
 
 impl Alive {
@@ -40,7 +40,7 @@ mod registering {
     type Destroy = unsafe extern "C" fn(*mut c_void);
     type Register = unsafe extern "C" fn(Destroy, *mut c_void, *mut c_void) -> c_int;
 
-    // In assembly, because a function that Rust exports would be seen by the whole process.
+    // In assembly, because a function that Rust exports would be visible to the whole process.
     #[cfg(target_arch = "x86_64")]
     macro_rules! jump {
         () => {
@@ -65,14 +65,14 @@ mod registering {
         register = sym register,
     );
 
-    /// A destructor that waits for the exit.
+    /// A registered destructor.
     struct Registered {
         destroy: Destroy,
         object: *mut c_void,
         process: ProcessId,
     }
 
-    /// Registers a destructor that runs only where it does no harm. 0 when that succeeded.
+    /// Registers a destructor that runs only where it is safe. 0 on success.
     unsafe extern "C" fn register(destroy: Destroy, object: *mut c_void, library: *mut c_void) -> c_int {
         // SAFETY: the name ends with a NUL.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_atexit".as_ptr()) };

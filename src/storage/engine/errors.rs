@@ -1,6 +1,6 @@
-//! What RocksDB's errors mean to us.
+//! Maps RocksDB's errors to ours.
 //!
-//! Owns the mapping from RocksDB's statuses, which the binding hands over as text, to our codes. The text
+//! Owns the mapping from RocksDB's statuses, which the binding returns as text, to our codes. The text
 //! always stays in the error's detail.
 
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::error::{Code, Error};
 /// An error of a read, a write or a flush.
 pub(super) fn failed(error: rocksdb::Error) -> Error {
     let code = code(&error);
-    // RocksDB's own number is lost on its way here; of this one the text is clear.
+    // The binding drops RocksDB's status code; the text of this one is unambiguous.
     let errno = (code == Code::NoSpace).then_some(libc::ENOSPC);
     Error::with_detail(code, error.into_string()).with_errno(errno)
 }
 
-/// An error while opening `directory`. What it needs and does not have has been lost: whether a database must
-/// exist is known before it is opened.
+/// An error while opening `directory`. A missing file has been lost: whether a database must exist is known
+/// before it is opened.
 pub(super) fn open_failed(directory: &Path, error: rocksdb::Error) -> Error {
     let missing = error.as_ref().contains("No such file or directory")
         || error.as_ref().contains("does not exist (create_if_missing is false)");

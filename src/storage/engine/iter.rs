@@ -1,9 +1,8 @@
-//! Walking a view's keys in order.
+//! Iterating over a view's keys in order.
 //!
-//! Owns [`Iter`] and its bounds. What always holds: an iterator never leaves its bounds, shows exactly its
-//! view, and an error ends it and is kept for [`Iter::status`]. A reverse iterator is the mirror image of a
-//! forward one: every word about order in its methods means *the iterator's* order, so code that walks one
-//! walks the other.
+//! Owns [`Iter`] and its bounds. What always holds: an iterator never leaves its bounds and shows exactly its
+//! view; an error ends it and is kept for [`Iter::status`]. A reverse iterator is the mirror image of a forward
+//! one: "first", "next" and the like refer to *the iterator's* order, so the same code works with both.
 
 use std::fmt;
 
@@ -17,15 +16,15 @@ use crate::error::Result;
 /// Which keys an iterator visits, and how it reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IterOptions {
-    /// The smallest key visited; none means no limit.
+    /// The smallest key visited; none means unbounded.
     pub lower: Option<Vec<u8>>,
-    /// The smallest key beyond those visited; none, and in a snapshot an empty one, means no limit.
+    /// The exclusive upper bound; none, and in a snapshot an empty one, means unbounded.
     pub upper: Option<Vec<u8>>,
-    /// From the largest key down to the smallest.
+    /// Iterates from the largest key down to the smallest.
     pub reverse: bool,
-    /// Bytes read from disk ahead of the iterator; 0 lets it grow with the length of the walk.
+    /// Bytes of read-ahead; 0 lets it grow with the length of the iteration.
     pub readahead_bytes: usize,
-    /// For a walk over much data: leave the block cache to other readers.
+    /// For scans of much data: does not fill the block cache.
     pub bypass_cache: bool,
 }
 
@@ -60,7 +59,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// Stands on one key of a view at a time, or on none. It may move between threads, but one uses it at a time.
+/// Positioned at one key of a view, or at none. It may move between threads, but only one may use it at a time.
 pub struct Iter {
     cell: IterCell,
     reverse: bool,
@@ -93,56 +92,55 @@ impl Iter {
         self.change(|raw, reverse| if reverse { raw.seek_to_first() } else { raw.seek_to_last() });
     }
 
-    /// Moves to `key`, or when it does not exist to the next one in the iterator's order. A key outside the
-    /// bounds is like the bound it lies behind.
+    /// Moves to `key`, or if it does not exist to the next one in the iterator's order. A key outside the bounds is
+    /// treated as the nearest bound.
     pub fn seek(&mut self, key: &[u8]) {
         self.change(|raw, reverse| if reverse { raw.seek_for_prev(key) } else { raw.seek(key) });
     }
 
-    /// Moves to `key`, or when it does not exist to the one before it in the iterator's order.
+    /// Moves to `key`, or if it does not exist to the one before it in the iterator's order.
     pub fn seek_for_prev(&mut self, key: &[u8]) {
         self.change(|raw, reverse| if reverse { raw.seek(key) } else { raw.seek_for_prev(key) });
     }
 
-    /// Moves on by one key; past the last one the iterator stands on none. Does nothing when it does already.
+    /// Moves to the next key; after the last one the iterator is at none, where it stays.
     // Not `Iterator::next`: the items borrow from the iterator.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) {
         self.change(|raw, reverse| if reverse { raw.prev() } else { raw.next() });
     }
 
-    /// Moves back by one key; before the first one the iterator stands on none. Does nothing when it does
-    /// already.
+    /// Moves to the previous key; before the first one the iterator is at none, where it stays.
     pub fn prev(&mut self) {
         self.change(|raw, reverse| if reverse { raw.next() } else { raw.prev() });
     }
 
-    /// True when the iterator stands on a key.
+    /// True when the iterator is at a key.
     #[must_use]
     pub fn valid(&self) -> bool {
         self.cell.borrow_dependent().valid()
     }
 
-    /// The key the iterator stands on.
+    /// The current key.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.cell.borrow_dependent().key()
     }
 
-    /// The value of the key the iterator stands on.
+    /// The current value.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         self.cell.borrow_dependent().value()
     }
 
-    /// Key and value together, for less than asking for each.
+    /// The current key and value, cheaper than by two calls.
     #[must_use]
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
         self.cell.borrow_dependent().item()
     }
 
-    /// Whether an iterator that stands on no key is at an end or has failed. Ask before believing that a walk
-    /// is complete.
+    /// Whether an iterator at no key has reached an end or failed. Call it before relying on an iteration being
+    /// complete.
     ///
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.

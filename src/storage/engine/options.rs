@@ -1,4 +1,4 @@
-//! How the engine's RocksDB is tuned.
+//! The configuration of the engine's RocksDB.
 //!
 //! Owns every option of the database and the reason for its value. What always holds: no write-ahead log, both
 //! column families flushed together, checksums and paranoid checks on, nothing printed, no thread or pool of
@@ -9,35 +9,35 @@ use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionTyp
 use super::{META, errors, stall};
 use crate::error::Result;
 
-/// What a user may choose about the engine. The rest follows from how it is used.
+/// The options of the engine that a user may set. The rest follows from how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Memory for blocks, indexes and filters read from disk.
     pub block_cache_bytes: usize,
     /// A memtable of this size is written to disk. Up to two exist at a time.
     pub memtable_bytes: usize,
-    /// Table files kept open. More are opened and closed as they are needed.
+    /// Table files kept open. Others are opened and closed on demand.
     pub open_files_max: u16,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
-        // 256 files of 64 MiB are 16 GiB, and leave most of the customary 1,024 descriptors to the program.
+        // 256 files of 64 MiB are 16 GiB, and leave most of the usual 1,024 descriptors to the program.
         Self { block_cache_bytes: 32 * MIB, memtable_bytes: 32 * MIB, open_files_max: 256 }
     }
 }
 
-/// What an open database needs: the options of the whole and of each column family.
+/// The options of a database and of each column family.
 pub(super) struct Tuning {
     pub database: Options,
     pub families: Vec<ColumnFamilyDescriptor>,
 }
 
-/// Options of the whole database.
+/// Options of the database.
 ///
 /// # Errors
-/// When RocksDB does not know an option, which a test would have found.
+/// When RocksDB does not know an option, which tests would catch.
 pub(super) fn tuning(options: &EngineOptions) -> Result<Tuning> {
     let tables = tables(options);
     let families = vec![
@@ -51,16 +51,16 @@ fn database(options: &EngineOptions) -> Result<Options> {
     let mut database = by_name()?;
     database.set_atomic_flush(true);
     database.set_paranoid_checks(true);
-    // There is one writer, the apply poller: what helps many writers only costs it.
+    // There is one writer, the apply poller: optimizations for concurrent writers only cost it.
     database.set_allow_concurrent_memtable_write(false);
     database.set_enable_write_thread_adaptive_yield(false);
     database.set_enable_pipelined_write(false);
     database.set_unordered_write(false);
     database.set_max_open_files(i32::from(options.open_files_max));
     database.set_max_background_jobs(2); // One flush and one compaction.
-    // Files that a dropped view kept alive are deleted by a background thread, never on the dropper's stack.
+    // Files that a dropped view kept alive are deleted by a background thread, never by the thread that drops the view.
     database.set_avoid_unnecessary_blocking_io(true);
-    // Spreads write-back, so that a raft log sync does not wait behind a whole table file.
+    // Spreads write-back, so that a raft log sync does not wait for all of a table file.
     database.set_bytes_per_sync(1 << 20);
     stay_quiet(&mut database);
     Ok(database)
@@ -69,17 +69,17 @@ fn database(options: &EngineOptions) -> Result<Options> {
 /// The options for which the binding has no function.
 fn by_name() -> Result<Options> {
     let named = [
-        // A failed flush is final. By default RocksDB would try again for ever and let writers wait meanwhile;
-        // ours must learn of it, because the store stops at the first error under its data.
+        // A failed flush is final. By default RocksDB would retry forever while writers wait; the store must learn
+        // of the error, because it stops at the first I/O error below it.
         "max_bgerror_resume_count=0",
-        // The last reader closes the database on a thread of the user's, which must not write megabytes then,
-        // or wait for a disk that is full.
+        // The last reader may close the database on a user's thread, which must not write megabytes there or wait
+        // for a full disk.
         "avoid_flush_during_shutdown=true",
     ];
     Options::default().get_options_from_string(named.join(";")).map_err(errors::failed)
 }
 
-/// A guest in someone's process: two small log files, no statistics, nothing that wakes up to print.
+/// Options for a library in someone else's process: two small log files, no statistics, no periodic dumps.
 fn stay_quiet(database: &mut Options) {
     database.set_log_level(LogLevel::Warn);
     database.set_keep_log_file_num(2);
@@ -92,16 +92,16 @@ fn data_family(options: &EngineOptions, tables: &BlockBasedOptions) -> Options {
     let mut data = family(tables);
     data.set_write_buffer_size(options.memtable_bytes);
     // LZ4 down to the last level, where nearly all data is: with Zstd there a store is an eighth smaller, but a
-    // get from disk takes 1.7 times the CPU.
+    // get from disk costs 1.7 times the CPU.
     data.set_compression_type(DBCompressionType::Lz4);
     data.set_level_compaction_dynamic_level_bytes(true);
-    // The last level holds nine tenths of the keys: without filters there, filters cost a tenth of the memory,
-    // and only a get of a missing key pays, with one block read.
+    // The last level holds nine tenths of the keys: without filters there, filters take a tenth of the memory, and
+    // only gets of missing keys pay, with one block read each.
     data.set_optimize_filters_for_hits(true);
     data
 }
 
-/// Holds two small keys a region; its memtable is flushed with the data's, hardly ever for its own size.
+/// Holds two small keys per region; its memtable is flushed together with the data's, hardly ever because it is full.
 fn meta_family(tables: &BlockBasedOptions) -> Options {
     let mut meta = family(tables);
     meta.set_write_buffer_size(8 << 20);
@@ -118,8 +118,8 @@ fn family(tables: &BlockBasedOptions) -> Options {
 
 fn tables(options: &EngineOptions) -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
-    // Not the LRU cache: it splits into 64 parts, and the index of a large table, half a MiB or more, would not
-    // fit into one of them and be read from disk by every get.
+    // Not the LRU cache: it has 64 shards, and the index of a large table, half a MiB or more, would not fit into
+    // one of them and would be read from disk by every get.
     tables.set_block_cache(&Cache::new_hyper_clock_cache(options.block_cache_bytes, 0));
     tables.set_bloom_filter(10.0, false);
     tables.set_format_version(6);

@@ -1,9 +1,9 @@
-//! Writing without getting stuck.
+//! Writing without being blocked forever.
 //!
-//! Owns how a write behaves when RocksDB holds writers back. RocksDB stops a writer while memtables are full and
-//! wait for a flush, or while too many small tables wait for a compaction. When that work failed for want of
-//! space, RocksDB lets the writer wait until someone frees some. What always holds here: once background work
-//! has failed, a writer waits for [`STALL_MAX_AFTER_ERROR`] at most.
+//! Owns how a write behaves when RocksDB stalls writes. RocksDB stalls a writer while the memtables are full and wait
+//! for a flush, or while too many small tables wait for a compaction. If that work failed because the disk is full,
+//! RocksDB makes the writer wait until someone frees space. What always holds here: once background work has failed, a
+//! writer waits for at most [`STALL_MAX_AFTER_ERROR`].
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,20 +16,20 @@ use rocksdb::{DB, ErrorKind, WriteBatch, WriteOptions};
 use super::errors;
 use crate::error::{Code, Error, Result};
 
-/// How often a held-back writer looks again. A flush takes a hundred times as long.
+/// How often a stalled writer checks again. A flush takes a hundred times as long.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// A stall that ends by itself takes as long as a flush, which is well under a second; RocksDB counts the errors
-/// of the past but does not say whether it has got over them.
+/// A stall that ends by itself takes as long as a flush, which is well under a second; RocksDB counts past errors but
+/// does not report whether it has recovered from them.
 const STALL_MAX_AFTER_ERROR: Duration = Duration::from_secs(5);
 
-/// Unmerged tables from which on writers are slowed down.
+/// The number of level-0 tables at which writers are slowed down.
 pub(super) const SLOWDOWN_TABLES: i32 = 20;
 
 /// Writes batches without a write-ahead log.
 pub(super) struct Writer {
-    /// Fails instead of waiting.
+    /// Fail instead of waiting.
     at_once: WriteOptions,
-    /// Waits as long as RocksDB sees fit.
+    /// Wait as long as RocksDB wants.
     patient: WriteOptions,
 }
 
@@ -44,7 +44,7 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Writes what `encode` makes; when writers are held back it is asked again.
+    /// Writes the batch that `encode` returns; called again after each stall.
     pub(super) fn write(&self, db: &DB, encode: impl Fn() -> WriteBatch) -> Result<()> {
         match db.write_opt(encode(), &self.at_once) {
             Err(error) if error.kind() == ErrorKind::Incomplete => self.write_after_stall(db, encode),
@@ -52,7 +52,7 @@ impl Writer {
         }
     }
 
-    /// Writes `batch` unless writers are held back; false when they are.
+    /// Writes `batch` unless writes are stalled; false when they are.
     pub(super) fn try_write(&self, db: &DB, batch: WriteBatch) -> Result<bool> {
         match db.write_opt(batch, &self.at_once) {
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
@@ -71,7 +71,7 @@ impl Writer {
     #[cold]
     fn write_after_stall(&self, db: &DB, encode: impl Fn() -> WriteBatch) -> Result<()> {
         let start = Instant::now();
-        // RocksDB gives up by itself only when it does not expect to recover; asking it again shows its error.
+        // RocksDB gives up by itself only when it does not expect to recover; another write returns its error.
         while property(db, IS_WRITE_STOPPED)? > 0 {
             thread::sleep(LOOK_AGAIN);
             match db.write_opt(encode(), &self.at_once) {
@@ -79,7 +79,7 @@ impl Writer {
                 done => return done.map_err(errors::failed),
             }
         }
-        // What is left is a delay that paces the writer; RocksDB's own bookkeeping wants it to wait inside.
+        // Only a delay that paces the writer is left; RocksDB's bookkeeping needs the wait to happen inside it.
         db.write_opt(encode(), &self.patient).map_err(errors::failed)
     }
 }
@@ -97,8 +97,8 @@ fn has_failed(db: &DB) -> Result<bool> {
     Ok(property(db, BACKGROUND_ERRORS)? > 0)
 }
 
-/// Whether RocksDB would let the caller of a flush wait before it even starts: all memtables are in use, or one
-/// table more would slow writers down.
+/// Whether RocksDB would block the caller of a flush before it even starts: all memtables are in use, or one more
+/// table would slow writers down.
 pub(super) fn flush_would_wait(db: &DB) -> Result<bool> {
     let tables = property(db, &num_files_at_level(0))?;
     Ok(property(db, NUM_IMMUTABLE_MEM_TABLE)? > 0 || tables + 1 >= SLOWDOWN_TABLES as u64)

@@ -1,4 +1,4 @@
-//! The engine keeps data and apply state together, whatever happens to the process or the disk.
+//! The engine keeps data and apply state consistent, whatever happens to the process or the disk.
 
 mod damage;
 mod reading;
@@ -45,8 +45,8 @@ impl Place {
         Engine::open(&self.0, &EngineOptions::default(), unguarded())
     }
 
-    /// What a crash at this moment leaves behind. Nothing may delete files meanwhile. The manifest is taken
-    /// before the tables are even listed: it names a table only after that is complete.
+    /// A copy of the directory as a crash at this point would leave it. File deletions must be disabled meanwhile. The
+    /// manifest is copied before the tables are listed: it names a table only after the table is complete.
     fn crash_image(&self) -> Self {
         let image = Self::new();
         for is_turn in [is_manifest, |name: &str| !is_manifest(name)] {
@@ -173,7 +173,7 @@ fn empty_keys_empty_values_and_large_values_are_kept() {
 }
 
 #[test]
-fn regions_come_back_in_order_with_their_states() {
+fn regions_are_read_back_in_order_with_their_states() {
     let place = Place::new();
     let engine = Engine::create(&place.0, &EngineOptions::default(), unguarded()).expect("a new place");
     let regions = [300, 2, 1].map(|id| Region { id: RegionId(id), ..region() });
@@ -209,7 +209,7 @@ fn a_region_without_an_apply_state_is_damage() {
 }
 
 #[test]
-fn the_meta_family_never_meets_user_keys() {
+fn the_meta_family_is_separate_from_user_keys() {
     let place = Place::new();
     let engine = place.engine();
     let key = crate::storage::keys::apply_state(BOOTSTRAP_REGION);

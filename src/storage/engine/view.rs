@@ -1,9 +1,9 @@
 //! Point-in-time views and pinned values.
 //!
-//! Owns what a reader holds: a [`View`] shows the data as it was when it was taken, whatever is written
-//! meanwhile, and a [`PinnedValue`] is a value read without a copy. What always holds: both keep the database
-//! open, so they may outlive the engine they came from; every live view is counted. When to take a view, so
-//! that it is linearizable, is left to the readers' side of the core.
+//! Owns what a reader holds: a [`View`] shows the data as it was when it was opened, whatever is written since,
+//! and a [`PinnedValue`] is a value read without a copy. What always holds: both keep the database
+//! open, so they may outlive the engine they came from; every live view is counted. When to open a view, so
+//! that it is linearizable, is left to the callers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::errors;
 use super::iter::{Iter, IterOptions};
 use crate::error::Result;
 
-/// The data at one point in time. Clones are cheap and show the same; any thread may use any of them.
+/// The data at one point in time. Clones are cheap and show the same data; any thread may use any of them.
 ///
-/// A view costs nothing but what it keeps from being cleaned up: overwritten values stay on disk, and some in
-/// memory, until it is dropped.
+/// A view costs only what it keeps from being cleaned up: overwritten values stay on disk, and some in memory,
+/// until it is dropped.
 #[derive(Clone)]
 pub struct View {
     snapshot: Arc<SnapshotCell>,
@@ -34,13 +34,13 @@ self_cell!(
     }
 );
 
-/// Reading through a view means reading with options that name its snapshot; they are made once.
+/// Reading through a view is reading with options that name its snapshot; they are created once.
 struct Pinned<'a> {
     options: ReadOptions,
     snapshot: Snapshot<'a>,
 }
 
-/// One live view in the count of its database.
+/// Counts one live view of its database.
 struct Counted(Arc<Database>);
 
 impl Counted {
@@ -76,7 +76,7 @@ impl View {
         PinnedValue::read(self.database(), key, self.options())
     }
 
-    /// The values of `keys`, in their order, none where there is no such key.
+    /// The values of `keys`, in the same order, none where there is no such key.
     ///
     /// # Errors
     /// As [`View::get`].
@@ -84,7 +84,7 @@ impl View {
         keys.iter().map(|key| self.get(key.as_ref())).collect()
     }
 
-    /// As [`View::get_many`], without asking the disk: none when one of the values may be there only.
+    /// Like [`View::get_many`], without reading the disk: none when one of the values may be only there.
     #[must_use]
     pub fn get_many_from_memory<K: AsRef<[u8]>>(
         &self,
@@ -104,7 +104,7 @@ impl View {
         Some(Ok(values))
     }
 
-    /// Copies as much of the value of `key` as fits into `buffer` and says how long the whole is.
+    /// Copies as much of the value of `key` as fits into `buffer` and returns the full length.
     ///
     /// # Errors
     /// As [`View::get`].
@@ -112,8 +112,8 @@ impl View {
         read_into(&self.database().db, key, self.options(), buffer)
     }
 
-    /// An iterator over the view's keys within the bounds of `options`. It keeps the view alive and stands
-    /// nowhere until its first seek.
+    /// An iterator over the view's keys within the bounds of `options`. It keeps the view alive and has no position
+    /// until its first seek.
     #[must_use]
     pub fn iter(&self, options: IterOptions) -> Iter {
         Iter::new(self.clone(), options)
@@ -138,7 +138,7 @@ impl fmt::Debug for View {
     }
 }
 
-/// A value where the engine has it, usually in its block cache, held there until this is dropped.
+/// A value in the engine's memory, usually in its block cache, pinned there until this is dropped.
 pub struct PinnedValue {
     value: PinnedCell,
 }
@@ -172,7 +172,7 @@ impl PinnedValue {
     }
 }
 
-/// Why there is no value to hold.
+/// Why there is no value.
 enum Absent {
     Missing,
     Failed(rocksdb::Error),

@@ -1,4 +1,4 @@
-//! Damaged files are told, never read as if they were whole.
+//! Damaged files are reported, never read as if they were intact.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn named(place: &Place, part: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_changed_byte_is_found_or_harmless() {
+fn a_changed_byte_is_detected_or_harmless() {
     let place = used();
     let whole = read_all(&place).expect("a healthy disk");
     let files = [named(&place, ".sst"), named(&place, "MANIFEST"), named(&place, "CURRENT")].concat();
@@ -80,7 +80,7 @@ fn a_missing_file_is_damage() {
 }
 
 #[test]
-fn a_member_without_a_database_is_damaged_and_none_is_made() {
+fn a_missing_database_is_damage_and_none_is_created() {
     let place = Place::new();
 
     let error = place.open().expect_err("there is none");
@@ -90,7 +90,7 @@ fn a_member_without_a_database_is_damaged_and_none_is_made() {
 }
 
 #[test]
-fn a_database_is_not_made_over_another() {
+fn a_database_is_not_created_over_another() {
     let place = used();
 
     let made = Engine::create(&place.0, &EngineOptions::default(), unguarded());

@@ -1,4 +1,4 @@
-//! Readers see one moment, all of it, in order.
+//! Readers see one consistent state, in key order.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -67,7 +67,7 @@ fn live_views_are_counted_until_the_last_use() {
 }
 
 #[test]
-fn a_value_larger_than_the_buffer_is_cut_and_its_length_told() {
+fn a_value_larger_than_the_buffer_is_cut_and_its_length_returned() {
     let place = Place::new();
     let engine = place.engine();
     write(&engine, 6, &[put(b"a", b"12345"), put(b"void", b"")]);
@@ -113,7 +113,7 @@ fn a_prefix_iterator_visits_exactly_the_keys_with_that_prefix() {
     }
 }
 
-/// What an iterator can be told.
+/// The operations of an iterator.
 #[derive(Clone, Debug)]
 enum Move {
     First,
@@ -144,7 +144,7 @@ impl Model {
         Self { items, reverse: options.reverse, at: None }
     }
 
-    /// `left` stands at or after `right` in the iterator's order.
+    /// Whether `left` is at or after `right` in the iterator's order.
     fn reached(&self, left: &[u8], right: &[u8]) -> bool {
         if self.reverse { left <= right } else { left >= right }
     }
@@ -166,7 +166,7 @@ impl Model {
     }
 }
 
-/// Short keys over few bytes, so that keys, bounds and targets meet.
+/// Short keys over few distinct bytes, so that keys, bounds and targets often coincide.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![Just(0u8), Just(b'a'), Just(b'b'), Just(0xff)], 0..4)
 }
@@ -184,7 +184,7 @@ fn step() -> impl Strategy<Value = Move> {
     ]
 }
 
-/// Fills an engine in the ways data can lie: in a file, in memory, overwritten, deleted, deleted by range.
+/// Fills an engine with data in every form: in a file, in memory, overwritten, deleted, deleted by range.
 fn fill(engine: &Engine) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let letters = [0u8, b'a', b'b', 0xff];
     let mut keys = vec![Vec::new()];
@@ -214,7 +214,7 @@ fn fill(engine: &Engine) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 #[test]
-fn an_iterator_walks_as_a_sorted_map_does_in_any_bounds_and_direction() {
+fn an_iterator_behaves_like_a_sorted_map_in_any_bounds_and_direction() {
     let place = Place::new();
     let engine = place.engine();
     let data = fill(&engine);

@@ -1,4 +1,4 @@
-//! What a crash leaves: data and apply state of the last flush, never of different moments.
+//! A crash leaves the data and the apply state of the last flush, never of different points in time.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +17,7 @@ fn flushed(engine: &Engine) -> Option<ApplyState> {
     engine.flushed_apply_state(BOOTSTRAP_REGION).expect("a healthy disk")
 }
 
-/// Applies entry `index`, which puts one key that says so.
+/// Applies entry `index`, which puts one key that names it.
 fn write_numbered(engine: &Engine, index: u64) {
     write(engine, index, &[put(&index.to_be_bytes(), &[7; 1000])]);
 }
@@ -82,7 +82,7 @@ fn starting_a_flush_again_and_again_never_fails() {
 }
 
 #[test]
-fn a_crash_goes_back_to_the_last_flush_in_both_column_families() {
+fn a_crash_returns_to_the_last_flush_in_both_column_families() {
     let place = Place::new();
     let engine = place.engine();
     write(&engine, 6, &[put(b"kept", b"1"), put(b"changed", b"old")]);
@@ -99,7 +99,7 @@ fn a_crash_goes_back_to_the_last_flush_in_both_column_families() {
 }
 
 #[test]
-fn closing_leaves_what_a_crash_would() {
+fn closing_leaves_the_same_state_as_a_crash() {
     let place = Place::new();
     let engine = place.engine();
     write(&engine, 6, &[put(b"a", b"1")]);
@@ -114,7 +114,7 @@ fn closing_leaves_what_a_crash_would() {
 }
 
 #[test]
-fn a_crash_at_any_moment_leaves_data_that_matches_the_apply_state() {
+fn a_crash_at_any_point_leaves_data_that_matches_the_apply_state() {
     let place = Place::new();
     let engine = place.engine_with(&SMALL);
     engine.database.db.disable_file_deletions().expect("a healthy disk");
@@ -138,7 +138,7 @@ fn a_crash_at_any_moment_leaves_data_that_matches_the_apply_state() {
 }
 
 #[test]
-fn a_failed_flush_stops_writers_at_once_and_readers_never() {
+fn a_failed_flush_stops_writers_at_once_but_never_readers() {
     let place = Place::new();
     let engine = place.engine_with(&SMALL);
     let view = engine.view();
@@ -167,7 +167,7 @@ fn a_failed_flush_stops_writers_at_once_and_readers_never() {
 }
 
 #[test]
-fn a_writer_is_not_left_waiting_when_background_work_is_stopped() {
+fn a_waiting_writer_returns_when_background_work_is_stopped() {
     let place = Place::new();
     let engine = place.engine_with(&SMALL);
     write_numbered(&engine, 6);
@@ -180,7 +180,7 @@ fn a_writer_is_not_left_waiting_when_background_work_is_stopped() {
 }
 
 #[test]
-fn the_guard_is_let_go_after_the_last_reader() {
+fn the_guard_is_dropped_after_the_last_reader() {
     let place = Place::new();
     let guard = Arc::new(());
     let engine = Engine::create(&place.0, &EngineOptions::default(), guard.clone()).expect("a new place");
