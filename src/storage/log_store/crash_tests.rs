@@ -1,7 +1,7 @@
-//! Power is lost, the process dies or the disk fails at every single step of a script.
+//! Power loss, a crash of the process or a disk error at every single step of a script.
 //!
-//! What must hold after each of them: every call that returned is there; the call that was under way is there
-//! whole or not at all; nothing that was overwritten or cut off comes back; recovery itself may be
+//! What must hold after each of them: the effect of every call that returned is there; that of the interrupted call is
+//! there completely or not at all; nothing that was overwritten or cut off reappears; recovery itself may be
 //! interrupted at any step; and what is written after it is as safe as before.
 
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::core::ports::LogWrite;
 use crate::error::Code;
 use crate::types::{LogIndex, RegionId, Term};
 
-/// How far a script came.
+/// How far a script got.
 struct Played {
     /// After the last call that returned without an error.
     acknowledged: Model,
-    /// With the call that was under way, too.
+    /// The same, plus the call that was interrupted.
     attempted: Model,
     /// The store, when the script failed after it was opened.
     store: Option<LogStore>,
@@ -58,7 +58,7 @@ fn steps_of(calls: &[Call]) -> u64 {
     files.steps()
 }
 
-/// Disks as they may be found after the process died or power was lost.
+/// Possible disks after a crash of the process or a power loss.
 fn aftermaths(files: &SimulatedFiles, seed: u64) -> Vec<Arc<SimulatedFiles>> {
     let lost = |survival| files.after_power_loss(survival);
     vec![
@@ -71,7 +71,7 @@ fn aftermaths(files: &SimulatedFiles, seed: u64) -> Vec<Arc<SimulatedFiles>> {
     ]
 }
 
-/// Recovers, writes on, loses power and recovers again.
+/// Recovers, writes more, loses power and recovers again.
 fn check_recovery(files: &Arc<SimulatedFiles>, played: &Played, next: &Call) {
     let (store, seen) = open_and_read(files.clone());
     assert!(played.may_be(&seen), "{seen:?}\nis neither\n{:?}\nnor attempted", played.acknowledged.seen());
@@ -83,7 +83,7 @@ fn check_recovery(files: &Arc<SimulatedFiles>, played: &Played, next: &Call) {
     assert_eq!(after, model.seen(), "what was written after recovery is there");
 }
 
-/// Lets recovery die at every step, and recovers from that.
+/// Crashes recovery at every step, and recovers from that.
 fn check_interrupted_recovery(files: &Arc<SimulatedFiles>, played: &Played, seed: u64, next: &Call) {
     let probe = files.after_restart();
     drop(open_and_read(probe.clone()));

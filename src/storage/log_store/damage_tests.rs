@@ -1,8 +1,8 @@
 //! Damage: flipped bits, lost files, and bytes nobody wrote.
 //!
 //! What must hold: damage in any durable frame but the very last is refused with file and offset, and never
-//! served; damage that looks like a torn tail costs the last append and nothing else, when it lies behind the mark, and
-//! is told of as a lost end when it lies in front of it.
+//! served; damage that looks like a torn tail costs the last append and nothing else if it is after the mark, and is
+//! reported as a lost end if it is before the mark.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::core::ports::{Entry, HardState, LogWrite};
 use crate::error::{Code, Error};
 use crate::types::{LogIndex, RegionId, Term};
 
-/// Where a frame lies.
+/// The position of a frame.
 struct Place {
     name: String,
     start: usize,
@@ -29,7 +29,7 @@ fn append(store: &LogStore, index: u64, size: usize) {
     store.append(&[write]).unwrap();
 }
 
-/// A log of twelve entries in three segments, and where each frame lies.
+/// A log of twelve entries in three segments, and the position of each frame.
 fn small_log() -> (Arc<SimulatedFiles>, Vec<Place>) {
     let files = SimulatedFiles::new();
     let (store, _) = open_and_read(files.clone());
@@ -106,20 +106,20 @@ fn a_flipped_bit_in_the_last_frame_costs_that_frame_only() {
     }
 }
 
-/// What a read of the log finds; nothing is written.
+/// The result of reading the log; nothing is written.
 fn read_only(files: &Arc<SimulatedFiles>) -> RecoveredStore {
     LogStore::read_with(files.clone(), tiny()).unwrap()
 }
 
 #[test]
-fn a_marked_end_that_is_lost_is_told_of_until_it_is_back() {
+fn a_lost_end_is_reported_until_it_is_back() {
     let (files, places) = small_log();
     let (store, _) = open_and_read(files.clone());
     let vote = HardState { term: 4, vote: 2, commit: 3, ..HardState::default() };
     let voted = LogWrite { hard_state: Some(vote.clone()), ..LogWrite::new(RegionId(1)) };
     store.append(&[voted]).unwrap();
     drop(store);
-    // The last append of the first life, and the vote of the second.
+    // The last append before the reopen, and the vote after it.
     let last = places.last().unwrap();
     let mut bytes = files.content(&last.name);
     bytes[last.start..].fill(0);
@@ -131,7 +131,7 @@ fn a_marked_end_that_is_lost_is_told_of_until_it_is_back() {
     assert!(lost_end.path.ends_with(&last.name), "{lost_end:?}");
     drop(found);
 
-    // However often it is opened, and however far it grows.
+    // No matter how often it is opened and how far it grows.
     for index in 12..=20 {
         let (store, seen) = open_and_read(files.clone());
         let log = &seen[0].0;
@@ -150,7 +150,7 @@ fn a_marked_end_that_is_lost_is_told_of_until_it_is_back() {
 }
 
 #[test]
-fn when_the_newest_segment_is_gone_its_frames_are_missed() {
+fn when_the_newest_segment_is_gone_its_frames_are_reported_missing() {
     let (files, _) = small_log();
     open_and_read(files.clone()).0.mark().unwrap();
     for gone in [segment_name(3), segment_name(2), segment_name(1)] {
@@ -176,7 +176,7 @@ fn a_log_whose_marks_are_both_gone_is_refused() {
 }
 
 #[test]
-fn after_a_reopen_the_last_append_is_not_the_last_frame_any_more() {
+fn after_a_reopen_the_last_append_is_no_longer_the_last_frame() {
     let (files, places) = small_log();
     let last = places.last().unwrap();
     drop(open_and_read(files.clone()));
@@ -303,7 +303,7 @@ fn a_value_that_looks_like_frames_of_this_segment_is_not_taken_for_one() {
     assert_eq!(open_and_read(files).1[0].0.last, (LogIndex(1), Term(1)), "a torn tail, no damage");
 }
 
-/// Inputs that reach deep, one for each way of [`fuzz_recovery`]; also the fuzzer's first corpus.
+/// Inputs that reach deep code, one for each mode of [`fuzz_recovery`]; also the fuzzer's initial corpus.
 fn corpus() -> Vec<Vec<u8>> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/log_recovery");
     let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -2,8 +2,8 @@
 //!
 //! Owns the port between the log store and the operating system, and its real implementation. What always
 //! holds: every file is private to its owner (mode 0600) and closed on exec; a call interrupted by a signal
-//! is repeated here, any other error is handed up unchanged and never tried again. When to sync what is
-//! left to the callers: nothing here syncs by itself but the creation of the directory.
+//! is repeated here, any other error is returned unchanged and never retried. When to sync what is left to
+//! the callers: only the creation of the directory syncs by itself.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder};
@@ -31,7 +31,7 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// As [`Files::list`].
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>>;
-    /// Renames a file, replacing `to`. Survives a power loss after [`Files::sync_dir`]; open handles stay good.
+    /// Renames a file, replacing `to`. Survives a power loss after [`Files::sync_dir`]; open handles remain valid.
     ///
     /// # Errors
     /// As [`Files::list`].
@@ -41,14 +41,14 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// As [`Files::list`].
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes all names created, renamed and removed so far durable.
+    /// Makes all creations, renames and removals so far durable.
     ///
     /// # Errors
     /// As [`Files::list`].
     fn sync_dir(&self) -> io::Result<()>;
     /// The path of a file, for messages.
     fn path(&self, name: &str) -> PathBuf;
-    /// A number that nobody who writes values can foresee.
+    /// A number that nobody who writes values can predict.
     fn salt(&self) -> u64;
 }
 
@@ -67,22 +67,22 @@ pub trait LogFile: Send + Sync {
     /// Fills `buffer` from `offset`.
     ///
     /// # Errors
-    /// As [`LogFile::size`], and `UnexpectedEof` behind the end.
+    /// As [`LogFile::size`], and `UnexpectedEof` past the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`. Survives a power loss after [`LogFile::sync`].
     ///
     /// # Errors
     /// As [`LogFile::size`]; how much was written is then unknown.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes all that was written durable. After an error nothing is known about any byte written since
-    /// the last success, and a second call may report a success that means nothing.
+    /// Makes everything written so far durable. After an error nothing is known about any byte written since the
+    /// last success, and another call may report a success that means nothing.
     ///
     /// # Errors
     /// As [`LogFile::size`].
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A directory of a real file system. It is known by its descriptor, so that its files stay in it when it is moved.
+/// A directory of a real file system, identified by its descriptor, so that its files stay in it when it is moved.
 pub struct DiskFiles {
     dir: OpenDirectory,
 }
@@ -98,7 +98,7 @@ impl DiskFiles {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Also when the directory existed: the process that made it may have died before it synced this.
+        // Also when the directory existed: the process that created it may have crashed before it synced this.
         if let Some(parent) = dir.parent() {
             fs::File::open(parent)?.sync_all()?;
         }
@@ -112,7 +112,7 @@ impl Files for DiskFiles {
         for entry in fs::read_dir(self.dir.path())? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
-                // A name that is not UTF-8 is none of ours.
+                // A name that is not UTF-8 is not ours.
                 names.extend(entry.file_name().into_string());
             }
         }
@@ -160,7 +160,7 @@ impl LogFile for DiskFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         match reserve(&self.file, bytes) {
-            // Some file systems cannot reserve space; a sparse file works, only a full disk shows later.
+            // Some file systems cannot reserve space; a sparse file works, but a full disk is noticed only later.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
                 self.file.set_len(bytes)
             }

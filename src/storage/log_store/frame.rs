@@ -1,27 +1,27 @@
-//! Frames: the unit that is durable whole or not at all.
+//! Frames: the unit of atomicity and durability.
 //!
 //! Owns the 16 bytes in front of a frame's body and the answer to one question: do these bytes start with a
 //! frame that was written here, in this life of this segment?
 //!
 //! ```text
 //! crc u32 | body length u32 | counter u64 xor salt | body                    (little-endian)
-//! crc = crc32c(segment number, segment salt, everything behind the crc)
+//! crc = crc32c(segment number, segment salt, everything after the crc)
 //! ```
 //! What always holds: a frame is a multiple of 8 bytes long, padding included in the body and the checksum,
 //! and its counter is one more than that of the frame before it, also across segments. Number and salt
 //! make the stale bytes of a recycled segment invalid. The salt is drawn at random for each segment, so
-//! nobody can store a value that looks like a frame. What is in a body is left to [`super::items`].
+//! nobody can store a value that looks like a frame. The contents of a body are left to [`super::items`].
 
 /// Bytes in front of a body.
 pub(super) const HEADER_BYTES: usize = 16;
 /// Every frame starts and ends at a multiple of this.
 pub(super) const ALIGNMENT_BYTES: usize = 8;
-/// The longest frame that is ever written. Segments are addressed with 32 bits; this leaves them room.
+/// The longest frame that is ever written. Offsets in segments have 32 bits; this leaves room for the rest.
 pub(super) const FRAME_BYTES_MAX: usize = 1 << 30;
 
 const CHECKED_FROM: usize = 4;
 
-/// What makes the frames of one life of one segment different from all others.
+/// Distinguishes the frames of one life of one segment from all others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seal {
     seed: u32,
@@ -31,7 +31,7 @@ pub(super) struct Seal {
 /// A frame that passed its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
-    /// Its place in the sequence of all frames of the log; 1 is the first.
+    /// Its number in the sequence of all frames of the log; the first is 1.
     pub counter: u64,
     /// Items and padding.
     pub body: &'a [u8],
@@ -62,7 +62,7 @@ impl Seal {
         frame[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The frame that `bytes` start with, if they start with a whole and valid one.
+    /// The frame that `bytes` start with, if it is complete and valid.
     pub(super) fn open(self, bytes: &[u8]) -> Option<Frame<'_>> {
         let header = bytes.first_chunk::<HEADER_BYTES>()?;
         let end = claimed_bytes(header)?;
@@ -78,7 +78,7 @@ impl Seal {
     }
 }
 
-/// The length of the whole frame that a header claims, if it is a possible one.
+/// The frame length that a header claims, if it is possible.
 pub(super) fn claimed_bytes(header: &[u8; HEADER_BYTES]) -> Option<usize> {
     let claimed = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let bytes = usize::try_from(claimed).ok()?.checked_add(HEADER_BYTES)?;

@@ -1,14 +1,14 @@
-//! The fuzzer's door to recovery.
+//! The fuzzer's entry point to recovery.
 //!
-//! Owns the translation of arbitrary bytes into a log directory and the check of what comes of it. What must
-//! hold, for any bytes: recovery refuses with `CORRUPTION` or `INCOMPATIBLE_FORMAT`, or it serves logs that
-//! are contiguous and readable; a second open finds the same; nothing panics. Memory is bounded by the input,
-//! because no length is believed beyond the end of its file.
+//! Owns the translation of arbitrary bytes into a log directory and the check of the outcome. What must hold,
+//! for any bytes: recovery refuses with `CORRUPTION` or `INCOMPATIBLE_FORMAT`, or it serves logs that are
+//! contiguous and readable; a second open finds the same; nothing panics. Memory is bounded by the input,
+//! because no length beyond the end of its file is trusted.
 //!
-//! The first byte chooses how far the input gets by itself. Checksums stop raw bytes at the door, so the other
-//! ways seal the input's frames before they flip some of its bits. Of such a log more is known, and is asked for:
-//! damage is taken for a torn tail only where it can be one, then what is in front of it is served as if the rest had
-//! never been there, and the rest does not come back when the disk has it after all.
+//! The first byte chooses the mode. Checksums reject raw bytes early, so the other modes seal the input's frames before
+//! they flip some of its bits. More is known about such a log, and checked: damage is taken for a torn tail only where
+//! it can be one; then what precedes it is served as if the rest had never existed, and the rest does not reappear when
+//! the disk turns out to have it after all.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ use crate::varint::Reader;
 
 const SALT: u64 = 0x5eed;
 const SEGMENT_BYTES: usize = 8 << 10;
-/// What a segment's header is, of its page.
+/// The bytes of its page that a segment's header uses.
 const CHECKED_HEADER_BYTES: usize = 52;
 
-/// Opens a log made of `data` and checks what must hold.
+/// Opens a log built from `data` and checks the invariants.
 ///
 /// # Panics
-/// When it does not hold.
+/// When one does not hold.
 pub fn fuzz_recovery(data: &[u8]) {
-    let Some((way, rest)) = data.split_first() else {
+    let Some((mode, rest)) = data.split_first() else {
         return;
     };
-    let segment = match way % 3 {
+    let segment = match mode % 3 {
         0 => rest.to_vec(),
         1 => padded(rest),
         _ => return open_damaged(&Sealed::read(rest)),
@@ -47,7 +47,7 @@ pub fn fuzz_recovery(data: &[u8]) {
     open_twice(files_of(&[segment]));
 }
 
-/// A good header in front of the input, zeros behind it.
+/// A valid header before the input, zeros after it.
 fn padded(input: &[u8]) -> Vec<u8> {
     let capacity = SEGMENT_BYTES.max(input.len() + 4096).next_multiple_of(4096);
     let mut file = segment::header_page(1, SALT, 1, capacity as u64);
@@ -56,7 +56,7 @@ fn padded(input: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A log whose frames are whole, and the flips that come next.
+/// A log with valid frames, and the bits to flip.
 #[derive(Default)]
 struct Sealed {
     segments: Vec<SealedSegment>,
@@ -77,7 +77,7 @@ struct SealedFrame {
 
 impl Sealed {
     /// Reads the input as: a list of frames (segment step u8, counter step u8, length u16, body), then flips
-    /// (place u16, bit u8), whose upper three bits of the place say in which segment, from the last one back.
+    /// (place u16, bit u8); the upper three bits of the place select the segment, counted from the last one back.
     fn read(input: &[u8]) -> Self {
         let mut reader = Reader::new(input);
         let mut counter = 1;
@@ -162,7 +162,7 @@ fn sealed_frame(reader: &mut Reader<'_>, segment: u64, counter: &mut u64) -> Opt
     Some(buffer)
 }
 
-/// The files of a log with these segments, and a mark by which none of their frames is missed.
+/// The files of a log with these segments, and a mark that covers no frame.
 fn files_of<'a>(segments: impl IntoIterator<Item = &'a Vec<u8>>) -> Arc<SimulatedFiles> {
     let files = SimulatedFiles::new();
     let (name, mark) = marks::blank();
@@ -173,7 +173,7 @@ fn files_of<'a>(segments: impl IntoIterator<Item = &'a Vec<u8>>) -> Arc<Simulate
     files
 }
 
-/// Opens the log with its flips, and compares it with the log that ends where they begin.
+/// Opens the log with its flips, and compares it with a log that ends where they begin.
 fn open_damaged(sealed: &Sealed) {
     let flipped = sealed.flipped();
     let segments = || sealed.segments.iter().zip(&flipped);
@@ -193,9 +193,9 @@ fn open_damaged(sealed: &Sealed) {
     let is_header_damaged = segments().any(|pair| is_flipped(pair, 0..CHECKED_HEADER_BYTES));
     let end = first_damaged.unwrap_or((last, usize::MAX));
     if is_header_damaged || end.0 != last || sealed.has_gap_before(end) {
-        return assert_eq!(outcome, None, "damage that no crash leaves behind is refused");
+        return assert_eq!(outcome, None, "damage that no crash can leave is refused");
     }
-    // Where the log ends, and what must be behind it.
+    // Where the log ends, and what must follow.
     let mut cut: Vec<_> = sealed.segments.iter().map(|segment| segment.bytes.clone()).collect();
     let frames = &sealed.segments[last].frames;
     let torn = first_damaged.map(|(_, place)| (place, &frames[place]));
@@ -205,14 +205,14 @@ fn open_damaged(sealed: &Sealed) {
             .filter(|(frame, _)| !is_flipped((&sealed.segments[last], &flipped[last]), frame.place.clone()));
         let is_next = !sealed.has_gap_before((last, place + 1));
         if is_next && intact.any(|(frame, counter)| frame.counter == counter) {
-            return assert_eq!(outcome, None, "what is followed by a whole frame is no torn tail");
+            return assert_eq!(outcome, None, "a frame followed by a valid one is no torn tail");
         }
         cut[last][damaged.place.start..].fill(0);
     } else if sealed.says_nothing() {
         assert!(outcome.is_some(), "a log without damage is served");
     }
     let wanted = open_twice(files_of(&cut));
-    // A frame far behind a gap may be seen, or not.
+    // A frame far after a gap may be noticed, or not.
     let may_be_refused = torn.is_some_and(|(place, _)| place + 1 < frames.len());
     assert!(outcome == wanted || (may_be_refused && outcome.is_none()), "{outcome:?}, not {wanted:?}");
     if let (Some(_), Some((_, damaged))) = (&outcome, torn) {
@@ -220,28 +220,28 @@ fn open_damaged(sealed: &Sealed) {
     }
 }
 
-/// After recovery the disk turns out to have the torn frame whole, but for what was written over it.
+/// After recovery the disk turns out to have the torn frame after all, except for what was written over it.
 fn the_rest_stays_away(flipped: &[Vec<u8>], whole: &[u8], torn: Range<usize>) {
     let files = files_of(flipped);
     let before = open(Arc::clone(&files) as Arc<dyn Files>);
     let name = segment_name(flipped.len() as u64);
     let mut bytes = files.content(&name);
-    let behind_settled = torn.start + frame::HEADER_BYTES..torn.end;
+    let after_settled = torn.start + frame::HEADER_BYTES..torn.end;
     if bytes.len() != whole.len() || before.is_none() {
         return;
     }
-    // What recovery left alone.
+    // What recovery did not touch.
     if bytes[torn.clone()] == flipped[flipped.len() - 1][torn.clone()] {
         bytes[torn.clone()].copy_from_slice(&whole[torn]);
     } else {
-        bytes[behind_settled.clone()].copy_from_slice(&whole[behind_settled]);
+        bytes[after_settled.clone()].copy_from_slice(&whole[after_settled]);
     }
     let files = files.after_restart();
     files.put(&name, bytes);
-    assert_eq!(open(files), before, "what was cut off does not come back");
+    assert_eq!(open(files), before, "what was cut off does not reappear");
 }
 
-/// Opens the log twice and answers what was served.
+/// Opens the log twice and returns what was served.
 fn open_twice(files: Arc<SimulatedFiles>) -> Option<Vec<Served>> {
     let first = open(Arc::clone(&files) as Arc<dyn Files>)?;
     let second = open(files.after_restart());

@@ -1,10 +1,10 @@
-//! Where everything is: the state of every region's log, without the entries themselves.
+//! The state of every region's log: the positions of its entries, without the entries themselves.
 //!
-//! Owns one [`RegionLog`] a region and the use count of every segment. What always holds: the index is what
-//! you get by applying the items of all frames in order, which is how recovery builds it and how the writer
-//! keeps it. Memory is one [`Extent`] for about 64 KiB of log or a frame, whichever is more, and never one a
-//! small entry. Applying does not ask whether a region's entries are contiguous, because recovery starts at
-//! the oldest segment still needed and sees rewritten entries only later; [`Index::check`] asks at the end.
+//! Owns one [`RegionLog`] per region and the use count of every segment. What always holds: the index is the result of
+//! applying the items of all frames in order, which is how recovery builds it and how the writer maintains it. Memory
+//! is one [`Extent`] per 64 KiB of log or per frame, whichever is larger, and never one per small entry. Applying does
+//! not check that a region's entries are contiguous, because recovery starts at the oldest segment still needed and
+//! sees rewritten entries only later; [`Index::check`] does, at the end.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,11 +21,11 @@ pub(super) struct Location {
     pub segment: u64,
     /// Offset of the first byte.
     pub start: u32,
-    /// Offset behind the last byte.
+    /// Offset after the last byte.
     pub end: u32,
 }
 
-/// Consecutive entries of one term that lie in consecutive frames.
+/// Consecutive entries of one term in consecutive frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     pub first: LogIndex,
@@ -34,7 +34,7 @@ pub(super) struct Extent {
     /// The frames. They also hold items of other regions, and perhaps entries of this one that the extent
     /// no longer covers, but each covered index only once.
     pub at: Location,
-    /// About how many bytes the covered entries take in these frames.
+    /// About how many bytes of these frames the covered entries take.
     pub bytes: u32,
     /// Invariant: false once an end was cut off, because the frames then hold overwritten entries, whose
     /// indexes a longer extent would cover a second time.
@@ -46,7 +46,7 @@ impl Extent {
         Self { first: run.first, last: run.last, term: run.term, at, bytes: run.bytes(), growing }
     }
 
-    /// How many entries it covers.
+    /// The number of entries it covers.
     pub(super) fn count(&self) -> u64 {
         self.last.get() - self.first.get() + 1
     }
@@ -72,11 +72,11 @@ impl Extent {
 /// One region's log.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegionLog {
-    /// The newest state item.
+    /// The newest state.
     pub state: RegionState,
-    /// The segment of the newest state item; `None` before the first.
+    /// The segment of its item; `None` before the first.
     pub state_segment: Option<u64>,
-    /// Ascending, without overlap; without holes after recovery.
+    /// Ascending, without overlap; after recovery also without holes.
     extents: VecDeque<Extent>,
 }
 
@@ -100,12 +100,12 @@ impl RegionLog {
         self.extents.get(at).filter(|extent| extent.first <= index)
     }
 
-    /// The last index and about the bytes of each extent, in order.
+    /// The last index and the approximate size of each extent, in order.
     pub(super) fn stretches(&self) -> impl Iterator<Item = (LogIndex, u64)> {
         self.extents.iter().map(|extent| (extent.last, u64::from(extent.bytes)))
     }
 
-    /// Those that lie in `segment`.
+    /// Those in `segment`.
     pub(super) fn extents_in(&self, segment: u64) -> impl Iterator<Item = &Extent> {
         self.extents.iter().filter(move |extent| extent.at.segment == segment)
     }
@@ -123,7 +123,7 @@ impl RegionLog {
         }
     }
 
-    /// Puts `run` in the place of the same indexes, wherever they were.
+    /// Replaces the positions of the indexes of `run`.
     fn relocate(&mut self, run: &Run<'_>, at: Location, uses: &mut Uses) {
         let low = run.first.max(self.state.truncated.0.next());
         if low > run.last {
@@ -158,7 +158,7 @@ impl RegionLog {
         self.split_off_at(index, uses).iter().for_each(|extent| uses.release(extent));
     }
 
-    /// Takes out everything at or above `index`, still counted as in use.
+    /// Removes and returns everything at or above `index`, still counted as in use.
     fn split_off_at(&mut self, index: LogIndex, uses: &mut Uses) -> VecDeque<Extent> {
         let at = self.extents.partition_point(|extent| extent.last < index);
         let mut above = self.extents.split_off(at);
@@ -172,7 +172,7 @@ impl RegionLog {
         above
     }
 
-    /// The first extent that does not follow what comes before it, with the index that is missing.
+    /// The first extent that does not continue the one before it, with the index that is missing.
     fn hole(&self) -> Option<(LogIndex, Location)> {
         let mut next = self.state.truncated.0.next();
         for extent in &self.extents {
@@ -185,7 +185,7 @@ impl RegionLog {
     }
 }
 
-/// What each segment is still needed for.
+/// How many extents need each segment.
 #[derive(Clone, Debug)]
 struct Uses {
     first_segment: u64,
@@ -229,7 +229,7 @@ pub(super) struct Hole {
     pub region: RegionId,
     /// The first index that is missing.
     pub missing: LogIndex,
-    /// Where the entries behind the hole lie.
+    /// The position of the entries after the hole.
     pub at: Location,
 }
 
@@ -243,7 +243,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// An index of nothing, for a log that starts with segment `first_segment`.
+    /// An empty index, for a log that starts with segment `first_segment`.
     pub(super) fn new(first_segment: u64) -> Self {
         let uses = Uses { first_segment, segments: VecDeque::new(), live_bytes: 0 };
         Self { regions: BTreeMap::new(), uses, oldest_segment: 1 }
@@ -289,18 +289,18 @@ impl Index {
         self.regions.iter().map(|(region, log)| (*region, log))
     }
 
-    /// True when an entry that is still needed lies in `segment`.
+    /// True when `segment` has an entry that is still needed.
     pub(super) fn has_entries_in(&self, segment: u64) -> bool {
         let at = segment.checked_sub(self.uses.first_segment).and_then(|at| usize::try_from(at).ok());
         at.and_then(|at| self.uses.segments.get(at)).is_some_and(|uses| uses.extents > 0)
     }
 
-    /// About how many bytes all entries still needed take.
+    /// The approximate size of all entries still needed.
     pub(super) fn live_bytes(&self) -> u64 {
         self.uses.live_bytes
     }
 
-    /// Forgets the use counts of segments before `segment`, which nothing needs any more.
+    /// Forgets the use counts of segments before `segment`, which are no longer needed.
     pub(super) fn forget_before(&mut self, segment: u64) {
         while self.uses.first_segment < segment {
             let forgotten = self.uses.segments.pop_front().unwrap_or_default();
@@ -341,7 +341,7 @@ mod tests {
         RegionState { truncated: (LogIndex(truncated), Term(term)), ..RegionState::default() }
     }
 
-    /// An index and the place of its next frame.
+    /// An index and the position of its next frame.
     struct Log {
         index: Index,
         at: Location,
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn rewritten_entries_change_their_place_and_nothing_else() {
+    fn rewritten_entries_change_their_position_and_nothing_else() {
         let mut log = Log::new();
         log.append(1..=10, 1);
         log.next_segment();
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_names_its_region_and_the_place_of_what_follows() {
+    fn a_hole_names_its_region_and_the_position_of_what_follows() {
         let mut log = Log::new();
         log.append(1..=3, 1);
         let at = log.append(5..=6, 1);

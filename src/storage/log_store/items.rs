@@ -1,12 +1,12 @@
-//! Items: what the body of a frame says.
+//! Items: the contents of a frame's body.
 //!
 //! Owns the encoding of everything the log records, and its parser. What always holds: parsing never panics
-//! and never allocates, whatever the bytes are; an item that parsed has only indexes that can be counted on
-//! without overflow. What an item does to a region's log is left to [`super::index`].
+//! and never allocates, whatever the bytes are; the indexes of a parsed item can be incremented without
+//! overflow. The effect of an item on a region's log is left to [`super::index`].
 //!
 //! ```text
 //! 1 entries    region, first index, term (varints) | count u32 | bytes u32 | entries of one term
-//! 2 rewritten  the same; the entries replace nothing, they only lie in a new place from now on
+//! 2 rewritten  the same; the entries replace nothing, only their position changes
 //! 3 state      region, term, vote, commit, truncated index, truncated term (varints)
 //! 4 reset      the same; every entry the log had is gone
 //! 5 removal    region (varint)
@@ -34,12 +34,12 @@ const SYNC_LOG: u8 = 0b1000;
 
 /// The longest encoding of an item without its entries: a kind, six varints and two fixed numbers.
 pub(super) const ITEM_OVERHEAD_BYTES: usize = 1 + 6 * 10 + 8;
-/// The longest encoding of what an entry has beside its data and context.
+/// The longest encoding of an entry without its data and context.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 1 + 2 * 10;
-/// An entry of nothing has a type and a length.
+/// An empty entry has a type and a length.
 const ENTRY_BYTES_MIN: u64 = 2;
 
-/// All that a region's log has beside its entries.
+/// All of a region's log except its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RegionState {
     /// The hard state's term.
@@ -53,7 +53,7 @@ pub(super) struct RegionState {
 }
 
 impl RegionState {
-    /// Takes over a raft hard state.
+    /// Sets the raft hard state.
     pub(super) fn set_hard_state(&mut self, hard_state: &HardState) {
         (self.term, self.vote, self.commit) = (hard_state.term, hard_state.vote, hard_state.commit);
     }
@@ -66,7 +66,7 @@ impl RegionState {
     }
 }
 
-/// Consecutive entries of one region and one term, as they lie in a frame.
+/// Consecutive entries of one region and one term, as encoded in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run<'a> {
     pub region: RegionId,
@@ -81,7 +81,7 @@ pub(super) struct Run<'a> {
 pub(super) enum Item<'a> {
     /// Replaces what the log has from the run's first index on.
     Entries(Run<'a>),
-    /// Repeats entries the log has, so that their old place can be freed.
+    /// Repeats entries the log has, so that their old position can be freed.
     Rewritten(Run<'a>),
     /// Replaces the state; entries up to the truncated index are gone.
     State(RegionId, RegionState),
@@ -93,11 +93,11 @@ pub(super) enum Item<'a> {
     Oldest(u64),
 }
 
-/// A frame that passed its checksum says something this version cannot have written.
+/// A frame that passed its checksum has content that this version cannot have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// An entry as it lies in a frame.
+/// An entry as encoded in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EncodedEntry<'a> {
     pub entry_type: EntryType,
@@ -106,17 +106,17 @@ pub(super) struct EncodedEntry<'a> {
     pub context: &'a [u8],
 }
 
-/// Appends `entries`, which are consecutive, one item a term.
+/// Appends `entries`, which are consecutive, as one item per term.
 pub(super) fn put_entries(frame: &mut Vec<u8>, region: RegionId, entries: &[Entry]) {
     put_runs(frame, ENTRIES, region, entries);
 }
 
-/// Appends `entries` once more, in their new place.
+/// Appends `entries` again, for their new position.
 pub(super) fn put_rewritten(frame: &mut Vec<u8>, region: RegionId, entries: &[Entry]) {
     put_runs(frame, REWRITTEN, region, entries);
 }
 
-/// Appends a state that keeps the entries behind its truncated index.
+/// Appends a state that keeps the entries after its truncated index.
 pub(super) fn put_state(frame: &mut Vec<u8>, region: RegionId, state: &RegionState) {
     put_state_as(frame, STATE, region, state);
 }
@@ -215,7 +215,7 @@ fn run<'a>(reader: &mut Reader<'a>) -> Option<Run<'a>> {
     let count = u64::from(reader.fixed_u32()?);
     let bytes = u64::from(reader.fixed_u32()?);
     let encoded = reader.take(bytes)?;
-    // `last + 1` must be countable too, and index 0 is the empty log's dummy entry.
+    // `last + 1` must not overflow, and index 0 is the empty log's dummy entry.
     let possible = first > 0 && count > 0 && count * ENTRY_BYTES_MIN <= bytes;
     let last = first.checked_add(count).filter(|_| possible)? - 1;
     Some(Run { region, first: LogIndex(first), last: LogIndex(last), term, encoded })
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_the_padding_are_refused() {
+    fn bytes_after_the_padding_are_refused() {
         assert_eq!(items(&[0, 0, 1, 0]).collect::<Vec<_>>(), [Err(Malformed)]);
     }
 

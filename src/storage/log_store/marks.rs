@@ -1,11 +1,11 @@
-//! The mark: how far the log is known to reach, beside the log.
+//! The mark: a record, beside the log, of how far the log is known to reach.
 //!
-//! Owns the two files in which the log's end is recorded again and again. A frame that recovery finds torn may be one
-//! whose append never returned, which is nothing, or one that was synced and acknowledged and is damaged now, which is a
-//! lost promise; the log by itself cannot tell them apart. What always holds: a mark is written only after every frame it
-//! counts is durable, so a log that ends before its mark was damaged; one of the two files is whole at every moment,
-//! because they are written in turn. What follows from a lost end is left to [`super::recovery`] and, beyond this
-//! store, to the core.
+//! Owns the two files in which the log's end is recorded periodically. A frame that recovery finds torn may be one
+//! whose append never returned, which is harmless, or one that was synced, acknowledged and damaged since, which is a
+//! loss; the log by itself cannot distinguish them. What always holds: a mark is written only after every frame it
+//! covers is durable, so a log that ends before its mark was damaged; one of the two files is valid at any time,
+//! because they are written alternately. The consequences of a lost end are left to [`super::recovery`] and, outside
+//! this store, to the core.
 //!
 //! ```text
 //! magic [8] | version u32 | crc32c of all the rest u32 | sequence | frames | lost at | regions: u64 each | row ...
@@ -28,12 +28,12 @@ const HEADER_BYTES: usize = UNCHECKED_BYTES + 4 * 8;
 const ROW_BYTES: usize = 7 * 8;
 const NAMES: [&str; 2] = ["0.mark", "1.mark"];
 
-/// What is on record about the end of a log.
+/// The recorded end of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     /// Every frame up to this counter was durable.
     pub frames: u64,
-    /// Identifies the newest loss: the sequence number of the mark that told of it first.
+    /// Identifies the newest loss: the sequence number of the first mark that recorded it.
     pub lost_at: u64,
     pub regions: BTreeMap<RegionId, MarkedRegion>,
 }
@@ -41,16 +41,17 @@ pub(super) struct Mark {
 /// One region's part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct MarkedRegion {
-    /// The hard state's term and vote. They are never behind: every change of them is marked before it is told to anyone.
+    /// The hard state's term and vote. They are always current: every change is marked before any message depends on
+    /// it.
     pub term: u64,
     pub vote: u64,
     /// The last entry.
     pub last: (LogIndex, Term),
-    /// How far the log reached before its end was lost, until the region has got back what others have.
+    /// How far the log reached before its end was lost, until the region has the lost entries back from the others.
     pub lost: Option<(LogIndex, Term)>,
 }
 
-/// The mark files as they were found; nothing was written.
+/// The mark files as found; nothing was written.
 pub(super) struct FoundMarks {
     slots: [Option<Box<dyn LogFile>>; 2],
     newest: Option<Stored>,
@@ -66,34 +67,34 @@ struct Stored {
 pub(super) struct Marks {
     slots: [Box<dyn LogFile>; 2],
     paths: [PathBuf; 2],
-    /// Where the newest mark lies.
+    /// Which file has the newest mark.
     newest: usize,
     sequence: u64,
 }
 
 impl Mark {
-    /// The regions that lack entries which were on record, each with how far its log reached.
+    /// The regions that lack recorded entries, each with how far its log reached.
     pub(super) fn lost(&self) -> impl Iterator<Item = (RegionId, (LogIndex, Term))> {
         self.regions.iter().filter_map(|(region, row)| Some((*region, row.lost?)))
     }
 
-    /// True when a region lacks entries that were on record.
+    /// True when a region lacks recorded entries.
     pub(super) fn has_loss(&self) -> bool {
         self.lost().next().is_some()
     }
 
-    /// Only `frames` frames are there of those that were durable. Whichever regions the others were about: frames behind
-    /// the mark may be gone with them, so each region counts as one that lost its end.
+    /// Records that only `frames` of the durable frames are left. Each region counts as having lost its end, whichever
+    /// regions the missing frames belong to, because frames after the mark may be gone with them.
     pub(super) fn lose_end(&mut self, frames: u64, id: u64) {
         (self.lost_at, self.frames) = (id, frames);
         for row in self.regions.values_mut() {
-            // A log is as recent as its last entry's term, then as its length (raft paper, 5.4.1).
+            // Logs are compared by the term of the last entry, then by length (raft paper, 5.4.1).
             let reached = [row.lost.unwrap_or_default(), row.last];
             row.lost = reached.into_iter().max_by_key(|&(index, term)| (term, index));
         }
     }
 
-    /// Takes over where the logs in `index` end, and what else is newer there.
+    /// Updates the rows from the logs in `index`.
     pub(super) fn set_ends(&mut self, index: &Index) {
         self.regions.retain(|region, row| row.lost.is_some() || index.get(*region).is_some());
         for (region, log) in index.logs() {
@@ -130,7 +131,7 @@ impl FoundMarks {
         Ok(found)
     }
 
-    /// The newest whole mark.
+    /// The newest valid mark.
     pub(super) fn mark(&self) -> Option<&Mark> {
         self.newest.as_ref().map(|stored| &stored.mark)
     }
@@ -149,7 +150,7 @@ impl FoundMarks {
         )
     }
 
-    /// Makes the files that are missing, and both readable again.
+    /// Creates missing files, and makes both valid again.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -170,7 +171,7 @@ impl Marks {
     /// Records `mark`; durable on return.
     ///
     /// # Errors
-    /// What the operating system reports; the mark before is whole then.
+    /// What the operating system reports; the previous mark is still valid.
     pub(super) fn write(&mut self, mark: &Mark) -> Result<()> {
         let slot = 1 - self.newest;
         let io = |error| Error::io("write", &self.paths[slot], &error);
@@ -198,8 +199,8 @@ fn encode(sequence: u64, mark: &Mark) -> Vec<u8> {
     bytes
 }
 
-/// The mark in `bytes`; none when they hold no whole one, as after a crash in the middle of its write. What an earlier,
-/// longer mark left behind it does not count.
+/// The mark in `bytes`; none when they hold no valid one, as after a crash in the middle of its write. Bytes that an
+/// earlier, longer mark left after it are ignored.
 fn decode(files: &dyn Files, name: &str, bytes: &[u8]) -> Result<Option<(u64, Mark)>> {
     let Some((head, rest)) = bytes.split_at_checked(UNCHECKED_BYTES) else { return Ok(None) };
     if head[..8] != MAGIC {
@@ -219,8 +220,8 @@ fn decode(files: &dyn Files, name: &str, bytes: &[u8]) -> Result<Option<(u64, Ma
     Ok(if version == VERSION { parse(rest, crc) } else { None })
 }
 
-/// Covers the version too. A later version keeps that, and writes nothing behind what it covers, so that a flipped bit is
-/// not taken for it.
+/// Covers the version too. Later versions must keep that, and write nothing after what it covers, so that a flipped bit
+/// is not taken for a newer version.
 fn checksum(version: u32, rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&version.to_le_bytes()), rest)
 }
@@ -246,7 +247,7 @@ fn parse_row(row: &[[u8; 8]; ROW_BYTES / 8]) -> (RegionId, MarkedRegion) {
     (RegionId(region), MarkedRegion { term, vote, last: place(last, last_term), lost })
 }
 
-/// A mark that counts no frame, for tests that make log directories by hand.
+/// A mark that covers no frame, for tests that build log directories by hand.
 #[cfg(any(test, feature = "simulation"))]
 pub(super) fn blank() -> (&'static str, Vec<u8>) {
     (NAMES[0], encode(1, &Mark::default()))
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_mark_takes_the_place_of_a_longer_one() {
+    fn a_shorter_mark_replaces_a_longer_one() {
         let files = SimulatedFiles::new();
         let mut marks = read(&files).open(&*files).unwrap();
         marks.write(&mark(1)).unwrap();
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_refused_by_name() {
+    fn a_newer_format_is_refused_by_name() {
         let files = SimulatedFiles::new();
         let mut later = b"ALMADEND".to_vec();
         later.extend_from_slice(&2_u32.to_le_bytes());

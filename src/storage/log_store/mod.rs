@@ -17,25 +17,25 @@
 //! - The state in memory is what you get by applying the items of all frames in order (`index`). Writer and
 //!   recovery use the same code for it.
 //! - An error of a write or a sync is never retried. It poisons the store: every later call that writes
-//!   answers `POISONED`, because after a failed sync nobody knows what is on the disk.
-//! - At open an invalid frame is *damage* when a valid frame or a newer segment follows it, and the store
-//!   refuses to open, naming file and offset. Else it is a *torn tail*, a frame whose append never
-//!   returned, and is cut off for good (`recovery`).
+//!   returns `POISONED`, because after a failed sync the state of the disk is unknown.
+//! - At open an invalid frame is *damage* if a valid frame or a newer segment follows it, and the store
+//!   refuses to open, naming file and offset. Otherwise it is a *torn tail*, a frame whose append never
+//!   returned, and is cut off permanently (`recovery`).
 //!
-//! **Torn tail or lost end.** A bit that flips in the last frame looks like a torn tail, because that is all a torn
-//! tail is: a last frame that is not what was written. So it is recorded beside the log how far it is durable
-//! (`marks`): after [`LogOptions::unmarked_frames_max`] frames, with every change of a term or vote, and whenever the
-//! caller says so, which it does when the log falls idle and when it closes it. A log that ends in front of that has
-//! lost what may have been acknowledged; its regions are told how far they reached, until they have it back
-//! ([`LogWrite::has_lost_end_back`]). What stays unseen is damage to frames behind the last mark.
+//! **Torn tail or lost end.** A bit flip in the last frame looks like a torn tail, because a torn tail is just a last
+//! frame that differs from what was written. Therefore the durable length of the log is recorded beside it (`marks`):
+//! every [`LogOptions::unmarked_frames_max`] frames, with every change of a term or vote, and whenever the caller asks
+//! for it, which it does when the log becomes idle and before closing it. A log that ends before its mark has lost
+//! entries that may have been acknowledged; each region is told how far its log reached, until it has the entries back
+//! ([`LogWrite::has_lost_end_back`]). Damage to frames after the last mark remains undetected.
 //!
 //! **Space.** Truncation frees entries, and a segment is free when no entry in it is needed. Its file becomes a
-//! spare and then a new segment: blocks that were written once need no journal commit at a sync. Segments
-//! come free only from the front, so states that are still current are stated again at the head first, and
-//! entries of a region that stays behind are rewritten there (`space`).
+//! spare and then a new segment: blocks that were written before need no journal commit at a sync. Segments are
+//! freed only from the front, so states that are still current are first written again at the head, and entries
+//! of a region that lags behind are rewritten there (`space`).
 //!
-//! **Memory.** Positions, not entries: some 50 bytes for about 64 KiB of log. A cache of recent entries, the order
-//! of writes against messages and the choice when to truncate are left to the callers.
+//! **Memory.** Positions, not entries: some 50 bytes per 64 KiB of log. Caching recent entries, ordering writes before
+//! messages and deciding when to truncate are left to the callers.
 //!
 //! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `marks`, `writer`, `read`, `space`,
 //! `recovery`; `files` is the disk below all of them.
@@ -81,33 +81,33 @@ pub use simulated_files::{Fault, SimulatedFiles, Survival};
 use recovery::Recovery;
 use writer::Log;
 
-/// How a log uses its disk. None of it is stored: each open may choose anew.
+/// How a log uses its disk. Not stored: each open may choose differently.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     /// Length of a segment file in bytes: a multiple of 4,096, from 8 KiB to 1 GiB. A frame that is longer
     /// gets a longer segment of its own.
     pub segment_bytes: u64,
-    /// How many free files are kept to become segments again. More are removed.
+    /// How many free files are kept for reuse as segments. Others are removed.
     pub spares_max: usize,
     /// Entries are rewritten only while the log takes more than this many segments, and more than twice what
     /// its entries need.
     pub rewrite_above_segments: u64,
-    /// About how many bytes of entries one append may rewrite besides its own work.
+    /// About how many bytes of entries one append may rewrite in addition to its own work.
     pub rewrite_bytes_per_append: usize,
-    /// So many frames may be durable and not covered by a mark.
+    /// Most durable frames that no mark covers.
     pub unmarked_frames_max: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
-            // Long enough that beginning a segment is rare, short enough that space comes back soon.
+            // Long enough that starting a segment is rare, short enough that space is reclaimed quickly.
             segment_bytes: 64 << 20,
             spares_max: 2,
             rewrite_above_segments: 4,
             // About a millisecond on a disk that writes 256 MiB/s.
             rewrite_bytes_per_append: 256 << 10,
-            // One more sync for a thousand.
+            // One additional sync in a thousand.
             unmarked_frames_max: 1024,
         }
     }
@@ -128,7 +128,7 @@ impl LogOptions {
 /// One region's log, as it was found at open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecoveredLog {
-    /// Whose log.
+    /// The region.
     pub region: RegionId,
     /// The newest hard state; all zero when none was ever written.
     pub hard_state: HardState,
@@ -136,48 +136,48 @@ pub struct RecoveredLog {
     pub truncated: (LogIndex, Term),
     /// Index and term of the last entry, or of the truncated one when there is none.
     pub last: (LogIndex, Term),
-    /// Set when entries are gone that were durable: how far the log reached then, at least. `hard_state` has the term and
-    /// the vote of that time all the same.
+    /// Set when durable entries are gone: how far the log reached, at least. `hard_state` still has the term and the
+    /// vote of that time.
     pub lost_end: Option<(LogIndex, Term)>,
 }
 
-/// Frames that were durable are not in the log any more: its end was damaged, or files of it are gone.
+/// A loss of durable frames: the end of the log was damaged, or files of it are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostEnd {
     /// The file in which the log ends now.
     pub path: PathBuf,
     /// Where it ends.
     pub offset: u64,
-    /// Frames on record that are missing; 0 when they were found missing at an earlier open.
+    /// The number of missing frames; 0 when an earlier open found them missing.
     pub missing_frames: u64,
-    /// Identifies this loss, so that whoever accepts it accepts no other.
+    /// Identifies this loss, so that accepting it accepts no other.
     pub id: u64,
 }
 
-/// How much disk the log uses and what it did since it was opened.
+/// The log's use of the disk, and what it did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStats {
     /// Segments in use.
     pub segments: usize,
-    /// Free files that wait to become a segment.
+    /// Free files to be reused as segments.
     pub spares: usize,
     /// Length of all segment files, in bytes.
     pub bytes: u64,
-    /// About how many of them entries that are still needed take.
+    /// About how many of them hold entries that are still needed.
     pub live_bytes: u64,
     /// Calls of [`LogStore::append`] that wrote something.
     pub appends: u64,
-    /// Frames written and synced, one for each append and a few for the log's own needs.
+    /// Frames written and synced: one for each append and a few for housekeeping.
     pub syncs: u64,
     /// Bytes of all these frames.
     pub synced_bytes: u64,
-    /// Bytes of frames that rewrote entries of regions that stay behind.
+    /// Bytes of frames that rewrote entries of regions that lag behind.
     pub rewritten_bytes: u64,
-    /// Marks of the log's end that were written and synced.
+    /// Marks written and synced.
     pub marks: u64,
 }
 
-/// A log that was read and not written: what it holds is known, and its owner may still refuse it.
+/// A log that was read but not written: its contents are known, and its owner may still refuse it.
 pub struct RecoveredStore {
     recovery: Recovery,
 }
@@ -189,13 +189,13 @@ impl RecoveredStore {
         self.recovery.logs()
     }
 
-    /// Frames that were durable and are gone, if some are.
+    /// The durable frames that are gone, if any.
     #[must_use]
     pub fn lost_end(&self) -> Option<&LostEnd> {
         self.recovery.lost_end()
     }
 
-    /// Settles the end of the log and opens it; also returns what it holds, by region.
+    /// Settles the end of the log and opens it; also returns its contents, by region.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -210,15 +210,15 @@ impl RecoveredStore {
 /// The raft log of a store. One thread writes and reads; `stats` may be called from any thread and never
 /// waits for the disk.
 pub struct LogStore {
-    /// Uncontended: the raft poller is the only one who takes it.
+    /// Uncontended: only the raft poller takes it.
     log: Mutex<Log>,
     /// Never held together with a disk access.
     stats: Mutex<LogStats>,
 }
 
 impl LogStore {
-    /// Reads the log in `dir`, creating the directory when there is none. `dir` must be locked by the caller. Blocks while
-    /// it reads the whole log, and changes no file.
+    /// Reads the log in `dir`, creating the directory when there is none. `dir` must be locked by the caller. Blocks
+    /// while it reads the whole log, and changes no file.
     ///
     /// # Errors
     /// `CORRUPTION` with file and offset, `INCOMPATIBLE_FORMAT`, `INVALID_CONFIG`, or what the operating system
@@ -228,7 +228,7 @@ impl LogStore {
         Self::read_with(Arc::new(files), options)
     }
 
-    /// [`LogStore::read`] over other files than those of a real disk.
+    /// [`LogStore::read`] over files other than those of a real disk.
     ///
     /// # Errors
     /// As [`LogStore::read`].
@@ -237,7 +237,7 @@ impl LogStore {
         Ok(RecoveredStore { recovery: recovery::recover(files, options)? })
     }
 
-    /// Opens the log in `dir` as it is, and tells what it holds, by region: [`LogStore::read`], then
+    /// Opens the log in `dir` as it is, and returns its contents, by region: [`LogStore::read`], then
     /// [`RecoveredStore::settle`].
     ///
     /// # Errors
@@ -246,7 +246,7 @@ impl LogStore {
         Self::read(dir, options)?.settle()
     }
 
-    /// [`LogStore::open`] over other files than those of a real disk.
+    /// [`LogStore::open`] over files other than those of a real disk.
     ///
     /// # Errors
     /// As [`LogStore::open`].
@@ -255,14 +255,14 @@ impl LogStore {
     }
 
     /// Writes all of `writes`, at most one a region, in one frame; durable on return. A truncation takes effect
-    /// before the entries of the same write, which must then follow what is left: an entry at or below the
-    /// truncated index, behind a gap, or not following the one before it is an `INTERNAL` error. When the entry
-    /// at `truncate_to` has another term than stored, or does not exist, the whole log of the region is
-    /// replaced, as after a raft snapshot. Nothing to write is a no-op.
+    /// before the entries of the same write, which must continue what is left: an entry at or below the truncated
+    /// index, after a gap, or not following the one before it is an `INTERNAL` error. If the entry at `truncate_to`
+    /// has a term other than the stored one, or does not exist, all of the region's log is replaced, as after a
+    /// raft snapshot. Nothing to write is a no-op.
     ///
     /// # Errors
     /// `INTERNAL` or `TOO_LARGE` and nothing was written; any other error poisons the store, and whether the
-    /// writes are durable is unknown until it is opened again. `POISONED` ever after.
+    /// writes are durable is unknown until it is opened again. After that every call returns `POISONED`.
     pub fn append(&self, writes: &[LogWrite]) -> Result<()> {
         self.write(|log| log.append(writes))
     }
@@ -275,8 +275,8 @@ impl LogStore {
         self.write(|log| log.remove(region))
     }
 
-    /// Records durably how far the log reaches, so that a later open misses what is in it now. No write when that is on
-    /// record.
+    /// Records durably how far the log reaches, so that a later open notices if any of it is missing. Writes nothing
+    /// when that is recorded already.
     ///
     /// # Errors
     /// As [`LogStore::append`].
@@ -284,7 +284,7 @@ impl LogStore {
         self.write(Log::mark)
     }
 
-    /// Where the bytes of a region's log are: the last index and about the bytes of each stretch of entries, in order.
+    /// Where the bytes of a region's log are: for each range of entries, in order, its last index and approximate size.
     ///
     /// # Errors
     /// `POISONED` after a panic.
@@ -292,7 +292,7 @@ impl LogStore {
         Ok(self.lock()?.stretches(region))
     }
 
-    /// How much disk the log uses and what it did since it was opened.
+    /// The log's use of the disk, and what it did since it was opened.
     #[must_use]
     pub fn stats(&self) -> LogStats {
         *self.stats.lock().expect("nothing panics while it is held")

@@ -1,4 +1,4 @@
-//! The log store against the simplest thing that could do the same: a map for each region.
+//! The log store compared with the simplest possible model: a map for each region.
 //!
 //! Owns the model, the scripts that are played to both, and the comparison. Also used by the crash tests.
 
@@ -15,7 +15,7 @@ use crate::core::ports::{LogReader, LogWrite};
 use crate::error::{Code, Result};
 use crate::types::{LogIndex, RegionId, Term};
 
-/// Everything happens soon: segments are full after a few writes, and entries are rewritten in small portions.
+/// Small limits: segments are full after a few writes, and entries are rewritten in small portions.
 pub(super) fn tiny() -> LogOptions {
     LogOptions {
         segment_bytes: 8 << 10,
@@ -26,7 +26,7 @@ pub(super) fn tiny() -> LogOptions {
     }
 }
 
-/// One call of a script, in words that make sense for every state of the log.
+/// One call of a script, relative to the state of the log, so that it makes sense in any state.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Append(Vec<Plan>),
@@ -47,9 +47,9 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug)]
 enum Truncation {
     None,
-    /// Keeps at most so many entries.
+    /// Keeps at most this many entries.
     KeepLast(u64),
-    /// Replaces the log, as after a raft snapshot: so far behind its end, or inside it with another term.
+    /// Replaces the log, as after a raft snapshot: this far past its end, or inside it with another term.
     Replace(i64),
 }
 
@@ -68,7 +68,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     ];
     let size = prop_oneof![8 => 0..300usize, 2 => 300..1500usize, 1 => Just(5000)];
     let overwritten = prop_oneof![3 => Just(0), 1 => 1..5u64];
-    // Region 3 is mostly quiet, so that its entries and its state grow old.
+    // Region 3 is mostly idle, so that its entries and its state grow old.
     let region = prop_oneof![6 => Just(1), 3 => Just(2), 1 => Just(3)];
     let sizes = prop::collection::vec(size, 0..5);
     (region, any::<bool>(), truncation, overwritten, sizes, any::<bool>()).prop_map(
@@ -83,11 +83,11 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// What a log store must hold.
+/// The expected contents of a log store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
     regions: BTreeMap<RegionId, ModelLog>,
-    /// Counts writes, so that no two entries are alike.
+    /// Counts writes, so that no two entries are equal.
     writes: u64,
 }
 
@@ -98,7 +98,7 @@ struct ModelLog {
     entries: BTreeMap<u64, Entry>,
 }
 
-/// Everything that can be seen of a log: what open tells and what reading gives.
+/// Everything that can be observed of a log: what open returns and what reading returns.
 pub(super) type Seen = Vec<(RecoveredLog, Vec<Entry>)>;
 
 impl ModelLog {
@@ -131,7 +131,7 @@ impl Model {
         self.regions.iter().map(log).collect()
     }
 
-    /// Does `call` to the model and, at the same time, to `store`.
+    /// Applies `call` to both the model and `store`.
     pub(super) fn play(&mut self, call: &Call, store: &LogStore) -> Result<()> {
         match call {
             Call::Append(plans) => {
@@ -225,7 +225,7 @@ fn hard_state(term: u64, vote: u64, commit: u64) -> HardState {
     hard_state
 }
 
-/// Reads all that `store` holds of `logs`.
+/// Reads all of `logs` from `store`.
 pub(super) fn read_all(store: &LogStore, logs: Vec<RecoveredLog>) -> Seen {
     let read = |log: RecoveredLog| {
         let entries = store.read(log.region, log.truncated.0.next(), log.last.0.next(), u64::MAX).unwrap();
@@ -299,7 +299,7 @@ fn refused(store: &LogStore, writes: &[LogWrite]) -> Code {
 }
 
 #[test]
-fn a_write_that_does_not_continue_the_log_is_refused_and_harms_nothing() {
+fn a_write_that_does_not_continue_the_log_is_refused_without_effect() {
     let (store, _) = open_and_read(SimulatedFiles::new());
     let truncation = LogWrite { truncate_to: Some((LogIndex(5), Term(5))), ..LogWrite::new(RegionId(1)) };
     store.append(&[truncation]).unwrap();
@@ -339,7 +339,7 @@ fn one_append_is_one_sync_whatever_the_number_of_regions() {
 }
 
 #[test]
-fn truncation_frees_segments_and_their_files_are_used_again() {
+fn truncation_frees_segments_and_their_files_are_reused() {
     let files = SimulatedFiles::new();
     let (store, _) = open_and_read(files.clone());
     for index in 1..=100 {
@@ -352,11 +352,11 @@ fn truncation_frees_segments_and_their_files_are_used_again() {
     assert!(stats.segments <= 4, "{stats:?}");
     assert_eq!(stats.bytes, stats.segments as u64 * (8 << 10));
     assert!(files.files_created() <= 6, "{} files for 33 segments", files.files_created());
-    assert_eq!(stats.rewritten_bytes, 0, "nothing stayed behind");
+    assert_eq!(stats.rewritten_bytes, 0, "nothing lagged behind");
 }
 
 #[test]
-fn a_region_that_stays_behind_does_not_hold_the_log_of_the_others() {
+fn a_lagging_region_does_not_retain_the_log_of_the_others() {
     let files = SimulatedFiles::new();
     let (store, _) = open_and_read(files.clone());
     let behind = write(2, [(1, 1, 300), (2, 1, 300), (3, 2, 300)]);
@@ -375,7 +375,7 @@ fn a_region_that_stays_behind_does_not_hold_the_log_of_the_others() {
 }
 
 #[test]
-fn rewriting_stops_where_everything_is_needed() {
+fn nothing_is_rewritten_while_everything_is_needed() {
     let (store, _) = open_and_read(SimulatedFiles::new());
     for index in 1..=200 {
         store.append(&[write(1, [(index, 1, 1000)])]).unwrap();
@@ -400,7 +400,7 @@ fn a_frame_longer_than_a_segment_gets_a_segment_of_its_own() {
 }
 
 #[test]
-fn a_removed_region_is_forgotten_and_can_begin_again() {
+fn a_removed_region_is_forgotten_and_can_start_over() {
     let files = SimulatedFiles::new();
     let (store, _) = open_and_read(files.clone());
     store.append(&[write(1, [(1, 1, 1), (2, 1, 1)]), write(2, [(1, 1, 1)])]).unwrap();

@@ -1,8 +1,8 @@
 //! Reading entries back.
 //!
-//! Owns the way from an index to an entry. What always holds: every byte that is handed out was covered by
-//! a checksum that was checked just now, and the entries are exactly those asked for, in order. Reading
-//! changes nothing. A cache is left to the callers.
+//! Owns the path from an index to an entry. What always holds: the checksum of every byte returned was verified by this
+//! read, and the entries are exactly those requested, in order. Reading changes nothing. Caching is left to the
+//! callers.
 
 use bytes::Bytes;
 use protobuf::Message;
@@ -43,7 +43,7 @@ impl Log {
         extent.ok_or_else(|| outside(region, index))
     }
 
-    /// Takes what is wanted out of `extent`, which covers the next wanted entry.
+    /// Reads the wanted entries from `extent`, which covers the next wanted entry.
     fn read_extent(&self, extent: &Extent, wanted: &mut Wanted) -> Result<()> {
         let segment = self.segments.get(extent.at.segment);
         let start = u64::from(extent.at.start);
@@ -57,7 +57,7 @@ impl Log {
             wanted.take_from(frame.body, extent, &buffer).map_err(|Malformed| changed(segment, offset))?;
             rest = &rest[frame.bytes()..];
         }
-        // Else the walk would begin again with the same extent.
+        // Otherwise the loop would start over with the same extent.
         if wanted.next > extent.last || wanted.is_complete() { Ok(()) } else { Err(changed(segment, start)) }
     }
 }
@@ -71,10 +71,10 @@ fn changed(segment: &Segment, offset: u64) -> Error {
     Error::corruption(segment.path(), offset, "a frame changed after it was written")
 }
 
-/// The bytes of an extent, and how entries take theirs from it.
+/// The bytes of an extent, shared with or copied to its entries.
 struct Buffer {
     bytes: Bytes,
-    /// Entries share the buffer instead of copying, as long as that keeps no more than twice their own size.
+    /// Entries share the buffer instead of being copied, as long as that retains at most twice their own size.
     is_shared: bool,
 }
 
@@ -96,7 +96,7 @@ impl Buffer {
     }
 }
 
-/// What a read still has to find, and what it found.
+/// What a read has found and what it still has to find.
 struct Wanted {
     region: RegionId,
     next: LogIndex,
@@ -110,7 +110,7 @@ impl Wanted {
         self.next >= self.high || (self.bytes_left == 0 && !self.entries.is_empty())
     }
 
-    /// Takes the wanted entries that `extent` covers out of a frame's body.
+    /// Reads the wanted entries that `extent` covers from a frame's body.
     fn take_from(
         &mut self,
         body: &[u8],

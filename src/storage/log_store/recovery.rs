@@ -1,20 +1,20 @@
-//! Recovery: from files to the state they stand for.
+//! Recovery: from files to the state that they represent.
 //!
 //! Owns the decision between a torn tail, a lost end and damage. What always holds: reading changes nothing, and
-//! settling writes only what was read and found good; the outcome depends on durable bytes only, so recovery may be
+//! settling writes only what was read and found valid; the outcome depends on durable bytes only, so recovery may be
 //! interrupted at any point and repeated; a log is opened only if every frame up to the end is valid, no valid frame
-//! lies behind the end, no needed segment is missing and every region's log is contiguous.
+//! follows the end, no needed segment is missing and every region's log is contiguous.
 //!
-//! An end in front of the [mark](super::marks) is a lost end: frames that were synced are gone, and what they held may
-//! have been acknowledged. What is known of them, how far each region's log reached and for whom it voted, is recorded
-//! durably before anything else is written, because the log grows beyond the old mark soon. Whether to go on with such
-//! a log at all is left to the caller, between reading and settling. An end at or behind the mark is a torn tail.
+//! An end before the [mark](super::marks) is a lost end: frames that were synced are gone, and their content may have
+//! been acknowledged. What is known of them, how far each region's log reached and for whom it voted, is recorded
+//! durably before anything else is written, because the log will soon grow beyond the old mark. Whether to continue
+//! with such a log is left to the caller, between reading and settling. An end at or after the mark is a torn tail.
 //!
-//! The end of the log is settled before anything is built on it. Only the last frame can be one whose sync
-//! never came back, because each is synced before the next is written. Its pages may even be marked clean in
-//! memory while the disk never got them: that is what a failed sync leaves behind. So the last frame is
-//! written once more and synced; then an empty frame goes behind it, over the header of whatever was torn
-//! there, and is synced too. What was cut off can never come back, because its header is gone.
+//! The end of the log is settled before anything relies on it. Only the sync of the last frame can have failed to
+//! return, because each frame is synced before the next is written. Its pages may even be marked clean in memory
+//! although the disk never got them: that is what a failed sync leaves. So the last frame is written again and synced;
+//! then an empty frame is written after it, over the header of whatever was torn there, and synced too. What was cut
+//! off can never reappear, because its header is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ use crate::types::RegionId;
 /// How much is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// A log that was read whole. Nothing was written.
+/// A log that was read completely. Nothing was written.
 pub(super) struct Recovery {
     files: Arc<dyn Files>,
     options: LogOptions,
@@ -42,21 +42,21 @@ pub(super) struct Recovery {
     names: Names,
     replay: Replay,
     marks: FoundMarks,
-    /// What the mark says; it counts no frame that is not there.
+    /// The mark, corrected to cover no missing frame.
     mark: Mark,
     lost_end: Option<LostEnd>,
-    /// States of regions that lost their end: what the log tells may be older than what they promised.
+    /// States of regions that lost their end: those in the log may be older than what they promised.
     restated: BTreeMap<RegionId, RegionState>,
 }
 
-/// What was found, and is settled.
+/// A settled log.
 pub(super) struct Recovered {
     pub options: LogOptions,
     pub segments: Segments,
     pub index: Index,
     pub marks: Marks,
     pub mark: Mark,
-    /// States that are to be written first: the frames that told them were lost.
+    /// States to be written first, because the frames that had them were lost.
     pub restated: BTreeMap<RegionId, RegionState>,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn recover(files: Arc<dyn Files>, options: LogOptions) -> Result<Reco
     replay.check(&*files, &segments)?;
     let mark = match marks.mark() {
         Some(mark) => mark.clone(),
-        // A first open that was interrupted; nobody was told of anything yet.
+        // An interrupted first open; nothing can have been acknowledged yet.
         None if segments.is_empty() => Mark::default(),
         None => return Err(FoundMarks::missing(&*files)),
     };
@@ -101,14 +101,14 @@ pub(super) fn recover(files: Arc<dyn Files>, options: LogOptions) -> Result<Reco
 }
 
 impl Recovery {
-    /// What the log holds, by region.
+    /// The contents of the log, by region.
     pub(super) fn logs(&self) -> Vec<RecoveredLog> {
         let known = self.replay.index.logs().map(|(region, _)| region);
         let regions: BTreeSet<_> = known.chain(self.restated.keys().copied()).collect();
         regions.into_iter().map(|region| self.log(region)).collect()
     }
 
-    /// The frames that are missing, if some are.
+    /// The frames that are missing, if any.
     pub(super) fn lost_end(&self) -> Option<&LostEnd> {
         self.lost_end.as_ref()
     }
@@ -127,7 +127,7 @@ impl Recovery {
         self.restated.get(&region).copied().unwrap_or_else(told)
     }
 
-    /// What regions that lost their end promised is known from the mark.
+    /// Takes the promises of regions that lost their end from the mark.
     fn restate(&mut self) {
         let lost: Vec<_> = self.mark.lost().map(|(region, _)| region).collect();
         for region in lost {
@@ -137,7 +137,7 @@ impl Recovery {
         }
     }
 
-    /// A log that ends in front of its mark has lost frames that were durable, of whichever regions.
+    /// A log that ends before its mark has lost durable frames, of unknown regions.
     fn compare_with_mark(&mut self) {
         let there = self.replay.next_counter - 1;
         let missing_frames = self.mark.frames.saturating_sub(there);
@@ -174,8 +174,9 @@ impl Recovery {
     /// What the operating system reports.
     pub(super) fn settle(mut self) -> Result<Recovered> {
         let mut marks = self.marks.open(&*self.files)?;
-        // Before a frame is written, or the log could outgrow the mark that it ends in front of; before there is a segment,
-        // because a log without a mark is damaged; and always, because what was read may be all that a failed sync left.
+        // Before a frame is written, or the log could outgrow the mark that it ends before; before there is a segment,
+        // because a log without a mark is damaged; and always, because the mark that was read may not be durable after
+        // a failed sync.
         marks.write(&self.mark)?;
         if let Some(head) = self.segments.last_mut() {
             self.replay.settle(head)?;
@@ -199,11 +200,11 @@ impl Recovery {
     }
 }
 
-/// The files of a log directory by what they are.
+/// The files of a log directory by kind.
 struct Names {
     /// The newest consecutive numbers, ascending.
     segments: Vec<u64>,
-    /// Segments before a gap: power failed after they came free and before all their names were gone.
+    /// Segments before a gap: power failed after they were freed and before all their names were gone.
     strays: Vec<u64>,
     spares: Vec<(String, u64)>,
 }
@@ -229,7 +230,7 @@ struct Replay {
     first_segment: u64,
     /// The newest frame of the segment read last.
     last_frame: Option<Location>,
-    /// Length of the frame that was begun behind it and is not whole; zero when none was.
+    /// Length of the incomplete frame after it; zero when there is none.
     torn_bytes: usize,
 }
 
@@ -252,7 +253,7 @@ impl Replay {
             let Some(frame) = segment.frame(window.frame_at(segment, segment.end)?) else {
                 break;
             };
-            // Written in this life of the segment, but not here: no crash puts it here.
+            // Written in this life of the segment, but elsewhere: no crash moves it here.
             if frame.counter != self.next_counter {
                 return Err(damage(segment, segment.end, "a frame is not the one that belongs here"));
             }
@@ -288,8 +289,8 @@ impl Replay {
         Ok(())
     }
 
-    /// The bytes at the end of the log are no valid frame. They are a torn tail only if nothing valid follows:
-    /// no frame is written before the one in front of it is durable.
+    /// The bytes at the end of the log are no valid frame. They are a torn tail only if nothing valid follows: no frame
+    /// is written before the previous one is durable.
     fn refuse_later_frames(&mut self, segment: &Segment, window: &mut Window) -> Result<()> {
         self.torn_bytes = self.torn_frame_bytes(segment, window)?;
         let step = frame::ALIGNMENT_BYTES as u64;
@@ -309,7 +310,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The length of the frame whose header lies at the end of the log; zero when there is no header of this life of the
+    /// The length of the frame whose header is at the end of the log; zero when there is no header of this life of the
     /// segment.
     fn torn_frame_bytes(&self, segment: &Segment, window: &mut Window) -> Result<usize> {
         if segment.header.capacity - segment.end < frame::HEADER_BYTES as u64 {
@@ -320,13 +321,13 @@ impl Replay {
         Ok(if is_next { frame::claimed_bytes(&header).unwrap_or_default() } else { 0 })
     }
 
-    /// Whether a frame `distance` bytes behind the end can have this counter.
+    /// Whether a frame `distance` bytes after the end can have this counter.
     fn may_follow(&self, counter: u64, distance: u64) -> bool {
         let frames_between = distance / frame::HEADER_BYTES as u64;
         (self.next_counter..=self.next_counter + frames_between).contains(&counter)
     }
 
-    /// Checks what can only be known at the end.
+    /// Checks what is known only at the end.
     fn check(&self, files: &dyn Files, segments: &[Segment]) -> Result<()> {
         let Some(head) = segments.last() else {
             return Ok(());
@@ -350,18 +351,18 @@ impl Replay {
         })
     }
 
-    /// Makes the end of the log durable and what lies behind it forgotten.
+    /// Makes the end of the log durable and invalidates what follows it.
     fn settle(&mut self, head: &mut Segment) -> Result<()> {
         if let Some(last) = self.last_frame {
             let mut bytes = vec![0; (last.end - last.start) as usize];
             head.read_at(&mut bytes, u64::from(last.start))?;
             head.write_at(&bytes, u64::from(last.start))?;
         }
-        // Before the empty frame: a valid frame behind one that never arrived would be damage.
+        // Before the empty frame: a valid frame after one that never reached the disk would be damage.
         head.sync()?;
         let mut empty = Vec::new();
         frame::begin(&mut empty);
-        // Behind an end without room for a header nothing can have been torn.
+        // After an end without room for a header nothing can have been torn.
         if head.has_room(empty.len()) {
             head.append(&mut empty, self.next_counter)?;
             self.next_counter += 1;
@@ -412,7 +413,7 @@ impl Window {
         Ok(*bytes.first_chunk().expect("that many bytes were asked for"))
     }
 
-    /// `length` bytes at `offset`, which lie inside the segment.
+    /// `length` bytes at `offset`, which are inside the segment.
     fn at(&mut self, segment: &Segment, offset: u64, length: usize) -> Result<&[u8]> {
         let is_inside =
             offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;

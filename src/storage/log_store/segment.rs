@@ -2,8 +2,8 @@
 //!
 //! Owns the header of a segment file, its name, and where its next frame goes. What always holds: a file
 //! has a segment's name only after its header is durable, so a segment with an unreadable header is damaged
-//! and not half made; a frame is durable before the next one is written; and `end` moves only over frames
-//! that are durable. When to begin a new segment is left to [`super::segments`].
+//! and not half-created; a frame is durable before the next one is written; and `end` moves only over frames
+//! that are durable. When to start a new segment is left to [`super::segments`].
 //!
 //! ```text
 //! magic 8 | version u32 | 0 u32 | number u64 | salt u64 | first counter u64 | capacity u64 | crc32c u32
@@ -18,7 +18,7 @@ use super::frame::{Frame, Seal};
 use super::index::Location;
 use crate::error::{Code, Error, Result};
 
-/// The header's page; the first frame starts behind it.
+/// The header's page; the first frame starts after it.
 pub(super) const HEADER_BYTES: u64 = 4096;
 /// Offsets in a segment have 32 bits.
 pub(super) const CAPACITY_BYTES_MAX: u64 = 2 << 30;
@@ -28,15 +28,15 @@ const VERSION: u32 = 1;
 const CHECKED_BYTES: usize = 48;
 
 /// The first write to a block of a new file makes the next sync wait for the file system's journal. So the
-/// writer fills this much with zeros ahead of the frames, and pays that wait once for many frames.
+/// writer fills this much with zeros ahead of the frames, and incurs that wait once for many frames.
 const ZEROED_AHEAD_BYTES: u64 = 256 << 10;
 
-/// What the header of a segment says.
+/// The contents of a segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// One more than that of the segment before.
     pub number: u64,
-    /// Makes this life of the file different from every other.
+    /// Distinguishes this life of the file from every other.
     pub salt: u64,
     /// The counter of the first frame.
     pub first_counter: u64,
@@ -104,7 +104,7 @@ pub(super) fn segment_name(number: u64) -> String {
     format!("{number:016x}.log")
 }
 
-/// The file name of a spare: a file that waits to become a segment. `number` only makes the name unique.
+/// The file name of a spare: a file to be reused as a segment. `number` only makes the name unique.
 pub(super) fn spare_name(number: u64) -> String {
     format!("{number:016x}.spare")
 }
@@ -125,7 +125,7 @@ fn numbered(name: &str, suffix: &str) -> Option<u64> {
     lower.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The header page of a segment, for tests that make files by hand.
+/// The header page of a segment, for tests that build files by hand.
 #[cfg(any(test, feature = "simulation"))]
 pub(super) fn header_page(number: u64, salt: u64, first_counter: u64, capacity: u64) -> Vec<u8> {
     Header { number, salt, first_counter, capacity }.encode()
@@ -137,7 +137,7 @@ pub(super) struct Spare {
     pub file: Box<dyn LogFile>,
     /// Length of the file.
     pub capacity: u64,
-    /// All blocks before this offset were written once.
+    /// All blocks before this offset were written at least once.
     pub written_to: u64,
 }
 
@@ -145,7 +145,7 @@ pub(super) struct Spare {
 pub(super) struct Segment {
     pub header: Header,
     pub seal: Seal,
-    /// Where the next frame goes.
+    /// The offset of the next frame.
     pub end: u64,
     written_to: u64,
     file: Box<dyn LogFile>,
@@ -172,8 +172,8 @@ impl Segment {
         Ok(Self::new(header, file, path, HEADER_BYTES))
     }
 
-    /// Turns `spare` into a segment, durably and in one step: whenever this is interrupted, the file is either
-    /// still a spare or a whole empty segment.
+    /// Turns `spare` into a segment, durably and atomically: if this is interrupted, the file is either still a spare
+    /// or a complete empty segment.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -194,7 +194,7 @@ impl Segment {
         Self { header, seal, end: HEADER_BYTES, written_to, file, path }
     }
 
-    /// Gives the file back for another life, under `name`, which it must already have.
+    /// Releases the file for another life, as `name`, which it must already have.
     pub(super) fn into_spare(self, name: String) -> Spare {
         Spare { name, file: self.file, capacity: self.header.capacity, written_to: self.written_to }
     }
@@ -217,7 +217,7 @@ impl Segment {
         self.header.capacity - self.end >= bytes as u64
     }
 
-    /// Seals `frame`, writes it behind the last one and syncs.
+    /// Seals `frame`, writes it after the last one and syncs.
     ///
     /// # Errors
     /// What the operating system reports. The segment must not be written again after that.
@@ -236,14 +236,14 @@ impl Segment {
         Ok(at)
     }
 
-    /// How far to fill with zeros behind a frame that ends at `end`.
+    /// How far to fill with zeros after a frame that ends at `end`.
     fn zeroed_to(&self, end: u64) -> u64 {
         let is_small = end - self.end < ZEROED_AHEAD_BYTES;
         let is_fresh = end > self.written_to;
         if is_fresh && is_small { self.header.capacity.min(end + ZEROED_AHEAD_BYTES) } else { end }
     }
 
-    /// Where a frame of `bytes` bytes at `start` lies.
+    /// The position of a frame of `bytes` bytes at `start`.
     pub(super) fn location(&self, start: u64, bytes: usize) -> Location {
         let narrow = |offset| u32::try_from(offset).expect("CAPACITY_BYTES_MAX fits in 32 bits");
         Location { segment: self.number(), start: narrow(start), end: narrow(start + bytes as u64) }
@@ -278,7 +278,7 @@ impl Segment {
         self.file.write_all_at(bytes, offset).map_err(|error| Error::io("write", &self.path, &error))
     }
 
-    /// Makes all that was written durable.
+    /// Makes everything written so far durable.
     ///
     /// # Errors
     /// What the operating system reports.

@@ -1,8 +1,8 @@
-//! The queue of segments: frames go in at the head, whole segments come free at the front.
+//! The queue of segments: frames are written at the head, segments are freed at the front.
 //!
 //! Owns the order of the files. What always holds: segment numbers are consecutive; frame counters are
-//! consecutive over all segments; only the newest segment, the head, is written; a file that came free is
-//! durably no segment any more before its bytes are touched. Which segments are free is left to the caller.
+//! consecutive over all segments; only the newest segment, the head, is written; a freed file is durably no
+//! longer a segment before its bytes are touched. Which segments are free is left to the caller.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use super::index::Location;
 use super::segment::{self, Header, Segment, Spare, segment_name, spare_name};
 use crate::error::{Code, Error, Result};
 
-/// A frame buffer larger than this is given back after the frame.
+/// A frame buffer larger than this is freed after the frame.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
-/// All segments of a log and the files that wait to become one.
+/// All segments of a log and its spare files.
 pub(super) struct Segments {
     files: Arc<dyn Files>,
     segment_bytes: u64,
     spares_max: usize,
-    /// By number. Never empty once the first segment was begun.
+    /// By number. Never empty once the first segment was started.
     queue: VecDeque<Segment>,
     spares: Vec<Spare>,
     next_counter: u64,
@@ -37,7 +37,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Takes over what recovery found. Before anything else, [`Segments::begin_first`] follows.
+    /// Takes over what recovery found. [`Segments::begin_first`] must be called next.
     pub(super) fn new(
         files: Arc<dyn Files>,
         options: &LogOptions,
@@ -58,7 +58,7 @@ impl Segments {
         }
     }
 
-    /// Begins the first segment of a new log; nothing when there is one.
+    /// Starts the first segment of a new log; does nothing when there is one.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -66,11 +66,11 @@ impl Segments {
         if self.queue.is_empty() { self.begin(1, self.segment_bytes) } else { Ok(()) }
     }
 
-    /// Makes frames in `frame` durable: everything behind its reserved header, in the head or, when that is
+    /// Makes frames in `frame` durable: everything after its reserved header, in the head or, when that is
     /// full, in a new head.
     ///
     /// # Errors
-    /// `TOO_LARGE` when the frame is, and nothing was written; else what the operating system reports, and
+    /// `TOO_LARGE` when the frame is, and nothing was written; otherwise what the operating system reports, and
     /// the log must not be written any more.
     pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<Location> {
         frame::pad(frame);
@@ -112,7 +112,7 @@ impl Segments {
         Ok(Spare { name, file, capacity, written_to: segment::HEADER_BYTES })
     }
 
-    /// Frees the oldest segment. The caller has made durable that it is not needed.
+    /// Frees the oldest segment. The caller has recorded durably that it is not needed.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -133,13 +133,13 @@ impl Segments {
         }
         let spare = spare_name(segment.number());
         self.files.rename(&name, &spare).map_err(io)?;
-        // The name must be gone for good before another segment's header goes into the file.
+        // The name must be durably gone before another segment's header is written to the file.
         self.files.sync_dir().map_err(io)?;
         self.spares.push(segment.into_spare(spare));
         Ok(())
     }
 
-    /// Takes over the spare `name` from an earlier life of the log, or removes it when it is of no use.
+    /// Takes over the spare `name` from an earlier open of the log, or removes it when it is of no use.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -147,7 +147,7 @@ impl Segments {
         let io = |error| Error::io("adopt", &self.files.path(&name), &error);
         let file = self.files.open(&name).map_err(io)?;
         let capacity = file.size().map_err(io)?;
-        // A higher number is in the way of the next file that is created.
+        // A higher number would collide with a file created later.
         let head_number = self.queue.back().map_or(0, Segment::number);
         let is_useful = capacity == self.segment_bytes && number <= head_number;
         if !is_useful || self.spares.len() >= self.spares_max {
@@ -157,7 +157,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Removes the file of segment `number`, which came free in an earlier life of the log.
+    /// Removes the file of segment `number`, which was freed in an earlier open of the log.
     ///
     /// # Errors
     /// What the operating system reports.
@@ -167,7 +167,7 @@ impl Segments {
         self.files.remove(&name).map_err(|error| Error::io("remove", &self.files.path(&name), &error))
     }
 
-    /// How many frames the log has ever had; all of them are durable.
+    /// The number of frames the log has ever had; all of them are durable.
     pub(super) fn frames(&self) -> u64 {
         self.next_counter - 1
     }
@@ -191,7 +191,7 @@ impl Segments {
         self.queue.len()
     }
 
-    /// How many files wait to become a segment.
+    /// How many spare files there are.
     pub(super) fn spare_count(&self) -> usize {
         self.spares.len()
     }
@@ -211,7 +211,7 @@ fn check_size(frame_bytes: usize) -> Result<()> {
     Err(Error::with_detail(Code::TooLarge, detail))
 }
 
-/// Gives memory back after a giant frame.
+/// Frees memory after a giant frame.
 pub(super) fn shrink(frame: &mut Vec<u8>) {
     if frame.capacity() > BUFFER_BYTES_KEPT {
         frame.clear();

@@ -1,10 +1,9 @@
 //! A disk in memory that remembers what was synced, loses power and fails on demand.
 //!
-//! Owns the model of everything a disk may do to us within its promises. What always holds: synced bytes and
-//! synced names survive; bytes that were written and not synced survive a power loss sector by sector, each
-//! on its own, in any of the versions it had; names that were created, renamed or removed and not synced each
-//! take effect or not. A failed sync leaves bytes that can be read but will never reach the disk, as Linux
-//! does. Same seed, same outcome.
+//! Owns the model of everything a disk may do within its guarantees. What always holds: synced bytes and synced names
+//! survive; bytes that were written but not synced survive a power loss sector by sector, independently, in any of the
+//! versions a sector had; unsynced creations, renames and removals each take effect or not. A failed sync leaves bytes
+//! that can be read but will never reach the disk, as on Linux. The same seed gives the same outcome.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,16 +12,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::files::{Files, LogFile};
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 
-/// What goes wrong, and when. Steps are the calls that change something, counted from 0.
+/// A fault, and when it happens. Steps are the calls that change something, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// The process dies in this step: a write is under way, anything else has not begun. Every later call fails.
+    /// The process crashes in this step: a write is partly done, anything else has not begun. Every later call fails.
     DieAt(u64),
     /// This step fails with `EIO`: half of a write is done, a sync loses what it should have made durable.
     FailAt(u64),
@@ -35,7 +34,7 @@ pub enum Survival {
     Nothing,
     /// All.
     Everything,
-    /// Each on its own, as drawn from this seed.
+    /// Each independently, drawn from this seed.
     Some(u64),
 }
 
@@ -79,7 +78,7 @@ enum Step {
 }
 
 impl SimulatedFiles {
-    /// An empty disk that works.
+    /// An empty disk without faults.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Self::of(Disk::default())
@@ -89,7 +88,7 @@ impl SimulatedFiles {
         Arc::new(Self { disk: Arc::new(Mutex::new(disk)) })
     }
 
-    /// Sets what will go wrong, and counts steps from 0 again.
+    /// Sets the fault, and counts steps from 0 again.
     pub fn set_fault(&self, fault: Fault) {
         let mut disk = self.lock();
         (disk.fault, disk.steps) = (fault, 0);
@@ -176,7 +175,7 @@ impl Disk {
         }
     }
 
-    /// A step that happens whole or not at all.
+    /// An atomic step.
     fn simple_step(&mut self) -> io::Result<()> {
         match self.step()? {
             Step::Works => Ok(()),
@@ -275,7 +274,7 @@ fn eio() -> io::Error {
     io::Error::from_raw_os_error(libc::EIO)
 }
 
-/// Draws from equally likely outcomes, of which the last is the luckiest.
+/// Draws from equally likely outcomes, of which the last is the most benign.
 struct Draw {
     survival: Survival,
     state: u64,
@@ -452,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_power_loss_takes_what_was_not_synced() {
+    fn a_power_loss_loses_what_was_not_synced() {
         let (files, file) = synced_file(1024);
         file.write_all_at(&[1; 1024], 0).unwrap();
         file.sync().unwrap();
@@ -480,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsynced_name_may_be_lost_and_an_old_one_come_back() {
+    fn an_unsynced_name_may_be_lost_and_an_old_one_reappear() {
         let (files, _) = synced_file(1);
         files.rename("a", "b").unwrap();
 
@@ -504,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn after_death_nothing_works_until_the_restart() {
+    fn after_a_crash_nothing_works_until_the_restart() {
         let (files, file) = synced_file(4);
         files.set_fault(Fault::DieAt(0));
 

@@ -1,12 +1,11 @@
-//! Getting disk space back.
+//! Reclaiming disk space.
 //!
-//! Owns the decision when the oldest segment can go, and what must be written again before that. What always
-//! holds: before a file is touched, a durable frame says that no segment up to it is needed, and repeats
-//! each state whose newest statement lay there. The work one append does here is bounded, so that no round
-//! of the raft poller waits long: at most two segments come free, and about
-//! [`super::LogOptions::rewrite_bytes_per_append`] bytes of entries move.
+//! Owns the decision when the oldest segment can be freed, and what must be written again before that. What always
+//! holds: before a file is touched, a durable frame records that no segment up to it is needed, and repeats each state
+//! whose newest item was there. The work of one append is bounded, so that no round of the raft poller waits long: at
+//! most two segments are freed, and about [`super::LogOptions::rewrite_bytes_per_append`] bytes of entries are moved.
 //!
-//! Rewriting is worth it only while it finds garbage: above twice the live bytes at least every other byte
+//! Rewriting is worthwhile only while it finds garbage: above twice the live bytes at least every other byte
 //! is garbage, so freeing one byte costs at most one rewritten byte, and the log never takes much more than
 //! twice what its entries need (or [`super::LogOptions::rewrite_above_segments`] segments).
 
@@ -21,7 +20,7 @@ use crate::types::RegionId;
 const FREED_PER_APPEND_MAX: u64 = 2;
 
 impl Log {
-    /// Frees segments that are not needed; rewrites entries when that will free one that hardly is.
+    /// Frees segments that are not needed; rewrites entries to free one that is hardly needed.
     ///
     /// # Errors
     /// What the operating system reports; the log must not be written any more.
@@ -46,7 +45,7 @@ impl Log {
         (front..oldest).try_for_each(|_| self.segments.free_front())
     }
 
-    /// Writes the states that lie in segments before `oldest` again, and that none of these is needed.
+    /// Writes again the states that are in segments before `oldest`, and records that none of these is needed.
     fn state_again(&mut self, oldest: u64) -> Result<()> {
         frame::begin(&mut self.frame);
         items::put_oldest(&mut self.frame, oldest);

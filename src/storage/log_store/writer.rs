@@ -1,8 +1,8 @@
-//! The writer: what callers ask for becomes a frame, the frame becomes durable, the index follows.
+//! The writer: turns requests into a frame, makes the frame durable, then updates the index.
 //!
-//! Owns the order of these three steps and the poison. What always holds: nothing is written before all of a
-//! call was checked; the index changes only after the frame is durable, by applying that very frame. Where
-//! frames go is left to [`super::segments`], what comes free to [`super::space`].
+//! Owns the order of these three steps and the poisoned state. What always holds: nothing is written before all of a
+//! call was checked; the index changes only after the frame is durable, by applying that same frame. Where frames go is
+//! left to [`super::segments`], freeing space to [`super::space`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,11 +17,11 @@ use crate::core::ports::{Entry, LogWrite};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, RegionId, Term};
 
-/// All of a log store that needs a lock.
+/// The part of a log store that needs a lock.
 pub(super) struct Log {
     pub(super) segments: Segments,
     pub(super) index: Index,
-    /// The frame that is being built. Empty between calls but for its capacity.
+    /// The frame that is being built. Empty between calls, but keeps its capacity.
     pub(super) frame: Vec<u8>,
     pub(super) options: LogOptions,
     pub(super) rewritten_bytes: u64,
@@ -100,7 +100,7 @@ impl Log {
         Ok(())
     }
 
-    /// Records how far the log is durable, unless that is on record.
+    /// Records how far the log is durable, unless that is recorded already.
     pub(super) fn mark(&mut self) -> Result<()> {
         self.refuse_if_poisoned()?;
         if self.unmarked_frames() == 0 {
@@ -120,8 +120,8 @@ impl Log {
         self.segments.frames() - self.mark.frames
     }
 
-    /// Whether the mark must not lag behind these writes: a vote that is forgotten is given twice. Takes out of it what a
-    /// region has got back.
+    /// Whether the mark must be updated with these writes, because a forgotten vote could be given twice. Removes from
+    /// it the lost end of each region that has it back.
     fn must_mark_with(&mut self, writes: &[LogWrite]) -> bool {
         let mut must = false;
         for write in writes {
@@ -214,7 +214,7 @@ fn refused(region: RegionId, what: &str) -> Error {
     Error::with_detail(Code::Internal, format!("the raft log of region {region} {what}"))
 }
 
-/// What is left of a log after the truncation of a write.
+/// What remains of a log after the truncation of a write.
 struct AfterTruncation {
     truncated: LogIndex,
     last: LogIndex,
@@ -230,7 +230,7 @@ fn after_truncation(log: Option<&RegionLog>, truncate_to: Option<(LogIndex, Term
             let last = if keeps_rest { last } else { index };
             AfterTruncation { truncated: index, last, is_reset: !keeps_rest }
         }
-        // A truncation below an earlier one has already happened.
+        // A truncation below an earlier one has no effect.
         _ => AfterTruncation { truncated, last, is_reset: false },
     }
 }
