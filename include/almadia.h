@@ -108,7 +108,7 @@
 /** A local queue is full; retry after some completions */
 #define ALMADIA_OVERLOADED 303
 
-/** A leader transfer is under way; retry when it is over */
+/** A leader transfer is under way; retry when it has ended */
 #define ALMADIA_TRANSFER_IN_PROGRESS 304
 
 /** The target of the transfer is too far behind; retry when it has caught up */
@@ -138,7 +138,7 @@
 /** The call was cancelled before it had any effect */
 #define ALMADIA_CANCELLED 502
 
-/** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them */
+/** The store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them */
 #define ALMADIA_SHUTTING_DOWN 503
 
 /** A parent process opened a store before it forked; fork first, or exec */

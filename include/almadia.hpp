@@ -116,7 +116,7 @@ enum class code : almadia_code {
     no_leader = ALMADIA_NO_LEADER,
     /** A local queue is full; retry after some completions. */
     overloaded = ALMADIA_OVERLOADED,
-    /** A leader transfer is under way; retry when it is over. */
+    /** A leader transfer is under way; retry when it has ended. */
     transfer_in_progress = ALMADIA_TRANSFER_IN_PROGRESS,
     /** The target of the transfer is too far behind; retry when it has caught up. */
     lagging = ALMADIA_LAGGING,
@@ -136,7 +136,7 @@ enum class code : almadia_code {
     closed = ALMADIA_CLOSED,
     /** The call was cancelled before it had any effect. */
     cancelled = ALMADIA_CANCELLED,
-    /** The store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them. */
+    /** The store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them. */
     shutting_down = ALMADIA_SHUTTING_DOWN,
     /** A parent process opened a store before it forked; fork first, or exec. */
     forked = ALMADIA_FORKED,

@@ -1,9 +1,9 @@
-//! Configuration by name and value.
+//! Configuration options by name and value.
 //!
-//! Owns every option: its name, type, range, default and documentation stand in one table, from which the
-//! setter, the C enumeration and the documentation come. What always holds: a value that was accepted by
-//! [`Config::set`] is in its range; that options agree with each other is checked once, by [`Config::check`],
-//! when a store is opened. There are no global options.
+//! Owns every option: one table has its name, type, range, default and documentation, and the setter, the C enumeration
+//! and the documentation are generated from it. What always holds: a value that [`Config::set`] accepted is in its
+//! range; consistency between options is checked once, by [`Config::check`], when a store is opened. There are no
+//! global options.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct OptionRow {
     pub name: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
-    /// The value it has when it is not set.
+    /// The value when it is not set.
     pub default: &'static str,
     /// What it does, with its unit.
     pub doc: &'static str,
@@ -125,19 +125,19 @@ use OptionKind::{Number, Switch, Text};
 
 const GIB: u64 = 1 << 30;
 
-/// A disk that is busy stalls for one to two seconds now and then; that must cost no leader.
+/// A busy disk occasionally stalls for one to two seconds; that must not cause a change of leader.
 const APPLY_STALL_MS: u64 = 5_000;
 
 options! {
     cluster_name: String, "cluster.name", Text, "almadia",
-        "Name of the cluster; equal on all members and never changed. Members of another name are refused.";
+        "Name of the cluster; equal on all members and never changed. Members with another name are refused.";
     node_id: u64, "cluster.node_id", Number(1, u64::MAX - 1), "1",
         "Number of this member, unique in the cluster, never reused.";
     initial_members: String, "cluster.initial_members", Text, "",
         "All members as '1=host:port,2=host:port,...', equal on all. Empty: a cluster of this member alone.";
     split_keys: String, "bootstrap.split_keys", Text, "",
-        "Keys at which the key space is cut into regions when a cluster is made: N keys make N + 1 regions, 1024 at \
-         most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; spaces \
+        "Keys at which the key space is split into regions when a cluster is created: N keys make N + 1 regions, \
+         1024 at most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; spaces \
          count. Equal on all members and never changed. Empty: one region owns all keys.";
     listen: String, "transport.listen", Text, "",
         "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
@@ -154,15 +154,15 @@ options! {
         "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
          of raft.tick_ms; equal on all members.";
     apply_stall_ms: u64, "raft.apply_stall_ms", Number(0, 86_400_000), "0",
-        "Milliseconds after which a leader hands over whose engine applies nothing while committed writes wait; at least twice \
-         raft.election_timeout_ms. Longer than a disk stalls now and then, which costs less than a change of leader. 0 means \
-         5000, or three times raft.election_timeout_ms if that is more.";
+        "Milliseconds for which a leader's engine may apply nothing while committed writes wait, before the leader hands \
+         over; at least twice raft.election_timeout_ms. Longer than the occasional stalls of a disk, which cost less than \
+         a change of leader. 0 means 5000, or three times raft.election_timeout_ms if that is more.";
     lease: bool, "read.lease", Switch, "true",
-        "Whether a leader answers reads by its lease, without asking the other members. Needs members whose clocks run \
-         at most 10 % fast or slow, as time daemons keep them, and never stop: set it to false on virtual machines that \
-         may be paused, whose clocks need not count the pause.";
+        "Whether a leader answers reads under its lease, without asking the other members. Needs members whose clocks \
+         run at most 10 % fast or slow, as time daemons keep them, and never stop: set it to false on virtual machines \
+         that may be paused, whose clocks need not count the pause.";
     lease_ms: u64, "read.lease_ms", Number(0, 600_000), "0",
-        "Milliseconds a leader's lease lasts after a majority followed it, at most nine elevenths of \
+        "Milliseconds a leader's lease lasts after a majority last confirmed it, at most nine elevenths of \
          (raft.election_timeout_ms minus raft.tick_ms): so it ends before another member can be elected although the \
          leader's clock runs 10 % slow and another's 10 % fast. 0 means as long as that allows.";
     group_bytes: u64, "write.group_bytes", Number(0, 1 << 20), "65536",
@@ -178,8 +178,8 @@ options! {
     log_segment_bytes: u64, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
         "Size of one file of the raft log.";
     accept_lost_end: u64, "log.accept_lost_end", Number(0, u64::MAX), "0",
-        "Goes on with a raft log that has lost its end, and without the acknowledged writes that are gone with it. Set to \
-         the number that the error or the warning of that loss names; accepts no other loss. 0 accepts none.";
+        "Continues with a raft log that lost its end, without the acknowledged writes that are lost with it. Set to \
+         the number in the error or the warning of that loss; accepts no other loss. 0 accepts none.";
     log_cache_bytes: u64, "log.cache_bytes", Number(64 << 10, 16 * GIB), "33554432",
         "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly.";
     log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",
@@ -200,23 +200,23 @@ pub struct Member {
 }
 
 impl Config {
-    /// How many ticks `ms` milliseconds are.
+    /// The number of ticks in `ms` milliseconds.
     pub(crate) fn ticks(&self, ms: u64) -> usize {
         usize::try_from(ms / self.tick_ms).expect("a timeout is less than a day")
     }
 
-    /// `tell` is told of the events of every store that is opened with this configuration, on that store's thread
+    /// Calls `tell` with the events of every store that is opened with this configuration, on that store's thread
     /// "almadia-cb", by the rules of callbacks.
     pub fn on_event(&mut self, tell: impl Fn(&StoreEvent) + Send + Sync + 'static) {
         self.on_event = OnStoreEvent::new(tell);
     }
 
-    /// Nobody is told of events any more.
+    /// Stops reporting events.
     pub fn ignore_events(&mut self) {
         self.on_event = OnStoreEvent::default();
     }
 
-    /// The members a cluster begins with, in order of their numbers.
+    /// The initial members of a cluster, in order of their numbers.
     ///
     /// # Errors
     /// `INVALID_CONFIG` when `cluster.initial_members` is malformed or does not name this member.
@@ -241,7 +241,7 @@ impl Config {
         Ok(members)
     }
 
-    /// The keys at which a cluster's key space is first cut, in order.
+    /// The keys at which a cluster's key space is split initially, in order.
     ///
     /// # Errors
     /// `INVALID_CONFIG` when `bootstrap.split_keys` is malformed or has too many keys.
@@ -264,7 +264,7 @@ impl Config {
         longest_lease(Duration::from_millis(self.election_timeout_ms), Duration::from_millis(self.tick_ms))
     }
 
-    /// After how long without apply progress a leader hands over.
+    /// How long a leader may make no apply progress before it hands over.
     #[must_use]
     pub fn apply_stall(&self) -> Duration {
         let least_ms = APPLY_STALL_MS.max(3 * self.election_timeout_ms);

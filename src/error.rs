@@ -1,18 +1,18 @@
 //! The one error type and the one table of codes.
 //!
-//! Owns every code a caller can see: number, name, meaning and what it says about the write. The C
-//! constants, the documentation and the Python exceptions come from [`CODES`]; numbers are never reused.
-//! An [`Error`] answers the caller's real question first: *did it happen?*
+//! Owns every code a caller can see: number, name, meaning and whether the call took effect. The C constants, the
+//! documentation and the Python exceptions come from [`CODES`]; numbers are never reused. An [`Error`] answers the
+//! caller's most important question first: *did it take effect?*
 
 use std::fmt;
 use std::path::Path;
 
 use crate::types::{NodeId, RegionId};
 
-/// What an error says about the write it answers.
+/// Whether a write that was answered with an error took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was not applied and never will be. Safe to try again.
+    /// It was not applied and never will be. Safe to retry.
     NotApplied,
     /// It may have been applied, or may still be, at any later time. A read that shows it settles it; one that does not
     /// settles nothing.
@@ -64,7 +64,7 @@ codes! {
     /// A local queue is full.
     Overloaded = 303, "OVERLOADED", "a local queue is full; retry after some completions";
     /// A leader transfer is under way.
-    TransferInProgress = 304, "TRANSFER_IN_PROGRESS", "a leader transfer is under way; retry when it is over";
+    TransferInProgress = 304, "TRANSFER_IN_PROGRESS", "a leader transfer is under way; retry when it has ended";
     /// The target of the transfer is too far behind.
     Lagging = 306, "LAGGING", "the target of the transfer is too far behind; retry when it has caught up";
     /// The deadline passed before the call reached the log or was answered by a read.
@@ -83,8 +83,8 @@ codes! {
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller cancelled the call before it had any effect.
     Cancelled = 502, "CANCELLED", "the call was cancelled before it had any effect";
-    /// The store takes no calls any more, but its threads have not ended by the timeout of the shutdown.
-    ShuttingDown = 503, "SHUTTING_DOWN", "the store takes no calls any more, but its threads have not ended in time; shut it down again to wait for them";
+    /// The store accepts no more calls, but its threads have not ended by the timeout of the shutdown.
+    ShuttingDown = 503, "SHUTTING_DOWN", "the store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them";
     /// The call was made in a child process of the one that opened the store.
     Forked = 504, "FORKED", "a parent process opened a store before it forked; fork first, or exec";
     /// A read's deadline passed before it could be confirmed.
@@ -105,9 +105,9 @@ codes! {
     IncompatibleFormat = 703, "INCOMPATIBLE_FORMAT", "the directory was written by a newer version";
     /// The directory belongs to another cluster, node or instance.
     WrongCluster = 704, "WRONG_CLUSTER", "the directory belongs to another cluster or member";
-    /// The store was poisoned by an earlier error and does nothing any more.
+    /// The store stopped after an earlier error.
     Poisoned = 903, "POISONED", "the store stopped after an earlier error; close it and open it again";
-    /// A bug in Almadia: a panic was caught at the border.
+    /// A bug in Almadia: a panic was caught before it reached the caller.
     Panic = 902, "PANIC", "a bug in Almadia: a panic was caught";
     /// A bug in Almadia.
     Internal = 901, "INTERNAL", "a bug in Almadia";
@@ -132,8 +132,8 @@ impl Code {
         self.row().3
     }
 
-    /// What an error with this code says about the write it answers: category 4 is unknown, and so is a
-    /// caught panic; every other code is "certainly not applied".
+    /// Whether a write that was answered with this code took effect: unknown for category 4 and for a caught panic;
+    /// certainly not for every other code.
     #[must_use]
     pub const fn outcome(self) -> Outcome {
         match self.number() / 100 {
@@ -142,8 +142,7 @@ impl Code {
         }
     }
 
-    /// True when the same call can succeed later or elsewhere without any change by the caller, and
-    /// cannot have been applied yet.
+    /// True when the same call, unchanged, can succeed later or on another member and cannot have been applied.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         self.number() / 100 == 3 || matches!(self, Self::ReadTimeout)
@@ -156,7 +155,7 @@ impl Code {
     }
 
     fn row(self) -> &'static (Self, i32, &'static str, &'static str) {
-        CODES.iter().find(|row| row.0 == self).expect("the macro writes one row a code")
+        CODES.iter().find(|row| row.0 == self).expect("the macro writes one row per code")
     }
 }
 
@@ -184,7 +183,7 @@ impl Error {
         Self::with_detail(code, String::new())
     }
 
-    /// An error that also names the thing it is about.
+    /// An error with a detail: what it is about.
     #[must_use]
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
@@ -199,13 +198,13 @@ impl Error {
         error
     }
 
-    /// What kept `node` from answering better: whom it takes for the leader of `region`.
+    /// An error whose detail is what `node` knows about the leader of `region`.
     #[must_use]
     pub fn of_member(code: Code, node: NodeId, region: RegionId, leader: Option<NodeId>) -> Self {
         let detail = match leader {
             None => format!("node {node} knows no leader of region {region}"),
             Some(leader) if leader == node => format!("node {node} leads region {region}"),
-            Some(leader) => format!("for node {node}, node {leader} leads region {region}"),
+            Some(leader) => format!("node {node} regards node {leader} as the leader of region {region}"),
         };
         let mut error = Self::with_detail(code, detail);
         error.inner.leader = leader;
@@ -225,7 +224,7 @@ impl Error {
         new
     }
 
-    /// This error, with the error number of the operating system behind it, if there is one.
+    /// This error, with the number of the operating system's error that caused it, if there is one.
     #[must_use]
     pub fn with_errno(mut self, errno: Option<i32>) -> Self {
         self.inner.errno = errno;
@@ -289,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_a_member_says_whom_it_takes_for_the_leader() {
+    fn an_error_of_a_member_names_the_leader_it_knows() {
         let detail = |leader: Option<u64>| {
             let error = Error::of_member(Code::ReadTimeout, NodeId(2), RegionId(7), leader.map(NodeId));
             assert_eq!(error.leader(), leader.map(NodeId));
@@ -298,6 +297,6 @@ mod tests {
 
         assert!(detail(None).ends_with("; retry (node 2 knows no leader of region 7)"));
         assert!(detail(Some(2)).ends_with("(node 2 leads region 7)"));
-        assert!(detail(Some(3)).ends_with("(for node 2, node 3 leads region 7)"));
+        assert!(detail(Some(3)).ends_with("(node 2 regards node 3 as the leader of region 7)"));
     }
 }

@@ -1,9 +1,9 @@
-//! From raft's logger to the `log` facade.
+//! Forwards raft's log records to the `log` facade.
 //!
-//! Owns the one drain through which the raft crate speaks, and the queue in which records wait for a binding that shows
-//! them. Raft's information is our debug output: elections and probes matter to whoever debugs a cluster, not to whoever
-//! links a library. What always holds: this library never writes to stdout or stderr; whoever logs never waits and never
-//! runs user code; the queue is bounded, and what it drops it counts.
+//! Owns the drain of the raft crate's logger, and the queue of records for a binding that shows them. Raft's info level
+//! becomes our debug level: elections and probes matter for debugging a cluster, not to users of a library. What always
+//! holds: this library never writes to stdout or stderr; logging never blocks and never runs user code; the queue is
+//! bounded, and dropped records are counted.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -41,21 +41,21 @@ fn translate(level: Level) -> log::Level {
     }
 }
 
-/// More records than these do not wait; newer ones are dropped.
+/// Most records that are queued; newer ones are dropped.
 const RECORDS_MAX: usize = 4096;
 
-/// One line of the log.
+/// One log record.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// How serious it is.
+    /// Its severity.
     pub level: log::Level,
-    /// The part of the library that says it.
+    /// The part of the library that logged it.
     pub target: String,
-    /// What it says.
+    /// Its text.
     pub message: String,
 }
 
-/// The records of this process on their way to a binding, for libraries that are the only user of their copy of the
+/// The log records of this process queued for a binding, for libraries that are the only user of their copy of the
 /// `log` crate. A Rust program installs a logger of its own instead.
 #[derive(Debug)]
 pub struct Records {
@@ -67,7 +67,7 @@ pub struct Records {
 struct Waiting {
     records: Vec<Record>,
     dropped: u64,
-    /// Somebody takes them.
+    /// Whether a binding takes them.
     captured: bool,
 }
 
@@ -77,7 +77,7 @@ static RECORDS: Records = Records {
 };
 
 impl Records {
-    /// Keeps every record at `level` or above from now on, for whoever calls [`Records::take`].
+    /// Queues every record at `level` or above from now on, for [`Records::take`].
     ///
     /// # Errors
     /// `UNSUPPORTED` when another logger is installed.
@@ -96,19 +96,19 @@ impl Records {
         Ok(&RECORDS)
     }
 
-    /// Keeps no record any more; [`Records::take`] ends after the last.
+    /// Stops queueing records; [`Records::take`] returns false after the last.
     pub fn release() {
         Self::mute();
         RECORDS.lock().captured = false;
         RECORDS.filled.notify_all();
     }
 
-    /// Keeps no record any more and takes no lock: for a child process, where a lock may be held for ever.
+    /// Stops queueing records without taking a lock: for a forked child, where a lock may be held forever.
     pub fn mute() {
         log::set_max_level(log::LevelFilter::Off);
     }
 
-    /// Takes all that wait, waiting for the first. False when nobody captures any more and none is left.
+    /// Takes all queued records, waiting for the first. False when capturing has stopped and none is left.
     pub fn take(&self, taken: &mut Vec<Record>) -> bool {
         let idle = |state: &mut Waiting| state.captured && state.records.is_empty() && state.dropped == 0;
         let waited = self.filled.wait_while(self.lock(), idle);

@@ -1,17 +1,17 @@
-//! What a store counts, and the text in which it tells.
+//! A store's metrics and their text form.
 //!
 //! Owns counters and histograms, and the one table of their names from which the Prometheus text comes. What always
 //! holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a microsecond, so that
-//! those of all members can be added. Where something is counted is left to whoever does it.
+//! those of all members can be added. What to count is left to the callers.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets end at 1 us, 2 us, 4 us ... 2^24 us, about 17 s; longer is beyond them.
+/// Buckets end at 1 us, 2 us, 4 us ... 2^24 us, about 17 s; one more has what is longer.
 const BUCKETS: usize = 25;
 
-/// How long something took, many times over. Alone on its cache lines: each is counted by other threads.
+/// A histogram of durations. Aligned to cache lines, because different threads update different histograms.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Histogram {
@@ -20,14 +20,14 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Records one duration.
     pub fn record(&self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// The number of durations recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
@@ -41,7 +41,7 @@ impl Histogram {
             let seconds = (1_u64 << power) as f64 / 1e6;
             line(text, format_args!("{name}_bucket{{le=\"{seconds}\"}} {below}"));
         }
-        // Summed from what was read here, so that the largest bucket and the count agree.
+        // Summed from the values read here, so that the largest bucket and the count agree.
         let count = below + self.buckets[BUCKETS].load(Ordering::Relaxed);
         let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
         line(text, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}"));
@@ -50,7 +50,7 @@ impl Histogram {
     }
 }
 
-/// The bucket whose end is the first at or above `ns`.
+/// The first bucket whose end is at or above `ns`.
 fn bucket_of(ns: u64) -> usize {
     let us = ns.div_ceil(1000).max(1);
     let power = us.next_power_of_two().trailing_zeros() as usize;
@@ -90,21 +90,21 @@ histograms! {
     callback_run, "almadia_callback_seconds", "What callbacks took on the thread almadia-cb.";
 }
 
-/// A moment's numbers beside the histograms.
+/// Current values, reported together with the histograms.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     rows: Vec<(&'static str, &'static str, u64)>,
 }
 
 impl Gauges {
-    /// Adds a number that goes up and down.
+    /// Adds a gauge.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.rows.push((name, help, value));
     }
 }
 
 impl Metrics {
-    /// Everything in the text format of Prometheus, version 0.0.4.
+    /// All metrics in the text format of Prometheus, version 0.0.4.
     #[must_use]
     pub fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_falls_into_the_first_bucket_that_reaches_it() {
+    fn a_duration_is_counted_in_the_first_bucket_that_reaches_it() {
         assert_eq!(bucket_of(0), 0);
         assert_eq!(bucket_of(1_000), 0);
         assert_eq!(bucket_of(1_001), 1);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_counts_up_to_each_bucket_and_agrees_with_itself() {
+    fn the_text_has_cumulative_buckets_and_is_consistent() {
         let metrics = Metrics::default();
         for us in [1, 3, 100_000_000] {
             metrics.sync.record(Duration::from_micros(us));

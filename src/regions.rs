@@ -1,14 +1,13 @@
-//! Which region owns a key.
+//! The regions of a store and the keys that they own.
 //!
-//! Owns the cut of the key space: the table that leads from keys and ranges to regions, and the text form in which
-//! keys stand in the configuration and in messages. What always holds: the regions of a table cover all keys, in
-//! order, without a gap and without overlap; with one region no key is ever looked at. What a region is beside its
-//! range is left to the core.
+//! Owns the partition of the key space: the table that maps keys and ranges to regions, and the text form of keys in
+//! the configuration and in messages. What always holds: the regions of a table cover all keys, in order, without gap
+//! or overlap; with one region no key is ever compared. Everything else about a region is left to the core.
 
 use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
-/// Most regions a cluster may begin with: each costs every member memory and heartbeats.
+/// Most initial regions of a cluster: each costs every member memory and heartbeats.
 pub const REGIONS_MAX: usize = 1024;
 
 /// Longer keys are cut in messages.
@@ -19,7 +18,7 @@ const SHOWN_BYTES_MAX: usize = 64;
 pub struct KeyRange {
     /// The first key.
     pub start: Vec<u8>,
-    /// The first key behind the range; empty means that the range has no end.
+    /// The exclusive end; empty means that the range has no end.
     pub end: Vec<u8>,
 }
 
@@ -88,14 +87,14 @@ impl RegionMap {
         &self.ids[first..=last]
     }
 
-    /// Where in [`RegionMap::ids`] the owner of `key` stands.
+    /// The index in [`RegionMap::ids`] of the owner of `key`.
     #[must_use]
     pub fn place_of(&self, key: &[u8]) -> usize {
         // The first region starts at the smallest key, so only the others need to be compared.
         self.starts[1..].partition_point(|start| start.as_slice() <= key)
     }
 
-    /// Where in [`RegionMap::ids`] the owners of the first and of the last key of a range stand.
+    /// The indexes in [`RegionMap::ids`] of the owners of the first and of the last key of a range.
     #[must_use]
     pub fn places_of(&self, start: &[u8], end: &[u8]) -> (usize, usize) {
         let first = self.place_of(start);
@@ -103,18 +102,18 @@ impl RegionMap {
         (first, self.starts[1..].partition_point(before_end).max(first))
     }
 
-    /// The range of the region at `place` in [`RegionMap::ids`]: its first key, and the first key behind it, which
-    /// is empty when there is none.
+    /// The range of the region at index `place` in [`RegionMap::ids`]: its first key, and its exclusive end, which is
+    /// empty when there is none.
     #[must_use]
     pub fn range_at(&self, place: usize) -> (&[u8], &[u8]) {
         (&self.starts[place], self.starts.get(place + 1).map_or(&[], Vec::as_slice))
     }
 }
 
-/// Reads keys that stand in a text, separated by commas, each byte as it is or as `%XX`. They come back in order.
+/// Parses keys separated by commas, each byte as it is or as `%XX`, and returns them in order.
 ///
 /// # Errors
-/// What is wrong: an empty key, one that is there twice or too long, a `%` without two hexadecimal digits, too many.
+/// What is wrong: an empty, duplicate or too long key, a `%` without two hexadecimal digits, too many keys.
 pub fn parse_split_keys(text: &str) -> Result<Vec<Vec<u8>>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -155,7 +154,7 @@ fn hexadecimal(high: Option<u8>, low: Option<u8>) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// A key for people, in the form that [`parse_split_keys`] reads. Long ones are cut.
+/// A key in readable form, as [`parse_split_keys`] accepts it. Long ones are cut.
 #[must_use]
 pub fn shown(key: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b',' | b'\'');
@@ -175,7 +174,7 @@ mod tests {
         KeyRange { start: start.into(), end: end.into() }
     }
 
-    /// Region 1 up to "g", 2 up to "p", 3 behind.
+    /// Region 1 up to "g", 2 up to "p", 3 after that.
     fn three() -> RegionMap {
         let ranges = [(3, range("p", "")), (1, range("", "g")), (2, range("g", "p"))];
         RegionMap::new(ranges.map(|(id, range)| (RegionId(id), range)).into()).expect("they cover all keys")
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_the_region_whose_range_it_is_in_and_a_border_to_the_right_one() {
+    fn a_key_belongs_to_the_region_of_its_range_and_a_boundary_to_the_right_one() {
         let map = three();
 
         for (key, owner) in [("", 1), ("fzzz", 1), ("g", 2), ("g\0", 2), ("ozz", 2), ("p", 3), ("zz", 3)] {
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_touches_the_regions_that_own_a_key_of_it() {
+    fn a_range_touches_the_regions_that_own_one_of_its_keys() {
         let map = three();
 
         let cases: [((&str, &str), &[u64]); 7] = [
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_that_leave_keys_out_or_own_them_twice_make_no_table() {
+    fn regions_with_gaps_or_overlaps_are_no_table() {
         let wrong: [&[(&str, &str)]; 6] = [
             &[],
             &[("a", "")],
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_key_reads_back_as_it_was() {
+    fn a_shown_key_survives_the_round_trip() {
         let key: Vec<u8> = (0..=255).collect();
         for part in key.chunks(SHOWN_BYTES_MAX) {
             assert_eq!(parse_split_keys(&shown(part)), Ok(vec![part.to_vec()]));
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_regions_are_cut_by_one_key_less() {
+    fn the_largest_number_of_regions_needs_one_key_less() {
         let keys = |count: usize| (0..count).map(|n| format!("{n:04}")).collect::<Vec<_>>().join(",");
 
         assert_eq!(parse_split_keys(&keys(REGIONS_MAX - 1)).map(|keys| keys.len()), Ok(REGIONS_MAX - 1));

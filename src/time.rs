@@ -1,11 +1,11 @@
-//! The one clock.
+//! The clock.
 //!
-//! Owns [`Timestamp`], the only call that reads a clock, and what is assumed of the clocks of different members. The
-//! core never calls it: time reaches the core as an argument, which is what lets a script or a simulation move it.
+//! Owns [`Timestamp`], the only call that reads a clock, and the assumptions about the clocks of different members. The
+//! core never calls it: the core receives the time as an argument, so that scripts and simulations can control it.
 //!
-//! The clock is `CLOCK_BOOTTIME`: it never goes back and it counts the time a machine was suspended, so a
-//! lease or a deadline cannot survive a closed laptop lid. It is slewed when the time of day is corrected. It does not
-//! always count the time a virtual machine was paused from outside; where that happens there must be no lease.
+//! The clock is `CLOCK_BOOTTIME`: it never goes back, and it includes the time a machine was suspended, so a lease or a
+//! deadline cannot survive a closed laptop lid. It is slewed when the time of day is corrected. It does not always
+//! include the time a virtual machine was paused from outside; where that can happen leases must be switched off.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -15,26 +15,26 @@ use std::time::Duration;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Later than every real time: the deadline of something that may wait for ever.
+    /// Later than every real time: the deadline of something that may wait forever.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// The time from `earlier` to this; zero when this is earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// How much faster or slower than true time a member's clock may run, in percent. Time daemons go no further: chrony slews
-/// a clock by up to 83,333 ppm unless it is told otherwise and by 100,000 at most, ntpd by 500.
+/// How much faster or slower than true time a member's clock may run, in percent. Time daemons stay within that: chrony
+/// slews a clock by up to 83,333 ppm by default and by at most 100,000, ntpd by 500.
 const SLEW_MAX_PERCENT: u64 = 10;
 
 /// The longest lease that ends before any other member can be elected, in whole milliseconds.
 ///
-/// A follower refuses votes for an election timeout after the last message that it took of its leader, and counts that
-/// timeout in ticks. Its clock ticks at any moment after that message, so the last of these ticks is due as little as
-/// (election timeout - tick) later. That span is shortest in true time on a clock that runs fast, and in it the leader's
-/// own clock comes least far if it runs slow: hence x (100 - 10) / (100 + 10).
+/// A follower refuses votes for an election timeout after the last message that it accepted from its leader, and counts
+/// that timeout in ticks. The first tick may come at any time after that message, so the last of these ticks may be due
+/// only (election timeout - tick) later. That span is shortest in true time on a clock that runs fast, and the leader's
+/// own clock advances least in it if it runs slow: hence x (100 - 10) / (100 + 10).
 #[must_use]
 pub const fn longest_lease(election_timeout: Duration, tick: Duration) -> Duration {
     let refused_ms = election_timeout.saturating_sub(tick).as_millis() as u64;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_over_on_the_slowest_clock_before_an_election_timeout_is_on_the_fastest() {
+    fn a_lease_expires_on_the_slowest_clock_before_an_election_timeout_on_the_fastest() {
         let lease_ms = |election_timeout_ms, tick_ms| {
             let ms = Duration::from_millis;
             longest_lease(ms(election_timeout_ms), ms(tick_ms)).as_millis() as u64

@@ -1,7 +1,7 @@
 //! Identifiers, the vocabulary of regions, and how large a write may be.
 //!
-//! Owns the newtypes that keep node ids, terms and log indices apart, and the limits that callers, leaders and logs share. Raw `u64` appears only next to
-//! the `raft` crate, and `get()` marks every such place.
+//! Owns the newtypes that keep node ids, terms and log indexes apart, and the limits that callers, leaders and logs
+//! share. Raw `u64` appears only next to the `raft` crate, and `get()` marks every such place.
 
 use std::fmt;
 
@@ -55,8 +55,8 @@ id! {
     ClusterId
 }
 id! {
-    /// Drawn at random when a member's directory is made. A member that comes back under its node id
-    /// with another instance id has lost its disk and must not take part.
+    /// Drawn at random when a member's directory is created. A member that returns under its node id with another
+    /// instance id has lost its disk and must not take part.
     InstanceId
 }
 
@@ -68,8 +68,8 @@ impl LogIndex {
     }
 }
 
-/// Every region's log starts behind this truncated entry, so that a member that starts empty later can
-/// only catch up by a raft snapshot and never from a log that looks complete (DESIGN 8).
+/// Every region's log starts after this truncated entry, so that a member that starts empty later can only catch up by
+/// a raft snapshot and never from a log that looks complete (DESIGN 8).
 pub const BOOTSTRAP_INDEX: LogIndex = LogIndex(5);
 /// The term of [`BOOTSTRAP_INDEX`].
 pub const BOOTSTRAP_TERM: Term = Term(5);
@@ -86,10 +86,10 @@ pub struct RegionEpoch {
     pub version: u64,
 }
 
-/// The epoch a region is born with.
+/// The epoch of a new region.
 pub const BOOTSTRAP_EPOCH: RegionEpoch = RegionEpoch { conf_ver: 1, version: 1 };
 
-/// How far a region's state machine has come. Written in the batch of the data it describes.
+/// How far a region's log is applied. Written in the same batch as the data it describes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApplyState {
     /// Index of the last applied entry.
@@ -107,8 +107,8 @@ impl ApplyState {
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
 /// Largest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
-/// Largest encoded batch in bytes: keys, values and at most 11 bytes an operation.
+/// Largest encoded batch in bytes: keys, values and at most 11 bytes per operation.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most operations of a batch. All of them take effect at once, in tens of milliseconds, and whatever else is written or
-/// read of this store waits so long. An operation's number within its write has 16 bits (DESIGN 15).
+/// Most operations of a batch. They are applied together, in tens of milliseconds, and other writes and reads of this
+/// store wait for that. An operation's number within its write has 16 bits (DESIGN 15).
 pub const BATCH_OPERATIONS_MAX: usize = 1 << 16;
