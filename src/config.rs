@@ -137,8 +137,8 @@ options! {
         "All members as '1=host:port,2=host:port,...', equal on all. Empty: a cluster of this member alone.";
     split_keys: String, "bootstrap.split_keys", Text, "",
         "Keys at which the key space is split into regions when a cluster is created: N keys make N + 1 regions, \
-         1024 at most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; spaces \
-         count. Equal on all members and never changed. Empty: one region owns all keys.";
+         1024 at most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; \
+         spaces count. Equal on all members and never changed. Empty: one region owns all keys.";
     listen: String, "transport.listen", Text, "",
         "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
          cluster.initial_members.";
@@ -154,9 +154,9 @@ options! {
         "Milliseconds without a leader after which a member campaigns, drawn up to 1.5 times as long; a multiple \
          of raft.tick_ms; equal on all members.";
     apply_stall_ms: u64, "raft.apply_stall_ms", Number(0, 86_400_000), "0",
-        "Milliseconds for which a leader's engine may apply nothing while committed writes wait, before the leader hands \
-         over; at least twice raft.election_timeout_ms. Longer than the occasional stalls of a disk, which cost less than \
-         a change of leader. 0 means 5000, or three times raft.election_timeout_ms if that is more.";
+        "Milliseconds for which a leader's engine may apply nothing while committed writes wait, before the leader \
+         hands over; at least twice raft.election_timeout_ms. Longer than the occasional stalls of a disk, which cost \
+         less than a change of leader. 0 means 5000, or three times raft.election_timeout_ms if that is more.";
     lease: bool, "read.lease", Switch, "true",
         "Whether a leader answers reads under its lease, without asking the other members. Needs members whose clocks \
          run at most 10 % fast or slow, as time daemons keep them, and never stop: set it to false on virtual machines \

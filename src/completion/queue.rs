@@ -368,8 +368,8 @@ mod tests {
     use crate::types::{LogIndex, Term};
 
     const NOW: Option<Duration> = Some(Duration::ZERO);
-    const PATIENCE: Duration = Duration::from_secs(30);
-    const LONG: Option<Duration> = Some(PATIENCE);
+    const HANG_TIMEOUT: Duration = Duration::from_secs(30);
+    const LONG: Option<Duration> = Some(HANG_TIMEOUT);
 
     type Seen = Arc<Mutex<Vec<u64>>>;
 
@@ -514,7 +514,7 @@ mod tests {
             }
             let burst = Burst::begin(&queue);
             queue.push(Delivery::Run(Box::new(move || {
-                first_heard.store(hears.recv_timeout(PATIENCE).is_ok(), order);
+                first_heard.store(hears.recv_timeout(HANG_TIMEOUT).is_ok(), order);
             })));
             queue.push(Delivery::Run(Box::new(move || told.send(()).expect("it is waited for"))));
             drop(burst);

@@ -1,4 +1,4 @@
-//! The C interface as C programs meet it: the ELF file, and programs that use every part of it.
+//! The C interface as C programs see it: the ELF file, and programs that use every part of it.
 //!
 //! The programs are in `tests/c`; each is compiled as C99 with all warnings as errors and runs twice, plain and with
 //! AddressSanitizer, which also reports what was never freed.
@@ -20,16 +20,16 @@ fn passes(name: &str) {
 }
 
 #[test]
-fn hello_world_in_c_is_short_and_says_hello() {
+fn hello_world_in_c_is_short_and_prints_hello() {
     let source =
         std::fs::read_to_string(repository().join("examples/c/hello.c")).expect("the example is there");
     assert!(source.lines().count() < 40, "the first example must fit on a screen");
 
     let directory = tempdir().expect("the temporary directory is writable");
     let program = compile("examples/c/hello.c", Build::Address, directory.path());
-    let said = succeed(Command::new(program).arg(directory.path().join("store")));
+    let output = succeed(Command::new(program).arg(directory.path().join("store")));
 
-    assert_eq!(said, "hello, world\n");
+    assert_eq!(output, "hello, world\n");
 }
 
 #[test]
@@ -43,17 +43,17 @@ fn null_is_refused_or_ignored_everywhere() {
 }
 
 #[test]
-fn limits_hold_exactly_and_structs_of_other_versions_are_understood() {
+fn limits_are_exact_and_structs_of_other_versions_are_understood() {
     passes("limits");
 }
 
 #[test]
-fn failures_say_what_happened_and_whether_it_was_applied() {
+fn errors_tell_what_happened_and_whether_it_was_applied() {
     passes("failures");
 }
 
 #[test]
-fn callbacks_keep_their_rules() {
+fn callbacks_follow_their_rules() {
     passes("callbacks");
 }
 
@@ -68,7 +68,7 @@ fn shutdown_completes_every_accepted_write_exactly_once() {
 }
 
 #[test]
-fn iterators_keep_to_their_bounds_and_direction() {
+fn iterators_respect_their_bounds_and_direction() {
     passes("iterate");
 }
 
@@ -78,17 +78,17 @@ fn a_store_of_several_regions_routes_refuses_and_reads_by_range() {
 }
 
 #[test]
-fn leadership_is_handed_over_refused_and_left_behind_at_shutdown() {
+fn leadership_is_handed_over_refused_and_given_up_at_shutdown() {
     passes("transfer");
 }
 
 #[test]
-fn a_write_tells_how_far_it_is_before_it_completes() {
+fn a_write_reports_its_progress_before_it_completes() {
     passes("events");
 }
 
 #[test]
-fn completion_queues_hand_over_every_answer_once() {
+fn completion_queues_deliver_every_answer_once() {
     passes("queue");
 }
 

@@ -1,4 +1,4 @@
-//! What a store promises, on real threads, disks and sockets.
+//! The guarantees of a store, on real threads, disks and sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,10 @@ use almadia::{
     Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, TransferOptions, WriteOptions,
 };
 
-use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses, shut_down_at_once};
+use crate::member::{Cluster, HANG_TIMEOUT, fast_config, reserved_addresses, shut_down_at_once};
 
 #[test]
-fn a_single_member_leads_at_once_and_keeps_what_it_acknowledged() {
+fn a_single_member_leads_at_once_and_keeps_its_acknowledged_writes() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("one");
 
@@ -66,7 +66,7 @@ fn three_members_show_every_acknowledged_write_each() {
 }
 
 #[test]
-fn every_member_takes_writes_and_shows_those_of_the_others() {
+fn every_member_accepts_writes_and_shows_those_of_the_others() {
     let cluster = Cluster::start();
 
     for round in 0..30u32 {
@@ -82,7 +82,7 @@ fn every_member_takes_writes_and_shows_those_of_the_others() {
 }
 
 #[test]
-fn writes_go_on_after_the_leader_is_gone_and_it_catches_up_when_it_is_back() {
+fn writes_continue_after_the_leader_fails_and_it_catches_up_when_it_returns() {
     let mut cluster = Cluster::start();
     let first = cluster.leader();
     cluster.member(first).put(b"before", b"1").expect("applied");
@@ -226,7 +226,7 @@ fn calls_beyond_the_limit_in_flight_are_overloaded_at_once_and_accepted_again_la
     let mut batch = Batch::new();
     batch.put(b"k", b"v").expect("small");
 
-    // The first callback holds the completion thread, so the second call stays unanswered until it is let go.
+    // The first callback blocks the completion thread, so the second call stays unanswered until it is released.
     let hold = move |_: almadia::Result<almadia::Position>| blocked.recv().expect("released below");
     store.write_async(&mut batch.clone(), &WriteOptions::default(), hold).expect("accepted");
     let tell = move |answer: almadia::Result<almadia::Position>| sender.send(answer).expect("the test waits");
@@ -260,7 +260,7 @@ fn owned((key, value): (&str, &str)) -> (String, String) {
 }
 
 #[test]
-fn leadership_goes_where_it_is_asked_to_and_writes_under_way_follow_it() {
+fn leadership_moves_to_the_requested_member_and_writes_in_flight_follow_it() {
     let cluster = Cluster::start();
     for round in 0..6u32 {
         let leader = cluster.leader();
@@ -287,7 +287,7 @@ fn leadership_goes_where_it_is_asked_to_and_writes_under_way_follow_it() {
 }
 
 #[test]
-fn a_transfer_with_a_callback_tells_its_outcome_once() {
+fn a_transfer_with_a_callback_reports_its_outcome_once() {
     let cluster = Cluster::start();
     let leader = cluster.leader();
     let target = leader % 3 + 1;
@@ -301,7 +301,7 @@ fn a_transfer_with_a_callback_tells_its_outcome_once() {
     };
 
     assert_eq!(ask(leader, 9), Err(Code::InvalidArgument));
-    // The connection to the target may come up after the election.
+    // The connection to the target may be established after the election.
     while let Err(code) = ask(leader, target) {
         assert_eq!(code, Code::Lagging);
     }
@@ -311,10 +311,10 @@ fn a_transfer_with_a_callback_tells_its_outcome_once() {
     assert!(receiver.try_recv().is_err());
 }
 
-/// Hands leadership over as soon as the leader has a connection to the target, which may come up after its election.
+/// Transfers leadership once the leader has a connection to the target, which may be established after the election.
 fn hand_over(leader: &Store, target: usize) {
     let options = TransferOptions { target: Some(NodeId(target as u64)), ..TransferOptions::default() };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + HANG_TIMEOUT;
     while let Err(error) = leader.transfer_leader(&options) {
         assert!(error.code() == Code::Lagging && Instant::now() < deadline, "{error}");
         std::thread::yield_now();
@@ -325,7 +325,7 @@ fn hand_over(leader: &Store, target: usize) {
 fn a_transfer_is_refused_where_nobody_leads_or_the_target_does_not_vote() {
     let cluster = Cluster::start();
     let leader = cluster.leader();
-    cluster.member(leader % 3 + 1).wait_leader(PATIENCE).expect("it hears of the leader");
+    cluster.member(leader % 3 + 1).wait_leader(HANG_TIMEOUT).expect("it hears of the leader");
     let code = |node, target: u64| {
         let options = TransferOptions { target: Some(NodeId(target)), ..TransferOptions::default() };
         cluster.member(node).transfer_leader(&options).map_err(|error| error.code())
@@ -342,9 +342,9 @@ fn a_member_that_shuts_down_hands_over_first() {
     let leader = cluster.leader();
     cluster.member(leader).put(b"k", b"v").expect("applied");
 
-    cluster.member(leader).shutdown(PATIENCE).expect("not in a callback");
+    cluster.member(leader).shutdown(HANG_TIMEOUT).expect("not in a callback");
 
-    // The last it saw was another leader: nobody had to miss it first.
+    // It saw another leader before it stopped: the others did not have to wait for an election timeout.
     let status = cluster.member(leader).status();
     assert!(status.leader.is_some_and(|node| node != NodeId(leader as u64)), "{status:?}");
     cluster.member(leader % 3 + 1).put(b"k", b"w").expect("applied");

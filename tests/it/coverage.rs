@@ -1,8 +1,8 @@
-//! What the C tests must not leave out.
+//! The completeness of the C tests.
 //!
-//! Owns the comparison of the exported functions with the programs that try each of them: NULL for every pointer, every
-//! call that blocks inside a callback, every handle in a child process. A function that is added and not tried there
-//! fails here.
+//! Owns the comparison of the exported functions with the programs that exercise them: NULL for every pointer, every
+//! blocking call inside a callback, every handle in a child process. The test fails for a new function that they leave
+//! out.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::native::repository;
 
 fn program(name: &str) -> String {
     let source = fs::read_to_string(repository().join("tests/c").join(name)).expect("the program is there");
-    // Formatting breaks lines where it likes.
+    // Formatting may break lines anywhere.
     source.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -116,7 +116,7 @@ fn every_call_that_blocks_is_tried_in_a_callback() {
 }
 
 #[test]
-fn every_call_with_a_handle_that_belongs_to_its_process_is_tried_in_a_child() {
+fn every_call_with_a_handle_of_its_process_is_tried_in_a_child() {
     let kinds = ["store", "snapshot", "iter", "values", "cq"];
     let belongs = |function: &Function| {
         let first = parameters(function).into_iter().next();

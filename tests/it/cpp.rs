@@ -1,8 +1,8 @@
-//! The C++ header as C++ programs meet it: both compilers, every standard, with and without exceptions.
+//! The C++ header as C++ programs see it: both compilers, every standard, with and without exceptions.
 //!
 //! The programs are in `tests/cpp`. Each is compiled with all warnings as errors and runs against real stores, with
-//! AddressSanitizer and UndefinedBehaviorSanitizer where exceptions are on. Owns also the codes of `almadia.hpp`,
-//! which come from the one table; `ALMADIA_UPDATE_HEADER=1` writes them.
+//! AddressSanitizer and UndefinedBehaviorSanitizer if exceptions are on. Also owns the codes of `almadia.hpp`, which
+//! are generated from the table of codes; `ALMADIA_UPDATE_HEADER=1` writes them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -30,7 +30,7 @@ const fn dialect(compiler: &'static str, standard: &'static str, flags: &'static
     Dialect { compiler, standard, flags }
 }
 
-/// Each compiler, each standard, and each set of flags at least once with either compiler.
+/// Each compiler, each standard, and each set of flags at least once with each compiler.
 const DIALECTS: &[Dialect] = &[
     dialect("g++", "c++17", SANITIZED),
     dialect("g++", "c++2b", WITHOUT_EXCEPTIONS),
@@ -38,7 +38,7 @@ const DIALECTS: &[Dialect] = &[
     dialect("clang++", "c++20", SANITIZED),
 ];
 
-/// Coroutines need a compiler that has them as the standard has them; that is g++ wherever these tests run.
+/// Coroutines need a compiler that implements the standard's; that is g++ wherever these tests run.
 const COROUTINE_DIALECTS: &[Dialect] =
     &[dialect("g++", "c++20", SANITIZED), dialect("g++", "c++2b", WITHOUT_EXCEPTIONS)];
 
@@ -77,25 +77,25 @@ fn passes(sources: &[&str], dialects: &[Dialect]) {
 }
 
 #[test]
-fn hello_world_in_cpp_is_short_and_says_hello() {
+fn hello_world_in_cpp_is_short_and_prints_hello() {
     let source =
         fs::read_to_string(repository().join("examples/cpp/hello.cpp")).expect("the example is there");
     assert!(source.lines().count() < 20, "the first example must fit on a screen");
 
     let directory = tempdir().expect("the temporary directory is writable");
     let program = compile_sanitized("examples/cpp/hello.cpp", directory.path());
-    let said = succeed(Command::new(program).arg(directory.path().join("store")));
+    let output = succeed(Command::new(program).arg(directory.path().join("store")));
 
-    assert_eq!(said, "hello, world\n");
+    assert_eq!(output, "hello, world\n");
 }
 
 #[test]
-fn every_blocking_part_works_from_cpp() {
+fn every_blocking_call_works_from_cpp() {
     passes(&["tests/cpp/blocking.cpp"], DIALECTS);
 }
 
 #[test]
-fn callables_and_futures_keep_their_rules() {
+fn callables_and_futures_follow_their_rules() {
     passes(&["tests/cpp/asynchronous.cpp"], DIALECTS);
 }
 
@@ -105,7 +105,7 @@ fn every_asynchronous_call_can_be_awaited() {
 }
 
 #[test]
-fn completions_come_through_a_queue_to_the_threads_that_run_it() {
+fn completions_reach_the_threads_that_run_their_queue() {
     passes(&["tests/cpp/queue.cpp"], DIALECTS);
 }
 
@@ -150,7 +150,7 @@ fn the_cpp_header_is_silent_in_every_dialect() {
     }
 }
 
-/// The enumerators of `almadia::code`, from the one table.
+/// The enumerators of `almadia::code`, from the table of codes.
 fn code_enumerators() -> String {
     let mut sorted: Vec<_> =
         CODES.iter().map(|(_, number, name, message)| (*number, *name, *message)).collect();
@@ -183,7 +183,7 @@ fn the_cpp_header_names_every_code_and_no_other() {
     assert_eq!(found, expected, "almadia.hpp is stale: ALMADIA_UPDATE_HEADER=1 cargo test --release header");
 }
 
-/// True for a line that declares what needs no words of its own: copies, moves, and what the standard prescribes.
+/// True for a declaration that needs no documentation: copies, moves, and what the standard prescribes.
 fn needs_no_comment(line: &str) -> bool {
     const PRESCRIBED: [&str; 10] = [
         "= delete",

@@ -1,7 +1,7 @@
-//! Documentation that cannot lie: generated pages are current, and what stands in blocks compiles and runs.
+//! Documentation is correct: generated pages are current, and code blocks compile and run.
 //!
-//! Owns the two pages that come from tables, `docs/failures.md` and `docs/options.md`; `ALMADIA_UPDATE_DOCS=1` writes
-//! them.
+//! Owns the two pages that are generated from tables, `docs/failures.md` and `docs/options.md`; `ALMADIA_UPDATE_DOCS=1`
+//! writes them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).expect("it is in the repository")
 }
 
-/// Compares a page with what it must be, or writes it.
+/// Compares a page with its generated content, or writes it.
 fn is_current(path: &str, wanted: &str) {
     if std::env::var_os("ALMADIA_UPDATE_DOCS").is_some() {
         fs::write(repository().join(path), wanted).expect("the tree is writable");
@@ -32,7 +32,7 @@ fn is_current(path: &str, wanted: &str) {
 }
 
 #[test]
-fn the_page_of_failures_is_the_one_the_table_of_codes_gives() {
+fn the_page_of_failures_is_generated_from_the_table_of_codes() {
     let mut page = String::from(
         "# What an error says\n\n\
          Made from the one table of codes (`src/error.rs`). `code / 100` is the category: 1 wrong call, 2 normal negative\n\
@@ -62,7 +62,7 @@ fn the_page_of_failures_is_the_one_the_table_of_codes_gives() {
 }
 
 #[test]
-fn the_page_of_options_is_the_one_the_table_of_options_gives() {
+fn the_page_of_options_is_generated_from_the_table_of_options() {
     let mut page = String::from(
         "# Options\n\n\
          Made from the one table of options (`src/config.rs`). In C: `almadia_config_set(config, name, value, &error)`; in\n\
@@ -91,7 +91,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     inner.map(str::to_owned).collect()
 }
 
-/// What a block of a guide may use without saying where it comes from.
+/// Names that a block of a guide may use without declaring them.
 const PREAMBLE: &str = r#"#include <almadia.h>
 #include <stdio.h>
 #define CHECK(call) do { if ((call) != ALMADIA_OK) return; } while (0)
@@ -141,10 +141,10 @@ fn gcc(source: &Path, libraries: &Path) -> Command {
 }
 
 #[test]
-fn the_quick_start_of_the_readme_for_c_works_as_it_stands() {
+fn the_quick_start_for_c_in_the_readme_works_as_written() {
     let page = read("README.md");
     let directory = tempdir().expect("the temporary directory is writable");
-    // What `make` leaves in a clone.
+    // What `make` creates in a clone.
     let library = directory.path().join("target/lib");
     fs::create_dir_all(&library).expect("the scratch directory is writable");
     for name in [LIBRARY, SONAME] {
@@ -159,13 +159,13 @@ fn the_quick_start_of_the_readme_for_c_works_as_it_stands() {
     let commands = blocks(&page, "sh").into_iter().find(|block| block.contains("cc examples/c/hello.c"));
     let commands = commands.expect("the README compiles it");
     let script = format!("cd {}\n{commands}", directory.path().display());
-    let said = succeed(Command::new("bash").args(["-e", "-c", &script]));
+    let output = succeed(Command::new("bash").args(["-e", "-c", &script]));
 
-    assert_eq!(said, "hello, world\n");
+    assert_eq!(output, "hello, world\n");
 }
 
 #[test]
-fn every_page_that_a_page_points_to_exists() {
+fn every_page_that_a_page_links_to_exists() {
     for page in ["README.md", "docs/c.md", "docs/python.md", "docs/asyncio.md", "docs/cluster.md"] {
         let text = read(page);
         let base = repository().join(page);

@@ -1,4 +1,4 @@
-//! What a writer is told before its answer.
+//! The events of a write before its answer.
 
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use almadia::{Batch, Code, Events, Outcome, Position, Store, WriteEvent, WriteOp
 
 use crate::member::Cluster;
 
-/// What one write's caller heard, in order.
+/// What the caller of one write received, in order.
 #[derive(Debug)]
 enum Heard {
     Event(WriteEvent, Position),
@@ -17,7 +17,7 @@ enum Heard {
 use Heard::{Answer, Event};
 use WriteEvent::{Committed, Proposed};
 
-/// Writes one key and notes what is heard of it under `number`.
+/// Writes one key and records what is received for it under `number`.
 fn write(store: &Store, number: u32, options: &WriteOptions, events: Events, heard: &Sender<(u32, Heard)>) {
     let mut batch = Batch::new();
     batch.put(&number.to_be_bytes(), b"value").expect("small");
@@ -31,7 +31,7 @@ fn write(store: &Store, number: u32, options: &WriteOptions, events: Events, hea
     asynchronous.write_with_events(&mut batch, options, events, on_event, callback).expect("accepted");
 }
 
-/// What was heard of each of `count` writes.
+/// What was received for each of `count` writes.
 fn write_many(store: &Store, count: u32, events: impl Fn(u32) -> Events) -> Vec<Vec<Heard>> {
     let (sender, receiver) = mpsc::channel();
     (0..count).for_each(|number| write(store, number, &WriteOptions::default(), events(number), &sender));
@@ -42,7 +42,7 @@ fn write_many(store: &Store, count: u32, events: impl Fn(u32) -> Events) -> Vec<
 }
 
 #[test]
-fn a_leader_tells_of_each_write_that_it_was_proposed_then_committed_then_applied() {
+fn a_leader_reports_each_write_as_proposed_then_committed_then_applied() {
     let cluster = Cluster::start();
     let leader = cluster.leader();
 
@@ -55,7 +55,7 @@ fn a_leader_tells_of_each_write_that_it_was_proposed_then_committed_then_applied
 }
 
 #[test]
-fn only_events_that_are_wanted_are_told() {
+fn only_requested_events_are_reported() {
     let cluster = Cluster::start();
     let wanted = |number: u32| Events { proposed: number % 2 == 1, committed: number % 4 >= 2 };
 
@@ -73,7 +73,7 @@ fn only_events_that_are_wanted_are_told() {
 }
 
 #[test]
-fn a_write_that_is_forwarded_is_answered_without_events() {
+fn a_forwarded_write_is_answered_without_events() {
     let cluster = Cluster::start();
     let leader = cluster.leader();
     let follower = cluster.member(leader % 3 + 1);
@@ -85,14 +85,14 @@ fn a_write_that_is_forwarded_is_answered_without_events() {
 
 #[test]
 fn a_write_without_a_majority_is_proposed_and_never_committed() {
-    // On a busy machine a leader may step down before the write reaches it; then there is nothing to see.
+    // On a busy machine a leader may step down before the write reaches it; then there are no events.
     let heard = (0..10).find_map(|_| write_alone()).expect("a leader lasts for an election timeout");
 
     let [Event(Proposed, _), Answer(Err(error))] = &heard[..] else { panic!("{heard:?}") };
     assert_eq!((error.code(), error.outcome()), (Code::Timeout, Outcome::Unknown));
 }
 
-/// What is heard of a write to a leader whose followers are gone; none if it did not lead any more.
+/// What is received for a write to a leader whose followers are gone; none if it no longer led.
 fn write_alone() -> Option<Vec<Heard>> {
     let mut cluster = Cluster::start();
     let leader = cluster.leader();

@@ -1,6 +1,6 @@
-//! The examples do what they say: each is compiled as its users would and run.
+//! The examples work: each is compiled and run as a user would.
 //!
-//! The first examples of each language are with the tests of that language.
+//! The first example of each language is tested with that language.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,12 +18,12 @@ fn the_callback_example_counts_the_answer_of_every_put() {
     let directory = tempdir().expect("the temporary directory is writable");
     let program = compile("examples/c/callback.c", Build::Address, directory.path());
 
-    let said = succeed(Command::new(program).arg(directory.path().join("store")));
+    let output = succeed(Command::new(program).arg(directory.path().join("store")));
 
-    assert_eq!(said, "1000 applied, 0 not applied, 0 unknown\n");
+    assert_eq!(output, "1000 applied, 0 not applied, 0 unknown\n");
 }
 
-/// The answers of the epoll example to `commands`, one a line, in no particular order.
+/// The answers of the epoll example to `commands`, one per line, in no particular order.
 fn answers_of_epoll(program: &Path, store: &Path, commands: &str) -> BTreeSet<String> {
     let mut piped = Command::new("sh");
     piped.args(["-c", "printf '%s' \"$1\" | \"$2\" \"$3\"", "sh", commands]).arg(program).arg(store);
@@ -55,7 +55,7 @@ fn the_epoll_example_answers_every_command_on_its_only_thread() {
 /// One running member of the C++ example, which ends when it is dropped.
 struct Member {
     process: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Member {
@@ -70,13 +70,13 @@ impl Member {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program was compiled");
-        let said = BufReader::new(process.stdout.take().expect("it is piped"));
-        Self { process, said }
+        let output = BufReader::new(process.stdout.take().expect("it is piped"));
+        Self { process, output }
     }
 
     fn next_line(&mut self) -> String {
         let mut line = String::new();
-        self.said.read_line(&mut line).expect("the program writes text");
+        self.output.read_line(&mut line).expect("the program writes text");
         line
     }
 
@@ -87,7 +87,7 @@ impl Member {
 }
 
 #[test]
-fn three_of_the_cpp_members_see_what_all_three_wrote() {
+fn three_members_of_the_cpp_example_see_what_all_three_wrote() {
     let directory = tempdir().expect("the temporary directory is writable");
     let program = crate::cpp::compile_sanitized("examples/cpp/member.cpp", directory.path());
     let addresses = reserved_addresses(3);

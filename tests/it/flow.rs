@@ -1,17 +1,17 @@
-//! Limits that hold, and what happens when they are reached.
+//! Limits, and what happens when they are reached.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use almadia::{Batch, Code, Config, Outcome, Position, Result, Store, WriteOptions};
 
-use crate::member::{Cluster, PATIENCE};
+use crate::member::{Cluster, HANG_TIMEOUT};
 
 fn write_async(store: &Store, key: u32, answers: &mpsc::Sender<Result<Position>>) -> Result<()> {
     let mut batch = Batch::new();
     batch.put(&key.to_be_bytes(), &[7; 100]).expect("small");
     let answers = answers.clone();
-    let options = WriteOptions { timeout: Some(PATIENCE) };
+    let options = WriteOptions { timeout: Some(HANG_TIMEOUT) };
     store.write_async(&mut batch, &options, move |answer| answers.send(answer).expect("the test waits"))
 }
 
@@ -20,14 +20,14 @@ fn limit_to_hundred(config: &mut Config) {
 }
 
 #[test]
-fn a_full_store_answers_overloaded_at_once_and_takes_writes_again_when_it_drains() {
+fn a_full_store_answers_overloaded_at_once_and_accepts_writes_again_when_it_drains() {
     let mut cluster = Cluster::start_with(limit_to_hundred);
     let leader = cluster.leader();
     let others = [leader % 3 + 1, (leader + 1) % 3 + 1];
     others.into_iter().for_each(|node| cluster.close(node));
     let (sender, receiver) = mpsc::channel();
 
-    // Nothing commits without a majority, so what is accepted stays under way.
+    // Nothing commits without a majority, so accepted writes stay in flight.
     let accepted = (0..1000).filter(|key| write_async(cluster.member(leader), *key, &sender).is_ok()).count();
     let refused = write_async(cluster.member(leader), 1000, &sender).expect_err("it is full");
 
@@ -35,14 +35,14 @@ fn a_full_store_answers_overloaded_at_once_and_takes_writes_again_when_it_drains
     assert!(refused.detail().contains("limits.in_flight_ops"), "{refused}");
     others.into_iter().for_each(|node| cluster.open(node));
     for _ in 0..accepted {
-        receiver.recv_timeout(PATIENCE).expect("each is answered").expect("the majority is back");
+        receiver.recv_timeout(HANG_TIMEOUT).expect("each is answered").expect("the majority is back");
     }
     write_async(cluster.member(leader), 1001, &sender).expect("there is room again");
-    receiver.recv_timeout(PATIENCE).expect("answered").expect("applied");
+    receiver.recv_timeout(HANG_TIMEOUT).expect("answered").expect("applied");
 }
 
 #[test]
-fn a_full_follower_refuses_its_callers_and_leaves_the_other_members_theirs() {
+fn a_full_follower_refuses_its_own_callers_but_not_those_of_other_members() {
     let cluster = Cluster::start_with(limit_to_hundred);
     let leader = cluster.leader();
     let follower = cluster.member(leader % 3 + 1);
@@ -68,7 +68,7 @@ fn a_full_follower_refuses_its_callers_and_leaves_the_other_members_theirs() {
 }
 
 #[test]
-fn a_deadline_that_passes_while_a_write_waits_for_its_leader_says_that_it_was_not_applied() {
+fn a_write_whose_deadline_passes_while_it_waits_for_a_leader_is_reported_as_not_applied() {
     let mut cluster = Cluster::start();
     let leader = cluster.leader();
     let follower = leader % 3 + 1;
@@ -78,8 +78,8 @@ fn a_deadline_that_passes_while_a_write_waits_for_its_leader_says_that_it_was_no
     batch.put(b"k", b"v").expect("small");
     let options = WriteOptions { timeout: Some(Duration::from_millis(50)) };
 
-    // Until it misses its leader it may have sent one there, or wait for an answer.
-    let deadline = Instant::now() + PATIENCE;
+    // Until it notices that its leader is gone it may have sent one there, or wait for an answer.
+    let deadline = Instant::now() + HANG_TIMEOUT;
     let error = loop {
         let error = cluster.member(follower).write(&mut batch, &options).expect_err("nobody leads");
         assert_eq!(batch.len(), 1, "the batch is as it was");

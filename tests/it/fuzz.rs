@@ -8,7 +8,7 @@ mod corpus;
 use std::cell::RefCell;
 
 #[test]
-fn the_corpus_of_c_calls_and_mutations_of_it_hold() {
+fn the_corpus_of_c_calls_and_its_mutations_hold() {
     let member = RefCell::new(c_calls::Member::open());
 
     corpus::replay("c_calls", 120, |input| member.borrow_mut().fuzz_calls(input));

@@ -1,19 +1,19 @@
-//! What must not grow with restarts.
+//! Resources that must not grow with restarts.
 //!
-//! Owns a store that is opened again and again, and the size of its log. Its descriptors, threads and memory are counted
-//! where they can be, in a process of its own (`fire.rs`).
+//! Owns a store that is reopened many times, and the size of its log. Its descriptors, threads and memory are counted
+//! in a separate process, the only place where they can be (`stress.rs`).
 
 use std::path::Path;
 use std::time::Instant;
 
 use almadia::Store;
 
-use super::member::{PATIENCE, fast_config};
+use super::member::{HANG_TIMEOUT, fast_config};
 
-/// What each run writes: less than twice what is to be retained.
+/// Bytes that each run writes: less than twice what is to be retained.
 const RUN_BYTES: usize = 96 << 10;
 const RETAIN_BYTES: usize = 64 << 10;
-/// The least segments, of which a log keeps a few, and spares.
+/// The smallest segments, of which a log keeps a few and some spares.
 const LOG_BYTES_MAX: u64 = 12 * (64 << 10);
 
 fn open(path: &Path) -> Store {
@@ -26,12 +26,12 @@ fn open(path: &Path) -> Store {
 
 fn log_bytes(path: &Path) -> u64 {
     let files = std::fs::read_dir(path.join("log")).expect("it is open");
-    // A file may be renamed to a spare meanwhile.
+    // A file may be renamed to a spare concurrently.
     files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 #[test]
-fn a_store_that_is_opened_again_and_again_keeps_no_more_log_than_one_that_stays_open() {
+fn a_store_that_is_reopened_many_times_keeps_no_more_log_than_one_that_stays_open() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("store");
     for _ in 0..30 {
@@ -40,10 +40,10 @@ fn a_store_that_is_opened_again_and_again_keeps_no_more_log_than_one_that_stays_
     }
 
     let store = open(&path);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + HANG_TIMEOUT;
     while log_bytes(&path) > LOG_BYTES_MAX {
         assert!(Instant::now() < deadline, "the log keeps {} bytes", log_bytes(&path));
-        // What comes free is known with the next append.
+        // Segments are freed with the next append.
         store.put(b"k", b"v").expect("it works");
     }
 }

@@ -1,7 +1,7 @@
 //! The C header: current, complete, and silent in every dialect.
 //!
-//! Owns how `include/almadia.h` is generated: cbindgen over `src/capi`, with the constants of all codes taken from the
-//! one table in `src/error.rs`. Set `ALMADIA_UPDATE_HEADER=1` to write it.
+//! Owns the generation of `include/almadia.h`: cbindgen over `src/capi`, with the constants of all codes taken from the
+//! table in `src/error.rs`. Set `ALMADIA_UPDATE_HEADER=1` to write it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tempfile::tempdir;
 
 use crate::native::{repository, succeed};
 
-/// The files of the interface, in the order in which a reader of the header should meet them.
+/// The files of the interface, in the order in which a reader of the header should see them.
 const SOURCES: [&str; 18] = [
     "library",
     "error",
@@ -49,7 +49,7 @@ fn source_paths() -> impl Iterator<Item = PathBuf> {
     SOURCES.iter().map(move |name| capi.join(format!("{name}.rs")))
 }
 
-/// The constants of the codes, from the one table.
+/// The constants of the codes, from the table of codes.
 fn code_constants() -> String {
     let mut sorted: Vec<_> =
         CODES.iter().map(|(_, number, name, message)| (*number, *name, *message)).collect();
@@ -74,7 +74,7 @@ fn generated() -> String {
     one_line_comments(&String::from_utf8(bytes).expect("the sources are UTF-8"))
 }
 
-/// Puts a comment of one line on one line; cbindgen gives it three.
+/// Puts a comment of one line on one line; cbindgen uses three.
 fn one_line_comments(header: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in header.lines() {
@@ -90,7 +90,7 @@ fn one_line_comments(header: &str) -> String {
 }
 
 #[test]
-fn the_committed_header_is_the_one_the_sources_generate() {
+fn the_committed_header_is_generated_from_the_sources() {
     let generated = generated();
     if std::env::var_os("ALMADIA_UPDATE_HEADER").is_some() {
         fs::write(header_path(), &generated).expect("the tree is writable");
@@ -120,7 +120,7 @@ fn the_header_names_every_code_and_no_other() {
 }
 
 #[test]
-fn every_function_of_the_header_is_in_the_sources_and_the_other_way_round() {
+fn every_function_of_the_header_is_in_the_sources_and_vice_versa() {
     let exported = exported_functions();
 
     assert!(exported.len() >= 60, "cbindgen lost functions: {exported:?}");
@@ -128,7 +128,7 @@ fn every_function_of_the_header_is_in_the_sources_and_the_other_way_round() {
 }
 
 #[test]
-fn every_function_says_whether_it_blocks_and_who_may_call_it() {
+fn every_function_documents_whether_it_blocks_and_who_may_call_it() {
     for function in documented_functions() {
         for promise in ["Blocks: ", "Threads: "] {
             assert!(function.comment.contains(promise), "{} lacks '{promise}'", function.name);
@@ -202,7 +202,7 @@ fn compile(compiler: &str, standard: &str, file: &Path, source: &str, include: &
     succeed(command.arg("-I").arg(include).arg(file));
 }
 
-/// An exported function as the sources show it.
+/// An exported function as in the sources.
 pub struct Function {
     pub name: String,
     pub comment: String,
@@ -217,7 +217,7 @@ pub fn documented_functions() -> Vec<Function> {
         .collect()
 }
 
-/// Cuts a source at its exported functions. rustfmt guarantees the shape: attributes before, `}` in column 0 behind.
+/// Splits a source at its exported functions. rustfmt guarantees the shape: attributes before, `}` in column 0 after.
 fn functions_of(source: &str) -> Vec<Function> {
     let mut functions = Vec::new();
     for (start, _) in source.match_indices("#[unsafe(no_mangle)]") {

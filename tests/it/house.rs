@@ -1,7 +1,8 @@
-//! The figures of the house: what a newcomer stumbles over, counted.
+//! Metrics of the code base: what makes it hard to enter, counted.
 //!
-//! `tests/house.txt` has the value of each figure and its goal. A figure that got better is written down
-//! (`ALMADIA_UPDATE_HOUSE=1`), so that it stays so; the test fails when one gets worse, or is not what is written down.
+//! `tests/house.txt` has the value of each metric and its goal. An improvement is recorded with
+//! `ALMADIA_UPDATE_HOUSE=1`, so that it lasts; the test fails when a value gets worse, or differs from the recorded
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::tidy::collect;
 
-/// Lines of a function that is seen as a whole.
+/// Most lines of a function that can be taken in at a glance.
 const FUNCTION_LINES_MAX: usize = 60;
 
 /// One source file without its tests and comments.
@@ -24,9 +25,9 @@ struct Figure {
     name: &'static str,
     value: usize,
     goal: usize,
-    /// More is better.
+    /// Whether more is better.
     grows: bool,
-    /// What makes the value, for who wants to make it better.
+    /// What contributes most to the value.
     details: Vec<String>,
 }
 
@@ -92,7 +93,7 @@ fn largest_struct(sources: &[Source]) -> Figure {
             }
         }
     }
-    // Options are lists by nature.
+    // Options are lists and may be long.
     structs.retain(|(_, name)| {
         !name.contains("Options") && !name.contains("Config") && !name.contains("almadia_")
     });
@@ -133,7 +134,7 @@ fn reachable(from: &[String], edges: &BTreeMap<Vec<String>, BTreeSet<Vec<String>
     seen
 }
 
-/// The first two parts of a path: what has a directory of its own is one module with what is in it.
+/// The first two parts of a path: a module with a directory of its own counts as one with its contents.
 fn unit(path: &[String]) -> Vec<String> {
     path.iter().take(2).cloned().collect()
 }
@@ -256,7 +257,7 @@ fn journey(name: &'static str, heading: &str, goal: usize) -> Figure {
     Figure { name, value: files.len(), goal, grows: false, details: files.into_iter().collect() }
 }
 
-/// What is built into the library.
+/// The sources that are built into the library.
 fn sources() -> Vec<Source> {
     let (mut found, base) = (Vec::new(), root().join("src"));
     collect(&base, &mut found);

@@ -1,7 +1,7 @@
-//! What `make install` puts on a machine, as a project outside the repository meets it.
+//! What `make install` installs, as a project outside the repository sees it.
 //!
-//! The tree is installed for one prefix below a DESTDIR and then moved, so whatever remembers where it was built or
-//! installed fails here. The outside project is in `tests/install`; its programs are the first examples.
+//! The tree is installed for one prefix below a DESTDIR and then moved, so that anything with a path to where it was
+//! built or installed fails here. The outside project is in `tests/install`; its programs are the first examples.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl Installed {
         command
     }
 
-    /// Runs a program that says hello and needs the library by its SONAME alone.
+    /// Runs a program that prints hello and refers to the library by its SONAME alone.
     fn says_hello(&self, program: &Path) {
         let dynamic = succeed(Command::new("readelf").arg("-dW").arg(program));
         let name = program.file_name().expect("it is a file").to_string_lossy();
@@ -145,7 +145,7 @@ fn cmake_refuses_versions_whose_interface_may_differ() {
 }
 
 #[test]
-fn nothing_installed_remembers_where_it_was_built_or_installed() {
+fn no_installed_file_has_a_path_to_where_it_was_built_or_installed() {
     let installed = Installed::new();
     let built = repository().display().to_string();
 
@@ -166,7 +166,7 @@ fn nothing_installed_remembers_where_it_was_built_or_installed() {
 }
 
 #[test]
-fn uninstall_removes_every_file_that_install_brought() {
+fn uninstall_removes_every_file_that_install_created() {
     let directory = tempdir().expect("the temporary directory is writable");
     let stage = directory.path().join("stage");
     let neighbour = stage.join("opt/almadia/lib/pkgconfig/neighbour.pc");

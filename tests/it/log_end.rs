@@ -1,7 +1,7 @@
-//! The end of the raft log, damaged: what was acknowledged is either there or missed aloud.
+//! A damaged end of the raft log: what was acknowledged is either there or reported missing.
 //!
-//! A torn tail is what a crash leaves of a frame whose sync never returned. Everything in front of it was synced, and a
-//! member that lacks some of that must not pass for one that has it all.
+//! A torn tail is what a crash leaves of a frame whose sync never returned. Everything before it was synced, and a
+//! member that lacks some of that must not be taken for one that has all of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use almadia::types::NodeId;
 use almadia::{Code, Config, Store};
 
-use crate::member::{Cluster, PATIENCE};
+use crate::member::{Cluster, HANG_TIMEOUT};
 
 const KEYS: u32 = 30;
 
-/// What becomes of the newest segment of a log.
+/// Damage to the newest segment of a log.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
-    /// The last so many bytes that were written are zero.
+    /// The last bytes that were written, this many, are zeroed.
     Zeroed(usize),
-    /// One bit flips, so many bytes before the end of what was written.
+    /// One bit flips, this many bytes before the end of what was written.
     Flipped(usize),
-    /// The whole file is gone.
+    /// The file is gone.
     Deleted,
 }
 
@@ -51,7 +51,7 @@ fn small_segments() -> Config {
 }
 
 #[test]
-fn a_store_that_was_closed_and_whose_log_lost_its_end_is_refused() {
+fn a_closed_store_whose_log_lost_its_end_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (number, kind) in [
         Damage::Zeroed(8),
@@ -83,9 +83,9 @@ fn a_store_that_was_closed_and_whose_log_lost_its_end_is_refused() {
 }
 
 #[test]
-fn a_member_that_lost_the_end_of_its_log_elects_nobody_who_lacks_it() {
+fn a_member_that_lost_the_end_of_its_log_elects_no_member_that_lacks_it() {
     let mut cluster = Cluster::start();
-    // Member 1 lacks what is acknowledged next.
+    // Member 1 will lack what is acknowledged next.
     cluster.put(b"before", b"1");
     cluster.close(1);
     cluster.put(b"acknowledged", b"2");
@@ -97,16 +97,16 @@ fn a_member_that_lost_the_end_of_its_log_elects_nobody_who_lacks_it() {
 
     cluster.open(1);
     cluster.open(damaged);
-    // Three election timeouts: time enough to do what must not be done.
+    // Three election timeouts: enough time for an election that must not happen.
     let elected = cluster.member(1).wait_leader(Duration::from_secs(6));
     assert!(elected.is_err(), "{elected:?} was elected by a member that lost acknowledged entries");
     cluster.close(1);
     cluster.close(damaged);
 
-    // With the member whose log is whole all is there again, and the damaged one catches up.
+    // With the member whose log is intact nothing is lost, and the damaged one catches up.
     cluster.open(last);
     cluster.open(1);
-    assert_eq!(cluster.member(1).wait_leader(PATIENCE).expect("two logs are whole"), NodeId(last as u64));
+    assert_eq!(cluster.member(1).wait_leader(HANG_TIMEOUT).expect("two logs are whole"), NodeId(last as u64));
     cluster.open(damaged);
     for node in 1..=3 {
         let snapshot = cluster.snapshot(node);
@@ -134,7 +134,7 @@ fn a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader() {
 }
 
 #[test]
-fn an_operator_can_go_on_without_what_a_log_lost_and_names_that_loss() {
+fn an_operator_can_continue_without_what_a_log_lost_by_naming_that_loss() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("one");
     let fill = |config: &Config, first: u32| {
@@ -149,12 +149,12 @@ fn an_operator_can_go_on_without_what_a_log_lost_and_names_that_loss() {
 
     let mut config = small_segments();
     config.set("log.accept_lost_end", &number_in(refusal.detail())).expect("a number");
-    let store = Store::open(&path, &config).expect("its operator says so");
+    let store = Store::open(&path, &config).expect("its operator accepts the loss");
     let there = (0..KEYS).filter(|key| store.get(&key.to_be_bytes()).expect("readable").is_some()).count();
     assert_eq!(there as u32, KEYS - 1, "the last frame is gone");
     drop(store);
 
-    // From now on it is a log like any other, and another loss is another one.
+    // From now on it is a log like any other, and a further loss is a different one.
     fill(&config, KEYS);
     damage(&path, Damage::Zeroed(512));
     let again = Store::open(&path, &config).err().expect("this loss was not accepted");

@@ -1,7 +1,7 @@
 //! Real stores on loopback, in one process.
 //!
-//! Owns the making of clusters for the tests beside it: ports, temporary directories, short timeouts. Nothing
-//! is left behind: directories go with the cluster.
+//! Owns the creation of clusters for the other tests: ports, temporary directories, short timeouts. Directories
+//! are removed with the cluster.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// Longer than any correct wait in these tests, so that it only ends a hang.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Shuts down without waiting for calls under way. A busy machine may need longer for its threads than the five seconds
-/// which that leaves them.
+/// Shuts down without waiting for calls in flight. On a busy machine the threads may take longer to end than the five
+/// seconds that this allows.
 pub fn shut_down_at_once(store: &Store) {
     if let Err(error) = store.shutdown(Duration::ZERO) {
         assert_eq!(error.code(), Code::ShuttingDown, "{error}");
-        store.shutdown(PATIENCE).expect("its threads end all the same");
+        store.shutdown(HANG_TIMEOUT).expect("its threads end all the same");
     }
 }
 
@@ -45,7 +45,7 @@ impl Cluster {
         Self::start_all("", configure)
     }
 
-    /// Starts all three, with the regions that `split_keys` cut.
+    /// Starts all three, with the regions that `split_keys` defines.
     pub fn start_split(split_keys: &str) -> Self {
         Self::start_all(split_keys, |_| {})
     }
@@ -89,13 +89,13 @@ impl Cluster {
         self.stores[node - 1].as_ref().expect("open")
     }
 
-    /// The number of the member that leads and knows it.
+    /// The number of the member that leads and knows that it does.
     pub fn leader(&self) -> usize {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             for (at, store) in self.stores.iter().enumerate() {
                 let Some(store) = store else { continue };
-                let leader = store.wait_leader(PATIENCE).expect("a majority is open");
+                let leader = store.wait_leader(HANG_TIMEOUT).expect("a majority is open");
                 if leader.get() == at as u64 + 1 {
                     return at + 1;
                 }
@@ -105,9 +105,9 @@ impl Cluster {
         }
     }
 
-    /// Writes a pair at a member that takes it, as often as it takes.
+    /// Writes a pair at a member that accepts it, retrying until one does.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Position {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             let written = self.stores.iter().flatten().find_map(|store| store.put(key, value).ok());
             if let Some(position) = written {
@@ -117,9 +117,9 @@ impl Cluster {
         }
     }
 
-    /// The member that leads each region and knows it, in the order of their keys.
+    /// The member that leads each region and knows that it does, in the order of their keys.
     pub fn leaders(&self) -> Vec<usize> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + HANG_TIMEOUT;
         let regions = self.stores.iter().flatten().next().expect("one is open").region_count();
         loop {
             let leaders: Option<Vec<_>> = (0..regions).map(|region| self.leader_of(region)).collect();
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Of two that think they lead, the one with the higher term.
+    /// If two members believe they lead, the one with the higher term.
     fn leader_of(&self, region: usize) -> Option<usize> {
         let open = self.stores.iter().zip(1..).filter_map(|(store, node)| Some((store.as_ref()?, node)));
         let statuses = open.map(|(store, node)| (store.region_at(region).expect("all have it"), node));
@@ -141,7 +141,7 @@ impl Cluster {
 
     /// A snapshot of a member that shows all that is acknowledged.
     pub fn snapshot(&self, node: usize) -> Snapshot {
-        let options = SnapshotOptions { timeout: Some(PATIENCE), ..Default::default() };
+        let options = SnapshotOptions { timeout: Some(HANG_TIMEOUT), ..Default::default() };
         self.member(node).snapshot(&options).expect("a majority is open")
     }
 
@@ -157,7 +157,7 @@ impl Cluster {
     }
 }
 
-/// Short ticks, so that the first election is quick, small files, and an election timeout above the stalls of a busy disk.
+/// Short ticks for a quick first election, small files, and an election timeout longer than the stalls of a busy disk.
 pub fn fast_config() -> Config {
     let mut config = Config::default();
     for (name, value) in [
@@ -172,17 +172,17 @@ pub fn fast_config() -> Config {
     config
 }
 
-/// Loopback addresses that are the caller's for as long as this process lives, also while their members are down.
+/// Loopback addresses that are reserved until this process exits, even while their members are down.
 pub fn reserved_addresses(count: usize) -> Vec<String> {
     (0..count).map(|_| reserved_address()).collect()
 }
 
-/// The address of a socket that is bound and never listens: the system gives its port to nobody who lets it choose, neither to
-/// a listener nor to a connection, and a member may listen on it as often as it likes. A port that was looked up and given
-/// back would now and then be another test's by the time its member listens.
+/// The address of a socket that is bound but never listens: the system assigns its port to no other socket, neither to
+/// a listener nor to a connection, while a member may listen on it any number of times. A port that was only looked up
+/// and released would sometimes belong to another test by the time its member listens.
 fn reserved_address() -> String {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    // As the members' sockets, which could not share the port with it otherwise.
+    // Like the members' sockets, which could not share the port with it otherwise.
     socket.set_reuse_address(true).expect("a socket");
     socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
     let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");

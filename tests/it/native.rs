@@ -1,13 +1,13 @@
-//! C programs as tests: where the library is, how a program is compiled against it and run.
+//! C programs as tests: finding the library, compiling programs against it and running them.
 //!
-//! What always holds: a program that outlives its deadline is killed and fails its test; scratch directories
-//! are gone after the test, unless it failed.
+//! What always holds: a program that exceeds its deadline is killed and fails its test; scratch directories are
+//! removed after the test.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The name programs are linked with, and the one they ask for when they run.
+/// The name programs are linked with, and the one they load at run time.
 pub const LIBRARY: &str = "libalmadia.so";
 pub const SONAME: &str =
     concat!("libalmadia.so.", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
@@ -19,7 +19,7 @@ pub enum Build {
     Plain,
     /// With AddressSanitizer, which also finds what the program or the library never freed.
     Address,
-    /// With ThreadSanitizer, which judges the program by what it knows of the library's locks.
+    /// With ThreadSanitizer, which sees the library only through its use of locks.
     Thread,
 }
 
@@ -36,7 +36,7 @@ pub fn shared_library() -> PathBuf {
     library
 }
 
-/// Puts the library into `directory` under the names programs are linked with and ask for.
+/// Links the library into `directory` under the names programs are linked with and load.
 pub fn link_library(directory: &Path) {
     for name in [LIBRARY, SONAME] {
         let link = directory.join(name);
@@ -51,7 +51,7 @@ pub fn compile(source: &str, build: Build, directory: &Path) -> PathBuf {
     compile_with(source, build, directory, &["-lalmadia"])
 }
 
-/// As [`compile`], against these libraries in their order.
+/// Like [`compile`], against these libraries in this order.
 pub fn compile_with(source: &str, build: Build, directory: &Path, libraries: &[&str]) -> PathBuf {
     link_library(directory);
     let program = directory.join(format!("{}-{build:?}", source.replace('/', "-")));
@@ -68,7 +68,7 @@ pub fn compile_unlinked(source: &str, build: Build, directory: &Path) -> PathBuf
     program
 }
 
-/// The compiler, with what every program is compiled with.
+/// The compiler, with the flags of every program.
 fn compiler(source: &str, build: Build) -> Command {
     let mut command = Command::new("cc");
     command.args([
@@ -91,7 +91,7 @@ fn compiler(source: &str, build: Build) -> Command {
     command
 }
 
-/// Runs a command with a deadline and fails the test unless it answers 0; returns what it printed.
+/// Runs a command with a deadline and fails the test unless it exits with 0; returns its output.
 pub fn succeed(command: &mut Command) -> String {
     let output = run(command);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -99,15 +99,15 @@ pub fn succeed(command: &mut Command) -> String {
     stdout
 }
 
-/// As [`succeed`], of a command that must not say a word on stderr.
+/// Like [`succeed`], for a command that must not write to stderr.
 pub fn succeed_silently(command: &mut Command) {
     let output = run(command);
-    let said = text(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{command:?}: {}\n{said}", output.status);
+    let errors = text(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{command:?}: {}\n{errors}", output.status);
 }
 
-/// Seconds after which a command is taken to hang. Beside noise a thousand rounds take more than five minutes, and so do a
-/// hundred under valgrind.
+/// Seconds after which a command is considered hung. Under load a thousand rounds take more than five minutes, and so
+/// do a hundred under valgrind.
 const PATIENCE_S: &str = "1800";
 
 /// Runs a command; one that hangs is killed.

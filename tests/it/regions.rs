@@ -1,4 +1,4 @@
-//! What a store with several regions promises, on real threads, disks and sockets.
+//! The guarantees of a store with several regions, on real threads, disks and sockets.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use almadia::{Batch, Code, Config, IterOptions, KeyRange, Level, SnapshotOptions, Store, WriteOptions};
 
-use crate::member::{Cluster, PATIENCE, fast_config, reserved_addresses, shut_down_at_once};
+use crate::member::{Cluster, HANG_TIMEOUT, fast_config, reserved_addresses, shut_down_at_once};
 
 /// Four regions, and a key of each.
 const SPLIT_KEYS: &str = "t,g,%6E";
@@ -23,7 +23,7 @@ fn range(start: &[u8], end: &[u8]) -> KeyRange {
 }
 
 fn over(start: &[u8], end: &[u8]) -> SnapshotOptions {
-    SnapshotOptions { timeout: Some(PATIENCE), range: range(start, end), ..Default::default() }
+    SnapshotOptions { timeout: Some(HANG_TIMEOUT), range: range(start, end), ..Default::default() }
 }
 
 fn keys_of(snapshot: &almadia::Snapshot, options: IterOptions) -> Vec<Vec<u8>> {
@@ -49,7 +49,7 @@ fn a_single_member_leads_all_regions_at_once_and_finds_them_again() {
     }
     drop(store);
     let store = Store::open(&path, &split_config("g,n,t")).expect("the same keys in another order");
-    store.wait_leader(PATIENCE).expect("it leads");
+    store.wait_leader(HANG_TIMEOUT).expect("it leads");
 
     for key in KEYS {
         assert_eq!(store.get(key).expect("readable").expect("there").as_ref(), key);
@@ -62,7 +62,7 @@ fn a_single_member_leads_all_regions_at_once_and_finds_them_again() {
 }
 
 #[test]
-fn other_split_keys_than_those_of_the_first_start_are_refused_and_named() {
+fn split_keys_that_differ_from_those_of_the_first_start_are_refused_and_named() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("one");
     drop(Store::open(&path, &split_config("g")).expect("opens"));
@@ -78,7 +78,7 @@ fn other_split_keys_than_those_of_the_first_start_are_refused_and_named() {
 }
 
 #[test]
-fn a_member_leads_as_many_regions_as_there_may_be_and_finds_them_again() {
+fn a_member_leads_the_largest_number_of_regions_and_finds_them_again() {
     const REGIONS: u32 = 1024;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("one");
@@ -87,7 +87,7 @@ fn a_member_leads_as_many_regions_as_there_may_be_and_finds_them_again() {
 
     for _ in 0..2 {
         let store = Store::open(&path, &config).expect("opens");
-        store.wait_leader(PATIENCE).expect("it leads all");
+        store.wait_leader(HANG_TIMEOUT).expect("it leads all");
         assert_eq!(store.regions().len(), REGIONS as usize);
         store.put(border(777).as_bytes(), b"v").expect("applied");
         let snapshot = store.snapshot(&over(b"", b"")).expect("all regions answer");
@@ -96,7 +96,7 @@ fn a_member_leads_as_many_regions_as_there_may_be_and_finds_them_again() {
 }
 
 #[test]
-fn a_batch_over_a_border_is_refused_whole_and_stays_as_it_was() {
+fn a_batch_over_a_border_is_refused_as_a_whole_and_is_unchanged() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(directory.path().join("one"), &split_config(SPLIT_KEYS)).expect("opens");
     let mut batch = Batch::new();
@@ -159,14 +159,14 @@ fn a_snapshot_over_a_range_shows_that_range_and_refuses_the_rest() {
 }
 
 #[test]
-fn leaders_of_different_regions_come_to_be_on_different_members() {
+fn leaders_of_different_regions_end_up_on_different_members() {
     let split_keys = (b'a'..=b'o').map(|key| char::from(key).to_string()).collect::<Vec<_>>().join(",");
     let mut cluster = Cluster::start_split(&split_keys);
 
-    // The first to start may win them all. The two others then begin to wait at the same moment, and one of them wins
-    // all 16 draws only where it is much faster than the other, which does not go on for ever. Both must have the whole
-    // log for that: who lacks an entry is no choice.
-    let deadline = Instant::now() + PATIENCE;
+    // The first to start may win all of them. The two others then start to wait at the same time, and one of them wins
+    // all 16 draws only if it is much faster than the other, which does not last. Both need a complete log for that: a
+    // member that lacks an entry cannot be elected.
+    let deadline = Instant::now() + HANG_TIMEOUT;
     loop {
         let leaders: BTreeSet<_> = cluster.leaders().into_iter().collect();
         if leaders.len() > 1 {
@@ -182,7 +182,7 @@ fn leaders_of_different_regions_come_to_be_on_different_members() {
 }
 
 #[test]
-fn every_region_gets_over_the_restart_of_each_member() {
+fn every_region_survives_the_restart_of_each_member() {
     let mut cluster = Cluster::start_split(SPLIT_KEYS);
 
     for node in 1..=3usize {
@@ -215,7 +215,7 @@ fn a_snapshot_over_several_regions_is_one_call_with_one_answer() {
         store.snapshot_async(&options, tell).expect("accepted");
     };
 
-    ask(PATIENCE);
+    ask(HANG_TIMEOUT);
     assert_eq!(store.status().in_flight, 1);
     ask(Duration::from_millis(50));
     assert_eq!(receiver.recv().expect("answered"), Code::NoLeader);

@@ -1,9 +1,9 @@
-//! House rules that a machine can check.
+//! Conventions that can be checked automatically.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Layers from the bottom up: what stands here, without `crate::`, may import only from its own or an earlier row.
+/// Layers from the bottom up: a module, named here without `crate::`, may import only from its own or an earlier row.
 const LAYERS: &[&[&str]] = &[
     &[
         "types",
@@ -68,7 +68,7 @@ fn the_core_has_no_clock_no_thread_no_lock_and_no_files() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_begins_with_a_description() {
     let silent: Vec<_> = sources()
         .into_iter()
         .filter(|file| !read(file).starts_with("//!"))
@@ -117,7 +117,7 @@ fn what_architecture_names_exists() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:#?}");
 }
 
-/// What stands between two of these on one line or over two; `**bold**` is nothing.
+/// The texts between two marks, on one line or over two; `**bold**` does not count.
 fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
     let plain = move |part: &&str| part.starts_with(|c: char| c.is_alphanumeric());
     text.split(mark).skip(1).step_by(2).filter(plain)
@@ -126,7 +126,7 @@ fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(&root().join("src"), &mut found);
-    assert!(found.len() > 50, "the sources are where they belong");
+    assert!(found.len() > 50, "the sources are found");
     found
 }
 
@@ -151,7 +151,7 @@ fn read(file: &Path) -> String {
 }
 
 fn numbered(file: &Path) -> Vec<(usize, String)> {
-    // Tests at the end of a file may use what they need.
+    // Tests at the end of a file may import anything.
     let text = read(file);
     let mut lines: Vec<_> = text.lines().enumerate().map(|(at, line)| (at + 1, line.to_owned())).collect();
     if let Some(end) = lines.iter().position(|(_, line)| line.trim_start() == "mod tests {") {
