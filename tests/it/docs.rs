@@ -34,20 +34,21 @@ fn is_current(path: &str, wanted: &str) {
 #[test]
 fn the_page_of_failures_is_generated_from_the_table_of_codes() {
     let mut page = String::from(
-        "# What an error says\n\n\
-         Made from the one table of codes (`src/error.rs`). `code / 100` is the category: 1 wrong call, 2 normal negative\n\
-         answer, 3 certainly not applied, 4 outcome unknown, 5 life cycle, 6 environment, 7 data, 9 a bug. **Applied?** is what\n\
-         the code says about the write it answers: *no* is never wrong; *unknown* means applied, or not, or not yet: a\n\
-         read that shows the write settles it, one that does not show it settles nothing. **Retry?** says that the same call\n\
-         can succeed later, unchanged. In C the name has the prefix `ALMADIA_`; in Python the exception\n\
-         carries `.code`, `.name`, `.outcome` and `.retryable`.\n\n\
-         A call is answered at most 10 milliseconds after its deadline (`NO_LEADER`, `DEADLINE_BEFORE_START`, `TIMEOUT`,\n\
-         `READ_TIMEOUT`), and what the machine takes to run a thread, also while a disk hangs, an engine stalls or nobody leads.\n\
-         A write that was not in a log by then never will be; of one that was, or was sent to the leader, the outcome is unknown.\n\n\
-         A change of leader leaves no write in doubt: the member that was called finds out what became of it, sends it to the next\n\
-         leader if it certainly is in no log, and applies it once. So *unknown* comes of a deadline, a cancellation, a shutdown\n\
-         or a failure of this store, and of nothing else. A process that ends takes its answers with it: after a restart, look\n\
-         for what a request would have left before you repeat it.\n\n\
+        "# Error codes\n\n\
+         Generated from the table of codes (`src/error.rs`). `code / 100` is the category: 1 wrong call, 2 normal\n\
+         negative result, 3 certainly not applied, 4 outcome unknown, 5 life cycle, 6 environment, 7 data, 9 a bug.\n\
+         **Applied?** tells whether the write took effect: *no* is never wrong; *unknown* means applied, not\n\
+         applied, or not yet applied. A read that shows the write settles it; one that does not show it settles\n\
+         nothing. **Retry?** means that the same call, unchanged, can succeed later. In C the name has the prefix\n\
+         `ALMADIA_`; in Python the exception carries `.code`, `.name`, `.outcome` and `.retryable`.\n\n\
+         A call is answered at most 10 milliseconds after its deadline (`NO_LEADER`, `DEADLINE_BEFORE_START`,\n\
+         `TIMEOUT`, `READ_TIMEOUT`), plus the time the machine takes to schedule a thread, even while a disk hangs,\n\
+         an engine stalls or there is no leader. A write that was in no log by then never will be; the outcome of\n\
+         one that was, or was sent to the leader, is unknown.\n\n\
+         A change of leader by itself leaves no outcome unknown: the member that was called finds out whether the\n\
+         write is in the log, forwards it to the next leader if it certainly is not, and applies it once. So\n\
+         *unknown* results only from a deadline, a cancellation, a shutdown or a failure of this store. A process\n\
+         that exits loses its answers: after a restart, check for the effects of a request before you repeat it.\n\n\
          | code | name | applied? | retry? | meaning |\n|---|---|---|---|---|\n",
     );
     let mut sorted = CODES.to_vec();
@@ -65,9 +66,10 @@ fn the_page_of_failures_is_generated_from_the_table_of_codes() {
 fn the_page_of_options_is_generated_from_the_table_of_options() {
     let mut page = String::from(
         "# Options\n\n\
-         Made from the one table of options (`src/config.rs`). In C: `almadia_config_set(config, name, value, &error)`; in\n\
-         Python a keyword argument with an underscore for the dot, or `options={name: value}`. All are read when a store is\n\
-         opened.\n\n| name | values | default | meaning |\n|---|---|---|---|\n",
+         Generated from the table of options (`src/config.rs`). In C:\n\
+         `almadia_config_set(config, name, value, &error)`; in Python a keyword argument with an underscore for the\n\
+         dot, or `options={name: value}`. All are read when a store is opened.\n\n\
+         | name | values | default | meaning |\n|---|---|---|---|\n",
     );
     for option in OPTIONS {
         let values = match option.kind {
