@@ -1,7 +1,7 @@
-//! What calls are made with.
+//! The arguments of calls.
 //!
-//! Owns the input and how it becomes keys, values and lengths: short ones that meet each other again, empty ones as NULL
-//! or not, ones exactly at and one past a limit, and pairs of pointer and length that the header forbids.
+//! Owns the input and its translation into keys, values and lengths: short ones that often coincide, empty ones with
+//! and without NULL, ones exactly at and one past a limit, and pairs of pointer and length that the header forbids.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null};
@@ -11,10 +11,10 @@ use almadia::capi::library::almadia_code;
 
 use super::rules::{INVALID_ARGUMENT, KEY_BYTES_MAX, NULL_POINTER, OK, TOO_LARGE, VALUE_BYTES_MAX};
 
-/// Bytes for whatever is long.
+/// The source of long keys and values.
 static LONG: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0xff; VALUE_BYTES_MAX + 1]);
 
-/// What is left of the input; zeros behind its end.
+/// The rest of the input; zeros after its end.
 pub struct Input<'a> {
     rest: &'a [u8],
 }
@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
         self.byte().unwrap_or(0)
     }
 
-    /// Which of `count` slots.
+    /// One of `count` slots.
     pub fn slot(&mut self, count: usize) -> usize {
         usize::from(self.number()) % count
     }
@@ -49,28 +49,28 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// A key; seldom one at or past its limit.
+    /// A key; rarely one at or past its limit.
     pub fn key(&mut self) -> Bytes {
         Bytes::draw(self, KEY_BYTES_MAX)
     }
 
-    /// A value; seldom one at or past its limit.
+    /// A value; rarely one at or past its limit.
     pub fn value(&mut self) -> Bytes {
         Bytes::draw(self, VALUE_BYTES_MAX)
     }
 
-    /// A key that every function takes.
+    /// A key that every function accepts.
     pub fn good_key(&mut self) -> Bytes {
         let length = usize::from(self.number() % 4);
         Bytes::of(self.take(length))
     }
 }
 
-/// A pointer, a length, and what they stand for.
+/// A pointer, a length, and their meaning.
 pub struct Bytes {
     pub data: *const c_void,
     pub length: usize,
-    /// OK, or what any call that takes them answers.
+    /// OK, or the code that any call with them must return.
     pub verdict: almadia_code,
     /// What `data` points to; empty when the verdict is not OK.
     pub bytes: Vec<u8>,
@@ -79,11 +79,11 @@ pub struct Bytes {
 impl Bytes {
     fn of(bytes: &[u8]) -> Self {
         let bytes = bytes.to_vec();
-        // An empty vector's pointer is not NULL: it must not be read, and nobody may.
+        // An empty vector's pointer is not NULL, but must not be read.
         Self { data: bytes.as_ptr().cast(), length: bytes.len(), verdict: OK, bytes }
     }
 
-    /// No bytes, and nowhere.
+    /// No bytes: NULL and 0.
     pub fn none() -> Self {
         Self { data: null(), length: 0, verdict: OK, bytes: Vec::new() }
     }

@@ -1,7 +1,7 @@
 //! Iterators.
 //!
-//! Owns the calls that move an iterator and what it must show then: the pairs of its snapshot that lie within its bounds
-//! and have its prefix, in its direction, and nothing else.
+//! Owns the calls that move an iterator and the check of what it shows: exactly the pairs of its snapshot that are
+//! within its bounds and have its prefix, in its direction.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -109,7 +109,7 @@ impl Iter {
         let key = input.good_key();
         let (data, length): (*const c_void, usize) = (key.data, key.length);
         let (last, reverse) = (self.pairs.len().checked_sub(1), self.is_reverse);
-        // How many pairs come before `key` in the direction of the iteration, and whether the next one is it.
+        // How many pairs come before `key` in the direction of the iteration, and whether the next one is `key`.
         let behind = |own: &[u8]| if reverse { own < &key.bytes[..] } else { own > &key.bytes[..] };
         let before = |own: &[u8]| !behind(own) && own != &key.bytes[..];
         let first_at = self.pairs.iter().position(|(own, _)| !before(own));
@@ -141,7 +141,7 @@ impl Iter {
             }
         };
         self.place = to.map_or(Place::Nowhere, Place::At);
-        assert_eq!(moved, to.is_some(), "it says whether it stands on a pair");
+        assert_eq!(moved, to.is_some(), "it returns whether it is at a pair");
         self.check();
         expect(OK, input, |error| unsafe { almadia_iter_code(self.handle, error) });
         expect(NULL_POINTER, input, |error| unsafe { almadia_iter_code(null_mut(), error) });
@@ -152,7 +152,7 @@ impl Iter {
             Place::At(at) => self.pairs.get(at),
             Place::NeverMoved | Place::Nowhere => None,
         };
-        // SAFETY: the iterator is live, and what it lends is read before it moves.
+        // SAFETY: the iterator is live, and borrowed memory is read before it moves.
         unsafe {
             assert_eq!(almadia_iter_valid(self.handle), shown.is_some());
             let (key, value) = (almadia_iter_key(self.handle), almadia_iter_value(self.handle));
@@ -165,7 +165,7 @@ impl Iter {
 /// All that a snapshot shows.
 pub fn contents(snapshot: *const almadia::capi::snapshot::almadia_snapshot) -> Model {
     let mut handle = null_mut();
-    // SAFETY: the snapshot is live, and the iterator is freed once; what it lends is copied before it moves.
+    // SAFETY: the snapshot is live, and the iterator is freed once; borrowed memory is copied before it moves.
     unsafe {
         let code = almadia_iter_new(snapshot, std::ptr::null(), &raw mut handle, null_mut());
         assert_eq!(code, OK);
@@ -182,17 +182,17 @@ pub fn contents(snapshot: *const almadia::capi::snapshot::almadia_snapshot) -> M
     }
 }
 
-/// What a slice shows; none for {NULL, 0}.
+/// The bytes of a slice; none for {NULL, 0}.
 fn slice<'a>(slice: almadia_slice) -> Option<&'a [u8]> {
     if slice.data.is_null() {
         assert_eq!(slice.size, 0);
         return None;
     }
-    // SAFETY: the library lends that many bytes, and the caller compares them at once.
+    // SAFETY: the library guarantees that many bytes, and the caller compares them immediately.
     Some(unsafe { std::slice::from_raw_parts(slice.data.cast(), slice.size) })
 }
 
-/// The same for one that is always there.
+/// The same for a slice that must not be {NULL, 0}.
 fn bytes<'a>(lent: almadia_slice) -> &'a [u8] {
     slice(lent).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Many keys at once.
+//! Calls with many keys.
 //!
-//! Owns the calls that read several keys and those that add several operations to a batch: what one call says of each
-//! key is what a call for that key alone would, and a batch has all operations or none.
+//! Owns the calls that read several keys and those that add several operations to a batch: the result for each key must
+//! be that of a call for this key alone, and a batch gets all operations or none.
 
 use std::ptr::{NonNull, null, null_mut};
 
@@ -23,10 +23,10 @@ use super::rules::{
 use super::writing::Change;
 use super::{Free, Handles, SLOTS, put};
 
-/// Keys of one call.
+/// Most keys of one call.
 const KEYS_MAX: usize = 5;
 
-/// Values that were read, and what they are.
+/// Values that were read, and their expected bytes.
 pub struct Values {
     pub handle: *mut almadia_values,
     pub shows: Vec<Option<Vec<u8>>>,
@@ -46,11 +46,11 @@ impl Values {
         Self { handle, shows }
     }
 
-    /// All values, as the library tells them.
+    /// All values, as the library returns them.
     pub fn told(&self) -> Vec<Option<Vec<u8>>> {
         let slice = |at| {
             let mut value = almadia_slice { data: null(), size: 77 };
-            // SAFETY: the values are live, the output is writable, and what is lent is copied at once.
+            // SAFETY: the values are live, the output is writable, and borrowed memory is copied immediately.
             match unsafe { almadia_values_at(self.handle, at, &raw mut value) } {
                 OK if value.size == 0 => Some(Some(Vec::new())),
                 OK => Some(Some(
@@ -79,7 +79,7 @@ impl Values {
     }
 }
 
-/// Keys for one call; good ones only, or any.
+/// Keys for one call; valid ones only, or any.
 pub fn keys(input: &mut Input<'_>, only_good: bool) -> Vec<Bytes> {
     let count = input.slot(KEYS_MAX + 1);
     (0..count).map(|_| if only_good { input.good_key() } else { input.key() }).collect()
@@ -89,7 +89,7 @@ pub fn slices_of(keys: &[Bytes]) -> Vec<almadia_slice> {
     keys.iter().map(|key| almadia_slice { data: key.data, size: key.length }).collect()
 }
 
-/// What any call says to an array of these keys; several wrong ones may be named in any order.
+/// What any call returns for an array of these keys; it may name any of several invalid ones.
 fn may_be_refused(code: almadia_code, keys: &[Bytes]) -> bool {
     keys.iter().any(|key| key.verdict != OK && (key.verdict == code || code == INVALID_ARGUMENT))
 }
@@ -140,7 +140,7 @@ impl Handles {
     pub fn look_at_many(&mut self, input: &mut Input<'_>) {
         match &self.many[input.slot(SLOTS)] {
             Some(values) => values.check(),
-            None => super::under_way::look_at_nothing(),
+            None => super::in_flight::look_at_nothing(),
         }
         if input.yes() {
             put(&mut self.many[input.slot(SLOTS)], None);
@@ -210,7 +210,7 @@ impl Handles {
     }
 }
 
-/// One operation and what is wrong with it.
+/// One operation and its errors.
 struct Drawn {
     op: almadia_op,
     /// The bytes that it points to.
@@ -239,7 +239,7 @@ impl Drawn {
                 if change.is_reversed() {
                     verdicts.push(INVALID_ARGUMENT);
                 }
-                // The end of a range is a key.
+                // The end of a range is checked like a key.
                 if value.length > super::rules::KEY_BYTES_MAX {
                     verdicts.push(TOO_LARGE);
                 }
@@ -261,7 +261,7 @@ impl Drawn {
         Self { op, arguments: [key, value], change, verdicts }
     }
 
-    /// Its payload and a little more, less than which nothing is added for it.
+    /// An upper bound of what it adds to a batch: its payload and a little more.
     fn bytes(&self) -> usize {
         let given: usize = self.arguments.iter().map(|bytes| bytes.bytes.len()).sum();
         given + self.change.as_ref().map_or(0, Change::bytes_of_no_end) + 64

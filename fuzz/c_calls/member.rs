@@ -1,7 +1,7 @@
 //! The store under test, and the map that it is compared with.
 //!
-//! Owns a store of one member in a directory of its own, and the place where answers of asynchronous calls arrive. What
-//! always holds: the map has what was acknowledged, also after the store was closed and opened again.
+//! Owns a store of one member in a directory of its own, and the receiver of asynchronous answers. What always holds:
+//! the map has what was acknowledged, also after the store was closed and reopened.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -37,10 +37,10 @@ use super::options::Sized;
 use super::rules::{END, INVALID_ARGUMENT, LOCKED, NULL_POINTER, OK, UNSUPPORTED, answer, expect};
 use super::{Handles, SLOTS, iterating, put};
 
-/// What a store holds.
+/// The contents of a store.
 pub type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Long enough for one member to lead itself on a busy machine.
+/// Long enough for a single member to become leader on a busy machine.
 const LEADER_MS: u64 = 30_000;
 
 /// See the module.
@@ -48,12 +48,12 @@ pub struct Member {
     pub store: *mut almadia_store,
     pub model: Model,
     directory: PathBuf,
-    /// The largest log index that was told.
+    /// The largest log index returned so far.
     index: u64,
     heard: Box<Heard>,
 }
 
-/// What a store tells of itself. Boxed, because its callback points to it.
+/// The events of a store. Boxed, because its callback points to it.
 #[derive(Default)]
 struct Heard {
     events: Mutex<Vec<(i32, almadia_code, u64, u64)>>,
@@ -71,7 +71,7 @@ unsafe extern "C" fn hear(user: *mut c_void, event: *const almadia_store_event) 
 }
 
 impl Heard {
-    /// Waits until the store said that it leads itself, and checks all that it said.
+    /// Waits for the event that the store leads, and checks all events.
     fn check(&self) {
         let leads = |events: &Vec<(i32, almadia_code, u64, u64)>| events.iter().any(|event| event.3 == 1);
         let events = self.events.lock().expect("nobody panics with it");
@@ -98,7 +98,7 @@ impl Member {
         member
     }
 
-    /// Opens the store and waits until it leads itself.
+    /// Opens the store and waits until it leads.
     fn start(&mut self) -> almadia_code {
         let path = CString::new(self.directory.join("store").as_os_str().as_bytes()).expect("no NUL in it");
         let mut config: *mut almadia_config = null_mut();
@@ -131,7 +131,7 @@ impl Member {
         }
     }
 
-    /// Removes what the last input left behind.
+    /// Removes what the last input left.
     pub fn forget_all(&mut self) {
         for key in std::mem::take(&mut self.model).into_keys() {
             // SAFETY: the store is live and the key has its length.
@@ -140,13 +140,13 @@ impl Member {
         }
     }
 
-    /// Takes a log index that was told: it is larger than all before.
+    /// Checks a log index: it must be larger than all before.
     pub fn newer(&mut self, index: u64) {
         assert!(index > self.index, "positions of a region grow");
         self.index = index;
     }
 
-    /// Asks the store about itself, and to hand over what it alone can lead.
+    /// Asks the store for its status, and to transfer a leadership that only it can have.
     pub fn ask(&mut self, input: &mut Input<'_>) {
         let store = self.store;
         // SAFETY: the store is live, structs have their sizes, outputs are writable.
@@ -173,7 +173,7 @@ impl Member {
             transfer.options.target = if input.yes() { 1 } else { 9 };
             let wanted = match (transfer.options.target, transfer.vary(input)) {
                 (9, (OK, true)) => Some(INVALID_ARGUMENT),
-                // Without options the choice is the leader's, which has none.
+                // Without options the leader chooses the target, and there is none.
                 (_, (OK, false)) => None,
                 (_, (code, _)) => Some(code),
             };
@@ -182,7 +182,8 @@ impl Member {
         }
     }
 
-    /// Waits until what was given up under way is applied or never will be: one log has both, in this order.
+    /// Waits until cancelled writes in flight are applied or never will be, by a write that comes after them in the
+    /// log.
     pub fn wait_for_all_before(&self) {
         let key = b"no input has so long a key";
         // SAFETY: the store is live and the key has its length.
@@ -190,7 +191,7 @@ impl Member {
         assert_eq!(code, OK);
     }
 
-    /// What the store holds.
+    /// The contents of the store.
     pub fn contents(&self) -> Model {
         let mut snapshot = null_mut();
         // SAFETY: the store is live, the output writable, and the snapshot is freed once.
@@ -203,7 +204,7 @@ impl Member {
         }
     }
 
-    /// What the store counted, which changes with every call.
+    /// The metrics of the store, which change with every call.
     pub fn ask_for_metrics(&mut self, input: &mut Input<'_>) {
         let (store, mut text) = (self.store, null_mut());
         // SAFETY: the store is live or NULL, the output writable or NULL, and the text is freed once.
@@ -221,14 +222,14 @@ impl Member {
         }
     }
 
-    /// Frees the store, which may be shut down, and opens it again.
+    /// Frees the store, which may be shut down, and reopens it.
     pub fn free_and_start(&mut self) {
         // SAFETY: the store is live and not used again after it is freed.
         unsafe { almadia_store_free(self.store) };
         assert_eq!(self.start(), OK);
     }
 
-    /// Frees one handle, or closes the store and opens it again while all others live on.
+    /// Frees one handle, or closes the store and reopens it while all other handles live on.
     pub fn free_or_reopen(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
         let slot = input.slot(SLOTS);
         match input.number() {
@@ -255,7 +256,7 @@ impl Member {
         (0..SLOTS).for_each(|_| handles.snapshot_get(input));
         (0..SLOTS).for_each(|_| handles.move_iter(input));
         if handles.keep_directory() {
-            assert_eq!(self.start(), LOCKED, "what was read keeps the directory");
+            assert_eq!(self.start(), LOCKED, "handles from reads keep the directory locked");
             handles.let_directory_go();
         }
         assert_eq!(self.start(), OK);
@@ -269,7 +270,7 @@ fn assert_is_metric(line: &str) {
     assert!(is_comment || sample.is_some_and(|(_, number)| number.parse::<f64>().is_ok()), "{line}");
 }
 
-/// A struct that is written may be newer than ours with whatever in it, but must be there.
+/// An output struct may be newer than ours with any content, but must not be missing.
 fn output_verdict((code, given): (almadia_code, bool)) -> almadia_code {
     match code {
         _ if !given => NULL_POINTER,
@@ -282,12 +283,12 @@ impl Drop for Member {
     fn drop(&mut self) {
         // SAFETY: the store is live and not used again.
         unsafe { almadia_store_free(self.store) };
-        // What is left of it is in the way of nobody.
+        // A directory left behind is harmless.
         drop(fs::remove_dir_all(&self.directory));
     }
 }
 
-/// Where answers arrive. Boxed, because callbacks point to it.
+/// The received answers. Boxed, because callbacks point to it.
 #[derive(Default)]
 pub struct Answers {
     arrived: Box<Arrived>,
@@ -301,7 +302,7 @@ struct Arrived {
 }
 
 impl Answers {
-    /// A sink for one call; without a callback it must be refused.
+    /// A receiver for one call; the call must be refused without a callback.
     pub fn done(&self, without_callback: bool) -> almadia_done {
         let mut done = Sized::<almadia_done>::new().options;
         done.callback = if without_callback { None } else { Some(arrive) };
@@ -309,16 +310,16 @@ impl Answers {
         done
     }
 
-    /// Waits until `count` calls are answered; nothing else ever is.
+    /// Waits until `count` calls are answered; there must be no other answers.
     pub fn wait(&self, count: usize) -> Vec<(almadia_code, u64)> {
         let answers = self.arrived.answers.lock().expect("callbacks do not panic");
         let all = self.arrived.changed.wait_while(answers, |answers| answers.len() < count);
         let answers = all.expect("callbacks do not panic");
-        assert_eq!(answers.len(), count, "one answer a call");
+        assert_eq!(answers.len(), count, "one answer per call");
         answers.clone()
     }
 
-    /// The snapshot that came with an answer.
+    /// The snapshot from an answer.
     pub fn take_snapshot(&self) -> *mut almadia::capi::snapshot::almadia_snapshot {
         let taken = self.arrived.snapshot.lock().expect("callbacks do not panic").take();
         taken.unwrap_or(0) as *mut _
@@ -326,7 +327,8 @@ impl Answers {
 }
 
 unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completion) {
-    // SAFETY: `user` is the `Arrived` of an `Answers` that waits for this call; the completion is live until this returns.
+    // SAFETY: `user` is the `Arrived` of an `Answers` that waits for this call; the completion is live until this
+    // returns.
     unsafe {
         let arrived = &*user.cast::<Arrived>();
         let answer = (almadia_completion_code(completion), almadia_completion_index(completion));

@@ -1,12 +1,12 @@
-//! The fuzzer's door to the C interface.
+//! The fuzzer's entry point to the C interface.
 //!
 //! Owns the translation of arbitrary bytes into a sequence of calls on a few handles, as a C program could make them:
-//! with arguments from the whole range that the header allows and some beyond it, but with live handles only. What must
-//! hold: every call answers what the header says; outputs and errors are as the header says; every read, copy and
-//! iteration shows exactly what a map shows that saw the same writes; whatever was opened can be freed in any order.
+//! with arguments from the full range that the header allows and some beyond it, but with live handles only. What must
+//! hold: every call returns the code the header documents; outputs and errors are as documented; every read, copy and
+//! iteration shows exactly what a map with the same writes shows; handles can be freed in any order.
 //!
-//! One store of one member serves all inputs. An input begins by removing what the last one left behind, so that it does
-//! the same by itself.
+//! One store of one member serves all inputs. An input begins by removing what the last one left, so that it behaves
+//! the same when run alone.
 
 mod arguments;
 mod iterating;
@@ -16,7 +16,7 @@ mod options;
 mod queue;
 mod reading;
 mod rules;
-mod under_way;
+mod in_flight;
 mod writing;
 
 use std::ptr::null_mut;
@@ -34,9 +34,9 @@ use member::Model;
 use queue::Queue;
 use writing::Change;
 
-/// Calls of one input that count.
+/// Most calls of one input.
 const CALLS_MAX: usize = 120;
-/// Handles of a kind that a sequence holds at a time.
+/// Most handles of a kind that a sequence holds at a time.
 const SLOTS: usize = 2;
 
 /// A batch and what was added to it.
@@ -58,7 +58,7 @@ struct Value {
     bytes: Vec<u8>,
 }
 
-/// An iterator, its pairs in its direction, and where it stands among them.
+/// An iterator, its pairs in its direction, and its position among them.
 struct Iter {
     handle: *mut almadia_iter,
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -73,7 +73,7 @@ enum Place {
     Nowhere,
 }
 
-/// What a sequence holds. Dropping it frees everything.
+/// The handles of a sequence. Dropping it frees everything.
 pub struct Handles {
     config: *mut almadia_config,
     batches: [Option<Batch>; SLOTS],
@@ -81,7 +81,7 @@ pub struct Handles {
     values: [Option<Value>; SLOTS],
     many: [Option<Values>; SLOTS],
     iters: [Option<Iter>; SLOTS],
-    /// One for all stores that are opened one after the other.
+    /// One for all stores, which are opened one after the other.
     queue: Option<Queue>,
 }
 
@@ -93,11 +93,11 @@ impl Handles {
         Self { config: null_mut(), batches, snapshots, values, many, iters, queue: None }
     }
 
-    /// True while something lives that reads the store's files.
+    /// True while a handle lives that reads the store's files.
     fn keep_directory(&self) -> bool {
         let (snapshots, iters) = (self.snapshots.iter().flatten(), self.iters.iter().flatten());
         let (values, many) = (self.values.iter().flatten(), self.many.iter().flatten());
-        // That there is no value is known without the store.
+        // A value that does not exist needs no store.
         let many = many.filter(|values| values.shows.iter().any(Option::is_some));
         snapshots.count() + iters.count() + values.count() + many.count() > 0
     }
@@ -111,10 +111,10 @@ impl Handles {
 }
 
 impl Member {
-    /// Makes the calls that `data` says and checks each answer.
+    /// Makes the calls that `data` encodes and checks each result.
     ///
     /// # Panics
-    /// When one is not what the header says.
+    /// When one is not what the header documents.
     pub fn fuzz_calls(&mut self, data: &[u8]) {
         let mut input = Input::new(data);
         self.forget_all();
@@ -195,7 +195,7 @@ impl Free for Iter {
     }
 }
 
-/// Puts a handle into a slot; what was there is freed.
+/// Puts a handle into a slot and frees the previous one.
 fn put<T: Free>(slot: &mut Option<T>, held: Option<T>) {
     if let Some(mut old) = std::mem::replace(slot, held) {
         old.free();

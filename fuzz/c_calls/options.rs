@@ -1,8 +1,7 @@
 //! Structs that begin with their size.
 //!
-//! Owns how options are passed: not at all, as they are, as an older and as a newer program would, with a field that
-//! nobody knows, and with a size that was never set. A struct has room for all of them, so nothing is read that is not
-//! there.
+//! Owns how options are passed: not at all, as they are, as an older and as a newer program would, with an unknown
+//! field, and with a size that was never set. A struct has room for all of them, so no read is out of bounds.
 
 use std::mem::size_of;
 use std::ptr::{null, null_mut};
@@ -12,7 +11,7 @@ use almadia::capi::library::almadia_code;
 use super::arguments::Input;
 use super::rules::{INVALID_ARGUMENT, OK, UNSUPPORTED};
 
-/// A struct of C with room behind it.
+/// A C struct with room after it.
 #[repr(C)]
 pub struct Sized<T> {
     pub options: T,
@@ -21,7 +20,7 @@ pub struct Sized<T> {
 }
 
 impl<T> Sized<T> {
-    /// All zeros but for the size.
+    /// All zeros except for the size.
     pub fn new() -> Self {
         // SAFETY: the structs of the interface consist of integers, pointers and optional functions, which may be zero,
         // and begin with their size.
@@ -38,8 +37,8 @@ impl<T> Sized<T> {
         unsafe { (&raw mut self.options).cast::<usize>().write(size) }
     }
 
-    /// Lets the input choose how it is passed; answers what any call says to that. `given` is false when NULL is passed,
-    /// so that whatever was set counts for nothing.
+    /// Lets the input choose how it is passed, and returns the code that any call must return for that. `given` is
+    /// false when NULL is passed, so that what was set has no effect.
     pub fn vary(&mut self, input: &mut Input<'_>) -> (almadia_code, bool) {
         match input.number() {
             0xff => {

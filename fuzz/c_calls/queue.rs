@@ -1,7 +1,7 @@
 //! Completion queues.
 //!
-//! Owns a queue and what the header promises of it by itself: what a pop may be asked, when its descriptor is readable,
-//! what an interruption and a shutdown do. What is popped is left to `under_way`.
+//! Owns a queue and the header's guarantees about it alone: the arguments of a pop, when its descriptor is readable,
+//! the effects of an interruption and a shutdown. What is popped is left to `in_flight`.
 
 use std::ptr::{NonNull, null_mut};
 
@@ -18,14 +18,14 @@ use super::{Free, Handles, put};
 
 /// Long enough for any completion on a busy machine.
 const PATIENCE_MS: i32 = 60_000;
-/// Room of one pop.
+/// The capacity of one pop.
 const ROOM: usize = 4;
 
-/// A queue without calls under way.
+/// A queue without calls in flight.
 pub struct Queue {
     pub handle: *mut almadia_cq,
     pub is_shut: bool,
-    /// An interruption that no pop has seen.
+    /// Whether an interruption is pending.
     pub is_interrupted: bool,
 }
 
@@ -47,7 +47,7 @@ impl Queue {
         }
         assert!(!handle.is_null());
         let queue = Self { handle, is_shut: false, is_interrupted: false };
-        assert!(!queue.is_readable(0), "nothing waits in a new queue");
+        assert!(!queue.is_readable(0), "a new queue is empty");
         queue
     }
 
@@ -55,7 +55,7 @@ impl Queue {
         // SAFETY: the queue is live.
         unsafe { almadia_cq_interrupt(self.handle) };
         self.is_interrupted = true;
-        assert!(self.is_readable(0), "an interruption is due");
+        assert!(self.is_readable(0), "an interruption is pending");
     }
 
     pub fn shut_down(&mut self) {
@@ -76,8 +76,9 @@ impl Queue {
         ready == 1
     }
 
-    /// Pops what waits; waits for the first on the descriptor or in the pop. At least one call is under way; `told` when
-    /// one of them asked for events, which are announced too, and told by a pop that need not find a completion.
+    /// Pops what is queued; waits for the first on the descriptor or in the pop. At least one call is in flight.
+    /// `told`: one of them asked for events, which also make the descriptor readable and are delivered by a pop that
+    /// may return no completion.
     pub fn pop(&mut self, input: &mut Input<'_>, told: bool) -> Vec<*mut almadia_completion> {
         let (capacity, by_descriptor) = (1 + input.slot(ROOM), input.yes());
         if by_descriptor {
@@ -90,7 +91,7 @@ impl Queue {
         // A queue that is shut down stays readable.
         let nothing_may_come = interrupted || (by_descriptor && (self.is_shut || told));
         assert!(!popped.is_empty() || nothing_may_come, "what was announced is there");
-        assert!(popped.is_empty() || !interrupted, "an interruption comes before all that waits");
+        assert!(popped.is_empty() || !interrupted, "an interruption comes before everything queued");
         popped
     }
 
@@ -122,7 +123,7 @@ impl Queue {
         (code, completions[..count].to_vec())
     }
 
-    /// What a queue answers while no call is under way.
+    /// What a queue returns while no call is in flight.
     pub fn look(&mut self, input: &mut Input<'_>) {
         if input.yes() {
             self.interrupt();
@@ -135,7 +136,7 @@ impl Queue {
             self.is_interrupted || self.is_shut,
             "readable when there is a reason"
         );
-        // With a reason to return, or without waiting.
+        // Either there is a reason to return, or the pop does not wait.
         let returns = self.is_interrupted || self.is_shut;
         let patience_ms = if returns { -1 } else { i64::from(input.number() % 2) };
         let (code, popped) = self.pop_some(input, 1 + input_room(patience_ms), patience_ms);

@@ -1,6 +1,6 @@
 //! Snapshots and values.
 //!
-//! Owns the calls that read, each compared with the model as it was when its snapshot was taken.
+//! Owns the calls that read, each compared with the model as of its snapshot.
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -23,7 +23,7 @@ use super::rules::{
 };
 use super::{Handles, SLOTS, Snapshot, Value, put};
 
-/// Bytes behind a buffer that must stay as they are.
+/// Bytes after a buffer that must not change.
 const GUARD: [u8; 8] = [0xa5; 8];
 
 impl Member {
@@ -63,7 +63,7 @@ impl Member {
             self.snapshot_async(input, &options)
         };
         let range = if given { (start.bytes, end.bytes) } else { Default::default() };
-        // An empty range that begins where it ends may be refused or taken; the header says "ends before it starts".
+        // A range that begins where it ends may be refused or accepted; the header says "ends before it starts".
         assert_eq!(code, wanted, "range {range:?}");
         if code == OK {
             let within = |key: &Vec<u8>| *key >= range.0 && (range.1.is_empty() || *key < range.1);
@@ -104,7 +104,7 @@ impl Member {
     }
 }
 
-/// Compares what a read answered with what the model has.
+/// Compares the result of a read with the model.
 fn read(
     code: almadia_code,
     key: &Bytes,
@@ -114,7 +114,7 @@ fn read(
 ) -> Option<Value> {
     assert_eq!(value.is_null(), code != OK, "a value comes with a success");
     if key.verdict != OK {
-        // A key that is too long for a write may just not be there.
+        // A key that is too long for a write may simply be not found.
         assert!(code == key.verdict || code == NOT_FOUND || code == INVALID_ARGUMENT, "answered {code}");
         return None;
     }
@@ -136,7 +136,7 @@ fn wanted_read(key: &[u8], model: &Model, range: Option<&(Vec<u8>, Vec<u8>)>) ->
 }
 
 impl Value {
-    /// Whether it shows the bytes.
+    /// Whether it has the expected bytes.
     pub fn is_same(&self) -> bool {
         // SAFETY: the value is live; its bytes are read only up to their size.
         unsafe {
@@ -148,7 +148,7 @@ impl Value {
     }
 
     fn check(&self) {
-        assert!(self.is_same(), "a value shows what was written, as long as it lives");
+        assert!(self.is_same(), "a value has the bytes that were written, as long as it lives");
     }
 }
 
@@ -204,9 +204,12 @@ impl Handles {
         assert_eq!(code, wanted);
         let copied = value.filter(|_| code == OK).map_or(0, Vec::len);
         let told = if code == OK || code == BUFFER_TOO_SMALL { value.map_or(0, Vec::len) } else { 77 };
-        assert_eq!(length, told, "the length is told also when the buffer is too small");
+        assert_eq!(length, told, "the length is returned even when the buffer is too small");
         assert!(value.is_none_or(|value| buffer[..copied] == value[..copied]));
-        assert!(buffer[capacity..8].iter().all(|byte| *byte == 0) && buffer[8..] == GUARD, "no byte behind");
+        assert!(
+            buffer[capacity..8].iter().all(|byte| *byte == 0) && buffer[8..] == GUARD,
+            "no byte after it is changed"
+        );
     }
 
     pub fn look_at_value(&mut self, input: &mut Input<'_>) {

@@ -1,7 +1,7 @@
 //! The rules of every call.
 //!
-//! Owns what the header promises of codes, errors and outputs of whatever function: an error object comes with a failure
-//! and with nothing else, says the same code, and has a text; without a place for it nothing is missing.
+//! Owns the header's guarantees about codes, errors and outputs of every function: there is an error object exactly
+//! when the call fails, with the same code and a message; passing NULL for it changes nothing else.
 
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
@@ -32,7 +32,7 @@ pub const KEY_BYTES_MAX: usize = 16_384;
 pub const VALUE_BYTES_MAX: usize = 8_323_072;
 pub const BATCH_BYTES_MAX: usize = 8_388_608;
 
-/// Makes a call with or without a place for its error, checks the error, and answers the code.
+/// Makes a call with or without an error output, checks the error, and returns the code.
 pub fn answer(
     input: &mut Input<'_>,
     call: impl FnOnce(*mut *mut almadia_error) -> almadia_code,
@@ -40,10 +40,10 @@ pub fn answer(
     if input.number().is_multiple_of(4) {
         return call(null_mut());
     }
-    // What was there before must not matter.
+    // The previous value must not matter.
     let mut error = NonNull::dangling().as_ptr();
     let code = call(&raw mut error);
-    // CLOSED is an answer too, of a queue at its end.
+    // CLOSED is also a normal result, of a queue at its end.
     let without_error = [OK, NOT_FOUND, END].contains(&code) || (code == CLOSED && error.is_null());
     assert_eq!(error.is_null(), without_error, "an error comes with a failure: {code}");
     if !error.is_null() {
@@ -52,7 +52,7 @@ pub fn answer(
     code
 }
 
-/// The same for a call whose answer is known.
+/// The same for a call whose code is known.
 pub fn expect(
     wanted: almadia_code,
     input: &mut Input<'_>,

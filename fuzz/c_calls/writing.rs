@@ -1,7 +1,7 @@
 //! Batches and writes.
 //!
-//! Owns the calls that change data and the changes they must make: a batch that was refused is as it was, one that was
-//! written is empty, and the model changes with every answered write and with no other.
+//! Owns the calls that change data and their expected effects: a refused batch is unchanged, a written one is empty,
+//! and the model changes with every acknowledged write and no other.
 
 use std::ptr::{null, null_mut};
 
@@ -24,7 +24,7 @@ use super::rules::{
 };
 use super::{Batch, Handles, SLOTS, put};
 
-/// What an operation adds to a batch beyond its bytes is less.
+/// An upper bound of what an operation adds to a batch in addition to its bytes.
 const OPERATION_BYTES_MAX: usize = 64;
 
 /// One operation.
@@ -47,12 +47,12 @@ impl Change {
         }
     }
 
-    /// A range whose end, which it has, lies before its begin.
+    /// Whether it is a range with an end that is before its begin.
     pub fn is_reversed(&self) -> bool {
         matches!(self, Self::DeleteRange(begin, end) if begin > end && !end.is_empty())
     }
 
-    /// What a range without an end takes of a batch for it.
+    /// The bytes that a range without an end takes in a batch for its end.
     pub fn bytes_of_no_end(&self) -> usize {
         if matches!(self, Self::DeleteRange(_, end) if end.is_empty()) { KEY_BYTES_MAX + 1 } else { 0 }
     }
@@ -98,7 +98,7 @@ impl Handles {
             let is_full = code == TOO_LARGE && after + OPERATION_BYTES_MAX > BATCH_BYTES_MAX;
             let is_wrong = arguments.iter().any(|bytes| bytes.verdict == code);
             assert!(is_full || is_wrong || (is_reversed && code == INVALID_ARGUMENT), "answered {code}");
-            assert_eq!(batch.bytes(), before, "a batch that was refused is as it was");
+            assert_eq!(batch.bytes(), before, "a refused batch is unchanged");
         }
         batch.check_count();
     }
@@ -185,7 +185,7 @@ impl Member {
         let code = answer(input, |error| unsafe {
             almadia_write(store, batch.handle, options.pointer(), place, error)
         });
-        // Both are wrong, and a callback is missing: the header does not say which is told.
+        // Both are wrong, and a callback is missing: the header does not specify which is reported.
         let two_faults =
             events != 0 && given && [NULL_POINTER, INVALID_ARGUMENT, UNSUPPORTED].contains(&code);
         assert!(code == wanted || two_faults, "answered {code}, not {wanted}");
@@ -220,7 +220,7 @@ impl Member {
         }
     }
 
-    /// A few writes under way at once; the next call comes when all are answered.
+    /// A few concurrent writes; the sequence continues when all are answered.
     pub fn write_async(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
         let answers = Answers::default();
         let mut accepted = Vec::new();
@@ -264,7 +264,7 @@ impl Member {
     }
 }
 
-/// Good arguments are taken, of wrong ones any may be named.
+/// Valid arguments are accepted; of several invalid ones any may be reported.
 fn assert_one_of(code: almadia_code, arguments: &[&Bytes]) {
     if code == OK {
         assert!(arguments.iter().all(|bytes| bytes.verdict == OK), "wrong arguments are refused");

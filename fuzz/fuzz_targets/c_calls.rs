@@ -1,4 +1,4 @@
-//! Makes sequences of calls of the C interface from arbitrary bytes; `c_calls` checks and tells what must hold.
+//! Makes sequences of calls of the C interface from arbitrary bytes; `c_calls` documents and checks the invariants.
 #![no_main]
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 mod c_calls;
 
 thread_local! {
-    /// Opened once: opening costs more than a thousand calls.
+    /// Opened once, because opening costs more than a thousand calls.
     static MEMBER: RefCell<c_calls::Member> = RefCell::new(c_calls::Member::open());
 }
 

@@ -1,4 +1,4 @@
-//! Feeds arbitrary bytes to `sim::fuzz_cluster`, which checks and tells what must hold; memory is watched by libFuzzer.
+//! Feeds arbitrary bytes to `sim::fuzz_cluster`, which documents and checks the invariants; libFuzzer limits memory.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::sim::fuzz_cluster(data));

@@ -1,4 +1,5 @@
-//! Feeds arbitrary bytes to `transport::fuzz::fuzz_stream`, which checks and tells what must hold; memory is watched by libFuzzer.
+//! Feeds arbitrary bytes to `transport::fuzz::fuzz_stream`, which documents and checks the invariants; libFuzzer limits
+//! memory.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::transport::fuzz::fuzz_stream(data));

@@ -1,4 +1,5 @@
-//! Feeds arbitrary bytes to `transport::handshake::fuzz_handshake`, which checks and tells what must hold; memory is watched by libFuzzer.
+//! Feeds arbitrary bytes to `transport::handshake::fuzz_handshake`, which documents and checks the invariants;
+//! libFuzzer limits memory.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::transport::handshake::fuzz_handshake(data));

@@ -1,4 +1,4 @@
-//! Feeds arbitrary bytes to the recovery of the raft log. What must hold is checked, and told, by
+//! Feeds arbitrary bytes to the recovery of the raft log. The invariants are documented and checked by
 //! `storage::log_store::fuzz_recovery`; memory by libFuzzer's `-rss_limit_mb`.
 #![no_main]
 

@@ -1,10 +1,10 @@
-//! Calls that are under way at once.
+//! Concurrent calls.
 //!
-//! Owns a burst of `_async` calls: where their answers go, what is given up, what is in the way of them, and what their
-//! answers must say. What must hold: an accepted call is answered once, with what it was given to be told by; a call is
-//! answered that it was given up if and only if that was told to who gave it up; a read shows the data as it was between
-//! two of the writes; and when all is over the data are those of the writes that are said to be done, of none of those
-//! that are said to be not, and of any of the others, in the order in which they were submitted.
+//! Owns a burst of `_async` calls: where their answers go, which are cancelled, what obstructs them, and the checks of
+//! their answers. What must hold: an accepted call is answered once, with the user data it was submitted with; a call
+//! is answered as cancelled if and only if its cancellation succeeded; a read shows the data as it was between two of
+//! the writes; and at the end the data are those of all writes reported as applied, of none reported as not applied,
+//! and of any of the others, in the order in which they were submitted.
 
 use std::collections::BTreeSet;
 use std::ffi::c_void;
@@ -40,17 +40,17 @@ use super::rules::{
 use super::writing::Change;
 use super::{Handles, SLOTS, Snapshot, Value, put};
 
-/// Calls of one burst.
+/// Most calls of one burst.
 const CALLS_MAX: usize = 6;
-/// What no op number is.
+/// A value that is no op number.
 const NO_OP: u64 = u64::MAX;
 
-/// Where answers of callbacks arrive, and events; boxed, because the library points to it.
+/// The answers and events received by callbacks; boxed, because the library points to it.
 #[derive(Default)]
 struct Arrivals {
     log: Mutex<Vec<Arrival>>,
     changed: Condvar,
-    /// What `user` points to: this and the number of a call.
+    /// What `user` points to: a reference to this and the number of a call.
     places: Vec<Place>,
 }
 
@@ -64,7 +64,7 @@ enum Arrival {
     Answer(usize, Answered),
 }
 
-// SAFETY: what was taken out of a completion may be used by any thread.
+// SAFETY: handles taken from a completion may be used by any thread.
 unsafe impl Send for Arrival {}
 
 impl Arrivals {
@@ -84,7 +84,7 @@ impl Arrivals {
         self.changed.notify_all();
     }
 
-    /// Waits until so many calls are answered.
+    /// Waits until this many calls are answered.
     fn wait(&self, count: usize) {
         let answers =
             |log: &Vec<Arrival>| log.iter().filter(|arrival| matches!(arrival, Arrival::Answer(..))).count();
@@ -93,7 +93,7 @@ impl Arrivals {
     }
 }
 
-/// What a completion says.
+/// The contents of a completion.
 struct Answered {
     code: almadia_code,
     index: u64,
@@ -107,7 +107,7 @@ struct Answered {
     took_twice: bool,
 }
 
-/// Takes all out of a completion.
+/// Takes everything out of a completion.
 ///
 /// # Safety
 /// It is live.
@@ -138,7 +138,7 @@ unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completi
     unsafe {
         let place = &*user.cast::<Place>();
         let (told, answered) = take(completion);
-        // A panic must not leave a callback: what is wrong is told as an answer that no call has.
+        // A panic must not leave a callback: a failed check is reported as an answer to no call.
         let call = if told == user { place.call } else { usize::MAX };
         (*place.arrivals).push(Arrival::Answer(call, answered));
     }
@@ -152,7 +152,7 @@ unsafe extern "C" fn on_event(user: *mut c_void, event: u32, position: almadia_p
     }
 }
 
-/// What was asked for.
+/// The kinds of calls.
 enum Asked {
     Write(Vec<Change>),
     Get(Bytes),
@@ -163,10 +163,10 @@ enum Asked {
 /// An accepted call.
 struct Call {
     asked: Asked,
-    /// 0 when its number was not wanted.
+    /// 0 when its number was not requested.
     op: u64,
     events: u32,
-    is_given_up: bool,
+    is_cancelled: bool,
 }
 
 /// A burst of calls.
@@ -178,7 +178,7 @@ struct Burst<'a> {
 }
 
 impl Member {
-    /// Calls at once, through the queue if there is one; the next call of the sequence comes when all are answered.
+    /// Makes several calls at once, through the queue if there is one; the sequence continues when all are answered.
     pub fn burst(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
         let mut queue = if input.yes() { handles.queue.take() } else { None };
         let mut burst =
@@ -186,7 +186,7 @@ impl Member {
         for _ in 0..1 + input.slot(CALLS_MAX) {
             burst.submit(input, handles);
             if input.number() >= 0xa0 {
-                burst.give_up(input);
+                burst.cancel(input);
             }
         }
         let way = input.number();
@@ -195,7 +195,7 @@ impl Member {
         {
             if input.yes() { queue.shut_down() } else { queue.interrupt() }
         }
-        // What is under way when the store is shut down is answered as well.
+        // Calls in flight when the store is shut down are answered too.
         let is_closed = way >= 0xf0;
         if is_closed {
             let store = self.store;
@@ -208,7 +208,7 @@ impl Member {
         }
         let mut log = std::mem::take(&mut *arrivals.log.lock().expect("nobody panics with it"));
         if is_closed {
-            // Snapshots keep the directory: these are not looked at.
+            // Snapshots keep the directory locked: these are not checked.
             log.iter_mut().for_each(Arrival::drop_snapshot);
             self.free_and_start();
         }
@@ -224,7 +224,7 @@ impl Member {
         }
     }
 
-    /// Judges the answers and the data, which the model takes over. Answers the snapshots and what they must show.
+    /// Checks the answers and the data, and updates the model. Returns the snapshots and their expected contents.
     fn check(
         &mut self,
         calls: &[Call],
@@ -237,7 +237,7 @@ impl Member {
         for arrival in log {
             match arrival {
                 Arrival::Event(call, event, position) => {
-                    assert!(answers[call].is_none(), "no event comes after the answer");
+                    assert!(answers[call].is_none(), "no event follows the answer");
                     events[call].push((event, position.index));
                 }
                 Arrival::Answer(call, answered) => {
@@ -245,7 +245,7 @@ impl Member {
                         assert!(answered.index >= last_index, "one thread's writes complete in their order");
                         last_index = answered.index;
                     }
-                    assert!(answers[call].replace(answered).is_none(), "one answer a call");
+                    assert!(answers[call].replace(answered).is_none(), "one answer per call");
                 }
             }
         }
@@ -269,7 +269,7 @@ impl Member {
     }
 }
 
-/// What the data can be after each number of writes, by what is said of them.
+/// The possible data after each number of writes, given their outcomes.
 fn states(before: &Model, calls: &[Call], answers: &[Answered]) -> Vec<BTreeSet<Model>> {
     let mut states = vec![BTreeSet::from([before.clone()])];
     for (call, answered) in calls.iter().zip(answers) {
@@ -292,7 +292,7 @@ fn states(before: &Model, calls: &[Call], answers: &[Answered]) -> Vec<BTreeSet<
 impl Arrival {
     fn drop_snapshot(&mut self) {
         let Self::Answer(_, answered) = self else { return };
-        // SAFETY: what was taken out of a completion is freed once.
+        // SAFETY: what was taken from a completion is freed once.
         unsafe {
             almadia::capi::snapshot::almadia_snapshot_free(std::mem::replace(
                 &mut answered.snapshot,
@@ -312,14 +312,14 @@ impl Call {
         let is_failure = ![OK, NOT_FOUND].contains(&code);
         assert_eq!(answered.error, is_failure.then_some((code, true)), "an error comes with a failure");
         assert!(!answered.took_twice, "what was taken is gone");
-        assert_eq!(self.is_given_up, [CANCELLED, CANCELLED_IN_FLIGHT].contains(&code), "answered {code}");
+        assert_eq!(self.is_cancelled, [CANCELLED, CANCELLED_IN_FLIGHT].contains(&code), "answered {code}");
         assert!(is_write || code != CANCELLED_IN_FLIGHT, "nothing of a read is left");
         let may_be = match self.asked {
             _ if was_closed => true,
             Asked::Get(_) => code == OK || code == NOT_FOUND,
             _ => code == OK,
         };
-        assert!(may_be || self.is_given_up, "answered {code}");
+        assert!(may_be || self.is_cancelled, "answered {code}");
         let has_position = code == OK && matches!(self.asked, Asked::Write(_) | Asked::Snapshot);
         assert_eq!((answered.index > 0, answered.term > 0), (has_position, has_position));
         if !was_closed {
@@ -331,19 +331,19 @@ impl Call {
                 Asked::Many(_) => [false, false, true],
                 Asked::Snapshot => [true, false, false],
             };
-            assert_eq!(found, wanted, "a success comes with what was asked for");
+            assert_eq!(found, wanted, "a success comes with the requested result");
         }
         let told: Vec<u32> = events.iter().map(|(event, _)| *event).collect();
         assert!(
             told.is_sorted_by(|before, after| before < after),
             "each event comes once, in order: {told:?}"
         );
-        assert!(told.iter().all(|event| event & self.events != 0), "only what was asked for is told");
+        assert!(told.iter().all(|event| event & self.events != 0), "only requested events are reported");
         let at_index = |(_, index): &(u32, u64)| *index == answered.index;
-        assert!(code != OK || events.iter().all(at_index), "events tell the position of the write");
+        assert!(code != OK || events.iter().all(at_index), "events have the position of the write");
     }
 
-    /// Compares what was read with what the data can have been; frees all but a snapshot.
+    /// Compares what was read with the possible data; frees everything except a snapshot.
     fn check_read(
         &self,
         answered: &Answered,
@@ -358,7 +358,7 @@ impl Call {
                         |bytes: &Vec<u8>| Value { handle: answered.value, bytes: bytes.clone() }.is_same();
                     let mut possible = any.iter().filter_map(|model| bytes(&model));
                     assert!(possible.any(|bytes| seen(&bytes)), "the value is none that the key had");
-                    // SAFETY: it was taken out of its completion and is freed once.
+                    // SAFETY: it was taken from its completion and is freed once.
                     unsafe { almadia::capi::value::almadia_value_free(answered.value) };
                 } else if answered.code == NOT_FOUND {
                     assert!(
@@ -371,7 +371,7 @@ impl Call {
                 if !answered.values.is_null() {
                     let told = Values { handle: answered.values, shows: Vec::new() }.told();
                     let mut possible = any.iter().map(|model| Values::of(answered.values, keys, model).shows);
-                    assert!(possible.any(|shows| shows == told), "{told:?} are not of one moment");
+                    assert!(possible.any(|shows| shows == told), "{told:?} are not from one state");
                     // SAFETY: as above.
                     unsafe { almadia::capi::value::almadia_values_free(answered.values) };
                 }
@@ -388,37 +388,37 @@ impl Call {
     }
 }
 
-/// What came of one call that was made.
+/// The result of submitting one call.
 struct Submitted {
     code: almadia_code,
-    /// What the code must be.
+    /// The expected code.
     wanted: almadia_code,
     asked: Asked,
-    /// The events that were asked for.
+    /// The requested events.
     events: u32,
 }
 
 impl<'a> Burst<'a> {
-    /// Makes one call, which may be refused.
+    /// Submits one call, which may be refused.
     fn submit(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
         let mut op = NO_OP;
         let wants_op = input.number() < 0xe0;
         let (done, wanted) = self.draw_done(input, if wants_op { &raw mut op } else { null_mut() });
         let Some(submitted) = self.ask(input, handles, done.pointer(), wanted) else { return };
-        assert_eq!(submitted.code, submitted.wanted, "the sink of a call is judged before the call");
+        assert_eq!(submitted.code, submitted.wanted, "the receiver of a call is checked before the call");
         if submitted.code != OK {
             assert_eq!(op, NO_OP, "outputs are written on success");
             return;
         }
-        assert_eq!(op != NO_OP, wants_op, "the number is told if it is wanted");
+        assert_eq!(op != NO_OP, wants_op, "the number is returned if it is requested");
         let op = if wants_op { op } else { 0 };
         let is_new = self.calls.iter().all(|call| call.op != op || op == 0);
-        assert!(is_new, "no number is used again");
+        assert!(is_new, "no number is reused");
         let Submitted { asked, events, .. } = submitted;
-        self.calls.push(Call { asked, op, events, is_given_up: false });
+        self.calls.push(Call { asked, op, events, is_cancelled: false });
     }
 
-    /// Where the answer of the next call goes, good or not, and what must be said to it.
+    /// The receiver of the next call's answer, valid or not, and the code that it must cause.
     fn draw_done(&self, input: &mut Input<'_>, op: *mut u64) -> (Sized<almadia_done>, almadia_code) {
         let mut done = Sized::<almadia_done>::new();
         done.options.user = self.arrivals.place(self.calls.len());
@@ -447,7 +447,7 @@ impl<'a> Burst<'a> {
         (done, wanted)
     }
 
-    /// Makes a call of some kind; none when there is no batch for it.
+    /// Submits a call of some kind; none when there is no batch for it.
     fn ask(
         &self,
         input: &mut Input<'_>,
@@ -498,7 +498,7 @@ impl<'a> Burst<'a> {
         Some(Submitted { code, wanted, asked, events: 0 })
     }
 
-    /// Writes a batch, if there is one, and asks to be told of it.
+    /// Writes a batch, if there is one, and requests its events.
     fn write(
         &self,
         input: &mut Input<'_>,
@@ -524,16 +524,16 @@ impl<'a> Burst<'a> {
         };
         let changes = if code == OK { std::mem::take(&mut batch.changes) } else { Vec::new() };
         batch.check_count();
-        // Of two faults either may be told.
+        // Of two errors either may be reported.
         let is_wanted = refused != OK && code == refused;
         let wanted = if is_wanted || (wanted == OK && refused != OK) { refused } else { wanted };
         Some(Submitted { code, wanted, asked: Asked::Write(changes), events })
     }
 
-    /// Gives up one of the calls, or one that there is not.
-    fn give_up(&mut self, input: &mut Input<'_>) {
+    /// Cancels one of the calls, or one that does not exist.
+    fn cancel(&mut self, input: &mut Input<'_>) {
         let (store, count) = (self.store, self.calls.len());
-        // So that the work on some has begun. Nobody tells when it has, and was not yet answered.
+        // So that work on some of them has begun. Nothing reports that work has begun without an answer.
         (0..4 * u32::from(input.number())).for_each(|_| std::thread::yield_now());
         let call = self.calls.get_mut(input.slot(count + 1)).filter(|call| call.op != 0);
         let op = call.as_ref().map_or([0, 1, NO_OP][input.slot(3)], |call| call.op);
@@ -541,22 +541,22 @@ impl<'a> Burst<'a> {
         let code = answer(input, |error| unsafe { almadia_cancel(store, op, error) });
         match (call, code) {
             (Some(call), OK) => {
-                assert!(!call.is_given_up, "it has an answer");
-                call.is_given_up = true;
+                assert!(!call.is_cancelled, "it has an answer");
+                call.is_cancelled = true;
             }
-            // The first call of a store may have been one of this burst.
+            // The first call of a store may be one of this burst.
             (None, OK) => assert!(op == 1, "there is no such call"),
             (_, NOT_FOUND) => {}
             (_, other) => panic!("answered {other}"),
         }
         if code == OK {
             expect(NOT_FOUND, input, |error| unsafe { almadia_cancel(store, op, error) });
-            self.calls.iter_mut().filter(|call| call.op == op).for_each(|call| call.is_given_up = true);
+            self.calls.iter_mut().filter(|call| call.op == op).for_each(|call| call.is_cancelled = true);
         }
         expect(NULL_POINTER, input, |error| unsafe { almadia_cancel(null_mut(), op, error) });
     }
 
-    /// Waits for all answers, and gives each up once more in vain.
+    /// Waits for all answers, and cancels each again, which must have no effect.
     fn await_all(mut self, input: &mut Input<'_>) -> Self {
         match &mut self.queue {
             None => self.arrivals.wait(self.calls.len()),
@@ -565,7 +565,7 @@ impl<'a> Burst<'a> {
                 let told = self.calls.iter().any(|call| call.events != 0);
                 while left > 0 {
                     for completion in queue.pop(input, told) {
-                        left = left.checked_sub(1).expect("one completion a call");
+                        left = left.checked_sub(1).expect("one completion per call");
                         // SAFETY: it was popped, and is freed once.
                         let (user, answered) = unsafe { take(completion) };
                         let place =
@@ -588,7 +588,7 @@ impl<'a> Burst<'a> {
     }
 }
 
-/// What a completion, and its error, say when there is none.
+/// Checks the accessors of a completion and its error with NULL.
 pub fn look_at_nothing() {
     // SAFETY: NULL is fine for all.
     unsafe {
