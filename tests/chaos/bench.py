@@ -1,7 +1,7 @@
-"""What every bad-day test works with: where the programs are, a directory of its own, seeded chance.
+"""The surroundings of every chaos test: the programs, a directory of its own, seeded randomness.
 
-Owns the list of cases and the words a failure is told with. A case is a function that takes a `Bench` and
-raises `Failed` (or AssertionError) when the promise in its name does not hold.
+Owns the list of cases and the failure type. A case is a function that takes a `Bench` and raises `Failed` (or
+AssertionError) when the guarantee in its name does not hold.
 """
 
 import random
@@ -11,21 +11,21 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """A promise did not hold; the text says which."""
+    """A guarantee did not hold; the text names it."""
 
 
 @dataclass
 class Bench:
-    """One case's surroundings. `rng` is seeded from the run's seed and the case's name alone."""
+    """The surroundings of one case. `rng` is seeded from the run's seed and the case's name alone."""
 
-    programs: Path  # where chaos_member, powerloss.so and powerloss_probe are
+    programs: Path  # has chaos_member, powerloss.so and powerloss_probe
     directory: Path  # empty, the case's own
     seed: int
     cycles: int
     rng: random.Random
     members: list = field(default_factory=list)  # started processes; the runner ends those still alive
     clusters: int = 0
-    notes: list = field(default_factory=list)  # figures for the line that reports the case
+    notes: list = field(default_factory=list)  # figures for the case's line of output
 
     def note(self, text: str):
         self.notes.append(text)

@@ -1,8 +1,8 @@
-"""Clusters of chaos_member processes: start, kill, question.
+"""Clusters of chaos_member processes: start, kill, send commands.
 
-Owns the processes and their line protocol. What always holds: every question has a deadline, every process that was
-started is in `bench.members` and ends with the case, each start of a member is a run of its own with its own record
-file, and a member's directory lies below a directory of its own, so that the power-loss shim sees its creation too.
+Owns the processes and their line protocol. What always holds: every command has a deadline, every process that was
+started is in `bench.members` and ends with the case, each start of a member is a separate run with its own record file,
+and a member's directory is inside a directory of its own, so that the power-loss shim sees its creation too.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 from bench import Bench, Failed, require
 
-# Elections take little of a cycle, and every cycle sees flushes, truncations and segments used again.
+# Elections take a small part of a cycle, and every cycle has flushes, truncations and reused segments.
 FAST = {
     "raft.tick_ms": 10,
     "raft.heartbeat_ms": 30,
@@ -23,7 +23,7 @@ FAST = {
     "log.retain_bytes": 128 << 10,
     "engine.memtable_bytes": 1 << 20,
 }
-PATIENCE_S = 30
+HANG_TIMEOUT_S = 30
 WRITERS = 2
 
 
@@ -38,7 +38,7 @@ class Member:
         self.undo = bench.fresh_directory(f"{cluster.name}/member-{node}-undo")
         self.directory = self.root / "store"
         self.log = bench.directory / cluster.name / f"member-{node}.log"
-        self.preload = {}  # of another shim than the one for power loss
+        self.preload = {}  # environment of a shim other than the one for power loss
         self.run = None
         self.process = None
         self.frozen = False
@@ -55,7 +55,7 @@ class Member:
     def try_start(self, environment=None) -> str:
         """Starts the process and returns its first line."""
         self.launch(environment)
-        return self.hear()
+        return self.receive()
 
     def launch(self, environment=None):
         self.run = self.cluster.next_run()
@@ -92,7 +92,7 @@ class Member:
             self.process = None
 
     def freeze(self):
-        """Stops the process where it stands, as a debugger or a machine without time would."""
+        """Suspends the process, as a debugger or a paused machine would."""
         self.process.send_signal(signal.SIGSTOP)
         self.frozen = True
 
@@ -103,29 +103,29 @@ class Member:
     def stop(self):
         answer = self.ask("stop")
         require(answer == "stopped", f"{self} did not stop: {answer}")
-        status = self.process.wait(PATIENCE_S)
+        status = self.process.wait(HANG_TIMEOUT_S)
         require(status == 0, f"{self} ended with {status}; {self.errors()}")
         self.kill()
 
-    def ask(self, command: str, seconds: float = PATIENCE_S) -> str:
-        self.say(command)
-        return self.hear(seconds)
+    def ask(self, command: str, seconds: float = HANG_TIMEOUT_S) -> str:
+        self.send(command)
+        return self.receive(seconds)
 
-    def say(self, command: str):
+    def send(self, command: str):
         try:
             self.process.stdin.write(command.encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise Failed(f"{self} has ended; {self.errors()}") from None
 
-    def has_spoken(self) -> bool:
+    def has_answered(self) -> bool:
         return bool(select.select([self.process.stdout], [], [], 0)[0])
 
-    def hear(self, seconds: float = PATIENCE_S) -> str:
+    def receive(self, seconds: float = HANG_TIMEOUT_S) -> str:
         deadline = time.monotonic() + seconds
         while b"\n" not in self.unread:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            require(ready, f"{self} said nothing for {seconds} s; {self.errors()}")
+            require(ready, f"{self} did not answer for {seconds} s; {self.errors()}")
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
                 raise Failed(f"{self} ended with {self.process.wait()}; {self.errors()}")
@@ -143,8 +143,8 @@ class Member:
         names = ("role", "leader", "term", "commit", "applied", "poisoned", "in_flight", "acknowledged")
         return {name: int(word) if word.isdigit() else word for name, word in zip(names, words[1:])}
 
-    def result(self, command: str, seconds: float = PATIENCE_S):
-        """The code, the milliseconds and the message a blocking call answered."""
+    def result(self, command: str, seconds: float = HANG_TIMEOUT_S):
+        """The code, the milliseconds and the message of a blocking call."""
         words = self.ask(command, seconds).split(" ", 3)
         require(words[0] == "result", f"{self}: {' '.join(words)}")
         return words[1], int(words[2]), words[3]
@@ -177,7 +177,7 @@ class Cluster:
         for member in self.members:
             member.launch()
         for member in self.members:
-            answer = member.hear()
+            answer = member.receive()
             require(answer == "ready", f"{member} did not start: {answer}; {member.errors()}")
 
     def write(self):
@@ -189,11 +189,11 @@ class Cluster:
             require(member.ask("pause") == "paused", f"{member} did not pause")
 
     def alive(self) -> list:
-        """The members that run and can answer."""
+        """The members that run and are not frozen."""
         return [member for member in self.members if member.is_alive() and not member.frozen]
 
     def leader(self) -> Member:
-        """The leader of the highest term among those that run, once there is one."""
+        """Waits for a leader; returns that of the highest term among the members that run."""
 
         def find():
             reports = [(member.status(), member) for member in self.alive()]
@@ -206,7 +206,7 @@ class Cluster:
         return sum(member.status()["acknowledged"] for member in self.alive())
 
     def wait_for_writes(self, count: int):
-        """Waits until the members that run have acknowledged `count` more writes."""
+        """Waits until the running members have acknowledged `count` more writes."""
         least = self.acknowledged() + count
         wait_for(lambda: self.acknowledged() >= least, f"{count} more acknowledged writes")
 
@@ -215,7 +215,7 @@ class Cluster:
         wait_for(lambda: member.status()["applied"] >= target, f"{member} to apply up to {target}")
 
     def dump(self, member: Member, prefix: str = "") -> dict:
-        """A linearizable snapshot of a member: key -> ok, bad, or a register's number."""
+        """A linearizable snapshot on a member: key -> ok, bad, or a register's number."""
         return self.read_dump(member, member.ask(self.dump_command(prefix)))
 
     def dump_command(self, prefix: str = "") -> str:
@@ -230,27 +230,27 @@ class Cluster:
         return pairs
 
 
-def wait_for(question, what: str, seconds: float = PATIENCE_S):
-    """Asks until the answer is true and returns it."""
+def wait_for(question, what: str, seconds: float = HANG_TIMEOUT_S):
+    """Polls until the result is true and returns it."""
     deadline = time.monotonic() + seconds
     while True:
         answer = question()
         if answer:
             return answer
         require(time.monotonic() < deadline, f"waited {seconds} s for {what}")
-        time.sleep(0.005)  # between two questions to other processes
+        time.sleep(0.005)  # between two polls of other processes
 
 
 def reserve_ports(count: int) -> list:
-    """Sockets that are bound to ports of loopback and never listen, as many as `count`.
+    """`count` sockets that are bound to loopback ports and never listen.
 
-    As long as they are open the system gives their ports to nobody who lets it choose, neither to a listener nor to a
-    connection, and a member may listen there as often as it likes.
+    As long as they are open the system assigns their ports to no other socket, neither to a listener nor to a
+    connection, while a member may listen there any number of times.
     """
     reserved = []
     for _ in range(count):
         bound = socket.socket()
-        # As the members' sockets, which could not share the port with it otherwise.
+        # Like the members' sockets, which could not share the port with it otherwise.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         reserved.append(bound)

@@ -1,4 +1,4 @@
-"""Crashes under load: every acknowledged write is there, on every member, and every answer was true."""
+"""Crashes under load: every acknowledged write is on every member, and every answer was correct."""
 
 import os
 
@@ -38,7 +38,7 @@ def members_killed_under_load_lose_nothing_acknowledged(bench: Bench):
 
 @case
 def leaders_come_and_go_and_no_write_is_unknown(bench: Bench):
-    """A write whose member lives is applied exactly once, whoever leads: no caller needs to try again, and none is in doubt."""
+    """A write is applied exactly once while its member lives, whoever leads: no caller needs to retry."""
     cluster = Cluster(bench)
     cluster.start()
     cluster.write()
@@ -87,8 +87,8 @@ def power_lost_on_all_members_at_once_loses_nothing_acknowledged(bench: Bench):
 
 
 @case
-def power_lost_while_members_start_for_the_first_time_leaves_members_that_start(bench: Bench):
-    """The first start makes directories and files; it must be possible to begin it anew at any point."""
+def members_start_after_power_loss_during_their_first_start(bench: Bench):
+    """The first start creates directories and files; it must be possible to start over after a crash at any point."""
     for attempt in range(max(3, bench.cycles // 3)):
         cluster = Cluster(bench, count=1, shim=True)
         member = cluster.members[0]
@@ -103,8 +103,8 @@ def power_lost_while_members_start_for_the_first_time_leaves_members_that_start(
 
 
 def wait_for_notes(member: Member, count: int):
-    """Waits until the shim has noted changes of so many files and directories, or the member is open."""
-    while len(os.listdir(member.undo)) < count and not member.has_spoken():
+    """Waits until the shim has recorded changes of `count` files and directories, or the member is open."""
+    while len(os.listdir(member.undo)) < count and not member.has_answered():
         pass
 
 
@@ -121,7 +121,7 @@ def cut_power(bench: Bench, cluster: Cluster, mode: str, strict: bool) -> dict:
 
 
 def check_last_runs(cluster: Cluster, first_run: int, where: str):
-    """Checks the runs of the last cycle alone, on one member, so that a failing cycle is found at once."""
+    """Checks only the runs of the last cycle, on one member, so that a failing cycle is found immediately."""
     runs = range(first_run, first_run + len(cluster.members))
     member = cluster.bench.rng.choice(cluster.members)
     shown = {}

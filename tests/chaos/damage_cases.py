@@ -1,4 +1,4 @@
-"""Damaged disks: one member refuses or stops, says why, and the others go on."""
+"""Damaged disks: one member refuses to start, or stops, with a reason, and the others continue."""
 
 import re
 import struct
@@ -41,7 +41,7 @@ def a_bit_flipped_in_a_synced_frame_is_refused_with_file_and_offset(bench: Bench
 def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
     cluster = cluster_whose_syncs_can_fail(bench)
     victim = cluster.leader()
-    # Alone, so that the sync that fails is one of its own writes.
+    # Only the victim writes, so that the sync that fails is one of its own writes.
     victim.write()
     cluster.wait_for_writes(WRITES)
     fail_next_sync(bench, victim)
@@ -60,21 +60,21 @@ def a_leader_whose_sync_fails_leaves_no_forwarded_write_waiting(bench: Bench):
     follower.result("put 60000")
     fail_next_sync(bench, victim)
     code, _, message = follower.result("put 60000")
-    require(code == "ALMADIA_OK", f"the write that was under way: {code} {message}")
+    require(code == "ALMADIA_OK", f"the write in flight: {code} {message}")
     require(victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} did not notice that its sync failed")
     code, _, message = follower.result("put 60000")
     require(code == "ALMADIA_OK", f"a write after the next election: {code} {message}")
 
 
 def cluster_whose_syncs_can_fail(bench: Bench) -> Cluster:
-    # No truncation and no election, which sync the log too, and not the marks beside its segments: the sync that fails is one
-    # of writes.
+    # No truncation and no election, which sync the log too, and only syncs of segments fail, not those of marks: so the
+    # sync that fails is that of a write.
     cluster = Cluster(bench, shim=True, log__retain_bytes=64 << 20, raft__election_timeout_ms=1000)
     trigger = bench.directory / "fail-now"
     for member in cluster.members:
         member.launch({"POWERLOSS_FAIL_SYNC": "/log/0000:1", "POWERLOSS_FAIL_AFTER": str(trigger / str(member.node))})
     for member in cluster.members:
-        require(member.hear() == "ready", f"{member} did not start")
+        require(member.receive() == "ready", f"{member} did not start")
     return cluster
 
 
@@ -104,7 +104,7 @@ def cluster_goes_on(cluster: Cluster, victim: Member):
 
 
 def check_all_answered(cluster: Cluster, victim: Member) -> list:
-    """Checks all members, the victim after a restart; returns what the victim was told before."""
+    """Checks all members, the victim after a restart; returns the outcomes that the victim reported before."""
     cluster.pause()
     told = Records(cluster.records).of_run(victim.run)
     require(told.count("B") == 0, f"{told.count('B')} writes of the poisoned store were never answered")
@@ -120,7 +120,7 @@ def check_all_answered(cluster: Cluster, victim: Member) -> list:
 
 
 def choose_frame(member: Member, rng):
-    """The segment and the extent of a synced frame that is not the last of the log."""
+    """The segment and the extent of a synced frame other than the last of the log."""
     frames = []
     for segment in sorted((member.directory / "log").iterdir()):
         frames += [(segment, begin, end) for begin, end in frames_of(segment)]

@@ -1,4 +1,4 @@
-"""Strangers on the peer port: the member's memory and threads stay bounded and the cluster works."""
+"""Strangers on the peer port: the member's memory and threads stay bounded and the cluster keeps working."""
 
 import random
 import socket
@@ -17,8 +17,8 @@ FRAME_MESSAGES = 1
 TICK_MS, ELECTION_TIMEOUT_MS = 10, 200
 
 CONNECTIONS = 300
-# A member may have this many more threads and this much more memory than before. The acceptor allows 4 handshakes a
-# member and 16 more; a connection is read into a buffer of 128 KiB.
+# A member may have this many more threads and this much more memory than before. The acceptor allows 4 handshakes per
+# member and 16 more; each connection has a read buffer of 128 KiB.
 THREADS_MORE_MAX = 48
 MEMORY_MORE_KIB_MAX = 48 << 10
 
@@ -85,14 +85,14 @@ def maximum(one, other):
 
 
 def attack(victim: Member, cluster: Cluster, rng: random.Random) -> socket.socket:
-    """Opens a connection, says something no member would say, and leaves it open."""
+    """Opens a connection, sends something no member would send, and leaves it open."""
     port = cluster.ports[victim.node - 1]
     intruder = socket.create_connection(("127.0.0.1", port), timeout=5)
     say = rng.choice((silence, garbage, half_preamble, huge_preamble, wrong_cluster, huge_frame, half_frame, bad_frame))
     try:
-        say(intruder, victim, cluster, rng)
+        send(intruder, victim, cluster, rng)
     except OSError:
-        pass  # the member has hung up on the intruder, as it may
+        pass  # the member may close the connection
     return intruder
 
 
@@ -132,13 +132,13 @@ def half_frame(intruder, victim, cluster, rng):
 
 
 def bad_frame(intruder, victim, cluster, rng):
-    """A frame that is whole and has the right checksum, full of noise."""
+    """A complete frame with the right checksum, full of noise."""
     pretend_to_be_a_member(intruder, victim, cluster, rng)
     intruder.sendall(frame(rng.randbytes(rng.randrange(1, 5000))))
 
 
 def pretend_to_be_a_member(intruder, victim, cluster, rng):
-    """A hello that the victim must believe: the bytes of the other member's own ident file."""
+    """A hello that the victim must accept: with the bytes of the other member's ident file."""
     other = rng.choice([member for member in cluster.members if member is not victim])
     content = (other.directory / "ident").read_bytes()
     cluster_id, node, instance = struct.unpack_from("<QQQ", content, 21)
@@ -147,11 +147,11 @@ def pretend_to_be_a_member(intruder, victim, cluster, rng):
     answer = b""
     while len(answer) < 24 + HELLO_BYTES and (chunk := intruder.recv(24 + HELLO_BYTES - len(answer))):
         answer += chunk
-    require(answer[12:16] == struct.pack("<I", HELLO), f"{victim} did not believe the hello: {answer!r}")
+    require(answer[12:16] == struct.pack("<I", HELLO), f"{victim} did not accept the hello: {answer!r}")
 
 
 def hello(*words: int) -> bytes:
-    """A hello of a first run, with a nonce and a log that has its end."""
+    """A hello of a first boot, with a nonce and an undamaged log."""
     return struct.pack("<9Q", *words, 1, 77, 0)
 
 

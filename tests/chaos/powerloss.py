@@ -1,17 +1,17 @@
-"""Takes the power away from a directory that was written under tests/shim/powerloss.c.
+"""Simulates a power loss for a directory that was written under tests/shim/powerloss.c.
 
-Owns the reading of the shim's notes and the three ways to lose what was not synced. What always holds:
+Owns the reading of the shim's notes and the three modes of losing what was not synced. What always holds:
 bytes and entries whose sync returned are never touched. The caller has killed the writer before.
 
     all    every unsynced modification is gone
-    part   of each file, and of each directory's entries, a beginning of the unsynced modifications survives,
+    part   of each file, and of each directory's entries, a prefix of the unsynced modifications survives,
            the last of a file's perhaps only up to a sector
-    torn   in place each 512-byte sector survives or not on its own, in any order; behind the synced end as in `part`
+    torn   in place each 512-byte sector survives or not independently, in any order; past the synced end as in `part`
 
-A file's size never reaches over bytes that did not survive, as on ext4 in its ordered mode and on XFS. (Where a
-file system breaks that, RocksDB's MANIFEST can be left with a record of the wrong checksum, and RocksDB refuses to
-open.) With `strict` a created, renamed or unlinked entry is undone as well unless its directory was synced (all of
-them, or a suffix of them); without, entries survive, as on file systems that keep their metadata in order.
+A file's size never covers bytes that did not survive, as on ext4 in ordered mode and on XFS. (On a file system that
+violates this, RocksDB's MANIFEST can be left with a record with a wrong checksum, and RocksDB refuses to open.) With
+`strict`, created, renamed or unlinked entries are undone as well unless their directory was synced (all of them, or a
+suffix of them); without, entries survive, as on file systems with ordered metadata.
 """
 
 import os
@@ -32,7 +32,7 @@ CREATED, UNLINKED, RENAMED, REMOVED_DIRECTORY = 1, 2, 3, 4
 
 
 class DataRecord(NamedTuple):
-    """Undoes one write: `old` stood at `offset`, in a file of `old_size` bytes; `bytes` were written."""
+    """Undoes one write of `bytes` bytes at `offset`, where `old` was, in a file of `old_size` bytes."""
 
     seq: int
     offset: int
@@ -54,7 +54,7 @@ class DirRecord(NamedTuple):
 
 
 def lose_power(data: Path, undo: Path, mode: str, strict: bool, rng: random.Random) -> dict:
-    """Rebuilds `data` as the disk would show it, empties `undo`, and returns what was lost."""
+    """Rebuilds `data` as it would be on the disk, empties `undo`, and returns what was lost."""
     assert mode in MODES, mode
     lost = {"writes": 0, "files": 0, "entries": 0}
     paths = _paths_by_inode([data, undo / "limbo"])
@@ -89,13 +89,13 @@ def _read_data_records(notes: Path):
         magic, old_bytes, seq, offset, new_bytes, old_size = DATA_RECORD.unpack_from(content, at)
         assert magic == DATA_MAGIC, f"{notes}: no record at {at}"
         begin, at = at + DATA_RECORD.size, at + DATA_RECORD.size + old_bytes
-        if at <= len(content):  # else the writer died while noting, before it wrote
+        if at <= len(content):  # otherwise the writer was killed while recording, before it wrote
             records.append(DataRecord(seq, offset, new_bytes, old_size, content[begin:at]))
     return records
 
 
 def _lose_writes(path: str, records, mode: str, rng: random.Random) -> int:
-    """Undoes a file's unsynced writes; returns how many were lost at least in part."""
+    """Undoes a file's unsynced writes; returns how many were lost, at least in part."""
     with open(path, "rb") as file:
         image = bytearray(file.read())
     sizes = [record.old_size for record in records] + [len(image)]
@@ -116,7 +116,7 @@ def _lose_writes(path: str, records, mode: str, rng: random.Random) -> int:
 
 
 def _undo_range(image: bytearray, record: DataRecord, begin: int, end: int):
-    """Restores the part of `record` in [begin, end); what lay past the old end is zeros."""
+    """Restores the part of `record` in [begin, end); bytes past the old end are zeros."""
     begin, end = max(begin, record.offset), min(end, record.offset + record.bytes)
     if begin >= end:
         return
@@ -125,7 +125,7 @@ def _undo_range(image: bytearray, record: DataRecord, begin: int, end: int):
 
 
 def _undo_sectors(image: bytearray, records, end: int, rng: random.Random):
-    """Before `end` every sector keeps its own number of the writes that touched it."""
+    """Before `end` each sector independently keeps a prefix of the writes that touched it."""
     cuts = {}
     for number, record in reversed(list(enumerate(records))):
         first, last = record.offset // SECTOR_BYTES, (record.offset + record.bytes - 1) // SECTOR_BYTES
@@ -137,10 +137,10 @@ def _undo_sectors(image: bytearray, records, end: int, rng: random.Random):
 
 
 def _redo_beginning(path: str, image: bytearray, lost, begin: int, rng: random.Random) -> int:
-    """Lets the first lost write survive from `begin` up to a sector; returns how long the file is at least then."""
+    """Lets the first lost write survive from `begin` up to a sector; returns the least length of the file then."""
     record, later = lost[0], lost[1:]
     if record.bytes == 0 or any(_overlap(record, other) for other in later):
-        return 0  # its bytes are not in the file any more
+        return 0  # its bytes are no longer in the file
     first, last = record.offset // SECTOR_BYTES, (record.offset + record.bytes - 1) // SECTOR_BYTES
     begin, end = max(begin, record.offset), rng.randrange(first, last + 1) * SECTOR_BYTES
     if end <= begin:
@@ -202,7 +202,7 @@ def _undo_change(record: DirRecord, undo: Path):
         record.path.mkdir(exist_ok=True)
     elif record.change == RENAMED:
         if not record.path.exists() or record.path.stat().st_ino != record.inode:
-            return  # the writer died before it renamed
+            return  # the writer was killed before it renamed
         record.path.rename(record.old_path)
     if record.limbo and limbo.exists() and not record.path.exists():
         limbo.rename(record.path)

@@ -1,15 +1,15 @@
-"""Compares what the members were told with what a snapshot shows.
+"""Compares the answers to writes with what a snapshot shows.
 
 Owns the reading of record files (their format is in tests/c/chaos_member.c) and the rules. For write n of a writer:
 
-    applied                 k/n is there with the right value; a batch is all or nothing, so once n + 32 is applied
-                            too d/n is gone, and until n + 32 could have been, d/n is there
+    applied                 k/n is there with the right value; a batch is atomic, so d/n is gone once n + 32 is applied
+                            too, and is there until n + 32 may have been applied
     certainly not applied   neither k/n nor d/n is there, ever
     unknown, or no answer   all of the batch or nothing of it
     never begun             nothing is there
 
-A register holds the number of a write that was applied or may have been, at least that of the last applied one: the
-writes of one thread to one region keep their order.
+A register holds the number of a write that was applied or may have been, and not less than that of the last applied
+one: the writes of one thread to one region keep their order.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ DELETE_DISTANCE = 32
 
 
 class Records:
-    """What every writer of every run was told: (run, node, writer) -> {n: outcome}."""
+    """The outcomes of every writer of every run: (run, node, writer) -> {n: outcome}."""
 
     def __init__(self, directory: Path):
         self.writers = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""What a member refuses, and that it says what is wrong and what to do."""
+"""Refusals of a member, whose messages name what is wrong and what to do."""
 
 import socket
 import struct
@@ -7,7 +7,7 @@ import time
 from bench import Bench, case, require
 from cluster import Cluster, Member, error_of, wait_for
 
-# How much later than its deadline a call may answer, at least once in so many times: a machine may be busy for some of them.
+# In at least one of ATTEMPTS a call must answer within this time after its deadline: the machine may be busy in others.
 LATE_MS = 500
 ATTEMPTS = 20
 FORMAT_AT = 8  # after the magic, in the ident file and in a log segment
@@ -94,7 +94,7 @@ def a_directory_of_a_newer_version_is_refused_and_left_alone(bench: Bench):
 
 
 def make_newer(path) -> bytes:
-    """Raises the format version of an ident file or a log segment; both begin with magic and version."""
+    """Increments the format version of an ident file or a log segment; both begin with magic and version."""
     content = bytearray(path.read_bytes())
     is_segment = path.suffix == ".log"
     struct.pack_into("<I", content, FORMAT_AT, struct.unpack_from("<I", content, FORMAT_AT)[0] + 1)

@@ -1,4 +1,4 @@
-"""Runs the bad days: `python3 tests/chaos/run.py PROGRAMS [--seed N] [--only PART] [--cycles N]`.
+"""Runs the chaos tests: `python3 tests/chaos/run.py PROGRAMS [--seed N] [--only PART] [--cycles N]`.
 
 PROGRAMS is the directory with chaos_member, powerloss.so and powerloss_probe. A failing case prints the
 command that replays it and keeps its directory. The last line is 'N passed, N failed'.
@@ -33,7 +33,7 @@ def main() -> int:
     chosen = [case for case in CASES if arguments.only in case.__name__]
     if not chosen:
         sys.exit(f"no case has '{arguments.only}' in its name")
-    print(f"bad days: {len(chosen)} cases, seed {arguments.seed}, {arguments.cycles} cycles", flush=True)
+    print(f"chaos tests: {len(chosen)} cases, seed {arguments.seed}, {arguments.cycles} cycles", flush=True)
     root = Path(tempfile.mkdtemp(prefix="almadia-chaos-"))
     failed = [case for case in chosen if not _run(case, arguments, root)]
     if not failed:
@@ -69,7 +69,7 @@ def _run(case, arguments, root: Path) -> bool:
         for member in bench.members:
             member.kill()
     if passed:
-        # Only now: a live member still makes and removes files.
+        # Only now: a live member still creates and removes files.
         shutil.rmtree(directory)
     figures = f" ({'; '.join(bench.notes)})" if bench.notes else ""
     print(f"{'ok  ' if passed else 'FAIL'} {name} {time.monotonic() - begun:.1f} s{figures}", flush=True)

@@ -1,4 +1,4 @@
-"""Proves the power-loss shim itself, against a model of a disk, before anything is concluded from it."""
+"""Tests the power-loss shim itself, against a model of a disk, before the other cases rely on it."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ class File:
 
 
 class Disk:
-    """What should be there after the operations, and what of it is synced."""
+    """The expected state after the operations, and what of it is synced."""
 
     def __init__(self):
         self.entries = {}
@@ -59,7 +59,7 @@ def the_shim_keeps_what_was_synced_and_loses_the_rest(bench: Bench):
 
 
 @case
-def a_process_killed_and_started_again_still_owes_its_syncs(bench: Bench):
+def unsynced_writes_of_a_killed_process_stay_unsynced_after_its_restart(bench: Bench):
     data, undo = bench.fresh_directory("data"), bench.fresh_directory("undo")
     _run_probe(bench, "open a\npwrite a 0 600 x\nfsync a\npwrite a 100 50 y\ndie\n", data, undo, {})
     _run_probe(bench, "open a\npwrite a 600 9 z\nopen b\nfsync b\nsyncdir\ndie\n", data, undo, {})

@@ -1,4 +1,4 @@
-"""Disks that do not answer: a leader whose log or whose engine hangs leads no more, and the others go on."""
+"""Hung disks: a leader whose log or engine hangs loses its leadership, and the others continue."""
 
 import os
 
@@ -7,7 +7,7 @@ from cluster import Cluster, Member, wait_for
 from crash_cases import check_every_member, summary
 
 WRITES = 400
-# A stall of the engine begins when its memory is full, two tables of a MiB each.
+# The engine stalls when its memtables are full, two of a MiB each.
 ENGINE = {"raft__apply_stall_ms": 1000}
 
 
