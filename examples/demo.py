@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Three processes, one key-value store, a leader that dies: `make demo`.
+"""Three processes, one key-value store, a leader that is killed: `make demo`.
 
     demo.py MEMBER PYTHON    where MEMBER is the program built from examples/c/member.c, and PYTHON an interpreter that
                              has the package almadia
 
 Loads every file of this machine's Python standard library (path -> content) into a cluster of three processes on
-loopback, through the leader and a follower at once; kills the leader with SIGKILL in the middle, goes on through the
-two that are left, starts the killed one again, compares every key and the SHA-256 of every value on each of the three
-with the files, and reads on the leader and on a follower. Then two of the members are stopped and their directories
-opened by Python programs, one blocking and one with asyncio: each writes a part of the files again and compares
-everything. Exits 1 when anything differs. Leaves no process running and no file behind.
+loopback, through the leader and a follower at once; kills the leader with SIGKILL half-way, continues with the two that
+are left, restarts the killed one, compares every key and the SHA-256 of every value on each of the three with the
+files, and reads on the leader and on a follower. Then two of the members are stopped and their directories opened by
+Python programs, one blocking and one with asyncio: each writes a part of the files again and compares everything. Exits
+with 1 when anything differs. Leaves no process running and no file behind.
 
-The members do the work; this program decides which member is asked. Any will do: one that follows forwards writes, and
-all wait for a new leader by themselves.
+The members do the work; this program only chooses which member to use. Any will do: followers forward writes, and all
+wait for a new leader by themselves.
 """
 
 import argparse
@@ -31,11 +31,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-VALUE_BYTES_MAX = 4 << 20  # a longer file (there is one of 45 MB where Python was built here) is stored in parts
-PATIENCE_S = 60  # longer than any healthy machine needs for any one step
+VALUE_BYTES_MAX = 4 << 20  # a longer file (some Python builds have one of 45 MB) is stored in parts
+STEP_TIMEOUT_S = 60  # longer than any step takes on a healthy machine
 READING_MS = 1000
 BAR_WIDTH = 40
-# Written while this very program runs, or not part of the library.
+# Written while this program runs, or not part of the library.
 SKIPPED_DIRECTORIES = {"__pycache__", "site-packages", "dist-packages"}
 
 
@@ -50,16 +50,16 @@ class Item(NamedTuple):
 
 
 class DemoFailed(Exception):
-    """The text says what did not work."""
+    """The text says what failed."""
 
 
 class Member:
-    """One process of the cluster. A thread reads its answers into the queue all members share."""
+    """One process of the cluster. A thread reads its answers into the queue shared by all members."""
 
     def __init__(self, node: int, command: list, arguments: list, answers: queue.Queue, log: Path):
         self.node = node
         self.command = command
-        self.arguments = arguments  # what every program of this member is started with
+        self.arguments = arguments  # the arguments of every program of this member
         self.answers = answers
         self.log = log
         self.process = None
@@ -75,7 +75,7 @@ class Member:
             self.answers.put((self, line.decode().split()))
         self.answers.put((self, ["ended"]))
 
-    def say(self, command: str):
+    def send(self, command: str):
         try:
             self.process.stdin.write(command.encode() + b"\n")
             self.process.stdin.flush()
@@ -89,7 +89,7 @@ class Member:
 
 
 class Cluster:
-    """Three members and the answers that come from them."""
+    """Three members and the queue of their answers."""
 
     def __init__(self, program: str, items_path: Path, directory: Path, options: list):
         self.answers = queue.Queue()
@@ -105,13 +105,13 @@ class Cluster:
     def start(self):
         for member in self.members:
             member.start()
-            self.expect(member, "ready")  # opening waits for no other member
+            self.expect(member, "ready")  # opening does not wait for other members
 
     def kill(self):
         for member in self.members:
             member.kill()
 
-    def next(self, seconds: float = PATIENCE_S):
+    def next(self, seconds: float = STEP_TIMEOUT_S):
         try:
             member, words = self.answers.get(timeout=seconds)
         except queue.Empty:
@@ -121,10 +121,10 @@ class Cluster:
         return member, words
 
     def expect(self, member: Member, word: str) -> list:
-        """The answer of `member` that begins with `word`; for use while nothing else is under way.
+        """The answer of `member` that begins with `word`; for use while nothing else is in progress.
 
-        A load may still be reporting its end, and a member that was started again its beginning. Any other answer would
-        be lost here.
+        A load may still report that it ended, and a restarted member that it is ready. Any other answer would be lost
+        here.
         """
         while True:
             speaker, words = self.next()
@@ -132,22 +132,23 @@ class Cluster:
                 return words[1:]
             refuse_end(speaker, words)
             if words[0] not in ("loaded", "ready"):
-                raise DemoFailed(f"member {speaker.node} said {' '.join(words)}; awaited: {word} of {member.node}")
+                answer = " ".join(words)
+                raise DemoFailed(f"member {speaker.node} answered {answer}; expected {word} from {member.node}")
 
     def status(self, member: Member) -> dict:
-        member.say("status")
+        member.send("status")
         role, leader, term, commit, applied, poisoned = self.expect(member, "status")
         return {"role": role, "term": int(term), "commit": int(commit), "applied": int(applied)}
 
     def find_leader(self, among: list) -> Member:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + STEP_TIMEOUT_S
         while time.monotonic() < deadline:
             reports = [(self.status(member), member) for member in among]
             leaders = [(status["term"], member) for status, member in reports if status["role"] == "leader"]
             if leaders:
                 return max(leaders, key=lambda pair: pair[0])[1]
             time.sleep(0.01)
-        raise DemoFailed(f"no leader was elected in {PATIENCE_S} seconds")
+        raise DemoFailed(f"no leader was elected in {STEP_TIMEOUT_S} seconds")
 
 
 def refuse_end(member: Member, words: list):
@@ -156,15 +157,15 @@ def refuse_end(member: Member, words: list):
 
 
 class Load:
-    """What is still to be written, who was asked for it, and what was acknowledged when.
+    """The items still to be written, the members they were assigned to, and the times of acknowledgements.
 
-    Times are on the clock that all processes of a machine share.
+    Times are of the clock that all processes of a machine share.
     """
 
     def __init__(self, items: list):
         self.items = items
-        self.unasked = set(range(len(items)))
-        self.asked = {}  # member -> the items it has not answered for
+        self.unassigned = set(range(len(items)))
+        self.assigned = {}  # member -> its items without an answer
         self.latencies_us = []
         self.acknowledged_at_us = []
         self.bytes = 0
@@ -172,21 +173,21 @@ class Load:
         self.progress = Progress(len(items))
 
     def ask(self, members: list):
-        """Asks these members, which load nothing at the moment, for equal parts of what nobody was asked for."""
-        unasked = sorted(self.unasked)
+        """Assigns equal parts of the unassigned items to these members, which are idle."""
+        unassigned = sorted(self.unassigned)
         for at, member in enumerate(members):
-            part = unasked[at :: len(members)]
-            self.asked[member] = set(part)
+            part = unassigned[at :: len(members)]
+            self.assigned[member] = set(part)
             if part:
-                member.say("load " + ranges(part))
-        self.unasked.clear()
+                member.send("load " + ranges(part))
+        self.unassigned.clear()
 
     def take(self, member: Member, words: list):
-        """Notes an answer of a member that loads."""
+        """Records an answer of a loading member."""
         if words[0] == "ok":
             self.acknowledge(member, *(int(word) for word in words[1:]))
         elif words[0] == "failed":
-            # It is not put again: whose member lives gets it applied, through every change of leader.
+            # It is not retried: while its member lives a put is applied, through every change of leader.
             self.failed[words[2]] += 1
             self.progress.interrupt()
             raise DemoFailed(f"member {member.node} answered a put with {words[3]} ({words[2]})")
@@ -194,27 +195,27 @@ class Load:
             self.ask([member])
 
     def acknowledge(self, member: Member, number: int, latency_us: int, at_us: int):
-        self.asked[member].remove(number)
+        self.assigned[member].remove(number)
         self.latencies_us.append(latency_us)
         self.acknowledged_at_us.append(at_us)
         self.bytes += self.items[number].bytes
         self.progress.show(self.done())
 
     def lose(self, member: Member):
-        """What a member that died has not acknowledged may be there or not: it is to be written again."""
-        self.unasked |= self.asked.pop(member)
+        """What a killed member has not acknowledged may or may not be there: it must be written again."""
+        self.unassigned |= self.assigned.pop(member)
 
     def done(self) -> int:
         return len(self.latencies_us)
 
     def longest_pause_ms(self, since_us: float) -> float:
-        """The longest time without an acknowledgement that ended after `since_us`."""
+        """The longest time between two acknowledgements that ended after `since_us`."""
         times = sorted(self.acknowledged_at_us)
         return max(later - earlier for earlier, later in zip(times, times[1:]) if later > since_us) / 1000
 
 
 class Progress:
-    """A bar on a terminal, a line every tenth elsewhere."""
+    """A bar on a terminal, otherwise a line for every tenth."""
 
     def __init__(self, total: int):
         self.total = total
@@ -258,7 +259,7 @@ def main() -> int:
         return 130
     finally:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.SIG_IGN)  # nothing may cut the clearing up short
+            signal.signal(name, signal.SIG_IGN)  # nothing may interrupt the clean-up
         if cluster is not None:
             cluster.kill()
         shutil.rmtree(directory)
@@ -285,7 +286,7 @@ def run(cluster: Cluster, items: list, python: str) -> int:
     follow(cluster, load, lambda *_: load.done() >= len(items) // 2)
     gap_ms = fail_over(cluster, load, leader, third)
     leader.start()
-    print(f"member {leader.node} is started again")
+    print(f"member {leader.node} is restarted")
     follow(cluster, load, lambda *_: load.done() == len(items))
     print_failed(load)
     catch_up_s = wait_until_caught_up(cluster, leader)
@@ -301,7 +302,7 @@ def run(cluster: Cluster, items: list, python: str) -> int:
 
 
 def follow(cluster: Cluster, load: Load, is_over):
-    """Follows a load until `is_over(member, words)` says so of an answer that was noted."""
+    """Follows a load until `is_over(member, words)` is true for a recorded answer."""
     while True:
         member, words = cluster.next()
         refuse_end(member, words)
@@ -311,13 +312,13 @@ def follow(cluster: Cluster, load: Load, is_over):
 
 
 def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> float:
-    """Kills the leader and lets the third member, which did nothing, take over its part of the load.
+    """Kills the leader and lets the third member, which was idle, take over its part of the load.
 
     Returns the milliseconds without an acknowledgement.
     """
     killed_at_us = time.monotonic() * 1e6
     leader.kill()
-    while True:  # what it acknowledged before it died is acknowledged
+    while True:  # answers it gave before it was killed count
         member, words = cluster.next()
         if member is leader and words[0] == "ended":
             break
@@ -328,17 +329,17 @@ def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> fl
     print(f"member {leader.node}, the leader, was killed (SIGKILL) after {load.done()} writes; "
           f"member {third.node} takes over its part")
     load.ask([third])
-    # Nothing of the third member went to the old leader.
+    # Nothing of the third member was sent to the old leader.
     follow(cluster, load, lambda member, words: member is third and words[0] == "ok")
     gap_ms = load.longest_pause_ms(killed_at_us)
     load.progress.interrupt()
-    print(f"writes go on; there were none for {gap_ms:.0f} ms")
+    print(f"writes continue; there were none for {gap_ms:.0f} ms")
     return gap_ms
 
 
 def print_failed(load: Load):
     print(f"answers of category 4, outcome unknown: {load.failed['unknown']}; not applied: {load.failed['not-applied']}; "
-          "no client tried anything again")
+          "no client retried anything")
 
 
 def wait_until_caught_up(cluster: Cluster, member: Member) -> float:
@@ -346,15 +347,15 @@ def wait_until_caught_up(cluster: Cluster, member: Member) -> float:
     leader = cluster.find_leader(cluster.members)
     target = cluster.status(leader)["commit"]
     while cluster.status(member)["applied"] < target:
-        if time.monotonic() - begun > PATIENCE_S:
-            raise DemoFailed(f"member {member.node} did not catch up in {PATIENCE_S} seconds")
+        if time.monotonic() - begun > STEP_TIMEOUT_S:
+            raise DemoFailed(f"member {member.node} did not catch up in {STEP_TIMEOUT_S} seconds")
         time.sleep(0.01)
     return time.monotonic() - begun
 
 
 def verify(cluster: Cluster, member: Member, expected: int):
-    """Compares everything on one member; returns how long its snapshot took, None when anything differs."""
-    member.say("verify")
+    """Compares everything on one member; returns how long its snapshot took, or None when anything differs."""
+    member.send("verify")
     identical, missing, different, extra, snapshot_us, _ = (int(word) for word in cluster.expect(member, "verified"))
     problems = [f"{n} {what}" for n, what in ((missing, "missing"), (different, "different"), (extra, "extra")) if n]
     print(f"member {member.node}: {identical} of {expected} identical" + "".join(f", {text}" for text in problems))
@@ -362,21 +363,21 @@ def verify(cluster: Cluster, member: Member, expected: int):
 
 
 def read(cluster: Cluster) -> list:
-    """Linearizable gets a second, of the leader and of a follower."""
+    """Linearizable gets per second, on the leader and on a follower."""
     leader = cluster.find_leader(cluster.members)
     follower = next(member for member in cluster.members if member is not leader)
     rates = []
     for member in (leader, follower):
-        member.say(f"read {READING_MS}")
+        member.send(f"read {READING_MS}")
         count, took_us = (int(word) for word in cluster.expect(member, "read"))
         rates.append(count / took_us * 1e6)
     return rates
 
 
 def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
-    """Puts Python programs in the place of two members, and has each write a part of the files again.
+    """Replaces two members with Python programs, and has each write a part of the files again.
 
-    Returns their writes a second.
+    Returns their writes per second.
     """
     programs = [("blocking", "demo_member.py"), ("asyncio", "demo_member_aio.py")]
     places = cluster.members[:2]
@@ -385,17 +386,17 @@ def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
         member.command = [python, Path(__file__).parent / "python" / program, *member.arguments]
         member.start()
         cluster.expect(member, "ready")
-        print(f"member {member.node} is a Python program now, {kind}")
+        print(f"member {member.node} is now a Python program, {kind}")
     part = len(items) // 4
     rates = []
     for at, member in enumerate(places):
-        member.say(f"load {at * part}-{(at + 1) * part - 1}")
+        member.send(f"load {at * part}-{(at + 1) * part - 1}")
         rates.append(follow_python(cluster, member, part))
     return rates
 
 
 def follow_python(cluster: Cluster, member: Member, expected: int) -> float:
-    """Follows a load of one member to its end; returns its writes a second."""
+    """Follows a load of one member to its end; returns its writes per second."""
     begun, written = time.monotonic(), 0
     while True:
         speaker, words = cluster.next()
@@ -412,10 +413,10 @@ def follow_python(cluster: Cluster, member: Member, expected: int) -> float:
 
 def stop(members: list, cluster: Cluster):
     for member in members:
-        member.say("stop")
+        member.send("stop")
         cluster.expect(member, "stopped")
         cluster.expect(member, "ended")
-        member.process.wait(PATIENCE_S)
+        member.process.wait(STEP_TIMEOUT_S)
 
 
 def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list, reads: list, python: list):
@@ -431,7 +432,7 @@ def print_table(load: Load, gap_ms: float, catch_up_s: float, snapshots_ms: list
         ("p99 latency, failover included", f"{percentile(latencies, 0.99) / 1000:.1f} ms"),
         ("failover: no writes for", f"{gap_ms:.0f} ms"),
         ("catching up after the load", f"{catch_up_s * 1000:.0f} ms"),
-        ("gets/s by the leader's lease", f"{reads[0]:.0f}"),
+        ("gets/s under the leader's lease", f"{reads[0]:.0f}"),
         ("gets/s on a follower", f"{reads[1]:.0f}"),
         ("writes/s from Python, 16 threads", f"{python[0]:.0f}"),
         ("writes/s from asyncio, 128 in flight", f"{python[1]:.0f}"),
@@ -489,15 +490,15 @@ def ranges(numbers: list) -> str:
 
 
 def reserve_ports(count: int) -> list:
-    """Sockets that are bound to ports of loopback and never listen, as many as `count`.
+    """`count` sockets that are bound to loopback ports and never listen.
 
-    As long as they are open the system gives their ports to nobody who lets it choose, neither to a listener nor to a
-    connection, and a member may listen there as often as it likes.
+    As long as they are open the system assigns their ports to no other socket, neither to a listener nor to a
+    connection, while a member may listen there any number of times.
     """
     reserved = []
     for _ in range(count):
         bound = socket.socket()
-        # As the members' sockets, which could not share the port with it otherwise.
+        # Like the members' sockets, which could not share the port with it otherwise.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
         reserved.append(bound)

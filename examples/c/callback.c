@@ -1,5 +1,5 @@
 /*
- * callback.c - a thousand puts under way at once; the library calls back with the answer of each.
+ * callback.c - a thousand concurrent puts; the library calls back with the answer of each.
  *
  *   cc callback.c $(pkg-config --cflags --libs almadia) -o callback && ./callback DIRECTORY
  */
@@ -9,14 +9,14 @@
 
 #define PUTS 1000
 
-/* What the callbacks tell main; they run on the library's thread, so there is a lock. */
+/* The callbacks' results for main; they run on the library's thread, so there is a lock. */
 struct tally {
     pthread_mutex_t lock;
     pthread_cond_t answered;
     int applied, not_applied, unknown;
 };
 
-/* Called once for every put that was accepted. It must not block for long: the next answer waits behind it. */
+/* Called once for every put that was accepted. It must not block for long, because the next answer waits for it. */
 static void on_put(void *user, almadia_completion *completion)
 {
     struct tally *tally = user;
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
     for (int number = 0; number < PUTS; number++) {
         char key[16];
         int length = snprintf(key, sizeof key, "key %d", number);
-        /* What is refused here is never called back: it counts as answered at once. */
+        /* A put that is refused gets no callback: it counts as answered immediately. */
         if (almadia_put_async(store, key, (size_t)length, "value", 5, &done, NULL) != ALMADIA_OK) {
             pthread_mutex_lock(&tally.lock);
             tally.not_applied++;

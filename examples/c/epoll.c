@@ -3,9 +3,10 @@
  *
  *   cc epoll.c $(pkg-config --cflags --libs almadia) -o epoll && printf 'put a 1\nput b 2\n' | ./epoll DIRECTORY
  *
- * Commands come from standard input, which must be a pipe or a terminal, one a line: "put KEY VALUE" or "get KEY". Any
- * number of them is under way at once; an answer names its command, because answers come in their own order. What
- * waits in the completion queue makes its descriptor readable, so the loop needs no callback, lock or second thread.
+ * Commands come from standard input, which must be a pipe or a terminal, one per line: "put KEY VALUE" or "get KEY".
+ * Any number of them may be in flight; an answer names its command, because answers may come in any order. The
+ * completion queue's descriptor is readable while it holds completions, so the loop needs no callback, lock or second
+ * thread.
  */
 #include <almadia.h>
 #include <stdbool.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES_MAX 4096
-#define AT_ONCE 64
+#define BATCH_MAX 64
 
 struct loop {
     almadia_store *store;
@@ -33,7 +34,7 @@ static void print_failure(const char *command, almadia_code code, const almadia_
     printf("%s: %s: %s\n", command, outcome, error ? almadia_error_message(error) : almadia_code_message(code));
 }
 
-/* Submits one command. Its text goes along as `user`, and comes back with the answer. */
+/* Submits one command. Its text is passed as `user` and returned with the answer. */
 static void submit(struct loop *loop, const char *line)
 {
     almadia_error *error = NULL;
@@ -56,7 +57,7 @@ static void submit(struct loop *loop, const char *line)
 
     if (code == ALMADIA_OK) {
         loop->in_flight++;
-    } else { /* Refused: nothing will come of it. */
+    } else { /* Refused: there will be no completion. */
         print_failure(command, code, error);
         almadia_error_free(error);
         free(command);
@@ -82,18 +83,18 @@ static void answer(struct loop *loop, almadia_completion *completion)
     loop->in_flight--;
 }
 
-/* Takes what waits, in bunches, and returns without waiting. */
+/* Takes all completions in the queue, in batches, without waiting. */
 static void drain(struct loop *loop)
 {
-    almadia_completion *completions[AT_ONCE];
-    size_t count = AT_ONCE;
-    while (count == AT_ONCE && almadia_cq_pop(loop->queue, completions, AT_ONCE, &count, 0, NULL) == ALMADIA_OK)
+    almadia_completion *completions[BATCH_MAX];
+    size_t count = BATCH_MAX;
+    while (count == BATCH_MAX && almadia_cq_pop(loop->queue, completions, BATCH_MAX, &count, 0, NULL) == ALMADIA_OK)
         for (size_t at = 0; at < count; at++)
             answer(loop, completions[at]);
     fflush(stdout);
 }
 
-/* Reads what is there and submits the whole lines in it. A line that fills the buffer ends the input. */
+/* Reads the available input and submits its complete lines. A line that fills the buffer ends the input. */
 static void read_commands(struct loop *loop)
 {
     ssize_t got = read(STDIN_FILENO, loop->input + loop->buffered, sizeof loop->input - 1 - loop->buffered);

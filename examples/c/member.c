@@ -1,5 +1,5 @@
 /*
- * One member of a cluster, as a program you steer with lines: what `make demo` starts three of.
+ * One member of a cluster, as a program controlled by lines of text: `make demo` starts three of these.
  *
  *   member DIRECTORY NODE MEMBERS LIST [name=value ...]
  *
@@ -8,14 +8,14 @@
  * key; an item's value is LENGTH bytes of FILE from OFFSET. It answers "ready", or "error CODE MESSAGE" and exits 1.
  * Then it reads commands from standard input and answers on standard output:
  *
- *   load A-B,C,...   puts these items; for each "ok ITEM LATENCY_US AT_US" or "failed ITEM OUTCOME CODE" as the
- *                    answers arrive (OUTCOME: not-applied or unknown), "loaded" at the end
+ *   load A-B,C,...   puts these items; for each "ok ITEM LATENCY_US AT_US" or "failed ITEM OUTCOME CODE" when its
+ *                    answer arrives (OUTCOME: not-applied or unknown), "loaded" at the end
  *   status           "status ROLE LEADER TERM COMMIT APPLIED POISONED"
- *   read MS          gets items at random, each linearizable, with a few threads for MS milliseconds and compares their
+ *   read MS          gets random items, each linearizably, with a few threads for MS milliseconds and compares their
  *                    lengths: "read COUNT US", or "error CODE MESSAGE"
  *   verify           takes a linearizable snapshot and compares every key and the SHA-256 of every value with LIST:
  *                    "verified IDENTICAL MISSING DIFFERENT EXTRA SNAPSHOT_US TOTAL_US", or "error CODE MESSAGE"
- *   stop             closes the store and ends; so does the end of the input
+ *   stop             closes the store and exits, as does the end of the input
  */
 #define _POSIX_C_SOURCE 200809L
 #include <almadia.h>
@@ -30,7 +30,7 @@
 
 #include "sha256.h"
 
-/* Two members that load keep the disks of three busy with so many; every put beyond it waits here and not in the store. */
+/* Two loading members keep the disks of three busy with this many; further puts wait here and not in the store. */
 #define IN_FLIGHT_MAX 128
 #define PAIRS_AT_ONCE 64
 #define READERS 4
@@ -82,8 +82,8 @@ static char *read_all(const char *path, size_t *bytes) {
     return text;
 }
 
-/* Cuts one record of the list where it stands; returns the record behind it. A key may hold any byte but the
- * file's name ends with the record, so the key's length leads. */
+/* Parses one record of the list in place; returns the next record. A key may hold any byte, so its length precedes it;
+ * the file's name ends with the record. */
 static char *parse_item(char *record, struct item *item) {
     char *at = record;
     item->sha256 = at;
@@ -138,8 +138,8 @@ static almadia_code open_store(struct member *member, char **arguments, almadia_
 /* ------------------------------------------------------------------------------------------------------ loading */
 
 static void print_failure(const struct item *item, almadia_code code) {
-    /* No change of leader brings one here, only a deadline, a shutdown or a store that failed. What was not applied may simply
-     * be sent again; what is unknown where that is harmless. */
+    /* A put never fails because of a change of leader, only because of a deadline, a shutdown or a store that failed. If
+     * it was not applied it can be retried; if its outcome is unknown, only where a second put is harmless. */
     const char *outcome = almadia_code_maybe_applied(code) ? "unknown" : "not-applied";
     printf("failed %zu %s %s\n", (size_t)(item - item->member->items), outcome, almadia_code_name(code));
 }
@@ -180,7 +180,7 @@ static void read_value(const struct item *item, char *value) {
     close(file);
 }
 
-/* Submits one put. A full store (OVERLOADED) accepts again when some of what is under way has been answered. */
+/* Submits one put. A full store (OVERLOADED) accepts again when some of the calls in flight have been answered. */
 static void put(struct member *member, struct item *item) {
     char *value = malloc(item->bytes + 1);
     if (value == NULL) fail("no memory for", item->file);
@@ -227,7 +227,7 @@ struct reader {
     almadia_error *error;
 };
 
-/* The leader answers on this thread, under its lease; a follower asks the leader how far it must have come. */
+/* The leader answers on this thread, under its lease; a follower asks the leader for the index it must have applied. */
 static void *read_values(void *argument) {
     struct reader *reader = argument;
     const struct member *member = reader->member;
@@ -275,7 +275,7 @@ static int compare_keys(almadia_slice key, const struct item *item) {
     return order != 0 ? order : (key.size > item->key_bytes) - (key.size < item->key_bytes);
 }
 
-/* Both the store and the list are sorted by key, so one walk finds what is missing and what is too much. */
+/* Both the store and the list are sorted by key, so one pass finds missing and extra keys. */
 static void compare_pair(const struct member *member, const almadia_kv *pair, struct comparison *found) {
     while (found->next < member->item_count && compare_keys(pair->key, &member->items[found->next]) > 0) {
         found->missing++;

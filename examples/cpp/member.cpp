@@ -2,7 +2,8 @@
 //
 //   ./member 1 store-1 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003      (and 2 store-2 ..., 3 store-3 ...)
 //
-// Each writes a hundred keys at once and prints how many pairs it sees when all three are done; ends with its input.
+// Each writes a hundred keys concurrently and prints how many pairs it sees when all three are done; it exits when its
+// input ends.
 #include <almadia.hpp>
 #include <chrono>
 #include <iostream>
@@ -11,9 +12,9 @@
 
 using namespace std::chrono_literals;
 
-// Writes until it is known what happened: putting the same value twice is putting it once, so what is unknown may be
-// repeated as well. A program that counts or appends would look first where maybe_applied() is true.
-static void put_surely(const almadia::store &store, const std::string &key, const std::string &value) {
+// Writes until the outcome is known: putting the same value twice is the same as putting it once, so it may also be
+// repeated when the outcome is unknown. A program that counts or appends would read first if maybe_applied() is true.
+static void put_until_known(const almadia::store &store, const std::string &key, const std::string &value) {
     for (;;) {
         const almadia::result<void> put = store.put(key, value);
         if (put) return;
@@ -27,8 +28,8 @@ static void write_all(const almadia::store &store, const std::string &number) {
         writes.push_back(store.put_future("item/" + number + "/" + std::to_string(item), "from member " + number));
     for (int item = 0; item < 100; item++)
         if (!writes[item].get())
-            put_surely(store, "item/" + number + "/" + std::to_string(item), "from member " + number);
-    put_surely(store, "done/" + number, "");
+            put_until_known(store, "item/" + number + "/" + std::to_string(item), "from member " + number);
+    put_until_known(store, "done/" + number, "");
 }
 
 int main(int argc, char **argv)

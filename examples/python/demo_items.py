@@ -1,4 +1,4 @@
-"""What `make demo` stores: the list that it writes, and the comparison with it. Shared by its two Python members."""
+"""The data of `make demo`: the list of items, and the comparison with it. Shared by its two Python members."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def parse_ranges(text: str) -> list[int]:
 
 
 class Comparison:
-    """What a store holds, pair by pair, against what it should hold."""
+    """Compares the contents of a store, pair by pair, with what it should hold."""
 
     def __init__(self, items: list[Item]) -> None:
         self.missing = {item.key: item.sha256 for item in items}

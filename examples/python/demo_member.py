@@ -1,9 +1,9 @@
-"""One member of a cluster, blocking: what `make demo` puts in the place of a C member.
+"""One member of a cluster, blocking: `make demo` replaces a C member with it.
 
     demo_member.py DIRECTORY NODE MEMBERS LIST
 
-Takes the lines that examples/c/member.c takes: load A-B,C,... / status / verify / stop. Threads write, because each
-blocking call waits for a majority; the GIL is free meanwhile.
+Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / stop. It writes with threads, because
+each blocking call waits for a majority; the GIL is released meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITERS = 16
 
 
 def load(store: almadia.Store, items: list[Item], numbers: list[int]) -> None:
-    """Puts these items and says of each how that went."""
+    """Puts these items and reports the outcome of each."""
 
     def put(number: int) -> str:
         begun = time.monotonic()
@@ -50,7 +50,7 @@ def verify(store: almadia.Store, items: list[Item]) -> None:
 
 
 def main() -> None:
-    """Opens the store and obeys."""
+    """Opens the store and executes commands."""
     directory, node, members, item_list = sys.argv[1:5]
     items = read_items(item_list)
     with almadia.open(directory, node_id=int(node), initial_members=members) as store:

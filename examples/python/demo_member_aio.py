@@ -1,9 +1,9 @@
-"""One member of a cluster, with asyncio: what `make demo` puts in the place of a C member.
+"""One member of a cluster, with asyncio: `make demo` replaces a C member with it.
 
     demo_member_aio.py DIRECTORY NODE MEMBERS LIST
 
-Takes the lines that examples/c/member.c takes: load A-B,C,... / status / verify / stop. One thread keeps many writes
-under way at once.
+Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / stop. One thread keeps many writes in
+flight.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IN_FLIGHT_MAX = 128
 
 
 async def load(store: almadia.aio.Store, items: list[Item], numbers: list[int]) -> None:
-    """Puts these items, many at once, and says of each how that went."""
+    """Puts these items, many concurrently, and reports the outcome of each."""
     places = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     async def put(number: int) -> None:
@@ -54,7 +54,7 @@ async def verify(store: almadia.aio.Store, items: list[Item]) -> None:
 
 
 async def main() -> None:
-    """Opens the store and obeys."""
+    """Opens the store and executes commands."""
     directory, node, members, item_list = sys.argv[1:5]
     items = read_items(item_list)
     async with almadia.aio.open(directory, node_id=int(node), initial_members=members) as store:

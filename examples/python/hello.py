@@ -6,7 +6,7 @@ import almadia
 
 
 def main() -> None:
-    """Says hello."""
+    """Prints hello."""
     path = sys.argv[1] if len(sys.argv) > 1 else "hello-store"
     with almadia.open(path) as store:
         store[b"greeting"] = b"hello, world"

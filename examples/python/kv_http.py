@@ -1,4 +1,4 @@
-"""A key-value service over HTTP that goes on when a machine dies. Each of its processes is a member of the store.
+"""A key-value service over HTTP that continues when a machine fails. Each of its processes is a member of the store.
 
     python kv_http.py DIRECTORY NUMBER HTTP_PORT 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003
 
@@ -7,11 +7,11 @@ Every process answers every request, whoever leads; reads show every write that 
     curl -X PUT --data-binary red localhost:8001/kv/apple      204 once it is on the disks of a majority
     curl localhost:8002/kv/apple                               200 red; 404 if there is no such key
     curl -X DELETE localhost:8003/kv/apple                     204
-    curl 'localhost:8001/kv?prefix=a'                          200 {"apple": "red"}, of one moment
-    curl localhost:8001/status                                 200 what this member knows
+    curl 'localhost:8001/kv?prefix=a'                          200 {"apple": "red"}, of one snapshot
+    curl localhost:8001/status                                 200 the status of this member
 
-A failure says whether the write happened: 503 with Retry-After - certainly not, send it again, here or elsewhere; 504 -
-it may have been applied: read the key before you send it again. (A PUT of one value may be sent again either way.)
+An error tells whether the write took effect: 503 with Retry-After - certainly not, retry it, here or elsewhere; 504 -
+it may have been applied: read the key before you retry. (A PUT of the same value may be retried either way.)
 """
 
 import json
@@ -32,7 +32,7 @@ Answer = tuple[HTTPStatus, bytes]
 
 
 class Service(ThreadingHTTPServer):
-    """Answers requests from one store; its threads all use it at once."""
+    """Answers requests from one store, which its threads use concurrently."""
 
     daemon_threads = True
 
@@ -42,7 +42,7 @@ class Service(ThreadingHTTPServer):
 
 
 def answered(method: Callable[["Request"], Answer]) -> Callable[["Request"], None]:
-    """Sends what a method returns, or what its error means to a caller over HTTP."""
+    """Sends what a method returns, or its error as an HTTP status."""
 
     def answer(request: "Request") -> None:
         try:
@@ -118,16 +118,16 @@ class Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: a line for each request is for whoever wants it."""
+        """Logs nothing; override this to log a line per request."""
 
 
 def text(stored: bytes) -> str:
-    """Keys and values are bytes, JSON is text: what is no UTF-8 is shown as hexadecimal."""
+    """Keys and values are bytes, JSON is text: bytes that are not UTF-8 are shown as hexadecimal."""
     return stored.decode(errors="backslashreplace")
 
 
 def main() -> None:
-    """Serves until it is told to end."""
+    """Serves until SIGTERM."""
     directory, number, port, members = sys.argv[1:]
     with almadia.open(directory, node_id=int(number), initial_members=members, timeout=3) as store:
         service = Service(int(port), store)
