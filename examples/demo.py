@@ -343,14 +343,14 @@ def print_failed(load: Load):
 
 
 def wait_until_caught_up(cluster: Cluster, member: Member) -> float:
-    begun = time.monotonic()
+    started = time.monotonic()
     leader = cluster.find_leader(cluster.members)
     target = cluster.status(leader)["commit"]
     while cluster.status(member)["applied"] < target:
-        if time.monotonic() - begun > STEP_TIMEOUT_S:
+        if time.monotonic() - started > STEP_TIMEOUT_S:
             raise DemoFailed(f"member {member.node} did not catch up in {STEP_TIMEOUT_S} seconds")
         time.sleep(0.01)
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 def verify(cluster: Cluster, member: Member, expected: int):
@@ -397,7 +397,7 @@ def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
 
 def follow_python(cluster: Cluster, member: Member, expected: int) -> float:
     """Follows a load of one member to its end; returns its writes per second."""
-    begun, written = time.monotonic(), 0
+    started, written = time.monotonic(), 0
     while True:
         speaker, words = cluster.next()
         refuse_end(speaker, words)
@@ -408,7 +408,7 @@ def follow_python(cluster: Cluster, member: Member, expected: int) -> float:
             break
     if written != expected:
         raise DemoFailed(f"member {member.node} wrote {written} of {expected} items")
-    return written / (time.monotonic() - begun)
+    return written / (time.monotonic() - started)
 
 
 def stop(members: list, cluster: Cluster):

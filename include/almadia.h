@@ -120,16 +120,16 @@
 /** The region's key range changed meanwhile; it was not applied, retry */
 #define ALMADIA_REGION_CHANGED 309
 
-/** The deadline passed while the write was under way; it may be applied, now or later */
+/** The deadline passed while the write was in flight; it may be applied, now or later */
 #define ALMADIA_TIMEOUT 401
 
-/** The write was cancelled while it was under way; it may be applied, now or later */
+/** The write was cancelled while it was in flight; it may be applied, now or later */
 #define ALMADIA_CANCELLED_IN_FLIGHT 403
 
-/** The store was shut down while the write was under way; it may be applied, now or later */
+/** The store was shut down while the write was in flight; it may be applied, now or later */
 #define ALMADIA_SHUTDOWN_IN_FLIGHT 404
 
-/** The store failed while the write was under way; it may be applied, now or later */
+/** The store failed while the write was in flight; it may be applied, now or later */
 #define ALMADIA_FAILED_IN_FLIGHT 405
 
 /** The store, or the completion queue, is shut down */

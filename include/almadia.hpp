@@ -124,13 +124,13 @@ enum class code : almadia_code {
     deadline_before_start = ALMADIA_DEADLINE_BEFORE_START,
     /** The region's key range changed meanwhile; it was not applied, retry. */
     region_changed = ALMADIA_REGION_CHANGED,
-    /** The deadline passed while the write was under way; it may be applied, now or later. */
+    /** The deadline passed while the write was in flight; it may be applied, now or later. */
     timeout = ALMADIA_TIMEOUT,
-    /** The write was cancelled while it was under way; it may be applied, now or later. */
+    /** The write was cancelled while it was in flight; it may be applied, now or later. */
     cancelled_in_flight = ALMADIA_CANCELLED_IN_FLIGHT,
-    /** The store was shut down while the write was under way; it may be applied, now or later. */
+    /** The store was shut down while the write was in flight; it may be applied, now or later. */
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
-    /** The store failed while the write was under way; it may be applied, now or later. */
+    /** The store failed while the write was in flight; it may be applied, now or later. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
     /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,

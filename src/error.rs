@@ -71,14 +71,14 @@ codes! {
     DeadlineBeforeStart = 307, "DEADLINE_BEFORE_START", "the deadline passed before the write entered the log; it was not applied, retry";
     /// The region's key range changed between the call and its apply.
     RegionChanged = 309, "REGION_CHANGED", "the region's key range changed meanwhile; it was not applied, retry";
-    /// The deadline passed while the write was under way.
-    Timeout = 401, "TIMEOUT", "the deadline passed while the write was under way; it may be applied, now or later";
-    /// The caller cancelled a write that was under way.
-    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was cancelled while it was under way; it may be applied, now or later";
-    /// The store was shut down while the write was under way.
-    ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was under way; it may be applied, now or later";
-    /// The store failed while the write was under way.
-    FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was under way; it may be applied, now or later";
+    /// The deadline passed while the write was in flight.
+    Timeout = 401, "TIMEOUT", "the deadline passed while the write was in flight; it may be applied, now or later";
+    /// The caller cancelled a write in flight.
+    CancelledInFlight = 403, "CANCELLED_IN_FLIGHT", "the write was cancelled while it was in flight; it may be applied, now or later";
+    /// The store was shut down while the write was in flight.
+    ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was in flight; it may be applied, now or later";
+    /// The store failed while the write was in flight.
+    FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was in flight; it may be applied, now or later";
     /// The store is shut down.
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller cancelled the call before it had any effect.

@@ -138,8 +138,8 @@ static almadia_code open_store(struct member *member, char **arguments, almadia_
 /* ------------------------------------------------------------------------------------------------------ loading */
 
 static void print_failure(const struct item *item, almadia_code code) {
-    /* A put never fails because of a change of leader, only because of a deadline, a shutdown or a store that failed. If
-     * it was not applied it can be retried; if its outcome is unknown, only where a second put is harmless. */
+    /* A put never fails because of a change of leader, only because of a deadline, a shutdown or a failed store. If it was
+     * not applied it can be retried; if its outcome is unknown, only where a second put is harmless. */
     const char *outcome = almadia_code_maybe_applied(code) ? "unknown" : "not-applied";
     printf("failed %zu %s %s\n", (size_t)(item - item->member->items), outcome, almadia_code_name(code));
 }
@@ -243,10 +243,10 @@ static void *read_values(void *argument) {
 
 static void read_for(const struct member *member, long long ms) {
     struct reader readers[READERS], *failed = NULL;
-    long long begun = now_us();
+    long long started = now_us();
     size_t count = 0;
     for (unsigned i = 0; i < READERS; i++) {
-        readers[i] = (struct reader){.member = member, .until_us = begun + 1000 * ms, .seed = i};
+        readers[i] = (struct reader){.member = member, .until_us = started + 1000 * ms, .seed = i};
         errno = pthread_create(&readers[i].thread, NULL, read_values, &readers[i]);
         if (errno != 0) fail("cannot start", "a thread");
     }
@@ -260,7 +260,7 @@ static void read_for(const struct member *member, long long ms) {
     if (failed != NULL)
         print_error(failed->code, failed->error);
     else
-        printf("read %zu %lld\n", count, now_us() - begun);
+        printf("read %zu %lld\n", count, now_us() - started);
 }
 
 /* --------------------------------------------------------------------------------------------------- comparing */
@@ -308,7 +308,7 @@ static almadia_code compare_all(const struct member *member, const almadia_snaps
 }
 
 static void verify(const struct member *member) {
-    long long begun = now_us();
+    long long started = now_us();
     almadia_snapshot *snapshot = NULL;
     almadia_error *error = NULL;
     struct comparison found = {0, 0, 0, 0, 0};
@@ -321,7 +321,7 @@ static void verify(const struct member *member) {
         return;
     }
     printf("verified %zu %zu %zu %zu %lld %lld\n", found.identical, found.missing, found.different, found.extra,
-           taken - begun, now_us() - begun);
+           taken - started, now_us() - started);
 }
 
 static void print_status(const struct member *member) {

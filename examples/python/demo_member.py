@@ -22,14 +22,14 @@ def load(store: almadia.Store, items: list[Item], numbers: list[int]) -> None:
     """Puts these items and reports the outcome of each."""
 
     def put(number: int) -> str:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             store.put(items[number].key, items[number].value())
         except almadia.AlmadiaError as error:
             outcome = "unknown" if error.outcome is almadia.Outcome.UNKNOWN else "not-applied"
             return f"failed {number} {outcome} {error.name}"
         now = time.monotonic()
-        return f"ok {number} {(now - begun) * 1e6:.0f} {now * 1e6:.0f}"
+        return f"ok {number} {(now - started) * 1e6:.0f} {now * 1e6:.0f}"
 
     with ThreadPoolExecutor(WRITERS) as writers:
         for answer in writers.map(put, numbers):
@@ -39,14 +39,14 @@ def load(store: almadia.Store, items: list[Item], numbers: list[int]) -> None:
 
 def verify(store: almadia.Store, items: list[Item]) -> None:
     """Compares every pair of one linearizable snapshot with the list."""
-    begun = time.monotonic()
+    started = time.monotonic()
     comparison = Comparison(items)
     with store.snapshot() as snapshot:
         taken = time.monotonic()
         for key, value in snapshot.items():
             comparison.add(key, value)
-    total_us = (time.monotonic() - begun) * 1e6
-    print(f"verified {comparison} {(taken - begun) * 1e6:.0f} {total_us:.0f}", flush=True)
+    total_us = (time.monotonic() - started) * 1e6
+    print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ async def load(store: almadia.aio.Store, items: list[Item], numbers: list[int]) 
 
     async def put(number: int) -> None:
         async with places:
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
                 await store.put(items[number].key, items[number].value())
             except almadia.AlmadiaError as error:
@@ -33,7 +33,7 @@ async def load(store: almadia.aio.Store, items: list[Item], numbers: list[int]) 
                 print(f"failed {number} {outcome} {error.name}", flush=True)
             else:
                 now = time.monotonic()
-                print(f"ok {number} {(now - begun) * 1e6:.0f} {now * 1e6:.0f}", flush=True)
+                print(f"ok {number} {(now - started) * 1e6:.0f} {now * 1e6:.0f}", flush=True)
 
     async with asyncio.TaskGroup() as writes:
         for number in numbers:
@@ -43,14 +43,14 @@ async def load(store: almadia.aio.Store, items: list[Item], numbers: list[int]) 
 
 async def verify(store: almadia.aio.Store, items: list[Item]) -> None:
     """Compares every pair of one linearizable snapshot with the list."""
-    begun = time.monotonic()
+    started = time.monotonic()
     comparison = Comparison(items)
     async with store.snapshot() as snapshot:
         taken = time.monotonic()
         async for key, value in snapshot.items():
             comparison.add(key, value)
-    total_us = (time.monotonic() - begun) * 1e6
-    print(f"verified {comparison} {(taken - begun) * 1e6:.0f} {total_us:.0f}", flush=True)
+    total_us = (time.monotonic() - started) * 1e6
+    print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
 async def main() -> None:

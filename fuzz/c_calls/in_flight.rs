@@ -80,7 +80,7 @@ impl Arrivals {
     }
 
     fn push(&self, arrival: Arrival) {
-        self.log.lock().expect("nobody panics with it").push(arrival);
+        self.log.lock().expect("the lock is not poisoned").push(arrival);
         self.changed.notify_all();
     }
 
@@ -88,8 +88,8 @@ impl Arrivals {
     fn wait(&self, count: usize) {
         let answers =
             |log: &Vec<Arrival>| log.iter().filter(|arrival| matches!(arrival, Arrival::Answer(..))).count();
-        let log = self.log.lock().expect("nobody panics with it");
-        drop(self.changed.wait_while(log, |log| answers(log) < count).expect("nobody panics with it"));
+        let log = self.log.lock().expect("the lock is not poisoned");
+        drop(self.changed.wait_while(log, |log| answers(log) < count).expect("the lock is not poisoned"));
     }
 }
 
@@ -137,9 +137,9 @@ unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completi
     // SAFETY: `user` is a place of `Arrivals` that waits for this call; the completion is live until this returns.
     unsafe {
         let place = &*user.cast::<Place>();
-        let (told, answered) = take(completion);
+        let (found_user, answered) = take(completion);
         // A panic must not leave a callback: a failed check is reported as an answer to no call.
-        let call = if told == user { place.call } else { usize::MAX };
+        let call = if found_user == user { place.call } else { usize::MAX };
         (*place.arrivals).push(Arrival::Answer(call, answered));
     }
 }
@@ -206,7 +206,7 @@ impl Member {
         if is_closed {
             handles.let_directory_go();
         }
-        let mut log = std::mem::take(&mut *arrivals.log.lock().expect("nobody panics with it"));
+        let mut log = std::mem::take(&mut *arrivals.log.lock().expect("the lock is not poisoned"));
         if is_closed {
             // Snapshots keep the directory locked: these are not checked.
             log.iter_mut().for_each(Arrival::drop_snapshot);
@@ -333,12 +333,12 @@ impl Call {
             };
             assert_eq!(found, wanted, "a success comes with the requested result");
         }
-        let told: Vec<u32> = events.iter().map(|(event, _)| *event).collect();
+        let kinds: Vec<u32> = events.iter().map(|(event, _)| *event).collect();
         assert!(
-            told.is_sorted_by(|before, after| before < after),
-            "each event comes once, in order: {told:?}"
+            kinds.is_sorted_by(|before, after| before < after),
+            "each event comes once, in order: {kinds:?}"
         );
-        assert!(told.iter().all(|event| event & self.events != 0), "only requested events are reported");
+        assert!(kinds.iter().all(|event| event & self.events != 0), "only requested events are reported");
         let at_index = |(_, index): &(u32, u64)| *index == answered.index;
         assert!(code != OK || events.iter().all(at_index), "events have the position of the write");
     }
@@ -369,9 +369,9 @@ impl Call {
             }
             Asked::Many(keys) => {
                 if !answered.values.is_null() {
-                    let told = Values { handle: answered.values, shows: Vec::new() }.told();
+                    let shown = Values { handle: answered.values, shows: Vec::new() }.returned();
                     let mut possible = any.iter().map(|model| Values::of(answered.values, keys, model).shows);
-                    assert!(possible.any(|shows| shows == told), "{told:?} are not from one state");
+                    assert!(possible.any(|shows| shows == shown), "{shown:?} are not from one state");
                     // SAFETY: as above.
                     unsafe { almadia::capi::value::almadia_values_free(answered.values) };
                 }
@@ -562,9 +562,9 @@ impl<'a> Burst<'a> {
             None => self.arrivals.wait(self.calls.len()),
             Some(queue) => {
                 let mut left = self.calls.len();
-                let told = self.calls.iter().any(|call| call.events != 0);
+                let with_events = self.calls.iter().any(|call| call.events != 0);
                 while left > 0 {
-                    for completion in queue.pop(input, told) {
+                    for completion in queue.pop(input, with_events) {
                         left = left.checked_sub(1).expect("one completion per call");
                         // SAFETY: it was popped, and is freed once.
                         let (user, answered) = unsafe { take(completion) };

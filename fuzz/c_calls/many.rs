@@ -47,7 +47,7 @@ impl Values {
     }
 
     /// All values, as the library returns them.
-    pub fn told(&self) -> Vec<Option<Vec<u8>>> {
+    pub fn returned(&self) -> Vec<Option<Vec<u8>>> {
         let slice = |at| {
             let mut value = almadia_slice { data: null(), size: 77 };
             // SAFETY: the values are live, the output is writable, and borrowed memory is copied immediately.
@@ -65,7 +65,7 @@ impl Values {
     }
 
     pub fn check(&self) {
-        assert_eq!(self.told(), self.shows);
+        assert_eq!(self.returned(), self.shows);
         // SAFETY: the values are live or NULL; the output is writable or NULL.
         unsafe {
             assert_eq!(almadia_values_count(self.handle), self.shows.len());

@@ -50,32 +50,33 @@ pub struct Member {
     directory: PathBuf,
     /// The largest log index returned so far.
     index: u64,
-    heard: Box<Heard>,
+    store_events: Box<StoreEvents>,
 }
 
 /// The events of a store. Boxed, because its callback points to it.
 #[derive(Default)]
-struct Heard {
+struct StoreEvents {
     events: Mutex<Vec<(i32, almadia_code, u64, u64)>>,
     changed: Condvar,
 }
 
-unsafe extern "C" fn hear(user: *mut c_void, event: *const almadia_store_event) {
-    // SAFETY: `user` is the `Heard` of a member, which outlives its store; the event is live until this returns.
+unsafe extern "C" fn on_store_event(user: *mut c_void, event: *const almadia_store_event) {
+    // SAFETY: `user` is the `StoreEvents` of a member, which outlives its store; the event is live until this returns.
     unsafe {
-        let (heard, event) = (&*user.cast::<Heard>(), &*event);
-        let told = (event.kind, event.code, event.region_id, event.leader_id);
-        heard.events.lock().expect("nobody panics with it").push(told);
-        heard.changed.notify_all();
+        let (store_events, event) = (&*user.cast::<StoreEvents>(), &*event);
+        let found = (event.kind, event.code, event.region_id, event.leader_id);
+        store_events.events.lock().expect("the lock is not poisoned").push(found);
+        store_events.changed.notify_all();
     }
 }
 
-impl Heard {
+impl StoreEvents {
     /// Waits for the event that the store leads, and checks all events.
     fn check(&self) {
         let leads = |events: &Vec<(i32, almadia_code, u64, u64)>| events.iter().any(|event| event.3 == 1);
-        let events = self.events.lock().expect("nobody panics with it");
-        let events = self.changed.wait_while(events, |events| !leads(events)).expect("nobody panics with it");
+        let events = self.events.lock().expect("the lock is not poisoned");
+        let events =
+            self.changed.wait_while(events, |events| !leads(events)).expect("the lock is not poisoned");
         let is_known = |(kind, code, region, leader): &(i32, almadia_code, u64, u64)| {
             *kind == ALMADIA_STORE_EVENT_LEADER_CHANGED && *code == OK && *region > 0 && *leader <= 1
         };
@@ -92,8 +93,13 @@ impl Member {
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("almadia-calls-{}-{number}", process::id()));
         fs::create_dir_all(&directory).expect("the temporary directory is writable");
-        let mut member =
-            Self { store: null_mut(), model: Model::new(), directory, index: 0, heard: Box::default() };
+        let mut member = Self {
+            store: null_mut(),
+            model: Model::new(),
+            directory,
+            index: 0,
+            store_events: Box::default(),
+        };
         assert_eq!(member.start(), OK);
         member
     }
@@ -116,16 +122,17 @@ impl Member {
                     "{name:?}"
                 );
             }
-            self.heard.events.lock().expect("nobody panics with it").clear();
-            let user = (&raw const *self.heard).cast_mut().cast();
-            let set = |config, error| almadia_config_set_event_callback(config, Some(hear), user, error);
+            self.store_events.events.lock().expect("the lock is not poisoned").clear();
+            let user = (&raw const *self.store_events).cast_mut().cast();
+            let set =
+                |config, error| almadia_config_set_event_callback(config, Some(on_store_event), user, error);
             assert_eq!(set(config, null_mut()), OK);
             assert_eq!(set(null_mut(), null_mut()), NULL_POINTER);
             let code = almadia_store_open(path.as_ptr(), config, &raw mut self.store, null_mut());
             almadia_config_free(config);
             if code == OK {
                 assert_eq!(almadia_store_wait_leader(self.store, LEADER_MS, null_mut(), null_mut()), OK);
-                self.heard.check();
+                self.store_events.check();
             }
             code
         }
@@ -312,16 +319,16 @@ impl Answers {
 
     /// Waits until `count` calls are answered; there must be no other answers.
     pub fn wait(&self, count: usize) -> Vec<(almadia_code, u64)> {
-        let answers = self.arrived.answers.lock().expect("callbacks do not panic");
+        let answers = self.arrived.answers.lock().expect("the lock is not poisoned");
         let all = self.arrived.changed.wait_while(answers, |answers| answers.len() < count);
-        let answers = all.expect("callbacks do not panic");
+        let answers = all.expect("the lock is not poisoned");
         assert_eq!(answers.len(), count, "one answer per call");
         answers.clone()
     }
 
     /// The snapshot from an answer.
     pub fn take_snapshot(&self) -> *mut almadia::capi::snapshot::almadia_snapshot {
-        let taken = self.arrived.snapshot.lock().expect("callbacks do not panic").take();
+        let taken = self.arrived.snapshot.lock().expect("the lock is not poisoned").take();
         taken.unwrap_or(0) as *mut _
     }
 }
@@ -334,9 +341,9 @@ unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completi
         let answer = (almadia_completion_code(completion), almadia_completion_index(completion));
         let snapshot = almadia_completion_take_snapshot(completion);
         if !snapshot.is_null() {
-            *arrived.snapshot.lock().expect("nobody panics with it") = Some(snapshot as usize);
+            *arrived.snapshot.lock().expect("the lock is not poisoned") = Some(snapshot as usize);
         }
-        arrived.answers.lock().expect("nobody panics with it").push(answer);
+        arrived.answers.lock().expect("the lock is not poisoned").push(answer);
         arrived.changed.notify_all();
     }
 }

@@ -77,9 +77,9 @@ impl Queue {
     }
 
     /// Pops what is queued; waits for the first on the descriptor or in the pop. At least one call is in flight.
-    /// `told`: one of them asked for events, which also make the descriptor readable and are delivered by a pop that
-    /// may return no completion.
-    pub fn pop(&mut self, input: &mut Input<'_>, told: bool) -> Vec<*mut almadia_completion> {
+    /// `with_events`: one of them asked for events, which also make the descriptor readable and are delivered by a pop
+    /// that may return no completion.
+    pub fn pop(&mut self, input: &mut Input<'_>, with_events: bool) -> Vec<*mut almadia_completion> {
         let (capacity, by_descriptor) = (1 + input.slot(ROOM), input.yes());
         if by_descriptor {
             assert!(self.is_readable(PATIENCE_MS), "a completion is announced");
@@ -89,7 +89,7 @@ impl Queue {
         assert_eq!(code, OK, "a queue ends with the last call that it accepted");
         let interrupted = std::mem::take(&mut self.is_interrupted);
         // A queue that is shut down stays readable.
-        let nothing_may_come = interrupted || (by_descriptor && (self.is_shut || told));
+        let nothing_may_come = interrupted || (by_descriptor && (self.is_shut || with_events));
         assert!(!popped.is_empty() || nothing_may_come, "what was announced is there");
         assert!(popped.is_empty() || !interrupted, "an interruption comes before everything queued");
         popped

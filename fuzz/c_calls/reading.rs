@@ -203,8 +203,8 @@ impl Handles {
         };
         assert_eq!(code, wanted);
         let copied = value.filter(|_| code == OK).map_or(0, Vec::len);
-        let told = if code == OK || code == BUFFER_TOO_SMALL { value.map_or(0, Vec::len) } else { 77 };
-        assert_eq!(length, told, "the length is returned even when the buffer is too small");
+        let expected = if code == OK || code == BUFFER_TOO_SMALL { value.map_or(0, Vec::len) } else { 77 };
+        assert_eq!(length, expected, "the length is returned even when the buffer is too small");
         assert!(value.is_none_or(|value| buffer[..copied] == value[..copied]));
         assert!(
             buffer[capacity..8].iter().all(|byte| *byte == 0) && buffer[8..] == GUARD,
@@ -260,18 +260,18 @@ impl Handles {
             let may_be_taken = !config.is_null() && is_text && known == OK;
             assert!(code == refused || (code == OK && may_be_taken), "answered {code}");
             let mut buffer = [0_u8; 32];
-            let (capacity, mut told) = (usize::from(input.number() % 32), 0);
+            let (capacity, mut length) = (usize::from(input.number() % 32), 0);
             let code = answer(input, |error| {
-                almadia_config_get(config, name, buffer.as_mut_ptr().cast(), capacity, &raw mut told, error)
+                almadia_config_get(config, name, buffer.as_mut_ptr().cast(), capacity, &raw mut length, error)
             });
-            let wanted = match (config.is_null(), known == OK, told < capacity) {
+            let wanted = match (config.is_null(), known == OK, length < capacity) {
                 (true, ..) => NULL_POINTER,
                 (_, false, _) => INVALID_CONFIG,
                 (.., true) => OK,
                 _ => BUFFER_TOO_SMALL,
             };
             assert_eq!(code, wanted);
-            assert!(code != OK || buffer[told] == 0, "it ends with a NUL");
+            assert!(code != OK || buffer[length] == 0, "it ends with a NUL");
         }
     }
 }

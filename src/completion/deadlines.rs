@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_late_call_is_answered_with_what_is_known_about_it() {
         let unreachable = KnownLeader { is_reachable: false, ..LED };
-        let told = |kind, started: bool, leader| {
+        let code_of = |kind, started: bool, leader| {
             let deadlines = Arc::<Deadlines>::default();
             let opened = open_of(&deadlines, kind, CallRegions::One(REGION), 10);
             assert!(!started || opened.completion.start());
@@ -366,14 +366,14 @@ mod tests {
         };
 
         for kind in [CallKind::Write, CallKind::Transfer] {
-            assert_eq!(told(kind, false, LED), Code::DeadlineBeforeStart);
-            assert_eq!(told(kind, false, unreachable), Code::NoLeader);
-            assert_eq!(told(kind, false, LEADERLESS), Code::NoLeader);
-            assert_eq!(told(kind, true, LEADERLESS), Code::Timeout);
+            assert_eq!(code_of(kind, false, LED), Code::DeadlineBeforeStart);
+            assert_eq!(code_of(kind, false, unreachable), Code::NoLeader);
+            assert_eq!(code_of(kind, false, LEADERLESS), Code::NoLeader);
+            assert_eq!(code_of(kind, true, LEADERLESS), Code::Timeout);
         }
-        assert_eq!(told(CallKind::Read, false, LED), Code::ReadTimeout);
-        assert_eq!(told(CallKind::Read, false, LEADERLESS), Code::NoLeader);
-        assert_eq!(told(CallKind::LocalRead, false, LEADERLESS), Code::ReadTimeout);
+        assert_eq!(code_of(CallKind::Read, false, LED), Code::ReadTimeout);
+        assert_eq!(code_of(CallKind::Read, false, LEADERLESS), Code::NoLeader);
+        assert_eq!(code_of(CallKind::LocalRead, false, LEADERLESS), Code::ReadTimeout);
     }
 
     #[test]

@@ -504,9 +504,9 @@ mod tests {
     #[test]
     fn a_blocking_callback_does_not_keep_the_rest_of_its_burst_from_other_threads() {
         let queue = with_fd();
-        let (told, hears) = std::sync::mpsc::channel();
-        let heard = Arc::<std::sync::atomic::AtomicBool>::default();
-        let (first_heard, order) = (Arc::clone(&heard), std::sync::atomic::Ordering::SeqCst);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let received = Arc::<std::sync::atomic::AtomicBool>::default();
+        let (first_received, order) = (Arc::clone(&received), std::sync::atomic::Ordering::SeqCst);
         std::thread::scope(|scope| {
             let consumers = [(); 2].map(|()| scope.spawn(|| run(&queue, 9, LONG)));
             while queue.lock().sleepers < consumers.len() {
@@ -514,14 +514,14 @@ mod tests {
             }
             let burst = Burst::begin(&queue);
             queue.push(Delivery::Run(Box::new(move || {
-                first_heard.store(hears.recv_timeout(HANG_TIMEOUT).is_ok(), order);
+                first_received.store(receiver.recv_timeout(HANG_TIMEOUT).is_ok(), order);
             })));
-            queue.push(Delivery::Run(Box::new(move || told.send(()).expect("it is waited for"))));
+            queue.push(Delivery::Run(Box::new(move || sender.send(()).expect("it is waited for"))));
             drop(burst);
             consumers.into_iter().for_each(|consumer| drop(consumer.join()));
         });
 
-        assert!(heard.load(order), "the other thread slept on");
+        assert!(received.load(order), "the other thread slept on");
     }
 
     #[test]

@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn a_busy_listener_sees_the_newest_leader_of_each_region_once() {
         let queue = CompletionQueue::with_fd().expect("a descriptor is free");
-        let heard = Arc::<Mutex<Vec<String>>>::default();
-        let told = Arc::clone(&heard);
+        let received = Arc::<Mutex<Vec<String>>>::default();
+        let events = Arc::clone(&received);
         let on_event =
-            OnStoreEvent::new(move |event| told.lock().expect("one thread").push(format!("{event:?}")));
+            OnStoreEvent::new(move |event| events.lock().expect("one thread").push(format!("{event:?}")));
         let events = StoreEvents::new(on_event, Arc::clone(&queue));
 
         for leader in 1..=3 {
@@ -157,19 +157,19 @@ mod tests {
         events.leader_changed(RegionId(2), None, Term(9));
         queue.run(100, Some(Duration::ZERO)).expect("not a callback");
 
-        let heard = heard.lock().expect("one thread");
-        assert_eq!(heard.len(), 2, "{heard:?}");
-        assert!(heard[0].contains("leader: Some(NodeId(3))") && heard[1].contains("leader: None"));
+        let received = received.lock().expect("one thread");
+        assert_eq!(received.len(), 2, "{received:?}");
+        assert!(received[0].contains("leader: Some(NodeId(3))") && received[1].contains("leader: None"));
     }
 
     #[test]
     fn a_listener_that_panics_at_one_event_receives_the_others() {
         let queue = CompletionQueue::with_fd().expect("a descriptor is free");
-        let heard = Arc::<Mutex<Vec<String>>>::default();
-        let told = Arc::clone(&heard);
+        let received = Arc::<Mutex<Vec<String>>>::default();
+        let events = Arc::clone(&received);
         let on_event = OnStoreEvent::new(move |event| match event {
             StoreEvent::LeaderChanged { .. } => panic!("planted"),
-            StoreEvent::Poisoned(why) => told.lock().expect("one thread").push(why.to_string()),
+            StoreEvent::Poisoned(why) => events.lock().expect("one thread").push(why.to_string()),
         });
         let events = StoreEvents::new(on_event, Arc::clone(&queue));
         events.leader_changed(RegionId(1), None, Term(1));
@@ -179,6 +179,6 @@ mod tests {
 
         assert!(run().is_err(), "it panicked");
         assert!(run().is_ok());
-        assert_eq!(heard.lock().expect("one thread").len(), 1);
+        assert_eq!(received.lock().expect("one thread").len(), 1);
     }
 }

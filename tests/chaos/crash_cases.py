@@ -42,7 +42,7 @@ def leaders_come_and_go_and_no_write_is_unknown(bench: Bench):
     cluster = Cluster(bench)
     cluster.start()
     cluster.write()
-    told = {"kills": 0, "transfers": 0}
+    changes = {"kills": 0, "transfers": 0}
     for change in range(CHANGES_OF_LEADER):
         cluster.wait_for_writes(WRITES_BETWEEN_CHANGES)
         leader = cluster.leader()
@@ -52,16 +52,16 @@ def leaders_come_and_go_and_no_write_is_unknown(bench: Bench):
             leader.start()
             cluster.wait_until_caught_up(leader)
             leader.write()
-            told["kills"] += 1
+            changes["kills"] += 1
         else:
             code, _, message = leader.result("transfer 5000")
-            told["transfers"] += code == "ALMADIA_OK"
+            changes["transfers"] += code == "ALMADIA_OK"
     cluster.pause()
     records = Records(cluster.records)
     require(records.count("U") == 0, f"writes are unknown to members that live: {summary(cluster)}")
-    require(told["transfers"] > CHANGES_OF_LEADER // 2, f"hardly any transfer succeeded: {told}")
-    check_every_member(cluster, f"after {told}")
-    bench.note(f"{told['kills']} kills and {told['transfers']} transfers of leaders; {summary(cluster)}")
+    require(changes["transfers"] > CHANGES_OF_LEADER // 2, f"hardly any transfer succeeded: {changes}")
+    check_every_member(cluster, f"after {changes}")
+    bench.note(f"{changes['kills']} kills and {changes['transfers']} transfers of leaders; {summary(cluster)}")
 
 
 @case

@@ -48,8 +48,8 @@ def a_failed_sync_poisons_its_store_and_answers_everyone(bench: Bench):
     wait_for(lambda: victim.status()["poisoned"] != "ALMADIA_OK", f"{victim} to notice that its sync failed")
     check_poisoned(victim)
     cluster_goes_on(cluster, victim)
-    told = check_all_answered(cluster, victim)
-    bench.note(f"that member: {told.count('A')} applied, {told.count('U')} unknown, {told.count('N')} refused")
+    outcomes = check_all_answered(cluster, victim)
+    bench.note(f"that member: {outcomes.count('A')} applied, {outcomes.count('U')} unknown, {outcomes.count('N')} refused")
 
 
 @case
@@ -106,9 +106,9 @@ def cluster_goes_on(cluster: Cluster, victim: Member):
 def check_all_answered(cluster: Cluster, victim: Member) -> list:
     """Checks all members, the victim after a restart; returns the outcomes that the victim reported before."""
     cluster.pause()
-    told = Records(cluster.records).of_run(victim.run)
-    require(told.count("B") == 0, f"{told.count('B')} writes of the poisoned store were never answered")
-    require(told.count("U") > 0, "the writes that were under way when the sync failed have a known outcome")
+    outcomes = Records(cluster.records).of_run(victim.run)
+    require(outcomes.count("B") == 0, f"{outcomes.count('B')} writes of the poisoned store were never answered")
+    require(outcomes.count("U") > 0, "the writes in flight when the sync failed have a known outcome")
     for member in cluster.members:
         if member is not victim:
             Records(cluster.records).check(cluster.dump(member), f"after a failed sync, {member}")
@@ -116,7 +116,7 @@ def check_all_answered(cluster: Cluster, victim: Member) -> list:
     victim.start()
     cluster.wait_until_caught_up(victim)
     Records(cluster.records).check(cluster.dump(victim), "after the restart of the member whose sync failed")
-    return told
+    return outcomes
 
 
 def choose_frame(member: Member, rng):

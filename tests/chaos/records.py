@@ -6,7 +6,7 @@ Owns the reading of record files (their format is in tests/c/chaos_member.c) and
                             too, and is there until n + 32 may have been applied
     certainly not applied   neither k/n nor d/n is there, ever
     unknown, or no answer   all of the batch or nothing of it
-    never begun             nothing is there
+    never started           nothing is there
 
 A register holds the number of a write that was applied or may have been, and not less than that of the last applied
 one: the writes of one thread to one region keep their order.
@@ -33,28 +33,28 @@ class Records:
         content = path.read_bytes()
         for line in content[: content.rfind(b"\n") + 1].decode().splitlines():
             outcome, writer, number = line.split()[:3]
-            told = self.writers[(run, node, int(writer))]
+            outcomes = self.writers[(run, node, int(writer))]
             number = int(number)
             if outcome == "B":
-                require(number not in told, f"{path}: write {number} was begun twice")
+                require(number not in outcomes, f"{path}: write {number} was started twice")
             else:
-                require(told.get(number) == "B", f"{path}: '{line}' answers what was not begun or was answered")
-            told[number] = outcome
+                require(outcomes.get(number) == "B", f"{path}: '{line}' answers no open write")
+            outcomes[number] = outcome
 
     def count(self, outcome: str) -> int:
-        return sum(told == outcome for writer in self.writers.values() for told in writer.values())
+        return sum(found == outcome for writer in self.writers.values() for found in writer.values())
 
     def of_run(self, run: int) -> list:
-        return [told for (r, _, _), writer in self.writers.items() if r == run for told in writer.values()]
+        return [outcome for (r, _, _), writer in self.writers.items() if r == run for outcome in writer.values()]
 
     def check(self, shown: dict, where: str, runs=None):
         """`shown` is a dump of all keys, or of those of `runs` alone."""
         present = _by_writer(shown)
         for key in present:
             require(key in self.writers, f"{where}: keys of a writer that never began: {key}")
-        for writer, told in self.writers.items():
+        for writer, outcomes in self.writers.items():
             if runs is None or writer[0] in runs:
-                _check_writer(told, present.get(writer, _nothing()), f"{where}, run/member/writer {writer}")
+                _check_writer(outcomes, present.get(writer, _nothing()), f"{where}, run/member/writer {writer}")
 
 
 def _nothing():
@@ -76,25 +76,25 @@ def _by_writer(shown: dict) -> dict:
     return present
 
 
-def _check_writer(told: dict, present: dict, where: str):
-    for number, outcome in told.items():
+def _check_writer(outcomes: dict, present: dict, where: str):
+    for number, outcome in outcomes.items():
         in_k, in_d = number in present["k"], number in present["d"]
-        deleter = told.get(number + DELETE_DISTANCE)
+        deleter = outcomes.get(number + DELETE_DISTANCE)
         deleted = number + DELETE_DISTANCE in present["k"]
         if outcome == "A":
             require(in_k, f"{where}: the acknowledged write {number} is gone")
         if outcome == "N":
-            require(not in_k, f"{where}: write {number}, told not applied, is there")
+            require(not in_k, f"{where}: write {number}, reported as not applied, is there")
         if deleter == "A":
             require(not in_d, f"{where}: the acknowledged deletion of d/{number} is undone")
         require(in_d == (in_k and not deleted), f"{where}: batch {number} is there in part (k {in_k}, d {in_d})")
-    strangers = (present["k"] | present["d"]) - told.keys()
+    strangers = (present["k"] | present["d"]) - outcomes.keys()
     require(not strangers, f"{where}: writes that never began: {sorted(strangers)[:5]}")
-    _check_register(told, present, where)
+    _check_register(outcomes, present, where)
 
 
-def _check_register(told: dict, present: dict, where: str):
-    last = max((number for number, outcome in told.items() if outcome == "A"), default=None)
+def _check_register(outcomes: dict, present: dict, where: str):
+    last = max((number for number, outcome in outcomes.items() if outcome == "A"), default=None)
     newest = max(present["k"], default=None)
     require(present["r"] == newest, f"{where}: the register says {present['r']}, the last write there is {newest}")
     require(last is None or newest >= last, f"{where}: the register says {newest}, {last} was acknowledged")

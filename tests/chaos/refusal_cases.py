@@ -137,12 +137,12 @@ def malformed_and_unknown_options_are_refused_by_name(bench: Bench):
 
 def refuse(member, code: str, words: list):
     """Starts a member that must not start."""
-    begun = time.monotonic()
+    started = time.monotonic()
     answer = member.try_start()
     found, message = error_of(answer)
     wait_for(lambda: not member.is_alive(), f"{member} to end after a refusal")
     require(member.process.returncode == 1, f"{member} ended with {member.process.returncode}; {member.errors()}")
-    require(time.monotonic() - begun < 10, f"{member} took {time.monotonic() - begun} s to refuse")
+    require(time.monotonic() - started < 10, f"{member} took {time.monotonic() - started} s to refuse")
     member.kill()
     check_refusal(found, message, code, words)
 

@@ -57,7 +57,7 @@ def _run(case, arguments, root: Path) -> bool:
     directory.mkdir()
     rng = random.Random(f"{arguments.seed}/{name}")
     bench = Bench(arguments.programs.resolve(), directory, arguments.seed, arguments.cycles, rng)
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         case(bench)
         passed = True
@@ -72,7 +72,7 @@ def _run(case, arguments, root: Path) -> bool:
         # Only now: a live member still creates and removes files.
         shutil.rmtree(directory)
     figures = f" ({'; '.join(bench.notes)})" if bench.notes else ""
-    print(f"{'ok  ' if passed else 'FAIL'} {name} {time.monotonic() - begun:.1f} s{figures}", flush=True)
+    print(f"{'ok  ' if passed else 'FAIL'} {name} {time.monotonic() - started:.1f} s{figures}", flush=True)
     return passed
 
 

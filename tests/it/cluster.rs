@@ -297,7 +297,7 @@ fn a_transfer_with_a_callback_reports_its_outcome_once() {
         let sender = sender.clone();
         let callback = move |answer: almadia::Result<()>| sender.send(answer).expect("the test waits");
         cluster.member(node).transfer_leader_async(&options, callback).expect("accepted");
-        receiver.recv().expect("told").map_err(|error| error.code())
+        receiver.recv().expect("answered").map_err(|error| error.code())
     };
 
     assert_eq!(ask(leader, 9), Err(Code::InvalidArgument));
