@@ -138,8 +138,8 @@ static almadia_code open_store(struct member *member, char **arguments, almadia_
 /* ------------------------------------------------------------------------------------------------------ loading */
 
 static void print_failure(const struct item *item, almadia_code code) {
-    /* A put never fails because of a change of leader, only because of a deadline, a shutdown or a failed store. If it was
-     * not applied it can be retried; if its outcome is unknown, only where a second put is harmless. */
+    /* A put never fails because of a change of leader, only because of a deadline, a shutdown or a failed store. If it
+     * was not applied it can be retried; if its outcome is unknown, only where a second put is harmless. */
     const char *outcome = almadia_code_maybe_applied(code) ? "unknown" : "not-applied";
     printf("failed %zu %s %s\n", (size_t)(item - item->member->items), outcome, almadia_code_name(code));
 }

@@ -80,7 +80,7 @@ impl Arrivals {
     }
 
     fn push(&self, arrival: Arrival) {
-        self.log.lock().expect("the lock is not poisoned").push(arrival);
+        self.log.lock().expect("nothing panics while it is held").push(arrival);
         self.changed.notify_all();
     }
 
@@ -88,8 +88,12 @@ impl Arrivals {
     fn wait(&self, count: usize) {
         let answers =
             |log: &Vec<Arrival>| log.iter().filter(|arrival| matches!(arrival, Arrival::Answer(..))).count();
-        let log = self.log.lock().expect("the lock is not poisoned");
-        drop(self.changed.wait_while(log, |log| answers(log) < count).expect("the lock is not poisoned"));
+        let log = self.log.lock().expect("nothing panics while it is held");
+        drop(
+            self.changed
+                .wait_while(log, |log| answers(log) < count)
+                .expect("nothing panics while it is held"),
+        );
     }
 }
 
@@ -206,7 +210,7 @@ impl Member {
         if is_closed {
             handles.let_directory_go();
         }
-        let mut log = std::mem::take(&mut *arrivals.log.lock().expect("the lock is not poisoned"));
+        let mut log = std::mem::take(&mut *arrivals.log.lock().expect("nothing panics while it is held"));
         if is_closed {
             // Snapshots keep the directory locked: these are not checked.
             log.iter_mut().for_each(Arrival::drop_snapshot);

@@ -65,7 +65,7 @@ unsafe extern "C" fn on_store_event(user: *mut c_void, event: *const almadia_sto
     unsafe {
         let (store_events, event) = (&*user.cast::<StoreEvents>(), &*event);
         let found = (event.kind, event.code, event.region_id, event.leader_id);
-        store_events.events.lock().expect("the lock is not poisoned").push(found);
+        store_events.events.lock().expect("nothing panics while it is held").push(found);
         store_events.changed.notify_all();
     }
 }
@@ -74,9 +74,11 @@ impl StoreEvents {
     /// Waits for the event that the store leads, and checks all events.
     fn check(&self) {
         let leads = |events: &Vec<(i32, almadia_code, u64, u64)>| events.iter().any(|event| event.3 == 1);
-        let events = self.events.lock().expect("the lock is not poisoned");
-        let events =
-            self.changed.wait_while(events, |events| !leads(events)).expect("the lock is not poisoned");
+        let events = self.events.lock().expect("nothing panics while it is held");
+        let events = self
+            .changed
+            .wait_while(events, |events| !leads(events))
+            .expect("nothing panics while it is held");
         let is_known = |(kind, code, region, leader): &(i32, almadia_code, u64, u64)| {
             *kind == ALMADIA_STORE_EVENT_LEADER_CHANGED && *code == OK && *region > 0 && *leader <= 1
         };
@@ -122,7 +124,7 @@ impl Member {
                     "{name:?}"
                 );
             }
-            self.store_events.events.lock().expect("the lock is not poisoned").clear();
+            self.store_events.events.lock().expect("nothing panics while it is held").clear();
             let user = (&raw const *self.store_events).cast_mut().cast();
             let set =
                 |config, error| almadia_config_set_event_callback(config, Some(on_store_event), user, error);
@@ -319,16 +321,16 @@ impl Answers {
 
     /// Waits until `count` calls are answered; there must be no other answers.
     pub fn wait(&self, count: usize) -> Vec<(almadia_code, u64)> {
-        let answers = self.arrived.answers.lock().expect("the lock is not poisoned");
+        let answers = self.arrived.answers.lock().expect("nothing panics while it is held");
         let all = self.arrived.changed.wait_while(answers, |answers| answers.len() < count);
-        let answers = all.expect("the lock is not poisoned");
+        let answers = all.expect("nothing panics while it is held");
         assert_eq!(answers.len(), count, "one answer per call");
         answers.clone()
     }
 
     /// The snapshot from an answer.
     pub fn take_snapshot(&self) -> *mut almadia::capi::snapshot::almadia_snapshot {
-        let taken = self.arrived.snapshot.lock().expect("the lock is not poisoned").take();
+        let taken = self.arrived.snapshot.lock().expect("nothing panics while it is held").take();
         taken.unwrap_or(0) as *mut _
     }
 }
@@ -341,9 +343,9 @@ unsafe extern "C" fn arrive(user: *mut c_void, completion: *mut almadia_completi
         let answer = (almadia_completion_code(completion), almadia_completion_index(completion));
         let snapshot = almadia_completion_take_snapshot(completion);
         if !snapshot.is_null() {
-            *arrived.snapshot.lock().expect("the lock is not poisoned") = Some(snapshot as usize);
+            *arrived.snapshot.lock().expect("nothing panics while it is held") = Some(snapshot as usize);
         }
-        arrived.answers.lock().expect("the lock is not poisoned").push(answer);
+        arrived.answers.lock().expect("nothing panics while it is held").push(answer);
         arrived.changed.notify_all();
     }
 }
