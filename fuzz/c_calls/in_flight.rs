@@ -20,10 +20,10 @@ use almadia::capi::completion::{
 };
 use almadia::capi::done::{almadia_cancel, almadia_done};
 use almadia::capi::error::{almadia_error, almadia_error_code, almadia_error_message};
+use almadia::capi::get::{almadia_get_async, almadia_multi_get_async};
 use almadia::capi::library::{almadia_code, almadia_code_maybe_applied};
 use almadia::capi::snapshot::{almadia_snapshot, almadia_snapshot_open_async};
 use almadia::capi::store::almadia_store_shutdown;
-use almadia::capi::value::{almadia_get_async, almadia_multi_get_async};
 use almadia::capi::write::{
     almadia_delete_async, almadia_position, almadia_put_async, almadia_write_async, almadia_write_options,
 };

@@ -5,15 +5,13 @@
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
+use almadia::capi::get::{almadia_get, almadia_snapshot_get, almadia_snapshot_get_into};
 use almadia::capi::library::almadia_code;
 use almadia::capi::snapshot::{
     almadia_snapshot_clone, almadia_snapshot_index, almadia_snapshot_open, almadia_snapshot_open_async,
     almadia_snapshot_options, almadia_snapshot_term,
 };
-use almadia::capi::value::{
-    almadia_get, almadia_snapshot_get, almadia_snapshot_get_into, almadia_value, almadia_value_data,
-    almadia_value_free, almadia_value_size,
-};
+use almadia::capi::value::{almadia_value, almadia_value_data, almadia_value_free, almadia_value_size};
 
 use super::arguments::{Bytes, Input};
 use super::member::{Answers, Member, Model};

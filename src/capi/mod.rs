@@ -31,6 +31,7 @@ pub mod config;
 pub mod cq;
 pub mod done;
 pub mod error;
+pub mod get;
 pub mod iter;
 pub mod library;
 pub mod log;

@@ -14,8 +14,8 @@ use tempfile::tempdir;
 
 use crate::native::{repository, succeed};
 
-/// The files of the interface, in the order in which a reader of the header should see them.
-const SOURCES: [&str; 18] = [
+/// The files of the interface, in the order in which a reader of the header should meet them.
+const SOURCES: [&str; 19] = [
     "library",
     "error",
     "log",
@@ -30,6 +30,7 @@ const SOURCES: [&str; 18] = [
     "completion",
     "cq",
     "snapshot",
+    "get",
     "value",
     "iter",
     "transfer",

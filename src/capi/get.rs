@@ -1,0 +1,223 @@
+//! Gets: the newest value of a key, or its value in a snapshot; of one key or of several.
+//!
+//! Owns the C view of point reads, those that wait beside those that do not. What always holds: a missing key is the answer
+//! `ALMADIA_NOT_FOUND`, not an error with a message.
+
+use std::ffi::c_void;
+
+use super::bytes::{Buffer, almadia_slice, bytes, slices};
+use super::done::{Done, almadia_done};
+use super::error::almadia_error;
+use super::handle::{HandleSlot, in_process};
+use super::snapshot::{almadia_snapshot, almadia_snapshot_options, snapshot_options};
+use super::store::almadia_store;
+use super::value::{almadia_value, almadia_values};
+use super::{ALMADIA_OK, almadia_code, boundary};
+use crate::error::Code;
+use crate::store::snapshot::{PinnedValue, SnapshotOptions};
+
+/// Hands a value that was found to C.
+fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadia_code {
+    let Some(value) = found else { return Code::NotFound.number() };
+    slot.put(almadia_value::new(value));
+    ALMADIA_OK
+}
+
+/// Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and
+/// almadia_snapshot_get in one.
+///
+/// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
+/// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
+/// thread, which almadia_get_async does not. Threads: any number at once.
+/// Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_get(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    value: *mut *mut almadia_value,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length and writable
+    // outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(value, "value")?;
+            let store = in_process(store, "store")?;
+            let key = bytes(key, key_length, "key")?;
+            boundary::may_block()?;
+            Ok(answer(slot, store.store.get(key)?))
+        })
+    }
+}
+
+/// Reads the value of `key` in a snapshot, without copying it.
+///
+/// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
+/// ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
+/// once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
+/// snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_get(
+    snapshot: *const almadia_snapshot,
+    key: *const c_void,
+    key_length: usize,
+    value: *mut *mut almadia_value,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, readable bytes of the stated length and writable
+    // outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(value, "value")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
+            Ok(answer(slot, snapshot.snapshot.get(bytes(key, key_length, "key")?)?))
+        })
+    }
+}
+
+/// Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the
+/// length of the value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched).
+/// `buffer` may be NULL when `capacity` is 0, to ask for the length.
+///
+/// Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
+/// ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
+/// range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_get_into(
+    snapshot: *const almadia_snapshot,
+    key: *const c_void,
+    key_length: usize,
+    buffer: *mut c_void,
+    capacity: usize,
+    length: *mut usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, readable bytes of the stated length, `capacity`
+    // writable bytes and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let snapshot = in_process(snapshot, "snapshot")?;
+            let key = bytes(key, key_length, "key")?;
+            let buffer = Buffer::new(buffer, capacity, length)?;
+            let Some(value) = snapshot.snapshot.get(key)? else { return Ok(Code::NotFound.number()) };
+            buffer.fill(value.as_ref())?;
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
+/// once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values that are not in
+/// memory are read on threads of the library.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
+/// completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_get_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
+    unsafe {
+        boundary::call(error, || {
+            let store = in_process(store, "store")?;
+            let key = bytes(key, key_length, "key")?;
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
+            })
+        })
+    }
+}
+
+/// Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
+/// almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
+/// no range.
+///
+/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
+/// the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
+/// almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_multi_get(
+    store: *mut almadia_store,
+    keys: *const almadia_slice,
+    count: usize,
+    options: *const almadia_snapshot_options,
+    values: *mut *mut almadia_values,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, sized options and writable
+    // outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(values, "values")?;
+            let store = in_process(store, "store")?;
+            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
+            boundary::may_block()?;
+            slot.put(almadia_values::new(store.store.get_many(&keys, &options)?));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
+
+/// Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
+/// values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
+/// level or field of `options` this version does not know). The completion brings the rest: the codes of
+/// almadia_multi_get, and ALMADIA_CANCELLED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_multi_get_async(
+    store: *mut almadia_store,
+    keys: *const almadia_slice,
+    count: usize,
+    options: *const almadia_snapshot_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, and sized structs.
+    unsafe {
+        boundary::call(error, || {
+            let store = in_process(store, "store")?;
+            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
+            Done::read(done)?.submit(store, |asynchronous, receiver| {
+                asynchronous.get_many(&keys, &options, |found| receiver.answer(found))
+            })
+        })
+    }
+}
+
+/// Reads the values of `count` keys in a snapshot, without copying them.
+///
+/// `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
+/// number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
+/// ALMADIA_CORRUPTION, ALMADIA_FORKED.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_snapshot_multi_get(
+    snapshot: *const almadia_snapshot,
+    keys: *const almadia_slice,
+    count: usize,
+    values: *mut *mut almadia_values,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: the caller passes NULL or a live snapshot, `count` slices of readable bytes, and writable outputs.
+    unsafe {
+        boundary::call(error, || {
+            let slot = HandleSlot::new(values, "values")?;
+            let snapshot = in_process(snapshot, "snapshot")?;
+            slot.put(almadia_values::new(snapshot.snapshot.get_many(&slices(keys, count, "keys")?)?));
+            Ok(ALMADIA_OK)
+        })
+    }
+}
