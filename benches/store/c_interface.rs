@@ -10,13 +10,15 @@ use std::ptr;
 use almadia::capi::batch::{almadia_batch_free, almadia_batch_new, almadia_batch_put};
 use almadia::capi::config::{almadia_config_free, almadia_config_new};
 use almadia::capi::get::almadia_get;
-use almadia::capi::library::{ALMADIA_ABI_VERSION, ALMADIA_OK, almadia_code};
-use almadia::capi::snapshot::{almadia_snapshot_free, almadia_snapshot_open};
+use almadia::capi::library::ALMADIA_ABI_VERSION;
+use almadia::capi::snapshot::almadia_snapshot_free;
+use almadia::capi::snapshot_open::almadia_snapshot_open;
 use almadia::capi::store::{
     almadia_store, almadia_store_free, almadia_store_open, almadia_store_wait_leader,
 };
 use almadia::capi::value::{almadia_value_data, almadia_value_free, almadia_value_size};
 use almadia::capi::write::almadia_write;
+use almadia::capi::{ALMADIA_OK, almadia_code};
 use tempfile::TempDir;
 
 use crate::data::{FILLED_KEYS, Key, VALUE_BYTES, check, directory, scattered, value};

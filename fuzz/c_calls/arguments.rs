@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::ptr::{NonNull, null};
 use std::sync::LazyLock;
 
-use almadia::capi::library::almadia_code;
+use almadia::capi::almadia_code;
 
 use super::rules::{INVALID_ARGUMENT, KEY_BYTES_MAX, NULL_POINTER, OK, TOO_LARGE, VALUE_BYTES_MAX};
 

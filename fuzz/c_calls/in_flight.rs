@@ -11,7 +11,6 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::{Condvar, Mutex};
 
-use almadia::capi::almadia_slice;
 use almadia::capi::completion::{
     almadia_completion, almadia_completion_code, almadia_completion_error, almadia_completion_free,
     almadia_completion_index, almadia_completion_op, almadia_completion_take_snapshot,
@@ -19,14 +18,16 @@ use almadia::capi::completion::{
     almadia_completion_user,
 };
 use almadia::capi::done::{almadia_cancel, almadia_done};
-use almadia::capi::error::{almadia_error, almadia_error_code, almadia_error_message};
+use almadia::capi::error::{almadia_error_code, almadia_error_message};
 use almadia::capi::get::{almadia_get_async, almadia_multi_get_async};
-use almadia::capi::library::{almadia_code, almadia_code_maybe_applied};
-use almadia::capi::snapshot::{almadia_snapshot, almadia_snapshot_open_async};
+use almadia::capi::library::almadia_code_maybe_applied;
+use almadia::capi::snapshot::almadia_snapshot;
+use almadia::capi::snapshot_open::almadia_snapshot_open_async;
 use almadia::capi::store::almadia_store_shutdown;
 use almadia::capi::write::{
     almadia_delete_async, almadia_position, almadia_put_async, almadia_write_async, almadia_write_options,
 };
+use almadia::capi::{almadia_code, almadia_error, almadia_slice};
 
 use super::arguments::{Bytes, Input};
 use super::many::{Values, keys, slices_of};

@@ -5,12 +5,11 @@
 
 use std::ptr::{NonNull, null, null_mut};
 
-use almadia::capi::almadia_slice;
 use almadia::capi::batch::{almadia_batch_append_ops, almadia_batch_bytes, almadia_op};
 use almadia::capi::get::{almadia_multi_get, almadia_snapshot_multi_get};
-use almadia::capi::library::almadia_code;
-use almadia::capi::snapshot::almadia_snapshot_options;
+use almadia::capi::snapshot_open::almadia_snapshot_options;
 use almadia::capi::value::{almadia_values, almadia_values_at, almadia_values_count, almadia_values_free};
+use almadia::capi::{almadia_code, almadia_slice};
 
 use super::arguments::{Bytes, Input};
 use super::member::{Member, Model};

@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::{env, fs, process};
 
+use almadia::capi::almadia_code;
 use almadia::capi::completion::{
     almadia_completion, almadia_completion_code, almadia_completion_index, almadia_completion_take_snapshot,
 };
 use almadia::capi::config::{almadia_config, almadia_config_free, almadia_config_new, almadia_config_set};
 use almadia::capi::done::almadia_done;
-use almadia::capi::library::{ALMADIA_ABI_VERSION, almadia_code};
+use almadia::capi::library::ALMADIA_ABI_VERSION;
 use almadia::capi::region::{almadia_region_status, almadia_store_region_at, almadia_store_region_count};
-use almadia::capi::snapshot::{almadia_snapshot_free, almadia_snapshot_open};
+use almadia::capi::snapshot::almadia_snapshot_free;
+use almadia::capi::snapshot_open::almadia_snapshot_open;
 use almadia::capi::status::almadia_status;
 use almadia::capi::store::{
     almadia_store, almadia_store_free, almadia_store_metrics, almadia_store_open, almadia_store_shutdown,

@@ -6,7 +6,7 @@
 use std::mem::size_of;
 use std::ptr::{null, null_mut};
 
-use almadia::capi::library::almadia_code;
+use almadia::capi::almadia_code;
 
 use super::arguments::Input;
 use super::rules::{INVALID_ARGUMENT, OK, UNSUPPORTED};

@@ -5,12 +5,12 @@
 
 use std::ptr::{NonNull, null_mut};
 
+use almadia::capi::almadia_code;
 use almadia::capi::completion::almadia_completion;
 use almadia::capi::cq::{
     almadia_cq, almadia_cq_fd, almadia_cq_free, almadia_cq_interrupt, almadia_cq_new, almadia_cq_pop,
     almadia_cq_shutdown,
 };
-use almadia::capi::library::almadia_code;
 
 use super::arguments::Input;
 use super::rules::{CLOSED, INVALID_ARGUMENT, NULL_POINTER, OK, answer, expect};

@@ -5,11 +5,11 @@
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
 
+use almadia::capi::almadia_code;
 use almadia::capi::get::{almadia_get, almadia_snapshot_get, almadia_snapshot_get_into};
-use almadia::capi::library::almadia_code;
-use almadia::capi::snapshot::{
-    almadia_snapshot_clone, almadia_snapshot_index, almadia_snapshot_open, almadia_snapshot_open_async,
-    almadia_snapshot_options, almadia_snapshot_term,
+use almadia::capi::snapshot::{almadia_snapshot_clone, almadia_snapshot_index, almadia_snapshot_term};
+use almadia::capi::snapshot_open::{
+    almadia_snapshot_open, almadia_snapshot_open_async, almadia_snapshot_options,
 };
 use almadia::capi::value::{almadia_value, almadia_value_data, almadia_value_free, almadia_value_size};
 

@@ -7,9 +7,10 @@ use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 
 use almadia::capi::error::{
-    almadia_error, almadia_error_code, almadia_error_free, almadia_error_maybe_applied, almadia_error_message,
+    almadia_error_code, almadia_error_free, almadia_error_maybe_applied, almadia_error_message,
 };
-use almadia::capi::library::{almadia_code, almadia_code_maybe_applied, almadia_code_name};
+use almadia::capi::library::{almadia_code_maybe_applied, almadia_code_name};
+use almadia::capi::{almadia_code, almadia_error};
 
 use super::arguments::Input;
 

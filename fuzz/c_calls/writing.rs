@@ -5,11 +5,11 @@
 
 use std::ptr::{null, null_mut};
 
+use almadia::capi::almadia_code;
 use almadia::capi::batch::{
     almadia_batch_bytes, almadia_batch_clear, almadia_batch_count, almadia_batch_delete,
     almadia_batch_delete_range, almadia_batch_new, almadia_batch_put,
 };
-use almadia::capi::library::almadia_code;
 use almadia::capi::write::{
     almadia_delete, almadia_position, almadia_put, almadia_put_async, almadia_write, almadia_write_async,
     almadia_write_options,
@@ -77,7 +77,7 @@ impl Handles {
         change: Change,
         call: impl Fn(
             *mut almadia::capi::batch::almadia_batch,
-            *mut *mut almadia::capi::error::almadia_error,
+            *mut *mut almadia::capi::almadia_error,
         ) -> almadia_code,
     ) {
         let Some(batch) = &mut self.batches[input.slot(SLOTS)] else {

@@ -4,10 +4,9 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::{almadia_slice, bytes, elements};
-use super::error::almadia_error;
 use super::handle::{HandleSlot, exclusive, taken};
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
 use crate::store::batch::Batch;
 

@@ -3,13 +3,45 @@
 //! Owns what happens on the way in and out of every exported function: a panic becomes `ALMADIA_PANIC` (or
 //! the fallback of a function that cannot fail), an error becomes a code and, when asked for, an
 //! `almadia_error`. What always holds: nothing unwinds into C. How a panic is caught without a word on stderr
-//! is left to `panics`.
+//! is left to `panics`; what a program asks of an error to `error`.
 
-use super::almadia_code;
-use super::error::almadia_error;
+use std::ffi::{CStr, CString};
+
+use super::bytes::to_c_text;
 use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::thread::is_callback_thread;
+
+/// The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
+/// and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
+pub type almadia_code = i32;
+
+/// Success. In the header it stands with the other codes, which come from the table of codes.
+///
+/// cbindgen:ignore
+pub const ALMADIA_OK: almadia_code = 0;
+
+/// Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
+/// one.
+pub struct almadia_error {
+    error: Error,
+    message: CString,
+}
+
+impl almadia_error {
+    pub(super) fn new(error: Error) -> Self {
+        let message = to_c_text(&error.to_string());
+        Self { error, message }
+    }
+
+    pub(super) fn error(&self) -> &Error {
+        &self.error
+    }
+
+    pub(super) fn message(&self) -> &CStr {
+        &self.message
+    }
+}
 
 /// Runs the body of a function that can fail and answers its code.
 ///

@@ -6,11 +6,10 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
-use super::error::almadia_error;
+use super::boundary::{self, almadia_code, almadia_error};
 use super::handle::{ProcessBound, ProcessId, taken_in_process};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
-use super::{almadia_code, boundary};
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{PinnedValue, Snapshot};

@@ -6,12 +6,11 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::LazyLock;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::{Buffer, text, to_c_text};
-use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{HandleSlot, exclusive, shared, taken};
 use super::library::ALMADIA_ABI_VERSION;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::config::{Config, OPTIONS, OptionKind, OptionRow};
 use crate::error::{Code, Error, Result};
 

@@ -3,14 +3,13 @@
 //! Owns the C view of a completion queue. What always holds: a completion is popped once; the descriptor is readable
 //! while one waits; a queue may serve any number of stores and outlive them.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::completion::almadia_completion;
-use super::done::popped_during;
-use super::error::almadia_error;
 use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, null, taken_in_process};
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion::queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
 use crate::panics;
@@ -32,6 +31,24 @@ impl ProcessBound for almadia_cq {
     fn process(&self) -> ProcessId {
         self.process
     }
+}
+
+thread_local! {
+    /// What this thread pops right now.
+    static POPPED: RefCell<Vec<almadia_completion>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Leaves a completion to whoever pops on this thread.
+pub(super) fn arrived(completion: almadia_completion) {
+    POPPED.with_borrow_mut(|popped| popped.push(completion));
+}
+
+/// What `body` returns, and what arrived on this thread meanwhile. An event that `body` hands to the program may bring
+/// us here again; what arrived before that belongs to the outer call.
+fn popped_during<T>(body: impl FnOnce() -> T) -> (T, Vec<almadia_completion>) {
+    let outer = POPPED.take();
+    let result = body();
+    (result, POPPED.replace(outer))
 }
 
 /// Makes a completion queue.

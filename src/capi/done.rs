@@ -1,22 +1,21 @@
 //! `almadia_done`: where the answer of an `_async` call goes, and how the call is cancelled.
 //!
-//! Owns the step from a C struct to a Rust closure, and the numbers of calls. What always holds: an accepted
-//! `almadia_done` is answered once, on the completion thread or through its queue; a call's number is written before
-//! its answer can be seen, and is never used again. That it is answered exactly once is left to the store.
+//! Owns the step from a C struct to a Rust closure. What always holds: an accepted `almadia_done` is answered once, on the
+//! completion thread or through its queue; a call's number is written before its answer can be seen. That it is answered
+//! exactly once is left to the store.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::c_void;
 use std::mem::offset_of;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::calls::Calls;
 use super::completion::{Answered, almadia_completion};
-use super::cq::almadia_cq;
-use super::error::almadia_error;
+use super::cq::{self, almadia_cq};
 use super::extensible::{self, Extensible};
 use super::handle::{in_process, null};
 use super::store::almadia_store;
-use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
+use super::thread_sanitizer;
 use crate::completion::call::Call;
 use crate::completion::queue::CompletionQueue;
 use crate::error::{Code, Error, Result};
@@ -77,19 +76,6 @@ impl To {
 // SAFETY: the caller promises that its callback may run on another thread than the one that submits, with
 // `user`, which nobody here follows.
 unsafe impl Send for To {}
-
-thread_local! {
-    /// What this thread pops right now.
-    static POPPED: RefCell<Vec<almadia_completion>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What `body` returns, and what arrived on this thread meanwhile. An event that `body` hands to the program may bring
-/// us here again; what arrived before that belongs to the outer call.
-pub(super) fn popped_during<T>(body: impl FnOnce() -> T) -> (T, Vec<almadia_completion>) {
-    let outer = POPPED.take();
-    let result = body();
-    (result, POPPED.replace(outer))
-}
 
 impl Done {
     /// Checks and copies the caller's struct.
@@ -155,7 +141,7 @@ impl Receiver {
     /// Hands the answer to the callback, or to whoever pops on this thread.
     pub(super) fn answer(self, answered: impl Into<Answered>) {
         if let Some(calls) = &self.calls {
-            calls.lock().open.remove(&self.op);
+            calls.lock().remove(self.op);
         }
         let answered = answered.into();
         thread_sanitizer::acquire(self.to.user());
@@ -167,52 +153,9 @@ impl Receiver {
                 unsafe { callback(user, &raw mut completion) };
             }
             To::Queue(user) => {
-                let completion = almadia_completion::new(answered, user, self.op);
-                POPPED.with_borrow_mut(|popped| popped.push(completion));
+                cq::arrived(almadia_completion::new(answered, user, self.op));
             }
         }
-    }
-}
-
-/// The calls of one store that have a number and no answer yet.
-#[derive(Default)]
-pub(super) struct Calls {
-    open: Mutex<Numbered>,
-}
-
-#[derive(Default)]
-pub(super) struct Numbered {
-    open: HashMap<u64, Call>,
-    last: u64,
-    /// So many are looked through for those that nobody removes.
-    looked_at: usize,
-}
-
-/// Fewer calls are never looked through.
-const LOOKED_AT_MIN: usize = 1024;
-
-impl Calls {
-    fn lock(&self) -> MutexGuard<'_, Numbered> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Numbered {
-    fn next_number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
-    }
-
-    /// Keeps a call until it is answered.
-    fn add(&mut self, number: u64, call: Call) {
-        if self.open.len() >= self.looked_at.max(LOOKED_AT_MIN) {
-            // A queue that was freed takes its answers with it, and with them who would have removed their calls.
-            self.open.retain(|_, call| call.is_open());
-            // Twice what is left, so that each call pays for one look on average.
-            self.looked_at = 2 * self.open.len();
-        }
-        self.open.insert(number, call);
     }
 }
 
@@ -234,33 +177,9 @@ pub unsafe extern "C" fn almadia_cancel(
     unsafe {
         boundary::call(error, || {
             let store = in_process(store, "store")?;
-            let call = store.calls.lock().open.get(&op).cloned();
+            let call = store.calls.lock().find(op);
             let cancelled = call.is_some_and(|call| call.cancel());
             Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::completion::Waiter;
-    use crate::completion::deadlines::any_call;
-
-    #[test]
-    fn calls_whose_answers_nobody_takes_do_not_pile_up() {
-        let mut calls = Numbered::default();
-        let call = || any_call(Arc::<Waiter>::default().sink());
-        let (_open, first) = call();
-        calls.add(1, first);
-
-        for number in 2..=10_000 {
-            let (answered, call) = call();
-            drop(answered);
-            calls.add(number, call);
-        }
-
-        assert!(calls.open.len() <= 2 * LOOKED_AT_MIN, "{} are kept", calls.open.len());
-        assert!(calls.open[&1].is_open(), "a call without an answer is kept");
     }
 }

@@ -1,44 +1,23 @@
-//! `almadia_error`: the details of one failure.
+//! What a program asks of an `almadia_error`.
 //!
-//! Owns the text a caller may print. What always holds: an error is a value of its own, valid until it is
-//! freed, whatever happened to the store it came from; it also works in a child process.
+//! Owns its accessors. What always holds: an error is a value of its own, valid until it is freed, whatever happened to
+//! the store it came from; it also works in a child process.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::c_char;
 
-use super::bytes::to_c_text;
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::handle::taken;
-use super::{ALMADIA_OK, almadia_code, boundary};
-use crate::error::{Error, Outcome};
-
-/// Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
-/// one.
-pub struct almadia_error {
-    error: Error,
-    message: CString,
-}
-
-impl almadia_error {
-    pub(super) fn new(error: Error) -> Self {
-        let message = to_c_text(&error.to_string());
-        Self { error, message }
-    }
-
-    pub(super) fn code(&self) -> almadia_code {
-        self.error.code().number()
-    }
-
-    pub(super) fn message(&self) -> &CStr {
-        &self.message
-    }
-}
+use crate::error::Outcome;
 
 /// The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live error.
-    boundary::value(ALMADIA_OK, || unsafe { error.as_ref() }.map_or(ALMADIA_OK, almadia_error::code))
+    boundary::value(ALMADIA_OK, || {
+        // SAFETY: the caller passes NULL or a live error.
+        unsafe { error.as_ref() }.map_or(ALMADIA_OK, |error| error.error().code().number())
+    })
 }
 
 /// What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
@@ -60,7 +39,7 @@ pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *
 pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u64 {
     boundary::value(0, || {
         // SAFETY: the caller passes NULL or a live error.
-        unsafe { error.as_ref() }.and_then(|error| error.error.leader()).map_or(0, |node| node.get())
+        unsafe { error.as_ref() }.and_then(|error| error.error().leader()).map_or(0, |node| node.get())
     })
 }
 
@@ -70,7 +49,7 @@ pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u6
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32 {
     // SAFETY: the caller passes NULL or a live error.
-    boundary::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error.errno()).unwrap_or(0))
+    boundary::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error().errno()).unwrap_or(0))
 }
 
 /// True when the write this error answers may have been applied, or may still be; as
@@ -81,7 +60,7 @@ pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32
 pub unsafe extern "C" fn almadia_error_maybe_applied(error: *const almadia_error) -> bool {
     boundary::value(true, || {
         // SAFETY: the caller passes NULL or a live error.
-        unsafe { error.as_ref() }.is_some_and(|error| error.error.outcome() == Outcome::Unknown)
+        unsafe { error.as_ref() }.is_some_and(|error| error.error().outcome() == Outcome::Unknown)
     })
 }
 

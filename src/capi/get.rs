@@ -5,14 +5,14 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::{Buffer, almadia_slice, bytes, slices};
 use super::done::{Done, almadia_done};
-use super::error::almadia_error;
 use super::handle::{HandleSlot, in_process};
-use super::snapshot::{almadia_snapshot, almadia_snapshot_options, snapshot_options};
+use super::snapshot::almadia_snapshot;
+use super::snapshot_open::{almadia_snapshot_options, snapshot_options};
 use super::store::almadia_store;
 use super::value::{almadia_value, almadia_values};
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 

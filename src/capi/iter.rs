@@ -5,14 +5,13 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::{almadia_kv, almadia_slice, bytes};
-use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{
     HandleSlot, ProcessBound, ProcessId, ValueSlot, exclusive, in_process, null, taken_in_process,
 };
 use super::snapshot::almadia_snapshot;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{Iter, IterOptions, prefix_end};
 

@@ -1,24 +1,15 @@
 //! Facts about the library and its codes.
 //!
-//! Owns the code type, the version functions and the texts of codes. What always holds: every text is static,
+//! Owns the version functions, the limits and the texts of codes. What always holds: every text is static,
 //! and a code this version does not know is judged by its category.
 
 use std::ffi::{CStr, CString, c_char};
 use std::sync::LazyLock;
 
-use super::boundary;
+use super::boundary::{self, ALMADIA_OK, almadia_code};
 use super::bytes::to_c_text;
 use crate::error::{CODES, Code, Outcome};
 use crate::types;
-
-/// The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
-/// and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
-pub type almadia_code = i32;
-
-/// Success. In the header it stands with the other codes, which come from the table of codes.
-///
-/// cbindgen:ignore
-pub const ALMADIA_OK: almadia_code = 0;
 
 /// The version of the binary interface this header describes; the first argument of almadia_config_new.
 pub const ALMADIA_ABI_VERSION: u32 = 1;

@@ -8,10 +8,9 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::to_c_text;
-use super::error::almadia_error;
 use super::handle::ProcessId;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::{Code, Error, Result};
 use crate::logging::{Record, Records};
 use crate::thread;

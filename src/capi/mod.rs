@@ -11,7 +11,10 @@
 //! This is the only directory with unsafe code; ARCHITECTURE.md lists the single places elsewhere. The promises the
 //! caller makes are printed once, on top of the header; each `SAFETY` comment names the one it stands on.
 //!
-//! Reading order: `boundary`, `handle`, `bytes`, `extensible`, `done`, `completion`, then one file for each C type.
+//! Reading order: as the modules stand below, each above those that import it. First what every function is made of
+//! (`handle`, `bytes`, `boundary`, `extensible`), then what needs no store (the library, its log, a configuration), what a
+//! call answers (values, snapshots, completions and their queue), the store, and last the calls: `done` is how one
+//! becomes asynchronous.
 
 #![allow(unsafe_code, reason = "the one place where C pointers become references")]
 #![allow(non_camel_case_types, reason = "these are the C names")]
@@ -19,30 +22,32 @@
 #![deny(unsafe_op_in_unsafe_fn, improper_ctypes_definitions, missing_docs)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
-pub(crate) mod boundary;
-mod bytes;
-mod extensible;
 mod handle;
+mod bytes;
+mod boundary;
+mod extensible;
 mod thread_sanitizer;
 
-pub mod batch;
-pub mod completion;
-pub mod config;
-pub mod cq;
-pub mod done;
-pub mod error;
-pub mod get;
-pub mod iter;
 pub mod library;
+pub mod error;
 pub mod log;
-pub mod region;
-pub mod snapshot;
-pub mod status;
-pub mod store;
+pub mod config;
 pub mod store_event;
-pub mod transfer;
+pub mod status;
 pub mod value;
+pub mod snapshot;
+pub mod iter;
+pub mod completion;
+pub mod cq;
+mod calls;
+pub mod store;
+pub mod region;
+pub mod done;
+pub mod batch;
 pub mod write;
+pub mod snapshot_open;
+pub mod get;
+pub mod transfer;
 
+pub use boundary::{ALMADIA_OK, almadia_code, almadia_error};
 pub use bytes::{almadia_kv, almadia_slice};
-use library::{ALMADIA_OK, almadia_code};

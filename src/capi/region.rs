@@ -3,13 +3,12 @@
 //! Owns the C layout of it and the enumeration of a store's regions. What always holds: regions are numbered in the
 //! order of their keys, and their borders stay where they are in memory for as long as the store lives.
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::almadia_slice;
-use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::in_process;
 use super::status::{almadia_role, role_number};
 use super::store::almadia_store;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
 use crate::store::status::RegionStatus;
 

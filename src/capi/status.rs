@@ -2,7 +2,7 @@
 //!
 //! Owns the C layout of the Rust API's status and the numbers of the roles.
 
-use super::almadia_code;
+use super::boundary::{ALMADIA_OK, almadia_code};
 use super::extensible::Extensible;
 use crate::core::peer_status::Role;
 use crate::store::status::Status;
@@ -66,7 +66,7 @@ impl From<&Status> for almadia_status {
             live_snapshots: status.live_snapshots,
             in_flight: status.in_flight,
             role: role_number(status.role),
-            poisoned: status.poisoned.as_ref().map_or(super::ALMADIA_OK, |error| error.code().number()),
+            poisoned: status.poisoned.as_ref().map_or(ALMADIA_OK, |error| error.code().number()),
         }
     }
 }

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::c_string;
+use super::calls::Calls;
 use super::config::almadia_config;
-use super::done::Calls;
-use super::error::almadia_error;
+use super::extensible;
 use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, shared, taken_in_process};
 use super::status::almadia_status;
 use super::value::almadia_value;
-use super::{ALMADIA_OK, almadia_code, boundary, extensible};
 use crate::store::Store;
 use crate::thread::is_callback_thread;
 

@@ -5,10 +5,9 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::config::almadia_config;
-use super::error::almadia_error;
 use super::handle::exclusive;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::completion::store_events::StoreEvent;
 
 /// What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those you do

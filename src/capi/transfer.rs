@@ -4,14 +4,13 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::bytes;
 use super::done::{Done, almadia_done};
-use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::in_process;
 use super::store::almadia_store;
 use super::write::timeout;
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Result;
 use crate::store::transfer::TransferOptions;
 use crate::types::NodeId;

@@ -4,9 +4,9 @@
 
 use std::ffi::c_void;
 
+use super::boundary::{self, ALMADIA_OK, almadia_code};
 use super::bytes::almadia_slice;
 use super::handle::{ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
-use super::{ALMADIA_OK, almadia_code, boundary};
 use crate::error::Code;
 use crate::store::snapshot::PinnedValue;
 use crate::store::values::Values;

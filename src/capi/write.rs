@@ -8,13 +8,13 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use super::batch::almadia_batch;
+use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::bytes::bytes;
 use super::done::{Done, almadia_done};
-use super::error::almadia_error;
 use super::extensible::{self, Extensible};
 use super::handle::{ValueSlot, exclusive, in_process, null};
 use super::store::almadia_store;
-use super::{ALMADIA_OK, almadia_code, boundary, thread_sanitizer};
+use super::thread_sanitizer;
 use crate::completion::{Events, Position, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;

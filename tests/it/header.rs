@@ -15,7 +15,8 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 21] = [
+    "boundary",
     "library",
     "error",
     "log",
@@ -29,6 +30,7 @@ const SOURCES: [&str; 19] = [
     "done",
     "completion",
     "cq",
+    "snapshot_open",
     "snapshot",
     "get",
     "value",
