@@ -4,9 +4,9 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{almadia_slice, bytes, elements};
-use super::handle::{HandleSlot, exclusive, taken};
+use super::handle::{Boxed, HandleSlot, exclusive, taken};
 use crate::error::{Code, Error, Result};
 use crate::store::batch::Batch;
 
@@ -16,29 +16,38 @@ pub struct almadia_batch {
     pub(super) batch: Batch,
 }
 
+impl Boxed for almadia_batch {}
+
 /// Makes an empty batch. It belongs to no store, and may be written to any.
 ///
 /// `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
 /// Codes: none but ALMADIA_NULL_POINTER.
+///
+/// # Safety
+/// `batch` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_new(
     batch: *mut *mut almadia_batch,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            HandleSlot::new(batch, "batch")?.put(almadia_batch { batch: Batch::new() });
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `batch` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(batch, "batch") }?;
+        slot.put(almadia_batch { batch: Batch::new() });
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value, or batch in bytes or operations; the message
 /// says which).
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call uses it meanwhile; `key` and `value` are NULL or point to `key_length`
+/// and `value_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_put(
@@ -49,20 +58,24 @@ pub unsafe extern "C" fn almadia_batch_put(
     value_length: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live batch no other call uses, and readable bytes of the stated
-    // lengths.
-    unsafe {
-        boundary::call(error, || {
-            let batch = exclusive(batch, "batch")?;
-            batch.batch.put(bytes(key, key_length, "key")?, bytes(value, value_length, "value")?)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
+        let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
+        batch.batch.put(key, value)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Adds: remove `key`. That the key does not exist is no error.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call uses it meanwhile; `key` is NULL or points to `key_length` readable
+/// bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_delete(
@@ -71,14 +84,15 @@ pub unsafe extern "C" fn almadia_batch_delete(
     key_length: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live batch no other call uses, and readable bytes of the stated
-    // length.
-    unsafe {
-        boundary::call(error, || {
-            exclusive(batch, "batch")?.batch.delete(bytes(key, key_length, "key")?)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        batch.batch.delete(key)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Adds: remove every key from `begin` (included) to `end` (not included). An empty `end` means to the end of all keys
@@ -86,6 +100,10 @@ pub unsafe extern "C" fn almadia_batch_delete(
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
 /// that is not empty).
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call uses it meanwhile; `begin` and `end` are NULL or point to
+/// `begin_length` and `end_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_delete_range(
@@ -96,15 +114,15 @@ pub unsafe extern "C" fn almadia_batch_delete_range(
     end_length: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live batch no other call uses, and readable bytes of the stated
-    // lengths.
-    unsafe {
-        boundary::call(error, || {
-            let batch = exclusive(batch, "batch")?;
-            batch.batch.delete_range(bytes(begin, begin_length, "begin")?, bytes(end, end_length, "end")?)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `begin` and `end` are NULL or point to bytes of their stated lengths.
+        let (begin, end) = unsafe { (bytes(begin, begin_length, "begin")?, bytes(end, end_length, "end")?) };
+        batch.batch.delete_range(begin, end)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// What an almadia_op does: one of the ALMADIA_OP_... constants.
@@ -136,6 +154,10 @@ pub struct almadia_op {
 /// Blocks: no. Threads: one at a time. Codes: those of almadia_batch_put and almadia_batch_delete_range;
 /// ALMADIA_UNSUPPORTED (a kind this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a delete with
 /// a value). The message names the operation.
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call uses it meanwhile; `ops` is NULL or points to `count` operations, whose
+/// slices are NULL or have their sizes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_batch_append_ops(
@@ -144,17 +166,20 @@ pub unsafe extern "C" fn almadia_batch_append_ops(
     count: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live batch no other call uses, and `count` operations with readable bytes.
-    unsafe {
-        boundary::call(error, || {
-            let batch = exclusive(batch, "batch")?;
-            let ops = elements(ops, count, "ops")?;
-            batch.batch.all_or_none(|batch| {
-                ops.iter().enumerate().try_for_each(|(at, op)| append(batch, op).map_err(|e| naming(at, &e)))
-            })?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `ops` is NULL or points to `count` operations.
+        let ops = unsafe { elements(ops, count, "ops") }?;
+        batch.batch.all_or_none(|batch| {
+            ops.iter().enumerate().try_for_each(|(at, op)| {
+                // SAFETY: the slices of `ops` are NULL or have their sizes.
+                unsafe { append(batch, op) }.map_err(|error| naming(at, &error))
+            })
+        })?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Adds one operation.
@@ -186,10 +211,13 @@ fn naming(at: usize, error: &Error) -> Error {
 /// Removes all operations. NULL is fine.
 ///
 /// Blocks: no. Threads: one at a time.
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_batch_clear(batch: *mut almadia_batch) {
     boundary::release(|| {
-        // SAFETY: the caller passes NULL or a live batch no other call uses.
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
         if let Some(batch) = unsafe { batch.as_mut() } {
             batch.batch.clear();
         }
@@ -199,9 +227,12 @@ pub unsafe extern "C" fn almadia_batch_clear(batch: *mut almadia_batch) {
 /// How many operations a batch holds, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once while nobody adds.
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call changes it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_batch_count(batch: *const almadia_batch) -> usize {
-    // SAFETY: the caller passes NULL or a live batch.
+    // SAFETY: `batch` is NULL or live.
     boundary::value(0, || unsafe { batch.as_ref() }.map_or(0, |batch| batch.batch.len()))
 }
 
@@ -209,17 +240,23 @@ pub unsafe extern "C" fn almadia_batch_count(batch: *const almadia_batch) -> usi
 /// ALMADIA_BATCH_BYTES_MAX at most. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once while nobody adds.
+///
+/// # Safety
+/// `batch` is NULL or live, and no other call changes it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_batch_bytes(batch: *const almadia_batch) -> usize {
-    // SAFETY: the caller passes NULL or a live batch.
+    // SAFETY: `batch` is NULL or live.
     boundary::value(0, || unsafe { batch.as_ref() }.map_or(0, |batch| batch.batch.encoded_bytes()))
 }
 
 /// Frees a batch. NULL is fine.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `batch` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_batch_free(batch: *mut almadia_batch) {
-    // SAFETY: the caller passes NULL or a live batch and does not use it again.
+    // SAFETY: `batch` is NULL or live, and not used again.
     boundary::release(|| drop(unsafe { taken(batch) }));
 }

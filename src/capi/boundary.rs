@@ -8,6 +8,7 @@
 use std::ffi::{CStr, CString};
 
 use super::bytes::to_c_text;
+use super::handle::{Boxed, given_if_any};
 use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::thread::is_callback_thread;
@@ -43,22 +44,40 @@ impl almadia_error {
     }
 }
 
-/// Runs the body of a function that can fail and answers its code.
-///
-/// # Safety
-/// `error` is NULL or valid for writing one pointer.
-pub(super) unsafe fn call(
-    error: *mut *mut almadia_error,
-    body: impl FnOnce() -> Result<almadia_code>,
-) -> almadia_code {
-    let (code, detail) = match panics::catch(body) {
-        Ok(code) => (code, std::ptr::null_mut()),
-        Err(failure) => (failure.code().number(), detail_of(failure, error.is_null())),
-    };
-    if !error.is_null() {
-        // SAFETY: the caller of `call` passes on the promise that a non-NULL `error` is writable.
-        unsafe { error.write(detail) };
+impl Boxed for almadia_error {}
+
+/// Where the details of a failure go.
+pub(super) struct ErrorSlot(*mut *mut almadia_error);
+
+impl ErrorSlot {
+    /// For a function whose code says everything.
+    pub(super) const NONE: Self = Self(std::ptr::null_mut());
+
+    /// The caller's slot; NULL when it does not want to know.
+    ///
+    /// # Safety
+    /// `pointer` is NULL or valid for writing during the call.
+    pub(super) unsafe fn new(pointer: *mut *mut almadia_error) -> Self {
+        Self(pointer)
     }
+
+    /// Gives the details to C; NULL after success.
+    fn put(self, failure: Option<Error>) {
+        if !self.0.is_null() {
+            let details = given_if_any(failure.map(almadia_error::new));
+            // SAFETY: `new` was promised that the pointer is valid for writing during the call.
+            unsafe { self.0.write(details) };
+        }
+    }
+}
+
+/// Runs the body of a function that can fail and answers its code.
+pub(super) fn call(error: ErrorSlot, body: impl FnOnce() -> Result<almadia_code>) -> almadia_code {
+    let (code, failure) = match panics::catch(body) {
+        Ok(code) => (code, None),
+        Err(failure) => (failure.code().number(), Some(failure)),
+    };
+    error.put(failure);
     code
 }
 
@@ -77,30 +96,39 @@ pub(super) fn may_block() -> Result<()> {
     if is_callback_thread() { Err(Error::new(Code::WouldDeadlock)) } else { Ok(()) }
 }
 
-fn detail_of(failure: Error, unwanted: bool) -> *mut almadia_error {
-    if unwanted { std::ptr::null_mut() } else { Box::into_raw(Box::new(almadia_error::new(failure))) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
 
+    use super::super::handle::taken;
     use super::*;
 
-    fn panicking_call(error: *mut *mut almadia_error) -> almadia_code {
-        // SAFETY: `error` is NULL or points to a local variable of the test.
-        unsafe { call(error, || panic!("the sky fell")) }
+    /// What a body answers, and the details of its failure.
+    fn called(
+        wanted: bool,
+        body: impl FnOnce() -> Result<almadia_code>,
+    ) -> (almadia_code, Option<Box<almadia_error>>) {
+        // Neither NULL nor good for anything: it must be overwritten.
+        let mut error = if wanted { std::ptr::dangling_mut() } else { std::ptr::null_mut() };
+        let slot = if wanted { &raw mut error } else { std::ptr::null_mut() };
+
+        // SAFETY: the slot is NULL or a local variable.
+        let code = call(unsafe { ErrorSlot::new(slot) }, body);
+
+        // SAFETY: it is NULL, or `call` just gave it.
+        (code, unsafe { taken(error) })
+    }
+
+    fn panicking() -> Result<almadia_code> {
+        panic!("the sky fell")
     }
 
     #[test]
     fn a_panic_becomes_a_code_and_a_message_with_its_place() {
-        let mut error = std::ptr::null_mut();
-
-        let code = panicking_call(&raw mut error);
+        let (code, error) = called(true, panicking);
 
         assert_eq!(code, Code::Panic.number());
-        // SAFETY: `call` just made it with Box::into_raw.
-        let error = unsafe { Box::from_raw(error) };
+        let error = error.expect("it failed");
         let text = error.message().to_str().expect("ASCII");
         assert!(text.contains("the sky fell") && text.contains("boundary.rs"), "{text}");
     }
@@ -112,20 +140,25 @@ mod tests {
 
     #[test]
     fn the_error_output_is_cleared_by_success() {
-        let mut error = std::ptr::dangling_mut();
+        let (code, error) = called(true, || Ok(ALMADIA_OK));
 
-        // SAFETY: the pointer is to a local variable, which the call only overwrites.
-        let code = unsafe { call(&raw mut error, || Ok(0)) };
+        assert_eq!(code, ALMADIA_OK);
+        assert!(error.is_none());
+    }
 
-        assert_eq!(code, 0);
-        assert!(error.is_null());
+    #[test]
+    fn an_error_that_nobody_wants_is_only_a_code() {
+        let (code, error) = called(false, || Err(Error::new(Code::Closed)));
+
+        assert_eq!(code, Code::Closed.number());
+        assert!(error.is_none());
     }
 
     #[test]
     fn a_caught_panic_prints_nothing_and_one_of_the_host_still_does() {
         const CHILD: &str = "ALMADIA_TEST_PANIC_CHILD";
         if std::env::var_os(CHILD).is_some() {
-            panicking_call(std::ptr::null_mut());
+            called(false, panicking);
             let _ = std::panic::catch_unwind(|| panic!("of the host"));
             return;
         }

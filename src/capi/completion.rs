@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 
 use super::boundary::{self, almadia_code, almadia_error};
-use super::handle::{ProcessBound, ProcessId, taken_in_process};
+use super::handle::{Boxed, ProcessBound, ProcessId, given_if_any, taken_in_process};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
 use crate::completion::Position;
@@ -24,6 +24,8 @@ pub struct almadia_completion {
     process: ProcessId,
 }
 
+impl Boxed for almadia_completion {}
+
 impl ProcessBound for almadia_completion {
     fn process(&self) -> ProcessId {
         self.process
@@ -35,20 +37,17 @@ impl ProcessBound for almadia_completion {
 pub(super) struct Answered {
     code: almadia_code,
     position: Position,
-    error: Option<Box<almadia_error>>,
+    /// Belongs to the completion; C only looks at it.
+    error: Option<almadia_error>,
     // Cells, because callbacks hold the completion and its error at the same time.
-    snapshot: Cell<Option<Box<almadia_snapshot>>>,
-    value: Cell<Option<Box<almadia_value>>>,
-    values: Cell<Option<Box<almadia_values>>>,
+    snapshot: Cell<Option<almadia_snapshot>>,
+    value: Cell<Option<almadia_value>>,
+    values: Cell<Option<almadia_values>>,
 }
 
 impl From<Error> for Answered {
     fn from(error: Error) -> Self {
-        Self {
-            code: error.code().number(),
-            error: Some(Box::new(almadia_error::new(error))),
-            ..Self::default()
-        }
+        Self { code: error.code().number(), error: Some(almadia_error::new(error)), ..Self::default() }
     }
 }
 
@@ -68,7 +67,7 @@ impl From<Result<Snapshot>> for Answered {
     fn from(answer: Result<Snapshot>) -> Self {
         answer.map_or_else(Self::from, |snapshot| {
             let position = snapshot.position();
-            let snapshot = Cell::new(Some(Box::new(almadia_snapshot::new(snapshot))));
+            let snapshot = Cell::new(Some(almadia_snapshot::new(snapshot)));
             Self { position, snapshot, ..Self::default() }
         })
     }
@@ -77,9 +76,7 @@ impl From<Result<Snapshot>> for Answered {
 impl From<Result<Option<PinnedValue>>> for Answered {
     fn from(answer: Result<Option<PinnedValue>>) -> Self {
         match answer {
-            Ok(Some(value)) => {
-                Self { value: Cell::new(Some(Box::new(almadia_value::new(value)))), ..Self::default() }
-            }
+            Ok(Some(value)) => Self { value: Cell::new(Some(almadia_value::new(value))), ..Self::default() },
             Ok(None) => Self { code: Code::NotFound.number(), ..Self::default() },
             Err(error) => Self::from(error),
         }
@@ -89,7 +86,7 @@ impl From<Result<Option<PinnedValue>>> for Answered {
 impl From<Result<Values>> for Answered {
     fn from(answer: Result<Values>) -> Self {
         answer.map_or_else(Self::from, |values| Self {
-            values: Cell::new(Some(Box::new(almadia_values::new(values)))),
+            values: Cell::new(Some(almadia_values::new(values))),
             ..Self::default()
         })
     }
@@ -101,7 +98,7 @@ impl almadia_completion {
     }
 
     fn error(&self) -> *const almadia_error {
-        self.answered.error.as_deref().map_or(std::ptr::null(), std::ptr::from_ref)
+        self.answered.error.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)
     }
 }
 
@@ -110,10 +107,13 @@ impl almadia_completion {
 /// ALMADIA_NULL_POINTER for NULL.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_completion) -> almadia_code {
     boundary::value(Code::Panic.number(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live.
         let Some(completion) = (unsafe { completion.as_ref() }) else { return Code::NullPointer.number() };
         completion.answered.code
     })
@@ -123,10 +123,13 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
 /// snapshot over several regions, for a leader transfer and for NULL.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_completion) -> u64 {
     boundary::value(0, || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live.
         unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.position.index.get())
     })
 }
@@ -134,10 +137,13 @@ pub unsafe extern "C" fn almadia_completion_index(completion: *const almadia_com
 /// The raft term of the entry at almadia_completion_index. 0 where that is 0.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_completion) -> u64 {
     boundary::value(0, || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live.
         unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.position.term.get())
     })
 }
@@ -146,12 +152,15 @@ pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_comp
 /// long as that, never to be freed.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_error(
     completion: *const almadia_completion,
 ) -> *const almadia_error {
     boundary::value(std::ptr::null(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live.
         unsafe { completion.as_ref() }.map_or(std::ptr::null(), almadia_completion::error)
     })
 }
@@ -161,15 +170,18 @@ pub unsafe extern "C" fn almadia_completion_error(
 /// freed with the completion.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_completion_take_snapshot(
     completion: *mut almadia_completion,
 ) -> *mut almadia_snapshot {
     boundary::value(std::ptr::null_mut(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live, and no other call uses it.
         let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.snapshot.take());
-        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+        given_if_any(taken)
     })
 }
 
@@ -177,15 +189,18 @@ pub unsafe extern "C" fn almadia_completion_take_snapshot(
 /// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_completion_take_value(
     completion: *mut almadia_completion,
 ) -> *mut almadia_value {
     boundary::value(std::ptr::null_mut(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live, and no other call uses it.
         let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.value.take());
-        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+        given_if_any(taken)
     })
 }
 
@@ -193,25 +208,31 @@ pub unsafe extern "C" fn almadia_completion_take_value(
 /// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_completion_take_values(
     completion: *mut almadia_completion,
 ) -> *mut almadia_values {
     boundary::value(std::ptr::null_mut(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live, and no other call uses it.
         let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.values.take());
-        taken.map_or(std::ptr::null_mut(), Box::into_raw)
+        given_if_any(taken)
     })
 }
 
 /// The `user` of the call's almadia_done. NULL for NULL.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_user(completion: *const almadia_completion) -> *mut c_void {
     boundary::value(std::ptr::null_mut(), || {
-        // SAFETY: the caller passes NULL or a live completion.
+        // SAFETY: `completion` is NULL or live.
         unsafe { completion.as_ref() }.map_or(std::ptr::null_mut(), |completion| completion.user)
     })
 }
@@ -219,9 +240,12 @@ pub unsafe extern "C" fn almadia_completion_user(completion: *const almadia_comp
 /// The number that the call's almadia_done.op received; 0 when that was NULL, and for NULL.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_completion) -> u64 {
-    // SAFETY: the caller passes NULL or a live completion.
+    // SAFETY: `completion` is NULL or live.
     boundary::value(0, || unsafe { completion.as_ref() }.map_or(0, |completion| completion.op))
 }
 
@@ -229,8 +253,11 @@ pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_comple
 /// completion of a callback. In a child process it does nothing.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or was popped, and is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_completion_free(completion: *mut almadia_completion) {
-    // SAFETY: the caller passes NULL or a completion that it popped, and does not use it again.
+    // SAFETY: `completion` is NULL or was popped, and is not used again.
     boundary::release(|| drop(unsafe { taken_in_process(completion) }));
 }

@@ -6,10 +6,10 @@
 use std::ffi::{CString, c_char, c_void};
 use std::sync::LazyLock;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{Buffer, text, to_c_text};
 use super::extensible::{self, Extensible};
-use super::handle::{HandleSlot, exclusive, shared, taken};
+use super::handle::{Boxed, HandleSlot, exclusive, shared, taken};
 use super::library::ALMADIA_ABI_VERSION;
 use crate::config::{Config, OPTIONS, OptionKind, OptionRow};
 use crate::error::{Code, Error, Result};
@@ -18,6 +18,8 @@ use crate::error::{Code, Error, Result};
 pub struct almadia_config {
     pub(super) config: Config,
 }
+
+impl Boxed for almadia_config {}
 
 /// One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are
 /// static.
@@ -84,6 +86,9 @@ impl OptionText {
 ///
 /// `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
 /// Codes: ALMADIA_ABI_MISMATCH.
+///
+/// # Safety
+/// `config` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_config_new(
@@ -91,15 +96,14 @@ pub unsafe extern "C" fn almadia_config_new(
     config: *mut *mut almadia_config,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or writable pointers for the outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(config, "config")?;
-            check_abi(abi_version)?;
-            slot.put(almadia_config { config: Config::default() });
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `config` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(config, "config") }?;
+        check_abi(abi_version)?;
+        slot.put(almadia_config { config: Config::default() });
+        Ok(ALMADIA_OK)
+    })
 }
 
 fn check_abi(theirs: u32) -> Result<()> {
@@ -115,6 +119,10 @@ fn check_abi(theirs: u32) -> Result<()> {
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its
 /// range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+///
+/// # Safety
+/// `config` is NULL or live, and no other call uses it meanwhile; `name` is NULL or ends with a NUL; `value` is NULL
+/// or ends with a NUL; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_config_set(
@@ -123,14 +131,15 @@ pub unsafe extern "C" fn almadia_config_set(
     value: *const c_char,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live config no other call uses, and NUL-terminated strings.
-    unsafe {
-        boundary::call(error, || {
-            let config = exclusive(config, "config")?;
-            config.config.set(text(name, "name")?, text(value, "value")?)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `config` is NULL or live, and no other call uses it.
+        let config = unsafe { exclusive(config, "config") }?;
+        // SAFETY: `name` and `value` are NULL or end with a NUL.
+        let (name, value) = unsafe { (text(name, "name")?, text(value, "value")?) };
+        config.config.set(name, value)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length
@@ -139,6 +148,10 @@ pub unsafe extern "C" fn almadia_config_set(
 ///
 /// Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
 /// ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+///
+/// # Safety
+/// `config` is NULL or live, and no other call changes it meanwhile; `name` is NULL or ends with a NUL; `buffer` is
+/// NULL or points to `capacity` writable bytes; `length` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_config_get(
@@ -149,16 +162,17 @@ pub unsafe extern "C" fn almadia_config_get(
     length: *mut usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live config, a NUL-terminated string and `capacity` writable bytes.
-    unsafe {
-        boundary::call(error, || {
-            let config = shared(config, "config")?;
-            let name = text(name, "name")?;
-            let buffer = Buffer::new(buffer.cast::<c_void>(), capacity, length)?;
-            buffer.fill_string(&config.config.get(name)?)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `config` is NULL or live.
+        let config = unsafe { shared(config, "config") }?;
+        // SAFETY: `name` is NULL or ends with a NUL.
+        let name = unsafe { text(name, "name") }?;
+        // SAFETY: `buffer` is NULL or points to `capacity` readable bytes, `length` is NULL or writable.
+        let buffer = unsafe { Buffer::new(buffer.cast::<c_void>(), capacity, length) }?;
+        buffer.fill_string(&config.config.get(name)?)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// How many options there are.
@@ -174,24 +188,28 @@ pub extern "C" fn almadia_config_option_count() -> usize {
 ///
 /// Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT
 /// (struct_size).
+///
+/// # Safety
+/// `option` is NULL or points to `struct_size` writable bytes.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_config_option_at(index: usize, option: *mut almadia_option) -> almadia_code {
-    // SAFETY: the caller passes NULL or a writable option that begins with its size.
-    unsafe {
-        boundary::call(std::ptr::null_mut(), || {
-            let Some(text) = OPTION_TEXTS.get(index) else { return Ok(Code::End.number()) };
-            extensible::write(option, &text.lend())?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    boundary::call(ErrorSlot::NONE, || {
+        let Some(text) = OPTION_TEXTS.get(index) else { return Ok(Code::End.number()) };
+        // SAFETY: `option` is NULL or points to `struct_size` writable bytes.
+        unsafe { extensible::write(option, &text.lend()) }?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Frees a configuration. NULL is fine. Stores opened with it are not affected.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `config` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_config_free(config: *mut almadia_config) {
-    // SAFETY: the caller passes NULL or a live config and does not use it again.
+    // SAFETY: `config` is NULL or live, and not used again.
     boundary::release(|| drop(unsafe { taken(config) }));
 }

@@ -7,9 +7,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::completion::almadia_completion;
-use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, null, taken_in_process};
+use super::handle::{
+    ArraySlot, Boxed, HandleSlot, ProcessBound, ProcessId, ValueSlot, given, in_process, taken_in_process,
+};
 use crate::completion::queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
 use crate::panics;
@@ -26,6 +28,8 @@ impl almadia_cq {
         &self.queue
     }
 }
+
+impl Boxed for almadia_cq {}
 
 impl ProcessBound for almadia_cq {
     fn process(&self) -> ProcessId {
@@ -55,20 +59,22 @@ fn popped_during<T>(body: impl FnOnce() -> T) -> (T, Vec<almadia_completion>) {
 ///
 /// `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any.
 /// Codes: ALMADIA_IO (no file descriptor is left).
+///
+/// # Safety
+/// `cq` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_cq_new(
     cq: *mut *mut almadia_cq,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(cq, "cq")?;
-            slot.put(almadia_cq { queue: CompletionQueue::with_fd()?, process: ProcessId::current() });
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `cq` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(cq, "cq") }?;
+        slot.put(almadia_cq { queue: CompletionQueue::with_fd()?, process: ProcessId::current() });
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// The descriptor of the queue, for poll, epoll and event loops: readable while a completion or an event waits, an
@@ -76,10 +82,13 @@ pub unsafe extern "C" fn almadia_cq_new(
 /// finds none; never read, write or close it. It belongs to the queue. -1 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `cq` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_cq_fd(cq: *const almadia_cq) -> i32 {
     boundary::value(-1, || {
-        // SAFETY: the caller passes NULL or a live queue.
+        // SAFETY: `cq` is NULL or live.
         let cq = unsafe { cq.as_ref() };
         cq.and_then(|cq| cq.queue.fd()).unwrap_or(-1)
     })
@@ -96,6 +105,10 @@ pub unsafe extern "C" fn almadia_cq_fd(cq: *const almadia_cq) -> i32 {
 /// Blocks: yes, for the timeout at most; with 0 no. Threads: any number at once; with a timeout of 0 callbacks too.
 /// Codes: ALMADIA_CLOSED (it is shut down and nothing will come any more; without an error object),
 /// ALMADIA_WOULD_DEADLOCK, ALMADIA_INVALID_ARGUMENT (capacity is 0, timeout_ms is less than -1), ALMADIA_FORKED.
+///
+/// # Safety
+/// `cq` is NULL or live; `completions` is NULL or points to room for `capacity` of them; `count` and `error` are NULL
+/// or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_cq_pop(
@@ -106,24 +119,21 @@ pub unsafe extern "C" fn almadia_cq_pop(
     timeout_ms: i64,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live queue, room for `capacity` pointers, and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let count = ValueSlot::new(count, "count")?;
-            if completions.is_null() {
-                return Err(null("completions"));
-            }
-            let cq = in_process(cq, "cq")?;
-            let Some(popped) = pop(&cq.queue, capacity, wait_max(timeout_ms)?)? else {
-                return Ok(Code::Closed.number());
-            };
-            count.put(popped.len());
-            for (index, completion) in popped.into_iter().enumerate() {
-                completions.add(index).write(Box::into_raw(Box::new(completion)));
-            }
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `count` is NULL or writable.
+        let count = unsafe { ValueSlot::new(count, "count") }?;
+        // SAFETY: `completions` is NULL or points to room for `capacity` of them.
+        let completions = unsafe { ArraySlot::new(completions, capacity, "completions") }?;
+        // SAFETY: `cq` is NULL or live.
+        let cq = unsafe { in_process(cq, "cq") }?;
+        let Some(popped) = pop(&cq.queue, capacity, wait_max(timeout_ms)?)? else {
+            return Ok(Code::Closed.number());
+        };
+        count.put(popped.len());
+        completions.put(popped.into_iter().map(given));
+        Ok(ALMADIA_OK)
+    })
 }
 
 fn wait_max(timeout_ms: i64) -> Result<Option<Duration>> {
@@ -162,10 +172,13 @@ fn pop(
 /// Makes one almadia_cq_pop that waits, or the next one, return at once with a count of 0. NULL is fine.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too.
+///
+/// # Safety
+/// `cq` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
     boundary::release(|| {
-        // SAFETY: the caller passes NULL or a live queue.
+        // SAFETY: `cq` is NULL or live.
         if let Ok(cq) = unsafe { in_process(cq.cast_const(), "cq") } {
             cq.queue.interrupt();
         }
@@ -176,10 +189,13 @@ pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
 /// arrive; once the last was popped, almadia_cq_pop answers ALMADIA_CLOSED, to every thread. NULL is fine.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too.
+///
+/// # Safety
+/// `cq` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
     boundary::release(|| {
-        // SAFETY: the caller passes NULL or a live queue.
+        // SAFETY: `cq` is NULL or live.
         if let Ok(cq) = unsafe { in_process(cq.cast_const(), "cq") } {
             cq.queue.close();
         }
@@ -190,10 +206,13 @@ pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
 /// dropped: to lose none, shut it down and pop until ALMADIA_CLOSED. In a child process it does nothing.
 ///
 /// Blocks: no. Threads: one, while no other uses it.
+///
+/// # Safety
+/// `cq` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_cq_free(cq: *mut almadia_cq) {
     boundary::release(|| {
-        // SAFETY: the caller passes NULL or a live queue and does not use it again.
+        // SAFETY: `cq` is NULL or live, and not used again.
         if let Some(cq) = unsafe { taken_in_process(cq) } {
             cq.queue.abandon();
         }

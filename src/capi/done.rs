@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::calls::Calls;
 use super::completion::{Answered, almadia_completion};
 use super::cq::{self, almadia_cq};
@@ -166,6 +166,9 @@ impl Receiver {
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
 /// was delivered or is about to be; without an error object), ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_cancel(
@@ -173,13 +176,12 @@ pub unsafe extern "C" fn almadia_cancel(
     op: u64,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and NULL or a writable error.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let call = store.calls.lock().find(op);
-            let cancelled = call.is_some_and(|call| call.cancel());
-            Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        let call = store.calls.lock().find(op);
+        let cancelled = call.is_some_and(|call| call.cancel());
+        Ok(if cancelled { ALMADIA_OK } else { Code::NotFound.number() })
+    })
 }

@@ -12,10 +12,13 @@ use crate::error::Outcome;
 /// The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `error` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> almadia_code {
     boundary::value(ALMADIA_OK, || {
-        // SAFETY: the caller passes NULL or a live error.
+        // SAFETY: `error` is NULL or live.
         unsafe { error.as_ref() }.map_or(ALMADIA_OK, |error| error.error().code().number())
     })
 }
@@ -23,10 +26,13 @@ pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> alma
 /// What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `error` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *const c_char {
     boundary::value(c"".as_ptr(), || {
-        // SAFETY: the caller passes NULL or a live error.
+        // SAFETY: `error` is NULL or live.
         unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.message().as_ptr())
     })
 }
@@ -35,10 +41,13 @@ pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *
 /// NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `error` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u64 {
     boundary::value(0, || {
-        // SAFETY: the caller passes NULL or a live error.
+        // SAFETY: `error` is NULL or live.
         unsafe { error.as_ref() }.and_then(|error| error.error().leader()).map_or(0, |node| node.get())
     })
 }
@@ -46,9 +55,12 @@ pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u6
 /// The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `error` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32 {
-    // SAFETY: the caller passes NULL or a live error.
+    // SAFETY: `error` is NULL or live.
     boundary::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error().errno()).unwrap_or(0))
 }
 
@@ -56,10 +68,13 @@ pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32
 /// almadia_code_maybe_applied. False for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `error` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_maybe_applied(error: *const almadia_error) -> bool {
     boundary::value(true, || {
-        // SAFETY: the caller passes NULL or a live error.
+        // SAFETY: `error` is NULL or live.
         unsafe { error.as_ref() }.is_some_and(|error| error.error().outcome() == Outcome::Unknown)
     })
 }
@@ -67,8 +82,11 @@ pub unsafe extern "C" fn almadia_error_maybe_applied(error: *const almadia_error
 /// Frees an error. NULL is fine. Not for the error of a completion, which belongs to the completion.
 ///
 /// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `error` is NULL or came from a call, not from a completion, and is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_error_free(error: *mut almadia_error) {
-    // SAFETY: the caller passes NULL or an error it received from a call and does not use again.
+    // SAFETY: `error` is NULL or came from a call, and is not used again.
     boundary::release(|| drop(unsafe { taken(error) }));
 }

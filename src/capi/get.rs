@@ -5,7 +5,7 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{Buffer, almadia_slice, bytes, slices};
 use super::done::{Done, almadia_done};
 use super::handle::{HandleSlot, in_process};
@@ -30,6 +30,10 @@ fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadi
 /// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
 /// thread, which almadia_get_async does not. Threads: any number at once.
 /// Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `value` and `error` are NULL or
+/// writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_get(
@@ -39,17 +43,17 @@ pub unsafe extern "C" fn almadia_get(
     value: *mut *mut almadia_value,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length and writable
-    // outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(value, "value")?;
-            let store = in_process(store, "store")?;
-            let key = bytes(key, key_length, "key")?;
-            boundary::may_block()?;
-            Ok(answer(slot, store.store.get(key)?))
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `value` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(value, "value") }?;
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        boundary::may_block()?;
+        Ok(answer(slot, store.store.get(key)?))
+    })
 }
 
 /// Reads the value of `key` in a snapshot, without copying it.
@@ -58,6 +62,10 @@ pub unsafe extern "C" fn almadia_get(
 /// ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
 /// once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
 /// snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+///
+/// # Safety
+/// `snapshot` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `value` and `error` are NULL
+/// or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_get(
@@ -67,15 +75,16 @@ pub unsafe extern "C" fn almadia_snapshot_get(
     value: *mut *mut almadia_value,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live snapshot, readable bytes of the stated length and writable
-    // outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(value, "value")?;
-            let snapshot = in_process(snapshot, "snapshot")?;
-            Ok(answer(slot, snapshot.snapshot.get(bytes(key, key_length, "key")?)?))
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `value` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(value, "value") }?;
+        // SAFETY: `snapshot` is NULL or live.
+        let snapshot = unsafe { in_process(snapshot, "snapshot") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        Ok(answer(slot, snapshot.snapshot.get(key)?))
+    })
 }
 
 /// Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the
@@ -85,6 +94,10 @@ pub unsafe extern "C" fn almadia_snapshot_get(
 /// Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
 /// ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
 /// range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+///
+/// # Safety
+/// `snapshot` is NULL or live; `buffer` is NULL or points to `capacity` writable bytes; `key` is NULL or points to
+/// `key_length` readable bytes; `length` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_get_into(
@@ -96,18 +109,18 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
     length: *mut usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live snapshot, readable bytes of the stated length, `capacity`
-    // writable bytes and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let snapshot = in_process(snapshot, "snapshot")?;
-            let key = bytes(key, key_length, "key")?;
-            let buffer = Buffer::new(buffer, capacity, length)?;
-            let Some(value) = snapshot.snapshot.get(key)? else { return Ok(Code::NotFound.number()) };
-            buffer.fill(value.as_ref())?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `snapshot` is NULL or live.
+        let snapshot = unsafe { in_process(snapshot, "snapshot") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `buffer` is NULL or points to `capacity` readable bytes, `length` is NULL or writable.
+        let buffer = unsafe { Buffer::new(buffer, capacity, length) }?;
+        let Some(value) = snapshot.snapshot.get(key)? else { return Ok(Code::NotFound.number()) };
+        buffer.fill(value.as_ref())?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
@@ -117,6 +130,11 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
 /// completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+///
+/// # Safety
+/// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
+/// once, on another thread, its `cq` is NULL or live, its `op` is NULL or writable; `key` is NULL or points to
+/// `key_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_get_async(
@@ -126,16 +144,18 @@ pub unsafe extern "C" fn almadia_get_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let key = bytes(key, key_length, "key")?;
-            Done::read(done)?.submit(store, |asynchronous, receiver| {
-                asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
-            })
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
         })
-    }
+    })
 }
 
 /// Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
@@ -145,6 +165,11 @@ pub unsafe extern "C" fn almadia_get_async(
 /// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
 /// the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
 /// almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+///
+/// # Safety
+/// `store` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `options`
+/// is NULL or points to `struct_size` readable bytes, and its keys are NULL or have their lengths; `values` and
+/// `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_multi_get(
@@ -155,18 +180,20 @@ pub unsafe extern "C" fn almadia_multi_get(
     values: *mut *mut almadia_values,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, sized options and writable
-    // outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(values, "values")?;
-            let store = in_process(store, "store")?;
-            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
-            boundary::may_block()?;
-            slot.put(almadia_values::new(store.store.get_many(&keys, &options)?));
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `values` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(values, "values") }?;
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `keys` is NULL or points to `count` slices, each of the size it says.
+        let keys = unsafe { slices(keys, count, "keys") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        boundary::may_block()?;
+        slot.put(almadia_values::new(store.store.get_many(&keys, &options)?));
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
@@ -175,6 +202,12 @@ pub unsafe extern "C" fn almadia_multi_get(
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
 /// level or field of `options` this version does not know). The completion brings the rest: the codes of
 /// almadia_multi_get, and ALMADIA_CANCELLED.
+///
+/// # Safety
+/// `store` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `options`
+/// is NULL or points to `struct_size` readable bytes, and its keys are NULL or have their lengths; `done` is NULL or
+/// points to `struct_size` readable bytes: its callback may be called once, on another thread, its `cq` is NULL or
+/// live, its `op` is NULL or writable; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_multi_get_async(
@@ -185,16 +218,20 @@ pub unsafe extern "C" fn almadia_multi_get_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, `count` slices of readable bytes, and sized structs.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let (keys, options) = (slices(keys, count, "keys")?, snapshot_options(options)?);
-            Done::read(done)?.submit(store, |asynchronous, receiver| {
-                asynchronous.get_many(&keys, &options, |found| receiver.answer(found))
-            })
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `keys` is NULL or points to `count` slices, each of the size it says.
+        let keys = unsafe { slices(keys, count, "keys") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            asynchronous.get_many(&keys, &options, |found| receiver.answer(found))
         })
-    }
+    })
 }
 
 /// Reads the values of `count` keys in a snapshot, without copying them.
@@ -202,6 +239,10 @@ pub unsafe extern "C" fn almadia_multi_get_async(
 /// `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
 /// number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
 /// ALMADIA_CORRUPTION, ALMADIA_FORKED.
+///
+/// # Safety
+/// `snapshot` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `values`
+/// and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_multi_get(
@@ -211,13 +252,15 @@ pub unsafe extern "C" fn almadia_snapshot_multi_get(
     values: *mut *mut almadia_values,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live snapshot, `count` slices of readable bytes, and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(values, "values")?;
-            let snapshot = in_process(snapshot, "snapshot")?;
-            slot.put(almadia_values::new(snapshot.snapshot.get_many(&slices(keys, count, "keys")?)?));
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `values` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(values, "values") }?;
+        // SAFETY: `snapshot` is NULL or live.
+        let snapshot = unsafe { in_process(snapshot, "snapshot") }?;
+        // SAFETY: `keys` is NULL or points to `count` slices, each of the size it says.
+        let keys = unsafe { slices(keys, count, "keys") }?;
+        slot.put(almadia_values::new(snapshot.snapshot.get_many(&keys)?));
+        Ok(ALMADIA_OK)
+    })
 }

@@ -1,12 +1,17 @@
 //! Handles: what C holds instead of a Rust value.
 //!
 //! Owns how a handle is made, borrowed, taken back, and what it does in a child process. What always holds:
-//! a pointer is followed only after it was compared with NULL; a handle that owns threads, locks or files
-//! answers `ALMADIA_FORKED` in a child process, and freeing it there does nothing, because a lock it needs
-//! may have been held by a thread that does not exist in the child.
+//! a pointer is followed only after it was compared with NULL; a handle that C owns is a `Box`, and only this file makes
+//! and frees it; a handle that owns threads, locks or files answers `ALMADIA_FORKED` in a child process, and freeing it
+//! there does nothing, because a lock it needs may have been held by a thread that does not exist in the child.
 
 use crate::error::{Code, Error, Result};
 pub(super) use crate::fork::ProcessId;
+
+/// A type whose values C can own. Each of them is a `Box` then, and of C alone: what is shared, such as the queue of an
+/// `almadia_cq`, is a field of it. The mark keeps everything else out of [`given`] and [`taken`]. What C may only look at
+/// until a callback returns, or as long as it has the owner, is a field or a local variable, and never passes [`given`].
+pub(super) trait Boxed: Sized {}
 
 /// A handle that does not work in a child process.
 pub(super) trait ProcessBound {
@@ -48,12 +53,22 @@ pub(super) unsafe fn exclusive<'a, T>(pointer: *mut T, name: &str) -> Result<&'a
     unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
 }
 
+/// Gives `value` to C, which owns it from now on.
+pub(super) fn given<T: Boxed>(value: T) -> *mut T {
+    Box::into_raw(Box::new(value))
+}
+
+/// As [`given`]; NULL for none.
+pub(super) fn given_if_any<T: Boxed>(value: Option<T>) -> *mut T {
+    value.map_or(std::ptr::null_mut(), given)
+}
+
 /// Takes a handle back from C; none for NULL.
 ///
 /// # Safety
-/// `pointer` is NULL or came from [`HandleSlot::put`] and is never used again.
-pub(super) unsafe fn taken<T>(pointer: *mut T) -> Option<Box<T>> {
-    // SAFETY: passed on to the caller; every handle was made by Box::into_raw.
+/// `pointer` is NULL or came from [`given`] and is never used again.
+pub(super) unsafe fn taken<T: Boxed>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: passed on to the caller; what C owns of a `Boxed` type came from `given`.
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
@@ -61,7 +76,7 @@ pub(super) unsafe fn taken<T>(pointer: *mut T) -> Option<Box<T>> {
 ///
 /// # Safety
 /// As [`taken`].
-pub(super) unsafe fn taken_in_process<T: ProcessBound>(pointer: *mut T) -> Option<Box<T>> {
+pub(super) unsafe fn taken_in_process<T: Boxed + ProcessBound>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: passed on to the caller.
     let in_process = unsafe { pointer.as_ref() }.is_some_and(|handle| handle.process().is_current());
     // SAFETY: passed on to the caller.
@@ -71,7 +86,7 @@ pub(super) unsafe fn taken_in_process<T: ProcessBound>(pointer: *mut T) -> Optio
 /// Where a function puts the handle it made. NULL from the first moment, so that a failure leaves it so.
 pub(super) struct HandleSlot<T>(*mut *mut T);
 
-impl<T> HandleSlot<T> {
+impl<T: Boxed> HandleSlot<T> {
     /// Clears the slot.
     ///
     /// # Safety
@@ -85,10 +100,10 @@ impl<T> HandleSlot<T> {
         Ok(Self(pointer))
     }
 
-    /// Hands `value` to C.
+    /// Gives `value` to C.
     pub(super) fn put(self, value: T) {
         // SAFETY: `new` was promised that the pointer is valid for writing during the call.
-        unsafe { self.0.write(Box::into_raw(Box::new(value))) };
+        unsafe { self.0.write(given(value)) };
     }
 }
 
@@ -117,6 +132,31 @@ impl<T> ValueSlot<T> {
         if !self.0.is_null() {
             // SAFETY: the constructor was promised that the pointer is valid for writing during the call.
             unsafe { self.0.write(value) };
+        }
+    }
+}
+
+/// Where a function puts several plain values.
+pub(super) struct ArraySlot<T> {
+    start: *mut T,
+    capacity: usize,
+}
+
+impl<T> ArraySlot<T> {
+    /// An array that must be there.
+    ///
+    /// # Safety
+    /// `pointer` is NULL or valid for writing `capacity` values during the call.
+    pub(super) unsafe fn new(pointer: *mut T, capacity: usize, name: &str) -> Result<Self> {
+        if pointer.is_null() { Err(null(name)) } else { Ok(Self { start: pointer, capacity }) }
+    }
+
+    /// Writes the values one behind the other; there must be room for all.
+    pub(super) fn put(&self, values: impl Iterator<Item = T>) {
+        for (place, value) in values.enumerate() {
+            assert!(place < self.capacity, "no more was asked for than there is room");
+            // SAFETY: `new` was promised that all places below `capacity` are valid for writing.
+            unsafe { self.start.add(place).write(value) };
         }
     }
 }

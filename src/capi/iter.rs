@@ -5,11 +5,11 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{almadia_kv, almadia_slice, bytes};
 use super::extensible::{self, Extensible};
 use super::handle::{
-    HandleSlot, ProcessBound, ProcessId, ValueSlot, exclusive, in_process, null, taken_in_process,
+    ArraySlot, Boxed, HandleSlot, ProcessBound, ProcessId, ValueSlot, exclusive, in_process, taken_in_process,
 };
 use super::snapshot::almadia_snapshot;
 use crate::error::{Code, Error, Result};
@@ -59,6 +59,8 @@ pub struct almadia_iter {
     arena: Vec<u8>,
     process: ProcessId,
 }
+
+impl Boxed for almadia_iter {}
 
 impl ProcessBound for almadia_iter {
     fn process(&self) -> ProcessId {
@@ -127,12 +129,14 @@ impl almadia_iter {
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose bounds have their stated lengths.
 unsafe fn iter_options(options: *const almadia_iter_options) -> Result<IterOptions> {
     // SAFETY: passed on to the caller.
-    let (options, lower, upper, prefix) = unsafe {
-        let options = extensible::read_or_default(options)?;
-        let lower = bytes(options.lower, options.lower_length, "almadia_iter_options.lower")?;
-        let upper = bytes(options.upper, options.upper_length, "almadia_iter_options.upper")?;
-        let prefix = bytes(options.prefix, options.prefix_length, "almadia_iter_options.prefix")?;
-        (options, lower, upper, prefix)
+    let options = unsafe { extensible::read_or_default(options) }?;
+    // SAFETY: passed on to the caller.
+    let (lower, upper, prefix) = unsafe {
+        (
+            bytes(options.lower, options.lower_length, "almadia_iter_options.lower")?,
+            bytes(options.upper, options.upper_length, "almadia_iter_options.upper")?,
+            bytes(options.prefix, options.prefix_length, "almadia_iter_options.prefix")?,
+        )
     };
     if options.reserved != 0 {
         return Err(Error::with_detail(Code::Unsupported, "almadia_iter_options.reserved must be 0"));
@@ -171,6 +175,10 @@ unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
 /// callbacks too.
 /// Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT
 /// (struct_size).
+///
+/// # Safety
+/// `snapshot` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or
+/// have their lengths; `iter` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_iter_new(
@@ -179,31 +187,30 @@ pub unsafe extern "C" fn almadia_iter_new(
     iter: *mut *mut almadia_iter,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live snapshot, sized options with readable bounds, and writable
-    // outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(iter, "iter")?;
-            let snapshot = in_process(snapshot, "snapshot")?;
-            let iter = snapshot.snapshot.iter(iter_options(options)?)?;
-            slot.put(almadia_iter {
-                iter,
-                positioned: false,
-                arena: Vec::new(),
-                process: ProcessId::current(),
-            });
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `iter` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(iter, "iter") }?;
+        // SAFETY: `snapshot` is NULL or live.
+        let snapshot = unsafe { in_process(snapshot, "snapshot") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { iter_options(options) }?;
+        let iter = snapshot.snapshot.iter(options)?;
+        slot.put(almadia_iter { iter, positioned: false, arena: Vec::new(), process: ProcessId::current() });
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one;
 /// false at the end, after an error (see almadia_iter_code) and for NULL.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_first(iter: *mut almadia_iter) -> bool {
-    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    // SAFETY: `iter` is NULL or live, and no other call uses it.
     boundary::value(false, || unsafe { moved(iter, Move::First) })
 }
 
@@ -211,9 +218,12 @@ pub unsafe extern "C" fn almadia_iter_first(iter: *mut almadia_iter) -> bool {
 /// almadia_iter_first.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_last(iter: *mut almadia_iter) -> bool {
-    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    // SAFETY: `iter` is NULL or live, and no other call uses it.
     boundary::value(false, || unsafe { moved(iter, Move::Last) })
 }
 
@@ -221,6 +231,10 @@ pub unsafe extern "C" fn almadia_iter_last(iter: *mut almadia_iter) -> bool {
 /// almadia_iter_first.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile; `key` is NULL or points to `key_length` readable
+/// bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_seek(
     iter: *mut almadia_iter,
@@ -228,9 +242,10 @@ pub unsafe extern "C" fn almadia_iter_seek(
     key_length: usize,
 ) -> bool {
     boundary::value(false, || {
-        // SAFETY: the caller passes NULL or a live iterator no other call uses, and readable bytes of the
-        // stated length.
-        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::Seek(key))) }
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let Ok(key) = (unsafe { bytes(key, key_length, "key") }) else { return false };
+        // SAFETY: `iter` is NULL or live, and no other call uses it.
+        unsafe { moved(iter, Move::Seek(key)) }
     })
 }
 
@@ -238,6 +253,10 @@ pub unsafe extern "C" fn almadia_iter_seek(
 /// as almadia_iter_first.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile; `key` is NULL or points to `key_length` readable
+/// bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_seek_for_prev(
     iter: *mut almadia_iter,
@@ -245,9 +264,10 @@ pub unsafe extern "C" fn almadia_iter_seek_for_prev(
     key_length: usize,
 ) -> bool {
     boundary::value(false, || {
-        // SAFETY: the caller passes NULL or a live iterator no other call uses, and readable bytes of the
-        // stated length.
-        unsafe { bytes(key, key_length, "key").is_ok_and(|key| moved(iter, Move::SeekForPrevious(key))) }
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let Ok(key) = (unsafe { bytes(key, key_length, "key") }) else { return false };
+        // SAFETY: `iter` is NULL or live, and no other call uses it.
+        unsafe { moved(iter, Move::SeekForPrevious(key)) }
     })
 }
 
@@ -255,9 +275,12 @@ pub unsafe extern "C" fn almadia_iter_seek_for_prev(
 /// almadia_iter_first.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_next(iter: *mut almadia_iter) -> bool {
-    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    // SAFETY: `iter` is NULL or live, and no other call uses it.
     boundary::value(false, || unsafe { moved(iter, Move::Next) })
 }
 
@@ -265,18 +288,24 @@ pub unsafe extern "C" fn almadia_iter_next(iter: *mut almadia_iter) -> bool {
 /// almadia_iter_first.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
-    // SAFETY: the caller passes NULL or a live iterator no other call uses.
+    // SAFETY: `iter` is NULL or live, and no other call uses it.
     boundary::value(false, || unsafe { moved(iter, Move::Previous) })
 }
 
 /// True when the iterator stands on a pair. False for NULL.
 ///
 /// Blocks: no. Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call moves it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
-    // SAFETY: the caller passes NULL or a live iterator no other call moves.
+    // SAFETY: `iter` is NULL or live, and nobody moves it.
     boundary::value(false, || unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
 }
 
@@ -284,10 +313,13 @@ pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
 /// none.
 ///
 /// Blocks: no. Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call moves it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
-        // SAFETY: the caller passes NULL or a live iterator no other call moves.
+        // SAFETY: `iter` is NULL or live, and nobody moves it.
         let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.key());
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
@@ -297,10 +329,13 @@ pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_
 /// on none.
 ///
 /// Blocks: no. Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call moves it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
-        // SAFETY: the caller passes NULL or a live iterator no other call moves.
+        // SAFETY: `iter` is NULL or live, and nobody moves it.
         let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
@@ -310,19 +345,22 @@ pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadi
 /// Ask after every loop.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call moves it meanwhile; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_iter_code(
     iter: *const almadia_iter,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live iterator no other call moves, and a writable output.
-    unsafe {
-        boundary::call(error, || {
-            in_process(iter, "iter")?.iter.status()?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `iter` is NULL or live, and nobody moves it.
+        let iter = unsafe { in_process(iter, "iter") }?;
+        iter.iter.status()?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved),
@@ -333,6 +371,10 @@ pub unsafe extern "C" fn almadia_iter_code(
 /// Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count
 /// is 0, no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION,
 /// ALMADIA_FORKED.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile; `pairs` is NULL or points to room for `capacity` of
+/// them; `count` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_iter_next_n(
@@ -342,38 +384,39 @@ pub unsafe extern "C" fn almadia_iter_next_n(
     count: *mut usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live iterator no other call uses, `capacity` writable pairs and
-    // writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let count = ValueSlot::new(count, "count")?;
-            count.put(0);
-            let iter = exclusive(iter, "iter")?;
-            iter.process.check()?;
-            if pairs.is_null() {
-                return Err(null("pairs"));
-            }
-            if capacity == 0 {
-                return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
-            }
-            let lengths = iter.take(capacity);
-            if lengths.is_empty() {
-                iter.iter.status()?;
-                return Ok(Code::End.number());
-            }
-            iter.lend(&lengths).enumerate().for_each(|(place, pair)| pairs.add(place).write(pair));
-            count.put(lengths.len());
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `count` is NULL or writable.
+        let count = unsafe { ValueSlot::new(count, "count") }?;
+        count.put(0);
+        // SAFETY: `iter` is NULL or live, and no other call uses it.
+        let iter = unsafe { exclusive(iter, "iter") }?;
+        iter.process.check()?;
+        // SAFETY: `pairs` is NULL or points to room for `capacity` of them.
+        let pairs = unsafe { ArraySlot::new(pairs, capacity, "pairs") }?;
+        if capacity == 0 {
+            return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
+        }
+        let lengths = iter.take(capacity);
+        if lengths.is_empty() {
+            iter.iter.status()?;
+            return Ok(Code::End.number());
+        }
+        pairs.put(iter.lend(&lengths));
+        count.put(lengths.len());
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Frees an iterator. NULL is fine. In a child process it does nothing.
 ///
 /// Blocks: no (the last handle of a closed store closes its files). Threads: one.
+///
+/// # Safety
+/// `iter` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_free(iter: *mut almadia_iter) {
-    // SAFETY: the caller passes NULL or a live iterator and does not use it again.
+    // SAFETY: `iter` is NULL or live, and not used again.
     boundary::release(|| drop(unsafe { taken_in_process(iter) }));
 }
 

@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::to_c_text;
 use super::handle::ProcessId;
 use crate::error::{Code, Error, Result};
@@ -79,6 +79,10 @@ static FIRST_USE: OnceLock<ProcessId> = OnceLock::new();
 /// Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
 /// number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
 /// (another logger is installed, in a Rust program).
+///
+/// # Safety
+/// `callback` is NULL, or may be called with `user` on another thread until it is replaced or taken back; `error` is
+/// NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_log_set_callback(
@@ -87,25 +91,23 @@ pub unsafe extern "C" fn almadia_log_set_callback(
     level: almadia_log_level,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes a callback that may be called on another thread, and NULL or a writable error.
-    unsafe {
-        boundary::call(error, || {
-            boundary::may_block()?;
-            FIRST_USE.get_or_init(ProcessId::current).check()?;
-            // Before the lock, which may be held by whoever waits for this very thread.
-            if IS_LOG_THREAD.get() {
-                return Err(Error::new(Code::WouldDeadlock));
-            }
-            let filter = filter(level)?;
-            let mut present = lock();
-            end(&mut present);
-            if let Some(callback) = callback {
-                let records = Records::capture(filter)?;
-                *present = Some(start(records, Listener { callback, user })?);
-            }
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        boundary::may_block()?;
+        FIRST_USE.get_or_init(ProcessId::current).check()?;
+        // Before the lock, which may be held by whoever waits for this very thread.
+        if IS_LOG_THREAD.get() {
+            return Err(Error::new(Code::WouldDeadlock));
+        }
+        let filter = filter(level)?;
+        let mut present = lock();
+        end(&mut present);
+        if let Some(callback) = callback {
+            let records = Records::capture(filter)?;
+            *present = Some(start(records, Listener { callback, user })?);
+        }
+        Ok(ALMADIA_OK)
+    })
 }
 
 fn filter(level: almadia_log_level) -> Result<log::LevelFilter> {

@@ -8,8 +8,9 @@
 //! - what a C program must know stands in the header. The `///` comments here *are* that header (cbindgen
 //!   copies them), so they speak to C programmers; remarks for us are `//` comments.
 //!
-//! This is the only directory with unsafe code; ARCHITECTURE.md lists the single places elsewhere. The promises the
-//! caller makes are printed once, on top of the header; each `SAFETY` comment names the one it stands on.
+//! This is the only directory with unsafe code; ARCHITECTURE.md lists the single places elsewhere. What the caller
+//! promises stands in the `# Safety` section of each function, which the header leaves out, because its top tells C
+//! programs once. An `unsafe` block follows one pointer, and its `SAFETY` comment names the promise it stands on.
 //!
 //! Reading order: as the modules stand below, each above those that import it. First what every function is made of
 //! (`handle`, `bytes`, `boundary`, `extensible`), then what needs no store (the library, its log, a configuration), what a
@@ -18,7 +19,6 @@
 
 #![allow(unsafe_code, reason = "the one place where C pointers become references")]
 #![allow(non_camel_case_types, reason = "these are the C names")]
-#![allow(clippy::missing_safety_doc, reason = "the top of the header states what every caller promises")]
 #![deny(unsafe_op_in_unsafe_fn, improper_ctypes_definitions, missing_docs)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 

@@ -3,7 +3,7 @@
 //! Owns the C layout of it and the enumeration of a store's regions. What always holds: regions are numbered in the
 //! order of their keys, and their borders stay where they are in memory for as long as the store lives.
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::almadia_slice;
 use super::extensible::{self, Extensible};
 use super::handle::in_process;
@@ -69,9 +69,12 @@ impl From<&RegionStatus<'_>> for almadia_region_status {
 /// How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `store` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_store_region_count(store: *mut almadia_store) -> usize {
-    // SAFETY: the caller passes NULL or a live store.
+    // SAFETY: `store` is NULL or live.
     boundary::value(0, || unsafe { store.as_ref() }.map_or(0, |store| store.store.region_count()))
 }
 
@@ -80,6 +83,9 @@ pub unsafe extern "C" fn almadia_store_region_count(store: *mut almadia_store) -
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without
 /// an error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `status` is NULL or points to `struct_size` writable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_region_at(
@@ -88,13 +94,13 @@ pub unsafe extern "C" fn almadia_store_region_at(
     status: *mut almadia_region_status,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let Some(region) = store.store.region_at(index) else { return Ok(Code::End.number()) };
-            extensible::write(status, &almadia_region_status::from(&region))?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        let Some(region) = store.store.region_at(index) else { return Ok(Code::End.number()) };
+        // SAFETY: `status` is NULL or points to `struct_size` writable bytes.
+        unsafe { extensible::write(status, &almadia_region_status::from(&region)) }?;
+        Ok(ALMADIA_OK)
+    })
 }

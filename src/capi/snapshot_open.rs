@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 use std::mem::offset_of;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::extensible::{self, Extensible};
@@ -66,12 +66,11 @@ unsafe impl Extensible for almadia_snapshot_options {
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose keys have their stated lengths.
 pub(super) unsafe fn snapshot_options(options: *const almadia_snapshot_options) -> Result<SnapshotOptions> {
     // SAFETY: passed on to the caller.
-    let (options, start, end) = unsafe {
-        let options = extensible::read_or_default(options)?;
-        let start = bytes(options.start, options.start_length, "almadia_snapshot_options.start")?;
-        let end = bytes(options.end, options.end_length, "almadia_snapshot_options.end")?;
-        (options, start, end)
-    };
+    let options = unsafe { extensible::read_or_default(options) }?;
+    // SAFETY: passed on to the caller.
+    let start = unsafe { bytes(options.start, options.start_length, "almadia_snapshot_options.start") }?;
+    // SAFETY: passed on to the caller.
+    let end = unsafe { bytes(options.end, options.end_length, "almadia_snapshot_options.end") }?;
     if options.reserved != 0 {
         return Err(Error::with_detail(Code::Unsupported, "almadia_snapshot_options.reserved must be 0"));
     }
@@ -103,6 +102,10 @@ fn level(number: almadia_level) -> Result<Level> {
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for several
 /// regions).
+///
+/// # Safety
+/// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or
+/// have their lengths; `snapshot` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_open(
@@ -111,17 +114,18 @@ pub unsafe extern "C" fn almadia_snapshot_open(
     snapshot: *mut *mut almadia_snapshot,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, sized options and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(snapshot, "snapshot")?;
-            let store = in_process(store, "store")?;
-            let options = snapshot_options(options)?;
-            boundary::may_block()?;
-            slot.put(almadia_snapshot::new(store.store.snapshot(&options)?));
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `snapshot` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(snapshot, "snapshot") }?;
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        boundary::may_block()?;
+        slot.put(almadia_snapshot::new(store.store.snapshot(&options)?));
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be answered exactly once, on the callback
@@ -132,6 +136,11 @@ pub unsafe extern "C" fn almadia_snapshot_open(
 /// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
 /// completion brings the rest: the codes of almadia_snapshot_open.
+///
+/// # Safety
+/// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or
+/// have their lengths; `done` is NULL or points to `struct_size` readable bytes: its callback may be called once, on
+/// another thread, its `cq` is NULL or live, its `op` is NULL or writable; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_snapshot_open_async(
@@ -140,15 +149,16 @@ pub unsafe extern "C" fn almadia_snapshot_open_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, sized structs, and a callback that may run on the
-    // completion thread.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let options = snapshot_options(options)?;
-            Done::read(done)?.submit(store, |asynchronous, receiver| {
-                asynchronous.snapshot(&options, |answer| receiver.answer(answer))
-            })
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            asynchronous.snapshot(&options, |answer| receiver.answer(answer))
         })
-    }
+    })
 }

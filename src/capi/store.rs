@@ -9,12 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::c_string;
 use super::calls::Calls;
 use super::config::almadia_config;
 use super::extensible;
-use super::handle::{HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, shared, taken_in_process};
+use super::handle::{
+    Boxed, HandleSlot, ProcessBound, ProcessId, ValueSlot, in_process, shared, taken_in_process,
+};
 use super::status::almadia_status;
 use super::value::almadia_value;
 use crate::store::Store;
@@ -26,6 +28,8 @@ pub struct almadia_store {
     pub(super) calls: Arc<Calls>,
     process: ProcessId,
 }
+
+impl Boxed for almadia_store {}
 
 impl ProcessBound for almadia_store {
     fn process(&self) -> ProcessId {
@@ -48,6 +52,10 @@ impl ProcessBound for almadia_store {
 /// or a directory with files of others), ALMADIA_LOCKED (already open, here or in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
 /// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
 /// ALMADIA_FORKED (the parent process had opened a store).
+///
+/// # Safety
+/// `path` is NULL or ends with a NUL; `config` is NULL or live, and no other call changes it meanwhile; `store` and
+/// `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_open(
@@ -56,19 +64,21 @@ pub unsafe extern "C" fn almadia_store_open(
     store: *mut *mut almadia_store,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a NUL-terminated path, a live config and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(store, "store")?;
-            boundary::may_block()?;
-            let path = Path::new(OsStr::from_bytes(c_string(path, "path")?.to_bytes()));
-            let config = shared(config, "config")?;
-            let process = ProcessId::for_store()?;
-            let store = Store::open(path, &config.config)?;
-            slot.put(almadia_store { store, calls: Arc::default(), process });
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(store, "store") }?;
+        boundary::may_block()?;
+        // SAFETY: `path` is NULL or ends with a NUL.
+        let path = unsafe { c_string(path, "path") }?;
+        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+        // SAFETY: `config` is NULL or live.
+        let config = unsafe { shared(config, "config") }?;
+        let process = ProcessId::for_store()?;
+        let store = Store::open(path, &config.config)?;
+        slot.put(almadia_store { store, calls: Arc::default(), process });
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Stops a store within `timeout_ms` milliseconds. New calls are answered ALMADIA_CLOSED from now on. Those under way may
@@ -87,21 +97,23 @@ pub unsafe extern "C" fn almadia_store_open(
 /// they are freed. Calling it again, also after ALMADIA_SHUTTING_DOWN, or from several threads at once, is fine: every
 /// caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most. Threads: any number at once.
 /// Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_store_shutdown(
     store: *mut almadia_store,
     timeout_ms: u64,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            boundary::may_block()?;
-            store.store.shutdown(Duration::from_millis(timeout_ms))?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        boundary::may_block()?;
+        store.store.shutdown(Duration::from_millis(timeout_ms))?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has answered ALMADIA_OK. NULL is fine.
@@ -112,12 +124,15 @@ pub unsafe extern "C" fn almadia_store_shutdown(
 /// under way are completed yet. In a child process it does nothing.
 ///
 /// Blocks: yes, for five seconds at most; inside a callback no. Threads: one.
+///
+/// # Safety
+/// `store` is NULL or live; only its callbacks use it meanwhile, and nothing uses it afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
     boundary::release(|| {
         if !is_callback_thread() {
-            // SAFETY: the caller passes NULL or a live store. Its callbacks may use it until this shutdown
-            // returns, which is why this is a shared reference.
+            // SAFETY: `store` is NULL or live. Its callbacks may use it until this shutdown returns, which is why this is
+            // a shared reference.
             if let Ok(store) = unsafe { in_process(store.cast_const(), "store") } {
                 // The drop below is right in any case, and does not wait again.
                 drop(store.store.shutdown(Duration::ZERO));
@@ -133,6 +148,9 @@ pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
 /// down store too.
 ///
 /// Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `status` is NULL or points to `struct_size` writable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_status(
@@ -140,14 +158,15 @@ pub unsafe extern "C" fn almadia_store_status(
     status: *mut almadia_status,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and a writable status that begins with its size.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            extensible::write(status, &almadia_status::from(&store.store.status()))?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        let now = almadia_status::from(&store.store.status());
+        // SAFETY: `status` is NULL or points to `struct_size` writable bytes.
+        unsafe { extensible::write(status, &now) }?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Waits up to `timeout_ms` milliseconds until this member knows a leader of every region. `leader` receives the
@@ -155,6 +174,9 @@ pub unsafe extern "C" fn almadia_store_status(
 ///
 /// Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `leader` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_wait_leader(
@@ -163,16 +185,16 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
     leader: *mut u64,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and NULL or a writable leader.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            boundary::may_block()?;
-            let leader = ValueSlot::optional(leader);
-            leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        boundary::may_block()?;
+        // SAFETY: `leader` is NULL or writable.
+        let leader = unsafe { ValueSlot::optional(leader) };
+        leader.put(store.store.wait_leader(Duration::from_millis(timeout_ms))?.get());
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// What this member counted since it was opened, as text in the format of Prometheus (0.0.4): gauges of the state, and
@@ -180,6 +202,9 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
 ///
 /// `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once.
 /// Codes: ALMADIA_FORKED.
+///
+/// # Safety
+/// `store` is NULL or live; `text` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_store_metrics(
@@ -187,13 +212,13 @@ pub unsafe extern "C" fn almadia_store_metrics(
     text: *mut *mut almadia_value,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let slot = HandleSlot::new(text, "text")?;
-            let store = in_process(store, "store")?;
-            slot.put(almadia_value::text(store.store.metrics()));
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `text` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(text, "text") }?;
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        slot.put(almadia_value::text(store.store.metrics()));
+        Ok(ALMADIA_OK)
+    })
 }

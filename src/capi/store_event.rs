@@ -5,7 +5,7 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::config::almadia_config;
 use super::handle::exclusive;
 use crate::completion::store_events::StoreEvent;
@@ -85,6 +85,11 @@ impl Listener {
 /// call.
 ///
 /// Blocks: no. Threads: one at a time. Codes: none but ALMADIA_NULL_POINTER.
+///
+/// # Safety
+/// `config` is NULL or live, and no other call uses it meanwhile; `callback` is NULL, or may be called with `user` on
+/// the threads of every store that is opened with this configuration, until that store has ended; `error` is NULL or
+/// writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_config_set_event_callback(
@@ -93,18 +98,17 @@ pub unsafe extern "C" fn almadia_config_set_event_callback(
     user: *mut c_void,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live config no other call uses, and a callback as stated.
-    unsafe {
-        boundary::call(error, || {
-            let config = &mut exclusive(config, "config")?.config;
-            match callback {
-                Some(callback) => {
-                    let listener = Listener { callback, user };
-                    config.on_event(move |event| listener.tell(event));
-                }
-                None => config.ignore_events(),
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `config` is NULL or live, and no other call uses it.
+        let config = &mut unsafe { exclusive(config, "config") }?.config;
+        match callback {
+            Some(callback) => {
+                let listener = Listener { callback, user };
+                config.on_event(move |event| listener.tell(event));
             }
-            Ok(ALMADIA_OK)
-        })
-    }
+            None => config.ignore_events(),
+        }
+        Ok(ALMADIA_OK)
+    })
 }

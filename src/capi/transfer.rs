@@ -4,7 +4,7 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::extensible::{self, Extensible};
@@ -45,10 +45,9 @@ unsafe impl Extensible for almadia_leader_transfer_options {
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose key has its stated length.
 unsafe fn transfer_options(options: *const almadia_leader_transfer_options) -> Result<TransferOptions> {
     // SAFETY: passed on to the caller.
-    let (options, key) = unsafe {
-        let options = extensible::read_or_default(options)?;
-        (options, bytes(options.key, options.key_length, "almadia_leader_transfer_options.key")?)
-    };
+    let options = unsafe { extensible::read_or_default(options) }?;
+    // SAFETY: passed on to the caller.
+    let key = unsafe { bytes(options.key, options.key_length, "almadia_leader_transfer_options.key") }?;
     let target = (options.target > 0).then_some(NodeId(options.target));
     Ok(TransferOptions { target, key: key.to_vec(), timeout: timeout(options.timeout_ms) })
 }
@@ -66,6 +65,10 @@ unsafe fn transfer_options(options: *const almadia_leader_transfer_options) -> R
 /// or an election timeout, whichever is shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED,
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
 /// ALMADIA_UNSUPPORTED (a field of `options` this version does not know).
+///
+/// # Safety
+/// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its key is NULL or has
+/// its length; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_leader_transfer(
@@ -73,16 +76,16 @@ pub unsafe extern "C" fn almadia_leader_transfer(
     options: *const almadia_leader_transfer_options,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, sized options and a writable output.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let options = transfer_options(options)?;
-            boundary::may_block()?;
-            store.store.transfer_leader(&options)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its key has its length.
+        let options = unsafe { transfer_options(options) }?;
+        boundary::may_block()?;
+        store.store.transfer_leader(&options)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts handing leadership over and returns. On ALMADIA_OK `done` will be answered exactly once, with index and term
@@ -91,6 +94,11 @@ pub unsafe extern "C" fn almadia_leader_transfer(
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` this version does not know),
 /// ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
+///
+/// # Safety
+/// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its key is NULL or has
+/// its length; `done` is NULL or points to `struct_size` readable bytes: its callback may be called once, on another
+/// thread, its `cq` is NULL or live, its `op` is NULL or writable; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_leader_transfer_async(
@@ -99,15 +107,16 @@ pub unsafe extern "C" fn almadia_leader_transfer_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, sized structs, and a callback that may run on the
-    // completion thread.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let options = transfer_options(options)?;
-            Done::read(done)?.submit(store, |asynchronous, receiver| {
-                asynchronous.transfer_leader(&options, |answer| receiver.answer(answer))
-            })
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its key has its length.
+        let options = unsafe { transfer_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            asynchronous.transfer_leader(&options, |answer| receiver.answer(answer))
         })
-    }
+    })
 }

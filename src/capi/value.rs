@@ -4,9 +4,9 @@
 
 use std::ffi::c_void;
 
-use super::boundary::{self, ALMADIA_OK, almadia_code};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code};
 use super::bytes::almadia_slice;
-use super::handle::{ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
+use super::handle::{Boxed, ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
 use crate::error::Code;
 use crate::store::snapshot::PinnedValue;
 use crate::store::values::Values;
@@ -22,6 +22,8 @@ enum Held {
     Pinned(PinnedValue),
     Text(String),
 }
+
+impl Boxed for almadia_value {}
 
 impl ProcessBound for almadia_value {
     fn process(&self) -> ProcessId {
@@ -59,6 +61,8 @@ impl almadia_values {
     }
 }
 
+impl Boxed for almadia_values {}
+
 impl ProcessBound for almadia_values {
     fn process(&self) -> ProcessId {
         self.process
@@ -69,10 +73,13 @@ impl ProcessBound for almadia_values {
 /// but with size 0 not to be read.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `value` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_value_data(value: *const almadia_value) -> *const c_void {
     boundary::value(std::ptr::null(), || {
-        // SAFETY: the caller passes NULL or a live value.
+        // SAFETY: `value` is NULL or live.
         unsafe { value.as_ref() }.map_or(std::ptr::null(), |value| value.bytes().as_ptr().cast())
     })
 }
@@ -80,27 +87,36 @@ pub unsafe extern "C" fn almadia_value_data(value: *const almadia_value) -> *con
 /// The size of a value in bytes. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `value` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usize {
-    // SAFETY: the caller passes NULL or a live value.
+    // SAFETY: `value` is NULL or live.
     boundary::value(0, || unsafe { value.as_ref() }.map_or(0, |value| value.bytes().len()))
 }
 
 /// Frees a value. NULL is fine. In a child process it does nothing.
 ///
 /// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
+///
+/// # Safety
+/// `value` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_value_free(value: *mut almadia_value) {
-    // SAFETY: the caller passes NULL or a live value and does not use it again.
+    // SAFETY: `value` is NULL or live, and not used again.
     boundary::release(|| drop(unsafe { taken_in_process(value) }));
 }
 
 /// How many values there are: as many as there were keys. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `values` is NULL or live.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_values_count(values: *const almadia_values) -> usize {
-    // SAFETY: the caller passes NULL or live values.
+    // SAFETY: `values` is NULL or live.
     boundary::value(0, || unsafe { values.as_ref() }.map_or(0, |values| values.values.len()))
 }
 
@@ -109,6 +125,9 @@ pub unsafe extern "C" fn almadia_values_count(values: *const almadia_values) -> 
 ///
 /// Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there are
 /// fewer), ALMADIA_FORKED.
+///
+/// # Safety
+/// `values` is NULL or live; `value` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_values_at(
@@ -116,27 +135,30 @@ pub unsafe extern "C" fn almadia_values_at(
     index: usize,
     value: *mut almadia_slice,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or live values, and NULL or a writable slice.
-    unsafe {
-        boundary::call(std::ptr::null_mut(), || {
-            let slot = ValueSlot::new(value, "value")?;
-            Ok(match in_process(values, "values")?.values.get(index) {
-                None => Code::End.number(),
-                Some(None) => Code::NotFound.number(),
-                Some(Some(value)) => {
-                    slot.put(almadia_slice::lend(value.as_ref()));
-                    ALMADIA_OK
-                }
-            })
+    boundary::call(ErrorSlot::NONE, || {
+        // SAFETY: `value` is NULL or writable.
+        let slot = unsafe { ValueSlot::new(value, "value") }?;
+        // SAFETY: `values` is NULL or live.
+        let values = unsafe { in_process(values, "values") }?;
+        Ok(match values.values.get(index) {
+            None => Code::End.number(),
+            Some(None) => Code::NotFound.number(),
+            Some(Some(value)) => {
+                slot.put(almadia_slice::lend(value.as_ref()));
+                ALMADIA_OK
+            }
         })
-    }
+    })
 }
 
 /// Frees values. NULL is fine. In a child process it does nothing.
 ///
 /// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
+///
+/// # Safety
+/// `values` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_values_free(values: *mut almadia_values) {
-    // SAFETY: the caller passes NULL or live values and does not use them again.
+    // SAFETY: `values` is NULL or live, and not used again.
     boundary::release(|| drop(unsafe { taken_in_process(values) }));
 }

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use std::time::Duration;
 
 use super::batch::almadia_batch;
-use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
+use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::bytes;
 use super::done::{Done, almadia_done};
 use super::extensible::{self, Extensible};
@@ -164,6 +164,10 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
+///
+/// # Safety
+/// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
+/// to `struct_size` readable bytes; `position` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write(
@@ -173,19 +177,20 @@ pub unsafe extern "C" fn almadia_write(
     position: *mut almadia_position,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, a live batch no other call uses, sized options and
-    // writable outputs.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let batch = exclusive(batch, "batch")?;
-            let options = blocking_options(options)?;
-            boundary::may_block()?;
-            let position = ValueSlot::optional(position);
-            position.put(store.store.write(&mut batch.batch, &options)?.into());
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
+        let options = unsafe { blocking_options(options) }?;
+        boundary::may_block()?;
+        // SAFETY: `position` is NULL or writable.
+        let position = unsafe { ValueSlot::optional(position) };
+        position.put(store.store.write(&mut batch.batch, &options)?.into());
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
@@ -199,6 +204,12 @@ pub unsafe extern "C" fn almadia_write(
 /// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
 /// field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
 /// The completion brings the rest: the codes of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
+///
+/// # Safety
+/// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
+/// to `struct_size` readable bytes, and its callback may be called on another thread until the write is answered;
+/// `done` is NULL or points to `struct_size` readable bytes: its callback may be called once, on another thread, its
+/// `cq` is NULL or live, its `op` is NULL or writable; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write_async(
@@ -208,30 +219,37 @@ pub unsafe extern "C" fn almadia_write_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, a live batch no other call uses, sized structs, and a
-    // callback that may run on the completion thread.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let batch = exclusive(batch, "batch")?;
-            let (options, listening) = write_options(options)?;
-            let batch = &mut batch.batch;
-            Done::read(done)?.submit(store, |asynchronous, receiver| {
-                let finished = |answer| receiver.answer(answer);
-                let Some((events, listener)) = listening else {
-                    return asynchronous.write(batch, &options, finished);
-                };
-                let on_event = move |event, position| listener.tell(event, position);
-                asynchronous.write_with_events(batch, &options, events, on_event, finished)
-            })
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `batch` is NULL or live, and no other call uses it.
+        let batch = unsafe { exclusive(batch, "batch") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
+        // write is answered.
+        let (options, listening) = unsafe { write_options(options) }?;
+        let batch = &mut batch.batch;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            let finished = |answer| receiver.answer(answer);
+            let Some((events, listener)) = listening else {
+                return asynchronous.write(batch, &options, finished);
+            };
+            let on_event = move |event, position| listener.tell(event, position);
+            asynchronous.write_with_events(batch, &options, events, on_event, finished)
         })
-    }
+    })
 }
 
 /// Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
 /// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` and `value` are NULL or point to `key_length` and `value_length` readable bytes;
+/// `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_put(
@@ -242,16 +260,16 @@ pub unsafe extern "C" fn almadia_put(
     value_length: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated lengths.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
-            boundary::may_block()?;
-            store.store.put(key, value)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
+        let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
+        boundary::may_block()?;
+        store.store.put(key, value)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not
@@ -259,6 +277,9 @@ pub unsafe extern "C" fn almadia_put(
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
 /// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_delete(
@@ -267,16 +288,16 @@ pub unsafe extern "C" fn almadia_delete(
     key_length: usize,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, and readable bytes of the stated length.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let key = bytes(key, key_length, "key")?;
-            boundary::may_block()?;
-            store.store.delete(key)?;
-            Ok(ALMADIA_OK)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        boundary::may_block()?;
+        store.store.delete(key)?;
+        Ok(ALMADIA_OK)
+    })
 }
 
 /// Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options.
@@ -284,6 +305,11 @@ pub unsafe extern "C" fn almadia_delete(
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
 /// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
+/// once, on another thread, its `cq` is NULL or live, its `op` is NULL or writable; `key` and `value` are NULL or
+/// point to `key_length` and `value_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_put_async(
@@ -295,18 +321,18 @@ pub unsafe extern "C" fn almadia_put_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated lengths, a sized struct,
-    // and a callback that may run on the completion thread.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let (key, value) = (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?);
-            let done = Done::read(done)?;
-            let mut batch = Batch::new();
-            batch.put(key, value)?;
-            write_one(store, batch, done)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
+        let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        let mut batch = Batch::new();
+        batch.put(key, value)?;
+        write_one(store, batch, done)
+    })
 }
 
 /// Starts removing `key` and returns: almadia_write_async with a batch of one and default options. The key is copied
@@ -314,6 +340,11 @@ pub unsafe extern "C" fn almadia_put_async(
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
 /// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
+/// once, on another thread, its `cq` is NULL or live, its `op` is NULL or writable; `key` is NULL or points to
+/// `key_length` readable bytes; `error` is NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_delete_async(
@@ -323,17 +354,18 @@ pub unsafe extern "C" fn almadia_delete_async(
     done: *const almadia_done,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: the caller passes NULL or a live store, readable bytes of the stated length, and a sized struct.
-    unsafe {
-        boundary::call(error, || {
-            let store = in_process(store, "store")?;
-            let key = bytes(key, key_length, "key")?;
-            let done = Done::read(done)?;
-            let mut batch = Batch::new();
-            batch.delete(key)?;
-            write_one(store, batch, done)
-        })
-    }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        let mut batch = Batch::new();
+        batch.delete(key)?;
+        write_one(store, batch, done)
+    })
 }
 
 fn write_one(store: &almadia_store, mut batch: Batch, done: Done) -> Result<almadia_code> {
