@@ -2,54 +2,54 @@
  * almadia.h - a replicated, ordered key-value store that you link into your program.
  *
  * A CLUSTER is three programs that open directories of their own with the same "cluster.initial_members", such as
- *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). No call need
- *   wait for a leader: each waits by itself, until its deadline. almadia_config_option_at lists every option.
- * WHO OWNS WHAT. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error, and a
- *   _completion that you popped) are yours; each has its own _free, which takes NULL too. Never free() anything from
- *   here; the library frees nothing of yours. What you pass in is copied before the call returns. A handle may
- *   outlive the one it came from: snapshots, iterators and values keep what they read alive (and the directory
- *   locked) after the store is freed.
+ *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). You need not
+ *   wait for a leader: each call does so itself, until its deadline. almadia_config_option_at lists every option.
+ * OWNERSHIP. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error, and a
+ *   _completion that you popped) are yours; each has its own _free, which accepts NULL. Never free() anything that you
+ *   got from the library; it frees nothing of yours. What you pass in is copied before the call returns. A handle may
+ *   outlive the one it came from: snapshots, iterators and values keep what they read alive (and the directory locked)
+ *   after the store is freed. After its _free a handle must not be used.
  * BYTES are (pointer, length): any bytes, NULs too; a NULL pointer only with length 0. Strings end with a NUL. Keys
- *   are ordered as unsigned bytes. A range goes up to its end and not further; an empty end is none.
- * ANSWERS. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where
+ *   are ordered as unsigned bytes. A range includes its start and excludes its end; an empty end means no end.
+ * RETURN VALUES. A function that can fail returns an almadia_code. Outputs are written only on ALMADIA_OK, except where
  *   stated; a handle output is NULL after a failure. The last parameter, error, may be NULL; otherwise it receives
- *   NULL, or after a failure an error, which you free. NOT_FOUND and END are answers without an error. Any function
- *   may answer ALMADIA_NULL_POINTER (a pointer that must be there is NULL) and ALMADIA_PANIC (a bug).
- * DID IT HAPPEN? The category, code / 100, says it:   1 wrong call, not applied    2 normal negative answer
+ *   NULL, or after a failure an error, which you free. NOT_FOUND and END are results without an error. Any function
+ *   may return ALMADIA_NULL_POINTER (a pointer that must not be NULL is NULL) and ALMADIA_PANIC (a bug).
+ * WAS IT APPLIED? The category, code / 100, tells:    1 wrong call, not applied    2 normal negative result
  *   3 certainly NOT applied: try again               4 outcome UNKNOWN, see below
  *   5 life cycle, not applied                        6 environment    7 data    9 a bug
- *   almadia_code_maybe_applied and almadia_code_is_retryable answer it for every code, also for later ones.
+ *   almadia_code_maybe_applied and almadia_code_is_retryable tell for every code, also for later ones.
  *   UNKNOWN means: applied, or not, or not yet - it may take effect at any later time. A read that shows the write
- *   settles it; one that does not show it settles nothing. So let it be harmless to write the same again.
- * THREADS. Stores, snapshots and values may be used by any number of threads at once; a batch, iterator, config or
- *   error by one at a time, any one. The library's own threads are named almadia-*.
- * BLOCKING. "Blocks: yes" waits for threads, disks or members, always with a deadline, and answers
- *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async twin of a function does not block.
- * DEADLINES are kept by a thread that waits for nothing else: while a disk hangs or no leader is there, a call is
- *   answered at most 10 milliseconds after its deadline, and what the machine takes to run a thread; a completion then
- *   waits for the callbacks before it. Where a function says that it reads the disk on your thread, that is added.
- * ASYNC. An _async call that answered ALMADIA_OK is completed exactly once; any other answer means never. Its
- *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (no thread but
- *   yours runs your code then; almadia_cq_fd is for poll and epoll). almadia_cancel cancels a call.
- * CALLBACKS run on the thread "almadia-cb", never on the stack of your call, with no lock of ours held. They may call
- *   every function that does not block, submit more, free handles (even the store) and free user. They must return
+ *   settles the question; a read that does not settles nothing. So make it harmless to repeat a write.
+ * THREADS. Stores, snapshots, values and queues may be used by any number of threads at once; a batch, iterator,
+ *   config, completion or error by one at a time, any one. The library's own threads are named almadia-*.
+ * BLOCKING. A function with "Blocks: yes" waits for threads, disks or members, always with a deadline, and returns
+ *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async form of a function does not block.
+ * DEADLINES are kept by a thread that waits for nothing else: while a disk hangs or there is no leader, a call
+ *   completes at most 10 milliseconds after its deadline, plus the time that the machine takes to schedule a thread.
+ *   Completions that go to callbacks then wait for the callbacks before them. Where a function says that it reads the
+ *   disk on your thread, add that time.
+ * ASYNC. An _async call that returned ALMADIA_OK completes exactly once; after any other code it never does. Its
+ *   almadia_done names a callback, or an almadia_cq from which a thread of yours pops completions (then only your
+ *   threads run your code; almadia_cq_fd is for poll and epoll). almadia_cancel cancels a call.
+ * CALLBACKS run on the thread "almadia-cb", never on the stack of your call, and hold no lock of the library. They may
+ *   call every function that does not block, submit more, free handles (even the store) and free user. They must return
  *   soon: the completions behind them wait. They must not throw, longjmp or fork. The completion is valid until the
- *   callback returns. One thread's writes that succeed complete in the order in which it submitted them; nothing else
+ *   callback returns. Writes of one thread that succeed complete in the order in which it submitted them; nothing else
  *   is ordered.
- * AFTER SHUTDOWN no callback of the store runs any more, the completion of every call that had returned is in its
- *   queue, and calls answer ALMADIA_CLOSED. Only when it answered ALMADIA_SHUTTING_DOWN, because a disk or a callback
- *   does not come to an end, may callbacks still run. After _free a handle must not be used. exit() without shutdown is fine at
- *   any moment, also inside a callback, and loses nothing that was acknowledged.
- * FORK. In a child process, stores, queues, snapshots, iterators and values answer ALMADIA_FORKED, freeing them does
- *   nothing, and so answers opening a store when the parent had opened one, even if it is closed: fork first, then
- *   open. The child may exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
+ * AFTER SHUTDOWN no callback of the store runs, the completion of every call that had returned is in its queue, and
+ *   calls return ALMADIA_CLOSED. Callbacks may still run only if the shutdown returned ALMADIA_SHUTTING_DOWN, because a
+ *   disk or a callback hangs. exit() without a shutdown is fine at any moment, also inside a callback, and loses
+ *   nothing that was acknowledged.
+ * FORK. In a child process, stores, queues, snapshots, iterators and values return ALMADIA_FORKED, and freeing them
+ *   does nothing. Opening a store there returns it too if the parent had opened one, even if that is closed: fork
+ *   first, then open. The child may exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal
- *   handler. Failed memory allocations, and C++ exceptions thrown by a callback, end the process.
- * ABI. A later version adds functions, codes, and fields at the end of structs, and changes or reuses none; structs
- *   begin with struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that
- *   promise is ever broken. While the major version is 0, each minor version has its own SONAME,
- *   libalmadia.so.0.MINOR.
+ *   handler. A failed memory allocation, or a C++ exception that leaves a callback, ends the process.
+ * ABI. Later versions add functions, codes, and fields at the end of structs, and neither change nor reuse any. Structs
+ *   carry struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that promise is
+ *   ever broken. While the major version is 0, each minor version has its own SONAME, libalmadia.so.0.MINOR.
  */
 
 
@@ -181,60 +181,60 @@
 #define ALMADIA_POISONED 903
 
 
-/** The version of the binary interface this header describes; the first argument of almadia_config_new. */
+/** The version of the binary interface that this header describes; the first argument of almadia_config_new. */
 #define ALMADIA_ABI_VERSION 1
 
-/** Longest key, in bytes. */
+/** The longest key, in bytes. */
 #define ALMADIA_KEY_BYTES_MAX 16384
 
-/** Longest value, in bytes. */
+/** The longest value, in bytes. */
 #define ALMADIA_VALUE_BYTES_MAX 8323072
 
-/** Largest batch, in bytes, as almadia_batch_bytes counts them. The last ten may stay unused. */
+/** The largest batch, in bytes as almadia_batch_bytes counts them. The last ten bytes may not be usable. */
 #define ALMADIA_BATCH_BYTES_MAX 8388608
 
 /**
- * Most operations of a batch, as almadia_batch_count counts them. They take effect at once, and everything else waits so
- * long: with this many, some tens of milliseconds.
+ * The most operations in a batch, as almadia_batch_count counts them. They take effect in one step, and everything
+ * else waits for it: with this many operations, some tens of milliseconds.
  */
 #define ALMADIA_BATCH_OPERATIONS_MAX 65536
 
 /**
- * A list of operations that is applied whole, in the order in which they were added, or not at all. One
- * thread at a time.
+ * A list of operations that are applied together, in the order in which they were added, or not at all. One thread
+ * at a time may use it.
  */
 typedef struct almadia_batch almadia_batch;
 
 /**
- * The answer of one _async call. In a callback it belongs to the library, and is valid only until the callback returns;
- * popped from a queue it is yours, until almadia_completion_free. One thread at a time.
+ * The completion of one _async call. In a callback it belongs to the library, and is valid only until the callback
+ * returns; popped from a queue it is yours, until almadia_completion_free. One thread at a time may use it.
  */
 typedef struct almadia_completion almadia_completion;
 
-/** The options of a store that is still to be opened. One thread at a time. */
+/** The options of a store that is still to be opened. One thread at a time may use it. */
 typedef struct almadia_config almadia_config;
 
 /**
- * A queue of completions, for programs that take them on threads of their own instead of in callbacks. Any number of
- * threads may use it at once. It may serve several stores, and outlive them.
+ * A queue of completions, for programs that handle them on threads of their own instead of in callbacks. Any
+ * number of threads may use it at once. It may serve several stores, and outlive them.
  */
 typedef struct almadia_cq almadia_cq;
 
 /**
- * Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
+ * Why a call failed: a code, a message that says what it was about, and the leader or the errno where there is
  * one.
  */
 typedef struct almadia_error almadia_error;
 
 /**
- * Walks the pairs of a snapshot. One thread at a time. It may outlive its snapshot and its store; it pins
- * memory and files until it is freed.
+ * Iterates over the pairs of a snapshot. One thread at a time may use it. It may outlive its snapshot and its
+ * store; it pins memory and files until it is freed.
  */
 typedef struct almadia_iter almadia_iter;
 
 /**
- * The data of a store at one point in time. Any number of threads may use it at once. It may outlive the
- * store; it pins memory and files until it is freed.
+ * The data of a store at one point in time. Any number of threads may use it at once. It may outlive the store; it
+ * pins memory and files until it is freed.
  */
 typedef struct almadia_snapshot almadia_snapshot;
 
@@ -242,20 +242,20 @@ typedef struct almadia_snapshot almadia_snapshot;
 typedef struct almadia_store almadia_store;
 
 /**
- * A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its
- * store; it pins memory until it is freed.
+ * A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its store; it
+ * pins memory until it is freed.
  */
 typedef struct almadia_value almadia_value;
 
 /**
- * The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive its
- * snapshot and its store; it pins memory until it is freed.
+ * The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive
+ * its snapshot and its store; it pins memory until it is freed.
  */
 typedef struct almadia_values almadia_values;
 
 /**
- * The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
- * and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
+ * What every function that can fail returns: ALMADIA_OK or one of the ALMADIA_... codes above. It is an integer,
+ * not an enum, because later versions add codes. Judge a code that you do not know by its category, code / 100.
  */
 typedef int32_t almadia_code;
 
@@ -263,104 +263,102 @@ typedef int32_t almadia_code;
 typedef int32_t almadia_log_level;
 
 /**
- * What the library calls for each log record, on its thread "almadia-log". `target` names the part of the library,
- * `message` is one line or more of English; both end with a NUL and are valid until it returns. It may block, at the
- * cost of records: when 4096 wait, newer ones are dropped, and a record says how many.
+ * Called for each log record, on the library's thread "almadia-log". `target` names the part of the library,
+ * `message` is one or more lines of English; both end with a NUL and are valid until the callback returns. The
+ * callback may block, at the cost of records: when 4096 are waiting, newer ones are dropped, and a record says how
+ * many.
  */
 typedef void (*almadia_log_callback)(void *user,
                                      almadia_log_level level,
                                      const char *target,
                                      const char *message);
 
-/**
- * One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are
- * static.
- */
+/** One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are static. */
 typedef struct almadia_option {
     /** sizeof(almadia_option). */
     size_t struct_size;
-    /** The name almadia_config_set takes. */
+    /** The name that almadia_config_set takes. */
     const char *name;
-    /** The values it takes: "text", "true or false", or a range such as "5 to 10000". */
+    /** The values that it takes: "text", "true or false", or a range such as "5 to 10000". */
     const char *type_text;
-    /** The value it has when it is not set. */
+    /** The value that it has unless it is set. */
     const char *default_value;
-    /** What it does, with its unit. */
+    /** What it does, and its unit. */
     const char *doc;
 } almadia_option;
 
 /**
- * What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those you do
- * not know.
+ * What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those
+ * that you do not know.
  */
 typedef int32_t almadia_store_event_kind;
 
-/** One event of a store. Belongs to the library and is valid until the callback returns. */
+/** One event of a store. It belongs to the library and is valid until the callback returns. */
 typedef struct almadia_store_event {
-    /** sizeof(almadia_store_event) as the library knows it; fields behind it do not exist. */
+    /** sizeof(almadia_store_event) as the library knows it; fields beyond it do not exist. */
     size_t struct_size;
     /** What happened. */
     almadia_store_event_kind kind;
     /** Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK. */
     almadia_code code;
-    /** The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two. */
+    /** The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, like the next two fields. */
     uint64_t region_id;
-    /** The number of the member that leads it; 0 while no leader is known. */
+    /** The number of the leading member; 0 while no leader is known. */
     uint64_t leader_id;
     /** The raft term. */
     uint64_t term;
 } almadia_store_event;
 
 /**
- * What the library calls for an event of a store, on that store's thread "almadia-cb" and by the rules of its
- * callbacks. It is told the newest state: of several changes while it is busy it may hear of the last only.
+ * Called for an event of a store, on that store's thread "almadia-cb" and by the rules of its callbacks. It
+ * reports the newest state: of several changes while the thread is busy, it may report only the last.
  */
 typedef void (*almadia_store_event_callback)(void *user,
                                              const struct almadia_store_event *event);
 
-/** The part a member plays: one of the ALMADIA_ROLE_... constants. */
+/** The role of a member: one of the ALMADIA_ROLE_... constants. */
 typedef int32_t almadia_role;
 
 /**
- * The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. What it says of a
- * leader, a role and a log is that of the first region; almadia_store_region_at has each.
+ * The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. Leader, term,
+ * indices and role are those of the first region; almadia_store_region_at reports each region.
  */
 typedef struct almadia_status {
     /** sizeof(almadia_status). */
     size_t struct_size;
     /** The number of this member. */
     uint64_t node_id;
-    /** The number of the member that leads, as far as this one knows; 0 when it knows none. */
+    /** The number of the leading member, as far as this one knows; 0 when it knows none. */
     uint64_t leader_id;
     /** The raft term. */
     uint64_t term;
-    /** Entries up to this index are decided. */
+    /** Entries up to this index are committed. */
     uint64_t commit_index;
     /** Entries up to this index are applied here; a local snapshot shows them. */
     uint64_t applied_index;
-    /** The last entry in this member's log. */
+    /** The index of the last entry in this member's log. */
     uint64_t last_index;
     /** Snapshots and iterators that are not freed yet; each pins memory and files. */
     uint64_t live_snapshots;
     /**
-     * Accepted calls that are not answered yet, or whose completion waits in a queue, or that were cancelled and that
-     * the library has not let go of yet.
+     * Accepted calls that are not completed yet, or whose completion waits in a queue, or that were cancelled and
+     * still occupy the library.
      */
     uint64_t in_flight;
-    /** The part this member plays. */
+    /** The role of this member. */
     almadia_role role;
     /** Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works. */
     almadia_code poisoned;
 } almadia_status;
 
 /**
- * Bytes. Those that the library answers belong to it: NULL and 0 when there are none, never NUL-terminated. Those that
- * you pass are yours, and are copied.
+ * Bytes. Those that the library returns belong to it: NULL and 0 when there are none, and never NUL-terminated.
+ * Those that you pass are yours, and are copied.
  */
 typedef struct almadia_slice {
     /** The first byte. */
     const void *data;
-    /** How many bytes. */
+    /** The number of bytes. */
     size_t size;
 } almadia_slice;
 
@@ -373,24 +371,24 @@ typedef struct almadia_region_status {
     size_t struct_size;
     /** The number of the region, the same on every member. */
     uint64_t region_id;
-    /** The number of the member that leads it, as far as this one knows; 0 when it knows none. */
+    /** The number of the leading member, as far as this one knows; 0 when it knows none. */
     uint64_t leader_id;
     /** The raft term of the region. */
     uint64_t term;
-    /** Entries of the region's log up to this index are decided. */
+    /** Entries of the region's log up to this index are committed. */
     uint64_t commit_index;
     /** Entries of the region's log up to this index are applied here; a local snapshot shows them. */
     uint64_t applied_index;
-    /** The last entry of the region in this member's log. */
+    /** The index of the region's last entry in this member's log. */
     uint64_t last_index;
     /**
-     * The first key of the region; of size 0 when it begins at the first key of all. Belongs to the store:
-     * valid until almadia_store_free.
+     * The first key of the region; of size 0 when the region begins at the first key of all. It belongs to the
+     * store and is valid until almadia_store_free.
      */
     struct almadia_slice start_key;
-    /** The first key behind the region; of size 0 when there is none. Belongs to the store as well. */
+    /** The first key after the region; of size 0 when there is none. It belongs to the store as well. */
     struct almadia_slice end_key;
-    /** The part this member plays in the region. */
+    /** The role of this member in the region. */
     almadia_role role;
     /** Always 0. */
     int32_t reserved;
@@ -407,14 +405,14 @@ typedef struct almadia_op {
     int32_t reserved;
     /** The key, or the first key of a range. */
     struct almadia_slice key;
-    /** The value, or the first key behind a range, which is empty when the range has no end. */
+    /** The value, or the first key after a range; empty when the range has no end. */
     struct almadia_slice value;
 } almadia_op;
 
-/** What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added. */
+/** What can be reported of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added. */
 typedef uint32_t almadia_event;
 
-/** Where in the log of its region something stands. Positions of one region are ordered by index. */
+/** A position in the log of a region. Positions of one region are ordered by index. */
 typedef struct almadia_position {
     /** The log index. */
     uint64_t index;
@@ -423,12 +421,12 @@ typedef struct almadia_position {
 } almadia_position;
 
 /**
- * What the library calls for an event of a write, where it brings the completion: on its thread "almadia-cb" and by the
- * rules of its callbacks, or inside almadia_cq_pop.
- * ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
- * most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
- * was not seen by this member is left out. The position of ALMADIA_EVENT_PROPOSED is provisional: after a change of leader
- * the write may stand elsewhere, which the completion says. `user` is the event_user of the options.
+ * Called for an event of a write, where its completion is delivered too: on the thread "almadia-cb" by the rules
+ * of callbacks, or inside almadia_cq_pop. ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of
+ * one write come in this order, each event at most once and none after the completion, which comes in any case. An
+ * event that was not asked for, did not happen or was not seen by this member is left out. The position of
+ * ALMADIA_EVENT_PROPOSED is provisional: after a change of leader the write may have another one, which the
+ * completion gives. `user` is the event_user of the options.
  */
 typedef void (*almadia_event_callback)(void *user,
                                        almadia_event event,
@@ -438,11 +436,11 @@ typedef void (*almadia_event_callback)(void *user,
 typedef struct almadia_write_options {
     /** sizeof(almadia_write_options). */
     size_t struct_size;
-    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
+    /** Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms. */
     uint64_t timeout_ms;
     /**
-     * The events to be told of, added; 0 for none. For almadia_write_async only. They happen while this member leads
-     * the region: a write that it forwards to the leader brings none.
+     * The events to report, added; 0 for none. For almadia_write_async only. They happen while this member leads
+     * the region: a write that it forwards to the leader has none.
      */
     almadia_event events;
     /** Must be 0. */
@@ -450,72 +448,75 @@ typedef struct almadia_write_options {
     /** Called for each of them; must not be NULL unless `events` is 0. */
     almadia_event_callback on_event;
     /**
-     * Handed to on_event as it is. The library never follows it; it must be good until the write is answered, and what
-     * it points to may be freed then.
+     * Passed to on_event as it is. The library never dereferences it; it must be valid until the write completes,
+     * and what it points to may be freed then.
      */
     void *event_user;
 } almadia_write_options;
 
 /**
- * What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user`
- * is the pointer of almadia_done, which the library never follows; the callback may free what it points to.
+ * Called when an _async call completes: exactly once, on the library's thread "almadia-cb". `user` is the pointer
+ * of almadia_done, which the library never dereferences; the callback may free what it points to.
  */
 typedef void (*almadia_callback)(void *user,
                                  struct almadia_completion *completion);
 
 /**
- * Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set
- * (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call is answered exactly once: the
- * callback is called, or the queue has a completion to pop; a call that is not accepted never is. Begin with
- * ALMADIA_DONE_INIT. The struct is copied.
+ * Where the completion of an _async call goes: to a callback or to a completion queue. Set exactly one of them
+ * (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call completes exactly once:
+ * the callback is called, or the queue has a completion to pop; a call that is not accepted never completes. Begin
+ * with ALMADIA_DONE_INIT. The struct is copied.
  */
 typedef struct almadia_done {
     /** sizeof(almadia_done). */
     size_t struct_size;
-    /** Called with the answer; NULL when there is a cq. */
+    /** Called with the completion; NULL when there is a cq. */
     almadia_callback callback;
-    /** Handed to the callback as it is; with a cq, what almadia_completion_user answers. */
+    /** Passed to the callback as it is; with a cq, what almadia_completion_user returns. */
     void *user;
-    /** The queue that gets the answer; NULL when there is a callback. It must live until the call returns. */
+    /**
+     * The queue that receives the completion; NULL when there is a callback. It must stay valid until the call
+     * returns.
+     */
     struct almadia_cq *cq;
-    /** Receives the number of the call, for almadia_cancel, before the answer can arrive; NULL if unwanted. */
+    /** Receives the number of the call, for almadia_cancel, before the completion can arrive; NULL if unwanted. */
     uint64_t *op;
 } almadia_done;
 
-/** What a snapshot promises: one of the ALMADIA_LEVEL_... constants. */
+/** The guarantee of a snapshot: one of the ALMADIA_LEVEL_... constants. */
 typedef int32_t almadia_level;
 
 /** How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied. */
 typedef struct almadia_snapshot_options {
     /** sizeof(almadia_snapshot_options). */
     size_t struct_size;
-    /** Milliseconds after which the call is answered in any case; 0 means the option read.timeout_ms. */
+    /** Milliseconds after which the call completes in any case; 0 means the option read.timeout_ms. */
     uint64_t timeout_ms;
-    /** What it promises; 0 is ALMADIA_LEVEL_LINEARIZABLE. */
+    /** Its guarantee; 0 is ALMADIA_LEVEL_LINEARIZABLE. */
     almadia_level level;
     /** Must be 0. */
     int32_t reserved;
     /**
-     * The first key the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
+     * The first key that the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
      * so with several regions a narrow range is cheaper than all keys.
      */
     const void *start;
-    /** Its length in bytes; 0 begins at the first key of all. */
+    /** Its length in bytes; 0 means the first key of all. */
     size_t start_length;
-    /** The first key the snapshot does not show any more. */
+    /** The first key after the range, which the snapshot does not show. */
     const void *end;
     /** Its length in bytes; 0 means no end. */
     size_t end_length;
     /**
-     * With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that
-     * of a write acknowledged by another member; 0 waits for nothing. The range must lie within one region.
-     * ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and takes no notice.
+     * With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that of a
+     * write acknowledged by another member; 0 does not wait. The range must lie within one region.
+     * ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and ignores it.
      */
     uint64_t min_index;
 } almadia_snapshot_options;
 
 /**
- * What to iterate. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
+ * What to iterate over. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
  * length 0 are no bounds. The bytes are copied.
  */
 typedef struct almadia_iter_options {
@@ -525,15 +526,15 @@ typedef struct almadia_iter_options {
     const void *lower;
     /** Its length in bytes. */
     size_t lower_length;
-    /** The smallest key not shown any more. */
+    /** The first key after the range, which is not shown. */
     const void *upper;
     /** Its length in bytes. */
     size_t upper_length;
-    /** Only keys that begin with this are shown; together with bounds, both apply. */
+    /** Only keys that begin with this are shown. If there are bounds too, both apply. */
     const void *prefix;
     /** Its length in bytes. */
     size_t prefix_length;
-    /** 1: descending, so that first is the largest key and next the next smaller one. 0: ascending. */
+    /** 1: descending, so that first is the largest key and next goes to the next smaller one. 0: ascending. */
     int32_t reverse;
     /** Must be 0. */
     int32_t reserved;
@@ -548,44 +549,47 @@ typedef struct almadia_kv {
 } almadia_kv;
 
 /**
- * How to hand leadership over. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
+ * How to hand over leadership. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
  * copied.
  */
 typedef struct almadia_leader_transfer_options {
     /** sizeof(almadia_leader_transfer_options). */
     size_t struct_size;
-    /** Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms. */
+    /** Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms. */
     uint64_t timeout_ms;
     /**
-     * The number of the member that shall lead; 0 leaves the choice to the leader, which takes the voter that needs
-     * least to catch up.
+     * The number of the member that is to lead; 0 leaves the choice to the leader, which takes the voter that has
+     * the least to catch up.
      */
     uint64_t target;
-    /** Any key of the region whose leadership it is about. With one region it does not matter. */
+    /** Any key of the region whose leadership is handed over. With one region it does not matter. */
     const void *key;
     /** Its length in bytes; 0 means the first region. */
     size_t key_length;
 } almadia_leader_transfer_options;
 
-/** Something failed; a store that stops says why. */
+/** Something failed. A store that stops says why. */
 #define ALMADIA_LOG_ERROR 1
 
-/** Something is wrong that the library deals with by itself. */
+/** Something is wrong, and the library deals with it by itself. */
 #define ALMADIA_LOG_WARN 2
 
 /** What an operator wants to know. */
 #define ALMADIA_LOG_INFO 3
 
-/** What whoever debugs a cluster wants to know: elections, connections. */
+/** What helps to debug a cluster: elections, connections. */
 #define ALMADIA_LOG_DEBUG 4
 
 /** Everything. */
 #define ALMADIA_LOG_TRACE 5
 
-/** Another member leads region_id than before, as far as this one knows: leader_id, 0 while no leader is known. */
+/**
+ * The leader of region_id has changed, as far as this member knows: it is leader_id now, or 0 while no leader is
+ * known.
+ */
 #define ALMADIA_STORE_EVENT_LEADER_CHANGED 1
 
-/** The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on. */
+/** The store stopped working, for the reason `code`, and returns ALMADIA_POISONED from now on. */
 #define ALMADIA_STORE_EVENT_POISONED 2
 
 /** Follows a leader. */
@@ -603,27 +607,27 @@ typedef struct almadia_leader_transfer_options {
 /** Remove `key`; `value` must be empty. */
 #define ALMADIA_OP_DELETE 2
 
-/** Remove every key from `key` (included) to `value` (not included); an empty `value` means to the end of all keys. */
+/** Remove every key from `key` (included) to `value` (not included); an empty `value` means the end of all keys. */
 #define ALMADIA_OP_DELETE_RANGE 3
 
 /** The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry. */
 #define ALMADIA_EVENT_PROPOSED 1
 
 /**
- * The write is on the disks of a majority and will be decided: it is applied, or refused for a reason its completion
- * gives. No read need show it before its completion.
+ * The write is on the disks of a majority and its outcome is settled: it is applied, or refused for a reason that
+ * its completion gives. Reads need not show it before its completion.
  */
 #define ALMADIA_EVENT_COMMITTED 2
 
 /**
- * It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
- * region in one order. Over several regions there is none: see almadia_snapshot_open.
+ * It shows every write that any member acknowledged before the snapshot was asked for, and the writes of a region
+ * in one order. Over several regions there is no such order: see almadia_snapshot_open.
  */
 #define ALMADIA_LEVEL_LINEARIZABLE 0
 
 /**
- * It shows what this member has applied; needs no other member, may be behind, and may go back over a
- * restart.
+ * It shows what this member has applied. It needs no other member, may lag behind, and may go back in time across
+ * a restart.
  */
 #define ALMADIA_LEVEL_LOCAL 1
 
@@ -632,7 +636,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header.
+ * The version of the running library, such as "0.1.0"; ALMADIA_VERSION_STRING is that of the header.
  *
  * Static; never free it. Blocks: no. Threads: any.
  */
@@ -640,7 +644,7 @@ ALMADIA_API
 const char *almadia_version_string(void);
 
 /**
- * The version of the library that runs, as major * 1000000 + minor * 1000 + patch.
+ * The version of the running library as major * 1000000 + minor * 1000 + patch.
  *
  * Blocks: no. Threads: any.
  */
@@ -648,7 +652,7 @@ ALMADIA_API
 uint32_t almadia_version_number(void);
 
 /**
- * The ALMADIA_ABI_VERSION of the library that runs.
+ * The ALMADIA_ABI_VERSION of the running library.
  *
  * Blocks: no. Threads: any.
  */
@@ -656,7 +660,7 @@ ALMADIA_API
 uint32_t almadia_abi_version(void);
 
 /**
- * The name of a code's constant, such as "ALMADIA_NOT_FOUND"; "ALMADIA_?" for a number without one.
+ * The name of a code, such as "ALMADIA_NOT_FOUND"; "ALMADIA_?" for a number that is no code.
  *
  * Static; never free it. Blocks: no. Threads: any.
  */
@@ -664,7 +668,7 @@ ALMADIA_API
 const char *almadia_code_name(almadia_code code);
 
 /**
- * What a code means and what to do about it; "unknown code" for a number without one.
+ * What a code means and what to do about it; "unknown code" for a number that is no code.
  *
  * Static; never free it. Blocks: no. Threads: any.
  */
@@ -672,8 +676,8 @@ ALMADIA_API
 const char *almadia_code_message(almadia_code code);
 
 /**
- * True when the same call can succeed later, or at another member, without any change, and was certainly not
- * applied.
+ * True when the call was certainly not applied and the same call, unchanged, can succeed later or on another
+ * member.
  *
  * Blocks: no. Threads: any.
  */
@@ -681,9 +685,9 @@ ALMADIA_API
 bool almadia_code_is_retryable(almadia_code code);
 
 /**
- * True when a write that was answered with this code may have been applied, or may still be, at any later time: a read
- * that shows it settles it, one that does not settles nothing. False means that it certainly was not and never will be
- * (or, for ALMADIA_OK, that it was).
+ * True when a write that failed with this code may have been applied, or may still be applied at any later time: a
+ * read that shows the write settles the question, a read that does not settles nothing. False when the write
+ * certainly was not and never will be applied (or, for ALMADIA_OK, when it was).
  *
  * Blocks: no. Threads: any.
  */
@@ -691,7 +695,7 @@ ALMADIA_API
 bool almadia_code_maybe_applied(almadia_code code);
 
 /**
- * The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
+ * The code of an error, the same that the failed call returned. ALMADIA_OK for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -699,7 +703,7 @@ ALMADIA_API
 almadia_code almadia_error_code(const struct almadia_error *error);
 
 /**
- * What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
+ * What happened, to what, and what to do about it, in English. "" for NULL. It belongs to the error.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -707,8 +711,7 @@ ALMADIA_API
 const char *almadia_error_message(const struct almadia_error *error);
 
 /**
- * The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for
- * NULL.
+ * The number of the leading member, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, also for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -716,7 +719,7 @@ ALMADIA_API
 uint64_t almadia_error_leader(const struct almadia_error *error);
 
 /**
- * The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
+ * The errno of the operating system's error behind this one; 0 when there is none, also for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -724,7 +727,7 @@ ALMADIA_API
 int32_t almadia_error_errno(const struct almadia_error *error);
 
 /**
- * True when the write this error answers may have been applied, or may still be; as
+ * True when the write that failed with this error may have been applied, or may still be; see
  * almadia_code_maybe_applied. False for NULL.
  *
  * Blocks: no. Threads: any number at once.
@@ -741,13 +744,14 @@ ALMADIA_API
 void almadia_error_free(struct almadia_error *error);
 
 /**
- * Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
- * with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
- * replaces the first. When it returns, the callback before is not running and will not be called again.
+ * Sends the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user`
+ * is passed to each call. `level` is the least serious level that you want, ALMADIA_LOG_INFO for most programs. A
+ * second call replaces the first. When it returns, the previous callback is not running and will not be called
+ * again.
  *
- * Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
- * number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
- * (another logger is installed, in a Rust program).
+ * Blocks: yes, while a callback is running; inside a log callback it returns ALMADIA_WOULD_DEADLOCK too. Threads:
+ * any number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO
+ * (no thread can be started), ALMADIA_UNSUPPORTED (another logger is installed, in a Rust program).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -758,11 +762,11 @@ almadia_code almadia_log_set_callback(almadia_log_callback callback,
 
 /**
  * Makes a configuration in which every option has its default: a cluster of this member alone. Pass
- * ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against
- * an incompatible header.
+ * ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against an
+ * incompatible header.
  *
- * `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
- * Codes: ALMADIA_ABI_MISMATCH.
+ * `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any. Codes:
+ * ALMADIA_ABI_MISMATCH.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -773,7 +777,7 @@ almadia_code almadia_config_new(uint32_t abi_version,
 /**
  * Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
  *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value outside its
  * range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
  */
 ALMADIA_API
@@ -784,12 +788,12 @@ almadia_code almadia_config_set(struct almadia_config *config,
                                 struct almadia_error **error);
 
 /**
- * Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length
- * without the NUL, also when the answer is ALMADIA_BUFFER_TOO_SMALL; `buffer` may be NULL when `capacity` is
- * 0, to ask for the length.
+ * Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length without
+ * the NUL, also when the call returns ALMADIA_BUFFER_TOO_SMALL. To ask for the length alone, pass a `capacity` of
+ * 0; `buffer` may then be NULL.
  *
- * Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
- * ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+ * Blocks: no. Threads: any number at once while none sets an option. Codes: ALMADIA_INVALID_CONFIG (unknown
+ * option), ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -801,7 +805,7 @@ almadia_code almadia_config_get(const struct almadia_config *config,
                                 struct almadia_error **error);
 
 /**
- * How many options there are.
+ * The number of options.
  *
  * Blocks: no. Threads: any.
  */
@@ -810,10 +814,9 @@ size_t almadia_config_option_count(void);
 
 /**
  * Describes the option at `index`, from 0 to almadia_config_option_count() - 1. Begin `option` with
- * ALMADIA_OPTION_INIT. The texts it receives are static; never free them.
+ * ALMADIA_OPTION_INIT. The texts that it receives are static; never free them.
  *
- * Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT
- * (struct_size).
+ * Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT (struct_size).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -829,9 +832,9 @@ ALMADIA_API
 void almadia_config_free(struct almadia_config *config);
 
 /**
- * Has `callback` told of the events of every store that is opened with this configuration from now on, each on its own
- * thread "almadia-cb", until the store's shutdown returns; NULL ends that for stores opened later. `user` goes with each
- * call.
+ * Sets the callback for the events of every store that is opened with this configuration from now on. It runs on
+ * the thread "almadia-cb" of the store in question, until that store's shutdown returns; NULL ends that for stores
+ * opened later. `user` is passed to each call.
  *
  * Blocks: no. Threads: one at a time. Codes: none but ALMADIA_NULL_POINTER.
  */
@@ -843,21 +846,22 @@ almadia_code almadia_config_set_event_callback(struct almadia_config *config,
                                                struct almadia_error **error);
 
 /**
- * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
- * threads. `config` is read and not kept. The call returns when the member's own files are checked and open; it does
- * not wait for the other members (see almadia_store_wait_leader), and writes that were not flushed before the last end
- * are applied again behind it: the first reads wait for that, within their timeouts.
+ * Opens the directory `path`, creating it at the first start (its parent must exist), and starts this member's
+ * threads. `config` is read and not kept. The call returns when the member's own files are checked and open. It
+ * does not wait for the other members (see almadia_store_wait_leader). Writes that were not flushed before the
+ * last exit are applied again in the background; the first reads wait for that, within their timeouts.
  *
- * A relative `path` counts from the working directory of this moment, which may change afterwards; the directory itself
- * must stay at its path while the store is open. Whichever of the descriptors 0, 1 and 2 is closed is opened as /dev/null
- * and stays so, in child processes too: a program that writes to a closed standard error would else write into the store.
- * So close none of them while a store is open; put /dev/null there instead.
+ * A relative `path` is resolved against the current working directory, which may change afterwards; the directory
+ * itself must keep its path while the store is open. Each of the descriptors 0, 1 and 2 that is closed is opened
+ * as /dev/null and stays open, in child processes too: otherwise a program that writes to a closed standard error
+ * would write into the store. So close none of them while a store is open; redirect them to /dev/null instead.
  *
- * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
- * Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
- * or a directory with files of others), ALMADIA_LOCKED (already open, here or in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
- * ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
- * ALMADIA_FORKED (the parent process had opened a store).
+ * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
+ * ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
+ * or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
+ * ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
+ * ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent
+ * process had opened a store).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -867,22 +871,24 @@ almadia_code almadia_store_open(const char *path,
                                 struct almadia_error **error);
 
 /**
- * Stops a store within `timeout_ms` milliseconds. New calls are answered ALMADIA_CLOSED from now on. Those under way may
- * finish, except in the last second of that time, or its last half if that is less, which is kept for ending threads;
- * then they are answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). In what they
- * leave of their time, an election timeout at most, it hands over what it leads, as almadia_leader_transfer does. With a
- * timeout of 0 calls under way are cut off at once, the other members have to miss this one first, and the threads have
- * five seconds to end, of which a disk that works leaves nearly all.
+ * Stops a store within `timeout_ms` milliseconds. New calls return ALMADIA_CLOSED from now on. Calls in flight may
+ * finish, except in the last second of that time (or in its last half, if that is shorter), which is reserved for
+ * ending threads: then they fail with ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (not
+ * applied). In the time that they leave, an election timeout at most, the store hands over what it leads, as
+ * almadia_leader_transfer does. With a timeout of 0, calls in flight are cut off at once, the other members must
+ * first notice that this one is gone, and the threads have five seconds to end, of which they need very little
+ * while the disk works.
  *
- * On ALMADIA_OK every callback has returned, no callback will ever run again, and all threads have ended.
- * ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs keeps one of them, or a callback that does not return;
- * the error says which. Every call is answered all the same, but callbacks may still run, with what they use, and the
- * directory stays locked, until that ends: a thread of the library waits for it and does the rest.
+ * On ALMADIA_OK every callback has returned, no callback will run again, and all threads have ended.
+ * ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs, or a callback that does not return, keeps one
+ * of them; the error says which. Every call is completed all the same. But until that thread ends, callbacks may
+ * still run, so keep what they use, and the directory stays locked; a thread of the library waits for that end and
+ * does the rest.
  *
- * The handle stays valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until
- * they are freed. Calling it again, also after ALMADIA_SHUTTING_DOWN, or from several threads at once, is fine: every
- * caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most. Threads: any number at once.
- * Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+ * The handle stays valid until almadia_store_free; snapshots and iterators stay usable, and keep the directory
+ * locked until they are freed. The function may be called again, also after ALMADIA_SHUTTING_DOWN, and by several
+ * threads at once: every caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most.
+ * Threads: any number at once. Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
  */
 ALMADIA_API
 almadia_code almadia_store_shutdown(struct almadia_store *store,
@@ -890,12 +896,12 @@ almadia_code almadia_store_shutdown(struct almadia_store *store,
                                     struct almadia_error **error);
 
 /**
- * Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has answered ALMADIA_OK. NULL is fine.
- * Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end within those five
- * seconds, the handle is gone all the same, and callbacks that are still to come run as after ALMADIA_SHUTTING_DOWN: to
- * know that none does, shut down before. Inside a callback it does not
- * wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
- * under way are completed yet. In a child process it does nothing.
+ * Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has returned ALMADIA_OK. NULL is
+ * fine. Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end
+ * within those five seconds, the handle is gone all the same, and the remaining callbacks run as after
+ * ALMADIA_SHUTTING_DOWN: to be sure that there are none, shut the store down first. Inside a callback the function
+ * does not wait: the handle is gone when it returns, a thread of the library does the rest, and calls in flight
+ * are still completed. In a child process it does nothing.
  *
  * Blocks: yes, for five seconds at most; inside a callback no. Threads: one.
  */
@@ -903,8 +909,8 @@ ALMADIA_API
 void almadia_store_free(struct almadia_store *store);
 
 /**
- * Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut
- * down store too.
+ * Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. It also works on a store that is
+ * poisoned or shut down.
  *
  * Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
  */
@@ -916,7 +922,7 @@ almadia_code almadia_store_status(struct almadia_store *store,
 
 /**
  * Waits up to `timeout_ms` milliseconds until this member knows a leader of every region. `leader` receives the
- * number of the first region's; it may be NULL.
+ * number of the first region's leader; it may be NULL.
  *
  * Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
  * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
@@ -929,11 +935,12 @@ almadia_code almadia_store_wait_leader(struct almadia_store *store,
                                        struct almadia_error **error);
 
 /**
- * What this member counted since it was opened, as text in the format of Prometheus (0.0.4): gauges of the state, and
- * histograms in seconds of each stage of writes and reads. Names and buckets do not change within a major version.
+ * The metrics of this member since it was opened, as text in the Prometheus format (0.0.4): gauges of its state,
+ * and histograms, in seconds, of each stage of writes and reads. Names and buckets do not change within a major
+ * version.
  *
- * `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once.
- * Codes: ALMADIA_FORKED.
+ * `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once. Codes:
+ * ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -942,7 +949,7 @@ almadia_code almadia_store_metrics(struct almadia_store *store,
                                    struct almadia_error **error);
 
 /**
- * How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
+ * The number of regions of the store; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -951,10 +958,10 @@ size_t almadia_store_region_count(struct almadia_store *store);
 
 /**
  * Reports the state of the region at `index`, from 0 to almadia_store_region_count() - 1, in the order of their
- * keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. Works on a poisoned or shut down store too.
+ * keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. It also works on a store that is poisoned or shut down.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without
- * an error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without an
+ * error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -964,10 +971,10 @@ almadia_code almadia_store_region_at(struct almadia_store *store,
                                      struct almadia_error **error);
 
 /**
- * Makes an empty batch. It belongs to no store, and may be written to any.
+ * Makes an empty batch. It belongs to no store and may be written to any.
  *
- * `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
- * Codes: none but ALMADIA_NULL_POINTER.
+ * `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any. Codes: none but
+ * ALMADIA_NULL_POINTER.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -975,10 +982,10 @@ almadia_code almadia_batch_new(struct almadia_batch **batch,
                                struct almadia_error **error);
 
 /**
- * Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
+ * Adds an operation that sets `key` to `value`. Both are copied; both may be empty and may contain NULs.
  *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value, or batch in bytes or operations; the message
- * says which).
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (the key, the value, or the batch in bytes or
+ * operations; the message says which).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -990,7 +997,7 @@ almadia_code almadia_batch_put(struct almadia_batch *batch,
                                struct almadia_error **error);
 
 /**
- * Adds: remove `key`. That the key does not exist is no error.
+ * Adds an operation that removes `key`. It is no error if the key does not exist.
  *
  * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
  */
@@ -1002,8 +1009,8 @@ almadia_code almadia_batch_delete(struct almadia_batch *batch,
                                   struct almadia_error **error);
 
 /**
- * Adds: remove every key from `begin` (included) to `end` (not included). An empty `end` means to the end of all keys
- * and takes 16 KiB of the batch; with an empty `begin` too, all keys are removed.
+ * Adds an operation that removes every key from `begin` (included) to `end` (not included). An empty `end` means
+ * the end of all keys, and takes 16 KiB of the batch; if `begin` is empty too, all keys are removed.
  *
  * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
  * that is not empty).
@@ -1021,8 +1028,8 @@ almadia_code almadia_batch_delete_range(struct almadia_batch *batch,
  * Adds `count` operations in one call, all or none. Keys and values are copied.
  *
  * Blocks: no. Threads: one at a time. Codes: those of almadia_batch_put and almadia_batch_delete_range;
- * ALMADIA_UNSUPPORTED (a kind this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a delete with
- * a value). The message names the operation.
+ * ALMADIA_UNSUPPORTED (a kind that this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a
+ * delete with a value). The message names the operation.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1040,18 +1047,18 @@ ALMADIA_API
 void almadia_batch_clear(struct almadia_batch *batch);
 
 /**
- * How many operations a batch holds, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
+ * The number of operations in a batch, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
  *
- * Blocks: no. Threads: any number at once while nobody adds.
+ * Blocks: no. Threads: any number at once while none adds.
  */
 ALMADIA_API
 size_t almadia_batch_count(const struct almadia_batch *batch);
 
 /**
- * The size of a batch in bytes: its keys, its values and a few bytes for each operation.
- * ALMADIA_BATCH_BYTES_MAX at most. 0 for NULL.
+ * The size of a batch in bytes: its keys, its values and a few bytes for each operation. ALMADIA_BATCH_BYTES_MAX
+ * at most. 0 for NULL.
  *
- * Blocks: no. Threads: any number at once while nobody adds.
+ * Blocks: no. Threads: any number at once while none adds.
  */
 ALMADIA_API
 size_t almadia_batch_bytes(const struct almadia_batch *batch);
@@ -1065,18 +1072,18 @@ ALMADIA_API
 void almadia_batch_free(struct almadia_batch *batch);
 
 /**
- * Writes `batch`, all of whose keys must belong to one region, and waits until it is durable on a majority of
- * the members and readable. On ALMADIA_OK the
- * batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
- * where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
- * applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A change of leader is no failure: the
- * batch is applied exactly once, and waits for the next leader as long as it has time.
+ * Writes `batch`, whose keys must all belong to one region, and waits until it is durable on a majority of the
+ * members and readable. On ALMADIA_OK the batch was applied and is empty, ready for the next operations, and
+ * `position` (NULL if unwanted) receives its position in the log. After a failure the batch is unchanged, and the
+ * code says whether it was applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A
+ * change of leader is no failure: the batch is applied exactly once, and waits for the next leader until its
+ * deadline.
  *
- * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
- * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
+ * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
+ * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
  * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
  * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
  * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
  */
 ALMADIA_API
@@ -1088,17 +1095,17 @@ almadia_code almadia_write(struct almadia_store *store,
                            struct almadia_error **error);
 
 /**
- * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
- * for the next ones, and `done` will be answered exactly once. After a failure the batch is unchanged, nothing
- * was written, and `done` will never be answered. Writes of one thread that succeed complete in the order in
- * which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
+ * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for
+ * the next ones, and the call will complete exactly once. After a failure the batch is unchanged, nothing was
+ * written, and there will be no completion. The writes of one thread that succeed complete in the order in which
+ * they were submitted; a failure may overtake them. With options->events the write also reports its progress
  * before it completes.
  *
- * Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
- * Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
- * completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
- * field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
- * The completion brings the rest: the codes of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
+ * Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
+ * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
+ * ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
+ * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of
+ * almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1109,7 +1116,7 @@ almadia_code almadia_write_async(struct almadia_store *store,
                                  struct almadia_error **error);
 
 /**
- * Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
+ * Sets `key` to `value` and waits: almadia_write with a batch of one operation and default options.
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
  * ALMADIA_TOO_LARGE.
@@ -1124,8 +1131,8 @@ almadia_code almadia_put(struct almadia_store *store,
                          struct almadia_error **error);
 
 /**
- * Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not
- * exist is no error.
+ * Removes `key` and waits: almadia_write with a batch of one operation and default options. It is no error if the
+ * key does not exist.
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
  * ALMADIA_TOO_LARGE.
@@ -1138,11 +1145,10 @@ almadia_code almadia_delete(struct almadia_store *store,
                             struct almadia_error **error);
 
 /**
- * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options.
- * Both are copied before it returns.
+ * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one operation and default
+ * options. Both are copied before it returns.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
- * ALMADIA_TOO_LARGE.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1155,11 +1161,10 @@ almadia_code almadia_put_async(struct almadia_store *store,
                                struct almadia_error **error);
 
 /**
- * Starts removing `key` and returns: almadia_write_async with a batch of one and default options. The key is copied
- * before it returns.
+ * Starts removing `key` and returns: almadia_write_async with a batch of one operation and default options. The
+ * key is copied before it returns.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
- * ALMADIA_TOO_LARGE.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1170,13 +1175,12 @@ almadia_code almadia_delete_async(struct almadia_store *store,
                                   struct almadia_error **error);
 
 /**
- * Cancels an unanswered call: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
- * no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
- * applied, or leadership handed over, now or later. `op` is the number that
- * almadia_done.op received.
+ * Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
+ * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
+ * is the number that almadia_done.op received.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
- * was delivered or is about to be; without an error object), ALMADIA_FORKED.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
+ * its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1185,9 +1189,8 @@ almadia_code almadia_cancel(struct almadia_store *store,
                             struct almadia_error **error);
 
 /**
- * ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened. For
- * almadia_get_async ALMADIA_NOT_FOUND when the key does not exist.
- * ALMADIA_NULL_POINTER for NULL.
+ * ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
+ * applied. For almadia_get_async ALMADIA_NOT_FOUND when the key does not exist. ALMADIA_NULL_POINTER for NULL.
  *
  * Blocks: no. Threads: one.
  */
@@ -1212,8 +1215,8 @@ ALMADIA_API
 uint64_t almadia_completion_term(const struct almadia_completion *completion);
 
 /**
- * The details of the failure; NULL after success, ALMADIA_NOT_FOUND and for NULL. Belongs to the completion: valid as
- * long as that, never to be freed.
+ * The details of the failure; NULL after success, after ALMADIA_NOT_FOUND and for NULL. It belongs to the
+ * completion and is valid as long as that; never free it.
  *
  * Blocks: no. Threads: one.
  */
@@ -1221,9 +1224,9 @@ ALMADIA_API
 const struct almadia_error *almadia_completion_error(const struct almadia_completion *completion);
 
 /**
- * Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free.
- * NULL after a failure, for every other call, the second time, and for NULL. A snapshot nobody takes is
- * freed with the completion.
+ * Takes the snapshot out of the completion of almadia_snapshot_open_async; free it with almadia_snapshot_free.
+ * NULL after a failure, for every other call, the second time, and for NULL. A snapshot that nobody takes is freed
+ * with the completion.
  *
  * Blocks: no. Threads: one.
  */
@@ -1232,8 +1235,9 @@ ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
 
 /**
- * Takes the value out of the answer of almadia_get_async; free it with almadia_value_free. NULL after a failure,
- * for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+ * Takes the value out of the completion of almadia_get_async; free it with almadia_value_free. NULL after a
+ * failure, for every other call, the second time, and for NULL. A value that nobody takes is freed with the
+ * completion.
  *
  * Blocks: no. Threads: one.
  */
@@ -1242,8 +1246,9 @@ ALMADIA_NODISCARD
 struct almadia_value *almadia_completion_take_value(struct almadia_completion *completion);
 
 /**
- * Takes the values out of the answer of almadia_multi_get_async; free them with almadia_values_free. NULL after a failure,
- * for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+ * Takes the values out of the completion of almadia_multi_get_async; free them with almadia_values_free. NULL
+ * after a failure, for every other call, the second time, and for NULL. Values that nobody takes are freed with
+ * the completion.
  *
  * Blocks: no. Threads: one.
  */
@@ -1268,8 +1273,8 @@ ALMADIA_API
 uint64_t almadia_completion_op(const struct almadia_completion *completion);
 
 /**
- * Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
- * completion of a callback. In a child process it does nothing.
+ * Frees a completion that almadia_cq_pop returned, with whatever was not taken out of it. NULL is fine. Never free
+ * the completion of a callback. In a child process it does nothing.
  *
  * Blocks: no. Threads: one.
  */
@@ -1279,8 +1284,8 @@ void almadia_completion_free(struct almadia_completion *completion);
 /**
  * Makes a completion queue.
  *
- * `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any.
- * Codes: ALMADIA_IO (no file descriptor is left).
+ * `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any. Codes: ALMADIA_IO (no file
+ * descriptor is left).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1289,8 +1294,8 @@ almadia_code almadia_cq_new(struct almadia_cq **cq,
 
 /**
  * The descriptor of the queue, for poll, epoll and event loops: readable while a completion or an event waits, an
- * interruption is due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it
- * finds none; never read, write or close it. It belongs to the queue. -1 for NULL.
+ * interrupt is pending, or the queue is shut down. When it is readable, call almadia_cq_pop with a timeout of 0
+ * until it finds none; never read, write or close the descriptor. It belongs to the queue. -1 for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -1299,15 +1304,16 @@ int32_t almadia_cq_fd(const struct almadia_cq *cq);
 
 /**
  * Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
- * milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
- * how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
- * interrupted. A completion that is not taken counts as a call in flight and keeps what it brings, snapshots
- * and values, so take them.
+ * milliseconds for the first: 0 does not wait, -1 waits without limit. `completions` receives them and `count`
+ * their number; free each with almadia_completion_free. ALMADIA_OK with a count of 0 means that the time is up, or
+ * that the wait was interrupted. A completion that is not popped counts as a call in flight and keeps its snapshot
+ * or values alive, so pop them all.
  *
- * Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
+ * Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this
+ * function.
  *
  * Blocks: yes, for the timeout at most; with 0 no. Threads: any number at once; with a timeout of 0 callbacks too.
- * Codes: ALMADIA_CLOSED (it is shut down and nothing will come any more; without an error object),
+ * Codes: ALMADIA_CLOSED (the queue is shut down and nothing will come any more; without an error object),
  * ALMADIA_WOULD_DEADLOCK, ALMADIA_INVALID_ARGUMENT (capacity is 0, timeout_ms is less than -1), ALMADIA_FORKED.
  */
 ALMADIA_API
@@ -1320,7 +1326,7 @@ almadia_code almadia_cq_pop(struct almadia_cq *cq,
                             struct almadia_error **error);
 
 /**
- * Makes one almadia_cq_pop that waits, or the next one, return at once with a count of 0. NULL is fine.
+ * Makes one waiting almadia_cq_pop, or else the next one, return at once with a count of 0. NULL is fine.
  *
  * Blocks: no. Threads: any number at once; callbacks too.
  */
@@ -1328,8 +1334,9 @@ ALMADIA_API
 void almadia_cq_interrupt(struct almadia_cq *cq);
 
 /**
- * Accepts no more calls: those that name this queue are answered ALMADIA_CLOSED. The completions of accepted ones still
- * arrive; once the last was popped, almadia_cq_pop answers ALMADIA_CLOSED, to every thread. NULL is fine.
+ * Makes the queue accept no more calls: those that name it return ALMADIA_CLOSED. The completions of accepted
+ * calls still arrive; once the last one was popped, almadia_cq_pop returns ALMADIA_CLOSED, to every thread. NULL
+ * is fine.
  *
  * Blocks: no. Threads: any number at once; callbacks too.
  */
@@ -1337,8 +1344,8 @@ ALMADIA_API
 void almadia_cq_shutdown(struct almadia_cq *cq);
 
 /**
- * Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come, are
- * dropped: to lose none, shut it down and pop until ALMADIA_CLOSED. In a child process it does nothing.
+ * Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come,
+ * are dropped: to lose none, shut the queue down and pop until ALMADIA_CLOSED. In a child process it does nothing.
  *
  * Blocks: no. Threads: one, while no other uses it.
  */
@@ -1346,21 +1353,20 @@ ALMADIA_API
 void almadia_cq_free(struct almadia_cq *cq);
 
 /**
- * Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
- * majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
- * and the snapshot is one picture of this member's data, taken after all have answered.
+ * Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. It works on any member: the
+ * leader asks a majority whether it still leads, a follower asks the leader. With several regions each one in the
+ * range is asked, and the snapshot is one picture of this member's data, taken after all have answered.
  *
- * Over several regions it is linearizable for each of them, not for all together. It has everything that was
- * acknowledged before the call; of writes to different regions that are made during the call it may have a later one
- * and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
- * writes in opposite orders. What must be seen in one order belongs in one region.
+ * Over several regions it is linearizable for each of them, not for all together. It shows everything that was
+ * acknowledged before the call; of writes to different regions that are made during the call it may show a later
+ * one and not an earlier one. So two snapshots that are taken on different members at the same time may show two
+ * such writes in opposite orders. Data that must be seen in one order belongs in one region.
  *
  * `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
- * Threads: any number at once.
- * Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for several
- * regions).
+ * Threads: any number at once. Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED,
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a level or field that this
+ * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for
+ * several regions).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1370,14 +1376,14 @@ almadia_code almadia_snapshot_open(struct almadia_store *store,
                                    struct almadia_error **error);
 
 /**
- * Starts taking a snapshot and returns. On ALMADIA_OK `done` will be answered exactly once, on the callback
- * thread or through the queue even when the snapshot is ready at once; the completion brings the snapshot
- * (almadia_completion_take_snapshot). After a failure `done` will never be answered.
+ * Starts taking a snapshot and returns. On ALMADIA_OK the call will complete exactly once, on the callback thread
+ * or through the queue even when the snapshot is ready at once; the completion holds the snapshot
+ * (almadia_completion_take_snapshot). After a failure there will be no completion.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
- * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
- * completion brings the rest: the codes of almadia_snapshot_open.
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a level or field that this version does not know),
+ * ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The completion has the
+ * other codes: those of almadia_snapshot_open.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1387,8 +1393,8 @@ almadia_code almadia_snapshot_open_async(struct almadia_store *store,
                                          struct almadia_error **error);
 
 /**
- * The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions,
- * each of which has a log of its own.
+ * The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions, each
+ * of which has its own log.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -1406,8 +1412,8 @@ uint64_t almadia_snapshot_term(const struct almadia_snapshot *snapshot);
 /**
  * Makes a second handle to the same snapshot, to be freed by itself. Cheap: nothing is copied.
  *
- * `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once.
- * Codes: ALMADIA_FORKED.
+ * `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once. Codes:
+ * ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1425,12 +1431,12 @@ void almadia_snapshot_free(struct almadia_snapshot *snapshot);
 
 /**
  * Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and
- * almadia_snapshot_get in one.
+ * almadia_snapshot_get in one call.
  *
- * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
- * thread, which almadia_get_async does not. Threads: any number at once.
- * Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
+ * `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+ * ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on
+ * your thread, which almadia_get_async does not. Threads: any number at once. Codes: ALMADIA_NOT_FOUND, those of
+ * almadia_snapshot_open, and those of almadia_snapshot_get.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1443,10 +1449,10 @@ almadia_code almadia_get(struct almadia_store *store,
 /**
  * Reads the value of `key` in a snapshot, without copying it.
  *
- * `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
- * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
- * once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
- * snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+ * ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at once;
+ * callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's range),
+ * ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1457,13 +1463,13 @@ almadia_code almadia_snapshot_get(const struct almadia_snapshot *snapshot,
                                   struct almadia_error **error);
 
 /**
- * Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the
- * length of the value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched).
- * `buffer` may be NULL when `capacity` is 0, to ask for the length.
+ * Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the length
+ * of the value, also when the call returns ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched). To ask for the
+ * length alone, pass a `capacity` of 0; `buffer` may then be NULL.
  *
- * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
- * ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
- * range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND
+ * (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's range),
+ * ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1476,13 +1482,13 @@ almadia_code almadia_snapshot_get_into(const struct almadia_snapshot *snapshot,
                                        struct almadia_error **error);
 
 /**
- * Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
- * once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values that are not in
- * memory are read on threads of the library.
+ * Starts reading the newest value of `key`, linearizable, and returns. On ALMADIA_OK the call will complete
+ * exactly once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values
+ * that are not in memory are read on threads of the library.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
- * completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size,
+ * done). The completion has the other codes: those of almadia_get, and ALMADIA_CANCELLED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1493,13 +1499,13 @@ almadia_code almadia_get_async(struct almadia_store *store,
                                struct almadia_error **error);
 
 /**
- * Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
- * almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
- * no range.
+ * Reads the values of `count` keys at one point in time: almadia_snapshot_open over their regions and
+ * almadia_snapshot_multi_get in one call. What almadia_snapshot_open says about several regions holds here too.
+ * `options`, which may be NULL, must have no range.
  *
- * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
- * the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
- * almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+ * `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while
+ * it reads the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes:
+ * those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1511,12 +1517,12 @@ almadia_code almadia_multi_get(struct almadia_store *store,
                                struct almadia_error **error);
 
 /**
- * Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
- * values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
+ * Starts reading the values of `count` keys and returns. On ALMADIA_OK the call will complete exactly once, with
+ * the values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
- * level or field of `options` this version does not know). The completion brings the rest: the codes of
- * almadia_multi_get, and ALMADIA_CANCELLED.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and
+ * ALMADIA_UNSUPPORTED (a level or field of `options` that this version does not know). The completion has the
+ * other codes: those of almadia_multi_get, and ALMADIA_CANCELLED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1530,9 +1536,9 @@ almadia_code almadia_multi_get_async(struct almadia_store *store,
 /**
  * Reads the values of `count` keys in a snapshot, without copying them.
  *
- * `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
- * number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
- * ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ * `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads:
+ * any number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range),
+ * ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1543,8 +1549,8 @@ almadia_code almadia_snapshot_multi_get(const struct almadia_snapshot *snapshot,
                                         struct almadia_error **error);
 
 /**
- * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise,
- * but with size 0 not to be read.
+ * The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL. For an empty value the
+ * pointer is not NULL, but must not be read.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -1568,7 +1574,7 @@ ALMADIA_API
 void almadia_value_free(struct almadia_value *value);
 
 /**
- * How many values there are: as many as there were keys. 0 for NULL.
+ * The number of values, which is the number of keys. 0 for NULL.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -1576,11 +1582,11 @@ ALMADIA_API
 size_t almadia_values_count(const struct almadia_values *values);
 
 /**
- * The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong to
- * the values.
+ * The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong
+ * to the values.
  *
- * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there are
- * fewer), ALMADIA_FORKED.
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there
+ * are fewer keys), ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1597,15 +1603,14 @@ ALMADIA_API
 void almadia_values_free(struct almadia_values *values);
 
 /**
- * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
- * stands on no pair yet: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first
- * pair. All pairs are visited by
- * for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
+ * Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. At first
+ * it is at no pair: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first pair.
+ * This loop visits all pairs: for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)). Check
+ * almadia_iter_code after it.
  *
- * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
- * callbacks too.
- * Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT
- * (struct_size).
+ * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once; callbacks
+ * too. Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field that this version does not know),
+ * ALMADIA_INVALID_ARGUMENT (struct_size).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1615,8 +1620,8 @@ almadia_code almadia_iter_new(const struct almadia_snapshot *snapshot,
                               struct almadia_error **error);
 
 /**
- * Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one;
- * false at the end, after an error (see almadia_iter_code) and for NULL.
+ * Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one; false at
+ * the end, after an error (see almadia_iter_code) and for NULL.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1624,8 +1629,8 @@ ALMADIA_API
 bool almadia_iter_first(struct almadia_iter *iter);
 
 /**
- * Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as
- * almadia_iter_first.
+ * Moves to the last pair; with `reverse` that is the one with the smallest key. Returns what almadia_iter_first
+ * does.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1633,8 +1638,8 @@ ALMADIA_API
 bool almadia_iter_last(struct almadia_iter *iter);
 
 /**
- * Moves to `key`, or when it does not exist to the next pair in the direction of the iteration. Answers as
- * almadia_iter_first.
+ * Moves to `key` or, when it does not exist, to the next pair in the direction of the iteration. Returns what
+ * almadia_iter_first does.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1644,8 +1649,8 @@ bool almadia_iter_seek(struct almadia_iter *iter,
                        size_t key_length);
 
 /**
- * Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers
- * as almadia_iter_first.
+ * Moves to `key` or, when it does not exist, to the pair before it in the direction of the iteration. Returns what
+ * almadia_iter_first does.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1655,8 +1660,8 @@ bool almadia_iter_seek_for_prev(struct almadia_iter *iter,
                                 size_t key_length);
 
 /**
- * Moves to the next pair; to the first when the iterator was never moved. It stays at an end. Answers as
- * almadia_iter_first.
+ * Moves to the next pair, or to the first when the iterator was never moved. At an end it stays there. Returns
+ * what almadia_iter_first does.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1664,8 +1669,8 @@ ALMADIA_API
 bool almadia_iter_next(struct almadia_iter *iter);
 
 /**
- * Moves to the pair before; to the last when the iterator was never moved. It stays at an end. Answers as
- * almadia_iter_first.
+ * Moves to the previous pair, or to the last when the iterator was never moved. At an end it stays there. Returns
+ * what almadia_iter_first does.
  *
  * Blocks: no (it may read from the disk). Threads: one at a time.
  */
@@ -1673,7 +1678,7 @@ ALMADIA_API
 bool almadia_iter_prev(struct almadia_iter *iter);
 
 /**
- * True when the iterator stands on a pair. False for NULL.
+ * True when the iterator is at a pair. False for NULL.
  *
  * Blocks: no. Threads: one at a time.
  */
@@ -1681,7 +1686,7 @@ ALMADIA_API
 bool almadia_iter_valid(const struct almadia_iter *iter);
 
 /**
- * The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
+ * The key of the pair that the iterator is at, valid until the iterator is moved or freed; {NULL, 0} when it is at
  * none.
  *
  * Blocks: no. Threads: one at a time.
@@ -1690,8 +1695,8 @@ ALMADIA_API
 struct almadia_slice almadia_iter_key(const struct almadia_iter *iter);
 
 /**
- * The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands
- * on none.
+ * The value of the pair that the iterator is at, valid until the iterator is moved or freed; {NULL, 0} when it is
+ * at none.
  *
  * Blocks: no. Threads: one at a time.
  */
@@ -1699,8 +1704,8 @@ ALMADIA_API
 struct almadia_slice almadia_iter_value(const struct almadia_iter *iter);
 
 /**
- * Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it.
- * Ask after every loop.
+ * Why the iterator is at no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it. Check it
+ * after every loop.
  *
  * Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
@@ -1710,14 +1715,13 @@ almadia_code almadia_iter_code(const struct almadia_iter *iter,
                                struct almadia_error **error);
 
 /**
- * Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved),
- * and moves behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not
- * mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
+ * Copies up to `capacity` pairs, beginning with the one that the iterator is at (the first, when it was never
+ * moved), and moves past them: one call for many pairs. `count` receives their number; fewer than `capacity` does
+ * not mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
  * almadia_iter_next_n or until it is freed.
  *
- * Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count
- * is 0, no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION,
- * ALMADIA_FORKED.
+ * Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count is 0,
+ * no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1736,19 +1740,21 @@ ALMADIA_API
 void almadia_iter_free(struct almadia_iter *iter);
 
 /**
- * Hands the leadership of a region over to another member and waits until that one leads. Only the member that leads
- * the region can do it, so it is to be called there (almadia_status.role, or almadia_store_region_at for each region).
- * Nothing is lost and nobody need be told: writes that come meanwhile, on any member, wait and go to the new leader.
- * When the target leads already, that is a success. A shutdown with time to spare hands over by itself.
+ * Hands the leadership of a region over to another member and waits until that member leads. Only the member that
+ * leads the region can do it, so call it there (see almadia_status.role, or almadia_store_region_at for each
+ * region). Nothing is lost and nobody needs to be told: writes that come meanwhile, on any member, wait and go to
+ * the new leader. When the target leads already, the call succeeds. A shutdown with enough time hands over by
+ * itself.
  *
- * Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time.
- * Codes: ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
- * almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another one is under way),
- * ALMADIA_LAGGING (the target is too far behind; without a target: every other member is), ALMADIA_INVALID_ARGUMENT
- * (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did not take over within the time
- * or an election timeout, whichever is shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED,
- * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
- * ALMADIA_UNSUPPORTED (a field of `options` this version does not know).
+ * Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time. Codes:
+ * ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
+ * almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another transfer is in
+ * progress), ALMADIA_LAGGING (the target is too far behind; without a target: every other member is),
+ * ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did
+ * not take over within the timeout or an election timeout, whichever is shorter; it may still do so),
+ * ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
+ * know).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1757,12 +1763,12 @@ almadia_code almadia_leader_transfer(struct almadia_store *store,
                                      struct almadia_error **error);
 
 /**
- * Starts handing leadership over and returns. On ALMADIA_OK `done` will be answered exactly once, with index and term
- * 0; after a failure never.
+ * Starts handing leadership over and returns. On ALMADIA_OK the call will complete exactly once, with index and
+ * term 0; after a failure there will be no completion.
  *
- * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` this version does not know),
- * ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+ * ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` that this version does not know),
+ * ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of almadia_leader_transfer.
  */
 ALMADIA_API
 ALMADIA_NODISCARD

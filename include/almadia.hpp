@@ -9,34 +9,35 @@
  *
  * A CLUSTER is three programs (or three stores of one) that open directories of their own with the same
  *   "cluster.initial_members", "1=host:port,2=host:port,3=host:port", and each its own "cluster.node_id". Every member
- *   takes writes and answers reads that show all that any member acknowledged. options() lists every other option.
- * ANSWERS. Whatever can fail returns a result<T>, which must be looked at: test it, then use *r or r.error(); or write
- *   .or_throw() behind the call, which gives the T or throws almadia::exception (not with -fno-exceptions). Nothing
- *   else here throws but std::bad_alloc. A missing key is no error: std::optional<value> is empty.
- * DID IT HAPPEN? error().maybe_applied() is true when a write that failed may have been applied, or may still be, at any
- *   later time: a read that shows it settles it, one that does not settles nothing; let it be harmless to write the same
- *   again. Otherwise it certainly was not applied, and error().is_retryable() says whether to try again.
- * WHO OWNS WHAT. config, batch, store, snapshot, value, values, iter and completion_queue are move-only handles, each
- *   of one pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
+ *   accepts writes and serves reads that show all that any member acknowledged. options() lists every other option.
+ * RESULTS. A function that can fail returns a result<T>, which must be checked: test it, then use *r or r.error(); or
+ *   append .or_throw() to the call, which gives the T or throws almadia::exception (not with -fno-exceptions). Nothing
+ *   else here throws except std::bad_alloc. A missing key is no error: std::optional<value> is empty.
+ * WAS IT APPLIED? error().maybe_applied() is true when a write that failed may have been applied, or may still be, at
+ *   any later time: a read that shows the write settles the question, a read that does not settles nothing. So make it
+ *   harmless to repeat a write. Otherwise it certainly was not applied, and error().is_retryable() says whether to try
+ *   again.
+ * OWNERSHIP. config, batch, store, snapshot, value, values, iter and completion_queue are move-only handles, each the
+ *   size of a pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
  *   handle may outlive the one it came from; values, iterators and snapshots pin memory, and keep the directory
- *   locked, until they are gone. What was moved from may be destroyed and assigned to; a call on it answers
+ *   locked, until they are gone. A moved-from handle may be destroyed and assigned to; a call on it returns
  *   code::null_pointer. A string_view of a value, of a pair or of a region belongs to it: keep that alive.
- * BYTES in are `bytes`, made from string_view, std::string, const char * (up to its NUL), span or vector of std::byte,
- *   char or unsigned char. They may hold NULs and may be empty.
+ * BYTES are passed as `bytes`, made from string_view, std::string, const char * (up to its NUL), span or vector of
+ *   std::byte, char or unsigned char. They may contain NULs and may be empty.
  * THREADS. store, snapshot, value, values and completion_queue may be used by any number of threads at once; config,
- *   batch, iter and scan_range by one at a time. "Blocks: yes" waits, always with a deadline, and answers
+ *   batch, iter and scan_range by one at a time. "Blocks: yes" waits, always with a deadline, and returns
  *   code::would_deadlock inside a callable. Where nothing is said, a function does not block.
  * ASYNC. put_async(key, value, f) calls f(result<position>) exactly once if it returned success, and never otherwise.
  *   f runs on the library's thread "almadia-cb", must return soon, and may call what does not block and destroy
  *   handles, even the store. put_future gives a std::future. co_await store.put_async(key, value) (C++20) resumes on
- *   "almadia-cb", where the rules of f hold for the coroutine, unless .resume_on(executor) brings it elsewhere.
- *   store.on(queue).put_async(...) has the same done on your own threads, in completion_queue::run_some; the queue has a
+ *   "almadia-cb", where the rules of f apply to the coroutine, unless .resume_on(executor) moves it elsewhere.
+ *   store.on(queue).put_async(...) does the same on your own threads, in completion_queue::run_some; the queue has a
  *   descriptor for your event loop. store.cancel cancels a call.
  *   An exception that leaves f goes to the function of set_uncaught, which ends the program unless you set another.
- * AFTER store::shutdown no callable runs any more and calls answer code::closed, unless it failed with
- *   code::shutting_down. ~store does not wait for calls under way: they are answered code::shutdown_in_flight or
- *   code::closed. ~store blocks until threads have ended, for five seconds at most; inside a callable it does not.
- * FORK. In a child process handles answer code::forked and their destructors do nothing: fork first, then open.
+ * AFTER store::shutdown no callable runs and calls return code::closed, unless it failed with code::shutting_down.
+ *   ~store does not wait for calls in flight: they fail with code::shutdown_in_flight or code::closed. ~store blocks
+ *   until threads have ended, for five seconds at most; inside a callable it does not.
+ * FORK. In a child process handles return code::forked and their destructors do nothing: fork first, then open.
  * COMPILING. Works with -fno-exceptions -fno-rtti; then value() of a failure calls std::abort. The inline namespace
  *   carries the version and the mode, so that objects compiled against two of them can be linked into one program.
  */
@@ -84,7 +85,7 @@ static_assert(ALMADIA_VERSION_MAJOR == 0 && ALMADIA_VERSION_MINOR == 1, "the nam
 
 /* ------------------------------------------------------------------------------------------------------- answers */
 
-/** Why a call failed. Later versions add codes; judge one you do not know by its category, the number / 100. */
+/** Why a call failed. Later versions add codes; judge one that you do not know by its category, the number / 100. */
 enum class code : almadia_code {
     /** Success. */
     ok = ALMADIA_OK,
@@ -166,21 +167,21 @@ enum class code : almadia_code {
     poisoned = ALMADIA_POISONED,
 };
 
-/** The name of a code's constant in C, such as "ALMADIA_NOT_FOUND". Static. */
+/** The name of a code in C, such as "ALMADIA_NOT_FOUND". Static. */
 inline const char *code_name(code of) noexcept { return almadia_code_name(static_cast<almadia_code>(of)); }
 
 /** What a code means and what to do about it. Static. */
 inline const char *code_message(code of) noexcept { return almadia_code_message(static_cast<almadia_code>(of)); }
 
 /**
- * Why a call failed: a code, and a message that names what it was about and says what to do. A value: copy it, keep it.
- * A default one, and the error of a result that succeeded, has code::ok.
+ * Why a call failed: a code, and a message that says what it was about and what to do. A value type: copy it, keep it.
+ * A default-constructed one, and the error of a result that succeeded, has code::ok.
  */
 class error {
   public:
     error() noexcept = default;
 
-    /** An error of your own, such as a callable may want to hand on; without a text it says what the code means. */
+    /** An error of your own, such as a callable may want to pass on; without a text it says what the code means. */
     explicit error(almadia::code code, std::string message = {}) noexcept : code_(code), message_(std::move(message)) {}
 
     /** What failed; code::ok when nothing did. */
@@ -189,22 +190,24 @@ class error {
     /** The name of the code, such as "ALMADIA_LOCKED". Static. */
     const char *name() const noexcept { return code_name(code_); }
 
-    /** What happened, to what, and what to do, in English. Belongs to the error. */
+    /** What happened, to what, and what to do about it, in English. It belongs to the error. */
     const char *message() const noexcept { return message_.empty() ? code_message(code_) : message_.c_str(); }
 
-    /** The number of the member that leads, where the error knows it (code::not_leader); otherwise 0. */
+    /** The number of the leading member, when the error knows it (code::not_leader); otherwise 0. */
     std::uint64_t leader() const noexcept { return leader_; }
 
     /** The errno of the operating system's error behind this one; 0 when there is none. */
     int system_errno() const noexcept { return system_errno_; }
 
-    /** True when the same call can succeed later, or at another member, and was certainly not applied. */
+    /** True when the call was certainly not applied and can succeed later or on another member. */
     bool is_retryable() const noexcept { return almadia_code_is_retryable(static_cast<almadia_code>(code_)); }
 
     /** True when the write may have been applied, or may still be, at any later time. */
     bool maybe_applied() const noexcept { return almadia_code_maybe_applied(static_cast<almadia_code>(code_)); }
 
-    /** What the C function answered: its code, and the details of `detail`, which stays the caller's and may be NULL. */
+    /**
+     * What the C function returned: its code, and the details of `detail`, which stays the caller's and may be NULL.
+     */
     static error from_c(almadia_code code, const almadia_error *detail) {
         error made(static_cast<almadia::code>(code));
         if (detail != nullptr) {
@@ -237,7 +240,7 @@ class exception : public std::exception {
     /** What failed. */
     almadia::code code() const noexcept { return error_->code(); }
 
-    /** The whole error. Belongs to the exception. */
+    /** The whole error. It belongs to the exception. */
     const almadia::error &error() const noexcept { return *error_; }
 
   private:
@@ -260,7 +263,8 @@ namespace detail {
 } // namespace detail
 
 /**
- * A T, or the error why there is none; as std::expected<T, error>. Not to be ignored. One thread at a time.
+ * A T, or the error that explains why there is none; like std::expected<T, error>. Must not be ignored. One thread at a
+ * time.
  */
 template <class T> class [[nodiscard]] result {
   public:
@@ -276,16 +280,16 @@ template <class T> class [[nodiscard]] result {
     /** True when there is a T. */
     explicit operator bool() const noexcept { return value_.has_value(); }
 
-    /** The T. There must be one: test before. */
+    /** The T. There must be one: test first. */
     T &operator*() & noexcept { return *value_; }
-    /** The T. There must be one: test before. */
+    /** The T. There must be one: test first. */
     const T &operator*() const & noexcept { return *value_; }
-    /** The T. There must be one: test before. */
+    /** The T. There must be one: test first. */
     T &&operator*() && noexcept { return *std::move(value_); }
 
-    /** What the T has. There must be one: test before. */
+    /** A member of the T. There must be one: test first. */
     T *operator->() noexcept { return &*value_; }
-    /** What the T has. There must be one: test before. */
+    /** A member of the T. There must be one: test first. */
     const T *operator->() const noexcept { return &*value_; }
 
     /** The T; a failure is thrown as almadia::exception, or ends the program where exceptions are off. */
@@ -301,13 +305,13 @@ template <class T> class [[nodiscard]] result {
     /** The T, or `other` after a failure. */
     T value_or(T other) && { return has_value() ? *std::move(value_) : std::move(other); }
 
-    /** Why there is no T; an error of code::ok when there is one. */
+    /** Why there is no T; an error with code::ok when there is one. */
     const almadia::error &error() const & noexcept { return error_; }
-    /** Why there is no T; an error of code::ok when there is one. */
+    /** Why there is no T; an error with code::ok when there is one. */
     almadia::error error() && noexcept { return std::move(error_); }
 
 #ifdef __cpp_exceptions
-    /** The T, or the failure thrown as almadia::exception: the throwing twin of every call here. */
+    /** The T, or the failure thrown as almadia::exception: the throwing form of every call here. */
     T or_throw() && { return std::move(*this).value(); }
 #endif
 
@@ -316,7 +320,7 @@ template <class T> class [[nodiscard]] result {
     almadia::error error_;
 };
 
-/** Success, or the error. Not to be ignored. One thread at a time. */
+/** Success, or the error. Must not be ignored. One thread at a time. */
 template <> class [[nodiscard]] result<void> {
   public:
     /** A success. */
@@ -336,13 +340,13 @@ template <> class [[nodiscard]] result<void> {
         if (!has_value()) detail::fail(error_);
     }
 
-    /** Why it failed; an error of code::ok when it succeeded. */
+    /** Why it failed; an error with code::ok when it succeeded. */
     const almadia::error &error() const & noexcept { return error_; }
-    /** Why it failed; an error of code::ok when it succeeded. */
+    /** Why it failed; an error with code::ok when it succeeded. */
     almadia::error error() && noexcept { return std::move(error_); }
 
 #ifdef __cpp_exceptions
-    /** Nothing, or the failure thrown as almadia::exception: the throwing twin of every call here. */
+    /** Nothing, or the failure thrown as almadia::exception: the throwing form of every call here. */
     void or_throw() && { value(); }
 #endif
 
@@ -378,9 +382,10 @@ template <class Run> void contain(Run &&run) noexcept {
 } // namespace detail
 
 /**
- * Says what happens to an exception that leaves a callable or a coroutine which the library called: `function` is
- * called with it on the same thread, and must not throw. At first, and with nullptr, that is std::terminate, because
- * an exception nobody sees is a completion nobody handled. For the whole program; returns the previous one. Threads: any.
+ * Sets what happens to an exception that leaves a callable or a coroutine called by the library: `function` is called
+ * with it on the same thread, and must not throw. By default, and with nullptr, that is std::terminate, because an
+ * exception that nobody sees is a completion that nobody handled. It applies to the whole program; returns the previous
+ * function. Threads: any.
  */
 inline uncaught_function set_uncaught(uncaught_function function) noexcept {
     return detail::uncaught().exchange(function == nullptr ? detail::terminate_on_uncaught : function);
@@ -405,8 +410,8 @@ template <class T> inline constexpr bool is_text = std::is_convertible_v<const T
 } // namespace detail
 
 /**
- * Bytes that somebody else owns: what keys and values are passed as. For parameters only. A const char * counts up to
- * its NUL; for literals with NULs write "a\0b"sv.
+ * Bytes that somebody else owns: what keys and values are passed as. For parameters only. A const char * ends at its
+ * NUL; for literals with NULs write "a\0b"sv.
  */
 class bytes {
   public:
@@ -423,14 +428,16 @@ class bytes {
         size_ = view.size();
     }
 
-    /** From what has data() and size() of std::byte, char or unsigned char: std::span, std::vector, std::array, value. */
+    /**
+     * From what has data() and size() of std::byte, char or unsigned char: std::span, std::vector, std::array, value.
+     */
     template <class T, std::enable_if_t<!detail::is_text<T> && detail::is_byte_range<T>, int> = 0>
     constexpr bytes(const T &range) noexcept : data_(range.data()), size_(range.size()) {}
 
     /** The first byte. */
     constexpr const void *data() const noexcept { return data_; }
 
-    /** How many bytes. */
+    /** The number of bytes. */
     constexpr std::size_t size() const noexcept { return size_; }
 
   private:
@@ -439,7 +446,8 @@ class bytes {
 };
 
 /**
- * The keys of a multi_get: {"a", "b"}, or any range of what `bytes` is made from. For parameters only; it borrows the keys.
+ * The keys of a multi_get: {"a", "b"}, or any range of what `bytes` is made from. For parameters only; it borrows the
+ * keys.
  */
 class keys {
   public:
@@ -456,7 +464,7 @@ class keys {
     /** As the C interface takes them. */
     const almadia_slice *data() const noexcept { return slices_.data(); }
 
-    /** How many. */
+    /** The number of keys. */
     std::size_t size() const noexcept { return slices_.size(); }
 
   private:
@@ -536,10 +544,10 @@ template <class T, void (*Free)(T *)> class handle {
     handle &operator=(const handle &) = delete;
     ~handle() { Free(pointer_); }
 
-    /** The handle of the C interface; stays ours. nullptr when empty. */
+    /** The handle of the C interface; it still belongs to this object. nullptr when empty. */
     T *c_handle() const noexcept { return pointer_; }
 
-    /** Gives the handle of the C interface away; free it with its _free. Empty afterwards. */
+    /** Releases the handle of the C interface; free it with its _free. Empty afterwards. */
     [[nodiscard]] T *release() noexcept { return std::exchange(pointer_, nullptr); }
 
   protected:
@@ -553,15 +561,15 @@ template <class T, void (*Free)(T *)> class handle {
 struct option {
     /** The name that config::set takes. */
     std::string_view name;
-    /** The values it takes: "text", "true or false", or a range such as "5 to 10000". */
+    /** The values that it takes: "text", "true or false", or a range such as "5 to 10000". */
     std::string_view type_text;
-    /** The value it has when it is not set. */
+    /** The value that it has unless it is set. */
     std::string_view default_value;
-    /** What it does, with its unit. */
+    /** What it does, and its unit. */
     std::string_view doc;
 };
 
-/** Every option there is. Threads: any. */
+/** All options. Threads: any. */
 inline std::vector<option> options() {
     std::vector<option> all;
     almadia_option one = ALMADIA_OPTION_INIT;
@@ -570,21 +578,21 @@ inline std::vector<option> options() {
     return all;
 }
 
-/** The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header. Static. */
+/** The version of the running library, such as "0.1.0"; ALMADIA_VERSION_STRING is that of the header. Static. */
 inline const char *version_string() noexcept { return almadia_version_string(); }
 
-/** The version of the library that runs, as major * 1000000 + minor * 1000 + patch; see ALMADIA_VERSION_NUMBER. */
+/** The version of the running library as major * 1000000 + minor * 1000 + patch; see ALMADIA_VERSION_NUMBER. */
 inline std::uint32_t version_number() noexcept { return almadia_version_number(); }
 
 /** How serious a log record is. */
 enum class log_level : almadia_log_level {
-    /** Something failed; a store that stops says why. */
+    /** Something failed. A store that stops says why. */
     error = ALMADIA_LOG_ERROR,
-    /** Something is wrong that the library deals with by itself. */
+    /** Something is wrong, and the library deals with it by itself. */
     warn = ALMADIA_LOG_WARN,
     /** What an operator wants to know. */
     info = ALMADIA_LOG_INFO,
-    /** What whoever debugs a cluster wants to know: elections, connections. */
+    /** What helps to debug a cluster: elections, connections. */
     debug = ALMADIA_LOG_DEBUG,
     /** Everything. */
     trace = ALMADIA_LOG_TRACE,
@@ -644,9 +652,9 @@ inline result<void> replace_log(std::unique_ptr<log_sink> sink, log_level level)
 } // namespace detail
 
 /**
- * Hands the log records of the whole library, in this process, to f(log_level, std::string_view target,
- * std::string_view message) from now on, on the thread "almadia-log"; instead of the one before, which is not running any
- * more when this returns. `level` is the least serious that is wanted. f may block, at the cost of records.
+ * Sends the log records of the whole library, in this process, to f(log_level, std::string_view target,
+ * std::string_view message) from now on, on the thread "almadia-log". It replaces the previous function, which is not
+ * running when this returns. `level` is the least serious level that you want. f may block, at the cost of records.
  * Blocks: yes, for a record that is being written. Threads: any. Codes: would_deadlock (inside f), io, unsupported.
  */
 template <class F> result<void> set_log(log_level level, F &&f) {
@@ -654,33 +662,35 @@ template <class F> result<void> set_log(log_level level, F &&f) {
                                level);
 }
 
-/** Ends what set_log began. Blocks, threads and codes: as set_log. */
+/** Undoes set_log. Blocks, threads and codes: as set_log. */
 inline result<void> stop_log() { return detail::replace_log(nullptr, log_level::error); }
 
-/** What happened to a store. Later versions add some: ignore those you do not know. */
+/** What happened to a store. Later versions add some: ignore those that you do not know. */
 enum class store_event_kind : almadia_store_event_kind {
-    /** Another member leads the region than before, as far as this one knows. */
+    /** The leader of the region has changed, as far as this member knows. */
     leader_changed = ALMADIA_STORE_EVENT_LEADER_CHANGED,
     /** The store stopped working, for the reason `code`. */
     poisoned = ALMADIA_STORE_EVENT_POISONED,
 };
 
-/** One event of a store: the newest state. Of several changes while the function is busy it may hear of the last only. */
+/**
+ * One event of a store: the newest state. Of several changes while the function is busy, it may report only the last.
+ */
 struct store_event {
     /** What happened. */
     store_event_kind kind;
     /** Why, for poisoned; otherwise code::ok. */
     almadia::code code;
-    /** The region, for leader_changed; otherwise 0, as the next two. */
+    /** The region, for leader_changed; otherwise 0, like the next two. */
     std::uint64_t region_id;
-    /** The number of the member that leads it; 0 while no leader is known. */
+    /** The number of the leading member; 0 while no leader is known. */
     std::uint64_t leader_id;
     /** The raft term. */
     std::uint64_t term;
 };
 
 /**
- * The options of a store that is still to be opened. A default one has every default: a cluster of this member alone.
+ * The options of a store that is still to be opened. By default each has its default: a cluster of this member alone.
  * Threads: one at a time.
  */
 class config : public handle<almadia_config, almadia_config_free> {
@@ -691,7 +701,7 @@ class config : public handle<almadia_config, almadia_config_free> {
     static config from_c(almadia_config *pointer) noexcept { return config(pointer); }
 
     /**
-     * Sets one option; options() lists them. Codes: invalid_config (unknown, or out of its range: the message names
+     * Sets one option; options() lists them. Codes: invalid_config (unknown, or outside its range: the message names
      * both), invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
      */
     result<void> set(const std::string &name, const std::string &value) {
@@ -733,9 +743,9 @@ class config : public handle<almadia_config, almadia_config_free> {
     }
 
     /**
-     * Has `function(const store_event &)` told of the events of every store opened with this configuration from now on, on
-     * the store's thread "almadia-cb" and by the rules of callables. It is borrowed: it must live until the shutdown of
-     * those stores has returned. Codes: abi_mismatch.
+     * Calls `function(const store_event &)` for the events of every store opened with this configuration from now on,
+     * on the store's thread "almadia-cb" and by the rules of callables. It is borrowed: it must live until the shutdown
+     * of those stores has returned. Codes: abi_mismatch.
      */
     template <class F> result<void> set_event_callback(F &function) {
         if (result<void> made = materialize(); !made) return made;
@@ -750,7 +760,7 @@ class config : public handle<almadia_config, almadia_config_free> {
         });
     }
 
-    /** One with every default, made now and not with the first option. Codes: abi_mismatch. */
+    /** One with every default, made now instead of with the first option. Codes: abi_mismatch. */
     static result<config> make_default() {
         return detail::make<config>([](almadia_config **made, almadia_error **e) {
             return almadia_config_new(ALMADIA_ABI_VERSION, made, e);
@@ -778,7 +788,7 @@ enum class operation_kind : almadia_op_kind {
     put = ALMADIA_OP_PUT,
     /** Remove `key`; `value` must be empty. */
     erase = ALMADIA_OP_DELETE,
-    /** Remove every key from `key` to `value`, which stays. */
+    /** Remove every key from `key` (included) to `value` (not included). */
     erase_range = ALMADIA_OP_DELETE_RANGE,
 };
 
@@ -788,13 +798,13 @@ struct operation {
     operation_kind kind;
     /** The key, or the first key of a range. */
     bytes key;
-    /** The value, or the first key behind a range. */
+    /** The value, or the first key after a range. */
     bytes value = {};
 };
 
 /**
- * A list of operations that is applied whole, in the order in which they were added, or not at all. It belongs to no
- * store, and may be written to any. All its keys must belong to one region. Threads: one at a time.
+ * A list of operations that are applied together, in the order in which they were added, or not at all. It belongs to
+ * no store and may be written to any. All its keys must belong to one region. Threads: one at a time.
  */
 class batch : public handle<almadia_batch, almadia_batch_free> {
   public:
@@ -803,21 +813,21 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
     /** Takes over a handle of the C interface. */
     static batch from_c(almadia_batch *pointer) noexcept { return batch(pointer); }
 
-    /** Adds: set `key` to `value`; both may be empty. Codes: too_large (key, value or batch; the message says which). */
+    /** Adds an operation that sets `key` to `value`; both may be empty. Codes: too_large (the message says which). */
     result<void> put(bytes key, bytes value) {
         return add([&](almadia_error **e) {
             return almadia_batch_put(pointer_, key.data(), key.size(), value.data(), value.size(), e);
         });
     }
 
-    /** Adds: remove `key`. That it does not exist is no error. Codes: too_large. */
+    /** Adds an operation that removes `key`. It is no error if it does not exist. Codes: too_large. */
     result<void> erase(bytes key) {
         return add([&](almadia_error **e) { return almadia_batch_delete(pointer_, key.data(), key.size(), e); });
     }
 
     /**
-     * Adds: remove every key from `begin` to `end`, which stays; an empty `end` means to the end of all keys and takes
-     * 16 KiB of the batch. Codes: too_large, invalid_argument (out of order).
+     * Adds an operation that removes every key from `begin` (included) to `end` (not included). An empty `end` means
+     * the end of all keys, and takes 16 KiB of the batch. Codes: too_large, invalid_argument (out of order).
      */
     result<void> erase_range(bytes begin, bytes end) {
         return add([&](almadia_error **e) {
@@ -826,8 +836,8 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
     }
 
     /**
-     * Adds `count` operations in one call, all or none. Codes: too_large, invalid_argument (a range out of order, an erase
-     * with a value); the message names the operation.
+     * Adds `count` operations in one call, all or none. Codes: too_large, invalid_argument (a range out of order, an
+     * erase with a value); the message names the operation.
      */
     result<void> append(const operation *operations, std::size_t count) {
         std::vector<almadia_op> c;
@@ -845,13 +855,15 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
     /** Removes all operations. */
     void clear() noexcept { almadia_batch_clear(pointer_); }
 
-    /** How many operations it holds; ALMADIA_BATCH_OPERATIONS_MAX at most. */
+    /** The number of operations; ALMADIA_BATCH_OPERATIONS_MAX at most. */
     std::size_t count() const noexcept { return almadia_batch_count(pointer_); }
 
     /** Its size in bytes: keys, values and a few bytes for each operation; ALMADIA_BATCH_BYTES_MAX at most. */
     std::size_t size_bytes() const noexcept { return almadia_batch_bytes(pointer_); }
 
-    /** Makes the library's object now and not with the first operation. Only for handing c_handle() to C functions. */
+    /**
+     * Makes the library's object now instead of with the first operation. Only for passing c_handle() to C functions.
+     */
     result<void> materialize() {
         if (pointer_ != nullptr) return {};
         return detail::attempt([&](almadia_error **e) { return almadia_batch_new(&pointer_, e); });
@@ -884,13 +896,13 @@ class value : public handle<almadia_value, almadia_value_free> {
     /** The first byte. Belongs to the value. */
     const char *data() const noexcept { return static_cast<const char *>(almadia_value_data(pointer_)); }
 
-    /** How many bytes. */
+    /** The number of bytes. */
     std::size_t size() const noexcept { return almadia_value_size(pointer_); }
 
     /** The bytes as text, not NUL-terminated. They belong to the value. */
     std::string_view view() const noexcept { return {data(), size()}; }
 
-    /** As view(); not from a value that is about to go. */
+    /** As view(); not from a temporary. */
     operator std::string_view() const & noexcept { return view(); }
     operator std::string_view() const && = delete;
 
@@ -921,7 +933,7 @@ class values : public handle<almadia_values, almadia_values_free> {
     /** Takes over a handle of the C interface. */
     static values from_c(almadia_values *pointer) noexcept { return values(pointer); }
 
-    /** As many as there were keys. */
+    /** The number of values, which is the number of keys. */
     std::size_t size() const noexcept { return almadia_values_count(pointer_); }
 
     /** The value of the key at `index`, from 0 to size() - 1; empty when it does not exist. Belongs to the values. */
@@ -936,7 +948,7 @@ class values : public handle<almadia_values, almadia_values_free> {
 };
 static_assert(sizeof(values) == sizeof(void *));
 
-/** A key and its value; both belong to what gave them, and say there how long they are valid. */
+/** A key and its value; both belong to what returned them, which says how long they are valid. */
 struct pair {
     /** The key. */
     std::string_view key;
@@ -952,13 +964,13 @@ enum class order : std::int32_t {
     descending = 1,
 };
 
-/** What to walk over; without anything set, all pairs of the snapshot, ascending. Only borrowed for the call. */
+/** What to iterate over; by default all pairs of the snapshot, ascending. Only borrowed for the call. */
 struct scan_options {
-    /** Only keys that begin with this; together with bounds, both apply. */
+    /** Only keys that begin with this. If there are bounds too, both apply. */
     bytes prefix = {};
     /** The smallest key shown; empty for none. */
     bytes lower = {};
-    /** The smallest key not shown any more; empty for none. */
+    /** The first key after the range, which is not shown; empty for none. */
     bytes upper = {};
     /** The direction. */
     almadia::order order = almadia::order::ascending;
@@ -981,9 +993,9 @@ inline almadia_iter_options to_c(const scan_options &options) noexcept {
 } // namespace detail
 
 /**
- * Walks the pairs of a snapshot in both directions and by key; for a loop over pairs snapshot::scan is simpler. Moves
- * return true when it stands on a pair then; false means the end or an error: ask error(). May outlive its snapshot and
- * its store. May read from the disk. Threads: one at a time.
+ * Iterates over the pairs of a snapshot, in both directions and by key; for a plain loop snapshot::scan is simpler.
+ * Moves return true when the iterator is at a pair then; false means the end or an error: see check(). May outlive its
+ * snapshot and its store. May read from the disk. Threads: one at a time.
  */
 class iter : public handle<almadia_iter, almadia_iter_free> {
   public:
@@ -997,22 +1009,22 @@ class iter : public handle<almadia_iter, almadia_iter_free> {
     bool first() noexcept { return almadia_iter_first(pointer_); }
     /** Moves to the last pair in the direction of the iteration. */
     bool last() noexcept { return almadia_iter_last(pointer_); }
-    /** Moves to `key`, or to the pair behind it in the direction of the iteration. */
+    /** Moves to `key`, or to the pair after it in the direction of the iteration. */
     bool seek(bytes key) noexcept { return almadia_iter_seek(pointer_, key.data(), key.size()); }
     /** Moves to `key`, or to the pair before it in the direction of the iteration. */
     bool seek_for_prev(bytes key) noexcept { return almadia_iter_seek_for_prev(pointer_, key.data(), key.size()); }
-    /** Moves to the next pair; to the first when it was never moved. */
+    /** Moves to the next pair, or to the first when it was never moved. */
     bool next() noexcept { return almadia_iter_next(pointer_); }
-    /** Moves to the pair before; to the last when it was never moved. */
+    /** Moves to the previous pair, or to the last when it was never moved. */
     bool prev() noexcept { return almadia_iter_prev(pointer_); }
-    /** True when it stands on a pair. */
+    /** True when it is at a pair. */
     bool valid() const noexcept { return almadia_iter_valid(pointer_); }
-    /** The key it stands on, valid until it is moved; empty when it stands on none. */
+    /** The key that it is at, valid until it is moved; empty when it is at none. */
     std::string_view key() const noexcept { return detail::view_of(almadia_iter_key(pointer_)); }
-    /** The value it stands on, valid until it is moved; empty when it stands on none. */
+    /** The value that it is at, valid until it is moved; empty when it is at none. */
     std::string_view value() const noexcept { return detail::view_of(almadia_iter_value(pointer_)); }
 
-    /** Success when it stands on no pair because it is at an end, otherwise what stopped it. Ask after every loop. */
+    /** Success when it is at no pair because it is at an end, otherwise what stopped it. Call it after every loop. */
     result<void> check() const {
         return detail::attempt([&](almadia_error **e) { return almadia_iter_code(pointer_, e); });
     }
@@ -1023,28 +1035,28 @@ class iter : public handle<almadia_iter, almadia_iter_free> {
 static_assert(sizeof(iter) == sizeof(void *));
 
 /**
- * The pairs snapshot::scan walks over, once, as an input range:
+ * The pairs of snapshot::scan, to be iterated over once, as an input range:
  *
  *   auto pairs = snapshot.scan("user/");
  *   for (auto [key, value] : pairs) ...
  *   if (!pairs.check()) ...
  *
- * The loop ends at an error as at the end, so ask check() behind it; in debug builds an error that nobody asked for is
- * an assertion when the range goes. Or let the loop throw it: for (auto [key, value] : snapshot.scan("user/").checked()).
+ * An error ends the loop just as the end does, so call check() after it; in debug builds the destructor asserts that an
+ * error was looked at. Or let the loop throw it: for (auto [key, value] : snapshot.scan("user/").checked()).
  * A pair is valid until the next one. May outlive its snapshot and its store. Must not be moved inside the loop.
  * May read from the disk. Threads: one at a time.
  */
 class scan_range {
   public:
-    /** Stands on one pair. */
+    /** A position at one pair. */
     class iterator;
 
-    /** Fetches the first pairs, or the ones it stands on when it was begun before. */
+    /** Fetches the first pairs; when it was called before, goes on where the iteration is. */
     iterator begin();
     /** What the iterator is equal to at the end. */
     iterator end() noexcept;
 
-    /** Success when the walk came to the end or is under way, otherwise what stopped it. */
+    /** Success when the iteration has ended or is still going on, otherwise what stopped it. */
     result<void> check() const {
         examined_ = true;
         if (error_.code() == code::ok) return {};
@@ -1150,34 +1162,36 @@ inline scan_range::iterator scan_range::begin() {
 
 inline scan_range::iterator scan_range::end() noexcept { return {}; }
 
-/** What a snapshot promises. */
+/** The guarantee of a snapshot. */
 enum class level : almadia_level {
     /**
-     * It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
-     * region in one order. Over several regions there is none: see store::open_snapshot.
+     * It shows every write that any member acknowledged before the snapshot was asked for, and the writes of a region
+     * in one order. Over several regions there is no such order: see store::open_snapshot.
      */
     linearizable = ALMADIA_LEVEL_LINEARIZABLE,
-    /** It shows what this member has applied; needs no other member, may be behind, and may go back over a restart. */
+    /**
+     * It shows what this member has applied; needs no other member, may lag, and may go back in time across a restart.
+     */
     local = ALMADIA_LEVEL_LOCAL,
 };
 
 /** How to take a snapshot. Only borrowed for the call. */
 struct snapshot_options {
-    /** What it promises. */
+    /** Its guarantee. */
     almadia::level level = almadia::level::linearizable;
-    /** After this the call is answered in any case; 0 means the option read.timeout_ms. */
+    /** After this the call completes in any case; 0 means the option read.timeout_ms. */
     std::chrono::milliseconds timeout = {};
-    /** The first key it shows; empty begins at the first of all. With several regions a narrow range is cheaper. */
+    /** The first key that it shows; empty means the first of all. With several regions a narrow range is cheaper. */
     bytes start = {};
-    /** The first key it does not show any more; empty for no end. */
+    /** The first key after the range, which it does not show; empty for no end. */
     bytes end = {};
-    /** With level::local: wait until this member has applied its region up to this index; 0 waits for nothing. */
+    /** With level::local: wait until this member has applied its region up to this index; 0 does not wait. */
     std::uint64_t min_index = 0;
 };
 
 /**
- * The data of a store at one point in time. May outlive the store; pins memory and files until it goes. Reads may come
- * from the disk but wait for no other member, so they are fine in callables. Threads: any number at once.
+ * The data of a store at one point in time. May outlive the store; pins memory and files until it is destroyed. Reads
+ * may come from the disk but wait for no other member, so they are fine in callables. Threads: any number at once.
  */
 class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
   public:
@@ -1187,7 +1201,9 @@ class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
     /** Takes over a handle of the C interface. */
     static snapshot from_c(almadia_snapshot *pointer) noexcept { return snapshot(pointer); }
 
-    /** The value of `key`; empty when it does not exist. Codes: invalid_argument (outside the range), io, corruption. */
+    /**
+     * The value of `key`; empty when it does not exist. Codes: invalid_argument (outside the range), io, corruption.
+     */
     result<std::optional<value>> get(bytes key) const {
         return detail::find<value>([&](almadia_value **found, almadia_error **e) {
             return almadia_snapshot_get(pointer_, key.data(), key.size(), found, e);
@@ -1208,10 +1224,10 @@ class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
         return scan(options);
     }
 
-    /** The pairs `options` says; see scan_range for the loop and its errors. */
+    /** The pairs that `options` selects; see scan_range for the loop and its errors. */
     scan_range scan(const scan_options &options) const { return scan_range(iterate(options)); }
 
-    /** An iterator that stands on no pair yet; next() begins at the first. */
+    /** An iterator that is at no pair yet; next() begins at the first. */
     result<iter> iterate(const scan_options &options = {}) const {
         const almadia_iter_options c = detail::to_c(options);
         return detail::make<iter>([&](almadia_iter **made, almadia_error **e) {
@@ -1239,7 +1255,7 @@ static_assert(sizeof(snapshot) == sizeof(void *));
 
 /* --------------------------------------------------------------------------------------------------- asynchronous */
 
-/** Where in the log of its region a write stands. Positions of one region are ordered by index. */
+/** The position of a write in the log of its region. Positions of one region are ordered by index. */
 struct position {
     /** The log index. */
     std::uint64_t index = 0;
@@ -1247,11 +1263,13 @@ struct position {
     std::uint64_t term = 0;
 };
 
-/** What can be told of a write before its completion; or them to be told of both. */
+/** What can be reported of a write before its completion; combine them with | to get both. */
 enum class event : almadia_event {
     /** The leader has the write in its log, in memory. It may still be lost. */
     proposed = ALMADIA_EVENT_PROPOSED,
-    /** The write is on the disks of a majority and will be decided. No read need show it before its completion. */
+    /**
+     * The write is on the disks of a majority, its outcome is settled. Reads need not show it before its completion.
+     */
     committed = ALMADIA_EVENT_COMMITTED,
 };
 
@@ -1262,17 +1280,17 @@ constexpr event operator|(event one, event other) noexcept {
 
 /** How to write. */
 struct write_options {
-    /** After this the call is answered in any case; 0 means the option write.timeout_ms. */
+    /** After this the call completes in any case; 0 means the option write.timeout_ms. */
     std::chrono::milliseconds timeout = {};
 };
 
-/** How to hand leadership over. Only borrowed for the call. */
+/** How to hand over leadership. Only borrowed for the call. */
 struct transfer_options {
-    /** The number of the member that shall lead; 0 leaves the choice to the leader. */
+    /** The number of the member that is to lead; 0 leaves the choice to the leader. */
     std::uint64_t target = 0;
-    /** After this the call is answered in any case; 0 means the option write.timeout_ms. */
+    /** After this the call completes in any case; 0 means the option write.timeout_ms. */
     std::chrono::milliseconds timeout = {};
-    /** Any key of the region it is about; empty means the first region, and with one it does not matter. */
+    /** Any key of the region; empty means the first region, and with one region it does not matter. */
     bytes key = {};
 };
 
@@ -1417,7 +1435,7 @@ template <class E, class F> struct call_with_events : call<position, F> {
 
 } // namespace detail
 
-/** The number of a call that was accepted, for store::cancel. */
+/** The number of an accepted call, for store::cancel. */
 enum class call_id : std::uint64_t {};
 
 namespace detail {
@@ -1484,11 +1502,11 @@ inline void drop_queue(almadia_cq *queue) noexcept {
 
 /**
  * A queue of completions, for programs that want their callables, futures and coroutines finished on threads of their
- * own: store.on(queue).put_async(...). Any number of threads may use it at once. May serve several stores.
+ * own: store.on(queue).put_async(...). Any number of threads may use it at once. It may serve several stores.
  *
- * The destructor shuts it down, waits for the calls under way and drops them: their callables are destroyed and not
+ * The destructor shuts it down, waits for the calls in flight and drops them: their callables are destroyed and not
  * called, their futures get std::future_errc::broken_promise, their coroutines are not resumed. So destroy the stores
- * before; and to drop none, call shutdown(), and run_some() until code::closed. Blocks: yes, as said.
+ * first; and to drop none, call shutdown(), and run_some() until code::closed. Blocks: yes, for these calls.
  */
 class completion_queue : public handle<almadia_cq, detail::drop_queue> {
   public:
@@ -1504,24 +1522,24 @@ class completion_queue : public handle<almadia_cq, detail::drop_queue> {
     }
 
     /**
-     * The descriptor, for poll, epoll and event loops: readable while something waits. Watch it, and when it is readable
-     * call run_some() until it gives 0; never read, write or close it. Belongs to the queue. -1 when empty.
+     * The descriptor, for poll, epoll and event loops: readable while something waits. When it is readable, call
+     * run_some() until it returns 0; never read, write or close it. It belongs to the queue. -1 when empty.
      */
     int fd() const noexcept { return almadia_cq_fd(pointer_); }
 
     /**
-     * Calls back for up to 64 completions on this thread, in the order in which they arrived, and gives how many; waits
-     * up to `timeout` for the first. 0: none came, or interrupt(). Blocks: for the timeout at most; never with 0.
-     * Codes: closed (shut down, and nothing will come any more), would_deadlock, forked.
+     * Runs up to 64 completions on this thread, in the order in which they arrived, and returns their number; waits up
+     * to `timeout` for the first. 0: none came, or interrupt() was called. Blocks: for the timeout at most; never with
+     * 0. Codes: closed (shut down, and nothing will come any more), would_deadlock, forked.
      */
     result<std::size_t> run_some(std::chrono::milliseconds timeout = {}) const {
         return detail::finish_some(pointer_, 64, timeout.count() < 0 ? 0 : timeout.count());
     }
 
-    /** Makes one run_some that waits, or the next one, return at once. */
+    /** Makes one waiting run_some, or else the next one, return at once. */
     void interrupt() const noexcept { almadia_cq_interrupt(pointer_); }
 
-    /** Accepts no more calls; those accepted are still answered. */
+    /** Makes the queue accept no more calls; those accepted still complete. */
     void shutdown() const noexcept { almadia_cq_shutdown(pointer_); }
 
   private:
@@ -1537,13 +1555,13 @@ struct resume_here {
 };
 
 /**
- * What an _async call without a callable gives: co_await it for its result<T>. Nothing is submitted before, and nothing
- * is allocated. Await it in the expression that made it, because it borrows the arguments until then. A coroutine that
- * waits must not be destroyed before it is resumed.
+ * What an _async call without a callable returns: co_await it for its result<T>. Nothing is submitted before that, and
+ * nothing is allocated. Await it in the expression that made it, because it borrows the arguments until then. A
+ * suspended coroutine must not be destroyed before it is resumed.
  */
 template <class T, class Submission, class Executor = resume_here> class [[nodiscard]] awaitable {
   public:
-    /** What co_await uses; not for you. */
+    /** For co_await; do not call it. */
     class awaiter : detail::pending {
       public:
         awaiter(Submission submission, Executor executor)
@@ -1580,19 +1598,20 @@ template <class T, class Submission, class Executor = resume_here> class [[nodis
         std::optional<result<T>> answer_;
     };
 
-    /** What the _async calls make; not for you. */
+    /** For the _async calls; do not call it. */
     explicit awaitable(Submission submission, Executor executor = {})
         : submission_(std::move(submission)), executor_(std::move(executor)) {}
 
     /**
-     * Where to go on: `executor` is called on the completion's thread with the std::coroutine_handle<>, and shall see
-     * to it that somebody calls it once, as std::function<void()> too. By default the coroutine goes on right there.
+     * Where to resume: `executor` is called on the completion's thread with the std::coroutine_handle<>, and must see
+     * to it that it is called once; it may convert it to std::function<void()>. By default the coroutine resumes right
+     * there.
      */
     template <class Other> awaitable<T, Submission, std::decay_t<Other>> resume_on(Other &&executor) && {
         return awaitable<T, Submission, std::decay_t<Other>>(std::move(submission_), std::forward<Other>(executor));
     }
 
-    /** What co_await uses; not for you. */
+    /** For co_await; do not call it. */
     awaiter operator co_await() && { return awaiter(std::move(submission_), std::move(executor_)); }
 
   private:
@@ -1602,11 +1621,11 @@ template <class T, class Submission, class Executor = resume_here> class [[nodis
 #endif
 
 /**
- * Every asynchronous call. Each comes in three forms: with a callable as its last argument, which gets the result; as a
+ * All asynchronous calls. Each comes in three forms: with a callable as its last argument, which gets the result; as a
  * future; and in C++20 with neither, to be awaited. None blocks, and all may be called by any number of threads at
- * once, and in callables. The form with a callable answers at once whether the call was accepted, with its number for
- * store::cancel: overloaded (too many calls under way: again after some completions), closed, forked, poisoned,
- * too_large, invalid_argument. The other two bring this in their result. One thread's writes that succeed complete in
+ * once, and in callables. The form with a callable returns at once whether the call was accepted, with its number for
+ * store::cancel: overloaded (too many calls in flight: retry after some completions), closed, forked, poisoned,
+ * too_large, invalid_argument. The other two report this in their result. Writes of one thread that succeed complete in
  * the order in which it submitted them.
  */
 template <class Self> class asynchronous {
@@ -1620,7 +1639,7 @@ template <class Self> class asynchronous {
         return detail::start_future<position>(putting(key, value));
     }
 
-    /** Removes `key`; that it does not exist is no error. Codes of the result: those of store::write. */
+    /** Removes `key`; it is no error if it does not exist. Codes of the result: those of store::write. */
     template <class F> result<call_id> erase_async(bytes key, F &&f) const {
         return detail::start<position>(std::forward<F>(f), erasing(key));
     }
@@ -1628,8 +1647,8 @@ template <class Self> class asynchronous {
     std::future<result<position>> erase_future(bytes key) const { return detail::start_future<position>(erasing(key)); }
 
     /**
-     * Writes `batch`, which is empty and ready for the next operations when the call was accepted, and unchanged when it
-     * was not. Codes of the result: those of store::write.
+     * Writes `batch`. If the call was accepted, the batch is empty and ready for the next operations; otherwise it is
+     * unchanged. Codes of the result: those of store::write.
      */
     template <class F> result<call_id> write_async(batch &batch, F &&f, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();
@@ -1641,8 +1660,8 @@ template <class Self> class asynchronous {
         return detail::start_future<position>(writing(batch, options));
     }
     /**
-     * The same, and calls on_event(event, position) for those of `events` that happen while this member leads: each once
-     * at most, in their order, before `f`, by the rules of `f`.
+     * The same, and calls on_event(event, position) for those of `events` that happen while this member leads: each at
+     * most once, in their order, before `f`, and by the rules of `f`.
      */
     template <class E, class F>
     result<call_id> write_async_with_events(batch &batch, event events, E &&on_event, F &&f,
@@ -1658,7 +1677,9 @@ template <class Self> class asynchronous {
         return detail::start_owned(owned, writing(batch, c));
     }
 
-    /** The newest value of `key`, linearizable; empty when it does not exist. Codes of the result: those of store::get. */
+    /**
+     * The newest value of `key`, linearizable; empty when it does not exist. Codes of the result: those of store::get.
+     */
     template <class F> result<call_id> get_async(bytes key, F &&f) const {
         return detail::start<std::optional<value>>(std::forward<F>(f), getting(key));
     }
@@ -1685,11 +1706,11 @@ template <class Self> class asynchronous {
         return detail::start_future<snapshot>(opening(options));
     }
 
-    /** Hands leadership over. Codes of the result: those of store::transfer_leader. */
+    /** Hands over leadership. Codes of the result: those of store::transfer_leader. */
     template <class F> result<call_id> transfer_leader_async(const transfer_options &options, F &&f) const {
         return detail::start<void>(std::forward<F>(f), transferring(options));
     }
-    /** Hands leadership over. */
+    /** Hands over leadership. */
     std::future<result<void>> transfer_leader_future(const transfer_options &options = {}) const {
         return detail::start_future<void>(transferring(options));
     }
@@ -1706,7 +1727,7 @@ template <class Self> class asynchronous {
     }
     /** co_await gives the result<std::optional<value>>. */
     auto get_async(bytes key) const { return awaiting<std::optional<value>>(getting(key)); }
-    /** co_await gives the result<values>. Name the keys before: g++ 12 takes no {...} list in a co_await expression. */
+    /** co_await gives the result<values>. Name the keys first: g++ 12 takes no {...} list in a co_await expression. */
     auto multi_get_async(const keys &keys, const snapshot_options &options = {}) const {
         return awaiting<values>(getting(keys, options));
     }
@@ -1770,7 +1791,7 @@ template <class Self> class asynchronous {
 #endif
 };
 
-/** The asynchronous calls of a store, answered through a queue: what store::on gives. Must outlive neither of the two. */
+/** The asynchronous calls of a store, completed through a queue: what store::on returns. Must not outlive either. */
 class queued_store : public asynchronous<queued_store> {
   private:
     friend class store;
@@ -1783,7 +1804,7 @@ class queued_store : public asynchronous<queued_store> {
 
 /* ---------------------------------------------------------------------------------------------------------- store */
 
-/** The part a member plays. */
+/** The role of a member. */
 enum class role : almadia_role {
     /** Follows a leader. */
     follower = ALMADIA_ROLE_FOLLOWER,
@@ -1793,25 +1814,25 @@ enum class role : almadia_role {
     leader = ALMADIA_ROLE_LEADER,
 };
 
-/** The state of one member. What it says of a leader, a role and a log is that of the first region. */
+/** The state of one member. Leader, term, indices and role are those of the first region. */
 struct status {
     /** The number of this member. */
     std::uint64_t node_id;
-    /** The number of the member that leads, as far as this one knows; 0 when it knows none. */
+    /** The number of the leading member, as far as this one knows; 0 when it knows none. */
     std::uint64_t leader_id;
     /** The raft term. */
     std::uint64_t term;
-    /** Entries up to this index are decided. */
+    /** Entries up to this index are committed. */
     std::uint64_t commit_index;
     /** Entries up to this index are applied here; a local snapshot shows them. */
     std::uint64_t applied_index;
-    /** The last entry in this member's log. */
+    /** The index of the last entry in this member's log. */
     std::uint64_t last_index;
     /** Snapshots and iterators that are not freed yet; each pins memory and files. */
     std::uint64_t live_snapshots;
-    /** Accepted calls that are not answered yet. */
+    /** Accepted calls that are not completed yet. */
     std::uint64_t in_flight;
-    /** The part this member plays. */
+    /** The role of this member. */
     almadia::role role;
     /** Why the store stopped working (an I/O error, damage, a bug); code::ok while it works. */
     almadia::code poisoned;
@@ -1821,27 +1842,27 @@ struct status {
 struct region_status {
     /** The number of the region, the same on every member. */
     std::uint64_t region_id;
-    /** The number of the member that leads it, as far as this one knows; 0 when it knows none. */
+    /** The number of the leading member, as far as this one knows; 0 when it knows none. */
     std::uint64_t leader_id;
     /** The raft term of the region. */
     std::uint64_t term;
-    /** Entries of the region's log up to this index are decided. */
+    /** Entries of the region's log up to this index are committed. */
     std::uint64_t commit_index;
     /** Entries of the region's log up to this index are applied here. */
     std::uint64_t applied_index;
-    /** The last entry of the region in this member's log. */
+    /** The index of the region's last entry in this member's log. */
     std::uint64_t last_index;
-    /** The first key of the region; empty when it begins at the first of all. Belongs to the store. */
+    /** The first key of the region; empty when it begins at the first of all. It belongs to the store. */
     std::string_view start_key;
-    /** The first key behind the region; empty when there is none. Belongs to the store. */
+    /** The first key after the region; empty when there is none. It belongs to the store. */
     std::string_view end_key;
-    /** The part this member plays in the region. */
+    /** The role of this member in the region. */
     almadia::role role;
 };
 
 /**
  * An open store: one member of a cluster. Its asynchronous calls are those of `asynchronous`.
- * The destructor frees it as shutdown(0) does, without handing over what it leads: for that, shut down before.
+ * The destructor frees it as shutdown(0) does, without handing over what it leads: for that, shut it down first.
  * Threads: any number at once.
  */
 class store : public handle<almadia_store, almadia_store_free>, public asynchronous<store> {
@@ -1853,10 +1874,10 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     static store from_c(almadia_store *pointer) noexcept { return store(pointer); }
 
     /**
-     * Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
-     * threads. Does not wait for the other members: see wait_leader. Blocks: yes, on the disk. Codes: invalid_config,
-     * locked (already open, here or in another process), wrong_cluster, incompatible_format, corruption, io, no_space,
-     * permission, network (the listen address), would_deadlock, forked, abi_mismatch.
+     * Opens the directory `path`, creating it at the first start (its parent must exist), and starts this member's
+     * threads. It does not wait for the other members: see wait_leader. Blocks: yes, on the disk. Codes:
+     * invalid_config, locked (already open, here or in another process), wrong_cluster, incompatible_format,
+     * corruption, io, no_space, permission, network (the listen address), would_deadlock, forked, abi_mismatch.
      */
     static result<store> open(const std::string &path, const almadia::config &config = {}) {
         if (config.c_handle() == nullptr) {
@@ -1879,12 +1900,12 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Stops the store within `timeout`: new calls answer closed, those under way may finish and are then answered
-     * shutdown_in_flight or closed; in what is left of it, what this member leads is handed over. Its last second, or
-     * half, is kept for ending threads; with 0 they have five seconds. On success no callable runs any more; on
-     * shutting_down, because a disk hangs or a callable does not return, one may. Snapshots stay usable. Again, also
-     * after shutting_down, or by several threads at once, is fine.
-     * Blocks: yes, for the timeout at most. Codes: shutting_down, would_deadlock, forked.
+     * Stops the store within `timeout`. New calls return closed; calls in flight may finish, and otherwise fail with
+     * shutdown_in_flight or closed; in the time that they leave, what this member leads is handed over. The last
+     * second, or the last half if that is shorter, is reserved for ending threads; with 0 they have five seconds. On
+     * success no callable runs any more; on shutting_down, because a disk hangs or a callable does not return, one may.
+     * Snapshots stay usable. It may be called again, also after shutting_down, and by several threads at once. Blocks:
+     * yes, for the timeout at most. Codes: shutting_down, would_deadlock, forked.
      */
     result<void> shutdown(std::chrono::milliseconds timeout) {
         const std::uint64_t ms = timeout.count() < 0 ? 0 : static_cast<std::uint64_t>(timeout.count());
@@ -1892,7 +1913,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Waits until this member knows a leader of every region, and gives the number of the first region's.
+     * Waits until this member knows a leader of every region, and returns the number of the first region's leader.
      * Blocks: yes. Codes: no_leader (none in time), closed, poisoned, would_deadlock, forked.
      */
     result<std::uint64_t> wait_leader(std::chrono::milliseconds timeout) const {
@@ -1905,21 +1926,21 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         return leader;
     }
 
-    /** Sets `key` to `value` and waits until that is durable on a majority and readable. Blocks: yes. Codes: as write. */
+    /** Sets `key` to `value` and waits until it is durable on a majority and readable. Blocks: yes. Codes: as write. */
     result<void> put(bytes key, bytes value) const {
         return detail::attempt([&](almadia_error **e) {
             return almadia_put(pointer_, key.data(), key.size(), value.data(), value.size(), e);
         });
     }
 
-    /** Removes `key` and waits. That it does not exist is no error. Blocks: yes. Codes: as write. */
+    /** Removes `key` and waits. It is no error if it does not exist. Blocks: yes. Codes: as write. */
     result<void> erase(bytes key) const {
         return detail::attempt([&](almadia_error **e) { return almadia_delete(pointer_, key.data(), key.size(), e); });
     }
 
     /**
-     * Writes `batch` and waits until it is durable on a majority of the members and readable. It is empty afterwards,
-     * ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
+     * Writes `batch` and waits until it is durable on a majority of the members and readable. After that the batch is
+     * empty, ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
      * Codes, certainly not applied: batch_across_regions, overloaded, not_leader, no_leader, deadline_before_start,
      * region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
      * shutdown_in_flight, failed_in_flight.
@@ -1935,15 +1956,15 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         return position{at.index, at.term};
     }
 
-    /** The asynchronous calls of this store, answered through `queue` on the threads that run it. */
+    /** The asynchronous calls of this store, completed through `queue` on the threads that run it. */
     queued_store on(const completion_queue &queue) const noexcept {
         return queued_store(detail::sink{pointer_, queue.c_handle()});
     }
 
     /**
-     * Cancels an unanswered call: its result comes now, with code::cancelled when it certainly has no effect,
-     * or with code::cancelled_in_flight when a write may be applied, now or later. False when it is answered already.
-     * Codes: forked.
+     * Cancels a call that has not completed: its result comes now, with code::cancelled when it certainly has no
+     * effect, or with code::cancelled_in_flight when a write may be applied, now or later. False when it has completed
+     * already. Codes: forked.
      */
     result<bool> cancel(call_id call) const {
         almadia_error *detail = nullptr;
@@ -1964,8 +1985,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * What this member counted since it was opened, in the text format of Prometheus: gauges of the state, and histograms
-     * in seconds of each stage of writes and reads. Codes: forked.
+     * The metrics of this member since it was opened, in the Prometheus text format: gauges of its state, and
+     * histograms, in seconds, of each stage of writes and reads. Codes: forked.
      */
     result<value> metrics() const {
         return detail::make<value>([&](almadia_value **text, almadia_error **e) {
@@ -1981,10 +2002,10 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     }
 
     /**
-     * Takes a snapshot, on any member. Over several regions it is linearizable for each of them, not for all together: of
-     * writes to different regions that are made during the call it may have a later one and lack an earlier one, and one
-     * that is taken on another member at the same time may show two such writes in the opposite order. Blocks: yes, for
-     * the timeout at most. Codes: read_timeout, overloaded, no_leader, closed, forked, poisoned, would_deadlock,
+     * Takes a snapshot, on any member. Over several regions it is linearizable for each of them, not for all together:
+     * of writes to different regions that are made during the call it may show a later one and not an earlier one, and
+     * one that is taken on another member at the same time may show two such writes in the opposite order. Blocks: yes,
+     * for the timeout at most. Codes: read_timeout, overloaded, no_leader, closed, forked, poisoned, would_deadlock,
      * invalid_argument (a range that ends before it starts, min_index for several regions).
      */
     result<snapshot> open_snapshot(const snapshot_options &options = {}) const {
@@ -1996,16 +2017,17 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /**
      * Hands the leadership of a region over and waits until the other member leads. Only the member that leads can do
-     * it. Writes that come meanwhile, on any member, wait and go to the new leader. Blocks: yes, for the timeout at most.
-     * Codes: not_leader (error().leader() has the leader), no_leader, transfer_in_progress, lagging, invalid_argument
-     * (the target is no voter), timeout (it may still take over), overloaded, closed, forked, poisoned, would_deadlock.
+     * it. Writes that come meanwhile, on any member, wait and go to the new leader. Blocks: yes, for the timeout at
+     * most. Codes: not_leader (error().leader() has the leader), no_leader, transfer_in_progress, lagging,
+     * invalid_argument (the target is no voter), timeout (it may still take over), overloaded, closed, forked,
+     * poisoned, would_deadlock.
      */
     result<void> transfer_leader(const transfer_options &options = {}) const {
         const almadia_leader_transfer_options c = detail::to_c(options);
         return detail::attempt([&](almadia_error **e) { return almadia_leader_transfer(pointer_, &c, e); });
     }
 
-    /** The state of this member; also of a poisoned or shut down store. Codes: forked. */
+    /** The state of this member, also of a store that is poisoned or shut down. Codes: forked. */
     result<almadia::status> status() const {
         almadia_status c = ALMADIA_STATUS_INIT;
         result<void> asked = detail::attempt([&](almadia_error **e) { return almadia_store_status(pointer_, &c, e); });

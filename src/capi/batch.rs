@@ -10,18 +10,18 @@ use super::handle::{Boxed, HandleSlot, exclusive, taken};
 use crate::error::{Code, Error, Result};
 use crate::store::batch::Batch;
 
-/// A list of operations that is applied whole, in the order in which they were added, or not at all. One
-/// thread at a time.
+/// A list of operations that are applied together, in the order in which they were added, or not at all. One thread
+/// at a time may use it.
 pub struct almadia_batch {
     pub(super) batch: Batch,
 }
 
 impl Boxed for almadia_batch {}
 
-/// Makes an empty batch. It belongs to no store, and may be written to any.
+/// Makes an empty batch. It belongs to no store and may be written to any.
 ///
-/// `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any.
-/// Codes: none but ALMADIA_NULL_POINTER.
+/// `batch` receives the handle; free it with almadia_batch_free. Blocks: no. Threads: any. Codes: none but
+/// ALMADIA_NULL_POINTER.
 ///
 /// # Safety
 /// `batch` and `error` are NULL or writable.
@@ -40,10 +40,10 @@ pub unsafe extern "C" fn almadia_batch_new(
     })
 }
 
-/// Adds: set `key` to `value`. Both are copied; both may be empty and may contain NULs.
+/// Adds an operation that sets `key` to `value`. Both are copied; both may be empty and may contain NULs.
 ///
-/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (key, value, or batch in bytes or operations; the message
-/// says which).
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (the key, the value, or the batch in bytes or
+/// operations; the message says which).
 ///
 /// # Safety
 /// `batch` is NULL or live, and no other call uses it meanwhile; `key` and `value` are NULL or point to `key_length`
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn almadia_batch_put(
     })
 }
 
-/// Adds: remove `key`. That the key does not exist is no error.
+/// Adds an operation that removes `key`. It is no error if the key does not exist.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
 ///
@@ -95,8 +95,8 @@ pub unsafe extern "C" fn almadia_batch_delete(
     })
 }
 
-/// Adds: remove every key from `begin` (included) to `end` (not included). An empty `end` means to the end of all keys
-/// and takes 16 KiB of the batch; with an empty `begin` too, all keys are removed.
+/// Adds an operation that removes every key from `begin` (included) to `end` (not included). An empty `end` means
+/// the end of all keys, and takes 16 KiB of the batch; if `begin` is empty too, all keys are removed.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
 /// that is not empty).
@@ -132,7 +132,7 @@ pub type almadia_op_kind = i32;
 pub const ALMADIA_OP_PUT: almadia_op_kind = 1;
 /// Remove `key`; `value` must be empty.
 pub const ALMADIA_OP_DELETE: almadia_op_kind = 2;
-/// Remove every key from `key` (included) to `value` (not included); an empty `value` means to the end of all keys.
+/// Remove every key from `key` (included) to `value` (not included); an empty `value` means the end of all keys.
 pub const ALMADIA_OP_DELETE_RANGE: almadia_op_kind = 3;
 
 /// One operation for almadia_batch_append_ops. An element of an array, so its size never changes.
@@ -145,15 +145,15 @@ pub struct almadia_op {
     pub reserved: i32,
     /// The key, or the first key of a range.
     pub key: almadia_slice,
-    /// The value, or the first key behind a range, which is empty when the range has no end.
+    /// The value, or the first key after a range; empty when the range has no end.
     pub value: almadia_slice,
 }
 
 /// Adds `count` operations in one call, all or none. Keys and values are copied.
 ///
 /// Blocks: no. Threads: one at a time. Codes: those of almadia_batch_put and almadia_batch_delete_range;
-/// ALMADIA_UNSUPPORTED (a kind this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a delete with
-/// a value). The message names the operation.
+/// ALMADIA_UNSUPPORTED (a kind that this version does not know, or reserved is not 0), ALMADIA_INVALID_ARGUMENT (a
+/// delete with a value). The message names the operation.
 ///
 /// # Safety
 /// `batch` is NULL or live, and no other call uses it meanwhile; `ops` is NULL or points to `count` operations, whose
@@ -224,9 +224,9 @@ pub unsafe extern "C" fn almadia_batch_clear(batch: *mut almadia_batch) {
     });
 }
 
-/// How many operations a batch holds, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
+/// The number of operations in a batch, ALMADIA_BATCH_OPERATIONS_MAX at most. 0 for NULL.
 ///
-/// Blocks: no. Threads: any number at once while nobody adds.
+/// Blocks: no. Threads: any number at once while none adds.
 ///
 /// # Safety
 /// `batch` is NULL or live, and no other call changes it meanwhile.
@@ -236,10 +236,10 @@ pub unsafe extern "C" fn almadia_batch_count(batch: *const almadia_batch) -> usi
     boundary::value(0, || unsafe { batch.as_ref() }.map_or(0, |batch| batch.batch.len()))
 }
 
-/// The size of a batch in bytes: its keys, its values and a few bytes for each operation.
-/// ALMADIA_BATCH_BYTES_MAX at most. 0 for NULL.
+/// The size of a batch in bytes: its keys, its values and a few bytes for each operation. ALMADIA_BATCH_BYTES_MAX
+/// at most. 0 for NULL.
 ///
-/// Blocks: no. Threads: any number at once while nobody adds.
+/// Blocks: no. Threads: any number at once while none adds.
 ///
 /// # Safety
 /// `batch` is NULL or live, and no other call changes it meanwhile.

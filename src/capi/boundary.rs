@@ -13,8 +13,8 @@ use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::thread::is_callback_thread;
 
-/// The answer of every function that can fail: ALMADIA_OK or one of the ALMADIA_... codes above. An integer
-/// and not an enum, because later versions add codes. Judge one you do not know by its category, code / 100.
+/// What every function that can fail returns: ALMADIA_OK or one of the ALMADIA_... codes above. It is an integer,
+/// not an enum, because later versions add codes. Judge a code that you do not know by its category, code / 100.
 pub type almadia_code = i32;
 
 /// Success. In the header it stands with the other codes, which come from the table of codes.
@@ -22,7 +22,7 @@ pub type almadia_code = i32;
 /// cbindgen:ignore
 pub const ALMADIA_OK: almadia_code = 0;
 
-/// Why a call failed: a code, a message that names what it was about, and the leader or errno where there is
+/// Why a call failed: a code, a message that says what it was about, and the leader or the errno where there is
 /// one.
 pub struct almadia_error {
     error: Error,

@@ -9,14 +9,14 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use super::handle::{ValueSlot, null};
 use crate::error::{Code, Error, Result};
 
-/// Bytes. Those that the library answers belong to it: NULL and 0 when there are none, never NUL-terminated. Those that
-/// you pass are yours, and are copied.
+/// Bytes. Those that the library returns belong to it: NULL and 0 when there are none, and never NUL-terminated.
+/// Those that you pass are yours, and are copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_slice {
     /// The first byte.
     pub data: *const c_void,
-    /// How many bytes.
+    /// The number of bytes.
     pub size: usize,
 }
 

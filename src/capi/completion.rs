@@ -15,8 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{PinnedValue, Snapshot};
 use crate::store::values::Values;
 
-/// The answer of one _async call. In a callback it belongs to the library, and is valid only until the callback returns;
-/// popped from a queue it is yours, until almadia_completion_free. One thread at a time.
+/// The completion of one _async call. In a callback it belongs to the library, and is valid only until the callback
+/// returns; popped from a queue it is yours, until almadia_completion_free. One thread at a time may use it.
 pub struct almadia_completion {
     answered: Answered,
     user: *mut c_void,
@@ -102,9 +102,8 @@ impl almadia_completion {
     }
 }
 
-/// ALMADIA_OK, or why the call failed; with almadia_code_maybe_applied it says whether a write happened. For
-/// almadia_get_async ALMADIA_NOT_FOUND when the key does not exist.
-/// ALMADIA_NULL_POINTER for NULL.
+/// ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
+/// applied. For almadia_get_async ALMADIA_NOT_FOUND when the key does not exist. ALMADIA_NULL_POINTER for NULL.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -148,8 +147,8 @@ pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_comp
     })
 }
 
-/// The details of the failure; NULL after success, ALMADIA_NOT_FOUND and for NULL. Belongs to the completion: valid as
-/// long as that, never to be freed.
+/// The details of the failure; NULL after success, after ALMADIA_NOT_FOUND and for NULL. It belongs to the
+/// completion and is valid as long as that; never free it.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -165,9 +164,9 @@ pub unsafe extern "C" fn almadia_completion_error(
     })
 }
 
-/// Takes the snapshot out of the answer of almadia_snapshot_open_async; free it with almadia_snapshot_free.
-/// NULL after a failure, for every other call, the second time, and for NULL. A snapshot nobody takes is
-/// freed with the completion.
+/// Takes the snapshot out of the completion of almadia_snapshot_open_async; free it with almadia_snapshot_free.
+/// NULL after a failure, for every other call, the second time, and for NULL. A snapshot that nobody takes is freed
+/// with the completion.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -185,8 +184,9 @@ pub unsafe extern "C" fn almadia_completion_take_snapshot(
     })
 }
 
-/// Takes the value out of the answer of almadia_get_async; free it with almadia_value_free. NULL after a failure,
-/// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+/// Takes the value out of the completion of almadia_get_async; free it with almadia_value_free. NULL after a
+/// failure, for every other call, the second time, and for NULL. A value that nobody takes is freed with the
+/// completion.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -204,8 +204,9 @@ pub unsafe extern "C" fn almadia_completion_take_value(
     })
 }
 
-/// Takes the values out of the answer of almadia_multi_get_async; free them with almadia_values_free. NULL after a failure,
-/// for every other call, the second time, and for NULL. What nobody takes is freed with the completion.
+/// Takes the values out of the completion of almadia_multi_get_async; free them with almadia_values_free. NULL
+/// after a failure, for every other call, the second time, and for NULL. Values that nobody takes are freed with
+/// the completion.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -249,8 +250,8 @@ pub unsafe extern "C" fn almadia_completion_op(completion: *const almadia_comple
     boundary::value(0, || unsafe { completion.as_ref() }.map_or(0, |completion| completion.op))
 }
 
-/// Frees a completion that almadia_cq_pop returned, with what was not taken out of it. NULL is fine. Never free the
-/// completion of a callback. In a child process it does nothing.
+/// Frees a completion that almadia_cq_pop returned, with whatever was not taken out of it. NULL is fine. Never free
+/// the completion of a callback. In a child process it does nothing.
 ///
 /// Blocks: no. Threads: one.
 ///

@@ -14,27 +14,26 @@ use super::library::ALMADIA_ABI_VERSION;
 use crate::config::{Config, OPTIONS, OptionKind, OptionRow};
 use crate::error::{Code, Error, Result};
 
-/// The options of a store that is still to be opened. One thread at a time.
+/// The options of a store that is still to be opened. One thread at a time may use it.
 pub struct almadia_config {
     pub(super) config: Config,
 }
 
 impl Boxed for almadia_config {}
 
-/// One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are
-/// static.
+/// One option, as almadia_config_option_at describes it. Begin with ALMADIA_OPTION_INIT. All texts are static.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_option {
     /// sizeof(almadia_option).
     pub struct_size: usize,
-    /// The name almadia_config_set takes.
+    /// The name that almadia_config_set takes.
     pub name: *const c_char,
-    /// The values it takes: "text", "true or false", or a range such as "5 to 10000".
+    /// The values that it takes: "text", "true or false", or a range such as "5 to 10000".
     pub type_text: *const c_char,
-    /// The value it has when it is not set.
+    /// The value that it has unless it is set.
     pub default_value: *const c_char,
-    /// What it does, with its unit.
+    /// What it does, and its unit.
     pub doc: *const c_char,
 }
 
@@ -81,11 +80,11 @@ impl OptionText {
 }
 
 /// Makes a configuration in which every option has its default: a cluster of this member alone. Pass
-/// ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against
-/// an incompatible header.
+/// ALMADIA_ABI_VERSION as `abi_version`, so that the library can refuse a program that was compiled against an
+/// incompatible header.
 ///
-/// `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any.
-/// Codes: ALMADIA_ABI_MISMATCH.
+/// `config` receives the handle; free it with almadia_config_free. Blocks: no. Threads: any. Codes:
+/// ALMADIA_ABI_MISMATCH.
 ///
 /// # Safety
 /// `config` and `error` are NULL or writable.
@@ -117,7 +116,7 @@ fn check_abi(theirs: u32) -> Result<()> {
 
 /// Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
 ///
-/// Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (unknown option, or a value out of its
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value outside its
 /// range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
 ///
 /// # Safety
@@ -142,12 +141,12 @@ pub unsafe extern "C" fn almadia_config_set(
     })
 }
 
-/// Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length
-/// without the NUL, also when the answer is ALMADIA_BUFFER_TOO_SMALL; `buffer` may be NULL when `capacity` is
-/// 0, to ask for the length.
+/// Copies the value of one option into `buffer` as a NUL-terminated string. `length` receives its length without
+/// the NUL, also when the call returns ALMADIA_BUFFER_TOO_SMALL. To ask for the length alone, pass a `capacity` of
+/// 0; `buffer` may then be NULL.
 ///
-/// Blocks: no. Threads: any number at once while nobody sets. Codes: ALMADIA_INVALID_CONFIG (unknown option),
-/// ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+/// Blocks: no. Threads: any number at once while none sets an option. Codes: ALMADIA_INVALID_CONFIG (unknown
+/// option), ALMADIA_BUFFER_TOO_SMALL (capacity < length + 1), ALMADIA_INVALID_ARGUMENT (not UTF-8).
 ///
 /// # Safety
 /// `config` is NULL or live, and no other call changes it meanwhile; `name` is NULL or ends with a NUL; `buffer` is
@@ -175,7 +174,7 @@ pub unsafe extern "C" fn almadia_config_get(
     })
 }
 
-/// How many options there are.
+/// The number of options.
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -184,10 +183,9 @@ pub extern "C" fn almadia_config_option_count() -> usize {
 }
 
 /// Describes the option at `index`, from 0 to almadia_config_option_count() - 1. Begin `option` with
-/// ALMADIA_OPTION_INIT. The texts it receives are static; never free them.
+/// ALMADIA_OPTION_INIT. The texts that it receives are static; never free them.
 ///
-/// Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT
-/// (struct_size).
+/// Blocks: no. Threads: any. Codes: ALMADIA_END (no option has this index), ALMADIA_INVALID_ARGUMENT (struct_size).
 ///
 /// # Safety
 /// `option` is NULL or points to `struct_size` writable bytes.

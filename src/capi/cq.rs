@@ -16,8 +16,8 @@ use crate::completion::queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
 use crate::panics;
 
-/// A queue of completions, for programs that take them on threads of their own instead of in callbacks. Any number of
-/// threads may use it at once. It may serve several stores, and outlive them.
+/// A queue of completions, for programs that handle them on threads of their own instead of in callbacks. Any
+/// number of threads may use it at once. It may serve several stores, and outlive them.
 pub struct almadia_cq {
     queue: Arc<CompletionQueue>,
     process: ProcessId,
@@ -57,8 +57,8 @@ fn popped_during<T>(body: impl FnOnce() -> T) -> (T, Vec<almadia_completion>) {
 
 /// Makes a completion queue.
 ///
-/// `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any.
-/// Codes: ALMADIA_IO (no file descriptor is left).
+/// `cq` receives the handle; free it with almadia_cq_free. Blocks: no. Threads: any. Codes: ALMADIA_IO (no file
+/// descriptor is left).
 ///
 /// # Safety
 /// `cq` and `error` are NULL or writable.
@@ -78,8 +78,8 @@ pub unsafe extern "C" fn almadia_cq_new(
 }
 
 /// The descriptor of the queue, for poll, epoll and event loops: readable while a completion or an event waits, an
-/// interruption is due, or the queue is shut down. Watch it and then call almadia_cq_pop with a timeout of 0 until it
-/// finds none; never read, write or close it. It belongs to the queue. -1 for NULL.
+/// interrupt is pending, or the queue is shut down. When it is readable, call almadia_cq_pop with a timeout of 0
+/// until it finds none; never read, write or close the descriptor. It belongs to the queue. -1 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -95,15 +95,16 @@ pub unsafe extern "C" fn almadia_cq_fd(cq: *const almadia_cq) -> i32 {
 }
 
 /// Takes up to `capacity` completions, in the order in which they arrived, after waiting up to `timeout_ms`
-/// milliseconds for the first: 0 does not wait, -1 waits until there is one. `completions` receives them and `count`
-/// how many; free each with almadia_completion_free. ALMADIA_OK with a count of 0: the time is up, or the wait was
-/// interrupted. A completion that is not taken counts as a call in flight and keeps what it brings, snapshots
-/// and values, so take them.
+/// milliseconds for the first: 0 does not wait, -1 waits without limit. `completions` receives them and `count`
+/// their number; free each with almadia_completion_free. ALMADIA_OK with a count of 0 means that the time is up, or
+/// that the wait was interrupted. A completion that is not popped counts as a call in flight and keeps its snapshot
+/// or values alive, so pop them all.
 ///
-/// Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this function.
+/// Events of writes (almadia_write_options.on_event) whose completion goes to a queue are called inside this
+/// function.
 ///
 /// Blocks: yes, for the timeout at most; with 0 no. Threads: any number at once; with a timeout of 0 callbacks too.
-/// Codes: ALMADIA_CLOSED (it is shut down and nothing will come any more; without an error object),
+/// Codes: ALMADIA_CLOSED (the queue is shut down and nothing will come any more; without an error object),
 /// ALMADIA_WOULD_DEADLOCK, ALMADIA_INVALID_ARGUMENT (capacity is 0, timeout_ms is less than -1), ALMADIA_FORKED.
 ///
 /// # Safety
@@ -169,7 +170,7 @@ fn pop(
     }
 }
 
-/// Makes one almadia_cq_pop that waits, or the next one, return at once with a count of 0. NULL is fine.
+/// Makes one waiting almadia_cq_pop, or else the next one, return at once with a count of 0. NULL is fine.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too.
 ///
@@ -185,8 +186,9 @@ pub unsafe extern "C" fn almadia_cq_interrupt(cq: *mut almadia_cq) {
     });
 }
 
-/// Accepts no more calls: those that name this queue are answered ALMADIA_CLOSED. The completions of accepted ones still
-/// arrive; once the last was popped, almadia_cq_pop answers ALMADIA_CLOSED, to every thread. NULL is fine.
+/// Makes the queue accept no more calls: those that name it return ALMADIA_CLOSED. The completions of accepted
+/// calls still arrive; once the last one was popped, almadia_cq_pop returns ALMADIA_CLOSED, to every thread. NULL
+/// is fine.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too.
 ///
@@ -202,8 +204,8 @@ pub unsafe extern "C" fn almadia_cq_shutdown(cq: *mut almadia_cq) {
     });
 }
 
-/// Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come, are
-/// dropped: to lose none, shut it down and pop until ALMADIA_CLOSED. In a child process it does nothing.
+/// Frees a queue and closes its descriptor. NULL is fine. Completions that were not popped, or are still to come,
+/// are dropped: to lose none, shut the queue down and pop until ALMADIA_CLOSED. In a child process it does nothing.
 ///
 /// Blocks: no. Threads: one, while no other uses it.
 ///

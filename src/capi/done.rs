@@ -21,27 +21,28 @@ use crate::completion::queue::CompletionQueue;
 use crate::error::{Code, Error, Result};
 use crate::store::asynchronous::Asynchronous;
 
-/// What the library calls when an _async call is answered: exactly once, on its thread "almadia-cb". `user`
-/// is the pointer of almadia_done, which the library never follows; the callback may free what it points to.
+/// Called when an _async call completes: exactly once, on the library's thread "almadia-cb". `user` is the pointer
+/// of almadia_done, which the library never dereferences; the callback may free what it points to.
 pub type almadia_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, completion: *mut almadia_completion)>;
 
-/// Where the answer of an _async call goes: to a callback or to a completion queue, exactly one of which must be set
-/// (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call is answered exactly once: the
-/// callback is called, or the queue has a completion to pop; a call that is not accepted never is. Begin with
-/// ALMADIA_DONE_INIT. The struct is copied.
+/// Where the completion of an _async call goes: to a callback or to a completion queue. Set exactly one of them
+/// (neither is ALMADIA_NULL_POINTER, both are ALMADIA_INVALID_ARGUMENT). An accepted call completes exactly once:
+/// the callback is called, or the queue has a completion to pop; a call that is not accepted never completes. Begin
+/// with ALMADIA_DONE_INIT. The struct is copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_done {
     /// sizeof(almadia_done).
     pub struct_size: usize,
-    /// Called with the answer; NULL when there is a cq.
+    /// Called with the completion; NULL when there is a cq.
     pub callback: almadia_callback,
-    /// Handed to the callback as it is; with a cq, what almadia_completion_user answers.
+    /// Passed to the callback as it is; with a cq, what almadia_completion_user returns.
     pub user: *mut c_void,
-    /// The queue that gets the answer; NULL when there is a callback. It must live until the call returns.
+    /// The queue that receives the completion; NULL when there is a callback. It must stay valid until the call
+    /// returns.
     pub cq: *mut almadia_cq,
-    /// Receives the number of the call, for almadia_cancel, before the answer can arrive; NULL if unwanted.
+    /// Receives the number of the call, for almadia_cancel, before the completion can arrive; NULL if unwanted.
     pub op: *mut u64,
 }
 
@@ -159,13 +160,12 @@ impl Receiver {
     }
 }
 
-/// Cancels an unanswered call: its completion comes now, with ALMADIA_CANCELLED when the call certainly has
-/// no effect, or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be
-/// applied, or leadership handed over, now or later. `op` is the number that
-/// almadia_done.op received.
+/// Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
+/// or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
+/// is the number that almadia_done.op received.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (it is answered, and its completion
-/// was delivered or is about to be; without an error object), ALMADIA_FORKED.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
+/// its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.
 ///
 /// # Safety
 /// `store` is NULL or live; `error` is NULL or writable.

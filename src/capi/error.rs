@@ -9,7 +9,7 @@ use super::boundary::{self, ALMADIA_OK, almadia_code, almadia_error};
 use super::handle::taken;
 use crate::error::Outcome;
 
-/// The code of an error; the same the failed call answered. ALMADIA_OK for NULL.
+/// The code of an error, the same that the failed call returned. ALMADIA_OK for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn almadia_error_code(error: *const almadia_error) -> alma
     })
 }
 
-/// What happened, to what, and what to do, in English. "" for NULL. Belongs to the error.
+/// What happened, to what, and what to do about it, in English. "" for NULL. It belongs to the error.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -37,8 +37,7 @@ pub unsafe extern "C" fn almadia_error_message(error: *const almadia_error) -> *
     })
 }
 
-/// The number of the member that leads, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, as for
-/// NULL.
+/// The number of the leading member, when the error knows it (ALMADIA_NOT_LEADER); otherwise 0, also for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -52,7 +51,7 @@ pub unsafe extern "C" fn almadia_error_leader(error: *const almadia_error) -> u6
     })
 }
 
-/// The errno of the operating system's error behind this one; 0 when there is none, as for NULL.
+/// The errno of the operating system's error behind this one; 0 when there is none, also for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -64,7 +63,7 @@ pub unsafe extern "C" fn almadia_error_errno(error: *const almadia_error) -> i32
     boundary::value(0, || unsafe { error.as_ref() }.and_then(|error| error.error().errno()).unwrap_or(0))
 }
 
-/// True when the write this error answers may have been applied, or may still be; as
+/// True when the write that failed with this error may have been applied, or may still be; see
 /// almadia_code_maybe_applied. False for NULL.
 ///
 /// Blocks: no. Threads: any number at once.

@@ -24,12 +24,12 @@ fn answer(slot: HandleSlot<almadia_value>, found: Option<PinnedValue>) -> almadi
 }
 
 /// Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and
-/// almadia_snapshot_get in one.
+/// almadia_snapshot_get in one call.
 ///
-/// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
-/// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on your
-/// thread, which almadia_get_async does not. Threads: any number at once.
-/// Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open, and those of almadia_snapshot_get.
+/// `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+/// ALMADIA_NOT_FOUND, without an error object. Blocks: yes, for the timeout at most, and while it reads the disk on
+/// your thread, which almadia_get_async does not. Threads: any number at once. Codes: ALMADIA_NOT_FOUND, those of
+/// almadia_snapshot_open, and those of almadia_snapshot_get.
 ///
 /// # Safety
 /// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `value` and `error` are NULL or
@@ -58,10 +58,10 @@ pub unsafe extern "C" fn almadia_get(
 
 /// Reads the value of `key` in a snapshot, without copying it.
 ///
-/// `value` receives the handle; free it with almadia_value_free. When the key does not exist the answer is
-/// ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at
-/// once; callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the
-/// snapshot's range), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+/// `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+/// ALMADIA_NOT_FOUND, without an error object. Blocks: no (it may read from the disk). Threads: any number at once;
+/// callbacks too. Codes: ALMADIA_NOT_FOUND, ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's range),
+/// ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 ///
 /// # Safety
 /// `snapshot` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `value` and `error` are NULL
@@ -87,13 +87,13 @@ pub unsafe extern "C" fn almadia_snapshot_get(
     })
 }
 
-/// Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the
-/// length of the value, also when the answer is ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched).
-/// `buffer` may be NULL when `capacity` is 0, to ask for the length.
+/// Copies the value of `key` in a snapshot into `buffer`, which has `capacity` bytes. `length` receives the length
+/// of the value, also when the call returns ALMADIA_BUFFER_TOO_SMALL (the buffer is then untouched). To ask for the
+/// length alone, pass a `capacity` of 0; `buffer` may then be NULL.
 ///
-/// Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes:
-/// ALMADIA_NOT_FOUND (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's
-/// range), ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+/// Blocks: no (it may read from the disk). Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND
+/// (without an error object), ALMADIA_INVALID_ARGUMENT (the key is outside the snapshot's range),
+/// ALMADIA_BUFFER_TOO_SMALL, ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 ///
 /// # Safety
 /// `snapshot` is NULL or live; `buffer` is NULL or points to `capacity` writable bytes; `key` is NULL or points to
@@ -123,13 +123,13 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
     })
 }
 
-/// Starts reading the newest value of `key` and returns; linearizable. On ALMADIA_OK `done` will be answered exactly
-/// once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values that are not in
-/// memory are read on threads of the library.
+/// Starts reading the newest value of `key`, linearizable, and returns. On ALMADIA_OK the call will complete
+/// exactly once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values
+/// that are not in memory are read on threads of the library.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size, done). The
-/// completion brings the rest: the codes of almadia_get, and ALMADIA_CANCELLED.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_IO (no thread can be started), ALMADIA_INVALID_ARGUMENT (struct_size,
+/// done). The completion has the other codes: those of almadia_get, and ALMADIA_CANCELLED.
 ///
 /// # Safety
 /// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
@@ -158,13 +158,13 @@ pub unsafe extern "C" fn almadia_get_async(
     })
 }
 
-/// Reads the values of `count` keys at one point in time, as almadia_snapshot_open over their regions and
-/// almadia_snapshot_multi_get in one, with what that says about several regions. `options`, which may be NULL, must have
-/// no range.
+/// Reads the values of `count` keys at one point in time: almadia_snapshot_open over their regions and
+/// almadia_snapshot_multi_get in one call. What almadia_snapshot_open says about several regions holds here too.
+/// `options`, which may be NULL, must have no range.
 ///
-/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while it reads
-/// the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes: those of
-/// almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+/// `values` receives the handle; free it with almadia_values_free. Blocks: yes, for the timeout at most, and while
+/// it reads the disk on your thread, which almadia_multi_get_async does not. Threads: any number at once. Codes:
+/// those of almadia_snapshot_open and almadia_snapshot_multi_get; ALMADIA_INVALID_ARGUMENT (a range) too.
 ///
 /// # Safety
 /// `store` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `options`
@@ -196,12 +196,12 @@ pub unsafe extern "C" fn almadia_multi_get(
     })
 }
 
-/// Starts reading the values of `count` keys and returns. On ALMADIA_OK `done` will be answered exactly once, with the
-/// values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
+/// Starts reading the values of `count` keys and returns. On ALMADIA_OK the call will complete exactly once, with
+/// the values (almadia_completion_take_values). The keys are copied. `options` as for almadia_multi_get.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and ALMADIA_UNSUPPORTED (a
-/// level or field of `options` this version does not know). The completion brings the rest: the codes of
-/// almadia_multi_get, and ALMADIA_CANCELLED.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, and
+/// ALMADIA_UNSUPPORTED (a level or field of `options` that this version does not know). The completion has the
+/// other codes: those of almadia_multi_get, and ALMADIA_CANCELLED.
 ///
 /// # Safety
 /// `store` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `options`
@@ -236,9 +236,9 @@ pub unsafe extern "C" fn almadia_multi_get_async(
 
 /// Reads the values of `count` keys in a snapshot, without copying them.
 ///
-/// `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads: any
-/// number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range), ALMADIA_IO,
-/// ALMADIA_CORRUPTION, ALMADIA_FORKED.
+/// `values` receives the handle; free it with almadia_values_free. Blocks: no (it may read from the disk). Threads:
+/// any number at once; callbacks too. Codes: ALMADIA_INVALID_ARGUMENT (a key is outside the snapshot's range),
+/// ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 ///
 /// # Safety
 /// `snapshot` is NULL or live; `keys` is NULL or points to `count` slices, each NULL or of the size it says; `values`

@@ -19,7 +19,7 @@ use crate::store::snapshot::{Iter, IterOptions, prefix_end};
 /// crossing cheap, little enough to stay in the processor's cache.
 const ARENA_BYTES_MAX: usize = 1 << 20;
 
-/// What to iterate. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
+/// What to iterate over. Begin with ALMADIA_ITER_OPTIONS_INIT; NULL means the same: all keys, ascending. Bounds of
 /// length 0 are no bounds. The bytes are copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +30,15 @@ pub struct almadia_iter_options {
     pub lower: *const c_void,
     /// Its length in bytes.
     pub lower_length: usize,
-    /// The smallest key not shown any more.
+    /// The first key after the range, which is not shown.
     pub upper: *const c_void,
     /// Its length in bytes.
     pub upper_length: usize,
-    /// Only keys that begin with this are shown; together with bounds, both apply.
+    /// Only keys that begin with this are shown. If there are bounds too, both apply.
     pub prefix: *const c_void,
     /// Its length in bytes.
     pub prefix_length: usize,
-    /// 1: descending, so that first is the largest key and next the next smaller one. 0: ascending.
+    /// 1: descending, so that first is the largest key and next goes to the next smaller one. 0: ascending.
     pub reverse: i32,
     /// Must be 0.
     pub reserved: i32,
@@ -50,8 +50,8 @@ unsafe impl Extensible for almadia_iter_options {
     const FIRST_SIZE: usize = size_of::<Self>();
 }
 
-/// Walks the pairs of a snapshot. One thread at a time. It may outlive its snapshot and its store; it pins
-/// memory and files until it is freed.
+/// Iterates over the pairs of a snapshot. One thread at a time may use it. It may outlive its snapshot and its
+/// store; it pins memory and files until it is freed.
 pub struct almadia_iter {
     iter: Iter,
     /// False until the first move, which lets `next` begin at the first pair.
@@ -166,15 +166,14 @@ unsafe fn moved(iter: *mut almadia_iter, to: Move<'_>) -> bool {
     iter.is_ok_and(|iter| iter.process.check().is_ok() && iter.go(to))
 }
 
-/// Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. It
-/// stands on no pair yet: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first
-/// pair. All pairs are visited by
-/// for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)); ask almadia_iter_code behind it.
+/// Makes an iterator over a snapshot; it shows no key outside the snapshot's range. `options` may be NULL. At first
+/// it is at no pair: move it with _first, _last, _seek or _seek_for_prev, or let _next begin at the first pair.
+/// This loop visits all pairs: for (bool on = almadia_iter_first(it); on; on = almadia_iter_next(it)). Check
+/// almadia_iter_code after it.
 ///
-/// `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once;
-/// callbacks too.
-/// Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field this version does not know), ALMADIA_INVALID_ARGUMENT
-/// (struct_size).
+/// `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: any number at once; callbacks
+/// too. Codes: ALMADIA_FORKED, ALMADIA_UNSUPPORTED (a field that this version does not know),
+/// ALMADIA_INVALID_ARGUMENT (struct_size).
 ///
 /// # Safety
 /// `snapshot` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or
@@ -201,8 +200,8 @@ pub unsafe extern "C" fn almadia_iter_new(
     })
 }
 
-/// Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one;
-/// false at the end, after an error (see almadia_iter_code) and for NULL.
+/// Moves to the first pair; with `reverse` that is the one with the largest key. True when there is one; false at
+/// the end, after an error (see almadia_iter_code) and for NULL.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -214,8 +213,8 @@ pub unsafe extern "C" fn almadia_iter_first(iter: *mut almadia_iter) -> bool {
     boundary::value(false, || unsafe { moved(iter, Move::First) })
 }
 
-/// Moves to the last pair; with `reverse` that is the one with the smallest key. Answers as
-/// almadia_iter_first.
+/// Moves to the last pair; with `reverse` that is the one with the smallest key. Returns what almadia_iter_first
+/// does.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -227,8 +226,8 @@ pub unsafe extern "C" fn almadia_iter_last(iter: *mut almadia_iter) -> bool {
     boundary::value(false, || unsafe { moved(iter, Move::Last) })
 }
 
-/// Moves to `key`, or when it does not exist to the next pair in the direction of the iteration. Answers as
-/// almadia_iter_first.
+/// Moves to `key` or, when it does not exist, to the next pair in the direction of the iteration. Returns what
+/// almadia_iter_first does.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -249,8 +248,8 @@ pub unsafe extern "C" fn almadia_iter_seek(
     })
 }
 
-/// Moves to `key`, or when it does not exist to the pair before it in the direction of the iteration. Answers
-/// as almadia_iter_first.
+/// Moves to `key` or, when it does not exist, to the pair before it in the direction of the iteration. Returns what
+/// almadia_iter_first does.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -271,8 +270,8 @@ pub unsafe extern "C" fn almadia_iter_seek_for_prev(
     })
 }
 
-/// Moves to the next pair; to the first when the iterator was never moved. It stays at an end. Answers as
-/// almadia_iter_first.
+/// Moves to the next pair, or to the first when the iterator was never moved. At an end it stays there. Returns
+/// what almadia_iter_first does.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -284,8 +283,8 @@ pub unsafe extern "C" fn almadia_iter_next(iter: *mut almadia_iter) -> bool {
     boundary::value(false, || unsafe { moved(iter, Move::Next) })
 }
 
-/// Moves to the pair before; to the last when the iterator was never moved. It stays at an end. Answers as
-/// almadia_iter_first.
+/// Moves to the previous pair, or to the last when the iterator was never moved. At an end it stays there. Returns
+/// what almadia_iter_first does.
 ///
 /// Blocks: no (it may read from the disk). Threads: one at a time.
 ///
@@ -297,7 +296,7 @@ pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
     boundary::value(false, || unsafe { moved(iter, Move::Previous) })
 }
 
-/// True when the iterator stands on a pair. False for NULL.
+/// True when the iterator is at a pair. False for NULL.
 ///
 /// Blocks: no. Threads: one at a time.
 ///
@@ -309,7 +308,7 @@ pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
     boundary::value(false, || unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
 }
 
-/// The key of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands on
+/// The key of the pair that the iterator is at, valid until the iterator is moved or freed; {NULL, 0} when it is at
 /// none.
 ///
 /// Blocks: no. Threads: one at a time.
@@ -325,8 +324,8 @@ pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_
     })
 }
 
-/// The value of the pair the iterator stands on, valid until it is moved or freed; {NULL, 0} when it stands
-/// on none.
+/// The value of the pair that the iterator is at, valid until the iterator is moved or freed; {NULL, 0} when it is
+/// at none.
 ///
 /// Blocks: no. Threads: one at a time.
 ///
@@ -341,8 +340,8 @@ pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadi
     })
 }
 
-/// Why the iterator stands on no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it.
-/// Ask after every loop.
+/// Why the iterator is at no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it. Check it
+/// after every loop.
 ///
 /// Blocks: no. Threads: one at a time. Codes: ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 ///
@@ -363,14 +362,13 @@ pub unsafe extern "C" fn almadia_iter_code(
     })
 }
 
-/// Copies up to `capacity` pairs, from the one the iterator stands on (the first, when it was never moved),
-/// and moves behind them: one call for many pairs. `count` receives how many; fewer than `capacity` does not
-/// mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
+/// Copies up to `capacity` pairs, beginning with the one that the iterator is at (the first, when it was never
+/// moved), and moves past them: one call for many pairs. `count` receives their number; fewer than `capacity` does
+/// not mean the end, only ALMADIA_END does. The pairs belong to the iterator and are valid until its next
 /// almadia_iter_next_n or until it is freed.
 ///
-/// Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count
-/// is 0, no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION,
-/// ALMADIA_FORKED.
+/// Blocks: no (it may read from the disk). Threads: one at a time. Codes: ALMADIA_END (no pair is left; count is 0,
+/// no error object), ALMADIA_INVALID_ARGUMENT (capacity is 0), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
 ///
 /// # Safety
 /// `iter` is NULL or live, and no other call uses it meanwhile; `pairs` is NULL or points to room for `capacity` of

@@ -11,17 +11,17 @@ use super::bytes::to_c_text;
 use crate::error::{CODES, Code, Outcome};
 use crate::types;
 
-/// The version of the binary interface this header describes; the first argument of almadia_config_new.
+/// The version of the binary interface that this header describes; the first argument of almadia_config_new.
 pub const ALMADIA_ABI_VERSION: u32 = 1;
 
-/// Longest key, in bytes.
+/// The longest key, in bytes.
 pub const ALMADIA_KEY_BYTES_MAX: usize = 16384;
-/// Longest value, in bytes.
+/// The longest value, in bytes.
 pub const ALMADIA_VALUE_BYTES_MAX: usize = 8323072;
-/// Largest batch, in bytes, as almadia_batch_bytes counts them. The last ten may stay unused.
+/// The largest batch, in bytes as almadia_batch_bytes counts them. The last ten bytes may not be usable.
 pub const ALMADIA_BATCH_BYTES_MAX: usize = 8388608;
-/// Most operations of a batch, as almadia_batch_count counts them. They take effect at once, and everything else waits so
-/// long: with this many, some tens of milliseconds.
+/// The most operations in a batch, as almadia_batch_count counts them. They take effect in one step, and everything
+/// else waits for it: with this many operations, some tens of milliseconds.
 pub const ALMADIA_BATCH_OPERATIONS_MAX: usize = 65536;
 
 const _: () = {
@@ -62,7 +62,7 @@ fn number_of(part: &str) -> u32 {
     part.parse().expect("Cargo checks that the parts of a version are numbers")
 }
 
-/// The version of the library that runs, such as "0.1.0"; ALMADIA_VERSION_STRING is the one of the header.
+/// The version of the running library, such as "0.1.0"; ALMADIA_VERSION_STRING is that of the header.
 ///
 /// Static; never free it. Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -70,7 +70,7 @@ pub extern "C" fn almadia_version_string() -> *const c_char {
     boundary::value(c"".as_ptr(), || VERSION.as_ptr())
 }
 
-/// The version of the library that runs, as major * 1000000 + minor * 1000 + patch.
+/// The version of the running library as major * 1000000 + minor * 1000 + patch.
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -85,7 +85,7 @@ pub extern "C" fn almadia_version_number() -> u32 {
     })
 }
 
-/// The ALMADIA_ABI_VERSION of the library that runs.
+/// The ALMADIA_ABI_VERSION of the running library.
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -93,7 +93,7 @@ pub extern "C" fn almadia_abi_version() -> u32 {
     boundary::value(0, || ALMADIA_ABI_VERSION)
 }
 
-/// The name of a code's constant, such as "ALMADIA_NOT_FOUND"; "ALMADIA_?" for a number without one.
+/// The name of a code, such as "ALMADIA_NOT_FOUND"; "ALMADIA_?" for a number that is no code.
 ///
 /// Static; never free it. Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -103,7 +103,7 @@ pub extern "C" fn almadia_code_name(code: almadia_code) -> *const c_char {
     })
 }
 
-/// What a code means and what to do about it; "unknown code" for a number without one.
+/// What a code means and what to do about it; "unknown code" for a number that is no code.
 ///
 /// Static; never free it. Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -112,8 +112,8 @@ pub extern "C" fn almadia_code_message(code: almadia_code) -> *const c_char {
     boundary::value(UNKNOWN.as_ptr(), || text_of(code).map_or(UNKNOWN.as_ptr(), |text| text.message.as_ptr()))
 }
 
-/// True when the same call can succeed later, or at another member, without any change, and was certainly not
-/// applied.
+/// True when the call was certainly not applied and the same call, unchanged, can succeed later or on another
+/// member.
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]
@@ -121,9 +121,9 @@ pub extern "C" fn almadia_code_is_retryable(code: almadia_code) -> bool {
     boundary::value(false, || Code::from_number(code).map_or(code / 100 == 3, Code::is_retryable))
 }
 
-/// True when a write that was answered with this code may have been applied, or may still be, at any later time: a read
-/// that shows it settles it, one that does not settles nothing. False means that it certainly was not and never will be
-/// (or, for ALMADIA_OK, that it was).
+/// True when a write that failed with this code may have been applied, or may still be applied at any later time: a
+/// read that shows the write settles the question, a read that does not settles nothing. False when the write
+/// certainly was not and never will be applied (or, for ALMADIA_OK, when it was).
 ///
 /// Blocks: no. Threads: any.
 #[unsafe(no_mangle)]

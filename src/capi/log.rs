@@ -18,20 +18,21 @@ use crate::thread;
 /// How serious a log record is: one of the ALMADIA_LOG_... constants.
 pub type almadia_log_level = i32;
 
-/// Something failed; a store that stops says why.
+/// Something failed. A store that stops says why.
 pub const ALMADIA_LOG_ERROR: almadia_log_level = 1;
-/// Something is wrong that the library deals with by itself.
+/// Something is wrong, and the library deals with it by itself.
 pub const ALMADIA_LOG_WARN: almadia_log_level = 2;
 /// What an operator wants to know.
 pub const ALMADIA_LOG_INFO: almadia_log_level = 3;
-/// What whoever debugs a cluster wants to know: elections, connections.
+/// What helps to debug a cluster: elections, connections.
 pub const ALMADIA_LOG_DEBUG: almadia_log_level = 4;
 /// Everything.
 pub const ALMADIA_LOG_TRACE: almadia_log_level = 5;
 
-/// What the library calls for each log record, on its thread "almadia-log". `target` names the part of the library,
-/// `message` is one line or more of English; both end with a NUL and are valid until it returns. It may block, at the
-/// cost of records: when 4096 wait, newer ones are dropped, and a record says how many.
+/// Called for each log record, on the library's thread "almadia-log". `target` names the part of the library,
+/// `message` is one or more lines of English; both end with a NUL and are valid until the callback returns. The
+/// callback may block, at the cost of records: when 4096 are waiting, newer ones are dropped, and a record says how
+/// many.
 pub type almadia_log_callback = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -72,13 +73,14 @@ static LOG_THREAD: Mutex<Option<LogThread>> = Mutex::new(None);
 /// The process that used the log first. In a child of it the locks here may be held by threads that do not exist.
 static FIRST_USE: OnceLock<ProcessId> = OnceLock::new();
 
-/// Hands the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user` goes
-/// with each call. `level` is the least serious that is wanted, ALMADIA_LOG_INFO for most programs. A second call
-/// replaces the first. When it returns, the callback before is not running and will not be called again.
+/// Sends the log records of the whole library, in this process, to `callback` from now on; NULL ends that. `user`
+/// is passed to each call. `level` is the least serious level that you want, ALMADIA_LOG_INFO for most programs. A
+/// second call replaces the first. When it returns, the previous callback is not running and will not be called
+/// again.
 ///
-/// Blocks: yes, for a callback that runs; inside a log callback it answers ALMADIA_WOULD_DEADLOCK too. Threads: any
-/// number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO (no thread can be started), ALMADIA_UNSUPPORTED
-/// (another logger is installed, in a Rust program).
+/// Blocks: yes, while a callback is running; inside a log callback it returns ALMADIA_WOULD_DEADLOCK too. Threads:
+/// any number at once. Codes: ALMADIA_INVALID_ARGUMENT (level), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED, ALMADIA_IO
+/// (no thread can be started), ALMADIA_UNSUPPORTED (another logger is installed, in a Rust program).
 ///
 /// # Safety
 /// `callback` is NULL, or may be called with `user` on another thread until it is replaced or taken back; `error` is

@@ -21,22 +21,22 @@ pub struct almadia_region_status {
     pub struct_size: usize,
     /// The number of the region, the same on every member.
     pub region_id: u64,
-    /// The number of the member that leads it, as far as this one knows; 0 when it knows none.
+    /// The number of the leading member, as far as this one knows; 0 when it knows none.
     pub leader_id: u64,
     /// The raft term of the region.
     pub term: u64,
-    /// Entries of the region's log up to this index are decided.
+    /// Entries of the region's log up to this index are committed.
     pub commit_index: u64,
     /// Entries of the region's log up to this index are applied here; a local snapshot shows them.
     pub applied_index: u64,
-    /// The last entry of the region in this member's log.
+    /// The index of the region's last entry in this member's log.
     pub last_index: u64,
-    /// The first key of the region; of size 0 when it begins at the first key of all. Belongs to the store:
-    /// valid until almadia_store_free.
+    /// The first key of the region; of size 0 when the region begins at the first key of all. It belongs to the
+    /// store and is valid until almadia_store_free.
     pub start_key: almadia_slice,
-    /// The first key behind the region; of size 0 when there is none. Belongs to the store as well.
+    /// The first key after the region; of size 0 when there is none. It belongs to the store as well.
     pub end_key: almadia_slice,
-    /// The part this member plays in the region.
+    /// The role of this member in the region.
     pub role: almadia_role,
     /// Always 0.
     pub reserved: i32,
@@ -66,7 +66,7 @@ impl From<&RegionStatus<'_>> for almadia_region_status {
     }
 }
 
-/// How many regions the store has; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
+/// The number of regions of the store; 1 unless the option bootstrap.split_keys says otherwise. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -79,10 +79,10 @@ pub unsafe extern "C" fn almadia_store_region_count(store: *mut almadia_store) -
 }
 
 /// Reports the state of the region at `index`, from 0 to almadia_store_region_count() - 1, in the order of their
-/// keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. Works on a poisoned or shut down store too.
+/// keys. Begin `status` with ALMADIA_REGION_STATUS_INIT. It also works on a store that is poisoned or shut down.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without
-/// an error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (no region has this index; without an
+/// error object), ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
 ///
 /// # Safety
 /// `store` is NULL or live; `status` is NULL or points to `struct_size` writable bytes; `error` is NULL or writable.

@@ -8,8 +8,8 @@ use super::handle::{Boxed, HandleSlot, ProcessBound, ProcessId, in_process, take
 use crate::completion::Position;
 use crate::store::snapshot::Snapshot;
 
-/// The data of a store at one point in time. Any number of threads may use it at once. It may outlive the
-/// store; it pins memory and files until it is freed.
+/// The data of a store at one point in time. Any number of threads may use it at once. It may outlive the store; it
+/// pins memory and files until it is freed.
 pub struct almadia_snapshot {
     pub(super) snapshot: Snapshot,
     process: ProcessId,
@@ -33,8 +33,8 @@ impl ProcessBound for almadia_snapshot {
     }
 }
 
-/// The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions,
-/// each of which has a log of its own.
+/// The log index up to which the snapshot shows the log. 0 for NULL, and for a snapshot over several regions, each
+/// of which has its own log.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -60,8 +60,8 @@ pub unsafe extern "C" fn almadia_snapshot_term(snapshot: *const almadia_snapshot
 
 /// Makes a second handle to the same snapshot, to be freed by itself. Cheap: nothing is copied.
 ///
-/// `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once.
-/// Codes: ALMADIA_FORKED.
+/// `clone` receives the handle; free it with almadia_snapshot_free. Blocks: no. Threads: any number at once. Codes:
+/// ALMADIA_FORKED.
 ///
 /// # Safety
 /// `snapshot` is NULL or live; `clone` and `error` are NULL or writable.

@@ -17,14 +17,14 @@ use crate::error::{Code, Error, Result};
 use crate::regions::KeyRange;
 use crate::store::snapshot::{Level, SnapshotOptions};
 
-/// What a snapshot promises: one of the ALMADIA_LEVEL_... constants.
+/// The guarantee of a snapshot: one of the ALMADIA_LEVEL_... constants.
 pub type almadia_level = i32;
 
-/// It shows every write that was acknowledged, by any member, before the snapshot was asked for, and the writes of a
-/// region in one order. Over several regions there is none: see almadia_snapshot_open.
+/// It shows every write that any member acknowledged before the snapshot was asked for, and the writes of a region
+/// in one order. Over several regions there is no such order: see almadia_snapshot_open.
 pub const ALMADIA_LEVEL_LINEARIZABLE: almadia_level = 0;
-/// It shows what this member has applied; needs no other member, may be behind, and may go back over a
-/// restart.
+/// It shows what this member has applied. It needs no other member, may lag behind, and may go back in time across
+/// a restart.
 pub const ALMADIA_LEVEL_LOCAL: almadia_level = 1;
 
 /// How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied.
@@ -33,24 +33,24 @@ pub const ALMADIA_LEVEL_LOCAL: almadia_level = 1;
 pub struct almadia_snapshot_options {
     /// sizeof(almadia_snapshot_options).
     pub struct_size: usize,
-    /// Milliseconds after which the call is answered in any case; 0 means the option read.timeout_ms.
+    /// Milliseconds after which the call completes in any case; 0 means the option read.timeout_ms.
     pub timeout_ms: u64,
-    /// What it promises; 0 is ALMADIA_LEVEL_LINEARIZABLE.
+    /// Its guarantee; 0 is ALMADIA_LEVEL_LINEARIZABLE.
     pub level: almadia_level,
     /// Must be 0.
     pub reserved: i32,
-    /// The first key the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
+    /// The first key that the snapshot shows. Every region that owns a key of the range must confirm the snapshot,
     /// so with several regions a narrow range is cheaper than all keys.
     pub start: *const c_void,
-    /// Its length in bytes; 0 begins at the first key of all.
+    /// Its length in bytes; 0 means the first key of all.
     pub start_length: usize,
-    /// The first key the snapshot does not show any more.
+    /// The first key after the range, which the snapshot does not show.
     pub end: *const c_void,
     /// Its length in bytes; 0 means no end.
     pub end_length: usize,
-    /// With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that
-    /// of a write acknowledged by another member; 0 waits for nothing. The range must lie within one region.
-    /// ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and takes no notice.
+    /// With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that of a
+    /// write acknowledged by another member; 0 does not wait. The range must lie within one region.
+    /// ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and ignores it.
     pub min_index: u64,
 }
 
@@ -87,21 +87,20 @@ fn level(number: almadia_level) -> Result<Level> {
     }
 }
 
-/// Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. On any member: the leader asks a
-/// majority whether it still leads, a follower asks the leader. With several regions each one in the range is asked,
-/// and the snapshot is one picture of this member's data, taken after all have answered.
+/// Takes a snapshot, of all keys unless `options`, which may be NULL, has a range. It works on any member: the
+/// leader asks a majority whether it still leads, a follower asks the leader. With several regions each one in the
+/// range is asked, and the snapshot is one picture of this member's data, taken after all have answered.
 ///
-/// Over several regions it is linearizable for each of them, not for all together. It has everything that was
-/// acknowledged before the call; of writes to different regions that are made during the call it may have a later one
-/// and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
-/// writes in opposite orders. What must be seen in one order belongs in one region.
+/// Over several regions it is linearizable for each of them, not for all together. It shows everything that was
+/// acknowledged before the call; of writes to different regions that are made during the call it may show a later
+/// one and not an earlier one. So two snapshots that are taken on different members at the same time may show two
+/// such writes in opposite orders. Data that must be seen in one order belongs in one region.
 ///
 /// `snapshot` receives the handle; free it with almadia_snapshot_free. Blocks: yes, for the timeout at most.
-/// Threads: any number at once.
-/// Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (level, or a field this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for several
-/// regions).
+/// Threads: any number at once. Codes: ALMADIA_READ_TIMEOUT, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_CLOSED,
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a level or field that this
+/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, a range that ends before it starts, min_index for
+/// several regions).
 ///
 /// # Safety
 /// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or
@@ -128,14 +127,14 @@ pub unsafe extern "C" fn almadia_snapshot_open(
     })
 }
 
-/// Starts taking a snapshot and returns. On ALMADIA_OK `done` will be answered exactly once, on the callback
-/// thread or through the queue even when the snapshot is ready at once; the completion brings the snapshot
-/// (almadia_completion_take_snapshot). After a failure `done` will never be answered.
+/// Starts taking a snapshot and returns. On ALMADIA_OK the call will complete exactly once, on the callback thread
+/// or through the queue even when the snapshot is ready at once; the completion holds the snapshot
+/// (almadia_completion_take_snapshot). After a failure there will be no completion.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
-/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (level, or a field this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The
-/// completion brings the rest: the codes of almadia_snapshot_open.
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a level or field that this version does not know),
+/// ALMADIA_INVALID_ARGUMENT (struct_size, range or min_index as in almadia_snapshot_open). The completion has the
+/// other codes: those of almadia_snapshot_open.
 ///
 /// # Safety
 /// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its keys are NULL or

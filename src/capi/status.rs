@@ -7,7 +7,7 @@ use super::extensible::Extensible;
 use crate::core::peer_status::Role;
 use crate::store::status::Status;
 
-/// The part a member plays: one of the ALMADIA_ROLE_... constants.
+/// The role of a member: one of the ALMADIA_ROLE_... constants.
 pub type almadia_role = i32;
 
 /// Follows a leader.
@@ -17,8 +17,8 @@ pub const ALMADIA_ROLE_CANDIDATE: almadia_role = 1;
 /// Leads.
 pub const ALMADIA_ROLE_LEADER: almadia_role = 2;
 
-/// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. What it says of a
-/// leader, a role and a log is that of the first region; almadia_store_region_at has each.
+/// The state of one member, as almadia_store_status reports it. Begin with ALMADIA_STATUS_INIT. Leader, term,
+/// indices and role are those of the first region; almadia_store_region_at reports each region.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_status {
@@ -26,22 +26,22 @@ pub struct almadia_status {
     pub struct_size: usize,
     /// The number of this member.
     pub node_id: u64,
-    /// The number of the member that leads, as far as this one knows; 0 when it knows none.
+    /// The number of the leading member, as far as this one knows; 0 when it knows none.
     pub leader_id: u64,
     /// The raft term.
     pub term: u64,
-    /// Entries up to this index are decided.
+    /// Entries up to this index are committed.
     pub commit_index: u64,
     /// Entries up to this index are applied here; a local snapshot shows them.
     pub applied_index: u64,
-    /// The last entry in this member's log.
+    /// The index of the last entry in this member's log.
     pub last_index: u64,
     /// Snapshots and iterators that are not freed yet; each pins memory and files.
     pub live_snapshots: u64,
-    /// Accepted calls that are not answered yet, or whose completion waits in a queue, or that were cancelled and that
-    /// the library has not let go of yet.
+    /// Accepted calls that are not completed yet, or whose completion waits in a queue, or that were cancelled and
+    /// still occupy the library.
     pub in_flight: u64,
-    /// The part this member plays.
+    /// The role of this member.
     pub role: almadia_role,
     /// Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works.
     pub poisoned: almadia_code,

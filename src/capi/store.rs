@@ -37,21 +37,22 @@ impl ProcessBound for almadia_store {
     }
 }
 
-/// Opens the directory `path`, making it at the first start (its parent must exist), and starts this member's
-/// threads. `config` is read and not kept. The call returns when the member's own files are checked and open; it does
-/// not wait for the other members (see almadia_store_wait_leader), and writes that were not flushed before the last end
-/// are applied again behind it: the first reads wait for that, within their timeouts.
+/// Opens the directory `path`, creating it at the first start (its parent must exist), and starts this member's
+/// threads. `config` is read and not kept. The call returns when the member's own files are checked and open. It
+/// does not wait for the other members (see almadia_store_wait_leader). Writes that were not flushed before the
+/// last exit are applied again in the background; the first reads wait for that, within their timeouts.
 ///
-/// A relative `path` counts from the working directory of this moment, which may change afterwards; the directory itself
-/// must stay at its path while the store is open. Whichever of the descriptors 0, 1 and 2 is closed is opened as /dev/null
-/// and stays so, in child processes too: a program that writes to a closed standard error would else write into the store.
-/// So close none of them while a store is open; put /dev/null there instead.
+/// A relative `path` is resolved against the current working directory, which may change afterwards; the directory
+/// itself must keep its path while the store is open. Each of the descriptors 0, 1 and 2 that is closed is opened
+/// as /dev/null and stays open, in child processes too: otherwise a program that writes to a closed standard error
+/// would write into the store. So close none of them while a store is open; redirect them to /dev/null instead.
 ///
-/// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any.
-/// Codes: ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
-/// or a directory with files of others), ALMADIA_LOCKED (already open, here or in another process), ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO,
-/// ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK,
-/// ALMADIA_FORKED (the parent process had opened a store).
+/// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
+/// ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
+/// or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
+/// ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
+/// ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent
+/// process had opened a store).
 ///
 /// # Safety
 /// `path` is NULL or ends with a NUL; `config` is NULL or live, and no other call changes it meanwhile; `store` and
@@ -81,22 +82,24 @@ pub unsafe extern "C" fn almadia_store_open(
     })
 }
 
-/// Stops a store within `timeout_ms` milliseconds. New calls are answered ALMADIA_CLOSED from now on. Those under way may
-/// finish, except in the last second of that time, or its last half if that is less, which is kept for ending threads;
-/// then they are answered ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (was not). In what they
-/// leave of their time, an election timeout at most, it hands over what it leads, as almadia_leader_transfer does. With a
-/// timeout of 0 calls under way are cut off at once, the other members have to miss this one first, and the threads have
-/// five seconds to end, of which a disk that works leaves nearly all.
+/// Stops a store within `timeout_ms` milliseconds. New calls return ALMADIA_CLOSED from now on. Calls in flight may
+/// finish, except in the last second of that time (or in its last half, if that is shorter), which is reserved for
+/// ending threads: then they fail with ALMADIA_SHUTDOWN_IN_FLIGHT (may have been applied) or ALMADIA_CLOSED (not
+/// applied). In the time that they leave, an election timeout at most, the store hands over what it leads, as
+/// almadia_leader_transfer does. With a timeout of 0, calls in flight are cut off at once, the other members must
+/// first notice that this one is gone, and the threads have five seconds to end, of which they need very little
+/// while the disk works.
 ///
-/// On ALMADIA_OK every callback has returned, no callback will ever run again, and all threads have ended.
-/// ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs keeps one of them, or a callback that does not return;
-/// the error says which. Every call is answered all the same, but callbacks may still run, with what they use, and the
-/// directory stays locked, until that ends: a thread of the library waits for it and does the rest.
+/// On ALMADIA_OK every callback has returned, no callback will run again, and all threads have ended.
+/// ALMADIA_SHUTTING_DOWN means that they have not: a disk that hangs, or a callback that does not return, keeps one
+/// of them; the error says which. Every call is completed all the same. But until that thread ends, callbacks may
+/// still run, so keep what they use, and the directory stays locked; a thread of the library waits for that end and
+/// does the rest.
 ///
-/// The handle stays valid until almadia_store_free; snapshots and iterators stay usable and keep the directory locked until
-/// they are freed. Calling it again, also after ALMADIA_SHUTTING_DOWN, or from several threads at once, is fine: every
-/// caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most. Threads: any number at once.
-/// Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
+/// The handle stays valid until almadia_store_free; snapshots and iterators stay usable, and keep the directory
+/// locked until they are freed. The function may be called again, also after ALMADIA_SHUTTING_DOWN, and by several
+/// threads at once: every caller waits for the end, up to its own timeout. Blocks: yes, for the timeout at most.
+/// Threads: any number at once. Codes: ALMADIA_SHUTTING_DOWN, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
 ///
 /// # Safety
 /// `store` is NULL or live; `error` is NULL or writable.
@@ -116,12 +119,12 @@ pub unsafe extern "C" fn almadia_store_shutdown(
     })
 }
 
-/// Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has answered ALMADIA_OK. NULL is fine.
-/// Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end within those five
-/// seconds, the handle is gone all the same, and callbacks that are still to come run as after ALMADIA_SHUTTING_DOWN: to
-/// know that none does, shut down before. Inside a callback it does not
-/// wait: the handle is gone when it returns, a thread of the library does the rest, and calls that are still
-/// under way are completed yet. In a child process it does nothing.
+/// Frees a store, after almadia_store_shutdown with a timeout of 0 if no shutdown has returned ALMADIA_OK. NULL is
+/// fine. Callbacks that run meanwhile may still use the handle; no other thread may. If the threads do not end
+/// within those five seconds, the handle is gone all the same, and the remaining callbacks run as after
+/// ALMADIA_SHUTTING_DOWN: to be sure that there are none, shut the store down first. Inside a callback the function
+/// does not wait: the handle is gone when it returns, a thread of the library does the rest, and calls in flight
+/// are still completed. In a child process it does nothing.
 ///
 /// Blocks: yes, for five seconds at most; inside a callback no. Threads: one.
 ///
@@ -144,8 +147,8 @@ pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
     });
 }
 
-/// Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. Works on a poisoned or shut
-/// down store too.
+/// Reports the state of this member. Begin `status` with ALMADIA_STATUS_INIT. It also works on a store that is
+/// poisoned or shut down.
 ///
 /// Blocks: no. Threads: any number at once. Codes: ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
 ///
@@ -170,7 +173,7 @@ pub unsafe extern "C" fn almadia_store_status(
 }
 
 /// Waits up to `timeout_ms` milliseconds until this member knows a leader of every region. `leader` receives the
-/// number of the first region's; it may be NULL.
+/// number of the first region's leader; it may be NULL.
 ///
 /// Blocks: yes. Threads: any number at once. Codes: ALMADIA_NO_LEADER (none in time), ALMADIA_CLOSED,
 /// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED.
@@ -197,11 +200,12 @@ pub unsafe extern "C" fn almadia_store_wait_leader(
     })
 }
 
-/// What this member counted since it was opened, as text in the format of Prometheus (0.0.4): gauges of the state, and
-/// histograms in seconds of each stage of writes and reads. Names and buckets do not change within a major version.
+/// The metrics of this member since it was opened, as text in the Prometheus format (0.0.4): gauges of its state,
+/// and histograms, in seconds, of each stage of writes and reads. Names and buckets do not change within a major
+/// version.
 ///
-/// `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once.
-/// Codes: ALMADIA_FORKED.
+/// `text` receives the handle; free it with almadia_value_free. Blocks: no. Threads: any number at once. Codes:
+/// ALMADIA_FORKED.
 ///
 /// # Safety
 /// `store` is NULL or live; `text` and `error` are NULL or writable.

@@ -10,35 +10,36 @@ use super::config::almadia_config;
 use super::handle::exclusive;
 use crate::completion::store_events::StoreEvent;
 
-/// What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those you do
-/// not know.
+/// What happened to a store: one of the ALMADIA_STORE_EVENT_... constants. Later versions add some: ignore those
+/// that you do not know.
 pub type almadia_store_event_kind = i32;
 
-/// Another member leads region_id than before, as far as this one knows: leader_id, 0 while no leader is known.
+/// The leader of region_id has changed, as far as this member knows: it is leader_id now, or 0 while no leader is
+/// known.
 pub const ALMADIA_STORE_EVENT_LEADER_CHANGED: almadia_store_event_kind = 1;
-/// The store stopped working, for the reason `code`, and answers ALMADIA_POISONED from now on.
+/// The store stopped working, for the reason `code`, and returns ALMADIA_POISONED from now on.
 pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
 
-/// One event of a store. Belongs to the library and is valid until the callback returns.
+/// One event of a store. It belongs to the library and is valid until the callback returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_store_event {
-    /// sizeof(almadia_store_event) as the library knows it; fields behind it do not exist.
+    /// sizeof(almadia_store_event) as the library knows it; fields beyond it do not exist.
     pub struct_size: usize,
     /// What happened.
     pub kind: almadia_store_event_kind,
     /// Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK.
     pub code: almadia_code,
-    /// The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, as the next two.
+    /// The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, like the next two fields.
     pub region_id: u64,
-    /// The number of the member that leads it; 0 while no leader is known.
+    /// The number of the leading member; 0 while no leader is known.
     pub leader_id: u64,
     /// The raft term.
     pub term: u64,
 }
 
-/// What the library calls for an event of a store, on that store's thread "almadia-cb" and by the rules of its
-/// callbacks. It is told the newest state: of several changes while it is busy it may hear of the last only.
+/// Called for an event of a store, on that store's thread "almadia-cb" and by the rules of its callbacks. It
+/// reports the newest state: of several changes while the thread is busy, it may report only the last.
 pub type almadia_store_event_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, event: *const almadia_store_event)>;
 
@@ -80,9 +81,9 @@ impl Listener {
     }
 }
 
-/// Has `callback` told of the events of every store that is opened with this configuration from now on, each on its own
-/// thread "almadia-cb", until the store's shutdown returns; NULL ends that for stores opened later. `user` goes with each
-/// call.
+/// Sets the callback for the events of every store that is opened with this configuration from now on. It runs on
+/// the thread "almadia-cb" of the store in question, until that store's shutdown returns; NULL ends that for stores
+/// opened later. `user` is passed to each call.
 ///
 /// Blocks: no. Threads: one at a time. Codes: none but ALMADIA_NULL_POINTER.
 ///

@@ -15,19 +15,19 @@ use crate::error::Result;
 use crate::store::transfer::TransferOptions;
 use crate::types::NodeId;
 
-/// How to hand leadership over. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
+/// How to hand over leadership. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
 /// copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_leader_transfer_options {
     /// sizeof(almadia_leader_transfer_options).
     pub struct_size: usize,
-    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
+    /// Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms.
     pub timeout_ms: u64,
-    /// The number of the member that shall lead; 0 leaves the choice to the leader, which takes the voter that needs
-    /// least to catch up.
+    /// The number of the member that is to lead; 0 leaves the choice to the leader, which takes the voter that has
+    /// the least to catch up.
     pub target: u64,
-    /// Any key of the region whose leadership it is about. With one region it does not matter.
+    /// Any key of the region whose leadership is handed over. With one region it does not matter.
     pub key: *const c_void,
     /// Its length in bytes; 0 means the first region.
     pub key_length: usize,
@@ -52,19 +52,21 @@ unsafe fn transfer_options(options: *const almadia_leader_transfer_options) -> R
     Ok(TransferOptions { target, key: key.to_vec(), timeout: timeout(options.timeout_ms) })
 }
 
-/// Hands the leadership of a region over to another member and waits until that one leads. Only the member that leads
-/// the region can do it, so it is to be called there (almadia_status.role, or almadia_store_region_at for each region).
-/// Nothing is lost and nobody need be told: writes that come meanwhile, on any member, wait and go to the new leader.
-/// When the target leads already, that is a success. A shutdown with time to spare hands over by itself.
+/// Hands the leadership of a region over to another member and waits until that member leads. Only the member that
+/// leads the region can do it, so call it there (see almadia_status.role, or almadia_store_region_at for each
+/// region). Nothing is lost and nobody needs to be told: writes that come meanwhile, on any member, wait and go to
+/// the new leader. When the target leads already, the call succeeds. A shutdown with enough time hands over by
+/// itself.
 ///
-/// Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time.
-/// Codes: ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
-/// almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another one is under way),
-/// ALMADIA_LAGGING (the target is too far behind; without a target: every other member is), ALMADIA_INVALID_ARGUMENT
-/// (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did not take over within the time
-/// or an election timeout, whichever is shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED,
-/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK,
-/// ALMADIA_UNSUPPORTED (a field of `options` this version does not know).
+/// Blocks: yes, for the timeout at most. Threads: any number at once; one transfer of a region at a time. Codes:
+/// ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
+/// almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another transfer is in
+/// progress), ALMADIA_LAGGING (the target is too far behind; without a target: every other member is),
+/// ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did
+/// not take over within the timeout or an election timeout, whichever is shorter; it may still do so),
+/// ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
+/// know).
 ///
 /// # Safety
 /// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its key is NULL or has
@@ -88,12 +90,12 @@ pub unsafe extern "C" fn almadia_leader_transfer(
     })
 }
 
-/// Starts handing leadership over and returns. On ALMADIA_OK `done` will be answered exactly once, with index and term
-/// 0; after a failure never.
+/// Starts handing leadership over and returns. On ALMADIA_OK the call will complete exactly once, with index and
+/// term 0; after a failure there will be no completion.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` this version does not know),
-/// ALMADIA_INVALID_ARGUMENT (struct_size). The completion brings the rest: the codes of almadia_leader_transfer.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_OVERLOADED, ALMADIA_CLOSED,
+/// ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (a field of `options` that this version does not know),
+/// ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of almadia_leader_transfer.
 ///
 /// # Safety
 /// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its key is NULL or has

@@ -11,8 +11,8 @@ use crate::error::Code;
 use crate::store::snapshot::PinnedValue;
 use crate::store::values::Values;
 
-/// A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its
-/// store; it pins memory until it is freed.
+/// A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its store; it
+/// pins memory until it is freed.
 pub struct almadia_value {
     held: Held,
     process: ProcessId,
@@ -48,8 +48,8 @@ impl almadia_value {
     }
 }
 
-/// The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive its
-/// snapshot and its store; it pins memory until it is freed.
+/// The values of several keys, in the order of the keys. Any number of threads may use it at once. It may outlive
+/// its snapshot and its store; it pins memory until it is freed.
 pub struct almadia_values {
     values: Values,
     process: ProcessId,
@@ -69,8 +69,8 @@ impl ProcessBound for almadia_values {
     }
 }
 
-/// The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL; never NULL otherwise,
-/// but with size 0 not to be read.
+/// The bytes of a value, not NUL-terminated. They belong to the value. NULL for NULL. For an empty value the
+/// pointer is not NULL, but must not be read.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn almadia_value_free(value: *mut almadia_value) {
     boundary::release(|| drop(unsafe { taken_in_process(value) }));
 }
 
-/// How many values there are: as many as there were keys. 0 for NULL.
+/// The number of values, which is the number of keys. 0 for NULL.
 ///
 /// Blocks: no. Threads: any number at once.
 ///
@@ -120,11 +120,11 @@ pub unsafe extern "C" fn almadia_values_count(values: *const almadia_values) -> 
     boundary::value(0, || unsafe { values.as_ref() }.map_or(0, |values| values.values.len()))
 }
 
-/// The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong to
-/// the values.
+/// The value of the key at `index`, from 0 to almadia_values_count() - 1. `value` receives its bytes, which belong
+/// to the values.
 ///
-/// Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there are
-/// fewer), ALMADIA_FORKED.
+/// Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (this key does not exist), ALMADIA_END (there
+/// are fewer keys), ALMADIA_FORKED.
 ///
 /// # Safety
 /// `values` is NULL or live; `value` is NULL or writable.

@@ -20,16 +20,16 @@ use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;
 use crate::store::batch::Batch;
 
-/// What can be told of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added.
+/// What can be reported of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added.
 pub type almadia_event = u32;
 
 /// The leader has the write in its log, in memory. It may still be lost, or overwritten by another leader's entry.
 pub const ALMADIA_EVENT_PROPOSED: almadia_event = 1;
-/// The write is on the disks of a majority and will be decided: it is applied, or refused for a reason its completion
-/// gives. No read need show it before its completion.
+/// The write is on the disks of a majority and its outcome is settled: it is applied, or refused for a reason that
+/// its completion gives. Reads need not show it before its completion.
 pub const ALMADIA_EVENT_COMMITTED: almadia_event = 2;
 
-/// Where in the log of its region something stands. Positions of one region are ordered by index.
+/// A position in the log of a region. Positions of one region are ordered by index.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_position {
@@ -39,12 +39,12 @@ pub struct almadia_position {
     pub term: u64,
 }
 
-/// What the library calls for an event of a write, where it brings the completion: on its thread "almadia-cb" and by the
-/// rules of its callbacks, or inside almadia_cq_pop.
-/// ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of one write come in this order, each event once at
-/// most and none after the completion, which comes in any case. An event that was not asked for, did not happen or
-/// was not seen by this member is left out. The position of ALMADIA_EVENT_PROPOSED is provisional: after a change of leader
-/// the write may stand elsewhere, which the completion says. `user` is the event_user of the options.
+/// Called for an event of a write, where its completion is delivered too: on the thread "almadia-cb" by the rules
+/// of callbacks, or inside almadia_cq_pop. ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of
+/// one write come in this order, each event at most once and none after the completion, which comes in any case. An
+/// event that was not asked for, did not happen or was not seen by this member is left out. The position of
+/// ALMADIA_EVENT_PROPOSED is provisional: after a change of leader the write may have another one, which the
+/// completion gives. `user` is the event_user of the options.
 pub type almadia_event_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, event: almadia_event, position: almadia_position)>;
 
@@ -54,17 +54,17 @@ pub type almadia_event_callback =
 pub struct almadia_write_options {
     /// sizeof(almadia_write_options).
     pub struct_size: usize,
-    /// Milliseconds after which the call is answered in any case; 0 means the option write.timeout_ms.
+    /// Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms.
     pub timeout_ms: u64,
-    /// The events to be told of, added; 0 for none. For almadia_write_async only. They happen while this member leads
-    /// the region: a write that it forwards to the leader brings none.
+    /// The events to report, added; 0 for none. For almadia_write_async only. They happen while this member leads
+    /// the region: a write that it forwards to the leader has none.
     pub events: almadia_event,
     /// Must be 0.
     pub reserved: u32,
     /// Called for each of them; must not be NULL unless `events` is 0.
     pub on_event: almadia_event_callback,
-    /// Handed to on_event as it is. The library never follows it; it must be good until the write is answered, and what
-    /// it points to may be freed then.
+    /// Passed to on_event as it is. The library never dereferences it; it must be valid until the write completes,
+    /// and what it points to may be freed then.
     pub event_user: *mut c_void,
 }
 
@@ -151,18 +151,18 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
     (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms))
 }
 
-/// Writes `batch`, all of whose keys must belong to one region, and waits until it is durable on a majority of
-/// the members and readable. On ALMADIA_OK the
-/// batch was applied and is empty, ready for the next operations, and `position` (NULL if unwanted) says
-/// where it stands in the log. After a failure the batch is unchanged, and the code says whether it was
-/// applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A change of leader is no failure: the
-/// batch is applied exactly once, and waits for the next leader as long as it has time.
+/// Writes `batch`, whose keys must all belong to one region, and waits until it is durable on a majority of the
+/// members and readable. On ALMADIA_OK the batch was applied and is empty, ready for the next operations, and
+/// `position` (NULL if unwanted) receives its position in the log. After a failure the batch is unchanged, and the
+/// code says whether it was applied: certainly not, or unknown (category 4; see almadia_code_maybe_applied). A
+/// change of leader is no failure: the batch is applied exactly once, and waits for the next leader until its
+/// deadline.
 ///
-/// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch.
-/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
+/// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
+/// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
 /// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
 /// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` this version does not
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
 /// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
 ///
 /// # Safety
@@ -193,17 +193,17 @@ pub unsafe extern "C" fn almadia_write(
     })
 }
 
-/// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready
-/// for the next ones, and `done` will be answered exactly once. After a failure the batch is unchanged, nothing
-/// was written, and `done` will never be answered. Writes of one thread that succeed complete in the order in
-/// which they were submitted; a failure may overtake them. With options->events the write also tells how far it is
+/// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for
+/// the next ones, and the call will complete exactly once. After a failure the batch is unchanged, nothing was
+/// written, and there will be no completion. The writes of one thread that succeed complete in the order in which
+/// they were submitted; a failure may overtake them. With options->events the write also reports its progress
 /// before it completes.
 ///
-/// Blocks: no. Threads: any number at once, each with its own batch; callbacks too.
-/// Codes: ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls under way: retry after some
-/// completions), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or
-/// field of `options` this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size).
-/// The completion brings the rest: the codes of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
+/// Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
+/// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
+/// ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
+/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of
+/// almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn almadia_write_async(
     })
 }
 
-/// Sets `key` to `value` and waits: almadia_write with a batch of one and default options.
+/// Sets `key` to `value` and waits: almadia_write with a batch of one operation and default options.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
 /// ALMADIA_TOO_LARGE.
@@ -272,8 +272,8 @@ pub unsafe extern "C" fn almadia_put(
     })
 }
 
-/// Removes `key` and waits: almadia_write with a batch of one and default options. That the key does not
-/// exist is no error.
+/// Removes `key` and waits: almadia_write with a batch of one operation and default options. It is no error if the
+/// key does not exist.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
 /// ALMADIA_TOO_LARGE.
@@ -300,11 +300,10 @@ pub unsafe extern "C" fn almadia_delete(
     })
 }
 
-/// Starts setting `key` to `value` and returns: almadia_write_async with a batch of one and default options.
-/// Both are copied before it returns.
+/// Starts setting `key` to `value` and returns: almadia_write_async with a batch of one operation and default
+/// options. Both are copied before it returns.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
-/// ALMADIA_TOO_LARGE.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
 ///
 /// # Safety
 /// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
@@ -335,11 +334,10 @@ pub unsafe extern "C" fn almadia_put_async(
     })
 }
 
-/// Starts removing `key` and returns: almadia_write_async with a batch of one and default options. The key is copied
-/// before it returns.
+/// Starts removing `key` and returns: almadia_write_async with a batch of one operation and default options. The
+/// key is copied before it returns.
 ///
-/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and
-/// ALMADIA_TOO_LARGE.
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
 ///
 /// # Safety
 /// `store` is NULL or live; `done` is NULL or points to `struct_size` readable bytes: its callback may be called
