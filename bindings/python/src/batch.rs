@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-use crate::bytes::{Content, Key, bytes_or_empty};
+use crate::arguments::{Key, Value, bytes_or_empty};
 use crate::errors::OrRaise;
 use crate::position::Position;
 
@@ -36,7 +36,7 @@ impl Batch {
     ///
     /// Raises TooLargeError when the key, the value or the batch would exceed its limit (a batch: 8 MiB and 65,536
     /// operations); the batch is unchanged.
-    fn put(&self, py: Python<'_>, key: Key<'_>, value: Content<'_>) -> PyResult<()> {
+    fn put(&self, py: Python<'_>, key: Key<'_>, value: Value<'_>) -> PyResult<()> {
         self.lock().batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)
     }
 
@@ -67,7 +67,7 @@ impl Batch {
         self.lock().position
     }
 
-    fn __setitem__(&self, py: Python<'_>, key: Key<'_>, value: Content<'_>) -> PyResult<()> {
+    fn __setitem__(&self, py: Python<'_>, key: Key<'_>, value: Value<'_>) -> PyResult<()> {
         self.put(py, key, value)
     }
 

@@ -16,10 +16,10 @@ use almadia::types::RegionId;
 use almadia::{Error, Position, Result};
 use pyo3::prelude::*;
 
-use crate::bytes::{Content, Key};
+use crate::arguments::{Key, Value};
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
-use crate::futures;
+use crate::submit;
 
 /// See the module.
 #[pyclass(module = "almadia._almadia", frozen)]
@@ -48,11 +48,11 @@ impl Echo {
         completions: &Completions,
         future: Py<PyAny>,
         key: Key<'_>,
-        value: Content<'_>,
+        value: Value<'_>,
     ) -> PyResult<Pending> {
         let mut batch = almadia::Batch::new();
         batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-        completions.submit(py, future, futures::position, |queue, answered| {
+        completions.submit(py, future, submit::position, |queue, answered| {
             let echoed = Box::new(Echoed { expected: queue.expect()?, answered });
             let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
             let opened = self.deadlines.open(subject, Timestamp::NEVER, echoed, Arc::new(batch));

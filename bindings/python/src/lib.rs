@@ -7,24 +7,21 @@
 
 #![deny(unsafe_code)]
 
+mod arguments;
 mod batch;
-mod bytes;
 mod completions;
 mod echo;
 mod errors;
 mod exit;
 mod fork_guard;
-mod futures;
-mod ints;
 mod items;
 mod options;
 mod position;
-mod range;
 mod records;
 mod relay;
 mod snapshot;
 mod store;
-mod timeout;
+mod submit;
 mod value;
 mod wait;
 
@@ -42,11 +39,6 @@ mod _almadia {
     #[pymodule_export]
     use crate::exit::begin_exit;
     #[pymodule_export]
-    use crate::futures::{
-        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_put, submit_snapshot,
-        submit_transfer_leader, submit_write,
-    };
-    #[pymodule_export]
     use crate::items::Items;
     #[pymodule_export]
     use crate::options::options;
@@ -60,6 +52,11 @@ mod _almadia {
     use crate::snapshot::Snapshot;
     #[pymodule_export]
     use crate::store::Store;
+    #[pymodule_export]
+    use crate::submit::{
+        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_put, submit_snapshot,
+        submit_transfer_leader, submit_write,
+    };
     #[pymodule_export]
     use crate::value::Value;
 

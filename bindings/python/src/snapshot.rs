@@ -7,14 +7,12 @@ use pyo3::exceptions::PyLookupError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
-use crate::bytes::Key;
+use crate::arguments::{Key, Limit, Range};
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
-use crate::ints::Limit;
 use crate::items::{Items, Part};
 use crate::position::Position;
-use crate::range::Range;
 use crate::value::Value;
 
 /// A snapshot of the store; None after it was closed. Iterators share it, so that closing it ends them.

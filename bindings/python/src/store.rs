@@ -11,17 +11,14 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::arguments::{Key, MinIndex, Range, Timeout, Value, bytes_or_empty};
 use crate::batch::Batch;
-use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
-use crate::ints::MinIndex;
 use crate::options::configuration;
 use crate::position::Position;
-use crate::range::Range;
 use crate::snapshot::Snapshot;
-use crate::timeout::Timeout;
 use crate::wait;
 
 /// The compiled part of a store.
@@ -59,7 +56,7 @@ impl Store {
         &self,
         py: Python<'_>,
         key: Key<'_>,
-        value: Content<'_>,
+        value: Value<'_>,
         timeout: Option<Timeout>,
     ) -> PyResult<Position> {
         let mut batch = almadia::Batch::new();

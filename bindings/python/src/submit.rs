@@ -7,16 +7,13 @@ use almadia::{PinnedValue, TransferOptions};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::arguments::{Key, MinIndex, Range, Timeout, Value, bytes_or_empty};
 use crate::batch::Batch;
-use crate::bytes::{Content, Key, bytes_or_empty};
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
-use crate::ints::MinIndex;
 use crate::position::Position;
-use crate::range::Range;
 use crate::snapshot::Snapshot;
 use crate::store::{Store, read_options, snapshot_options, write_options};
-use crate::timeout::Timeout;
 
 #[pyfunction]
 pub fn submit_put(
@@ -25,7 +22,7 @@ pub fn submit_put(
     completions: &Completions,
     future: Py<PyAny>,
     key: Key<'_>,
-    value: Content<'_>,
+    value: Value<'_>,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let mut batch = almadia::Batch::new();
