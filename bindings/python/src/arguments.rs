@@ -197,7 +197,9 @@ fn unsigned(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyRes
 /// The exception for a timeout that does not convert to a float.
 fn timeout_error(given: Borrowed<'_, '_, PyAny>, error: &PyErr) -> PyErr {
     if error.is_instance_of::<PyOverflowError>(given.py()) {
-        return PyValueError::new_err("timeout is too large for a float; use float('inf') to wait without limit");
+        return PyValueError::new_err(
+            "timeout is too large for a float; use float('inf') to wait without limit",
+        );
     }
     wrong_type(given, "timeout is a number of seconds or None")
 }

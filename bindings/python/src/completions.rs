@@ -61,19 +61,19 @@ impl Drop for Completions {
 }
 
 impl Completions {
-    /// Submits a call and resolves `future` with its answer, converted by `shown`.
+    /// Submits a call and resolves `future` with its answer, converted by `convert`.
     pub fn submit<T: 'static>(
         &self,
         py: Python<'_>,
         future: Py<PyAny>,
-        shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+        convert: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
         submit: impl FnOnce(&Arc<CompletionQueue>, Box<dyn FnOnce(Result<T>) + Send>) -> Result<Call>,
     ) -> PyResult<Pending> {
         let queue = self.queue.get().or_raise(py)?;
         // It runs during a drain, on a thread that already holds the GIL.
-        let answered =
-            move |answer: Result<T>| Python::attach(|py| resolve(py, future.bind(py), shown, answer));
-        let call = submit(queue, Box::new(answered)).or_raise(py)?;
+        let on_answer =
+            move |answer: Result<T>| Python::attach(|py| resolve(py, future.bind(py), convert, answer));
+        let call = submit(queue, Box::new(on_answer)).or_raise(py)?;
         Ok(Pending { call: ForkGuarded::new(call) })
     }
 }
@@ -95,10 +95,10 @@ impl Pending {
 fn resolve<T>(
     py: Python<'_>,
     future: &Bound<'_, PyAny>,
-    shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+    convert: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
     answer: Result<T>,
 ) {
-    let resolved = try_resolve(py, future, shown, answer);
+    let resolved = try_resolve(py, future, convert, answer);
     if let Err(error) = resolved {
         // The other futures must still be resolved. asyncio treats errors of its own callbacks the same way.
         error.write_unraisable(py, Some(future));
@@ -108,13 +108,13 @@ fn resolve<T>(
 fn try_resolve<T>(
     py: Python<'_>,
     future: &Bound<'_, PyAny>,
-    shown: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
+    convert: fn(Python<'_>, T) -> PyResult<Bound<'_, PyAny>>,
     answer: Result<T>,
 ) -> PyResult<()> {
     if future.call_method0(intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    let answer = answer.map_err(|error: Error| instance(py, &error)).map(|value| shown(py, value));
+    let answer = answer.map_err(|error: Error| instance(py, &error)).map(|value| convert(py, value));
     match answer {
         Ok(Ok(value)) => future.call_method1(intern!(py, "set_result"), (value,))?,
         Ok(Err(failed)) => future.call_method1(intern!(py, "set_exception"), (failed.into_value(py),))?,

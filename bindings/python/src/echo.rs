@@ -52,8 +52,8 @@ impl Echo {
     ) -> PyResult<Pending> {
         let mut batch = almadia::Batch::new();
         batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-        completions.submit(py, future, submit::position, |queue, answered| {
-            let echoed = Box::new(Echoed { expected: queue.expect()?, answered });
+        completions.submit(py, future, submit::position, |queue, on_answer| {
+            let echoed = Box::new(Echoed { expected: queue.expect()?, on_answer });
             let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
             let opened = self.deadlines.open(subject, Timestamp::NEVER, echoed, Arc::new(batch));
             let (completion, call) = opened?;
@@ -65,7 +65,7 @@ impl Echo {
 
 struct Echoed<F> {
     expected: Expected,
-    answered: F,
+    on_answer: F,
 }
 
 impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Echoed<F> {
@@ -77,6 +77,6 @@ impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Echoed<F> {
 
 impl<F: FnOnce(Result<Position>) + Send> Receiver for Echoed<F> {
     fn receive(self: Box<Self>, answer: Result<Position>) {
-        (self.answered)(answer);
+        (self.on_answer)(answer);
     }
 }

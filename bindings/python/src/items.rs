@@ -46,16 +46,16 @@ impl Part {
 /// An iterator over a snapshot. Keys and values are read lazily.
 #[pyclass(module = "almadia", frozen)]
 pub struct Items {
-    walk: ForkGuarded<Mutex<Walk>>,
+    iteration: ForkGuarded<Mutex<Iteration>>,
     part: Part,
 }
 
-struct Walk {
+struct Iteration {
     shared: Arc<Shared>,
     /// None once all items were read, or after an error.
     iter: Option<Iter>,
-    /// True once the iterator was positioned at its first item.
-    begun: bool,
+    /// Whether the iterator was positioned at its first item.
+    positioned: bool,
     /// How many more items may be read.
     left: usize,
     chunk: Chunk,
@@ -75,15 +75,15 @@ struct Chunk {
 impl Items {
     pub fn new(shared: Arc<Shared>, iter: Iter, part: Part, limit: Option<usize>) -> Self {
         let left = limit.unwrap_or(usize::MAX);
-        let walk = Walk {
+        let iteration = Iteration {
             shared,
             iter: Some(iter),
-            begun: false,
+            positioned: false,
             left,
             chunk: Chunk::default(),
             chunk_items: CHUNK_ITEMS_FIRST,
         };
-        Self { walk: ForkGuarded::new(Mutex::new(walk)), part }
+        Self { iteration: ForkGuarded::new(Mutex::new(iteration)), part }
     }
 }
 
@@ -95,23 +95,23 @@ impl Items {
 
     /// Reads on until some items can be returned without waiting; false when there are no more.
     fn read_ahead(&self, py: Python<'_>) -> PyResult<bool> {
-        let walk = self.walk.get().or_raise(py)?;
-        detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)
+        let iteration = self.iteration.get().or_raise(py)?;
+        detached(py, || lock(iteration).read_chunk(self.part)).or_raise(py)
     }
 
     /// The next item that was read ahead; None when there is none.
     fn next_ahead<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next_of_chunk(py, self.walk.get().or_raise(py)?)
+        self.next_of_chunk(py, self.iteration.get().or_raise(py)?)
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let walk = self.walk.get().or_raise(py)?;
+        let iteration = self.iteration.get().or_raise(py)?;
         loop {
             // The lock is never held while waiting for the GIL.
-            if let Some(item) = self.next_of_chunk(py, walk)? {
+            if let Some(item) = self.next_of_chunk(py, iteration)? {
                 return Ok(Some(item));
             }
-            let more = detached(py, || lock(walk).read_chunk(self.part)).or_raise(py)?;
+            let more = detached(py, || lock(iteration).read_chunk(self.part)).or_raise(py)?;
             if !more {
                 return Ok(None);
             }
@@ -120,10 +120,14 @@ impl Items {
 }
 
 impl Items {
-    fn next_of_chunk<'py>(&self, py: Python<'py>, walk: &Mutex<Walk>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut walk = lock(walk);
-        walk.check_open().or_raise(py)?;
-        let Some((key, value)) = walk.chunk.next() else { return Ok(None) };
+    fn next_of_chunk<'py>(
+        &self,
+        py: Python<'py>,
+        iteration: &Mutex<Iteration>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut iteration = lock(iteration);
+        iteration.check_open().or_raise(py)?;
+        let Some((key, value)) = iteration.chunk.next() else { return Ok(None) };
         let bytes = |range: &[u8]| PyBytes::new(py, range);
         Ok(Some(match self.part {
             Part::Items => (bytes(key), bytes(value)).into_pyobject(py)?.into_any(),
@@ -133,11 +137,11 @@ impl Items {
     }
 }
 
-impl Walk {
-    /// Fails once if the snapshot was closed, and ends the walk; an exhausted walk stays exhausted.
+impl Iteration {
+    /// Fails once if the snapshot was closed, and ends the iteration; an exhausted one stays exhausted.
     fn check_open(&mut self) -> Result<()> {
-        let over = self.iter.is_none() && !self.chunk.has_more();
-        if over || !is_closed(&self.shared) {
+        let exhausted = self.iter.is_none() && !self.chunk.has_more();
+        if exhausted || !is_closed(&self.shared) {
             return Ok(());
         }
         self.iter = None;
@@ -145,9 +149,9 @@ impl Walk {
         Err(closed())
     }
 
-    /// Reads the next chunk; false when the walk is exhausted.
+    /// Reads the next chunk; false when the iteration is exhausted.
     fn read_chunk(&mut self, part: Part) -> Result<bool> {
-        // Another thread may have read it meanwhile.
+        // Another thread may have read it in the meantime.
         if self.chunk.has_more() {
             return Ok(true);
         }
@@ -158,9 +162,9 @@ impl Walk {
         let wanted = self.chunk_items.min(self.left);
         self.chunk_items = (self.chunk_items * 4).min(CHUNK_ITEMS_MAX);
         let iter = self.iter.as_mut().expect("checked above");
-        if !self.begun {
+        if !self.positioned {
             iter.seek_to_first();
-            self.begun = true;
+            self.positioned = true;
         }
         self.chunk.fill(iter, part, wanted);
         self.left -= self.chunk.ends.len();
@@ -203,6 +207,6 @@ impl Chunk {
     }
 }
 
-fn lock(walk: &Mutex<Walk>) -> std::sync::MutexGuard<'_, Walk> {
-    walk.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(iteration: &Mutex<Iteration>) -> std::sync::MutexGuard<'_, Iteration> {
+    iteration.lock().unwrap_or_else(PoisonError::into_inner)
 }

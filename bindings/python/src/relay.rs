@@ -187,7 +187,7 @@ impl Link {
         state.mode = mode;
         if matches!(mode, Mode::Cut | Mode::Closed) {
             for (_, ends) in std::mem::take(&mut state.connections) {
-                break_off(&ends);
+                shut_down(&ends);
             }
         }
         if mode == Mode::Closed {
@@ -203,12 +203,12 @@ impl Link {
         loop {
             let accepted = self.listener.accept().and_then(|(near, from)| Ok((above_standard(near)?, from)));
             threads.retain(|thread| !thread.is_finished());
-            let begun = accepted.and_then(|(near, _)| self.begin(near, &mut threads));
+            let started = accepted.and_then(|(near, _)| self.start_forwarding(near, &mut threads));
             let state = self.lock();
             if state.mode == Mode::Closed {
                 break;
             }
-            if begun.is_err() {
+            if started.is_err() {
                 drop(self.changed.wait_timeout(state, EXHAUSTED_PAUSE));
             }
         }
@@ -218,29 +218,29 @@ impl Link {
     }
 
     /// Registers a connection and starts its thread, or breaks it when the link is cut.
-    fn begin(self: &Arc<Self>, near: Socket, threads: &mut Vec<JoinHandle<()>>) -> io::Result<()> {
+    fn start_forwarding(self: &Arc<Self>, near: Socket, threads: &mut Vec<JoinHandle<()>>) -> io::Result<()> {
         let near = Arc::new(near);
-        let Some(key) = self.enter(&near) else {
-            break_off(&[near]);
+        let Some(key) = self.register(&near) else {
+            shut_down(&[near]);
             return Ok(());
         };
         let link = Arc::clone(self);
         let spawned = spawn("almadia-relayed", move || {
             // A connection that cannot be forwarded is broken; its ends learn no more than that.
-            drop(link.carry(key, &near));
-            link.leave(key);
+            drop(link.forward(key, &near));
+            link.remove(key);
         });
         match spawned {
             Ok(thread) => threads.push(thread),
             Err(error) => {
-                self.leave(key);
+                self.remove(key);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    fn enter(&self, near: &Arc<Socket>) -> Option<u64> {
+    fn register(&self, near: &Arc<Socket>) -> Option<u64> {
         let mut state = self.lock();
         if matches!(state.mode, Mode::Cut | Mode::Closed) {
             return None;
@@ -248,7 +248,7 @@ impl Link {
         if state.connections.len() >= CONNECTIONS_MAX
             && let Some((_, oldest)) = state.connections.pop_first()
         {
-            break_off(&oldest);
+            shut_down(&oldest);
             // A thread that waits while the link is silent must notice that its connection is gone.
             self.changed.notify_all();
         }
@@ -258,22 +258,22 @@ impl Link {
         Some(key)
     }
 
-    fn leave(&self, key: u64) {
+    fn remove(&self, key: u64) {
         if let Some(ends) = self.lock().connections.remove(&key) {
-            break_off(&ends);
+            shut_down(&ends);
         }
     }
 
     /// Waits while the link is silent. False when the connection is gone.
-    fn may_pass(&self, key: u64) -> bool {
+    fn may_forward(&self, key: u64) -> bool {
         let silent = |state: &mut State| state.mode == Mode::Silent && state.connections.contains_key(&key);
         let state = self.changed.wait_while(self.lock(), silent).unwrap_or_else(PoisonError::into_inner);
         state.connections.contains_key(&key)
     }
 
     /// Forwards a connection until both directions have ended.
-    fn carry(self: &Arc<Self>, key: u64, near: &Arc<Socket>) -> io::Result<()> {
-        if !self.may_pass(key) {
+    fn forward(self: &Arc<Self>, key: u64, near: &Arc<Socket>) -> io::Result<()> {
+        if !self.may_forward(key) {
             return Ok(());
         }
         let far = Arc::new(new_socket()?);
@@ -286,27 +286,27 @@ impl Link {
         }
         far.connect_timeout(&self.target.into(), CONNECT_TIMEOUT)?;
         let (link, from, to) = (Arc::clone(self), Arc::clone(&far), Arc::clone(near));
-        let back = spawn("almadia-relayed", move || link.pass(key, &from, &to))?;
-        self.pass(key, near, &far);
+        let back = spawn("almadia-relayed", move || link.forward_one_way(key, &from, &to))?;
+        self.forward_one_way(key, near, &far);
         drop(back.join());
         Ok(())
     }
 
     /// Forwards one direction, including its end of stream. Breaks the connection on an error.
-    fn pass(&self, key: u64, from: &Socket, to: &Socket) {
-        if self.pass_all(key, from, to).is_err() {
-            self.leave(key);
+    fn forward_one_way(&self, key: u64, from: &Socket, to: &Socket) {
+        if self.copy(key, from, to).is_err() {
+            self.remove(key);
         }
     }
 
-    fn pass_all(&self, key: u64, mut from: &Socket, mut to: &Socket) -> io::Result<()> {
+    fn copy(&self, key: u64, mut from: &Socket, mut to: &Socket) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let length = match from.read(&mut chunk) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 read => read?,
             };
-            if !self.may_pass(key) {
+            if !self.may_forward(key) {
                 return Ok(());
             }
             if length == 0 {
@@ -319,7 +319,7 @@ impl Link {
 }
 
 /// Shuts these sockets down, which ends every wait on them, here and at their peers.
-fn break_off(ends: &[Arc<Socket>]) {
+fn shut_down(ends: &[Arc<Socket>]) {
     for end in ends {
         // It fails only if the connection is already gone.
         drop(end.shutdown(Shutdown::Both));

@@ -89,8 +89,8 @@ impl Snapshot {
     ) -> PyResult<Items> {
         let options = IterOptions { reverse, ..within.bounds() };
         let shared = self.shared.get().or_raise(py)?;
-        let walk = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
-        Ok(Items::new(Arc::clone(shared), walk, Part::named(part)?, limit.map(|limit| limit.items())))
+        let iter = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
+        Ok(Items::new(Arc::clone(shared), iter, Part::named(part)?, limit.map(|limit| limit.items())))
     }
 
     /// The log position that was confirmed.

@@ -1,4 +1,4 @@
-//! A store's calls for event loops: submitted now, answered by resolving a future on the loop.
+//! A store's calls for event loops: submitted now, on_answer by resolving a future on the loop.
 //!
 //! Owns the asynchronous half of [`Store`]. What always holds: no call waits; each resolves its future exactly once,
 //! unless it raised. How Python sees each answer is decided here.
@@ -73,10 +73,10 @@ pub fn submit_write(
     let options = write_options(timeout);
     let mut state = batch.get().lock();
     let (kept, asked) = (state.batch.clone(), batch.clone().unbind());
-    completions.submit(py, future, position, move |queue, answered| {
+    completions.submit(py, future, position, move |queue, on_answer| {
         store.on(queue).write(&mut state.batch, &options, move |written| {
             asked.get().settle(written.as_ref().ok().copied(), kept);
-            answered(written);
+            on_answer(written);
         })
     })
 }
@@ -91,8 +91,8 @@ pub fn submit_get(
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
-    completions.submit(py, future, value, |queue, answered| {
-        store.on(queue).get(key.as_bytes(), &read_options(timeout), answered)
+    completions.submit(py, future, value, |queue, on_answer| {
+        store.on(queue).get(key.as_bytes(), &read_options(timeout), on_answer)
     })
 }
 
@@ -107,8 +107,8 @@ pub fn submit_get_many(
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
     let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
-    completions.submit(py, future, values, |queue, answered| {
-        store.on(queue).get_many(&keys, &read_options(timeout), answered)
+    completions.submit(py, future, values, |queue, on_answer| {
+        store.on(queue).get_many(&keys, &read_options(timeout), on_answer)
     })
 }
 
@@ -126,7 +126,7 @@ pub fn submit_snapshot(
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
     let options = snapshot_options(&within, level, &min_index, timeout)?;
-    completions.submit(py, future, snapshot, |queue, answered| store.on(queue).snapshot(&options, answered))
+    completions.submit(py, future, snapshot, |queue, on_answer| store.on(queue).snapshot(&options, on_answer))
 }
 
 #[pyfunction]
@@ -146,7 +146,7 @@ pub fn submit_transfer_leader(
         timeout: timeout.map(|timeout| timeout.duration()),
     };
     completions
-        .submit(py, future, nothing, |queue, answered| store.on(queue).transfer_leader(&options, answered))
+        .submit(py, future, nothing, |queue, on_answer| store.on(queue).transfer_leader(&options, on_answer))
 }
 
 fn submit_batch(
@@ -160,7 +160,7 @@ fn submit_batch(
     let store = store.open(py)?;
     let options = write_options(timeout);
     completions
-        .submit(py, future, position, |queue, answered| store.on(queue).write(batch, &options, answered))
+        .submit(py, future, position, |queue, on_answer| store.on(queue).write(batch, &options, on_answer))
 }
 
 pub fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'_, PyAny>> {
