@@ -25,6 +25,7 @@ import almadia
 import almadia.aio
 import uvloop
 from almadia import _almadia
+from almadia._loops import answer_of
 
 SECONDS = 3.0
 VALUE = b"v" * 100
@@ -98,13 +99,7 @@ def echo() -> Call:
     nothing = _almadia.Echo()
 
     async def put(key: bytes) -> object:
-        completions, future = almadia.aio._completions()
-        pending = nothing.submit_put(completions, future, key, VALUE)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            pending.cancel()
-            raise
+        return await answer_of(nothing.submit_put, key, VALUE)
 
     return put
 

@@ -17,6 +17,7 @@ use almadia::{Error, Position, Result};
 use pyo3::prelude::*;
 
 use crate::arguments::{Key, Value};
+use crate::calls::put_batch;
 use crate::completions::{Completions, Pending};
 use crate::errors::OrRaise;
 use crate::submit;
@@ -50,8 +51,7 @@ impl Echo {
         key: Key<'_>,
         value: Value<'_>,
     ) -> PyResult<Pending> {
-        let mut batch = almadia::Batch::new();
-        batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
+        let batch = put_batch(py, &key, &value)?;
         completions.submit(py, future, submit::position, |queue, on_answer| {
             let echoed = Box::new(Echoed { expected: queue.expect()?, on_answer });
             let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };

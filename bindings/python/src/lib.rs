@@ -9,6 +9,7 @@
 
 mod arguments;
 mod batch;
+mod calls;
 mod completions;
 mod echo;
 mod errors;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
 use crate::arguments::{Key, Limit, Range};
+use crate::calls::{bytes, list};
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
@@ -40,7 +41,7 @@ impl Snapshot {
     fn get<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let key = key.as_bytes();
         let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
-        Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
+        Ok(bytes(py, found.as_ref()))
     }
 
     /// As `get`, but raises LookupError if the value must be read from disk.
@@ -48,7 +49,7 @@ impl Snapshot {
         // Too short to be worth releasing the GIL.
         let found = self.with(|snapshot| snapshot.get_from_memory(key.as_bytes())).or_raise(py)?;
         let Some(found) = found else { return Err(PyLookupError::new_err("not in memory")) };
-        Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
+        Ok(bytes(py, found.as_ref()))
     }
 
     /// The value of `key` as a memoryview of engine memory, or None.
@@ -72,22 +73,19 @@ impl Snapshot {
         let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
         let read = |snapshot: &almadia::Snapshot| keys.iter().map(|key| snapshot.get(key)).collect();
         let found: Vec<_> = detached(py, || self.with(read)).or_raise(py)?;
-        PyList::new(
-            py,
-            found.iter().map(|value| value.as_ref().map(|value| PyBytes::new(py, value.as_ref()))),
-        )
+        list(py, &found)
     }
 
     /// An iterator over items, keys or values.
-    fn walk(
+    fn iterate(
         &self,
         py: Python<'_>,
         part: &str,
-        within: Range<'_>,
+        keys: Range<'_>,
         reverse: bool,
         limit: Option<Limit>,
     ) -> PyResult<Items> {
-        let options = IterOptions { reverse, ..within.bounds() };
+        let options = IterOptions { reverse, ..keys.bounds() };
         let shared = self.shared.get().or_raise(py)?;
         let iter = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
         Ok(Items::new(Arc::clone(shared), iter, Part::named(part)?, limit.map(|limit| limit.items())))

@@ -6,13 +6,16 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use almadia::{Code, Level, Result, SnapshotOptions, TransferOptions, WriteOptions};
-use pyo3::exceptions::PyValueError;
+use almadia::{Code, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::arguments::{Key, MinIndex, Range, Timeout, Value, bytes_or_empty};
+use crate::arguments::{Key, MinIndex, Range, Timeout, Value};
 use crate::batch::Batch;
+use crate::calls::{
+    bytes, delete_batch, delete_range_batch, list, put_batch, read_options, snapshot_options,
+    transfer_options, write_options,
+};
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
@@ -59,15 +62,11 @@ impl Store {
         value: Value<'_>,
         timeout: Option<Timeout>,
     ) -> PyResult<Position> {
-        let mut batch = almadia::Batch::new();
-        batch.put(key.as_bytes(), value.as_bytes()).or_raise(py)?;
-        self.commit(py, &mut batch, timeout).map(Position::from)
+        self.commit(py, &mut put_batch(py, &key, &value)?, timeout).map(Position::from)
     }
 
     fn delete(&self, py: Python<'_>, key: Key<'_>, timeout: Option<Timeout>) -> PyResult<Position> {
-        let mut batch = almadia::Batch::new();
-        batch.delete(key.as_bytes()).or_raise(py)?;
-        self.commit(py, &mut batch, timeout).map(Position::from)
+        self.commit(py, &mut delete_batch(py, &key)?, timeout).map(Position::from)
     }
 
     fn delete_range(
@@ -77,9 +76,7 @@ impl Store {
         end: Option<Key<'_>>,
         timeout: Option<Timeout>,
     ) -> PyResult<Position> {
-        let mut batch = almadia::Batch::new();
-        batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)?;
-        self.commit(py, &mut batch, timeout).map(Position::from)
+        self.commit(py, &mut delete_range_batch(py, &start, &end)?, timeout).map(Position::from)
     }
 
     fn write(&self, py: Python<'_>, batch: &Batch, timeout: Option<Timeout>) -> PyResult<Position> {
@@ -101,7 +98,7 @@ impl Store {
         let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
         })?;
-        Ok(found.map(|value| PyBytes::new(py, value.as_ref())))
+        Ok(bytes(py, found.as_ref()))
     }
 
     fn get_many<'py>(
@@ -115,21 +112,18 @@ impl Store {
         let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get_many(&keys, &options, |found| slot.put(found))
         })?;
-        PyList::new(
-            py,
-            found.iter().map(|value| value.as_ref().map(|value| PyBytes::new(py, value.as_ref()))),
-        )
+        list(py, &found)
     }
 
     fn snapshot(
         &self,
         py: Python<'_>,
-        within: Range<'_>,
+        keys: Range<'_>,
         level: &str,
         min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
-        let options = snapshot_options(&within, level, &min_index, timeout)?;
+        let options = snapshot_options(&keys, level, &min_index, timeout)?;
         wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).snapshot(&options, |taken| slot.put(taken))
         })
@@ -143,12 +137,7 @@ impl Store {
         key: Key<'_>,
         timeout: Option<Timeout>,
     ) -> PyResult<()> {
-        let timeout = timeout.map(|timeout| timeout.duration());
-        let options = TransferOptions {
-            target: target.map(almadia::types::NodeId),
-            key: key.as_bytes().to_vec(),
-            timeout,
-        };
+        let options = transfer_options(target, &key, timeout);
         wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).transfer_leader(&options, |done| slot.put(done))
         })
@@ -250,35 +239,4 @@ impl Drop for Store {
 
 fn role(role: almadia::core::peer_status::Role) -> String {
     format!("{role:?}").to_lowercase()
-}
-
-/// Options of a write.
-pub fn write_options(timeout: Option<Timeout>) -> WriteOptions {
-    WriteOptions { timeout: timeout.map(|timeout| timeout.duration()) }
-}
-
-/// Options of a read of keys.
-pub fn read_options(timeout: Option<Timeout>) -> SnapshotOptions {
-    SnapshotOptions { timeout: timeout.map(|timeout| timeout.duration()), ..SnapshotOptions::default() }
-}
-
-/// Options of a snapshot.
-pub fn snapshot_options(
-    within: &Range<'_>,
-    level: &str,
-    min_index: &MinIndex,
-    timeout: Option<Timeout>,
-) -> PyResult<SnapshotOptions> {
-    let level = match level {
-        "linearizable" => Level::Linearizable,
-        "local" => Level::Local,
-        _ => return Err(PyValueError::new_err(format!("level is 'linearizable' or 'local', not '{level}'"))),
-    };
-    let timeout = timeout.map(|timeout| timeout.duration());
-    Ok(SnapshotOptions {
-        timeout,
-        level,
-        range: within.keys()?,
-        min_index: almadia::types::LogIndex(min_index.index()),
-    })
 }

@@ -178,7 +178,7 @@ async def test_a_cancelled_call_is_answered_once(lonely: almadia.aio.Store) -> N
     completions = _almadia.Completions()
     loop.add_reader(completions.fileno(), completions.drain)
     future = loop.create_future()
-    pending = _almadia.submit_put(lonely._core, completions, future, b"k", b"v", 600)
+    pending = _almadia.submit_put(completions, future, lonely._core, b"k", b"v", 600)
 
     assert pending.cancel()
     assert not pending.cancel()

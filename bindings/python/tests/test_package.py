@@ -65,7 +65,8 @@ def test_every_public_name_is_documented(module: ModuleType) -> None:
             continue  # The type of an argument; its documentation stands behind it in almadia/typing.py.
         assert inspect.getdoc(thing), name
         if inspect.isclass(thing):
-            for member, value in vars(thing).items():
+            ours = [base for base in thing.__mro__ if base.__module__.partition(".")[0] == "almadia"]
+            for member, value in [pair for base in ours for pair in vars(base).items()]:
                 if not member.startswith("_") and (callable(value) or inspect.isdatadescriptor(value)):
                     assert inspect.getdoc(value), f"{name}.{member}"
 

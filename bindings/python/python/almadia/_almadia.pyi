@@ -17,41 +17,62 @@ def take_records() -> list[tuple[int, str, str]]: ...
 def release_records() -> None: ...
 def begin_exit() -> None: ...
 def submit_put(
-    store: Store, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike, timeout: float | None
+    completions: Completions,
+    future: Future[Position],
+    store: Store,
+    key: BytesLike,
+    value: BytesLike,
+    timeout: float | None,
 ) -> Pending: ...
 def submit_delete(
-    store: Store, completions: Completions, future: Future[Any], key: BytesLike, timeout: float | None
+    completions: Completions,
+    future: Future[Position],
+    store: Store,
+    key: BytesLike,
+    timeout: float | None,
 ) -> Pending: ...
 def submit_delete_range(
-    store: Store,
     completions: Completions,
-    future: Future[Any],
+    future: Future[Position],
+    store: Store,
     start: BytesLike | None,
     end: BytesLike | None,
     timeout: float | None,
 ) -> Pending: ...
 def submit_write(
-    store: Store, completions: Completions, future: Future[Any], batch: Batch, timeout: float | None
+    completions: Completions,
+    future: Future[Position],
+    store: Store,
+    batch: Batch,
+    timeout: float | None,
 ) -> Pending: ...
 def submit_get(
-    store: Store, completions: Completions, future: Future[Any], key: BytesLike, timeout: float | None
+    completions: Completions,
+    future: Future[bytes | None],
+    store: Store,
+    key: BytesLike,
+    timeout: float | None,
 ) -> Pending: ...
 def submit_get_many(
-    store: Store, completions: Completions, future: Future[Any], keys: Sequence[BytesLike], timeout: float | None
+    completions: Completions,
+    future: Future[list[bytes | None]],
+    store: Store,
+    keys: Sequence[BytesLike],
+    timeout: float | None,
 ) -> Pending: ...
 def submit_snapshot(
-    store: Store,
     completions: Completions,
-    future: Future[Any],
-    within: _Range,
+    future: Future[Snapshot],
+    store: Store,
+    keys: _Range,
     level: str,
     min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
 def submit_transfer_leader(
-    store: Store,
     completions: Completions,
-    future: Future[Any],
+    future: Future[None],
+    store: Store,
     target: int | None,
     key: BytesLike,
     timeout: float | None,
@@ -135,10 +156,10 @@ class Snapshot:
     def get_view(self, key: BytesLike) -> memoryview | None: ...
     def contains(self, key: BytesLike) -> bool: ...
     def get_many(self, keys: Sequence[BytesLike]) -> list[bytes | None]: ...
-    def walk(
+    def iterate(
         self,
         part: str,
-        within: _Range,
+        keys: _Range,
         reverse: bool,
         limit: int | None,
     ) -> Items: ...
@@ -161,7 +182,7 @@ class Store:
     def get_many(self, keys: Sequence[BytesLike], timeout: float | None) -> list[bytes | None]: ...
     def snapshot(
         self,
-        within: _Range,
+        keys: _Range,
         level: str,
         min_index: int | Position,
         timeout: float | None,

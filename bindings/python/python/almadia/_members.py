@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Final, Generic, NoReturn, TypeAlias, TypeVar
 
 from ._almadia import Position
+from ._base import BaseStore
 from ._network import Network
 from .errors import AlmadiaError, ClosedError, ShuttingDownError
 from .options import option_list
 from .status import RegionStatus, Status
-from .store import Handle
 from .typing import BytesLike, OptionValue
 
-Member: TypeAlias = Handle | int
+Member: TypeAlias = BaseStore | int
 """A member of a cluster: its store, or its number."""
 
 FAST: Final[Mapping[str, OptionValue]] = {
@@ -41,14 +41,14 @@ LOOK_EVERY = 0.002
 END_SECONDS = 60.0
 """Seconds within which a member that was cut off must shut down: a busy machine may take longer than an idle one."""
 
-_Store = TypeVar("_Store", bound=Handle)
+_Store = TypeVar("_Store", bound=BaseStore)
 
 
 class ClusterTimeout(TimeoutError):
     """A condition a test waited for was not met in time. The message has the status of each member."""
 
 
-def _cut_off(store: Handle) -> None:
+def _cut_off(store: BaseStore) -> None:
     """Closes a store without waiting for calls in flight."""
     try:
         store._close(0)
@@ -288,7 +288,7 @@ class Members(Generic[_Store]):
         return ClusterTimeout(f"timed out after {timeout:g} s waiting for {waiting_for}\n{self.describe()}")
 
     def _number(self, member: Member) -> int:
-        if isinstance(member, Handle):
+        if isinstance(member, BaseStore):
             if Path(member.path).parent != self._directory:
                 raise KeyError(f"{member!r} is not a member of this cluster")
             return member.node_id
@@ -297,7 +297,7 @@ class Members(Generic[_Store]):
         return member
 
 
-def _region_of(store: Handle, key: bytes) -> RegionStatus:
+def _region_of(store: BaseStore, key: bytes) -> RegionStatus:
     """The status of the region that contains `key`: the last one that starts at it or before."""
     return [region for region in store._regions() if region.start_key <= key][-1]
 

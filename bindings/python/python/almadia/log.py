@@ -21,7 +21,7 @@ TRACE = 5
 logging.addLevelName(TRACE, "TRACE")
 
 
-class Shower:
+class Forwarder:
     """The thread that passes records to `logging`, and the number of stores that need it."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Shower:
         if self._ending and self._ending is not threading.current_thread():
             self._ending.join()
         _almadia.capture_records(logger.isEnabledFor(TRACE))
-        self._thread = threading.Thread(target=_show, name="almadia-logging", daemon=True)
+        self._thread = threading.Thread(target=_forward, name="almadia-logging", daemon=True)
         self._thread.start()
 
     def end(self) -> threading.Thread | None:
@@ -65,20 +65,20 @@ class Shower:
             _almadia.release_records()
 
 
-def _show() -> None:
+def _forward() -> None:
     while records := _almadia.take_records():
         for level, target, message in records:
-            shown = logging.getLogger(target.replace("::", "."))
-            if shown.isEnabledFor(level):
-                shown.log(level, "%s", message)
+            target_logger = logging.getLogger(target.replace("::", "."))
+            if target_logger.isEnabledFor(level):
+                target_logger.log(level, "%s", message)
 
 
-shower = Shower()
+forwarder = Forwarder()
 
 
-def _begin_anew_in_child() -> None:
-    global shower
-    shower = Shower()
+def _start_anew_in_child() -> None:
+    global forwarder
+    forwarder = Forwarder()
 
 
-os.register_at_fork(after_in_child=_begin_anew_in_child)
+os.register_at_fork(after_in_child=_start_anew_in_child)

@@ -6,28 +6,18 @@ threads at once.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
-import warnings
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, TypeVar, overload
+from typing import TypeVar, overload
 
-from . import _almadia
-from ._almadia import Batch, Position
-from .errors import AlmadiaError, KeyNotFound
+from ._almadia import Batch, Items, Position
+from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
+from .errors import KeyNotFound
 from .options import option_list
 from .status import RegionStatus, Status
 from .typing import BytesLike, Level, Members, OptionValue
 
-if TYPE_CHECKING:
-    from .log import Shower
-
 _Default = TypeVar("_Default")
-
-CLOSE_SECONDS = 5.0
 
 
 def open(  # noqa: A001 - as the built-in: it opens something.
@@ -59,103 +49,7 @@ def open(  # noqa: A001 - as the built-in: it opens something.
     return Store._open(os.fsdecode(path), chosen)
 
 
-class Handle:
-    """The common part of both front ends: the compiled store and its closing."""
-
-    __slots__ = ("__weakref__", "_closed", "_core", "_path", "_shower")
-    _core: _almadia.Store
-    _path: str
-    _closed: bool
-    _shower: Shower
-
-    def __init__(self, *_: object, **__: object) -> None:
-        raise TypeError("use almadia.open(path) or almadia.aio.open(path)")
-
-    @classmethod
-    def _open(cls, path: str, options: list[tuple[str, str]]) -> Self:
-        # Imported late: logging would be a third of the time that importing almadia takes.
-        from .log import shower
-
-        # Records logged while a store opens, or fails to, are shown too.
-        shower.begin()
-        try:
-            return cls._of(_almadia.Store(path, options), path)
-        finally:
-            shower.end()
-
-    @classmethod
-    def _of(cls, core: _almadia.Store, path: str) -> Self:
-        """A handle of an open store, which may have several."""
-        from .log import shower
-
-        handle = cls.__new__(cls)
-        handle._core = core
-        handle._path = path
-        handle._closed = False
-        handle._shower = shower
-        shower.begin()
-        _open_handles.add(handle)
-        return handle
-
-    @property
-    def path(self) -> str:
-        """The directory."""
-        return self._path
-
-    @property
-    def node_id(self) -> int:
-        """The number of this member."""
-        return self._core.node
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def _status(self) -> Status:
-        return Status(*self._core.status())
-
-    def _regions(self) -> list[RegionStatus]:
-        return [RegionStatus(*fields) for fields in self._core.regions()]
-
-    def _close(self, timeout: float) -> None:
-        self._core.close(timeout)
-        if self._closed:
-            return
-        self._closed = True
-        # Its last log records are shown before this returns.
-        if thread := self._shower.end():
-            thread.join()
-
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):
-            return
-        # Without its status: when the interpreter exits it is stopped already, although it was never closed.
-        warnings.warn(f"unclosed <{self._name()}>; use close() or with", ResourceWarning, source=self, stacklevel=2)
-        self._closed = True
-        # The thread that collects garbage may hold a lock that a log handler waits for, so this must not wait.
-        self._shower.end()
-
-    def __repr__(self) -> str:
-        return f"<{self._name()} {'closed' if self._closed else self._status_text()}>"
-
-    def _name(self) -> str:
-        module = type(self).__module__.removesuffix(".store")
-        return f"{module}.Store node={self.node_id} path={self._path!r}"
-
-    def _status_text(self) -> str:
-        try:
-            status = self._status()
-        except AlmadiaError as error:  # In a child process, for example.
-            return f"({error})"
-        poisoned = " poisoned" if status.poisoned else ""
-        return f"role={status.role} leader={status.leader} term={status.term} applied={status.applied_index}{poisoned}"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Store cannot be pickled: it is open in this process; open one in each process")
-
-
-class Store(Handle):
+class Store(BaseStore):
     """An open store: one member of a cluster, one directory. Made by `almadia.open`.
 
     It is used like a mapping from bytes to bytes - `store[b"k"] = b"v"`, `store[b"k"]`, `b"k" in store`,
@@ -305,7 +199,7 @@ class Store(Handle):
         self.close()
 
 
-class Snapshot:
+class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[bytes]]):
     """A view of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
 
     While it is open, values overwritten since stay on disk. It may outlive its store.
@@ -315,17 +209,7 @@ class Snapshot:
     those that are left, and tests that use almadia's fixtures fail when there are any.
     """
 
-    __slots__ = ("__weakref__", "_core")
-    _core: _almadia.Snapshot
-
-    def __init__(self, *_: object, **__: object) -> None:
-        raise TypeError("use store.snapshot()")
-
-    @classmethod
-    def _of(cls, core: _almadia.Snapshot) -> Snapshot:
-        snapshot = cls.__new__(cls)
-        snapshot._core = core
-        return snapshot
+    __slots__ = ()
 
     @overload
     def get(self, key: BytesLike) -> bytes | None: ...
@@ -363,61 +247,9 @@ class Snapshot:
     def __iter__(self) -> Iterator[bytes]:
         return self.keys()
 
-    def items(
-        self,
-        *,
-        prefix: BytesLike | None = None,
-        start: BytesLike | None = None,
-        end: BytesLike | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in order, read lazily.
-
-        `prefix`, `start` (included) and `end` (excluded) restrict the range and can be combined; `reverse` iterates
-        from the largest key to the smallest; `limit` is the maximum number of items. Closing the snapshot ends the
-        iteration with `ClosedError` at the next item.
-        """
-        return self._core.walk("items", (prefix, start, end), reverse, limit)
-
-    def keys(
-        self,
-        *,
-        prefix: BytesLike | None = None,
-        start: BytesLike | None = None,
-        end: BytesLike | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[bytes]:
-        """The keys in order; see `items`."""
-        return self._core.walk("keys", (prefix, start, end), reverse, limit)
-
-    def values(
-        self,
-        *,
-        prefix: BytesLike | None = None,
-        start: BytesLike | None = None,
-        end: BytesLike | None = None,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[bytes]:
-        """The values in the order of their keys; see `items`."""
-        return self._core.walk("values", (prefix, start, end), reverse, limit)
-
-    @property
-    def index(self) -> int:
-        """Index of the log position that was confirmed; 0 when the snapshot covers several regions."""
-        return self._core.position.index
-
-    @property
-    def term(self) -> int:
-        """Term of the log position that was confirmed; 0 when the snapshot covers several regions."""
-        return self._core.position.term
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._core.closed
+    @staticmethod
+    def _iterate(items: Items) -> Items:
+        return items
 
     def close(self) -> None:
         """Releases what the snapshot holds. Closing it again does nothing."""
@@ -429,53 +261,20 @@ class Snapshot:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        state = " closed" if self.closed else ""
-        return f"<almadia.Snapshot index={self.index} term={self.term}{state}>"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Snapshot cannot be pickled: it belongs to a store of this process")
-
-
-class BatchBlock:
+class BatchBlock(BaseBatchBlock[Store]):
     """A `with` block that writes a batch at its end. Made by `store.batch()`."""
 
-    __slots__ = ("_batch", "_store", "_timeout")
-
-    def __init__(self, store: Store, timeout: float | None) -> None:
-        self._store = store
-        self._timeout = timeout
-        self._batch = Batch()
+    __slots__ = ()
 
     def __enter__(self) -> Batch:
         return self._batch
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None and len(self._batch) > 0:
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        if self._must_write(raised):
             self._store.write(self._batch, timeout=self._timeout)
 
 
 def not_found(key: BytesLike) -> KeyNotFound:
     """The exception for a key that does not exist."""
     return KeyNotFound(f"there is no key {bytes(key)!r}")
-
-
-_open_handles: weakref.WeakSet[Handle] = weakref.WeakSet()
-
-
-def _close_at_exit() -> None:
-    """Answers every call in flight, and lets no other thread be inside a call when the interpreter exits."""
-    for handle in list(_open_handles):
-        # A thread that a hung disk blocks ends with the process.
-        with contextlib.suppress(AlmadiaError):
-            handle._core.close(0.0)
-        handle._shower.dismiss()
-    _almadia.begin_exit()
-
-
-atexit.register(_close_at_exit)
