@@ -58,8 +58,6 @@ mod _almadia {
         submit_delete, submit_delete_range, submit_get, submit_get_many, submit_put, submit_snapshot,
         submit_transfer_leader, submit_write,
     };
-    #[pymodule_export]
-    use crate::value::Value;
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -14,7 +14,7 @@ use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
 use crate::items::{Items, Part};
 use crate::position::Position;
-use crate::value::Value;
+use crate::value::ValueBuffer;
 
 /// A snapshot of the store; None after it was closed. Iterators share it, so that closing it ends them.
 pub type Shared = RwLock<Option<almadia::Snapshot>>;
@@ -56,7 +56,7 @@ impl Snapshot {
     fn get_view<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyMemoryView>>> {
         let key = key.as_bytes();
         let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
-        found.map(|value| Value::view(py, value)).transpose()
+        found.map(|value| ValueBuffer::view(py, value)).transpose()
     }
 
     /// Whether `key` exists.

@@ -135,10 +135,6 @@ class Items:
     def next_ahead(self) -> Any: ...
 
 @final
-class Value:
-    def __len__(self) -> int: ...
-
-@final
 class Relay:
     def __new__(cls, target: str) -> Relay: ...
     @property
