@@ -47,7 +47,7 @@ demo: library $(PROGRAMS)/member python-package ## Three processes, a killed lea
 test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
-	$(cargo) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(cargo) clippy --release --locked --workspace --all-targets --features almadia-python/bench -- -D warnings
 	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --quiet --release --locked --no-deps --lib
 	@scripts/check-dependencies.sh
@@ -61,20 +61,22 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 test-noise: ## The same beside two busy loops and a program that syncs without pause.
 	scripts/noise.sh $(MAKE) --no-print-directory test
 
+WHEELS = $(TARGET)/wheels
+WHEEL_FEATURES =
 # Its own cargo call: together with the library's it would get the C functions. The two forms of the library's crate
 # have one name in the build directory, so each of the two calls compiles that crate anew after the other.
 .PHONY: wheel
 wheel: ## Builds the Python package into the build directory's wheels/.
 	@scripts/install-needs.sh wheel
 	@scripts/python-environment.sh
-	@rm -rf $(TARGET)/wheels
+	@rm -rf $(WHEELS)
 	@$(cargo) maturin build --quiet --release --locked --manifest-path bindings/python/Cargo.toml \
-		--interpreter $(TARGET)/python/bin/python --out $(TARGET)/wheels
-	@echo "wheel:   $$(echo $(TARGET)/wheels/*.whl)"
+		--interpreter $(TARGET)/python/bin/python --out $(WHEELS) $(WHEEL_FEATURES)
+	@echo "wheel:   $$(echo $(WHEELS)/*.whl)"
 
 .PHONY: python-package
 python-package: wheel
-	@scripts/install-wheel.sh
+	@scripts/install-wheel.sh $(WHEELS)
 
 PYTEST_FLAGS ?=
 .PHONY: test-python
@@ -105,7 +107,10 @@ CHAOS_FLAGS ?=
 chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. CHAOS_FLAGS="--seed N --only NAME".
 	python3 tests/chaos/run.py $(PROGRAMS) $(CHAOS_FLAGS)
 
+# A wheel of its own, with what only the benchmark uses.
 .PHONY: bench
+bench: WHEELS = $(TARGET)/bench-wheels
+bench: WHEEL_FEATURES = --features bench
 bench: needs python-package ## Measures; prints a table and writes bench.json into the build directory.
 	@$(cargo) bench --locked --bench store
 	@$(TARGET)/python/bin/python benches/python/bench.py $(TARGET)/bench.json

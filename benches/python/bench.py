@@ -1,4 +1,4 @@
-"""Measures the way to Python and back: `make bench` runs it with the installed wheel.
+"""Measures the way to Python and back: `make bench` runs it with a wheel that has the feature `bench`.
 
     bench.py JSON     where JSON is the file of rows that the benchmarks in Rust wrote; rows are added to it
 
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import almadia
 import almadia.aio
@@ -94,9 +94,18 @@ def show(row: Row) -> None:
     )
 
 
+class Echo(Protocol):
+    """A store that does nothing: `src/echo.rs` of the extension."""
+
+    def submit_put(
+        self, completions: _almadia.Completions, future: asyncio.Future[almadia.Position], key: bytes, value: bytes
+    ) -> _almadia.Pending:
+        """As `_almadia.submit_put`, without a store."""
+
+
 def echo() -> Call:
     """Puts of a store that does nothing."""
-    nothing = _almadia.Echo()
+    nothing: Echo = vars(_almadia)["Echo"]()
 
     async def put(key: bytes) -> object:
         return await answer_of(nothing.submit_put, key, VALUE)

@@ -1,8 +1,8 @@
 //! A store that does nothing, for measuring the round trip of a call from Python and back.
 //!
 //! Owns one thread that answers every call at once. What always holds: a call takes the path of a real one - the same
-//! batch, the same completion, the same queue, another thread - and only the store itself is missing. Only `make bench`
-//! uses it.
+//! batch, the same completion, the same queue, another thread - and only the store itself is missing. It is
+//! compiled with the feature `bench` only, which `make bench` turns on.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};

@@ -11,6 +11,7 @@ mod arguments;
 mod batch;
 mod calls;
 mod completions;
+#[cfg(feature = "bench")]
 mod echo;
 mod errors;
 mod exit;
@@ -33,6 +34,7 @@ mod _almadia {
     use crate::batch::Batch;
     #[pymodule_export]
     use crate::completions::{Completions, Pending};
+    #[cfg(feature = "bench")]
     #[pymodule_export]
     use crate::echo::Echo;
     #[pymodule_export]

@@ -86,13 +86,6 @@ class Completions:
     def abandon(self) -> None: ...
 
 @final
-class Echo:
-    def __new__(cls) -> Echo: ...
-    def submit_put(
-        self, completions: Completions, future: Future[Any], key: BytesLike, value: BytesLike
-    ) -> Pending: ...
-
-@final
 class Pending:
     def cancel(self) -> bool: ...
 
