@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,18 +74,6 @@ impl Relay {
         self.0.get_in_any_process().address.to_string()
     }
 
-    /// Number of connections it holds.
-    #[getter]
-    fn connections(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(self.link(py)?.lock().connections.len())
-    }
-
-    /// Number of bytes it forwarded, in both directions.
-    #[getter]
-    fn passed_bytes(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.link(py)?.passed_bytes.load(Ordering::Relaxed))
-    }
-
     /// Sets its mode: "open", "cut", "silent" or "closed"; closed is permanent.
     fn set_mode(&self, py: Python<'_>, mode: &str) -> PyResult<()> {
         let mode = match mode {
@@ -105,12 +92,6 @@ impl Relay {
     }
 }
 
-impl Relay {
-    fn link(&self, py: Python<'_>) -> PyResult<&Link> {
-        Ok(&self.0.get().or_raise(py)?.link)
-    }
-}
-
 /// The accepting thread, and what it shares with the forwarding threads.
 struct Acceptor {
     link: Arc<Link>,
@@ -126,13 +107,7 @@ impl Acceptor {
         let bound = listener.local_addr()?.as_socket();
         let address = bound.expect("an IPv4 socket has an IP address");
         let state = State { mode: Mode::Open, next: 0, connections: BTreeMap::new() };
-        let link = Arc::new(Link {
-            target,
-            listener,
-            passed_bytes: AtomicU64::new(0),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        });
+        let link = Arc::new(Link { target, listener, state: Mutex::new(state), changed: Condvar::new() });
         let shared = Arc::clone(&link);
         let thread = spawn("almadia-relay", move || shared.accept())?;
         Ok(Self { link, address, thread: Mutex::new(Some(thread)) })
@@ -161,7 +136,6 @@ fn new_socket() -> io::Result<Socket> {
 struct Link {
     target: SocketAddr,
     listener: Socket,
-    passed_bytes: AtomicU64,
     state: Mutex<State>,
     /// The mode changed, or a connection was removed to make room.
     changed: Condvar,
@@ -313,7 +287,6 @@ impl Link {
                 return to.shutdown(Shutdown::Write);
             }
             to.write_all(&chunk[..length])?;
-            self.passed_bytes.fetch_add(length as u64, Ordering::Relaxed);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import subprocess
@@ -33,6 +34,33 @@ def test_the_module_has_no_name_that_another_library_could_be_taken_for() -> Non
     assert "RPATH" not in found.stdout
     assert "RUNPATH" not in found.stdout
     assert "libpython" not in found.stdout
+
+
+def test_the_package_uses_every_name_of_the_extension_module() -> None:
+    public = {getattr(almadia, name) for name in almadia.__all__ if inspect.isclass(getattr(almadia, name))}
+    names, attributes = names_in_the_package()
+
+    for name, thing in vars(_almadia).items():
+        if name.startswith("__"):
+            continue
+        assert name in names, f"_almadia.{name} is used by nothing"
+        if inspect.isclass(thing) and thing not in public:
+            for member in vars(thing):
+                assert member.startswith("__") or member in attributes, f"_almadia.{name}.{member} is used by nothing"
+
+
+def names_in_the_package() -> tuple[set[str], set[str]]:
+    """The names of the extension module that the package uses, and the attributes it gets of whatever object."""
+    names, attributes = set(), set()
+    for file in Path(str(almadia.__file__)).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "_almadia":
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.Attribute):
+                attributes.add(node.attr)
+                if isinstance(node.value, ast.Name) and node.value.id == "_almadia":
+                    names.add(node.attr)
+    return names, attributes
 
 
 def test_the_package_needs_nothing_and_says_that_it_is_typed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -67,7 +68,6 @@ def test_an_open_relay_passes_bytes_in_both_directions_and_their_ends(ends: Ends
 
     assert received == sent
     assert read_all(near) == b"answer"
-    assert ends.relay.passed_bytes == len(sent) + len(b"answer")
 
 
 def test_a_cut_relay_breaks_what_is_there_and_what_comes(ends: Ends) -> None:
@@ -81,7 +81,6 @@ def test_a_cut_relay_breaks_what_is_there_and_what_comes(ends: Ends) -> None:
     assert far.recv(1) == b""
     assert near.recv(1) == b""
     assert later.recv(1) == b""
-    assert ends.relay.connections == 0
 
 
 def test_a_silent_relay_keeps_what_it_is_sent_until_it_is_open(ends: Ends) -> None:
@@ -129,9 +128,9 @@ def test_a_silent_relay_holds_a_bounded_number_of_connections(ends: Ends) -> Non
     ends.relay.set_mode("silent")
     near = [ends.dial() for _ in range(80)]
 
-    # The oldest ones lose their places.
+    # The oldest ones lose their places, the other 64 stay connected.
     assert [end.recv(1) for end in near[:16]] == [b""] * 16
-    assert ends.relay.connections == 64
+    assert select.select(near[16:], [], [], 0)[0] == []
 
 
 def test_a_closed_relay_leaves_no_thread(ends: Ends) -> None:

@@ -143,8 +143,3 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, (str, int)):
         return str(value)
     raise InvalidConfigError(f"{name}: expected text, a whole number, True or False, not {type(value).__name__}")
-
-
-def split_keys(keys: Iterable[bytes]) -> str:
-    """The text of the option `bootstrap.split_keys` for these keys."""
-    return ",".join("".join(f"%{byte:02X}" for byte in key) for key in keys)
