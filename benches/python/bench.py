@@ -1,9 +1,10 @@
-"""Measures the way to Python and back: `make bench` runs it with a wheel that has the feature `bench`.
+"""Measures calls from Python: `make bench` runs it with a wheel that has the feature `bench`.
 
     bench.py JSON     where JSON is the file of rows that the benchmarks in Rust wrote; rows are added to it
 
-Rows: awaited puts of a store that does nothing (the way alone), awaited durable puts of one and of three members in
-this process, and blocking calls; 16-byte keys, 100-byte values. CPU is that of the whole process, all members included.
+Rows: awaited puts of a store that does nothing (the round trip alone), awaited durable puts of one and of three members
+in this process, and blocking calls; 16-byte keys, 100-byte values. CPU is that of the whole process, all members
+included.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ Call = Callable[[bytes], Awaitable[object]]
 
 
 async def keep_in_flight(call: Call, in_flight: int) -> list[float]:
-    """Keeps so many calls under way for a while; returns how long each took, in microseconds."""
+    """Keeps this many calls in flight for `SECONDS`; returns the latency of each in microseconds."""
     latencies: list[float] = []
     end = time.perf_counter() + SECONDS
 
@@ -73,7 +74,7 @@ def cpu_s() -> float:
 
 
 async def measure(name: str, call: Call, in_flight: int, members: int, goal: float | None = None) -> Row:
-    """One row."""
+    """Measures one row and prints it."""
     cpu, begun = cpu_s(), time.perf_counter()
     latencies = sorted(await keep_in_flight(call, in_flight))
     took, used = time.perf_counter() - begun, cpu_s() - cpu
@@ -114,7 +115,7 @@ def echo() -> Call:
 
 
 def free_addresses(count: int) -> list[str]:
-    """Addresses on loopback where nobody listens."""
+    """Loopback addresses that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
@@ -139,7 +140,7 @@ async def cluster(directory: Path, members: int) -> AsyncIterator[almadia.aio.St
 
 
 async def awaited(directory: Path, loop: str) -> list[Row]:
-    """Everything that is awaited, on the running loop."""
+    """All rows of awaited calls, on the running loop."""
     rows = [await measure(f"awaited no-op ({loop})", echo(), in_flight, 0, goal) for in_flight, goal in NO_OPS]
     for members in (1, 3):
         async with cluster(directory, members) as store:
@@ -157,7 +158,7 @@ NO_OPS: list[tuple[int, float | None]] = [(1, None), (64, 100_000.0), (1000, 100
 
 
 def blocking(directory: Path) -> Iterator[Row]:
-    """One thread that blocks."""
+    """All rows of blocking calls, from one thread."""
     with almadia.open(directory / "blocking") as store:
         store.wait_leader(timeout=30)
 
@@ -189,7 +190,7 @@ def main() -> None:
 
 
 def add_to(file: Path, rows: list[Row]) -> None:
-    """Adds rows to those of a file, replacing earlier ones of the same names. What tells of the machine has no name."""
+    """Adds rows to those of a file, replacing earlier ones of the same names. Rows about the machine have no name."""
     added = [row._asdict() | {"name": f"python {row.name}/{row.members}/{row.in_flight}"} for row in rows]
     names = {row["name"] for row in added}
     before = [row for row in json.loads(file.read_text()) if row.get("name") not in names] if file.exists() else []

@@ -1,4 +1,4 @@
-"""What the tests share: a store of one member, and three members in this process on loopback."""
+"""Fixtures of the tests: a store of one member, and three members in this process on loopback."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ atexit.register(_reserved.close)
 
 
 def free_addresses(count: int) -> dict[int, str]:
-    """Addresses on loopback that are the caller's for as long as this process lives."""
+    """Loopback addresses that stay reserved for the caller as long as this process lives."""
     return _reserved.enter_context(almadia.testing.reserved_addresses(count))
 
 
 def close_at_once(store: almadia.Store) -> None:
-    """Closes a store without waiting for what is under way; a busy machine may take longer for its threads."""
+    """Closes a store without waiting for calls in flight; its threads may take longer to end on a busy machine."""
     try:
         store.close(timeout=0)
     except almadia.ShuttingDownError:
@@ -39,15 +39,15 @@ def close_at_once(store: almadia.Store) -> None:
 
 
 def run_python(program: str, *arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs a program in a Python of its own."""
+    """Runs a program in a separate Python process."""
     command = [sys.executable, *flags, "-c", program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def without_slow_steps(stderr: str) -> str:
-    """What a program said in Python's development mode, without how long steps of its event loop took.
+    """The stderr of a program in Python's development mode, without asyncio's warnings about slow steps.
 
-    There asyncio tells of every step of 0.1 s and longer, and on a busy machine any step may be one.
+    asyncio reports every step of its loop that takes 0.1 s or longer, and on a busy machine any step may.
     """
     return re.sub(r"^Executing <.*> took \d+\.\d+ seconds\n", "", stderr, flags=re.MULTILINE)
 
@@ -69,7 +69,7 @@ def members(tmp_path: Path) -> Iterator[list[almadia.Store]]:
             for node in addresses
         ]
         for store in stores:
-            # Nothing is left to finish here, so nobody waits for a leader that another member's end took away.
+            # No call is in flight, so nothing is lost by not waiting for a leader that may already be closed.
             stack.callback(close_at_once, store)
         for store in stores:
             store.wait_leader(timeout=20)
@@ -78,7 +78,7 @@ def members(tmp_path: Path) -> Iterator[list[almadia.Store]]:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[almadia.Store]:
-    """One of three members, the others of which never come: its calls wait for a leader in vain."""
+    """One of three members; the others are never started, so its calls wait for a leader in vain."""
     addresses = free_addresses(3)
     with almadia.open(tmp_path / "alone", node_id=1, initial_members=addresses, timeout=3600, options=FAST) as store:
         yield store

@@ -1,4 +1,4 @@
-"""The asyncio front end: under several loops, cancelled, closed, and compared with the blocking one."""
+"""The asyncio front end: several loops, cancellation, closing, and the same names as the blocking one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .conftest import FAST, free_addresses
 
 
 async def close_at_once(store: almadia.aio.Store) -> None:
-    """Closes a store without waiting for what is under way; a busy machine may take longer for its threads."""
+    """Closes a store without waiting for calls in flight; its threads may take longer to end on a busy machine."""
     try:
         await store.close(timeout=0)
     except almadia.ShuttingDownError:
@@ -37,7 +37,7 @@ async def aio_store(tmp_path: Path) -> AsyncIterator[almadia.aio.Store]:
 
 @pytest_asyncio.fixture
 async def lonely(tmp_path: Path) -> AsyncIterator[almadia.aio.Store]:
-    """One of three members, the others of which never come."""
+    """One of three members; the others are never started."""
     store = await almadia.aio.open(tmp_path / "alone", initial_members=free_addresses(3), options=FAST)
     yield store
     await close_at_once(store)
@@ -242,7 +242,7 @@ async def _write_and_read(store: almadia.aio.Store, prefix: bytes) -> int:
 
 
 class TestLoops:
-    """Loops that the tests make themselves."""
+    """Event loops that the tests create themselves."""
 
     @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
     def test_a_program_runs(self, tmp_path: Path, loop: str) -> None:
@@ -277,7 +277,7 @@ class TestLoops:
             nonlocal store
             store = await almadia.aio.open(tmp_path / "alone", initial_members=free_addresses(3), options=FAST)
             for number in range(50):
-                # The task is kept by the loop, which goes away with it.
+                # Only the loop refers to the task, so both are collected together.
                 asyncio.ensure_future(store.put(b"%d" % number, b"", timeout=600))
             while (await store.status()).in_flight < 50:
                 await asyncio.sleep(0)

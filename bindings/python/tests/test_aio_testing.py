@@ -1,4 +1,4 @@
-"""`almadia.testing.AioCluster`: the same network, awaited."""
+"""`almadia.testing.AioCluster`: the same as `Cluster`, awaited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is promised, held against many faults in a row: the use a test cluster is for."""
+"""The guarantees, checked under many faults in a row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ SECONDS = 6.0
 
 
 class Register:
-    """A key that one thread counts up until it does not know what became of a write.
+    """A key that one thread counts up until the outcome of a write is unknown.
 
-    Such a write may be applied much later, after others of other members: what is read then says nothing any more.
+    Such a write may be applied much later, even after later writes through other members, so that a read no longer
+    proves anything.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -33,10 +34,10 @@ class Register:
         self.acknowledged = self.tried
 
     def read(self, store: almadia.Store) -> str | None:
-        """What is wrong with what a read shows.
+        """What is wrong with the value that a read returns; None if nothing is.
 
-        It shows at least what was acknowledged, or shown by another read, before it began; at most what was tried
-        before it ended; and never what was certainly not applied.
+        It is at least what was acknowledged, or returned by another read, before this one began; at most what was
+        tried before it ended; and never a value that was certainly not applied.
         """
         least = max(self.acknowledged, self.seen)
         value = int(store.get(self.key, timeout=0.5) or 0)
@@ -48,7 +49,7 @@ class Register:
 
 
 class Users:
-    """Threads that count a register up and read it, through whatever member is up."""
+    """Threads that increment and read a register, through any member that is up."""
 
     def __init__(self, cluster: Cluster, name: bytes, seed: int) -> None:
         self._cluster = cluster
@@ -88,7 +89,7 @@ class Users:
                 register.refused.add(register.tried)
 
     def _read(self, store: almadia.Store) -> None:
-        # The last one, or one before it, which nobody writes any more.
+        # The last one, or an earlier one that nobody writes any more.
         register = self._random.choice(self.registers[-3:])
         try:
             if wrong := register.read(store):
@@ -100,7 +101,7 @@ class Users:
 
 
 def one_fault(cluster: Cluster, chance: random.Random) -> None:
-    """Something that happens to a cluster; most of it leaves a majority."""
+    """A fault of the cluster; most faults leave a majority."""
     number = chance.choice(cluster.numbers)
     up = {store.node_id for store in cluster.members}
     fault = chance.choice(["isolate", "cut", "kill", "restart", "partition", "heal"])
@@ -126,7 +127,7 @@ def test_reads_stay_linearizable_and_acknowledged_writes_stay(almadia_cluster: C
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             one_fault(almadia_cluster, chance)
-            # What a fault does takes as long as an election.
+            # The effect of a fault lasts as long as an election.
             time.sleep(chance.uniform(0.05, 0.6))
         almadia_cluster.heal()
         for number in set(almadia_cluster.numbers) - {store.node_id for store in almadia_cluster}:

@@ -42,7 +42,7 @@ def test_leadership_is_handed_over(members: list[almadia.Store]) -> None:
         members[leader - 1].transfer_leader(leader, timeout=20)
 
     assert raised.value.leader == target
-    # What a member says of itself may come a moment after what it tells the others.
+    # The status of a member may change a moment after it has informed the others.
     while members[target - 1].status().role != "leader":
         pass
 
@@ -64,6 +64,6 @@ def test_one_of_three_says_that_it_wrote_nothing(members: list[almadia.Store]) -
     with pytest.raises(almadia.AlmadiaError) as raised:
         members[2].put(b"k", b"v", timeout=1)
 
-    # Whether it led, and took the write into its log, decides which of the two it is.
+    # The outcome is unknown if the member led and appended the write to its log, and not applied otherwise.
     assert raised.value.category in (3, 4)
     assert (raised.value.outcome is almadia.Outcome.UNKNOWN) == (raised.value.category == 4)

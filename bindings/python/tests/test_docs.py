@@ -1,4 +1,4 @@
-"""What the README and the guides show works as it stands."""
+"""The code blocks of the README and the guides run as printed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def blocks(page: str) -> list[str]:
 
 
 def run(script: str, directory: Path) -> str:
-    """Runs a script as a user would, and takes every warning for an error."""
+    """Runs a script as a user would, with warnings as errors."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", script]
     ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""One class for each code, and what an error says."""
+"""One class for each code, and what an error reports."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 SHIM = Path(__file__).parents[3] / "tests" / "shim" / "hung_disk.c"
 
-# What hangs goes on hanging until the answers are there: a deadline that waits for the disk ends the program by alarm.
+# The disk hangs until all answers have arrived: if a deadline waited for the disk, the alarm would end the program.
 PRELUDE = """
     import asyncio, contextlib, os, signal, threading
     import almadia, almadia.aio
@@ -36,14 +36,14 @@ PRELUDE = """
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The preload library under which syncs hang."""
+    """The library to preload that makes syncs hang."""
     library = tmp_path_factory.mktemp("shim") / "hung_disk.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM)], check=True)
     return library
 
 
 def run(shim: Path, directory: Path, program: str) -> str:
-    """What a program says that runs on a disk that can hang."""
+    """The output of a program that runs on a disk that can hang."""
     environment = os.environ | {"LD_PRELOAD": str(shim), "HUNG_SYNCS": str(directory / "syncs")}
     command = [sys.executable, "-c", textwrap.dedent(PRELUDE) + textwrap.dedent(program)]
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""The example kv_http.py: three processes, the leader's is killed, every byte is compared."""
+"""The example kv_http.py: three processes; the leader is killed, and every byte is compared."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Process:
         self._process.communicate()
 
     def end(self) -> tuple[int, str]:
-        """Asks it to end; how it did, and what it said."""
+        """Asks it to end; returns its exit code and its output."""
         self._process.send_signal(signal.SIGTERM)
         _, errors = self._process.communicate(timeout=30)
         return self._process.returncode, errors
 
 
 class Service:
-    """Three processes, in directories of their own."""
+    """Three processes, each with its own directory."""
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
         self._directory = directory
@@ -79,7 +79,7 @@ class Service:
         self.processes.pop(number).kill()
 
     def leader(self) -> int:
-        """Waits until all processes that run agree on a member that runs."""
+        """Waits until all running processes agree on a running leader."""
         found: set[int | None] = set()
 
         def agreed() -> bool:
@@ -109,7 +109,7 @@ def test_it_goes_on_when_the_process_of_the_leader_is_killed(service: Service) -
         for n in range(30):
             number = sorted(service.processes)[n % len(service.processes)]
             key, value = f"{name}/{n:02d}", os.urandom(20).hex()
-            # A PUT may be sent again whatever became of it; an election is answered 503 or 504 when it takes long.
+            # A PUT is idempotent and may be sent again; during a long election the answer is 503 or 504.
             wait_until(
                 lambda number=number, key=key, value=value: (  # type: ignore[misc]
                     service.processes[number].ask("PUT", f"/kv/{key}", value.encode())[0] == 204

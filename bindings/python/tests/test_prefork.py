@@ -1,4 +1,4 @@
-"""Prefork servers, as gunicorn is one: a master that holds the listening socket, and workers that are members.
+"""Prefork servers such as gunicorn: a master that holds the listening socket, and workers that are members.
 
 What such a program has to do: import before the fork if it likes, open after it, give each worker a number of its own,
 and give a new worker the number, and so the directory, of the one it replaces.
@@ -25,7 +25,7 @@ directory, members, fd = sys.argv[1:]
 listener = socket.socket(fileno=int(fd))
 
 def work(number):
-    # As gunicorn's post_fork: the store is opened here, in the worker.
+    # As in gunicorn's post_fork hook: the store is opened here, in the worker.
     with almadia.open(f"{directory}/{number}", node_id=number, initial_members=members, timeout=20) as store:
         while True:
             connection, _ = listener.accept()
@@ -40,7 +40,7 @@ workers = {}
 ended = False
 
 def fork(number):
-    # A signal that came between the fork and what follows it would reach nobody, or the wrong handler.
+    # A signal between the fork and the lines below would be lost, or reach the wrong handler.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
@@ -76,7 +76,7 @@ while workers:
 
 
 def ask(listener: socket.socket, request: bytes) -> tuple[int, int, bytes]:
-    """The number and the process of the worker that answered, and its answer."""
+    """The number and process id of the worker that answered, and its answer."""
     with socket.create_connection(listener.getsockname(), timeout=60) as connection:
         connection.sendall(request)
         number, process, answer = connection.makefile("rb").read().split(b" ", 2)
@@ -92,7 +92,7 @@ def test_workers_are_members_and_a_new_one_takes_the_place_of_a_dead_one(tmp_pat
             answers = [ask(listener, b"PUT %d=%d" % (n, n)) for n in range(30)]
             number, killed, _ = answers[-1]
             os.kill(killed, signal.SIGKILL)
-            # Until it is gone it may take one more connection with it.
+            # Until it has ended it may accept one more connection and drop it.
             wait_until(lambda: not Path(f"/proc/{killed}").exists(), seconds=60)
             seen: dict[int, int] = {}
 

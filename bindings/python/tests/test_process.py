@@ -1,4 +1,4 @@
-"""The life of a process: its end with calls under way, forks, multiprocessing, warnings, the log."""
+"""Processes: exit with calls in flight, forks, multiprocessing, warnings, the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import FAST, free_addresses, without_slow_steps
 
 
 def run(tmp_path: Path, program: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program in a Python of its own, in `tmp_path`."""
+    """Runs a program in a separate Python process, in `tmp_path`."""
     script = tmp_path / "program.py"
     script.write_text(textwrap.dedent(program))
     command = [sys.executable, *flags, str(script)]
@@ -26,7 +26,7 @@ def run(tmp_path: Path, program: str, *flags: str) -> subprocess.CompletedProces
 
 
 def run_quietly(tmp_path: Path, program: str, *flags: str) -> str:
-    """Runs a program that must succeed and say nothing on stderr."""
+    """Runs a program that must succeed and write nothing to stderr."""
     done = run(tmp_path, program, *flags)
     assert (done.returncode, without_slow_steps(done.stderr)) == (0, "")
     return done.stdout
@@ -107,7 +107,7 @@ def test_the_interpreter_ends_with_calls_that_wait_for_ever(tmp_path: Path) -> N
 
     output = run_quietly(tmp_path, program)
 
-    # A thread may also end with the interpreter, before it came to print.
+    # A thread may also end with the interpreter before it has printed anything.
     assert set(output.split()) <= {"CLOSED", "SHUTDOWN_IN_FLIGHT"}
 
 
@@ -137,7 +137,7 @@ def test_the_interpreter_ends_with_a_loop_and_a_view_left_open(tmp_path: Path) -
     done = run(tmp_path, program)
 
     assert (done.returncode, done.stdout) == (0, "100000\n")
-    # asyncio itself may say that a task was pending when its loop went away; nothing else may be said.
+    # asyncio itself may warn that a task was pending when its loop was destroyed; nothing else may appear.
     assert "Fatal" not in done.stderr
     assert "panic" not in done.stderr
 
@@ -250,7 +250,7 @@ PROCESSES = """
             store.put(b"member/%d" % node, b"up", timeout=30)
             results.put(node)
             done.wait(30)
-            # Nothing is under way. A busy machine may need longer for its threads, and waits below.
+            # No call is in flight. On a busy machine the threads may end later; leaving the block waits for them.
             with contextlib.suppress(almadia.ShuttingDownError):
                 store.close(timeout=0)
 
@@ -339,7 +339,7 @@ def test_opening_and_closing_leaves_nothing_behind(tmp_path: Path) -> None:
         descriptors, threads = held("fd"), held("task")
         for _ in range(10):
             once()
-        # The system takes a moment to forget a thread that has ended.
+        # The system takes a moment to remove a thread that has ended.
         until = time.monotonic() + 30
         while held("task") > threads and time.monotonic() < until:
             pass

@@ -1,4 +1,4 @@
-"""The pytest plugin, in runs of pytest of its own."""
+"""The pytest plugin, in separate runs of pytest."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WITHOUT_ASYNCIO = ("-p", "no:asyncio")
 
 
 def run(pytester: pytest.Pytester, *arguments: str, asyncio: tuple[str, str] = WITH_ASYNCIO) -> pytest.RunResult:
-    """Runs pytest in a process of its own: a module that is compiled cannot be imported anew in this one."""
+    """Runs pytest in a separate process: a compiled module cannot be imported a second time in this one."""
     usual = ("-p", "no:cacheprovider", "-W", "error", "--strict-markers", *asyncio)
     return pytester.runpytest_subprocess(*usual, *arguments)
 

@@ -128,13 +128,13 @@ def test_a_silent_relay_holds_a_bounded_number_of_connections(ends: Ends) -> Non
     ends.relay.set_mode("silent")
     near = [ends.dial() for _ in range(80)]
 
-    # The oldest ones lose their places, the other 64 stay connected.
+    # The oldest connections are broken to make room; the other 64 stay open.
     assert [end.recv(1) for end in near[:16]] == [b""] * 16
     assert select.select(near[16:], [], [], 0)[0] == []
 
 
 def test_a_closed_relay_leaves_no_thread(ends: Ends) -> None:
-    # A thread takes a moment to name itself, and the system one to forget it.
+    # A thread takes a moment to set its name, and the system a moment to remove a thread that has ended.
     wait_until(lambda: relay_threads() == 1)
     more = [Relay("127.0.0.1:{1}".format(*ends.listener.getsockname())) for _ in range(5)]
     wait_until(lambda: relay_threads() == 6)

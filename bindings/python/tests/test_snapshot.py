@@ -1,4 +1,4 @@
-"""Snapshots: reads of one moment."""
+"""Snapshots: reads of one point in time."""
 
 from __future__ import annotations
 

@@ -467,7 +467,7 @@ def test_a_store_is_not_iterable(store: almadia.Store, walk: Any) -> None:
 
 
 def test_the_type_of_a_default_is_known(store: almadia.Store) -> None:
-    # mypy reads this test too.
+    # mypy checks this test too.
     store[b"k"] = b"v"
     with store.snapshot() as snapshot:
         found: bytes = store.get(b"k", b"d")

@@ -1,4 +1,4 @@
-"""`almadia.testing.Cluster`, used for what it is there for: bad days of a network and of processes."""
+"""`almadia.testing.Cluster`: faults of the network and of processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SILENT_OR_NOT = pytest.mark.parametrize("silent", [False, True], ids=["broken", 
 
 
 def held(store: almadia.Store, key: bytes) -> bytes | None:
-    """What a member itself has applied, whoever leads."""
+    """The value that a member itself has applied, whoever leads."""
     with store.snapshot(level="local") as snapshot:
         return snapshot.get(key)
 
@@ -26,7 +26,7 @@ def held(store: almadia.Store, key: bytes) -> bytes | None:
 def test_a_cluster_is_ready_in_less_than_two_seconds(tmp_path: Path) -> None:
     took: list[float] = []
     while not took or min(took) >= 2.0:
-        # The machine may be busy with something else, but not for all of them.
+        # The machine may be busy with something else, but not during every attempt.
         assert len(took) < 20, took
         begun = time.monotonic()
         with Cluster(tmp_path / str(len(took))) as cluster:
@@ -107,7 +107,7 @@ def test_a_write_on_a_leader_that_is_cut_off_has_an_unknown_outcome_and_all_agre
         almadia_cluster.wait_until(lambda: old.status().leader == almadia_cluster.leader().node_id)
         return failure.value.outcome
 
-    # On a busy machine it may have stepped down before the write reached it, but not every time.
+    # On a busy machine the leader may step down before the write reaches it, but not every time.
     outcomes = (write_on_one_that_is_cut_off() for _ in range(10))
     assert almadia.Outcome.UNKNOWN in outcomes
     assert len({store.get(b"k") for store in almadia_cluster}) == 1
@@ -181,8 +181,8 @@ def test_a_killed_member_comes_back_with_everything(almadia_cluster: Cluster) ->
 def test_a_kill_hands_nothing_over(almadia_cluster: Cluster) -> None:
     took: list[float] = []
     while not took or max(took) <= 0.1:
-        # A member that hands over is followed by another at once; after a crash the others first miss its heartbeats,
-        # and only on a busy machine may they have missed some before.
+        # After a transfer of leadership the next leader is elected at once. After a crash the others first miss
+        # heartbeats; only on a busy machine may they have missed some before.
         assert len(took) < 5, took
         leader = almadia_cluster.leader()
         begun = time.monotonic()
@@ -344,7 +344,7 @@ def test_a_closed_cluster_leaves_no_thread_and_no_file_open(tmp_path: Path) -> N
     cluster.close()
 
     assert open_files() == files
-    # The system takes a moment to forget a thread that has ended.
+    # The system takes a moment to remove a thread that has ended.
     wait_until(lambda: own_threads() == threads)
     assert repr(cluster) == "<almadia.testing.Cluster of 3 members, closed>"
 

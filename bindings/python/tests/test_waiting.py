@@ -34,14 +34,14 @@ def test_a_call_is_answered_by_its_deadline(alone: almadia.Store, call: Any, tim
 
     assert raised.value.outcome is almadia.Outcome.NOT_APPLIED
     assert raised.value.retryable
-    # Without the deadline it would be an hour; the rest is for a machine that is busy.
+    # Without the deadline it would take an hour; the margin is for a busy machine.
     assert timeout <= time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_ctrl_c_ends_a_call_that_waits(alone: almadia.Store, call: Any) -> None:
     def press() -> None:
-        # The call is accepted, so the main thread is on its way to wait or waits.
+        # The call was accepted, so the main thread waits for its answer or is about to.
         while alone.status().in_flight == 0 and waits_as_a_call:
             pass
         signal.raise_signal(signal.SIGINT)
@@ -76,7 +76,7 @@ def test_other_threads_run_while_one_waits(alone: almadia.Store) -> None:
     while alone.status().in_flight == 0:
         pass
 
-    # What the call keeps for itself, an hour long, this thread does not get.
+    # If the call held the GIL while it waits, this thread would not run for an hour.
     steps = sum(1 for _ in range(1000))
 
     assert waiting.is_alive()

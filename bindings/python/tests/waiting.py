@@ -1,4 +1,4 @@
-"""How the tests wait for what nothing announces."""
+"""Polling, for conditions that nothing signals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Returns when `condition()` is true, and fails when that takes too long."""
+    """Waits until `condition()` is true; fails after `seconds`."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"not within {seconds} s"

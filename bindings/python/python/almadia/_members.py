@@ -20,7 +20,7 @@ from ._network import Network
 from .errors import AlmadiaError, ClosedError, ShuttingDownError
 from .options import option_list
 from .status import RegionStatus, Status
-from .typing import BytesLike, OptionValue
+from .typing import OptionValue
 
 Member: TypeAlias = BaseStore | int
 """A member of a cluster: its store, or its number."""
@@ -35,10 +35,10 @@ FAST: Final[Mapping[str, OptionValue]] = {
 }
 """The options of test clusters that differ from the defaults of `almadia.options()`: a quick election, small files."""
 
-LOOK_EVERY = 0.002
+POLL_SECONDS = 0.002
 """Seconds between two checks of a condition."""
 
-END_SECONDS = 60.0
+SHUTDOWN_SECONDS = 60.0
 """Seconds within which a member that was cut off must shut down: a busy machine may take longer than an idle one."""
 
 _Store = TypeVar("_Store", bound=BaseStore)
@@ -53,7 +53,7 @@ def _cut_off(store: BaseStore) -> None:
     try:
         store._close(0)
     except ShuttingDownError:
-        store._close(END_SECONDS)
+        store._close(SHUTDOWN_SECONDS)
 
 
 class Members(Generic[_Store]):
@@ -199,7 +199,7 @@ class Members(Generic[_Store]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("a cluster cannot be pickled: its members are open in this process")
 
-    # Life and death.
+    # Starting and stopping members.
 
     def _open_all(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ class Members(Generic[_Store]):
 
         return applied, f"index {index} applied by member {', '.join(map(str, numbers))}"
 
-    def _too_late(self, waiting_for: str, timeout: float) -> ClusterTimeout:
+    def _timeout_error(self, waiting_for: str, timeout: float) -> ClusterTimeout:
         return ClusterTimeout(f"timed out after {timeout:g} s waiting for {waiting_for}\n{self.describe()}")
 
     def _number(self, member: Member) -> int:
@@ -309,8 +309,3 @@ def _status_text(status: Status) -> str:
     snapshots = f", {status.live_snapshots} live snapshots" if status.live_snapshots else ""
     poisoned = f", stopped: {status.poisoned}" if status.poisoned else ""
     return f"{status.role}, {leader}, term {status.term}, {log}{calls}{snapshots}{poisoned}"
-
-
-def key_of(key: BytesLike) -> bytes:
-    """The key as `bytes`, to compare it with the bounds of regions."""
-    return bytes(key)

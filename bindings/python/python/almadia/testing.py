@@ -32,7 +32,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from . import aio
 from ._almadia import Position
-from ._members import FAST, LOOK_EVERY, ClusterTimeout, Member, Members, key_of
+from ._members import FAST, POLL_SECONDS, ClusterTimeout, Member, Members
 from ._network import reserved_addresses
 from .store import Store
 from .typing import BytesLike, OptionValue
@@ -42,7 +42,7 @@ __all__ = ["FAST", "AioCluster", "Cluster", "ClusterTimeout", "Member", "reserve
 _TIMEOUT = 10.0
 """Default timeout of a cluster's waits, in seconds: many times what an election takes, even on a busy machine."""
 
-_SETTLE = 2.0
+_SETTLE_SECONDS = 2.0
 """Seconds that calls may still take when their test has ended."""
 
 
@@ -83,8 +83,8 @@ class Cluster(Members[Store]):
         `ClusterTimeout` when there is none in time, and `ClosedError` when the cluster is closed.
         """
         until = time.monotonic() + timeout
-        while (number := self._elected(key_of(key))) is None:
-            self._look_again(until, "a leader that a majority follows", timeout)
+        while (number := self._elected(bytes(key))) is None:
+            self._poll_again(until, "a leader that a majority follows", timeout)
         return self[number]
 
     def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[Store]:
@@ -102,7 +102,7 @@ class Cluster(Members[Store]):
         """Waits until `condition()` is true. On a timeout raises `ClusterTimeout` with the status of each member."""
         until = time.monotonic() + timeout
         while not condition():
-            self._look_again(until, waiting_for, timeout)
+            self._poll_again(until, waiting_for, timeout)
 
     def wait_applied(
         self,
@@ -119,13 +119,13 @@ class Cluster(Members[Store]):
         * `members` - the members to wait for; by default all that are up.
         * `key` - any key of the region concerned; with one region it does not matter.
         """
-        applied, named = self._applied(position, members, key_of(key))
+        applied, named = self._applied(position, members, bytes(key))
         self.wait_until(applied, waiting_for=named, timeout=timeout)
 
-    def _look_again(self, until: float, waiting_for: str, timeout: float) -> None:
+    def _poll_again(self, until: float, waiting_for: str, timeout: float) -> None:
         if time.monotonic() >= until:
-            raise self._too_late(waiting_for, timeout)
-        time.sleep(LOOK_EVERY)
+            raise self._timeout_error(waiting_for, timeout)
+        time.sleep(POLL_SECONDS)
 
     def kill(self, member: Member) -> None:
         """Stops a member as a crash of its process would.
@@ -151,9 +151,9 @@ class Cluster(Members[Store]):
 
         `AioCluster` leaves calls to asyncio, which reports tasks that nobody awaited.
         """
-        until = time.monotonic() + _SETTLE
+        until = time.monotonic() + _SETTLE_SECONDS
         while any(status.in_flight for _, status in self._statuses()) and time.monotonic() < until:
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_SECONDS)
         calls = [
             f"member {number}: {status.in_flight} calls are not answered"
             for number, status in self._statuses()
@@ -204,8 +204,8 @@ class AioCluster(Members[aio.Store]):
     async def leader(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> aio.Store:
         """As `Cluster.leader`."""
         until = time.monotonic() + timeout
-        while (number := self._elected(key_of(key))) is None:
-            await self._look_again(until, "a leader that a majority follows", timeout)
+        while (number := self._elected(bytes(key))) is None:
+            await self._poll_again(until, "a leader that a majority follows", timeout)
         return self[number]
 
     async def followers(self, *, key: BytesLike = b"", timeout: float = _TIMEOUT) -> list[aio.Store]:
@@ -226,7 +226,7 @@ class AioCluster(Members[aio.Store]):
             holds = condition()
             if await holds if inspect.isawaitable(holds) else holds:
                 return
-            await self._look_again(until, waiting_for, timeout)
+            await self._poll_again(until, waiting_for, timeout)
 
     async def wait_applied(
         self,
@@ -237,13 +237,13 @@ class AioCluster(Members[aio.Store]):
         timeout: float = _TIMEOUT,
     ) -> None:
         """As `Cluster.wait_applied`."""
-        applied, named = self._applied(position, members, key_of(key))
+        applied, named = self._applied(position, members, bytes(key))
         await self.wait_until(applied, waiting_for=named, timeout=timeout)
 
-    async def _look_again(self, until: float, waiting_for: str, timeout: float) -> None:
+    async def _poll_again(self, until: float, waiting_for: str, timeout: float) -> None:
         if time.monotonic() >= until:
-            raise self._too_late(waiting_for, timeout)
-        await asyncio.sleep(LOOK_EVERY)
+            raise self._timeout_error(waiting_for, timeout)
+        await asyncio.sleep(POLL_SECONDS)
 
     async def kill(self, member: Member) -> None:
         """As `Cluster.kill`."""

@@ -89,8 +89,8 @@ def almadia_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[St
     from almadia.testing import Cluster
 
     with _log_level(request):
-        cluster = Cluster(tmp_path / "almadia_store", **_chosen(request, members=1))
-        with _tied(request, cluster, cluster.close):
+        cluster = Cluster(tmp_path / "almadia_store", **_arguments(request, members=1))
+        with _registered(request, cluster, cluster.close):
             yield cluster[1]
 
 
@@ -100,8 +100,8 @@ def almadia_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
     from almadia.testing import Cluster
 
     with _log_level(request):
-        cluster = Cluster(tmp_path / "almadia_cluster", **_chosen(request, members=3))
-        with _tied(request, cluster, cluster.close):
+        cluster = Cluster(tmp_path / "almadia_cluster", **_arguments(request, members=3))
+        with _registered(request, cluster, cluster.close):
             yield cluster
 
 
@@ -112,13 +112,13 @@ def almadia_aio_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Itera
 
     # Not a coroutine itself, so that it works with every plugin that runs coroutines, and without one.
     with _log_level(request):
-        cluster = AioCluster(tmp_path / "almadia_aio_cluster", **_chosen(request, members=3))
+        cluster = AioCluster(tmp_path / "almadia_aio_cluster", **_arguments(request, members=3))
         cluster.start()
-        with _tied(request, cluster, cluster.stop):
+        with _registered(request, cluster, cluster.stop):
             yield cluster
 
 
-def _chosen(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
+def _arguments(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
     """The arguments of a cluster, from the test's marker."""
     marker = request.node.get_closest_marker("almadia")
     if marker is None:
@@ -132,8 +132,10 @@ def _chosen(request: pytest.FixtureRequest, members: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _tied(request: pytest.FixtureRequest, cluster: Cluster | AioCluster, stop: Callable[[], None]) -> Iterator[None]:
-    """Ties a cluster to the test that uses it: adds to its reports, checks for leaks, stops it, removes its data."""
+def _registered(
+    request: pytest.FixtureRequest, cluster: Cluster | AioCluster, stop: Callable[[], None]
+) -> Iterator[None]:
+    """Registers a cluster with its test: adds to the reports, checks for leaks, stops it and removes its data."""
     stash = request.node.stash
     stash.setdefault(_clusters, []).append(cluster)
     try:
