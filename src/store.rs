@@ -56,7 +56,7 @@ use crate::store::joint_read::JointRead;
 use crate::store::latency::{Kind, Latency};
 use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
-use crate::store::snapshot::{Level, PinnedValue, Snapshot, SnapshotOptions};
+use crate::store::snapshot::{Level, Snapshot, SnapshotOptions};
 use crate::store::status::{RegionStatus, Status};
 use crate::thread;
 use crate::time::{Timestamp, now};

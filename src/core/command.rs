@@ -139,7 +139,6 @@ pub fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) 
     let bytes: usize = writes.clone().map(|write| write.len() + LENGTH_BYTES_MAX).sum();
     let mut buffer = Vec::with_capacity(HEADER_BYTES + bytes);
     buffer.resize(HEADER_BYTES, 0);
-    assert!(count > 0, "a group has a write at least");
     writes.for_each(|write| put_slice(&mut buffer, write));
     write_header(&mut buffer, KIND_GROUP, count, 0);
     buffer.into()

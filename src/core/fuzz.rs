@@ -219,12 +219,14 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
     let wanted = Effects::of(&entries, first);
+    let proposals =
+        entries.iter().zip(first..).map(|((kind, data), index)| waiting(index, verdicts(*kind, data)));
+    let proposals = proposals.collect();
     let entries = entries.into_iter().zip(first..).map(|((kind, data), index)| {
         let mut entry = Entry { index, term: state.term.get(), data, ..Entry::default() };
         entry.set_entry_type(kind);
         entry
     });
-    let proposals = (first..first + count).map(waiting).collect();
     applier.queue(ApplyTask { region: id, entries: entries.collect(), proposals });
 
     let mut batch = ApplyBatch::default();
@@ -311,12 +313,24 @@ fn number_of(index: u64, place: u64) -> u64 {
     index * REQUESTERS + place
 }
 
-fn waiting(index: u64) -> CommittedProposal {
+/// How many verdicts an entry brings.
+fn verdicts(kind: EntryType, data: &Bytes) -> u64 {
+    match (kind, meaning(data)) {
+        (EntryType::EntryConfChange | EntryType::EntryConfChangeV2, _) | (_, Some(Meaning::Write(_))) => 1,
+        _ if data.is_empty() => 1,
+        (_, Some(Meaning::Group(writes))) => writes.len() as u64,
+        (_, Some(Meaning::Truncate(_)) | None) => 0,
+    }
+}
+
+/// Those who wait for an entry with so many verdicts: some of them at most.
+fn waiting(index: u64, verdicts: u64) -> CommittedProposal {
     let request = |place| {
         let number = number_of(index, place);
         Some(Requester::Follower(RequestId { origin: Origin { node: NodeId(2), boot: 1 }, number }))
     };
-    CommittedProposal { index: LogIndex(index), requesters: (0..REQUESTERS).map(request).collect() }
+    let requesters = (0..verdicts.min(REQUESTERS)).map(request).collect();
+    CommittedProposal { index: LogIndex(index), requesters }
 }
 
 /// What is left of the input.

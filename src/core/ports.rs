@@ -6,6 +6,8 @@
 
 pub use raft::eraftpb::{Entry, HardState, Message};
 
+use crate::completion::{Completion, Position, WriteEvent};
+use crate::core::applier::ApplyTask;
 pub use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::error::Result;
 use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};

@@ -174,16 +174,16 @@ impl Proposals {
             .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
-    /// Looks at the order of what waits in `term`, behind what is committed. How many callers of other members wait.
+    /// Looks at the order of what waits in `term`, behind the last committed entry. How many callers of other members wait.
     ///
     /// # Panics
     /// When it is not ordered by term and index, or of a later term.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn check_order(&self, term: Term, committed: LogIndex) -> u64 {
+    pub(super) fn check_order(&self, term: Term, committed: (Term, LogIndex)) -> u64 {
         let places: Vec<_> = self.queue.iter().map(|proposal| (proposal.term, proposal.index)).collect();
         assert!(places.is_sorted_by(|one, next| one < next), "proposals are ordered by term and index");
         assert!(places.last().is_none_or(|last| last.0 <= term), "nothing is proposed in a term to come");
-        assert!(places.first().is_none_or(|first| first.1 > committed), "what is committed is decided");
+        assert!(places.first().is_none_or(|first| *first > committed), "what is committed is decided");
         assert!(self.queue.iter().is_sorted_by_key(|proposal| proposal.proposed_at), "time passes");
         let requests = self.queue.iter().flat_map(|proposal| &proposal.requests);
         let waiting = requests.filter_map(|request| request.requester.as_ref());

@@ -151,7 +151,12 @@ fn take_writes(ready: &mut [(RegionId, PeerReady)]) -> Vec<LogWrite> {
         .collect()
 }
 
-fn advance(peers: &mut Peers, ready: Vec<(RegionId, PeerReady)>, writes: Vec<LogWrite>) -> Vec<PeerAdvanced> {
+fn advance(
+    peers: &mut Peers,
+    ready: Vec<(RegionId, PeerReady)>,
+    writes: Vec<LogWrite>,
+    io: &mut dyn RoundIo,
+) -> Vec<PeerAdvanced> {
     let mut writes = writes.into_iter().peekable();
     let mut advanced = Vec::with_capacity(ready.len());
     for (region, mut ready) in ready {

@@ -10,7 +10,6 @@ mod setup;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
@@ -18,26 +17,24 @@ use self::io::MemberIo;
 pub use self::io::{End, NextSync, RoundOutcome};
 pub use self::setup::{ELECTION_TICKS, Setup, TICK};
 use crate::completion::deadlines::Deadlines;
-use crate::completion::{Completion, Position};
-use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
+use crate::core::applier::{Applier, ApplyBatch, ApplyTask};
 use crate::core::appliers::Appliers;
 use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
 use crate::core::input::{Input, Introduction};
 use crate::core::lease::PublishedLease;
-use crate::core::limits::Limits;
-use crate::core::peer::{Answer, PROPOSE_BYTES_MAX, Peer, PeerOptions};
+use crate::core::peer::{Answer, Peer, PeerOptions};
 use crate::core::planted::{self, Fault};
-use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
+use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, round};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
 use crate::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
-use crate::time::{Timestamp, longest_lease};
+use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 
 /// See the module.

@@ -7,7 +7,7 @@ use raft::{StateRole, Storage};
 
 use super::Peer;
 use crate::core::planted;
-use crate::types::LogIndex;
+use crate::types::{LogIndex, Term};
 
 impl Peer {
     /// Looks at all of it.
@@ -74,8 +74,9 @@ impl Peer {
 
     /// Each write is in one place, and what is counted is there.
     fn check_writes(&self) {
-        let theirs =
-            self.writes.proposals.check_order(self.term(), LogIndex(self.raw.raft.raft_log.committed));
+        let log = &self.raw.raft.raft_log;
+        let term = Term(log.term(log.committed).expect("what is committed last is not truncated"));
+        let theirs = self.writes.proposals.check_order(self.term(), (term, LogIndex(log.committed)));
         let waiting = self.writes.pending.check_bytes();
         // The rest is on its way through the applier.
         assert!(theirs + waiting <= self.writes.attempts.in_flight(), "writes of followers are counted");

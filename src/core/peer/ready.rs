@@ -157,7 +157,10 @@ impl Peer {
 
     /// raft's messages as they leave.
     pub(super) fn through_outbox(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        if messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow) {
+        // One that leads no more has no lease, and whoever obeys it now wins no election against a leader of a later term:
+        // a majority has its votes in that term.
+        let hands_over = messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow);
+        if hands_over && self.is_leader() {
             self.reading.lease.suspect(self.now, LogIndex(self.raw.raft.raft_log.last_index()));
         }
         let sender = self.sender();

@@ -231,7 +231,7 @@ impl<'a> Linearization<'a> {
             match source {
                 ReadsFrom::Version(version) => self.unread[version] -= 1,
                 ReadsFrom::AnyEmpty => {
-                    drop(self.unrecovered[register].remove(&(self.bounds.spans[node].to, node)))
+                    self.unrecovered[register].remove(&(self.bounds.spans[node].to, node));
                 }
             }
         }
