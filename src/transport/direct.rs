@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::codec::weight_bytes;
-use super::outgoing::Outgoing;
+use super::frame_writer::FrameWriter;
 use crate::core::ports::PeerMessage;
 
 /// Messages that follow the last write this closely are better collected: a write each would cost more.
@@ -40,7 +40,7 @@ pub(super) enum Direct {
 /// A connection as the queue knows it.
 pub(super) struct Link {
     socket: Arc<Socket>,
-    outgoing: Outgoing,
+    frames: FrameWriter,
     /// Bytes the socket did not take, to be written before anything else.
     leftover: Vec<u8>,
     /// When the last write began, here or in the sending thread.
@@ -50,8 +50,8 @@ pub(super) struct Link {
 impl Link {
     /// A connection that was just agreed on, to a peer that takes frames of `body_bytes_max`.
     pub(super) fn new(socket: Arc<Socket>, body_bytes_max: u32) -> Self {
-        let outgoing = Outgoing::new(body_bytes_max);
-        Self { socket, outgoing, leftover: Vec::new(), written_at: Instant::now() }
+        let frames = FrameWriter::new(body_bytes_max);
+        Self { socket, frames, leftover: Vec::new(), written_at: Instant::now() }
     }
 
     /// A link to nobody that refuses every direct write, as after a long gap.
@@ -88,18 +88,18 @@ impl Link {
         if !is_due || messages.iter().map(weight_bytes).sum::<usize>() > BYTES_MAX {
             return Direct::Refused;
         }
-        if messages.iter().any(|message| self.outgoing.push(message).is_err()) {
+        if messages.iter().any(|message| self.frames.push(message).is_err()) {
             // The sending thread meets the same message again and reports it.
-            self.outgoing.clear();
+            self.frames.clear();
             return Direct::Refused;
         }
         self.written_at = now;
-        let bytes = self.outgoing.finish();
+        let bytes = self.frames.finish();
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // An error is met again, and told, by the sending thread when it writes the rest.
         let taken = self.socket.send_with_flags(bytes, flags).unwrap_or(0);
         self.leftover.extend_from_slice(&bytes[taken..]);
-        self.outgoing.clear();
+        self.frames.clear();
         if self.leftover.is_empty() { Direct::Written } else { Direct::InPart }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use raft::eraftpb::MessageType;
 use socket2::Socket;
 
+use super::frame_writer::FrameWriter;
 use super::notices::Topic;
-use super::outgoing::Outgoing;
 use super::tests::*;
 use super::*;
 
@@ -34,7 +34,7 @@ fn shake_hands(member: &Member, from: u64) -> Socket {
 }
 
 fn frame_of(messages: &[PeerMessage]) -> Vec<u8> {
-    let mut out = Outgoing::new(FRAME_BYTES_MAX);
+    let mut out = FrameWriter::new(FRAME_BYTES_MAX);
     for message in messages {
         out.push(message).expect("small");
     }

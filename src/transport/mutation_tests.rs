@@ -4,7 +4,7 @@ use raft::eraftpb::{Entry, MessageType};
 
 use super::codec::{encode, encode_into_batch, fuzz_codec};
 use super::frame::fuzz_frames;
-use super::outgoing::Outgoing;
+use super::frame_writer::FrameWriter;
 use super::tests::{append, message};
 use super::*;
 
@@ -78,7 +78,7 @@ fn no_mutation_of_a_message_or_a_batch_panics_or_has_two_encodings() {
 #[test]
 fn no_mutation_of_a_stream_of_frames_panics_or_hands_out_a_damaged_body() {
     let mut random = Random(0x0123_4567_89ab_cdef);
-    let mut out = Outgoing::new(FRAME_BYTES_MAX);
+    let mut out = FrameWriter::new(FRAME_BYTES_MAX);
     let mut stream = Vec::new();
     for sample in samples() {
         out.push(&sample).expect("small");

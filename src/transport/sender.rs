@@ -18,9 +18,9 @@ use socket2::Socket;
 
 use super::dial::Dialer;
 use super::direct::{GAP_MAX, Link};
+use super::frame_writer::FrameWriter;
 use super::handshake::HandshakeError;
 use super::notices::Topic;
-use super::outgoing::Outgoing;
 use super::queue::{Slice, Wake};
 use super::{Network, Peer};
 
@@ -33,7 +33,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         network,
         peer,
         slice: Slice::default(),
-        outgoing: Outgoing::new(network.options.frame_bytes_max),
+        frames: FrameWriter::new(network.options.frame_bytes_max),
         loss_due: Instant::now(),
         look_due: None,
         served_for: Duration::ZERO,
@@ -62,7 +62,7 @@ struct Sender<'a> {
     network: &'a Network,
     peer: &'a Peer,
     slice: Slice,
-    outgoing: Outgoing,
+    frames: FrameWriter,
     /// When the next loss may be reported.
     loss_due: Instant,
     /// When to look whether the last write went into a connection that was closed already; `None` once done.
@@ -87,7 +87,7 @@ impl Sender<'_> {
         self.look_due = Some(began + self.look_interval());
         let end = self.pump(socket);
         self.slice = Slice::default();
-        self.outgoing.clear();
+        self.frames.clear();
         self.peer.queue.disconnected();
         self.network.inbound.disconnected(node);
         self.served_for = began.elapsed();
@@ -126,8 +126,8 @@ impl Sender<'_> {
             self.slice.leftover = Vec::new();
         }
         self.encode_slice();
-        socket.write_all(self.outgoing.finish()).map_err(name_stall)?;
-        self.outgoing.clear();
+        socket.write_all(self.frames.finish()).map_err(name_stall)?;
+        self.frames.clear();
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Sender<'_> {
     fn encode_slice(&mut self) {
         let (node, network) = (self.peer.node, self.network);
         for message in self.slice.urgent.drain(..).chain(self.slice.bulk.drain(..)) {
-            if let Err(error) = self.outgoing.push(&message) {
+            if let Err(error) = self.frames.push(&message) {
                 let kind = message.raft().map(|raft| raft.msg_type);
                 let text = format!("a message ({kind:?}) for node {node} cannot be sent: {error}");
                 network.notices.once(node, Topic::Unsendable, text);

@@ -26,7 +26,7 @@ pub(super) enum Unsendable {
 }
 
 /// See the head of this file.
-pub(super) struct Outgoing {
+pub(super) struct FrameWriter {
     bytes: Vec<u8>,
     open: Option<OpenFrame>,
     body_bytes_max: usize,
@@ -39,7 +39,7 @@ struct OpenFrame {
     entries: usize,
 }
 
-impl Outgoing {
+impl FrameWriter {
     /// An empty buffer for a receiver that takes bodies of `body_bytes_max`.
     pub(super) fn new(body_bytes_max: u32) -> Self {
         Self { bytes: Vec::new(), open: None, body_bytes_max: body_bytes_max as usize }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn all_messages_of_a_write_share_a_frame_until_it_is_long() {
-        let mut out = Outgoing::new(64 << 20);
+        let mut out = FrameWriter::new(64 << 20);
         for _ in 0..100 {
             out.push(&append(100)).expect("small");
         }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn no_frame_is_longer_than_the_receiver_takes() {
         let limit = 10_000;
-        let mut out = Outgoing::new(limit);
+        let mut out = FrameWriter::new(limit);
         for data_bytes in [9_000, 10, 10, 9_000, 5_000, 5_000] {
             out.push(&append(data_bytes)).expect("below the limit");
         }
@@ -159,7 +159,7 @@ mod tests {
     fn no_frame_holds_more_messages_or_entries_than_the_receiver_takes() {
         let mut many = append(0);
         many.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
-        let mut out = Outgoing::new(64 << 20);
+        let mut out = FrameWriter::new(64 << 20);
         out.push(&many).expect("below the limit");
         out.push(&many).expect("below the limit");
         for _ in 0..2 * MESSAGES_MAX {
@@ -174,7 +174,7 @@ mod tests {
     fn a_message_without_an_encoding_leaves_no_trace() {
         let mut snapshot = append(1);
         snapshot.raft_mut().mut_snapshot();
-        let mut out = Outgoing::new(64 << 20);
+        let mut out = FrameWriter::new(64 << 20);
         out.push(&append(1)).expect("small");
 
         assert_eq!(out.push(&snapshot), Err(Unsendable::Codec(CodecError::Snapshot)));
