@@ -1,15 +1,12 @@
 //! The thread that accepts connections, and the handshakes of those it accepted.
 //!
-//! Owns the listening socket and the connections that have not said yet who they are. What always holds:
-//! there are never more of those than the limit, nor of threads for them than twice as many; each is gone
-//! when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this
-//! thread. When all places are taken the oldest connection loses its own, because a member says its name
-//! within a round trip and only strangers grow old here.
+//! Owns the listening socket and the threads of the connections that have not said yet who they are. What always holds:
+//! there are never more of those than [`PendingHandshakes`] admits, nor of threads for them than twice as many; each is
+//! gone when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this thread.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,60 +14,58 @@ use socket2::{SockAddr, Socket};
 
 use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
 use super::notices::Topic;
+use super::pending_handshakes::{Admission, PendingHandshakes, Place};
 use super::sockets::{accept, break_off, new_socket};
-use super::{Network, Peer, lock, receiver, spawn};
+use super::{Network, Peer, lock, receiver, spawn, warn_once};
 use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
+use crate::time;
 use crate::types::NodeId;
 
 /// How long to wait when the system has no descriptor or thread left. Trying again at once would burn a core.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long the end of an evicted handshake is waited for before the newcomer is turned away instead.
-const EVICTION_WAIT: Duration = Duration::from_millis(100);
-
 /// Connections the system holds until they are accepted.
 const BACKLOG: i32 = 128;
 
-/// The connections in handshake, oldest first.
+/// The connections in handshake.
 pub(super) struct Handshakes {
-    running: Mutex<VecDeque<Arc<Socket>>>,
+    pending: Mutex<PendingHandshakes<Arc<Socket>>>,
     ended: Condvar,
-    count_max: usize,
 }
 
 impl Handshakes {
     /// Room for the handshakes of a cluster of so many members.
     pub(super) fn new(members: usize) -> Self {
-        Self { running: Mutex::default(), ended: Condvar::new(), count_max: 4 * members + 16 }
+        Self { pending: Mutex::new(PendingHandshakes::new(members)), ended: Condvar::new() }
     }
 
-    /// Finds a place for `socket`, at the cost of the oldest if need be. False when there is none.
-    fn enter(&self, socket: &Arc<Socket>) -> bool {
-        let mut running = lock(&self.running);
-        if running.len() >= self.count_max {
-            break_off(&running[0]);
-            let waited = self
-                .ended
-                .wait_timeout_while(running, EVICTION_WAIT, |running| running.len() >= self.count_max);
-            running = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+    /// Finds a place for `socket`, at the cost of the oldest if need be, while there are so many `threads` of handshakes.
+    fn enter(&self, socket: &Arc<Socket>, threads: usize) -> Option<Place> {
+        let mut pending = lock(&self.pending);
+        loop {
+            let now = time::now();
+            match pending.admit(now, socket, threads) {
+                Admission::Admitted(place) => return Some(place),
+                Admission::Evict(oldest) => break_off(&oldest),
+                Admission::Wait(until) => {
+                    let waited = self.ended.wait_timeout(pending, until.since(now));
+                    pending = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Admission::TurnedAway => return None,
+            }
         }
-        let has_room = running.len() < self.count_max;
-        if has_room {
-            running.push_back(Arc::clone(socket));
-        }
-        has_room
+    }
+
+    fn leave(&self, place: Place) {
+        lock(&self.pending).leave(place);
+        self.ended.notify_one();
     }
 
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        lock(&self.running).len()
-    }
-
-    fn leave(&self, socket: &Arc<Socket>) {
-        lock(&self.running).retain(|other| !Arc::ptr_eq(other, socket));
-        self.ended.notify_one();
+        lock(&self.pending).count()
     }
 }
 
@@ -147,37 +142,32 @@ fn greet(
     from: SockAddr,
 ) -> io::Result<()> {
     let socket = Arc::new(socket);
-    // A thread that has given up its place needs a moment more to end; in a flood those moments add up.
-    let has_thread = threads.len() < 2 * network.handshakes.count_max;
-    if !has_thread || !network.handshakes.enter(&socket) {
-        return Ok(());
-    }
-    let guest = Arc::clone(&socket);
+    let Some(place) = network.handshakes.enter(&socket, threads.len()) else { return Ok(()) };
     let spawned = spawn(network, "almadia-hello", move |network| {
-        let _place = Place { network, socket: &guest };
+        let _entry = Entry { network, place };
         #[cfg(test)]
         crate::thread::planted::meet(crate::thread::planted::Place::Loop);
-        shake_hands(network, &guest, &from);
+        shake_hands(network, &socket, &from);
     });
     match spawned {
         Ok(thread) => threads.push(thread),
         Err(error) => {
-            network.handshakes.leave(&socket);
+            network.handshakes.leave(place);
             return Err(error);
         }
     }
     Ok(())
 }
 
-/// The place of a connection in handshake; given up when this is dropped, also by a panic.
-struct Place<'a> {
+/// Gives the place of a connection up when it is dropped, also by a panic.
+struct Entry<'a> {
     network: &'a Network,
-    socket: &'a Arc<Socket>,
+    place: Place,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.network.handshakes.leave(self.socket);
+        self.network.handshakes.leave(self.place);
     }
 }
 
@@ -187,7 +177,7 @@ fn rest(network: &Network, error: &io::Error) {
         return;
     }
     let text = format!("cannot accept a connection; retrying: {error}; is the limit of open files too low?");
-    network.notices.once(network.options.node, Topic::Exhausted, text);
+    warn_once(&network.notices, Topic::Exhausted, text);
     network.sockets.pause(EXHAUSTED_PAUSE);
 }
 
@@ -205,7 +195,7 @@ fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
 
 fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
     let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
-    network.notices.accepted(peer.node);
+    lock(&peer.incoming.notices).accepted();
     // An idle peer says nothing for as long as it likes; what died in silence is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
     if prepared.is_ok() {
@@ -242,7 +232,6 @@ fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
             (NodeId::default(), Topic::Stranger)
         }
     };
-    // A stranger's number must not grow the memory of what was said.
-    let known = if network.peer(node).is_some() { node } else { NodeId::default() };
-    network.notices.once(known, topic, format!("a connection from {from} is refused: {error}"));
+    let notices = network.peer(node).map_or(&network.notices, |peer| &peer.incoming.notices);
+    warn_once(notices, topic, format!("a connection from {from} is refused: {error}"));
 }

@@ -3,19 +3,20 @@
 //! Owns one attempt to reach a peer: look up the name, connect, agree. What always holds: the name is looked
 //! up anew at each attempt, so a member may move; no wait is longer than its limit; and every wait ends at
 //! once when the transport closes, except a name lookup, which the operating system gives no way to break off
-//! and which is therefore left behind. When to try again is left to [`sender`](super::sender).
+//! and which is therefore left behind. When to try again is left to
+//! [`connection`](super::connection).
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
 use super::handshake::{self, HandshakeError};
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
-use crate::panics;
+use crate::{panics, time};
 
 /// How long one address may take to answer. The system sends the request once more after a second; the next
 /// attempt, which also looks up the name anew, does as well.
@@ -123,7 +124,7 @@ impl Lookup {
 
     /// The answer; an error when it does not come in time.
     fn wait(&self, sockets: &OpenSockets) -> io::Result<io::Result<Vec<SocketAddr>>> {
-        let end = Instant::now() + LOOKUP_TIMEOUT;
+        let end = time::now() + LOOKUP_TIMEOUT;
         let mut answer = lock(&self.answer);
         loop {
             if let Some(answer) = answer.take() {
@@ -132,7 +133,7 @@ impl Lookup {
             if sockets.is_closed() {
                 return Err(closing());
             }
-            if Instant::now() >= end {
+            if time::now() >= end {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the name lookup does not answer"));
             }
             answer =

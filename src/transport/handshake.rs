@@ -22,10 +22,11 @@
 //! words.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::Socket;
 
+use crate::time::{self, Timestamp};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// How long a whole handshake may take.
@@ -376,20 +377,31 @@ fn checksum_of(kind_and_length: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(kind_and_length), body)
 }
 
+/// When a handshake must be over. No clock: time is an argument.
+#[derive(Clone, Copy)]
+struct Deadline(Timestamp);
+
+impl Deadline {
+    /// For one read or write, at `now`.
+    fn left(self, now: Timestamp) -> io::Result<Duration> {
+        let left = self.0.since(now);
+        if left.is_zero() { Err(late()) } else { Ok(left) }
+    }
+}
+
 /// A socket on which everything together must be over at one moment.
 struct Deadlined<'a> {
     socket: &'a Socket,
-    end: Instant,
+    deadline: Deadline,
 }
 
 impl<'a> Deadlined<'a> {
     fn new(socket: &'a Socket, within: Duration) -> Self {
-        Self { socket, end: Instant::now() + within }
+        Self { socket, deadline: Deadline(time::now() + within) }
     }
 
     fn left(&self) -> io::Result<Duration> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(late()) } else { Ok(left) }
+        self.deadline.left(time::now())
     }
 }
 

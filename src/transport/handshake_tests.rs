@@ -153,6 +153,20 @@ fn a_refusal_of_any_length_crosses_and_cannot_draw_on_a_terminal() {
 }
 
 #[test]
+fn every_read_and_write_has_what_is_left_of_the_whole_handshake() {
+    let begun = Timestamp(7_000_000_000);
+    let deadline = Deadline(begun + DEADLINE);
+    let second = Duration::from_secs(1);
+
+    assert_eq!(deadline.left(begun).expect("in time"), 3 * second);
+    assert_eq!(deadline.left(begun + 2 * second).expect("in time"), second);
+    for late in [begun + DEADLINE, begun + 60 * second] {
+        let error = deadline.left(late).expect_err("too late");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}
+
+#[test]
 fn a_handshake_that_comes_too_slowly_ends_at_its_deadline() {
     let (near, far) = pair();
     // Each byte comes well within any pause that a timeout per read would allow, and in the end all of them have come.

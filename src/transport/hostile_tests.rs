@@ -131,7 +131,7 @@ fn garbage_closes_its_connection_and_no_other() {
 
     peer.transport.send(NodeId(43), vec![append(44, 43, 5)]);
     member.inbound.wait_received(44, 5);
-    assert!(member.transport.network.notices.has_said(NodeId(0), Topic::Stranger));
+    assert!(member.transport.network.has_logged(NodeId(0), Topic::Stranger));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn whatever_a_peer_sends_wrongly_costs_it_the_connection_and_nothing_else() {
     write(&good, &frame_of(&[append(47, 45, 9)]));
     member.inbound.wait_received(47, 9);
     assert!(member.inbound.received(46).is_empty(), "nothing of a bad frame was delivered");
-    assert!(member.transport.network.notices.has_said(NodeId(46), Topic::BadFrame));
+    assert!(member.transport.network.has_logged(NodeId(46), Topic::BadFrame));
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
 
 /// Waits until what is sent to `node` is kept.
 fn wait_connected(member: &Member, node: u64) {
-    while !member.transport.network.peer(NodeId(node)).expect("a peer").queue.is_connected() {
+    while !member.transport.network.peer(NodeId(node)).expect("a peer").link.is_connected() {
         std::thread::yield_now();
     }
 }

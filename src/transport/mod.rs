@@ -27,12 +27,16 @@
 mod acceptor;
 pub mod codec;
 mod forward_codec;
+mod connection;
 mod dial;
 mod direct;
 pub mod frame;
 mod frame_writer;
 pub mod handshake;
+mod link;
 mod notices;
+mod outgoing;
+mod pending_handshakes;
 mod queue;
 mod receiver;
 mod sender;
@@ -50,16 +54,20 @@ mod mutation_tests;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use log::warn;
+
 use self::acceptor::Handshakes;
 use self::handshake::{Hello, Reason, Refusal};
-use self::notices::Notices;
-use self::queue::SendQueue;
+use self::link::Link;
+use self::notices::{Notices, Topic};
+use self::outgoing::Limits;
 use self::receiver::Incoming;
 use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
@@ -157,14 +165,15 @@ struct Network {
     peers: Vec<Arc<Peer>>,
     sockets: OpenSockets,
     handshakes: Handshakes,
-    notices: Notices,
+    /// What the operator was told of connections that are no peer's.
+    notices: Mutex<Notices>,
 }
 
-/// Another member: the queue towards it and the connection from it.
+/// Another member: the way out to it and the connection from it.
 struct Peer {
     node: NodeId,
     address: String,
-    queue: SendQueue,
+    link: Link,
     incoming: Incoming,
 }
 
@@ -178,7 +187,7 @@ impl Transport {
         let peers = peers_of(&options)?;
         let (listener, local_addr) = acceptor::listen(&options.listen)?;
         let handshakes = Handshakes::new(peers.len() + 1);
-        let (sockets, notices) = (OpenSockets::default(), Notices::default());
+        let (sockets, notices) = (OpenSockets::default(), Mutex::default());
         let network = Arc::new(Network { options, inbound, peers, sockets, handshakes, notices });
         // Owns the threads from the first one on: an error on the way drops it, and that joins them.
         let transport = Self { network, local_addr, threads: Mutex::default() };
@@ -208,7 +217,7 @@ impl Transport {
             return;
         }
         if let Some(peer) = self.network.peer(to) {
-            peer.queue.push(messages);
+            peer.link.send(messages);
         }
     }
 
@@ -216,7 +225,7 @@ impl Transport {
     pub fn close(&self) {
         self.network.sockets.close();
         for peer in &self.network.peers {
-            peer.queue.close();
+            peer.link.close();
         }
     }
 
@@ -277,6 +286,15 @@ impl Network {
         admitted.map_err(|text| Refusal { reason: Reason::Instance, text })
     }
 
+    /// Whether the operator was told of `topic` about the member `node`, or about what is none.
+    #[cfg(test)]
+    fn has_logged(&self, node: NodeId, topic: Topic) -> bool {
+        match self.peer(node) {
+            Some(peer) => peer.link.has_logged(topic) || lock(&peer.incoming.notices).has_logged(topic),
+            None => lock(&self.notices).has_logged(topic),
+        }
+    }
+
     /// How long a peer may take no bytes before its connection is given up.
     fn stall_timeout(&self) -> Duration {
         Duration::from_millis(2 * self.options.election_timeout_ms)
@@ -290,14 +308,18 @@ fn peers_of(options: &TransportOptions) -> Result<Vec<Arc<Peer>>> {
         let text = format!("cluster.initial_members names node {} twice", twice[0].0);
         return Err(Error::with_detail(Code::InvalidConfig, text));
     }
+    let limits = Limits {
+        tick: Duration::from_millis(options.tick_ms),
+        queue_bytes_max: options.queue_bytes_max,
+        frame_bytes_max: options.frame_bytes_max,
+    };
     let others = members.into_iter().filter(|(node, _)| *node != options.node);
-    Ok(others.map(|(node, address)| Arc::new(Peer::new(*node, address, options.queue_bytes_max))).collect())
+    Ok(others.map(|(node, address)| Arc::new(Peer::new(*node, address, limits))).collect())
 }
 
 impl Peer {
-    fn new(node: NodeId, address: &str, queue_bytes_max: usize) -> Self {
-        let queue = SendQueue::new(queue_bytes_max);
-        Self { node, address: address.to_owned(), queue, incoming: Incoming::default() }
+    fn new(node: NodeId, address: &str, limits: Limits) -> Self {
+        Self { node, address: address.to_owned(), link: Link::new(limits), incoming: Incoming::default() }
     }
 }
 
@@ -317,6 +339,14 @@ fn spawn(
             network.inbound.thread_panicked(panic);
         }
     })
+}
+
+/// Logs `text` unless that was done before.
+fn warn_once(notices: &Mutex<Notices>, topic: Topic, text: impl Display) {
+    let is_news = lock(notices).is_news(topic);
+    if is_news {
+        warn!("{text}");
+    }
 }
 
 /// Takes a lock whether or not a thread panicked with it: every state behind these locks is valid between any

@@ -1,27 +1,22 @@
-//! What the transport tells the operator, once each.
+//! What the operator is told, once each.
 //!
-//! Owns the memory of what was logged. What always holds: a condition that lasts is logged once for each peer
-//! and reason, however often it is met again; it is logged anew after it was resolved in between; and the
-//! memory is bounded, because it is keyed by members and by reasons, never by anything a stranger chooses.
+//! Owns the memory of the conditions that were logged. What always holds: a condition that lasts is logged once,
+//! however often it is met again; it is logged anew after it was resolved in between; and the memory is bounded,
+//! because it holds reasons only, never anything that a stranger chooses. Each peer has two of these, one for each
+//! direction, and what accepts connections has one for everybody else. The lock and the log are left to whoever asks.
 
 use std::collections::HashSet;
-use std::fmt::Display;
-use std::sync::Mutex;
-
-use log::warn;
 
 use super::handshake::Reason;
-use super::lock;
-use crate::types::NodeId;
 
 /// What a notice is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
-    /// Our dialing of this peer does not succeed.
+    /// Dialing the peer does not succeed.
     Dial,
-    /// Our handshake with this peer ended with this reason, when we dialed.
+    /// The handshake ended with this reason after this member dialed.
     DialRefusal(Reason),
-    /// The handshake of this peer ended with this reason, when it dialed; node 0 for what is no member.
+    /// The handshake ended with this reason after the other side dialed.
     AcceptRefusal(Reason),
     /// Something that is not a member of any cluster dialed.
     Stranger,
@@ -33,46 +28,33 @@ pub(super) enum Topic {
     Exhausted,
 }
 
-impl Topic {
-    /// A topic of dialing is resolved when a dial succeeds.
-    fn is_of_dialing(self) -> bool {
-        matches!(self, Self::Dial | Self::DialRefusal(_))
-    }
-}
-
 /// See the head of this file.
 #[derive(Default)]
 pub(super) struct Notices {
-    logged: Mutex<HashSet<(NodeId, Topic)>>,
+    logged: HashSet<Topic>,
 }
 
 impl Notices {
-    /// Logs `text` unless the topic was logged for this node before.
-    pub(super) fn once(&self, node: NodeId, topic: Topic, text: impl Display) {
-        if self.is_news(node, topic) {
-            warn!("{text}");
-        }
+    /// Whether `topic` is to be logged: true unless it was logged before and not resolved since. It counts as logged
+    /// from now on.
+    pub(super) fn is_news(&mut self, topic: Topic) -> bool {
+        self.logged.insert(topic)
     }
 
-    /// A dial of `node` succeeded: what was said about dialing it may be said again.
-    pub(super) fn dialed(&self, node: NodeId) {
-        lock(&self.logged).retain(|(about, topic)| *about != node || !topic.is_of_dialing());
+    /// A dial succeeded: what was logged about dialing may be logged again.
+    pub(super) fn dialed(&mut self) {
+        self.logged.retain(|topic| !matches!(topic, Topic::Dial | Topic::DialRefusal(_)));
     }
 
-    /// A dial by `node` succeeded: what was said about refusing it may be said again.
-    pub(super) fn accepted(&self, node: NodeId) {
-        lock(&self.logged)
-            .retain(|(about, topic)| *about != node || !matches!(topic, Topic::AcceptRefusal(_)));
+    /// A connection was accepted: what was logged about refusing it may be logged again.
+    pub(super) fn accepted(&mut self) {
+        self.logged.retain(|topic| !matches!(topic, Topic::AcceptRefusal(_)));
     }
 
-    /// Whether this was logged and not resolved since.
+    /// Whether `topic` was logged and not resolved since.
     #[cfg(test)]
-    pub(super) fn has_said(&self, node: NodeId, topic: Topic) -> bool {
-        lock(&self.logged).contains(&(node, topic))
-    }
-
-    fn is_news(&self, node: NodeId, topic: Topic) -> bool {
-        lock(&self.logged).insert((node, topic))
+    pub(super) fn has_logged(&self, topic: Topic) -> bool {
+        self.logged.contains(&topic)
     }
 }
 
@@ -82,18 +64,21 @@ mod tests {
 
     #[test]
     fn a_lasting_condition_is_news_once_and_again_after_it_was_resolved() {
-        let notices = Notices::default();
-        assert!(notices.is_news(NodeId(2), Topic::Dial));
-        assert!(!notices.is_news(NodeId(2), Topic::Dial));
-        assert!(notices.is_news(NodeId(3), Topic::Dial));
-        assert!(notices.is_news(NodeId(2), Topic::DialRefusal(Reason::Tick)));
-        assert!(notices.is_news(NodeId(2), Topic::AcceptRefusal(Reason::Tick)));
+        let mut notices = Notices::default();
+        let dialing = [Topic::Dial, Topic::DialRefusal(Reason::Tick), Topic::DialRefusal(Reason::Cluster)];
+        let others = [Topic::AcceptRefusal(Reason::Tick), Topic::Unsendable];
+        for topic in dialing.into_iter().chain(others) {
+            assert!(notices.is_news(topic));
+            assert!(!notices.is_news(topic));
+        }
 
-        notices.dialed(NodeId(2));
+        notices.dialed();
+        assert!(dialing.into_iter().all(|topic| notices.is_news(topic)));
+        assert!(!others.into_iter().any(|topic| notices.is_news(topic)));
 
-        assert!(notices.is_news(NodeId(2), Topic::Dial));
-        assert!(notices.is_news(NodeId(2), Topic::DialRefusal(Reason::Tick)));
-        assert!(!notices.is_news(NodeId(3), Topic::Dial));
-        assert!(!notices.is_news(NodeId(2), Topic::AcceptRefusal(Reason::Tick)));
+        notices.accepted();
+        assert!(notices.is_news(Topic::AcceptRefusal(Reason::Tick)));
+        assert!(!notices.is_news(Topic::Dial));
+        assert!(!notices.is_news(Topic::Unsendable), "nothing resolves it");
     }
 }

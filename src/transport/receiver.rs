@@ -17,9 +17,9 @@ use socket2::Socket;
 
 use super::codec::{CodecError, decode_batch, weight_bytes};
 use super::frame::{FrameBuffer, FrameError};
-use super::notices::Topic;
+use super::notices::{Notices, Topic};
 use super::sockets::break_off;
-use super::{Network, Peer, lock, spawn};
+use super::{Network, Peer, lock, spawn, warn_once};
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
@@ -39,6 +39,8 @@ pub(super) struct Incoming {
     /// The highest boot count of this peer that has had a connection.
     boot_count: Mutex<u64>,
     reader: Mutex<Option<JoinHandle<()>>>,
+    /// What the operator was told of the connections of this peer.
+    pub(super) notices: Mutex<Notices>,
 }
 
 /// Why a connection ended.
@@ -116,7 +118,7 @@ pub(super) fn take_over(
         return break_off(&socket);
     }
     let generation = peer.incoming.begin(&socket);
-    peer.queue.hurry();
+    peer.link.hurry();
     // Held while the older thread ends: connections of one peer take over one after the other.
     let mut reader = lock(&peer.incoming.reader);
     if let Some(older) = reader.take() {
@@ -133,7 +135,7 @@ pub(super) fn take_over(
         Ok(thread) => *reader = Some(thread),
         Err(error) => {
             let text = format!("cannot receive from node {}: no thread could be started: {error}", peer.node);
-            network.notices.once(peer.node, Topic::Exhausted, text);
+            warn_once(&peer.incoming.notices, Topic::Exhausted, text);
             peer.incoming.end(generation);
         }
     }
@@ -143,7 +145,7 @@ fn receive(network: &Network, peer: &Peer, socket: Arc<Socket>, generation: u64)
     let _ended = Ended { peer, socket: Arc::clone(&socket), generation };
     if let Some(open) = network.sockets.register(socket) {
         let end = deliver_all(network, peer, &open, generation);
-        tell(network, peer.node, &end);
+        tell(peer, &end);
     }
 }
 
@@ -212,7 +214,8 @@ fn take_messages(
     }
 }
 
-fn tell(network: &Network, node: NodeId, end: &End) {
+fn tell(peer: &Peer, end: &End) {
+    let node = peer.node;
     match end {
         End::Closed | End::Replaced | End::Io(_) => info!("the connection of node {node} has ended: {end}"),
         End::Frame(_) | End::Codec(_) | End::Misdirected(..) => {
@@ -220,7 +223,7 @@ fn tell(network: &Network, node: NodeId, end: &End) {
                 "node {node} sent malformed data and its connection was closed: {end}. Is there a \
                  damaged network, or another program at its address?"
             );
-            network.notices.once(node, Topic::BadFrame, text);
+            warn_once(&peer.incoming.notices, Topic::BadFrame, text);
         }
     }
 }

@@ -1,205 +1,163 @@
 //! The thread that sends to one peer.
 //!
-//! Owns the connection this member dialed and everything written on it. What always holds: all that is queued
-//! goes out in as few writes as its size allows; no peer, however it behaves, holds this thread longer than
-//! the stall timeout, nor shutdown at all; after a lost connection the next attempt comes at once, and
-//! further ones after pauses that double from 10 ms to 500 ms, or as soon as the peer connects to this member.
-//! A connection the peer has closed is noticed by a look, before a write that follows a gap and one tick after
-//! the last write, and not only by the loss of later messages. Losses are reported to
-//! [`Inbound::unreachable`](super::Inbound::unreachable) from here, never from the thread that sends.
+//! Owns the connection this member dialed and the encoding of what is written on it. It does what
+//! [`Outgoing`](super::outgoing::Outgoing) tells it to, one task after the other, and says what became of it. What always
+//! holds: all that is queued goes out in as few writes as its size allows; no peer, however it behaves, holds this thread
+//! longer than the stall timeout, which the system keeps for each write, nor shutdown at all. The core is told of
+//! connections and losses from here, never from the thread that sends.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use log::info;
+use log::{info, warn};
 use socket2::Socket;
 
+use super::connection::{Looks, Report};
 use super::dial::Dialer;
-use super::direct::{GAP_MAX, Link};
 use super::frame_writer::FrameWriter;
 use super::handshake::HandshakeError;
 use super::notices::Topic;
-use super::queue::{Slice, Wake};
+use super::outgoing::Task;
+use super::queue::Portion;
+use super::sockets::OpenSocket;
 use super::{Network, Peer};
-
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Runs until the transport closes.
 pub(super) fn run(network: &Network, peer: &Peer) {
     let mut sender = Sender {
         network,
         peer,
-        slice: Slice::default(),
+        dialer: Dialer::new(network, peer),
+        socket: None,
+        portion: Portion::default(),
         frames: FrameWriter::new(network.options.frame_bytes_max),
-        loss_due: Instant::now(),
-        look_due: None,
-        served_for: Duration::ZERO,
         said_lost_end: false,
     };
-    network.inbound.disconnected(peer.node);
-    let mut dialer = Dialer::new(network, peer);
-    let mut pause = PAUSE_MIN;
-    while !peer.queue.is_closed() {
-        sender.served_for = Duration::ZERO;
-        sender.said_lost_end = network.inbound.lacks_end();
-        match dialer.dial() {
-            Ok(socket) => sender.serve(&socket),
-            Err(error) => sender.tell(&error),
+    loop {
+        #[cfg(test)]
+        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
+        let done = match peer.link.next(&mut sender.portion) {
+            Task::Report(report) => {
+                sender.report(report);
+                Ok(())
+            }
+            Task::Dial => {
+                sender.dial();
+                Ok(())
+            }
+            Task::Look => sender.look(),
+            Task::Write { looks_first: true } => check_open(sender.socket()).and_then(|()| sender.write()),
+            Task::Write { looks_first: false } => sender.write(),
+            Task::End => return,
+        };
+        if let Err(error) = done {
+            sender.lose(&error);
         }
-        // A connection that lived was a good one: its loss is no reason to wait.
-        let was_good = sender.served_for > 2 * PAUSE_MAX;
-        if !sender.pause(if was_good { Duration::ZERO } else { pause }) {
-            return;
-        }
-        pause = if was_good { PAUSE_MIN } else { PAUSE_MAX.min(2 * pause) };
     }
 }
 
 struct Sender<'a> {
     network: &'a Network,
     peer: &'a Peer,
-    slice: Slice,
+    dialer: Dialer<'a>,
+    /// That of the open connection.
+    socket: Option<OpenSocket<'a>>,
+    portion: Portion,
     frames: FrameWriter,
-    /// When the next loss may be reported.
-    loss_due: Instant,
-    /// When to look whether the last write went into a connection that was closed already; `None` once done.
-    look_due: Option<Instant>,
-    /// How long the last connection lived.
-    served_for: Duration,
     /// The hello of this connection says that this member's log lost its end.
     said_lost_end: bool,
 }
 
 impl Sender<'_> {
-    /// Sends over one connection until it is lost or the transport closes.
-    fn serve(&mut self, socket: &Arc<Socket>) {
-        let began = Instant::now();
-        let node = self.peer.node;
-        info!("node {node} is reached at {}", self.peer.address);
-        self.network.notices.dialed(node);
-        let link = Link::new(Arc::clone(socket), self.network.options.frame_bytes_max);
-        self.peer.queue.connected(link);
-        self.network.inbound.connected(node);
-        // Direct writes may come at any moment from now on.
-        self.look_due = Some(began + self.look_interval());
-        let end = self.pump(socket);
-        self.slice = Slice::default();
-        self.frames.clear();
-        self.peer.queue.disconnected();
-        self.network.inbound.disconnected(node);
-        self.served_for = began.elapsed();
-        if let Err(error) = end {
-            info!("the connection to node {node} is lost: {error}");
-        }
-    }
-
-    fn pump(&mut self, socket: &Socket) -> io::Result<()> {
-        loop {
-            #[cfg(test)]
-            crate::thread::planted::meet(crate::thread::planted::Place::Loop);
-            match self.peer.queue.next(&mut self.slice, self.loss_due, self.look_due) {
-                Wake::Closed => return Ok(()),
-                Wake::Loss => self.report_loss(),
-                Wake::Messages => self.transmit(socket)?,
-                Wake::Over => {
-                    check_open(socket)?;
-                    self.check_hello()?;
-                    self.look_due = self.next_look();
-                }
+    fn report(&self, report: Report) {
+        let Peer { node, address, .. } = self.peer;
+        match report {
+            Report::Connected => {
+                info!("connected to node {node} at {address}");
+                self.network.inbound.connected(*node);
             }
+            Report::Disconnected => self.network.inbound.disconnected(*node),
+            Report::Unreachable => self.network.inbound.unreachable(*node),
         }
     }
 
-    /// Writes the whole slice, with one call unless a direct write left something over.
-    fn transmit(&mut self, mut socket: &Socket) -> io::Result<()> {
-        let now = Instant::now();
-        let before = self.peer.queue.writes_at(now).expect("connected while this thread serves");
-        if now - before > GAP_MAX {
-            check_open(socket)?;
-        }
-        self.look_due = Some(now + self.look_interval());
-        if !self.slice.leftover.is_empty() {
-            socket.write_all(&self.slice.leftover).map_err(name_stall)?;
-            self.slice.leftover = Vec::new();
-        }
-        self.encode_slice();
-        socket.write_all(self.frames.finish()).map_err(name_stall)?;
-        self.frames.clear();
-        Ok(())
-    }
-
-    /// Never shorter than the gap after which direct writes stop.
-    fn look_interval(&self) -> Duration {
-        self.tick().max(GAP_MAX)
-    }
-
-    /// Fails when this member has something better to say of itself than it said when it dialed.
-    fn check_hello(&self) -> io::Result<()> {
-        if self.said_lost_end && !self.network.inbound.lacks_end() {
-            return Err(io::Error::other("this member has the end of its log back and says so anew"));
-        }
-        Ok(())
-    }
-
-    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a
-    /// gap no direct write happens, and this thread looks before its own.
-    fn next_look(&self) -> Option<Instant> {
-        if self.said_lost_end {
-            return Some(Instant::now() + self.look_interval());
-        }
-        let due = self.peer.queue.written_at()? + self.look_interval();
-        (due > Instant::now()).then_some(due)
-    }
-
-    fn encode_slice(&mut self) {
-        let (node, network) = (self.peer.node, self.network);
-        for message in self.slice.urgent.drain(..).chain(self.slice.bulk.drain(..)) {
-            if let Err(error) = self.frames.push(&message) {
-                let kind = message.raft().map(|raft| raft.msg_type);
-                let text = format!("a message ({kind:?}) for node {node} cannot be sent: {error}");
-                network.notices.once(node, Topic::Unsendable, text);
-                self.peer.queue.lost();
+    fn dial(&mut self) {
+        self.said_lost_end = self.network.inbound.lacks_end();
+        let looks = if self.said_lost_end { Looks::Always } else { Looks::AfterWrites };
+        match self.dialer.dial() {
+            Ok(socket) => {
+                self.peer.link.opened(Arc::clone(&socket), looks);
+                self.socket = Some(socket);
             }
+            Err(error) => self.fail(&error),
         }
     }
 
-    /// Waits, reporting losses meanwhile. False when the transport closes.
-    fn pause(&mut self, pause: Duration) -> bool {
-        let end = Instant::now() + pause;
-        loop {
-            match self.peer.queue.pause(end, self.loss_due) {
-                Wake::Closed => return false,
-                Wake::Loss => self.report_loss(),
-                Wake::Over | Wake::Messages => return true,
-            }
-        }
-    }
-
-    fn report_loss(&mut self) {
-        self.loss_due = Instant::now() + self.tick();
-        self.network.inbound.unreachable(self.peer.node);
-    }
-
-    fn tick(&self) -> Duration {
-        Duration::from_millis(self.network.options.tick_ms)
-    }
-
-    fn tell(&self, error: &HandshakeError) {
+    fn fail(&self, error: &HandshakeError) {
         let topic = match error {
             HandshakeError::Io(_) | HandshakeError::Foreign(_) => Topic::Dial,
             HandshakeError::Refusing(_, refusal) | HandshakeError::Refused(refusal) => {
                 Topic::DialRefusal(refusal.reason)
             }
         };
-        if !self.peer.queue.is_closed() {
+        if self.peer.link.failed(topic) {
             let Peer { node, address, .. } = self.peer;
-            let text = format!("cannot connect to node {node} at {address}; retrying: {error}");
-            self.network.notices.once(*node, topic, text);
+            warn!("cannot connect to node {node} at {address}; retrying: {error}");
         }
     }
+
+    /// Fails when the connection is of no more use.
+    fn look(&self) -> io::Result<()> {
+        check_open(self.socket())?;
+        if self.said_lost_end && !self.network.inbound.lacks_end() {
+            return Err(io::Error::other(
+                "this member has the end of its log back and connects anew to say so",
+            ));
+        }
+        Ok(())
+    }
+
+    fn socket(&self) -> &Socket {
+        open(self.socket.as_ref())
+    }
+
+    /// Writes the whole portion, with one call unless a direct write left something over.
+    fn write(&mut self) -> io::Result<()> {
+        if !self.portion.leftover.is_empty() {
+            self.socket().write_all(&self.portion.leftover).map_err(name_stall)?;
+            self.portion.leftover = Vec::new();
+        }
+        self.encode();
+        open(self.socket.as_ref()).write_all(self.frames.finish()).map_err(name_stall)?;
+        self.frames.clear();
+        Ok(())
+    }
+
+    fn encode(&mut self) {
+        let Self { peer, portion, frames, .. } = self;
+        for message in portion.urgent.drain(..).chain(portion.bulk.drain(..)) {
+            if let Err(error) = frames.push(&message)
+                && peer.link.unsendable()
+            {
+                let kind = message.raft().map(|raft| raft.msg_type);
+                warn!("a message ({kind:?}) for node {} cannot be sent: {error}", peer.node);
+            }
+        }
+    }
+
+    /// The connection is of no more use.
+    fn lose(&mut self, error: &io::Error) {
+        info!("the connection to node {} is lost: {error}", self.peer.node);
+        self.socket = None;
+        self.portion = Portion::default();
+        self.frames.clear();
+        self.peer.link.lost();
+    }
+}
+
+fn open<'a>(socket: Option<&'a OpenSocket<'_>>) -> &'a Socket {
+    socket.expect("there is a connection, or there would be no such task")
 }
 
 /// Fails when the acceptor, which never sends after the handshake, has closed the connection.

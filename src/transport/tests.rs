@@ -304,7 +304,7 @@ fn a_message_of_many_megabytes_crosses_and_one_beyond_the_limit_is_reported() {
 
     one.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(16)));
     assert_eq!(two.inbound.received(15), [0, 1, 3]);
-    assert!(one.transport.network.notices.has_said(NodeId(16), Topic::Unsendable));
+    assert!(one.transport.network.has_logged(NodeId(16), Topic::Unsendable));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn members_that_disagree_never_hear_each_other_and_both_say_why() {
 
     let topics = [Topic::DialRefusal(Reason::ElectionTimeout), Topic::AcceptRefusal(Reason::ElectionTimeout)];
     let has_said = |member: &Member, about| {
-        topics.iter().all(|topic| member.transport.network.notices.has_said(NodeId(about), *topic))
+        topics.iter().all(|topic| member.transport.network.has_logged(NodeId(about), *topic))
     };
     let end = Instant::now() + PATIENCE;
     while !(has_said(&one, 18) && has_said(&two, 17)) {
@@ -337,7 +337,7 @@ fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
     let one = start(options(19, &[(20, two.transport.local_addr().to_string())]));
     one.transport.send(NodeId(20), vec![message(19, 20, MessageType::MsgHeartbeat, 0)]);
     let end = Instant::now() + PATIENCE;
-    while !one.transport.network.notices.has_said(NodeId(20), Topic::DialRefusal(Reason::Instance)) {
+    while !one.transport.network.has_logged(NodeId(20), Topic::DialRefusal(Reason::Instance)) {
         assert!(Instant::now() < end, "the refusal is logged");
         std::thread::yield_now();
     }

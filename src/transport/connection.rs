@@ -1,0 +1,236 @@
+//! The life of the connection to one peer.
+//!
+//! Owns when to dial and when to dial again, when to look whether an open connection still is one, and what the core
+//! and the operator are to be told of all that. No lock, no clock and no socket: time is an argument, and whoever has
+//! the socket says what became of it. What always holds:
+//! - A dial follows at once on a connection that lasted, and otherwise after a pause. Pauses double, up to a bound,
+//!   and a connection that lasted makes them short again. A peer that connects to this member ends one pause.
+//! - Every open connection is reported, and the end of each, in turn.
+//! - Nothing is looked at after a longer gap than a direct write allows, unless this member may have something new to
+//!   say: whoever writes after such a gap looks first.
+//!
+//! ```text
+//!              dial due                opened
+//!   Pausing ------------> Dialing -----------------> Open
+//!      ^                     | failed                  | lost
+//!      '---------------------+-------------------------'
+//! ```
+
+use std::time::Duration;
+
+use super::direct::GAP_MAX;
+use super::notices::{Notices, Topic};
+use crate::time::Timestamp;
+
+/// The first pause between two dials.
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest: a peer that is back is not kept waiting for longer, and one that is away costs two dials a second.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A connection that lasted longer was a good one: its loss is no reason to wait.
+pub(super) const GOOD_AFTER: Duration = Duration::from_secs(1);
+
+/// See the head of this file.
+pub(super) struct Connection {
+    phase: Phase,
+    /// The next pause.
+    pause: Duration,
+    /// The peer has connected to this member, since the last pause and the last connection.
+    is_hurried: bool,
+    /// How long after a write to look.
+    look_interval: Duration,
+    /// What was not reported yet.
+    report: Option<Report>,
+    notices: Notices,
+}
+
+enum Phase {
+    Pausing { until: Timestamp },
+    Dialing,
+    Open(Open),
+}
+
+struct Open {
+    since: Timestamp,
+    /// When the last write began, by whatever thread.
+    written_at: Timestamp,
+    /// When to look whether the last write went into a connection that was closed already; `None` once done.
+    look_due: Option<Timestamp>,
+    looks: Looks,
+}
+
+/// For how long an open connection is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// Once after each gap in what is written.
+    AfterWrites,
+    /// Again and again: what this member said of itself when it dialed may be outdated at any time.
+    Always,
+}
+
+/// What the core is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// There is a connection.
+    Connected,
+    /// There is none, yet or any more.
+    Disconnected,
+    /// Messages were lost.
+    Unreachable,
+}
+
+/// What a connection needs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// To be dialed; [`Connection::opened`] or [`Connection::failed`] is to follow.
+    Dial,
+    /// A look whether it is still open.
+    Look,
+}
+
+impl Connection {
+    /// There is none, it is to be dialed at once, and that there is none is to be reported.
+    pub(super) fn new(now: Timestamp, tick: Duration) -> Self {
+        Self {
+            phase: Phase::Pausing { until: now },
+            pause: PAUSE_MIN,
+            is_hurried: false,
+            // Never shorter than the gap after which direct writes stop: behind it nobody writes without a look.
+            look_interval: tick.max(GAP_MAX),
+            report: Some(Report::Disconnected),
+            notices: Notices::default(),
+        }
+    }
+
+    /// What is to be reported, once.
+    pub(super) fn take_report(&mut self) -> Option<Report> {
+        self.report.take()
+    }
+
+    /// What is to be done now.
+    pub(super) fn due(&mut self, now: Timestamp) -> Option<Due> {
+        match &mut self.phase {
+            Phase::Pausing { until } => {
+                let is_hurried = std::mem::take(&mut self.is_hurried);
+                let is_due = is_hurried || now >= *until;
+                is_due.then(|| {
+                    self.phase = Phase::Dialing;
+                    Due::Dial
+                })
+            }
+            Phase::Dialing => None,
+            Phase::Open(open) => open.look_due.is_some_and(|due| now >= due).then(|| {
+                open.look_due = open.next_look(now, self.look_interval);
+                Due::Look
+            }),
+        }
+    }
+
+    /// When something is to be done that is not now.
+    pub(super) fn due_at(&self) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Pausing { until } => Some(*until),
+            Phase::Dialing => None,
+            Phase::Open(open) => open.look_due,
+        }
+    }
+
+    /// A dial succeeded.
+    pub(super) fn opened(&mut self, now: Timestamp, looks: Looks) {
+        debug_assert!(matches!(self.phase, Phase::Dialing) && self.report.is_none());
+        // Direct writes may come at any moment from now on.
+        let look_due = Some(now + self.look_interval);
+        self.phase = Phase::Open(Open { since: now, written_at: now, look_due, looks });
+        self.report = Some(Report::Connected);
+        self.notices.dialed();
+    }
+
+    /// A dial failed, which is about `topic`. True when the operator is to be told.
+    pub(super) fn failed(&mut self, now: Timestamp, topic: Topic) -> bool {
+        debug_assert!(matches!(self.phase, Phase::Dialing));
+        self.pause_from(now);
+        self.is_news(topic)
+    }
+
+    /// The connection is gone.
+    pub(super) fn lost(&mut self, now: Timestamp) {
+        let Phase::Open(open) = &self.phase else { panic!("only an open connection is lost") };
+        debug_assert!(self.report.is_none(), "it was reported before anything else was done with it");
+        if now.since(open.since) > GOOD_AFTER {
+            self.pause = PAUSE_MIN;
+            self.phase = Phase::Pausing { until: now };
+        } else {
+            self.pause_from(now);
+        }
+        // What the peer opened may be lost as well: where both sides lose connection after connection, none would pause.
+        self.is_hurried = false;
+        self.report = Some(Report::Disconnected);
+    }
+
+    fn pause_from(&mut self, now: Timestamp) {
+        self.phase = Phase::Pausing { until: now + self.pause };
+        self.pause = PAUSE_MAX.min(2 * self.pause);
+    }
+
+    /// The peer has just connected to this member, so it can be reached: ends a pause, this one or else the next, but
+    /// not one behind a connection that is open now.
+    pub(super) fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
+    /// The sending thread is about to write. Returns how long ago the last write began.
+    pub(super) fn writes(&mut self, now: Timestamp) -> Duration {
+        let Phase::Open(open) = &mut self.phase else { panic!("only an open connection is written on") };
+        let gap = now.since(open.written_at);
+        open.written_at = now;
+        open.look_due = Some(now + self.look_interval);
+        gap
+    }
+
+    /// How long ago the last write began; `None` without a connection.
+    pub(super) fn gap(&self, now: Timestamp) -> Option<Duration> {
+        match &self.phase {
+            Phase::Open(open) => Some(now.since(open.written_at)),
+            Phase::Pausing { .. } | Phase::Dialing => None,
+        }
+    }
+
+    /// Another thread is about to write. The look that is due is not put off by that, so that one comes every interval.
+    pub(super) fn writes_directly(&mut self, now: Timestamp) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.written_at = now;
+        }
+    }
+
+    /// True while there is a connection.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether the operator is to be told of `topic`.
+    pub(super) fn is_news(&mut self, topic: Topic) -> bool {
+        self.notices.is_news(topic)
+    }
+
+    /// What the operator was told.
+    #[cfg(test)]
+    pub(super) fn notices(&self) -> &Notices {
+        &self.notices
+    }
+}
+
+impl Open {
+    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a gap no
+    /// direct write happens, and the sending thread looks before its own.
+    fn next_look(&self, now: Timestamp, interval: Duration) -> Option<Timestamp> {
+        if self.looks == Looks::Always {
+            return Some(now + interval);
+        }
+        let due = self.written_at + interval;
+        (due > now).then_some(due)
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;
