@@ -40,7 +40,8 @@ impl Handshakes {
         Self { pending: Mutex::new(PendingHandshakes::new(members)), ended: Condvar::new() }
     }
 
-    /// Finds a place for `socket`, at the cost of the oldest if need be, while there are so many `threads` of handshakes.
+    /// Finds a place for `socket`, evicting the oldest connection if need be. `threads` are those of handshakes that
+    /// have not ended yet.
     fn enter(&self, socket: &Arc<Socket>, threads: usize) -> Option<Place> {
         let mut pending = lock(&self.pending);
         loop {
@@ -72,7 +73,7 @@ impl Handshakes {
 /// Opens the listening socket at `address` ("host:port"; port 0 lets the system choose).
 ///
 /// # Errors
-/// `NETWORK` with the address, the system's words and what to do.
+/// `NETWORK` with the address, the system's message and what to do.
 pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
     let refuse = |error: io::Error| {
         let remedy = if error.kind() == io::ErrorKind::AddrInUse {
@@ -122,7 +123,7 @@ pub(super) fn run(network: &Arc<Network>, listener: Socket) {
     }
 }
 
-/// The threads of handshakes. Their end is waited for, also by a thread that panics.
+/// The threads of handshakes. They are joined when this is dropped, also when the accepting thread panics.
 struct Greeters(Vec<JoinHandle<()>>);
 
 impl Drop for Greeters {
@@ -159,7 +160,7 @@ fn greet(
     Ok(())
 }
 
-/// Gives the place of a connection up when it is dropped, also by a panic.
+/// A connection's place, given up when this is dropped, also by a panic.
 struct Entry<'a> {
     network: &'a Network,
     place: Place,
@@ -171,12 +172,12 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// Waits a little after an error of the system, unless it was about one connection only.
+/// Waits a little after an error of the system, unless it concerned one connection only.
 fn rest(network: &Network, error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    let text = format!("cannot accept a connection; retrying: {error}; is the limit of open files too low?");
+    let text = format!("cannot accept a connection; retrying: {error}. Is the limit on open files too low?");
     warn_once(&network.notices, Topic::Exhausted, text);
     network.sockets.pause(EXHAUSTED_PAUSE);
 }
@@ -196,7 +197,7 @@ fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
 fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
     let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
     lock(&peer.incoming.notices).accepted();
-    // An idle peer says nothing for as long as it likes; what died in silence is found by the keep-alive.
+    // An idle peer may send nothing for any length of time; one that is gone without a word is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
     if prepared.is_ok() {
         receiver::take_over(network, peer, Arc::clone(socket), introduction(&theirs));
@@ -233,5 +234,5 @@ fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
         }
     };
     let notices = network.peer(node).map_or(&network.notices, |peer| &peer.incoming.notices);
-    warn_once(notices, topic, format!("a connection from {from} is refused: {error}"));
+    warn_once(notices, topic, format!("refused a connection from {from}: {error}"));
 }

@@ -1,10 +1,10 @@
 //! Peer messages as bytes.
 //!
-//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: a large entry's data is a share
-//! of the received buffer, and small ones are copied together, so that an entry that is kept never keeps more than
-//! twice its size; every message has exactly one encoding; no input makes [`decode_batch`]
-//! panic or allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes
-//! sense to raft is left to the validator, checksums and length limits to [`frame`](super::frame).
+//! Owns the encoding of [`PeerMessage`] and of a batch of them. What always holds: the data of a large entry is a
+//! slice of the received buffer, and that of small ones is copied together, so that an entry that is kept never holds
+//! on to more than twice its size; every message has exactly one encoding; no input makes [`decode_batch`] panic or
+//! allocate more than [`ENTRIES_MAX`] entries and [`MESSAGES_MAX`] messages. Whether a message makes sense to raft is
+//! left to the validator, checksums and length limits to [`frame`](super::frame).
 //!
 //! ```text
 //! batch    { length u32, message }*
@@ -14,9 +14,9 @@
 //! entry    head u8, [term, index], data, [context]
 //! ```
 //!
-//! Numbers are variable-length, byte strings stand behind their length, and a field that `present` or `head`
-//! does not name is zero or empty. An entry that follows its predecessor (for the first one: the message's
-//! own `log_term` and `index`) carries neither term nor index.
+//! Numbers are variable-length, byte strings follow their length, and a field that `present` or `head` does not name is
+//! zero or empty. An entry that directly follows the one before it (for the first one: the message's own `log_term` and
+//! `index`) carries neither term nor index.
 
 use std::mem::size_of;
 
@@ -32,8 +32,8 @@ use crate::types::{RegionEpoch, RegionId};
 /// The most messages in one batch.
 pub const MESSAGES_MAX: usize = 4096;
 
-/// The most entries in one batch. An entry of two bytes becomes a hundred in memory, so the length of a frame
-/// alone does not bound what decoding it costs.
+/// The most entries in one batch. An entry of two bytes takes a hundred in memory, so the length of a frame alone does
+/// not bound what decoding it costs.
 pub const ENTRIES_MAX: usize = 1 << 18;
 
 /// Message types by their number on the wire, which is raft's own.
@@ -84,7 +84,7 @@ const ENTRY_ALL: u8 = (1 << 5) - 1;
 /// Bytes of the shortest entry: its head and the length of its empty data.
 const ENTRY_BYTES_MIN: usize = 2;
 
-// [`weight_bytes`] serves as a bound of the encoded length too.
+// [`weight_bytes`] also serves as a bound on the encoded length.
 const _: () = assert!(size_of::<Entry>() > 4 * VARINT_BYTES_MAX);
 const _: () = assert!(size_of::<PeerMessage>() >= 4 + 3 + (3 + 3 + NUMBERS + 2) * VARINT_BYTES_MAX);
 
@@ -330,7 +330,7 @@ fn read_entries(
         return Err(CodecError::Redundant);
     }
     *entries_left = entries_left.checked_sub(count).ok_or(CodecError::TooManyEntries)?;
-    // The vector grows with the entries that are really there: a false count costs nothing.
+    // The vector grows with the entries that are really there: a wrong count costs nothing.
     let mut entries = Vec::with_capacity(count.min(256));
     for _ in 0..count {
         let entry = read_entry(cursor, before)?;
@@ -341,8 +341,8 @@ fn read_entries(
     Ok(entries)
 }
 
-/// Moves the data of small entries out of the received buffer, together: the log keeps entries for long, and a
-/// hundred bytes must not keep the heartbeats around them alive.
+/// Copies the data of small entries out of the received buffer, all into one: the log keeps entries for a long time,
+/// and a hundred bytes must not keep the memory of the heartbeats around them.
 fn copy_small_data(entries: &mut [Entry]) {
     let is_small = |entry: &&mut Entry| entry.data.len() < SHARED_BYTES_MIN;
     let bytes = entries.iter().map(|entry| entry.data.len()).filter(|&len| len < SHARED_BYTES_MIN).sum();
@@ -388,7 +388,7 @@ fn read_present_bytes(cursor: &mut Cursor<'_>) -> Result<Bytes, CodecError> {
     if bytes.is_empty() { Err(CodecError::Redundant) } else { Ok(bytes) }
 }
 
-/// Term and index an entry has when it does not say otherwise.
+/// The term and index of an entry that carries none.
 fn following((term, index): (u64, u64)) -> Option<(u64, u64)> {
     Some((term, index.checked_add(1)?))
 }

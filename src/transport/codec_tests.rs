@@ -1,4 +1,4 @@
-//! What the codec promises, over drawn messages and damaged bytes.
+//! What the codec promises, for random messages and damaged bytes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,13 +1,12 @@
-//! The life of the connection to one peer.
+//! The life of the connection to one peer, as a state machine.
 //!
-//! Owns when to dial and when to dial again, when to look whether an open connection still is one, and what the core
-//! and the operator are to be told of all that. No lock, no clock and no socket: time is an argument, and whoever has
-//! the socket says what became of it. What always holds:
-//! - A dial follows at once on a connection that lasted, and otherwise after a pause. Pauses double, up to a bound,
-//!   and a connection that lasted makes them short again. A peer that connects to this member ends one pause.
-//! - Every open connection is reported, and the end of each, in turn.
-//! - Nothing is looked at after a longer gap than a direct write allows, unless this member may have something new to
-//!   say: whoever writes after such a gap looks first.
+//! Owns when to dial and when to dial again, when to look (to check whether an open connection still is open), and what
+//! the core and the operator are told about all that. No lock, no clock and no socket: time is an argument, and whoever
+//! has the socket says what came of each dial and look. What always holds:
+//! - A connection that lasted is dialed again at once; otherwise a pause comes first. Pauses double, up to a bound,
+//!   until a connection has lasted. A peer that connects to this member ends a pause.
+//! - Connections and their ends are reported in turn, each once.
+//! - After a gap in which a connection may have been closed unnoticed, nobody writes without a look.
 //!
 //! ```text
 //!              dial due                opened
@@ -22,9 +21,9 @@ use super::direct::GAP_MAX;
 use super::notices::{Notices, Topic};
 use crate::time::Timestamp;
 
-/// The first pause between two dials.
+/// The first pause between two dials: a peer that restarts is soon back.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// The longest: a peer that is back is not kept waiting for longer, and one that is away costs two dials a second.
+/// The longest: a peer that is away costs no more than two dials a second.
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A connection that lasted longer was a good one: its loss is no reason to wait.
@@ -37,9 +36,9 @@ pub(super) struct Connection {
     pause: Duration,
     /// The peer has connected to this member, since the last pause and the last connection.
     is_hurried: bool,
-    /// How long after a write to look.
+    /// How long after the last write a look is due.
     look_interval: Duration,
-    /// What was not reported yet.
+    /// What is to be reported to the core.
     report: Option<Report>,
     notices: Notices,
 }
@@ -59,12 +58,12 @@ struct Open {
     looks: Looks,
 }
 
-/// For how long an open connection is looked at.
+/// How often a look is due while a connection is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looks {
-    /// Once after each gap in what is written.
+    /// Once after the last write, until there is another.
     AfterWrites,
-    /// Again and again: what this member said of itself when it dialed may be outdated at any time.
+    /// Again and again: what this member said about itself when it dialed may change.
     Always,
 }
 
@@ -79,23 +78,23 @@ pub(super) enum Report {
     Unreachable,
 }
 
-/// What a connection needs now.
+/// What is to be done about a connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// To be dialed; [`Connection::opened`] or [`Connection::failed`] is to follow.
+    /// Dial; [`Connection::opened`] or [`Connection::failed`] is to follow.
     Dial,
-    /// A look whether it is still open.
+    /// Look; if it is not open any more, [`Connection::lost`] is to follow.
     Look,
 }
 
 impl Connection {
-    /// There is none, it is to be dialed at once, and that there is none is to be reported.
+    /// Not connected, which is to be reported, and to be dialed at once.
     pub(super) fn new(now: Timestamp, tick: Duration) -> Self {
         Self {
             phase: Phase::Pausing { until: now },
             pause: PAUSE_MIN,
             is_hurried: false,
-            // Never shorter than the gap after which direct writes stop: behind it nobody writes without a look.
+            // Not shorter than the gap after which direct writes stop: after that nobody writes without a look.
             look_interval: tick.max(GAP_MAX),
             report: Some(Report::Disconnected),
             notices: Notices::default(),
@@ -126,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// When something is to be done that is not now.
+    /// When the next thing is to be done.
     pub(super) fn due_at(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Pausing { until } => Some(*until),
@@ -145,7 +144,7 @@ impl Connection {
         self.notices.dialed();
     }
 
-    /// A dial failed, which is about `topic`. True when the operator is to be told.
+    /// A dial failed, for the reason `topic`. True when the operator is to be told.
     pub(super) fn failed(&mut self, now: Timestamp, topic: Topic) -> bool {
         debug_assert!(matches!(self.phase, Phase::Dialing));
         self.pause_from(now);
@@ -162,7 +161,8 @@ impl Connection {
         } else {
             self.pause_from(now);
         }
-        // What the peer opened may be lost as well: where both sides lose connection after connection, none would pause.
+        // The peer's own connection may be lost as well: if both sides lost one connection after another, neither would
+        // ever pause.
         self.is_hurried = false;
         self.report = Some(Report::Disconnected);
     }
@@ -172,13 +172,13 @@ impl Connection {
         self.pause = PAUSE_MAX.min(2 * self.pause);
     }
 
-    /// The peer has just connected to this member, so it can be reached: ends a pause, this one or else the next, but
-    /// not one behind a connection that is open now.
+    /// The peer has just connected to this member, so it can be reached: ends this pause, or else the next one, but not
+    /// one that follows a connection which is open now.
     pub(super) fn hurry(&mut self) {
         self.is_hurried = true;
     }
 
-    /// The sending thread is about to write. Returns how long ago the last write began.
+    /// The sender thread is about to write. Returns how long ago the last write began.
     pub(super) fn writes(&mut self, now: Timestamp) -> Duration {
         let Phase::Open(open) = &mut self.phase else { panic!("only an open connection is written on") };
         let gap = now.since(open.written_at);
@@ -195,7 +195,7 @@ impl Connection {
         }
     }
 
-    /// Another thread is about to write. The look that is due is not put off by that, so that one comes every interval.
+    /// A caller is about to write. That does not postpone the next look, so that there is one in every interval.
     pub(super) fn writes_directly(&mut self, now: Timestamp) {
         if let Phase::Open(open) = &mut self.phase {
             open.written_at = now;
@@ -207,7 +207,7 @@ impl Connection {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// Whether the operator is to be told of `topic`.
+    /// Whether the operator is to be told about `topic`.
     pub(super) fn is_news(&mut self, topic: Topic) -> bool {
         self.notices.is_news(topic)
     }
@@ -220,8 +220,8 @@ impl Connection {
 }
 
 impl Open {
-    /// When to look after the last write, if that is still to come. Otherwise none is needed: after so long a gap no
-    /// direct write happens, and the sending thread looks before its own.
+    /// When the look after the last write is due, if that is still to come. Otherwise none is needed: after so long a
+    /// gap there is no direct write, and the sender thread looks before it writes.
     fn next_look(&self, now: Timestamp, interval: Duration) -> Option<Timestamp> {
         if self.looks == Looks::Always {
             return Some(now + interval);

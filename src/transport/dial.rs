@@ -1,10 +1,9 @@
 //! From an address to a connection that carries messages.
 //!
-//! Owns one attempt to reach a peer: look up the name, connect, agree. What always holds: the name is looked
-//! up anew at each attempt, so a member may move; no wait is longer than its limit; and every wait ends at
-//! once when the transport closes, except a name lookup, which the operating system gives no way to break off
-//! and which is therefore left behind. When to try again is left to
-//! [`connection`](super::connection).
+//! Owns one attempt to reach a peer: look up the name, connect, shake hands. What always holds: the name is looked up
+//! again at each attempt, so a member may move; every wait has a limit; and every wait ends at once when the transport
+//! closes, except a name lookup, which the operating system offers no way to cancel and which is therefore abandoned.
+//! When to try again is left to [`connection`](super::connection).
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,8 +17,8 @@ use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
 use crate::{panics, time};
 
-/// How long one address may take to answer. The system sends the request once more after a second; the next
-/// attempt, which also looks up the name anew, does as well.
+/// How long one address may take to answer. The system would repeat the request after a second; so does the next
+/// attempt, which also looks up the name again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a name lookup may take before the attempt counts as failed.
@@ -28,7 +27,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a wait for a lookup checks whether the transport closes.
 const LOOKUP_CHECK: Duration = Duration::from_millis(100);
 
-/// A connection on which nothing happens is tested after this long.
+/// An idle connection is probed after this long.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Reaches one peer, over and over.
@@ -75,10 +74,10 @@ impl<'a> Dialer<'a> {
         let socket = new_socket(address)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
-        // Without this a peer that lost power would be noticed only when the send buffer is full, and a
-        // healed partition only at the system's next repetition, which may be minutes away.
+        // Without this a peer that lost power would be noticed only when the send buffer is full, and the end of a
+        // partition only at the system's next retransmission, which may be minutes away.
         socket.set_tcp_user_timeout(Some(self.network.stall_timeout()))?;
-        // Entered into the list before it connects, so that closing breaks this wait too.
+        // Registered before it connects, so that closing ends this wait too.
         let socket = self.network.sockets.register(Arc::new(socket)).ok_or_else(closing)?;
         socket.connect_timeout(&address.into(), CONNECT_TIMEOUT)?;
         Ok(socket)
@@ -103,7 +102,7 @@ fn closing() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "the transport is shutting down")
 }
 
-/// A name lookup on a thread of its own, which nobody joins: it holds nothing but the name.
+/// A name lookup on a thread of its own, which nobody joins: it owns nothing but the name.
 struct Lookup {
     answer: Mutex<Option<io::Result<Vec<SocketAddr>>>>,
     answered: Condvar,
@@ -122,7 +121,7 @@ impl Lookup {
         Ok(lookup)
     }
 
-    /// The answer; an error when it does not come in time.
+    /// The answer, or an error if there is none in time.
     fn wait(&self, sockets: &OpenSockets) -> io::Result<io::Result<Vec<SocketAddr>>> {
         let end = time::now() + LOOKUP_TIMEOUT;
         let mut answer = lock(&self.answer);

@@ -1,11 +1,11 @@
-//! The short way: writing from the thread that sends, when nobody else is writing.
+//! Direct writes: the caller that sends a message writes it, while nobody else is writing.
 //!
-//! Owns the decision when that pays, the bytes of such a write, and those it leaves over. No socket and no clock: how
-//! long ago the last write began is told, and so is how many bytes the socket took. That nothing waits and nobody else
-//! writes is made sure of by [`outgoing`](super::outgoing).
+//! Owns the decision when that pays, the bytes of such a write, and those that the socket did not take. No socket and
+//! no clock: how long ago the last write began is an argument, and so is how many bytes the socket took. That nothing
+//! waits and nobody else writes is up to [`outgoing`](super::outgoing).
 //!
-//! Why: a message that goes through the sending thread pays for waking it, which on a small machine is as much as the
-//! write itself; with one request in flight that is the largest part of what a message costs. Under load the sending
+//! Why: a message that goes through the sender thread pays for waking it, which on a small machine costs as much as the
+//! write itself; with one request in flight that is the largest part of what a message costs. Under load the sender
 //! thread is awake, and then collecting messages for it is cheaper.
 
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::codec::weight_bytes;
 use super::frame_writer::FrameWriter;
 use crate::core::ports::PeerMessage;
 
-/// Messages that follow the last write this closely are better collected: a write each would cost more.
+/// Messages that follow the last write more closely are better collected: a write for each would cost more.
 pub(super) const GAP_MIN: Duration = Duration::from_micros(20);
 
-/// After a longer gap the sending thread first looks whether the connection is still there.
+/// After a longer gap the sender thread first checks whether the connection is still open.
 pub(super) const GAP_MAX: Duration = Duration::from_millis(10);
 
 /// More than this is not written on the caller's time.
@@ -26,7 +26,7 @@ pub(super) const BYTES_MAX: usize = 64 << 10;
 /// See the head of this file.
 pub(super) struct DirectWriter {
     frames: FrameWriter,
-    /// Bytes the socket did not take, to be written before anything else.
+    /// What the socket did not take, to be written before anything else.
     leftover: Vec<u8>,
 }
 
@@ -36,23 +36,23 @@ impl DirectWriter {
         Self { frames: FrameWriter::new(body_bytes_max), leftover: Vec::new() }
     }
 
-    /// The bytes to write for `messages`, when that is the cheaper way so long after the last write began. Nothing may
-    /// be left over.
+    /// The bytes to write for `messages`, if a direct write pays so long after the last write began. Nothing may be
+    /// left over.
     pub(super) fn encode(&mut self, gap: Duration, messages: &[PeerMessage]) -> Option<&[u8]> {
-        debug_assert!(self.leftover.is_empty(), "the sending thread writes that first");
+        debug_assert!(self.leftover.is_empty(), "the sender thread writes that first");
         let is_due = (GAP_MIN..=GAP_MAX).contains(&gap);
         if !is_due || messages.iter().map(weight_bytes).sum::<usize>() > BYTES_MAX {
             return None;
         }
         if messages.iter().any(|message| self.frames.push(message).is_err()) {
-            // The sending thread meets the same message again and reports it.
+            // The sender thread meets the same message again and reports it.
             self.frames.clear();
             return None;
         }
         Some(self.frames.finish())
     }
 
-    /// Keeps what is left of the encoded bytes after the socket took the first `taken`. True when nothing is.
+    /// Keeps the rest of the encoded bytes after the socket took the first `taken`. True when there is no rest.
     pub(super) fn keep_rest(&mut self, taken: usize) -> bool {
         self.leftover.extend_from_slice(&self.frames.finish()[taken..]);
         self.frames.clear();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn large_and_unsendable_messages_are_left_to_the_sending_thread() {
+    fn large_and_unsendable_messages_are_left_to_the_sender_thread() {
         let mut writer = writer();
         assert_eq!(writer.encode(GAP_MAX, &[large_append(1, 2, 1, BYTES_MAX)]), None);
         let snapshot = message(1, 2, MessageType::MsgSnapshot, 1);

@@ -1,7 +1,7 @@
 //! Forwarded writes and their answers as bytes.
 //!
-//! Owns the two bodies that are not raft's. What always holds: as in [`codec`](super::codec), one encoding a value and
-//! no length believed before its bytes are there.
+//! Owns the two bodies that are not raft's. What always holds, as in [`codec`](super::codec): every value has one
+//! encoding, and no length is trusted before its bytes are there.
 //!
 //! ```text
 //! forward  to, from, boot u64, term, attempt, first, count, { data }*
@@ -73,7 +73,7 @@ pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
     let boot = cursor.u64()?;
     let (term, attempt, first) = (Term(cursor.varint()?), cursor.varint()?, cursor.varint()?);
     let count = read_count(cursor, 1, entries_left)?;
-    // The vector grows with the writes that are really there: a false count costs nothing.
+    // The vector grows with the writes that are really there: a wrong count costs nothing.
     let mut writes = Vec::with_capacity(count.min(256));
     for _ in 0..count {
         writes.push(cursor.bytes()?);
@@ -110,7 +110,7 @@ fn read_verdict(cursor: &mut Cursor<'_>) -> Result<Verdict, CodecError> {
     Ok(Verdict { number, outcome })
 }
 
-/// A count of things that take `bytes_min` each at least.
+/// A count of things that take at least `bytes_min` each.
 fn read_count(
     cursor: &mut Cursor<'_>,
     bytes_min: usize,

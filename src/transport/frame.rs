@@ -11,7 +11,7 @@
 //!          '------------- the checksum covers this ------------'
 //! ```
 //!
-//! Numbers stand lowest byte first. The checksum comes first so that it covers one contiguous stretch.
+//! Numbers are little-endian. The checksum comes first so that it covers one contiguous range.
 
 use std::io::{self, Read};
 
@@ -26,10 +26,10 @@ pub const KIND_MESSAGES: u8 = 1;
 /// Bytes asked of the socket at once, and what an idle connection holds.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
 
-/// A chunk with less room than this is given up: a read this small costs as much as a large one.
+/// A chunk with less room than this is replaced: a read this small costs as much as a large one.
 const ROOM_BYTES_MIN: usize = 8 << 10;
 
-/// Why bytes are not a frame. There is no way to find the next frame behind one, so the connection is lost.
+/// Why bytes are not a frame. There is no way to find the next frame after such bytes, so the connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The length is above the limit.
@@ -48,7 +48,7 @@ pub enum FrameError {
     Checksum,
 }
 
-/// Makes room for a header at the end of `out`; the body is to be appended behind it. Returns where the frame
+/// Makes room for a header at the end of `out`; the body is to be appended after it. Returns where the frame
 /// begins, for [`finish`].
 pub fn begin(out: &mut Vec<u8>) -> usize {
     let start = out.len();
@@ -69,8 +69,8 @@ pub fn finish(out: &mut [u8], start: usize) {
 
 /// What a connection has received and not yet handed out.
 ///
-/// Bodies are shares of the chunk they were received into; a chunk is freed when the last share of it is. So
-/// nothing is copied, and a log cache that keeps an entry keeps its neighbours, which it would keep anyway.
+/// Bodies are slices of the chunk they were received into, which is freed with the last of them. So nothing is copied,
+/// and a log cache that keeps an entry keeps its neighbours in memory, which it would keep anyway.
 pub struct FrameBuffer {
     chunk: BytesMut,
     /// How much of the front of `chunk` holds received bytes. Invariant: at most `chunk.len()`.

@@ -1,7 +1,7 @@
-//! Messages on their way into one write.
+//! Messages as the frames of one write.
 //!
-//! Owns the buffer that messages are encoded into and where one frame ends and the next begins. What always
-//! holds: a frame stays within every limit the receiver checks, and a message that cannot is refused here,
+//! Owns the buffer that messages are encoded into and where one frame ends and the next begins. What always holds: a
+//! frame stays within every limit that the receiver checks, and a message that exceeds one by itself is refused here,
 //! before it could cost the connection.
 
 use super::codec::{self, CodecError, ENTRIES_MAX, MESSAGES_MAX, weight_bytes};

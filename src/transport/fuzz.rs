@@ -1,12 +1,12 @@
-//! The fuzzer's door to what a connection receives.
+//! The fuzzer's entry point to what a connection receives.
 //!
 //! Owns the translation of arbitrary bytes into a stream of frames that comes in pieces, and the check of what comes of
 //! it. What must hold, for any bytes in any pieces: exactly the frames come out that a reader of the whole stream would
-//! find, up to the first bytes that are none; memory follows the bytes that came; a batch either is refused or encodes
-//! back to itself, and so does a single message; nothing panics.
+//! find, up to the first bytes that are not a frame; memory follows the bytes that came; a batch either is refused or
+//! encodes back to itself, and so does a single message; nothing panics.
 //!
-//! The first byte chooses how far the input gets by itself, as checksums stop raw bytes at the door, and whether it is
-//! said again and again, until it is longer than what is received at once; the second how the stream is cut.
+//! The first byte chooses whether the input is given valid checksums, without which raw bytes would get nowhere, and
+//! whether it is repeated until it is longer than what is received at once; the second how the stream is cut.
 
 use bytes::Bytes;
 
@@ -17,7 +17,7 @@ use super::frame::{self, CHUNK_BYTES, FrameBuffer, FrameError, HEADER_BYTES, KIN
 const BODY_BYTES_MAX: u32 = 4096;
 /// The same where a stream is long, so that a body is longer than what is received at once.
 const LONG_BODY_BYTES_MAX: u32 = 1 << 20;
-/// Length of a stream that is said again and again.
+/// Length of a stream that is repeated.
 const LONG_STREAM_BYTES: usize = 3 * CHUNK_BYTES;
 
 /// Receives a stream made of `data` and checks what must hold.
@@ -40,8 +40,8 @@ pub fn fuzz_stream(data: &[u8]) {
     }
 }
 
-/// Reads the input as bodies behind their lengths (u16) and seals each; a length of zero says that the rest flips bits
-/// (offset u16, bit u8).
+/// Reads the input as bodies after their lengths (u16) and makes a frame of each; a length of zero says that the rest
+/// flips bits (offset u16, bit u8).
 fn sealed_frames(mut input: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     while let Some((length, rest)) = take_u16(input) {

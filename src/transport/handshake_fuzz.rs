@@ -1,11 +1,12 @@
-//! The fuzzer's door to the handshake.
+//! The fuzzer's entry point to the handshake.
 //!
-//! Owns the translation of arbitrary bytes into what the other side says, and the check of what becomes of it. What must
-//! hold, for any bytes in any pieces, on both sides: a member is let in if and only if the bytes begin with the one
-//! hello that it would send; everything else is refused, in words that the other side can read; nothing panics.
+//! Owns the translation of arbitrary bytes into what the other side sends, and the check of what becomes of it. What
+//! must hold, for any bytes in any pieces, on both sides: a member is admitted if and only if the bytes begin with
+//! the one hello that it would send; everything else is refused, with a text that the other side can read; nothing
+//! panics.
 //!
-//! The first byte chooses the side, how far the input gets by itself, as checksums stop raw bytes at the door, and whose
-//! good hello to whom is changed; the second how the bytes are cut.
+//! The first byte chooses the side, whether the input is given a valid checksum, without which raw bytes would get
+//! nowhere, and whose good hello to whom is changed; the second how the bytes are cut.
 
 use std::io::{self, Read};
 
@@ -44,7 +45,7 @@ fn is_member(node: NodeId) -> bool {
     (1..=3).contains(&node.get())
 }
 
-/// Lets this member hear `data` and checks what must hold.
+/// Lets this member receive `data` and checks what must hold.
 ///
 /// # Panics
 /// When it does not hold.
@@ -69,7 +70,7 @@ fn said_by(way: u8) -> Hello {
     hello(NodeId(from.into()), NodeId(to))
 }
 
-/// A good hello of a length (u8) that is not its own, sealed; what is missing behind it is the rest of the input.
+/// A good hello with another length (u8) and a valid checksum; what is missing after it is the rest of the input.
 fn longer_or_shorter(good: Hello, input: &[u8]) -> Vec<u8> {
     let (length, rest) = input.split_first().unwrap_or((&0, &[]));
     let mut body = hello_bytes(&good).split_off(PREAMBLE_BYTES);
@@ -78,7 +79,7 @@ fn longer_or_shorter(good: Hello, input: &[u8]) -> Vec<u8> {
     part_bytes(KIND_HELLO, &body)
 }
 
-/// A good hello with words exchanged (place u8, word u64) and sealed again, then with bits flipped.
+/// A good hello with words replaced (place u8, word u64) and a valid checksum, then with bits flipped.
 fn changed_hello(good: Hello, input: &[u8]) -> Vec<u8> {
     let mut bytes = hello_bytes(&good);
     let (words, flips) = input.as_chunks::<9>();
@@ -139,7 +140,7 @@ fn dialing(stream: &mut impl Read, bytes: &[u8]) {
     }
 }
 
-/// What this side answers can be read by the other, and what the other bytes draws on no terminal.
+/// What this side answers can be read by the other, and its text has no control characters.
 fn refused_in_words(error: &HandshakeError) {
     assert!(!error.to_string().chars().any(char::is_control), "it goes to a log: {error:?}");
     let HandshakeError::Refusing(_, refusal) = error else { return };

@@ -1,4 +1,4 @@
-//! Peers and strangers that do not behave: the healthy ones must get through, and nothing may grow.
+//! Peers and strangers that misbehave: healthy peers must get through, and nothing may grow without bound.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -79,7 +79,7 @@ fn a_crowd_of_silent_connections_takes_a_bounded_number_of_threads_and_a_peer_ge
     let mut crowd = Vec::new();
     for n in 0..200 {
         let mut stream = TcpStream::connect(member.transport.local_addr()).expect("loopback");
-        // Every other one says one right byte and no more.
+        // Every other one sends the first right byte and no more.
         if n % 2 == 0 {
             stream.write_all(b"a").expect("just connected");
         }
@@ -309,7 +309,7 @@ fn a_peer_that_closes_silently_is_noticed_before_the_next_message_is_lost() {
     let first = accept_and_never_read(&listener, &options(59, &[]));
     wait_connected(&member, 59);
     drop(first);
-    // Longer than a connection may be idle before it is looked at.
+    // Longer than a connection may be idle before the sender thread checks it.
     std::thread::park_timeout(Duration::from_millis(50));
 
     member.transport.send(NodeId(59), vec![message(58, 59, MessageType::MsgHeartbeat, 1)]);

@@ -1,8 +1,8 @@
-//! The link to one peer: what the threads that send and the one that writes share.
+//! The link to one peer: what its sender thread shares with those who send.
 //!
-//! Owns the lock around [`Outgoing`], the clock it is asked with, the socket that direct writes go to, and the waking of
-//! the sending thread. What always holds: a thread that sends takes one lock, once, and never waits for the peer; the
-//! socket is written on under the lock only without waiting. What to do and when is decided by [`Outgoing`].
+//! Owns the lock around [`Outgoing`], the clock it is asked with, the socket that direct writes go to, and the waking
+//! of the sender thread. What always holds: a caller that sends takes one lock, once, and never waits for the peer;
+//! the socket is written on under the lock only without waiting. What to do and when is decided by [`Outgoing`].
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ use crate::time;
 /// See the head of this file.
 pub(super) struct Link {
     state: Mutex<State>,
-    /// Wakes the sending thread.
+    /// Wakes the sender thread.
     wake: Condvar,
 }
 
@@ -36,8 +36,8 @@ impl Link {
         Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Writes `messages` at once where that is the cheaper way; otherwise adds them, as far as there is room, and wakes
-    /// the sending thread if it waits for them.
+    /// Writes `messages` directly where that pays; otherwise adds them, as far as there is room, and wakes the sender
+    /// thread if it waits for them.
     pub(super) fn send(&self, messages: Vec<PeerMessage>) {
         let mut state = lock(&self.state);
         if state.send(messages) {
@@ -46,7 +46,7 @@ impl Link {
         }
     }
 
-    /// Waits for the next task of the sending thread. When that is to write, the empty `portion` has been filled.
+    /// Waits for the next task of the sender thread. When that is to write, the empty `portion` has been filled.
     pub(super) fn next(&self, portion: &mut Portion) -> Task {
         let mut state = lock(&self.state);
         loop {
@@ -74,7 +74,7 @@ impl Link {
         state.outgoing.opened(time::now(), looks);
     }
 
-    /// The dial failed, which is about `topic`. True when the operator is to be told.
+    /// The dial failed, for the reason `topic`. True when the operator is to be told.
     pub(super) fn failed(&self, topic: Topic) -> bool {
         lock(&self.state).outgoing.failed(time::now(), topic)
     }
@@ -97,7 +97,7 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Takes no more messages, and lets the sending thread come to its end.
+    /// Takes no more messages, and lets the sender thread end.
     pub(super) fn close(&self) {
         lock(&self.state).outgoing.close();
         self.wake.notify_one();
@@ -111,14 +111,14 @@ impl Link {
         lock(&self.state).outgoing.is_connected()
     }
 
-    /// Whether the operator was told of `topic`.
+    /// Whether the operator was told about `topic`.
     pub(super) fn has_logged(&self, topic: Topic) -> bool {
         lock(&self.state).outgoing.has_logged(topic)
     }
 }
 
 impl State {
-    /// True when the sending thread is to be woken.
+    /// True when the sender thread is to be woken.
     fn send(&mut self, messages: Vec<PeerMessage>) -> bool {
         let Self { outgoing, socket } = self;
         if outgoing.may_write_directly()
@@ -126,7 +126,7 @@ impl State {
             && let Some(bytes) = outgoing.write_directly(time::now(), &messages)
         {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // An error is met again, and told, by the sending thread when it writes the rest.
+            // The sender thread meets the error again when it writes the rest, and reports it.
             let taken = socket.send_with_flags(bytes, flags).unwrap_or(0);
             return outgoing.wrote_directly(taken);
         }

@@ -32,7 +32,7 @@ fn open(link: &Link, socket: Arc<Socket>) {
 }
 
 #[test]
-fn a_message_wakes_the_sending_thread_and_so_does_the_end() {
+fn a_message_wakes_the_sender_thread_and_so_does_the_end() {
     let (link, (near, _far)) = (link(), connection());
     open(&link, near);
     std::thread::scope(|scope| {

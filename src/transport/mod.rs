@@ -1,9 +1,12 @@
 //! How messages cross between members: plain threads, plain TCP, one connection each way.
 //!
-//! Owns the connections of one member to all others. Each member dials each other one, and a connection
-//! carries messages from the dialer to the acceptor only. One thread reads it. One thread writes it, except
-//! that a thread that sends while the writing one sleeps writes a small message itself (`direct`): that saves
-//! a wake-up.
+//! Owns the connections of one member to all others. Each member dials every other one, and a connection carries
+//! messages from the dialer to the acceptor only. One thread reads it. One thread writes it, the sender thread; but
+//! while that sleeps, a caller of [`Transport::send`] writes a small message itself (`direct`): that saves a wake-up.
+//!
+//! What is decided is kept apart from what moves bytes. State machines take the time as an argument and say what to do
+//! next: `queue`, `connection`, `direct` and, around them, `outgoing`; `pending_handshakes`; `notices`. They know no
+//! lock, no clock and no socket, and are tested without. Threads and sockets carry out what they say.
 //!
 //! ```text
 //!   node 1                                        node 2
@@ -13,16 +16,16 @@
 //! ```
 //!
 //! What always holds:
-//! - [`Transport::send`] never waits. What finds no room or no connection is dropped, and
+//! - [`Transport::send`] never waits. A message for which there is no room or no connection is dropped, and
 //!   [`Inbound::unreachable`] follows; raft sends again what matters.
-//! - Nothing is delivered before both sides agreed on cluster, node numbers, election timeout and tick, and
-//!   nothing of an older connection once a newer one of that peer is up.
+//! - Nothing is delivered before both sides have agreed on cluster, node numbers, election timeout and tick, and
+//!   nothing from an older connection once a newer one of that peer is up.
 //! - Memory and threads are bounded, whatever connects and whatever it sends.
 //! - [`Transport::shutdown`] waits for nothing that a peer could delay.
 //!
 //! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what
 //! to send again (raft). Read in this order: `wire` and `codec` (messages as bytes), `frame`, `handshake`,
-//! `queue`, `direct` and `sender`, `acceptor` and `receiver`.
+//! `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`, `acceptor` and `receiver`.
 
 mod acceptor;
 pub mod codec;
@@ -76,23 +79,23 @@ use crate::error::{Code, Error, Result};
 use crate::panics;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
-/// Bytes of a frame when the options do not say otherwise.
+/// The longest frame, in bytes, unless the options say otherwise.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
-/// Bytes that may wait for one peer when the options do not say otherwise.
+/// How many bytes may wait for one peer, unless the options say otherwise.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// What a transport is told at its start.
+/// What a transport is started with.
 #[derive(Clone, Debug)]
 pub struct TransportOptions {
     /// The cluster this member belongs to; members of another are refused.
     pub cluster: ClusterId,
     /// This member.
     pub node: NodeId,
-    /// This member's directory.
+    /// Identifies this member's directory.
     pub instance: InstanceId,
-    /// How often this member was started.
+    /// How many times this member has been started.
     pub boot_count: u64,
-    /// Differs in every boot of it, whatever became of the count.
+    /// Differs at every start of this member, even if the count was set back.
     pub boot: u64,
     /// Where to accept peers, as `host:port`. Port 0 lets the system choose.
     pub listen: String,
@@ -111,41 +114,41 @@ pub struct TransportOptions {
     pub queue_bytes_max: usize,
 }
 
-/// Who is told what the transport receives. Called from the transport's threads, never with a lock of its
-/// held, and never by [`Transport::send`]. No method may wait for the transport to shut down: shutdown waits
-/// for them.
+/// Receives what arrives, and what becomes of the connections. Called from the transport's own threads, never while
+/// one of its locks is held, and never from [`Transport::send`]. No method may wait for the transport to shut down:
+/// shutdown waits for them.
 pub trait Inbound: Send + Sync + 'static {
-    /// Messages of one peer, in the order that peer's lane sent them. Called by one thread a peer; to wait
-    /// here is to let the peer wait.
+    /// Messages from one peer, in the order in which that peer's lanes sent them. Called by one thread for each peer; a
+    /// call that waits makes the peer wait.
     fn receive(&self, from: NodeId, messages: Vec<PeerMessage>);
 
-    /// Messages for `node` were lost, some unknown number of them: there is no connection, or its queue is
-    /// full. At most once a tick for each peer, and never later than a tick after a loss unless a dial is
-    /// under way.
+    /// An unknown number of messages for `node` were lost: there is no connection, or its queue is full. Called at most
+    /// once a tick for each peer, and no later than a tick after a loss unless a dial is under way.
     fn unreachable(&self, node: NodeId);
 
-    /// A member has connected. What it sends from now on, until it is introduced again, is of this boot of it; nothing of
-    /// an earlier connection of it is delivered any more.
+    /// A member has connected. What it sends from now on, until it is introduced again, comes from this boot of it;
+    /// nothing from an earlier connection of it is delivered any more.
     fn introduced(&self, introduction: Introduction);
 
-    /// Whether this member's log lost its end and does not have it back. Asked before each handshake, and told there.
+    /// Whether this member's log has lost its end and does not have it back yet. Asked before each handshake, which
+    /// tells the other side.
     fn lacks_end(&self) -> bool;
 
     /// There is a connection to `node`.
     fn connected(&self, node: NodeId);
 
-    /// There is no connection to `node` any more, or not yet; what was handed over before may or may not have arrived,
-    /// what is handed over from now on does not arrive.
+    /// There is no connection to `node`, yet or any more. What was sent before may or may not have arrived; what is
+    /// sent from now on does not arrive.
     fn disconnected(&self, node: NodeId);
 
-    /// Whether the member `from` may take part with this instance id. Asked in each handshake, of the side
-    /// that accepts and of the side that dials.
+    /// Whether the member `from` may take part with this instance id. Asked in each handshake, on the side that accepts
+    /// and on the side that dials.
     ///
     /// # Errors
     /// The text for the operators of both sides, for example that `from` has lost its disk.
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String>;
 
-    /// A thread of the transport panicked and is gone: a bug, after which the transport is to be shut down. `panic`
+    /// A thread of the transport panicked and has ended: a bug, after which the transport is to be shut down. `panic`
     /// names the thread.
     fn thread_panicked(&self, panic: Error);
 }
@@ -165,7 +168,7 @@ struct Network {
     peers: Vec<Arc<Peer>>,
     sockets: OpenSockets,
     handshakes: Handshakes,
-    /// What the operator was told of connections that are no peer's.
+    /// What the operator was told about connections that belong to no peer.
     notices: Mutex<Notices>,
 }
 
@@ -189,7 +192,7 @@ impl Transport {
         let handshakes = Handshakes::new(peers.len() + 1);
         let (sockets, notices) = (OpenSockets::default(), Mutex::default());
         let network = Arc::new(Network { options, inbound, peers, sockets, handshakes, notices });
-        // Owns the threads from the first one on: an error on the way drops it, and that joins them.
+        // Owns the threads from the first one on: an error below drops it, which joins them.
         let transport = Self { network, local_addr, threads: Mutex::default() };
         transport.run("almadia-accept", move |network| acceptor::run(network, listener))?;
         for peer in &transport.network.peers {
@@ -206,12 +209,11 @@ impl Transport {
         self.local_addr
     }
 
-    /// Sends `messages` to `to`, without waiting: they are written if that is possible at once and nothing
-    /// else is being written, or queued, or dropped and reported. Messages to a node that is no peer are
-    /// dropped.
+    /// Sends `messages` to `to` without waiting: they are written at once if nothing else is being written, or
+    /// queued, or dropped and reported. Messages to a node that is not a peer are dropped.
     ///
-    /// Order is kept within two kinds of messages: appends, TimeoutNows and forwarded writes; and all others,
-    /// which may overtake.
+    /// Order is kept within each of two kinds of messages: appends, TimeoutNows and forwarded writes; and all others,
+    /// which may overtake the first kind.
     pub fn send(&self, to: NodeId, messages: Vec<PeerMessage>) {
         if messages.is_empty() {
             return;
@@ -221,7 +223,7 @@ impl Transport {
         }
     }
 
-    /// Closes every connection and takes no more; what was received may still be delivered. Returns at once.
+    /// Closes every connection and accepts no more; what was received may still be delivered. Returns at once.
     pub fn close(&self) {
         self.network.sockets.close();
         for peer in &self.network.peers {
@@ -229,11 +231,11 @@ impl Transport {
         }
     }
 
-    /// As [`close`](Self::close), and returns when every thread has ended; nothing is delivered after that. Doing it again
-    /// does nothing. Not to be called from a method of [`Inbound`].
+    /// As [`close`](Self::close), but returns when every thread has ended; nothing is delivered after that. A second
+    /// call does nothing. Not to be called from a method of [`Inbound`].
     pub fn shutdown(&self) {
         self.close();
-        // Held until all have ended, so that a second caller does not return before that either.
+        // Held until all have ended, so that a second caller does not return earlier.
         let mut threads = lock(&self.threads);
         for thread in threads.drain(..) {
             // Its panics were reported where they happened.
@@ -286,7 +288,7 @@ impl Network {
         admitted.map_err(|text| Refusal { reason: Reason::Instance, text })
     }
 
-    /// Whether the operator was told of `topic` about the member `node`, or about what is none.
+    /// Whether the operator was told about `topic` concerning the member `node`, or concerning strangers if it is none.
     #[cfg(test)]
     fn has_logged(&self, node: NodeId, topic: Topic) -> bool {
         match self.peer(node) {

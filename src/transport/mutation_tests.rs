@@ -1,4 +1,4 @@
-//! Good bytes, damaged at random, thrown at every decoder.
+//! Every decoder on good bytes that were damaged at random.
 
 use raft::eraftpb::{Entry, MessageType};
 
@@ -10,7 +10,7 @@ use super::*;
 
 const MUTATIONS: usize = 20_000;
 
-/// A small pseudo-random generator (xorshift), so that a failure happens again.
+/// A small pseudo-random generator (xorshift), so that a failure can be repeated.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {

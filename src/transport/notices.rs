@@ -1,9 +1,9 @@
 //! What the operator is told, once each.
 //!
 //! Owns the memory of the conditions that were logged. What always holds: a condition that lasts is logged once,
-//! however often it is met again; it is logged anew after it was resolved in between; and the memory is bounded,
-//! because it holds reasons only, never anything that a stranger chooses. Each peer has two of these, one for each
-//! direction, and what accepts connections has one for everybody else. The lock and the log are left to whoever asks.
+//! however often it is met; it is logged again if it was resolved in between; and the memory is bounded, because it
+//! holds reasons only, never anything that a stranger chooses. Each peer has two of these, one for each direction,
+//! and there is one for connections of strangers. Locking and logging are left to the callers.
 
 use std::collections::HashSet;
 

@@ -1,15 +1,16 @@
-//! The way out to one peer: messages in, and what to do next out.
+//! The way out to one peer, as a state machine: messages go in, and the next task of the sender thread comes out.
 //!
-//! Owns all that is decided about it, by the [queue](super::queue), the [connection](super::connection), the
-//! [direct writer](super::direct) and what stands here: which of them comes first, when a loss is reported, who may
-//! write, and who is woken. No lock, no clock and no socket: time is an argument, which lets tests move it. [`link`](super::link) is the lock around it, [`sender`](super::sender) the thread that asks for the
-//! [`next`](Outgoing::next) task, carries it out and says what became of it.
+//! Puts the [queue](super::queue), the [connection](super::connection) and [direct writes](super::direct) together,
+//! and owns which of them comes first, when a loss is reported, who may write, and when the sender thread is woken.
+//! No lock, no clock and no socket: time is an argument, so that tests can move it. [`link`](super::link) is the lock
+//! around it, [`sender`](super::sender) the thread that asks for the [`next`](Outgoing::next) task, carries it out
+//! and says what came of it.
 //!
 //! What always holds:
-//! - A loss is reported at most once a tick, and never later than a tick after it unless a task is under way.
-//! - Only one thread writes at a time: another than the sending one only while that waits for messages, and then no
-//!   message waits and nothing is left over.
-//! - The sending thread is woken only for what it waits for, and only by the first that brings it.
+//! - A loss is reported at most once a tick, and no later than a tick after it unless another task is under way.
+//! - Only one thread writes at a time: a caller only while the sender thread waits for messages, and then no message
+//!   waits and nothing is left over.
+//! - The sender thread is woken only for what it waits for, and only by the first caller that brings it.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(super) struct Outgoing {
     is_closed: bool,
 }
 
-/// What bounds a way out, and what its times follow from.
+/// The bounds of a way out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Losses are reported at most this often.
@@ -43,7 +44,7 @@ pub(super) struct Limits {
     pub(super) frame_bytes_max: u32,
 }
 
-/// What the sending thread is to do.
+/// What the sender thread is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// This, now.
@@ -52,28 +53,28 @@ pub(super) enum Step {
     Wait(Option<Timestamp>),
 }
 
-/// What takes time, and is done without the lock.
+/// What may take a while and is done without the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// Tell the core.
     Report(Report),
     /// Dial; [`Outgoing::opened`] or [`Outgoing::failed`] is to follow.
     Dial,
-    /// Look whether the connection is still open; [`Outgoing::lost`] is to follow when it is not.
+    /// Check whether the connection is still open; if it is not, [`Outgoing::lost`] is to follow.
     Look,
-    /// Write the portion, or say [`Outgoing::lost`].
+    /// Write the portion; if that fails, [`Outgoing::lost`] is to follow.
     Write {
-        /// There was a gap, in which the peer may have closed the connection: look first.
+        /// Check first: nothing was written for a while, in which the peer may have closed the connection.
         looks_first: bool,
     },
     /// There is nothing more to do, ever.
     End,
 }
 
-/// What the sending thread waits for.
+/// What the sender thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
-    /// Nothing, or only for the time: it is at work or comes back by itself.
+    /// Nothing that a caller could bring: it works, or comes back at a certain time.
     Nothing,
     Messages,
     Loss,
@@ -93,7 +94,7 @@ impl Outgoing {
         }
     }
 
-    /// What the sending thread is to do. When that is to write, `portion`, which is empty, has been filled.
+    /// What the sender thread is to do. When that is to write, `portion`, which is empty, has been filled.
     pub(super) fn next(&mut self, now: Timestamp, portion: &mut Portion) -> Step {
         self.awaited = Awaited::Nothing;
         if let Some(report) = self.connection.take_report() {
@@ -140,7 +141,7 @@ impl Outgoing {
         Step::Wait(loss_due.into_iter().chain(self.connection.due_at()).min())
     }
 
-    /// Adds `messages`, as far as there is room. True when the sending thread is to be woken.
+    /// Adds `messages`, as far as there is room. True when the sender thread is to be woken.
     #[must_use]
     pub(super) fn push(&mut self, messages: Vec<PeerMessage>) -> bool {
         if self.is_closed {
@@ -162,16 +163,16 @@ impl Outgoing {
         is_awaited
     }
 
-    /// Whether a thread that sends may write itself, as far as order is concerned. To be asked before the clock is: under
+    /// Whether a caller may write itself without overtaking anything. It is asked before the clock is read: under
     /// load the answer is no.
     pub(super) fn may_write_directly(&self) -> bool {
-        // A sending thread that waits for messages has taken all that waited.
+        // A sender thread that waits for messages has taken all that waited.
         debug_assert!(self.awaited != Awaited::Messages || self.queue.is_empty());
         self.awaited == Awaited::Messages && !self.is_closed
     }
 
-    /// The bytes of `messages`, to be offered to the socket under the same lock, without waiting, and then to be
-    /// followed by [`wrote_directly`](Self::wrote_directly); `None` when it is cheaper to push them. Only while
+    /// The bytes of `messages`, which are to be offered to the socket without waiting and without giving up the lock;
+    /// [`wrote_directly`](Self::wrote_directly) is to follow. `None` when it is better to push them. Only while
     /// [`may_write_directly`](Self::may_write_directly).
     pub(super) fn write_directly(&mut self, now: Timestamp, messages: &[PeerMessage]) -> Option<&[u8]> {
         debug_assert!(self.may_write_directly());
@@ -181,7 +182,7 @@ impl Outgoing {
         Some(bytes)
     }
 
-    /// The socket took so many of the bytes. True when the sending thread is to be woken, to write the rest.
+    /// The socket took so many of the bytes. True when the sender thread is to be woken, to write the rest.
     #[must_use]
     pub(super) fn wrote_directly(&mut self, taken: usize) -> bool {
         !self.direct.keep_rest(taken) && self.is_awaited()
@@ -193,10 +194,10 @@ impl Outgoing {
         self.connection.opened(now, looks);
     }
 
-    /// The dial failed, which is about `topic`. True when the operator is to be told.
+    /// The dial failed, for the reason `topic`. True when the operator is to be told.
     #[must_use]
     pub(super) fn failed(&mut self, now: Timestamp, topic: Topic) -> bool {
-        // A dial that is broken off at the end fails for no other reason.
+        // Closing breaks a dial off, which is no news.
         self.connection.failed(now, topic) && !self.is_closed
     }
 
@@ -214,12 +215,12 @@ impl Outgoing {
         self.connection.is_news(Topic::Unsendable)
     }
 
-    /// The peer has just connected to this member: see [`Connection::hurry`]. The sending thread is to be woken.
+    /// The peer has just connected to this member: see [`Connection::hurry`]. The sender thread is to be woken.
     pub(super) fn hurry(&mut self) {
         self.connection.hurry();
     }
 
-    /// Takes no more messages and needs no connection. The sending thread is to be woken.
+    /// Takes no more messages and needs no connection. The sender thread is to be woken.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
@@ -229,7 +230,7 @@ impl Outgoing {
         self.connection.is_open()
     }
 
-    /// Whether the operator was told of `topic`.
+    /// Whether the operator was told about `topic`.
     #[cfg(test)]
     pub(super) fn has_logged(&self, topic: Topic) -> bool {
         self.connection.notices().has_logged(topic)

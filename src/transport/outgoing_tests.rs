@@ -1,4 +1,4 @@
-//! What the sending thread is told to do, and who may write, with a time that is moved by hand.
+//! What the sender thread is told to do, and who may write, with a time that is moved by hand.
 
 use raft::eraftpb::MessageType;
 
@@ -56,7 +56,7 @@ fn pausing() -> Outgoing {
     outgoing
 }
 
-/// One that was connected at 0 ms and whose sending thread waits for messages.
+/// One that was connected at 0 ms and whose sender thread waits for messages.
 fn idle() -> Outgoing {
     let mut outgoing = dialing();
     outgoing.opened(at(0), Looks::AfterWrites);
@@ -102,14 +102,14 @@ fn a_message_is_written_by_the_thread_that_sends_it_only_when_nothing_waits() {
     let mut outgoing = idle();
     assert!(outgoing.may_write_directly());
     let bytes = outgoing.write_directly(at(1), &[append(1)]).expect("it pays").to_vec();
-    assert!(!outgoing.wrote_directly(bytes.len()), "there is nothing to wake the sending thread for");
+    assert!(!outgoing.wrote_directly(bytes.len()), "there is nothing to wake the sender thread for");
     assert_eq!(decoded(&bytes), [append(1)]);
     assert!(outgoing.may_write_directly());
 
     assert!(outgoing.push(vec![append(2)]));
     assert!(!outgoing.may_write_directly(), "a message waits");
     assert_eq!(indices(&written(&mut outgoing, at(2)).bulk), [2]);
-    assert!(!outgoing.may_write_directly(), "the sending thread writes");
+    assert!(!outgoing.may_write_directly(), "the sender thread writes");
     assert_eq!(next(&mut outgoing, at(2)), Step::Wait(Some(at(52))));
     assert!(outgoing.may_write_directly());
 }
@@ -130,7 +130,7 @@ fn what_a_direct_write_leaves_over_goes_first_and_alone_until_it_is_written() {
     let mut outgoing = idle();
     let bytes = outgoing.write_directly(at(1), &[append(1)]).expect("it pays").to_vec();
 
-    assert!(outgoing.wrote_directly(5), "the sending thread writes the rest");
+    assert!(outgoing.wrote_directly(5), "the sender thread writes the rest");
 
     assert!(!outgoing.may_write_directly());
     assert!(!outgoing.push(vec![append(2), heartbeat(3)]));
@@ -253,12 +253,12 @@ fn closing_ends_a_connection_and_every_wait_and_says_no_more_to_the_operator() {
     assert_eq!(next(&mut outgoing, at(1)), Step::Do(Task::End));
 }
 
-/// A sending thread, its peer, and the threads that send, all drawn at random.
+/// A sender thread, its peer and its callers, all acting at random.
 struct Walk {
     random: Random,
     now: Timestamp,
     outgoing: Outgoing,
-    /// Until when the sending thread waits; `None` while it works.
+    /// Until when the sender thread waits; `None` while it works.
     waits_until: Option<Timestamp>,
     is_woken: bool,
     /// The index of the last message that was sent.
@@ -324,7 +324,7 @@ impl Walk {
         self.is_woken |= self.outgoing.push(messages);
     }
 
-    /// A thread that sleeps on is not needed.
+    /// If the sender thread sleeps on, there is nothing to do for it.
     fn check_wait(&self) {
         if self.waits_until.is_some_and(|until| !self.is_woken && self.now < until) {
             assert!(!self.is_connected || self.outgoing.queue.is_empty());
@@ -333,7 +333,7 @@ impl Walk {
         }
     }
 
-    /// As the sending thread, until it waits.
+    /// Does one task of the sender thread.
     fn work(&mut self) {
         (self.waits_until, self.is_woken) = (None, false);
         let mut portion = Portion::default();
@@ -375,7 +375,7 @@ impl Walk {
         }
     }
 
-    /// The connection breaks; what the peer received is judged.
+    /// The connection breaks; what the peer received is checked.
     fn lose(&mut self) {
         self.outgoing.lost(self.now);
         self.is_connected = false;

@@ -1,9 +1,9 @@
-//! Which accepted connections may take part in a handshake.
+//! Which of the accepted connections may shake hands.
 //!
 //! Owns the bound on the connections that have not said yet who they are. No lock, no clock and no socket: time is an
-//! argument, and whoever asks breaks off what is to be evicted. What always holds: there are never more of them than the
-//! limit, and a newcomer waits for a place no longer than the eviction of another may take. When all places are taken,
-//! the oldest connection is evicted, because a member says its name within a round trip and only strangers stay for long.
+//! argument, and the caller breaks off what is to be evicted. What always holds: there are never more of them than the
+//! limit, and a newcomer waits for a place no longer than an eviction may take. When all places are taken, the oldest
+//! connection is evicted, because a member says who it is within a round trip and only strangers stay longer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct PendingHandshakes<C> {
     pending: VecDeque<(Place, C)>,
     next: Place,
     count_max: usize,
-    /// Until when the newcomer waits that had another evicted.
+    /// Until when the newcomer may wait, once another connection was evicted for it.
     waits_until: Option<Timestamp>,
 }
 
@@ -50,7 +50,7 @@ impl<C: Clone> PendingHandshakes<C> {
     /// Whether `newcomer` gets a place. To be asked for one newcomer at a time, until it is admitted or turned away.
     /// `threads` are those of handshakes that run or are about to end.
     pub(super) fn admit(&mut self, now: Timestamp, newcomer: &C, threads: usize) -> Admission<C> {
-        // A thread that has given up its place needs a moment more to end; in a flood those moments add up.
+        // A thread that has given up its place takes a moment to end; in a flood those moments add up.
         if threads >= 2 * self.count_max {
             return Admission::TurnedAway;
         }

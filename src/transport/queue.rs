@@ -2,12 +2,12 @@
 //!
 //! Owns which messages wait, in which order they leave, and which are dropped. No lock, no clock and no socket: it does
 //! what it is told and remembers whether something was lost. What always holds: memory is bounded in bytes and in
-//! messages; no loss is forgotten before it is taken note of ([`SendQueue::take_loss`]). Raft repairs what is lost.
+//! messages; a loss is remembered until it is taken note of ([`SendQueue::take_loss`]). Raft repairs what is lost.
 //!
-//! There are two lanes. Heartbeats and votes keep a cluster together, and answers let it make progress; they are small,
-//! and travel in the *urgent* lane, ahead of a backlog of appends or forwarded writes in the *bulk* lane. So a slow link
-//! full of data does not look like a dead leader, and a follower that forwards much acknowledges in time. Raft allows
-//! any order of messages; within a lane order is kept.
+//! There are two lanes. Heartbeats and votes keep a cluster together, and answers let it make progress; they are
+//! small, and travel in the *urgent* lane, ahead of a backlog of appends or forwarded writes in the *bulk* lane. So a
+//! slow link full of data does not look like a dead leader, and a follower that forwards much acknowledges in time.
+//! Raft allows any order of messages; within a lane order is kept.
 //!
 //! While there is no connection, nothing waits in the bulk lane: an append that is minutes old when the peer comes back
 //! would only delay what matters then, and raft has long since learned that it was lost. The newest few urgent messages

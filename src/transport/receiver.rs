@@ -1,11 +1,11 @@
 //! The thread that receives from one peer.
 //!
-//! Owns the connection a peer dialed, once its handshake succeeded. What always holds: a peer has one
-//! connection here that counts, the newest, and one thread that reads it; a frame of an older connection is
-//! dropped once a newer one is up, and the thread of the older one has ended before the newer one delivers
-//! anything, so what is delivered never goes back to an older connection; a peer that sends anything but
-//! well-formed messages from itself to this member loses its connection; what is decoded and not delivered is
-//! bounded, whatever comes. What the messages say is left to the validator of the core.
+//! Owns the connection a peer dialed, once its handshake has succeeded. What always holds: only the newest connection
+//! of a peer counts, and one thread reads it; frames of an older connection are dropped once a newer one is up, and
+//! the thread of the older one has ended before the newer one delivers anything, so deliveries never go back to an
+//! older connection; a peer that sends anything but well-formed messages from itself to this member loses its
+//! connection; what is decoded and not yet delivered is bounded, whatever comes. What the messages say is left to the
+//! validator of the core. Nothing here waits for a time: a reader waits for its socket only.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +24,10 @@ use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::types::NodeId;
 
-/// Messages are delivered once they weigh this much, as decoded, though more frames are complete. Bytes weigh up to a
-/// hundred times as much once they are messages, and the core takes or drops a delivery as a whole: all that one read
-/// brought could be a hundred times what the socket holds. A frame by itself weighs less than its length and what the
-/// codec allows.
+/// Messages are delivered once they take this much memory, even if more frames are complete. Messages take up to a
+/// hundred times the memory of the bytes they were, and the core accepts or drops a delivery as a whole: everything
+/// that one read brought could be a hundred times what the socket holds. A single frame takes less than its length
+/// plus what the codec allows.
 const DELIVERY_BYTES: usize = 1 << 20;
 
 /// What a peer has here: its newest connection and the thread that reads it.
@@ -39,7 +39,7 @@ pub(super) struct Incoming {
     /// The highest boot count of this peer that has had a connection.
     boot_count: Mutex<u64>,
     reader: Mutex<Option<JoinHandle<()>>>,
-    /// What the operator was told of the connections of this peer.
+    /// What the operator was told about connections from this peer.
     pub(super) notices: Mutex<Notices>,
 }
 
@@ -61,7 +61,7 @@ enum End {
 }
 
 impl Incoming {
-    /// Makes `socket` the newest connection and breaks the one before. Returns its generation.
+    /// Makes `socket` the newest connection and breaks off the one before. Returns its generation.
     fn begin(&self, socket: &Arc<Socket>) -> u64 {
         let mut newest = lock(&self.newest);
         if let Some(older) = newest.replace(Arc::clone(socket)) {
@@ -71,7 +71,7 @@ impl Incoming {
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// False for a boot that is older than one that has been here.
+    /// False for a boot that is older than one that has connected before.
     fn is_current(&self, boot_count: u64) -> bool {
         let mut newest = lock(&self.boot_count);
         *newest = boot_count.max(*newest);
@@ -108,10 +108,10 @@ pub(super) fn take_over(
     introduction: Introduction,
 ) {
     if !peer.incoming.is_current(introduction.boot_count) {
-        // What it left in the socket was said before what the newer one says.
+        // Whatever is in its socket was sent before what the newer boot sends.
         log::warn!(
-            "node {}: closed a connection of boot {} that came after one of a later boot: it is late, or the directory \
-             of the member was replaced by an earlier copy",
+            "node {}: closed a connection from boot {}, because a later boot of it has connected before: it was \
+             delayed, or the directory of the member was replaced by an earlier copy",
             peer.node,
             introduction.boot_count
         );
@@ -149,8 +149,8 @@ fn receive(network: &Network, peer: &Peer, socket: Arc<Socket>, generation: u64)
     }
 }
 
-/// Breaks a connection off when nobody reads it any more, also when its thread panics: the peer must not wait for answers
-/// to what it wrote there.
+/// Breaks a connection off when nobody reads it any more, also when its thread panics: the peer must not go on waiting
+/// for answers to what it wrote there.
 struct Ended<'a> {
     peer: &'a Peer,
     socket: Arc<Socket>,
@@ -191,8 +191,8 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
     }
 }
 
-/// The messages of the next frames that are complete, up to the one with which they are enough for a delivery; none when
-/// no frame is.
+/// The messages of the next complete frames, up to the one that makes them enough for a delivery; `None` when no
+/// frame is complete.
 fn take_messages(
     frames: &mut FrameBuffer,
     from: NodeId,
@@ -217,11 +217,11 @@ fn take_messages(
 fn tell(peer: &Peer, end: &End) {
     let node = peer.node;
     match end {
-        End::Closed | End::Replaced | End::Io(_) => info!("the connection of node {node} has ended: {end}"),
+        End::Closed | End::Replaced | End::Io(_) => info!("the connection from node {node} has ended: {end}"),
         End::Frame(_) | End::Codec(_) | End::Misdirected(..) => {
             let text = format!(
-                "node {node} sent malformed data and its connection was closed: {end}. Is there a \
-                 damaged network, or another program at its address?"
+                "node {node} sent malformed data and its connection was closed: {end}. Does the network \
+                 damage data, or does another program use its address?"
             );
             warn_once(&peer.incoming.notices, Topic::BadFrame, text);
         }

@@ -1,10 +1,11 @@
 //! The thread that sends to one peer.
 //!
-//! Owns the connection this member dialed and the encoding of what is written on it. It does what
-//! [`Outgoing`](super::outgoing::Outgoing) tells it to, one task after the other, and says what became of it. What always
-//! holds: all that is queued goes out in as few writes as its size allows; no peer, however it behaves, holds this thread
-//! longer than the stall timeout, which the system keeps for each write, nor shutdown at all. The core is told of
-//! connections and losses from here, never from the thread that sends.
+//! Owns the socket of the connection that this member dialed, and the encoding of what is written on it. It carries out
+//! the tasks of [`Outgoing`](super::outgoing::Outgoing), one after the other, and says what came of each; it decides
+//! nothing itself. What always holds: all that is queued goes out in as few writes as its size allows; no peer, however
+//! it behaves, holds up this thread for longer than the stall timeout, which the system applies to each write, nor
+//! shutdown at all. Connections and losses are reported to the core from here, never from a caller of
+//! [`Transport::send`](super::Transport::send).
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -65,7 +66,7 @@ struct Sender<'a> {
     socket: Option<OpenSocket<'a>>,
     portion: Portion,
     frames: FrameWriter,
-    /// The hello of this connection says that this member's log lost its end.
+    /// The hello of this connection says that this member's log has lost its end.
     said_lost_end: bool,
 }
 
@@ -122,7 +123,7 @@ impl Sender<'_> {
         open(self.socket.as_ref())
     }
 
-    /// Writes the whole portion, with one call unless a direct write left something over.
+    /// Writes the whole portion, in one call unless a direct write left something over.
     fn write(&mut self) -> io::Result<()> {
         if !self.portion.leftover.is_empty() {
             self.socket().write_all(&self.portion.leftover).map_err(name_stall)?;
@@ -140,15 +141,17 @@ impl Sender<'_> {
             if let Err(error) = frames.push(&message)
                 && peer.link.unsendable()
             {
-                let kind = message.raft().map(|raft| raft.msg_type);
-                warn!("a message ({kind:?}) for node {} cannot be sent: {error}", peer.node);
+                let kind = message
+                    .raft()
+                    .map_or_else(|| "forwarded writes".to_owned(), |raft| format!("{:?}", raft.msg_type));
+                warn!("a message ({kind}) for node {} cannot be sent: {error}", peer.node);
             }
         }
     }
 
     /// The connection is of no more use.
     fn lose(&mut self, error: &io::Error) {
-        info!("the connection to node {} is lost: {error}", self.peer.node);
+        info!("lost the connection to node {}: {error}", self.peer.node);
         self.socket = None;
         self.portion = Portion::default();
         self.frames.clear();
@@ -167,9 +170,10 @@ fn check_open(socket: &Socket) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error),
         Ok(0) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "closed by the peer")),
-        Ok(_) => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent bytes on a connection of ours"))
-        }
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the peer sent bytes on a connection that carries none in this direction",
+        )),
     }
 }
 

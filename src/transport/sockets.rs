@@ -1,10 +1,10 @@
-//! The sockets that are open, so that shutdown can break every wait on one.
+//! The sockets that are open, so that shutdown can end every wait on one.
 //!
-//! Owns the list of open sockets and the one bit "closed", and how a socket comes to be. What always holds: after [`OpenSockets::close`] no
-//! socket of the list can block a thread, and no new one enters the list. That is what makes shutdown prompt
-//! whatever a peer does: each thread of the transport waits on a socket of this list, on a queue that
-//! shutdown closes, or in [`OpenSockets::pause`]. Closing the file descriptors is left to whoever shares the
-//! socket last.
+//! Owns the list of open sockets, whether the transport is closed, and how sockets are created. What always holds:
+//! after [`OpenSockets::close`] no socket of the list can block a thread, and no new one enters the list. That is
+//! what makes shutdown prompt whatever a peer does: each thread of the transport waits on a socket of this list, on a
+//! link that shutdown closes, or in [`OpenSockets::pause`]. A file descriptor is closed by whoever drops the last
+//! reference to it.
 
 use std::collections::HashMap;
 use std::io;
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl OpenSockets {
-    /// Enters `socket` for as long as the returned value lives; `None` once closed.
+    /// Registers `socket` for as long as the returned value lives; `None` once closed.
     pub(super) fn register(&self, socket: Arc<Socket>) -> Option<OpenSocket<'_>> {
         let mut state = lock(&self.state);
         if state.is_closed {
@@ -100,6 +100,6 @@ pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 
 /// Makes every read, write, connect and accept on `socket` return, in whatever thread.
 pub(super) fn break_off(socket: &Socket) {
-    // The one way this fails is that there is no connection (any more), and then nobody waits on it either.
+    // This fails only when there is no connection (any more), and then nobody waits on it either.
     drop(socket.shutdown(Shutdown::Both));
 }

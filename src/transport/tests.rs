@@ -17,8 +17,8 @@ use crate::types::{BOOTSTRAP_EPOCH, RegionId};
 /// Longer than any of these tests takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Peers that take no bytes are given up after twice this, later than a test gives up waiting: only who waits for such a peer
-/// is late.
+/// Peers that take no bytes are given up after twice this, which is longer than any test waits: a test in which
+/// somebody waits for such a peer fails.
 pub(super) const ELECTION_TIMEOUT_MS: u64 = 60_000;
 
 /// An [`Inbound`] that writes down what it is told.
@@ -145,11 +145,11 @@ pub(super) fn large_append(from: u64, to: u64, index: u64, bytes: usize) -> Peer
     message
 }
 
-/// An address on which nobody listens but who is told it: that of a socket that is bound and never listens, so that the system
-/// gives its port to nobody who lets it choose, for as long as this process lives.
+/// An address on which only those listen that are told it: a socket that never listens stays bound to it for as long as
+/// this process lives, so that the system gives the port to nobody who lets it choose.
 pub(super) fn reserved_address() -> String {
     let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    // As the members' sockets, which could not share the port with it otherwise.
+    // Like the members' sockets, which could not share the port with it otherwise.
     socket.set_reuse_address(true).expect("a socket");
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("an address").into()).expect("loopback");
     let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
@@ -217,7 +217,7 @@ fn a_hundred_thousand_messages_arrive_in_order_both_ways() {
         one.transport.send(NodeId(12), (start..start + 100).map(|index| append(11, 12, index)).collect());
         two.transport.send(NodeId(11), (start..start + 100).map(|index| append(12, 11, index)).collect());
         if start % 20_000 == 1 {
-            // The queue is bounded: more in flight than it holds would be lost, as documented.
+            // The queue is bounded: what is in flight beyond that would be lost, as documented.
             two.inbound.wait_received(11, start + 99);
             one.inbound.wait_received(12, start + 99);
         }

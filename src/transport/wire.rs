@@ -2,7 +2,7 @@
 //!
 //! Owns the variable-length number and the [`Cursor`] that reads untrusted bytes. What always holds: every
 //! value has exactly one encoding, so whatever decodes encodes back to the same bytes; nothing is read past
-//! the end; no length is believed before the bytes behind it are there. What the numbers mean is left to
+//! the end; no length is trusted before the bytes after it are there. What the numbers mean is left to
 //! [`codec`](super::codec).
 
 use bytes::Bytes;
@@ -16,8 +16,8 @@ pub enum CodecError {
     /// The bytes end inside a value.
     #[error("the message ends inside a value")]
     Truncated,
-    /// Bytes are left behind the message.
-    #[error("bytes are left behind the message")]
+    /// There are bytes after the message.
+    #[error("there are bytes after the message")]
     TrailingBytes,
     /// A number is not in its shortest form, or has more than 64 bits.
     #[error("a number is not in its shortest form")]
@@ -31,8 +31,8 @@ pub enum CodecError {
     /// A flag is set that this version does not know.
     #[error("unknown flag")]
     Flag,
-    /// A field is written out that its value says to leave out.
-    #[error("a field is written out that should have been left out")]
+    /// A field is present whose value says that it is to be left out.
+    #[error("a field is present that should have been left out")]
     Redundant,
     /// More than [`ENTRIES_MAX`](super::codec::ENTRIES_MAX) entries, or more than the bytes can hold.
     #[error("too many entries")]
@@ -51,7 +51,7 @@ pub enum CodecError {
 /// Bytes of the longest number: 64 bits in groups of seven.
 pub(super) const VARINT_BYTES_MAX: usize = 10;
 
-/// Appends `value`, seven bits a byte, lowest first; the top bit says that more follow.
+/// Appends `value`, seven bits in each byte, the lowest first; the top bit says that more follow.
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -60,13 +60,13 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value.to_le_bytes()[0]);
 }
 
-/// Appends a byte string behind its length.
+/// Appends a byte string after its length.
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Reads one stretch of a received buffer from front to back.
+/// Reads one range of a received buffer from front to back.
 pub(super) struct Cursor<'a> {
     buffer: &'a Bytes,
     at: usize,
@@ -97,17 +97,17 @@ impl<'a> Cursor<'a> {
         Ok(self.buffer[at])
     }
 
-    /// The next two bytes, lowest first.
+    /// The next two bytes, little-endian.
     pub(super) fn u16(&mut self) -> Result<u16, CodecError> {
         Ok(u16::from_le_bytes([self.byte()?, self.byte()?]))
     }
 
-    /// The next four bytes, lowest first.
+    /// The next four bytes, little-endian.
     pub(super) fn u32(&mut self) -> Result<u32, CodecError> {
         Ok(u32::from_le_bytes([self.byte()?, self.byte()?, self.byte()?, self.byte()?]))
     }
 
-    /// The next eight bytes, lowest first.
+    /// The next eight bytes, little-endian.
     pub(super) fn u64(&mut self) -> Result<u64, CodecError> {
         let at = self.advance(8)?;
         Ok(u64::from_le_bytes(self.buffer[at..self.at].try_into().expect("eight bytes")))
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
         Err(CodecError::Number)
     }
 
-    /// The next byte string: a share of the received buffer, not a copy.
+    /// The next byte string: a slice of the received buffer, not a copy.
     pub(super) fn bytes(&mut self) -> Result<Bytes, CodecError> {
         let len = usize::try_from(self.varint()?).map_err(|_| CodecError::Truncated)?;
         let at = self.advance(len)?;
