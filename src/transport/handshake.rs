@@ -2,12 +2,12 @@
 //!
 //! Owns the hello both sides send, the refusal, and the comparison. The dialer speaks first; the acceptor
 //! answers with its own hello or with a refusal; then the dialer compares too. What always holds: no message
-//! is delivered from, or sent to, a member whose cluster, number, election timeout or tick differ from what
-//! this one believes; the whole handshake has one deadline, however slowly bytes come; nothing received sizes
-//! an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
-//! is the right one is asked of [`Inbound::admit`](super::Inbound::admit).
+//! is delivered from, or sent to, a member whose cluster, number, election timeout or tick differs from what
+//! this one expects; the whole handshake has one deadline, however slowly bytes arrive; no length that was received
+//! sizes an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
+//! is the right one is decided by [`Inbound::admit`](super::Inbound::admit).
 //!
-//! Equal timeouts are a matter of safety, not of taste: a leader's lease rests on its followers refusing
+//! Equal timeouts are a matter of safety, not of preference: a leader's lease relies on its followers refusing
 //! votes for an election timeout of the same length (DESIGN 6.5, rule 1).
 //!
 //! ```text
@@ -18,8 +18,8 @@
 //! refusal:       code u32, text
 //! ```
 //!
-//! Magic and version keep their places in every later version, so that versions can refuse each other in
-//! words.
+//! Magic and version keep their places in every later version, so that members of different versions can tell each
+//! other why they refuse.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -49,19 +49,19 @@ pub struct Hello {
     pub cluster: ClusterId,
     /// The sender.
     pub from: NodeId,
-    /// The member the sender believes to talk to.
+    /// The member the sender believes it is talking to.
     pub to: NodeId,
-    /// The sender's directory.
+    /// Identifies the sender's directory.
     pub instance: InstanceId,
     /// The sender's election timeout, in milliseconds.
     pub election_timeout_ms: u64,
     /// The sender's tick, in milliseconds.
     pub tick_ms: u64,
-    /// Counts the starts of the sender, over its whole life.
+    /// How many times the sender has been started.
     pub boot_count: u64,
     /// Differs in every boot of the sender.
     pub boot: u64,
-    /// The sender's log lost its end and does not have it back.
+    /// The sender's log has lost its end and does not have it back yet.
     pub lost_end: bool,
 }
 
@@ -104,7 +104,7 @@ impl Reason {
     }
 }
 
-/// "I do not talk to you", with the reason in words.
+/// A member's refusal to talk to another, with the reason in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
@@ -121,9 +121,9 @@ pub enum HandshakeError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// What came is not a handshake of this library.
-    #[error("what answers there is not a member of an Almadia cluster ({0})")]
+    #[error("the other side is not a member of an Almadia cluster ({0})")]
     Foreign(&'static str),
-    /// This member refuses the other one, which calls itself by this number.
+    /// This member refuses the other one, which says it has this number.
     #[error("{1}")]
     Refusing(NodeId, Refusal),
     /// The other member refuses this one.
@@ -225,7 +225,7 @@ pub fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, Ha
 /// is no such member. Returns what the dialer said, which agrees with it.
 ///
 /// # Errors
-/// See [`HandshakeError`]. The dialer has then been told, where it speaks our language.
+/// See [`HandshakeError`]. A dialer that speaks this protocol has then been told.
 pub fn accept(
     socket: &Socket,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
@@ -235,7 +235,7 @@ pub fn accept(
     let answer = answer_to(&mut stream, own_for, admit);
     match &answer {
         Ok((_, own)) => stream.write_all(&hello_bytes(own))?,
-        // The dialer may be gone by now; the refusal is what counts.
+        // The dialer may be gone by now; what is reported is the refusal.
         Err(HandshakeError::Refusing(_, refusal)) => drop(stream.write_all(&refusal_bytes(refusal))),
         Err(_) => {}
     }
@@ -284,13 +284,13 @@ fn version_refusal(version: u32) -> Refusal {
 enum Part {
     Hello(Hello),
     Refusal(Refusal),
-    /// The rest is in a language this version does not speak.
+    /// The rest has the form of another version of the protocol.
     OtherVersion(u32),
 }
 
 fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
     let mut preamble = [0; PREAMBLE_BYTES];
-    // The magic is looked at as soon as it is there: a foreign program may wait for us to speak.
+    // The magic is compared as soon as it is there: a foreign program may be waiting for an answer.
     stream.read_exact(&mut preamble[..MAGIC.len()])?;
     if preamble[..MAGIC.len()] != MAGIC {
         return Err(HandshakeError::Foreign("its first bytes are those of another protocol"));
@@ -339,7 +339,7 @@ fn parse_hello(body: &[u8]) -> Hello {
 
 fn parse_refusal(body: &[u8]) -> Refusal {
     let reason = Reason::from_number(u32::from_le_bytes([body[0], body[1], body[2], body[3]]));
-    // The text goes to a log: what is not plain text in it must not draw on a terminal.
+    // The text goes to a log: control characters in it must not reach a terminal.
     let text = String::from_utf8_lossy(&body[4..]).chars().filter(|c| !c.is_control()).collect();
     Refusal { reason, text }
 }
@@ -377,19 +377,20 @@ fn checksum_of(kind_and_length: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(kind_and_length), body)
 }
 
-/// When a handshake must be over. No clock: time is an argument.
+/// When a handshake must be over. It reads no clock: time is an argument.
 #[derive(Clone, Copy)]
 struct Deadline(Timestamp);
 
 impl Deadline {
-    /// For one read or write, at `now`.
+    /// How long a read or write that begins at `now` may take.
     fn left(self, now: Timestamp) -> io::Result<Duration> {
         let left = self.0.since(now);
-        if left.is_zero() { Err(late()) } else { Ok(left) }
+        // To the system less than a microsecond is zero, and zero is no limit.
+        if left.is_zero() { Err(late()) } else { Ok(left.max(Duration::from_micros(1))) }
     }
 }
 
-/// A socket on which everything together must be over at one moment.
+/// A socket on which all reads and writes together have one deadline.
 struct Deadlined<'a> {
     socket: &'a Socket,
     deadline: Deadline,

@@ -160,6 +160,12 @@ fn every_read_and_write_has_what_is_left_of_the_whole_handshake() {
 
     assert_eq!(deadline.left(begun).expect("in time"), 3 * second);
     assert_eq!(deadline.left(begun + 2 * second).expect("in time"), second);
+    let last_moment = Timestamp((begun + DEADLINE).0 - 1);
+    assert_eq!(
+        deadline.left(last_moment).expect("in time").as_micros(),
+        1,
+        "the system rounds down, to no limit"
+    );
     for late in [begun + DEADLINE, begun + 60 * second] {
         let error = deadline.left(late).expect_err("too late");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
