@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use almadia::core::applier::ApplyBatch;
-use almadia::core::command::{Command, CommandBuilder, Operation};
-use almadia::core::region::Region;
-use almadia::storage::engine::{Engine, EngineOptions, IterOptions};
-use almadia::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, Term};
+use almadia::internal::ApplyBatch;
+use almadia::internal::{Command, CommandBuilder, Operation};
+use almadia::internal::Region;
+use almadia::internal::{Engine, EngineOptions, IterOptions};
+use almadia::{LogIndex, NodeId, Term};
+use almadia::internal::{ApplyState, BOOTSTRAP_REGION};
 
 const PUTS: u64 = 204_800;
 const PUT_ROUNDS: usize = 4;

@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use almadia::core::ports::{Entry, LogWrite};
-use almadia::storage::log_store::{LogOptions, LogStore};
-use almadia::types::{LogIndex, RegionId, Term};
+use almadia::internal::{Entry, LogWrite};
+use almadia::internal::{LogOptions, LogStore};
+use almadia::{LogIndex, RegionId, Term};
 
 /// A 16-byte key, a 100-byte value.
 const ENTRY_BYTES: usize = 116;

@@ -19,52 +19,49 @@
 //! ```
 //!
 //! # Reading order
-//! [`core`] explains what a peer is, and the life of a write and of a read; [`core::round`] is the one place that
-//! knows the order of effects. [`pollers`] are the threads that turn it, [`storage`] and [`transport`] the world it
-//! touches, [`store`] the way in. `ARCHITECTURE.md` has the map. Layers import only downward, in the order below.
+//! `core/mod.rs` explains what a peer is, and the life of a write and of a read; `core/round.rs` is the one place that
+//! knows the order of effects. `pollers` are the threads that run it, `storage` and `transport` the world it touches,
+//! `store` the way in. `ARCHITECTURE.md` has the map, and two journeys through it. Layers import only downward, in the
+//! order below.
 
 #![deny(unsafe_code)]
+#![warn(unreachable_pub)]
 #![warn(missing_docs)]
 
 // Layer 0: vocabulary.
-pub mod types;
+mod types;
 mod varint;
-pub mod time;
-pub mod error;
-pub mod config;
-pub mod descriptors;
-pub mod wake_fd;
-pub mod completion;
-pub mod metrics;
-pub mod regions;
-pub mod logging;
-pub mod panics;
-pub mod fork;
-pub mod thread;
+mod time;
+mod error;
+mod config;
+mod process;
+mod completion;
+mod metrics;
+mod regions;
 
 // Layer 1: the deterministic heart.
-pub mod core;
+mod core;
 
 // Layer 2: the world.
-pub mod storage;
-pub mod transport;
+mod storage;
+mod transport;
 
 // Layer 3: threads.
-pub mod pollers;
+mod pollers;
 
 // Layer 4: the Rust interface.
-pub mod store;
+mod store;
 
 // Beside the layers: a cluster without threads, for tests, and what fuzzers found before.
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "a fuzzer needs the cluster, the tests need all of it"))]
-#[doc(hidden)]
-pub mod sim;
+mod sim;
 #[cfg(test)]
 mod corpus;
 
 // Layer 5: the C interface.
 #[cfg(feature = "capi")]
+#[doc(hidden)]
 pub mod capi;
 
 pub use completion::call::Call;
@@ -72,6 +69,7 @@ pub use completion::queue::{CompletionQueue, Ran};
 pub use completion::store_events::StoreEvent;
 pub use completion::{Events, Position, WriteEvent};
 pub use config::Config;
+pub use core::peer_status::Role;
 pub use error::{Code, Error, Outcome, Result};
 pub use regions::KeyRange;
 pub use store::asynchronous::Asynchronous;
@@ -81,3 +79,42 @@ pub use store::status::{RegionStatus, Status};
 pub use store::transfer::TransferOptions;
 pub use store::values::Values;
 pub use store::{Store, WriteOptions};
+pub use types::{LogIndex, NodeId, RegionId, Term};
+
+/// What the Python package, the benchmarks, the fuzzers and the tests of the documentation need beside the interface
+/// above. It changes with the code, without notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::completion::call::{CallKind, CallRegions, Subject};
+    pub use crate::completion::deadlines::Deadlines;
+    pub use crate::completion::queue::{Delivery, Expected, Receiver};
+    pub use crate::completion::{Completion, Sink};
+    pub use crate::config::{OPTIONS, OptionKind, OptionRow};
+    pub use crate::core::applier::ApplyBatch;
+    pub use crate::core::command::{Command, CommandBuilder, Operation};
+    pub use crate::core::input::Introduction;
+    pub use crate::core::ports::{Body, Entry, LogWrite, PeerMessage};
+    pub use crate::core::region::Region;
+    pub use crate::error::CODES;
+    pub use crate::process::descriptors::above_standard;
+    pub use crate::process::fork::ProcessId;
+    pub use crate::process::logging::Records;
+    pub use crate::process::thread::spawn;
+    pub use crate::storage::engine::{Engine, EngineOptions, IterOptions};
+    pub use crate::storage::log_store::{LogOptions, LogStore};
+    pub use crate::store::snapshot::prefix_end;
+    pub use crate::time::Timestamp;
+    pub use crate::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
+    pub use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
+
+    #[cfg(any(test, feature = "simulation"))]
+    pub use crate::core::fuzz::fuzz_commands;
+    #[cfg(any(test, feature = "simulation"))]
+    pub use crate::sim::fuzz_cluster;
+    #[cfg(any(test, feature = "simulation"))]
+    pub use crate::storage::log_store::fuzz_recovery;
+    #[cfg(any(test, feature = "simulation"))]
+    pub use crate::transport::fuzz::fuzz_stream;
+    #[cfg(any(test, feature = "simulation"))]
+    pub use crate::transport::handshake::fuzz_handshake;
+}

@@ -43,7 +43,7 @@ use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
-use crate::panics;
+use crate::process::panics;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
@@ -58,7 +58,7 @@ use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
 use crate::store::snapshot::{Level, Snapshot, SnapshotOptions};
 use crate::store::status::{RegionStatus, Status};
-use crate::thread;
+use crate::process::thread;
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
@@ -107,7 +107,7 @@ impl Store {
     /// `INVALID_CONFIG`, `INVALID_ARGUMENT`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`, `PERMISSION`, `NETWORK`,
     /// `NO_SPACE`, `IO`; each names the option, file or address and what to do.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self> {
-        crate::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })
+        crate::process::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })
     }
 
     /// Applies `batch` on a majority and waits for it. On success the batch is empty, on error as it was. All its keys

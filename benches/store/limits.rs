@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use almadia::core::ports::{Entry, LogWrite};
-use almadia::storage::log_store::{LogOptions, LogStore};
-use almadia::types::{LogIndex, RegionId, Term};
+use almadia::internal::{Entry, LogWrite};
+use almadia::internal::{LogOptions, LogStore};
+use almadia::{LogIndex, RegionId, Term};
 
 use crate::data::{Key, directory};
 use crate::group::Group;

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use almadia::core::peer_status::Role;
+use almadia::Role;
 use almadia::{Batch, Config, RegionStatus, Store, TransferOptions, WriteOptions};
 use tempfile::TempDir;
 

@@ -2,4 +2,4 @@
 //! memory.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::core::fuzz::fuzz_commands(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::internal::fuzz_commands(data));

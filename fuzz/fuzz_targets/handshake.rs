@@ -2,4 +2,4 @@
 //! libFuzzer limits memory.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::transport::handshake::fuzz_handshake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::internal::fuzz_handshake(data));

@@ -2,4 +2,4 @@
 //! `storage::log_store::fuzz_recovery`; memory by libFuzzer's `-rss_limit_mb`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::storage::log_store::fuzz_recovery(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| almadia::internal::fuzz_recovery(data));

@@ -10,8 +10,8 @@ use std::ffi::{CStr, CString};
 use super::bytes::to_c_text;
 use super::handle::{Boxed, given_if_any};
 use crate::error::{Code, Error, Result};
-use crate::panics;
-use crate::thread::is_callback_thread;
+use crate::process::panics;
+use crate::process::thread::is_callback_thread;
 
 /// What every function that can fail returns: ALMADIA_OK or one of the ALMADIA_... codes above. It is an integer,
 /// not an enum, because later versions add codes. Judge a code that you do not know by its category, code / 100.

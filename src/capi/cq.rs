@@ -14,7 +14,7 @@ use super::handle::{
 };
 use crate::completion::queue::{CompletionQueue, Ran};
 use crate::error::{Code, Error, Result};
-use crate::panics;
+use crate::process::panics;
 
 /// A queue of completions, for programs that handle them on threads of their own instead of in callbacks. Any
 /// number of threads may use it at once. It may serve several stores, and outlive them.

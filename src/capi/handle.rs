@@ -6,7 +6,7 @@
 //! there does nothing, because a lock it needs may have been held by a thread that does not exist in the child.
 
 use crate::error::{Code, Error, Result};
-pub(super) use crate::fork::ProcessId;
+pub(super) use crate::process::fork::ProcessId;
 
 /// A type whose values C can own. Each of them is a `Box` then, and of C alone: what is shared, such as the queue of an
 /// `almadia_cq`, is a field of it. The mark keeps everything else out of [`given`] and [`taken`]. What C may only look at

@@ -12,8 +12,8 @@ use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::to_c_text;
 use super::handle::ProcessId;
 use crate::error::{Code, Error, Result};
-use crate::logging::{Record, Records};
-use crate::thread;
+use crate::process::logging::{Record, Records};
+use crate::process::thread;
 
 /// How serious a log record is: one of the ALMADIA_LOG_... constants.
 pub type almadia_log_level = i32;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::{Completion, OnEvent, Position, WriteEvent};
 use crate::error::{Code, Error, Result};
-use crate::thread::is_callback_thread;
-use crate::wake_fd::WakeFd;
+use crate::process::thread::is_callback_thread;
+use crate::process::wake_fd::WakeFd;
 
 /// The receiver of an answer, on the thread that drains the queue.
 pub trait Receiver: Send {
@@ -529,7 +529,7 @@ mod tests {
         let queue = with_fd();
         queue.push(Delivery::Run(Box::new(|| panic!("planted"))));
 
-        let ran = crate::panics::catch(|| queue.run(9, NOW));
+        let ran = crate::process::panics::catch(|| queue.run(9, NOW));
 
         assert_eq!(ran.expect_err("it passes on").code(), Code::Panic);
         assert!(!readable(&queue));

@@ -175,7 +175,7 @@ mod tests {
         events.leader_changed(RegionId(1), None, Term(1));
         events.poisoned(&Error::new(crate::error::Code::Io));
 
-        let run = || crate::panics::catch(|| queue.run(1, Some(Duration::ZERO)));
+        let run = || crate::process::panics::catch(|| queue.run(1, Some(Duration::ZERO)));
 
         assert!(run().is_err(), "it panicked");
         assert!(run().is_ok());

@@ -25,7 +25,7 @@ use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
 use crate::storage::engine::Engine;
 use crate::types::RegionId;
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// What one engine commit takes of all regions: large enough that a commit costs little an entry, small enough that it takes
 /// a few milliseconds, for which whatever came meanwhile waits. RocksDB takes a million small operations a second.
@@ -146,7 +146,7 @@ impl ApplyPoller {
         let applied = panics::catch(|| {
             state.appliers.queue(tasks);
             #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Apply);
+            crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
             let Some(batch) = state.next_batch()? else { return Ok(()) };
             if self.engine.try_write(&batch)? {
                 self.tell(batch);
@@ -184,7 +184,7 @@ impl ApplyPoller {
         let mut taken = Vec::new();
         self.tasks.take(&mut taken);
         #[cfg(test)]
-        thread::planted::meet(thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         state.appliers.queue(taken);
         if let Some(cause) = self.health.poisoned().cloned() {
             // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
@@ -207,7 +207,7 @@ impl ApplyPoller {
             && let Some(batch) = state.next_batch()?
         {
             #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Apply);
+            crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
             self.engine.write(&batch)?;
             self.tell(batch);
             let spent_before = std::mem::replace(&mut spent, begun.elapsed());

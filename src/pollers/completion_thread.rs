@@ -13,7 +13,7 @@ use crate::completion::queue::{CompletionQueue, Delivery};
 use crate::metrics::Metrics;
 use crate::pollers::health::Health;
 use crate::time::now;
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// A callback that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ fn deliver_all(queue: &CompletionQueue, taken: &mut VecDeque<Delivery>, metrics:
             return;
         }
         #[cfg(test)]
-        thread::planted::meet(thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
     }
 }
 

@@ -34,7 +34,7 @@ use crate::storage::log_store::LogStore;
 use crate::time::{Timestamp, now};
 use crate::transport::Transport;
 use crate::types::{LogIndex, RegionId};
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// A thread with other things to do runs at most so many rounds before it leaves the rest to the poller's own.
 const ROUNDS_MAX: usize = 3;
@@ -178,7 +178,7 @@ impl RaftPoller {
         let mut wait_max = Duration::ZERO;
         while self.mailbox.wait(wait_max) {
             #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Loop);
+            crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
             let mut guard = RoundGuard { poller: self, state: self.lock() };
             self.mailbox.attend();
             wait_max = guard.catch(|guard| guard.round().map(|()| guard.state.wait_max()))?;
@@ -268,7 +268,7 @@ impl RoundGuard<'_> {
         let mut inputs = Vec::new();
         poller.mailbox.take(&mut inputs);
         #[cfg(test)]
-        thread::planted::meet(thread::planted::Place::Round);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Round);
         // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs, rule 2).
         let now = now();
         let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.open.more));

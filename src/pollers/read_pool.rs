@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::error::{Code, Error, Result};
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// Enough to keep a disk busy beside the threads that matter more.
 const THREADS: usize = 2;

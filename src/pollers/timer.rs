@@ -17,7 +17,7 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// Between two looks at the open calls, so that many short deadlines cost no more than a few. How late an answer may be
 /// follows from it, and is stated in the header.
@@ -58,7 +58,7 @@ impl Timer {
     fn run(&self) {
         while self.deadlines.wait() {
             #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Loop);
+            crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
             answer_late(&self.deadlines, self.node, &self.health, &self.completions);
             if !self.deadlines.has_ended() {
                 std::thread::sleep(PAUSE);

@@ -15,7 +15,7 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::storage::engine::Engine;
 use crate::types::{LogIndex, RegionId};
-use crate::{panics, thread};
+use crate::process::{panics, thread};
 
 /// Wanted: everything of a region up to this index flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Worker {
     fn run(&self, requests: &Receiver<FlushRequest>) -> Result<()> {
         for request in requests {
             #[cfg(test)]
-            thread::planted::meet(thread::planted::Place::Loop);
+            crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
             let flushed = match self.flush(request) {
                 // The store closes. What it would have flushed is in the raft log.
                 Err(_) if self.engine.is_stopping() => return Ok(()),

@@ -30,7 +30,7 @@ use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, round};
 use crate::error::{Code, Error};
-use crate::logging::raft_logger;
+use crate::process::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;

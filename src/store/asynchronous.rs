@@ -11,7 +11,7 @@ use crate::completion::call::Call;
 use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
 use crate::error::Result;
-use crate::panics;
+use crate::process::panics;
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
 use crate::store::latency::{Kind, Latency};

@@ -14,7 +14,7 @@ use super::Inner;
 use super::threads::Threads;
 use crate::error::{Code, Error, Result};
 use crate::pollers::timer::answer_late;
-use crate::thread;
+use crate::process::thread;
 use crate::time::{Timestamp, now};
 
 /// What is kept of a timeout for the threads, if there is that much: they end within milliseconds, unless the disk is slow.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::thread::planted::{Place, is_waiting, plant};
+use crate::process::planted_panics::{Place, is_waiting, plant};
 use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, StoreEvent, WriteOptions};
 
 /// Longer than any of this takes, and shorter than the deadline of a call: who is answered within it did not wait for

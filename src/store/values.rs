@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use crate::completion::call::Call;
 use crate::completion::{Completion, Position, Sink};
 use crate::error::{Code, Error, Result};
-use crate::panics;
+use crate::process::panics;
 use crate::pollers::read_pool::Job;
 use crate::regions::RegionMap;
 use crate::storage::engine::{Engine, View};

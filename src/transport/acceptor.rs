@@ -112,7 +112,7 @@ pub(super) fn run(network: &Arc<Network>, listener: Socket) {
     loop {
         let accepted = accept(&listener);
         #[cfg(test)]
-        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         if network.sockets.is_closed() {
             break;
         }
@@ -147,7 +147,7 @@ fn greet(
     let spawned = spawn(network, "almadia-hello", move |network| {
         let _entry = Entry { network, place };
         #[cfg(test)]
-        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         shake_hands(network, &socket, &from);
     });
     match spawned {

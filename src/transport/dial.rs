@@ -15,7 +15,8 @@ use socket2::TcpKeepalive;
 use super::handshake::{self, HandshakeError};
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
-use crate::{panics, time};
+use crate::process::panics;
+use crate::time;
 
 /// How long one address may take to answer. The system would repeat the request after a second; so does the next
 /// attempt, which also looks up the name again.
@@ -112,7 +113,7 @@ impl Lookup {
     fn begin(name: &str) -> io::Result<Arc<Self>> {
         let lookup = Arc::new(Self { answer: Mutex::new(None), answered: Condvar::new() });
         let (shared, name) = (Arc::clone(&lookup), name.to_owned());
-        crate::thread::spawn("almadia-lookup", move || {
+        crate::process::thread::spawn("almadia-lookup", move || {
             let found = panics::catch(|| Ok(name.to_socket_addrs().map(Iterator::collect)));
             let answer = found.unwrap_or_else(|_| Err(io::Error::other("the name lookup panicked")));
             *lock(&shared.answer) = Some(answer);

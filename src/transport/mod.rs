@@ -76,7 +76,7 @@ use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::error::{Code, Error, Result};
-use crate::panics;
+use crate::process::panics;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// The longest frame, in bytes, unless the options say otherwise.
@@ -332,7 +332,7 @@ fn spawn(
     body: impl FnOnce(&Arc<Network>) + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let network = Arc::clone(network);
-    crate::thread::spawn(name, move || {
+    crate::process::thread::spawn(name, move || {
         let ended = panics::catch(|| {
             body(&network);
             Ok(())

@@ -174,7 +174,7 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
             Err(error) => return error.into(),
         }
         #[cfg(test)]
-        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         loop {
             let messages = match take_messages(&mut frames, peer.node, network.options.node) {
                 Ok(Some(messages)) => messages,

@@ -37,7 +37,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
     };
     loop {
         #[cfg(test)]
-        crate::thread::planted::meet(crate::thread::planted::Place::Loop);
+        crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         let done = match peer.link.next(&mut sender.portion) {
             Task::Report(report) => {
                 sender.report(report);

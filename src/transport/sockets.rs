@@ -16,7 +16,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::lock;
-use crate::descriptors::above_standard;
+use crate::process::descriptors::above_standard;
 
 /// See the head of this file.
 #[derive(Default)]

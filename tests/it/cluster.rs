@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use almadia::types::NodeId;
+use almadia::NodeId;
 use almadia::{
     Batch, Code, Config, IterOptions, Level, SnapshotOptions, Store, TransferOptions, WriteOptions,
 };

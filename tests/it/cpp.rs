@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use almadia::error::CODES;
+use almadia::internal::CODES;
 use tempfile::tempdir;
 
 use crate::native::{link_library, repository, succeed};

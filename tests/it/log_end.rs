@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use almadia::types::NodeId;
+use almadia::NodeId;
 use almadia::{Code, Config, Store};
 
 use crate::member::{Cluster, HANG_TIMEOUT};

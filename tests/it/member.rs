@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use almadia::core::peer_status::Role;
+use almadia::Role;
 use almadia::{Code, Config, Position, Snapshot, SnapshotOptions, Store};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;

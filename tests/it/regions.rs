@@ -241,7 +241,7 @@ fn a_local_snapshot_waits_for_its_least_index_in_one_region() {
         assert_eq!(snapshot.get(b"zz").expect("readable").expect("there").as_ref(), [value]);
     }
     let store = cluster.member(1);
-    let far = almadia::types::LogIndex(1 << 40);
+    let far = almadia::LogIndex(1 << 40);
     let one = SnapshotOptions { level: Level::Local, min_index: far, ..over(b"t", b"") };
     let late = SnapshotOptions { timeout: Some(Duration::from_millis(30)), ..one.clone() };
     assert_eq!(store.snapshot(&late).expect_err("never applied").code(), Code::ReadTimeout);

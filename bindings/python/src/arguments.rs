@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use almadia::store::snapshot::prefix_end;
+use almadia::internal::prefix_end;
 use almadia::{IterOptions, KeyRange};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;

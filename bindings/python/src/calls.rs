@@ -59,14 +59,14 @@ pub fn snapshot_options(
         "local" => Level::Local,
         _ => return Err(PyValueError::new_err(format!("level is 'linearizable' or 'local', not '{level}'"))),
     };
-    let min_index = almadia::types::LogIndex(min_index.index());
+    let min_index = almadia::LogIndex(min_index.index());
     Ok(SnapshotOptions { level, range: keys.keys()?, min_index, ..read_options(timeout) })
 }
 
 /// Options of a transfer of leadership.
 pub fn transfer_options(target: Option<u64>, key: &Key<'_>, timeout: Option<Timeout>) -> TransferOptions {
     TransferOptions {
-        target: target.map(almadia::types::NodeId),
+        target: target.map(almadia::NodeId),
         key: key.as_bytes().to_vec(),
         timeout: timeout.map(|timeout| timeout.duration()),
     }

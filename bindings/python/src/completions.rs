@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use almadia::completion::call::Call;
-use almadia::completion::queue::CompletionQueue;
+use almadia::Call;
+use almadia::CompletionQueue;
 use almadia::{Error, Result};
 use pyo3::intern;
 use pyo3::prelude::*;

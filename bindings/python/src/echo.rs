@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use almadia::completion::call::{CallKind, CallRegions, Subject};
-use almadia::completion::deadlines::Deadlines;
-use almadia::completion::queue::{Delivery, Expected, Receiver};
-use almadia::completion::{Completion, Sink};
-use almadia::time::Timestamp;
-use almadia::types::RegionId;
+use almadia::internal::{CallKind, CallRegions, Subject};
+use almadia::internal::Deadlines;
+use almadia::internal::{Delivery, Expected, Receiver};
+use almadia::internal::{Completion, Sink};
+use almadia::internal::Timestamp;
+use almadia::RegionId;
 use almadia::{Error, Position, Result};
 use pyo3::prelude::*;
 
@@ -36,7 +36,7 @@ impl Echo {
         let (calls, arriving) = channel::<Completion>();
         let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Position::default())));
         // The thread ends when this object is dropped.
-        almadia::thread::spawn("almadia-echo", answer)
+        almadia::internal::spawn("almadia-echo", answer)
             .map_err(|error| Error::with_detail(almadia::Code::Io, error.to_string()))
             .or_raise(py)?;
         Ok(Self { calls, deadlines: Arc::default() })

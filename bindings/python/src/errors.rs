@@ -21,7 +21,7 @@ pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
 /// The exception as an object, without raising it.
 pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let leader = error.leader().map(almadia::types::NodeId::get);
+    let leader = error.leader().map(almadia::NodeId::get);
     let arguments = (error.code().number(), message(error), leader, error.errno());
     // Its constructor runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
@@ -57,5 +57,5 @@ pub fn codes() -> Vec<(i32, &'static str, &'static str, &'static str, bool)> {
         };
         (number, name, message, outcome, code.is_retryable())
     };
-    almadia::error::CODES.iter().map(row).collect()
+    almadia::internal::CODES.iter().map(row).collect()
 }

@@ -5,7 +5,7 @@
 //! exist in the child.
 
 use almadia::Result;
-use almadia::fork::ProcessId;
+use almadia::internal::ProcessId;
 
 /// A `T` that works only in the process that created it.
 pub struct ForkGuarded<T> {

@@ -4,7 +4,7 @@
 //! store's own table validates the options, so that the error messages are the same in every language.
 
 use almadia::Config;
-use almadia::config::{OPTIONS, OptionKind};
+use almadia::internal::{OPTIONS, OptionKind};
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;
@@ -13,7 +13,7 @@ use crate::errors::OrRaise;
 #[pyfunction]
 #[allow(clippy::type_complexity)] // One row of a table, read by one function of the Python package.
 pub fn options() -> Vec<(&'static str, &'static str, &'static str, Option<u64>, Option<u64>, &'static str)> {
-    let row = |row: &almadia::config::OptionRow| {
+    let row = |row: &almadia::internal::OptionRow| {
         let (kind, least, most) = match row.kind {
             OptionKind::Text => ("text", None, None),
             OptionKind::Number(least, most) => ("number", Some(least), Some(most)),

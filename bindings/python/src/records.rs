@@ -5,8 +5,8 @@
 
 use std::sync::OnceLock;
 
-use almadia::fork::ProcessId;
-use almadia::logging::Records;
+use almadia::internal::ProcessId;
+use almadia::internal::Records;
 use pyo3::prelude::*;
 
 use crate::errors::OrRaise;

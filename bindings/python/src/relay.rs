@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use almadia::descriptors::above_standard;
-use almadia::thread::spawn;
+use almadia::internal::above_standard;
+use almadia::internal::spawn;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use socket2::{Domain, Protocol, Socket, Type};

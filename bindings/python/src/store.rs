@@ -48,7 +48,7 @@ impl Store {
         let node = number("cluster.node_id")?;
         let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
         let open = || {
-            almadia::fork::ProcessId::for_store()?;
+            almadia::internal::ProcessId::for_store()?;
             almadia::Store::open(&path, &config).map(ForkGuarded::new)
         };
         let store = detached(py, open).or_raise(py)?;
@@ -169,7 +169,7 @@ impl Store {
         let poisoned = status.poisoned.as_ref().map(|error| instance(py, error)).transpose()?;
         Ok((
             status.node.get(),
-            status.leader.map(almadia::types::NodeId::get),
+            status.leader.map(almadia::NodeId::get),
             role(status.role),
             status.term.get(),
             status.commit_index.get(),
@@ -194,7 +194,7 @@ impl Store {
                 region.id.get(),
                 PyBytes::new(py, region.start_key),
                 PyBytes::new(py, region.end_key),
-                region.leader.map(almadia::types::NodeId::get),
+                region.leader.map(almadia::NodeId::get),
                 role(region.role),
                 region.term.get(),
                 region.commit_index.get(),
@@ -237,6 +237,6 @@ impl Drop for Store {
     }
 }
 
-fn role(role: almadia::core::peer_status::Role) -> String {
+fn role(role: almadia::Role) -> String {
     format!("{role:?}").to_lowercase()
 }

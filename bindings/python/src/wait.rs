@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use almadia::completion::call::Call;
-use almadia::completion::queue::CompletionQueue;
+use almadia::Call;
+use almadia::CompletionQueue;
 use almadia::{Code, Result};
 use pyo3::prelude::*;
 

@@ -17,7 +17,7 @@ use std::process;
 
 use super::LOCK;
 use crate::error::{Code, Error, Result};
-use crate::fork::ProcessId;
+use crate::process::fork::ProcessId;
 use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// Keeps a directory from other stores until it is dropped. It becomes a [`LockGuard`].

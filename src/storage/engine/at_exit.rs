@@ -35,7 +35,7 @@ mod registering {
     use std::sync::atomic::Ordering;
 
     use super::OPEN;
-    use crate::fork::ProcessId;
+    use crate::process::fork::ProcessId;
 
     type Destroy = unsafe extern "C" fn(*mut c_void);
     type Register = unsafe extern "C" fn(Destroy, *mut c_void, *mut c_void) -> c_int;

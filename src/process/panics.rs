@@ -27,7 +27,7 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
         let message = MESSAGE.take().unwrap_or_else(|| "panicked".into());
         log::error!("{message}");
         #[cfg(test)]
-        crate::thread::planted::linger();
+        crate::process::planted_panics::linger();
         Err(Error::with_detail(Code::Panic, message))
     })
 }
@@ -77,7 +77,7 @@ mod tests {
         let error = named.expect("a thread can be made").join().expect("the panic was caught");
 
         assert_eq!(error.code(), Code::Panic);
-        let (head, tail) = error.detail().split_once("src/panics.rs:").expect("where");
+        let (head, tail) = error.detail().split_once("src/process/panics.rs:").expect("where");
         assert_eq!(head, "thread watcher panicked at ");
         assert!(tail.ends_with(": the moon fell down"), "{tail}");
     }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::descriptors::above_standard;
+use crate::process::descriptors::above_standard;
 
 /// See the module.
 #[derive(Debug)]

@@ -5,15 +5,12 @@
 //! handlers never run on it; it prints nothing, whatever goes wrong; it knows whether it is the completion thread, so
 //! that a blocking call inside a callback is an error and not a deadlock.
 
-#[cfg(test)]
-pub mod planted;
-
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
 
-use crate::panics;
+use crate::process::panics;
 
 thread_local! {
     static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
