@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use almadia::internal::ApplyBatch;
-use almadia::internal::{Command, CommandBuilder, Operation};
 use almadia::internal::Region;
+use almadia::internal::{ApplyState, BOOTSTRAP_REGION};
+use almadia::internal::{Command, CommandBuilder, Operation};
 use almadia::internal::{Engine, EngineOptions, IterOptions};
 use almadia::{LogIndex, NodeId, Term};
-use almadia::internal::{ApplyState, BOOTSTRAP_REGION};
 
 const PUTS: u64 = 204_800;
 const PUT_ROUNDS: usize = 4;

@@ -16,11 +16,11 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use almadia::Error;
+use almadia::NodeId;
 use almadia::internal::Introduction;
+use almadia::internal::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 use almadia::internal::{Body, PeerMessage};
 use almadia::internal::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
-use almadia::NodeId;
-use almadia::internal::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 

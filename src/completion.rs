@@ -12,13 +12,13 @@
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, Term};
 
-pub mod call;
-pub mod deadlines;
-pub mod queue;
-pub mod store_events;
+pub(crate) mod call;
+pub(crate) mod deadlines;
+pub(crate) mod queue;
+pub(crate) mod store_events;
 mod waiter;
 
-pub use waiter::Waiter;
+pub(crate) use waiter::Waiter;
 
 /// The position in the log that an answer refers to: for a write its entry, for a read the state it may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Events {
 }
 
 /// A caller's function that receives events.
-pub type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
+pub(crate) type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
 
 /// The receiving end of one answer.
 pub trait Sink: Send {

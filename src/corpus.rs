@@ -13,7 +13,7 @@ const INPUTS_MIN: usize = 5;
 const INPUT_BYTES_MAX: usize = 16 << 10;
 
 /// Replays every committed input of `target` through its door, then `mutations` mutations of them.
-pub fn replay(target: &str, mutations: usize, door: impl Fn(&[u8])) {
+pub(crate) fn replay(target: &str, mutations: usize, door: impl Fn(&[u8])) {
     let inputs = inputs(target);
     inputs.iter().for_each(|(name, input)| throw(&format!("fuzz/corpus/{target}/{name}"), input, &door));
     let mut draw = Draw(0x5eed);

@@ -14,22 +14,22 @@ const BUCKETS: usize = 25;
 /// A histogram of durations. Aligned to cache lines, because different threads update different histograms.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS + 1],
     sum_ns: AtomicU64,
 }
 
 impl Histogram {
     /// Records one duration.
-    pub fn record(&self, took: Duration) {
+    pub(crate) fn record(&self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// The number of durations recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
@@ -61,7 +61,7 @@ macro_rules! histograms {
     ($($(#[doc = $doc:literal])+ $field:ident, $name:literal, $help:literal;)+) => {
         /// The histograms of one store.
         #[derive(Debug, Default)]
-        pub struct Metrics { $($(#[doc = $doc])+ pub $field: Histogram,)+ }
+        pub(crate) struct Metrics { $($(#[doc = $doc])+ pub $field: Histogram,)+ }
 
         impl Metrics {
             fn show_histograms(&self, text: &mut String) {
@@ -92,13 +92,13 @@ histograms! {
 
 /// Current values, reported together with the histograms.
 #[derive(Clone, Debug, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     rows: Vec<(&'static str, &'static str, u64)>,
 }
 
 impl Gauges {
     /// Adds a gauge.
-    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+    pub(crate) fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
         self.rows.push((name, help, value));
     }
 }
@@ -106,7 +106,7 @@ impl Gauges {
 impl Metrics {
     /// All metrics in the text format of Prometheus, version 0.0.4.
     #[must_use]
-    pub fn text(&self, gauges: &Gauges) -> String {
+    pub(crate) fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
         for (name, help, value) in &gauges.rows {
             head(name, "gauge", help, &mut text);

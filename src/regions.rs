@@ -8,7 +8,7 @@ use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
 /// Most initial regions of a cluster: each costs every member memory and heartbeats.
-pub const REGIONS_MAX: usize = 1024;
+pub(crate) const REGIONS_MAX: usize = 1024;
 
 /// Longer keys are cut in messages.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -38,7 +38,7 @@ impl KeyRange {
 
 /// The regions of a store in the order of their keys.
 #[derive(Debug)]
-pub struct RegionMap {
+pub(crate) struct RegionMap {
     ids: Vec<RegionId>,
     /// Invariant: one for each of `ids`, ascending, the first empty. A region ends where the next one starts.
     starts: Vec<Vec<u8>>,
@@ -47,7 +47,7 @@ pub struct RegionMap {
 impl RegionMap {
     /// The table of `regions`, in any order. None unless they cover all keys exactly once.
     #[must_use]
-    pub fn new(mut regions: Vec<(RegionId, KeyRange)>) -> Option<Self> {
+    pub(crate) fn new(mut regions: Vec<(RegionId, KeyRange)>) -> Option<Self> {
         regions.sort_by(|(_, a), (_, b)| a.start.cmp(&b.start));
         let begins = regions.first().is_some_and(|(_, range)| range.start.is_empty());
         let ends = regions.last().is_some_and(|(_, range)| range.end.is_empty());
@@ -64,39 +64,39 @@ impl RegionMap {
 
     /// All regions in key order; never empty.
     #[must_use]
-    pub fn ids(&self) -> &[RegionId] {
+    pub(crate) fn ids(&self) -> &[RegionId] {
         &self.ids
     }
 
     /// The region that owns the smallest keys.
     #[must_use]
-    pub fn first(&self) -> RegionId {
+    pub(crate) fn first(&self) -> RegionId {
         self.ids[0]
     }
 
     /// The region that owns `key`.
     #[must_use]
-    pub fn region_of(&self, key: &[u8]) -> RegionId {
+    pub(crate) fn region_of(&self, key: &[u8]) -> RegionId {
         self.ids[self.place_of(key)]
     }
 
     /// The regions that own keys of `range`, in key order; of an empty range the one that owns its start.
     #[must_use]
-    pub fn regions_in(&self, range: &KeyRange) -> &[RegionId] {
+    pub(crate) fn regions_in(&self, range: &KeyRange) -> &[RegionId] {
         let (first, last) = self.places_of(&range.start, &range.end);
         &self.ids[first..=last]
     }
 
     /// The index in [`RegionMap::ids`] of the owner of `key`.
     #[must_use]
-    pub fn place_of(&self, key: &[u8]) -> usize {
+    pub(crate) fn place_of(&self, key: &[u8]) -> usize {
         // The first region starts at the smallest key, so only the others need to be compared.
         self.starts[1..].partition_point(|start| start.as_slice() <= key)
     }
 
     /// The indexes in [`RegionMap::ids`] of the owners of the first and of the last key of a range.
     #[must_use]
-    pub fn places_of(&self, start: &[u8], end: &[u8]) -> (usize, usize) {
+    pub(crate) fn places_of(&self, start: &[u8], end: &[u8]) -> (usize, usize) {
         let first = self.place_of(start);
         let before_end = |start: &Vec<u8>| end.is_empty() || start.as_slice() < end;
         (first, self.starts[1..].partition_point(before_end).max(first))
@@ -105,7 +105,7 @@ impl RegionMap {
     /// The range of the region at index `place` in [`RegionMap::ids`]: its first key, and its exclusive end, which is
     /// empty when there is none.
     #[must_use]
-    pub fn range_at(&self, place: usize) -> (&[u8], &[u8]) {
+    pub(crate) fn range_at(&self, place: usize) -> (&[u8], &[u8]) {
         (&self.starts[place], self.starts.get(place + 1).map_or(&[], Vec::as_slice))
     }
 }
@@ -114,7 +114,7 @@ impl RegionMap {
 ///
 /// # Errors
 /// What is wrong: an empty, duplicate or too long key, a `%` without two hexadecimal digits, too many keys.
-pub fn parse_split_keys(text: &str) -> Result<Vec<Vec<u8>>, String> {
+pub(crate) fn parse_split_keys(text: &str) -> Result<Vec<Vec<u8>>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -156,7 +156,7 @@ fn hexadecimal(high: Option<u8>, low: Option<u8>) -> Option<u8> {
 
 /// A key in readable form, as [`parse_split_keys`] accepts it. Long ones are cut.
 #[must_use]
-pub fn shown(key: &[u8]) -> String {
+pub(crate) fn shown(key: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b',' | b'\'');
     let escape = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     let mut text: String = key.iter().take(SHOWN_BYTES_MAX).map(escape).collect();

@@ -9,19 +9,19 @@
 pub(crate) mod admission;
 mod assembly;
 mod bootstrap;
-pub mod asynchronous;
-pub mod batch;
+pub(crate) mod asynchronous;
+pub(crate) mod batch;
 mod closing;
 mod joint_read;
 mod leases;
 mod lost_end;
 mod routing;
-pub mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 mod latency;
 mod threads;
-pub mod transfer;
-pub mod values;
+pub(crate) mod transfer;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod panic_tests;
@@ -43,10 +43,11 @@ use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
 use crate::metrics::{Gauges, Metrics};
-use crate::process::panics;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
+use crate::process::panics;
+use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap, shown};
 use crate::storage::engine::Engine;
 use crate::store::admission::{Admission, Permit};
@@ -58,7 +59,6 @@ use crate::store::leases::Leases;
 use crate::store::routing::region_of_batch;
 use crate::store::snapshot::{Level, Snapshot, SnapshotOptions};
 use crate::store::status::{RegionStatus, Status};
-use crate::process::thread;
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 

@@ -36,7 +36,7 @@ const SLEW_MAX_PERCENT: u64 = 10;
 /// only (election timeout - tick) later. That span is shortest in true time on a clock that runs fast, and the leader's
 /// own clock advances least in it if it runs slow: hence x (100 - 10) / (100 + 10).
 #[must_use]
-pub const fn longest_lease(election_timeout: Duration, tick: Duration) -> Duration {
+pub(crate) const fn longest_lease(election_timeout: Duration, tick: Duration) -> Duration {
     let refused_ms = election_timeout.saturating_sub(tick).as_millis() as u64;
     Duration::from_millis(refused_ms * (100 - SLEW_MAX_PERCENT) / (100 + SLEW_MAX_PERCENT))
 }
@@ -58,7 +58,7 @@ impl Sub<Duration> for Timestamp {
 /// Reads the clock.
 #[must_use]
 #[allow(unsafe_code)] // Named corner (DESIGN 4): std offers no clock that counts suspend.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `spec` is a valid, writable timespec for the duration of the call.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut spec) };

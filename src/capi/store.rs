@@ -19,8 +19,8 @@ use super::handle::{
 };
 use super::status::almadia_status;
 use super::value::almadia_value;
-use crate::store::Store;
 use crate::process::thread::is_callback_thread;
+use crate::store::Store;
 
 /// An open store: one member of a cluster. Any number of threads may use it at once.
 pub struct almadia_store {

@@ -31,13 +31,13 @@ pub enum StoreEvent {
 
 /// A caller's function that receives a store's events.
 #[derive(Clone, Default)]
-pub struct OnStoreEvent(Option<Arc<Tell>>);
+pub(crate) struct OnStoreEvent(Option<Arc<Tell>>);
 
 type Tell = dyn Fn(&StoreEvent) + Send + Sync;
 
 impl OnStoreEvent {
     /// Calls `tell` with each event.
-    pub fn new(tell: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(tell: impl Fn(&StoreEvent) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(tell)))
     }
 }
@@ -50,7 +50,7 @@ impl fmt::Debug for OnStoreEvent {
 
 /// The pending events of one store.
 #[derive(Debug)]
-pub struct StoreEvents {
+pub(crate) struct StoreEvents {
     on_event: OnStoreEvent,
     queue: Arc<CompletionQueue>,
     pending: Mutex<Pending>,
@@ -80,19 +80,19 @@ impl Pending {
 impl StoreEvents {
     /// Events for `on_event`, which runs on the thread that drains `queue`.
     #[must_use]
-    pub fn new(on_event: OnStoreEvent, queue: Arc<CompletionQueue>) -> Arc<Self> {
+    pub(crate) fn new(on_event: OnStoreEvent, queue: Arc<CompletionQueue>) -> Arc<Self> {
         Arc::new(Self { on_event, queue, pending: Mutex::default() })
     }
 
     /// The leader of `region` changed.
-    pub fn leader_changed(self: &Arc<Self>, region: RegionId, leader: Option<NodeId>, term: Term) {
+    pub(crate) fn leader_changed(self: &Arc<Self>, region: RegionId, leader: Option<NodeId>, term: Term) {
         self.add(|pending| {
             pending.leaders.insert(region, (leader, term));
         });
     }
 
     /// The store stopped.
-    pub fn poisoned(self: &Arc<Self>, why: &Error) {
+    pub(crate) fn poisoned(self: &Arc<Self>, why: &Error) {
         self.add(|pending| pending.poisoned = Some(why.clone()));
     }
 

@@ -10,27 +10,27 @@ use crate::error::Result;
 
 /// Lets a thread wait for its own answer.
 #[derive(Default)]
-pub struct Waiter {
+pub(crate) struct Waiter {
     answer: Mutex<Option<Result<Position>>>,
     answered: Condvar,
 }
 
 impl Waiter {
     /// Stores the answer and wakes the waiting thread.
-    pub fn set(&self, answer: Result<Position>) {
+    pub(crate) fn set(&self, answer: Result<Position>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.answered.notify_one();
     }
 
     /// A completion whose answer wakes this waiter.
     #[must_use]
-    pub fn completion(self: &Arc<Self>) -> Completion {
+    pub(crate) fn completion(self: &Arc<Self>) -> Completion {
         Completion::new(self.sink())
     }
 
     /// A sink that wakes this waiter.
     #[must_use]
-    pub fn sink(self: &Arc<Self>) -> Box<dyn Sink> {
+    pub(crate) fn sink(self: &Arc<Self>) -> Box<dyn Sink> {
         Box::new(WaiterSink(Arc::clone(self)))
     }
 
@@ -38,7 +38,7 @@ impl Waiter {
     ///
     /// # Errors
     /// Those of the call.
-    pub fn answer(&self) -> Result<Position> {
+    pub(crate) fn answer(&self) -> Result<Position> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = self.answered.wait_while(answer, |answer| answer.is_none());
         answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
@@ -46,7 +46,7 @@ impl Waiter {
 
     /// Waits for the answer; none when it did not arrive within `timeout`.
     #[must_use]
-    pub fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
+    pub(crate) fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut answer, _) = self
             .answered

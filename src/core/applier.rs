@@ -23,7 +23,7 @@ use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
-pub struct ApplyTask {
+pub(crate) struct ApplyTask {
     /// Whose entries.
     pub region: RegionId,
     /// In index order, following the last task's.
@@ -86,7 +86,7 @@ impl ApplyBatch {
 /// How much goes into one engine batch, of one region or of all. It is full with the entry that brings it to one of these;
 /// an entry is never divided, because its writes take effect at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// Entries.
     pub entries: usize,
     /// Bytes of their commands.
@@ -97,11 +97,12 @@ pub struct Slice {
 
 impl Slice {
     /// Everything.
-    pub const ALL: Self = Self { entries: usize::MAX, bytes: usize::MAX, operations: usize::MAX };
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) const ALL: Self = Self { entries: usize::MAX, bytes: usize::MAX, operations: usize::MAX };
 
     /// What `batch` leaves of it.
     #[must_use]
-    pub fn left_by(self, batch: &ApplyBatch) -> Self {
+    pub(crate) fn left_by(self, batch: &ApplyBatch) -> Self {
         Self {
             entries: self.entries.saturating_sub(batch.entries),
             bytes: self.bytes.saturating_sub(batch.encoded_bytes),
@@ -111,7 +112,7 @@ impl Slice {
 
     /// An equal part of it, for one of so many.
     #[must_use]
-    pub fn share(self, sharers: usize) -> Self {
+    pub(crate) fn share(self, sharers: usize) -> Self {
         Self {
             entries: self.entries.div_ceil(sharers),
             bytes: self.bytes.div_ceil(sharers),
@@ -121,14 +122,14 @@ impl Slice {
 
     /// True when nothing more goes in.
     #[must_use]
-    pub fn is_used_up(self) -> bool {
+    pub(crate) fn is_used_up(self) -> bool {
         self.entries == 0 || self.bytes == 0 || self.operations == 0
     }
 }
 
 /// What a batch leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Nothing waits.
     Idle,
     /// The slice is used up; the rest waits and goes before anything newer.
@@ -137,7 +138,7 @@ pub enum Progress {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Applier {
+pub(crate) struct Applier {
     /// This boot of this member.
     origin: Origin,
     region: Region,
@@ -149,12 +150,12 @@ pub struct Applier {
 impl Applier {
     /// An applier that continues behind `state`.
     #[must_use]
-    pub fn new(origin: Origin, region: Region, state: ApplyState) -> Self {
+    pub(crate) fn new(origin: Origin, region: Region, state: ApplyState) -> Self {
         Self { origin, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
-    pub fn queue(&mut self, task: ApplyTask) {
+    pub(crate) fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
         self.check_task(&task);
         let rest = self.entries.len();
@@ -182,7 +183,7 @@ impl Applier {
 
     /// Entries that wait.
     #[must_use]
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.entries.len()
     }
 
@@ -191,7 +192,7 @@ impl Applier {
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION` for an entry this version cannot read. The state machine must stop
     /// here: skipping it would make this member differ from the others.
-    pub fn fill(&mut self, batch: &mut ApplyBatch, slice: Slice) -> Result<Progress> {
+    pub(crate) fn fill(&mut self, batch: &mut ApplyBatch, slice: Slice) -> Result<Progress> {
         if self.entries.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -223,7 +224,7 @@ impl Applier {
     }
 
     /// Gives back every caller that waits, to be answered. The applier is of no use afterwards.
-    pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = Completion> {
         self.entries.clear();
         let requesters = std::mem::take(&mut self.proposals).into_iter().flat_map(|p| p.requesters);
         requesters.flatten().filter_map(|requester| match requester {

@@ -16,7 +16,7 @@ use crate::types::RegionId;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Appliers {
+pub(crate) struct Appliers {
     by_region: BTreeMap<RegionId, Applier>,
     /// Regions with entries that wait.
     waiting: VecDeque<RegionId>,
@@ -25,12 +25,12 @@ pub struct Appliers {
 impl Appliers {
     /// Nothing waits yet.
     #[must_use]
-    pub fn new(by_region: BTreeMap<RegionId, Applier>) -> Self {
+    pub(crate) fn new(by_region: BTreeMap<RegionId, Applier>) -> Self {
         Self { by_region, waiting: VecDeque::new() }
     }
 
     /// Takes over committed entries; they wait behind those of their region that are already here.
-    pub fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
+    pub(crate) fn queue(&mut self, tasks: impl IntoIterator<Item = ApplyTask>) {
         for task in tasks {
             let (region, applier) = (task.region, self.by_region.get_mut(&task.region));
             let applier = applier.expect("a peer has an applier for as long as it lives");
@@ -44,7 +44,7 @@ impl Appliers {
 
     /// True when entries wait.
     #[must_use]
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         !self.waiting.is_empty()
     }
 
@@ -52,7 +52,7 @@ impl Appliers {
     ///
     /// # Errors
     /// Those of [`Applier::fill`].
-    pub fn next_batch(&mut self, slice: Slice) -> Result<Option<ApplyBatch>> {
+    pub(crate) fn next_batch(&mut self, slice: Slice) -> Result<Option<ApplyBatch>> {
         let mut batch = ApplyBatch::default();
         for others in (0..self.waiting.len()).rev() {
             let left = slice.left_by(&batch);
@@ -86,7 +86,7 @@ impl Appliers {
     }
 
     /// Gives back every caller that waits, to be answered. The appliers are of no use afterwards.
-    pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = Completion> {
         self.waiting.clear();
         self.by_region.values_mut().flat_map(Applier::abandon)
     }

@@ -20,7 +20,7 @@ use crate::types::LogIndex;
 /// it only while it has more than its share. The shares together are one bound more at most, and when large entries of
 /// many regions have used that up too, nobody adds to it.
 #[derive(Clone, Debug, Default)]
-pub struct StoreBacklog(Arc<Counts>);
+pub(crate) struct StoreBacklog(Arc<Counts>);
 
 // Only numbers: what they count is published by the queues that carry it.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ struct Counts {
 
 /// See the module.
 #[derive(Debug)]
-pub struct ApplyBacklog {
+pub(crate) struct ApplyBacklog {
     /// (last index, bytes) of each task.
     tasks: VecDeque<(LogIndex, u64)>,
     bytes: u64,
@@ -45,13 +45,13 @@ pub struct ApplyBacklog {
 impl ApplyBacklog {
     /// Nothing handed over by a peer of the store with this backlog.
     #[must_use]
-    pub fn new(backlog: StoreBacklog, limits: Limits) -> Self {
+    pub(crate) fn new(backlog: StoreBacklog, limits: Limits) -> Self {
         backlog.0.peers.fetch_add(1, Ordering::Relaxed);
         Self { tasks: VecDeque::new(), bytes: 0, backlog, limits, reports: 0 }
     }
 
     /// Counts a task's entries.
-    pub fn add(&mut self, entries: &[Entry]) {
+    pub(crate) fn add(&mut self, entries: &[Entry]) {
         let Some(last) = entries.last() else { return };
         let bytes = entries.iter().map(|entry| (entry.data.len() + entry.context.len()) as u64).sum();
         self.tasks.push_back((LogIndex(last.index), bytes));
@@ -60,7 +60,7 @@ impl ApplyBacklog {
     }
 
     /// Forgets the tasks that are applied as a whole.
-    pub fn report(&mut self, applied: LogIndex) {
+    pub(crate) fn report(&mut self, applied: LogIndex) {
         self.backlog.0.reports.fetch_add(1, Ordering::Relaxed);
         while let Some(&(last, bytes)) = self.tasks.front()
             && last <= applied
@@ -73,7 +73,7 @@ impl ApplyBacklog {
 
     /// True when something waits for the applier: entries of this region, or room for them while no region made progress
     /// since the last tick. To be asked once a tick.
-    pub fn waits(&mut self) -> bool {
+    pub(crate) fn waits(&mut self) -> bool {
         let reports = self.backlog.0.reports.load(Ordering::Relaxed);
         let others_moved = std::mem::replace(&mut self.reports, reports) != reports;
         !self.tasks.is_empty() || (self.is_full() && !others_moved)
@@ -97,13 +97,13 @@ impl ApplyBacklog {
     /// How many tasks are not applied as a whole.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tasks.len()
     }
 
     /// True when the applier has more to do than may be added to.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let Counts { bytes, peers, .. } = &*self.backlog.0;
         let (all, bound) = (bytes.load(Ordering::Relaxed), self.limits.store_backlog_bytes);
         let has_share = self.bytes > bound / peers.load(Ordering::Relaxed).max(1);
@@ -112,7 +112,7 @@ impl ApplyBacklog {
 
     /// True when the applier has more to do for all regions together than it should.
     #[must_use]
-    pub fn is_store_full(&self) -> bool {
+    pub(crate) fn is_store_full(&self) -> bool {
         self.backlog.0.bytes.load(Ordering::Relaxed) > self.limits.store_backlog_bytes
     }
 }

@@ -11,7 +11,7 @@ use crate::types::{ApplyState, LogIndex, Term};
 
 /// See the module.
 #[derive(Debug)]
-pub struct ApplyProgress {
+pub(crate) struct ApplyProgress {
     state: ApplyState,
     /// The commit index on record when the store was opened: local reads show nothing older.
     recorded_commit: LogIndex,
@@ -24,7 +24,7 @@ pub struct ApplyProgress {
 impl ApplyProgress {
     /// A peer that continues from `state`, with a log that was committed up to `recorded_commit`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         state: ApplyState,
         recorded_commit: LogIndex,
         backlog: ApplyBacklog,
@@ -34,38 +34,32 @@ impl ApplyProgress {
         Self { state, recorded_commit, handed_over: state.index, backlog, stall }
     }
 
-    /// What has taken effect.
-    #[must_use]
-    pub fn state(&self) -> ApplyState {
-        self.state
-    }
-
     /// The last entry that has taken effect.
     #[must_use]
-    pub fn index(&self) -> LogIndex {
+    pub(crate) fn index(&self) -> LogIndex {
         self.state.index
     }
 
     /// Its term.
     #[must_use]
-    pub fn term(&self) -> Term {
+    pub(crate) fn term(&self) -> Term {
         self.state.term
     }
 
     /// What was committed when the store was opened, as far as was on record.
     #[must_use]
-    pub fn recorded_commit(&self) -> LogIndex {
+    pub(crate) fn recorded_commit(&self) -> LogIndex {
         self.recorded_commit
     }
 
     /// Whether everything that was on record as committed has taken effect since the store was opened.
     #[must_use]
-    pub fn is_replayed(&self) -> bool {
+    pub(crate) fn is_replayed(&self) -> bool {
         self.state.index >= self.recorded_commit
     }
 
     /// These committed entries go to the applier.
-    pub fn hand_over(&mut self, entries: &[Entry]) {
+    pub(crate) fn hand_over(&mut self, entries: &[Entry]) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         assert_eq!(first.index, self.handed_over.next().get(), "entries are handed over without a gap");
         self.handed_over = LogIndex(last.index);
@@ -73,7 +67,7 @@ impl ApplyProgress {
     }
 
     /// The applier reports that `state` is reached.
-    pub fn advance(&mut self, state: ApplyState) {
+    pub(crate) fn advance(&mut self, state: ApplyState) {
         assert!(state.index > self.state.index, "an apply report moves on");
         assert!(state.term >= self.state.term, "terms never fall in a log");
         assert!(state.index <= self.handed_over, "only what was handed over is applied");
@@ -83,30 +77,30 @@ impl ApplyProgress {
     }
 
     /// A tick has passed.
-    pub fn on_tick(&mut self) {
+    pub(crate) fn on_tick(&mut self) {
         self.stall.on_tick(self.backlog.waits());
     }
 
     /// Whether the applier has more to do than this peer may add to.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&self) -> bool {
         self.backlog.is_full()
     }
 
     /// Whether the applier has more to do for all regions together than it should.
     #[must_use]
-    pub fn is_store_behind(&self) -> bool {
+    pub(crate) fn is_store_behind(&self) -> bool {
         self.backlog.is_store_full()
     }
 
     /// Ticks without progress while entries waited, once there are too many.
     #[must_use]
-    pub fn stalled_ticks(&self) -> Option<u64> {
+    pub(crate) fn stalled_ticks(&self) -> Option<u64> {
         self.stall.stalled_ticks()
     }
 
     /// The number, from 0, of the attempt to hand over leadership that is due because of a stall; it counts as made.
-    pub fn take_attempt(&mut self) -> Option<usize> {
+    pub(crate) fn take_attempt(&mut self) -> Option<usize> {
         self.stall.take_attempt()
     }
 
@@ -125,7 +119,7 @@ impl ApplyProgress {
     /// How many tasks are not applied as a whole.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.backlog.count()
     }
 }

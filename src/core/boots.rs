@@ -13,7 +13,7 @@ const SAME_COUNT_MAX: usize = 64;
 
 /// A `T` for each boot of each member that may be heard of again.
 #[derive(Debug)]
-pub struct Boots<T> {
+pub(crate) struct Boots<T> {
     nodes: BTreeMap<NodeId, Latest<T>>,
 }
 
@@ -26,13 +26,13 @@ struct Latest<T> {
 impl<T: Default> Boots<T> {
     /// Nobody is remembered.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { nodes: BTreeMap::new() }
     }
 
     /// What is remembered of the boot that differs by `boot` from the others of `node`, and is its `count`-th. None of one
     /// that is not the latest, or of too many with the same count.
-    pub fn entry(&mut self, node: NodeId, count: u64, boot: u64) -> Option<&mut T> {
+    pub(crate) fn entry(&mut self, node: NodeId, count: u64, boot: u64) -> Option<&mut T> {
         let latest = self.nodes.entry(node).or_insert(Latest { count, boots: Vec::new() });
         if latest.count < count {
             *latest = Latest { count, boots: Vec::new() };
@@ -78,7 +78,7 @@ impl<T: Default> Boots<T> {
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.nodes.clear();
     }
 }

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use crate::types::LogIndex;
 
 /// Bytes in front of the operations.
-pub const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 /// What one operation adds beyond its keys and values: its tag and two lengths of at most 5 bytes.
-pub const OPERATION_OVERHEAD_BYTES: usize = 11;
+pub(crate) const OPERATION_OVERHEAD_BYTES: usize = 11;
 
 /// Bytes of the longest length.
 const LENGTH_BYTES_MAX: usize = 5;
@@ -125,7 +125,7 @@ impl CommandBuilder {
 
 /// The command that lets every member drop its log up to `index`.
 #[must_use]
-pub fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
+pub(crate) fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
     let mut buffer = vec![0; HEADER_BYTES];
     write_header(&mut buffer, KIND_TRUNCATE, 0, epoch_version);
     buffer.extend_from_slice(&index.get().to_le_bytes());
@@ -134,7 +134,7 @@ pub fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
 
 /// One command that carries several sealed writes, in their order.
 #[must_use]
-pub fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
+pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
     let count = u32::try_from(writes.len()).expect("a group is bounded by its bytes");
     let bytes: usize = writes.clone().map(|write| write.len() + LENGTH_BYTES_MAX).sum();
     let mut buffer = Vec::with_capacity(HEADER_BYTES + bytes);
@@ -217,13 +217,13 @@ impl Command {
 
 /// How many operations a sealed write says it has, or how many writes a group.
 #[must_use]
-pub fn operations_of(data: &Bytes) -> u32 {
+pub(crate) fn operations_of(data: &Bytes) -> u32 {
     u32::from_le_bytes(data[4..8].try_into().expect("the caller saw a whole header"))
 }
 
 /// How many writes an entry of this data has, by its own account. Each takes a header's room at least.
 #[must_use]
-pub fn writes_of(data: &[u8]) -> usize {
+pub(crate) fn writes_of(data: &[u8]) -> usize {
     match data.get(1) {
         Some(&KIND_WRITE) => 1,
         Some(&KIND_GROUP) if data.len() >= HEADER_BYTES => {
@@ -239,7 +239,7 @@ pub fn writes_of(data: &[u8]) -> usize {
 /// # Panics
 /// When it did not.
 #[must_use]
-pub fn writes_in(data: &Bytes) -> Vec<Bytes> {
+pub(crate) fn writes_in(data: &Bytes) -> Vec<Bytes> {
     if data.is_empty() {
         return Vec::new();
     }

@@ -10,7 +10,7 @@ use crate::types::NodeId;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Members to which there is no connection, as far as is known.
     down: Vec<NodeId>,
     introductions: BTreeMap<NodeId, Introduction>,
@@ -18,26 +18,26 @@ pub struct Connections {
 
 impl Connections {
     /// The connection to `node` was lost.
-    pub fn on_lost(&mut self, node: NodeId) {
+    pub(crate) fn on_lost(&mut self, node: NodeId) {
         if self.is_up(node) {
             self.down.push(node);
         }
     }
 
     /// There is a connection to `node`.
-    pub fn on_made(&mut self, node: NodeId) {
+    pub(crate) fn on_made(&mut self, node: NodeId) {
         self.down.retain(|other| *other != node);
     }
 
     /// False when the connection to `node` is known to be lost.
     #[must_use]
-    pub fn is_up(&self, node: NodeId) -> bool {
+    pub(crate) fn is_up(&self, node: NodeId) -> bool {
         !self.down.contains(&node)
     }
 
     /// A member has connected: everything that it sends from now on is of this boot. True when that is not the boot which
     /// connected before.
-    pub fn introduce(&mut self, introduction: Introduction) -> bool {
+    pub(crate) fn introduce(&mut self, introduction: Introduction) -> bool {
         let Introduction { node, boot_count, boot, .. } = introduction;
         let before = self.introductions.insert(node, introduction);
         before.is_none_or(|before| (before.boot_count, before.boot) != (boot_count, boot))
@@ -45,13 +45,13 @@ impl Connections {
 
     /// How many boots `node` has had, if `boot` is the one that connected last. Nobody waits for anything of the others.
     #[must_use]
-    pub fn boot_count(&self, node: NodeId, boot: u64) -> Option<u64> {
+    pub(crate) fn boot_count(&self, node: NodeId, boot: u64) -> Option<u64> {
         let introduction = self.introductions.get(&node).filter(|introduction| introduction.boot == boot)?;
         Some(introduction.boot_count)
     }
 
     /// `node` takes part in an election: its log has its end, or has it back.
-    pub fn on_voter(&mut self, node: NodeId) {
+    pub(crate) fn on_voter(&mut self, node: NodeId) {
         if let Some(introduction) = self.introductions.get_mut(&node) {
             introduction.lost_end = false;
         }
@@ -59,7 +59,7 @@ impl Connections {
 
     /// Whether `node` has said that its log lost its end, and is still connected.
     #[must_use]
-    pub fn lacks_end(&self, node: NodeId) -> bool {
+    pub(crate) fn lacks_end(&self, node: NodeId) -> bool {
         let is_said = self.introductions.get(&node).is_some_and(|other| other.lost_end);
         is_said && self.is_up(node)
     }
@@ -77,7 +77,7 @@ impl Connections {
     }
 
     /// Those that [lack their ends](Self::lacks_end).
-    pub fn without_end(&self) -> impl Iterator<Item = NodeId> {
+    pub(crate) fn without_end(&self) -> impl Iterator<Item = NodeId> {
         self.introductions.keys().copied().filter(|&node| self.lacks_end(node))
     }
 }

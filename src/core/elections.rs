@@ -22,17 +22,21 @@ const FIRST_PART: usize = 4;
 
 /// When a peer that hears of no leader campaigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elections {
+pub(crate) enum Elections {
     /// After the election timeout or up to 1.5 times as long, drawn anew for every term from this seed, and sooner in a
     /// region that never had a leader. The seed replaces raft's own random numbers, so that a run can be repeated.
     Drawn(u64),
     /// Never; only [`Input::Campaign`](crate::core::input::Input::Campaign) makes it.
+    #[cfg_attr(
+        not(any(test, feature = "simulation")),
+        expect(dead_code, reason = "only scripts decide who campaigns")
+    )]
     OnDemand,
 }
 
 /// Keeps raft's election timeout repeatable.
 #[derive(Debug)]
-pub struct ElectionTimer {
+pub(crate) struct ElectionTimer {
     elections: Elections,
     least_ticks: usize,
     /// Ticks since the member started.
@@ -46,13 +50,13 @@ pub struct ElectionTimer {
 impl ElectionTimer {
     /// A timer that has drawn nothing. A campaign comes after `least_ticks` without a leader at the earliest.
     #[must_use]
-    pub fn new(elections: Elections, least_ticks: usize) -> Self {
+    pub(crate) fn new(elections: Elections, least_ticks: usize) -> Self {
         Self { elections, least_ticks, ticks: 0, hopes_since: 0, drawn_for: None }
     }
 
     /// The least timeout in ticks, and the first that is too long.
     #[must_use]
-    pub fn window_ticks(&self) -> (usize, usize) {
+    pub(crate) fn window_ticks(&self) -> (usize, usize) {
         match self.elections {
             Elections::Drawn(_) => (self.least_ticks, self.least_ticks + self.least_ticks.div_ceil(2).max(1)),
             Elections::OnDemand => (self.least_ticks, usize::MAX),
@@ -60,25 +64,25 @@ impl ElectionTimer {
     }
 
     /// A tick has passed.
-    pub fn on_tick(&mut self) {
+    pub(crate) fn on_tick(&mut self) {
         self.ticks += 1;
     }
 
     /// Ticks since the member started.
     #[must_use]
-    pub fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         self.ticks
     }
 
     /// Whether the member has run for less than the time in which others refuse votes because of a leader they heard.
     #[must_use]
-    pub fn is_young(&self) -> bool {
+    pub(crate) fn is_young(&self) -> bool {
         self.ticks < self.least_ticks as u64
     }
 
     /// True when a peer of a region that never had a leader is to campaign on this tick.
     #[must_use]
-    pub fn wants_first_leader(&self, raft: &Raft<PeerLog>) -> bool {
+    pub(crate) fn wants_first_leader(&self, raft: &Raft<PeerLog>) -> bool {
         let Elections::Drawn(seed) = self.elections else { return false };
         let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
         let passed = self.ticks - self.hopes_since;
@@ -91,7 +95,7 @@ impl ElectionTimer {
     }
 
     /// Another member connected.
-    pub fn on_connected(&mut self) {
+    pub(crate) fn on_connected(&mut self) {
         self.hopes_since = self.ticks;
     }
 
@@ -108,13 +112,13 @@ impl ElectionTimer {
     }
 
     /// Draws anew for the same term and role: raft may have drawn a number of its own.
-    pub fn redraw_for_same_term(&mut self, raft: &mut Raft<PeerLog>) {
+    pub(crate) fn redraw_for_same_term(&mut self, raft: &mut Raft<PeerLog>) {
         self.drawn_for = None;
         self.redraw(raft);
     }
 
     /// Draws anew if `raft` may have: to be called after everything that can change its term or role.
-    pub fn redraw(&mut self, raft: &mut Raft<PeerLog>) {
+    pub(crate) fn redraw(&mut self, raft: &mut Raft<PeerLog>) {
         if self.drawn_for == Some((raft.term, raft.state)) {
             return;
         }

@@ -16,7 +16,7 @@ use crate::types::{LogIndex, NodeId};
 
 /// A write of a caller on its way into the log.
 #[derive(Debug)]
-pub struct Propose {
+pub(crate) struct Propose {
     /// The encoded command.
     pub data: Bytes,
     /// When the caller is answered at the latest.
@@ -40,7 +40,7 @@ pub struct Introduction {
 
 /// What a peer can be told, beside ticks.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// A message of another member.
     Message(Box<PeerMessage>),
     /// A write of a caller.
@@ -69,7 +69,7 @@ pub enum Input {
 
 impl Input {
     /// Answers whoever waits for what never reaches a peer.
-    pub fn refuse(self, error: &Error) {
+    pub(crate) fn refuse(self, error: &Error) {
         match self {
             Self::Propose(propose) => propose.completion.answer(Err(error.clone())),
             Self::Read(read) | Self::LocalRead(read) => read.completion.answer(Err(error.clone())),

@@ -55,7 +55,7 @@ enum State {
 
 /// The lease of one peer. It is in force while this peer leads; see the module.
 #[derive(Debug)]
-pub struct Lease {
+pub(crate) struct Lease {
     max: Duration,
     state: State,
     /// Where the log ended when the last TimeoutNow of this term left. Its target, or an earlier one's, may still
@@ -70,7 +70,7 @@ pub struct Lease {
 impl Lease {
     /// A lease that lasts `max` after each renewal; zero switches it off.
     #[must_use]
-    pub fn new(max: Duration) -> Self {
+    pub(crate) fn new(max: Duration) -> Self {
         let max = if planted::has(Fault::LeaseIgnoresClockRates) { max * 11 / 9 } else { max };
         let published = Arc::default();
         Self {
@@ -85,18 +85,18 @@ impl Lease {
 
     /// What callers look at, from any thread.
     #[must_use]
-    pub fn published(&self) -> Arc<PublishedLease> {
+    pub(crate) fn published(&self) -> Arc<PublishedLease> {
         Arc::clone(&self.published)
     }
 
     /// How long a renewal lasts; zero when leases are switched off.
     #[must_use]
-    pub fn max(&self) -> Duration {
+    pub(crate) fn max(&self) -> Duration {
         self.max
     }
 
     /// An own entry has committed `now`: a quorum followed this leader after `proposed_at`.
-    pub fn renew_by_commit(&mut self, proposed_at: Timestamp, now: Timestamp) {
+    pub(crate) fn renew_by_commit(&mut self, proposed_at: Timestamp, now: Timestamp) {
         assert!(proposed_at <= now, "what is committed was proposed before");
         if self.is_suspect() {
             if !self.is_cleared_by(proposed_at) {
@@ -108,14 +108,14 @@ impl Lease {
     }
 
     /// A read index was confirmed: a quorum followed this leader after `asked_at`.
-    pub fn renew_by_read_index(&mut self, asked_at: Timestamp) {
+    pub(crate) fn renew_by_read_index(&mut self, asked_at: Timestamp) {
         if self.trusts(asked_at) {
             self.extend(asked_at);
         }
     }
 
     /// A TimeoutNow is about to leave; the log ends at `last`.
-    pub fn suspect(&mut self, now: Timestamp, last: LogIndex) {
+    pub(crate) fn suspect(&mut self, now: Timestamp, last: LogIndex) {
         if planted::has(Fault::LeaseKeptAfterTransfer) {
             return;
         }
@@ -126,33 +126,33 @@ impl Lease {
     }
 
     /// This peer leads no more, or is at its end.
-    pub fn expire(&mut self) {
+    pub(crate) fn expire(&mut self) {
         (self.state, self.timeout_now_sent, self.cleared_at) = (State::None, None, None);
         self.withdraw();
     }
 
     /// True while nobody else can lead.
     #[must_use]
-    pub fn is_valid(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         matches!(self.state, State::Until(until) if now < until)
     }
 
     /// True from a TimeoutNow to the commit of a later proposal.
     #[must_use]
-    pub fn is_suspect(&self) -> bool {
+    pub(crate) fn is_suspect(&self) -> bool {
         matches!(self.state, State::Suspect(_))
     }
 
     /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry stands behind the order.
     #[must_use]
-    pub fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
+    pub(crate) fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
         matches!(self.state, State::Suspect(since) if proposed_at > since)
     }
 
     /// Whether a member whose log is known to go as far as `matched` may confirm a question of this leader (rule 4). While
     /// the lease is suspect anyone may: the answer serves reads and renews nothing.
     #[must_use]
-    pub fn may_be_confirmed_by(&self, matched: LogIndex) -> bool {
+    pub(crate) fn may_be_confirmed_by(&self, matched: LogIndex) -> bool {
         let has_grown = self.timeout_now_sent.is_none_or(|timeout_now_sent| matched > timeout_now_sent);
         has_grown
             || self.max.is_zero()
@@ -169,13 +169,13 @@ impl Lease {
     /// Whether a read that comes at `now` may share the confirmation of one that was asked for at `asked_at`: nobody
     /// else can have led in between, if that confirmation succeeds.
     #[must_use]
-    pub fn may_join(&self, asked_at: Timestamp, now: Timestamp) -> bool {
+    pub(crate) fn may_join(&self, asked_at: Timestamp, now: Timestamp) -> bool {
         !self.max.is_zero() && self.trusts(asked_at) && now < asked_at + self.max
     }
 
     /// True when it ends so soon that it should be renewed in advance, or has ended.
     #[must_use]
-    pub fn wants_renewal(&self, now: Timestamp) -> bool {
+    pub(crate) fn wants_renewal(&self, now: Timestamp) -> bool {
         match self.state {
             _ if self.max.is_zero() => false,
             State::Until(until) => until.since(now) < self.max / 3,
@@ -208,7 +208,7 @@ impl Lease {
 
     /// Lets callers know. `settled` is the position of the last applied entry of a leader whose applied term is its
     /// term, and none otherwise.
-    pub fn publish(&mut self, settled: Option<Position>) {
+    pub(crate) fn publish(&mut self, settled: Option<Position>) {
         let Some(position) = settled.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
         assert!(position.term > Term(0), "a settled leader has applied an entry of its term");
         let State::Until(until) = self.state else { return };
@@ -246,7 +246,7 @@ impl Lease {
 /// value), read the clock, [`PublishedLease::still_holds`]. The view must lie between the two looks: before the first
 /// it could be of a follower that became leader meanwhile, after the second of a leader that is none any more.
 #[derive(Debug, Default)]
-pub struct PublishedLease {
+pub(crate) struct PublishedLease {
     term: AtomicU64,
     until: AtomicU64,
     applied: AtomicU64,
@@ -255,7 +255,7 @@ pub struct PublishedLease {
 
 /// What the first look saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Glimpse {
+pub(crate) struct Glimpse {
     term: u64,
     applied: u64,
 }
@@ -263,38 +263,38 @@ pub struct Glimpse {
 impl Glimpse {
     /// A position that a view taken after this look shows, or a later one.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         Position { index: LogIndex(self.applied), term: Term(self.term) }
     }
 }
 
 impl PublishedLease {
     /// The engine shows everything up to `index`. From the apply thread; a peer learns it later.
-    pub fn advance(&self, index: LogIndex) {
+    pub(crate) fn advance(&self, index: LogIndex) {
         self.applied.fetch_max(index.get(), Ordering::AcqRel);
     }
 
     /// The index up to which the engine shows the region's log.
     #[must_use]
-    pub fn applied(&self) -> LogIndex {
+    pub(crate) fn applied(&self) -> LogIndex {
         LogIndex(self.applied.load(Ordering::Acquire))
     }
 
     /// Whoever waited for an entry up to `index` has its answer. From the apply thread, after a batch for which someone did; a
     /// former leader lets nothing newer go to another before.
-    pub fn note_answered(&self, index: LogIndex) {
+    pub(crate) fn note_answered(&self, index: LogIndex) {
         self.answered.fetch_max(index.get(), Ordering::AcqRel);
     }
 
     /// The last index that was noted as answered.
     #[must_use]
-    pub fn answered(&self) -> LogIndex {
+    pub(crate) fn answered(&self) -> LogIndex {
         LogIndex(self.answered.load(Ordering::Acquire))
     }
 
     /// The first look: a settled leader's term, if this peer is one.
     #[must_use]
-    pub fn glimpse(&self) -> Option<Glimpse> {
+    pub(crate) fn glimpse(&self) -> Option<Glimpse> {
         let term = self.term.load(Ordering::Acquire);
         (term != 0).then(|| Glimpse { term, applied: self.applied.load(Ordering::Acquire) })
     }
@@ -302,7 +302,7 @@ impl PublishedLease {
     /// The second look, with a clock that was read after the view was taken. When true, the view shows everything
     /// that was acknowledged, by any member, before the first look.
     #[must_use]
-    pub fn still_holds(&self, glimpse: Glimpse, now: Timestamp) -> bool {
+    pub(crate) fn still_holds(&self, glimpse: Glimpse, now: Timestamp) -> bool {
         fence(Ordering::SeqCst);
         // In this order: a bound of a later term is only seen together with the change of term before it.
         let until = self.until.load(Ordering::Acquire);

@@ -5,7 +5,7 @@
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of committed entries of one region that may wait for the applier: beyond, its peer takes no more entries.
     pub backlog_bytes: u64,
     /// The same for all regions of a store together; see [`StoreBacklog`](crate::core::apply_backlog::StoreBacklog).

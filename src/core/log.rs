@@ -19,7 +19,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 96;
 
 /// Where a log stands, as recovered or as bootstrapped.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LogState {
+pub(crate) struct LogState {
     /// Term, vote and commit as last stored.
     pub hard_state: HardState,
     /// The dummy entry before the first.
@@ -33,7 +33,7 @@ pub struct LogState {
 }
 
 /// See the module.
-pub struct PeerLog {
+pub(crate) struct PeerLog {
     region: RegionId,
     reader: Arc<dyn LogReader>,
     state: LogState,
@@ -55,7 +55,7 @@ const MARK_BYTES: u64 = 256 * 1024;
 impl PeerLog {
     /// A view with an empty cache, of a log of which `retain_bytes` are to be kept.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         region: RegionId,
         reader: Arc<dyn LogReader>,
         mut state: LogState,
@@ -89,30 +89,30 @@ impl PeerLog {
 
     /// Term, vote and commit as raft last reported them; the stored ones may lag in their commit.
     #[must_use]
-    pub fn hard_state(&self) -> &HardState {
+    pub(crate) fn hard_state(&self) -> &HardState {
         &self.state.hard_state
     }
 
     /// Takes over the hard state of a round.
-    pub fn set_hard_state(&mut self, hard_state: HardState) {
+    pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
         assert!(hard_state.term >= self.state.hard_state.term, "a term never goes back");
         self.state.hard_state = hard_state;
     }
 
     /// Takes over a commit index that raft learned while the round's entries were written.
-    pub fn set_commit(&mut self, commit: u64) {
+    pub(crate) fn set_commit(&mut self, commit: u64) {
         assert!(commit >= self.state.hard_state.commit, "a commit index never goes back");
         self.state.hard_state.commit = commit;
     }
 
     /// The dummy entry before the first.
     #[must_use]
-    pub fn truncated(&self) -> (LogIndex, Term) {
+    pub(crate) fn truncated(&self) -> (LogIndex, Term) {
         self.state.truncated
     }
 
     /// Makes entries visible to raft. They replace whatever is at or behind their first index.
-    pub fn append(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         assert!(first.index > self.state.truncated.0.get(), "a truncated entry is committed and stays");
         assert!(first.index <= self.state.last.0.get() + 1, "entries follow the log without a gap");
@@ -128,7 +128,7 @@ impl PeerLog {
     }
 
     /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound.
-    pub fn evict(&mut self, applied: LogIndex) {
+    pub(crate) fn evict(&mut self, applied: LogIndex) {
         while self.cache_bytes > self.cache_bytes_max
             && self.cache.front().is_some_and(|entry| entry.index <= applied.get())
         {
@@ -140,7 +140,7 @@ impl PeerLog {
     ///
     /// # Errors
     /// When the term of the entry at `index` cannot be read.
-    pub fn truncate_to(&mut self, index: LogIndex) -> raft::Result<(LogIndex, Term)> {
+    pub(crate) fn truncate_to(&mut self, index: LogIndex) -> raft::Result<(LogIndex, Term)> {
         assert!(index > self.state.truncated.0, "truncation only moves on");
         assert!(index <= self.state.last.0, "only what exists is truncated");
         let term = Term(self.term(index.get())?);
@@ -157,7 +157,7 @@ impl PeerLog {
     /// The first index before which at least all but `retain_bytes` of the log lies; the truncation point when
     /// the log is not longer than that.
     #[must_use]
-    pub fn index_before_bytes(&self, retain_bytes: u64) -> LogIndex {
+    pub(crate) fn index_before_bytes(&self, retain_bytes: u64) -> LogIndex {
         let cut = self.appended_bytes.saturating_sub(retain_bytes);
         let mark = self.marks.iter().take_while(|(_, bytes)| *bytes <= cut).last();
         mark.map_or(self.state.truncated.0, |(index, _)| *index).max(self.state.truncated.0)
@@ -165,7 +165,7 @@ impl PeerLog {
 
     /// Bytes of log behind the truncation point, to the precision of a mark.
     #[must_use]
-    pub fn retained_bytes(&self) -> u64 {
+    pub(crate) fn retained_bytes(&self) -> u64 {
         self.appended_bytes - self.marks.front().map_or(0, |(_, bytes)| *bytes)
     }
 

@@ -11,7 +11,7 @@ use crate::types::{LogIndex, Term};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub struct LostEnd {
+pub(crate) struct LostEnd {
     /// Where the log ended when that was last on record; it may have reached further.
     reached: (LogIndex, Term),
     /// The read index that a leader confirmed since this peer started.
@@ -25,25 +25,25 @@ pub struct LostEnd {
 impl LostEnd {
     /// Nothing of a log that once reached this entry is back yet.
     #[must_use]
-    pub fn new(reached: (LogIndex, Term)) -> Self {
+    pub(crate) fn new(reached: (LogIndex, Term)) -> Self {
         let verified = (Term(0), LogIndex(0));
         Self { reached, confirmed: None, verified, leaderless_ticks: 0 }
     }
 
     /// True until a leader has confirmed a read index.
     #[must_use]
-    pub fn needs_read_index(&self) -> bool {
+    pub(crate) fn needs_read_index(&self) -> bool {
         self.confirmed.is_none()
     }
 
     /// A leader confirmed `index` as an answer to a question of this boot.
-    pub fn confirm(&mut self, index: LogIndex) {
+    pub(crate) fn confirm(&mut self, index: LogIndex) {
         self.confirmed.get_or_insert(index);
     }
 
     /// Whether a peer that holds every committed entry up to this one durably has back what it lost.
     #[must_use]
-    pub fn is_back(&self, (index, term): (LogIndex, Term)) -> bool {
+    pub(crate) fn is_back(&self, (index, term): (LogIndex, Term)) -> bool {
         let (reached, reached_term) = self.reached;
         // A log is as recent as its last entry's term, then as its length (raft paper, 5.4.1). A committed entry of a
         // later term settles what became of all entries of the earlier one.
@@ -52,20 +52,20 @@ impl LostEnd {
     }
 
     /// The log matches that of the leader of `term` up to `index`.
-    pub fn verify(&mut self, term: Term, index: LogIndex) {
+    pub(crate) fn verify(&mut self, term: Term, index: LogIndex) {
         self.verified = self.verified.max((term, index));
     }
 
     /// As much of a commit index of a leader of `term` as may be believed. A leader tells what it once heard
     /// acknowledged; with its end the log may have lost an overwriting, and what was overwritten is back.
     #[must_use]
-    pub fn believable(&self, term: Term, commit: LogIndex) -> LogIndex {
+    pub(crate) fn believable(&self, term: Term, commit: LogIndex) -> LogIndex {
         if self.verified.0 == term { commit.min(self.verified.1) } else { LogIndex(0) }
     }
 
     /// For how many ticks in a row no leader is known.
     #[must_use]
-    pub fn leaderless_ticks(&self) -> usize {
+    pub(crate) fn leaderless_ticks(&self) -> usize {
         self.leaderless_ticks
     }
 
@@ -82,7 +82,7 @@ impl LostEnd {
     }
 
     /// A tick has passed.
-    pub fn tick(&mut self, has_leader: bool) {
+    pub(crate) fn tick(&mut self, has_leader: bool) {
         self.leaderless_ticks = if has_leader { 0 } else { self.leaderless_ticks + 1 };
     }
 }

@@ -10,11 +10,11 @@ use raft::storage::MemStorage;
 
 /// Largest encoded configuration change. It is the only thing from a peer that protobuf parses, so it is kept
 /// far too small for the parser's known weakness (DESIGN 6.6).
-pub const CONF_CHANGE_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const CONF_CHANGE_BYTES_MAX: usize = 4 * 1024;
 
 /// Reads a configuration change entry; none when it is malformed or of raft's first format, which is never proposed.
 #[must_use]
-pub fn parse(entry: &Entry) -> Option<ConfChangeV2> {
+pub(crate) fn parse(entry: &Entry) -> Option<ConfChangeV2> {
     if entry.data.len() > CONF_CHANGE_BYTES_MAX {
         return None;
     }
@@ -26,7 +26,7 @@ pub fn parse(entry: &Entry) -> Option<ConfChangeV2> {
 ///
 /// # Errors
 /// raft's reason, such as removing the last voter or a second change while a joint one is open.
-pub fn changed(members: &ConfState, change: &ConfChangeV2) -> raft::Result<ConfState> {
+pub(crate) fn changed(members: &ConfState, change: &ConfChangeV2) -> raft::Result<ConfState> {
     // raft keeps its restore function to itself, so the question goes to a node that never runs.
     let config = raft::Config { id: 1, ..Default::default() };
     let storage = MemStorage::new_with_conf_state(members.clone());

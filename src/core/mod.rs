@@ -38,35 +38,35 @@
 //! Membership changes are applied but not yet offered. Raft snapshots are not here yet; the log is therefore truncated
 //! only behind what every member has.
 
-pub mod ports;
-pub mod command;
-pub mod region;
-pub mod membership;
-pub mod log;
-pub mod planted;
-pub mod forwarding;
-pub mod proposals;
-pub mod lease;
-pub mod transfer;
-pub mod reads;
-pub mod applier;
-pub mod appliers;
-pub mod validator;
-pub mod elections;
-pub mod lost_end;
-pub mod outbox;
-pub mod limits;
-pub mod apply_backlog;
-pub mod stall_timer;
-pub mod apply_progress;
-pub mod input;
-pub mod pending;
-pub mod boots;
-pub mod connections;
-pub mod peer_status;
-pub mod tick_clock;
-pub mod peer;
-pub mod round;
+pub(crate) mod ports;
+pub(crate) mod command;
+pub(crate) mod region;
+pub(crate) mod membership;
+pub(crate) mod log;
+pub(crate) mod planted;
+pub(crate) mod forwarding;
+pub(crate) mod proposals;
+pub(crate) mod lease;
+pub(crate) mod transfer;
+pub(crate) mod reads;
+pub(crate) mod applier;
+pub(crate) mod appliers;
+pub(crate) mod validator;
+pub(crate) mod elections;
+pub(crate) mod lost_end;
+pub(crate) mod outbox;
+pub(crate) mod limits;
+pub(crate) mod apply_backlog;
+pub(crate) mod stall_timer;
+pub(crate) mod apply_progress;
+pub(crate) mod input;
+pub(crate) mod pending;
+pub(crate) mod boots;
+pub(crate) mod connections;
+pub(crate) mod peer_status;
+pub(crate) mod tick_clock;
+pub(crate) mod peer;
+pub(crate) mod round;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
-pub mod fuzz;
+pub(crate) mod fuzz;

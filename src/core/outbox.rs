@@ -13,7 +13,7 @@ use crate::types::LogIndex;
 
 /// Who sends, at this moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// It leads.
     pub leads: bool,
     /// Its term.
@@ -27,7 +27,7 @@ pub struct Sender {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     /// Read-index answers for followers, which wait until the applied index has come as far.
     held_answers: Vec<Message>,
     held_answers_max: usize,
@@ -40,12 +40,12 @@ pub struct Outbox {
 impl Outbox {
     /// Nothing told yet; so many answers may wait while the engine stands still.
     #[must_use]
-    pub fn new(held_answers_max: usize) -> Self {
+    pub(crate) fn new(held_answers_max: usize) -> Self {
         Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0), queued: Vec::new() }
     }
 
     /// raft's messages as they may leave now. Answers that must wait stay here.
-    pub fn hold_back(&mut self, messages: Vec<Message>, sender: Sender) -> Vec<Message> {
+    pub(crate) fn hold_back(&mut self, messages: Vec<Message>, sender: Sender) -> Vec<Message> {
         let mut sent = Vec::with_capacity(messages.len());
         for mut message in messages {
             if message.get_msg_type() == MessageType::MsgReadIndexResp && message.index > sender.applied {
@@ -62,12 +62,12 @@ impl Outbox {
     }
 
     /// Messages that may leave as they are.
-    pub fn queue(&mut self, messages: impl IntoIterator<Item = PeerMessage>) {
+    pub(crate) fn queue(&mut self, messages: impl IntoIterator<Item = PeerMessage>) {
         self.queued.extend(messages);
     }
 
     /// Takes out what was [queued](Self::queue).
-    pub fn take_queued(&mut self) -> Vec<PeerMessage> {
+    pub(crate) fn take_queued(&mut self) -> Vec<PeerMessage> {
         std::mem::take(&mut self.queued)
     }
 
@@ -91,7 +91,7 @@ impl Outbox {
 
     /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index, as
     /// a commit is: the engine shows an entry before its report is here, and a leader read may have shown it already.
-    pub fn release_answers(&mut self, sender: Sender) -> Vec<Message> {
+    pub(crate) fn release_answers(&mut self, sender: Sender) -> Vec<Message> {
         if self.held_answers.is_empty() {
             return Vec::new();
         }
@@ -119,12 +119,12 @@ impl Outbox {
 
     /// True while an answer waits.
     #[must_use]
-    pub fn holds_answers(&self) -> bool {
+    pub(crate) fn holds_answers(&self) -> bool {
         !self.held_answers.is_empty()
     }
 
     /// Whether followers have yet to hear of `applied`; from now on they count as told.
-    pub fn must_tell(&mut self, applied: LogIndex) -> bool {
+    pub(crate) fn must_tell(&mut self, applied: LogIndex) -> bool {
         let news = self.told_commit < applied;
         self.told_commit = self.told_commit.max(applied);
         news

@@ -19,7 +19,7 @@ mod leading;
 mod messages;
 mod options;
 mod reading;
-pub mod ready;
+pub(crate) mod ready;
 mod returning;
 mod stall;
 mod truncation;
@@ -52,17 +52,17 @@ use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
 use self::leading::{Leading, SeenLeader};
-pub use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
+pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 use self::reading::Reading;
 use self::truncation::Truncation;
 use self::writes::Writes;
 
 /// An answer that is due.
-pub type Answer = (Completion, Result<Position>);
+pub(crate) type Answer = (Completion, Result<Position>);
 
 /// See the module.
-pub struct Peer {
+pub(crate) struct Peer {
     options: PeerOptions,
     region: Region,
     raw: RawNode<PeerLog>,
@@ -88,7 +88,7 @@ impl Peer {
     ///
     /// # Errors
     /// `CORRUPTION` when log and engine contradict each other.
-    pub fn new(
+    pub(crate) fn new(
         options: PeerOptions,
         region: Region,
         applied: ApplyState,
@@ -133,38 +133,40 @@ impl Peer {
 
     /// True when this member alone decides elections.
     #[must_use]
-    pub fn is_only_voter(&self) -> bool {
+    pub(crate) fn is_only_voter(&self) -> bool {
         self.region.is_decided_by(self.options.node)
     }
 
     /// The region as of the last applied change.
+    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Region {
         &self.region
     }
 
     /// The lease as callers may see it, on any thread.
     #[must_use]
-    pub fn published_lease(&self) -> Arc<PublishedLease> {
+    pub(crate) fn published_lease(&self) -> Arc<PublishedLease> {
         self.reading.lease.published()
     }
 
     /// True while this peer knows by its clock that nobody else leads.
     #[must_use]
-    pub fn holds_lease(&self, now: Timestamp) -> bool {
+    pub(crate) fn holds_lease(&self, now: Timestamp) -> bool {
         self.is_settled() && self.reading.lease.is_valid(now)
     }
 
     /// Messages that the validator turned away.
+    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn refused_messages(&self) -> u64 {
+    pub(crate) fn refused_messages(&self) -> u64 {
         self.refused_messages
     }
 
     /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
     /// a follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
     #[must_use]
-    pub fn awaits_report(&self) -> bool {
+    pub(crate) fn awaits_report(&self) -> bool {
         let unsettled_leader = self.is_leader() && !self.is_settled();
         let asked = !self.reading.reads.is_empty()
             || self.outbox.holds_answers()
@@ -178,7 +180,7 @@ impl Peer {
 
     /// This peer's status.
     #[must_use]
-    pub fn status(&self) -> PeerStatus {
+    pub(crate) fn status(&self) -> PeerStatus {
         let raft = &self.raw.raft;
         PeerStatus {
             role: match raft.state {
@@ -199,7 +201,7 @@ impl Peer {
     }
 
     /// One tick of the raft clock, and everything that is due by it.
-    pub fn on_tick(&mut self, now: Timestamp) {
+    pub(crate) fn on_tick(&mut self, now: Timestamp) {
         self.now = now;
         self.timer.on_tick();
         self.apply.on_tick();
@@ -224,7 +226,7 @@ impl Peer {
     }
 
     /// Anything else that reaches this peer.
-    pub fn on_input(&mut self, input: Input, now: Timestamp) {
+    pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
         self.now = now;
         match input {
             Input::Message(message) => self.on_message(*message),
@@ -245,7 +247,7 @@ impl Peer {
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. So many peers share what a round may propose.
-    pub fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
+    pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.now = now;
         self.settle_transfer();
         self.hand_over_if_stalled();
@@ -257,7 +259,7 @@ impl Peer {
     /// How much this peer still waits for or means to say: nothing, once nobody has called for some time.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         let counted = self.writes.proposals.len() + self.writes.forwarder.count() + self.apply.count();
         let waits = [!self.reading.reads.is_empty(), self.has_fresh(), self.outbox.holds_answers()];
         let unsent = self.answers.len() + self.outbox.queued();
@@ -270,13 +272,13 @@ impl Peer {
     /// Whether no more is kept of what this member forwarded than its window takes, and one write.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn keeps_its_window(&self) -> bool {
+    pub(crate) fn keeps_its_window(&self) -> bool {
         let (kept, newest) = self.writes.forwarder.kept();
         kept - newest <= self.options.forward_window_bytes
     }
 
     /// Takes out the answers that are due, in order.
-    pub fn take_answers(&mut self) -> Vec<Answer> {
+    pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
         let served_up_to = if self.is_settled() { None } else { Some(self.apply.index()) };
         let position = Position { index: self.apply.index(), term: self.apply.term() };
         let local = self.reading.reads.take_local(self.apply.index());
@@ -287,7 +289,7 @@ impl Peer {
 
     /// Answers everything that waits because the peer ends: `unknown` for what may be in a log, `refused` for what
     /// certainly is not.
-    pub fn abandon(&mut self, unknown: &Error, refused: &Error) -> Vec<Answer> {
+    pub(crate) fn abandon(&mut self, unknown: &Error, refused: &Error) -> Vec<Answer> {
         self.reading.lease.expire();
         let mut answers = std::mem::take(&mut self.answers);
         let undecided = callers(self.writes.proposals.abandon()).chain(self.writes.forwarder.abandon());
@@ -301,7 +303,7 @@ impl Peer {
 
     /// Proposes a membership change at once; for scripts, until changes have an interface of their own.
     #[cfg(any(test, feature = "simulation"))]
-    pub fn propose_change(&mut self, change: raft::eraftpb::ConfChangeV2) {
+    pub(crate) fn propose_change(&mut self, change: raft::eraftpb::ConfChangeV2) {
         // raft drops it while this leader hands over, as one does whose engine stands still.
         let _ = self.raw.propose_conf_change(Vec::new(), change);
     }

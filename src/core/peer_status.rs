@@ -8,7 +8,7 @@ use crate::types::{LogIndex, NodeId, Term};
 
 /// A peer's status, for callers to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerStatus {
+pub(crate) struct PeerStatus {
     /// Raft role.
     pub role: Role,
     /// Current term.
@@ -34,7 +34,7 @@ pub struct PeerStatus {
 impl PeerStatus {
     /// The leader, for whoever must say why a call had to wait.
     #[must_use]
-    pub fn known_leader(&self) -> KnownLeader {
+    pub(crate) fn known_leader(&self) -> KnownLeader {
         KnownLeader { node: self.leader, is_reachable: self.is_leader_reachable }
     }
 }

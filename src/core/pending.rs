@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 /// A write that is in no log yet.
 #[derive(Debug)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// Its encoded command.
     pub data: Bytes,
     /// When who asked for it is answered at the latest.
@@ -30,28 +30,28 @@ pub struct Pending {
 impl Pending {
     /// A write of a caller of this member.
     #[must_use]
-    pub fn of_caller(propose: Propose) -> Self {
+    pub(crate) fn of_caller(propose: Propose) -> Self {
         let Propose { data, deadline, completion } = propose;
         Self { data, deadline, requester: Requester::Caller(completion), was_proposed: false }
     }
 
     /// A write that another member forwarded, and whose deadline it watches.
     #[must_use]
-    pub fn of_follower(id: RequestId, data: Bytes) -> Self {
+    pub(crate) fn of_follower(id: RequestId, data: Bytes) -> Self {
         let requester = Requester::Follower(id);
         Self { data, deadline: Timestamp::NEVER, requester, was_proposed: false }
     }
 
     /// A write that was in this member's log and certainly is in no log any more.
     #[must_use]
-    pub fn of_overwritten(overwritten: Overwritten) -> Self {
+    pub(crate) fn of_overwritten(overwritten: Overwritten) -> Self {
         let Overwritten { data, deadline, requester } = overwritten;
         Self { data, deadline, requester, was_proposed: true }
     }
 
     /// The number it has at the member that forwarded it, if one did.
     #[must_use]
-    pub fn forwarded_as(&self) -> Option<RequestId> {
+    pub(crate) fn forwarded_as(&self) -> Option<RequestId> {
         match self.requester {
             Requester::Caller(_) => None,
             Requester::Follower(id) => Some(id),
@@ -77,7 +77,7 @@ impl Pending {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct PendingWrites {
+pub(crate) struct PendingWrites {
     writes: VecDeque<Pending>,
     forwarded_bytes: usize,
     /// No deadline is earlier.
@@ -87,25 +87,25 @@ pub struct PendingWrites {
 impl PendingWrites {
     /// True when nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
 
     /// Bytes of the commands of other members that wait. Those of this member's callers are bounded where they call, and
     /// must not take the room of the others.
     #[must_use]
-    pub fn forwarded_bytes(&self) -> usize {
+    pub(crate) fn forwarded_bytes(&self) -> usize {
         self.forwarded_bytes
     }
 
     /// Adds a write behind all others.
-    pub fn push(&mut self, write: Pending) {
+    pub(crate) fn push(&mut self, write: Pending) {
         self.count(&write);
         self.writes.push_back(write);
     }
 
     /// Puts writes, in their order, before all others.
-    pub fn push_before(&mut self, writes: impl DoubleEndedIterator<Item = Pending>) {
+    pub(crate) fn push_before(&mut self, writes: impl DoubleEndedIterator<Item = Pending>) {
         for write in writes.rev() {
             self.count(&write);
             self.writes.push_front(write);
@@ -114,7 +114,7 @@ impl PendingWrites {
 
     /// Takes the first write and as many behind it as make `bytes_max` bytes together, each with `overhead_bytes`, to be
     /// proposed or sent now. Those whose callers were answered are dropped.
-    pub fn take_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
+    pub(crate) fn take_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.writes.front() {
@@ -132,18 +132,18 @@ impl PendingWrites {
     }
 
     /// Takes everything.
-    pub fn take_all(&mut self) -> Vec<Pending> {
+    pub(crate) fn take_all(&mut self) -> Vec<Pending> {
         (self.forwarded_bytes, self.earliest) = (0, None);
         std::mem::take(&mut self.writes).into()
     }
 
     /// Takes the writes of other members.
-    pub fn take_of_followers(&mut self) -> Vec<Pending> {
+    pub(crate) fn take_of_followers(&mut self) -> Vec<Pending> {
         self.extract(|write| matches!(write.requester, Requester::Follower(_)))
     }
 
     /// Takes the writes whose deadline has passed.
-    pub fn take_late(&mut self, now: Timestamp) -> Vec<Pending> {
+    pub(crate) fn take_late(&mut self, now: Timestamp) -> Vec<Pending> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
@@ -153,7 +153,7 @@ impl PendingWrites {
     }
 
     /// Drops the writes whose callers were answered.
-    pub fn drop_answered(&mut self) {
+    pub(crate) fn drop_answered(&mut self) {
         drop(self.extract(|write| write.requester.is_answered()));
     }
 

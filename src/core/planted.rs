@@ -9,14 +9,15 @@ macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A mistake that a system of this kind can make.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Fault {
+        #[cfg_attr(not(any(test, feature = "simulation")), expect(dead_code, reason = "some show in the simulator alone"))]
+        pub(crate) enum Fault {
             $($(#[$doc])* $name,)*
         }
 
         #[cfg(any(test, feature = "simulation"))]
         impl Fault {
             /// Every fault.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };
 }
@@ -112,14 +113,14 @@ faults! {
 /// Whether the members that this thread simulates have any fault.
 #[cfg(any(test, feature = "simulation"))]
 #[must_use]
-pub fn is_any() -> bool {
+pub(crate) fn is_any() -> bool {
     simulation::planted().is_some()
 }
 
 /// Whether the members that this thread simulates have `fault`.
 #[cfg(any(test, feature = "simulation"))]
 #[must_use]
-pub fn has(fault: Fault) -> bool {
+pub(crate) fn has(fault: Fault) -> bool {
     simulation::planted() == Some(fault)
 }
 
@@ -127,7 +128,7 @@ pub fn has(fault: Fault) -> bool {
 #[cfg(not(any(test, feature = "simulation")))]
 #[inline]
 #[must_use]
-pub const fn has(_: Fault) -> bool {
+pub(crate) const fn has(_: Fault) -> bool {
     false
 }
 
@@ -135,12 +136,12 @@ pub const fn has(_: Fault) -> bool {
 #[cfg(not(any(test, feature = "simulation")))]
 #[inline]
 #[must_use]
-pub const fn is_any() -> bool {
+pub(crate) const fn is_any() -> bool {
     false
 }
 
 #[cfg(any(test, feature = "simulation"))]
-pub use self::simulation::with;
+pub(crate) use self::simulation::with;
 
 #[cfg(any(test, feature = "simulation"))]
 mod simulation {
@@ -154,12 +155,12 @@ mod simulation {
 
     /// The fault of the members that this thread simulates.
     #[must_use]
-    pub fn planted() -> Option<Fault> {
+    pub(crate) fn planted() -> Option<Fault> {
         PLANTED.get()
     }
 
     /// Runs a simulation whose members have `fault`, or none.
-    pub fn with<T>(fault: Option<Fault>, simulate: impl FnOnce() -> T) -> T {
+    pub(crate) fn with<T>(fault: Option<Fault>, simulate: impl FnOnce() -> T) -> T {
         struct Restored(Option<Fault>);
 
         impl Drop for Restored {

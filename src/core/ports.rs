@@ -4,11 +4,12 @@
 //! `storage` and `pollers` implement them for real, the test runner implements them with a clock, a disk
 //! and a network that a script moves by hand. Of the world outside the core knows these, raft's own types and `bytes`.
 
-pub use raft::eraftpb::{Entry, HardState, Message};
+pub use raft::eraftpb::Entry;
+pub(crate) use raft::eraftpb::{HardState, Message};
 
 use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::ApplyTask;
-pub use crate::core::forwarding::{Forward, ForwardAnswer};
+pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::error::Result;
 use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};
 
@@ -46,7 +47,7 @@ impl LogWrite {
 
 /// Reads back what the log store holds. Called by the raft poller only, for entries that the peer's own
 /// cache no longer has.
-pub trait LogReader: Send + Sync {
+pub(crate) trait LogReader: Send + Sync {
     /// Entries `low..high`, cut after the one that makes the sum of encoded sizes reach `max_bytes`, but
     /// never less than one. The caller has checked that the range lies inside the log.
     ///
@@ -127,7 +128,7 @@ impl PeerMessage {
 }
 
 /// The world as a round sees it.
-pub trait RoundIo {
+pub(crate) trait RoundIo {
     /// Hands messages to the network; they may be lost, doubled and reordered from here on.
     fn send(&mut self, messages: Vec<PeerMessage>);
 

@@ -19,7 +19,7 @@ use crate::types::{LogIndex, Term};
 
 /// Who waits for the outcome of a write.
 #[derive(Debug)]
-pub enum Requester {
+pub(crate) enum Requester {
     /// A caller of this member.
     Caller(Completion),
     /// A caller of another member, which forwarded the write.
@@ -28,7 +28,7 @@ pub enum Requester {
 
 /// One write in a proposed entry.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// When the requester is answered at the latest.
     pub deadline: Timestamp,
     /// None once it was answered.
@@ -44,7 +44,7 @@ impl Request {
 impl Requester {
     /// True for a caller who was answered, by a cancellation or its deadline.
     #[must_use]
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         match self {
             Self::Caller(completion) => completion.is_answered(),
             Self::Follower(_) => false,
@@ -54,7 +54,7 @@ impl Requester {
 
 /// One proposed entry of this member.
 #[derive(Debug)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     /// Term in which it was proposed.
     pub term: Term,
     /// Index it was given.
@@ -69,7 +69,7 @@ pub struct Proposal {
 
 /// A write whose place another leader's entry took: it is in no log, and never will be.
 #[derive(Debug)]
-pub struct Overwritten {
+pub(crate) struct Overwritten {
     /// Its encoded command.
     pub data: Bytes,
     /// When who asked for it is answered at the latest.
@@ -80,7 +80,7 @@ pub struct Overwritten {
 
 /// A proposal of this member whose entry is committed.
 #[derive(Debug)]
-pub struct CommittedProposal {
+pub(crate) struct CommittedProposal {
     /// Where its entry stands.
     pub index: LogIndex,
     /// Who waits for each of its writes, in order. None for who was answered before, at the deadline.
@@ -89,7 +89,7 @@ pub struct CommittedProposal {
 
 /// What committed entries mean for the queue.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// Own proposals among the entries, in log order.
     pub committed: Vec<CommittedProposal>,
     /// Those whose places other entries took, in order, without those that were answered before.
@@ -100,13 +100,13 @@ pub struct Settled {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Proposals {
+pub(crate) struct Proposals {
     queue: VecDeque<Proposal>,
 }
 
 impl Proposals {
     /// Adds the newest proposal.
-    pub fn push(&mut self, proposal: Proposal) {
+    pub(crate) fn push(&mut self, proposal: Proposal) {
         assert_eq!(
             proposal.requests.len(),
             writes_of(&proposal.data),
@@ -123,7 +123,7 @@ impl Proposals {
     }
 
     /// Takes out every proposal that `entries`, newly committed, decide.
-    pub fn settle(&mut self, entries: &[Entry]) -> Settled {
+    pub(crate) fn settle(&mut self, entries: &[Entry]) -> Settled {
         let mut settled = Settled::default();
         if self.queue.is_empty() {
             return settled;
@@ -141,7 +141,7 @@ impl Proposals {
     }
 
     /// Takes out the requesters whose deadline has passed, or who were answered; their entries stay undecided.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Requester> {
         let requests = self.queue.iter_mut().flat_map(|proposal| &mut proposal.requests);
         requests
             .filter(|request| request.deadline <= now || request.is_answered())
@@ -150,20 +150,20 @@ impl Proposals {
     }
 
     /// Empties the queue, giving back who is still unanswered.
-    pub fn abandon(&mut self) -> Vec<Requester> {
+    pub(crate) fn abandon(&mut self) -> Vec<Requester> {
         let requests = self.queue.drain(..).flat_map(|proposal| proposal.requests);
         requests.filter_map(|request| request.requester).collect()
     }
 
     /// When the newest undecided entry was proposed.
     #[must_use]
-    pub fn newest_at(&self) -> Option<Timestamp> {
+    pub(crate) fn newest_at(&self) -> Option<Timestamp> {
         self.queue.back().map(|proposal| proposal.proposed_at)
     }
 
     /// Whether something that was proposed before `term` is undecided, and a caller of this member waits for it.
     #[must_use]
-    pub fn awaits_fence(&self, term: Term) -> bool {
+    pub(crate) fn awaits_fence(&self, term: Term) -> bool {
         if self.queue.front().is_none_or(|oldest| oldest.term >= term) {
             return false;
         }
@@ -191,15 +191,10 @@ impl Proposals {
     }
 
     /// How many proposals are undecided.
+    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
-    }
-
-    /// True when nothing is undecided.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 
     fn is_decided(&self, front: &Proposal, decided: (Term, LogIndex)) -> bool {

@@ -23,7 +23,7 @@ use crate::types::{LogIndex, NodeId, Term};
 
 /// One read.
 #[derive(Debug)]
-pub struct Read {
+pub(crate) struct Read {
     /// When the caller is answered at the latest.
     pub deadline: Timestamp,
     /// Its answer.
@@ -40,7 +40,7 @@ impl Read {
 }
 
 /// Length of an encoded read id.
-pub const READ_ID_BYTES: usize = 24;
+pub(crate) const READ_ID_BYTES: usize = 24;
 
 /// Reads that share one read index.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ struct Group {
 
 /// When a read index was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The term of the asker.
     pub term: Term,
     /// Its clock, before the question left.
@@ -67,7 +67,7 @@ pub struct Asked {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Reads {
+pub(crate) struct Reads {
     node: NodeId,
     boot: u64,
     counter: u64,
@@ -84,14 +84,14 @@ pub struct Reads {
 impl Reads {
     /// An empty queue. `boot` differs in every boot of this member.
     #[must_use]
-    pub fn new(node: NodeId, boot: u64) -> Self {
+    pub(crate) fn new(node: NodeId, boot: u64) -> Self {
         let (counter, fresh, groups, local) = (0, Vec::new(), VecDeque::new(), Vec::new());
         let leased = Vec::new();
         Self { node, boot, counter, fresh, groups, local, leased, asked_at: Timestamp::default() }
     }
 
     /// Adds a read to the group of this round.
-    pub fn push(&mut self, read: Read) {
+    pub(crate) fn push(&mut self, read: Read) {
         self.fresh.push(read);
     }
 
@@ -99,7 +99,7 @@ impl Reads {
     ///
     /// # Errors
     /// The read.
-    pub fn join(&mut self, read: Read, may_join: impl FnOnce(Asked) -> bool) -> Result<(), Read> {
+    pub(crate) fn join(&mut self, read: Read, may_join: impl FnOnce(Asked) -> bool) -> Result<(), Read> {
         match self.groups.back_mut() {
             Some(newest) if newest.index.is_none() && may_join(newest.asked) => {
                 newest.reads.push(read);
@@ -111,17 +111,17 @@ impl Reads {
 
     /// Adds a read that needs no confirmation, only that `index` and its own least index are applied. It waits for no
     /// other read.
-    pub fn push_local(&mut self, read: Read, index: LogIndex) {
+    pub(crate) fn push_local(&mut self, read: Read, index: LogIndex) {
         self.local.push((index.max(read.min_index), read));
     }
 
     /// Adds a read that the lease confirms.
-    pub fn push_leased(&mut self, read: Read) {
+    pub(crate) fn push_leased(&mut self, read: Read) {
         self.leased.push(read);
     }
 
     /// The lease confirms at once what the open questions would confirm later.
-    pub fn confirm_by_lease(&mut self) {
+    pub(crate) fn confirm_by_lease(&mut self) {
         for group in &mut self.groups {
             self.leased.append(&mut group.reads);
         }
@@ -130,37 +130,37 @@ impl Reads {
     }
 
     /// Takes out the local reads that may be answered with `applied`.
-    pub fn take_local(&mut self, applied: LogIndex) -> Vec<Read> {
+    pub(crate) fn take_local(&mut self, applied: LogIndex) -> Vec<Read> {
         self.local.extract_if(.., |(index, _)| *index <= applied).map(|(_, read)| read).collect()
     }
 
     /// Takes out the completions of local reads whose deadline has passed.
-    pub fn expire_local(&mut self, now: Timestamp) -> Vec<Completion> {
+    pub(crate) fn expire_local(&mut self, now: Timestamp) -> Vec<Completion> {
         let due = self.local.extract_if(.., |(_, read)| read.is_due(now));
         due.map(|(_, read)| read.completion).collect()
     }
 
     /// The id to ask a read index for: of the reads that arrived in this round.
-    pub fn ask_fresh(&mut self, asked: Asked) -> Option<Vec<u8>> {
+    pub(crate) fn ask_fresh(&mut self, asked: Asked) -> Option<Vec<u8>> {
         let reads = std::mem::take(&mut self.fresh);
         (!reads.is_empty()).then(|| self.ask_for(reads, false, asked))
     }
 
     /// The id to ask a read index for although nobody reads; none while a question is under way.
-    pub fn ask_renewal(&mut self, asked: Asked) -> Option<Vec<u8>> {
+    pub(crate) fn ask_renewal(&mut self, asked: Asked) -> Option<Vec<u8>> {
         let under_way = self.groups.back().is_some_and(|newest| newest.index.is_none());
         (!under_way).then(|| self.ask_for(Vec::new(), true, asked))
     }
 
     /// The id to ask for the newest unresolved reads again, when they were last asked for before `asked_before`.
-    pub fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) -> Option<Vec<u8>> {
+    pub(crate) fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) -> Option<Vec<u8>> {
         let unresolved = self.groups.iter().any(|group| group.index.is_none());
         (unresolved && self.asked_at <= asked_before).then(|| self.ask(now))
     }
 
     /// Takes an answer: the reads of this id and of all earlier ones may show the state at `index`. Unknown ids
     /// change nothing. Returns when the newest of them were first asked for, if this is the first answer to them.
-    pub fn resolve(&mut self, id: &[u8], index: LogIndex) -> Option<Asked> {
+    pub(crate) fn resolve(&mut self, id: &[u8], index: LogIndex) -> Option<Asked> {
         let counter = self.parse(id)?;
         let answered = self.groups.iter().rfind(|group| group.counter <= counter)?;
         let news = answered.index.is_none().then_some(answered.asked);
@@ -171,13 +171,13 @@ impl Reads {
     }
 
     /// Forgets what was only asked for the lease.
-    pub fn drop_renewals(&mut self) {
+    pub(crate) fn drop_renewals(&mut self) {
         self.groups.retain(|group| !group.reads.is_empty());
     }
 
     /// Takes every open question for confirmed at `index`: a planted fault.
     #[cfg(any(test, feature = "simulation"))]
-    pub fn confirm_all(&mut self, index: LogIndex) {
+    pub(crate) fn confirm_all(&mut self, index: LogIndex) {
         for group in &mut self.groups {
             group.index.get_or_insert(index);
         }
@@ -185,7 +185,7 @@ impl Reads {
 
     /// The first id of the newest unresolved reads once more: a planted fault.
     #[cfg(any(test, feature = "simulation"))]
-    pub fn ask_again_under_the_same_id(
+    pub(crate) fn ask_again_under_the_same_id(
         &mut self,
         asked_before: Timestamp,
         now: Timestamp,
@@ -199,7 +199,7 @@ impl Reads {
 
     /// Takes out the reads that may be answered now, in order. `served_up_to` is the applied index, or none when
     /// every state this member can show is recent enough for any confirmed read (a settled leader).
-    pub fn take_ready(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
+    pub(crate) fn take_ready(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
         let mut ready = std::mem::take(&mut self.leased);
         while let Some(index) = self.groups.front().and_then(|group| group.index) {
             if served_up_to.is_some_and(|applied| applied < index) {
@@ -211,7 +211,7 @@ impl Reads {
     }
 
     /// Takes out the completions whose deadline has passed.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Completion> {
         let mut expired = Vec::new();
         for reads in self.groups.iter_mut().map(|group| &mut group.reads).chain([&mut self.fresh]) {
             expired.extend(reads.extract_if(.., |read| read.is_due(now)).map(|read| read.completion));
@@ -221,7 +221,7 @@ impl Reads {
     }
 
     /// Empties the queue.
-    pub fn abandon(&mut self) -> Vec<Completion> {
+    pub(crate) fn abandon(&mut self) -> Vec<Completion> {
         let groups = self.groups.drain(..).flat_map(|group| group.reads);
         let local = self.local.drain(..).map(|(_, read)| read);
         let confirmed = self.leased.drain(..);
@@ -230,7 +230,7 @@ impl Reads {
 
     /// True when no read waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.fresh.is_empty()
             && self.leased.is_empty()
             && self.local.is_empty()
@@ -287,7 +287,7 @@ fn parse(id: &[u8]) -> Option<((NodeId, u64), u64)> {
 /// The questions that a leader has taken from others in its term. None is taken twice, however often it arrives: see
 /// [`Reads`] for what its late acknowledgements would confirm.
 #[derive(Debug, Default)]
-pub struct Questions {
+pub(crate) struct Questions {
     /// The newest counter of each asker's boot.
     newest: Boots<u64>,
 }
@@ -303,13 +303,13 @@ impl Questions {
     }
 
     /// A new term.
-    pub fn begin_term(&mut self) {
+    pub(crate) fn begin_term(&mut self) {
         self.newest.clear();
     }
 
     /// Whether `id` may be taken: it comes of `asker`, and is newer than all that this boot of it asked before. `count_of`
     /// says which of its boots that is, counted over its life, and nothing of one that has ended, for which nobody waits.
-    pub fn take(&mut self, id: &[u8], asker: NodeId, count_of: impl Fn(u64) -> Option<u64>) -> bool {
+    pub(crate) fn take(&mut self, id: &[u8], asker: NodeId, count_of: impl Fn(u64) -> Option<u64>) -> bool {
         let Some(((_, boot), counter)) = parse(id).filter(|((node, _), _)| *node == asker) else {
             return false;
         };

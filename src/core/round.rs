@@ -30,11 +30,11 @@ use crate::time::Timestamp;
 use crate::types::RegionId;
 
 /// The peers of one poller.
-pub type Peers = BTreeMap<RegionId, Peer>;
+pub(crate) type Peers = BTreeMap<RegionId, Peer>;
 
 /// What one round is fed.
 #[derive(Debug, Default)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// Ticks that are owed. They go first: a late burst after the messages would shorten the time in which a
     /// follower refuses votes for having heard its leader.
     pub ticks: u32,
@@ -50,7 +50,12 @@ pub struct Inputs {
 /// # Errors
 /// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a round then and must be
 /// abandoned.
-pub fn round(peers: &mut Peers, fed: Inputs, now: Timestamp, io: &mut dyn RoundIo) -> Result<Vec<RegionId>> {
+pub(crate) fn round(
+    peers: &mut Peers,
+    fed: Inputs,
+    now: Timestamp,
+    io: &mut dyn RoundIo,
+) -> Result<Vec<RegionId>> {
     let touched = touched(peers, &fed);
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     feed(peers, fed, now);

@@ -9,7 +9,7 @@ const PAUSE_DOUBLINGS_MAX: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
-pub struct StallTimer {
+pub(crate) struct StallTimer {
     /// Without progress for so many ticks, it has stalled.
     stall_ticks: u64,
     /// The first pause between two attempts.
@@ -23,7 +23,7 @@ impl StallTimer {
     /// Nothing waits yet. An attempt takes an election timeout until raft gives it up; the pause before the next leaves
     /// as much time to writes that need no engine, and to the lease.
     #[must_use]
-    pub fn new(stall_ticks: u64, election_ticks: u64) -> Self {
+    pub(crate) fn new(stall_ticks: u64, election_ticks: u64) -> Self {
         Self { stall_ticks, pause_ticks: 2 * election_ticks, ticks: 0, attempts: 0, next_attempt: 0 }
     }
 
@@ -38,7 +38,7 @@ impl StallTimer {
     }
 
     /// A tick has passed, with committed entries that wait or without.
-    pub fn on_tick(&mut self, waits: bool) {
+    pub(crate) fn on_tick(&mut self, waits: bool) {
         if waits {
             self.ticks += 1;
         } else {
@@ -47,18 +47,18 @@ impl StallTimer {
     }
 
     /// Entries took effect.
-    pub fn on_progress(&mut self) {
+    pub(crate) fn on_progress(&mut self) {
         (self.ticks, self.attempts, self.next_attempt) = (0, 0, 0);
     }
 
     /// Ticks without progress, once there are too many of them.
     #[must_use]
-    pub fn stalled_ticks(&self) -> Option<u64> {
+    pub(crate) fn stalled_ticks(&self) -> Option<u64> {
         (self.ticks >= self.stall_ticks).then_some(self.ticks)
     }
 
     /// The number of the attempt to hand over that is due, from 0; it counts as made.
-    pub fn take_attempt(&mut self) -> Option<usize> {
+    pub(crate) fn take_attempt(&mut self) -> Option<usize> {
         if self.stalled_ticks().is_none() || self.ticks < self.next_attempt {
             return None;
         }

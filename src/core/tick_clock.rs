@@ -15,7 +15,7 @@ const OWED_TIMEOUTS_MAX: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
-pub struct TickClock {
+pub(crate) struct TickClock {
     next: Timestamp,
     tick: Duration,
     owed_max: u32,
@@ -24,19 +24,19 @@ pub struct TickClock {
 impl TickClock {
     /// A clock that ticks every `tick` from `now` on; an election timeout has `election_ticks`.
     #[must_use]
-    pub fn new(now: Timestamp, tick: Duration, election_ticks: usize) -> Self {
+    pub(crate) fn new(now: Timestamp, tick: Duration, election_ticks: usize) -> Self {
         let election_ticks = u32::try_from(election_ticks).unwrap_or(u32::MAX);
         Self { next: now + tick, tick, owed_max: election_ticks.saturating_mul(OWED_TIMEOUTS_MAX) }
     }
 
     /// How long no tick is due if none is owed at `now`.
     #[must_use]
-    pub fn until_next(&self, now: Timestamp) -> Duration {
+    pub(crate) fn until_next(&self, now: Timestamp) -> Duration {
         self.next.since(now)
     }
 
     /// Takes the ticks that are due at `now`.
-    pub fn owed(&mut self, now: Timestamp) -> u32 {
+    pub(crate) fn owed(&mut self, now: Timestamp) -> u32 {
         if now < self.next {
             return 0;
         }

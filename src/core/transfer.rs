@@ -11,7 +11,7 @@ use crate::types::{NodeId, Term};
 
 /// Asks a leader to hand over.
 #[derive(Debug)]
-pub struct TransferRequest {
+pub(crate) struct TransferRequest {
     /// Who shall lead; none leaves the choice to the leader.
     pub target: Option<NodeId>,
     /// When the caller is answered at the latest.
@@ -22,7 +22,7 @@ pub struct TransferRequest {
 
 /// A transfer under way.
 #[derive(Debug)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     /// Who shall lead.
     pub target: NodeId,
     /// The term it began in.
@@ -35,7 +35,7 @@ pub struct Transfer {
 
 /// What the peer knows at the moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     /// Current term.
     pub term: Term,
     /// The leader, if one is known.
@@ -47,7 +47,7 @@ pub struct Leadership {
 impl Transfer {
     /// How it went; none while that is open.
     #[must_use]
-    pub fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
+    pub(crate) fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
         assert!(leadership.term >= self.term, "terms never fall");
         let given_up = leadership.term == self.term && !leadership.trying;
         match leadership.leader {

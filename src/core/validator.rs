@@ -24,7 +24,7 @@ const TRANSFER: &[u8] = b"CampaignTransfer";
 
 /// What the validator knows of the peer it guards.
 #[derive(Clone, Copy, Debug)]
-pub struct Guarded<'a> {
+pub(crate) struct Guarded<'a> {
     /// This member.
     pub node: NodeId,
     /// The region and its configuration.
@@ -41,7 +41,7 @@ pub struct Guarded<'a> {
 
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Addressed to another node.
     #[error("addressed to another node")]
     Recipient,
@@ -72,7 +72,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// The first rule it breaks.
-pub fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
+pub(crate) fn check(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
     check_addresses(message, guarded)?;
     check_term(message, guarded)?;
     match message.get_msg_type() {

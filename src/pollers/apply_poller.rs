@@ -23,9 +23,9 @@ use crate::core::lease::PublishedLease;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
+use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::RegionId;
-use crate::process::{panics, thread};
 
 /// What one engine commit takes of all regions: large enough that a commit costs little an entry, small enough that it takes
 /// a few milliseconds, for which whatever came meanwhile waits. RocksDB takes a million small operations a second.
@@ -38,7 +38,7 @@ const ROUND_TIME: Duration = Duration::from_millis(20);
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// See the module.
-pub struct ApplyPoller {
+pub(crate) struct ApplyPoller {
     /// Where committed entries come from.
     pub tasks: Arc<Mailbox<ApplyTask>>,
     /// Where reports go.
@@ -58,7 +58,7 @@ pub struct ApplyPoller {
 }
 
 /// What belongs to whoever applies.
-pub struct Applying {
+pub(crate) struct Applying {
     appliers: Appliers,
     /// What the engine did not take at once.
     held_back: Option<ApplyBatch>,
@@ -68,7 +68,7 @@ pub struct Applying {
 impl Applying {
     /// Nothing to do yet.
     #[must_use]
-    pub fn new(appliers: Appliers) -> Self {
+    pub(crate) fn new(appliers: Appliers) -> Self {
         Self { appliers, held_back: None, slice: SLICE }
     }
 
@@ -108,7 +108,7 @@ impl ApplyPoller {
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let poller = Arc::clone(self);
         thread::spawn("almadia-apply", move || {
             if let Err(error) = panics::catch(|| poller.run()) {
@@ -119,7 +119,7 @@ impl ApplyPoller {
 
     /// Takes over committed entries: applies them on this thread if they are few and nobody is at work, else leaves
     /// them to the poller's thread. Never waits for the engine.
-    pub fn take_over(&self, tasks: impl ExactSizeIterator<Item = ApplyTask>) {
+    pub(crate) fn take_over(&self, tasks: impl ExactSizeIterator<Item = ApplyTask>) {
         if tasks.len() == 0 {
             return;
         }

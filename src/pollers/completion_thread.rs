@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::completion::queue::{CompletionQueue, Delivery};
 use crate::metrics::Metrics;
 use crate::pollers::health::Health;
-use crate::time::now;
 use crate::process::{panics, thread};
+use crate::time::now;
 
 /// A callback that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ const SLOW: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the operating system cannot make one more thread.
-pub fn start(
+pub(crate) fn start(
     queue: Arc<CompletionQueue>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,

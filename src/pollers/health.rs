@@ -16,7 +16,7 @@ use crate::types::{NodeId, RegionId};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     poison: OnceLock<Error>,
     closing: AtomicBool,
     statuses: Mutex<BTreeMap<RegionId, PeerStatus>>,
@@ -26,12 +26,12 @@ pub struct Health {
 
 impl Health {
     /// From now on `events` are told of what changes.
-    pub fn tell(&self, events: Arc<StoreEvents>) {
+    pub(crate) fn tell(&self, events: Arc<StoreEvents>) {
         assert!(self.events.set(events).is_ok(), "a store has one listener, from its start");
     }
 
     /// Stops the store for good. Only the first error counts.
-    pub fn poison(&self, error: Error) {
+    pub(crate) fn poison(&self, error: Error) {
         if self.poison.set(error.clone()).is_ok() {
             log::error!("the store stops: {error}");
             if let Some(events) = self.events.get() {
@@ -43,12 +43,12 @@ impl Health {
 
     /// The error that stopped the store.
     #[must_use]
-    pub fn poisoned(&self) -> Option<&Error> {
+    pub(crate) fn poisoned(&self) -> Option<&Error> {
         self.poison.get()
     }
 
     /// From now on no call is accepted.
-    pub fn begin_closing(&self) {
+    pub(crate) fn begin_closing(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_waiters();
     }
@@ -57,7 +57,7 @@ impl Health {
     ///
     /// # Errors
     /// `CLOSED` or `POISONED`, the latter with what happened.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(Error::new(Code::Closed));
         }
@@ -65,7 +65,7 @@ impl Health {
     }
 
     /// Publishes the status of the peers that moved, in one step.
-    pub fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
+    pub(crate) fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
         let mut changes = Vec::new();
         for (region, status) in moved {
@@ -85,27 +85,22 @@ impl Health {
         changes.iter().for_each(|(region, status)| log_leader(*region, status));
     }
 
-    /// Publishes the status of one peer.
-    pub fn publish(&self, region: RegionId, status: PeerStatus) {
-        self.publish_all([(region, status)]);
-    }
-
     /// The last published status of a peer.
     #[must_use]
-    pub fn status(&self, region: RegionId) -> PeerStatus {
+    pub(crate) fn status(&self, region: RegionId) -> PeerStatus {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
     /// True when this holds for the last published status of each of these peers.
     #[must_use]
-    pub fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {
+    pub(crate) fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {
         let statuses = self.lock();
         regions.iter().all(|region| statuses.get(region).is_some_and(&holds))
     }
 
     /// True when this holds for the last published status of any peer.
     #[must_use]
-    pub fn is_any(&self, holds: impl Fn(&PeerStatus) -> bool) -> bool {
+    pub(crate) fn is_any(&self, holds: impl Fn(&PeerStatus) -> bool) -> bool {
         self.lock().values().any(holds)
     }
 
@@ -113,7 +108,7 @@ impl Health {
     ///
     /// # Errors
     /// `NO_LEADER` after `timeout`, with the first region that has none, or why the store takes no calls.
-    pub fn wait_leaders(&self, regions: &[RegionId], timeout: Duration) -> Result<NodeId> {
+    pub(crate) fn wait_leaders(&self, regions: &[RegionId], timeout: Duration) -> Result<NodeId> {
         let leader = |statuses: &BTreeMap<RegionId, PeerStatus>, region| {
             statuses.get(region).and_then(|status: &PeerStatus| status.leader)
         };
@@ -151,13 +146,13 @@ fn log_leader(region: RegionId, PeerStatus { leader, term, .. }: &PeerStatus) {
 
 /// What a caller is told whose call certainly changed nothing.
 #[must_use]
-pub fn poisoned_by(cause: &Error) -> Error {
+pub(crate) fn poisoned_by(cause: &Error) -> Error {
     Error::with_detail(Code::Poisoned, cause.to_string()).with_errno(cause.errno())
 }
 
 /// What a caller is told whose write was under way.
 #[must_use]
-pub fn in_flight_at(cause: &Error) -> Error {
+pub(crate) fn in_flight_at(cause: &Error) -> Error {
     Error::with_detail(Code::FailedInFlight, cause.to_string()).with_errno(cause.errno())
 }
 
@@ -175,9 +170,9 @@ mod tests {
     fn who_waits_for_leaders_waits_for_those_of_all_regions_and_learns_the_first() {
         let health = Health::default();
 
-        health.publish(REGIONS[0], led_by(7));
+        health.publish_all([(REGIONS[0], led_by(7))]);
         let error = health.wait_leaders(&REGIONS, Duration::ZERO).expect_err("region 2 has none");
-        health.publish(REGIONS[1], led_by(8));
+        health.publish_all([(REGIONS[1], led_by(8))]);
 
         assert_eq!(error.code(), Code::NoLeader);
         assert!(error.detail().contains("region 2"), "{error}");
@@ -188,7 +183,7 @@ mod tests {
     fn nothing_holds_for_a_peer_that_published_nothing() {
         let health = Health::default();
 
-        health.publish(REGIONS[0], led_by(7));
+        health.publish_all([(REGIONS[0], led_by(7))]);
 
         assert!(health.is_each(&REGIONS[..1], |status| status.replayed));
         assert!(!health.is_each(&REGIONS, |_| true));

@@ -22,7 +22,7 @@ use crate::types::{InstanceId, NodeId, RegionId};
 const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// See the module.
-pub struct Inbox {
+pub(crate) struct Inbox {
     /// Where the inputs go.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
     /// Set once it runs; it holds the transport, which holds this.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Mailbox<T> {
+pub(crate) struct Mailbox<T> {
     state: Mutex<State<T>>,
     arrived: Condvar,
 }
@@ -42,7 +42,7 @@ impl<T> Mailbox<T> {
     ///
     /// # Errors
     /// The item.
-    pub fn push(&self, item: T) -> Result<(), T> {
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
         let mut state = self.lock();
         if state.closed {
             return Err(item);
@@ -53,7 +53,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Adds items in one step; they are dropped when the mailbox is closed.
-    pub fn push_all(&self, items: impl IntoIterator<Item = T>) {
+    pub(crate) fn push_all(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
         if !state.closed {
             state.items.extend(items);
@@ -63,7 +63,7 @@ impl<T> Mailbox<T> {
 
     /// Adds items without waking anybody. They are found with what comes behind them, or when the poller's timeout
     /// ends.
-    pub fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
+    pub(crate) fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
         if !state.closed {
             state.items.extend(items);
@@ -72,7 +72,12 @@ impl<T> Mailbox<T> {
 
     /// Adds what a peer sent, `bytes` in size, unless that would make more than `bytes_max` of such wait: then it
     /// is dropped, which raft repairs. False when it was.
-    pub fn push_bulk(&self, items: impl IntoIterator<Item = T>, bytes: usize, bytes_max: usize) -> bool {
+    pub(crate) fn push_bulk(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        bytes: usize,
+        bytes_max: usize,
+    ) -> bool {
         let mut state = self.lock();
         if state.closed || (state.bulk_bytes > 0 && state.bulk_bytes + bytes > bytes_max) {
             return false;
@@ -84,12 +89,12 @@ impl<T> Mailbox<T> {
     }
 
     /// Makes the poller look around although nothing came.
-    pub fn nudge(&self) {
+    pub(crate) fn nudge(&self) {
         self.call(self.lock());
     }
 
     /// Makes the poller look around if something came quietly.
-    pub fn nudge_if_any(&self) {
+    pub(crate) fn nudge_if_any(&self) {
         let state = self.lock();
         if !state.items.is_empty() {
             self.call(state);
@@ -98,7 +103,7 @@ impl<T> Mailbox<T> {
 
     /// Waits on the poller's thread until something wants to be looked at, at most for `timeout`. False when the
     /// mailbox is closed and empty.
-    pub fn wait(&self, timeout: Duration) -> bool {
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         let idle = |state: &mut State<T>| {
             let idle = (!state.loud || state.attended) && !state.closed;
@@ -115,12 +120,12 @@ impl<T> Mailbox<T> {
     }
 
     /// From now on nobody is woken for what comes, since the caller will look; until [`Mailbox::leave`].
-    pub fn attend(&self) {
+    pub(crate) fn attend(&self) {
         self.lock().attended = true;
     }
 
     /// Swaps everything that waits into `taken`, which must be empty.
-    pub fn take(&self, taken: &mut Vec<T>) {
+    pub(crate) fn take(&self, taken: &mut Vec<T>) {
         debug_assert!(taken.is_empty(), "the last items were handled");
         let mut state = self.lock();
         state.loud = false;
@@ -129,7 +134,7 @@ impl<T> Mailbox<T> {
     }
 
     /// The caller has looked for the last time.
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let mut state = self.lock();
         state.attended = false;
         self.wake(state);
@@ -137,12 +142,12 @@ impl<T> Mailbox<T> {
 
     /// True when something wants to be looked at.
     #[must_use]
-    pub fn is_loud(&self) -> bool {
+    pub(crate) fn is_loud(&self) -> bool {
         self.lock().loud
     }
 
     /// Lets the poller end once it has taken what waits.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.asleep = false;

@@ -16,12 +16,12 @@
 //! appliers to the thread that holds theirs; everything else is a message or a published copy; a panic or an I/O error poisons the store, answers everyone and leaves
 //! the host alone.
 
-pub mod mailbox;
-pub mod health;
-pub mod inbox;
-pub mod raft_poller;
-pub mod read_pool;
-pub mod apply_poller;
-pub mod completion_thread;
-pub mod timer;
-pub mod worker;
+pub(crate) mod mailbox;
+pub(crate) mod health;
+pub(crate) mod inbox;
+pub(crate) mod raft_poller;
+pub(crate) mod read_pool;
+pub(crate) mod apply_poller;
+pub(crate) mod completion_thread;
+pub(crate) mod timer;
+pub(crate) mod worker;

@@ -30,11 +30,11 @@ use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::worker::FlushRequest;
+use crate::process::{panics, thread};
 use crate::storage::log_store::LogStore;
 use crate::time::{Timestamp, now};
 use crate::transport::Transport;
 use crate::types::{LogIndex, RegionId};
-use crate::process::{panics, thread};
 
 /// A thread with other things to do runs at most so many rounds before it leaves the rest to the poller's own.
 const ROUNDS_MAX: usize = 3;
@@ -44,7 +44,7 @@ const ROUNDS_MAX: usize = 3;
 const UNMARKED_MAX: Duration = Duration::from_millis(100);
 
 /// How a round reaches the world.
-pub struct PollerIo {
+pub(crate) struct PollerIo {
     /// The raft log.
     pub log: Arc<LogStore>,
     /// Other members; none in a cluster of one.
@@ -119,7 +119,7 @@ impl PollerIo {
 }
 
 /// See the module.
-pub struct RaftPoller {
+pub(crate) struct RaftPoller {
     /// Where everything comes from.
     pub mailbox: Arc<Mailbox<(RegionId, Input)>>,
     /// Where committed entries go.
@@ -135,7 +135,7 @@ pub struct RaftPoller {
 }
 
 /// What the round lock guards.
-pub struct PollerState {
+pub(crate) struct PollerState {
     /// All regions of this store.
     pub peers: Peers,
     /// How effects leave.
@@ -153,7 +153,7 @@ impl RaftPoller {
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let poller = Arc::clone(self);
         thread::spawn("almadia-raft", move || match panics::catch(|| poller.run()) {
             Ok(()) => poller.close(),
@@ -164,7 +164,7 @@ impl RaftPoller {
     /// The right to run rounds, if nobody has it. While it is held nobody is woken for new inputs; [`RoundGuard::run`] sees
     /// them.
     #[must_use]
-    pub fn enter(&self) -> Option<RoundGuard<'_>> {
+    pub(crate) fn enter(&self) -> Option<RoundGuard<'_>> {
         let state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
@@ -229,14 +229,14 @@ impl RaftPoller {
 }
 
 /// The right to run rounds, until it is dropped.
-pub struct RoundGuard<'a> {
+pub(crate) struct RoundGuard<'a> {
     poller: &'a RaftPoller,
     state: MutexGuard<'a, PollerState>,
 }
 
 impl RoundGuard<'_> {
     /// Runs one round on this thread, or a few. An error stops the store; the poller's own thread sees to that.
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let wait_max = self.catch(|guard| {
             for _ in 0..ROUNDS_MAX {
                 guard.round()?;
@@ -334,7 +334,7 @@ fn settle_round(state: &mut PollerState) {
 
 /// What the rounds so far have left open.
 #[derive(Debug, Default)]
-pub struct Open {
+pub(crate) struct Open {
     /// Regions that had more to do than a round would take.
     more: Vec<RegionId>,
     /// Regions in which something waits for an apply report.

@@ -17,11 +17,11 @@ use crate::process::{panics, thread};
 const THREADS: usize = 2;
 
 /// One read and what becomes of it.
-pub type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// See the module.
 #[derive(Default)]
-pub struct ReadPool {
+pub(crate) struct ReadPool {
     state: Mutex<State>,
 }
 
@@ -37,7 +37,7 @@ impl ReadPool {
     ///
     /// # Errors
     /// `CLOSED`; `IO` when the operating system cannot make the threads.
-    pub fn jobs(&self) -> Result<Sender<Job>> {
+    pub(crate) fn jobs(&self) -> Result<Sender<Job>> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::new(Code::Closed));
@@ -55,7 +55,7 @@ impl ReadPool {
     }
 
     /// Ends and joins the threads after their last job. Nobody may be left who could bring one.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.jobs = None;

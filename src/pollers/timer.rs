@@ -15,16 +15,16 @@ use crate::completion::queue::CompletionQueue;
 use crate::core::input::Input;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::process::{panics, thread};
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
-use crate::process::{panics, thread};
 
 /// Between two looks at the open calls, so that many short deadlines cost no more than a few. How late an answer may be
 /// follows from it, and is stated in the header.
-pub const PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// See the module.
-pub struct Timer {
+pub(crate) struct Timer {
     /// This member.
     pub node: NodeId,
     /// The open calls.
@@ -42,7 +42,7 @@ impl Timer {
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(self) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
         thread::spawn("almadia-timer", move || {
             // A bug of ours stops the store, but those who wait are answered yet.
             while let Err(error) = panics::catch(|| {
@@ -68,7 +68,12 @@ impl Timer {
 }
 
 /// Answers the calls of `node` that are late now.
-pub fn answer_late(deadlines: &Deadlines, node: NodeId, health: &Health, completions: &CompletionQueue) {
+pub(crate) fn answer_late(
+    deadlines: &Deadlines,
+    node: NodeId,
+    health: &Health,
+    completions: &CompletionQueue,
+) {
     let late = deadlines.take_late(now());
     completions.burst(late.into_iter().map(|late| {
         let (completion, error) = late.answer(node, |region| health.status(region).known_leader());

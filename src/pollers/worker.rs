@@ -13,13 +13,13 @@ use crate::core::input::Input;
 use crate::error::Result;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::{LogIndex, RegionId};
-use crate::process::{panics, thread};
 
 /// Wanted: everything of a region up to this index flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlushRequest {
+pub(crate) struct FlushRequest {
     /// Whose data.
     pub region: RegionId,
     /// Up to where.
@@ -27,7 +27,7 @@ pub struct FlushRequest {
 }
 
 /// What the worker works with.
-pub struct Worker {
+pub(crate) struct Worker {
     /// Whose memtables.
     pub engine: Engine,
     /// Where the answers go.
@@ -41,7 +41,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the operating system cannot make one more thread.
-    pub fn start(self) -> io::Result<(Sender<FlushRequest>, JoinHandle<()>)> {
+    pub(crate) fn start(self) -> io::Result<(Sender<FlushRequest>, JoinHandle<()>)> {
         let (sender, requests) = crossbeam_channel::unbounded();
         let body = move || {
             if let Err(error) = panics::catch(|| self.run(&requests)) {

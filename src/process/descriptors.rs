@@ -32,7 +32,7 @@ pub fn above_standard<T: AsFd + From<OwnedFd>>(open: T) -> io::Result<T> {
 /// # Errors
 /// When one is closed and /dev/null cannot be opened.
 #[allow(unsafe_code)] // Named corner: std opens nothing that a child inherits, and cannot ask about a number.
-pub fn fill_standard() -> io::Result<()> {
+pub(crate) fn fill_standard() -> io::Result<()> {
     while (0..=STANDARD_MAX).any(is_closed) {
         // SAFETY: the path is a C string, and the call touches no other memory.
         let lowest = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };

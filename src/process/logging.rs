@@ -12,7 +12,7 @@ use slog::{Drain, Level, Logger, Never, OwnedKVList, o};
 use crate::error::{Code, Error, Result};
 
 /// A logger for raft nodes.
-pub fn raft_logger() -> Logger {
+pub(crate) fn raft_logger() -> Logger {
     Logger::root(ToLog, o!())
 }
 

@@ -5,11 +5,11 @@
 //! ([`descriptors`], [`wake_fd`]), and log records that reach the host and nothing else ([`logging`]). What always holds:
 //! nothing here knows of stores.
 
-pub mod descriptors;
-pub mod fork;
-pub mod logging;
-pub mod panics;
+pub(crate) mod descriptors;
+pub(crate) mod fork;
+pub(crate) mod logging;
+pub(crate) mod panics;
 #[cfg(test)]
-pub mod planted_panics;
-pub mod thread;
-pub mod wake_fd;
+pub(crate) mod planted_panics;
+pub(crate) mod thread;
+pub(crate) mod wake_fd;

@@ -18,7 +18,7 @@ thread_local! {
 ///
 /// # Errors
 /// What `body` returns, or `PANIC`.
-pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     install_hook();
     QUIET_DEPTH.set(QUIET_DEPTH.get() + 1);
     let caught = catch_unwind(AssertUnwindSafe(body));
@@ -33,7 +33,7 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Runs what no answer may depend on, such as counting: a panic in it is logged and goes no further.
-pub fn aside(body: impl FnOnce()) {
+pub(crate) fn aside(body: impl FnOnce()) {
     // Its message was logged where it was caught.
     let _ = catch(|| {
         body();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Where a thread can be made to panic: where it works and holds what it works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// In the middle of its loop, outside what it does for one item.
     Loop,
     /// In a round, after it took the inputs.
@@ -28,17 +28,17 @@ thread_local! {
 static PLANTED: Mutex<Option<(String, Place)>> = Mutex::new(None);
 
 /// The next thread called `thread` that comes to `place` panics there.
-pub fn plant(thread: &str, place: Place) {
+pub(crate) fn plant(thread: &str, place: Place) {
     *PLANTED.lock().unwrap_or_else(PoisonError::into_inner) = Some((thread.to_owned(), place));
 }
 
 /// True until the planted panic has fallen.
-pub fn is_waiting() -> bool {
+pub(crate) fn is_waiting() -> bool {
     PLANTED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// Panics when that was planted for this thread and place.
-pub fn meet(place: Place) {
+pub(crate) fn meet(place: Place) {
     let mut planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
     let own = std::thread::current();
     let due =
@@ -52,7 +52,7 @@ pub fn meet(place: Place) {
 }
 
 /// To be called where a panic is caught: if it was planted, others get time to work with what it left half-way, if they can.
-pub fn linger() {
+pub(crate) fn linger() {
     if HAS_FALLEN.replace(false) {
         std::thread::sleep(LINGERING);
     }

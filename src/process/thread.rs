@@ -37,7 +37,7 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
 
 /// Runs `body` with all signals blocked, on this thread and on every thread that is started meanwhile: a thread inherits
 /// the mask of the one that starts it, so there is no moment at which a signal could land.
-pub fn without_signals<T>(body: impl FnOnce() -> T) -> T {
+pub(crate) fn without_signals<T>(body: impl FnOnce() -> T) -> T {
     let _restored = Masked(block_all_signals());
     body()
 }
@@ -52,19 +52,19 @@ impl Drop for Masked {
 }
 
 /// Marks the calling thread as one that runs user callbacks.
-pub fn mark_callback_thread() {
+pub(crate) fn mark_callback_thread() {
     RUNS_CALLBACKS.set(true);
 }
 
 /// True on a thread that [`spawn`] made, which must not wait for the threads of a store to end: it may be one.
 #[must_use]
-pub fn is_internal() -> bool {
+pub(crate) fn is_internal() -> bool {
     IS_INTERNAL.get()
 }
 
 /// True inside a completion callback.
 #[must_use]
-pub fn is_callback_thread() -> bool {
+pub(crate) fn is_callback_thread() -> bool {
     RUNS_CALLBACKS.get()
 }
 

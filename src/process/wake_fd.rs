@@ -12,7 +12,7 @@ use crate::process::descriptors::above_standard;
 
 /// See the module.
 #[derive(Debug)]
-pub struct WakeFd {
+pub(crate) struct WakeFd {
     file: File,
 }
 
@@ -22,7 +22,7 @@ impl WakeFd {
     /// # Errors
     /// When the process or the system has no descriptor left.
     #[allow(unsafe_code)] // Named corner: std has no call for an eventfd.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: the call takes two integers and touches no memory of ours.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
@@ -35,18 +35,18 @@ impl WakeFd {
 
     /// The descriptor, to be watched and nothing else.
     #[must_use]
-    pub fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
     /// Makes it readable.
-    pub fn raise(&self) {
+    pub(crate) fn raise(&self) {
         // It fails only when the counter is full, and then it is readable.
         let _ = (&self.file).write(&1_u64.to_ne_bytes());
     }
 
     /// Makes it unreadable.
-    pub fn lower(&self) {
+    pub(crate) fn lower(&self) {
         // It fails only when the counter is zero, and then it is unreadable.
         let _ = (&self.file).read(&mut [0; 8]);
     }

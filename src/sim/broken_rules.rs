@@ -27,7 +27,7 @@ const LOCAL: [MessageType; 7] = [
 ];
 
 /// Lets `message` break `rule`, by `far`; false when no message of its type can.
-pub fn break_rule(message: &mut PeerMessage, rule: u8, far: u64) -> bool {
+pub(crate) fn break_rule(message: &mut PeerMessage, rule: u8, far: u64) -> bool {
     let (own, other) = (message.to(), NodeId(100 + far));
     match (1 + rule % RULES, &mut message.body) {
         (1, Body::Raft(raft)) => raft.from = other.get(),
@@ -103,6 +103,6 @@ fn with_entry(raft: &mut Message, at: u64, change: impl FnOnce(&mut Entry)) -> b
 }
 
 /// A write in an attempt of its own, which begins with `first`, for whoever leads: nothing but what is in it can be wrong.
-pub fn fresh_forward(from: NodeId, to: NodeId, term: Term, first: u64, write: Bytes) -> Forward {
+pub(crate) fn fresh_forward(from: NodeId, to: NodeId, term: Term, first: u64, write: Bytes) -> Forward {
     Forward { from, to, boot: u64::MAX, term, attempt: first, first, writes: vec![write] }
 }

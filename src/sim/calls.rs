@@ -22,11 +22,11 @@ use crate::types::RegionId;
 
 /// An answer comes so long after its deadline at most, by its member's clock: the timer's pause between two looks and its
 /// lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
-pub const LATE_MAX: Duration = Duration::from_millis(20);
+pub(crate) const LATE_MAX: Duration = Duration::from_millis(20);
 
 /// Where a call goes, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
+pub(crate) struct Address {
     /// The member.
     pub host: usize,
     /// The boot of that member.
@@ -39,7 +39,7 @@ pub struct Address {
 
 /// One call of a client.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// Who called.
     pub client: usize,
     /// Where.
@@ -70,18 +70,18 @@ impl Call {
     }
 
     /// True when nothing will be heard of it any more.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.operation.completed.is_some()
     }
 
     /// True when it did what it was called for.
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         self.operation.completed.is_some() && self.operation.verdict == Verdict::Ok
     }
 }
 
 /// What a call asks for.
-pub struct Request {
+pub(crate) struct Request {
     /// Who calls.
     pub client: usize,
     /// What is called; a write of nothing asks for a transfer of leadership.
@@ -94,14 +94,14 @@ pub struct Request {
 
 /// What a reader's view showed.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     observed: Vec<(Key, Observed)>,
     index: u64,
 }
 
 /// What must happen after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Nothing: this client is free again.
     Over(usize),
     /// The reader opens its view.
@@ -110,7 +110,7 @@ pub enum Next {
 
 /// How many calls ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Writes that took effect.
     pub written: u64,
     /// Reads that were confirmed and looked.
@@ -125,7 +125,7 @@ type Answers = Arc<Mutex<Vec<(CallId, Result<Position>)>>>;
 
 /// See the module.
 #[derive(Default)]
-pub struct Calls {
+pub(crate) struct Calls {
     calls: Vec<Call>,
     events: u64,
     answers: Answers,
@@ -145,17 +145,17 @@ pub struct Calls {
 
 impl Calls {
     /// Number of the next call.
-    pub fn next_id(&self) -> CallId {
+    pub(crate) fn next_id(&self) -> CallId {
         self.calls.len()
     }
 
     /// A call.
-    pub fn get(&self, call: CallId) -> &Call {
+    pub(crate) fn get(&self, call: CallId) -> &Call {
         &self.calls[call]
     }
 
     /// Records a call that is about to be made.
-    pub fn begin(&mut self, address: Address, request: Request) -> CallId {
+    pub(crate) fn begin(&mut self, address: Address, request: Request) -> CallId {
         let call = self.next_id();
         let Request { client, action, keys, min_index } = request;
         let transfers = action == Action::Write(Vec::new());
@@ -181,7 +181,7 @@ impl Calls {
     }
 
     /// The call goes to its member, which lists it among its `deadlines` at its `local` time and now owes it this answer.
-    pub fn open(&mut self, call: CallId, deadlines: &Arc<Deadlines>, local: Timestamp) -> Completion {
+    pub(crate) fn open(&mut self, call: CallId, deadlines: &Arc<Deadlines>, local: Timestamp) -> Completion {
         let Address { host, deadline, .. } = self.calls[call].address;
         // A reader may have looked at its lease for longer than it had time.
         let due = deadline.max(local);
@@ -197,19 +197,19 @@ impl Calls {
     }
 
     /// The caller cancels it, if it still waits.
-    pub fn cancel(&mut self, call: CallId) {
+    pub(crate) fn cancel(&mut self, call: CallId) {
         if let Some(handle) = self.calls[call].handle.take() {
             handle.cancel();
         }
     }
 
     /// The last index of a region that any caller knows of.
-    pub fn shown(&self, region: RegionId) -> u64 {
+    pub(crate) fn shown(&self, region: RegionId) -> u64 {
         self.shown.get(&region).copied().unwrap_or_default()
     }
 
     /// The last answer of `host` is given again.
-    pub fn answer_again(&mut self, host: usize) {
+    pub(crate) fn answer_again(&mut self, host: usize) {
         let answered = |call: &Call| call.address.host == host && call.answered;
         if let Some(call) = self.calls.iter().rposition(answered) {
             self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((call, Ok(Position::default())));
@@ -217,12 +217,12 @@ impl Calls {
     }
 
     /// A member started with this commit on record: its local reads show nothing older.
-    pub fn on_start(&mut self, host: usize, region: RegionId, commit: u64) {
+    pub(crate) fn on_start(&mut self, host: usize, region: RegionId, commit: u64) {
         self.recorded.insert((host, region), commit);
     }
 
     /// A call took effect in the log.
-    pub fn on_effective(&mut self, region: RegionId, call: CallId) -> Check {
+    pub(crate) fn on_effective(&mut self, region: RegionId, call: CallId) -> Check {
         let Some(known) = self.calls.get(call) else { return Err(format!("nobody made call {call}")) };
         if known.address.region != region {
             let made = known.address.region;
@@ -244,7 +244,7 @@ impl Calls {
     ///
     /// # Errors
     /// The first answer that breaks a promise.
-    pub fn take_answers(
+    pub(crate) fn take_answers(
         &mut self,
         ended: Option<usize>,
         ledger: &Ledger,
@@ -330,7 +330,7 @@ impl Calls {
     }
 
     /// What the reader finds at `member` now.
-    pub fn see(&self, call: CallId, member: &Member) -> Seen {
+    pub(crate) fn see(&self, call: CallId, member: &Member) -> Seen {
         let Call { address: Address { region, .. }, keys, .. } = &self.calls[call];
         let (state, _) = member.engine().state_and_digest(*region);
         let observed = keys.iter().map(|&key| (key, look(member.engine().data(), *region, key))).collect();
@@ -341,7 +341,7 @@ impl Calls {
     ///
     /// # Errors
     /// When the ledger knows that it ought to have seen more.
-    pub fn accept(&mut self, call: CallId, seen: Seen, ledger: &Ledger) -> Check {
+    pub(crate) fn accept(&mut self, call: CallId, seen: Seen, ledger: &Ledger) -> Check {
         let known = &mut self.calls[call];
         if let Action::Read { observed, .. } = &mut known.operation.action {
             *observed = seen.observed;
@@ -359,13 +359,13 @@ impl Calls {
     }
 
     /// Nothing will be heard of a read any more: its member ended.
-    pub fn lose(&mut self, call: CallId) {
+    pub(crate) fn lose(&mut self, call: CallId) {
         self.finish(call, Verdict::Unknown);
     }
 
     /// Nothing waits for longer than its deadline and [`LATE_MAX`], whatever its member waits for. To be asked when
     /// `host` has been awake for that long, with its local time.
-    pub fn nothing_is_overdue(&self, host: usize, local: Timestamp) -> Check {
+    pub(crate) fn nothing_is_overdue(&self, host: usize, local: Timestamp) -> Check {
         let first = self.pending.get(&host).and_then(BTreeSet::first);
         match first {
             Some(&(due, call)) if due + LATE_MAX < local => {
@@ -377,18 +377,18 @@ impl Calls {
     }
 
     /// Calls that are not answered.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.values().map(BTreeSet::len).sum()
     }
 
     /// Everything that was called in `region`, for the checker.
-    pub fn history(&self, region: RegionId) -> Vec<Operation> {
+    pub(crate) fn history(&self, region: RegionId) -> Vec<Operation> {
         let of_region = self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
         of_region.map(|call| call.operation.clone()).collect()
     }
 
     /// How many calls ended how.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for Call { operation, .. } in self.calls.iter().filter(|call| !call.transfers) {
             let count = match (operation.is_write(), operation.verdict) {

@@ -13,7 +13,7 @@ use crate::sim::disk::{change, digest};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
 
 /// Number of a call: one write or read of a client.
-pub type CallId = usize;
+pub(crate) type CallId = usize;
 
 /// Bits of a value's number that say which operation of its call wrote it.
 const OPERATION_BITS: u32 = 8;
@@ -21,18 +21,18 @@ const OPERATION_BITS: u32 = 8;
 const NUMBER_BYTES: usize = 8;
 
 /// The number of the value that operation `operation` of `call` writes. No other operation writes it.
-pub fn value_number(call: CallId, operation: usize) -> u64 {
+pub(crate) fn value_number(call: CallId, operation: usize) -> u64 {
     assert!(operation < 1 << OPERATION_BITS, "batches are small");
     ((call as u64) << OPERATION_BITS) | operation as u64
 }
 
 /// The number a value begins with.
-pub fn number_of(value: &[u8]) -> u64 {
+pub(crate) fn number_of(value: &[u8]) -> u64 {
     u64::from_be_bytes(value[..NUMBER_BYTES].try_into().expect("clients write numbered values"))
 }
 
 /// A value with this number, `bytes` long but never too short for it.
-pub fn value_of(number: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn value_of(number: u64, bytes: usize) -> Vec<u8> {
     let mut value = number.to_be_bytes().to_vec();
     value.resize(bytes.max(NUMBER_BYTES), 0);
     value
@@ -47,7 +47,7 @@ struct Place {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// The truncated entry that every log begins behind, then the chosen ones.
     places: Vec<Place>,
     data: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -63,27 +63,27 @@ impl Default for Chosen {
 
 impl Chosen {
     /// Index of the last chosen entry.
-    pub fn last(&self) -> u64 {
+    pub(crate) fn last(&self) -> u64 {
         BOOTSTRAP_INDEX.get() + self.places.len() as u64 - 1
     }
 
     /// Term of the chosen entry at `index`.
-    pub fn term_at(&self, index: u64) -> Option<u64> {
+    pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
         self.place(index).map(|place| place.term)
     }
 
     /// Digest of the data after `index`.
-    pub fn state_at(&self, index: u64) -> Option<u64> {
+    pub(crate) fn state_at(&self, index: u64) -> Option<u64> {
         self.place(index).map(|place| place.state)
     }
 
     /// Where a call took effect.
-    pub fn index_of(&self, call: CallId) -> Option<u64> {
+    pub(crate) fn index_of(&self, call: CallId) -> Option<u64> {
         self.calls.get(&call).copied()
     }
 
     /// The data after the last chosen entry.
-    pub fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.data
     }
 
@@ -91,7 +91,7 @@ impl Chosen {
     ///
     /// # Errors
     /// When a call takes effect a second time.
-    pub fn push(&mut self, entry: &Entry) -> Result<Vec<CallId>, String> {
+    pub(crate) fn push(&mut self, entry: &Entry) -> Result<Vec<CallId>, String> {
         assert_eq!(entry.index, self.last() + 1, "entries are chosen in turn");
         let mut state = self.places.last().expect("it begins with one").state;
         let mut calls = Vec::new();
@@ -133,6 +133,6 @@ fn effective_writes(entry: &Entry) -> Vec<Write> {
 }
 
 /// A number that stands for an entry, whatever its place.
-pub fn entry_digest(entry: &Entry) -> u64 {
+pub(crate) fn entry_digest(entry: &Entry) -> u64 {
     digest(&entry.data) ^ entry.entry_type as u64
 }

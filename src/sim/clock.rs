@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// See the module. True times and local times are nanoseconds.
 #[derive(Debug)]
-pub struct MemberClock {
+pub(crate) struct MemberClock {
     rate_per_mille: u64,
     /// When the rate last changed, in true and in local time. While that is to come the clock stands still.
     since: (u64, u64),
@@ -20,48 +20,48 @@ pub struct MemberClock {
 
 impl MemberClock {
     /// A clock that says `local` at true time `now`; an election timeout has `election_ticks`.
-    pub fn new(now: u64, local: u64, tick: Duration, election_ticks: usize) -> Self {
+    pub(crate) fn new(now: u64, local: u64, tick: Duration, election_ticks: usize) -> Self {
         let ticks = TickClock::new(Timestamp(local), tick, election_ticks);
         Self { rate_per_mille: 1_000, since: (now, local), ticks }
     }
 
     /// What it says.
-    pub fn local(&self, now: u64) -> u64 {
+    pub(crate) fn local(&self, now: u64) -> u64 {
         let (true_time, local) = self.since;
         local + now.saturating_sub(true_time) * self.rate_per_mille / 1_000
     }
 
     /// Makes it stand still until then, and go on with what it said before.
-    pub fn stop(&mut self, now: u64, until: u64) {
+    pub(crate) fn stop(&mut self, now: u64, until: u64) {
         self.since = (until.max(self.since.0), self.local(now));
     }
 
     /// Makes it run at another rate from `now` on, also if it stood still.
-    pub fn set_rate(&mut self, now: u64, per_mille: u64) {
+    pub(crate) fn set_rate(&mut self, now: u64, per_mille: u64) {
         self.since = (now, self.local(now));
         self.rate_per_mille = per_mille;
     }
 
     /// Makes it jump.
-    pub fn jump(&mut self, forward: u64) {
+    pub(crate) fn jump(&mut self, forward: u64) {
         self.since.1 += forward;
     }
 
     /// The ticks that are owed at `now`, each once.
-    pub fn owed_ticks(&mut self, now: u64) -> u32 {
+    pub(crate) fn owed_ticks(&mut self, now: u64) -> u32 {
         let local = self.local(now);
         self.ticks.owed(Timestamp(local))
     }
 
     /// The true time at which the next tick is owed if the rate stays.
-    pub fn next_tick(&self, now: u64) -> u64 {
+    pub(crate) fn next_tick(&self, now: u64) -> u64 {
         let local = self.local(now);
         let ahead = self.ticks.until_next(Timestamp(local)).as_nanos() as u64;
         self.true_time(now, local + ahead)
     }
 
     /// The true time at which it has come past `local` if the rate stays, or `now` and a little when it has already.
-    pub fn true_time(&self, now: u64, local: u64) -> u64 {
+    pub(crate) fn true_time(&self, now: u64, local: u64) -> u64 {
         let ahead = local.saturating_sub(self.local(now));
         now.max(self.since.0) + ahead * 1_000 / self.rate_per_mille + MICROSECOND
     }

@@ -45,7 +45,7 @@ const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
 /// One member and the machine it runs on.
-pub struct Host {
+pub(crate) struct Host {
     /// What runs there.
     pub member: Member,
     /// What it takes for the time.
@@ -102,7 +102,7 @@ struct Due {
 }
 
 /// See the module.
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// What the seed drew.
     pub plan: Plan,
     /// True time in nanoseconds.
@@ -143,7 +143,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// All members start on empty disks at about the same time.
-    pub fn new(plan: Plan, trace: Trace) -> Self {
+    pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let mut random = Random::new(!plan.seed);
         let voters: Vec<_> = (1..=plan.members as u64).map(NodeId).collect();
         let regions = keys::regions(plan.regions, &voters);
@@ -196,12 +196,12 @@ impl Cluster {
     }
 
     /// The regions.
-    pub fn regions(&self) -> &[RegionId] {
+    pub(crate) fn regions(&self) -> &[RegionId] {
         &self.regions
     }
 
     /// One of the regions.
-    pub fn any_region(&mut self) -> RegionId {
+    pub(crate) fn any_region(&mut self) -> RegionId {
         self.random.pick(&self.regions)
     }
 
@@ -209,7 +209,7 @@ impl Cluster {
     ///
     /// # Errors
     /// In words, the promise that was broken.
-    pub fn step(&mut self) -> Check {
+    pub(crate) fn step(&mut self) -> Check {
         let Reverse(due) = self.queue.pop().expect("members always wait for a tick");
         self.now = due.at;
         self.trace.begin(due.at);
@@ -264,30 +264,30 @@ impl Cluster {
     }
 
     /// How long a fault lasts.
-    pub fn fault_length(&mut self) -> u64 {
+    pub(crate) fn fault_length(&mut self) -> u64 {
         self.random.within(0..self.plan.fault_length_max)
     }
 
     /// Undoes something when its time is over.
-    pub fn mend_later(&mut self, mend: Mend) {
+    pub(crate) fn mend_later(&mut self, mend: Mend) {
         let length = self.fault_length();
         self.mend_after(length, mend);
     }
 
     /// Undoes something after `wait`.
-    pub fn mend_after(&mut self, wait: u64, mend: Mend) {
+    pub(crate) fn mend_after(&mut self, wait: u64, mend: Mend) {
         self.schedule(wait, Event::Mend(mend));
     }
 
     /// Makes a machine stand still; its clock goes on.
-    pub fn pause(&mut self, host: usize, length: u64) {
+    pub(crate) fn pause(&mut self, host: usize, length: u64) {
         self.trace.say(|| format!("{} pauses for {} ms", host + 1, length / 1_000_000));
         let machine = &mut self.hosts[host];
         machine.paused_until = machine.paused_until.max(self.now + length);
     }
 
     /// Lets some of the last messages arrive now, whatever became of them before.
-    pub fn replay(&mut self) {
+    pub(crate) fn replay(&mut self) {
         for _ in 0..1 + self.random.index(8) {
             let sent = &self.sent[self.random.index(2)];
             if !sent.is_empty() {
@@ -298,7 +298,7 @@ impl Cluster {
     }
 
     /// Demands of the leader of some region that it hand over to any member.
-    pub fn transfer(&mut self) {
+    pub(crate) fn transfer(&mut self) {
         let region = self.any_region();
         if let Some(leader) = self.leader(region) {
             self.call_for_transfer(leader, region);
@@ -306,7 +306,7 @@ impl Cluster {
     }
 
     /// Makes the leader of some region propose that a learner joins that does not exist, or leaves.
-    pub fn change_members(&mut self) {
+    pub(crate) fn change_members(&mut self) {
         let region = self.any_region();
         if let Some(leader) = self.leader(region) {
             self.trace.say_of(region, || format!("{} proposes a membership change", leader + 1));
@@ -316,7 +316,7 @@ impl Cluster {
     }
 
     /// Makes a member ask for leadership of every region, as no member does that has others.
-    pub fn campaign(&mut self, host: usize) {
+    pub(crate) fn campaign(&mut self, host: usize) {
         for &region in &self.regions {
             self.hosts[host].member.feed_to(region, Input::Campaign);
         }
@@ -349,7 +349,7 @@ impl Host {
     }
 
     /// True while its raft poller is in a sync.
-    pub fn is_in_sync(&self, now: u64) -> bool {
+    pub(crate) fn is_in_sync(&self, now: u64) -> bool {
         self.busy_until > now
     }
 

@@ -20,13 +20,13 @@ use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Region
 
 /// The durable logs of all regions of one member.
 #[derive(Clone, Debug)]
-pub struct DiskLog {
+pub(crate) struct DiskLog {
     logs: Arc<Mutex<Logs>>,
 }
 
 /// What a disk says about one region's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStatus {
+pub(crate) struct LogStatus {
     /// Durable term.
     pub term: u64,
     /// For whom it voted in that term.
@@ -79,7 +79,7 @@ struct Undo {
 
 impl DiskLog {
     /// The logs a member of these regions begins with.
-    pub fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
+    pub(crate) fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
         let regions: BTreeMap<_, _> =
             regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
         let marked = regions.iter().map(|(region, log)| (*region, log.end())).collect();
@@ -89,7 +89,7 @@ impl DiskLog {
     }
 
     /// What a member finds when it starts.
-    pub fn recover(&self, region: RegionId) -> LogState {
+    pub(crate) fn recover(&self, region: RegionId) -> LogState {
         let logs = self.lock();
         let log = &logs.regions[&region];
         LogState {
@@ -106,23 +106,23 @@ impl DiskLog {
     }
 
     /// Makes writes durable.
-    pub fn append(&self, writes: &[LogWrite]) {
+    pub(crate) fn append(&self, writes: &[LogWrite]) {
         self.lock().append(writes);
     }
 
     /// Damages the end of the log, its last frames and at least one that the mark covers. False when there are not so
     /// many.
-    pub fn lose_end(&self, marked_frames: usize) -> bool {
+    pub(crate) fn lose_end(&self, marked_frames: usize) -> bool {
         self.lock().lose_end(marked_frames)
     }
 
     /// Whether a region lacks entries that were on record.
-    pub fn lacks_end(&self, region: RegionId) -> bool {
+    pub(crate) fn lacks_end(&self, region: RegionId) -> bool {
         self.lock().lost_ends.contains_key(&region)
     }
 
     /// Begins a region's log anew behind what its engine has kept, where the log lost that.
-    pub fn follow_engine(&self, region: RegionId, applied: ApplyState) {
+    pub(crate) fn follow_engine(&self, region: RegionId, applied: ApplyState) {
         let mut logs = self.lock();
         let is_lost = logs.lost_ends.contains_key(&region);
         let log = logs.regions.get_mut(&region).expect("a region of this member");
@@ -140,7 +140,7 @@ impl DiskLog {
     }
 
     /// Term, vote, commit and last index.
-    pub fn status(&self, region: RegionId) -> LogStatus {
+    pub(crate) fn status(&self, region: RegionId) -> LogStatus {
         let logs = self.lock();
         let log = &logs.regions[&region];
         let HardState { term, vote, commit, .. } = log.hard_state;
@@ -149,7 +149,7 @@ impl DiskLog {
 
     /// Term of the entry at `index`; of the truncated one when it is there, none when the log does not reach it or
     /// reaches it no more.
-    pub fn term_at(&self, region: RegionId, index: u64) -> Option<u64> {
+    pub(crate) fn term_at(&self, region: RegionId, index: u64) -> Option<u64> {
         let logs = self.lock();
         let log = &logs.regions[&region];
         if index == log.truncated.0.get() {
@@ -159,12 +159,12 @@ impl DiskLog {
     }
 
     /// The truncation point.
-    pub fn truncated(&self, region: RegionId) -> u64 {
+    pub(crate) fn truncated(&self, region: RegionId) -> u64 {
         self.lock().regions[&region].truncated.0.get()
     }
 
     /// The entries `low..=high`, as far as they are there.
-    pub fn entries(&self, region: RegionId, low: u64, high: u64) -> Vec<Entry> {
+    pub(crate) fn entries(&self, region: RegionId, low: u64, high: u64) -> Vec<Entry> {
         let logs = self.lock();
         (low..=high).filter_map(|index| logs.regions[&region].at(index).cloned()).collect()
     }
@@ -298,7 +298,7 @@ impl LogReader for DiskLog {
 
 /// User data and apply states of one member.
 #[derive(Clone, Debug)]
-pub struct DiskEngine {
+pub(crate) struct DiskEngine {
     memory: EngineImage,
     flushed: EngineImage,
     /// Written since the last flush, oldest first.
@@ -328,7 +328,7 @@ struct EngineWrite {
 
 impl DiskEngine {
     /// The engine a member begins with.
-    pub fn bootstrap(regions: &[Region]) -> Self {
+    pub(crate) fn bootstrap(regions: &[Region]) -> Self {
         let image = |region: &Region| {
             let (region, state) = (region.clone(), ApplyState::BOOTSTRAP);
             (region.id, RegionImage { region, state, digest: 0 })
@@ -339,54 +339,54 @@ impl DiskEngine {
     }
 
     /// Forgets what was not flushed, but for the oldest `kept` writes: the engine may have flushed them by itself.
-    pub fn crash(&mut self, kept: usize) {
+    pub(crate) fn crash(&mut self, kept: usize) {
         self.unflushed.truncate(kept);
         self.flush();
         self.memory = self.flushed.clone();
     }
 
     /// How many writes a crash can take.
-    pub fn unflushed(&self) -> usize {
+    pub(crate) fn unflushed(&self) -> usize {
         self.unflushed.len()
     }
 
     /// Makes everything written so far survive a crash.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         for write in self.unflushed.drain(..) {
             self.flushed.take(&write);
         }
     }
 
     /// The regions, by id.
-    pub fn regions(&self) -> impl Iterator<Item = RegionId> {
+    pub(crate) fn regions(&self) -> impl Iterator<Item = RegionId> {
         self.memory.regions.keys().copied()
     }
 
     /// A region and its apply state as they are now.
-    pub fn state_of(&self, region: RegionId) -> (Region, ApplyState) {
+    pub(crate) fn state_of(&self, region: RegionId) -> (Region, ApplyState) {
         let image = &self.memory.regions[&region];
         (image.region.clone(), image.state)
     }
 
     /// The first region and its apply state as they are now.
-    pub fn state(&self) -> (Region, ApplyState) {
+    pub(crate) fn state(&self) -> (Region, ApplyState) {
         let first = self.regions().next().expect("a member has a region");
         self.state_of(first)
     }
 
     /// How far a region has come, and the digest of its data.
-    pub fn state_and_digest(&self, region: RegionId) -> (ApplyState, u64) {
+    pub(crate) fn state_and_digest(&self, region: RegionId) -> (ApplyState, u64) {
         let image = &self.memory.regions[&region];
         (image.state, image.digest)
     }
 
     /// The data as it is now.
-    pub fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.memory.data
     }
 
     /// Takes one batch whole.
-    pub fn write(&mut self, batch: &ApplyBatch) {
+    pub(crate) fn write(&mut self, batch: &ApplyBatch) {
         let write = EngineWrite {
             writes: batch.writes.clone(),
             states: batch.states.clone(),
@@ -418,7 +418,7 @@ impl EngineImage {
 }
 
 /// Carries an operation out; returns what it adds to the digest.
-pub fn change(data: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: Operation<'_>) -> u64 {
+pub(crate) fn change(data: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: Operation<'_>) -> u64 {
     match operation {
         Operation::Put { key, value } => {
             let old = data.insert(key.to_vec(), value.to_vec());
@@ -449,7 +449,7 @@ fn digest_of(key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// A number that stands for `bytes`.
-pub fn digest(bytes: &[u8]) -> u64 {
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut digest = bytes.len() as u64 ^ 0xcbf2_9ce4_8422_2325;
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {

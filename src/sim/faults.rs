@@ -10,7 +10,7 @@ use crate::sim::plan::{MILLISECOND, SECOND};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+pub(crate) enum FaultKind {
     /// A member loses power.
     Crash,
     /// A member loses power between two of its next effects.
@@ -66,7 +66,7 @@ pub enum FaultKind {
 
 /// Something that was done and has to be undone.
 #[derive(Clone, Debug)]
-pub enum Mend {
+pub(crate) enum Mend {
     /// These one-way links work again.
     Links(Vec<(usize, usize)>),
     /// A clock runs true again.
@@ -81,7 +81,7 @@ pub enum Mend {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Crash,
         Self::CrashBetweenEffects,
         Self::PowerLoss,
@@ -111,7 +111,7 @@ impl FaultKind {
 }
 
 /// Lets `kind` happen to `cluster` now.
-pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
+pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
     let host = cluster.random.index(cluster.hosts.len());
     match kind {
         FaultKind::Crash => cluster.crash(host),
@@ -185,7 +185,7 @@ pub fn strike(cluster: &mut Cluster, kind: FaultKind) {
 }
 
 /// Undoes what lasted long enough.
-pub fn mend(cluster: &mut Cluster, mend: Mend) {
+pub(crate) fn mend(cluster: &mut Cluster, mend: Mend) {
     match mend {
         Mend::Links(links) => links.into_iter().for_each(|link| cluster.links.mend(link)),
         Mend::Clock(host) => {
@@ -244,7 +244,7 @@ fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
 
 /// Trouble comes together: while a TimeoutNow is under way for long, its sender loses its target, and whoever
 /// else its quorum does not need, one after the other.
-pub fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
+pub(crate) fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
     let election = cluster.plan.election_timeout();
     for outsider in outsiders(cluster, leader, target) {
         let most = if outsider == target { election * 6 / 5 } else { 2 * election };
@@ -254,7 +254,7 @@ pub fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
 }
 
 /// `leader` and `member` lose each other, and perhaps `member` and `other`.
-pub fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usize) {
+pub(crate) fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usize) {
     let mut links = vec![(leader, member)];
     links.extend(Some((member, leader)).filter(|_| cluster.random.percent(60)));
     if other != member && cluster.random.percent(60) {
@@ -265,7 +265,7 @@ pub fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usiz
 }
 
 /// Trouble comes together: when a TimeoutNow arrives late, nothing reaches who sent it, or nobody hears it.
-pub fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
+pub(crate) fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
     let (deaf, mute) = cluster.random.pick(&[(true, false), (true, true), (false, true)]);
     let others: Vec<_> = (0..cluster.hosts.len()).filter(|&other| other != sender).collect();
     let inward = others.iter().filter(|_| deaf).map(|&other| (other, sender));

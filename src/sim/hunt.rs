@@ -182,7 +182,7 @@ fn hunt(base: u64, wanted_hours: f64) -> Bag {
 }
 
 /// What the environment says, or `otherwise`.
-pub fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
+pub(crate) fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -23,10 +23,10 @@ use crate::sim::verdicts::Verdicts;
 use crate::types::{ApplyState, RegionId};
 
 /// A promise that holds, or in words how it was broken.
-pub type Check = Result<(), String>;
+pub(crate) type Check = Result<(), String>;
 
 /// Everything that is remembered to judge a run.
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Of member 1, 2, ...
     logs: Vec<DiskLog>,
     regions: BTreeMap<RegionId, RegionLedger>,
@@ -35,7 +35,7 @@ pub struct Ledger {
 }
 
 /// One region's past.
-pub struct RegionLedger {
+pub(crate) struct RegionLedger {
     region: RegionId,
     quorum: usize,
     /// Term -> its leader.
@@ -67,7 +67,7 @@ struct Known {
 
 impl Ledger {
     /// A ledger for members 1, 2, ... with these logs, which all vote; open, or closed.
-    pub fn new(logs: Vec<DiskLog>, regions: &[Region], is_open: bool) -> Self {
+    pub(crate) fn new(logs: Vec<DiskLog>, regions: &[Region], is_open: bool) -> Self {
         let members = logs.len();
         let ledger = |region: &Region| RegionLedger {
             region: region.id,
@@ -83,39 +83,39 @@ impl Ledger {
     }
 
     /// The first promise that was broken.
-    pub fn broken(&self) -> Option<&str> {
+    pub(crate) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
     /// Judges nothing any more.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.is_open = false;
     }
 
     /// False when only what clients notice counts.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }
 
     /// Keeps what `check` says about `node`'s part in `region` when it is the first broken promise.
-    pub fn note_of(&mut self, node: u64, region: RegionId, check: Check) {
+    pub(crate) fn note_of(&mut self, node: u64, region: RegionId, check: Check) {
         self.note(check.map_err(|words| about(node, region, &words)));
     }
 
     /// Keeps what `check` says when it is the first broken promise.
-    pub fn note(&mut self, check: Check) {
+    pub(crate) fn note(&mut self, check: Check) {
         if let (Err(words), None) = (check, &self.broken) {
             self.broken = Some(words);
         }
     }
 
     /// One region's past.
-    pub fn region(&self, region: RegionId) -> &RegionLedger {
+    pub(crate) fn region(&self, region: RegionId) -> &RegionLedger {
         &self.regions[&region]
     }
 
     /// To be called when `node` is about to send.
-    pub fn on_sending(&mut self, node: u64, region: RegionId, message: &Message) {
+    pub(crate) fn on_sending(&mut self, node: u64, region: RegionId, message: &Message) {
         if self.is_open {
             let disk = self.logs[slot(node)].status(region);
             self.note_of(node, region, promised_after_its_sync(node, message, disk));
@@ -123,7 +123,7 @@ impl Ledger {
     }
 
     /// To be called when a leader is about to send this.
-    pub fn on_sending_answer(&mut self, region: RegionId, answer: &ForwardAnswer) {
+    pub(crate) fn on_sending_answer(&mut self, region: RegionId, answer: &ForwardAnswer) {
         if self.is_open {
             let ledger = self.regions.get_mut(&region).expect("a region of the cluster");
             let check = ledger.verdicts.on_answer(answer);
@@ -132,7 +132,7 @@ impl Ledger {
     }
 
     /// To be called when the peer of a member is told what took effect.
-    pub fn on_reported(&mut self, member: Origin, applied: &Applied) {
+    pub(crate) fn on_reported(&mut self, member: Origin, applied: &Applied) {
         if self.is_open {
             let ledger = self.regions.get_mut(&applied.region).expect("a region of the cluster");
             let check = ledger.verdicts.on_own_applied(member, &applied.own);
@@ -141,14 +141,14 @@ impl Ledger {
     }
 
     /// To be called when the disk of `node` has lost the end of its log.
-    pub fn on_lost_end(&mut self, node: u64) {
+    pub(crate) fn on_lost_end(&mut self, node: u64) {
         for (&region, ledger) in &mut self.regions {
             ledger.known[slot(node)].disk = self.logs[slot(node)].status(region);
         }
     }
 
     /// To be called when `node` hands committed entries to its applier.
-    pub fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
+    pub(crate) fn on_handed_over(&mut self, node: u64, task: &ApplyTask) {
         if self.is_open {
             let disk = self.logs[slot(node)].status(task.region);
             self.note_of(node, task.region, changes_wait_for_their_commit(node, task, disk));
@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     /// To be called when `node` has synced.
-    pub fn on_synced(&mut self, node: u64, writes: &[LogWrite]) {
+    pub(crate) fn on_synced(&mut self, node: u64, writes: &[LogWrite]) {
         if !self.is_open {
             return;
         }
@@ -168,7 +168,7 @@ impl Ledger {
     }
 
     /// To be called after every step, for the member that it moved. Gives each call that took effect to `effective`.
-    pub fn on_step(&mut self, member: &Member, effective: &mut dyn FnMut(RegionId, CallId)) {
+    pub(crate) fn on_step(&mut self, member: &Member, effective: &mut dyn FnMut(RegionId, CallId)) {
         for (&region, ledger) in self.regions.iter_mut().filter(|_| self.is_open) {
             let check = ledger.on_step(member, &self.logs, effective);
             if let (Err(words), None) = (check, &self.broken) {
@@ -184,7 +184,7 @@ fn about(node: u64, region: RegionId, words: &str) -> String {
 
 impl RegionLedger {
     /// The term in which `node` leads, if it does.
-    pub fn leads(&self, node: u64) -> Option<u64> {
+    pub(crate) fn leads(&self, node: u64) -> Option<u64> {
         let known = self.known[slot(node)];
         known.leads.then_some(known.term)
     }

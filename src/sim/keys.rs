@@ -18,10 +18,10 @@ use crate::sim::random::Random;
 use crate::types::{BOOTSTRAP_EPOCH, NodeId, RegionId};
 
 /// The first list; the keys before it are registers.
-pub const FIRST_LIST: Key = 1 << 16;
+pub(crate) const FIRST_LIST: Key = 1 << 16;
 
 /// `count` regions that own all keys, with these voters.
-pub fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
+pub(crate) fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
     let border = |at: usize| if at == 0 || at == count { Vec::new() } else { vec![b'a' + at as u8] };
     let region = |at: usize| Region {
         id: RegionId(at as u64 + 1),
@@ -33,7 +33,7 @@ pub fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
 }
 
 /// The command that carries out `changes`. Two clears and more are of neighbours, and become one range.
-pub fn encode(region: RegionId, changes: &[(Key, Change)], bytes: Range<u64>, random: &mut Random) -> Bytes {
+pub(crate) fn encode(region: RegionId, changes: &[(Key, Change)], bytes: Range<u64>, random: &mut Random) -> Bytes {
     let mut builder = CommandBuilder::default();
     let mut put = |builder: &mut CommandBuilder, key: &[u8], number| {
         let value = value_of(number, random.within(bytes.clone()) as usize);
@@ -59,7 +59,7 @@ pub fn encode(region: RegionId, changes: &[(Key, Change)], bytes: Range<u64>, ra
 }
 
 /// What `data` shows of `key`.
-pub fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key) -> Observed {
+pub(crate) fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key) -> Observed {
     if key < FIRST_LIST {
         return Observed::Register(data.get(&place(region, key)).map(|value| number_of(value)));
     }

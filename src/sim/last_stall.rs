@@ -18,7 +18,7 @@ const WRITES: u32 = 12;
 ///
 /// # Errors
 /// In words, the promise that was broken.
-pub fn one_engine_stalls(cluster: &mut Cluster) -> Check {
+pub(crate) fn one_engine_stalls(cluster: &mut Cluster) -> Check {
     if cluster.hosts.len() < 3 {
         return Ok(());
     }

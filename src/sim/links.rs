@@ -8,7 +8,7 @@ use crate::sim::random::Random;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Links {
+pub(crate) struct Links {
     plan: NetworkPlan,
     /// Longest delay of a message that is very late.
     straggle_max: u64,
@@ -31,7 +31,7 @@ struct Link {
 
 impl Links {
     /// Links between all of `members`, each with its own delay.
-    pub fn new(members: usize, plan: NetworkPlan, straggle_max: u64, random: &mut Random) -> Self {
+    pub(crate) fn new(members: usize, plan: NetworkPlan, straggle_max: u64, random: &mut Random) -> Self {
         let links = (0..members * members).map(|_| {
             let delay = random.within(plan.delay.clone());
             Link { delay, ..Link::default() }
@@ -41,7 +41,7 @@ impl Links {
     }
 
     /// When copies of a message sent at `now` arrive.
-    pub fn arrivals(&mut self, link: (usize, usize), now: u64, random: &mut Random) -> Vec<u64> {
+    pub(crate) fn arrivals(&mut self, link: (usize, usize), now: u64, random: &mut Random) -> Vec<u64> {
         if self.is_cut(link) || random.per_million(self.plan.loss) {
             return Vec::new();
         }
@@ -64,39 +64,39 @@ impl Links {
     }
 
     /// The connection that a message now travels on.
-    pub fn connection(&self, link: (usize, usize)) -> u32 {
+    pub(crate) fn connection(&self, link: (usize, usize)) -> u32 {
         self.links[link.0 * self.members + link.1].connection
     }
 
     /// Loses everything under way on a link.
-    pub fn break_connection(&mut self, link: (usize, usize)) {
+    pub(crate) fn break_connection(&mut self, link: (usize, usize)) {
         self.at(link).connection += 1;
     }
 
     /// True while some fault cuts the link.
-    pub fn is_cut(&self, link: (usize, usize)) -> bool {
+    pub(crate) fn is_cut(&self, link: (usize, usize)) -> bool {
         self.links[link.0 * self.members + link.1].cuts > 0
     }
 
     /// Cuts a link once more.
-    pub fn cut(&mut self, link: (usize, usize)) {
+    pub(crate) fn cut(&mut self, link: (usize, usize)) {
         self.at(link).cuts += 1;
     }
 
     /// What is sent from now on arrives at `until`, if it would arrive before.
-    pub fn stall(&mut self, link: (usize, usize), until: u64) {
+    pub(crate) fn stall(&mut self, link: (usize, usize), until: u64) {
         let link = self.at(link);
         link.stalled_until = link.stalled_until.max(until);
     }
 
     /// Takes one cut back.
-    pub fn mend(&mut self, link: (usize, usize)) {
+    pub(crate) fn mend(&mut self, link: (usize, usize)) {
         let link = self.at(link);
         link.cuts = link.cuts.saturating_sub(1);
     }
 
     /// Mends every link for good: no loss, no copy, no late message.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.links.iter_mut().for_each(|link| (link.cuts, link.stalled_until) = (0, 0));
         (self.plan.loss, self.plan.doubling, self.plan.stragglers) = (0, 0, 0);
     }

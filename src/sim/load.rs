@@ -19,7 +19,7 @@ const LIST_LENGTH: u32 = 30;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Load {
+pub(crate) struct Load {
     plan: LoadPlan,
     appends: BTreeMap<RegionId, u32>,
 }
@@ -35,12 +35,12 @@ enum Kind {
 
 impl Load {
     /// Clients that follow `plan`.
-    pub fn new(plan: LoadPlan) -> Self {
+    pub(crate) fn new(plan: LoadPlan) -> Self {
         Self { plan, appends: BTreeMap::new() }
     }
 
     /// What `client` asks with its call `call` of a region of which the log is known up to an index.
-    pub fn draw(
+    pub(crate) fn draw(
         &mut self,
         client: usize,
         call: CallId,
@@ -58,18 +58,18 @@ impl Load {
     }
 
     /// A write of one element, for the demand that writes work.
-    pub fn probe_write(&mut self, client: usize, call: CallId, region: RegionId) -> Request {
+    pub(crate) fn probe_write(&mut self, client: usize, call: CallId, region: RegionId) -> Request {
         let changes = vec![(self.next_list(region), Change::Append(value_number(call, 0)))];
         write(client, Action::Write(changes))
     }
 
     /// The demand that leadership be handed over.
-    pub fn transfer(client: usize) -> Request {
+    pub(crate) fn transfer(client: usize) -> Request {
         write(client, Action::Write(Vec::new()))
     }
 
     /// A read of one register, for the demand that reads work.
-    pub fn probe_read(client: usize) -> Request {
+    pub(crate) fn probe_read(client: usize) -> Request {
         read(client, Level::Linearizable, vec![0])
     }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use self::io::MemberIo;
-pub use self::io::{End, NextSync, RoundOutcome};
-pub use self::setup::{ELECTION_TICKS, Setup, TICK};
+pub(crate) use self::io::{End, NextSync, RoundOutcome};
+pub(crate) use self::setup::{ELECTION_TICKS, Setup, TICK};
 use crate::completion::deadlines::Deadlines;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask};
 use crate::core::appliers::Appliers;
@@ -38,7 +38,7 @@ use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 
 /// See the module.
-pub struct Member {
+pub(crate) struct Member {
     /// Its number.
     pub node: u64,
     /// What its next sync does.
@@ -74,7 +74,7 @@ struct Running {
 
 impl Member {
     /// A member on an empty disk, running.
-    pub fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
+    pub(crate) fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
         let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
         let engine = DiskEngine::bootstrap(regions);
         let (next_sync, effects_left) = (NextSync::Works, None);
@@ -84,12 +84,12 @@ impl Member {
     }
 
     /// True while it has neither crashed nor been poisoned.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
     /// Starts it from what its disk holds.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.boot += 1;
         let regions: Vec<_> = self.engine.regions().collect();
         for &region in &regions {
@@ -155,13 +155,13 @@ impl Member {
     }
 
     /// Differs in every boot of this member.
-    pub fn boot(&self) -> u64 {
+    pub(crate) fn boot(&self) -> u64 {
         self.boot
     }
 
     /// Loses everything but the disk, and of the engine all but the oldest `kept` writes since the last flush.
     /// Completions that are still open answer "unknown" as they are dropped.
-    pub fn crash_keeping(&mut self, kept: usize) {
+    pub(crate) fn crash_keeping(&mut self, kept: usize) {
         self.running = None;
         self.engine.crash(kept);
         self.next_sync = NextSync::Works;
@@ -170,25 +170,25 @@ impl Member {
 
     /// Crashes, and of what was synced loses the newest frames that the log's mark covers, `frames` in number, and all
     /// behind them. False when the log has not so many.
-    pub fn lose_end(&mut self, frames: usize) -> bool {
+    pub(crate) fn lose_end(&mut self, frames: usize) -> bool {
         self.crash();
         self.log.lose_end(frames)
     }
 
     /// What it says when it connects to another member.
-    pub fn introduction(&self) -> Introduction {
+    pub(crate) fn introduction(&self) -> Introduction {
         let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
         let (node, boot) = (NodeId(self.node), self.boot);
         Introduction { node, boot_count: boot, boot, lost_end }
     }
 
     /// Loses everything but what was synced and flushed.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.crash_keeping(0);
     }
 
     /// Makes the engine's data survive a crash.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.engine.flush();
         let regions: Vec<_> = self.engine.regions().collect();
         for region in regions {
@@ -198,27 +198,27 @@ impl Member {
     }
 
     /// The peer of the first region.
-    pub fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &Peer {
         self.peer_of(BOOTSTRAP_REGION).expect("it runs")
     }
 
     /// The peer of a region while the member runs.
-    pub fn peer_of(&self, region: RegionId) -> Option<&Peer> {
+    pub(crate) fn peer_of(&self, region: RegionId) -> Option<&Peer> {
         self.running.as_ref()?.peers.get(&region)
     }
 
     /// The lease of a region's peer as callers see it, while the member runs.
-    pub fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
+    pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
         Some(self.running.as_ref()?.published.get(&region)?)
     }
 
     /// The open calls of its callers, while the member runs.
-    pub fn deadlines(&self) -> Option<&Arc<Deadlines>> {
+    pub(crate) fn deadlines(&self) -> Option<&Arc<Deadlines>> {
         Some(&self.running.as_ref()?.deadlines)
     }
 
     /// What the timer thread does: answers the calls that are late at `now`, whatever the other threads wait for.
-    pub fn answer_late(&mut self, now: Timestamp) {
+    pub(crate) fn answer_late(&mut self, now: Timestamp) {
         let Some(running) = &self.running else { return };
         if planted::has(Fault::DeadlinesKeptByRounds) {
             return;
@@ -234,12 +234,12 @@ impl Member {
     }
 
     /// Proposes to add `learner` to the first region.
-    pub fn propose_learner(&mut self, learner: u64) {
+    pub(crate) fn propose_learner(&mut self, learner: u64) {
         self.propose_change_of_learner(BOOTSTRAP_REGION, learner);
     }
 
     /// Proposes to add `learner`, or to remove it when it is there. To be called while this member leads.
-    pub fn propose_change_of_learner(&mut self, region: RegionId, learner: u64) {
+    pub(crate) fn propose_change_of_learner(&mut self, region: RegionId, learner: u64) {
         let running = self.running.as_mut().expect("it runs");
         let peer = running.peers.get_mut(&region).expect("a region of this member");
         let there = peer.region().has_member(NodeId(learner));
@@ -250,51 +250,51 @@ impl Member {
     }
 
     /// The engine.
-    pub fn engine(&self) -> &DiskEngine {
+    pub(crate) fn engine(&self) -> &DiskEngine {
         &self.engine
     }
 
     /// The raft logs.
-    pub fn log(&self) -> &DiskLog {
+    pub(crate) fn log(&self) -> &DiskLog {
         &self.log
     }
 
     /// Leaves an input of the first region for the next round; it is lost when the member is down.
-    pub fn feed(&mut self, input: Input) {
+    pub(crate) fn feed(&mut self, input: Input) {
         self.feed_to(BOOTSTRAP_REGION, input);
     }
 
     /// Leaves an input for the next round; it is lost when the member is down.
-    pub fn feed_to(&mut self, region: RegionId, input: Input) {
+    pub(crate) fn feed_to(&mut self, region: RegionId, input: Input) {
         if let Some(running) = &mut self.running {
             running.inputs.push((region, input));
         }
     }
 
     /// Owes the next round ticks.
-    pub fn owe_ticks(&mut self, ticks: u32) {
+    pub(crate) fn owe_ticks(&mut self, ticks: u32) {
         if let Some(running) = &mut self.running {
             running.ticks += ticks;
         }
     }
 
     /// True when a round would have something to work on.
-    pub fn has_inputs(&self) -> bool {
+    pub(crate) fn has_inputs(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.ticks > 0 || !running.inputs.is_empty())
     }
 
     /// True when the last round left writes for the next.
-    pub fn has_more_to_propose(&self) -> bool {
+    pub(crate) fn has_more_to_propose(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.again.is_empty())
     }
 
     /// The flush that the log's truncation waits for, if it does.
-    pub fn wants_flush(&self) -> Option<LogIndex> {
+    pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
         self.running.as_ref()?.peers.values().find_map(Peer::wants_flush)
     }
 
     /// Runs one round. Returns what was sent, after a report of what it wrote.
-    pub fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
+    pub(crate) fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
         let outcome = self.run_round(now, report);
         if outcome.end.is_some() {
             self.crash();
@@ -303,7 +303,7 @@ impl Member {
     }
 
     /// Runs one round. When that ends the member, its engine still is what it was.
-    pub fn run_round(&mut self, now: Timestamp, watch: &mut dyn Watch) -> RoundOutcome {
+    pub(crate) fn run_round(&mut self, now: Timestamp, watch: &mut dyn Watch) -> RoundOutcome {
         let Some(running) = &mut self.running else { return RoundOutcome::default() };
         let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));
         let again = std::mem::take(&mut running.again);

@@ -15,7 +15,7 @@ use crate::transport::codec;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Network {
+pub(crate) struct Network {
     in_flight: Vec<PeerMessage>,
     /// One-way links (from, to) that lose everything.
     cut: BTreeSet<(u64, u64)>,
@@ -23,7 +23,7 @@ pub struct Network {
 
 impl Network {
     /// Takes a message; false when the link is cut and it is lost.
-    pub fn send(&mut self, message: PeerMessage) -> bool {
+    pub(crate) fn send(&mut self, message: PeerMessage) -> bool {
         let lost = self.cut.contains(&(message.from().get(), message.to().get()));
         if !lost {
             self.in_flight.push(through_the_codec(&message));
@@ -32,42 +32,42 @@ impl Network {
     }
 
     /// Takes out, in the order they were sent, the messages that `wanted` picks.
-    pub fn take(&mut self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
+    pub(crate) fn take(&mut self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
         self.in_flight.extract_if(.., |message| wanted(message)).collect()
     }
 
     /// Copies the messages that `wanted` picks, as a network that doubles would.
-    pub fn copies(&self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
+    pub(crate) fn copies(&self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
         self.in_flight.iter().filter(|message| wanted(message)).cloned().collect()
     }
 
     /// Loses everything between `node` and the others from now on, in both directions, and what is in flight.
-    pub fn isolate(&mut self, node: u64, others: &[u64]) {
+    pub(crate) fn isolate(&mut self, node: u64, others: &[u64]) {
         self.cut.extend(others.iter().flat_map(|&other| [(node, other), (other, node)]));
         self.take(|message| message.from().get() == node || message.to().get() == node);
     }
 
     /// Loses everything that `from` sends to `to` from now on, and what is in flight between them.
-    pub fn cut(&mut self, from: u64, to: u64) {
+    pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
         self.take(|message| message.from().get() == from && message.to().get() == to);
     }
 
     /// Mends every link.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 }
 
 /// What a socket would make of a message.
-pub fn through_the_codec(message: &PeerMessage) -> PeerMessage {
+pub(crate) fn through_the_codec(message: &PeerMessage) -> PeerMessage {
     let mut encoded = Vec::new();
     codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
     codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")
 }
 
 /// A message's type as scripts spell it.
-pub fn type_name(message: &PeerMessage) -> &'static str {
+pub(crate) fn type_name(message: &PeerMessage) -> &'static str {
     match &message.body {
         Body::Raft(message) => raft_type_name(message),
         Body::Forward(_) => "forward",
@@ -96,7 +96,7 @@ fn raft_type_name(message: &Message) -> &'static str {
 }
 
 /// A message as one line of a script's output.
-pub fn describe(message: &PeerMessage) -> String {
+pub(crate) fn describe(message: &PeerMessage) -> String {
     let head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
     match &message.body {
         Body::Raft(message) => describe_raft(head, message),
@@ -161,7 +161,7 @@ fn describe_raft(mut line: String, message: &Message) -> String {
 }
 
 /// An entry as `index/term what`.
-pub fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
+pub(crate) fn describe_entry(entry: &raft::eraftpb::Entry) -> String {
     let place = format!("{}/{}", entry.index, entry.term);
     if entry.get_entry_type() != EntryType::EntryNormal {
         return format!("{place} membership change");

@@ -16,15 +16,15 @@ use crate::sim::random::{Random, scramble};
 use crate::time::longest_lease;
 
 /// Nanoseconds.
-pub const MICROSECOND: u64 = 1_000;
+pub(crate) const MICROSECOND: u64 = 1_000;
 /// Nanoseconds.
-pub const MILLISECOND: u64 = 1_000_000;
+pub(crate) const MILLISECOND: u64 = 1_000_000;
 /// Nanoseconds.
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// See the module. Times are nanoseconds of true time.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Draws everything.
     pub seed: u64,
     /// Members 1, 2, ...
@@ -57,7 +57,7 @@ pub struct Plan {
 
 /// How messages travel.
 #[derive(Clone, Debug)]
-pub struct NetworkPlan {
+pub(crate) struct NetworkPlan {
     /// Of a million messages this many are lost.
     pub loss: u32,
     /// Of a million messages this many arrive twice.
@@ -84,7 +84,7 @@ pub struct NetworkPlan {
 
 /// How fast members are.
 #[derive(Clone, Debug)]
-pub struct PacePlan {
+pub(crate) struct PacePlan {
     /// Between an input and the round that takes it, at most.
     pub think_max: u64,
     /// A sync takes this long.
@@ -103,7 +103,7 @@ pub struct PacePlan {
 
 /// What clients do.
 #[derive(Clone, Debug)]
-pub struct LoadPlan {
+pub(crate) struct LoadPlan {
     /// How many there are.
     pub clients: usize,
     /// Calls of one client at a time.
@@ -154,7 +154,7 @@ impl Style {
 
 impl Plan {
     /// What `seed` draws.
-    pub fn draw(seed: u64) -> Self {
+    pub(crate) fn draw(seed: u64) -> Self {
         Self::draw_about(seed, None)
     }
 
@@ -342,7 +342,7 @@ impl Plan {
 
     /// What `seed` draws, with members that have `fault`. What shows in one style only, and seldom, is looked for there:
     /// how often a hunt comes to that style is known, and each fault shall be found within a minute.
-    pub fn draw_planted(seed: u64, fault: Fault) -> Self {
+    pub(crate) fn draw_planted(seed: u64, fault: Fault) -> Self {
         let mut plan = Self::draw_about(seed, Style::that_shows(fault));
         if fault == Fault::ForceOfShorterLogsObeyed {
             // Whatever else goes wrong ends the transfer before its TimeoutNow can come late.
@@ -374,7 +374,7 @@ impl Plan {
 
     /// The same with clients that notice as much as clients can: they write and read a few keys on all members all the
     /// time, and nobody else judges.
-    pub fn draw_for_clients(seed: u64, fault: Option<Fault>) -> Self {
+    pub(crate) fn draw_for_clients(seed: u64, fault: Option<Fault>) -> Self {
         let mut plan = Self::draw_about(seed, fault.and_then(Style::that_shows));
         let random = &mut Random::new(scramble(seed));
         let election = plan.election_timeout();
@@ -401,13 +401,13 @@ impl Plan {
 
     /// Whether members have leases although their clocks may stand still: then any read may show an old state, and is judged
     /// as a local one, and a member may take itself for the only leader when it is not. All else must hold.
-    pub fn may_reads_be_stale(&self) -> bool {
+    pub(crate) fn may_reads_be_stale(&self) -> bool {
         let stand_still = self.faults.iter().any(|(kind, _)| *kind == FaultKind::PauseOfMachine);
         stand_still && !self.setup.lease_max.is_zero()
     }
 
     /// The election timeout, by a clock that runs true.
-    pub fn election_timeout(&self) -> u64 {
+    pub(crate) fn election_timeout(&self) -> u64 {
         self.setup.election_timeout().as_nanos() as u64
     }
 }

@@ -7,13 +7,13 @@ use std::ops::Range;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Random {
+pub(crate) struct Random {
     state: [u64; 4],
 }
 
 impl Random {
     /// A generator that follows from `seed`; neighbouring seeds have nothing in common.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -23,7 +23,7 @@ impl Random {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.state;
         let drawn = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = *b << 17;
@@ -37,38 +37,38 @@ impl Random {
     }
 
     /// A number below `end`, which is not zero.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         // The high half of a product: the bias is far below what a test could see.
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// A number of `range`; its start when it is empty.
-    pub fn within(&mut self, range: Range<u64>) -> u64 {
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
         if range.is_empty() { range.start } else { range.start + self.below(range.end - range.start) }
     }
 
     /// An index of something that has `length` parts.
-    pub fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize
     }
 
     /// True `parts` times in a million.
-    pub fn per_million(&mut self, parts: u32) -> bool {
+    pub(crate) fn per_million(&mut self, parts: u32) -> bool {
         parts > 0 && self.below(1_000_000) < u64::from(parts)
     }
 
     /// True `percent` times in a hundred.
-    pub fn percent(&mut self, percent: u32) -> bool {
+    pub(crate) fn percent(&mut self, percent: u32) -> bool {
         self.per_million(percent * 10_000)
     }
 
     /// One of `choices`.
-    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 
     /// One of `choices`, each as often as its weight says.
-    pub fn weighted<T: Copy>(&mut self, choices: &[(u32, T)]) -> T {
+    pub(crate) fn weighted<T: Copy>(&mut self, choices: &[(u32, T)]) -> T {
         let total: u32 = choices.iter().map(|(weight, _)| weight).sum();
         let mut left = self.below(u64::from(total)) as u32;
         for &(weight, choice) in choices {
@@ -81,7 +81,7 @@ impl Random {
     }
 
     /// A waiting time with mean `mean`, as between events that know nothing of each other; at most eight times as long.
-    pub fn wait(&mut self, mean: u64) -> u64 {
+    pub(crate) fn wait(&mut self, mean: u64) -> u64 {
         // Leading zeros are geometric, so halving by them is exponential enough; the fraction fills the steps.
         let halvings = u64::from(self.next().leading_zeros()).min(11);
         let fraction = self.below(1024);
@@ -89,7 +89,7 @@ impl Random {
     }
 
     /// `count` different numbers below `end`, in any order.
-    pub fn sample(&mut self, count: usize, end: usize) -> Vec<usize> {
+    pub(crate) fn sample(&mut self, count: usize, end: usize) -> Vec<usize> {
         let mut all: Vec<_> = (0..end).collect();
         for at in 0..count.min(end) {
             let other = at + self.index(end - at);
@@ -101,7 +101,7 @@ impl Random {
 }
 
 /// Spreads neighbouring numbers over all numbers (the finalizer of splitmix64).
-pub fn scramble(number: u64) -> u64 {
+pub(crate) fn scramble(number: u64) -> u64 {
     let mixed = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -23,14 +23,14 @@ use crate::types::RegionId;
 
 /// A healed majority works again within this many election timeouts: split votes repeat a few times at most, and a leader
 /// whose engine stands still may offer the leadership to a few others in vain.
-pub const MAJORITY_TIMEOUTS: u64 = 60;
+pub(crate) const MAJORITY_TIMEOUTS: u64 = 60;
 /// A healed cluster agrees within this many election timeouts: the longest deadline of a call is ten, and a member may
 /// have much to catch up with.
 const AGREEMENT_TIMEOUTS: u64 = 120;
 
 /// What a run has to show for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// The plan's seed.
     pub seed: u64,
     /// True time that passed, in nanoseconds.
@@ -78,7 +78,7 @@ impl fmt::Display for Demand {
 ///
 /// # Errors
 /// In words, the promise that was broken.
-pub fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
+pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
     planted::with(plan.planted, || run_to_its_end(plan, trace))
 }
 
@@ -105,7 +105,7 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
 ///
 /// # Errors
 /// In words, the promise that was broken.
-pub fn heal_and_agree(cluster: &mut Cluster) -> Check {
+pub(crate) fn heal_and_agree(cluster: &mut Cluster) -> Check {
     let healed = heal_majority(cluster);
     majority_makes_progress(cluster, &healed)?;
     heal_all(cluster);
@@ -122,7 +122,7 @@ pub fn heal_and_agree(cluster: &mut Cluster) -> Check {
 ///
 /// # Errors
 /// In words, the promise that was broken.
-pub fn run_until(cluster: &mut Cluster, end: u64) -> Check {
+pub(crate) fn run_until(cluster: &mut Cluster, end: u64) -> Check {
     while cluster.now < end {
         cluster.step()?;
     }
@@ -284,6 +284,6 @@ fn agreed(cluster: &Cluster) -> Check {
 }
 
 /// Nanoseconds as hours.
-pub fn hours(nanoseconds: u64) -> f64 {
+pub(crate) fn hours(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / SECOND as f64 / 3600.0
 }

@@ -11,11 +11,11 @@ use crate::sim::random::scramble;
 use crate::types::RegionId;
 
 /// Lines that a run leaves behind, shared with whoever outlives it.
-pub type Lines = Arc<Mutex<VecDeque<String>>>;
+pub(crate) type Lines = Arc<Mutex<VecDeque<String>>>;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     fingerprint: u64,
     events: u64,
     lines: Option<Lines>,
@@ -27,29 +27,29 @@ pub struct Trace {
 
 impl Trace {
     /// A trace that keeps its last `lines_max` lines in `lines`, if there is such a place.
-    pub fn new(lines: Option<Lines>, lines_max: usize) -> Self {
+    pub(crate) fn new(lines: Option<Lines>, lines_max: usize) -> Self {
         Self { fingerprint: 0, events: 0, lines, lines_max, now: 0, names_regions: false }
     }
 
     /// The same for a cluster with so many regions.
-    pub fn with_regions(self, regions: usize) -> Self {
+    pub(crate) fn with_regions(self, regions: usize) -> Self {
         Self { names_regions: regions > 1, ..self }
     }
 
     /// An event begins.
-    pub fn begin(&mut self, now: u64) {
+    pub(crate) fn begin(&mut self, now: u64) {
         self.now = now;
         self.events += 1;
         self.mark(now);
     }
 
     /// Adds to the fingerprint.
-    pub fn mark(&mut self, number: u64) {
+    pub(crate) fn mark(&mut self, number: u64) {
         self.fingerprint = scramble(self.fingerprint ^ number);
     }
 
     /// Adds a line, if lines are kept.
-    pub fn say(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
         let Some(lines) = &self.lines else { return };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_back(format!("{:>11.6} {}", self.now as f64 / SECOND as f64, line()));
@@ -59,18 +59,18 @@ impl Trace {
     }
 
     /// Adds a line about one region, if lines are kept.
-    pub fn say_of(&mut self, region: RegionId, line: impl FnOnce() -> String) {
+    pub(crate) fn say_of(&mut self, region: RegionId, line: impl FnOnce() -> String) {
         let names = self.names_regions;
         self.say(|| if names { format!("region {region}: {}", line()) } else { line() });
     }
 
     /// A number that two runs share only if they were the same.
-    pub fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
     /// How many events there were.
-    pub fn events(&self) -> u64 {
+    pub(crate) fn events(&self) -> u64 {
         self.events
     }
 }

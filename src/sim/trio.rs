@@ -24,7 +24,7 @@ const SETTLE_MAX: usize = 400;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
-pub struct Trio {
+pub(crate) struct Trio {
     members: Vec<Member>,
     now: Timestamp,
     /// Whose engine takes nothing.
@@ -33,7 +33,7 @@ pub struct Trio {
 
 impl Trio {
     /// Three members of so many regions on empty disks.
-    pub fn new(regions: usize, setup: &Setup) -> Self {
+    pub(crate) fn new(regions: usize, setup: &Setup) -> Self {
         let voters: Vec<_> = (1..=3).map(NodeId).collect();
         let regions = keys::regions(regions, &voters);
         let members = (1..=3).map(|node| Member::bootstrap_with(node, &regions, setup.clone())).collect();
@@ -57,12 +57,12 @@ impl Trio {
     }
 
     /// One of them.
-    pub fn member(&mut self, node: u64) -> &mut Member {
+    pub(crate) fn member(&mut self, node: u64) -> &mut Member {
         &mut self.members[node as usize - 1]
     }
 
     /// Lets `node` lead the first `regions` regions.
-    pub fn elect(&mut self, node: u64, regions: u64) {
+    pub(crate) fn elect(&mut self, node: u64, regions: u64) {
         (1..=regions).for_each(|region| self.member(node).feed_to(RegionId(region), Input::Campaign));
         self.settle();
         // A heartbeat, so that the followers know what the leader has applied.
@@ -70,7 +70,7 @@ impl Trio {
     }
 
     /// Lets so many ticks pass, with a flush of every engine that its log waits for.
-    pub fn flush_and_pass(&mut self, ticks: u32) {
+    pub(crate) fn flush_and_pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.pass(1);
             for member in self.members.iter_mut().filter(|member| member.wants_flush().is_some()) {
@@ -80,7 +80,7 @@ impl Trio {
     }
 
     /// All lose power and come back, and are silent as long as they may have to be.
-    pub fn restart_all(&mut self) {
+    pub(crate) fn restart_all(&mut self) {
         for member in &mut self.members {
             member.crash();
             member.restart();
@@ -121,7 +121,7 @@ impl Trio {
     }
 
     /// Lets so many ticks pass for all.
-    pub fn pass(&mut self, ticks: u32) {
+    pub(crate) fn pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.now = self.now + TICK;
             self.members.iter_mut().for_each(|member| member.owe_ticks(1));
@@ -130,7 +130,7 @@ impl Trio {
     }
 
     /// Writes a value of so many bytes.
-    pub fn write(&mut self, node: u64, region: RegionId, value_bytes: usize) -> Arc<Waiter> {
+    pub(crate) fn write(&mut self, node: u64, region: RegionId, value_bytes: usize) -> Arc<Waiter> {
         let mut builder = CommandBuilder::default();
         let key = [b'a' + (region.get() - 1) as u8];
         builder.push(Operation::Put { key: &key, value: &vec![7; value_bytes] });
@@ -138,7 +138,7 @@ impl Trio {
     }
 
     /// Hands a command to `node` as if it had been checked where it was called.
-    pub fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
+    pub(crate) fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
         self.member(node).feed_to(region, Input::Propose(Propose { data, deadline, completion }));
@@ -147,7 +147,7 @@ impl Trio {
     }
 
     /// Reads.
-    pub fn read(&mut self, node: u64, region: RegionId) -> Arc<Waiter> {
+    pub(crate) fn read(&mut self, node: u64, region: RegionId) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
         let read = Read { deadline, completion, min_index: LogIndex(0) };
@@ -157,7 +157,7 @@ impl Trio {
     }
 
     /// The answer of a call, which comes by its deadline.
-    pub fn answer(&mut self, call: &Waiter) -> Result<Position> {
+    pub(crate) fn answer(&mut self, call: &Waiter) -> Result<Position> {
         loop {
             if let Some(answer) = call.wait(Duration::ZERO) {
                 return answer;
@@ -168,6 +168,6 @@ impl Trio {
 }
 
 /// The answer of a call that does not wait.
-pub fn at_once(call: &Waiter) -> Result<Position> {
+pub(crate) fn at_once(call: &Waiter) -> Result<Position> {
     call.wait(Duration::ZERO).expect("answered at once")
 }

@@ -16,20 +16,20 @@ type Outcome = std::result::Result<Position, Code>;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Verdicts {
+pub(crate) struct Verdicts {
     /// By member, its boot, and its number there.
     outcomes: BTreeMap<(u64, u64, u64), Outcome>,
 }
 
 impl Verdicts {
     /// A leader is about to send this.
-    pub fn on_answer(&mut self, answer: &ForwardAnswer) -> Check {
+    pub(crate) fn on_answer(&mut self, answer: &ForwardAnswer) -> Check {
         let origin = Origin { node: answer.to, boot: answer.boot };
         answer.verdicts.iter().try_for_each(|verdict| self.note(origin, verdict.number, verdict.outcome))
     }
 
     /// A member has met these writes of its own in its log.
-    pub fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Position>)]) -> Check {
+    pub(crate) fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Position>)]) -> Check {
         let outcome =
             |outcome: &Result<Position>| outcome.as_ref().map(|at| *at).map_err(|error| error.code());
         own.iter().try_for_each(|(number, told)| self.note(origin, *number, outcome(told)))

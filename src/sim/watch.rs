@@ -12,7 +12,7 @@ use crate::sim::disk::DiskLog;
 use crate::sim::network::{describe, describe_entry};
 
 /// See the module.
-pub trait Watch {
+pub(crate) trait Watch {
     /// `node` is about to send; `log` is what its disk holds at this moment.
     fn sending(&mut self, node: u64, log: &DiskLog, message: &PeerMessage);
 
@@ -55,7 +55,7 @@ impl Watch for Vec<String> {
 }
 
 /// What one region writes in a sync.
-pub fn describe_write(write: &LogWrite) -> String {
+pub(crate) fn describe_write(write: &LogWrite) -> String {
     let mut parts: Vec<_> = write.entries.iter().map(describe_entry).collect();
     if let Some(state) = &write.hard_state {
         parts.push(format!("term={} vote={} commit={}", state.term, state.vote, state.commit));

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use self::boot_count::BOOT_COUNT;
 use self::ident::Ident;
 use self::lock::DirectoryLock;
-pub use self::lock::LockGuard;
+pub(crate) use self::lock::LockGuard;
 use self::peers::Peers;
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::OpenDirectory;
@@ -46,7 +46,7 @@ const DATA: &str = "data";
 
 /// The owner that a directory must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The cluster.
     pub cluster: ClusterId,
     /// The cluster's name, for messages.
@@ -57,7 +57,7 @@ pub struct Identity {
 
 /// An open directory. Any thread may use it.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     identity: Identity,
     instance: InstanceId,
     boot_count: u64,
@@ -84,7 +84,7 @@ impl Directory {
     /// `INVALID_ARGUMENT` when it is empty, not a directory or holds other files, `PERMISSION` when others may write to
     /// it, `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when its files are damaged, `IO`
     /// or `NO_SPACE` from the disk.
-    pub fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
+    pub(crate) fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
         let path = &absolute(path)?;
         ensure_directory(path)?;
         let lock = DirectoryLock::acquire(path)?;
@@ -113,38 +113,38 @@ impl Directory {
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION`; whether the first start is complete is then unknown.
-    pub fn finish_bootstrap(&self) -> Result<()> {
+    pub(crate) fn finish_bootstrap(&self) -> Result<()> {
         let ident = Ident { identity: self.identity.clone(), instance: self.instance, complete: true };
         ident.write(self.lock.directory())
     }
 
     /// This member's instance id, drawn when the directory was created.
     #[must_use]
-    pub fn instance(&self) -> InstanceId {
+    pub(crate) fn instance(&self) -> InstanceId {
         self.instance
     }
 
     /// The number of this start among all starts of the member.
     #[must_use]
-    pub fn boot_count(&self) -> u64 {
+    pub(crate) fn boot_count(&self) -> u64 {
         self.boot_count
     }
 
     /// The directory of the raft log.
     #[must_use]
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.lock.directory().path().join(LOG)
     }
 
     /// The directory of the engine.
     #[must_use]
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.lock.directory().path().join(DATA)
     }
 
     /// The guard that keeps the directory locked. It must live as long as any file in it is open.
     #[must_use]
-    pub fn lock_guard(&self) -> Arc<LockGuard> {
+    pub(crate) fn lock_guard(&self) -> Arc<LockGuard> {
         Arc::clone(&self.lock)
     }
 
@@ -153,7 +153,7 @@ impl Directory {
     ///
     /// # Errors
     /// A message for the user: why it may not, and what to do.
-    pub fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+    pub(crate) fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.peers.admit(node, instance)
     }
 }

@@ -12,31 +12,31 @@
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
 /// Bytes of every key of this column family.
-pub const KEY_BYTES: usize = 9;
+pub(crate) const KEY_BYTES: usize = 9;
 /// Bytes of a stored apply state.
-pub const APPLY_STATE_BYTES: usize = 17;
+pub(crate) const APPLY_STATE_BYTES: usize = 17;
 
 /// First byte of the keys under which regions are stored.
-pub const REGION_KIND: u8 = b'r';
+pub(crate) const REGION_KIND: u8 = b'r';
 
 const APPLY_STATE_KIND: u8 = b's';
 const APPLY_STATE_VERSION: u8 = 1;
 
 /// The key of `region`.
 #[must_use]
-pub fn region(region: RegionId) -> [u8; KEY_BYTES] {
+pub(crate) fn region(region: RegionId) -> [u8; KEY_BYTES] {
     key(REGION_KIND, region)
 }
 
 /// The key of the apply state of `region`.
 #[must_use]
-pub fn apply_state(region: RegionId) -> [u8; KEY_BYTES] {
+pub(crate) fn apply_state(region: RegionId) -> [u8; KEY_BYTES] {
     key(APPLY_STATE_KIND, region)
 }
 
 /// The stored form of an apply state.
 #[must_use]
-pub fn encode_apply_state(state: ApplyState) -> [u8; APPLY_STATE_BYTES] {
+pub(crate) fn encode_apply_state(state: ApplyState) -> [u8; APPLY_STATE_BYTES] {
     let mut bytes = [APPLY_STATE_VERSION; APPLY_STATE_BYTES];
     bytes[1..9].copy_from_slice(&state.index.get().to_le_bytes());
     bytes[9..].copy_from_slice(&state.term.get().to_le_bytes());
@@ -45,7 +45,7 @@ pub fn encode_apply_state(state: ApplyState) -> [u8; APPLY_STATE_BYTES] {
 
 /// Decodes a stored apply state; none when it is damaged or of a newer version.
 #[must_use]
-pub fn decode_apply_state(bytes: &[u8]) -> Option<ApplyState> {
+pub(crate) fn decode_apply_state(bytes: &[u8]) -> Option<ApplyState> {
     let (&version, rest) = bytes.split_first()?;
     let (index, rest) = rest.split_first_chunk::<8>()?;
     let term: &[u8; 8] = rest.try_into().ok()?;

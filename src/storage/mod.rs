@@ -4,8 +4,8 @@
 //! knows nothing of threads, peers or the network. What always holds: a write that returned as durable survives
 //! power loss; damage is reported with file and offset, never passed on.
 
-pub mod directory;
-pub mod engine;
-pub mod keys;
-pub mod log_store;
+pub(crate) mod directory;
+pub(crate) mod engine;
+pub(crate) mod keys;
+pub(crate) mod log_store;
 mod open_directory;

@@ -53,23 +53,23 @@ impl OpenDirectory {
     ///
     /// # Errors
     /// What the operating system reports, as for every method here.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
         Ok(Self { file: above_standard(file)?, path: path.to_owned() })
     }
 
     /// Its path when it was opened.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The directory itself, to be locked.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Whether its path still leads to it.
-    pub fn is_in_place(&self) -> io::Result<bool> {
+    pub(crate) fn is_in_place(&self) -> io::Result<bool> {
         let own = self.file.metadata()?;
         match fs::metadata(&self.path) {
             Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
@@ -80,7 +80,7 @@ impl OpenDirectory {
 
     /// Opens the file `name`, a plain name.
     #[allow(unsafe_code)] // Named corner: std opens by path only.
-    pub fn open_file(&self, name: &str, access: Access) -> io::Result<File> {
+    pub(crate) fn open_file(&self, name: &str, access: Access) -> io::Result<File> {
         let name = CString::new(name)?;
         let flags = access.flags() | libc::O_CLOEXEC;
         // SAFETY: the name is a C string, the descriptor is open as long as `self` is, and no other memory is touched.
@@ -92,7 +92,7 @@ impl OpenDirectory {
 
     /// Renames a file, replacing `to`. Survives a power loss after [`OpenDirectory::sync`].
     #[allow(unsafe_code)] // As above.
-    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (CString::new(from)?, CString::new(to)?);
         let fd = self.file.as_raw_fd();
         // SAFETY: as in `open_file`.
@@ -101,14 +101,14 @@ impl OpenDirectory {
 
     /// Removes a file. Survives a power loss after [`OpenDirectory::sync`].
     #[allow(unsafe_code)] // As above.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         let name = CString::new(name)?;
         // SAFETY: as in `open_file`.
         repeated(|| unsafe { libc::unlinkat(self.file.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
     }
 
     /// Makes all creations, renames and removals so far durable.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
 }

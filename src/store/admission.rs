@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     used: Mutex<Used>,
     idle: Condvar,
     /// Calls whose answer waits for whoever takes it.
@@ -54,7 +54,7 @@ impl Load {
 
 /// The right of one call to be unanswered. Dropping it gives the place to another.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     admission: Arc<Admission>,
     bytes: u64,
     /// Its answer waits for whoever takes it.
@@ -66,7 +66,7 @@ pub struct Permit {
 impl Admission {
     /// Limits on calls and on the bytes they carry.
     #[must_use]
-    pub fn new(ops_max: u64, bytes_max: u64) -> Self {
+    pub(crate) fn new(ops_max: u64, bytes_max: u64) -> Self {
         Self {
             used: Mutex::default(),
             idle: Condvar::new(),
@@ -81,7 +81,7 @@ impl Admission {
     ///
     /// # Errors
     /// `OVERLOADED`, naming the limit.
-    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
+    pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit> {
         let bytes = bytes as u64;
         let mut used = self.lock();
         for (load, whose) in [(&used.open, ""), (&used.early, EARLY)] {
@@ -100,12 +100,12 @@ impl Admission {
 
     /// Calls that are unanswered.
     #[must_use]
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         self.lock().open.ops
     }
 
     /// Waits until every call is answered, at most for `timeout`. An answer that nobody has taken yet is one.
-    pub fn wait_idle(&self, timeout: Duration) {
+    pub(crate) fn wait_idle(&self, timeout: Duration) {
         self.closing.store(true, Ordering::SeqCst);
         let open = |used: &mut Used| used.open.ops > self.queued.load(Ordering::SeqCst);
         let waited = self.idle.wait_timeout_while(self.lock(), timeout, open);
@@ -127,7 +127,7 @@ impl Admission {
 
 impl Permit {
     /// The call's answer waits for whoever takes it.
-    pub fn queue(&self) {
+    pub(crate) fn queue(&self) {
         if !self.queued.swap(true, Ordering::SeqCst) {
             self.admission.queued.fetch_add(1, Ordering::SeqCst);
         }
@@ -135,7 +135,7 @@ impl Permit {
     }
 
     /// The call's answer is delivered.
-    pub fn answered(self: Arc<Self>) {
+    pub(crate) fn answered(self: Arc<Self>) {
         self.unqueue();
         // Whoever else has it is an internal thread: its caller need not wait until that is done.
         if Arc::strong_count(&self) > 1 && !self.early.swap(true, Ordering::SeqCst) {

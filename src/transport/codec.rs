@@ -24,17 +24,17 @@ use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::forward_codec;
-pub use super::wire::CodecError;
+pub(crate) use super::wire::CodecError;
 use super::wire::{Cursor, SHARED_BYTES_MIN, VARINT_BYTES_MAX, put_bytes, put_varint};
 use crate::core::ports::{Body, PeerMessage};
 use crate::types::{RegionEpoch, RegionId};
 
 /// The most messages in one batch.
-pub const MESSAGES_MAX: usize = 4096;
+pub(crate) const MESSAGES_MAX: usize = 4096;
 
 /// The most entries in one batch. An entry of two bytes takes a hundred in memory, so the length of a frame alone does
 /// not bound what decoding it costs.
-pub const ENTRIES_MAX: usize = 1 << 18;
+pub(crate) const ENTRIES_MAX: usize = 1 << 18;
 
 /// Message types by their number on the wire, which is raft's own.
 const MESSAGE_TYPES: [MessageType; 19] = [
@@ -90,7 +90,7 @@ const _: () = assert!(size_of::<PeerMessage>() >= 4 + 3 + (3 + 3 + NUMBERS + 2) 
 
 /// The memory `message` holds, in bytes; its encoding in a batch is never longer.
 #[must_use]
-pub fn weight_bytes(message: &PeerMessage) -> usize {
+pub(crate) fn weight_bytes(message: &PeerMessage) -> usize {
     let held = match &message.body {
         Body::Raft(raft) => {
             let entry = |entry: &Entry| size_of::<Entry>() + entry.data.len() + entry.context.len();
@@ -104,7 +104,7 @@ pub fn weight_bytes(message: &PeerMessage) -> usize {
 
 /// How many entries, writes or verdicts `message` carries: what [`ENTRIES_MAX`] bounds.
 #[must_use]
-pub fn entries_of(message: &PeerMessage) -> usize {
+pub(crate) fn entries_of(message: &PeerMessage) -> usize {
     match &message.body {
         Body::Raft(raft) => raft.entries.len(),
         Body::Forward(forward) => forward.writes.len(),
@@ -116,7 +116,7 @@ pub fn entries_of(message: &PeerMessage) -> usize {
 ///
 /// # Errors
 /// When it carries a raft snapshot or more than [`ENTRIES_MAX`] entries; then nothing is appended.
-pub fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
+pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
     check_encodable(message)?;
     for id in [message.region.get(), message.epoch.conf_ver, message.epoch.version] {
         put_varint(out, id);
@@ -158,7 +158,7 @@ fn encode_raft(raft: &Message, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// As [`encode`]; then nothing is appended.
-pub fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
+pub(crate) fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
     check_encodable(message)?;
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -172,7 +172,8 @@ pub fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(),
 ///
 /// # Errors
 /// When the bytes are no message; see [`CodecError`].
-pub fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
     let mut entries_left = ENTRIES_MAX;
     read_message(Cursor::new(bytes), &mut entries_left)
 }
@@ -181,7 +182,7 @@ pub fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
 ///
 /// # Errors
 /// When any of it is no message; `out` then holds the ones before it.
-pub fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<(), CodecError> {
+pub(crate) fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<(), CodecError> {
     let mut cursor = Cursor::new(bytes);
     let mut entries_left = ENTRIES_MAX;
     let mut messages_left = MESSAGES_MAX;

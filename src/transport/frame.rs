@@ -18,10 +18,10 @@ use std::io::{self, Read};
 use bytes::{Bytes, BytesMut};
 
 /// Bytes of a frame before its body.
-pub const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 
 /// The one kind of frame there is so far: a batch of peer messages.
-pub const KIND_MESSAGES: u8 = 1;
+pub(crate) const KIND_MESSAGES: u8 = 1;
 
 /// Bytes asked of the socket at once, and what an idle connection holds.
 pub(super) const CHUNK_BYTES: usize = 128 << 10;
@@ -31,7 +31,7 @@ const ROOM_BYTES_MIN: usize = 8 << 10;
 
 /// Why bytes are not a frame. There is no way to find the next frame after such bytes, so the connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// The length is above the limit.
     #[error("a frame claims {len} bytes, more than the limit of {limit}")]
     TooLong {
@@ -50,14 +50,14 @@ pub enum FrameError {
 
 /// Makes room for a header at the end of `out`; the body is to be appended after it. Returns where the frame
 /// begins, for [`finish`].
-pub fn begin(out: &mut Vec<u8>) -> usize {
+pub(crate) fn begin(out: &mut Vec<u8>) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
     start
 }
 
 /// Completes the frame that begins at `start` and ends where `out` does.
-pub fn finish(out: &mut [u8], start: usize) {
+pub(crate) fn finish(out: &mut [u8], start: usize) {
     let frame = &mut out[start..];
     let len =
         u32::try_from(frame.len() - HEADER_BYTES).expect("the sender keeps bodies below the frame limit");
@@ -71,7 +71,7 @@ pub fn finish(out: &mut [u8], start: usize) {
 ///
 /// Bodies are slices of the chunk they were received into, which is freed with the last of them. So nothing is copied,
 /// and a log cache that keeps an entry keeps its neighbours in memory, which it would keep anyway.
-pub struct FrameBuffer {
+pub(crate) struct FrameBuffer {
     chunk: BytesMut,
     /// How much of the front of `chunk` holds received bytes. Invariant: at most `chunk.len()`.
     filled: usize,
@@ -81,7 +81,7 @@ pub struct FrameBuffer {
 impl FrameBuffer {
     /// An empty buffer that refuses bodies longer than `body_bytes_max`.
     #[must_use]
-    pub fn new(body_bytes_max: u32) -> Self {
+    pub(crate) fn new(body_bytes_max: u32) -> Self {
         Self { chunk: BytesMut::new(), filled: 0, body_bytes_max }
     }
 
@@ -90,7 +90,7 @@ impl FrameBuffer {
     ///
     /// # Errors
     /// Those of `source`.
-    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
+    pub(crate) fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
         self.make_room();
         let count = source.read(&mut self.chunk[self.filled..])?;
         self.filled += count;
@@ -101,7 +101,7 @@ impl FrameBuffer {
     ///
     /// # Errors
     /// When the bytes are no frame; the connection is then of no more use.
-    pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(frame_len) = self.frame_len()? else { return Ok(None) };
         if self.filled < frame_len {
             return Ok(None);
@@ -116,8 +116,9 @@ impl FrameBuffer {
     }
 
     /// Bytes of memory held for frames that are not complete.
+    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn capacity_bytes(&self) -> usize {
+    pub(crate) fn capacity_bytes(&self) -> usize {
         self.chunk.len()
     }
 
@@ -148,7 +149,7 @@ impl FrameBuffer {
 
 /// Reads a stream of any bytes, coming `step_bytes` at a time, and counts its frames.
 #[cfg(test)]
-pub fn fuzz_frames(input: &[u8], step_bytes: usize) -> usize {
+pub(crate) fn fuzz_frames(input: &[u8], step_bytes: usize) -> usize {
     let mut frames = FrameBuffer::new(1 << 20);
     let mut bodies = 0;
     for mut step in input.chunks(step_bytes.max(1)) {

@@ -30,10 +30,10 @@ use crate::time::{self, Timestamp};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// How long a whole handshake may take.
-pub const DEADLINE: Duration = Duration::from_secs(3);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The version this member speaks. Members of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub(crate) const PROTOCOL_VERSION: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
@@ -44,7 +44,7 @@ const KIND_REFUSAL: u32 = 2;
 
 /// What a member says about itself and about the member it talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hello {
+pub(crate) struct Hello {
     /// The sender's cluster.
     pub cluster: ClusterId,
     /// The sender.
@@ -68,7 +68,7 @@ pub struct Hello {
 /// Why two members do not talk to each other. The number crosses the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// They speak different versions of the protocol.
     Version = 1,
     /// They belong to different clusters.
@@ -107,7 +107,7 @@ impl Reason {
 /// A member's refusal to talk to another, with the reason in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The reason.
     pub reason: Reason,
     /// What differs, and which option to correct.
@@ -116,7 +116,7 @@ pub struct Refusal {
 
 /// Why a handshake did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
+pub(crate) enum HandshakeError {
     /// The connection failed or the deadline passed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -136,7 +136,7 @@ impl Hello {
     ///
     /// # Errors
     /// The refusal to send, worded for an operator.
-    pub fn check(&self, theirs: &Self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, theirs: &Self) -> Result<(), Refusal> {
         self.check_cluster(theirs)?;
         self.check_nodes(theirs)?;
         let (own, other) = (self.from, theirs.from);
@@ -213,7 +213,7 @@ fn refuse(reason: Reason, text: String) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// See [`HandshakeError`]. The connection is then to be closed.
-pub fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, HandshakeError> {
+pub(crate) fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, HandshakeError> {
     let mut stream = Deadlined::new(socket, DEADLINE);
     stream.write_all(&hello_bytes(own))?;
     let theirs = receive(&mut stream, own)?;
@@ -226,7 +226,7 @@ pub fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, Ha
 ///
 /// # Errors
 /// See [`HandshakeError`]. A dialer that speaks this protocol has then been told.
-pub fn accept(
+pub(crate) fn accept(
     socket: &Socket,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
@@ -243,7 +243,7 @@ pub fn accept(
 }
 
 /// Asks whether the member behind this hello may take part.
-pub trait Admit: Fn(&Hello) -> Result<(), Refusal> {}
+pub(crate) trait Admit: Fn(&Hello) -> Result<(), Refusal> {}
 impl<F: Fn(&Hello) -> Result<(), Refusal>> Admit for F {}
 
 fn answer_to(

@@ -28,14 +28,14 @@
 //! `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`, `acceptor` and `receiver`.
 
 mod acceptor;
-pub mod codec;
+pub(crate) mod codec;
 mod forward_codec;
 mod connection;
 mod dial;
 mod direct;
-pub mod frame;
+pub(crate) mod frame;
 mod frame_writer;
-pub mod handshake;
+pub(crate) mod handshake;
 mod link;
 mod notices;
 mod outgoing;
@@ -48,7 +48,7 @@ mod wire;
 
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
-pub mod fuzz;
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -12,7 +12,7 @@ pub(super) const SHARED_BYTES_MIN: usize = 32 << 10;
 
 /// Why bytes are not a message, or a message cannot cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
+pub(crate) enum CodecError {
     /// The bytes end inside a value.
     #[error("the message ends inside a value")]
     Truncated,

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use almadia::Outcome;
-use almadia::internal::{OPTIONS, OptionKind};
 use almadia::internal::CODES;
+use almadia::internal::{OPTIONS, OptionKind};
 use tempfile::tempdir;
 
 use crate::native::{LIBRARY, SONAME, repository, shared_library, succeed};

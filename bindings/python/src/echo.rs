@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use almadia::internal::{CallKind, CallRegions, Subject};
-use almadia::internal::Deadlines;
-use almadia::internal::{Delivery, Expected, Receiver};
-use almadia::internal::{Completion, Sink};
-use almadia::internal::Timestamp;
 use almadia::RegionId;
+use almadia::internal::Deadlines;
+use almadia::internal::Timestamp;
+use almadia::internal::{CallKind, CallRegions, Subject};
+use almadia::internal::{Completion, Sink};
+use almadia::internal::{Delivery, Expected, Receiver};
 use almadia::{Error, Position, Result};
 use pyo3::prelude::*;
 

@@ -54,7 +54,7 @@ type Taken = std::result::Result<(), Code>;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     node: NodeId,
     /// The term in which this member leads.
     term: Option<Term>,
@@ -67,7 +67,7 @@ pub struct Attempts {
 impl Attempts {
     /// Of a member that does not lead.
     #[must_use]
-    pub fn new(node: NodeId) -> Self {
+    pub(crate) fn new(node: NodeId) -> Self {
         Self { node, term: None, attempts: Boots::new(), answers: Vec::new(), in_flight: 0 }
     }
 
@@ -91,14 +91,14 @@ impl Attempts {
     }
 
     /// This member leads in `term` from now on, or in none.
-    pub fn begin_term(&mut self, term: Option<Term>) {
+    pub(crate) fn begin_term(&mut self, term: Option<Term>) {
         self.term = term;
         self.attempts.clear();
     }
 
     /// The writes of `forward`, of a member's boot number `count`, to propose in this term. `willing` says why none can be;
     /// those that `is_fit` turns down never can.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         forward: Forward,
         count: u64,
@@ -144,18 +144,18 @@ impl Attempts {
 
     /// How many writes were accepted and have no outcome.
     #[must_use]
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
     /// So many accepted writes will get no answer: their members find out by themselves what became of them.
-    pub fn forget(&mut self, count: usize) {
+    pub(crate) fn forget(&mut self, count: usize) {
         assert!(count as u64 <= self.in_flight, "only what was accepted is forgotten");
         self.in_flight -= count as u64;
     }
 
     /// The outcome of an accepted write is known.
-    pub fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
+    pub(crate) fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
         assert!(self.in_flight > 0, "what is answered was accepted");
         self.in_flight -= 1;
         let Origin { node, boot } = id.origin;
@@ -166,12 +166,12 @@ impl Attempts {
 
     /// True when an answer waits to be sent.
     #[must_use]
-    pub fn has_answers(&self) -> bool {
+    pub(crate) fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
 
     /// Answers to send.
-    pub fn take_answers(&mut self) -> Vec<ForwardAnswer> {
+    pub(crate) fn take_answers(&mut self) -> Vec<ForwardAnswer> {
         std::mem::take(&mut self.answers)
     }
 

@@ -19,14 +19,14 @@ use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
 
 /// What a write counts against the window beside its bytes.
-pub const OVERHEAD_BYTES: usize = 64;
+pub(crate) const OVERHEAD_BYTES: usize = 64;
 
 /// An answer that is due.
 type Answer = (Completion, Result<Position>);
 
 /// Where writes go: to a leader, in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The leader.
     pub leader: NodeId,
     /// Its term.
@@ -35,7 +35,7 @@ pub struct Route {
 
 /// What was heard of forwarded writes.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Answers that are due, in order.
     pub answers: Vec<Answer>,
     /// Writes that are certainly in no log, in order: they go again before anything newer.
@@ -63,7 +63,7 @@ impl Sent {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Forwarder {
+pub(crate) struct Forwarder {
     node: NodeId,
     boot: u64,
     next: u64,
@@ -81,7 +81,7 @@ pub struct Forwarder {
 impl Forwarder {
     /// Nothing sent yet. `boot` differs in every boot of this member.
     #[must_use]
-    pub fn new(node: NodeId, boot: u64) -> Self {
+    pub(crate) fn new(node: NodeId, boot: u64) -> Self {
         let route = Route { leader: NodeId(0), term: Term(0) };
         let (sent, weight) = (VecDeque::new(), 0);
         Self { node, boot, next: 1, sent, weight, route, attempt: 1, is_open: false, pace: Pace::Window }
@@ -89,37 +89,37 @@ impl Forwarder {
 
     /// Whether nothing that was sent is kept any more.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
     /// Whether newer writes may go nowhere in `term`: something of an older one is under way, and may be in the log.
     #[must_use]
-    pub fn awaits_fence(&self, term: Term) -> bool {
+    pub(crate) fn awaits_fence(&self, term: Term) -> bool {
         self.route.term < term && self.sent.iter().any(Sent::waits)
     }
 
     /// Whether verdicts wait for those of earlier numbers.
     #[must_use]
-    pub fn holds_verdicts(&self) -> bool {
+    pub(crate) fn holds_verdicts(&self) -> bool {
         self.sent.front().is_some_and(|first| first.verdict.is_none())
             && self.sent.back().is_some_and(|last| last.verdict.is_some())
     }
 
     /// What of the window for `route` is used.
     #[must_use]
-    pub fn weight(&self, route: Route) -> usize {
+    pub(crate) fn weight(&self, route: Route) -> usize {
         if self.route == route { self.weight } else { 0 }
     }
 
     /// Whether a message may leave on `route`, for all that its leader refused so far.
     #[must_use]
-    pub fn may_send(&self, route: Route) -> bool {
+    pub(crate) fn may_send(&self, route: Route) -> bool {
         self.pace.allows(route)
     }
 
     /// A tick has passed: a leader that is behind may get another message.
-    pub fn on_tick(&mut self) {
+    pub(crate) fn on_tick(&mut self) {
         self.pace.on_tick();
     }
 
@@ -127,7 +127,7 @@ impl Forwarder {
     ///
     /// # Panics
     /// When something waits that was sent in another term.
-    pub fn forward(&mut self, writes: Vec<Propose>, route: Route, now: Timestamp) -> Forward {
+    pub(crate) fn forward(&mut self, writes: Vec<Propose>, route: Route, now: Timestamp) -> Forward {
         assert!(!writes.is_empty(), "what carries nothing asks a question");
         if self.route != route {
             assert!(self.route.term < route.term, "a term has one leader, and terms rise");
@@ -161,7 +161,7 @@ impl Forwarder {
 
     /// Asks the leader of `route` whether everything has arrived, when something was sent, or asked after, before
     /// `sent_before` and has no verdict yet.
-    pub fn ask(&mut self, route: Route, sent_before: Timestamp, now: Timestamp) -> Option<Forward> {
+    pub(crate) fn ask(&mut self, route: Route, sent_before: Timestamp, now: Timestamp) -> Option<Forward> {
         if self.route != route {
             return None;
         }
@@ -175,7 +175,7 @@ impl Forwarder {
     }
 
     /// Takes an answer of a leader.
-    pub fn on_answer(&mut self, answer: &ForwardAnswer) -> Heard {
+    pub(crate) fn on_answer(&mut self, answer: &ForwardAnswer) -> Heard {
         let mut heard = Heard::default();
         if answer.boot != self.boot {
             return heard;
@@ -200,7 +200,7 @@ impl Forwarder {
     }
 
     /// This member has applied its log up to an entry of `term`, and met these writes of its own there.
-    pub fn on_applied(&mut self, own: Vec<(u64, Result<Position>)>, term: Term) -> Heard {
+    pub(crate) fn on_applied(&mut self, own: Vec<(u64, Result<Position>)>, term: Term) -> Heard {
         let mut heard = Heard::default();
         for (number, outcome) in own {
             self.decide(number, outcome, &mut heard);
@@ -215,12 +215,12 @@ impl Forwarder {
 
     /// The term in which everything was sent that is under way.
     #[must_use]
-    pub fn term(&self) -> Term {
+    pub(crate) fn term(&self) -> Term {
         self.route.term
     }
 
     /// Takes what is under way for not in the log; for planted faults.
-    pub fn pass_fence(&mut self) -> Heard {
+    pub(crate) fn pass_fence(&mut self) -> Heard {
         let mut heard = Heard::default();
         self.take_again(0, &mut heard);
         self.tell(&mut heard);
@@ -229,7 +229,7 @@ impl Forwarder {
 
     /// Takes out the completions whose deadline has passed, or whose callers were answered. Their writes may be in a log.
     /// With their answers, and those that are due when they are gone.
-    pub fn expire(&mut self, now: Timestamp) -> Vec<Answer> {
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Answer> {
         let is_late = |write: &mut Propose| write.deadline <= now || write.completion.is_answered();
         let late = self.sent.iter_mut().filter_map(|sent| sent.write.take_if(is_late));
         let late = late.map(|write| (write.completion, Err(Error::new(Code::Timeout))));
@@ -243,7 +243,7 @@ impl Forwarder {
     /// How many numbers have no verdict, whether a caller waits for it or not.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.sent.len()
     }
 
@@ -267,14 +267,14 @@ impl Forwarder {
     /// What is kept, counted anew; and what of it the newest write makes, which may alone be larger than a window.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
-    pub fn kept(&self) -> (usize, usize) {
+    pub(crate) fn kept(&self) -> (usize, usize) {
         let kept = self.sent.iter().map(|sent| sent.weight).sum();
         assert_eq!(self.weight, kept, "the window counts what is kept");
         (kept, self.sent.back().map_or(0, |newest| newest.weight))
     }
 
     /// Empties it; what it gives back may be in a log.
-    pub fn abandon(&mut self) -> impl Iterator<Item = Completion> {
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = Completion> {
         self.weight = 0;
         std::mem::take(&mut self.sent).into_iter().filter_map(|sent| sent.write).map(|write| write.completion)
     }

@@ -7,10 +7,10 @@
 //! lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their [`tags`]. The
 //! member's side is [`forwarder`], at the [`pace`] that its leader can follow; the leader's is [`attempts`].
 
-pub mod attempts;
-pub mod forwarder;
-pub mod pace;
-pub mod tags;
+pub(crate) mod attempts;
+pub(crate) mod forwarder;
+pub(crate) mod pace;
+pub(crate) mod tags;
 
 use bytes::Bytes;
 

@@ -9,7 +9,7 @@ use crate::types::NodeId;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// As much as the window takes.
     #[default]
     Window,
@@ -22,26 +22,26 @@ pub enum Pace {
 impl Pace {
     /// Whether a message may leave on `route`.
     #[must_use]
-    pub fn allows(self, route: Route) -> bool {
+    pub(crate) fn allows(self, route: Route) -> bool {
         self != Self::Paused(route)
     }
 
     /// A message has left on `route`.
-    pub fn on_sent(&mut self, route: Route) {
+    pub(crate) fn on_sent(&mut self, route: Route) {
         if *self == Self::OneMessage(route) {
             *self = Self::Paused(route);
         }
     }
 
     /// A tick has passed.
-    pub fn on_tick(&mut self) {
+    pub(crate) fn on_tick(&mut self) {
         if let Self::Paused(route) = *self {
             *self = Self::OneMessage(route);
         }
     }
 
     /// `leader` has accepted something.
-    pub fn on_accepted(&mut self, leader: NodeId) {
+    pub(crate) fn on_accepted(&mut self, leader: NodeId) {
         if let Self::Paused(route) | Self::OneMessage(route) = *self
             && route.leader == leader
         {
@@ -50,7 +50,7 @@ impl Pace {
     }
 
     /// The leader of `route` has refused something that it may take later.
-    pub fn on_refused(&mut self, route: Route) {
+    pub(crate) fn on_refused(&mut self, route: Route) {
         *self = Self::Paused(route);
     }
 }

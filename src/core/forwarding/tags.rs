@@ -23,7 +23,7 @@ const SINGLE_BYTES: usize = 16;
 
 /// Writes of an entry that one member forwarded, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tag {
+pub(crate) struct Tag {
     /// Place of the first of them among the entry's writes.
     pub place: usize,
     /// How many there are, one at least.
@@ -49,7 +49,7 @@ impl Tag {
 
 /// The context of an entry of these writes: for each the member that forwarded it, if one did.
 #[must_use]
-pub fn seal(writes: impl Iterator<Item = Option<RequestId>>) -> Bytes {
+pub(crate) fn seal(writes: impl Iterator<Item = Option<RequestId>>) -> Bytes {
     let mut sealed = Vec::new();
     let mut open: Option<Tag> = None;
     let mut end = 0;
@@ -82,7 +82,7 @@ fn put(sealed: &mut Vec<u8>, tag: Option<Tag>, end: &mut usize) {
 
 /// Why a context is no tags of its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TagsError {
+pub(crate) enum TagsError {
     /// Written by a newer version of this library.
     #[error("tags of version {0} are newer than this library")]
     Version(u8),
@@ -95,7 +95,7 @@ pub enum TagsError {
 ///
 /// # Errors
 /// When a newer version wrote them, or they name writes that `data` does not have.
-pub fn parse<'a>(context: &'a [u8], data: &[u8]) -> Result<Tags<'a>, TagsError> {
+pub(crate) fn parse<'a>(context: &'a [u8], data: &[u8]) -> Result<Tags<'a>, TagsError> {
     let Some((&version, rest)) = context.split_first() else {
         return Ok(Tags { reader: Reader::new(context), end: 0 });
     };
@@ -115,7 +115,7 @@ pub fn parse<'a>(context: &'a [u8], data: &[u8]) -> Result<Tags<'a>, TagsError> 
 
 /// Walks over checked tags.
 #[derive(Clone, Debug)]
-pub struct Tags<'a> {
+pub(crate) struct Tags<'a> {
     reader: Reader<'a>,
     end: usize,
 }

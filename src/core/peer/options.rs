@@ -18,7 +18,7 @@ use crate::types::{ApplyState, LogIndex, NodeId};
 pub(super) const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
 /// Bytes of writes that one round of a production member proposes: what a slow disk syncs well within an election
 /// timeout, so that heartbeats leave in between.
-pub const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
 /// than the few rounds a healthy follower is behind.
 const INFLIGHT_MESSAGES_MAX: usize = 64;
@@ -27,7 +27,7 @@ const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What a peer is told when it is made.
 #[derive(Clone, Debug)]
-pub struct PeerOptions {
+pub(crate) struct PeerOptions {
     /// This member.
     pub node: NodeId,
     /// Differs in every boot of this member.

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::types::{LogIndex, Term};
 
 /// What a peer wants done whose log write is not durable yet.
-pub struct PeerReady {
+pub(crate) struct PeerReady {
     /// Messages that may leave before the log write: a leader's (raft thesis 10.2.1).
     pub messages: Vec<PeerMessage>,
     /// What the round must make durable.
@@ -30,7 +30,7 @@ pub struct PeerReady {
 }
 
 /// What a peer wants done whose log write is durable.
-pub struct PeerAdvanced {
+pub(crate) struct PeerAdvanced {
     /// Votes, acknowledgements and what they set free.
     pub messages: Vec<PeerMessage>,
     /// A commit index that must be durable before `task` is handed on, because the task changes the configuration:
@@ -42,7 +42,7 @@ pub struct PeerAdvanced {
 
 impl Peer {
     /// What must become durable now, and what may leave before. None when nothing is to do.
-    pub fn ready(&mut self) -> Result<Option<PeerReady>> {
+    pub(crate) fn ready(&mut self) -> Result<Option<PeerReady>> {
         let mut found = PeerReady {
             messages: self.take_outgoing(),
             write: LogWrite::new(self.region.id),
@@ -62,7 +62,7 @@ impl Peer {
     }
 
     /// What the durable write of `ready` sets free.
-    pub fn advance(&mut self, ready: PeerReady, io: &mut dyn RoundIo) -> PeerAdvanced {
+    pub(crate) fn advance(&mut self, ready: PeerReady, io: &mut dyn RoundIo) -> PeerAdvanced {
         let PeerReady { write, persisted: mut messages, ready, mut committed, .. } = ready;
         let mut advanced = PeerAdvanced { messages: Vec::new(), commit_guard: None, task: None };
         let Some(ready) = ready else { return advanced };

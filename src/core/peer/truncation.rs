@@ -49,7 +49,7 @@ impl Truncation {
 impl Peer {
     /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
     #[must_use]
-    pub fn wants_flush(&self) -> Option<LogIndex> {
+    pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
         (self.truncation.allowed > self.truncation.flushed).then_some(self.truncation.allowed)
     }
 

@@ -56,14 +56,14 @@ impl Writes {
 impl Peer {
     /// True when writes wait only because the last round had its fill of them, or came back in it.
     #[must_use]
-    pub fn has_more_to_propose(&self) -> bool {
+    pub(crate) fn has_more_to_propose(&self) -> bool {
         let had_its_fill = self.is_leader() && !self.is_handing_over() && !self.writes.is_blocked;
         !self.writes.pending.is_empty() && (had_its_fill || self.writes.has_again)
     }
 
     /// True when writes wait to be proposed or forwarded.
     #[must_use]
-    pub fn has_fresh(&self) -> bool {
+    pub(crate) fn has_fresh(&self) -> bool {
         !self.writes.pending.is_empty()
     }
 

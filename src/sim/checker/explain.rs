@@ -37,7 +37,7 @@ struct Explanation<'a> {
 }
 
 /// The violation that the cycle proves.
-pub fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
+pub(crate) fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
     let steps = steps_of(facts, graph, cycle);
     let mut explanation = Explanation {
         facts,
@@ -58,7 +58,7 @@ pub fn violation(facts: &Facts, graph: &Graph, cycle: &Cycle) -> Violation {
 
 /// The violation that no linearization exists: with all operations if they are few, else with those at which the
 /// longest partial linearization got stuck.
-pub fn no_linearization(facts: &Facts, linearized: usize, stuck: &[usize]) -> Violation {
+pub(crate) fn no_linearization(facts: &Facts, linearized: usize, stuck: &[usize]) -> Violation {
     let taking_part = (0..facts.history.len()).filter(|&place| facts.fates[place] != Fate::Excluded);
     let mut operations: Vec<usize> = taking_part.take(SHOWN_MAX + 1).collect();
     if operations.len() > SHOWN_MAX {

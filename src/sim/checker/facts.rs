@@ -13,7 +13,7 @@ use super::writers::{Kind, Writers};
 
 /// Whether an operation is part of a linearization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It took effect, or returned a state.
     Required,
     /// A write of unknown outcome that nobody read but that deletes something: it may explain a read of None.
@@ -24,7 +24,7 @@ pub enum Fate {
 
 /// The bounds of an operation's linearization point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// Not before this event.
     pub from: u64,
     /// Not after this event; `u64::MAX` means unbounded.
@@ -33,7 +33,7 @@ pub struct Span {
 
 impl Span {
     /// No bounds.
-    pub const ANY: Span = Span { from: 0, to: u64::MAX };
+    pub(crate) const ANY: Span = Span { from: 0, to: u64::MAX };
 
     fn of(operation: &Operation) -> Span {
         Span {
@@ -45,21 +45,21 @@ impl Span {
 
 /// The reads and writes of one register; None is a delete, or a read of nothing.
 #[derive(Debug, Default)]
-pub struct Register {
+pub(crate) struct Register {
     pub writes: Vec<(usize, Option<u64>)>,
     pub reads: Vec<(usize, Option<u64>)>,
 }
 
 /// The versions of one list that were read, in version order, and the appends that nobody read.
 #[derive(Debug, Default)]
-pub struct List {
+pub(crate) struct List {
     pub versions: Vec<ListVersion>,
     pub unread: Vec<usize>,
 }
 
 /// One version of a list.
 #[derive(Debug, Default)]
-pub struct ListVersion {
+pub(crate) struct ListVersion {
     /// Writes of the elements that the version before lacks; a write of several elements appears several times.
     pub writes: Vec<usize>,
     /// Reads of exactly this version.
@@ -68,7 +68,7 @@ pub struct ListVersion {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Facts<'h> {
+pub(crate) struct Facts<'h> {
     pub history: &'h [Operation],
     pub fates: Vec<Fate>,
     pub spans: Vec<Span>,
@@ -78,7 +78,7 @@ pub struct Facts<'h> {
 
 impl<'h> Facts<'h> {
     /// Analyses the history.
-    pub fn of(history: &'h [Operation]) -> Result<Facts<'h>, Violation> {
+    pub(crate) fn of(history: &'h [Operation]) -> Result<Facts<'h>, Violation> {
         let mut writers = Writers::of(history)?;
         let mut seen = vec![false; history.len()];
         let registers = read_registers(history, &mut writers, &mut seen)?;
@@ -111,7 +111,7 @@ impl<'h> Facts<'h> {
 }
 
 /// The version that a batch installs in each register it writes.
-pub fn final_values(operation: &Operation) -> BTreeMap<Key, Option<u64>> {
+pub(crate) fn final_values(operation: &Operation) -> BTreeMap<Key, Option<u64>> {
     let changes = operation.changes().iter();
     let values = changes.filter_map(|&(key, change)| match change {
         Change::Set(value) => Some((key, Some(value))),

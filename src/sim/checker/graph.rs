@@ -18,14 +18,14 @@ use super::facts::Span;
 use super::history::Key;
 
 /// An operation, by its index in the history, or a virtual node.
-pub type Node = usize;
+pub(crate) type Node = usize;
 
 /// An index into the edges. An inferred edge follows from edges with smaller ids only.
-pub type EdgeId = usize;
+pub(crate) type EdgeId = usize;
 
 /// Why one node precedes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// A write-read dependency: the read returned the register's version that the write installed.
     WriteRead(Key),
     /// A write-read dependency: the read of the list returned an element that the write appended.
@@ -45,7 +45,7 @@ pub enum Reason {
 
 /// One node precedes another.
 #[derive(Clone, Copy, Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     pub from: Node,
     pub to: Node,
     pub reason: Reason,
@@ -53,7 +53,7 @@ pub struct Edge {
 
 /// One step of a path.
 #[derive(Clone, Copy, Debug)]
-pub enum Link {
+pub(crate) enum Link {
     /// Along an edge.
     Edge(EdgeId),
     /// Real-time order: the first was answered before the second was invoked.
@@ -61,11 +61,11 @@ pub enum Link {
 }
 
 /// Links that each begin where the one before ends, the first where the last ends.
-pub type Cycle = Vec<Link>;
+pub(crate) type Cycle = Vec<Link>;
 
 /// What follows from the edges and the spans.
 #[derive(Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// The position of each node in a topological order that is close to real-time order.
     pub position: Vec<usize>,
     /// The narrowed spans.
@@ -74,14 +74,14 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whether `one` precedes `other` by real-time order, possibly with edges before and after.
-    pub fn in_real_time(&self, one: Node, other: Node) -> bool {
+    pub(crate) fn in_real_time(&self, one: Node, other: Node) -> bool {
         self.spans[one].to < self.spans[other].from
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Graph {
+pub(crate) struct Graph {
     spans: Vec<Span>,
     edges: Vec<Edge>,
     outgoing: Vec<Vec<EdgeId>>,
@@ -90,7 +90,7 @@ pub struct Graph {
 
 impl Graph {
     /// A graph of operations without edges.
-    pub fn new(spans: &[Span]) -> Graph {
+    pub(crate) fn new(spans: &[Span]) -> Graph {
         Graph {
             spans: spans.to_vec(),
             edges: Vec::new(),
@@ -100,7 +100,7 @@ impl Graph {
     }
 
     /// Adds a node that is no operation.
-    pub fn add_virtual_node(&mut self) -> Node {
+    pub(crate) fn add_virtual_node(&mut self) -> Node {
         self.spans.push(Span::ANY);
         self.outgoing.push(Vec::new());
         self.incoming.push(Vec::new());
@@ -108,7 +108,7 @@ impl Graph {
     }
 
     /// Adds an edge: `from` precedes `to`.
-    pub fn add(&mut self, from: Node, to: Node, reason: Reason) {
+    pub(crate) fn add(&mut self, from: Node, to: Node, reason: Reason) {
         let edge = self.edges.len();
         self.edges.push(Edge { from, to, reason });
         self.outgoing[from].push(edge);
@@ -116,22 +116,22 @@ impl Graph {
     }
 
     /// How many nodes there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 
     /// The edge.
-    pub fn edge(&self, edge: EdgeId) -> &Edge {
+    pub(crate) fn edge(&self, edge: EdgeId) -> &Edge {
         &self.edges[edge]
     }
 
     /// The span of the node as given, not narrowed.
-    pub fn span(&self, node: Node) -> Span {
+    pub(crate) fn span(&self, node: Node) -> Span {
         self.spans[node]
     }
 
     /// The outgoing, or the incoming, edges of the node.
-    pub fn edges_at(&self, node: Node, direction: Direction) -> &[EdgeId] {
+    pub(crate) fn edges_at(&self, node: Node, direction: Direction) -> &[EdgeId] {
         match direction {
             Direction::Forward => &self.outgoing[node],
             Direction::Backward => &self.incoming[node],
@@ -139,7 +139,7 @@ impl Graph {
     }
 
     /// The head, or the tail, of the edge.
-    pub fn far_end(&self, edge: EdgeId, direction: Direction) -> Node {
+    pub(crate) fn far_end(&self, edge: EdgeId, direction: Direction) -> Node {
         match direction {
             Direction::Forward => self.edges[edge].to,
             Direction::Backward => self.edges[edge].from,
@@ -147,12 +147,12 @@ impl Graph {
     }
 
     /// The direct successors, or the direct predecessors, of the node.
-    pub fn next(&self, node: Node, direction: Direction) -> impl Iterator<Item = Node> + '_ {
+    pub(crate) fn next(&self, node: Node, direction: Direction) -> impl Iterator<Item = Node> + '_ {
         self.edges_at(node, direction).iter().map(move |&edge| self.far_end(edge, direction))
     }
 
     /// Narrows the spans; the error is a cycle, if there is one.
-    pub fn bounds(&self) -> Result<Bounds, Cycle> {
+    pub(crate) fn bounds(&self) -> Result<Bounds, Cycle> {
         let (order, mut spans) = self.sort();
         if order.len() < self.len() {
             return Err(self.dependency_cycle(&order));
@@ -197,7 +197,7 @@ impl Graph {
 
 /// A direction along the edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     Forward,
     Backward,
 }

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 /// Names a register, or a list.
-pub type Key = u32;
+pub(crate) type Key = u32;
 
 /// What a client was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It took effect between its call and its answer.
     Ok,
     /// It certainly did not take effect and never will.
@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// What a write does to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// Sets the register to this value. Of several changes to one register in a batch the last is final.
     Set(u64),
     /// Deletes the register, which then reads as None. Deletes are indistinguishable: their versions are not
@@ -35,7 +35,7 @@ pub enum Change {
 
 /// What a read found at one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observed {
+pub(crate) enum Observed {
     /// The value; None when there was none: never set, or deleted.
     Register(Option<u64>),
     /// The elements, as a set: their order carries no information.
@@ -44,7 +44,7 @@ pub enum Observed {
 
 /// How recent the state returned by a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// The state at some point between call and answer.
     Linearizable,
     /// The state at some point before the answer, however long ago.
@@ -53,7 +53,7 @@ pub enum Level {
 
 /// What a client called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// All changes, atomically.
     Write(Vec<(Key, Change)>),
     /// A snapshot: everything it shows is of one state.
@@ -67,7 +67,7 @@ pub enum Action {
 
 /// One call of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// The caller. Only for messages: a client may have many calls outstanding.
     pub client: u32,
     /// When the call was made.
@@ -85,12 +85,12 @@ pub struct Operation {
 
 impl Operation {
     /// Whether it is a write.
-    pub fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         matches!(self.action, Action::Write(_))
     }
 
     /// Its changes; none for a read.
-    pub fn changes(&self) -> &[(Key, Change)] {
+    pub(crate) fn changes(&self) -> &[(Key, Change)] {
         match &self.action {
             Action::Write(changes) => changes,
             Action::Read { .. } => &[],
@@ -98,7 +98,7 @@ impl Operation {
     }
 
     /// What it returned; nothing unless it is a read that was answered with Ok.
-    pub fn observed(&self) -> &[(Key, Observed)] {
+    pub(crate) fn observed(&self) -> &[(Key, Observed)] {
         match &self.action {
             Action::Read { observed, .. } if self.verdict == Verdict::Ok => observed,
             _ => &[],
@@ -106,7 +106,7 @@ impl Operation {
     }
 
     /// Whether it is a read that may return an old state.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         matches!(self.action, Action::Read { level: Level::Local, .. })
     }
 }

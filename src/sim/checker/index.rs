@@ -10,7 +10,7 @@ use super::facts::{Facts, Fate};
 use super::graph::{Graph, Node, Reason};
 
 /// Adds the edges that follow from log indexes; whether any write has one.
-pub fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
+pub(crate) fn add_edges(facts: &Facts, graph: &mut Graph) -> bool {
     let mut writes: BTreeMap<u64, Vec<Node>> = BTreeMap::new();
     let mut reads: Vec<(u64, Node)> = Vec::new();
     for (node, operation) in facts.history.iter().enumerate() {

@@ -39,13 +39,13 @@ enum Step {
 
 /// A state to which a linearization can be rewound.
 #[derive(Clone, Copy, Debug)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     steps: usize,
     responded: usize,
 }
 
 /// See the module.
-pub struct Linearization<'a> {
+pub(crate) struct Linearization<'a> {
     graph: &'a Graph,
     bounds: &'a Bounds,
     registers: &'a Registers,
@@ -87,7 +87,7 @@ pub struct Linearization<'a> {
 
 impl<'a> Linearization<'a> {
     /// An empty linearization over a saturated graph.
-    pub fn new(
+    pub(crate) fn new(
         facts: &'a Facts,
         graph: &'a Graph,
         registers: &'a Registers,
@@ -164,27 +164,27 @@ impl<'a> Linearization<'a> {
     }
 
     /// Whether every operation that took effect is linearized.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.remaining == 0
     }
 
     /// How many operations that took effect are linearized.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_response.len() - self.remaining
     }
 
     /// How many steps were ever taken, including those undone.
-    pub fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.steps
     }
 
     /// The fingerprint of the configuration: the set of linearized operations, and what the registers hold.
-    pub fn fingerprint(&self) -> u128 {
+    pub(crate) fn fingerprint(&self) -> u128 {
         self.fingerprint
     }
 
     /// The linearized operations, in order.
-    pub fn order(&self) -> Vec<usize> {
+    pub(crate) fn order(&self) -> Vec<usize> {
         let linearized = self.trail.iter().filter_map(|step| match step {
             Step::Linearized(node) if *node < self.operations => Some(*node),
             _ => None,
@@ -193,12 +193,12 @@ impl<'a> Linearization<'a> {
     }
 
     /// The operations whose predecessors are all linearized.
-    pub fn open(&self) -> Vec<usize> {
+    pub(crate) fn open(&self) -> Vec<usize> {
         self.open_reads.iter().copied().chain(self.open_writes.iter().map(|&(_, write)| write)).collect()
     }
 
     /// Appends the node.
-    pub fn linearize(&mut self, node: Node) {
+    pub(crate) fn linearize(&mut self, node: Node) {
         assert!(!self.linearized[node], "a node is linearized once");
         assert_eq!(self.blockers[node], 0, "its predecessors are linearized");
         self.steps += 1;
@@ -238,13 +238,13 @@ impl<'a> Linearization<'a> {
     }
 
     /// The current state, to rewind to; every safe step must have been taken.
-    pub fn checkpoint(&self) -> Checkpoint {
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
         assert!(self.virtual_nodes.is_empty(), "a checkpoint is taken when no safe step is left");
         Checkpoint { steps: self.trail.len(), responded: self.responded }
     }
 
     /// Undoes every step since the checkpoint.
-    pub fn rewind(&mut self, checkpoint: Checkpoint) {
+    pub(crate) fn rewind(&mut self, checkpoint: Checkpoint) {
         while self.trail.len() > checkpoint.steps {
             match self.trail.pop().expect("the trail is longer than the checkpoint") {
                 Step::Linearized(node) => self.undo(node),

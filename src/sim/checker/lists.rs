@@ -23,7 +23,7 @@ use super::graph::{Graph, Node, Reason};
 use super::history::Key;
 
 /// Adds the edges of all lists.
-pub fn add_edges(facts: &Facts, graph: &mut Graph) {
+pub(crate) fn add_edges(facts: &Facts, graph: &mut Graph) {
     for (&key, list) in &facts.lists {
         add_list(key, list, graph);
     }

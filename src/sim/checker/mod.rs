@@ -66,8 +66,8 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-pub use history::{Action, Change, Key, Level, Observed, Operation, Verdict};
-pub use violation::{Anomaly, Violation};
+pub(crate) use history::{Action, Change, Key, Level, Observed, Operation, Verdict};
+pub(crate) use violation::{Anomaly, Violation};
 
 use facts::{Facts, Fate};
 use graph::Graph;
@@ -76,7 +76,7 @@ use search::{Outcome, Search};
 
 /// What a run proved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// Reads answered with Ok, LOCAL ones included.
     pub reads: usize,
     /// Those among them that are LOCAL.
@@ -101,7 +101,7 @@ pub struct Report {
 ///
 /// # Errors
 /// The violation, when no linearizable store produces this history.
-pub fn check(history: &[Operation]) -> Result<Report, Violation> {
+pub(crate) fn check(history: &[Operation]) -> Result<Report, Violation> {
     check_once(history).map_err(|violation| match violation.anomaly {
         Anomaly::NoLinearization => shrink::reduced(history, violation, |trial| check_once(trial).map(drop)),
         _ => violation,

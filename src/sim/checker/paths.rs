@@ -17,7 +17,7 @@ struct Reach {
 
 impl Graph {
     /// A path from `from` to `to` over edges with ids below `below` and real-time order; empty when there is none.
-    pub fn path(&self, from: Node, to: Node, below: EdgeId) -> Vec<Link> {
+    pub(crate) fn path(&self, from: Node, to: Node, below: EdgeId) -> Vec<Link> {
         let onward = self.reach(from, Direction::Forward, below);
         let back = self.reach(to, Direction::Backward, below);
         let by_dependencies = onward.via[to].is_some().then(|| self.path_to(&onward, to));
@@ -27,13 +27,13 @@ impl Graph {
     }
 
     /// The shortest cycle through real-time order on which one of the `contradicted` nodes lies.
-    pub fn real_time_cycle(&self, contradicted: &[Node]) -> Cycle {
+    pub(crate) fn real_time_cycle(&self, contradicted: &[Node]) -> Cycle {
         let cycles = contradicted.iter().take(STARTS_MAX).map(|&node| self.real_time_cycle_at(node));
         cycles.min_by_key(Vec::len).expect("at least one node is contradicted")
     }
 
     /// A cycle of edges alone, given the nodes that lie on none.
-    pub fn dependency_cycle(&self, sorted: &[Node]) -> Cycle {
+    pub(crate) fn dependency_cycle(&self, sorted: &[Node]) -> Cycle {
         let mut open = vec![true; self.len()];
         for &node in sorted {
             open[node] = false;

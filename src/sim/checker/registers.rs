@@ -26,11 +26,11 @@ const ROUNDS_MAX: usize = 50;
 const PAIRS_MAX: usize = 2_000_000;
 
 /// An index into the versions of all registers.
-pub type VersionId = usize;
+pub(crate) type VersionId = usize;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Version {
+pub(crate) struct Version {
     /// None for the initial version.
     pub write: Option<Node>,
     /// Whether the register holds nothing.
@@ -45,7 +45,7 @@ pub struct Version {
 
 /// One register.
 #[derive(Debug)]
-pub struct KeyVersions {
+pub(crate) struct KeyVersions {
     pub key: Key,
     /// All its versions; the initial one first.
     pub versions: Vec<VersionId>,
@@ -55,7 +55,7 @@ pub struct KeyVersions {
 
 /// All registers.
 #[derive(Debug, Default)]
-pub struct Registers {
+pub(crate) struct Registers {
     pub keys: Vec<KeyVersions>,
     pub versions: Vec<Version>,
     /// The version order known so far, as pairs of `Lifetime::end`.
@@ -74,7 +74,7 @@ struct Lifetime {
 
 impl Registers {
     /// Gives every write its versions, and every read of a value the version it returned.
-    pub fn new(facts: &Facts, graph: &mut Graph) -> Registers {
+    pub(crate) fn new(facts: &Facts, graph: &mut Graph) -> Registers {
         let mut registers = Registers::default();
         for (&key, register) in &facts.registers {
             registers.add_register(key, register, &facts.fates, graph);
@@ -83,7 +83,7 @@ impl Registers {
     }
 
     /// Infers edges to a fixed point, or for so many rounds that the search is to take over.
-    pub fn saturate(&mut self, graph: &mut Graph) -> Result<Bounds, Cycle> {
+    pub(crate) fn saturate(&mut self, graph: &mut Graph) -> Result<Bounds, Cycle> {
         for _ in 0..ROUNDS_MAX {
             let bounds = graph.bounds()?;
             let edges = self.derive_version_order(graph, &bounds) + self.recover_reads(graph, &bounds);

@@ -11,7 +11,7 @@ use super::history::{Change, Key, Level, Observed, Operation, Verdict};
 
 /// Whether `order` linearizes the history: it has every operation answered with Ok once and none answered with
 /// not-applied, respects real-time order, and every read returns the state at its point.
-pub fn is_linearization(history: &[Operation], order: &[usize]) -> bool {
+pub(crate) fn is_linearization(history: &[Operation], order: &[usize]) -> bool {
     is_complete(history, order) && respects_real_time(history, order) && reads_are_legal(history, order)
 }
 

@@ -21,7 +21,7 @@ const STEPS_FREE: usize = 300_000;
 
 /// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// A linearization.
     Found(Vec<usize>),
     /// There is none. Of the longest partial linearization: how many operations it has, and those that had to come
@@ -42,7 +42,7 @@ struct ChoicePoint {
 }
 
 /// See the module.
-pub struct Search<'a> {
+pub(crate) struct Search<'a> {
     linearization: Linearization<'a>,
     steps_max: usize,
     choice_points: Vec<ChoicePoint>,
@@ -52,7 +52,7 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// Prepares a search over a saturated graph.
-    pub fn new(
+    pub(crate) fn new(
         facts: &'a Facts,
         graph: &'a Graph,
         registers: &'a Registers,
@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
     }
 
     /// Searches.
-    pub fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> Outcome {
         loop {
             self.linearization.take_safe_steps();
             if self.linearization.is_complete() {

@@ -12,7 +12,7 @@ use super::violation::Violation;
 const CHECKS_MAX: usize = 500;
 
 /// The violation of the smallest impossible history found.
-pub fn reduced(
+pub(crate) fn reduced(
     history: &[Operation],
     violation: Violation,
     check: impl Fn(&[Operation]) -> Result<(), Violation>,

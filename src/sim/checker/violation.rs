@@ -9,7 +9,7 @@ use super::history::{Action, Change, Observed, Operation, Verdict};
 
 /// What is wrong with a history, by the names of Adya and of Elle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Anomaly {
+pub(crate) enum Anomaly {
     /// The history is not well-formed, because of a bug in its recorder; nothing is known about the store.
     Malformed,
     /// A read returned a value that nobody wrote.
@@ -37,7 +37,7 @@ pub enum Anomaly {
 
 impl Anomaly {
     /// The anomaly in words.
-    pub fn description(self) -> &'static str {
+    pub(crate) fn description(self) -> &'static str {
         match self {
             Anomaly::Malformed => "the history is not well-formed",
             Anomaly::GarbageRead => "a read returned a value that nobody wrote",
@@ -64,7 +64,7 @@ impl Anomaly {
 
 /// A history that no linearizable store produces, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// What is wrong.
     pub anomaly: Anomaly,
     /// The operations involved, as indexes into the history, ascending.
@@ -75,12 +75,17 @@ pub struct Violation {
 
 impl Violation {
     /// A violation with one reason.
-    pub fn plain(history: &[Operation], anomaly: Anomaly, operations: &[usize], reason: String) -> Violation {
+    pub(crate) fn plain(
+        history: &[Operation],
+        anomaly: Anomaly,
+        operations: &[usize],
+        reason: String,
+    ) -> Violation {
         Violation::reasoned(history, anomaly, operations.to_vec(), vec![reason])
     }
 
     /// A violation with several reasons, one a line.
-    pub fn reasoned(
+    pub(crate) fn reasoned(
         history: &[Operation],
         anomaly: Anomaly,
         mut operations: Vec<usize>,
@@ -92,13 +97,13 @@ impl Violation {
     }
 
     /// The same, with the operations as they are in this history.
-    pub fn shown_as_in(mut self, history: &[Operation]) -> Violation {
+    pub(crate) fn shown_as_in(mut self, history: &[Operation]) -> Violation {
         self.shown = self.operations.iter().map(|&place| sketch(place, &history[place])).collect();
         self
     }
 
     /// The same, found only with the help of log indexes.
-    pub fn of_log_order(self) -> Violation {
+    pub(crate) fn of_log_order(self) -> Violation {
         Violation { anomaly: Anomaly::LogOrder, ..self }
     }
 }

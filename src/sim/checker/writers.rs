@@ -11,14 +11,14 @@ use super::violation::{Anomaly, Violation};
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Register,
     List,
 }
 
 /// The writer of a value or an element.
 #[derive(Clone, Copy, Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     /// The write.
     pub write: usize,
     /// False for an intermediate value, which a later change of the same batch overwrote: no state ever holds it.
@@ -29,14 +29,14 @@ pub struct Writer {
 
 /// See the module. Only looked up, never iterated, so its order does not matter.
 #[derive(Debug, Default)]
-pub struct Writers {
+pub(crate) struct Writers {
     by_value: HashMap<(Key, u64), Writer>,
     kinds: HashMap<Key, Kind>,
 }
 
 impl Writers {
     /// Indexes the writes, and refuses a malformed history.
-    pub fn of(history: &[Operation]) -> Result<Writers, Violation> {
+    pub(crate) fn of(history: &[Operation]) -> Result<Writers, Violation> {
         let mut writers = Writers::default();
         for (operation, recorded) in history.iter().enumerate() {
             check_times(history, operation)?;
@@ -50,7 +50,7 @@ impl Writers {
     }
 
     /// The write that produced what `reader` found at `key`.
-    pub fn writer_of(
+    pub(crate) fn writer_of(
         &self,
         history: &[Operation],
         reader: usize,
@@ -77,7 +77,7 @@ impl Writers {
     }
 
     /// Notes that `key` is of `kind`, as it must be everywhere.
-    pub fn note_kind(
+    pub(crate) fn note_kind(
         &mut self,
         history: &[Operation],
         operation: usize,
@@ -91,13 +91,13 @@ impl Writers {
     }
 
     /// Notes that some read shows `value` at `key`.
-    pub fn note_read(&mut self, key: Key, value: u64) {
+    pub(crate) fn note_read(&mut self, key: Key, value: u64) {
         let writer = self.by_value.get_mut(&(key, value));
         writer.expect("only values with a writer are noted").is_read = true;
     }
 
     /// Whether some read shows `value` at `key`.
-    pub fn is_read(&self, key: Key, value: u64) -> bool {
+    pub(crate) fn is_read(&self, key: Key, value: u64) -> bool {
         self.by_value.get(&(key, value)).is_some_and(|writer| writer.is_read)
     }
 

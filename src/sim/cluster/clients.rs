@@ -23,7 +23,7 @@ const PROBE_TIMEOUTS: u64 = 5;
 
 /// A read that its caller tries to make under the lease.
 #[derive(Debug)]
-pub struct LeaseRead {
+pub(crate) struct LeaseRead {
     call: CallId,
     glimpse: Glimpse,
     /// Set by the second step.
@@ -83,7 +83,7 @@ impl Cluster {
     }
 
     /// The running member that leads a region in the highest term.
-    pub fn leader(&self, region: RegionId) -> Option<usize> {
+    pub(crate) fn leader(&self, region: RegionId) -> Option<usize> {
         let leads = |host: &Host| {
             let status = host.member.peer_of(region)?.status();
             (status.leader == Some(NodeId(host.member.node))).then_some(status.term)
@@ -214,13 +214,13 @@ impl Cluster {
     }
 
     /// Demands a write of `host`.
-    pub fn probe_write(&mut self, host: usize, region: RegionId) -> Option<CallId> {
+    pub(crate) fn probe_write(&mut self, host: usize, region: RegionId) -> Option<CallId> {
         let request = self.load.probe_write(usize::MAX, self.calls.next_id(), region);
         self.call(host, region, request, PROBE_TIMEOUTS * self.plan.election_timeout())
     }
 
     /// Demands a read of `host`.
-    pub fn probe_read(&mut self, host: usize, region: RegionId) -> Option<CallId> {
+    pub(crate) fn probe_read(&mut self, host: usize, region: RegionId) -> Option<CallId> {
         let life = PROBE_TIMEOUTS * self.plan.election_timeout();
         self.call(host, region, Load::probe_read(usize::MAX), life)
     }

@@ -24,29 +24,29 @@ use crate::types::{NodeId, RegionId};
 const TERM_JUMP_MAX: u64 = 1 << 20;
 
 /// A link, in which boot of its sender something was sent on it, and what.
-pub type Sent = ((usize, usize), u64, Bytes);
+pub(crate) type Sent = ((usize, usize), u64, Bytes);
 
 impl Cluster {
     /// One of the last messages; none before the first one.
-    pub fn any_sent(&self, number: usize) -> Option<&Sent> {
+    pub(crate) fn any_sent(&self, number: usize) -> Option<&Sent> {
         let [rare, common] = &self.sent;
         let count = rare.len() + common.len();
         rare.iter().chain(common).nth(number % count.max(1))
     }
 
     /// True when exactly this was sent on this link, not long ago.
-    pub fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
+    pub(crate) fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
         let same = |bytes: &Bytes| codec::decode(bytes).is_ok_and(|sent| sent == *message);
         self.sent.iter().flatten().any(|(sent_on, _, bytes)| *sent_on == link && same(bytes))
     }
 
     /// Lets what was sent arrive once more.
-    pub fn arrive_again(&mut self, sent: &Sent) {
+    pub(crate) fn arrive_again(&mut self, sent: &Sent) {
         self.receive(sent.0, sent.1, &sent.2);
     }
 
     /// Whether the validator of `host` promises to refuse `message` as it stands now; also when there is nobody to hear it.
-    pub fn must_refuse(&self, host: usize, message: &PeerMessage) -> bool {
+    pub(crate) fn must_refuse(&self, host: usize, message: &PeerMessage) -> bool {
         let Some(peer) = self.hosts[host].member.peer_of(message.region) else { return true };
         let node = NodeId(host as u64 + 1);
         let (from, to) = (message.from(), message.to());
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Who leads `region`, as it says itself, and its term.
-    pub fn leader_of(&self, region: RegionId) -> Option<(usize, u64)> {
+    pub(crate) fn leader_of(&self, region: RegionId) -> Option<(usize, u64)> {
         let statuses = self.hosts.iter().map(|host| host.member.peer_of(region).map(Peer::status));
         let leads = |(at, status): (usize, Option<PeerStatus>)| {
             let status = status.filter(|status| status.role == Role::Leader)?;
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Whether `data` is one write of keys that are all in `region`.
-    pub fn may_be_logged(&self, host: usize, region: RegionId, data: &Bytes) -> bool {
+    pub(crate) fn may_be_logged(&self, host: usize, region: RegionId, data: &Bytes) -> bool {
         let Some(peer) = self.hosts[host].member.peer_of(region) else { return false };
         let owned = |operation| match operation {
             Operation::Put { key, .. } | Operation::Delete { key } => peer.region().contains(key),
@@ -84,7 +84,7 @@ impl Cluster {
     ///
     /// # Errors
     /// In words, the promise that was broken.
-    pub fn take_what_waits(&mut self, host: usize) -> Check {
+    pub(crate) fn take_what_waits(&mut self, host: usize) -> Check {
         while self.hosts[host].next_turn() > self.now {
             self.step()?;
         }
@@ -96,7 +96,7 @@ impl Cluster {
     ///
     /// # Errors
     /// In words, when it was not refused or did anything.
-    pub fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
+    pub(crate) fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
         let Some(before) = self.refusals_and_status(host, message) else { return Ok(()) };
         self.throw(host, message)?;
         let Some(after) = self.refusals_and_status(host, message) else {
@@ -115,7 +115,7 @@ impl Cluster {
     ///
     /// # Errors
     /// In words, the promise that was broken.
-    pub fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
+    pub(crate) fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
         let input = Input::Message(Box::new(message.clone()));
         self.hosts[host].member.feed_to(message.region, input);
         self.run_round(host);

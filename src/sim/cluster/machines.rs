@@ -12,7 +12,7 @@ use crate::types::{BOOTSTRAP_INDEX, NodeId};
 
 impl Cluster {
     /// Takes a member's power.
-    pub fn crash(&mut self, host: usize) {
+    pub(crate) fn crash(&mut self, host: usize) {
         if self.hosts[host].member.is_running() {
             self.trace.say(|| format!("{} crashes", host + 1));
             self.end(host, &End::Crash);
@@ -22,7 +22,7 @@ impl Cluster {
     /// Takes a member's power, and damages the end of its log; one member's at a time, where the others are enough to
     /// elect a leader, and while each of them has all of its log: what a majority lost, or what lies before the log of
     /// the leader, nobody could send.
-    pub fn lose_end(&mut self, host: usize) {
+    pub(crate) fn lose_end(&mut self, host: usize) {
         if self.hosts.len() < 3 || self.lacks_an_end() || self.has_a_log_begun_anew() {
             return;
         }
@@ -36,7 +36,7 @@ impl Cluster {
     }
 
     /// Whether a member's log lacks its end.
-    pub fn lacks_an_end(&self) -> bool {
+    pub(crate) fn lacks_an_end(&self) -> bool {
         let lacks = |region| self.hosts.iter().any(|host| host.member.log().lacks_end(region));
         self.regions.iter().any(|&region| lacks(region))
     }
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Loses what is under way on a link; the sender hears of it.
-    pub fn break_connection(&mut self, from: usize, to: usize) {
+    pub(crate) fn break_connection(&mut self, from: usize, to: usize) {
         self.links.break_connection((from, to));
         let node = NodeId(to as u64 + 1);
         for &region in &self.regions {
@@ -106,7 +106,7 @@ impl Cluster {
     }
 
     /// Starts it now, whatever it waits for.
-    pub fn bring_back(&mut self, host: usize) {
+    pub(crate) fn bring_back(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
         (machine.stays_down, machine.paused_until) = (false, self.now);
         self.restart(host);

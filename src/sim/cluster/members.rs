@@ -164,7 +164,7 @@ impl Cluster {
     }
 
     /// After `wait` the ends of `link` lose each other, and perhaps the second one and `other`.
-    pub fn lose_later(&mut self, wait: u64, link: (usize, usize), other: usize) {
+    pub(crate) fn lose_later(&mut self, wait: u64, link: (usize, usize), other: usize) {
         self.schedule(wait, Event::Lose { link, other });
     }
 
@@ -266,7 +266,7 @@ impl Cluster {
     }
 
     /// Lets an engine go on, as fast as it can.
-    pub fn recover_engine(&mut self, host: usize) {
+    pub(crate) fn recover_engine(&mut self, host: usize) {
         (self.hosts[host].engine_delay, self.hosts[host].engine_stalls) = (0, false);
         if self.hosts[host].member.has_to_apply() {
             self.schedule_apply(host);

@@ -15,7 +15,7 @@ use crate::sim::trace::Trace;
 use crate::sim::watch::{Watch, describe_write};
 
 /// Checks and writes down what members do.
-pub struct Observer<'a> {
+pub(crate) struct Observer<'a> {
     /// Judges.
     pub ledger: &'a mut Ledger,
     /// Writes down.

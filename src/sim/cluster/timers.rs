@@ -16,7 +16,7 @@ const LATENESS_MAX: u64 = 2_000_000;
 
 /// The timer thread of one host. Times are true times.
 #[derive(Debug, Default)]
-pub struct HostTimer {
+pub(crate) struct HostTimer {
     /// When it looks next; none while no deadline is near.
     due: Option<u64>,
     /// It does not look again before.
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// The clock of `host` runs differently from now on.
-    pub fn clock_changed(&mut self, host: usize) {
+    pub(crate) fn clock_changed(&mut self, host: usize) {
         self.hosts[host].timer.disturbed = self.now;
         self.schedule_timer(host);
     }

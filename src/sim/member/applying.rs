@@ -12,24 +12,24 @@ use crate::sim::watch::Watch;
 
 impl Member {
     /// Applies everything that is handed over, in one batch.
-    pub fn apply(&mut self, report: &mut Vec<String>) {
+    pub(crate) fn apply(&mut self, report: &mut Vec<String>) {
         self.write_engine();
         self.report_applied(report);
     }
 
     /// First half of applying: the engine shows the entries, nobody has been told.
-    pub fn write_engine(&mut self) {
+    pub(crate) fn write_engine(&mut self) {
         self.apply_write(Slice::ALL);
     }
 
     /// Second half: the peer is told, then the callers.
-    pub fn report_applied(&mut self, report: &mut Vec<String>) {
+    pub(crate) fn report_applied(&mut self, report: &mut Vec<String>) {
         self.apply_report(report);
         self.apply_answer(usize::MAX);
     }
 
     /// True when the applier has something to do.
-    pub fn has_to_apply(&self) -> bool {
+    pub(crate) fn has_to_apply(&self) -> bool {
         let Some(running) = &self.running else { return false };
         self.has_to_report()
             || self.has_to_answer()
@@ -38,17 +38,17 @@ impl Member {
     }
 
     /// True when the engine shows what the peers do not know of.
-    pub fn has_to_report(&self) -> bool {
+    pub(crate) fn has_to_report(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.written.is_empty())
     }
 
     /// True when the peers know of what callers do not.
-    pub fn has_to_answer(&self) -> bool {
+    pub(crate) fn has_to_answer(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
     }
 
     /// Applying, step 1: the next batch goes into the engine.
-    pub fn apply_write(&mut self, slice: Slice) -> Option<End> {
+    pub(crate) fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
         running.appliers.queue(running.tasks.drain(..));
         let mut batch = match running.appliers.next_batch(slice) {
@@ -76,7 +76,7 @@ impl Member {
     }
 
     /// Applying, step 2: the peers are told.
-    pub fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
+    pub(crate) fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
         let member = self.origin();
         let running = self.running.as_mut()?;
         while let Some(batch) = running.written.pop_front() {
@@ -96,7 +96,7 @@ impl Member {
     }
 
     /// Applying, step 3: up to `count` callers are told.
-    pub fn apply_answer(&mut self, count: usize) -> Option<End> {
+    pub(crate) fn apply_answer(&mut self, count: usize) -> Option<End> {
         let running = self.running.as_mut()?;
         for _ in 0..count.min(running.reported.len()) {
             if !take_effect(&mut self.effects_left) {

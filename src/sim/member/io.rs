@@ -14,7 +14,7 @@ use crate::sim::watch::Watch;
 
 /// What the next sync does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NextSync {
+pub(crate) enum NextSync {
     /// It works.
     #[default]
     Works,
@@ -30,7 +30,7 @@ pub enum NextSync {
 
 /// Why a member that ran does not run any more.
 #[derive(Clone, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// It lost everything but its disk.
     Crash,
     /// Its log write failed; it answered everyone.
@@ -41,7 +41,7 @@ pub enum End {
 
 /// What one round did.
 #[derive(Debug, Default)]
-pub struct RoundOutcome {
+pub(crate) struct RoundOutcome {
     /// Messages in the order they left, each with the number of syncs before it.
     pub sent: Vec<(PeerMessage, u32)>,
     /// Syncs.

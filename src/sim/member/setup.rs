@@ -9,9 +9,9 @@ use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::time::longest_lease;
 
 /// Length of a tick in scripts.
-pub const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// Ticks of an election timeout in scripts.
-pub const ELECTION_TICKS: usize = 20;
+pub(crate) const ELECTION_TICKS: usize = 20;
 /// How long a lease lasts in scripts.
 const LEASE_MAX: Duration = longest_lease(TICK.saturating_mul(ELECTION_TICKS as u32), TICK);
 /// Ticks without apply progress after which a leader hands over, in scripts.
@@ -21,7 +21,7 @@ const HEARTBEAT_TICKS: usize = 2;
 
 /// How members of a cluster are set up.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Length of a tick.
     pub tick: Duration,
     /// Ticks between heartbeats.
@@ -52,12 +52,12 @@ pub struct Setup {
 
 impl Setup {
     /// The election timeout at the least, by a clock that runs true.
-    pub fn election_timeout(&self) -> Duration {
+    pub(crate) fn election_timeout(&self) -> Duration {
         self.tick * self.election_ticks as u32
     }
 
     /// The longest lease that a member of this setup may have.
-    pub fn longest_lease(&self) -> Duration {
+    pub(crate) fn longest_lease(&self) -> Duration {
         longest_lease(self.election_timeout(), self.tick)
     }
 }

@@ -24,7 +24,7 @@ const TIMEOUT_MS: u64 = 60_000;
 
 /// What callers were told and no command has shown yet.
 #[derive(Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     lines: Arc<Mutex<Vec<String>>>,
     /// By name.
     calls: BTreeMap<String, Call>,
@@ -32,13 +32,13 @@ pub struct Answers {
 
 impl Answers {
     /// Takes out the answers so far.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The input of `command` with `words`: the call's name, what it is about, and its options. It is listed among
     /// `deadlines`.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         command: &str,
         words: &[&str],
@@ -62,7 +62,7 @@ impl Answers {
     }
 
     /// The caller of `name` cancels it.
-    pub fn cancel(&self, name: &str) {
+    pub(crate) fn cancel(&self, name: &str) {
         if !self.calls[name].cancel() {
             self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} is answered"));
         }

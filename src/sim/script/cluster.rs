@@ -24,7 +24,7 @@ use crate::types::NodeId;
 const SETTLE_MAX: usize = 200;
 
 /// See the module.
-pub struct Cluster {
+pub(crate) struct Cluster {
     members: BTreeMap<u64, Member>,
     network: Network,
     /// Members whose engines stand still.
@@ -38,7 +38,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// No member yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             members: BTreeMap::new(),
             network: Network::default(),
@@ -54,7 +54,7 @@ impl Cluster {
 
 impl Cluster {
     /// Carries out one line and returns what it made happen.
-    pub fn run(&mut self, line: &str) -> Vec<String> {
+    pub(crate) fn run(&mut self, line: &str) -> Vec<String> {
         let mut output = Vec::new();
         let words: Vec<_> = line.split_whitespace().collect();
         let (command, words) = words.split_first().expect("the parser drops empty lines");
@@ -318,12 +318,12 @@ fn next_sync(word: &str) -> NextSync {
 }
 
 /// The number behind `name`, which ends with `=`, if it is among `options`.
-pub fn option(options: &[&str], name: &str) -> Option<u64> {
+pub(crate) fn option(options: &[&str], name: &str) -> Option<u64> {
     options.iter().find_map(|option| option.strip_prefix(name)).map(number)
 }
 
 /// A word that is a number.
-pub fn number(word: &str) -> u64 {
+pub(crate) fn number(word: &str) -> u64 {
     word.parse().unwrap_or_else(|_| panic!("'{word}' is no number"))
 }
 

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 const LEASE_MS_MAX: u64 = 10_000;
 
 /// Role, term and log of a member.
-pub fn describe_status(member: &Member) -> String {
+pub(crate) fn describe_status(member: &Member) -> String {
     if !member.is_running() {
         return format!("{} down", member.node);
     }
@@ -26,7 +26,7 @@ pub fn describe_status(member: &Member) -> String {
 }
 
 /// The configuration that a member's engine holds.
-pub fn describe_members(member: &Member) -> String {
+pub(crate) fn describe_members(member: &Member) -> String {
     let (region, _) = member.engine().state();
     let (voters, learners) = (&region.members.voters, &region.members.learners);
     format!(
@@ -36,13 +36,13 @@ pub fn describe_members(member: &Member) -> String {
 }
 
 /// Keys and values, one a line.
-pub fn describe_data(data: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
+pub(crate) fn describe_data(data: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     data.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect()
 }
 
 /// How long the peer may trust its lease from `now` on, and how long callers may, who are told a little less often.
-pub fn describe_lease(member: &Member, now: Timestamp) -> String {
+pub(crate) fn describe_lease(member: &Member, now: Timestamp) -> String {
     let peer = member.peer();
     let (published, node) = (peer.published_lease(), member.node);
     let held = lasts(now, |then| peer.holds_lease(then));
@@ -61,7 +61,7 @@ fn lasts(now: Timestamp, holds: impl Fn(Timestamp) -> bool) -> usize {
 }
 
 /// Says lines that come several times once, with how often.
-pub fn counted(output: Vec<String>) -> Vec<String> {
+pub(crate) fn counted(output: Vec<String>) -> Vec<String> {
     let mut lines: Vec<(String, usize)> = Vec::new();
     for line in output {
         match lines.iter_mut().find(|(seen, _)| *seen == line) {

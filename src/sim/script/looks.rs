@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 /// See the module.
 #[derive(Default)]
-pub struct Looks {
+pub(crate) struct Looks {
     by_name: BTreeMap<String, Look>,
 }
 
@@ -25,7 +25,7 @@ struct Look {
 
 impl Looks {
     /// Step 1.
-    pub fn glimpse(&mut self, name: &str, member: &Member) -> String {
+    pub(crate) fn glimpse(&mut self, name: &str, member: &Member) -> String {
         let lease = member.peer().published_lease();
         let glimpse = lease.glimpse();
         self.by_name.insert(name.to_owned(), Look { lease, glimpse, view: None });
@@ -36,12 +36,12 @@ impl Looks {
     }
 
     /// Step 2.
-    pub fn view(&mut self, name: &str, member: &Member) {
+    pub(crate) fn view(&mut self, name: &str, member: &Member) {
         self.by_name.get_mut(name).expect("it glimpsed").view = Some(member.engine().data().clone());
     }
 
     /// Steps 3 and 4.
-    pub fn look(&mut self, name: &str, now: Timestamp) -> String {
+    pub(crate) fn look(&mut self, name: &str, now: Timestamp) -> String {
         let Look { lease, glimpse, view } = self.by_name.remove(name).expect("it glimpsed");
         let view = view.expect("it took a view");
         let holds = glimpse.is_some_and(|glimpse| lease.still_holds(glimpse, now));

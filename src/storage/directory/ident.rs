@@ -32,7 +32,7 @@ impl Ident {
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION`.
-    pub fn create(directory: &OpenDirectory, identity: &Identity) -> Result<Self> {
+    pub(crate) fn create(directory: &OpenDirectory, identity: &Identity) -> Result<Self> {
         let ident = Self { identity: identity.clone(), instance: random_instance()?, complete: false };
         ident.write(directory)?;
         Ok(ident)
@@ -42,7 +42,7 @@ impl Ident {
     ///
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO` or `PERMISSION`.
-    pub fn read(directory: &OpenDirectory) -> Result<Option<Self>> {
+    pub(crate) fn read(directory: &OpenDirectory) -> Result<Option<Self>> {
         let Some(body) = record::read(directory, IDENT, MAGIC)? else { return Ok(None) };
         let senseless = || {
             let path = directory.path().join(IDENT);
@@ -55,7 +55,7 @@ impl Ident {
     ///
     /// # Errors
     /// `IO`, `NO_SPACE` or `PERMISSION`.
-    pub fn write(&self, directory: &OpenDirectory) -> Result<()> {
+    pub(crate) fn write(&self, directory: &OpenDirectory) -> Result<()> {
         let mut body = vec![u8::from(self.complete)];
         for number in [self.identity.cluster.get(), self.identity.node.get(), self.instance.get()] {
             body.extend_from_slice(&number.to_le_bytes());
@@ -68,7 +68,7 @@ impl Ident {
     ///
     /// # Errors
     /// `WRONG_CLUSTER`.
-    pub fn check(&self, directory: &Path, expected: &Identity) -> Result<()> {
+    pub(crate) fn check(&self, directory: &Path, expected: &Identity) -> Result<()> {
         let (found, directory) = (&self.identity, directory.display());
         let detail = if found.cluster != expected.cluster {
             format!(

@@ -33,7 +33,7 @@ impl DirectoryLock {
     /// # Errors
     /// `LOCKED` with the holder's pid, if it can be found, or when another directory takes this one's place meanwhile;
     /// `IO` or `PERMISSION` from the disk.
-    pub fn acquire(path: &Path) -> Result<Self> {
+    pub(crate) fn acquire(path: &Path) -> Result<Self> {
         let directory = OpenDirectory::open(path).map_err(|error| Error::io("open", path, &error))?;
         lock(directory.file(), path, &directory)?;
         let lock = Self { directory, process: ProcessId::current() };
@@ -50,7 +50,7 @@ impl DirectoryLock {
     }
 
     /// The directory.
-    pub fn directory(&self) -> &OpenDirectory {
+    pub(crate) fn directory(&self) -> &OpenDirectory {
         &self.directory
     }
 }
@@ -67,7 +67,7 @@ impl Drop for DirectoryLock {
 
 /// Keeps a directory locked until it is dropped.
 #[derive(Debug)]
-pub struct LockGuard {
+pub(crate) struct LockGuard {
     directory: DirectoryLock,
     file: File,
 }

@@ -30,7 +30,7 @@ impl Peers {
     ///
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO` or `PERMISSION`.
-    pub fn open(lock: Arc<LockGuard>) -> Result<Self> {
+    pub(crate) fn open(lock: Arc<LockGuard>) -> Result<Self> {
         let body = record::read(lock.directory(), PEERS, MAGIC)?.unwrap_or_default();
         let (peers, rest) = body.as_chunks::<PEER_BYTES>();
         if !rest.is_empty() {
@@ -42,7 +42,7 @@ impl Peers {
     }
 
     /// See [`Directory::admit`](super::Directory::admit).
-    pub fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
+    pub(crate) fn admit(&self, node: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         // No foreign code runs under this lock, and the map changes only as the last step.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(&node) {

@@ -83,7 +83,7 @@ pub trait LogFile: Send + Sync {
 }
 
 /// A directory of a real file system, identified by its descriptor, so that its files stay in it when it is moved.
-pub struct DiskFiles {
+pub(crate) struct DiskFiles {
     dir: OpenDirectory,
 }
 
@@ -92,7 +92,7 @@ impl DiskFiles {
     ///
     /// # Errors
     /// What the operating system reports.
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let dir = &path::absolute(dir)?;
         match DirBuilder::new().mode(0o700).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

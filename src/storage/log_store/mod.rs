@@ -71,12 +71,10 @@ mod damage_tests;
 #[cfg(test)]
 mod model_tests;
 
-pub use files::{DiskFiles, Files, LogFile};
+use files::{DiskFiles, Files};
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub use fuzz::fuzz_recovery;
-#[cfg(any(test, feature = "simulation"))]
-pub use simulated_files::{Fault, SimulatedFiles, Survival};
 
 use recovery::Recovery;
 use writer::Log;

@@ -281,7 +281,7 @@ proptest! {
             prop_assert_eq!(read_all(&store, logs), model.seen());
         }
         check_terms_and_parts(&store, &model.seen());
-        let seen = open_and_read(files.after_power_loss(super::Survival::Nothing)).1;
+        let seen = open_and_read(files.after_power_loss(super::simulated_files::Survival::Nothing)).1;
         prop_assert_eq!(seen, model.seen());
     }
 }
@@ -394,7 +394,7 @@ fn a_frame_longer_than_a_segment_gets_a_segment_of_its_own() {
     store.append(std::slice::from_ref(&large)).unwrap();
     store.append(&[write(1, [(2, 1, 1)])]).unwrap();
 
-    let (_, seen) = open_and_read(files.after_power_loss(super::Survival::Nothing));
+    let (_, seen) = open_and_read(files.after_power_loss(super::simulated_files::Survival::Nothing));
     assert_eq!(seen[0].1[0], large.entries[0]);
     assert_eq!(seen[0].1.len(), 2);
 }
@@ -409,7 +409,7 @@ fn a_removed_region_is_forgotten_and_can_start_over() {
     assert_eq!(store.term(RegionId(1), LogIndex(1)).unwrap_err().code(), Code::Internal);
     store.append(&[write(1, [(1, 9, 4)])]).unwrap();
 
-    let (_, seen) = open_and_read(files.after_power_loss(super::Survival::Nothing));
+    let (_, seen) = open_and_read(files.after_power_loss(super::simulated_files::Survival::Nothing));
     assert_eq!(seen[0].1, write(1, [(1, 9, 4)]).entries);
     assert_eq!(seen.len(), 2);
 }

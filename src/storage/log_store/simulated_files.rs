@@ -17,7 +17,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// A fault, and when it happens. Steps are the calls that change something, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     #[default]
     None,
@@ -29,7 +29,7 @@ pub enum Fault {
 
 /// Which unsynced changes survive a power loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survival {
+pub(crate) enum Survival {
     /// None.
     Nothing,
     /// All.
@@ -39,7 +39,7 @@ pub enum Survival {
 }
 
 /// The disk. Clones of the `Arc` share it.
-pub struct SimulatedFiles {
+pub(crate) struct SimulatedFiles {
     disk: Arc<Mutex<Disk>>,
 }
 
@@ -80,7 +80,7 @@ enum Step {
 impl SimulatedFiles {
     /// An empty disk without faults.
     #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::of(Disk::default())
     }
 
@@ -89,26 +89,26 @@ impl SimulatedFiles {
     }
 
     /// Sets the fault, and counts steps from 0 again.
-    pub fn set_fault(&self, fault: Fault) {
+    pub(crate) fn set_fault(&self, fault: Fault) {
         let mut disk = self.lock();
         (disk.fault, disk.steps) = (fault, 0);
     }
 
     /// Steps taken since the fault was set.
     #[must_use]
-    pub fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         self.lock().steps
     }
 
     /// How many files were ever created.
     #[must_use]
-    pub fn files_created(&self) -> usize {
+    pub(crate) fn files_created(&self) -> usize {
         self.lock().nodes.len()
     }
 
     /// The same disk for the next process: everything written is there, synced or not.
     #[must_use]
-    pub fn after_restart(&self) -> Arc<Self> {
+    pub(crate) fn after_restart(&self) -> Arc<Self> {
         let mut disk = self.lock().clone();
         (disk.fault, disk.steps, disk.is_dead) = (Fault::None, 0, false);
         Self::of(disk)
@@ -116,7 +116,7 @@ impl SimulatedFiles {
 
     /// The disk after a power loss.
     #[must_use]
-    pub fn after_power_loss(&self, survival: Survival) -> Arc<Self> {
+    pub(crate) fn after_power_loss(&self, survival: Survival) -> Arc<Self> {
         let disk = self.lock();
         let mut draw = Draw::new(survival);
         let names = disk.surviving_names(&mut draw);
@@ -129,7 +129,7 @@ impl SimulatedFiles {
     ///
     /// # Panics
     /// When there is no such file or byte.
-    pub fn flip(&self, name: &str, offset: usize, bit: u8) {
+    pub(crate) fn flip(&self, name: &str, offset: usize, bit: u8) {
         let mut disk = self.lock();
         let node = disk.names[name];
         disk.nodes[node].bytes[offset] ^= 1 << bit;
@@ -141,13 +141,13 @@ impl SimulatedFiles {
     /// # Panics
     /// When there is no such file.
     #[must_use]
-    pub fn content(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         let disk = self.lock();
         disk.nodes[disk.names[name]].bytes.clone()
     }
 
     /// Puts a file there, durably.
-    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+    pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut disk = self.lock();
         let node = disk.nodes.len();
         disk.nodes.push(Node { durable: bytes.clone(), bytes, unsynced: Vec::new() });

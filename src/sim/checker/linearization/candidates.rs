@@ -9,7 +9,7 @@ use super::{Fate, Linearization, Node, ReadsFrom, Step, VersionId};
 impl Linearization<'_> {
     /// Takes every safe step: a read that the current versions satisfy, or a write that nobody reads while nobody still
     /// has to read what it overwrites.
-    pub fn take_safe_steps(&mut self) {
+    pub(crate) fn take_safe_steps(&mut self) {
         loop {
             self.enable_invoked();
             if let Some(virtual_node) = self.virtual_nodes.pop() {
@@ -23,7 +23,7 @@ impl Linearization<'_> {
     }
 
     /// The writes that can come next; the one with the earliest deadline (`Span::to`) at the end.
-    pub fn candidates(&self) -> Vec<Node> {
+    pub(crate) fn candidates(&self) -> Vec<Node> {
         let open = self.open_writes.iter().rev().map(|&(_, write)| write);
         open.filter(|&write| self.is_useful(write) && self.may_overwrite(write)).collect()
     }
@@ -45,7 +45,7 @@ impl Linearization<'_> {
     }
 
     /// The operation that was answered first among those not yet linearized.
-    pub fn first_response(&self) -> Option<Node> {
+    pub(crate) fn first_response(&self) -> Option<Node> {
         self.by_response.get(self.responded).copied()
     }
 
@@ -73,7 +73,7 @@ impl Linearization<'_> {
 
     /// The unrecovered reads that must be linearized before the empty register may get a value: no delete is left that
     /// could explain them later.
-    pub fn stranded_reads(&self, register: usize, to: VersionId) -> impl Iterator<Item = Node> + '_ {
+    pub(crate) fn stranded_reads(&self, register: usize, to: VersionId) -> impl Iterator<Item = Node> + '_ {
         let versions = &self.registers.versions;
         let is_filled = versions[self.current[register]].is_empty && !versions[to].is_empty;
         let next_delete = self.deletes[register].first().map_or(u64::MAX, |&(from, _)| from);

@@ -15,7 +15,7 @@ type Wait = (Node, Option<Node>);
 
 impl Linearization<'_> {
     /// The conflict set of a cycle that arose when `write` was linearized, or of any cycle when no candidate is left.
-    pub fn deadlock(&self, write: Node) -> Option<Vec<Node>> {
+    pub(crate) fn deadlock(&self, write: Node) -> Option<Vec<Node>> {
         let mut starts = self.pending_reads(write);
         if self.candidates().is_empty() {
             starts.extend(self.open());

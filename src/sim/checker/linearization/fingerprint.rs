@@ -5,7 +5,7 @@
 
 /// The fingerprint of one fact; that of a set is the exclusive or of its members'. At 128 bits different sets do not
 /// collide in practice.
-pub fn fingerprint_of(aspect: usize, value: usize) -> u128 {
+pub(crate) fn fingerprint_of(aspect: usize, value: usize) -> u128 {
     let seed = ((aspect as u64) << 40) ^ value as u64;
     let (high, low) = (scramble(seed), scramble(seed ^ 0x5555_5555_5555_5555));
     (u128::from(high) << 64) | u128::from(low)

@@ -12,7 +12,7 @@ struct State {
 }
 
 /// Whether the history has a linearization.
-pub fn is_linearizable(history: &[Operation]) -> bool {
+pub(crate) fn is_linearizable(history: &[Operation]) -> bool {
     let takes_part = |operation: &&Operation| match (&operation.action, operation.verdict) {
         (Action::Write(_), verdict) => verdict != Verdict::NotApplied,
         (Action::Read { .. }, verdict) => verdict == Verdict::Ok,

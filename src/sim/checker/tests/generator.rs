@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::history::{Action, Change, Key, Level, Observed, Operation, Verdict};
 
 /// Keys from this one on are lists.
-pub const LISTS_FROM: Key = 100;
+pub(crate) const LISTS_FROM: Key = 100;
 
 /// A small generator of random numbers (xorshift64*).
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         random.next();
         random
@@ -25,19 +25,19 @@ impl Random {
     }
 
     /// A number below `end`, which is not 0.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
     /// True in this many of 100 cases.
-    pub fn percent(&mut self, percent: usize) -> bool {
+    pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 }
 
 /// What kind of history. The rates are in percent.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub operations: usize,
     /// Most calls outstanding at once.
     pub clients: usize,
@@ -87,7 +87,7 @@ struct Store<'r> {
 }
 
 /// The history of a correct store.
-pub fn linearizable(shape: Shape, random: &mut Random) -> Vec<Operation> {
+pub(crate) fn linearizable(shape: Shape, random: &mut Random) -> Vec<Operation> {
     let mut store = Store {
         shape,
         random,
@@ -234,7 +234,7 @@ impl Contents {
 }
 
 /// A history in which nearly all operations are concurrent and reads return arbitrary values.
-pub fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
+pub(crate) fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
     let mut history = linearizable(shape, random);
     for (place, operation) in history.iter_mut().enumerate() {
         // Delays answers until most calls overlap; adding the index keeps the times unique.
@@ -252,7 +252,7 @@ pub fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
 }
 
 /// Changes what one client read or was answered; the history may or may not remain linearizable.
-pub fn corrupt(history: &mut [Operation], random: &mut Random) {
+pub(crate) fn corrupt(history: &mut [Operation], random: &mut Random) {
     corrupt_at(history, random.below(history.len()), random);
 }
 
