@@ -1,8 +1,8 @@
 //! `almadia_done`: where the answer of an `_async` call goes, and how the call is cancelled.
 //!
-//! Owns the step from a C struct to a Rust closure. What always holds: an accepted `almadia_done` is answered once, on the
-//! completion thread or through its queue; a call's number is written before its answer can be seen. That it is answered
-//! exactly once is left to the store.
+//! Owns the step from a C struct to a Rust closure. What always holds: an accepted `almadia_done` is answered once,
+//! on the completion thread or through its queue; a call's number is written before its answer can be seen. That it
+//! is answered exactly once is left to the store.
 
 use std::ffi::c_void;
 use std::mem::offset_of;

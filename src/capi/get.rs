@@ -1,7 +1,7 @@
 //! Gets: the newest value of a key, or its value in a snapshot; of one key or of several.
 //!
-//! Owns the C view of point reads, those that wait beside those that do not. What always holds: a missing key is the answer
-//! `ALMADIA_NOT_FOUND`, not an error with a message.
+//! Owns the C view of point reads, those that wait beside those that do not. What always holds: a missing key is the
+//! answer `ALMADIA_NOT_FOUND`, not an error with a message.
 
 use std::ffi::c_void;
 

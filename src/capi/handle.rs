@@ -1,16 +1,17 @@
 //! Handles: what C holds instead of a Rust value.
 //!
-//! Owns how a handle is made, borrowed, taken back, and what it does in a child process. What always holds:
-//! a pointer is followed only after it was compared with NULL; a handle that C owns is a `Box`, and only this file makes
-//! and frees it; a handle that owns threads, locks or files answers `ALMADIA_FORKED` in a child process, and freeing it
+//! Owns how a handle is made, borrowed, taken back, and what it does in a child process. What always holds: a pointer
+//! is followed only after it was compared with NULL; a handle that C owns is a `Box`, and only this file makes and
+//! frees it; a handle that owns threads, locks or files answers `ALMADIA_FORKED` in a child process, and freeing it
 //! there does nothing, because a lock it needs may have been held by a thread that does not exist in the child.
 
 use crate::error::{Code, Error, Result};
 pub(super) use crate::process::fork::ProcessId;
 
-/// A type whose values C can own. Each of them is a `Box` then, and of C alone: what is shared, such as the queue of an
-/// `almadia_cq`, is a field of it. The mark keeps everything else out of [`given`] and [`taken`]. What C may only look at
-/// until a callback returns, or as long as it has the owner, is a field or a local variable, and never passes [`given`].
+/// A type whose values C can own. Each of them is a `Box` then, and of C alone: what is shared, such as the queue of
+/// an `almadia_cq`, is a field of it. The mark keeps everything else out of [`given`] and [`taken`]. What C may only
+/// look at until a callback returns, or as long as it has the owner, is a field or a local variable, and never passes
+/// [`given`].
 pub(super) trait Boxed: Sized {}
 
 /// A handle that does not work in a child process.

@@ -13,9 +13,9 @@
 //! programs once. An `unsafe` block follows one pointer, and its `SAFETY` comment names the promise it stands on.
 //!
 //! Reading order: as the modules stand below, each above those that import it. First what every function is made of
-//! (`handle`, `bytes`, `boundary`, `extensible`), then what needs no store (the library, its log, a configuration), what a
-//! call answers (values, snapshots, completions and their queue), the store, and last the calls: `done` is how one
-//! becomes asynchronous.
+//! (`handle`, `bytes`, `boundary`, `extensible`), then what needs no store (the library, its log, a configuration),
+//! what a call answers (values, snapshots, completions and their queue), the store, and last the calls: `done` is how
+//! one becomes asynchronous.
 
 #![allow(unsafe_code, reason = "the one place where C pointers become references")]
 #![allow(non_camel_case_types, reason = "these are the C names")]

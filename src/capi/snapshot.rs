@@ -1,7 +1,7 @@
 //! `almadia_snapshot`: the data of a store at one point in time.
 //!
-//! Owns the handle, and how it is copied and freed. What always holds: a snapshot keeps the engine it reads alive, so it
-//! may outlive the store it came from. How it is opened is in `snapshot_open`.
+//! Owns the handle, and how it is copied and freed. What always holds: a snapshot keeps the engine it reads alive, so
+//! it may outlive the store it came from. How it is opened is in `snapshot_open`.
 
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::handle::{Boxed, HandleSlot, ProcessBound, ProcessId, in_process, taken_in_process};

@@ -134,8 +134,8 @@ pub unsafe extern "C" fn almadia_store_shutdown(
 pub unsafe extern "C" fn almadia_store_free(store: *mut almadia_store) {
     boundary::release(|| {
         if !is_callback_thread() {
-            // SAFETY: `store` is NULL or live. Its callbacks may use it until this shutdown returns, which is why this is
-            // a shared reference.
+            // SAFETY: `store` is NULL or live. Its callbacks may use it until this shutdown returns, which is why
+            // this is a shared reference.
             if let Ok(store) = unsafe { in_process(store.cast_const(), "store") } {
                 // The drop below is right in any case, and does not wait again.
                 drop(store.store.shutdown(Duration::ZERO));

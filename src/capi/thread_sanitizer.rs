@@ -15,8 +15,8 @@ type Annotation = unsafe extern "C" fn(*mut c_void);
 static ANNOTATIONS: LazyLock<Option<(Annotation, Annotation)>> =
     LazyLock::new(|| Some((find(c"__tsan_release")?, find(c"__tsan_acquire")?)));
 
-/// What stands for the addresses, because ThreadSanitizer finds its own memory by those that it is given and crashes where
-/// nothing can be. Addresses that share one hide a race at worst.
+/// What stands for the addresses, because ThreadSanitizer finds its own memory by those that it is given and crashes
+/// where nothing can be. Addresses that share one hide a race at worst.
 static NAMES: [AtomicU64; 1 << NAME_BITS] = [const { AtomicU64::new(0) }; 1 << NAME_BITS];
 const NAME_BITS: u32 = 10;
 
@@ -44,6 +44,7 @@ pub(super) fn acquire(address: *mut c_void) {
 fn find(name: &CStr) -> Option<Annotation> {
     // SAFETY: the name ends with a NUL, and the handle stands for everything that the program has loaded.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    // SAFETY: who defines a function of this reserved name is ThreadSanitizer, whose header declares it so; NULL is None.
+    // SAFETY: who defines a function of this reserved name is ThreadSanitizer, whose header declares it so; NULL is
+    // None.
     unsafe { std::mem::transmute::<*mut c_void, Option<Annotation>>(found) }
 }

@@ -1,6 +1,7 @@
 //! `almadia_value` and `almadia_values`: what was read, without a copy.
 //!
-//! Owns both handles. What always holds: a value keeps the memory it shows alive. The gets that return them are in `get`.
+//! Owns both handles. What always holds: a value keeps the memory it shows alive. The gets that return them are in
+//! `get`.
 
 use std::ffi::c_void;
 
