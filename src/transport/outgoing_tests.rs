@@ -94,7 +94,7 @@ fn the_first_message_wakes_a_thread_that_waits_for_it_and_no_other_does() {
 }
 
 #[test]
-fn a_message_is_written_by_the_thread_that_sends_it_only_when_nothing_waits() {
+fn a_message_is_written_by_its_caller_only_when_nothing_waits() {
     assert!(!Outgoing::new(at(0), LIMITS).may_write_directly());
     assert!(!dialing().may_write_directly());
     assert!(!pausing().may_write_directly());
