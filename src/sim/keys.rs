@@ -33,7 +33,12 @@ pub(crate) fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
 }
 
 /// The command that carries out `changes`. Two clears and more are of neighbours, and become one range.
-pub(crate) fn encode(region: RegionId, changes: &[(Key, Change)], bytes: Range<u64>, random: &mut Random) -> Bytes {
+pub(crate) fn encode(
+    region: RegionId,
+    changes: &[(Key, Change)],
+    bytes: Range<u64>,
+    random: &mut Random,
+) -> Bytes {
     let mut builder = CommandBuilder::default();
     let mut put = |builder: &mut CommandBuilder, key: &[u8], number| {
         let value = value_of(number, random.within(bytes.clone()) as usize);

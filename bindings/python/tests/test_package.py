@@ -51,7 +51,8 @@ def test_the_package_uses_every_name_of_the_extension_module() -> None:
 
 def names_in_the_package() -> tuple[set[str], set[str]]:
     """The names of the extension module that the package uses, and the attributes it gets of whatever object."""
-    names, attributes = set(), set()
+    names: set[str] = set()
+    attributes: set[str] = set()
     for file in Path(str(almadia.__file__)).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module == "_almadia":

@@ -11,23 +11,30 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from . import _almadia
 
 _Answer = TypeVar("_Answer")
-_Arguments = ParamSpec("_Arguments")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+def submitted(
+    submit: Callable[[_almadia.Completions, asyncio.Future[_Answer], *_Arguments], _almadia.Pending],
+    *arguments: *_Arguments,
+) -> tuple[asyncio.Future[_Answer], _almadia.Pending]:
+    """Submits a call for the running loop: the future of its answer, and what cancels it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Answer] = loop.create_future()
+    return future, submit(_completions_of(loop), future, *arguments)
 
 
 async def answer_of(
-    submit: Callable[Concatenate[_almadia.Completions, asyncio.Future[_Answer], _Arguments], _almadia.Pending],
-    *arguments: _Arguments.args,
-    **keywords: _Arguments.kwargs,
+    submit: Callable[[_almadia.Completions, asyncio.Future[_Answer], *_Arguments], _almadia.Pending],
+    *arguments: *_Arguments,
 ) -> _Answer:
     """Submits a call for the running loop and awaits its answer. Cancels the call when the task is cancelled."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_Answer] = loop.create_future()
-    pending = submit(_completions_of(loop), future, *arguments, **keywords)
+    future, pending = submitted(submit, *arguments)
     try:
         return await future
     except asyncio.CancelledError:
@@ -35,7 +42,7 @@ async def answer_of(
         raise
 
 
-async def in_thread(call: Callable[..., _Answer], *arguments: Any) -> _Answer:
+async def in_thread(call: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
     """The result of a call that blocks, on a thread of the loop's executor."""
     return await asyncio.get_running_loop().run_in_executor(None, call, *arguments)
 

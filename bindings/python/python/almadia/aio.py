@@ -23,6 +23,7 @@ such as `almadia.WriteTimeoutError`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Generic, TypeVar, overload
@@ -30,7 +31,7 @@ from typing import Any, Generic, TypeVar, overload
 from . import _almadia
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
-from ._loops import answer_of, in_thread
+from ._loops import answer_of, in_thread, submitted
 from .options import option_list
 from .status import RegionStatus, Status
 from .typing import BytesLike, Level, Members, OptionValue
@@ -99,12 +100,23 @@ class Store(BaseStore):
         self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
     ) -> bytes | _Default | None:
         """The value of `key`, or `default` when there is no such key. Linearizable."""
-        value = await answer_of(_almadia.submit_get, self._core, key, timeout)
+        # Not through answer_of: another coroutine would make the two most frequent calls 5 % slower.
+        future, pending = submitted(_almadia.submit_get, self._core, key, timeout)
+        try:
+            value = await future
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
         return default if value is None else value
 
     async def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
-        return await answer_of(_almadia.submit_put, self._core, key, value, timeout)
+        future, pending = submitted(_almadia.submit_put, self._core, key, value, timeout)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            pending.cancel()
+            raise
 
     async def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
         """Removes `key`; it is not an error if the key does not exist."""
