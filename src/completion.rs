@@ -71,7 +71,7 @@ pub(crate) type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
 /// The receiving end of one answer.
 pub trait Sink: Send {
     /// Takes the answer. This may run on any thread, internal ones included, and must neither block nor call user code;
-    /// a callback is put into a [`queue`] here.
+    /// a callback is put into a queue here.
     fn deliver(self: Box<Self>, answer: Result<Position>);
 
     /// Takes an event of its write. Like `deliver`, it must neither block nor call user code.

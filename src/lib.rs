@@ -25,7 +25,7 @@
 //! order below.
 
 #![deny(unsafe_code)]
-#![warn(unreachable_pub)]
+#![warn(unreachable_pub)] // What is pub is public, or in `internal`.
 #![warn(missing_docs)]
 
 // Layer 0: vocabulary.

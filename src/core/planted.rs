@@ -14,7 +14,7 @@ macro_rules! faults {
             $($(#[$doc])* $name,)*
         }
 
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(test)]
         impl Fault {
             /// Every fault.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];

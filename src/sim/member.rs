@@ -15,7 +15,9 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 
 use self::io::MemberIo;
 pub(crate) use self::io::{End, NextSync, RoundOutcome};
-pub(crate) use self::setup::{ELECTION_TICKS, Setup, TICK};
+pub(crate) use self::setup::Setup;
+#[cfg(test)]
+pub(crate) use self::setup::{ELECTION_TICKS, TICK};
 use crate::completion::deadlines::Deadlines;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask};
 use crate::core::appliers::Appliers;

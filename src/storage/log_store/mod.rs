@@ -62,6 +62,7 @@ mod writer;
 #[cfg(any(test, feature = "simulation"))]
 mod fuzz;
 #[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "a fuzzer needs the files, the tests their faults too"))]
 mod simulated_files;
 
 #[cfg(test)]
