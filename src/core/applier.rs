@@ -113,6 +113,7 @@ impl Slice {
     /// An equal part of it, for one of so many.
     #[must_use]
     pub(crate) fn share(self, sharers: usize) -> Self {
+        assert!(sharers > 0, "somebody gets it");
         Self {
             entries: self.entries.div_ceil(sharers),
             bytes: self.bytes.div_ceil(sharers),
@@ -218,6 +219,8 @@ impl Applier {
         }
         assert!(self.state.index > report.state.index, "a batch has an entry at least");
         report.state = self.state;
+        let nobody_waits = self.proposals.is_empty();
+        assert!(!self.entries.is_empty() || nobody_waits, "whoever waits, waits for an entry");
         batch.states.push((self.region.id, self.state));
         batch.reports.push(report);
         Ok(if self.entries.is_empty() { Progress::Idle } else { Progress::Yielded })

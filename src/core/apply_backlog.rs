@@ -54,6 +54,7 @@ impl ApplyBacklog {
     pub(crate) fn add(&mut self, entries: &[Entry]) {
         let Some(last) = entries.last() else { return };
         let bytes = entries.iter().map(|entry| (entry.data.len() + entry.context.len()) as u64).sum();
+        assert!(self.tasks.back().is_none_or(|task| task.0.get() < last.index), "tasks follow each other");
         self.tasks.push_back((LogIndex(last.index), bytes));
         self.bytes += bytes;
         self.backlog.0.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -69,6 +70,7 @@ impl ApplyBacklog {
             self.backlog.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.tasks.pop_front();
         }
+        assert!(!self.tasks.is_empty() || self.bytes == 0, "what is applied is not counted");
     }
 
     /// True when something waits for the applier: entries of this region, or room for them while no region made progress

@@ -40,6 +40,7 @@ impl<T: Default> Boots<T> {
         if latest.count > count {
             return None;
         }
+        assert_eq!(latest.count, count, "earlier and later ones are dealt with above");
         let at = latest.boots.iter().position(|(known, _)| *known == boot);
         if at.is_none() {
             if latest.boots.len() == SAME_COUNT_MAX {

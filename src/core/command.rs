@@ -103,6 +103,7 @@ impl CommandBuilder {
     /// Forgets everything that was pushed after the first `operations`, which had `encoded_bytes`.
     pub fn truncate(&mut self, operations: u32, encoded_bytes: usize) {
         assert!(operations <= self.operations && encoded_bytes <= self.buffer.len(), "it was once so long");
+        assert!(encoded_bytes >= HEADER_BYTES, "the header stays");
         self.operations = operations;
         self.buffer.truncate(encoded_bytes);
     }

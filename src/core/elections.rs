@@ -128,6 +128,7 @@ impl ElectionTimer {
             Elections::Drawn(seed) => least + (scramble(seed ^ raft.term) % (end - least) as u64) as usize,
             Elections::OnDemand => end - 1,
         };
+        assert!((least..end).contains(&ticks), "no timeout is shorter than a lease");
         raft.set_randomized_election_timeout(ticks);
     }
 }

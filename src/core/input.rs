@@ -3,27 +3,13 @@
 //! Owns the one list of everything a peer can be told, beside ticks. Each input belongs to one region; the mailbox
 //! carries them in order of arrival. What a peer makes of them is its own business.
 
-use bytes::Bytes;
-
-use crate::completion::Completion;
 use crate::core::applier::Applied;
 use crate::core::ports::PeerMessage;
+use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::Error;
-use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
-
-/// A write of a caller on its way into the log.
-#[derive(Debug)]
-pub(crate) struct Propose {
-    /// The encoded command.
-    pub data: Bytes,
-    /// When the caller is answered at the latest.
-    pub deadline: Timestamp,
-    /// Its answer.
-    pub completion: Completion,
-}
 
 /// What a member said about itself when it last connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

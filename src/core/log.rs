@@ -147,6 +147,7 @@ impl PeerLog {
         while self.cache.front().is_some_and(|entry| entry.index <= index.get()) {
             self.pop_front();
         }
+        assert!(term >= self.state.truncated.1, "terms never fall in a log");
         self.state.truncated = (index, term);
         while self.marks.len() > 1 && self.marks[1].0 <= index {
             self.marks.pop_front();

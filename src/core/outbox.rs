@@ -58,6 +58,7 @@ impl Outbox {
             }
             sent.push(message);
         }
+        assert!(self.told_commit.get() <= sender.applied || planted::is_any(), "a follower hears of no more");
         sent
     }
 
@@ -86,6 +87,7 @@ impl Outbox {
             let before = self.held_answers.iter().rposition(|held| held.to == answer.to);
             self.held_answers.remove(before.expect("counted above"));
         }
+        assert!(answer.index > 0, "an answer has a read index");
         self.held_answers.push(answer);
     }
 

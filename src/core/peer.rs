@@ -202,7 +202,7 @@ impl Peer {
 
     /// One tick of the raft clock, and everything that is due by it.
     pub(crate) fn on_tick(&mut self, now: Timestamp) {
-        self.now = now;
+        self.look_at_clock(now);
         self.timer.on_tick();
         self.apply.on_tick();
         if self.lacks_end() {
@@ -227,7 +227,7 @@ impl Peer {
 
     /// Anything else that reaches this peer.
     pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
-        self.now = now;
+        self.look_at_clock(now);
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Propose(propose) => self.writes.pending.push(Pending::of_caller(propose)),
@@ -248,7 +248,7 @@ impl Peer {
 
     /// Hands this round's writes and reads to raft, once every input is in. So many peers share what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
-        self.now = now;
+        self.look_at_clock(now);
         self.settle_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
@@ -298,6 +298,7 @@ impl Peer {
         let waiting = callers(self.writes.pending.take_all().into_iter().map(|pending| pending.requester));
         let waiting = waiting.chain(self.reading.reads.abandon());
         answers.extend(waiting.map(|completion| (completion, Err(refused.clone()))));
+        assert!(self.writes.pending.is_empty() && self.reading.reads.is_empty(), "everyone is answered");
         answers
     }
 
@@ -308,7 +309,14 @@ impl Peer {
         let _ = self.raw.propose_conf_change(Vec::new(), change);
     }
 
+    fn look_at_clock(&mut self, now: Timestamp) {
+        assert!(now >= self.now, "time does not go back");
+        self.now = now;
+    }
+
     fn on_applied(&mut self, applied: Applied) {
+        let behind = |index: LogIndex| index <= applied.state.index;
+        assert!(applied.truncate_to.is_none_or(behind), "only what is applied is truncated");
         let was_settled = self.is_settled();
         for change in &applied.conf_changes {
             match self.raw.apply_conf_change(change) {

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::core::forwarding::RequestId;
-use crate::core::input::Propose;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Overwritten, Requester};
+use crate::core::propose::Propose;
 use crate::time::Timestamp;
 
 /// A write that is in no log yet.
@@ -128,6 +128,7 @@ impl PendingWrites {
             bytes += first.as_ref().map_or(0, |_| length);
             taken.extend(first);
         }
+        assert!(!self.writes.is_empty() || self.forwarded_bytes == 0, "what has left is not counted");
         taken
     }
 

@@ -128,6 +128,10 @@ impl Proposals {
         if self.queue.is_empty() {
             return settled;
         }
+        assert!(
+            entries.is_sorted_by(|one, next| one.index + 1 == next.index),
+            "committed entries have no gap"
+        );
         for entry in entries {
             let decided = (Term(entry.term), LogIndex(entry.index));
             while let Some(front) = self.queue.front()
@@ -137,6 +141,8 @@ impl Proposals {
                 settled.take(proposal, decided);
             }
         }
+        let rises = settled.committed.is_sorted_by(|one, next| one.index < next.index);
+        assert!(rises, "proposals are committed in the order of the log");
         settled
     }
 

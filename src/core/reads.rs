@@ -267,6 +267,7 @@ impl Reads {
 
     /// A new id, which stands for everything that waits.
     fn ask(&mut self, now: Timestamp) -> Vec<u8> {
+        assert!(now >= self.asked_at, "time does not go back");
         self.asked_at = now;
         self.counter += 1;
         [self.node.get(), self.boot, self.counter].iter().flat_map(|part| part.to_le_bytes()).collect()

@@ -87,6 +87,7 @@ impl Region {
     /// The stored form.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        assert!(self.end_key.is_empty() || self.start_key < self.end_key, "a range has room for a key");
         let mut out = vec![VERSION, u8::from(self.members.auto_leave)];
         for number in [self.id.get(), self.epoch.conf_ver, self.epoch.version] {
             out.extend_from_slice(&number.to_le_bytes());

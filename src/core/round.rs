@@ -119,6 +119,7 @@ fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     send(ready.iter_mut().flat_map(|(_, peer)| std::mem::take(&mut peer.messages)).collect(), io);
 
     let writes = take_writes(&mut ready);
+    assert!(writes.is_sorted_by(|one, next| one.region < next.region), "a region writes once in a pass");
     if !writes.is_empty() {
         let appended = io.append(&writes);
         if appended.is_err() && planted::has(Fault::SyncErrorRetried) {
@@ -133,6 +134,7 @@ fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
 
     let guards: Vec<_> = advanced.iter_mut().filter_map(|peer| peer.commit_guard.take()).collect();
     if !guards.is_empty() {
+        assert!(guards.iter().all(|guard| guard.entries.is_empty()), "a guard is a commit index alone");
         io.append(&guards)?;
     }
     advanced.into_iter().filter_map(|peer| peer.task).for_each(|task| io.apply(task));

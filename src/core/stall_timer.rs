@@ -65,6 +65,7 @@ impl StallTimer {
         let attempt = self.attempts;
         self.next_attempt = self.ticks + (self.pause_ticks << attempt.min(PAUSE_DOUBLINGS_MAX));
         self.attempts += 1;
+        assert!(self.next_attempt > self.ticks, "an attempt is followed by a pause");
         Some(attempt as usize)
     }
 }

@@ -25,6 +25,7 @@ impl TickClock {
     /// A clock that ticks every `tick` from `now` on; an election timeout has `election_ticks`.
     #[must_use]
     pub(crate) fn new(now: Timestamp, tick: Duration, election_ticks: usize) -> Self {
+        assert!(!tick.is_zero(), "time passes from tick to tick");
         let election_ticks = u32::try_from(election_ticks).unwrap_or(u32::MAX);
         Self { next: now + tick, tick, owed_max: election_ticks.saturating_mul(OWED_TIMEOUTS_MAX) }
     }

@@ -49,6 +49,7 @@ impl Transfer {
     #[must_use]
     pub(crate) fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
         assert!(leadership.term >= self.term, "terms never fall");
+        assert!(self.term > Term(0), "a leader began it");
         let given_up = leadership.term == self.term && !leadership.trying;
         match leadership.leader {
             Some(leader) if leadership.term > self.term && leader == self.target => {

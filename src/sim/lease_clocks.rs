@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use crate::completion::Waiter;
 use crate::core::command::{CommandBuilder, Operation};
-use crate::core::input::{Input, Propose};
+use crate::core::input::Input;
 use crate::core::peer_status::Role;
 use crate::core::planted::{self, Fault};
+use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::region::Region;
 use crate::sim::clock::MemberClock;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::completion::{Position, Waiter};
 use crate::core::command::{CommandBuilder, Operation};
-use crate::core::input::{Input, Propose};
+use crate::core::input::Input;
+use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;

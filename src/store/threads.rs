@@ -46,11 +46,17 @@ pub(super) struct Threads {
     health: Arc<Health>,
     pub(super) transport: Option<Arc<Transport>>,
     engine: Option<Engine>,
-    raft_thread: Option<JoinHandle<()>>,
-    apply_thread: Option<JoinHandle<()>>,
-    worker_thread: Option<JoinHandle<()>>,
-    timer_thread: Option<JoinHandle<()>>,
-    completion_thread: Option<JoinHandle<()>>,
+    running: Running,
+}
+
+/// The threads that were started and not joined.
+#[derive(Default)]
+struct Running {
+    raft: Option<JoinHandle<()>>,
+    apply: Option<JoinHandle<()>>,
+    worker: Option<JoinHandle<()>>,
+    timer: Option<JoinHandle<()>>,
+    completion: Option<JoinHandle<()>>,
 }
 
 impl Threads {
@@ -68,11 +74,7 @@ impl Threads {
             health: Arc::clone(&shared.health),
             transport: None,
             engine: None,
-            raft_thread: None,
-            apply_thread: None,
-            worker_thread: None,
-            timer_thread: None,
-            completion_thread: None,
+            running: Running::default(),
         }
     }
 
@@ -90,7 +92,7 @@ impl Threads {
     ) -> io::Result<()> {
         let metrics = Arc::clone(&self.metrics);
         let (queue, health) = (Arc::clone(&self.completions), Arc::clone(&self.health));
-        self.completion_thread = Some(completion_thread::start(queue, metrics, health)?);
+        self.running.completion = Some(completion_thread::start(queue, metrics, health)?);
         let timer = Timer {
             node: self.node,
             deadlines: Arc::clone(&self.deadlines),
@@ -98,7 +100,7 @@ impl Threads {
             health: Arc::clone(&self.health),
             raft: Arc::clone(&self.raft),
         };
-        self.timer_thread = Some(timer.start()?);
+        self.running.timer = Some(timer.start()?);
         let reports_awaited = Arc::<AtomicBool>::default();
         let apply_poller = Arc::new(ApplyPoller {
             tasks: Arc::clone(&self.apply),
@@ -110,11 +112,11 @@ impl Threads {
             published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
             state: Mutex::new(Applying::new(appliers)),
         });
-        self.apply_thread = Some(apply_poller.start()?);
+        self.running.apply = Some(apply_poller.start()?);
         self.engine = Some(engine.clone());
         let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
         let (requests, worker_thread) = worker.start()?;
-        self.worker_thread = Some(worker_thread);
+        self.running.worker = Some(worker_thread);
         let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
         // Nobody else could be asked, so there is no reason to wait for an election timeout.
         self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
@@ -139,7 +141,7 @@ impl Threads {
             health: Arc::clone(&self.health),
             state: Mutex::new(state),
         });
-        self.raft_thread = Some(raft_poller.start()?);
+        self.running.raft = Some(raft_poller.start()?);
         self.raft_poller.set(Arc::downgrade(&raft_poller)).expect("a store starts once");
         Ok(())
     }
@@ -154,29 +156,29 @@ impl Threads {
         self.deadlines.close(now() + answers);
         self.raft.close();
         tell("a write or sync of the raft log");
-        join(&mut self.raft_thread);
+        join(&mut self.running.raft);
         tell("connections to other members");
         if let Some(transport) = self.transport.take() {
             transport.shutdown();
         }
         self.apply.close();
         tell("a write of the engine");
-        join(&mut self.apply_thread);
+        join(&mut self.running.apply);
         if let Some(engine) = self.engine.take() {
             // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
             engine.stop_background_work();
         }
         tell("a flush of the engine");
-        join(&mut self.worker_thread);
+        join(&mut self.running.worker);
         // Nobody is left who could bring it a read.
         tell("a read of the engine");
         self.read_pool.stop();
         // Whoever was to answer has done so.
         self.deadlines.close(now());
-        join(&mut self.timer_thread);
+        join(&mut self.running.timer);
         self.completions.close();
         tell("a callback");
-        join(&mut self.completion_thread);
+        join(&mut self.running.completion);
         // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
         self.completions.abandon();
     }

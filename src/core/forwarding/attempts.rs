@@ -134,6 +134,7 @@ impl Attempts {
             attempt.expected = number + 1;
             accepted.push((RequestId { origin: Origin { node, boot }, number }, data));
         }
+        assert!(attempt.expected >= expected, "a number is accepted once");
         self.in_flight += accepted.len() as u64;
         if let Err(code) = taken {
             let refused = attempt.refuse(code);

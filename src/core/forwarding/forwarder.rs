@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use crate::completion::{Completion, Position};
 use crate::core::forwarding::pace::Pace;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
-use crate::core::input::Propose;
 use crate::core::planted::{self, Fault};
+use crate::core::propose::Propose;
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
@@ -307,6 +307,7 @@ impl Forwarder {
                 self.sent.push_back(sent);
                 continue;
             }
+            assert!(sent.number >= first, "what was accepted is not sent again");
             self.weight -= sent.weight;
             heard.again.extend(sent.write.take());
         }

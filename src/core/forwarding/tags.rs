@@ -61,6 +61,7 @@ pub(crate) fn seal(writes: impl Iterator<Item = Option<RequestId>>) -> Bytes {
         }
     }
     put(&mut sealed, open, &mut end);
+    assert!(sealed.is_empty() || end > 0, "a tag names a write");
     sealed.into()
 }
 

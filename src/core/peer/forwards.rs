@@ -15,11 +15,11 @@ use crate::completion::Position;
 use crate::core::command::Command;
 use crate::core::forwarding::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
-use crate::core::input::Propose;
 use crate::core::pending::Pending;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::Body;
 use crate::core::proposals::{Overwritten, Requester};
+use crate::core::propose::Propose;
 use crate::core::region::Region;
 use crate::error::{Code, Result};
 use crate::time::Timestamp;
@@ -53,6 +53,7 @@ impl Peer {
     }
 
     pub(super) fn forward_fresh(&mut self, leader: NodeId) {
+        assert_ne!(leader, self.options.node, "a leader proposes");
         let reachable = self.connections.is_up(leader);
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let route = Route { leader, term: self.term() };
@@ -95,6 +96,7 @@ impl Peer {
 
     /// What became of writes that this member forwarded.
     pub(super) fn on_forward_answer(&mut self, answer: &ForwardAnswer) {
+        assert_eq!(answer.to, self.options.node, "it was checked whose answer this is");
         let heard = self.writes.forwarder.on_answer(answer);
         self.take_heard(heard);
     }
@@ -104,6 +106,8 @@ impl Peer {
         if self.writes.forwarder.is_empty() {
             return;
         }
+        let rises = own.is_sorted_by(|one, next| one.0 < next.0);
+        assert!(rises || planted::is_any(), "a member's writes enter the log in the order of their numbers");
         let heard = self.writes.forwarder.on_applied(own, self.apply.term());
         self.take_heard(heard);
     }
@@ -118,10 +122,11 @@ impl Peer {
     /// Writes that certainly are in no log go again, before anything newer.
     pub(super) fn take_again(&mut self, again: Vec<Pending>) {
         for pending in &again {
-            if let Requester::Caller(completion) = &pending.requester {
-                // At its deadline it is certainly not applied, unless it is on its way again.
-                completion.undo_start();
-            }
+            let Requester::Caller(completion) = &pending.requester else {
+                unreachable!("what others forwarded is theirs to send again");
+            };
+            // At its deadline it is certainly not applied, unless it is on its way again.
+            completion.undo_start();
         }
         self.writes.has_again |= !again.is_empty();
         if planted::has(Fault::ForwardedRetryOvertakes) {
@@ -175,6 +180,7 @@ impl Peer {
             unfit.set(unfit.get() || !is_fit);
             is_fit
         });
+        assert!(accepted.is_empty() || self.is_leader(), "only a leader accepts");
         self.refused_messages += u64::from(unfit.get());
         accepted.into_iter().for_each(|(id, data)| self.writes.pending.push(Pending::of_follower(id, data)));
     }
@@ -199,6 +205,7 @@ impl Peer {
         self.writes.attempts.begin_term(None);
         if !planted::has(Fault::ProposedInALaterTerm) {
             self.writes.attempts.forget(self.writes.pending.take_of_followers().len());
+            assert_eq!(self.writes.pending.forwarded_bytes(), 0, "nothing of an older term is proposed");
         }
     }
 

@@ -60,6 +60,13 @@ impl Peer {
     }
 
     fn on_leadership_won(&mut self) {
+        assert!(self.lost_end.is_none() || planted::is_any(), "who lacks the end of its log never leads");
+        assert_eq!(
+            self.raw.raft.raft_log.last_term(),
+            self.raw.raft.term,
+            "raft has appended its first entry"
+        );
+        assert!(!self.reading.lease.is_valid(self.now), "a lease begins after its leadership");
         self.writes.attempts.begin_term(Some(self.term()));
         self.reading.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.
@@ -115,6 +122,7 @@ impl Peer {
             Ok(_) if !request.completion.start() => {}
             Ok(target) => {
                 let TransferRequest { deadline, completion, .. } = request;
+                assert!(self.leading.transfer.is_none(), "one transfer at a time");
                 self.raw.transfer_leader(target.get());
                 self.leading.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
             }

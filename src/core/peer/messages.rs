@@ -26,6 +26,8 @@ impl Peer {
         if let Err(refusal) = self.validate(&message) {
             return self.refuse_message(&message, refusal);
         }
+        assert_eq!(message.to, self.options.node.get(), "the validator has looked at it");
+        assert!(self.region.has_member(NodeId(message.from)), "the validator has looked at it");
         if is_of_election(&message) {
             self.connections.on_voter(NodeId(message.from));
         }
@@ -77,8 +79,10 @@ impl Peer {
         if kind == MessageType::MsgHeartbeat {
             self.doubt_commit(&mut message);
         }
+        let before = self.term();
         // An error here is raft's way to say that it ignored the message.
         let _ = self.raw.step(message);
+        assert!(self.term() >= before, "terms never fall");
         if kind == MessageType::MsgAppend {
             self.verify_up_to(term, end);
         }
@@ -106,6 +110,7 @@ impl Peer {
     /// go back to entries that the follower acknowledged since and that are truncated here: it could send it nothing more.
     /// Going back to what is still here does no harm.
     fn is_news(&self, rejection: &mut Message) -> bool {
+        assert!(rejection.reject, "an acknowledgement is always news");
         let progress = self.raw.raft.prs().get(rejection.from);
         let matched = progress.map_or(0, |progress| progress.matched);
         let floor = matched.min(self.raw.store().truncated().0.get());

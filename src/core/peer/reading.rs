@@ -103,6 +103,7 @@ impl Peer {
     pub(super) fn answer_by_lease(&mut self, question: &Message) -> bool {
         let holds = self.reading.lease.is_valid(self.now);
         if holds {
+            assert!(self.is_settled(), "a leader that is not settled answers no question");
             let raft = &self.raw.raft;
             let mut answer = Message {
                 from: self.options.node.get(),
@@ -140,6 +141,7 @@ impl Peer {
 
     pub(super) fn renew_lease_by_commit(&mut self, term: Term, proposed_at: Timestamp) {
         if self.is_leader() && term == self.term() {
+            assert!(proposed_at <= self.now, "what is committed was proposed before");
             let late = planted::has(Fault::LeaseFromAcknowledgement);
             self.reading.lease.renew_by_commit(if late { self.now } else { proposed_at }, self.now);
         }
@@ -158,6 +160,7 @@ impl Peer {
     }
 
     fn propose_empty(&mut self) {
+        assert!(self.is_leader(), "only a leader proposes");
         let index = LogIndex(self.raw.raft.raft_log.last_index()).next();
         if self.append_as_leader(std::iter::once(Default::default())).is_ok() {
             let (term, proposed_at) = (self.term(), self.now);

@@ -49,6 +49,7 @@ impl Peer {
 
     /// A tick of a peer that must not campaign when its election timeout ends: it only forgets its leader.
     pub(super) fn tick_without_campaign(&mut self) {
+        assert!(!self.is_leader(), "who lacks the end of its log never leads");
         if self.raw.raft.election_elapsed + 1 < self.options.election_ticks {
             self.raw.tick();
         } else {
@@ -75,7 +76,9 @@ impl Peer {
     /// Lets a leader's commit index pass as far as this log is known to be the leader's.
     pub(super) fn doubt_commit(&self, heartbeat: &mut Message) {
         if let Some(lost_end) = self.lost_end.as_ref().filter(|_| self.lacks_end()) {
+            let told = heartbeat.commit;
             heartbeat.commit = lost_end.believable(Term(heartbeat.term), LogIndex(heartbeat.commit)).get();
+            assert!(heartbeat.commit <= told, "doubt adds nothing");
         }
     }
 

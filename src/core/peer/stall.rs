@@ -25,6 +25,7 @@ impl Peer {
         let target = self.next_target(attempt);
         self.warn_of_stall(ticks, target);
         if let Some(target) = target {
+            assert_ne!(target, self.options.node, "another member");
             self.raw.transfer_leader(target.get());
         }
     }

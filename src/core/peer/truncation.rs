@@ -67,6 +67,7 @@ impl Peer {
             .min(self.needed_by_none())
             .min(self.apply.index());
         if index > log.truncated().0 && self.is_settled() {
+            assert!(index <= self.apply.index(), "what is not applied stays");
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
             let command = seal_truncate(index, self.region.epoch.version);
             // Refused for now is fine: the next check proposes it again.
@@ -101,6 +102,8 @@ impl Peer {
         if index <= self.raw.store().truncated().0 {
             return Ok(None);
         }
+        let unapplied = index > self.apply.index();
+        assert!(!unapplied, "what is not applied stays");
         let truncated = self.raw.mut_store().truncate_to(index);
         self.ask_nobody_below(index);
         truncated.map(Some).map_err(|error| Error::with_detail(Code::Corruption, error.to_string()))

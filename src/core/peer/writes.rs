@@ -17,7 +17,7 @@ use crate::core::pending::{Pending, PendingWrites};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::RoundIo;
 use crate::core::proposals::{Proposal, Proposals, Request, Requester};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Outcome};
 use crate::types::BATCH_OPERATIONS_MAX;
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -93,6 +93,7 @@ impl Peer {
 
     /// Answers the callers of this member. What was accepted of others waits on, and is not accepted again.
     fn refuse(&mut self, refused: Vec<Pending>, error: &Error) {
+        assert_eq!(error.outcome(), Outcome::NotApplied, "what is refused is in no log");
         let mut theirs = Vec::new();
         for pending in refused {
             match pending.requester {
@@ -126,6 +127,7 @@ impl Peer {
     }
 
     fn propose(&mut self, fresh: Vec<Pending>, io: &mut dyn RoundIo) {
+        assert!(self.is_leader() && !fresh.is_empty(), "a leader proposes something");
         let entries = grouped(&fresh, self.options.group_bytes_max);
         let first = LogIndex(self.raw.raft.raft_log.last_index()).next();
         let appended = entries.iter().map(|entry| (entry.data.clone(), entry.tags.clone()));
@@ -200,6 +202,8 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
         entries.push(Grouped { data, writes: count, tags });
         rest = after;
     }
+    let packed: usize = entries.iter().map(|entry| entry.writes).sum();
+    assert_eq!(packed, writes.len(), "each write is in one entry");
     entries
 }
 

@@ -5,9 +5,10 @@
 
 use super::{Cluster, Event, Host};
 use crate::completion::Completion;
-use crate::core::input::{Input, Propose};
+use crate::core::input::Input;
 use crate::core::lease::{Glimpse, PublishedLease};
 use crate::core::planted::{self, Fault};
+use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::sim::calls::{Address, Next, Request, Seen};
