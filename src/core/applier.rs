@@ -4,7 +4,7 @@
 //! wait for them. What always holds: entries are applied in index order without a gap; the apply state moves in
 //! the batch of the data it describes; what an entry does depends on the entry and the region alone, never on
 //! time, queue lengths or the member it runs on. Writing the batch, reporting back to the peer and firing the
-//! answers are the driver's, in that order.
+//! answers are the apply poller's (or the simulator's), in that order.
 
 use std::collections::VecDeque;
 
@@ -333,9 +333,9 @@ struct Verdicts<'a> {
     waiting: std::vec::IntoIter<Option<Requester>>,
     tags: Tags<'a>,
     origin: Origin,
-    /// The first tag of this origin that is not past.
+    /// The first tag of this origin not yet passed.
     own: Option<Tag>,
-    /// Of the next among the entry's writes.
+    /// Index of the entry's next write.
     place: usize,
 }
 

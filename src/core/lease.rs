@@ -14,7 +14,7 @@
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
 //! 4. It is Suspect before a TimeoutNow leaves, whose target skips rule 1: [`Lease::suspect`], called where
 //!    messages leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
-//!    beyond the TimeoutNow then, and such members it cannot mislead any more, however late it comes (rule 5). For the rest of
+//!    beyond the TimeoutNow then, and it can no longer make those members campaign, however late it comes (rule 5). For the rest of
 //!    the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only questions that were
 //!    asked after it renew the lease (`Lease::trusts`).
 //! 5. The TimeoutNow carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
@@ -143,7 +143,7 @@ impl Lease {
         matches!(self.state, State::Suspect(_))
     }
 
-    /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry stands behind the order.
+    /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry follows the TimeoutNow in the log.
     #[must_use]
     pub(crate) fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
         matches!(self.state, State::Suspect(since) if proposed_at > since)
@@ -244,7 +244,7 @@ impl Lease {
 ///
 /// A read under a lease takes four steps, in this order: [`PublishedLease::glimpse`], take the view (or read the
 /// value), read the clock, [`PublishedLease::still_holds`]. The view must lie between the two looks: before the first
-/// it could be of a follower that became leader meanwhile, after the second of a leader that is none any more.
+/// it could be of a follower that became leader meanwhile, after the second of a leader that no longer leads.
 #[derive(Debug, Default)]
 pub(crate) struct PublishedLease {
     term: AtomicU64,

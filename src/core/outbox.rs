@@ -139,7 +139,7 @@ fn hold_back_commit(message: &mut Message, sender: Sender) {
         MessageType::MsgAppend | MessageType::MsgHeartbeat => {
             message.commit = message.commit.min(sender.applied);
         }
-        // A target whose log has grown beyond this has heard of later entries: the order is late (lease, rule 5).
+        // A target whose log has grown beyond this has heard of later entries: the TimeoutNow is stale (lease, rule 5).
         MessageType::MsgTimeoutNow => message.index = sender.transferee_matched,
         MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
             if sender.leads && !planted::has(Fault::CommitInVoteAnswer) =>

@@ -6,11 +6,11 @@
 //! tells a follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
 //! term is not its current term. The order of effects is the round's, time is an argument.
 //!
-//! Here: the life of a peer. `peer/ready`: what it contributes to a round. `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`:
-//! proposing for others, and letting others propose.
-//! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
+//! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
+//! `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting others
+//! propose. `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
 //! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`: members
-//! that come back with less than they had.
+//! that come back with less than they had. `peer/invariants`: what is checked after each round in tests and simulations.
 
 mod forwards;
 #[cfg(any(test, feature = "simulation"))]
@@ -202,7 +202,7 @@ impl Peer {
 
     /// One tick of the raft clock, and everything that is due by it.
     pub(crate) fn on_tick(&mut self, now: Timestamp) {
-        self.look_at_clock(now);
+        self.advance_clock(now);
         self.timer.on_tick();
         self.apply.on_tick();
         if self.lacks_end() {
@@ -227,7 +227,7 @@ impl Peer {
 
     /// Anything else that reaches this peer.
     pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
-        self.look_at_clock(now);
+        self.advance_clock(now);
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Propose(propose) => self.writes.pending.push(Pending::of_caller(propose)),
@@ -246,9 +246,9 @@ impl Peer {
         self.notice_leadership();
     }
 
-    /// Hands this round's writes and reads to raft, once every input is in. So many peers share what a round may propose.
+    /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
-        self.look_at_clock(now);
+        self.advance_clock(now);
         self.settle_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
@@ -309,7 +309,7 @@ impl Peer {
         let _ = self.raw.propose_conf_change(Vec::new(), change);
     }
 
-    fn look_at_clock(&mut self, now: Timestamp) {
+    fn advance_clock(&mut self, now: Timestamp) {
         assert!(now >= self.now, "time does not go back");
         self.now = now;
     }

@@ -19,11 +19,11 @@ use crate::time::Timestamp;
 pub(crate) struct Pending {
     /// Its encoded command.
     pub data: Bytes,
-    /// When who asked for it is answered at the latest.
+    /// Deadline for answering the requester.
     pub deadline: Timestamp,
     /// Who asked for it.
     pub requester: Requester,
-    /// Its caller was told that it is proposed; that another leader overwrote it since is nobody's news.
+    /// PROPOSED was reported. It is not reported again after another leader overwrote the entry.
     pub was_proposed: bool,
 }
 
@@ -66,7 +66,7 @@ impl Pending {
         }
     }
 
-    /// False when its caller was answered.
+    /// Marks the call as started; false if it has already been answered.
     fn start(&self) -> bool {
         match &self.requester {
             Requester::Caller(completion) => completion.start(),

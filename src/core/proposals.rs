@@ -72,7 +72,7 @@ pub(crate) struct Proposal {
 pub(crate) struct Overwritten {
     /// Its encoded command.
     pub data: Bytes,
-    /// When who asked for it is answered at the latest.
+    /// Deadline for answering the requester.
     pub deadline: Timestamp,
     /// Who asked for it.
     pub requester: Requester,

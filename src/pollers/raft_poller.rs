@@ -36,10 +36,10 @@ use crate::time::{Timestamp, now};
 use crate::transport::Transport;
 use crate::types::{LogIndex, RegionId};
 
-/// A thread with other things to do runs at most so many rounds before it leaves the rest to the poller's own.
+/// Rounds that a thread other than `almadia-raft` runs at most; the rest is left to that thread.
 const ROUNDS_MAX: usize = 3;
 
-/// What was synced may be missing from the record of the log's end for so long. Ten more syncs a second while writes come
+/// How long synced frames may stay uncovered by a mark. Ten more syncs a second while writes come
 /// and none when none do, against half a per cent of the syncs of a busy member.
 const UNMARKED_MAX: Duration = Duration::from_millis(100);
 

@@ -220,8 +220,8 @@ fn assertions(sources: &[Source]) -> Figure {
     }
 }
 
-/// Where the product knows of planted faults other than by asking the one switch, which is "no" at compile time: as a field,
-/// an argument, a type.
+/// Where the product knows of planted faults other than by asking the one switch, which is false at compile time: as a
+/// field, an argument, a type.
 fn planted_outside_the_switch(sources: &[Source]) -> Figure {
     let product =
         sources.iter().filter(|source| source.path != ["core", "planted"] && source.path[0] == "core");
@@ -242,7 +242,8 @@ fn planted_outside_the_switch(sources: &[Source]) -> Figure {
     }
 }
 
-/// How many files a newcomer opens to follow a call, by ARCHITECTURE.md. Each of its steps names a file and a function in it.
+/// How many files a newcomer opens to follow a call, by ARCHITECTURE.md. Each of its steps names a file and a function
+/// in it.
 fn journey(name: &'static str, heading: &str, goal: usize) -> Figure {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
     let (_, journey) = architecture.split_once(heading).expect("the journey is described");
@@ -252,11 +253,33 @@ fn journey(name: &'static str, heading: &str, goal: usize) -> Figure {
         let named: Vec<_> = step.split('`').skip(1).step_by(2).collect();
         let [file, function, ..] = named[..] else { panic!("no file and function: {step}") };
         let source = fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("no such file: {step}"));
-        assert!(source.contains(&format!("fn {function}")), "{file} has no function {function}");
+        assert!(source.contains(&definition(function)), "{file} has no function {function}");
         files.insert(file.to_owned());
     }
     assert!(files.len() > 5, "the steps are understood");
     Figure { name, value: files.len(), goal, grows: false, details: files.into_iter().collect() }
+}
+
+/// How the last part of `Type::function` is defined.
+fn definition(function: &str) -> String {
+    format!("fn {}", function.rsplit("::").next().expect("one part at least"))
+}
+
+#[test]
+fn every_function_of_the_journeys_exists() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let (_, journeys) = architecture.split_once("## Journeys").expect("they are described");
+    let (journeys, _) = journeys.split_once("## Thread map").expect("they end");
+    let sources = sources();
+    let lines = || sources.iter().flat_map(|source| &source.lines);
+    let named: BTreeSet<_> =
+        journeys.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+    assert!(named.len() > 60, "the journeys are understood");
+
+    let missing: Vec<_> =
+        named.into_iter().filter(|name| !lines().any(|line| line.contains(&definition(name)))).collect();
+
+    assert!(missing.is_empty(), "ARCHITECTURE.md names functions that are not there: {missing:?}");
 }
 
 /// The sources that are built into the library.

@@ -42,7 +42,7 @@ impl Attempt {
         }
     }
 
-    /// Ends it: nothing behind what was accepted is.
+    /// Ends the attempt: no later number will be accepted.
     fn refuse(&mut self, code: Code) -> Refused {
         self.over = Some(code);
         Refused { first: self.expected, code }

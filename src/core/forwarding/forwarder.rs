@@ -49,7 +49,7 @@ struct Sent {
     at: Timestamp,
     /// What it counts against the window.
     weight: usize,
-    /// None when its caller was answered, at its deadline for one.
+    /// None when its caller was answered, for example at its deadline.
     write: Option<Propose>,
     /// Known, and not told because of those before it.
     verdict: Option<Result<Position>>,
@@ -219,7 +219,7 @@ impl Forwarder {
         self.route.term
     }
 
-    /// Takes what is under way for not in the log; for planted faults.
+    /// Treats what is in flight as not in the log; for planted faults.
     pub(crate) fn pass_fence(&mut self) -> Heard {
         let mut heard = Heard::default();
         self.take_again(0, &mut heard);
@@ -290,7 +290,7 @@ impl Forwarder {
         if refused.code != Code::Unsupported {
             self.pace.on_refused(self.route);
         } else {
-            // Again it would be refused again.
+            // Resending it would only be refused again.
             let unfit = self.sent.iter_mut().find(|sent| sent.number == refused.first);
             let write = unfit.and_then(|sent| sent.write.take());
             let leader = self.route.leader;

@@ -6,6 +6,9 @@
 //! or ever will be. The next attempt begins when the member has heard of it, with what was refused. An answer may get
 //! lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their [`tags`]. The
 //! member's side is [`forwarder`], at the [`pace`] that its leader can follow; the leader's is [`attempts`].
+//!
+//! The *fence* of a term is the first entry of that term or a later one which a member has applied. Terms never fall in a log,
+//! so what the member sent in an older term and has not met by then is in no log, and never will be.
 
 pub(crate) mod attempts;
 pub(crate) mod forwarder;

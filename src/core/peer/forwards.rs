@@ -74,11 +74,11 @@ impl Peer {
                 return;
             }
             let forward = self.writes.forwarder.forward(writes, route, self.now);
-            self.outbox.queue([self.dress(Body::Forward(forward))]);
+            self.outbox.queue([self.addressed(Body::Forward(forward))]);
         }
     }
 
-    /// A tick is over: a leader that is behind gets another message.
+    /// A tick has passed: a leader that is behind may get another message, and is asked about what it never answered.
     pub(super) fn go_on_forwarding(&mut self) {
         self.writes.forwarder.on_tick();
         let silence = self.options.tick * (self.options.heartbeat_ticks as u32 * ASK_HEARTBEATS);
@@ -90,7 +90,7 @@ impl Peer {
         let Some(leader) = self.leader().filter(|leader| self.connections.is_up(*leader)) else { return };
         let route = Route { leader, term: self.term() };
         if let Some(question) = self.writes.forwarder.ask(route, sent_before, self.now) {
-            self.outbox.queue([self.dress(Body::Forward(question))]);
+            self.outbox.queue([self.addressed(Body::Forward(question))]);
         }
     }
 
@@ -169,7 +169,7 @@ impl Peer {
     /// Writes of a follower's callers.
     pub(super) fn on_forward(&mut self, forward: Forward) {
         let Some(count) = self.connections.boot_count(forward.from, forward.boot) else {
-            // Nobody waits for it, or it is not whose it says.
+            // Nobody waits for it, or its sender is not who it claims to be.
             self.refused_messages += 1;
             return;
         };

@@ -23,7 +23,7 @@ impl Peer {
         self.check_writes();
         self.check_reading();
         self.check_roles();
-        assert!(self.answers.is_empty(), "a round ends with its answers");
+        assert!(self.answers.is_empty(), "a round takes all answers that are due");
         self.outbox.check_invariants(self.sender());
         self.connections.check_invariants();
         self.region.check_invariants();
@@ -87,7 +87,10 @@ impl Peer {
             self.writes.forwarder.term() <= self.term(),
             "nothing is sent in a term that is still to come"
         );
-        assert!(self.writes.last_own.0.get() <= self.raw.raft.raft_log.committed, "it was committed");
+        assert!(
+            self.writes.last_own.0.get() <= self.raw.raft.raft_log.committed,
+            "the last own entry that waits is committed"
+        );
     }
 
     /// What this peer does follows from its role.
@@ -101,7 +104,7 @@ impl Peer {
         assert_eq!(self.is_leader(), self.leader() == Some(self.options.node), "who leads knows the leader");
         assert!(self.is_leader() || !self.is_handing_over(), "only a leader hands over");
         let of_term = self.leading.transfer.as_ref().is_none_or(|transfer| transfer.term <= self.term());
-        assert!(of_term, "a transfer began in a term that was");
+        assert!(of_term, "a transfer is of no term to come");
         if self.is_leader() {
             let last = raft.raft_log.last_index();
             let is_ahead = |matched: u64| matched > last;

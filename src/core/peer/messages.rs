@@ -1,6 +1,6 @@
 //! What other members say to a peer.
 //!
-//! Owns the way of a message from the wire into raft, or past it: what raft must not see, what it sees only sometimes,
+//! Owns the filtering and routing of incoming messages: what raft must not see, what it sees only sometimes,
 //! and what is not for raft at all.
 
 use raft::StateRole;

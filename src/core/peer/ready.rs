@@ -146,11 +146,11 @@ impl Peer {
     fn take_outgoing(&mut self) -> Vec<PeerMessage> {
         let sender = self.sender();
         let due = self.outbox.release_answers(sender);
-        let mut messages: Vec<_> = due.into_iter().map(|answer| self.dress(Body::Raft(answer))).collect();
+        let mut messages: Vec<_> = due.into_iter().map(|answer| self.addressed(Body::Raft(answer))).collect();
         messages.append(&mut self.outbox.take_queued());
         if self.writes.attempts.has_answers() {
             let answers = self.writes.attempts.take_answers().into_iter();
-            messages.extend(answers.map(|answer| self.dress(Body::Answer(answer))));
+            messages.extend(answers.map(|answer| self.addressed(Body::Answer(answer))));
         }
         messages
     }
@@ -165,7 +165,7 @@ impl Peer {
         }
         let sender = self.sender();
         let sent = self.outbox.hold_back(messages, sender);
-        sent.into_iter().map(|message| self.dress(Body::Raft(message))).collect()
+        sent.into_iter().map(|message| self.addressed(Body::Raft(message))).collect()
     }
 
     pub(super) fn sender(&self) -> Sender {
@@ -179,7 +179,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn dress(&self, body: Body) -> PeerMessage {
+    pub(super) fn addressed(&self, body: Body) -> PeerMessage {
         PeerMessage { region: self.region.id, epoch: self.region.epoch, body }
     }
 
@@ -200,7 +200,7 @@ impl Peer {
     }
 }
 
-/// Tells those of these callers who want to hear of it that their writes came so far. Callers of other members and those
+/// Tells those of these callers who want to hear of it that their writes have reached this stage. Callers of other members and those
 /// who were answered at their deadline hear nothing.
 fn tell<'a>(
     requesters: impl IntoIterator<Item = &'a Option<Requester>>,

@@ -25,7 +25,7 @@ use crate::types::{LogIndex, NodeId, Term};
 pub(super) struct Writes {
     /// Those of this round, and those that wait for a leader to be known.
     pub(super) pending: PendingWrites,
-    /// They wait for something else than the next round: for what may be in the log from older terms, or for the engine.
+    /// They wait for something other than the next round: for what may be in the log from older terms, or for the engine.
     is_blocked: bool,
     /// Some of them came back in this round, and may go again in the next.
     pub(super) has_again: bool,
