@@ -52,12 +52,15 @@ mod pollers;
 // Layer 4: the Rust interface.
 mod store;
 
-// Beside the layers: a cluster without threads, for tests, and what fuzzers found before.
+// Beside the layers: a cluster without threads, for tests; what fuzzers found before; and the examples of the pages
+// on formats.
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "a fuzzer needs the cluster, the tests need all of it"))]
 mod sim;
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod documented;
 
 // Layer 5: the C interface.
 #[cfg(feature = "capi")]

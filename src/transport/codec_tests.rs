@@ -4,6 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::documented::examples;
+use crate::transport::frame::FrameBuffer;
 
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 1..300_u64, Just(u64::MAX), any::<u64>()]
@@ -206,4 +208,23 @@ fn a_batch_holds_no_more_messages_than_the_limit() {
     let mut back = Vec::new();
     assert_eq!(decode_batch(&Bytes::from(batch), &mut back), Err(CodecError::TooManyMessages));
     assert_eq!(back.len(), MESSAGES_MAX);
+}
+
+#[test]
+fn the_examples_on_the_page_of_the_wire_are_what_members_say() {
+    let examples = examples(include_str!("../../docs/wire-format.md"), "## Worked examples");
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        let mut frames = FrameBuffer::new(1 << 20);
+        frames.fill(&mut &example[..]).expect("a slice is read without errors");
+
+        let body = frames.next_frame().expect("its checksum is right").expect("it is whole");
+        let mut messages = Vec::new();
+        decode_batch(&body, &mut messages).expect("it is a batch");
+
+        let [message] = &messages[..] else { panic!("each has one message: {messages:?}") };
+        let mut again = Vec::new();
+        encode_into_batch(message, &mut again).expect("it was just decoded");
+        assert_eq!(again, body);
+    }
 }

@@ -296,7 +296,7 @@ fn sources() -> Vec<Source> {
     };
     let is_product = |path: &Vec<String>| {
         let last = path.last().expect("not empty");
-        let tests = ["tests", "fuzz", "corpus", "simulated_files"];
+        let tests = ["tests", "fuzz", "corpus", "documented", "simulated_files"];
         let is_test = path.iter().any(|part| tests.contains(&part.as_str()));
         path[0] != "sim"
             && path[0] != "lib"

@@ -70,6 +70,8 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod documented_tests;
+#[cfg(test)]
 mod model_tests;
 
 use files::{DiskFiles, Files};
