@@ -107,7 +107,7 @@ impl Done {
     pub(super) fn submit(
         self,
         store: &almadia_store,
-        ask: impl FnOnce(Asynchronous<'_>, Receiver) -> Result<Call>,
+        ask: impl FnOnce(Asynchronous<'_>, CallReceiver) -> Result<Call>,
     ) -> Result<almadia_code> {
         let Self { queue, to, op } = self;
         thread_sanitizer::release(to.user());
@@ -116,13 +116,13 @@ impl Done {
             None => store.store.asynchronous(),
         };
         if op.is_null() {
-            ask(asynchronous, Receiver { to, op: 0, calls: None })?;
+            ask(asynchronous, CallReceiver { to, op: 0, calls: None })?;
             return Ok(ALMADIA_OK);
         }
-        // Held until the number is written: an answer that overtakes waits for it in `Receiver::answer`.
+        // Held until the number is written: an answer that overtakes waits for it in `CallReceiver::answer`.
         let mut calls = store.calls.lock();
         let number = calls.next_number();
-        let call = ask(asynchronous, Receiver { to, op: number, calls: Some(Arc::clone(&store.calls)) })?;
+        let call = ask(asynchronous, CallReceiver { to, op: number, calls: Some(Arc::clone(&store.calls)) })?;
         calls.add(number, call);
         // SAFETY: `read` was promised that a non-NULL op is writable during the call.
         unsafe { op.write(number) };
@@ -131,14 +131,14 @@ impl Done {
 }
 
 /// Who gets the answer of an accepted call.
-pub(super) struct Receiver {
+pub(super) struct CallReceiver {
     to: To,
     /// 0 when its caller has no number.
     op: u64,
     calls: Option<Arc<Calls>>,
 }
 
-impl Receiver {
+impl CallReceiver {
     /// Hands the answer to the callback, or to whoever pops on this thread.
     pub(super) fn answer(self, answered: impl Into<Answered>) {
         if let Some(calls) = &self.calls {

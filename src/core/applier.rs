@@ -44,9 +44,9 @@ pub struct Applied {
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
     pub conf_changes: Vec<ConfChangeV2>,
     /// What other members are to be told about the writes they forwarded.
-    pub forwarded: Vec<(RequestId, Result<Position>)>,
+    pub forwarded_to_here: Vec<(RequestId, Result<Position>)>,
     /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
-    pub own: Vec<(u64, Result<Position>)>,
+    pub forwarded_from_here: Vec<(u64, Result<Position>)>,
 }
 
 /// Effects of one apply round over any number of regions, in the order in which they must happen:
@@ -202,8 +202,8 @@ impl Applier {
             state: self.state,
             truncate_to: None,
             conf_changes: Vec::new(),
-            forwarded: Vec::new(),
-            own: Vec::new(),
+            forwarded_to_here: Vec::new(),
+            forwarded_from_here: Vec::new(),
         };
         let end = Slice {
             entries: slice.entries.saturating_add(batch.entries),
@@ -343,11 +343,11 @@ impl Verdicts<'_> {
     fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
         let answer = verdict.map(|()| self.position);
         if let Some(number) = self.next_own() {
-            report.own.push((number, answer.clone()));
+            report.forwarded_from_here.push((number, answer.clone()));
         }
         match self.waiting.next().flatten() {
             Some(Requester::Caller(completion)) => batch.answers.push((completion, answer)),
-            Some(Requester::Follower(id)) => report.forwarded.push((id, answer)),
+            Some(Requester::Follower(id)) => report.forwarded_to_here.push((id, answer)),
             None => {}
         }
     }

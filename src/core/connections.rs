@@ -1,6 +1,7 @@
 //! What a peer knows of the other members' connections.
 //!
-//! Owns to whom there is no connection, and what each member said of itself when it last connected. What always holds: of a
+//! Owns to whom there is no connection, and what each member said of itself when it last connected: which of its boots
+//! it is, and whether its log has lost its end, so that it takes no part in elections. What always holds: of a
 //! member's boots only the one that connected last counts.
 
 use std::collections::BTreeMap;

@@ -242,7 +242,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     let written = batch.writes.iter().map(|write| write.operations().map(owned).collect::<Vec<_>>());
     assert!(written.eq(wanted.writes), "exactly the writes of the region's epoch are carried out");
     // A state machine that was stopped tells nobody anything.
-    let told = batch.reports.iter().flat_map(|report| &report.forwarded);
+    let told = batch.reports.iter().flat_map(|report| &report.forwarded_to_here);
     let told: Vec<_> =
         told.map(|(id, verdict)| (id.number, verdict.as_ref().err().map(Error::code))).collect();
     if wanted.stopped_by.is_none() {

@@ -126,7 +126,7 @@ impl Outbox {
     }
 
     /// Whether followers have yet to hear of `applied`; from now on they count as told.
-    pub(crate) fn must_tell(&mut self, applied: LogIndex) -> bool {
+    pub(crate) fn mark_told(&mut self, applied: LogIndex) -> bool {
         let news = self.told_commit < applied;
         self.told_commit = self.told_commit.max(applied);
         news
@@ -225,7 +225,7 @@ mod tests {
     fn followers_are_told_once() {
         let mut outbox = Outbox::new(HELD_MAX);
 
-        assert!(outbox.must_tell(LogIndex(10)));
-        assert!(!outbox.must_tell(LogIndex(10)));
+        assert!(outbox.mark_told(LogIndex(10)));
+        assert!(!outbox.mark_told(LogIndex(10)));
     }
 }

@@ -331,8 +331,8 @@ impl Peer {
         if let Some(index) = applied.truncate_to {
             self.truncation.allow(index);
         }
-        self.answer_followers(applied.forwarded);
-        self.on_own_applied(applied.own);
+        self.answer_followers(applied.forwarded_to_here);
+        self.on_own_applied(applied.forwarded_from_here);
         self.step_down_if_removed();
         if self.is_settled() && !was_settled {
             // Members may wait for this commit: it shows them what is in the log of what they sent in older terms.

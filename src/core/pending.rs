@@ -1,8 +1,8 @@
 //! Writes that are in no log yet.
 //!
 //! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of the bytes that other members
-//! have in it. What always holds: writes leave in the order in which they came, except those that were refused elsewhere,
-//! which go before anything newer.
+//! have in it. What always holds: writes leave in the order in which they came, except those that come back because they certainly
+//! are in no log - refused by a leader, overwritten, not met behind the fence - which go before anything newer.
 
 use std::collections::VecDeque;
 

@@ -135,7 +135,7 @@ impl Ledger {
     pub(crate) fn on_reported(&mut self, member: Origin, applied: &Applied) {
         if self.is_open {
             let ledger = self.regions.get_mut(&applied.region).expect("a region of the cluster");
-            let check = ledger.verdicts.on_own_applied(member, &applied.own);
+            let check = ledger.verdicts.on_own_applied(member, &applied.forwarded_from_here);
             self.note_of(member.node.get(), applied.region, check);
         }
     }

@@ -52,10 +52,10 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        self.write_told(batch, options, None, callback)
+        self.write_with(batch, options, None, callback)
     }
 
-    /// As [`Asynchronous::write`]; before `callback` `on_event` is told, on the same thread, of those of `events` that
+    /// As [`Asynchronous::write`]; before `callback`, `on_event` is called, on the same thread, for those of `events` that
     /// happen and of the place of the write in the log, `Proposed` first.
     ///
     /// They happen only while this member leads the region: a write that it forwards is answered without any. A write
@@ -76,21 +76,26 @@ impl Asynchronous<'_> {
         E: Fn(WriteEvent, Position) + Send + Sync + 'static,
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        self.write_told(batch, options, Some(Told { events, on_event: Arc::new(on_event) }), callback)
+        self.write_with(
+            batch,
+            options,
+            Some(EventSubscription { events, on_event: Arc::new(on_event) }),
+            callback,
+        )
     }
 
-    fn write_told<F>(
+    fn write_with<F>(
         &self,
         batch: &mut Batch,
         options: &WriteOptions,
-        told: Option<Told>,
+        subscription: Option<EventSubscription>,
         callback: F,
     ) -> Result<Call>
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        let asked = self.asked(Kind::Write, told, callback)?;
-        self.accept(asked, |open| self.inner.propose(batch, options, open).map(drop))
+        let sink = self.sink_of(Kind::Write, subscription, callback)?;
+        self.accept(sink, |open| self.inner.propose(batch, options, open).map(drop))
     }
 
     /// Takes a snapshot; `callback` receives it.
@@ -106,19 +111,19 @@ impl Asynchronous<'_> {
         let range = options.range.clone();
         if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
             let snapshot = Snapshot::new(view, position, &range);
-            let asked = self.asked(Kind::Other, None, move |answer: Result<Position>| {
+            let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
                 callback(answer.map(|_| snapshot));
             })?;
-            return self.accept(asked, |open| {
+            return self.accept(sink, |open| {
                 let due = self.inner.read_due(regions, options);
                 open(self.inner.admission.admit(0)?, due)?.answer(Ok(position));
                 Ok(())
             });
         }
-        let asked = self.asked(Kind::Read, None, move |answer: Result<Position>| {
+        let sink = self.sink_of(Kind::Read, None, move |answer: Result<Position>| {
             callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
         })?;
-        self.accept(asked, |open| {
+        self.accept(sink, |open| {
             let due = self.inner.read_due(regions, options);
             let deadline = due.deadline;
             let completion = open(self.inner.admission.admit(0)?, due)?;
@@ -134,23 +139,23 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<()>) + Send + 'static,
     {
-        let asked = self.asked(Kind::Other, None, move |answer: Result<_>| callback(answer.map(drop)))?;
-        self.accept(asked, |open| self.inner.transfer(options, open))
+        let sink = self.sink_of(Kind::Other, None, move |answer: Result<_>| callback(answer.map(drop)))?;
+        self.accept(sink, |open| self.inner.transfer(options, open))
     }
 
-    pub(super) fn asked<F>(
+    pub(super) fn sink_of<F>(
         &self,
         kind: Kind,
-        told: Option<Told>,
+        subscription: Option<EventSubscription>,
         callback: F,
-    ) -> Result<impl FnOnce(Arc<Permit>) -> Asked<F>>
+    ) -> Result<impl FnOnce(Arc<Permit>) -> CallbackSink<F>>
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
         self.inner.health.check()?;
         let expected = self.queue.expect()?;
         let latency = Latency::new(&self.inner.metrics, kind);
-        Ok(move |permit| Asked { permit, expected, latency, told, callback })
+        Ok(move |permit| CallbackSink { permit, expected, latency, subscription, callback })
     }
 
     /// Makes the promise once `submit` has a permit for it, and returns the caller's end of it.
@@ -174,22 +179,22 @@ impl Asynchronous<'_> {
     }
 }
 
-/// Who is told of events.
-pub(super) struct Told {
+/// Which events a caller wants to hear of, and its function.
+pub(super) struct EventSubscription {
     events: Events,
     on_event: Arc<OnEvent>,
 }
 
 /// Answers a callback, on the thread that drains its queue.
-pub(super) struct Asked<F> {
+pub(super) struct CallbackSink<F> {
     permit: Arc<Permit>,
     expected: Expected,
     latency: Latency,
-    told: Option<Told>,
+    subscription: Option<EventSubscription>,
     callback: F,
 }
 
-impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Asked<F> {
+impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for CallbackSink<F> {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
         panics::aside(|| {
             self.latency.answered();
@@ -201,7 +206,7 @@ impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Asked<F> {
 
     fn happened(&self, event: WriteEvent, position: Position) {
         self.latency.happened(event);
-        if let Some(Told { events, on_event }) = &self.told
+        if let Some(EventSubscription { events, on_event }) = &self.subscription
             && events.has(event)
         {
             let event = Delivery::Event(Arc::clone(on_event), event, position);
@@ -210,16 +215,16 @@ impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Asked<F> {
     }
 }
 
-impl<F: FnOnce(Result<Position>) + Send> Receiver for Asked<F> {
+impl<F: FnOnce(Result<Position>) + Send> Receiver for CallbackSink<F> {
     fn receive(self: Box<Self>, answer: Result<Position>) {
-        let Self { permit, expected, latency, told, callback } = *self;
+        let Self { permit, expected, latency, subscription, callback } = *self;
         panics::aside(|| {
             latency.delivered();
             // Before the callback, so that it may submit the next call even at the limit.
             permit.answered();
         });
         // Its last event was delivered, so what it holds is free for the callback.
-        drop(told);
+        drop(subscription);
         callback(answer);
         drop(expected);
     }

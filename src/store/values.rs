@@ -117,12 +117,12 @@ impl Asynchronous<'_> {
         let key_bytes = keys.iter().map(Vec::len).sum();
         let found = Arc::<OnceLock<Values>>::default();
         let values = Arc::clone(&found);
-        let asked = self.asked(Kind::Other, None, move |answer: Result<Position>| {
+        let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
             callback(answer.map(|_| taken(values)));
         })?;
         let leased = inner.leased(&regions, options.level, || engine.view())?;
         let confirming = leased.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
-        self.accept(asked, |open| {
+        self.accept(sink, |open| {
             let due = inner.read_due(&regions, options);
             let deadline = due.deadline;
             let answer = open(inner.admission.admit(key_bytes)?, due)?;

@@ -4,7 +4,8 @@
 //! back. What always holds: a number is accepted once and in order, and only under the newest attempt; what was accepted
 //! is proposed in this term unless the term ends first; after a refusal nothing is accepted until the next attempt, which
 //! a member begins when it has heard of the refusal, so that no write overtakes another. Within a term nothing is
-//! forgotten of a boot that may be heard of again. The member's side is [`forwarder`](super::forwarder).
+//! forgotten of a boot that may be heard of again. What was accepted and is not decided, and the answers that have not
+//! left, outlive the term: a former leader still tells what became of them. The member's side is [`forwarder`](super::forwarder).
 
 use std::ops::Range;
 
@@ -32,7 +33,7 @@ struct Attempt {
 
 impl Attempt {
     /// Whether writes of these numbers are taken, as far as they were not accepted before; none when all of them were.
-    fn judge(&self, numbers: Range<u64>, willing: Taken) -> Option<Taken> {
+    fn judge(&self, numbers: Range<u64>, willing: Admission) -> Option<Admission> {
         match self.over {
             Some(code) => Some(Err(code)),
             // Something before it got lost.
@@ -50,7 +51,7 @@ impl Attempt {
 }
 
 /// Whether something is taken, or why not.
-type Taken = std::result::Result<(), Code>;
+type Admission = std::result::Result<(), Code>;
 
 /// See the module.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl Attempts {
         &mut self,
         forward: Forward,
         count: u64,
-        willing: Taken,
+        willing: Admission,
         is_fit: impl Fn(&Bytes) -> bool,
     ) -> Vec<(RequestId, Bytes)> {
         let Forward { from: node, boot, term, attempt: id, first, writes, .. } = forward;

@@ -4,8 +4,9 @@
 //! them until their outcome is known. What always holds: everything under way was sent in one term, to one leader, and
 //! enters the log in the order of its numbers; it is sent again only when it certainly is in no log: when the leader
 //! refused it, or when this member has applied an entry of a later term without having met it, for terms never fall in a
-//! log; verdicts are told in the order of the numbers. Which of the two sources of a verdict comes first, the leader or
-//! this member's own log, makes no difference: both tell of the same entry.
+//! log; verdicts are told in the order of the numbers, except that a write which the leader will never take is refused
+//! at once. Which of the two sources of a verdict comes first, the leader or this member's own log, makes no
+//! difference: both tell of the same entry.
 
 use std::collections::VecDeque;
 
@@ -207,7 +208,7 @@ impl Forwarder {
         }
         if self.route.term < term {
             // Nothing sent on the route enters the log any more: what has no verdict is in none.
-            self.take_again(0, &mut heard);
+            self.withdraw(0, &mut heard);
         }
         self.tell(&mut heard);
         heard
@@ -220,9 +221,9 @@ impl Forwarder {
     }
 
     /// Treats what is in flight as not in the log; for planted faults.
-    pub(crate) fn pass_fence(&mut self) -> Heard {
+    pub(crate) fn pass_fence_by_fault(&mut self) -> Heard {
         let mut heard = Heard::default();
-        self.take_again(0, &mut heard);
+        self.withdraw(0, &mut heard);
         self.tell(&mut heard);
         heard
     }
@@ -296,11 +297,11 @@ impl Forwarder {
             let leader = self.route.leader;
             heard.answers.extend(write.map(|write| (write.completion, Err(at_leader(leader, refused.code)))));
         }
-        self.take_again(refused.first, heard);
+        self.withdraw(refused.first, heard);
     }
 
     /// Gives back what has no verdict, from the number `first` on.
-    fn take_again(&mut self, first: u64, heard: &mut Heard) {
+    fn withdraw(&mut self, first: u64, heard: &mut Heard) {
         let at = self.sent.partition_point(|sent| sent.number < first);
         for mut sent in self.sent.split_off(at) {
             if sent.verdict.is_some() {

@@ -32,13 +32,13 @@ const ASK_HEARTBEATS: u32 = 4;
 impl Peer {
     /// With a fault planted, what was sent goes again too early: as soon as another leader is known, or as an entry of a later
     /// term is in this member's log, though that may go.
-    pub(super) fn pass_fence_too_early(&mut self) {
+    pub(super) fn pass_fence_by_fault(&mut self) {
         let in_log = || self.raw.raft.raft_log.last_term() > self.writes.forwarder.term().get();
         let early = planted::has(Fault::ResentBeforeTheFence) && self.leader().is_some()
             || planted::has(Fault::FenceFromAnUncommittedEntry) && in_log();
         if early && self.writes.forwarder.awaits_fence(self.term()) {
-            let heard = self.writes.forwarder.pass_fence();
-            self.take_heard(heard);
+            let heard = self.writes.forwarder.pass_fence_by_fault();
+            self.apply_heard(heard);
         }
     }
 
@@ -47,8 +47,8 @@ impl Peer {
     /// Also for what this member's applier has yet to answer, so that another leader answers nothing newer before.
     pub(super) fn awaits_fence(&self) -> bool {
         let term = self.term();
-        let is_unanswered = self.writes.last_own.1 < term
-            && self.writes.last_own.0 > self.reading.lease.published().answered();
+        let is_unanswered = self.writes.last_proposed.1 < term
+            && self.writes.last_proposed.0 > self.reading.lease.published().answered();
         is_unanswered || self.writes.forwarder.awaits_fence(term) || self.writes.proposals.awaits_fence(term)
     }
 
@@ -57,7 +57,7 @@ impl Peer {
         let reachable = self.connections.is_up(leader);
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
         let route = Route { leader, term: self.term() };
-        self.pass_fence_too_early();
+        self.pass_fence_by_fault();
         if !reachable || self.awaits_fence() {
             return;
         }
@@ -98,7 +98,7 @@ impl Peer {
     pub(super) fn on_forward_answer(&mut self, answer: &ForwardAnswer) {
         assert_eq!(answer.to, self.options.node, "it was checked whose answer this is");
         let heard = self.writes.forwarder.on_answer(answer);
-        self.take_heard(heard);
+        self.apply_heard(heard);
     }
 
     /// This member has applied entries with these writes of its own callers, up to one of the term in its apply state.
@@ -109,18 +109,18 @@ impl Peer {
         let rises = own.is_sorted_by(|one, next| one.0 < next.0);
         assert!(rises || planted::is_any(), "a member's writes enter the log in the order of their numbers");
         let heard = self.writes.forwarder.on_applied(own, self.apply.term());
-        self.take_heard(heard);
+        self.apply_heard(heard);
     }
 
-    pub(super) fn take_heard(&mut self, heard: Heard) {
+    pub(super) fn apply_heard(&mut self, heard: Heard) {
         self.answers.extend(heard.answers);
         if !heard.again.is_empty() {
-            self.take_again(heard.again.into_iter().map(Pending::of_caller).collect());
+            self.requeue(heard.again.into_iter().map(Pending::of_caller).collect());
         }
     }
 
     /// Writes that certainly are in no log go again, before anything newer.
-    pub(super) fn take_again(&mut self, again: Vec<Pending>) {
+    pub(super) fn requeue(&mut self, again: Vec<Pending>) {
         for pending in &again {
             let Requester::Caller(completion) = &pending.requester else {
                 unreachable!("what others forwarded is theirs to send again");
@@ -137,7 +137,7 @@ impl Peer {
     }
 
     /// Other leaders' entries took the places of these: they certainly are in no log.
-    pub(super) fn take_overwritten(&mut self, overwritten: Vec<Overwritten>) {
+    pub(super) fn requeue_overwritten(&mut self, overwritten: Vec<Overwritten>) {
         let (own, theirs): (Vec<_>, Vec<_>) =
             overwritten.into_iter().partition(|it| matches!(it.requester, Requester::Caller(_)));
         if planted::has(Fault::OverwrittenWriteAnswered) {
@@ -149,7 +149,7 @@ impl Peer {
         } else {
             self.writes.attempts.forget(theirs.len());
         }
-        self.take_again(own.into_iter().map(Pending::of_overwritten).collect());
+        self.requeue(own.into_iter().map(Pending::of_overwritten).collect());
     }
 
     /// The connection to another member was lost. What was sent on it is undecided, and stays so.

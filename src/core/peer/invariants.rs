@@ -88,7 +88,7 @@ impl Peer {
             "nothing is sent in a term that is still to come"
         );
         assert!(
-            self.writes.last_own.0.get() <= self.raw.raft.raft_log.committed,
+            self.writes.last_proposed.0.get() <= self.raw.raft.raft_log.committed,
             "the last own entry that waits is committed"
         );
     }

@@ -108,7 +108,7 @@ impl Peer {
 
     /// Followers learn a commit with the next append. When none follows they learn it here.
     pub(super) fn tell_commit(&mut self) {
-        if self.outbox.must_tell(self.apply.index()) {
+        if self.outbox.mark_told(self.apply.index()) {
             self.raw.ping();
         }
     }

@@ -50,8 +50,8 @@ impl Peer {
             ready: None,
             committed: Vec::new(),
         };
-        found.write.truncate_to = self.truncation()?;
-        found.write.has_lost_end_back = self.takes_end_back()?;
+        found.write.truncate_to = self.carry_out_truncation()?;
+        found.write.has_lost_end_back = self.try_recover_end()?;
         if self.raw.has_ready() {
             self.take_ready(&mut found);
         }
@@ -98,7 +98,7 @@ impl Peer {
             // lead again with other entries.
             to.persisted.append(&mut messages);
         }
-        messages.extend(to.persisted.extract_if(.., |message| self.leaves_too_early(message)));
+        messages.extend(to.persisted.extract_if(.., |message| self.leaves_early_by_fault(message)));
         to.messages.extend(self.through_outbox(messages));
         to.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.
@@ -118,14 +118,14 @@ impl Peer {
         if let Some((term, proposed_at)) = settled.newest {
             self.renew_lease_by_commit(term, proposed_at);
         }
-        self.take_overwritten(settled.overwritten);
+        self.requeue_overwritten(settled.overwritten);
         for CommittedProposal { index, requesters } in &settled.committed {
             let entry = &entries[(index.get() - entries[0].index) as usize];
             assert_eq!(entry.index, index.get(), "committed entries have no gap");
             let position = Position { index: *index, term: Term(entry.term) };
             tell(requesters, WriteEvent::Committed, position, io);
             if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
-                self.writes.last_own = (position.index, position.term);
+                self.writes.last_proposed = (position.index, position.term);
             }
         }
         Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
@@ -190,7 +190,7 @@ impl Peer {
     }
 
     /// Never, unless a fault is planted.
-    fn leaves_too_early(&self, message: &Message) -> bool {
+    fn leaves_early_by_fault(&self, message: &Message) -> bool {
         use MessageType::{MsgAppendResponse, MsgRequestVoteResponse};
         match message.get_msg_type() {
             MsgAppendResponse => planted::has(Fault::AcknowledgeBeforeSync),

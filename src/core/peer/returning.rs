@@ -92,7 +92,7 @@ impl Peer {
     }
 
     /// True, once, when this log has got back what it lost, durably.
-    pub(super) fn takes_end_back(&mut self) -> Result<bool> {
+    pub(super) fn try_recover_end(&mut self) -> Result<bool> {
         let Some(lost_end) = &self.lost_end else { return Ok(false) };
         let is_long = lost_end.leaderless_ticks() > HOPELESS_TIMEOUTS * self.options.election_ticks;
         if is_long && self.majority_lacks_end() {

@@ -94,7 +94,8 @@ impl Peer {
         if self.is_leader() { LogIndex(lowest.unwrap_or(0)) } else { LogIndex(u64::MAX) }
     }
 
-    pub(super) fn truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
+    /// Drops what may go. Up to where, if anything was.
+    pub(super) fn carry_out_truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
         let unflushed = planted::has(Fault::TruncatedAboveFlushed);
         let index =
             self.truncation.allowed.min(if unflushed { self.apply.index() } else { self.truncation.flushed });

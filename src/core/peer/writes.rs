@@ -1,6 +1,6 @@
 //! A peer's writes, and how they enter its own log while it leads.
 //!
-//! Owns the writes that wait to be proposed. What always holds: writes enter the log in the order in which they arrived
+//! Owns [`Writes`], all that a peer keeps of writes, and how those that wait are proposed. What always holds: writes enter the log in the order in which they arrived
 //! here, and behind what this member sent or proposed in older terms; a write is refused only while it is certainly in no
 //! log. Those that go to another leader, or come from another member, are `peer/forwards`'s.
 
@@ -32,7 +32,7 @@ pub(super) struct Writes {
     /// In this member's log, and not committed as far as it knows.
     pub(super) proposals: Proposals,
     /// The last proposal that was committed and whose caller, of this member, waits until it is applied.
-    pub(super) last_own: (LogIndex, Term),
+    pub(super) last_proposed: (LogIndex, Term),
     /// Sent to a leader.
     pub(super) forwarder: Forwarder,
     /// Accepted as a leader.
@@ -46,7 +46,7 @@ impl Writes {
             is_blocked: false,
             has_again: false,
             proposals: Proposals::default(),
-            last_own: (LogIndex(0), Term(0)),
+            last_proposed: (LogIndex(0), Term(0)),
             forwarder: Forwarder::new(node, boot),
             attempts: Attempts::new(node),
         }
