@@ -1,8 +1,8 @@
 //! The worked examples of the pages on formats, as bytes.
 //!
-//! Owns how an example is read. What always holds: in a line the bytes come first, as pairs of hexadecimal digits, and an
-//! explanation follows behind two blanks or more; `LL BB ... BB` stands for a length and as many bytes. The tests of the
-//! formats decode the examples, so that the pages stay true.
+//! Owns how an example is read. What always holds: in a line the bytes come first, as pairs of hexadecimal digits, and
+//! an explanation follows behind two blanks or more; `LL BB ... BB` stands for a length and as many bytes. The tests of
+//! the formats decode the examples, so that the pages stay true.
 
 /// The examples below `heading`, up to the next heading of its level or a higher one.
 pub(crate) fn examples(page: &str, heading: &str) -> Vec<Vec<u8>> {

@@ -1,10 +1,10 @@
 //! The Rust interface: one open handle, one member, one directory.
 //!
-//! Owns the way from a caller to the internal threads and back: admission, encoding, the blocking and the callback
-//! form of each call. How a store comes up is `assembly`'s, how it goes down `closing`'s. What always holds: a
-//! call that returned an error has no effect and no callback; a call that was accepted is answered exactly once,
-//! also when the store is poisoned or shut down; no call blocks on the disk. Every method may be called from any
-//! thread; blocking ones return `WOULD_DEADLOCK` inside a callback.
+//! Owns the path from a caller to the internal threads and back: admission, encoding, and the blocking and callback
+//! forms of each call. What always holds: a call that returned an error has no effect and no callback; an accepted call
+//! is answered exactly once, even if the store is poisoned or shut down; no asynchronous call waits for the disk, and a
+//! blocking one reads it on its caller's thread. Every method may be called from any thread; blocking ones return
+//! `WOULD_DEADLOCK` inside a callback. Opening a store is left to `assembly`, and closing it to `closing`.
 
 pub(crate) mod admission;
 mod assembly;
@@ -63,20 +63,20 @@ use crate::store::status::{RegionStatus, Status};
 use crate::time::{Timestamp, now};
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
-/// How a write is made.
+/// Options of a write.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
-    /// When the call is answered at the latest; none means the store's `write.timeout_ms`.
+    /// Latest time at which the call is answered; none means the store's `write.timeout_ms`.
     pub timeout: Option<Duration>,
 }
 
-/// See the module. Dropping it shuts it down at once, and waits for that as [`Store::shutdown`] does unless that was done
-/// before.
+/// See the module. Dropping it shuts it down at once and waits for that as [`Store::shutdown`] does, unless it was
+/// already shut down.
 pub struct Store {
     inner: Arc<Inner>,
 }
 
-/// What callers share.
+/// State shared by all callers.
 struct Inner {
     node: NodeId,
     write_timeout: Duration,
@@ -91,32 +91,31 @@ struct Inner {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     read_pool: Arc<ReadPool>,
-    /// None once the store is shut down, so that the directory is free as soon as the last snapshot is.
+    /// None once the store is shut down, so that the directory is released with the last snapshot.
     engine: Mutex<Option<Engine>>,
     ending: Ending,
 }
 
 impl Store {
-    /// Opens the member whose directory is `path`, creating it at the first start. Its parent must exist. Returns
-    /// as soon as the member is recovered; whether there is a leader is [`Store::wait_leader`]'s business.
+    /// Opens the member whose directory is `path`, creating the directory at the first start. Its parent must exist.
+    /// Returns as soon as the member is recovered; use [`Store::wait_leader`] to wait for a leader.
     ///
-    /// A relative path counts from the working directory of this moment, which may change afterwards; the directory
-    /// itself must stay at its path while the store is open. Whichever of standard input, output and error is closed is
-    /// opened as /dev/null and stays so.
+    /// A relative path is resolved against the current working directory, which may change afterwards; the directory
+    /// itself must stay at its path while the store is open. Any of standard input, output and error that is closed
+    /// is opened as /dev/null and stays open.
     ///
     /// # Errors
-    /// `INVALID_CONFIG`, `INVALID_ARGUMENT`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`, `PERMISSION`, `NETWORK`,
-    /// `NO_SPACE`, `IO`; each names the option, file or address and what to do.
+    /// `INVALID_CONFIG`, `INVALID_ARGUMENT`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`,
+    /// `PERMISSION`, `NETWORK`, `NO_SPACE`, `IO`; each names the option, file or address and says what to do.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self> {
         crate::process::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })
     }
 
-    /// Applies `batch` on a majority and waits for it. On success the batch is empty, on error as it was. All its keys
-    /// must belong to one region; see [`Store::regions`].
+    /// Applies `batch` on a majority and waits for it. On success the batch is then empty; on error it is unchanged.
+    /// All its keys must belong to one region; see [`Store::regions`].
     ///
     /// # Errors
-    /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as
-    /// [`Store::write_async`].
+    /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as [`Store::write_async`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
         refuse_in_callback()?;
         let waiter = Arc::new(Waiter::default());
@@ -126,8 +125,8 @@ impl Store {
         waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
     }
 
-    /// Applies `batch` on a majority; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When
-    /// this returns an error the callback never runs and the batch is as it was.
+    /// Applies `batch` on a majority; `callback` receives the outcome exactly once, on the thread "almadia-cb". If
+    /// this returns an error, the callback never runs and the batch is unchanged.
     ///
     /// # Errors
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
@@ -138,7 +137,7 @@ impl Store {
         self.asynchronous().write(batch, options, callback).map(drop)
     }
 
-    /// Sets one key and waits.
+    /// Sets one key and waits for it.
     ///
     /// # Errors
     /// As [`Store::write`] and [`Batch::put`].
@@ -148,7 +147,7 @@ impl Store {
         self.write(&mut batch, &WriteOptions::default())
     }
 
-    /// Removes one key and waits.
+    /// Removes one key and waits for it.
     ///
     /// # Errors
     /// As [`Store::write`] and [`Batch::delete`].
@@ -158,17 +157,17 @@ impl Store {
         self.write(&mut batch, &WriteOptions::default())
     }
 
-    /// Takes a snapshot and waits for it. It is one picture of what this member has of its range, taken after each region
-    /// in the range has confirmed it.
+    /// Takes a snapshot and waits for it. It is a single view of this member's data in the requested range, taken
+    /// after each region in the range has confirmed it.
     ///
-    /// Over several regions it is linearizable for each of them, not for all together. It has everything that was
-    /// acknowledged before the call; of writes to different regions that are made during the call it may have a later one
-    /// and lack an earlier one. So two snapshots that are taken on different members at the same time may show two such
-    /// writes in opposite orders. What must be seen in one order belongs in one region.
+    /// Across several regions it is linearizable for each of them, but not for all together. It contains everything
+    /// acknowledged before the call; of writes made to different regions during the call, it may contain a later one
+    /// and lack an earlier one. So two snapshots taken on different members at the same time may show two such writes
+    /// in opposite orders. Data that must be seen in one order belongs in one region.
     ///
     /// # Errors
-    /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` when the
-    /// range ends before it starts, or `min_index` is given for several regions.
+    /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` when
+    /// the range ends before it starts, or when `min_index` is given for several regions.
     pub fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot> {
         refuse_in_callback()?;
         let regions = self.inner.regions_of(options)?;
@@ -180,8 +179,8 @@ impl Store {
         Ok(Snapshot::new(engine.view(), position, &options.range))
     }
 
-    /// Takes a snapshot; `callback` receives it, exactly once, on the thread "almadia-cb". When this returns an
-    /// error the callback never runs.
+    /// Takes a snapshot; `callback` receives it exactly once, on the thread "almadia-cb". If this returns an error,
+    /// the callback never runs.
     ///
     /// # Errors
     /// `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` as [`Store::snapshot`].
@@ -192,7 +191,7 @@ impl Store {
         self.asynchronous().snapshot(options, callback).map(drop)
     }
 
-    /// A moment's picture of the store and its first region. Never blocks.
+    /// A momentary view of the store and its first region. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
@@ -201,20 +200,19 @@ impl Store {
         Status::new(inner.node, peer, inner.admission.in_flight(), live, inner.health.poisoned().cloned())
     }
 
-    /// A moment's picture of each region, in the order of their keys. Never blocks.
+    /// A momentary view of each region, in key order. Never blocks.
     #[must_use]
     pub fn regions(&self) -> Vec<RegionStatus<'_>> {
         (0..self.region_count()).filter_map(|index| self.region_at(index)).collect()
     }
 
-    /// How many regions there are.
+    /// Number of regions.
     #[must_use]
     pub fn region_count(&self) -> usize {
         self.inner.regions.ids().len()
     }
 
-    /// A moment's picture of the region at `index` in the order of their keys; none when there are fewer. Never
-    /// blocks.
+    /// A momentary view of the region at `index` in key order; none if there are fewer regions. Never blocks.
     #[must_use]
     pub fn region_at(&self, index: usize) -> Option<RegionStatus<'_>> {
         let Inner { regions, health, .. } = &*self.inner;
@@ -223,7 +221,7 @@ impl Store {
         Some(RegionStatus::new(id, regions.range_at(index), self.inner.peer_status(id), poisoned))
     }
 
-    /// Waits until this member knows a leader of every region, and returns that of the first.
+    /// Waits until this member knows the leader of every region, and returns that of the first.
     ///
     /// # Errors
     /// `NO_LEADER` after `timeout`, `CLOSED` or `POISONED`.
@@ -232,23 +230,24 @@ impl Store {
         self.inner.health.wait_leaders(self.inner.regions.ids(), timeout)
     }
 
-    /// Accepts no more calls, lets those in flight finish, hands over what this member leads, answers the rest and ends
-    /// every thread, all within `timeout`. Its last second, or its last half if that is less, is kept for the threads; with
-    /// a timeout of zero calls are cut off at once and the threads have five seconds. When it succeeds every callback has
-    /// returned and none will ever run again.
+    /// Stops accepting calls, lets those in flight finish, hands over the leaderships of this member, answers the
+    /// remaining calls and ends every thread, all within `timeout`. The last second of it, or its last half if that
+    /// is less, is reserved for ending the threads; with a timeout of zero, calls are cut off at once and the threads
+    /// have five seconds. On success, every callback has returned and none will ever run again.
     ///
-    /// Doing it again, after a success or not, waits for the end again; callers on several threads all wait.
+    /// Calling it again, whether or not it succeeded before, waits for the end again; callers on several threads all
+    /// wait.
     ///
     /// # Errors
-    /// `SHUTTING_DOWN` when the time is up: a disk that hangs or a callback that does not return keeps a thread. Every call
-    /// is answered and none is accepted all the same; callbacks may still run, and the directory stays locked, until that
-    /// ends. `WOULD_DEADLOCK` inside a callback.
+    /// `SHUTTING_DOWN` when the time is up, because a hung disk or a callback that does not return still holds a
+    /// thread. Even then, every call has been answered and no more are accepted; callbacks may still run, and the
+    /// directory stays locked, until that thread ends. `WOULD_DEADLOCK` inside a callback.
     pub fn shutdown(&self, timeout: Duration) -> Result<()> {
         refuse_in_callback()?;
         self.inner.shutdown(timeout)
     }
 
-    /// What this store counted, as text for Prometheus. Never blocks.
+    /// This store's metrics, as text for Prometheus. Never blocks.
     #[must_use]
     pub fn metrics(&self) -> String {
         let status = self.status();
@@ -282,7 +281,7 @@ impl Drop for Store {
 }
 
 impl Inner {
-    /// Takes the batch and returns what it was sealed into; on error the batch is as it was.
+    /// Takes the batch and returns its sealed form; on error the batch is unchanged.
     fn propose(
         &self,
         batch: &mut Batch,
@@ -308,7 +307,7 @@ impl Inner {
         }
     }
 
-    /// A peer's status as it last published it, and how far its engine has come since.
+    /// A peer's last published status, updated with the engine's progress since.
     fn peer_status(&self, region: RegionId) -> PeerStatus {
         let mut status = self.health.status(region);
         status.applied_index = status.applied_index.max(self.leases.applied(region));
@@ -329,7 +328,7 @@ impl Inner {
         Ok(regions)
     }
 
-    /// Asks each of `regions`, of which there is one at least; the completion learns when all have answered.
+    /// Asks each of `regions`, which must not be empty; the completion is answered when all have answered.
     fn ask(
         &self,
         regions: &[RegionId],
@@ -348,7 +347,7 @@ impl Inner {
         }
     }
 
-    /// When a read that begins now is answered at the latest.
+    /// The deadline and subject of a read that starts now.
     fn read_due(&self, regions: &[RegionId], options: &SnapshotOptions) -> Due {
         let kind = match options.level {
             Level::Linearizable => CallKind::Read,
@@ -365,7 +364,7 @@ impl Inner {
     ) -> Result<()> {
         let joint = JointRead::new(regions.len(), completion);
         let mut open = false;
-        // A closed mailbox asks for no item, so that either all parts are made or none.
+        // A closed mailbox never runs this iterator, so either all parts are created or none.
         self.raft.push_all(regions.iter().map(|&region| {
             open = true;
             (region, ask(joint.part()))
@@ -385,11 +384,11 @@ impl Inner {
         else {
             unreachable!("the mailbox gives back what it was given, a call of a caller")
         };
-        // One that was answered meanwhile counts as accepted.
+        // A call that was answered in the meantime counts as accepted.
         if completion.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
-    /// What `look` sees on this thread under the leases of `regions`; none when they do not hold.
+    /// The result of `look`, run on this thread under the leases of `regions`; none if they do not hold.
     fn leased<T>(
         &self,
         regions: &[RegionId],
@@ -413,7 +412,7 @@ impl Inner {
         waiter.answer()
     }
 
-    /// What a local snapshot may show right now, without asking the peers.
+    /// The position that a local snapshot can show now, without asking the peers.
     fn local_position(&self, regions: &[RegionId], options: &SnapshotOptions) -> Option<Position> {
         if options.level != Level::Local || self.health.check().is_err() {
             return None;
@@ -421,7 +420,7 @@ impl Inner {
         match regions {
             [only] => {
                 let status = self.health.status(*only);
-                // The engine may be ahead of this, but of its newest entry no term is known here.
+                // The engine may be ahead of this, but the term of its newest entry is not known here.
                 let position = Position { index: status.applied_index, term: status.applied_term };
                 (status.replayed && position.index >= options.min_index).then_some(position)
             }
@@ -431,7 +430,7 @@ impl Inner {
 
     /// Accepts a call whose caller waits on `waiter`.
     fn waiting(&self, waiter: &Arc<Waiter>, kind: Kind, permit: Permit, due: Due) -> Result<Completion> {
-        // Shared: a call that is answered at its deadline counts until the internal threads let it go.
+        // The permit is shared: a call answered at its deadline counts until the internal threads drop it.
         let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
         let (latency, kept) = (Latency::new(&self.metrics, kind), Arc::clone(&permit));
         let waiting = Box::new(Waiting { waiter, permit, latency });
@@ -459,21 +458,21 @@ fn refuse_in_callback() -> Result<()> {
     if thread::is_callback_thread() { Err(Error::new(Code::WouldDeadlock)) } else { Ok(()) }
 }
 
-/// What a call is about, and when it is answered at the latest.
+/// The subject of a call, and its deadline.
 struct Due {
     subject: Subject,
     deadline: Timestamp,
 }
 
 impl Due {
-    /// A call of `kind` about `regions` that begins now.
+    /// A call of `kind` to `regions` that starts now.
     fn within(timeout: Duration, kind: CallKind, regions: &[RegionId]) -> Self {
         let subject = Subject { kind, regions: CallRegions::new(regions) };
         Self { subject, deadline: now() + timeout }
     }
 }
 
-/// Answers a blocked thread, at once.
+/// Answers a blocked thread at once, without the completion queue.
 struct Waiting {
     waiter: Arc<Waiter>,
     permit: Arc<Permit>,
@@ -485,7 +484,7 @@ impl Sink for Waiting {
         let Self { waiter, permit, latency } = *self;
         panics::aside(|| {
             latency.answered();
-            // First, so that the woken caller does not meet its own permit when it calls again.
+            // Release the permit first, so that the woken caller is not refused because of it when it calls again.
             permit.answered();
         });
         waiter.set(answer);

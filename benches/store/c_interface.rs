@@ -1,7 +1,7 @@
 //! A store as C sees it.
 //!
-//! Owns the handle that some rows need, and all unsafe code of the harness. What always holds: the handle is freed once,
-//! after every thread that uses it has ended.
+//! Owns the handle that some rows need, and all unsafe code of the harness. What always holds: the handle is freed
+//! once, after every thread that uses it has ended.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -95,7 +95,8 @@ impl CStore {
     /// The code, or what was read instead.
     pub fn get(&self, key: &Key) -> Result<(), String> {
         let mut found = ptr::null_mut();
-        // SAFETY: the key lives through the call, the output is a local variable, the value is read before it is freed once.
+        // SAFETY: the key lives through the call, the output is a local variable, the value is read before it is freed
+        // once.
         unsafe {
             let key_bytes = key.as_ptr().cast();
             let code = almadia_get(self.store, key_bytes, key.len(), &raw mut found, ptr::null_mut());

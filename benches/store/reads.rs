@@ -1,7 +1,7 @@
 //! Reads without leases: linearizable ones by read index, and what a snapshot costs beside RocksDB itself.
 //!
-//! Owns the rows of both, and the ways of reading that other rows share. What always holds: every value that is read is checked; what is compared reads the same
-//! keys, which lie in the memtables of both.
+//! Owns the rows of both, and the ways of reading that other rows share. What always holds: every value that is read is
+//! checked; what is compared reads the same keys, which lie in the memtables of both.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

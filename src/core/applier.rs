@@ -83,8 +83,8 @@ impl ApplyBatch {
     }
 }
 
-/// How much goes into one engine batch, of one region or of all. It is full with the entry that brings it to one of these;
-/// an entry is never divided, because its writes take effect at once.
+/// How much goes into one engine batch, of one region or of all. It is full with the entry that brings it to one of
+/// these; an entry is never divided, because its writes take effect at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slice {
     /// Entries.

@@ -1,11 +1,11 @@
 //! The state machines of all regions of a store, round robin.
 //!
 //! Owns which region fills the next engine batch. What always holds: regions with entries that wait stand in a queue,
-//! each once; a batch is filled from its front, with an equal share for every region that is still to come; a region that
-//! has more than its share yields: it goes to the end of the queue, keeps its rest, and takes it before anything newer. So
-//! a region with little to apply waits for one batch at most while the shares have room for it, and for one batch a region
-//! before it where single entries fill whole batches. How large a batch may be, and when to stop for others, is the
-//! driver's business: it has a clock.
+//! each once; a batch is filled from its front, with an equal share for every region that is still to come; a region
+//! that has more than its share yields: it goes to the end of the queue, keeps its rest, and takes it before anything
+//! newer. So a region with little to apply waits for one batch at most while the shares have room for it, and for one
+//! batch a region before it where single entries fill whole batches. How large a batch may be, and when to stop for
+//! others, is the driver's business: it has a clock.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -73,8 +73,8 @@ impl ApplyBacklog {
         assert!(!self.tasks.is_empty() || self.bytes == 0, "what is applied is not counted");
     }
 
-    /// True when something waits for the applier: entries of this region, or room for them while no region made progress
-    /// since the last tick. To be asked once a tick.
+    /// True when something waits for the applier: entries of this region, or room for them while no region made
+    /// progress since the last tick. To be asked once a tick.
     pub(crate) fn waits(&mut self) -> bool {
         let reports = self.backlog.0.reports.load(Ordering::Relaxed);
         let others_moved = std::mem::replace(&mut self.reports, reports) != reports;

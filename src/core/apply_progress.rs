@@ -1,8 +1,8 @@
 //! How far a peer's entries have taken effect.
 //!
-//! Owns the applied position as the applier reported it, what was handed over and not reported yet, for how long nothing
-//! was, and when leadership is to be handed over because of that. What always holds: the applied position only rises; it is
-//! never ahead of what was handed over.
+//! Owns the applied position as the applier reported it, what was handed over and not reported yet, for how long
+//! nothing was, and when leadership is to be handed over because of that. What always holds: the applied position only
+//! rises; it is never ahead of what was handed over.
 
 use raft::eraftpb::Entry;
 

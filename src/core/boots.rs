@@ -30,8 +30,8 @@ impl<T: Default> Boots<T> {
         Self { nodes: BTreeMap::new() }
     }
 
-    /// What is remembered of the boot that differs by `boot` from the others of `node`, and is its `count`-th. None of one
-    /// that is not the latest, or of too many with the same count.
+    /// What is remembered of the boot that differs by `boot` from the others of `node`, and is its `count`-th. None of
+    /// one that is not the latest, or of too many with the same count.
     pub(crate) fn entry(&mut self, node: NodeId, count: u64, boot: u64) -> Option<&mut T> {
         let latest = self.nodes.entry(node).or_insert(Latest { count, boots: Vec::new() });
         if latest.count < count {

@@ -36,15 +36,16 @@ impl Connections {
         !self.down.contains(&node)
     }
 
-    /// A member has connected: everything that it sends from now on is of this boot. True when that is not the boot which
-    /// connected before.
+    /// A member has connected: everything that it sends from now on is of this boot. True when that is not the boot
+    /// which connected before.
     pub(crate) fn introduce(&mut self, introduction: Introduction) -> bool {
         let Introduction { node, boot_count, boot, .. } = introduction;
         let before = self.introductions.insert(node, introduction);
         before.is_none_or(|before| (before.boot_count, before.boot) != (boot_count, boot))
     }
 
-    /// How many boots `node` has had, if `boot` is the one that connected last. Nobody waits for anything of the others.
+    /// How many boots `node` has had, if `boot` is the one that connected last. Nobody waits for anything of the
+    /// others.
     #[must_use]
     pub(crate) fn boot_count(&self, node: NodeId, boot: u64) -> Option<u64> {
         let introduction = self.introductions.get(&node).filter(|introduction| introduction.boot == boot)?;

@@ -3,13 +3,13 @@
 //! Owns the draw of election timeouts. raft draws a random one whenever its term or role changes; this puts one in its
 //! place that follows from a seed, so that the core has no randomness of its own and a run can be repeated.
 //!
-//! A region that never had a leader does not wait so long for its first. Waiting protects a leader that may be there from
-//! needless elections and its lease from a second one; in the term of the bootstrap there has been neither, and a member
-//! that is late does not disturb, since pre-votes change nothing. So the length of the timeout, which is what a stalled
-//! disk or processor may cost before it costs a leader, is no matter of how quickly a new cluster is ready. (etcd
-//! advances the clock of a member that starts for the same reason: initial-election-tick-advance.) It asks at doubling
-//! intervals, and after an election timeout as seldom as any member without a leader: whoever is missing then may be
-//! missing for days. It begins anew when another member connects, with which there may be a quorum.
+//! A region that never had a leader does not wait so long for its first. Waiting protects a leader that may be there
+//! from needless elections and its lease from a second one; in the term of the bootstrap there has been neither, and a
+//! member that is late does not disturb, since pre-votes change nothing. So the length of the timeout, which is what a
+//! stalled disk or processor may cost before it costs a leader, is no matter of how quickly a new cluster is ready.
+//! (etcd advances the clock of a member that starts for the same reason: initial-election-tick-advance.) It asks at
+//! doubling intervals, and after an election timeout as seldom as any member without a leader: whoever is missing then
+//! may be missing for days. It begins anew when another member connects, with which there may be a quorum.
 
 use raft::{Raft, StateRole};
 

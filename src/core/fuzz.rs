@@ -1,10 +1,11 @@
 //! The fuzzer's door to commands.
 //!
 //! Owns the translation of arbitrary bytes into entries of a log, and the check of what the applier makes of them. What
-//! must hold, for any data in any entry: the parser takes exactly what is a command by the format, which is written down
-//! here once more ([`meaning`]), and reads the same out of it; the applier carries the writes of the region's epoch out and
-//! no other, answers each write to the one who waits for it, and stops at the first entry that is no command with
-//! `CORRUPTION` or `INCOMPATIBLE_FORMAT`; what it does can be encoded again and means the same; nothing panics.
+//! must hold, for any data in any entry: the parser takes exactly what is a command by the format, which is written
+//! down here once more ([`meaning`]), and reads the same out of it; the applier carries the writes of the region's
+//! epoch out and no other, answers each write to the one who waits for it, and stops at the first entry that is no
+//! command with `CORRUPTION` or `INCOMPATIBLE_FORMAT`; what it does can be encoded again and means the same; nothing
+//! panics.
 //!
 //! The first byte chooses how far the input gets by itself: entries of raw data, or commands built from a list of
 //! operations, alone or in a group, before some of their bits are flipped.

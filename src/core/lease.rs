@@ -29,9 +29,9 @@
 //! 9. `read.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
 //!
 //! What is assumed of clocks: each runs within 10 % of true time, and none stands still while its machine does
-//! (`time.rs`). A leader whose clock stood still answers reads by a lease that has ended: they may show a state that was
-//! true before, for as long as the lease still lasts by that clock. Nothing else depends on it: writes, their answers and
-//! reads without a lease need no clock.
+//! (`time.rs`). A leader whose clock stood still answers reads by a lease that has ended: they may show a state that
+//! was true before, for as long as the lease still lasts by that clock. Nothing else depends on it: writes, their
+//! answers and reads without a lease need no clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -143,14 +143,15 @@ impl Lease {
         matches!(self.state, State::Suspect(_))
     }
 
-    /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry follows the TimeoutNow in the log.
+    /// Whether the commit of what was proposed at `proposed_at` clears a suspicion: its entry follows the TimeoutNow in
+    /// the log.
     #[must_use]
     pub(crate) fn is_cleared_by(&self, proposed_at: Timestamp) -> bool {
         matches!(self.state, State::Suspect(since) if proposed_at > since)
     }
 
-    /// Whether a member whose log is known to go as far as `matched` may confirm a question of this leader (rule 4). While
-    /// the lease is suspect anyone may: the answer serves reads and renews nothing.
+    /// Whether a member whose log is known to go as far as `matched` may confirm a question of this leader (rule 4).
+    /// While the lease is suspect anyone may: the answer serves reads and renews nothing.
     #[must_use]
     pub(crate) fn may_be_confirmed_by(&self, matched: LogIndex) -> bool {
         let has_grown = self.timeout_now_sent.is_none_or(|timeout_now_sent| matched > timeout_now_sent);
@@ -160,8 +161,8 @@ impl Lease {
             || planted::has(Fault::LeaseConfirmedByShorterLogs)
     }
 
-    /// Whether the confirmation of a question that was asked at `asked_at` says anything about the lease: the members that
-    /// confirmed an older one may be such as a late TimeoutNow can still mislead.
+    /// Whether the confirmation of a question that was asked at `asked_at` says anything about the lease: the members
+    /// that confirmed an older one may be such as a late TimeoutNow can still mislead.
     fn trusts(&self, asked_at: Timestamp) -> bool {
         !self.is_suspect() && self.cleared_at.is_none_or(|cleared_at| asked_at > cleared_at)
     }
@@ -280,8 +281,8 @@ impl PublishedLease {
         LogIndex(self.applied.load(Ordering::Acquire))
     }
 
-    /// Whoever waited for an entry up to `index` has its answer. From the apply thread, after a batch for which someone did; a
-    /// former leader lets nothing newer go to another before.
+    /// Whoever waited for an entry up to `index` has its answer. From the apply thread, after a batch for which someone
+    /// did; a former leader lets nothing newer go to another before.
     pub(crate) fn note_answered(&self, index: LogIndex) {
         self.answered.fetch_max(index.get(), Ordering::AcqRel);
     }

@@ -1,7 +1,8 @@
 //! What may wait in a peer.
 //!
-//! Owns the bounds beyond which a peer refuses more, or drops what is sent or asked again. What always holds: no value a
-//! host configures is in here; production has one set of them, the simulation draws sets that its small entries reach.
+//! Owns the bounds beyond which a peer refuses more, or drops what is sent or asked again. What always holds: no value
+//! a host configures is in here; production has one set of them, the simulation draws sets that its small entries
+//! reach.
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub(crate) struct Limits {
     pub forwarded_bytes: usize,
     /// Questions of one follower that may wait for the quorum; more are dropped, and asked again.
     pub questions: usize,
-    /// Answers to one follower's questions that may wait until the engine has come as far; the newest takes the place of the
-    /// one before, whose question it answers too.
+    /// Answers to one follower's questions that may wait until the engine has come as far; the newest takes the place
+    /// of the one before, whose question it answers too.
     pub held_answers: usize,
 }
 

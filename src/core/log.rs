@@ -42,8 +42,8 @@ pub(crate) struct PeerLog {
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     cache_bytes_max: usize,
-    /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What was
-    /// there at the start counts as appended.
+    /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What
+    /// was there at the start counts as appended.
     appended_bytes: u64,
     marks: VecDeque<(LogIndex, u64)>,
     mark_bytes: u64,

@@ -3,9 +3,9 @@
 //! Owns the judgement when a peer that lacks entries which it had acknowledged may take part in elections again. Until
 //! then its vote, or its own candidacy, could elect a leader without entries that were committed with its help. What
 //! always holds: it has them back once it holds, durably, everything up to a read index that a leader confirmed after
-//! this peer started: whatever was acknowledged before lies below it, and a leader that counted an acknowledgement of an
-//! earlier boot counts it no more (`peer/returning`). The end on record only adds that the leader is no older than what
-//! was lost.
+//! this peer started: whatever was acknowledged before lies below it, and a leader that counted an acknowledgement of
+//! an earlier boot counts it no more (`peer/returning`). The end on record only adds that the leader is no older than
+//! what was lost.
 
 use crate::types::{LogIndex, Term};
 

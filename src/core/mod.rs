@@ -1,29 +1,29 @@
 //! The deterministic heart: what a replicated store decides, without touching the world.
 //!
 //! # What a peer is
-//! A [`peer::Peer`] is one region's replica on one store. It wraps a raft node and keeps everything that waits for
-//! it: proposals for their entries to commit, reads for a read index. It is fed inputs and asked for effects; it
-//! does no I/O, reads no clock, starts no thread, has no lock of its own and no randomness ([`elections`] puts a number that
+//! A [`peer::Peer`] is one region's replica on one store. It wraps a raft node and keeps everything that waits for it:
+//! proposals for their entries to commit, reads for a read index. It is fed inputs and asked for effects; it does no
+//! I/O, reads no clock, starts no thread, has no lock of its own and no randomness ([`elections`] puts a number that
 //! follows from a seed in the place of raft's random one).
 //!
 //! # Life of a write
-//! The caller encodes a [`command`] and pushes it into the mailbox. The round hands the writes of all callers to
-//! raft in one step and remembers each as a [`proposals::Proposal`] under (term, index), with the clock of that
-//! moment. [`round`] sends the appends and makes the entries durable with those of all other peers in one sync; followers
-//! do the same, then acknowledge. When a quorum has the entries, they are committed, find their proposals and go to the
-//! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took
-//! the batch the peer learns its applied index, and then the callers are answered, in log order.
+//! The caller encodes a [`command`] and pushes it into the mailbox. The round hands the writes of all callers to raft
+//! in one step and remembers each as a [`proposals::Proposal`] under (term, index), with the clock of that moment.
+//! [`round`] sends the appends and makes the entries durable with those of all other peers in one sync; followers do
+//! the same, then acknowledge. When a quorum has the entries, they are committed, find their proposals and go to the
+//! [`applier`], which turns them into one engine batch together with the new apply state. After the engine took the
+//! batch the peer learns its applied index, and then the callers are answered, in log order.
 //!
 //! On a follower the write gets a number and goes to the leader ([`forwarding`]). The leader's entry is
-//! [tagged](forwarding::tags) with the number, so that the follower learns the outcome from the leader or from its own log, whichever
-//! is first. A write is sent again only when it certainly stands in no log.
+//! [tagged](forwarding::tags) with the number, so that the follower learns the outcome from the leader or from its own
+//! log, whichever is first. A write is sent again only when it certainly stands in no log.
 //!
 //! # Life of a read
-//! On a leader with a [`lease`] a caller reads on its own thread, or its peer answers at once: nobody else can lead. Else
-//! a linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
+//! On a leader with a [`lease`] a caller reads on its own thread, or its peer answers at once: nobody else can lead.
+//! Else a linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
 //! with a quorum that it still leads, a follower asks its leader to. A settled leader then answers at once, because
-//! nothing any member could have shown or acknowledged is missing from its own state; a follower answers when it
-//! has applied up to the read index. The answer is the permission to look; the view is taken after it.
+//! nothing any member could have shown or acknowledged is missing from its own state; a follower answers when it has
+//! applied up to the read index. The answer is the permission to look; the view is taken after it.
 //!
 //! # What always holds
 //! - A write is acknowledged after this leader applied it, so every acknowledged write is in its engine.

@@ -78,9 +78,9 @@ impl Outbox {
         self.queued.len()
     }
 
-    /// Keeps an answer until it may leave. When a follower has enough of them, its newest takes the place of the one before:
-    /// a later answer serves earlier questions too. The older ones stay, since they leave first; where the engine is behind
-    /// for long and questions keep coming, none would leave otherwise.
+    /// Keeps an answer until it may leave. When a follower has enough of them, its newest takes the place of the one
+    /// before: a later answer serves earlier questions too. The older ones stay, since they leave first; where the
+    /// engine is behind for long and questions keep coming, none would leave otherwise.
     fn hold(&mut self, answer: Message) {
         let theirs = |held: &&Message| held.to == answer.to;
         if self.held_answers.iter().filter(theirs).count() >= self.held_answers_max {
@@ -91,8 +91,9 @@ impl Outbox {
         self.held_answers.push(answer);
     }
 
-    /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index, as
-    /// a commit is: the engine shows an entry before its report is here, and a leader read may have shown it already.
+    /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index,
+    /// as a commit is: the engine shows an entry before its report is here, and a leader read may have shown it
+    /// already.
     pub(crate) fn release_answers(&mut self, sender: Sender) -> Vec<Message> {
         if self.held_answers.is_empty() {
             return Vec::new();

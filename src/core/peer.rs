@@ -7,10 +7,11 @@
 //! term is not its current term. The order of effects is the round's, time is an argument.
 //!
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
-//! `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting others
-//! propose. `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
-//! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`: members
-//! that come back with less than they had. `peer/invariants`: what is checked after each round in tests and simulations.
+//! `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting
+//! others propose. `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
+//! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`:
+//! members that come back with less than they had. `peer/invariants`: what is checked after each round in tests and
+//! simulations.
 
 mod forwards;
 #[cfg(any(test, feature = "simulation"))]
@@ -163,8 +164,8 @@ impl Peer {
         self.refused_messages
     }
 
-    /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
-    /// a follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
+    /// True when something waits for the next apply report: a read for its index, a new leader for its first entry, a
+    /// follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
     #[must_use]
     pub(crate) fn awaits_report(&self) -> bool {
         let unsettled_leader = self.is_leader() && !self.is_settled();
@@ -246,7 +247,8 @@ impl Peer {
         self.notice_leadership();
     }
 
-    /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share what a round may propose.
+    /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
+    /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
         self.settle_transfer();

@@ -1,8 +1,9 @@
 //! Writes that are in no log yet.
 //!
-//! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of the bytes that other members
-//! have in it. What always holds: writes leave in the order in which they came, except those that come back because they certainly
-//! are in no log - refused by a leader, overwritten, not met behind the fence - which go before anything newer.
+//! Owns the queue in which a peer's writes wait to be proposed or forwarded, and the count of the bytes that other
+//! members have in it. What always holds: writes leave in the order in which they came, except those that come back
+//! because they certainly are in no log - refused by a leader, overwritten, not met behind the fence - which go before
+//! anything newer.
 
 use std::collections::VecDeque;
 
@@ -91,8 +92,8 @@ impl PendingWrites {
         self.writes.is_empty()
     }
 
-    /// Bytes of the commands of other members that wait. Those of this member's callers are bounded where they call, and
-    /// must not take the room of the others.
+    /// Bytes of the commands of other members that wait. Those of this member's callers are bounded where they call,
+    /// and must not take the room of the others.
     #[must_use]
     pub(crate) fn forwarded_bytes(&self) -> usize {
         self.forwarded_bytes
@@ -112,8 +113,8 @@ impl PendingWrites {
         }
     }
 
-    /// Takes the first write and as many behind it as make `bytes_max` bytes together, each with `overhead_bytes`, to be
-    /// proposed or sent now. Those whose callers were answered are dropped.
+    /// Takes the first write and as many behind it as make `bytes_max` bytes together, each with `overhead_bytes`, to
+    /// be proposed or sent now. Those whose callers were answered are dropped.
     pub(crate) fn take_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;

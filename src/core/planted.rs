@@ -1,8 +1,8 @@
 //! Faults that are planted on purpose, to prove that the simulator finds them.
 //!
 //! Owns the list and the switch. What always holds: one thread runs one simulated cluster, and all its members have the
-//! same fault, or none; no struct, constructor or argument of the product knows of faults; outside the simulation [`has`]
-//! is false at compile time, and nothing of a fault is in the library (`tests/it/planted.rs`).
+//! same fault, or none; no struct, constructor or argument of the product knows of faults; outside the simulation
+//! [`has`] is false at compile time, and nothing of a fault is in the library (`tests/it/planted.rs`).
 
 /// Makes the list an enum and a constant.
 macro_rules! faults {

@@ -180,7 +180,8 @@ impl Proposals {
             .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
-    /// Looks at the order of what waits in `term`, behind the last committed entry. How many callers of other members wait.
+    /// Looks at the order of what waits in `term`, behind the last committed entry. How many callers of other members
+    /// wait.
     ///
     /// # Panics
     /// When it is not ordered by term and index, or of a later term.

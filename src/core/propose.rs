@@ -1,7 +1,7 @@
 //! A caller's write before it is in a log.
 //!
-//! Owns what a peer is given of it. What always holds: the command was encoded, and checked against the limits, where the
-//! caller called.
+//! Owns what a peer is given of it. What always holds: the command was encoded, and checked against the limits, where
+//! the caller called.
 
 use bytes::Bytes;
 

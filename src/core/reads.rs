@@ -1,17 +1,18 @@
 //! Reads that wait for a read index.
 //!
-//! A *question* is a read index request, a MsgReadIndex: of this member's own raft node, or of a follower to its leader.
+//! A *question* is a read index request, a MsgReadIndex: of this member's own raft node, or of a follower to its
+//! leader.
 //!
 //! Owns the queue of this member's reads in one region. What always holds: reads that arrived in one round share
 //! one read index with one id; an id is used for reads that began before it was first sent, so no answer to it can
 //! be too old for them; reads leave in the order they came. An id is (node, boot, counter): no id of an
 //! earlier boot or another member can confirm a read here.
 //!
-//! An answer to a later id also resolves everything before it: the later confirmation happened after all of them
-//! began. So a lost answer is repaired by any later one, and asking again for the newest unresolved reads is enough.
-//! Asking again takes a new id: the leader's raft confirms with an id all that it was asked before it, so late
-//! acknowledgements of an id that it had already answered, and was asked again, would confirm requests that were queued in between.
-//! Answers that come twice, out of order or to nobody change nothing.
+//! An answer to a later id also resolves everything before it: the later confirmation happened after all of them began.
+//! So a lost answer is repaired by any later one, and asking again for the newest unresolved reads is enough. Asking
+//! again takes a new id: the leader's raft confirms with an id all that it was asked before it, so late
+//! acknowledgements of an id that it had already answered, and was asked again, would confirm requests that were queued
+//! in between. Answers that come twice, out of order or to nobody change nothing.
 //!
 //! A leader under a lease may let a read join a question that is under way ([`Reads::join`]; whether it may is the
 //! lease's decision), and asks without any read when it only wants its lease renewed.
@@ -310,8 +311,9 @@ impl Questions {
         self.newest.clear();
     }
 
-    /// Whether `id` may be taken: it comes from `asker`, and is newer than all that this boot of it asked before. `count_of`
-    /// says which of its boots that is, counted over its life, and nothing of one that has ended, for which nobody waits.
+    /// Whether `id` may be taken: it comes from `asker`, and is newer than all that this boot of it asked before.
+    /// `count_of` says which of its boots that is, counted over its life, and nothing of one that has ended, for which
+    /// nobody waits.
     pub(crate) fn take(&mut self, id: &[u8], asker: NodeId, count_of: impl Fn(u64) -> Option<u64>) -> bool {
         let Some(((_, boot), counter)) = parse(id).filter(|((node, _), _)| *node == asker) else {
             return false;

@@ -1,8 +1,8 @@
 //! When an applier has stalled.
 //!
 //! Owns the time since the applier last made progress while committed entries wait for it, and the pauses between the
-//! attempts to hand leadership over because of that. What always holds: any progress ends a stall, however small; time is
-//! counted in ticks, by whom is the peer's business.
+//! attempts to hand leadership over because of that. What always holds: any progress ends a stall, however small; time
+//! is counted in ticks, by whom is the peer's business.
 
 /// Pauses between attempts grow up to this many times the first.
 const PAUSE_DOUBLINGS_MAX: u32 = 2;

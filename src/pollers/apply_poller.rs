@@ -1,12 +1,14 @@
-//! Who applies committed entries.
+//! Applies committed entries.
 //!
-//! Owns the appliers of all regions, the thread "almadia-apply", and the time they may take. A round is one engine commit
-//! after the other: each takes a slice of what waits, in turns of the regions ([`Appliers`]), is written as one engine
-//! batch, reported to the peers, and answered. The round yields after the commit at which its time is used up, or before
-//! the next one when something newer came; the rest stays with its region and goes before anything newer of it. The thread
-//! does it, or whoever hands over little while nobody is at work ([`ApplyPoller::take_over`]): the wake-up it saves costs
-//! more. What always holds: one thread applies at a time; the answers come after the engine write and the report, and in
-//! log order; after an error nothing is applied any more and every caller still waiting is told "unknown".
+//! Owns the appliers of all regions, the thread "almadia-apply", and the time a round may take. A round is a sequence
+//! of engine commits: each takes a slice of the waiting entries, alternating between regions ([`Appliers`]), writes
+//! it as one engine batch, reports it to the peers, and answers the callers. The round yields after the commit that
+//! uses up its time, or before the next one if newer work arrived; unapplied entries stay with their region and are
+//! applied before newer ones. The thread runs the round; but if no thread is applying, a thread that hands over
+//! little work applies it itself ([`ApplyPoller::take_over`]), because the wake-up this saves would cost more. What
+//! always holds: only one thread applies at a time; answers come after the engine write and the report, and in log
+//! order; after an error nothing more is applied, and every caller still waiting gets an "unknown" outcome. Choosing
+//! the entries of a slice is left to the appliers.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,14 +29,15 @@ use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::RegionId;
 
-/// What one engine commit takes of all regions: large enough that a commit costs little an entry, small enough that it takes
-/// a few milliseconds, for which whatever came meanwhile waits. RocksDB takes a million small operations a second.
+/// The most that one engine commit takes from all regions together: large enough that the commit's cost per entry is
+/// small, small enough that it takes only a few milliseconds, since newly arrived work waits that long. RocksDB
+/// handles a million small operations a second.
 const SLICE: Slice = Slice { entries: 4096, bytes: 1024 * 1024, operations: 8192 };
-/// The slice on a disk or machine so slow that a commit takes a round's time.
+/// The smallest slice, for a disk or machine so slow that a commit takes as long as a round may.
 const SLICE_MIN: Slice = Slice { entries: 64, bytes: 16 * 1024, operations: 256 };
-/// How long a round goes on. A commit that takes longer halves the slice of the next ones.
+/// How long a round may run. A commit that takes longer halves the slice of the following ones.
 const ROUND_TIME: Duration = Duration::from_millis(20);
-/// So many bytes are applied by whoever hands them over.
+/// Up to this many bytes are applied directly on the thread that hands them over.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// See the module.
@@ -43,7 +46,7 @@ pub(crate) struct ApplyPoller {
     pub tasks: Arc<Mailbox<ApplyTask>>,
     /// Where reports go.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
-    /// The raft poller waits for a report.
+    /// The raft poller is waiting for a report.
     pub reports_awaited: Arc<AtomicBool>,
     /// Where answers with callbacks go.
     pub completions: Arc<CompletionQueue>,
@@ -51,28 +54,28 @@ pub(crate) struct ApplyPoller {
     pub engine: Engine,
     /// Where failures go.
     pub health: Arc<Health>,
-    /// Where callers look up how far a region is applied.
+    /// Where callers look up the applied index of a region.
     pub published: BTreeMap<RegionId, Arc<PublishedLease>>,
-    /// What belongs to whoever applies.
+    /// Locked by the thread that applies.
     pub state: Mutex<Applying>,
 }
 
-/// What belongs to whoever applies.
+/// The state of the thread that applies.
 pub(crate) struct Applying {
     appliers: Appliers,
-    /// What the engine did not take at once.
+    /// A batch that the engine could not write without blocking.
     held_back: Option<ApplyBatch>,
     slice: Slice,
 }
 
 impl Applying {
-    /// Nothing to do yet.
+    /// Starts with nothing to do.
     #[must_use]
     pub(crate) fn new(appliers: Appliers) -> Self {
         Self { appliers, held_back: None, slice: SLICE }
     }
 
-    /// What the next commit takes; none when nothing waits.
+    /// The batch of the next commit; none if nothing is waiting.
     fn next_batch(&mut self) -> Result<Option<ApplyBatch>> {
         match self.held_back.take() {
             Some(batch) => Ok(Some(batch)),
@@ -84,7 +87,7 @@ impl Applying {
         self.appliers.has_more() || self.held_back.is_some()
     }
 
-    /// After a commit that `took` so long.
+    /// Adapts the slice after a commit that took `took`.
     fn adapt_slice(&mut self, took: Duration) {
         let Slice { entries, bytes, operations } = self.slice;
         self.slice = if took > ROUND_TIME {
@@ -104,10 +107,10 @@ impl Applying {
 }
 
 impl ApplyPoller {
-    /// Starts the thread; it ends when the mailbox is closed, and answers "unknown" to what it has not applied.
+    /// Starts the thread; it ends when the mailbox is closed, and answers "unknown" for entries it has not applied.
     ///
     /// # Errors
-    /// When the operating system cannot make one more thread.
+    /// When the operating system cannot create another thread.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let poller = Arc::clone(self);
         thread::spawn("almadia-apply", move || {
@@ -117,8 +120,8 @@ impl ApplyPoller {
         })
     }
 
-    /// Takes over committed entries: applies them on this thread if they are few and nobody is at work, else leaves
-    /// them to the poller's thread. Never waits for the engine.
+    /// Takes over committed entries: applies them on this thread if they are few and no other thread is applying,
+    /// otherwise leaves them to the poller's thread. Never waits for the engine.
     pub(crate) fn take_over(&self, tasks: impl ExactSizeIterator<Item = ApplyTask>) {
         if tasks.len() == 0 {
             return;
@@ -131,7 +134,7 @@ impl ApplyPoller {
         }
     }
 
-    /// The appliers, if nobody is at work on them and nothing waits.
+    /// The appliers, if no thread is using them and nothing is waiting.
     fn enter(&self) -> Option<MutexGuard<'_, Applying>> {
         let state = match self.state.try_lock() {
             Ok(state) => state,
@@ -155,7 +158,7 @@ impl ApplyPoller {
             }
             Ok(())
         });
-        // While nobody else can go on: what was taken out may not be in the engine.
+        // Before another thread can take the lock: entries taken from the appliers may not be in the engine.
         let applied = applied.inspect_err(|error| self.health.poison(error.clone()));
         let must_look = applied.is_err() || state.has_more();
         drop(state);
@@ -169,7 +172,7 @@ impl ApplyPoller {
         loop {
             let open = self.tasks.wait(wait_max);
             let mut state = self.lock();
-            // As above: the store stops before the appliers are let go of.
+            // As above: the store must stop before the appliers are released.
             let more = panics::catch(|| self.go_on(&mut state, open));
             match more.inspect_err(|error| self.health.poison(error.clone()))? {
                 Some(more) => wait_max = if more { Duration::ZERO } else { Duration::MAX },
@@ -178,8 +181,8 @@ impl ApplyPoller {
         }
     }
 
-    /// Takes what came, and applies for a while. Whether more waits; none when the store is closed and nothing is applied any
-    /// more.
+    /// Takes newly arrived tasks, and applies for a while. Returns whether more are waiting; none once the store is
+    /// closed and nothing more is applied.
     fn go_on(&self, state: &mut Applying, open: bool) -> Result<Option<bool>> {
         let mut taken = Vec::new();
         self.tasks.take(&mut taken);
@@ -187,11 +190,12 @@ impl ApplyPoller {
         crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         state.appliers.queue(taken);
         if let Some(cause) = self.health.poisoned().cloned() {
-            // The rest of the store is dead; applying on would answer "ok" beside its "unknown".
+            // The rest of the store is dead; if this went on applying, it would answer "ok" while the rest answers
+            // "unknown".
             return Err(cause);
         }
         if !open {
-            // The rest is in the raft log and is applied at the next start.
+            // The remaining entries are in the raft log and are applied at the next start.
             abandon(state, &Error::new(Code::ShutdownInFlight));
             return Ok(None);
         }
@@ -199,7 +203,7 @@ impl ApplyPoller {
         Ok(Some(state.has_more()))
     }
 
-    /// One commit after the other, until nothing waits, the time is used up, or something newer came.
+    /// Commits batches until nothing is waiting, the time is used up, or newer work arrived.
     fn round(&self, state: &mut Applying) -> Result<()> {
         let begun = Instant::now();
         let mut spent = Duration::ZERO;
@@ -219,7 +223,7 @@ impl ApplyPoller {
         Ok(())
     }
 
-    /// Tells everyone what is in the engine now.
+    /// Publishes what the engine now contains, to peers and callers.
     fn tell(&self, batch: ApplyBatch) {
         let ApplyBatch { answers, reports, states, .. } = batch;
         for (region, state) in &states {
@@ -227,11 +231,11 @@ impl ApplyPoller {
                 published.advance(state.index);
             }
         }
-        // The peer must know before any caller does: a read that a caller starts after its answer, here or through
-        // a follower, reaches the peer behind this report and so is never confirmed for an older applied index.
+        // The peer must know before any caller does: a read that a caller starts after its answer, here or through a
+        // follower, then reaches the peer after this report, so it is never confirmed for an older applied index.
         self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
-        // Nobody but a waiting read and a new leader is in a hurry to learn it, and a wake-up costs more than the
-        // report. Looked at after the push: whoever begins to wait later finds the report before it falls asleep.
+        // Only a waiting read and a new leader need the report urgently, and a wake-up costs more than the report.
+        // Checked after the push: a thread that starts to wait later finds the report before it goes to sleep.
         if self.reports_awaited.load(Ordering::SeqCst) {
             self.raft.nudge();
         }
@@ -246,11 +250,11 @@ impl ApplyPoller {
         }
     }
 
-    /// The batch that failed may or may not be in the engine; its answers were dropped, which says "unknown".
+    /// The failed batch may or may not be in the engine; its answers were dropped, which answers "unknown".
     fn fail(&self, error: Error) {
         let unknown = in_flight_at(&error);
         self.health.poison(error);
-        // So that the raft poller answers its own callers now and not at its next tick.
+        // So that the raft poller answers its own callers now, not at its next tick.
         self.raft.nudge();
         let mut state = self.lock();
         abandon(&mut state, &unknown);
@@ -280,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commits_that_take_long_make_smaller_slices_and_quick_ones_larger() {
+    fn slow_commits_shrink_the_slice_and_quick_ones_grow_it() {
         let mut applying = Applying::new(Appliers::new(BTreeMap::new()));
 
         (0..20).for_each(|_| applying.adapt_slice(ROUND_TIME * 2));

@@ -1,7 +1,8 @@
 //! The thread that runs user callbacks.
 //!
-//! Owns "almadia-cb". What always holds: the callbacks of calls that named no queue of their caller's run here and nowhere
-//! else, one at a time, and a panic, of one of them or of this thread itself, does not keep the others from running.
+//! Owns "almadia-cb". What always holds: the callbacks of calls that named no queue of their own run here and nowhere
+//! else, one at a time; a panic, in a callback or in this thread itself, does not prevent the others from running.
+//! The order of the callbacks is left to the completion queue.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,13 +16,13 @@ use crate::pollers::health::Health;
 use crate::process::{panics, thread};
 use crate::time::now;
 
-/// A callback that takes longer is worth a warning.
+/// A callback that takes longer is logged with a warning.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// Starts the thread; it ends when the queue is closed and the last accepted call is answered.
+/// Starts the thread; it ends when the queue is closed and the last accepted call has been answered.
 ///
 /// # Errors
-/// When the operating system cannot make one more thread.
+/// When the operating system cannot create another thread.
 pub(crate) fn start(
     queue: Arc<CompletionQueue>,
     metrics: Arc<Metrics>,
@@ -34,13 +35,13 @@ pub(crate) fn start(
             deliver_all(&queue, &mut taken, &metrics);
             Ok(())
         }) {
-            // A bug of ours stops the store, but nobody is left without the answer that was promised.
+            // A bug in the library stops the store, but every promised answer is still delivered.
             health.poison(error);
         }
     })
 }
 
-/// A panic leaves in `taken` what is not delivered yet.
+/// After a panic, `taken` still holds the deliveries that are not done.
 fn deliver_all(queue: &CompletionQueue, taken: &mut VecDeque<Delivery>, metrics: &Metrics) {
     loop {
         let mut begun = now();
@@ -58,7 +59,7 @@ fn deliver_all(queue: &CompletionQueue, taken: &mut VecDeque<Delivery>, metrics:
     }
 }
 
-/// The callbacks behind one wait for it.
+/// Records how long a callback took; the callbacks queued behind it have to wait.
 fn judge(took: Duration, metrics: &Metrics) {
     metrics.callback_run.record(took);
     if took >= SLOW {

@@ -1,8 +1,8 @@
-//! Whether the store works, and what its peers' status is.
+//! Whether the store works, and the status of its peers.
 //!
-//! Owns the first error that stopped the store, whether it is closing, and the published status of each region.
-//! What always holds: a store is poisoned once and for good, by its first error; whoever waits for a change of
-//! status is woken by it. Acting on it is left to the pollers.
+//! Owns the first error that stopped the store, whether it is closing, and the published status of each region. What
+//! always holds: a store is poisoned once and for good, by its first error; every thread waiting for a status change
+//! is woken by it. Reacting to it is left to the pollers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// From now on `events` are told of what changes.
+    /// From now on, notifies `events` of changes.
     pub(crate) fn tell(&self, events: Arc<StoreEvents>) {
         assert!(self.events.set(events).is_ok(), "a store has one listener, from its start");
     }
@@ -47,7 +47,7 @@ impl Health {
         self.poison.get()
     }
 
-    /// From now on no call is accepted.
+    /// From now on, no call is accepted.
     pub(crate) fn begin_closing(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.wake_waiters();
@@ -56,7 +56,7 @@ impl Health {
     /// Whether calls are accepted.
     ///
     /// # Errors
-    /// `CLOSED` or `POISONED`, the latter with what happened.
+    /// `CLOSED`, or `POISONED` with the cause.
     pub(crate) fn check(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(Error::new(Code::Closed));
@@ -64,7 +64,7 @@ impl Health {
         self.poisoned().map_or(Ok(()), |cause| Err(poisoned_by(cause)))
     }
 
-    /// Publishes the status of the peers that moved, in one step.
+    /// Publishes the status of the peers whose status has changed, in one step.
     pub(crate) fn publish_all(&self, moved: impl IntoIterator<Item = (RegionId, PeerStatus)>) {
         let mut statuses = self.lock();
         let mut changes = Vec::new();
@@ -81,7 +81,7 @@ impl Health {
             self.changed.notify_all();
         }
         drop(statuses);
-        // Without the lock: a program's logger may ask for the status.
+        // Without the lock: the program's logger may ask for the status.
         changes.iter().for_each(|(region, status)| log_leader(*region, status));
     }
 
@@ -91,23 +91,24 @@ impl Health {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
-    /// True when this holds for the last published status of each of these peers.
+    /// True if `holds` is true for the last published status of each of these peers.
     #[must_use]
     pub(crate) fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {
         let statuses = self.lock();
         regions.iter().all(|region| statuses.get(region).is_some_and(&holds))
     }
 
-    /// True when this holds for the last published status of any peer.
+    /// True if `holds` is true for the last published status of any peer.
     #[must_use]
     pub(crate) fn is_any(&self, holds: impl Fn(&PeerStatus) -> bool) -> bool {
         self.lock().values().any(holds)
     }
 
-    /// Waits until each of `regions`, of which there is one at least, has a leader; returns that of the first.
+    /// Waits until each of `regions`, which must not be empty, has a leader; returns the leader of the first.
     ///
     /// # Errors
-    /// `NO_LEADER` after `timeout`, with the first region that has none, or why the store takes no calls.
+    /// `NO_LEADER` after `timeout`, naming the first region without a leader; or the reason why the store takes no
+    /// calls.
     pub(crate) fn wait_leaders(&self, regions: &[RegionId], timeout: Duration) -> Result<NodeId> {
         let leader = |statuses: &BTreeMap<RegionId, PeerStatus>, region| {
             statuses.get(region).and_then(|status: &PeerStatus| status.leader)
@@ -126,7 +127,7 @@ impl Health {
         }
     }
 
-    /// Under the lock, so that nobody is between looking and falling asleep.
+    /// Under the lock, so that no thread is between its check and its sleep.
     fn wake_waiters(&self) {
         let _held = self.lock();
         self.changed.notify_all();
@@ -144,13 +145,13 @@ fn log_leader(region: RegionId, PeerStatus { leader, term, .. }: &PeerStatus) {
     }
 }
 
-/// What a caller is told whose call certainly changed nothing.
+/// The error for a call that certainly changed nothing.
 #[must_use]
 pub(crate) fn poisoned_by(cause: &Error) -> Error {
     Error::with_detail(Code::Poisoned, cause.to_string()).with_errno(cause.errno())
 }
 
-/// What a caller is told whose write was under way.
+/// The error for a write that was in flight.
 #[must_use]
 pub(crate) fn in_flight_at(cause: &Error) -> Error {
     Error::with_detail(Code::FailedInFlight, cause.to_string()).with_errno(cause.errno())
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_leaders_waits_for_those_of_all_regions_and_learns_the_first() {
+    fn wait_leaders_waits_for_every_region_and_returns_the_leader_of_the_first() {
         let health = Health::default();
 
         health.publish_all([(REGIONS[0], led_by(7))]);
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_holds_for_a_peer_that_published_nothing() {
+    fn no_condition_holds_for_a_peer_without_a_published_status() {
         let health = Health::default();
 
         health.publish_all([(REGIONS[0], led_by(7))]);

@@ -1,8 +1,8 @@
-//! What other members send, on its way to the raft poller.
+//! Passes what other members send to the raft poller.
 //!
-//! Owns the store's end of the transport: every message and notice becomes an input of the peers it concerns. What always
-//! holds: one bound covers what all members have sent and nobody has taken; a receiving thread runs the round itself when
-//! the raft poller sleeps. What a message may say is left to the validator of the core.
+//! Owns the store's end of the transport: every message and notice becomes an input of the peers it concerns. What
+//! always holds: one limit covers all queued messages, whichever members sent them; a receiving thread runs the round
+//! itself if the raft poller is asleep. Checking the content of a message is left to the validator of the core.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -18,20 +18,20 @@ use crate::transport::Inbound;
 use crate::transport::codec::weight_bytes;
 use crate::types::{InstanceId, NodeId, RegionId};
 
-/// Bytes of peers' messages that may wait for the raft poller; more are dropped, which raft repairs.
+/// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped, which raft repairs.
 const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// See the module.
 pub(crate) struct Inbox {
     /// Where the inputs go.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
-    /// Set once it runs; it holds the transport, which holds this.
+    /// Set once it runs. Weak, because it holds the transport, which holds this.
     pub raft_poller: Arc<OnceLock<Weak<RaftPoller>>>,
-    /// Where a panic of a thread of the transport goes.
+    /// Where a panic in a transport thread is reported.
     pub health: Arc<Health>,
-    /// Knows whom this member has met.
+    /// Records which members this one has met.
     pub directory: Arc<Directory>,
-    /// All of them hear of a connection.
+    /// All of them are notified of a connection.
     pub regions: Arc<RegionMap>,
 }
 
@@ -40,7 +40,7 @@ impl Inbound for Inbox {
         let bytes = messages.iter().map(weight_bytes).sum();
         let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
         let poller = self.raft_poller.get().and_then(Weak::upgrade);
-        // While the raft thread sleeps, this one runs the round itself.
+        // If the raft thread is asleep, this one runs the round itself.
         let guard = poller.as_ref().and_then(|poller| poller.enter());
         if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
             log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");

@@ -1,11 +1,12 @@
 //! The queue in front of a poller.
 //!
-//! Owns one many-to-one queue that is drained whole, and the question who must be woken for it. What always holds: a
-//! push never blocks beyond an uncontended lock; the poller's thread is woken only when it sleeps and nobody else is
-//! at work on what comes; after `close` nothing more goes in, and what is in still comes out. Who may take is the
-//! poller's business: it takes under a lock of its own, so that the order of the queue is the order of the work. What
-//! bounds a mailbox is where its inputs come from: callers by the store's limits on calls in flight, peers by a byte
-//! limit here, reports by what was handed out before.
+//! Owns one multi-producer queue that is always drained completely, and the decision when to wake its poller. What
+//! always holds: a push never blocks beyond an uncontended lock; the poller's thread is woken only if it is asleep
+//! and no other thread is handling new items; after `close` nothing more is accepted, but items already queued are
+//! still delivered. Who may take items is left to the poller: it takes them under its own lock, so that they are
+//! processed in queue order. Limits are left to the sources of the items: callers are bounded by the store's limits
+//! on calls in flight, peers by a byte limit passed to [`Mailbox::push_bulk`], and reports by the work handed out
+//! before.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,9 +22,9 @@ pub(crate) struct Mailbox<T> {
 struct State<T> {
     items: Vec<T>,
     bulk_bytes: usize,
-    /// Something here wants to be looked at.
+    /// Something here needs attention, a queued item or a nudge.
     loud: bool,
-    /// Someone is at work and looks again when done.
+    /// Some thread is handling items and checks again before it leaves.
     attended: bool,
     asleep: bool,
     closed: bool,
@@ -38,7 +39,7 @@ impl<T> Default for Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// Adds one item, or gives it back when the mailbox is closed.
+    /// Adds one item, or returns it if the mailbox is closed.
     ///
     /// # Errors
     /// The item.
@@ -52,7 +53,7 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Adds items in one step; they are dropped when the mailbox is closed.
+    /// Adds items in one step; they are dropped if the mailbox is closed.
     pub(crate) fn push_all(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
         if !state.closed {
@@ -61,8 +62,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Adds items without waking anybody. They are found with what comes behind them, or when the poller's timeout
-    /// ends.
+    /// Adds items without waking anyone. They are taken with the next item that does, or after the poller's timeout.
     pub(crate) fn push_quietly(&self, items: impl IntoIterator<Item = T>) {
         let mut state = self.lock();
         if !state.closed {
@@ -70,8 +70,8 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Adds what a peer sent, `bytes` in size, unless that would make more than `bytes_max` of such wait: then it
-    /// is dropped, which raft repairs. False when it was.
+    /// Adds items sent by a peer, `bytes` in size. If more than `bytes_max` of such bytes would then be queued, they
+    /// are dropped, which raft repairs, and this returns false.
     pub(crate) fn push_bulk(
         &self,
         items: impl IntoIterator<Item = T>,
@@ -88,12 +88,12 @@ impl<T> Mailbox<T> {
         true
     }
 
-    /// Makes the poller look around although nothing came.
+    /// Makes the poller check, even if nothing was queued.
     pub(crate) fn nudge(&self) {
         self.call(self.lock());
     }
 
-    /// Makes the poller look around if something came quietly.
+    /// Makes the poller check if items were queued quietly.
     pub(crate) fn nudge_if_any(&self) {
         let state = self.lock();
         if !state.items.is_empty() {
@@ -101,13 +101,14 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Waits on the poller's thread until something wants to be looked at, at most for `timeout`. False when the
-    /// mailbox is closed and empty.
+    /// Waits on the poller's thread until something needs attention, at most for `timeout`. False once the mailbox is
+    /// closed and empty.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         let idle = |state: &mut State<T>| {
             let idle = (!state.loud || state.attended) && !state.closed;
-            // Said before each sleep: a wake-up that came to nothing, because someone else attended, has cleared it.
+            // Set again before each sleep: a wake-up clears it, even if another thread is attending and the poller
+            // goes back to sleep.
             state.asleep = idle;
             idle
         };
@@ -119,12 +120,12 @@ impl<T> Mailbox<T> {
         !(state.closed && state.items.is_empty())
     }
 
-    /// From now on nobody is woken for what comes, since the caller will look; until [`Mailbox::leave`].
+    /// Until [`Mailbox::leave`], new items wake no one: the caller promises to check for them.
     pub(crate) fn attend(&self) {
         self.lock().attended = true;
     }
 
-    /// Swaps everything that waits into `taken`, which must be empty.
+    /// Swaps all queued items into `taken`, which must be empty.
     pub(crate) fn take(&self, taken: &mut Vec<T>) {
         debug_assert!(taken.is_empty(), "the last items were handled");
         let mut state = self.lock();
@@ -133,20 +134,20 @@ impl<T> Mailbox<T> {
         std::mem::swap(&mut state.items, taken);
     }
 
-    /// The caller has looked for the last time.
+    /// Ends [`Mailbox::attend`]: the caller will not check again.
     pub(crate) fn leave(&self) {
         let mut state = self.lock();
         state.attended = false;
         self.wake(state);
     }
 
-    /// True when something wants to be looked at.
+    /// True when something needs attention.
     #[must_use]
     pub(crate) fn is_loud(&self) -> bool {
         self.lock().loud
     }
 
-    /// Lets the poller end once it has taken what waits.
+    /// Lets the poller end once it has taken the queued items.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -169,7 +170,7 @@ impl<T> Mailbox<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No outside code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_when_it_closes_still_comes_out() {
+    fn items_queued_before_close_are_still_delivered() {
         let mailbox = Mailbox::default();
         mailbox.push(1).expect("open");
         mailbox.close();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn bulk_beyond_its_bound_is_dropped_until_it_is_taken() {
+    fn bulk_items_over_the_limit_are_dropped_until_the_queue_is_taken() {
         let mailbox = Mailbox::default();
 
         assert!(mailbox.push_bulk([1], 90, 100));
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nudged_poller_looks_once() {
+    fn a_nudged_poller_checks_once() {
         let mailbox = Mailbox::<u8>::default();
 
         mailbox.nudge();
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_someone_attends_and_is_left_over_wakes_the_poller() {
+    fn an_item_left_behind_by_an_attending_thread_wakes_the_poller() {
         let mailbox = Arc::new(Mailbox::default());
         mailbox.attend();
         let other = Arc::clone(&mailbox);
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_that_was_woken_for_nothing_is_woken_again() {
+    fn a_poller_is_woken_again_after_a_spurious_wake_up() {
         let mailbox = Arc::new(Mailbox::default());
         let other = Arc::clone(&mailbox);
         let poller = std::thread::spawn(move || {
@@ -263,7 +264,7 @@ mod tests {
             std::thread::yield_now();
         }
 
-        // Someone attends between the call and the poller's look, so that it goes back to sleep.
+        // A thread attends between the notification and the poller's check, so that the poller goes back to sleep.
         let mut state = mailbox.lock();
         (state.attended, state.asleep) = (true, false);
         mailbox.arrived.notify_one();
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_item_is_no_reason_to_look() {
+    fn a_quiet_item_needs_no_attention() {
         let mailbox = Mailbox::default();
 
         mailbox.push_quietly([1]);

@@ -1,4 +1,4 @@
-//! The threads that run rounds, and those that answer.
+//! The threads that run rounds and those that deliver answers.
 //!
 //! ```text
 //!  callers ----------+                        +--> almadia-apply --> engine
@@ -8,13 +8,14 @@
 //!                                  almadia-timer, at a deadline ---^
 //!                                  almadia-read-N, from the disk --^
 //! ```
-//! An internal thread that has put something into the mailbox of the raft poller runs the round itself when no other thread
-//! is running one, and applies a little itself. The arrows show how work flows; the threads do it when nobody else has.
+//! An internal thread that puts something into the raft poller's mailbox runs the round itself if no other thread is
+//! running one, and applies small amounts itself. The arrows show how work flows; the named threads do it only when
+//! no other thread already has.
 //!
-//! Owns the threads and the queues between them, and decides nothing: what a peer does is the core's, in which
-//! order its effects happen is the round's. What always holds: the peers belong to the thread that holds the round lock, the
-//! appliers to the thread that holds theirs; everything else is a message or a published copy; a panic or an I/O error poisons the store, answers everyone and leaves
-//! the host alone.
+//! Owns the threads and the queues between them, and decides nothing: what a peer does is left to the core, and the
+//! order in which its effects happen is left to the round. What always holds: the peers belong to the thread that
+//! holds the round lock, and the appliers to the thread that holds theirs; everything else is a message or a
+//! published copy; a panic or an I/O error poisons the store, answers every caller and leaves the host unharmed.
 
 pub(crate) mod mailbox;
 pub(crate) mod health;

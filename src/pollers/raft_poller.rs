@@ -1,11 +1,12 @@
 //! Who runs the rounds.
 //!
 //! Owns the peers of the store, the round's connection to the world, and the thread "almadia-raft". The thread runs a
-//! round whenever there is something to do, and at every tick. Another internal thread that brings an input while no round is
-//! running may run one itself ([`RaftPoller::enter`]): the wake-up it saves costs more than a small round. What
-//! always holds: one thread runs rounds at a time, under the round lock, and takes the inputs under that lock, so that
-//! they are handled in their order; the clock is read once a round; ticks that are owed go before everything else; after an error no
-//! message leaves and nothing is promised any more, and everyone who waits or still comes is answered.
+//! round whenever there is something to do, and at every tick. Another internal thread that brings an input while no
+//! round is running may run one itself ([`RaftPoller::enter`]): the wake-up it saves costs more than a small round.
+//! What always holds: one thread runs rounds at a time, under the round lock, and takes the inputs under that lock, so
+//! that they are handled in their order; the clock is read once a round; ticks that are owed go before everything else;
+//! after an error no message leaves and nothing is promised any more, and everyone who waits or still comes is
+//! answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -161,8 +162,8 @@ impl RaftPoller {
         })
     }
 
-    /// The right to run rounds, if nobody has it. While it is held nobody is woken for new inputs; [`RoundGuard::run`] sees
-    /// them.
+    /// The right to run rounds, if nobody has it. While it is held nobody is woken for new inputs; [`RoundGuard::run`]
+    /// sees them.
     #[must_use]
     pub(crate) fn enter(&self) -> Option<RoundGuard<'_>> {
         let state = match self.state.try_lock() {
@@ -252,8 +253,8 @@ impl RoundGuard<'_> {
         self.poller.mailbox.nudge();
     }
 
-    /// Runs `body`. If it fails the store stops before the guard is dropped: nobody may go on with peers that are half-way
-    /// through a round.
+    /// Runs `body`. If it fails the store stops before the guard is dropped: nobody may go on with peers that are
+    /// half-way through a round.
     fn catch<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let health = &self.poller.health;
         panics::catch(|| body(self)).inspect_err(|error| health.poison(error.clone()))
@@ -269,7 +270,8 @@ impl RoundGuard<'_> {
         poller.mailbox.take(&mut inputs);
         #[cfg(test)]
         crate::process::planted_panics::meet(crate::process::planted_panics::Place::Round);
-        // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs, rule 2).
+        // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs,
+        // rule 2).
         let now = now();
         let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.open.more));
         let touched = round(&mut state.peers, Inputs { ticks, inputs, again }, now, &mut state.io);

@@ -1,8 +1,8 @@
 //! The threads that read values for calls that must not block.
 //!
-//! Owns "almadia-read-N". They start with the first such call, so a store that has none pays nothing. What always
-//! holds: every job that was accepted runs, also while the store is shut down. How many wait is bounded by the permits
-//! of their calls.
+//! Owns "almadia-read-N". The threads start with the first such call, so a store without any pays nothing. What
+//! always holds: every accepted job runs, even while the store is shutting down. Limiting the number of waiting jobs
+//! is left to the permits of their calls.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::error::{Code, Error, Result};
 use crate::process::{panics, thread};
 
-/// Enough to keep a disk busy beside the threads that matter more.
+/// Enough to keep a disk busy, without crowding out more important threads.
 const THREADS: usize = 2;
 
-/// One read and what becomes of it.
+/// One read and the delivery of its result.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// See the module.
@@ -33,10 +33,10 @@ struct State {
 }
 
 impl ReadPool {
-    /// Where jobs go. The pool cannot end before it is dropped, so it must go with the job.
+    /// The sender for jobs. The pool cannot end before it is dropped, so it must be dropped along with the job.
     ///
     /// # Errors
-    /// `CLOSED`; `IO` when the operating system cannot make the threads.
+    /// `CLOSED`; `IO` when the operating system cannot create the threads.
     pub(crate) fn jobs(&self) -> Result<Sender<Job>> {
         let mut state = self.lock();
         if state.closed {
@@ -54,7 +54,7 @@ impl ReadPool {
         Ok(sender)
     }
 
-    /// Ends and joins the threads after their last job. Nobody may be left who could bring one.
+    /// Ends and joins the threads after their last job. No sender may be left.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -62,7 +62,7 @@ impl ReadPool {
         let threads = std::mem::take(&mut state.threads);
         drop(state);
         for thread in threads {
-            // A job that panics is caught, so the thread ends by itself.
+            // Panics of a job are caught, so the thread ends by itself.
             let _ = thread.join();
         }
     }
@@ -75,7 +75,8 @@ impl ReadPool {
 fn start(number: usize, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
     thread::spawn(&format!("almadia-read-{number}"), move || {
         for job in jobs {
-            // A job catches what its reading panics and answers with it; what is left is kept from the other jobs.
+            // A job catches the panics of its read and answers with them; any others are caught here, so that the
+            // remaining jobs run.
             let _ = panics::catch(|| {
                 job();
                 Ok(())
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_runs_though_one_panics_and_the_pool_is_stopped() {
+    fn every_job_runs_even_if_one_panics_and_the_pool_is_stopped() {
         let (pool, ran) = (ReadPool::default(), Arc::<AtomicUsize>::default());
 
         let jobs = pool.jobs().expect("threads can be made");

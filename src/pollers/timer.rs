@@ -1,9 +1,9 @@
-//! The thread that keeps deadlines.
+//! The thread that enforces deadlines.
 //!
-//! Owns "almadia-timer". What always holds: it needs nobody who touches a disk or a network, so that a call is answered
-//! by its deadline whatever the other threads wait for; it looks at the open calls at most once every [`PAUSE`], however
-//! many deadlines there are, and sleeps while none is near. Which calls are open, and what a late one is told, is
-//! [`crate::completion::deadlines`]'s.
+//! Owns "almadia-timer". What always holds: it never depends on a thread that uses the disk or the network, so a call
+//! is answered by its deadline no matter what the other threads are waiting for; it checks the open calls at most
+//! once every [`PAUSE`], however many deadlines there are, and sleeps while none is near. Which calls are open, and
+//! which error a late one gets, is left to [`crate::completion::deadlines`].
 
 use std::io;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::process::{panics, thread};
 use crate::time::now;
 use crate::types::{NodeId, RegionId};
 
-/// Between two looks at the open calls, so that many short deadlines cost no more than a few. How late an answer may be
-/// follows from it, and is stated in the header.
+/// The pause between two checks of the open calls, so that many short deadlines cost no more than a few. It
+/// determines how late an answer may be, which the C header documents.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// See the module.
@@ -31,9 +31,9 @@ pub(crate) struct Timer {
     pub deadlines: Arc<Deadlines>,
     /// Where answers with callbacks go.
     pub completions: Arc<CompletionQueue>,
-    /// Who leads, as far as is known; and where failures go.
+    /// Which leaders are known, and where failures go.
     pub health: Arc<Health>,
-    /// Who must hear of them.
+    /// Notified of failures.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
 }
 
@@ -41,10 +41,10 @@ impl Timer {
     /// Starts the thread; it ends when the list of open calls is closed and empty.
     ///
     /// # Errors
-    /// When the operating system cannot make one more thread.
+    /// When the operating system cannot create another thread.
     pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
         thread::spawn("almadia-timer", move || {
-            // A bug of ours stops the store, but those who wait are answered yet.
+            // A bug in the library stops the store, but waiting callers are still answered.
             while let Err(error) = panics::catch(|| {
                 self.run();
                 Ok(())
@@ -67,7 +67,7 @@ impl Timer {
     }
 }
 
-/// Answers the calls of `node` that are late now.
+/// Answers the calls of `node` whose deadline has passed.
 pub(crate) fn answer_late(
     deadlines: &Deadlines,
     node: NodeId,

@@ -1,7 +1,8 @@
-//! The thread for slow errands of the raft poller.
+//! The thread for slow tasks of the raft poller.
 //!
-//! Owns "almadia-worker". It makes sure that the engine has flushed far enough for a log truncation, which may take
-//! as long as the disk likes while the raft poller keeps its heartbeats.
+//! Owns "almadia-worker", which makes sure that the engine has flushed far enough for a log truncation. What always
+//! holds: a flush may take as long as the disk needs, while the raft poller keeps sending heartbeats. When to
+//! truncate is left to the peers.
 
 use std::io;
 use std::sync::Arc;
@@ -17,30 +18,31 @@ use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::{LogIndex, RegionId};
 
-/// Wanted: everything of a region up to this index flushed.
+/// A request to flush everything of a region up to this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlushRequest {
-    /// Whose data.
+    /// The region whose data is flushed.
     pub region: RegionId,
-    /// Up to where.
+    /// The index that must be flushed.
     pub index: LogIndex,
 }
 
-/// What the worker works with.
+/// What the worker needs.
 pub(crate) struct Worker {
-    /// Whose memtables.
+    /// The engine to flush.
     pub engine: Engine,
-    /// Where the answers go.
+    /// Where flushed indexes are reported.
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
     /// Where failures go.
     pub health: Arc<Health>,
 }
 
 impl Worker {
-    /// Starts the thread; it ends when every sender of requests is gone, and at the first failure, which stops the store.
+    /// Starts the thread; it ends when every sender of requests has been dropped, or at the first failure, which
+    /// stops the store.
     ///
     /// # Errors
-    /// When the operating system cannot make one more thread.
+    /// When the operating system cannot create another thread.
     pub(crate) fn start(self) -> io::Result<(Sender<FlushRequest>, JoinHandle<()>)> {
         let (sender, requests) = crossbeam_channel::unbounded();
         let body = move || {
@@ -57,7 +59,7 @@ impl Worker {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
             let flushed = match self.flush(request) {
-                // The store closes. What it would have flushed is in the raft log.
+                // The store is closing. Anything left unflushed is in the raft log.
                 Err(_) if self.engine.is_stopping() => return Ok(()),
                 flushed => flushed?,
             };
@@ -88,7 +90,7 @@ mod tests {
     use crate::types::{ApplyState, BOOTSTRAP_REGION, NodeId};
 
     #[test]
-    fn a_flush_that_the_end_of_the_store_breaks_off_is_no_failure() {
+    fn a_flush_aborted_by_closing_the_store_is_not_a_failure() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let engine = Engine::create(&directory.path().join("data"), &EngineOptions::default(), Arc::new(()))
             .expect("a new place");

@@ -1,10 +1,10 @@
-//! Which descriptors are ours: none of standard input, output and error.
+//! Keeps the library's file descriptors away from standard input, output and error.
 //!
-//! Owns the rule that nothing of the library has the numbers 0, 1 and 2. A program may run with these closed, and code in
-//! it that knows nothing of that writes its messages to 2 all the same: into whatever file was opened next. What always
-//! holds: a descriptor that [`above_standard`] hands out is above 2, and right after [`fill_standard`] the three are open,
-//! so that code of others, RocksDB's and the resolver's, cannot get them either. A program that closes them while a
-//! store is open leaves the engine's next file to chance.
+//! Owns the rule that the library uses no descriptor numbered 0, 1 or 2. A program may run with these closed, while
+//! code in it that is unaware of this still writes its messages to 2: into whichever file was opened next. What
+//! always holds: a descriptor returned by [`above_standard`] is above 2, and right after [`fill_standard`] all three
+//! are open, so third-party code, such as RocksDB and the resolver, cannot get them either. It does not protect a
+//! program that closes them while a store is open: the next file the engine opens may then get such a number.
 
 use std::fs::File;
 use std::io;
@@ -12,26 +12,28 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 const STANDARD_MAX: RawFd = 2;
 
-/// `open`, under a number above those of standard input, output and error. It is closed on exec, as std's files are.
+/// Returns `open` with a number above those of standard input, output and error. It is closed on exec, like std's
+/// files.
 ///
 /// # Errors
-/// When the process has no descriptor left.
+/// When the process has run out of descriptors.
 pub fn above_standard<T: AsFd + From<OwnedFd>>(open: T) -> io::Result<T> {
     if open.as_fd().as_raw_fd() > STANDARD_MAX {
         return Ok(open);
     }
-    // std duplicates to 3 and above, for this very reason, and with F_DUPFD_CLOEXEC.
+    // std duplicates to 3 and above, for this very reason, and uses F_DUPFD_CLOEXEC.
     let moved = T::from(open.as_fd().try_clone_to_owned()?);
     assert!(moved.as_fd().as_raw_fd() > STANDARD_MAX, "std keeps duplicates away from standard streams");
     Ok(moved)
 }
 
-/// Opens /dev/null as whichever of standard input, output and error is closed, as Rust's own runtime does before `main`.
-/// They stay open for good, and child processes inherit them, because a child without them has the same trouble.
+/// Opens /dev/null for each of standard input, output and error that is closed, as Rust's own runtime does before
+/// `main`. They stay open for good and are inherited by child processes, because a child without them has the same
+/// problem.
 ///
 /// # Errors
-/// When one is closed and /dev/null cannot be opened.
-#[allow(unsafe_code)] // Named corner: std opens nothing that a child inherits, and cannot ask about a number.
+/// When one of them is closed and /dev/null cannot be opened.
+#[allow(unsafe_code)] // Named corner: std opens only close-on-exec files, and cannot query a number.
 pub(crate) fn fill_standard() -> io::Result<()> {
     while (0..=STANDARD_MAX).any(is_closed) {
         // SAFETY: the path is a C string, and the call touches no other memory.
@@ -40,8 +42,7 @@ pub(crate) fn fill_standard() -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
         if lowest > STANDARD_MAX {
-            // Another thread took the number meanwhile. Whatever it opened there is the program's own.
-            // SAFETY: the call just made this descriptor, so nobody else owns it.
+            // Another thread took the closed number in the meantime. Whatever it opened there belongs to the program.
             drop(File::from(unsafe { OwnedFd::from_raw_fd(lowest) }));
         }
     }
@@ -59,10 +60,10 @@ fn is_closed(fd: RawFd) -> bool {
 mod tests {
     use super::*;
 
-    // What happens at 0 to 2 is shown by tests/c/descriptors.c: a test must not close them for all others.
+    // tests/c/descriptors.c covers 0 to 2: a test here must not close them for all other tests.
 
     #[test]
-    fn a_descriptor_above_the_standard_ones_stays_what_it_is() {
+    fn a_descriptor_above_the_standard_ones_keeps_its_number() {
         let file = tempfile::tempfile().expect("the temporary directory is writable");
         let number = file.as_raw_fd();
 
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn open_standard_descriptors_are_left_alone() {
+    fn open_standard_descriptors_are_left_unchanged() {
         let link = |fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
         fill_standard().expect("/dev/null exists");
         let before = [0, 1, 2].map(link);

@@ -1,9 +1,9 @@
-//! Which process this is, counted in forks.
+//! Detects that the process is a forked child.
 //!
-//! Owns the counter by which a child process is recognised; the C functions and the Python module both ask it. What
-//! always holds: asking costs one load and no system call. What follows for a handle that was made in the parent - its
-//! calls answer `FORKED`, and it is left as it is, because a lock it needs may have been held by a thread that does
-//! not exist in the child - is kept by whoever owns the handle.
+//! Owns the fork counter that identifies a child process; both the C functions and the Python module check it. What
+//! always holds: a check costs one load and no system call. Treatment of a handle made in the parent is left to the
+//! handle's owner: its calls return `FORKED`, and it is left untouched, because a lock it needs may have been held by a
+//! thread that does not exist in the child.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Once, OnceLock};
@@ -11,20 +11,20 @@ use std::sync::{Once, OnceLock};
 use crate::error::{Code, Error, Result};
 use crate::process::logging::Records;
 
-/// How many forks lie between the process that loaded the library and this one.
+/// Number of forks between the process that loaded the library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// The process a handle was made in.
+/// The process in which a handle was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessId(u32);
 
 impl ProcessId {
     /// This process.
     #[must_use]
-    #[allow(unsafe_code)] // Named corner: std offers no notice of a fork.
+    #[allow(unsafe_code)] // Named corner: std cannot notify of a fork.
     pub fn current() -> Self {
         static WATCHING: Once = Once::new();
-        // getpid() would be a system call on every read; the handler costs one load.
+        // getpid() would cost a system call on every read; with the handler, a check is one load.
         WATCHING.call_once(|| {
             // SAFETY: the handler only adds to an atomic, and the library is never unloaded (-z nodelete, and Python
             // unloads no module).
@@ -34,7 +34,7 @@ impl ProcessId {
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
-    /// Refuses the call when this is a child of the handle's process.
+    /// Refuses the call if this is a child of the process that made the handle.
     ///
     /// # Errors
     /// `FORKED`.
@@ -42,8 +42,8 @@ impl ProcessId {
         if self.is_current() { Ok(()) } else { Err(Error::new(Code::Forked)) }
     }
 
-    /// This process, for opening a store. Refused in a child of a process that opened one: the threads its
-    /// engine shares between stores do not exist in the child, and waiting for them would never end.
+    /// This process, for opening a store. Refused in a child of a process that has opened one: the threads its engine
+    /// shares between stores do not exist in the child, so waiting for them would never end.
     ///
     /// # Errors
     /// `FORKED`.
@@ -54,7 +54,7 @@ impl ProcessId {
         Ok(here)
     }
 
-    /// True unless this is a child of the handle's process.
+    /// True unless this is a child of the process that made the handle.
     #[must_use]
     pub fn is_current(self) -> bool {
         self.0 == GENERATION.load(Ordering::Relaxed)
@@ -63,6 +63,6 @@ impl ProcessId {
 
 extern "C" fn count_fork() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    // Nobody takes records here, and a lock of theirs may be held by a thread that does not exist.
+    // Nobody reads records in the child, and their lock may be held by a thread that does not exist there.
     Records::mute();
 }

@@ -1,9 +1,10 @@
 //! Forwards raft's log records to the `log` facade.
 //!
-//! Owns the drain of the raft crate's logger, and the queue of records for a binding that shows them. Raft's info level
-//! becomes our debug level: elections and probes matter for debugging a cluster, not to users of a library. What always
-//! holds: this library never writes to stdout or stderr; logging never blocks and never runs user code; the queue is
-//! bounded, and dropped records are counted.
+//! Owns the drain of the raft crate's logger, and the queue of records for a binding that displays them. Raft's info
+//! level is mapped to our debug level: elections and probes matter for debugging a cluster, not to users of a
+//! library. What always holds: this library never writes to stdout or stderr; logging never blocks and never runs
+//! user code; the queue is bounded, and dropped records are counted. Displaying the records is left to the binding,
+//! or to a Rust program's logger.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -41,7 +42,7 @@ fn translate(level: Level) -> log::Level {
     }
 }
 
-/// Most records that are queued; newer ones are dropped.
+/// Maximum number of queued records; newer ones are dropped.
 const RECORDS_MAX: usize = 4096;
 
 /// One log record.
@@ -55,8 +56,8 @@ pub struct Record {
     pub message: String,
 }
 
-/// The log records of this process queued for a binding, for libraries that are the only user of their copy of the
-/// `log` crate. A Rust program installs a logger of its own instead.
+/// This process's log records, queued for a binding. Meant for libraries that are the only user of their copy of the
+/// `log` crate; a Rust program installs its own logger instead.
 #[derive(Debug)]
 pub struct Records {
     state: Mutex<Waiting>,
@@ -67,7 +68,7 @@ pub struct Records {
 struct Waiting {
     records: Vec<Record>,
     dropped: u64,
-    /// Whether a binding takes them.
+    /// A binding is reading them.
     captured: bool,
 }
 
@@ -96,19 +97,19 @@ impl Records {
         Ok(&RECORDS)
     }
 
-    /// Stops queueing records; [`Records::take`] returns false after the last.
+    /// Stops queueing records; [`Records::take`] returns false after the last one.
     pub fn release() {
         Self::mute();
         RECORDS.lock().captured = false;
         RECORDS.filled.notify_all();
     }
 
-    /// Stops queueing records without taking a lock: for a forked child, where a lock may be held forever.
+    /// Stops queueing records without taking a lock. For a forked child, where a lock may be held forever.
     pub fn mute() {
         log::set_max_level(log::LevelFilter::Off);
     }
 
-    /// Takes all queued records, waiting for the first. False when capturing has stopped and none is left.
+    /// Takes all queued records, waiting for the first. False once capturing has stopped and none are left.
     pub fn take(&self, taken: &mut Vec<Record>) -> bool {
         let idle = |state: &mut Waiting| state.captured && state.records.is_empty() && state.dropped == 0;
         let waited = self.filled.wait_while(self.lock(), idle);

@@ -1,9 +1,10 @@
-//! What the library does in a process that is not its own.
+//! How the library behaves inside a host process.
 //!
-//! Owns our manners towards the host: threads that take none of its signals ([`thread`]), panics that neither leave the
-//! library nor print ([`panics`]), children that are told so ([`fork`]), descriptors that are not the standard ones
-//! ([`descriptors`], [`wake_fd`]), and log records that reach the host and nothing else ([`logging`]). What always holds:
-//! nothing here knows of stores.
+//! Owns everything that keeps the library from disturbing its host: threads that receive none of its signals
+//! ([`thread`]), panics that neither escape the library nor print ([`panics`]), detection of forked children
+//! ([`fork`]), descriptors that avoid the standard ones ([`descriptors`], [`wake_fd`]), and log records that go only
+//! to the host's logger ([`logging`]). What always holds: nothing here knows of stores, which are left to the other
+//! modules.
 
 pub(crate) mod descriptors;
 pub(crate) mod fork;

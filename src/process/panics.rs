@@ -1,7 +1,7 @@
-//! Panics end at the border.
+//! Stops panics at the library boundary.
 //!
-//! Owns the way a panic becomes an error. What always holds: a panic of ours neither leaves the function it is
-//! caught in nor prints anything; what other code of the process panics is left to whatever hook was there before.
+//! Owns the conversion of a panic into an error. What always holds: a panic inside [`catch`] neither propagates
+//! beyond it nor prints anything; panics of other code in the process are left to the previously installed hook.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
@@ -14,7 +14,7 @@ thread_local! {
     static MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `body`; a panic becomes [`Code::Panic`] with its message and place.
+/// Runs `body`; a panic becomes [`Code::Panic`] with its message and location.
 ///
 /// # Errors
 /// What `body` returns, or `PANIC`.
@@ -32,18 +32,18 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Runs what no answer may depend on, such as counting: a panic in it is logged and goes no further.
+/// Runs a side task, such as counting, on which no answer may depend: a panic in it is logged and goes no further.
 pub(crate) fn aside(body: impl FnOnce()) {
-    // Its message was logged where it was caught.
+    // `catch` has logged its message.
     let _ = catch(|| {
         body();
         Ok(())
     });
 }
 
-/// The hook is the only place that learns where a panic happened, and the only one that can keep it from stderr.
-/// In the shared library it is private to our own copy of the standard library; in a Rust program it passes on
-/// every panic that is not inside [`catch`].
+/// Only the hook can see where a panic happened, and only it can keep the message off stderr. In the shared library
+/// it is private to our own copy of the standard library; in a Rust program it forwards every panic outside [`catch`]
+/// to the previous hook.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -58,11 +58,11 @@ fn install_hook() {
     });
 }
 
-/// Which thread panicked, where, and with which message, in one line.
+/// Which thread panicked, where, and with which message, on one line.
 fn say(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let text = panic.to_string().replacen(":\n", ": ", 1);
-    // The library's own threads have names; one without is the program's, and in one of our functions.
+    // The library's own threads have names; an unnamed one is the program's, inside one of our functions.
     format!("thread {} {text}", thread.name().unwrap_or("of the caller"))
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_an_error_that_says_who_what_and_where() {
+    fn a_panic_becomes_an_error_with_its_thread_location_and_message() {
         let body = || catch::<()>(|| panic!("the moon fell down")).expect_err("it panicked");
         let named = std::thread::Builder::new().name("watcher".to_owned()).spawn(body);
         let error = named.expect("a thread can be made").join().expect("the panic was caught");

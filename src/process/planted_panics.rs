@@ -1,24 +1,25 @@
-//! Panics that tests plant in internal threads.
+//! Panics that tests inject into internal threads.
 //!
-//! Owns which thread shall panic at which place. What always holds: a planted panic falls once, in one thread, and
-//! never in a library that is not built for its own tests, where this module does not exist.
+//! Owns the choice of the thread that is to panic, and of the place. What always holds: an injected panic fires once,
+//! in one thread, and exists only in the library's own test builds; other builds do not contain this module. Catching
+//! it is left to [`panics`](super::panics).
 
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Where a thread can be made to panic: where it works and holds what it works on.
+/// A place where a thread can be made to panic: where it is working and holds the state it works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In the middle of its loop, outside what it does for one item.
+    /// In its main loop, outside the handling of a single item.
     Loop,
-    /// In a round, after it took the inputs.
+    /// In a round, after taking the inputs.
     Round,
-    /// With the appliers.
+    /// While holding the appliers.
     Apply,
 }
 
-/// Long enough for another thread to take what a panic has let go of.
+/// Long enough for another thread to take a lock that the panicking thread has released.
 const LINGERING: Duration = Duration::from_millis(50);
 
 thread_local! {
@@ -27,17 +28,17 @@ thread_local! {
 
 static PLANTED: Mutex<Option<(String, Place)>> = Mutex::new(None);
 
-/// The next thread called `thread` that comes to `place` panics there.
+/// The next thread named `thread` that reaches `place` panics there.
 pub(crate) fn plant(thread: &str, place: Place) {
     *PLANTED.lock().unwrap_or_else(PoisonError::into_inner) = Some((thread.to_owned(), place));
 }
 
-/// True until the planted panic has fallen.
+/// True until the injected panic has fired.
 pub(crate) fn is_waiting() -> bool {
     PLANTED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
-/// Panics when that was planted for this thread and place.
+/// Panics if a panic was injected for this thread and place.
 pub(crate) fn meet(place: Place) {
     let mut planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
     let own = std::thread::current();
@@ -51,7 +52,8 @@ pub(crate) fn meet(place: Place) {
     }
 }
 
-/// To be called where a panic is caught: if it was planted, others get time to work with what it left half-way, if they can.
+/// Call this where a panic is caught: after an injected one, it gives other threads time to use any half-finished
+/// state they can reach.
 pub(crate) fn linger() {
     if HAS_FALLEN.replace(false) {
         std::thread::sleep(LINGERING);

@@ -1,9 +1,10 @@
-//! How this library makes a thread.
+//! How the library creates threads.
 //!
-//! Owns the one function that spawns, and the mask under which others start threads for us. What always holds for an
-//! internal thread: it has a name, so that a debugger shows whose it is; it blocks every signal, so that the host's
-//! handlers never run on it; it prints nothing, whatever goes wrong; it knows whether it is the completion thread, so
-//! that a blocking call inside a callback is an error and not a deadlock.
+//! Owns the only function that spawns, and the signal mask under which other code starts threads for us. What always
+//! holds for an internal thread: it has a name, so that a debugger shows whose it is; it blocks every signal, so that
+//! the host's handlers never run on it; it never prints, whatever goes wrong; it knows whether it is the completion
+//! thread, so that a blocking call inside a callback is an error and not a deadlock. Handling a thread's panics is
+//! left to the code that spawns it.
 
 use std::cell::Cell;
 use std::io;
@@ -17,16 +18,16 @@ thread_local! {
     static IS_INTERNAL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts a thread named `name` (15 bytes at most are shown) with all signals blocked.
+/// Starts a thread named `name` (at most 15 bytes are shown) with all signals blocked.
 ///
 /// # Errors
-/// When the operating system cannot make one more thread.
+/// When the operating system cannot create another thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     without_signals(|| {
         Builder::new().name(name.to_owned()).spawn(move || {
             IS_INTERNAL.set(true);
-            // Whoever starts a thread catches its panics where they can be acted on; what slips through is kept from
-            // stderr here.
+            // The code that starts a thread catches its panics where it can act on them; any that slip through are
+            // kept off stderr here.
             drop(panics::catch(|| {
                 body();
                 Ok(())
@@ -35,14 +36,14 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     })
 }
 
-/// Runs `body` with all signals blocked, on this thread and on every thread that is started meanwhile: a thread inherits
-/// the mask of the one that starts it, so there is no moment at which a signal could land.
+/// Runs `body` with all signals blocked, on this thread and on every thread started meanwhile: a thread inherits the
+/// mask of its creator, so there is no moment at which a signal could be delivered to it.
 pub(crate) fn without_signals<T>(body: impl FnOnce() -> T) -> T {
     let _restored = Masked(block_all_signals());
     body()
 }
 
-/// Gives a thread back the signal mask it had, also when it panics.
+/// Restores a thread's signal mask, even if it panics.
 struct Masked(libc::sigset_t);
 
 impl Drop for Masked {
@@ -56,7 +57,8 @@ pub(crate) fn mark_callback_thread() {
     RUNS_CALLBACKS.set(true);
 }
 
-/// True on a thread that [`spawn`] made, which must not wait for the threads of a store to end: it may be one.
+/// True on a thread made by [`spawn`]. Such a thread must not wait for a store's threads to end: it may be one of
+/// them.
 #[must_use]
 pub(crate) fn is_internal() -> bool {
     IS_INTERNAL.get()

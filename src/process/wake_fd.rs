@@ -1,8 +1,8 @@
-//! A file descriptor that says "something waits".
+//! A file descriptor that signals "something is waiting".
 //!
-//! Owns one eventfd. What always holds: it never blocks, it is closed on exec, it is above the
-//! standard descriptors, and it is readable from [`WakeFd::raise`]
-//! to the next [`WakeFd::lower`]. Who raises and lowers it, and under which lock, is left to the queue it belongs to.
+//! Owns one eventfd. What always holds: it never blocks, it is closed on exec, it is above the standard descriptors,
+//! and it is readable from [`WakeFd::raise`] to the next [`WakeFd::lower`]. Who raises and lowers it, and under which
+//! lock, is left to the queue it belongs to.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,10 +17,10 @@ pub(crate) struct WakeFd {
 }
 
 impl WakeFd {
-    /// A lowered one.
+    /// Creates a lowered one.
     ///
     /// # Errors
-    /// When the process or the system has no descriptor left.
+    /// When the process or the system has run out of descriptors.
     #[allow(unsafe_code)] // Named corner: std has no call for an eventfd.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: the call takes two integers and touches no memory of ours.
@@ -33,7 +33,7 @@ impl WakeFd {
         Ok(Self { file: above_standard(File::from(owned))? })
     }
 
-    /// The descriptor, to be watched and nothing else.
+    /// The descriptor, only for polling.
     #[must_use]
     pub(crate) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -41,13 +41,13 @@ impl WakeFd {
 
     /// Makes it readable.
     pub(crate) fn raise(&self) {
-        // It fails only when the counter is full, and then it is readable.
+        // It fails only when the counter is full, and then it is already readable.
         let _ = (&self.file).write(&1_u64.to_ne_bytes());
     }
 
     /// Makes it unreadable.
     pub(crate) fn lower(&self) {
-        // It fails only when the counter is zero, and then it is unreadable.
+        // It fails only when the counter is zero, and then it is already unreadable.
         let _ = (&self.file).read(&mut [0; 8]);
     }
 }

@@ -1,7 +1,8 @@
-//! What a leader takes of other members' callers.
+//! What a leader accepts from the callers of other members.
 //!
-//! Owns directed runs in which a member forwards what its own callers could not have made: it may run another version, or
-//! be damaged. The validator is asked by fuzzing ([`fuzz`](super::fuzz)); here are the bounds of commands.
+//! Owns directed runs in which a member forwards something its own callers could not have produced: it may run another
+//! version, or be corrupt. What always holds: a leader checks the bounds of a forwarded command itself. The message
+//! validator is left to the fuzzer ([`fuzz`](super::fuzz)).
 
 use bytes::Bytes;
 
@@ -21,7 +22,7 @@ fn deletes(count: usize) -> Bytes {
 }
 
 #[test]
-fn a_forwarded_write_has_no_more_operations_than_a_batch() {
+fn a_forwarded_write_may_not_exceed_the_operations_of_a_batch() {
     let mut trio = Trio::new(1, &Setup::default());
     trio.elect(1, 1);
 

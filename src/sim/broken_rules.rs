@@ -1,8 +1,9 @@
 //! Messages that break one rule.
 //!
-//! Owns, for each rule of the validator, how a good message of a member becomes one that breaks this rule and no other:
-//! random changes seldom find the field and the value. What always holds: the message was a good one before, so nothing
-//! but the change is wrong with it. That it is refused is judged by [`hostile`](super::cluster::hostile).
+//! Owns, for each rule of the validator, how to turn a valid message into one that breaks this rule and no other:
+//! random mutation seldom hits the right field and value. What always holds: the message was valid before, so the
+//! mutation is the only thing wrong with it. Checking that it is refused is left to
+//! [`hostile`](super::cluster::hostile).
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -12,10 +13,10 @@ use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::ports::{Body, PeerMessage};
 use crate::types::{NodeId, Term};
 
-/// How many rules there are, from 1.
+/// Number of rules; they are numbered from 1.
 const RULES: u8 = 20;
 
-/// What members never send each other.
+/// Message types that members never send to each other.
 const LOCAL: [MessageType; 7] = [
     MessageType::MsgHup,
     MessageType::MsgBeat,
@@ -26,7 +27,7 @@ const LOCAL: [MessageType; 7] = [
     MessageType::MsgTransferLeader,
 ];
 
-/// Lets `message` break `rule`, by `far`; false when no message of its type can.
+/// Makes `message` break `rule` by the amount `far`; returns false when no message of its type can break it.
 pub(crate) fn break_rule(message: &mut PeerMessage, rule: u8, far: u64) -> bool {
     let (own, other) = (message.to(), NodeId(100 + far));
     match (1 + rule % RULES, &mut message.body) {
@@ -102,7 +103,8 @@ fn with_entry(raft: &mut Message, at: u64, change: impl FnOnce(&mut Entry)) -> b
     entry.map(change).is_some()
 }
 
-/// A write in an attempt of its own, which begins with `first`, for whoever leads: nothing but what is in it can be wrong.
+/// A forwarded write to the current leader, in a fresh attempt starting at `first`, so that only its payload can be
+/// invalid.
 pub(crate) fn fresh_forward(from: NodeId, to: NodeId, term: Term, first: u64, write: Bytes) -> Forward {
     Forward { from, to, boot: u64::MAX, term, attempt: first, first, writes: vec![write] }
 }

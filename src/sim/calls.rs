@@ -1,8 +1,8 @@
-//! What clients called, and what they were told.
+//! Calls made by clients, and the answers they got.
 //!
-//! Owns the calls of a run from their first event to their last, and the checks that need no more than the calls and
-//! the chosen log. What always holds: a call is recorded before its member sees it; times are numbers of events; a read
-//! is over when its reader has looked, not when it was allowed to.
+//! Owns the calls of a run from their first event to their last, and the checks that need only the calls and the chosen
+//! log. What always holds: a call is recorded before its member sees it; times are event numbers; a read is finished
+//! when its reader has looked at the data, not when it was allowed to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,20 +20,20 @@ use crate::sim::member::Member;
 use crate::time::Timestamp;
 use crate::types::RegionId;
 
-/// An answer comes so long after its deadline at most, by its member's clock: the timer's pause between two looks and its
-/// lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
+/// An answer comes at most this long after its deadline, by its member's clock: the timer's pause between two checks
+/// plus its lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
 pub(crate) const LATE_MAX: Duration = Duration::from_millis(20);
 
-/// Where a call goes, and until when.
+/// Which member a call goes to, and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address {
     /// The member.
     pub host: usize,
-    /// The boot of that member.
+    /// The boot of that member in which the call was made.
     pub boot: u64,
     /// The region.
     pub region: RegionId,
-    /// When the caller is answered at the latest, by the clock of the member.
+    /// The latest time at which the caller is answered, by the member's clock.
     pub deadline: Timestamp,
 }
 
@@ -42,19 +42,19 @@ pub(crate) struct Address {
 pub(crate) struct Call {
     /// Who called.
     pub client: usize,
-    /// Where.
+    /// Which member it goes to.
     pub address: Address,
-    /// What a read looks at.
+    /// The keys a read looks at.
     keys: Vec<Key>,
     transfers: bool,
-    /// The log had come this far, as far as any caller could know, when the call was made.
+    /// Last log index that any caller could know of when the call was made.
     floor: u64,
-    /// What the checker is given.
+    /// The record for the checker.
     operation: Operation,
     /// When its member must have answered it.
     due: Timestamp,
     answered: bool,
-    /// By which it can be cancelled.
+    /// For cancelling it.
     handle: Option<crate::completion::call::Call>,
 }
 
@@ -69,12 +69,12 @@ impl Call {
         Subject { kind, regions: CallRegions::One(self.address.region) }
     }
 
-    /// True when nothing will be heard of it any more.
+    /// True when no further event can concern this call.
     pub(crate) fn is_over(&self) -> bool {
         self.operation.completed.is_some()
     }
 
-    /// True when it did what it was called for.
+    /// True when it succeeded.
     pub(crate) fn is_ok(&self) -> bool {
         self.operation.completed.is_some() && self.operation.verdict == Verdict::Ok
     }
@@ -84,11 +84,11 @@ impl Call {
 pub(crate) struct Request {
     /// Who calls.
     pub client: usize,
-    /// What is called; a write of nothing asks for a transfer of leadership.
+    /// The action; a write without operations stands for a transfer of leadership.
     pub action: Action,
-    /// What a read looks at.
+    /// The keys a read looks at.
     pub keys: Vec<Key>,
-    /// The least index that a local read may show.
+    /// The lowest index that a local read may show.
     pub min_index: u64,
 }
 
@@ -99,25 +99,25 @@ pub(crate) struct Seen {
     index: u64,
 }
 
-/// What must happen after an answer.
+/// What to do after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Nothing: this client is free again.
     Over(usize),
-    /// The reader opens its view.
+    /// The reader opens its view of the data.
     Look(CallId),
 }
 
-/// How many calls ended how.
+/// Number of calls by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Writes that took effect.
     pub written: u64,
-    /// Reads that were confirmed and looked.
+    /// Reads that were confirmed and returned data.
     pub read: u64,
-    /// Writes whose caller does not know.
+    /// Writes whose outcome the caller does not know.
     pub unknown: u64,
-    /// Writes that certainly did nothing, and reads that were refused.
+    /// Writes that certainly had no effect, and reads that were refused.
     pub refused: u64,
 }
 
@@ -129,17 +129,17 @@ pub(crate) struct Calls {
     calls: Vec<Call>,
     events: u64,
     answers: Answers,
-    /// Answers taken out together, to keep the room they need.
+    /// Scratch buffer for draining answers; kept to reuse its allocation.
     taken: Vec<(CallId, Result<Position>)>,
-    /// Host -> (when it is due, call) of what is not answered.
+    /// Host -> (due time, call) of unanswered calls.
     pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
-    /// Client, boot of a member and region -> the last call that took effect.
+    /// Client, host, boot and region -> the last call that took effect.
     in_effect: BTreeMap<(usize, usize, u64, RegionId), CallId>,
-    /// The same -> the last write that was answered with success.
+    /// Same key -> the last write that was answered with success.
     succeeded: BTreeMap<(usize, usize, u64, RegionId), CallId>,
-    /// Region -> the last index that any caller knows of.
+    /// Region -> the highest index that any caller knows of.
     shown: BTreeMap<RegionId, u64>,
-    /// Host and region -> what was on record as committed when the member started.
+    /// Host and region -> the commit index on disk when the member started.
     recorded: BTreeMap<(usize, RegionId), u64>,
 }
 
@@ -180,10 +180,11 @@ impl Calls {
         call
     }
 
-    /// The call goes to its member, which lists it among its `deadlines` at its `local` time and now owes it this answer.
+    /// Hands the call to its member, which registers it with its `deadlines` at its `local` time and now owes it an
+    /// answer.
     pub(crate) fn open(&mut self, call: CallId, deadlines: &Arc<Deadlines>, local: Timestamp) -> Completion {
         let Address { host, deadline, .. } = self.calls[call].address;
-        // A reader may have looked at its lease for longer than it had time.
+        // A reader may have spent more time on its lease check than its deadline allows.
         let due = deadline.max(local);
         self.calls[call].due = due;
         self.pending.entry(host).or_default().insert((due, call));
@@ -196,19 +197,19 @@ impl Calls {
         completion
     }
 
-    /// The caller cancels it, if it still waits.
+    /// The caller cancels the call if it is still waiting.
     pub(crate) fn cancel(&mut self, call: CallId) {
         if let Some(handle) = self.calls[call].handle.take() {
             handle.cancel();
         }
     }
 
-    /// The last index of a region that any caller knows of.
+    /// The highest index of a region that any caller knows of.
     pub(crate) fn shown(&self, region: RegionId) -> u64 {
         self.shown.get(&region).copied().unwrap_or_default()
     }
 
-    /// The last answer of `host` is given again.
+    /// Delivers the last answer of `host` a second time.
     pub(crate) fn answer_again(&mut self, host: usize) {
         let answered = |call: &Call| call.address.host == host && call.answered;
         if let Some(call) = self.calls.iter().rposition(answered) {
@@ -216,7 +217,7 @@ impl Calls {
         }
     }
 
-    /// A member started with this commit on record: its local reads show nothing older.
+    /// A member started with this commit index on disk: its local reads show nothing older.
     pub(crate) fn on_start(&mut self, host: usize, region: RegionId, commit: u64) {
         self.recorded.insert((host, region), commit);
     }
@@ -240,10 +241,10 @@ impl Calls {
         }
     }
 
-    /// Takes in the answers given since the last time. `ended` is the host whose member ended since then.
+    /// Processes the answers given since the last call. `ended` is the host whose member stopped since then.
     ///
     /// # Errors
-    /// The first answer that breaks a promise.
+    /// The first answer that violates an invariant.
     pub(crate) fn take_answers(
         &mut self,
         ended: Option<usize>,
@@ -329,7 +330,7 @@ impl Calls {
         Next::Over(self.calls[call].client)
     }
 
-    /// What the reader finds at `member` now.
+    /// What the reader sees at `member` now.
     pub(crate) fn see(&self, call: CallId, member: &Member) -> Seen {
         let Call { address: Address { region, .. }, keys, .. } = &self.calls[call];
         let (state, _) = member.engine().state_and_digest(*region);
@@ -337,10 +338,10 @@ impl Calls {
         Seen { observed, index: state.index.get() }
     }
 
-    /// The reader takes what it has seen for its answer.
+    /// The reader accepts what it has seen as its answer.
     ///
     /// # Errors
-    /// When the ledger knows that it ought to have seen more.
+    /// When the ledger shows that the reader should have seen more.
     pub(crate) fn accept(&mut self, call: CallId, seen: Seen, ledger: &Ledger) -> Check {
         let known = &mut self.calls[call];
         if let Action::Read { observed, .. } = &mut known.operation.action {
@@ -358,12 +359,12 @@ impl Calls {
         check.map_err(|words| self.about(call, &words))
     }
 
-    /// Nothing will be heard of a read any more: its member ended.
+    /// A read is lost: its member stopped.
     pub(crate) fn lose(&mut self, call: CallId) {
         self.finish(call, Verdict::Unknown);
     }
 
-    /// Nothing waits for longer than its deadline and [`LATE_MAX`], whatever its member waits for. To be asked when
+    /// No call waits longer than its deadline plus [`LATE_MAX`], whatever its member is waiting for. To be checked when
     /// `host` has been awake for that long, with its local time.
     pub(crate) fn nothing_is_overdue(&self, host: usize, local: Timestamp) -> Check {
         let first = self.pending.get(&host).and_then(BTreeSet::first);
@@ -376,18 +377,18 @@ impl Calls {
         }
     }
 
-    /// Calls that are not answered.
+    /// Number of unanswered calls.
     pub(crate) fn pending(&self) -> usize {
         self.pending.values().map(BTreeSet::len).sum()
     }
 
-    /// Everything that was called in `region`, for the checker.
+    /// All calls in `region`, for the checker.
     pub(crate) fn history(&self, region: RegionId) -> Vec<Operation> {
         let of_region = self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
         of_region.map(|call| call.operation.clone()).collect()
     }
 
-    /// How many calls ended how.
+    /// Number of calls by outcome.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for Call { operation, .. } in self.calls.iter().filter(|call| !call.transfers) {
@@ -424,7 +425,7 @@ impl Calls {
     }
 }
 
-/// "Applied" is true, and stands where the answer says.
+/// An answer "applied" is true, and the entry is at the position it names.
 fn ok_is_where_it_says(call: CallId, position: Position, index: Option<u64>, term: Option<u64>) -> Check {
     let told = (Some(position.index.get()), Some(position.term.get()));
     if told == (index, term) {
@@ -433,7 +434,7 @@ fn ok_is_where_it_says(call: CallId, position: Position, index: Option<u64>, ter
     Err(format!("call {call} was told it stands at {told:?}, but it stands at {:?}", (index, term)))
 }
 
-/// "Certainly not applied" is never wrong.
+/// An answer "certainly not applied" is never wrong.
 fn not_applied_is_never_seen(call: CallId, known: &Call, index: Option<u64>) -> Check {
     match index {
         Some(index) if known.operation.verdict == Verdict::NotApplied => {
@@ -443,7 +444,7 @@ fn not_applied_is_never_seen(call: CallId, known: &Call, index: Option<u64>) -> 
     }
 }
 
-/// A completion is only dropped with its member.
+/// A completion is dropped only when its member stops.
 fn only_an_end_drops_calls(call: CallId, host: usize, error: &Error, ended: Option<usize>) -> Check {
     let of_an_end = matches!(error.code(), Code::FailedInFlight | Code::Poisoned | Code::Closed);
     if of_an_end && ended != Some(host) {
@@ -452,7 +453,7 @@ fn only_an_end_drops_calls(call: CallId, host: usize, error: &Error, ended: Opti
     Ok(())
 }
 
-/// Whose member lives knows what became of a write, unless its time is up or it was cancelled.
+/// A caller whose member is alive learns the outcome of its write, unless the write timed out or was cancelled.
 fn unknown_is_what_had_no_time(call: CallId, known: &Call, error: &Error, ended: bool) -> Check {
     let is_unknown = known.operation.is_write() && !known.transfers && error.outcome() == Outcome::Unknown;
     if ended || !is_unknown || matches!(error.code(), Code::Timeout | Code::CancelledInFlight) {
@@ -461,7 +462,7 @@ fn unknown_is_what_had_no_time(call: CallId, known: &Call, error: &Error, ended:
     Err(format!("call {call} is {} to its caller, whose member lives", error.code().name()))
 }
 
-/// What began after something was known to have happened comes after it: the real-time half of linearizability.
+/// A call that started after something was known is ordered after it: the real-time half of linearizability.
 fn comes_after_what_was_known(call: CallId, known: &Call, index: u64) -> Check {
     let in_time = if known.operation.is_write() { index > known.floor } else { index >= known.floor };
     if in_time {

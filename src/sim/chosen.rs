@@ -1,8 +1,8 @@
-//! The log that the members of a region have agreed on, and the state it makes.
+//! The log that the members of a region have agreed on, and the state it produces.
 //!
-//! Owns the committed entries of one region as the first member to commit each one had it, a state machine of its own
-//! that applies them one by one, and which call stands where. What always holds: it only grows; it knows nothing of
-//! what members say about themselves beyond the entries they committed.
+//! Owns the committed entries of one region as recorded by the first member to commit each, a separate state machine
+//! that applies them one by one, and the index of each call. What always holds: it only grows; of the members it knows
+//! nothing but the entries they committed.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use crate::core::command::{Command, Operation, Write};
 use crate::sim::disk::{change, digest};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
 
-/// Number of a call: one write or read of a client.
+/// Number of a call: one read or write of a client.
 pub(crate) type CallId = usize;
 
-/// Bits of a value's number that say which operation of its call wrote it.
+/// Bits of a value's number that identify the operation within its call.
 const OPERATION_BITS: u32 = 8;
-/// Bytes of a value's number, which every value begins with.
+/// Size in bytes of the number at the start of every value.
 const NUMBER_BYTES: usize = 8;
 
-/// The number of the value that operation `operation` of `call` writes. No other operation writes it.
+/// The number of the value written by operation `operation` of `call`; unique to that operation.
 pub(crate) fn value_number(call: CallId, operation: usize) -> u64 {
     assert!(operation < 1 << OPERATION_BITS, "batches are small");
     ((call as u64) << OPERATION_BITS) | operation as u64
 }
 
-/// The number a value begins with.
+/// The number at the start of a value.
 pub(crate) fn number_of(value: &[u8]) -> u64 {
     u64::from_be_bytes(value[..NUMBER_BYTES].try_into().expect("clients write numbered values"))
 }
 
-/// A value with this number, `bytes` long but never too short for it.
+/// A value with this number, `bytes` long, or longer if the number needs it.
 pub(crate) fn value_of(number: u64, bytes: usize) -> Vec<u8> {
     let mut value = number.to_be_bytes().to_vec();
     value.resize(bytes.max(NUMBER_BYTES), 0);
@@ -41,14 +41,14 @@ pub(crate) fn value_of(number: u64, bytes: usize) -> Vec<u8> {
 #[derive(Debug)]
 struct Place {
     term: u64,
-    /// Of the data after the entry.
+    /// Digest of the data after the entry.
     state: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Chosen {
-    /// The truncated entry that every log begins behind, then the chosen ones.
+    /// The truncated entry that precedes every log, then the chosen ones.
     places: Vec<Place>,
     data: BTreeMap<Vec<u8>, Vec<u8>>,
     calls: BTreeMap<CallId, u64>,
@@ -77,7 +77,7 @@ impl Chosen {
         self.place(index).map(|place| place.state)
     }
 
-    /// Where a call took effect.
+    /// Index at which a call took effect.
     pub(crate) fn index_of(&self, call: CallId) -> Option<u64> {
         self.calls.get(&call).copied()
     }
@@ -87,7 +87,7 @@ impl Chosen {
         &self.data
     }
 
-    /// Takes the next entry; returns the calls that take effect with it.
+    /// Appends the next entry; returns the calls that take effect with it.
     ///
     /// # Errors
     /// When a call takes effect a second time.
@@ -118,7 +118,7 @@ impl Chosen {
     }
 }
 
-/// The writes of an entry that are not refused when it is applied.
+/// The writes of an entry that are not refused on apply.
 fn effective_writes(entry: &Entry) -> Vec<Write> {
     if entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
         return Vec::new();
@@ -132,7 +132,7 @@ fn effective_writes(entry: &Entry) -> Vec<Write> {
     writes
 }
 
-/// A number that stands for an entry, whatever its place.
+/// A digest of an entry's content, independent of its index.
 pub(crate) fn entry_digest(entry: &Entry) -> u64 {
     digest(&entry.data) ^ entry.entry_type as u64
 }

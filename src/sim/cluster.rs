@@ -1,9 +1,9 @@
 //! A cluster in virtual time.
 //!
-//! Owns the members, the network between them, their clients, the true time and the queue of what happens next. One
-//! step carries out one event; then everything that the event could have broken is checked. What always holds: what
-//! happens follows from the plan's seed; a member's rounds, engine writes, reports and answers are events of their own,
-//! so that anything may come between them.
+//! Owns the members, the network between them, their clients, true time and the event queue. One step processes one
+//! event; then everything that the event could have broken is checked. What always holds: the whole run follows from
+//! the plan's seed; a member's rounds, engine writes, reports and answers are separate events, so that anything may
+//! happen between them.
 
 mod clients;
 mod hostile;
@@ -37,34 +37,34 @@ use crate::types::{NodeId, RegionId};
 use self::clients::LeaseRead;
 use self::timers::HostTimer;
 
-/// A node that is never there.
+/// A node id that no member has.
 const NO_MEMBER: u64 = 99;
-/// Another source of chance than the rest, for a seed.
+/// Combined with the seed: a random stream separate from the main one.
 const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
-/// And another.
+/// Another separate stream.
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
 /// One member and the machine it runs on.
 pub(crate) struct Host {
-    /// What runs there.
+    /// The member on this machine.
     pub member: Member,
-    /// What it takes for the time.
+    /// Its local clock.
     pub clock: MemberClock,
-    /// Added to every step of applying.
+    /// Added to every apply step.
     pub engine_delay: u64,
-    /// Its engine stands still.
+    /// Its engine is stalled.
     pub engine_stalls: bool,
-    /// Added to every sync, at most.
+    /// Upper bound of the delay added to every sync.
     pub sync_delay: u64,
-    /// Set while it must not come back by itself.
+    /// Set while it must not restart on its own.
     pub stays_down: bool,
-    /// The newest boot of each other member that it has heard of.
+    /// The newest boot of each other member that has introduced itself here, and whether its log was intact.
     introduced: Vec<(u64, bool)>,
-    /// The boot in which its log lost its end, if it ever did.
+    /// The last boot in which its log lost its tail, if ever.
     lost_end_in: u64,
-    /// It stands still until then.
+    /// It is paused until then.
     paused_until: u64,
-    /// The thread of the raft poller is in a sync until then.
+    /// Its raft poller thread is in a sync until then.
     busy_until: u64,
     round_is_due: bool,
     apply_is_due: bool,
@@ -72,7 +72,7 @@ pub(crate) struct Host {
     timer: HostTimer,
 }
 
-/// What can happen.
+/// Events.
 #[derive(Debug)]
 enum Event {
     Deliver { link: (usize, usize), connection: u32, boot: u64, bytes: Bytes },
@@ -103,46 +103,46 @@ struct Due {
 
 /// See the module.
 pub(crate) struct Cluster {
-    /// What the seed drew.
+    /// The plan drawn from the seed.
     pub plan: Plan,
     /// True time in nanoseconds.
     pub now: u64,
-    /// Where everything else is drawn from.
+    /// The main random stream.
     pub random: Random,
-    /// Where it is drawn from which callers cancel: another source, so that what a seed draws otherwise stays.
+    /// Decides which callers cancel: a separate stream, so that the other draws of a seed stay the same.
     impatience: Random,
-    /// Where it is drawn from how late the timer threads run.
+    /// Decides how late the timer threads run; also separate.
     lateness: Random,
     /// Member 1, 2, ...
     pub hosts: Vec<Host>,
     /// The network.
     pub links: Links,
-    /// What clients called.
+    /// Calls made by clients.
     pub calls: Calls,
-    /// What is remembered to judge the run.
+    /// The history needed to check the run.
     pub ledger: Ledger,
-    /// What happened.
+    /// The record of events.
     pub trace: Trace,
     /// How fast members are.
     pub pace: PacePlan,
-    /// Clients call and faults strike.
+    /// True in the fault phase: clients call and faults are injected.
     pub is_rough: bool,
-    /// How often each kind of fault struck.
+    /// How often each kind of fault was injected.
     pub strikes: Vec<(FaultKind, u32)>,
     regions: Vec<RegionId>,
-    /// The last messages that were sent, rare and common ones, for those that come late.
+    /// Recently sent messages, of rare and of common types, from which replayed ones are taken.
     sent: [VecDeque<hostile::Sent>; 2],
     load: Load,
     queue: BinaryHeap<Reverse<Due>>,
     order: u64,
     open_calls: Vec<usize>,
-    /// The host whose member ended in this step.
+    /// The host whose member stopped in this step.
     ended: Option<usize>,
     next: Vec<Next>,
 }
 
 impl Cluster {
-    /// All members start on empty disks at about the same time.
+    /// Starts all members on empty disks at about the same time.
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let mut random = Random::new(!plan.seed);
         let voters: Vec<_> = (1..=plan.members as u64).map(NodeId).collect();
@@ -200,15 +200,15 @@ impl Cluster {
         &self.regions
     }
 
-    /// One of the regions.
+    /// A random region.
     pub(crate) fn any_region(&mut self) -> RegionId {
         self.random.pick(&self.regions)
     }
 
-    /// Carries out the next event and checks what it did.
+    /// Processes the next event and checks its effects.
     ///
     /// # Errors
-    /// In words, the promise that was broken.
+    /// The violated invariant, in words.
     pub(crate) fn step(&mut self) -> Check {
         let Reverse(due) = self.queue.pop().expect("members always wait for a tick");
         self.now = due.at;
@@ -240,7 +240,7 @@ impl Cluster {
             Event::Cancel(call) => self.cancel(call),
             Event::LeaseRead(read) => self.lease_read(*read),
             Event::Strike(at) => self.strike(at),
-            // Healing has mended everything already.
+            // Healing has already undone everything.
             Event::Mend(what) if self.is_rough => mend(self, what),
             Event::Mend(_) => {}
         }
@@ -263,30 +263,30 @@ impl Cluster {
         self.schedule(wait, Event::Strike(at));
     }
 
-    /// How long a fault lasts.
+    /// Draws how long a fault lasts.
     pub(crate) fn fault_length(&mut self) -> u64 {
         self.random.within(0..self.plan.fault_length_max)
     }
 
-    /// Undoes something when its time is over.
+    /// Undoes a fault when its time is up.
     pub(crate) fn mend_later(&mut self, mend: Mend) {
         let length = self.fault_length();
         self.mend_after(length, mend);
     }
 
-    /// Undoes something after `wait`.
+    /// Undoes a fault after `wait`.
     pub(crate) fn mend_after(&mut self, wait: u64, mend: Mend) {
         self.schedule(wait, Event::Mend(mend));
     }
 
-    /// Makes a machine stand still; its clock goes on.
+    /// Pauses a machine; its clock keeps running.
     pub(crate) fn pause(&mut self, host: usize, length: u64) {
         self.trace.say(|| format!("{} pauses for {} ms", host + 1, length / 1_000_000));
         let machine = &mut self.hosts[host];
         machine.paused_until = machine.paused_until.max(self.now + length);
     }
 
-    /// Lets some of the last messages arrive now, whatever became of them before.
+    /// Delivers some recent messages now, whatever became of them before.
     pub(crate) fn replay(&mut self) {
         for _ in 0..1 + self.random.index(8) {
             let sent = &self.sent[self.random.index(2)];
@@ -297,7 +297,7 @@ impl Cluster {
         }
     }
 
-    /// Demands of the leader of some region that it hand over to any member.
+    /// Asks the leader of some region to transfer leadership to a member of its choice.
     pub(crate) fn transfer(&mut self) {
         let region = self.any_region();
         if let Some(leader) = self.leader(region) {
@@ -305,7 +305,7 @@ impl Cluster {
         }
     }
 
-    /// Makes the leader of some region propose that a learner joins that does not exist, or leaves.
+    /// Makes the leader of some region propose to add or remove a learner that does not exist.
     pub(crate) fn change_members(&mut self) {
         let region = self.any_region();
         if let Some(leader) = self.leader(region) {
@@ -315,7 +315,7 @@ impl Cluster {
         }
     }
 
-    /// Makes a member ask for leadership of every region, as no member does that has others.
+    /// Makes a member campaign in every region, out of turn: a real member that has peers never does this.
     pub(crate) fn campaign(&mut self, host: usize) {
         for &region in &self.regions {
             self.hosts[host].member.feed_to(region, Input::Campaign);
@@ -353,17 +353,17 @@ impl Host {
         self.busy_until > now
     }
 
-    /// When its raft poller can take its next turn: not while it stands still or waits for its disk.
+    /// When its raft poller can run next: not while the machine is paused or the poller waits for its disk.
     fn next_turn(&self) -> u64 {
         self.paused_until.max(self.busy_until)
     }
 
-    /// What its clock says.
+    /// Its local time.
     fn local(&self, now: u64) -> Timestamp {
         Timestamp(self.clock.local(now))
     }
 
-    /// True while its member, or a caller there, takes itself for the only leader of `region`.
+    /// True while its member, or a caller there, believes that it is the only leader of `region`.
     fn has_lease(&self, region: RegionId, now: u64) -> bool {
         let local = self.local(now);
         let Some(peer) = self.member.peer_of(region) else { return false };

@@ -1,8 +1,8 @@
 //! A member's disk in memory.
 //!
 //! Owns the raft logs and the engine that survive a crash of the member, as far as they were synced or flushed. What
-//! always holds: `append` is durable when it returns, as the real one, unless the end of the log is damaged in front of
-//! its mark; the engine falls back to its last flush or to a later write, data and apply states together.
+//! always holds: `append` is durable when it returns, as with the real log, unless the tail of the log before its mark
+//! is corrupted; the engine falls back to its last flush or to a later write, data and apply states together.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,34 +24,34 @@ pub(crate) struct DiskLog {
     logs: Arc<Mutex<Logs>>,
 }
 
-/// What a disk says about one region's log.
+/// The durable state of one region's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogStatus {
     /// Durable term.
     pub term: u64,
-    /// For whom it voted in that term.
+    /// The vote in that term.
     pub vote: u64,
-    /// Recorded commit; it may lag.
+    /// Recorded commit index; it may lag.
     pub commit: u64,
     /// Last index.
     pub last: u64,
 }
 
-/// Frames that may be durable and not covered by the mark.
+/// Frames that may be durable but not yet covered by the mark.
 const UNMARKED_FRAMES_MAX: usize = 3;
-/// Frames that can be lost with the end of the log.
+/// Frames that can be lost with the tail of the log.
 const FRAMES_KEPT: usize = 12;
 
 #[derive(Debug)]
 struct Logs {
     regions: BTreeMap<RegionId, RegionLog>,
-    /// How to undo the last frames, the newest last.
+    /// How to undo the last frames, newest last.
     frames: VecDeque<Vec<Undo>>,
-    /// How many of them are behind the mark.
+    /// How many of them come after the mark.
     unmarked_frames: usize,
-    /// Where the logs ended at the mark.
+    /// Last index and term of each log at the mark.
     marked: BTreeMap<RegionId, (LogIndex, Term)>,
-    /// Of regions that lack entries which were on record.
+    /// For regions whose log lost recorded entries: the end that the mark had recorded.
     lost_ends: BTreeMap<RegionId, (LogIndex, Term)>,
 }
 
@@ -59,26 +59,26 @@ struct Logs {
 struct RegionLog {
     hard_state: HardState,
     truncated: (LogIndex, Term),
-    /// Contiguous, the first right after `truncated`.
+    /// Contiguous; the first comes right after `truncated`.
     entries: Vec<Entry>,
 }
 
-/// What a frame did to a region's log.
+/// What a frame changed in a region's log.
 #[derive(Debug)]
 struct Undo {
     region: RegionId,
     hard_state: HardState,
     truncated: (LogIndex, Term),
-    /// Entries at the end that were not there before.
+    /// Number of entries added at the end.
     appended: usize,
-    /// Those in whose place they are.
+    /// The entries they replaced.
     replaced: Vec<Entry>,
-    /// Those that the truncation took.
+    /// The entries removed by truncation.
     dropped: Vec<Entry>,
 }
 
 impl DiskLog {
-    /// The logs a member of these regions begins with.
+    /// The initial logs of a member with these regions.
     pub(crate) fn bootstrap(regions: impl IntoIterator<Item = RegionId>) -> Self {
         let regions: BTreeMap<_, _> =
             regions.into_iter().map(|region| (region, RegionLog::bootstrap())).collect();
@@ -88,7 +88,7 @@ impl DiskLog {
         Self { logs: Arc::new(Mutex::new(logs)) }
     }
 
-    /// What a member finds when it starts.
+    /// The state that a member recovers when it starts.
     pub(crate) fn recover(&self, region: RegionId) -> LogState {
         let logs = self.lock();
         let log = &logs.regions[&region];
@@ -110,18 +110,18 @@ impl DiskLog {
         self.lock().append(writes);
     }
 
-    /// Damages the end of the log, its last frames and at least one that the mark covers. False when there are not so
-    /// many.
+    /// Corrupts the tail of the log: all frames after the mark, and this many, at least one, that the mark covers.
+    /// False when there are not that many.
     pub(crate) fn lose_end(&self, marked_frames: usize) -> bool {
         self.lock().lose_end(marked_frames)
     }
 
-    /// Whether a region lacks entries that were on record.
+    /// True when a region's log lacks entries that had been recorded.
     pub(crate) fn lacks_end(&self, region: RegionId) -> bool {
         self.lock().lost_ends.contains_key(&region)
     }
 
-    /// Begins a region's log anew behind what its engine has kept, where the log lost that.
+    /// Restarts a region's log right after what its engine has kept, if the log lost that.
     pub(crate) fn follow_engine(&self, region: RegionId, applied: ApplyState) {
         let mut logs = self.lock();
         let is_lost = logs.lost_ends.contains_key(&region);
@@ -147,8 +147,8 @@ impl DiskLog {
         LogStatus { term, vote, commit, last: log.last() }
     }
 
-    /// Term of the entry at `index`; of the truncated one when it is there, none when the log does not reach it or
-    /// reaches it no more.
+    /// Term of the entry at `index`, or of the truncation point; none when `index` is past the end or already
+    /// truncated.
     pub(crate) fn term_at(&self, region: RegionId, index: u64) -> Option<u64> {
         let logs = self.lock();
         let log = &logs.regions[&region];
@@ -163,7 +163,7 @@ impl DiskLog {
         self.lock().regions[&region].truncated.0.get()
     }
 
-    /// The entries `low..=high`, as far as they are there.
+    /// The entries `low..=high`, as far as they exist.
     pub(crate) fn entries(&self, region: RegionId, low: u64, high: u64) -> Vec<Entry> {
         let logs = self.lock();
         (low..=high).filter_map(|index| logs.regions[&region].at(index).cloned()).collect()
@@ -236,7 +236,7 @@ impl RegionLog {
         self.entries.last().map_or(self.truncated, |entry| (LogIndex(entry.index), Term(entry.term)))
     }
 
-    /// How many entries lie before `index`.
+    /// Number of entries before `index`.
     fn before(&self, index: u64) -> usize {
         index.saturating_sub(self.truncated.0.get() + 1) as usize
     }
@@ -266,7 +266,7 @@ impl RegionLog {
         Undo { region: write.region, hard_state, truncated, appended, replaced, dropped }
     }
 
-    /// As before a frame, but for the term and the vote, which the mark knows.
+    /// Undoes a frame, except for the term and the vote, which the mark records.
     fn undo(&mut self, undo: Undo) {
         self.entries.splice(..0, undo.dropped);
         self.entries.truncate(self.entries.len() - undo.appended);
@@ -301,7 +301,7 @@ impl LogReader for DiskLog {
 pub(crate) struct DiskEngine {
     memory: EngineImage,
     flushed: EngineImage,
-    /// Written since the last flush, oldest first.
+    /// Writes since the last flush, oldest first.
     unflushed: Vec<EngineWrite>,
 }
 
@@ -315,7 +315,7 @@ struct EngineImage {
 struct RegionImage {
     region: Region,
     state: ApplyState,
-    /// Of the region's keys and values; see [`digest_of`].
+    /// Digest of the region's keys and values; see [`digest_of`].
     digest: u64,
 }
 
@@ -327,7 +327,7 @@ struct EngineWrite {
 }
 
 impl DiskEngine {
-    /// The engine a member begins with.
+    /// The initial engine of a member.
     pub(crate) fn bootstrap(regions: &[Region]) -> Self {
         let image = |region: &Region| {
             let (region, state) = (region.clone(), ApplyState::BOOTSTRAP);
@@ -338,19 +338,19 @@ impl DiskEngine {
         Self { memory: image.clone(), flushed: image, unflushed: Vec::new() }
     }
 
-    /// Forgets what was not flushed, but for the oldest `kept` writes: the engine may have flushed them by itself.
+    /// Forgets unflushed writes except the oldest `kept`: the engine may have flushed those on its own.
     pub(crate) fn crash(&mut self, kept: usize) {
         self.unflushed.truncate(kept);
         self.flush();
         self.memory = self.flushed.clone();
     }
 
-    /// How many writes a crash can take.
+    /// Number of writes that a crash can lose.
     pub(crate) fn unflushed(&self) -> usize {
         self.unflushed.len()
     }
 
-    /// Makes everything written so far survive a crash.
+    /// Makes all writes so far survive a crash.
     pub(crate) fn flush(&mut self) {
         for write in self.unflushed.drain(..) {
             self.flushed.take(&write);
@@ -362,30 +362,30 @@ impl DiskEngine {
         self.memory.regions.keys().copied()
     }
 
-    /// A region and its apply state as they are now.
+    /// A region and its current apply state.
     pub(crate) fn state_of(&self, region: RegionId) -> (Region, ApplyState) {
         let image = &self.memory.regions[&region];
         (image.region.clone(), image.state)
     }
 
-    /// The first region and its apply state as they are now.
+    /// The first region and its current apply state.
     pub(crate) fn state(&self) -> (Region, ApplyState) {
         let first = self.regions().next().expect("a member has a region");
         self.state_of(first)
     }
 
-    /// How far a region has come, and the digest of its data.
+    /// A region's apply state, and the digest of its data.
     pub(crate) fn state_and_digest(&self, region: RegionId) -> (ApplyState, u64) {
         let image = &self.memory.regions[&region];
         (image.state, image.digest)
     }
 
-    /// The data as it is now.
+    /// The current data.
     pub(crate) fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         &self.memory.data
     }
 
-    /// Takes one batch whole.
+    /// Writes one batch atomically.
     pub(crate) fn write(&mut self, batch: &ApplyBatch) {
         let write = EngineWrite {
             writes: batch.writes.clone(),
@@ -417,7 +417,7 @@ impl EngineImage {
     }
 }
 
-/// Carries an operation out; returns what it adds to the digest.
+/// Executes an operation; returns the change of the digest.
 pub(crate) fn change(data: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: Operation<'_>) -> u64 {
     match operation {
         Operation::Put { key, value } => {
@@ -443,12 +443,12 @@ fn first_key(operation: Operation<'_>) -> &[u8] {
     }
 }
 
-/// One pair's part of a digest. A digest is the sum over all pairs, so it can follow single changes.
+/// The contribution of one pair to a digest. A digest is the sum over all pairs, so it can be updated incrementally.
 fn digest_of(key: &[u8], value: &[u8]) -> u64 {
     scramble(digest(value).wrapping_add(digest(key).rotate_left(23)))
 }
 
-/// A number that stands for `bytes`.
+/// A digest of `bytes`.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut digest = bytes.len() as u64 ^ 0xcbf2_9ce4_8422_2325;
     let mut chunks = bytes.chunks_exact(8);

@@ -1,7 +1,8 @@
-//! How long a write waits behind an election.
+//! How long a write waits for an election.
 //!
-//! Owns runs in which nothing but the network and the disks takes time, so that the time from an election to the answer of a
-//! follower's write is a count of round trips and syncs.
+//! Owns directed runs in which only the network and the disks take time, so that the time from an election to the
+//! answer to a follower's write is a number of round trips and syncs. What always holds: the bound is that number plus
+//! a small slack.
 
 use crate::core::input::Input;
 use crate::sim::chosen::CallId;
@@ -15,10 +16,10 @@ use crate::types::{NodeId, RegionId};
 const REGION: RegionId = RegionId(1);
 const ROUND_TRIP: u64 = 20 * MILLISECOND;
 const SYNC: u64 = 10 * MILLISECOND;
-/// More than all else takes together: what is due at one time takes its turn.
+/// Upper bound for everything else: events that are due at the same time still run one after the other.
 const SLACK: u64 = MILLISECOND;
 
-/// Three members, of which one leads.
+/// Three members with an established leader.
 fn cluster(seed: u64) -> (Cluster, usize) {
     let mut plan = Plan::draw(1);
     plan.setup = Setup { elections: Some(seed), ..Setup::default() };
@@ -34,13 +35,13 @@ fn cluster(seed: u64) -> (Cluster, usize) {
     (cluster, leader)
 }
 
-/// The leader has no power, and stays without it.
+/// The leader loses power and stays down.
 fn lose(cluster: &mut Cluster, leader: usize) {
     cluster.hosts[leader].stays_down = true;
     cluster.crash(leader);
 }
 
-/// The others notice that their connections to `leader` are broken.
+/// The other members notice that their connections to `leader` are broken.
 fn notice(cluster: &mut Cluster, leader: usize) {
     let node = NodeId(leader as u64 + 1);
     for host in (0..3).filter(|&host| host != leader) {
@@ -48,7 +49,8 @@ fn notice(cluster: &mut Cluster, leader: usize) {
     }
 }
 
-/// From the moment at which another member than `writer` leads to the answer of its write; none when it leads itself.
+/// Time from the moment a member other than `writer` leads until the write is answered; none when `writer` itself
+/// leads.
 fn time_behind_the_election(
     cluster: &mut Cluster,
     old: usize,
@@ -69,7 +71,7 @@ fn time_behind_the_election(
     Some(cluster.now - elected)
 }
 
-/// A write of a follower of `old`.
+/// A write through a follower of `old`.
 fn write(cluster: &mut Cluster, old: usize) -> (usize, CallId) {
     let writer = (old + 1) % 3;
     (writer, cluster.probe_write(writer, REGION).expect("it runs"))
@@ -82,7 +84,7 @@ fn longest(measured: impl Iterator<Item = Option<u64>>) -> u64 {
 }
 
 #[test]
-fn a_write_that_was_sent_to_the_last_leader_waits_for_three_and_a_half_round_trips_and_two_syncs() {
+fn a_write_sent_to_the_failed_leader_takes_three_and_a_half_round_trips_and_two_syncs() {
     let longest = longest((1..=20).map(|seed| {
         let (mut cluster, old) = cluster(seed);
         let write = write(&mut cluster, old);
@@ -92,13 +94,13 @@ fn a_write_that_was_sent_to_the_last_leader_waits_for_three_and_a_half_round_tri
         time_behind_the_election(&mut cluster, old, write)
     }));
 
-    // The leader's first entry, its commit notice, the write, its entry, the answer.
+    // The leader's first entry, its commit notice, the write, the write's entry, the answer.
     let promised = 7 * ROUND_TRIP / 2 + 2 * SYNC;
     assert!((promised..promised + SLACK).contains(&longest), "{longest} ns");
 }
 
 #[test]
-fn a_write_that_came_without_a_leader_waits_for_two_and_a_half_round_trips_and_two_syncs() {
+fn a_write_made_while_there_is_no_leader_takes_two_and_a_half_round_trips_and_two_syncs() {
     let longest = longest((1..=20).map(|seed| {
         let (mut cluster, old) = cluster(seed);
         lose(&mut cluster, old);

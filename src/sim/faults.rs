@@ -1,7 +1,7 @@
-//! What goes wrong.
+//! The faults that are injected.
 //!
-//! Owns the kinds of faults: how often each happens is the plan's to draw, what it does is written once, here. What
-//! always holds: a fault is something the world may do - lose power, messages, time - and never something a member
+//! Owns the kinds of faults: the plan draws how often each occurs; its effect is defined once, here. What always holds:
+//! a fault is something the environment may do - loss of power, of messages, of time - and never something a member
 //! does; every fault that lasts has an end.
 
 use crate::sim::cluster::Cluster;
@@ -13,18 +13,18 @@ use crate::sim::plan::{MILLISECOND, SECOND};
 pub(crate) enum FaultKind {
     /// A member loses power.
     Crash,
-    /// A member loses power between two of its next effects.
+    /// A member loses power between two of its upcoming effects.
     CrashBetweenEffects,
     /// All members lose power.
     PowerLoss,
     /// A member's next sync reports an error.
     SyncError,
-    /// A member stands still; its clock does not.
+    /// A member is paused; its clock keeps running.
     Pause,
-    /// A member stands still and its clock with it, as a virtual machine may that its host pauses. What its lease promises
-    /// is void then: see [`Plan::may_reads_be_stale`](crate::sim::plan::Plan::may_reads_be_stale).
+    /// A member is paused and its clock is stopped, as when the host of a virtual machine suspends it. Leases guarantee
+    /// nothing in that case: see [`Plan::may_reads_be_stale`](crate::sim::plan::Plan::may_reads_be_stale).
     PauseOfMachine,
-    /// A leader stands still for no longer than its lease may last.
+    /// A leader is paused, at most for as long as its lease may last.
     LeaderPause,
     /// A member's clock runs fast or slow.
     ClockRate,
@@ -32,55 +32,56 @@ pub(crate) enum FaultKind {
     ClockJump,
     /// A member's engine stalls.
     EngineStall,
-    /// A member's syncs take very long.
+    /// A member's syncs become very slow.
     DiskStall,
-    /// One member is cut off.
+    /// One member is partitioned from all others.
     Isolate,
-    /// The members fall into two parts.
+    /// The members are partitioned into two groups.
     Split,
-    /// Messages pass in one direction only.
+    /// Messages cross the partition in one direction only.
     OneWay,
-    /// Each member hears only its neighbours.
+    /// Each member can reach only its neighbours in a chain.
     Chain,
-    /// Some links are cut, whichever.
+    /// Some links are cut at random.
     CutLinks,
-    /// A leader is left with a bare quorum; the others hear that quorum, but not the leader and perhaps not each other.
+    /// A leader is left with a bare quorum; the other members can reach that quorum, but not the leader, and perhaps
+    /// not each other.
     BareQuorum,
-    /// Everything to a member, or from it, or between two, comes late and at once.
+    /// All messages to a member, from it, or between two members are delayed and then arrive together.
     LinkStall,
-    /// A link comes and goes.
+    /// A link goes down and up repeatedly.
     Flap,
-    /// A connection breaks with everything that is under way on it.
+    /// A connection breaks, losing everything in flight on it.
     BreakConnection,
-    /// Messages from long ago arrive, or arrive again.
+    /// Old messages arrive, perhaps for the second time.
     Replay,
     /// A member campaigns out of turn.
     Campaign,
-    /// A leader is asked to hand over.
+    /// A leader is asked to transfer leadership.
     Transfer,
-    /// A learner that does not exist joins, or leaves again.
+    /// A learner that does not exist is added, or removed again.
     ChangeMembers,
-    /// A member loses power, and with it the end of its log, though that was synced.
+    /// A member loses power and the tail of its log, although that was synced.
     LoseEnd,
 }
 
-/// Something that was done and has to be undone.
+/// A fault to be undone.
 #[derive(Clone, Debug)]
 pub(crate) enum Mend {
     /// These one-way links work again.
     Links(Vec<(usize, usize)>),
-    /// A clock runs true again.
+    /// A clock runs at the true rate again.
     Clock(usize),
-    /// An engine is as fast as before.
+    /// An engine has its normal speed again.
     Engine(usize),
-    /// A disk is as fast as before.
+    /// A disk has its normal speed again.
     Disk(usize),
-    /// A link that comes and goes: its ends, how often it still changes, how fast, and whether it is cut.
+    /// A flapping link: its ends, how many changes remain, the period, and whether it is cut.
     Flap { ends: (usize, usize), left: u32, period: u64, cut: bool },
 }
 
 impl FaultKind {
-    /// Every kind.
+    /// All kinds.
     pub(crate) const ALL: [Self; 25] = [
         Self::Crash,
         Self::CrashBetweenEffects,
@@ -110,7 +111,7 @@ impl FaultKind {
     ];
 }
 
-/// Lets `kind` happen to `cluster` now.
+/// Injects a fault of this `kind` into `cluster` now.
 pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
     let host = cluster.random.index(cluster.hosts.len());
     match kind {
@@ -146,7 +147,7 @@ pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
             cluster.clock_changed(host);
         }
         FaultKind::EngineStall => {
-            // Slow, slower than a leader may be, or standing still.
+            // Slow, slower than is tolerated in a leader, or stalled.
             let election = cluster.plan.election_timeout();
             let (delay, stalls) =
                 cluster.random.pick(&[(election, false), (10 * election, false), (0, true)]);
@@ -154,7 +155,7 @@ pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
             cluster.mend_later(Mend::Engine(host));
         }
         FaultKind::DiskStall => {
-            // A sync that hangs for longer than two election timeouts outlasts the ticks that a pause owes.
+            // A sync that hangs for longer than two election timeouts outlasts the ticks that are due after a pause.
             let timeouts = cluster.random.pick(&[2, 2, 10]);
             cluster.hosts[host].sync_delay = cluster.plan.election_timeout() * timeouts;
             cluster.mend_later(Mend::Disk(host));
@@ -184,7 +185,7 @@ pub(crate) fn strike(cluster: &mut Cluster, kind: FaultKind) {
     }
 }
 
-/// Undoes what lasted long enough.
+/// Undoes a fault whose time is up.
 pub(crate) fn mend(cluster: &mut Cluster, mend: Mend) {
     match mend {
         Mend::Links(links) => links.into_iter().for_each(|link| cluster.links.mend(link)),
@@ -242,8 +243,8 @@ fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
     }
 }
 
-/// Trouble comes together: while a TimeoutNow is under way for long, its sender loses its target, and whoever
-/// else its quorum does not need, one after the other.
+/// Correlated faults: while a TimeoutNow is delayed in flight, its sender loses the link to its target and then, one by
+/// one, to the members its quorum does not need.
 pub(crate) fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize)) {
     let election = cluster.plan.election_timeout();
     for outsider in outsiders(cluster, leader, target) {
@@ -253,7 +254,7 @@ pub(crate) fn lose_target(cluster: &mut Cluster, (leader, target): (usize, usize
     }
 }
 
-/// `leader` and `member` lose each other, and perhaps `member` and `other`.
+/// `leader` and `member` lose contact, and perhaps `member` and `other` do.
 pub(crate) fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), other: usize) {
     let mut links = vec![(leader, member)];
     links.extend(Some((member, leader)).filter(|_| cluster.random.percent(60)));
@@ -264,7 +265,7 @@ pub(crate) fn lose(cluster: &mut Cluster, (leader, member): (usize, usize), othe
     cut_for(cluster, links, length);
 }
 
-/// Trouble comes together: when a TimeoutNow arrives late, nothing reaches who sent it, or nobody hears it.
+/// Correlated faults: when a TimeoutNow arrives late, its sender can no longer receive, send, or do either.
 pub(crate) fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
     let (deaf, mute) = cluster.random.pick(&[(true, false), (true, true), (false, true)]);
     let others: Vec<_> = (0..cluster.hosts.len()).filter(|&other| other != sender).collect();
@@ -275,7 +276,7 @@ pub(crate) fn cut_off_sender(cluster: &mut Cluster, sender: usize) {
     cut_for(cluster, links, length);
 }
 
-/// Leaves `leader` with a bare quorum to which `outsider` does not belong.
+/// Leaves `leader` with a bare quorum that excludes `outsider`.
 fn leave_bare_quorum(cluster: &mut Cluster, leader: usize, outsider: usize, length: u64) {
     let outside = outsiders(cluster, leader, outsider);
     let one_way = cluster.random.percent(40);
@@ -292,8 +293,8 @@ fn leave_bare_quorum(cluster: &mut Cluster, leader: usize, outsider: usize, leng
     }
 }
 
-/// Of the bare quorum one member stands still, long enough to owe the ticks of an election timeout and not so long that
-/// its leader must give up.
+/// Pauses one member of the bare quorum, long enough for the ticks of an election timeout to become due, but not so
+/// long that its leader must step down.
 fn pause_one_inside(cluster: &mut Cluster, leader: usize, outside: &[usize]) {
     let mut inside: Vec<_> = (0..cluster.hosts.len()).collect();
     inside.retain(|host| *host != leader && !outside.contains(host));
@@ -304,7 +305,7 @@ fn pause_one_inside(cluster: &mut Cluster, leader: usize, outside: &[usize]) {
     }
 }
 
-/// Whom `leader` does not need for a quorum: some members, `first` among them.
+/// Members that `leader` does not need for a quorum, including `first`.
 fn outsiders(cluster: &mut Cluster, leader: usize, first: usize) -> Vec<usize> {
     let count = cluster.hosts.len();
     let mut others = cluster.random.sample(count, count);

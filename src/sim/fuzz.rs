@@ -1,17 +1,17 @@
-//! The fuzzer's door to a live cluster.
+//! The fuzzer's entry point to a running cluster.
 //!
 //! Owns the translation of arbitrary bytes into hostile messages between members that serve clients, elect, crash and
-//! come back. What must hold, whatever is said: what no member may say - to another member, by a stranger, of a type
-//! that stays at home, with entries that do not follow each other, a commit beyond the log, a term from nowhere, for a
-//! region that is not there - is refused and changes nothing; all promises of the simulator hold beside it, and a healed
-//! cluster serves and agrees; what was said once may be heard again. A message that could be a member's own is a lie
-//! of that member, by which promises between members can be broken: such are kept to the end, where each member hears
-//! one, and must not fall over it.
+//! restart. What always holds: a message that no member may send - to another member, from a stranger, of a local-only
+//! type, with entries that are not contiguous, a commit index beyond the log, an invented term, or for a region that
+//! does not exist - is refused and changes nothing; all invariants of the simulator hold meanwhile, and a healed
+//! cluster serves and converges; real messages may be replayed. A message that a member could have sent itself is a lie
+//! of that member (a Byzantine fault), which can break invariants between members: lies are kept until the end, when
+//! each is delivered to its recipient, which must not crash on it.
 //!
-//! What is forwarded but cannot stand in the log - no command, a command of members, a write of another region's keys -
-//! is refused by a leader too, though it cannot tell it by looking at the message alone.
+//! A forwarded write that may not be in the log - no command, a command only members may issue, a write to another
+//! region's keys - is refused by the leader too, although the message alone does not show that it is invalid.
 //!
-//! The input is: a seed (u16) for the plan, then steps (kind u8 and what it needs).
+//! Input format: a seed (u16) for the plan, then steps (kind u8 and its operands).
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -28,23 +28,23 @@ use crate::sim::trace::Trace;
 use crate::transport::codec;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId, Term};
 
-/// Steps of an input that count.
+/// Steps of an input that are executed; the rest is ignored.
 const STEPS_MAX: usize = 200;
-/// Events between two steps, at most.
+/// Maximum number of events between two steps.
 const EVENTS_MAX: usize = 256;
-/// Messages among which one is looked for that can break a rule.
+/// Messages examined to find one that can break a rule.
 const TRIES_MAX: usize = 64;
 /// Events after a lie about forwarded writes.
 const EVENTS_AFTER_LIE: usize = 200;
-/// Forwarded nonsense that counts.
+/// Maximum number of invalid forwarded commands that are executed.
 const NONSENSE_MAX: usize = 4;
-/// Election timeouts in which clients call and faults strike, if the input is long enough.
+/// Length of the fault phase in election timeouts, if the input is long enough.
 const ROUGH_TIMEOUTS: u64 = 12;
 
-/// Runs a cluster among hostile messages made of `data` and checks what must hold.
+/// Runs a cluster under hostile messages derived from `data` and checks the invariants.
 ///
 /// # Panics
-/// When it does not hold.
+/// When an invariant is violated.
 pub fn fuzz_cluster(data: &[u8]) {
     let Some((seed, rest)) = data.split_first_chunk::<2>() else { return };
     let seed = u16::from_le_bytes(*seed);
@@ -53,7 +53,7 @@ pub fn fuzz_cluster(data: &[u8]) {
     }
 }
 
-/// A plan of the simulator, cut to what one input can take.
+/// A simulator plan, limited to what one input can afford.
 fn plan(seed: u16) -> Plan {
     let mut plan = Plan::draw(u64::from(seed));
     plan.members = plan.members.clamp(2, 5);
@@ -84,7 +84,7 @@ fn live(plan: Plan, mut input: Input<'_>) -> Check {
         let judged = checker::check(&cluster.calls.history(region));
         judged.map_err(|violation| format!("region {region}: {violation}"))?;
     }
-    // About forwarded writes first: the others would let members disagree.
+    // Lies about forwarded writes first: the others would make members diverge.
     lies.sort_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
     lies.dedup_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
     cluster.ledger.close();
@@ -134,7 +134,7 @@ fn step(cluster: &mut Cluster, kind: u8, input: &mut Input<'_>, lies: &mut Lies)
     }
 }
 
-/// Says one of the last messages with one rule broken.
+/// Sends a recent message with one rule broken.
 fn say_broken(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> Check {
     let (rule, far, start) = (input.number(), input.number(), usize::from(input.number()));
     for number in start..start + TRIES_MAX {
@@ -147,7 +147,8 @@ fn say_broken(cluster: &mut Cluster, input: &mut Input<'_>, lies: &mut Lies) -> 
     Ok(())
 }
 
-/// What may not be in the log, or not in every region's: any bytes, a command of members, a write of any key.
+/// Data that may not be in any log, or not in every region's: arbitrary bytes, a command only members may issue, a
+/// write to an arbitrary key.
 fn unfit(input: &mut Input<'_>) -> Bytes {
     let (kind, length) = (input.number(), usize::from(input.number() % 32));
     let bytes = input.take(length);
@@ -162,7 +163,7 @@ fn unfit(input: &mut Input<'_>) -> Bytes {
     }
 }
 
-/// Forwards `data` to whoever leads one of the regions; unless it may be in that region's log it is refused.
+/// Forwards `data` to the leader of one of the regions; it must be refused unless that region's log may contain it.
 fn forward(cluster: &mut Cluster, at: usize, number: u64, data: Bytes) -> Check {
     let region = cluster.regions()[at % cluster.regions().len()];
     let Some((leader, term)) = cluster.leader_of(region) else { return Ok(()) };
@@ -177,13 +178,13 @@ fn forward(cluster: &mut Cluster, at: usize, number: u64, data: Bytes) -> Check 
     cluster.throw_refused(leader, &message)
 }
 
-/// Bytes that are no message end their connection and go no further.
+/// Bytes that do not decode to a message end their connection and have no other effect.
 fn hear(cluster: &mut Cluster, host: usize, bytes: Bytes, lies: &mut Lies) -> Check {
     codec::decode(&bytes).map_or(Ok(()), |message| say(cluster, host, message, lies))
 }
 
 fn say(cluster: &mut Cluster, host: usize, message: PeerMessage, lies: &mut Lies) -> Check {
-    // What the codec does not carry reaches nobody.
+    // A message that the codec does not carry reaches nobody.
     let mut encoded = Vec::new();
     if codec::encode(&message, &mut encoded).is_err() {
         return Ok(());
@@ -199,14 +200,14 @@ fn say(cluster: &mut Cluster, host: usize, message: PeerMessage, lies: &mut Lies
     Ok(())
 }
 
-/// The member that hears a lie may believe it, but goes on; so do all others when it is about forwarded writes, which a
-/// member may write and lose as it likes.
+/// The recipient of a lie may believe it, but must keep running; when the lie is about forwarded writes, which a member
+/// may write and lose as it likes, so must all others.
 fn hear_lie(cluster: &mut Cluster, host: usize, lie: &PeerMessage) -> Check {
     let all_run = |cluster: &Cluster| cluster.hosts.iter().all(|host| host.member.is_running());
     if cluster.must_refuse(host, lie) {
         return Ok(());
     }
-    // What the ledger says about a believed lie is no promise of ours.
+    // What the ledger reports after a believed lie violates no invariant of ours.
     let _believed = cluster.throw(host, lie);
     if !matches!(lie.body, Body::Raft(_)) {
         (0..EVENTS_AFTER_LIE).for_each(|_| drop(cluster.step()));
@@ -214,7 +215,7 @@ fn hear_lie(cluster: &mut Cluster, host: usize, lie: &PeerMessage) -> Check {
     if all_run(cluster) { Ok(()) } else { Err(format!("a member fell over {lie:?} to {}", host + 1)) }
 }
 
-/// Exchanges one field of a message.
+/// Replaces one field of a message.
 fn change(message: &mut PeerMessage, input: &mut Input<'_>) {
     let (field, value) = (input.number(), input.word());
     match field % 16 {
@@ -282,13 +283,13 @@ trait FromNumber {
 }
 
 impl FromNumber for MessageType {
-    /// Any type but a raft snapshot, which the codec does not carry.
+    /// Any type except a raft snapshot, which the codec does not carry.
     fn from_number(number: u64) -> Self {
         protobuf::ProtobufEnum::from_i32((number % 19) as i32).unwrap_or(Self::MsgHup)
     }
 }
 
-/// What is left of the input; zeros behind its end.
+/// The rest of the input; reads past its end yield zeros.
 struct Input<'a> {
     rest: &'a [u8],
 }
@@ -304,7 +305,7 @@ impl<'a> Input<'a> {
         self.byte().unwrap_or(0)
     }
 
-    /// Small numbers, numbers near the largest one, the edge of a sane term, or any eight bytes.
+    /// A small number, one near the maximum, one at the edge of a plausible term, or any eight bytes.
     fn word(&mut self) -> u64 {
         let low = u64::from(self.number());
         match self.number() % 6 {
@@ -333,7 +334,7 @@ mod tests {
     use crate::corpus::replay;
 
     #[test]
-    fn the_corpus_of_hostile_messages_and_mutations_of_it_hold() {
+    fn the_corpus_of_hostile_messages_and_its_mutations_pass() {
         replay("cluster", 200, fuzz_cluster);
     }
 }

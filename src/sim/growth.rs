@@ -1,6 +1,6 @@
-//! What grows with time.
+//! Growth over time.
 //!
-//! Owns directed runs over many restarts, and that nothing is left behind by any of them.
+//! Owns directed runs over many restarts. What always holds: no restart leaves anything behind.
 
 use crate::sim::member::Setup;
 use crate::sim::trio::{Trio, at_once};

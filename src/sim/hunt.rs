@@ -1,10 +1,10 @@
-//! Many seeds.
+//! Runs of many seeds.
 //!
-//! Owns the choice of seeds, the budget in simulated hours, and the words of a failure: what was broken, the last lines
-//! of the trace, and the command that runs the seed again. What always holds: seeds of a hunt follow from its base seed;
-//! kept seeds, which once failed, run first.
+//! Owns the choice of seeds, the budget in simulated hours, and the failure report: the violated invariant, the last
+//! lines of the trace, and the command that reruns the seed. What always holds: the seeds of a hunt follow from its
+//! base seed; kept seeds, which failed once, run first.
 //!
-//! `ALMADIA_SIM_HOURS` simulated hours are hunted, from base seed `ALMADIA_SEED`, on `ALMADIA_SIM_THREADS` threads.
+//! Simulates `ALMADIA_SIM_HOURS` hours from base seed `ALMADIA_SEED` on `ALMADIA_SIM_THREADS` threads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,25 +25,26 @@ use crate::sim::random::scramble;
 use crate::sim::run::{Report, hours, run};
 use crate::sim::trace::{Lines, Trace};
 
-/// Hours that a hunt simulates unless told otherwise: a minute of two cores.
+/// Default number of simulated hours: takes a minute on two cores.
 const HOURS: f64 = 100.0;
-/// Lines of a failed run that are shown.
+/// Trace lines shown for a failed run.
 const LINES: usize = 60;
-/// Where hunts begin unless told otherwise.
+/// Default base seed of a hunt.
 const BASE_SEED: u64 = 20_261_121;
 
-/// Seeds that a planted fault may take to be found.
+/// Number of seeds within which a planted fault must be found.
 const PLANTED_SEEDS_MAX: u64 = 3_000;
-/// What chance does not find in hundreds of hours, and scripts do. The first takes a question from a term ago, a leader whose
-/// engine stalls, and an answer that overtakes every heartbeat; the second an order that comes very late to a target that
-/// heard nothing since, and a question that just those confirm who missed all entries and no heartbeat since; the third does
-/// no harm but noise, which `lonely_member` measures.
+/// Faults that random runs do not find in hundreds of hours, but scripts do. The first needs a vote request from an
+/// earlier term, a leader whose engine stalls, and an answer that overtakes every heartbeat. The second needs a
+/// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
+/// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
+/// measures.
 const NOT_LEFT_TO_CHANCE: [Fault; 3] =
     [Fault::CommitInVoteAnswer, Fault::LeaseConfirmedByShorterLogs, Fault::FirstLeaderAskedForForEver];
 
-/// Seeds by which clients show that they do not cry wolf.
+/// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
-/// What clients alone did not notice in 400 seeds, and what is in their way.
+/// Faults that clients alone did not notice in 400 seeds, each with the reason.
 const HIDDEN_FROM_CLIENTS: [(Fault, &str); 16] = [
     (
         Fault::VoteBeforeSync,
@@ -81,7 +82,7 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 16] = [
     (Fault::FirstLeaderAskedForForEver, "as in NOT_LEFT_TO_CHANCE"),
 ];
 
-/// What many runs have to show for themselves.
+/// Totals over many runs.
 #[derive(Debug, Default)]
 struct Bag {
     seeds: u64,
@@ -127,7 +128,7 @@ fn run_seed(seed: u64, lines: Option<Lines>) -> Result<Report, String> {
     run_plan(Plan::draw(seed), lines)
 }
 
-/// Runs one plan; a panic of the core is a broken promise like any other.
+/// Runs one plan; a panic of the core counts as a violated invariant.
 fn run_plan(plan: Plan, lines: Option<Lines>) -> Result<Report, String> {
     let trace = Trace::new(lines, setting("ALMADIA_SIM_LINES", LINES));
     catch_unwind(AssertUnwindSafe(|| run(plan, trace))).unwrap_or_else(|panic| {
@@ -137,7 +138,7 @@ fn run_plan(plan: Plan, lines: Option<Lines>) -> Result<Report, String> {
     })
 }
 
-/// The seed's failure with everything that is needed to understand it.
+/// The failure report of a seed, with everything needed to understand it.
 fn explain(seed: u64, broken: &str) -> String {
     let lines = Lines::default();
     let again = run_seed(seed, Some(Lines::clone(&lines)));
@@ -153,7 +154,7 @@ fn explain(seed: u64, broken: &str) -> String {
     )
 }
 
-/// Runs seeds on several threads until their hours are simulated.
+/// Runs seeds on several threads until the wanted hours are simulated.
 fn hunt(base: u64, wanted_hours: f64) -> Bag {
     let bag = Mutex::new(Bag::default());
     let failed = Mutex::new(None);
@@ -181,12 +182,12 @@ fn hunt(base: u64, wanted_hours: f64) -> Bag {
     bag.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the environment says, or `otherwise`.
+/// The value of an environment variable, or `otherwise`.
 pub(crate) fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Seeds that once failed: a number at the beginning of each line.
+/// Seeds that failed once: the number at the start of each line.
 fn kept_seeds() -> Vec<u64> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seeds.txt");
     seeds_of(&fs::read_to_string(path).expect("the kept seeds are where they belong"))
@@ -201,7 +202,7 @@ fn seeds_of(text: &str) -> Vec<u64> {
 }
 
 #[test]
-fn simulated_hours_hold_every_promise() {
+fn no_invariant_is_violated_in_the_simulated_hours() {
     let begin = Instant::now();
     let threads = setting("ALMADIA_SIM_THREADS", thread::available_parallelism().map_or(1, usize::from));
 
@@ -222,7 +223,7 @@ fn one_seed() {
 }
 
 #[test]
-fn kept_seeds_hold() {
+fn kept_seeds_pass() {
     for seed in kept_seeds() {
         if let Err(words) = run_seed(seed, None) {
             panic!("{}", explain(seed, &words));
@@ -231,7 +232,7 @@ fn kept_seeds_hold() {
 }
 
 #[test]
-fn kept_seeds_are_the_numbers_at_the_beginning_of_lines() {
+fn kept_seeds_are_the_numbers_at_the_start_of_lines() {
     assert_eq!(
         seeds_of("# What 3 found.\n17\n\n# Another.\n18446744073709551615 behind it\n"),
         [17, u64::MAX]
@@ -264,7 +265,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Runs the plans of seeds until one fails in a way that counts.
+/// Runs the plans of successive seeds until one fails in a way that `counts`.
 fn find(base: u64, plan: impl Fn(u64) -> Plan, counts: impl Fn(&str) -> bool) -> Option<Found> {
     let begin = Instant::now();
     let mut simulated = 0;
@@ -281,7 +282,7 @@ fn find(base: u64, plan: impl Fn(u64) -> Plan, counts: impl Fn(&str) -> bool) ->
     None
 }
 
-/// Looks for each of `faults`, says what came of it, and fails unless all were found.
+/// Searches for each of `faults`, prints the result, and fails unless all were found.
 fn find_all(faults: impl Iterator<Item = Fault>, find: impl Fn(Fault) -> Option<Found>) {
     let found: Vec<_> = faults.map(|fault| (fault, find(fault))).collect();
     for (fault, found) in &found {
@@ -291,7 +292,7 @@ fn find_all(faults: impl Iterator<Item = Fault>, find: impl Fn(Fault) -> Option<
     assert!(found.iter().all(|(_, found)| found.is_some()), "faults that were not found are listed above");
 }
 
-/// Faults whose names contain what the environment asks for; without it, those that are not `left_out`.
+/// Faults whose names contain the environment's filter; without a filter, those that are not `left_out`.
 fn wanted_faults(left_out: impl Fn(Fault) -> bool) -> impl Iterator<Item = Fault> {
     let only = std::env::var("ALMADIA_SIM_FAULT").unwrap_or_default();
     let wanted = move |fault: &Fault| {
@@ -309,9 +310,9 @@ fn every_planted_fault_is_found() {
 }
 
 #[test]
-fn clients_alone_find_what_they_can_notice() {
+fn clients_alone_find_the_faults_they_can_notice() {
     let base = setting("ALMADIA_SEED", BASE_SEED);
-    // A panic is noticed by whoever runs the simulation; a store that does not open any more, by its user.
+    // A panic is noticed by the operator of the simulation, not by clients; a store that no longer opens, by its user.
     let counts = |words: &str| !words.starts_with("panic") || words.contains("CORRUPTION");
 
     let planted = |fault| find(base, |seed| Plan::draw_for_clients(seed, Some(fault)), counts);
@@ -320,7 +321,7 @@ fn clients_alone_find_what_they_can_notice() {
 }
 
 #[test]
-fn clients_alone_have_nothing_to_say_about_sound_members() {
+fn clients_alone_raise_no_alarm_about_correct_members() {
     for seed in (0..SOUND_SEEDS).map(|at| scramble(BASE_SEED.wrapping_add(at))) {
         if let Err(words) = run_plan(Plan::draw_for_clients(seed, None), None) {
             panic!("clients of seed {seed} say: {words}");

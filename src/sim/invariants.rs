@@ -1,10 +1,10 @@
-//! What must hold after every step of a cluster.
+//! Invariants that must hold after every step of a cluster.
 //!
-//! Owns the promises of a raft group and of this store as checks, one function each, and what they must remember of
-//! the past to be checked cheaply: a step is paid for what it changed. What always holds: the checks see disks, messages
-//! and engines themselves and believe no member what it says about another; the first broken promise is kept, with the
-//! region and the member that it is about. A ledger that is closed learns and judges nothing: then only what clients
-//! notice counts.
+//! Owns the guarantees of a raft group and of this store as checks, one function each, and the history they need to be
+//! cheap: the cost of a check is proportional to what the step changed. What always holds: the checks inspect disks,
+//! messages and engines directly and trust no member's statement about another; the first violation is kept, with the
+//! region and the member that it concerns. A closed ledger records and checks nothing: then only what clients notice
+//! counts.
 
 use std::collections::BTreeMap;
 
@@ -22,35 +22,35 @@ use crate::sim::member::Member;
 use crate::sim::verdicts::Verdicts;
 use crate::types::{ApplyState, RegionId};
 
-/// A promise that holds, or in words how it was broken.
+/// Ok if an invariant holds, otherwise how it was violated, in words.
 pub(crate) type Check = Result<(), String>;
 
-/// Everything that is remembered to judge a run.
+/// The history needed to check a run.
 pub(crate) struct Ledger {
-    /// Of member 1, 2, ...
+    /// For members 1, 2, ...
     logs: Vec<DiskLog>,
     regions: BTreeMap<RegionId, RegionLedger>,
     is_open: bool,
     broken: Option<String>,
 }
 
-/// One region's past.
+/// The history of one region.
 pub(crate) struct RegionLedger {
     region: RegionId,
     quorum: usize,
     /// Term -> its leader.
     leaders: BTreeMap<u64, u64>,
-    /// (index, term) -> (term of the entry before, digest): of every entry that any disk ever held.
+    /// (index, term) -> (term of the preceding entry, digest), for every entry that any disk ever held.
     entries: BTreeMap<(u64, u64), (u64, u64)>,
     /// What the members agreed on.
     pub chosen: Chosen,
-    /// What became of forwarded writes.
+    /// Outcomes of forwarded writes.
     verdicts: Verdicts,
-    /// Of member 1, 2, ...: what was last seen of it.
+    /// For members 1, 2, ...: the last observed state.
     known: Vec<Known>,
 }
 
-/// What was last seen of one peer.
+/// The last observed state of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// Zero while it is down.
@@ -60,13 +60,13 @@ struct Known {
     leader: u64,
     commit: u64,
     applied: u64,
-    /// Of the engine; it survives what the others do not.
+    /// Of the engine, which survives a crash when the fields above do not.
     engine: ApplyState,
     disk: LogStatus,
 }
 
 impl Ledger {
-    /// A ledger for members 1, 2, ... with these logs, which all vote; open, or closed.
+    /// A ledger for members 1, 2, ... with these logs, all of them voters; open or closed.
     pub(crate) fn new(logs: Vec<DiskLog>, regions: &[Region], is_open: bool) -> Self {
         let members = logs.len();
         let ledger = |region: &Region| RegionLedger {
@@ -82,12 +82,12 @@ impl Ledger {
         Self { logs, regions, is_open, broken: None }
     }
 
-    /// The first promise that was broken.
+    /// The first violation.
     pub(crate) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
-    /// Judges nothing any more.
+    /// Stops all checks.
     pub(crate) fn close(&mut self) {
         self.is_open = false;
     }
@@ -97,19 +97,19 @@ impl Ledger {
         self.is_open
     }
 
-    /// Keeps what `check` says about `node`'s part in `region` when it is the first broken promise.
+    /// Records a violation in `check`, about `node`'s part in `region`, if it is the first.
     pub(crate) fn note_of(&mut self, node: u64, region: RegionId, check: Check) {
         self.note(check.map_err(|words| about(node, region, &words)));
     }
 
-    /// Keeps what `check` says when it is the first broken promise.
+    /// Records a violation in `check` if it is the first.
     pub(crate) fn note(&mut self, check: Check) {
         if let (Err(words), None) = (check, &self.broken) {
             self.broken = Some(words);
         }
     }
 
-    /// One region's past.
+    /// The history of one region.
     pub(crate) fn region(&self, region: RegionId) -> &RegionLedger {
         &self.regions[&region]
     }
@@ -122,7 +122,7 @@ impl Ledger {
         }
     }
 
-    /// To be called when a leader is about to send this.
+    /// To be called when a leader is about to send this answer.
     pub(crate) fn on_sending_answer(&mut self, region: RegionId, answer: &ForwardAnswer) {
         if self.is_open {
             let ledger = self.regions.get_mut(&region).expect("a region of the cluster");
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// To be called when the peer of a member is told what took effect.
+    /// To be called when a member's peer is notified of what took effect.
     pub(crate) fn on_reported(&mut self, member: Origin, applied: &Applied) {
         if self.is_open {
             let ledger = self.regions.get_mut(&applied.region).expect("a region of the cluster");
@@ -140,7 +140,7 @@ impl Ledger {
         }
     }
 
-    /// To be called when the disk of `node` has lost the end of its log.
+    /// To be called when the disk of `node` has lost the tail of its log.
     pub(crate) fn on_lost_end(&mut self, node: u64) {
         for (&region, ledger) in &mut self.regions {
             ledger.known[slot(node)].disk = self.logs[slot(node)].status(region);
@@ -167,7 +167,8 @@ impl Ledger {
         }
     }
 
-    /// To be called after every step, for the member that it moved. Gives each call that took effect to `effective`.
+    /// To be called after every step, for the member that it concerned. Passes each call that took effect to
+    /// `effective`.
     pub(crate) fn on_step(&mut self, member: &Member, effective: &mut dyn FnMut(RegionId, CallId)) {
         for (&region, ledger) in self.regions.iter_mut().filter(|_| self.is_open) {
             let check = ledger.on_step(member, &self.logs, effective);
@@ -244,13 +245,13 @@ impl RegionLedger {
         let last = self.chosen.last();
         let chosen = self.chosen.term_at(last).expect("the last one is there");
         let there = log.term_at(self.region, last) == Some(chosen) || log.truncated(self.region) >= last;
-        // A leader of an older term than what was chosen since need not have it.
+        // The leader of a term older than the chosen entry's need not have it.
         holds(there || chosen >= term, || {
             format!("{node} leads in term {term} without entry {last}/{chosen}, which was committed")
         })
     }
 
-    /// Log matching: the same index and term, the same entry behind the same log.
+    /// Log matching: entries with the same index and term are equal, and so is the log before them.
     fn logs_match(&mut self, node: u64, log: &DiskLog, write: &LogWrite) -> Check {
         let first = write.entries.first().expect("the caller saw it").index;
         let mut term_before = log.term_at(self.region, first - 1).unwrap_or_default();
@@ -268,7 +269,7 @@ impl RegionLedger {
         Ok(())
     }
 
-    /// Whatever is known to be committed is on the disks of a quorum, or was on one that is damaged.
+    /// Every entry known to be committed is on the disks of a quorum, or was on one that has lost its tail.
     fn chosen_stays_on_a_quorum(&self, logs: &[DiskLog]) -> Check {
         let last = self.chosen.last();
         let term = self.chosen.term_at(last);
@@ -313,13 +314,13 @@ impl RegionLedger {
     fn applied_is_committed(&self, node: u64, known: Known) -> Check {
         let (engine, chosen) = (known.engine.index.get(), self.chosen.last());
         holds(engine <= chosen, || format!("{node} applied {engine}, but only {chosen} is committed"))?;
-        // The engine is ahead of what the peer knows, never behind, unless it is down.
+        // The engine may be ahead of what the peer knows, never behind, unless the member is down.
         holds(known.term == 0 || known.applied <= engine, || {
             format!("{node} believes {} applied, its engine shows {engine}", known.applied)
         })
     }
 
-    /// The same index, the same data; this also finds data and apply state that do not move together.
+    /// Same index, same data; this also finds data and apply state that do not change atomically.
     fn equal_index_equal_state(&self, node: u64, engine: ApplyState, digest: u64) -> Check {
         let index = engine.index.get();
         holds(self.chosen.state_at(index) == Some(digest), || {
@@ -333,7 +334,7 @@ impl RegionLedger {
         })
     }
 
-    /// No follower shows what its settled leader cannot show yet.
+    /// No follower shows anything that its settled leader cannot show yet.
     fn followers_stay_behind_their_leader(&self, node: u64) -> Check {
         let moved = self.known[slot(node)];
         if moved.leads {
@@ -375,7 +376,7 @@ fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
     })
 }
 
-/// Term, vote and commit never go back on a disk.
+/// Term, vote and commit never go backwards on a disk.
 fn disk_never_goes_back(node: u64, before: LogStatus, now: LogStatus) -> Check {
     holds(now.term >= before.term, || {
         format!("term {} on the disk of {node} became {}", before.term, now.term)
@@ -389,7 +390,7 @@ fn disk_never_goes_back(node: u64, before: LogStatus, now: LogStatus) -> Check {
     })
 }
 
-/// No vote, no acknowledgement and no term leaves before the sync that makes it true.
+/// No vote, acknowledgement or term is sent before the sync that makes it durable.
 fn promised_after_its_sync(node: u64, message: &Message, disk: LogStatus) -> Check {
     use MessageType::{
         MsgAppendResponse, MsgRequestPreVote, MsgRequestPreVoteResponse, MsgRequestVote,
@@ -401,7 +402,7 @@ fn promised_after_its_sync(node: u64, message: &Message, disk: LogStatus) -> Che
         format!("{node} speaks of term {} and its disk of {}", message.term, disk.term)
     })?;
     if message.term < disk.term {
-        // Overtaken within the same round: the later term is on the disk, so the earlier one can break no promise.
+        // Superseded within the same round: the disk has the later term, so the earlier message can violate nothing.
         return Ok(());
     }
     let vote = match kind {
@@ -418,7 +419,7 @@ fn promised_after_its_sync(node: u64, message: &Message, disk: LogStatus) -> Che
     })
 }
 
-/// A membership change is applied only behind a commit index on the disk.
+/// A membership change is applied only after a commit index that covers it is on the disk.
 fn changes_wait_for_their_commit(node: u64, task: &ApplyTask, disk: LogStatus) -> Check {
     let change = task.entries.iter().rfind(|entry| entry.get_entry_type() != EntryType::EntryNormal);
     let index = change.map_or(0, |entry| entry.index);

@@ -1,9 +1,9 @@
-//! Where clients keep things.
+//! The keys that clients use.
 //!
-//! Owns the layout of keys: regions by their first byte, registers, and lists. What always holds: a client's change and
-//! what a read finds are the same thing in both directions.
+//! Owns the layout of keys: regions by their first byte, registers, and lists. What always holds: encoding a client's
+//! changes and decoding what a read finds are inverses.
 //!
-//! A list is a prefix and its elements are keys under it, as the store has no append of its own.
+//! A list is a prefix and its elements are keys under it, because the store has no append operation.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,10 +17,10 @@ use crate::sim::chosen::{number_of, value_of};
 use crate::sim::random::Random;
 use crate::types::{BOOTSTRAP_EPOCH, NodeId, RegionId};
 
-/// The first list; the keys before it are registers.
+/// The first list; smaller keys are registers.
 pub(crate) const FIRST_LIST: Key = 1 << 16;
 
-/// `count` regions that own all keys, with these voters.
+/// `count` regions that together own all keys, with these voters.
 pub(crate) fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
     let border = |at: usize| if at == 0 || at == count { Vec::new() } else { vec![b'a' + at as u8] };
     let region = |at: usize| Region {
@@ -32,7 +32,7 @@ pub(crate) fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
     (0..count).map(region).collect()
 }
 
-/// The command that carries out `changes`. Two clears and more are of neighbours, and become one range.
+/// The command that executes `changes`. Two or more clears are of adjacent keys and become one range.
 pub(crate) fn encode(
     region: RegionId,
     changes: &[(Key, Change)],
@@ -63,7 +63,7 @@ pub(crate) fn encode(
     builder.seal(BOOTSTRAP_EPOCH.version)
 }
 
-/// What `data` shows of `key`.
+/// What `data` holds at `key`.
 pub(crate) fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key) -> Observed {
     if key < FIRST_LIST {
         return Observed::Register(data.get(&place(region, key)).map(|value| number_of(value)));
@@ -72,7 +72,7 @@ pub(crate) fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key
     Observed::List(data.range(first..end).map(|(_, value)| number_of(value)).collect())
 }
 
-/// Of a register its key, of a list its prefix; in the order of `key`.
+/// The key of a register, or the prefix of a list; ordered like `key`.
 fn place(region: RegionId, key: Key) -> Vec<u8> {
     let mut place = vec![b'a' + (region.get() - 1) as u8];
     place.extend_from_slice(&key.to_be_bytes());
@@ -90,7 +90,7 @@ mod tests {
     use crate::sim::disk::change;
 
     #[test]
-    fn what_is_written_is_what_is_seen() {
+    fn reads_see_what_was_written() {
         let (region, list) = (RegionId(1), FIRST_LIST + 3);
         let mut data = BTreeMap::new();
         let mut carry_out = |changes: &[(Key, Change)]| {

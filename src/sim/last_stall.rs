@@ -1,8 +1,8 @@
-//! An engine that stands still for good.
+//! An engine that stalls permanently.
 //!
-//! Owns the last phase of a run, on a cluster that is well and agrees: one member's engine takes nothing any more. What is
-//! demanded: whatever it led is led by others soon, who serve writes; and where it has nothing to apply, it still answers
-//! reads, however much waits for its engine elsewhere.
+//! Owns the last phase of a run, on a cluster that is healthy and has converged: one member's engine stops accepting
+//! anything. What always holds: any region it led soon has another leader that serves writes; and in a region where it
+//! has nothing to apply, it still answers reads, however large the backlog of its engine is elsewhere.
 
 use crate::core::peer::Peer;
 use crate::sim::chosen::CallId;
@@ -11,13 +11,13 @@ use crate::sim::invariants::Check;
 use crate::sim::run::{MAJORITY_TIMEOUTS, run_until};
 use crate::types::RegionId;
 
-/// Writes of a region: more than the small bounds let wait for an engine.
+/// Writes to a region: more than the small limits allow to wait for an engine.
 const WRITES: u32 = 12;
 
-/// Lets an engine stand still, and demands of the others and of its member what they can still do.
+/// Stalls an engine, and checks what the other members and its own member must still be able to do.
 ///
 /// # Errors
-/// In words, the promise that was broken.
+/// The violated invariant, in words.
 pub(crate) fn one_engine_stalls(cluster: &mut Cluster) -> Check {
     if cluster.hosts.len() < 3 {
         return Ok(());
@@ -34,7 +34,7 @@ pub(crate) fn one_engine_stalls(cluster: &mut Cluster) -> Check {
     if regions.len() > 1 { idle_region_is_read(cluster, host, *idle) } else { Ok(()) }
 }
 
-/// The leader of a region, as often as not.
+/// Half of the time the leader of the region, otherwise a random host.
 fn choose_host(cluster: &mut Cluster, region: RegionId) -> usize {
     let host = cluster.random.index(cluster.hosts.len());
     if cluster.random.percent(50) { cluster.leader(region).unwrap_or(host) } else { host }
@@ -43,7 +43,7 @@ fn choose_host(cluster: &mut Cluster, region: RegionId) -> usize {
 fn others_write(cluster: &mut Cluster, stalled: usize, region: RegionId) -> Check {
     for _ in 0..WRITES {
         let write = |cluster: &mut Cluster| {
-            // Also while the stalled member leads: it learns that it is by what it cannot apply.
+            // Also while the stalled member leads: entries that it cannot apply show it that its engine is stalled.
             let leader = cluster.leader(region).filter(|leader| *leader != stalled);
             let other = usize::from(stalled == 0);
             cluster.probe_write(leader.unwrap_or(other), region)
@@ -57,7 +57,7 @@ fn others_write(cluster: &mut Cluster, stalled: usize, region: RegionId) -> Chec
 fn idle_region_is_read(cluster: &mut Cluster, stalled: usize, region: RegionId) -> Check {
     let status =
         |cluster: &Cluster, host: usize| cluster.hosts[host].member.peer_of(region).map(Peer::status);
-    // Elections and what follows a transfer write entries too.
+    // Elections and the aftermath of a transfer write entries too.
     let waits = |cluster: &Cluster| {
         let last = cluster.leader(region).and_then(|leader| status(cluster, leader));
         let applied = status(cluster, stalled).map(|status| status.applied_index);
@@ -67,7 +67,7 @@ fn idle_region_is_read(cluster: &mut Cluster, stalled: usize, region: RegionId) 
     insist(cluster, |cluster| cluster.probe_read(stalled, region), waits, &what)
 }
 
-/// Calls until a call is answered with success, or it need not be.
+/// Repeats a call until one is answered with success, or until it is no longer needed.
 fn insist(
     cluster: &mut Cluster,
     mut make: impl FnMut(&mut Cluster) -> Option<CallId>,

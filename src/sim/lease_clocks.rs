@@ -1,11 +1,11 @@
-//! A lease against clocks that are slewed, or stand still.
+//! A lease against clocks that are slewed or stopped.
 //!
 //! Owns one schedule, the worst that clocks can do to a lease: a leader renews it with one follower, whose next tick is
-//! due at once, and loses it; from then on the leader's clock runs slow and the others' fast, as a time daemon makes
-//! them (chrony by up to 83,333 ppm unless it is told otherwise, 100,000 at most), and a third member asks the follower
-//! for its vote all the time. What always holds: while the first leader answers a read by its lease, nobody else
-//! acknowledges a write. Where the leader's clock stands still that cannot hold; then its lease lasts no longer than it
-//! does by that clock.
+//! due at once, and then loses that follower; from then on the leader's clock runs slow and the others' fast, as a time
+//! daemon slews them (chrony by up to 83,333 ppm by default, 100,000 at most), while a third member keeps asking the
+//! follower for its vote. What always holds: while the first leader answers a read under its lease, nobody else
+//! acknowledges a write. If the leader's clock stops, that cannot hold; then its lease lasts only until it expires by
+//! that clock.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::sim::plan::{MICROSECOND, MILLISECOND, SECOND};
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId};
 
-/// Time moves in steps of this length.
+/// Time advances in steps of this length.
 const STEP: u64 = 100 * MICROSECOND;
-/// Who leads first, who hears it last, and who shall lead next.
+/// The first leader, the last follower it reaches, and the next leader.
 const LEADER: usize = 0;
 const FOLLOWER: usize = 1;
 const CANDIDATE: usize = 2;
@@ -37,7 +37,7 @@ struct Net {
     now: u64,
     members: Vec<Member>,
     clocks: Vec<MemberClock>,
-    /// Links that lose everything, in both directions.
+    /// Links that drop everything, in both directions.
     cut: BTreeSet<(usize, usize)>,
 }
 
@@ -48,7 +48,7 @@ impl Net {
         let member = |node| Member::bootstrap_with(node, &region, setup.clone());
         let clock = || MemberClock::new(0, 60 * SECOND, TICK, ELECTION_TICKS);
         let mut clocks: Vec<_> = (1..=3).map(|_| clock()).collect();
-        // Its ticks are due a step after the leader's.
+        // Its ticks are due one step after the leader's.
         clocks[FOLLOWER].jump(TICK.as_nanos() as u64 - STEP);
         Self { now: 0, members: (1..=3).map(member).collect(), clocks, cut: BTreeSet::new() }
     }
@@ -61,7 +61,7 @@ impl Net {
         self.cut.extend([(one, other), (other, one)]);
     }
 
-    /// Messages take no time.
+    /// Delivers everything; messages take no time.
     fn settle(&mut self) {
         while let Some(at) =
             (0..3).find(|&at| self.members[at].has_inputs() || self.members[at].has_to_apply())
@@ -89,7 +89,7 @@ impl Net {
         self.members[at].peer().status().role == Role::Leader
     }
 
-    /// Whether a write is acknowledged at once.
+    /// Whether a write is acknowledged immediately.
     fn writes(&mut self, at: usize, value: &[u8]) -> bool {
         let waiter = Arc::new(Waiter::default());
         let mut builder = CommandBuilder::default();
@@ -101,7 +101,7 @@ impl Net {
         waiter.wait(Duration::ZERO).is_some_and(|answer| answer.is_ok())
     }
 
-    /// What a linearizable read shows, if it is answered at once.
+    /// The result of a linearizable read, if it is answered immediately.
     fn reads(&mut self, at: usize) -> Option<Vec<u8>> {
         let waiter = Arc::new(Waiter::default());
         let deadline = self.local(at) + Duration::from_secs(5);
@@ -112,7 +112,7 @@ impl Net {
         answered.then(|| self.members[at].engine().data().get(&b"x"[..]).cloned()).flatten()
     }
 
-    /// One leads, all have its write, and the link between it and the candidate is cut.
+    /// Establishes a leader whose write all have, and cuts the link between it and the candidate.
     fn begin(&mut self) {
         self.members[LEADER].feed(Input::Campaign);
         self.settle();
@@ -122,7 +122,7 @@ impl Net {
         self.cut(LEADER, CANDIDATE);
     }
 
-    /// Goes on until the idle leader has just renewed its lease.
+    /// Advances until the idle leader has just renewed its lease.
     fn pass_a_renewal(&mut self) {
         let nearly_all =
             |net: &Self| net.local(LEADER) + Setup::default().lease_max - Duration::from_millis(1);
@@ -143,7 +143,7 @@ impl Net {
 }
 
 impl Net {
-    /// The first leader loses everyone; goes on until the next has acknowledged x = new.
+    /// Cuts the first leader off from everyone; advances until the next leader has acknowledged x = new.
     fn depose(&mut self) {
         self.cut(LEADER, FOLLOWER);
         let end = self.now + 10 * SECOND;
@@ -157,8 +157,8 @@ impl Net {
     }
 }
 
-/// Plays the schedule. Returns what a read on the first leader shows when the next has acknowledged x = new, if it is
-/// answered, and how long after the last renewal that was, in milliseconds of true time.
+/// Plays the schedule. Returns the result of a read on the first leader at the moment the next one has acknowledged x =
+/// new, if it is answered, and how long after the last renewal that was, in milliseconds of true time.
 fn read_after_the_next_write(leader: u64, others: u64) -> (Option<Vec<u8>>, u64) {
     let mut net = Net::new();
     net.begin();
@@ -170,7 +170,7 @@ fn read_after_the_next_write(leader: u64, others: u64) -> (Option<Vec<u8>>, u64)
 }
 
 #[test]
-fn a_deposed_leader_answers_no_read_however_clocks_are_slewed() {
+fn a_deposed_leader_answers_no_read_however_the_clocks_are_slewed() {
     for (leader, others) in
         [(1_000, 1_000), (917, 1_000), (1_000, 1_083), (917, 1_083), (900, 1_100), (1_100, 900)]
     {
@@ -186,7 +186,7 @@ fn a_deposed_leader_answers_no_read_however_clocks_are_slewed() {
 }
 
 #[test]
-fn the_schedule_shows_a_lease_that_lasts_too_long() {
+fn the_schedule_detects_a_lease_that_lasts_too_long() {
     for (leader, others) in [(900, 1_000), (1_000, 1_100)] {
         let shows = || read_after_the_next_write(leader, others);
 
@@ -197,7 +197,7 @@ fn the_schedule_shows_a_lease_that_lasts_too_long() {
 }
 
 #[test]
-fn a_leader_whose_clock_stood_still_shows_an_old_state_until_its_lease_ends_by_that_clock() {
+fn a_leader_whose_clock_stopped_serves_stale_reads_until_its_lease_ends_by_that_clock() {
     let mut net = Net::new();
     net.begin();
     net.pass_a_renewal();

@@ -1,7 +1,7 @@
 //! The network between simulated members.
 //!
-//! Owns what becomes of a message: lost, late, doubled, overtaken, or cut off with its link. What always holds: a link
-//! that several faults have cut works again when all of them are mended; without reordering a link is a queue.
+//! Owns the fate of each message: lost, late, duplicated, reordered, or dropped because its link is cut. What always
+//! holds: a link cut by several faults works again when all of them are undone; without reordering a link is a queue.
 
 use crate::sim::plan::NetworkPlan;
 use crate::sim::random::Random;
@@ -10,7 +10,7 @@ use crate::sim::random::Random;
 #[derive(Debug)]
 pub(crate) struct Links {
     plan: NetworkPlan,
-    /// Longest delay of a message that is very late.
+    /// Upper bound of the delay of a very late message (a straggler).
     straggle_max: u64,
     members: usize,
     links: Vec<Link>,
@@ -19,18 +19,18 @@ pub(crate) struct Links {
 #[derive(Clone, Debug, Default)]
 struct Link {
     delay: u64,
-    /// How many faults cut it.
+    /// Number of faults that cut it.
     cuts: u32,
-    /// Counts its breaks: what was sent before one never arrives.
+    /// Number of times it broke: a message sent before a break never arrives.
     connection: u32,
-    /// When the newest message arrives.
+    /// Arrival time of the newest message.
     last_arrival: u64,
-    /// Nothing arrives before.
+    /// Nothing arrives before this time.
     stalled_until: u64,
 }
 
 impl Links {
-    /// Links between all of `members`, each with its own delay.
+    /// Links between all of `members`, each with its own base delay.
     pub(crate) fn new(members: usize, plan: NetworkPlan, straggle_max: u64, random: &mut Random) -> Self {
         let links = (0..members * members).map(|_| {
             let delay = random.within(plan.delay.clone());
@@ -40,7 +40,7 @@ impl Links {
         Self { plan, straggle_max, members, links }
     }
 
-    /// When copies of a message sent at `now` arrive.
+    /// Arrival times of the copies of a message sent at `now`.
     pub(crate) fn arrivals(&mut self, link: (usize, usize), now: u64, random: &mut Random) -> Vec<u64> {
         if self.is_cut(link) || random.per_million(self.plan.loss) {
             return Vec::new();
@@ -63,39 +63,39 @@ impl Links {
         link.last_arrival
     }
 
-    /// The connection that a message now travels on.
+    /// The connection that a message sent now belongs to.
     pub(crate) fn connection(&self, link: (usize, usize)) -> u32 {
         self.links[link.0 * self.members + link.1].connection
     }
 
-    /// Loses everything under way on a link.
+    /// Drops everything in flight on a link.
     pub(crate) fn break_connection(&mut self, link: (usize, usize)) {
         self.at(link).connection += 1;
     }
 
-    /// True while some fault cuts the link.
+    /// True while at least one fault cuts the link.
     pub(crate) fn is_cut(&self, link: (usize, usize)) -> bool {
         self.links[link.0 * self.members + link.1].cuts > 0
     }
 
-    /// Cuts a link once more.
+    /// Cuts a link; cuts are counted.
     pub(crate) fn cut(&mut self, link: (usize, usize)) {
         self.at(link).cuts += 1;
     }
 
-    /// What is sent from now on arrives at `until`, if it would arrive before.
+    /// Delays messages sent from now on: none arrives before `until`.
     pub(crate) fn stall(&mut self, link: (usize, usize), until: u64) {
         let link = self.at(link);
         link.stalled_until = link.stalled_until.max(until);
     }
 
-    /// Takes one cut back.
+    /// Undoes one cut.
     pub(crate) fn mend(&mut self, link: (usize, usize)) {
         let link = self.at(link);
         link.cuts = link.cuts.saturating_sub(1);
     }
 
-    /// Mends every link for good: no loss, no copy, no late message.
+    /// Permanently repairs every link: no loss, no duplicates, no late messages.
     pub(crate) fn heal(&mut self) {
         self.links.iter_mut().for_each(|link| (link.cuts, link.stalled_until) = (0, 0));
         (self.plan.loss, self.plan.doubling, self.plan.stragglers) = (0, 0, 0);

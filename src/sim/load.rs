@@ -1,8 +1,8 @@
-//! What clients ask for.
+//! The calls that clients make.
 //!
-//! Owns the choice of the next call: which member, which region, what it writes or reads, how long it may take. What
-//! always holds: a write has at least one value or element of its own, by which it is known again; lists are left
-//! behind before they grow long.
+//! Owns the choice of the next call: which member and region, what it writes or reads, its deadline. What always holds:
+//! a write has at least one unique value or element by which it can be recognized; a list is abandoned for a new one
+//! before it grows long.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::sim::plan::LoadPlan;
 use crate::sim::random::Random;
 use crate::types::RegionId;
 
-/// Appends to one list before the next begins.
+/// Appends to one list before the next list starts.
 const LIST_LENGTH: u32 = 30;
 
 /// See the module.
@@ -39,7 +39,7 @@ impl Load {
         Self { plan, appends: BTreeMap::new() }
     }
 
-    /// What `client` asks with its call `call` of a region of which the log is known up to an index.
+    /// The request of `client` for its call `call`, in a region whose log is known up to some index.
     pub(crate) fn draw(
         &mut self,
         client: usize,
@@ -57,18 +57,18 @@ impl Load {
         write(client, action)
     }
 
-    /// A write of one element, for the demand that writes work.
+    /// A write of one element, to check that writes work.
     pub(crate) fn probe_write(&mut self, client: usize, call: CallId, region: RegionId) -> Request {
         let changes = vec![(self.next_list(region), Change::Append(value_number(call, 0)))];
         write(client, Action::Write(changes))
     }
 
-    /// The demand that leadership be handed over.
+    /// A request to transfer leadership.
     pub(crate) fn transfer(client: usize) -> Request {
         write(client, Action::Write(Vec::new()))
     }
 
-    /// A read of one register, for the demand that reads work.
+    /// A read of one register, to check that reads work.
     pub(crate) fn probe_read(client: usize) -> Request {
         read(client, Level::Linearizable, vec![0])
     }

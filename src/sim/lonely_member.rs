@@ -1,7 +1,7 @@
-//! A member of a new cluster whose other members do not come.
+//! A member of a new cluster whose other members never start.
 //!
-//! Owns the count of its campaigns. What always holds: it begins at once, and asks no more often than any member without
-//! a leader once the others do not seem to come.
+//! Owns the count of its campaigns. What always holds: the member campaigns immediately, and later no more often than
+//! any member without a leader, once it appears that the others will not start.
 
 use raft::eraftpb::MessageType;
 
@@ -26,7 +26,7 @@ impl Lonely {
         Self { member: Member::bootstrap_with(1, &region, setup), now: Timestamp::default() }
     }
 
-    /// Lets this many ticks pass. Returns those, counted from 1, on which it asks another member for its vote.
+    /// Advances by this many ticks. Returns those, counted from 1, on which it asks another member for its vote.
     fn campaigns(&mut self, ticks: usize) -> Vec<usize> {
         (1..=ticks).filter(|_| self.campaigns_on_next_tick()).collect()
     }
@@ -45,7 +45,7 @@ impl Lonely {
 
 const TIMEOUTS: usize = 100;
 
-/// The ticks on which a member campaigns in [`TIMEOUTS`] election timeouts, and how many of them come after the first two.
+/// The ticks on which a member campaigns within [`TIMEOUTS`] election timeouts, and how many come after the first two.
 fn campaigns_alone(seed: u64) -> (Vec<usize>, usize) {
     let campaigns = Lonely::new(seed).campaigns(TIMEOUTS * ELECTION_TICKS);
     let settled = campaigns.iter().filter(|&&tick| tick > 2 * ELECTION_TICKS).count();
@@ -53,7 +53,7 @@ fn campaigns_alone(seed: u64) -> (Vec<usize>, usize) {
 }
 
 #[test]
-fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
+fn a_member_that_stays_alone_soon_campaigns_as_rarely_as_any_other() {
     for seed in 0..40 {
         let (campaigns, settled) = campaigns_alone(seed);
 
@@ -68,14 +68,14 @@ fn a_member_that_stays_alone_soon_campaigns_as_seldom_as_any_other() {
 }
 
 #[test]
-fn one_that_asks_for_its_first_leader_for_ever_is_found() {
+fn a_member_that_never_stops_campaigning_for_a_first_leader_is_detected() {
     let (_, settled) = planted::with(Some(Fault::FirstLeaderAskedForForEver), || campaigns_alone(7));
 
     assert!(settled > TIMEOUTS, "{settled} campaigns");
 }
 
 #[test]
-fn a_member_to_which_another_connects_campaigns_at_once() {
+fn a_member_campaigns_as_soon_as_another_connects() {
     for seed in 0..40 {
         let mut lonely = Lonely::new(seed);
         lonely.campaigns(100 * ELECTION_TICKS);

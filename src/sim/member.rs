@@ -1,8 +1,8 @@
-//! One member that runs the production core over a disk in memory.
+//! One member that runs the production core on an in-memory disk.
 //!
-//! Owns the wiring that `store` and `pollers` do for real: inputs into rounds, tasks into appliers, reports back,
-//! answers last. What always holds: a crashed member keeps only its disk; a member whose log write failed answers
-//! everyone and does nothing any more, as a poisoned store; whoever watches sees every effect when it happens.
+//! Owns the wiring that `store` and `pollers` do in production: inputs into rounds, tasks into appliers, reports back,
+//! answers last. What always holds: a crashed member keeps only its disk; a member whose log write failed answers all
+//! its callers and then does nothing, like a poisoned store; the watcher sees every effect when it happens.
 
 mod applying;
 mod io;
@@ -43,9 +43,9 @@ use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
 pub(crate) struct Member {
     /// Its number.
     pub node: u64,
-    /// What its next sync does.
+    /// Outcome of its next sync.
     pub next_sync: NextSync,
-    /// The effects that remain to it: it crashes instead of the one after them.
+    /// How many effects it may still have before it crashes instead of the next one; none for no limit.
     pub effects_left: Option<u32>,
     setup: Setup,
     log: DiskLog,
@@ -54,28 +54,28 @@ pub(crate) struct Member {
     running: Option<Running>,
 }
 
-/// What a crash takes away.
+/// The state lost in a crash.
 struct Running {
-    /// The calls of its callers.
+    /// The open calls of its callers.
     deadlines: Arc<Deadlines>,
     peers: Peers,
     appliers: Appliers,
     inputs: Vec<(RegionId, Input)>,
     ticks: u32,
-    /// Regions that had more to do than the last round would take.
+    /// Regions with work left over from the last round.
     again: Vec<RegionId>,
     published: BTreeMap<RegionId, Arc<PublishedLease>>,
     tasks: VecDeque<ApplyTask>,
-    /// In the engine, but not reported.
+    /// Written to the engine, but not yet reported.
     written: VecDeque<ApplyBatch>,
-    /// Reported, but not answered.
+    /// Reported, but not yet answered.
     reported: VecDeque<Answer>,
-    /// How far the regions are reported whose callers wait.
+    /// For regions whose callers wait: the reported apply state.
     unanswered: Vec<(RegionId, ApplyState)>,
 }
 
 impl Member {
-    /// A member on an empty disk, running.
+    /// Creates a running member on an empty disk.
     pub(crate) fn bootstrap_with(node: u64, regions: &[Region], setup: Setup) -> Self {
         let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
         let engine = DiskEngine::bootstrap(regions);
@@ -90,7 +90,7 @@ impl Member {
         self.running.is_some()
     }
 
-    /// Starts it from what its disk holds.
+    /// Starts it from its disk.
     pub(crate) fn restart(&mut self) {
         self.boot += 1;
         let regions: Vec<_> = self.engine.regions().collect();
@@ -156,12 +156,12 @@ impl Member {
         Origin { node: NodeId(self.node), boot: self.boot }
     }
 
-    /// Differs in every boot of this member.
+    /// Unique for every boot of this member.
     pub(crate) fn boot(&self) -> u64 {
         self.boot
     }
 
-    /// Loses everything but the disk, and of the engine all but the oldest `kept` writes since the last flush.
+    /// Loses everything but the disk, and all writes to the engine since the last flush except the oldest `kept`.
     /// Completions that are still open answer "unknown" as they are dropped.
     pub(crate) fn crash_keeping(&mut self, kept: usize) {
         self.running = None;
@@ -170,21 +170,21 @@ impl Member {
         self.effects_left = None;
     }
 
-    /// Crashes, and of what was synced loses the newest frames that the log's mark covers, `frames` in number, and all
-    /// behind them. False when the log has not so many.
+    /// Crashes and loses the tail of the synced log: the newest `frames` frames that the log's mark covers, and
+    /// everything after them. False when the log has fewer frames.
     pub(crate) fn lose_end(&mut self, frames: usize) -> bool {
         self.crash();
         self.log.lose_end(frames)
     }
 
-    /// What it says when it connects to another member.
+    /// What it announces when it connects to another member.
     pub(crate) fn introduction(&self) -> Introduction {
         let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
         let (node, boot) = (NodeId(self.node), self.boot);
         Introduction { node, boot_count: boot, boot, lost_end }
     }
 
-    /// Loses everything but what was synced and flushed.
+    /// Loses everything except what was synced and flushed.
     pub(crate) fn crash(&mut self) {
         self.crash_keeping(0);
     }
@@ -204,22 +204,23 @@ impl Member {
         self.peer_of(BOOTSTRAP_REGION).expect("it runs")
     }
 
-    /// The peer of a region while the member runs.
+    /// The peer of a region, if the member is running.
     pub(crate) fn peer_of(&self, region: RegionId) -> Option<&Peer> {
         self.running.as_ref()?.peers.get(&region)
     }
 
-    /// The lease of a region's peer as callers see it, while the member runs.
+    /// The lease of a region's peer as callers see it, if the member is running.
     pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
         Some(self.running.as_ref()?.published.get(&region)?)
     }
 
-    /// The open calls of its callers, while the member runs.
+    /// The open calls of its callers, if the member is running.
     pub(crate) fn deadlines(&self) -> Option<&Arc<Deadlines>> {
         Some(&self.running.as_ref()?.deadlines)
     }
 
-    /// What the timer thread does: answers the calls that are late at `now`, whatever the other threads wait for.
+    /// Does the timer thread's work: answers the calls that are past their deadline at `now`, whatever other threads
+    /// wait for.
     pub(crate) fn answer_late(&mut self, now: Timestamp) {
         let Some(running) = &self.running else { return };
         if planted::has(Fault::DeadlinesKeptByRounds) {
@@ -240,7 +241,7 @@ impl Member {
         self.propose_change_of_learner(BOOTSTRAP_REGION, learner);
     }
 
-    /// Proposes to add `learner`, or to remove it when it is there. To be called while this member leads.
+    /// Proposes to add `learner`, or to remove it if present. To be called while this member leads.
     pub(crate) fn propose_change_of_learner(&mut self, region: RegionId, learner: u64) {
         let running = self.running.as_mut().expect("it runs");
         let peer = running.peers.get_mut(&region).expect("a region of this member");
@@ -261,26 +262,26 @@ impl Member {
         &self.log
     }
 
-    /// Leaves an input of the first region for the next round; it is lost when the member is down.
+    /// Queues an input of the first region for the next round; it is lost if the member is down.
     pub(crate) fn feed(&mut self, input: Input) {
         self.feed_to(BOOTSTRAP_REGION, input);
     }
 
-    /// Leaves an input for the next round; it is lost when the member is down.
+    /// Queues an input for the next round; it is lost if the member is down.
     pub(crate) fn feed_to(&mut self, region: RegionId, input: Input) {
         if let Some(running) = &mut self.running {
             running.inputs.push((region, input));
         }
     }
 
-    /// Owes the next round ticks.
+    /// Makes ticks due in the next round.
     pub(crate) fn owe_ticks(&mut self, ticks: u32) {
         if let Some(running) = &mut self.running {
             running.ticks += ticks;
         }
     }
 
-    /// True when a round would have something to work on.
+    /// True when a round would have work to do.
     pub(crate) fn has_inputs(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.ticks > 0 || !running.inputs.is_empty())
     }
@@ -290,12 +291,12 @@ impl Member {
         self.running.as_ref().is_some_and(|running| !running.again.is_empty())
     }
 
-    /// The flush that the log's truncation waits for, if it does.
+    /// The flush that log truncation waits for, if any.
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
         self.running.as_ref()?.peers.values().find_map(Peer::wants_flush)
     }
 
-    /// Runs one round. Returns what was sent, after a report of what it wrote.
+    /// Runs one round. Returns the messages sent; appends what it wrote to `report`.
     pub(crate) fn round(&mut self, now: Timestamp, report: &mut Vec<String>) -> Vec<PeerMessage> {
         let outcome = self.run_round(now, report);
         if outcome.end.is_some() {
@@ -304,7 +305,7 @@ impl Member {
         outcome.sent.into_iter().map(|(message, _)| message).collect()
     }
 
-    /// Runs one round. When that ends the member, its engine still is what it was.
+    /// Runs one round. If that stops the member, its engine keeps its state.
     pub(crate) fn run_round(&mut self, now: Timestamp, watch: &mut dyn Watch) -> RoundOutcome {
         let Some(running) = &mut self.running else { return RoundOutcome::default() };
         let (ticks, inputs) = (std::mem::take(&mut running.ticks), std::mem::take(&mut running.inputs));
@@ -354,13 +355,13 @@ impl Member {
         }
     }
 
-    /// What the pollers of a poisoned store do: everyone is answered.
+    /// Does what the pollers of a poisoned store do: answers all callers.
     fn abandon(&mut self) {
         let Some(running) = self.running.take() else { return };
         let (unknown, refused) = (Error::new(Code::FailedInFlight), Error::new(Code::Poisoned));
         let Running { mut peers, mut appliers, inputs, tasks, written, reported, .. } = running;
         let answer = |(completion, answer): Answer| completion.answer(answer);
-        // What is in the engine is answered as it is: the apply poller finishes the batch it is at.
+        // Writes that are in the engine are answered with their result: the apply poller finishes its current batch.
         reported.into_iter().chain(written.into_iter().flat_map(|batch| batch.answers)).for_each(answer);
         peers.values_mut().flat_map(|peer| peer.abandon(&unknown, &refused)).for_each(answer);
         inputs.into_iter().for_each(|(_, input)| input.refuse(&refused));

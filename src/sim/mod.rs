@@ -1,13 +1,13 @@
 //! A cluster without threads, disks, sockets or clocks.
 //!
-//! Owns members that run the production core - the same round, peers and appliers - over a disk in memory that
-//! forgets what was not synced, a network that delivers when told, and a clock that is moved by hand. Nothing here
-//! decides anything a real member would decide.
+//! Owns members that run the production core - the same round, peers and appliers - on an in-memory disk that forgets
+//! what was not synced, a network that delivers on command, and a clock that is advanced explicitly. What always holds:
+//! nothing here makes a decision that a real member would make.
 //!
-//! Two things are built from them. A golden script ([`script`]) is a conversation that moves every sync, apply, tick
-//! and message by hand. The simulator ([`hunt`]) lets chance move them: a seed draws a [`plan`], a [`cluster`] runs it
-//! in virtual time while [`faults`] strike and clients call, [`invariants`] hold after every step, the [`checker`]
-//! judges what clients saw, and [`run`] demands progress once the cluster is healed.
+//! Two tools are built on it. A golden script ([`script`]) is a conversation that steps every sync, apply, tick and
+//! message explicitly. The simulator ([`hunt`]) steps them at random: a seed draws a [`plan`], a [`cluster`] runs it in
+//! virtual time while [`faults`] are injected and clients call, [`invariants`] are checked after every step, the
+//! [`checker`] verifies what clients saw, and [`run`] requires progress once the cluster is healed.
 
 mod random;
 mod disk;

@@ -1,7 +1,7 @@
 //! Messages in flight.
 //!
-//! Owns what was sent and not yet delivered or lost. What always holds: every message passes the real codec on its
-//! way, so what a script or a simulation sends is what a socket would carry.
+//! Owns messages that were sent and not yet delivered or lost. What always holds: every message passes through the real
+//! codec, so a script or a simulation sends exactly what a socket would carry.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ use crate::transport::codec;
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     in_flight: Vec<PeerMessage>,
-    /// One-way links (from, to) that lose everything.
+    /// One-way links (from, to) that drop everything.
     cut: BTreeSet<(u64, u64)>,
 }
 
 impl Network {
-    /// Takes a message; false when the link is cut and it is lost.
+    /// Sends a message; false when the link is cut and the message is lost.
     pub(crate) fn send(&mut self, message: PeerMessage) -> bool {
         let lost = self.cut.contains(&(message.from().get(), message.to().get()));
         if !lost {
@@ -31,42 +31,42 @@ impl Network {
         !lost
     }
 
-    /// Takes out, in the order they were sent, the messages that `wanted` picks.
+    /// Removes and returns, in sending order, the messages that `wanted` selects.
     pub(crate) fn take(&mut self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
         self.in_flight.extract_if(.., |message| wanted(message)).collect()
     }
 
-    /// Copies the messages that `wanted` picks, as a network that doubles would.
+    /// Copies the messages that `wanted` selects, as a network that duplicates would.
     pub(crate) fn copies(&self, wanted: impl Fn(&PeerMessage) -> bool) -> Vec<PeerMessage> {
         self.in_flight.iter().filter(|message| wanted(message)).cloned().collect()
     }
 
-    /// Loses everything between `node` and the others from now on, in both directions, and what is in flight.
+    /// Cuts all links between `node` and the others, in both directions, and drops what is in flight on them.
     pub(crate) fn isolate(&mut self, node: u64, others: &[u64]) {
         self.cut.extend(others.iter().flat_map(|&other| [(node, other), (other, node)]));
         self.take(|message| message.from().get() == node || message.to().get() == node);
     }
 
-    /// Loses everything that `from` sends to `to` from now on, and what is in flight between them.
+    /// Cuts the link from `from` to `to`, and drops what is in flight on it.
     pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
         self.take(|message| message.from().get() == from && message.to().get() == to);
     }
 
-    /// Mends every link.
+    /// Repairs every link.
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 }
 
-/// What a socket would make of a message.
+/// Encodes and decodes a message, as a socket would.
 pub(crate) fn through_the_codec(message: &PeerMessage) -> PeerMessage {
     let mut encoded = Vec::new();
     codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
     codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")
 }
 
-/// A message's type as scripts spell it.
+/// A message's type as spelled in scripts.
 pub(crate) fn type_name(message: &PeerMessage) -> &'static str {
     match &message.body {
         Body::Raft(message) => raft_type_name(message),
@@ -95,7 +95,7 @@ fn raft_type_name(message: &Message) -> &'static str {
     }
 }
 
-/// A message as one line of a script's output.
+/// A message as one line of script output.
 pub(crate) fn describe(message: &PeerMessage) -> String {
     let head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
     match &message.body {

@@ -1,8 +1,8 @@
-//! What a seed draws.
+//! The plan drawn from a seed.
 //!
-//! Owns the choice of a run's cluster, network, timing, load and faults, swarm style: each seed draws its own
-//! intensities, and for each kind of fault whether it happens at all. A seed that can do everything at once finds less
-//! than many seeds that do a few things each. What always holds: a plan follows from its seed alone.
+//! Owns the choice of a run's cluster, network, timing, load and faults, by swarm testing: each seed draws its own
+//! intensities, and for each kind of fault whether it occurs at all. One seed that can do everything at once finds
+//! fewer bugs than many seeds that each do a few things. What always holds: a plan follows from its seed alone.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,118 +15,118 @@ use crate::sim::member::Setup;
 use crate::sim::random::{Random, scramble};
 use crate::time::longest_lease;
 
-/// Nanoseconds.
+/// One microsecond in nanoseconds.
 pub(crate) const MICROSECOND: u64 = 1_000;
-/// Nanoseconds.
+/// One millisecond in nanoseconds.
 pub(crate) const MILLISECOND: u64 = 1_000_000;
-/// Nanoseconds.
+/// One second in nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// See the module. Times are nanoseconds of true time.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Draws everything.
+    /// Everything is drawn from it.
     pub seed: u64,
     /// Members 1, 2, ...
     pub members: usize,
     /// Regions 1, 2, ...
     pub regions: usize,
-    /// How members are set up.
+    /// Configuration of the members.
     pub setup: Setup,
-    /// What is wrong with members on purpose.
+    /// A planted fault (a deliberate bug) in the members.
     pub planted: Option<Fault>,
-    /// How long clients and faults go on before the cluster is healed.
+    /// Length of the fault phase, in which clients call and faults are injected; then the cluster is healed.
     pub safety: u64,
-    /// How messages travel.
+    /// Message delivery.
     pub network: NetworkPlan,
-    /// How fast members are.
+    /// Speed of the members.
     pub pace: PacePlan,
-    /// What clients do.
+    /// Behaviour of the clients.
     pub load: LoadPlan,
-    /// Mean time between two faults of a kind; kinds that are not listed do not happen.
+    /// Mean time between two faults of a kind; kinds that are not listed do not occur.
     pub faults: Vec<(FaultKind, u64)>,
-    /// Rates that a clock may run at when it does not run true, in thousandths.
+    /// Rates of a clock that does not run at the true rate, in thousandths.
     pub clock_rates: Vec<u64>,
-    /// How long a fault lasts at most.
+    /// Maximum length of a fault.
     pub fault_length_max: u64,
-    /// When all is well again, one engine stands still for good.
+    /// At the end, when the cluster is healthy again, one engine stalls permanently.
     pub engine_stalls_at_last: bool,
-    /// Only what clients notice is judged: answers, and what reads show.
+    /// Only what clients notice is checked: answers, and the results of reads.
     pub only_clients_judge: bool,
 }
 
-/// How messages travel.
+/// Message delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkPlan {
-    /// Of a million messages this many are lost.
+    /// Messages lost, per million.
     pub loss: u32,
-    /// Of a million messages this many arrive twice.
+    /// Messages duplicated, per million.
     pub doubling: u32,
-    /// The least delay, drawn for each link.
+    /// Minimum delay, drawn for each link.
     pub delay: Range<u64>,
-    /// What is added to it, drawn for each message.
+    /// Maximum extra delay, drawn for each message.
     pub jitter: u64,
-    /// Messages of a link overtake each other.
+    /// Messages on a link may overtake each other.
     pub reorders: bool,
-    /// Of a million messages this many are very late: up to three election timeouts.
+    /// Messages per million that are very late: up to three election timeouts.
     pub stragglers: u32,
-    /// Of a hundred TimeoutNows this many are very late.
+    /// Percentage of TimeoutNow messages that are very late.
     pub late_timeout_now_percent: u32,
-    /// Of a hundred questions and answers of an election this many are very late.
+    /// Percentage of vote and pre-vote requests and responses that are very late.
     pub late_votes_percent: u32,
-    /// Of a hundred rejections of appends this many are very late.
+    /// Percentage of append rejections that are very late.
     pub late_rejections_percent: u32,
-    /// Of a hundred acknowledgements and answers of questions to the quorum this many are very late.
+    /// Percentage of quorum-check responses (read index, heartbeats with a context) that are very late.
     pub late_answers_percent: u32,
-    /// Of a hundred late TimeoutNows, this many come together with broken links around who sent them.
+    /// Percentage of late TimeoutNow messages that coincide with broken links around their sender.
     pub bad_moments_percent: u32,
 }
 
-/// How fast members are.
+/// Speed of the members.
 #[derive(Clone, Debug)]
 pub(crate) struct PacePlan {
-    /// Between an input and the round that takes it, at most.
+    /// Maximum time between an input and the round that takes it.
     pub think_max: u64,
-    /// A sync takes this long.
+    /// Duration of a sync.
     pub sync: Range<u64>,
-    /// Each step of applying takes this long at most.
+    /// Maximum duration of an apply step.
     pub apply_max: u64,
-    /// Entries of a region that one engine batch takes.
+    /// Maximum number of a region's entries in one engine batch.
     pub slice_entries: usize,
-    /// Between an answer and the view that its reader opens, at most.
+    /// Maximum time between an answer and the opening of its reader's view.
     pub view_max: u64,
-    /// Between the wish that an engine be flushed and its flush, at most.
+    /// Maximum time between the request to flush an engine and the flush.
     pub flush_max: u64,
     /// Mean time between two flushes of an engine.
     pub flush_mean: u64,
 }
 
-/// What clients do.
+/// Behaviour of the clients.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadPlan {
-    /// How many there are.
+    /// Number of clients.
     pub clients: usize,
-    /// Calls of one client at a time.
+    /// Maximum number of concurrent calls of one client.
     pub outstanding_max: usize,
     /// Mean time between two calls of a client.
     pub pause: u64,
-    /// Of a hundred calls this many read.
+    /// Percentage of calls that are reads.
     pub reads_percent: u32,
-    /// Of a hundred reads this many are local.
+    /// Percentage of reads that are local.
     pub local_percent: u32,
-    /// Of a hundred calls this many go to the leader, the rest to anyone.
+    /// Percentage of calls sent to the leader; the rest go to a random member.
     pub leader_percent: u32,
-    /// Registers of a region.
+    /// Number of registers per region.
     pub registers: usize,
     /// Lengths of values, in bytes.
     pub value_bytes: Range<u64>,
-    /// A call's time to live, by its member's clock.
+    /// A call's time to live, by the clock of its member.
     pub deadline: Range<u64>,
-    /// Of a hundred calls this many are cancelled by their callers.
+    /// Percentage of calls that are cancelled by their callers.
     pub impatient_percent: u32,
 }
 
-/// What a run is about.
+/// The emphasis of a run.
 #[derive(Clone, Copy)]
 enum Style {
     Mixed,
@@ -139,7 +139,7 @@ enum Style {
 }
 
 impl Style {
-    /// Where `fault` shows, if it does seldom elsewhere.
+    /// The style that exposes `fault`, if others rarely do.
     fn that_shows(fault: Fault) -> Option<Self> {
         match fault {
             Fault::ForceOfShorterLogsObeyed => Some(Self::BareQuorums),
@@ -153,12 +153,12 @@ impl Style {
 }
 
 impl Plan {
-    /// What `seed` draws.
+    /// The plan for `seed`.
     pub(crate) fn draw(seed: u64) -> Self {
         Self::draw_about(seed, None)
     }
 
-    /// The same, about `style` if one is wanted.
+    /// The same, in the given style if any.
     fn draw_about(seed: u64, style: Option<Style>) -> Self {
         let random = &mut Random::new(seed);
         let members = random.weighted(&[(6, 1), (7, 2), (45, 3), (9, 4), (19, 5), (5, 6), (9, 7)]);
@@ -202,15 +202,16 @@ impl Plan {
             Style::Awakenings => plan.wake_between_strangers(random),
             Style::SlewedClocks => plan.slew_clocks(random),
         }
-        // What its log lacks a member can get back only while others still have it: there are no raft snapshots yet.
+        // A member can recover entries its log lacks only while others still have them: there are no raft snapshots
+        // yet.
         if plan.setup.log_retain_bytes >= 1 << 20 {
             plan.faults.extend(lost_ends(seed, plan.election_timeout()));
         }
         plan
     }
 
-    /// Elections and leases are decided within an election timeout: here everything that goes wrong lasts about that
-    /// long, happens often, and the network is fast enough for the rest.
+    /// Elections and leases are decided within an election timeout: here every fault lasts about that long and occurs
+    /// often, and the network is fast enough not to matter.
     fn move_to_the_edge_of_leases(&mut self, random: &mut Random) {
         let election = self.election_timeout();
         let kinds = [
@@ -235,8 +236,8 @@ impl Plan {
         self.network.loss = 0;
     }
 
-    /// A leader that just keeps its quorum, while the others lose it, ask each other for votes, and stand still or hear
-    /// late what was sent long ago: whoever of the quorum errs elects a second leader.
+    /// A leader that barely keeps its quorum, while the other members lose it, campaign, and are paused or receive old
+    /// messages late: any mistake by a member of the quorum elects a second leader.
     fn leave_leaders_a_bare_quorum(&mut self, random: &mut Random) {
         let election = self.election_timeout();
         let kinds = [
@@ -264,13 +265,13 @@ impl Plan {
         self.network.late_timeout_now_percent = 80;
         self.network.late_votes_percent = random.pick(&[0, 0, 20]);
         self.network.bad_moments_percent = 80;
-        // Members that were left behind are not elected; where hardly anything is written, nobody is.
+        // A member whose log lags is not elected; with few writes, hardly any log lags.
         if random.percent(75) {
             self.load.reads_percent = 95;
         }
     }
 
-    /// Leaders that have room for a few writes at a time, and followers that forward more than that at once.
+    /// Leaders with room for only a few writes at a time, and followers that forward more than that at once.
     fn crowd_leaders(&mut self, random: &mut Random) {
         self.setup.propose_bytes_max = random.pick(&[1, 100, 300]);
         self.setup.uncommitted_bytes_max = random.pick(&[100, 300, 1_000]);
@@ -279,11 +280,12 @@ impl Plan {
         self.load.pause = self.election_timeout() * self.load.clients as u64 / random.pick(&[40, 100]);
         self.load.leader_percent = random.pick(&[0, 50]);
         self.load.reads_percent = random.pick(&[10, 40]);
-        // A change needs a leader that is known to have room.
+        // A membership change needs a leader that is known to have room.
         self.faults.retain(|(kind, _)| *kind != FaultKind::ChangeMembers);
     }
 
-    /// Logs that are truncated as soon as everyone has them, while members miss appends and say so late.
+    /// Logs that are truncated as soon as all members have the entries, while members miss appends and reject them
+    /// late.
     fn shorten_logs(&mut self, random: &mut Random) {
         let election = self.election_timeout();
         self.setup.log_retain_bytes = 250;
@@ -293,7 +295,7 @@ impl Plan {
         self.pace.flush_max = election / 10;
         self.load.pause = election * self.load.clients as u64 / random.pick(&[1, 3, 10]);
         self.members = random.pick(&[3, 3, 5]);
-        // A new leader would begin anew with everyone.
+        // A new leader would restart replication to all followers.
         self.network.delay = 20 * MICROSECOND..election / 100;
         self.network.jitter = election / 100;
         self.faults = vec![(FaultKind::BreakConnection, election * random.pick(&[1, 2, 4]))];
@@ -301,8 +303,8 @@ impl Plan {
         self.fault_length_max = election / 2;
     }
 
-    /// A quorum of the leader that stands still and, when it goes on, hears all at once and in any order what its leader
-    /// said, what strangers asked, and what they answer.
+    /// Members of the leader's quorum are paused and, on resuming, receive all at once and in any order their leader's
+    /// messages, and the requests and responses of members outside the quorum.
     fn wake_between_strangers(&mut self, random: &mut Random) {
         let election = self.election_timeout();
         self.faults = vec![
@@ -323,7 +325,7 @@ impl Plan {
         self.load.reads_percent = 95;
     }
 
-    /// Clocks that are slewed all the time, and leaders that lose the others.
+    /// Clocks that are slewed constantly, and leaders that lose contact with the others.
     fn slew_clocks(&mut self, random: &mut Random) {
         let election = self.election_timeout();
         self.faults = vec![
@@ -340,17 +342,18 @@ impl Plan {
         self.network.loss = 0;
     }
 
-    /// What `seed` draws, with members that have `fault`. What shows in one style only, and seldom, is looked for there:
-    /// how often a hunt comes to that style is known, and each fault shall be found within a minute.
+    /// The plan for `seed` with members that have `fault`. A fault that one style alone exposes, and rarely, is
+    /// searched for in that style: how often a hunt draws the style is known, and each fault should be found within a
+    /// minute.
     pub(crate) fn draw_planted(seed: u64, fault: Fault) -> Self {
         let mut plan = Self::draw_about(seed, Style::that_shows(fault));
         if fault == Fault::ForceOfShorterLogsObeyed {
-            // Whatever else goes wrong ends the transfer before its TimeoutNow can come late.
+            // Any other fault would end the transfer before its TimeoutNow can arrive late.
             let election = plan.election_timeout();
             plan.faults = vec![(FaultKind::Transfer, 3 * election), (FaultKind::BareQuorum, 40 * election)];
         }
         if matches!(fault, Fault::LostEndIgnored | Fault::EarlierBootsCounted) {
-            // Of all seeds one in eight has a disk that loses the end of a log.
+            // Otherwise only one seed in eight has a disk that loses the tail of a log.
             plan.setup.log_retain_bytes = 1 << 20;
             plan.faults.retain(|(kind, _)| *kind != FaultKind::LoseEnd);
             plan.faults.push((FaultKind::LoseEnd, 6 * plan.election_timeout()));
@@ -361,7 +364,8 @@ impl Plan {
         plan
     }
 
-    /// For what shows while an engine stands still for good: that it does, and bounds that the writes beside it reach.
+    /// For faults that show only while an engine is stalled permanently: stalls one, with limits that the writes during
+    /// the stall reach.
     fn prepare_last_stall(&mut self, fault: Fault) {
         if !matches!(fault, Fault::ReadsDroppedBehindOthers | Fault::StalledLeaderStays) {
             return;
@@ -372,8 +376,8 @@ impl Plan {
         (self.setup.limits.backlog_bytes, self.setup.limits.store_backlog_bytes) = (300, 150);
     }
 
-    /// The same with clients that notice as much as clients can: they write and read a few keys on all members all the
-    /// time, and nobody else judges.
+    /// The same with clients that notice as much as clients can: they constantly write and read a few keys on all
+    /// members, and nothing else is checked.
     pub(crate) fn draw_for_clients(seed: u64, fault: Option<Fault>) -> Self {
         let mut plan = Self::draw_about(seed, fault.and_then(Style::that_shows));
         let random = &mut Random::new(scramble(seed));
@@ -399,14 +403,14 @@ impl Plan {
         plan
     }
 
-    /// Whether members have leases although their clocks may stand still: then any read may show an old state, and is judged
-    /// as a local one, and a member may take itself for the only leader when it is not. All else must hold.
+    /// Whether members have leases although their clocks may stop: then any read may be stale and is checked like a
+    /// local one, and a member may wrongly believe that it is the only leader. Everything else must hold.
     pub(crate) fn may_reads_be_stale(&self) -> bool {
         let stand_still = self.faults.iter().any(|(kind, _)| *kind == FaultKind::PauseOfMachine);
         stand_still && !self.setup.lease_max.is_zero()
     }
 
-    /// The election timeout, by a clock that runs true.
+    /// The election timeout by a clock at the true rate.
     pub(crate) fn election_timeout(&self) -> u64 {
         self.setup.election_timeout().as_nanos() as u64
     }
@@ -465,13 +469,14 @@ fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
     }
 }
 
-/// Of the seeds that keep their logs two in five have a disk that loses the end of a log. Drawn as the callers who give up are.
+/// Two in five of the seeds that retain their logs have a disk that loses the tail of a log. Drawn from a separate
+/// stream, like the callers who cancel.
 fn lost_ends(seed: u64, election: u64) -> Option<(FaultKind, u64)> {
     let random = &mut Random::new(seed ^ 0x006c_6f73_6573);
     random.percent(40).then(|| (FaultKind::LoseEnd, election * random.pick(&[6, 20, 60])))
 }
 
-/// Bounds that small entries reach, and those of production, which they do not. From a source of its own.
+/// Limits that small entries reach, or those of production, which they do not. From a separate random stream.
 fn draw_limits(seed: u64) -> Limits {
     let random = &mut Random::new(seed ^ 0x0000_6c69_6d69_7473);
     let production = Limits::default();
@@ -489,17 +494,18 @@ fn draw_limits(seed: u64) -> Limits {
     }
 }
 
-/// From a source of its own.
+/// From a separate random stream.
 fn draw_apply_stall(seed: u64, election_ticks: u64) -> u64 {
     election_ticks * Random::new(seed ^ 0x0073_7461_6c6c).pick(&[2, 3, 5, 10])
 }
 
-/// From a source of its own.
+/// From a separate random stream.
 fn engine_stalls_at_last(seed: u64) -> bool {
     Random::new(seed ^ 0x656e_6769_6e65).percent(40)
 }
 
-/// One seed in four has callers who give up. From a source of its own: what a seed draws otherwise stays.
+/// One seed in four has callers who cancel. From a separate random stream, so that the other draws of a seed stay the
+/// same.
 fn impatient_percent(seed: u64) -> u32 {
     if Random::new(seed ^ 0x0067_6976_6572).percent(25) { 10 } else { 0 }
 }
@@ -522,8 +528,8 @@ fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
     }
 }
 
-/// With leases, clocks are slewed as far as an operating system lets them be, whatever the lease is: that a lease is short
-/// enough for it is what is tested. Without, anything goes.
+/// With leases, clocks are slewed as far as an operating system allows, whatever the lease duration: the test is
+/// whether the lease is short enough for that. Without leases, any rate may occur.
 fn clock_rates(setup: &Setup) -> Vec<u64> {
     if setup.lease_max.is_zero() {
         vec![500, 800, 950, 1_050, 1_300, 2_000]
@@ -538,9 +544,10 @@ fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultK
     for kind in FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::LoseEnd) {
         let percent = match kind {
             _ if calm => 0,
-            // A lease relies on clocks that do not jump, and on followers that do not campaign out of turn.
+            // Leases rely on clocks that do not jump, and on followers that do not campaign out of turn.
             FaultKind::ClockJump | FaultKind::Campaign if lease => 0,
-            // And on clocks that do not stand still; but what does not rely on leases must hold all the same.
+            // They also rely on clocks that do not stop; but everything that does not rely on leases must hold even
+            // then.
             FaultKind::PauseOfMachine if lease => 5,
             _ => 45,
         };
@@ -549,7 +556,8 @@ fn draw_faults(election: u64, setup: &Setup, random: &mut Random) -> Vec<(FaultK
         }
     }
     let transfers = faults.iter().any(|(kind, _)| *kind == FaultKind::Transfer);
-    // A change needs a leader that is known to take it: that is not handing over and has room.
+    // A membership change needs a leader that is known to accept it: one that is not transferring leadership and has
+    // room.
     let takes_changes = !transfers && setup.uncommitted_bytes_max > 1 << 20;
     faults.retain(|(kind, _)| *kind != FaultKind::ChangeMembers || takes_changes);
     faults

@@ -1,8 +1,8 @@
 //! One seed from its first event to its verdict.
 //!
-//! Owns the phases of a run - rough times, then a healed majority that must make progress, then a healed cluster that
-//! must agree, then perhaps an engine that stands still for good ([`last_stall`](super::last_stall)) - and what a run
-//! reports. What always holds: the verdict follows from the seed.
+//! Owns the phases of a run - the fault phase, then a healed majority that must make progress, then a healed cluster
+//! that must converge, then perhaps a permanently stalled engine ([`last_stall`](super::last_stall)) - and the report
+//! of a run. What always holds: the verdict follows from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,45 +21,45 @@ use crate::sim::plan::{MILLISECOND, Plan, SECOND};
 use crate::sim::trace::Trace;
 use crate::types::RegionId;
 
-/// A healed majority works again within this many election timeouts: split votes repeat a few times at most, and a leader
-/// whose engine stands still may offer the leadership to a few others in vain.
+/// A healed majority must work again within this many election timeouts: split votes recur a few times at most, and a
+/// leader whose engine stalls may try in vain to transfer leadership to a few others.
 pub(crate) const MAJORITY_TIMEOUTS: u64 = 60;
-/// A healed cluster agrees within this many election timeouts: the longest deadline of a call is ten, and a member may
-/// have much to catch up with.
+/// A healed cluster must converge within this many election timeouts: the longest deadline of a call is ten, and a
+/// member may have much to catch up on.
 const AGREEMENT_TIMEOUTS: u64 = 120;
 
-/// What a run has to show for itself.
+/// The report of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     /// The plan's seed.
     pub seed: u64,
-    /// True time that passed, in nanoseconds.
+    /// Elapsed true time, in nanoseconds.
     pub simulated: u64,
-    /// Events.
+    /// Number of events.
     pub events: u64,
-    /// The same only for the same run.
+    /// Equal only for identical runs.
     pub fingerprint: u64,
-    /// What became of the calls.
+    /// Calls by outcome.
     pub tally: Tally,
-    /// Faults that struck.
+    /// Injected faults by kind.
     pub strikes: Vec<(FaultKind, u32)>,
 }
 
-/// How a member outside the healed majority is broken.
+/// What is wrong with a member outside the healed majority.
 #[derive(Clone, Copy)]
 enum Outside {
     Down,
     CutOff,
     Deaf,
     Mute,
-    /// It is heard and hears, and its engine stands still. It may lead.
+    /// It is connected, and its engine is stalled. It may lead.
     Stalled,
 }
 
-/// What a healed majority must do.
+/// An operation that a healed majority must complete.
 struct Demand {
     region: RegionId,
-    /// A read of this member; none for a write of whoever leads, if it is healed.
+    /// A read on this member; none for a write, through the leader if that is healed.
     reader: Option<usize>,
     call: Option<CallId>,
 }
@@ -77,7 +77,7 @@ impl fmt::Display for Demand {
 /// Runs a plan to its end.
 ///
 /// # Errors
-/// In words, the promise that was broken.
+/// The violated invariant, in words.
 pub(crate) fn run(plan: Plan, trace: Trace) -> Result<Report, String> {
     planted::with(plan.planted, || run_to_its_end(plan, trace))
 }
@@ -101,10 +101,10 @@ fn run_to_its_end(plan: Plan, trace: Trace) -> Result<Report, String> {
     })
 }
 
-/// Ends the rough times: a healed majority makes progress, then a healed cluster agrees.
+/// Ends the fault phase: a healed majority makes progress, then a healed cluster converges.
 ///
 /// # Errors
-/// In words, the promise that was broken.
+/// The violated invariant, in words.
 pub(crate) fn heal_and_agree(cluster: &mut Cluster) -> Check {
     let healed = heal_majority(cluster);
     majority_makes_progress(cluster, &healed)?;
@@ -118,10 +118,10 @@ pub(crate) fn heal_and_agree(cluster: &mut Cluster) -> Check {
     all_agree(cluster)
 }
 
-/// Goes on until it is `end`.
+/// Runs until true time `end`.
 ///
 /// # Errors
-/// In words, the promise that was broken.
+/// The violated invariant, in words.
 pub(crate) fn run_until(cluster: &mut Cluster, end: u64) -> Check {
     while cluster.now < end {
         cluster.step()?;
@@ -129,11 +129,11 @@ pub(crate) fn run_until(cluster: &mut Cluster, end: u64) -> Check {
     Ok(())
 }
 
-/// Ends the rough times. Returns the majority that is well again.
+/// Ends the fault phase. Returns the healed majority.
 fn heal_majority(cluster: &mut Cluster) -> Vec<usize> {
     let count = cluster.hosts.len();
     let order = cluster.random.sample(count, count);
-    // Without the end of its log no member helps to elect a leader: all others may be needed.
+    // A member without the tail of its log does not help to elect a leader, so all others may be needed.
     let healed = if cluster.lacks_an_end() { count } else { count / 2 + 1 };
     let (healed, outside) = order.split_at(healed);
     cluster.trace.say(|| format!("healed: {:?}", healed.iter().map(|host| host + 1).collect::<Vec<_>>()));
@@ -215,7 +215,7 @@ fn majority_makes_progress(cluster: &mut Cluster, healed: &[usize]) -> Check {
     Ok(())
 }
 
-/// Calls anew unless a call is under way.
+/// Repeats the call unless one is in progress.
 fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
     if demand.call.is_some_and(|call| !cluster.calls.get(call).is_over()) {
         return;
@@ -223,7 +223,7 @@ fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
     demand.call = match demand.reader {
         Some(reader) => cluster.probe_read(reader, demand.region),
         None => {
-            // Whoever leads outside learns from a write of another that its engine stands still.
+            // A leader outside the majority learns from another member's write that its own engine is stalled.
             let leader = cluster.leader(demand.region).filter(|leader| healed.contains(leader));
             cluster.probe_write(leader.unwrap_or(healed[0]), demand.region)
         }
@@ -236,7 +236,7 @@ fn heal_all(cluster: &mut Cluster) {
     (0..cluster.hosts.len()).for_each(|host| heal(cluster, host));
 }
 
-/// Convergence: nothing waits, and every engine holds what the chosen log makes.
+/// Convergence: no call is waiting, and every engine holds the state that the chosen log produces.
 fn all_agree(cluster: &mut Cluster) -> Check {
     let timeout = cluster.plan.election_timeout();
     let end = cluster.now + AGREEMENT_TIMEOUTS * timeout;
@@ -283,7 +283,7 @@ fn agreed(cluster: &Cluster) -> Check {
     Ok(())
 }
 
-/// Nanoseconds as hours.
+/// Converts nanoseconds to hours.
 pub(crate) fn hours(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / SECOND as f64 / 3600.0
 }

@@ -1,59 +1,59 @@
-//! Golden scripts: protocol behaviour as a conversation.
+//! Golden scripts: protocol behaviour as a transcript.
 //!
-//! Owns the files in `tests/scripts`: how they are read, and the comparison of what a cluster says with what the file
-//! says it says. Rounds, syncs, apply, time and network are separate commands, so a script can hold any of them back.
-//! `ALMADIA_REWRITE=1 cargo test scripts` writes the files anew; read the difference before you commit it.
-//! The commands are carried out by [`cluster`], calls of users by [`calls`], lease reads in their four steps by
+//! Owns the files in `tests/scripts`: how they are parsed, and the comparison of a cluster's output with the expected
+//! output in the file. What always holds: rounds, syncs, applies, time and network are separate commands, so a script
+//! can hold any of them back. `ALMADIA_REWRITE=1 cargo test scripts` rewrites the files; review the diff before you
+//! commit it. The commands are executed by [`cluster`], user calls by [`calls`], and lease reads, in four steps, by
 //! [`looks`].
 //!
-//! A file is blocks of commands, a line `----`, and the output up to the next empty line. `#` begins a comment.
+//! A file consists of blocks: commands, a line `----`, and the output up to the next empty line. `#` starts a comment.
 //!
 //! ```text
-//! cluster N...            members with these numbers, all running on empty disks. [lease=off] without leases,
-//!                         [group=off] without group commit; [uncommitted=BYTES] that a leader proposes before they are
-//!                         committed; [propose=BYTES] that a round proposes; [window=BYTES] that a follower forwards before
-//!                         they are answered; [questions=COUNT] of a follower that may wait for the quorum;
-//!                         [elections=SEED] members that campaign by themselves
+//! cluster N...            members with these numbers, all running on empty disks. [lease=off] without leases;
+//!                         [group=off] without group commit; [elections=SEED] members campaign by themselves. Limits:
+//!                         [uncommitted=BYTES] that a leader has proposed and not committed; [propose=BYTES] that a
+//!                         round proposes; [window=BYTES] that a follower has forwarded and not seen answered;
+//!                         [questions=COUNT] read requests of a follower that wait for the quorum
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
-//! campaign N              N asks for leadership at its next round
+//! campaign N              N campaigns in its next round
 //!
-//! write N NAME KEY=VALUE|-KEY...   a write called NAME, to N's next round   [timeout=MS]
+//! write N NAME KEY=VALUE|-KEY...   a write called NAME, for N's next round   [timeout=MS]
 //! read N NAME             a linearizable read called NAME                    [timeout=MS]
 //! local N NAME            a local read called NAME                           [timeout=MS] [min=INDEX]
-//! transfer N NAME TO|any  N shall hand leadership over                       [timeout=MS]
-//! cancel NAME             the caller of NAME cancels it
+//! transfer N NAME TO|any  N is to transfer its leadership                    [timeout=MS]
+//! cancel NAME             the caller of NAME cancels the call
 //! glimpse N NAME          a lease read on its caller's thread, step 1: the first look at the lease
 //! view N NAME             step 2: its view of the engine is taken
 //! look N NAME             steps 3 and 4: the clock is read, the second look decides whether the view may be shown
 //! add-learner N M         N proposes to add M to the configuration
 //!
-//! timer N...              N's timer thread answers the calls that are late
+//! timer N...              N's timer thread answers the calls that are past their deadline
 //! round N...              N runs one round
-//! sync N works|fails|crash-before|crash-after     what N's next sync does; one that fails poisons N
-//! apply N...              N applies what is committed: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
-//! engine N / report N     N's engine shows what is committed / N's peer and callers are told
-//! stall N / recover N     N's engine stands still: `settle` and `pass` apply nothing there / it goes on
-//! flush N                 N's engine keeps what it shows over a crash
+//! sync N works|fails|crash-before|crash-after     the outcome of N's next sync; a failure poisons N
+//! apply N...              N applies committed entries: `engine` and `report` in one  [entries=COUNT] [bytes=COUNT]
+//! engine N / report N     the first half of `apply`: N's engine shows the entries / the second: peer and callers know
+//! stall N / recover N     N's engine stalls: `settle` and `pass` apply nothing there / it resumes
+//! flush N                 N's engine makes its current data survive a crash
 //! crash N / restart N
-//! lose-end N [FRAMES]     N crashes, and the last frames that its log's mark covers are gone, with all behind them
-//! introduce N             the others hear which boot of N they will hear from now on
+//! lose-end N [FRAMES]     N crashes and loses the last frames covered by its log's mark, and everything after them
+//! introduce N             N announces its current boot to the others
 //!
-//! tick N[,N...] [TICKS]   these members owe ticks, and the clock moves by them
-//! forget N...             an election timeout passes, and these members owe its ticks: they may vote for another
-//! clock MS                the clock moves alone
-//! pass TICKS              time passes for everyone: a tick, and all comes to rest, as often
-//! settle                  rounds, deliveries and applies everywhere until nothing moves
+//! tick N[,N...] [TICKS]   ticks become due for the members, and the clock advances by them
+//! forget N...             an election timeout passes, its ticks become due for them: they may vote for another
+//! clock MS                the clock advances alone, without ticks
+//! pass TICKS              time passes for everyone: one tick and a `settle`, repeated TICKS times
+//! settle                  rounds, deliveries and applies everywhere until the cluster is idle
 //!
 //! deliver [FROM->TO] [TYPE]    hands messages in flight to their recipients' next round
-//! double [FROM->TO] [TYPE]     as deliver, but the messages stay in flight
-//! lose [FROM->TO] [TYPE]       loses them
-//! hold [FROM->TO] [TYPE]       takes them aside; `release` delivers what was held
-//! isolate N / cut FROM->TO / heal   cuts every link of N / one link in one direction / mends all links
-//! disconnect N M          the connection of N and M breaks: what is in flight is lost, and both are told
-//! connect N M             they are told that it is back
+//! double [FROM->TO] [TYPE]     like `deliver`, but the messages stay in flight
+//! lose [FROM->TO] [TYPE]       drops them
+//! hold [FROM->TO] [TYPE]       sets them aside; `release` delivers what was held
+//! isolate N / cut FROM->TO / heal   cuts every link of N / one link in one direction / repairs all links
+//! disconnect N M          the connection of N and M breaks: what is in flight is lost, and both are notified
+//! connect N M             they are notified that it is back
 //!
-//! status / data N / members N      one line a member / N's keys and values / the configuration N's engine holds
-//! lease N                 for how long N holds a lease, and for how long its callers may trust it
+//! status / data N / members N      one line per member / N's keys and values / the configuration N's engine holds
+//! lease N                 how long N holds a lease, and how long its callers may trust it
 //! ```
 
 use std::fmt::Write as _;
@@ -68,7 +68,7 @@ mod cluster;
 mod describe;
 mod looks;
 
-/// Runs one script and returns it with the output it ought to have.
+/// Runs one script and returns it with the output it should have.
 fn replay(script: &str) -> String {
     let mut cluster = Cluster::new();
     let mut lines = script.lines();
@@ -76,7 +76,7 @@ fn replay(script: &str) -> String {
     let mut commands = Vec::new();
     while let Some(line) = lines.next() {
         if line == "----" {
-            // The old output is skipped, the new one takes its place.
+            // Skip the old output; the new output takes its place.
             lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
             replayed.push_str("----\n");
             for line in commands.drain(..).flat_map(|command: String| cluster.run(&command)) {
@@ -99,7 +99,7 @@ fn directory() -> PathBuf {
 }
 
 #[test]
-fn scripts_find_the_faults_that_they_are_about() {
+fn scripts_detect_the_planted_faults_they_cover() {
     for (fault, name) in [
         (Fault::CommitInVoteAnswer, "a_leader_that_refuses_a_vote_tells_no_commit"),
         (Fault::ForceOfShorterLogsObeyed, "a_late_timeout_now_breaks_no_lease_through_a_third_member"),
@@ -119,7 +119,7 @@ fn scripts_find_the_faults_that_they_are_about() {
 }
 
 #[test]
-fn scripts_say_what_their_files_say() {
+fn scripts_produce_the_output_in_their_files() {
     let rewrite = std::env::var_os("ALMADIA_REWRITE").is_some();
     let directory = directory();
     let mut scripts: Vec<_> =

@@ -1,7 +1,8 @@
-//! Members whose engine or disk stands still, in directed runs.
+//! Members whose engine or disk stalls, in directed runs.
 //!
-//! Owns runs in which one thing stalls, on purpose and for as long as the run wants, and what the others can still do
-//! then. Chance stalls things too ([`faults`](super::faults)), but all of a cluster is judged there; here one promise is.
+//! Owns runs in which one thing stalls deliberately, for as long as the run needs, and what the other parts can still
+//! do meanwhile. What always holds: nothing else goes wrong. Random stalls ([`faults`](super::faults)) are left to the
+//! simulator, which checks the whole cluster; a run here checks one guarantee.
 
 use crate::core::limits::Limits;
 use crate::core::peer_status::Role;
@@ -14,7 +15,7 @@ use crate::sim::trio::{Trio, at_once};
 use crate::types::RegionId;
 
 #[test]
-fn reads_of_an_idle_region_are_answered_behind_the_backlog_of_others() {
+fn reads_of_an_idle_region_are_answered_despite_the_backlog_of_others() {
     const IDLE: RegionId = RegionId(3);
     let limits = Limits { backlog_bytes: 300, store_backlog_bytes: 400, ..Limits::default() };
     let mut trio = Trio::new(3, &Setup { limits, ..Setup::default() });
@@ -51,7 +52,7 @@ fn a_leader_whose_engine_stalls_hands_over() {
     assert_eq!(trio.member(1).peer().status().role, Role::Follower);
 }
 
-/// Three members and a network without faults, and nobody who calls but the test.
+/// Three members and a network without faults, with no callers but the test.
 fn calm_cluster() -> Cluster {
     let mut plan = Plan::draw(1);
     plan.setup = Setup { elections: Some(1), ..Setup::default() };

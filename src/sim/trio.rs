@@ -1,7 +1,7 @@
-//! Three members in one step.
+//! Three members that are stepped together.
 //!
-//! Owns the exchange between members of which only the outcome matters: after each step of a directed run they have said
-//! to each other all that they had to say, and applied it. What always holds: every message arrives, at once and in order.
+//! Owns message exchange for directed runs in which only the outcome matters: after each step the three members have
+//! exchanged and applied everything there was. What always holds: every message arrives, immediately and in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
-/// More exchanges than three members need to come to rest.
+/// More exchanges than three members need to become idle.
 const SETTLE_MAX: usize = 400;
-/// A call that is not answered has a deadline all the same.
+/// Calls have a deadline even if they are never answered.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Trio {
     members: Vec<Member>,
     now: Timestamp,
-    /// Whose engine takes nothing.
+    /// The member whose engine accepts nothing.
     pub stalled: Option<u64>,
 }
 
 impl Trio {
-    /// Three members of so many regions on empty disks.
+    /// Three members with this many regions on empty disks.
     pub(crate) fn new(regions: usize, setup: &Setup) -> Self {
         let voters: Vec<_> = (1..=3).map(NodeId).collect();
         let regions = keys::regions(regions, &voters);
@@ -43,7 +43,7 @@ impl Trio {
         trio
     }
 
-    /// Each hears from the others which boots of them it will hear.
+    /// Introduces the current boot of each member to the others.
     fn introduce_all(&mut self) {
         let introductions: Vec<_> = self.members.iter().map(Member::introduction).collect();
         for member in &mut self.members {
@@ -57,12 +57,12 @@ impl Trio {
         }
     }
 
-    /// One of them.
+    /// One of the members.
     pub(crate) fn member(&mut self, node: u64) -> &mut Member {
         &mut self.members[node as usize - 1]
     }
 
-    /// Lets `node` lead the first `regions` regions.
+    /// Makes `node` the leader of the first `regions` regions.
     pub(crate) fn elect(&mut self, node: u64, regions: u64) {
         (1..=regions).for_each(|region| self.member(node).feed_to(RegionId(region), Input::Campaign));
         self.settle();
@@ -70,7 +70,7 @@ impl Trio {
         self.pass(2);
     }
 
-    /// Lets so many ticks pass, with a flush of every engine that its log waits for.
+    /// Advances by this many ticks, flushing every engine whose log waits for a flush.
     pub(crate) fn flush_and_pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.pass(1);
@@ -80,7 +80,7 @@ impl Trio {
         }
     }
 
-    /// All lose power and come back, and are silent as long as they may have to be.
+    /// All members lose power and restart, then abstain from voting for as long as a restart may require.
     pub(crate) fn restart_all(&mut self) {
         for member in &mut self.members {
             member.crash();
@@ -99,7 +99,7 @@ impl Trio {
         panic!("the members do not come to rest");
     }
 
-    /// A round of every member that has one to do. False when none had.
+    /// Runs a round of every member that has work. False when none had.
     fn exchange(&mut self) -> bool {
         let mut moved = false;
         for node in 1..=3 {
@@ -121,7 +121,7 @@ impl Trio {
         moved
     }
 
-    /// Lets so many ticks pass for all.
+    /// Advances all members by this many ticks.
     pub(crate) fn pass(&mut self, ticks: u32) {
         for _ in 0..ticks {
             self.now = self.now + TICK;
@@ -130,7 +130,7 @@ impl Trio {
         }
     }
 
-    /// Writes a value of so many bytes.
+    /// Writes a value of this many bytes.
     pub(crate) fn write(&mut self, node: u64, region: RegionId, value_bytes: usize) -> Arc<Waiter> {
         let mut builder = CommandBuilder::default();
         let key = [b'a' + (region.get() - 1) as u8];
@@ -138,7 +138,7 @@ impl Trio {
         self.propose(node, region, builder.seal(BOOTSTRAP_EPOCH.version))
     }
 
-    /// Hands a command to `node` as if it had been checked where it was called.
+    /// Hands a command to `node` as if it had been validated where the call was made.
     pub(crate) fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
@@ -147,7 +147,7 @@ impl Trio {
         waiter
     }
 
-    /// Reads.
+    /// Makes a read.
     pub(crate) fn read(&mut self, node: u64, region: RegionId) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
@@ -157,7 +157,7 @@ impl Trio {
         waiter
     }
 
-    /// The answer of a call, which comes by its deadline.
+    /// The answer to a call, which arrives by its deadline.
     pub(crate) fn answer(&mut self, call: &Waiter) -> Result<Position> {
         loop {
             if let Some(answer) = call.wait(Duration::ZERO) {
@@ -168,7 +168,7 @@ impl Trio {
     }
 }
 
-/// The answer of a call that does not wait.
+/// The answer to a call that has already been answered.
 pub(crate) fn at_once(call: &Waiter) -> Result<Position> {
     call.wait(Duration::ZERO).expect("answered at once")
 }

@@ -1,8 +1,8 @@
-//! What was said of forwarded writes.
+//! Reported outcomes of forwarded writes.
 //!
-//! Owns, for one region, the outcome of every forwarded write as the first to know it told it: its leader, in an answer,
-//! or the member that forwarded it, from its own log. What always holds: whoever tells of it later, or again, tells the
-//! same.
+//! Owns, for one region, the outcome of every forwarded write as first reported: by its leader, in an answer, or by the
+//! member that forwarded it, from its own log. What always holds: every later report of the same write has the same
+//! outcome.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use crate::core::forwarding::{ForwardAnswer, Origin};
 use crate::error::{Code, Result};
 use crate::sim::invariants::Check;
 
-/// Where a write stands in the log, or why it had no effect there.
+/// The position of a write in the log, or why it had no effect.
 type Outcome = std::result::Result<Position, Code>;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    /// By member, its boot, and its number there.
+    /// By member, boot, and number of the write in that boot.
     outcomes: BTreeMap<(u64, u64, u64), Outcome>,
 }
 
 impl Verdicts {
-    /// A leader is about to send this.
+    /// A leader is about to send this answer.
     pub(crate) fn on_answer(&mut self, answer: &ForwardAnswer) -> Check {
         let origin = Origin { node: answer.to, boot: answer.boot };
         answer.verdicts.iter().try_for_each(|verdict| self.note(origin, verdict.number, verdict.outcome))
     }
 
-    /// A member has met these writes of its own in its log.
+    /// A member has found these writes of its own in its log.
     pub(crate) fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Position>)]) -> Check {
         let outcome =
             |outcome: &Result<Position>| outcome.as_ref().map(|at| *at).map_err(|error| error.code());
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_and_the_log_tell_the_same() {
+    fn the_leader_and_the_log_report_the_same_outcome() {
         let mut verdicts = Verdicts::default();
 
         assert_eq!(verdicts.on_answer(&answer(Ok(place(8)))), Ok(()));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_another_boot_is_another_write() {
+    fn a_write_of_another_boot_is_a_different_write() {
         let mut verdicts = Verdicts::default();
         let changed = Err(Error::new(Code::RegionChanged));
 

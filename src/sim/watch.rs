@@ -1,7 +1,8 @@
-//! Who watches a member.
+//! Watching a member.
 //!
-//! Owns the interface through which every effect of a member is seen at the moment it happens, before anyone else can
-//! know of it. A golden script watches to write it down, the simulator to check it.
+//! Owns the interface that shows every effect of a member at the moment it happens. What always holds: the watcher is
+//! notified before anyone else can know of the effect. What to do with it is left to the watcher: a golden script
+//! writes it down, the simulator checks it.
 
 use raft::eraftpb::Entry;
 
@@ -13,23 +14,23 @@ use crate::sim::network::{describe, describe_entry};
 
 /// See the module.
 pub(crate) trait Watch {
-    /// `node` is about to send; `log` is what its disk holds at this moment.
+    /// `node` is about to send `message`; `log` is what its disk holds at this moment.
     fn sending(&mut self, node: u64, log: &DiskLog, message: &PeerMessage);
 
     /// `log` now holds `writes`.
     fn synced(&mut self, node: u64, log: &DiskLog, writes: &[LogWrite]);
 
-    /// Committed entries go to the applier; `log` is what the disk of `node` holds at this moment.
+    /// Committed entries are handed to the applier; `log` is what the disk of `node` holds at this moment.
     fn handed_over(&mut self, node: u64, log: &DiskLog, task: &ApplyTask);
 
-    /// The peer of this member, in this boot, is told what took effect.
+    /// The peer of this member, in this boot, is notified of what took effect.
     fn reported(&mut self, member: Origin, applied: &Applied);
 
-    /// The member does not run any more, in these words.
+    /// The member has stopped; `how` says why.
     fn ended(&mut self, node: u64, how: &str);
 }
 
-/// The lines of a script.
+/// Writes the lines of a script's output.
 impl Watch for Vec<String> {
     fn sending(&mut self, _: u64, _: &DiskLog, message: &PeerMessage) {
         self.push(format!("  {}", describe(message)));
@@ -54,7 +55,7 @@ impl Watch for Vec<String> {
     }
 }
 
-/// What one region writes in a sync.
+/// Describes what a sync writes for one region.
 pub(crate) fn describe_write(write: &LogWrite) -> String {
     let mut parts: Vec<_> = write.entries.iter().map(describe_entry).collect();
     if let Some(state) = &write.hard_state {

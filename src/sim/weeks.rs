@@ -1,10 +1,10 @@
-//! A cluster that runs for long.
+//! A long-running cluster.
 //!
-//! Owns runs of days and weeks at a slow pace, in which members restart again and again, and what must not grow with them:
-//! the logs that members keep. That nothing else is left behind is asked at the end of every run
-//! ([`run`](super::run)); descriptors and memory are asked of real processes (`tests/it/fire.rs`, `make soak`).
+//! Owns runs of days and weeks at a slow pace, in which members restart again and again. What always holds: the logs
+//! that members keep do not grow with time. That nothing else is left behind is checked at the end of every run
+//! ([`run`](super::run)); file descriptors and memory are checked in real processes (`tests/it/fire.rs`, `make soak`).
 //!
-//! `ALMADIA_SIM_DAYS` simulated days are run, from seed `ALMADIA_SEED`.
+//! Simulates `ALMADIA_SIM_DAYS` days from seed `ALMADIA_SEED`.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ use crate::sim::run::{heal_and_agree, run_until};
 use crate::sim::trace::Trace;
 use crate::types::RegionId;
 
-/// Days unless told otherwise: a few seconds.
+/// Default number of days: takes a few seconds.
 const DAYS: u64 = 2;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-/// How often logs are looked at.
+/// Interval between checks of the logs.
 const LOOK: u64 = 6 * HOUR;
 
-/// Bytes of each region's log that are to be retained, their overhead included: what comes in hours, while members run for
-/// half an hour.
+/// Bytes to retain of each region's log, overhead included: several hours' worth, while members run for only half an
+/// hour at a time.
 const RETAIN_BYTES: u64 = 20_000;
-/// What a log may have: what is retained, as much again until it is truncated, and what comes while a member is away or an
-/// engine is not flushed. A day brings a hundred thousand.
+/// Maximum size of a log: what is retained, as much again until it is truncated, and what arrives while a member is
+/// down or an engine is not flushed. A day brings a hundred thousand bytes.
 const LOG_BYTES_MAX: u64 = 3 * RETAIN_BYTES;
 
-/// One long run: three members that restart every half hour on average, before they have written what is to be retained.
+/// One long run: three members that restart every half hour on average, before they have written the bytes to retain.
 fn plan(seed: u64, days: u64) -> Plan {
     let mut plan = Plan::draw(seed);
     plan.setup.tick = Duration::from_secs(1);
@@ -111,7 +111,7 @@ fn run_for_days(seed: u64, days: u64) -> Check {
 }
 
 #[test]
-fn days_with_restarts_leave_logs_of_the_size_that_is_to_be_retained() {
+fn after_days_of_restarts_logs_have_the_size_to_be_retained() {
     let (seed, days) = (setting("ALMADIA_SEED", 1), setting("ALMADIA_SIM_DAYS", DAYS));
 
     if let Err(words) = run_for_days(seed, days) {

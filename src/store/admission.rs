@@ -1,10 +1,10 @@
-//! How many calls may be unanswered at once.
+//! Limits how many calls may be unanswered at once.
 //!
-//! Owns the store's two limits on calls in flight. What always holds: a call that was admitted holds a permit until
-//! its answer is delivered, so every queue it passes through, the completion queue included, is bounded by the
-//! number of permits. A call that is answered early, by its deadline or its cancellation, frees the caller's place at once;
-//! until the internal threads let go of it, it counts against limits of the same size for such calls. A call beyond the limits
-//! is refused at once and never waits.
+//! Owns the store's two limits on calls in flight. What always holds: an admitted call holds a permit until its
+//! answer is delivered, so every queue it passes through, including the completion queue, is bounded by the number of
+//! permits. A call answered early, by its deadline or cancellation, releases its slot at once; until the internal
+//! threads drop it, it counts against separate limits of the same size for such calls. A call over a limit is refused
+//! at once and never waits. Answering calls is left to the completions.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ use crate::error::{Code, Error, Result};
 pub(crate) struct Admission {
     used: Mutex<Used>,
     idle: Condvar,
-    /// Calls whose answer waits for whoever takes it.
+    /// Calls whose answer is queued and not yet taken.
     queued: AtomicU64,
-    /// Somebody waits until all are answered.
+    /// A shutdown is waiting until all are answered.
     closing: AtomicBool,
     ops_max: u64,
     bytes_max: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Admission {
 struct Used {
     /// Unanswered.
     open: Load,
-    /// Answered early, and not let go of yet.
+    /// Answered early, but not yet dropped by the internal threads.
     early: Load,
 }
 
@@ -52,12 +52,12 @@ impl Load {
     }
 }
 
-/// The right of one call to be unanswered. Dropping it gives the place to another.
+/// One call's right to be unanswered. Dropping it frees its slot.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     bytes: u64,
-    /// Its answer waits for whoever takes it.
+    /// Its answer is queued and not yet taken.
     queued: AtomicBool,
     /// It was answered early.
     early: AtomicBool,
@@ -104,7 +104,7 @@ impl Admission {
         self.lock().open.ops
     }
 
-    /// Waits until every call is answered, at most for `timeout`. An answer that nobody has taken yet is one.
+    /// Waits until every call is answered, at most for `timeout`. A queued answer that was not taken yet counts.
     pub(crate) fn wait_idle(&self, timeout: Duration) {
         self.closing.store(true, Ordering::SeqCst);
         let open = |used: &mut Used| used.open.ops > self.queued.load(Ordering::SeqCst);
@@ -114,7 +114,7 @@ impl Admission {
 
     fn tell_if_closing(&self) {
         if self.closing.load(Ordering::SeqCst) {
-            // Under the lock, so that nobody is between looking and falling asleep.
+            // Under the lock, so that no thread is between its check and its sleep.
             let _held = self.lock();
             self.idle.notify_all();
         }
@@ -126,7 +126,7 @@ impl Admission {
 }
 
 impl Permit {
-    /// The call's answer waits for whoever takes it.
+    /// The call's answer has been queued for its receiver.
     pub(crate) fn queue(&self) {
         if !self.queued.swap(true, Ordering::SeqCst) {
             self.admission.queued.fetch_add(1, Ordering::SeqCst);
@@ -134,10 +134,10 @@ impl Permit {
         self.admission.tell_if_closing();
     }
 
-    /// The call's answer is delivered.
+    /// The call's answer has been delivered.
     pub(crate) fn answered(self: Arc<Self>) {
         self.unqueue();
-        // Whoever else has it is an internal thread: its caller need not wait until that is done.
+        // Any other holder is an internal thread, and the caller need not wait until that is done.
         if Arc::strong_count(&self) > 1 && !self.early.swap(true, Ordering::SeqCst) {
             let mut used = self.admission.lock();
             used.open.remove(self.bytes);
@@ -156,7 +156,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // An answer may have been dropped with the queue it waited in.
+        // The answer may have been dropped together with the queue it was in.
         self.unqueue();
         let mut used = self.admission.lock();
         let load = if *self.early.get_mut() { &mut used.early } else { &mut used.open };
@@ -166,7 +166,7 @@ impl Drop for Permit {
     }
 }
 
-/// Whose calls reach a limit.
+/// Appended to the error if the limit on such calls is reached.
 const EARLY: &str = " by calls that were cancelled or late and are under way yet";
 
 fn overloaded(limit: &str, value: u64, whose: &str) -> Error {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_dropped_instead_of_taken_waits_no_longer() {
+    fn an_answer_dropped_before_it_is_taken_is_no_longer_queued() {
         let admission = Arc::new(Admission::new(2, 100));
         let abandoned = admission.admit(0).expect("within both limits");
         abandoned.queue();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_answer_frees_its_place_and_counts_until_it_is_let_go() {
+    fn an_early_answer_frees_its_slot_and_counts_until_its_permit_is_dropped() {
         let admission = Arc::new(Admission::new(2, 100));
         let early: Vec<_> =
             (0..2).map(|_| Arc::new(admission.admit(10).expect("within both limits"))).collect();

@@ -1,8 +1,8 @@
-//! How a store comes up.
+//! Opens a store.
 //!
-//! Owns the order of recovery and what a store is made of. What always holds: nothing is written before the directory's
-//! locks are held; the threads start last. What a first start writes is [`bootstrap`](super::bootstrap)'s, in which order
-//! the threads start and end [`threads`](super::threads)'s.
+//! Owns the order of recovery and the construction of a store's parts. What always holds: nothing is written before
+//! the directory's locks are held; the threads start last. What a first start writes is left to
+//! [`bootstrap`](super::bootstrap), and the order in which threads start and end to [`threads`](super::threads).
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -46,11 +46,12 @@ use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{ApplyState, ClusterId, NodeId};
 
-/// However many regions share a log option, each gets this many bytes, the least one can ask for.
+/// Each region gets at least this many bytes of a shared log option, however many regions there are; also the
+/// option's own minimum.
 const REGION_SHARE_BYTES_MIN: u64 = 64 << 10;
 
-/// Bytes of forwarded writes of one region that may be under way to the leader: many round trips' worth, and little
-/// enough that a slow leader is not buried under what it will refuse.
+/// Maximum bytes of one region's forwarded writes in flight to the leader: enough for many round trips, and little
+/// enough not to flood a slow leader with writes it will refuse.
 const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 
 /// Opens everything and starts the threads.
@@ -65,7 +66,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let (directory, fresh) =
         Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
     let directory = Arc::new(directory);
-    // The engine starts threads of its own, on which no handler of the host may run either.
+    // The engine starts its own threads, on which the host's signal handlers must not run either.
     let (engine, log, recovered) =
         thread::without_signals(|| open_storage(&directory, fresh, config, &members, &split_keys))?;
     let regions = engine.regions()?;
@@ -110,8 +111,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     Ok(shared)
 }
 
-/// Opens engine and log, both anew at a first start. The engine comes first: its lock is the last of those that keep
-/// others away, and to open the log is to settle its end.
+/// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that
+/// exclude other processes, and opening the log settles its end, which may write.
 fn open_storage(
     directory: &Directory,
     fresh: bool,
@@ -140,7 +141,7 @@ fn open_storage(
     Ok((engine, log, recovered))
 }
 
-/// The routing table of the regions on disk, which count from the first start on.
+/// The routing table of the regions on disk. After the first start, these are authoritative, not the configuration.
 fn region_map(regions: &[(Region, ApplyState)]) -> Result<RegionMap> {
     let range = |region: &Region| KeyRange { start: region.start_key.clone(), end: region.end_key.clone() };
     let ranges = regions.iter().map(|(region, _)| (region.id, range(region))).collect();
@@ -169,7 +170,7 @@ fn make_peers(
         let stretches = log.stretches(region.id)?;
         let state = LogState { hard_state, truncated, last, lost_end, stretches };
         let reader = Arc::clone(log) as Arc<dyn LogReader>;
-        // Another draw for every region, so that one member does not come to lead them all.
+        // A different random seed for every region, so that one member does not end up leading them all.
         let elections = Elections::Drawn(random.hash_one((options.boot, region.id)));
         let options = PeerOptions { elections, ..options.clone() };
         peers.insert(region.id, Peer::new(options, region.clone(), *applied, state, reader, &logger)?);
@@ -234,7 +235,7 @@ fn start_transport(
     Transport::start(options, Arc::new(inbox)).map(Some)
 }
 
-/// Peers authenticate each other by nothing but their configuration, so strangers must not reach them.
+/// Peers authenticate each other only by their configuration, so untrusted hosts must not reach them.
 fn refuse_open_plaintext(config: &Config, members: &[Member], listen: &str) -> Result<()> {
     let addresses = members.iter().map(|member| member.address.as_str()).chain([listen]);
     match addresses.into_iter().find(|address| !is_loopback(address)) {

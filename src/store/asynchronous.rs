@@ -27,8 +27,8 @@ impl Store {
         Asynchronous { inner: &self.inner, queue: &self.inner.completions }
     }
 
-    /// The calls whose callbacks run on the thread that drains `queue` ([`CompletionQueue::run`]). An answer that is not
-    /// taken counts as a call in flight, so drain it.
+    /// The calls whose callbacks run on the thread that drains `queue` ([`CompletionQueue::run`]). An answer that is
+    /// not taken counts as a call in flight, so drain it.
     #[must_use]
     pub fn on<'a>(&'a self, queue: &'a Arc<CompletionQueue>) -> Asynchronous<'a> {
         Asynchronous { inner: &self.inner, queue }
@@ -55,8 +55,8 @@ impl Asynchronous<'_> {
         self.write_with(batch, options, None, callback)
     }
 
-    /// As [`Asynchronous::write`]; before `callback`, `on_event` is called, on the same thread, for those of `events` that
-    /// happen and of the place of the write in the log, `Proposed` first.
+    /// As [`Asynchronous::write`]; before `callback`, `on_event` is called, on the same thread, for those of `events`
+    /// that happen and of the place of the write in the log, `Proposed` first.
     ///
     /// They happen only while this member leads the region: a write that it forwards is answered without any. A write
     /// that was proposed need not come to be committed; one that is committed is durable and will be applied, and is

@@ -1,7 +1,8 @@
 //! An atomic list of operations.
 //!
-//! Owns the caller's view of the encoding. What always holds: every operation in a batch is within its limits, so that a
+//! Owns the caller's view of the encoding. What always holds: every operation in a batch is within its limits, so a
 //! write is never refused for its size after it was accepted. Encoding happens here, once, on the caller's thread.
+//! Which region a batch goes to is left to [`routing`](super::routing).
 
 use bytes::Bytes;
 
@@ -9,12 +10,12 @@ use crate::core::command::{CommandBuilder, OPERATION_OVERHEAD_BYTES, Operation};
 use crate::error::{Code, Error, Result};
 use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// Longer than any key may be, and larger than all of them: where a range without an end ends. It stands in the
-/// encoding, so that behind this border every range has an end, and its size counts.
+/// The end of a range without an end: longer than any key may be, and larger than all of them. It is part of the
+/// encoding, so beyond this point every range has an end, and it counts towards the batch size.
 static BEHIND_ALL_KEYS: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
 
-/// Operations that are applied together or not at all, in the order in which they were added. Single owner;
-/// may move between threads.
+/// Operations that are applied together or not at all, in the order in which they were added. It has a single owner
+/// and may move between threads.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     builder: CommandBuilder,
@@ -30,8 +31,8 @@ impl Batch {
     /// Sets `key` to `value`.
     ///
     /// # Errors
-    /// `TOO_LARGE` when the key, the value or the batch would exceed its limit, the batch in bytes or in operations; the
-    /// batch is unchanged.
+    /// `TOO_LARGE` when the key, the value or the batch would exceed its limit, for a batch in bytes or in
+    /// operations; the batch is then unchanged.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         check_key(key)?;
         if value.len() > VALUE_BYTES_MAX {
@@ -40,7 +41,7 @@ impl Batch {
         self.push(Operation::Put { key, value }, key.len() + value.len())
     }
 
-    /// Removes `key`; removing a key that does not exist is no error.
+    /// Removes `key`; removing a key that does not exist is not an error.
     ///
     /// # Errors
     /// As [`Batch::put`].
@@ -49,8 +50,8 @@ impl Batch {
         self.push(Operation::Delete { key }, key.len())
     }
 
-    /// Removes every key from `begin` up to but not including `end`. An empty `end` means to the end of all keys; it
-    /// takes 16 KiB of the batch.
+    /// Removes every key from `begin` up to but not including `end`. An empty `end` means up to the last key; it
+    /// takes up 16 KiB of the batch.
     ///
     /// # Errors
     /// As [`Batch::put`]; `INVALID_ARGUMENT` when `begin > end` and `end` is not empty.
@@ -64,7 +65,7 @@ impl Batch {
         self.push(Operation::DeleteRange { begin, end }, begin.len() + end.len())
     }
 
-    /// Makes all the changes of `change`, or none when it fails.
+    /// Applies all changes made by `change`, or none if it fails.
     ///
     /// # Errors
     /// What `change` returns.
@@ -78,7 +79,7 @@ impl Batch {
         *self = Self::default();
     }
 
-    /// How many operations the batch holds.
+    /// Number of operations in the batch.
     #[must_use]
     pub fn len(&self) -> usize {
         self.builder.operations() as usize
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_hold_exactly_and_leave_the_batch_as_it_was() {
+    fn limits_are_exact_and_a_refusal_leaves_the_batch_unchanged() {
         let mut batch = Batch::new();
 
         assert!(batch.put(&vec![0; KEY_BYTES_MAX], &[]).is_ok());
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_so_many_operations_and_no_more() {
+    fn the_number_of_operations_in_a_batch_is_limited() {
         let mut batch = Batch::new();
 
         let error = (0..1 << 20).find_map(|_| batch.put(b"", b"").err()).expect("a bound");
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_fails_half_way_leaves_the_batch_as_it_was() {
+    fn a_change_that_fails_half_way_leaves_the_batch_unchanged() {
         let mut batch = Batch::new();
         batch.put(b"k", b"v").expect("small");
         let (len, bytes) = (batch.len(), batch.encoded_bytes());

@@ -1,8 +1,9 @@
 //! The first start of a member.
 //!
-//! Owns what a cluster begins with: its id, its regions, and what engine and log hold before the first entry. What always
-//! holds: all members begin alike, from the same configuration; the directory says that the first start is complete only
-//! when everything is on disk, and one that is not complete is begun anew.
+//! Owns the initial state of a cluster: its id, its regions, and the contents of engine and log before the first
+//! entry. What always holds: all members start with the same state, from the same configuration; the directory
+//! records the first start as complete only once everything is on disk, and an incomplete one is started over. The
+//! order of recovery is left to [`assembly`](super::assembly).
 
 use raft::eraftpb::HardState;
 
@@ -16,10 +17,11 @@ use crate::storage::engine::Engine;
 use crate::storage::log_store::{LogStore, RecoveredLog};
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_REGION, BOOTSTRAP_TERM, ClusterId, RegionId};
 
-/// A message names no more split keys than these.
+/// Maximum number of split keys named in a message.
 const SHOWN_KEYS_MAX: usize = 8;
 
-/// Writes what `regions` begin with into an empty engine and an empty log. What is recovered from the log then.
+/// Writes the initial state of `regions` to an empty engine and an empty log. Returns what recovery would now find in
+/// the log.
 pub(super) fn first_start(
     directory: &Directory,
     engine: &Engine,
@@ -32,7 +34,7 @@ pub(super) fn first_start(
     Ok(regions.iter().map(|region| first_log(region.id)).collect())
 }
 
-/// The regions a cluster begins with, numbered in the order of their keys.
+/// The initial regions of a cluster, numbered in key order.
 pub(super) fn first_regions(members: &[Member], split_keys: &[Vec<u8>]) -> Vec<Region> {
     let voters: Vec<_> = members.iter().map(|member| member.node).collect();
     let whole = Region::bootstrap(&voters);
@@ -43,7 +45,7 @@ pub(super) fn first_regions(members: &[Member], split_keys: &[Vec<u8>]) -> Vec<R
     starts.zip(ends).zip(BOOTSTRAP_REGION.get()..).map(region).collect()
 }
 
-/// Makes a region's log: it begins behind the truncated entry that all members share.
+/// Creates a region's log, which starts after the truncated entry that all members share.
 fn first_write(region: RegionId) -> LogWrite {
     LogWrite {
         hard_state: Some(first_hard_state()),
@@ -52,7 +54,7 @@ fn first_write(region: RegionId) -> LogWrite {
     }
 }
 
-/// What [`first_write`] leaves.
+/// The log as [`first_write`] leaves it.
 fn first_log(region: RegionId) -> RecoveredLog {
     let truncated = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
     RecoveredLog { region, hard_state: first_hard_state(), truncated, last: truncated, lost_end: None }
@@ -63,12 +65,12 @@ fn first_hard_state() -> HardState {
     HardState { term, commit, ..HardState::default() }
 }
 
-/// FNV-1a over the name, the members' numbers and the split keys. Addresses may change during a cluster's life,
-/// members and regions of the first day may not.
+/// FNV-1a over the name, the members' numbers and the split keys. Addresses may change during a cluster's life; the
+/// initial members and regions may not.
 pub(super) fn cluster_id(name: &str, members: &[Member], split_keys: &[Vec<u8>]) -> ClusterId {
     let numbers = members.iter().flat_map(|member| member.node.get().to_le_bytes());
     let named = name.bytes().chain([0]).chain(numbers).fold(0xcbf2_9ce4_8422_2325_u64, digest);
-    // No member has the number 0, so it stands between the members and the keys.
+    // No member has the number 0, so 0 separates the members from the keys.
     let length = |key: &Vec<u8>| (key.len() as u64).to_le_bytes();
     let keys =
         split_keys.iter().flat_map(|key| [0; 8].into_iter().chain(length(key)).chain(key.iter().copied()));
@@ -79,8 +81,8 @@ fn digest(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-/// What is refused as another cluster may be this one with other split keys, so the message names those of the
-/// configuration.
+/// A cluster refused as a different one may be this one with other split keys, so the message names the configured
+/// split keys.
 pub(super) fn naming_split_keys(error: Error, split_keys: &[Vec<u8>]) -> Error {
     if error.code() != Code::WrongCluster {
         return error;
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_of_other_split_keys_have_other_ids() {
+    fn clusters_with_different_split_keys_have_different_ids() {
         let id = |keys: &[&[u8]]| {
             let keys: Vec<_> = keys.iter().map(|key| key.to_vec()).collect();
             cluster_id("almadia", &members(&[1]), &keys).get()

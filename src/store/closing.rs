@@ -1,10 +1,10 @@
-//! How a store ends, and who waits for it.
+//! Closes a store, and waits for that.
 //!
-//! Owns the threads of an open store until they are to end, the thread "almadia-reaper" that ends them, and the wait of
-//! whoever asked for it. What always holds: threads, engine and the directory's lock belong to the reaper from the first
-//! shutdown on, so that nobody else waits for a disk that hangs or a callback that does not return; whoever waits is told
-//! in time whether all of it has ended; when it has not, every call was answered all the same. In which order the threads
-//! end is [`threads`](super::threads)'s.
+//! Owns the threads of an open store until they are to end, the thread "almadia-reaper" that ends them, and the wait
+//! of the callers that requested it. What always holds: from the first shutdown on, the threads, the engine and the
+//! directory's lock belong to the reaper, so no other thread waits for a hung disk or a callback that does not
+//! return; a waiting caller is notified in time whether everything has ended; even if it has not, every call has been
+//! answered. The order in which the threads end is left to [`threads`](super::threads).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,30 +17,32 @@ use crate::pollers::timer::answer_late;
 use crate::process::thread;
 use crate::time::{Timestamp, now};
 
-/// What is kept of a timeout for the threads, if there is that much: they end within milliseconds, unless the disk is slow.
+/// The part of a timeout reserved for the threads, or half of the timeout if that is less: they end within
+/// milliseconds, unless the disk is slow.
 const STOP_MAX: Duration = Duration::from_secs(1);
-/// A shutdown without a timeout of its own waits this long for the threads: longer than the stalls that a disk shows.
+/// A shutdown with no timeout of its own waits this long for the threads: longer than typical disk stalls.
 const STOP_AT_ONCE_MAX: Duration = Duration::from_secs(5);
-/// Threads that stop get this long to answer by themselves, which may be a better answer than that the store stops.
+/// While stopping, threads have this long to answer calls themselves, which may give a better answer than that the
+/// store is stopping.
 const LAST_ANSWERS_MAX: Duration = Duration::from_millis(100);
 
-/// What a shutdown may take.
+/// How long the parts of a shutdown may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// For calls that are under way, and for handing over what this member leads.
+    /// For calls in flight, and for handing over the leaderships of this member.
     calls: Duration,
-    /// For answers of the threads while they stop.
+    /// For the threads to answer calls while they stop.
     answers: Duration,
-    /// For all of it.
+    /// For the shutdown in total.
     total: Duration,
 }
 
 impl Timeouts {
-    /// No time for calls, and some for the threads.
+    /// No time for calls, and a little for the threads.
     pub(super) const AT_ONCE: Self =
         Self { calls: Duration::ZERO, answers: LAST_ANSWERS_MAX, total: STOP_AT_ONCE_MAX };
 
-    /// All within `timeout`; zero is [`Timeouts::AT_ONCE`].
+    /// Everything within `timeout`; zero is [`Timeouts::AT_ONCE`].
     pub(super) fn new(timeout: Duration) -> Self {
         if timeout.is_zero() {
             return Self::AT_ONCE;
@@ -59,29 +61,29 @@ pub(super) struct Ending {
 
 #[derive(Default)]
 struct State {
-    /// Of an open store.
+    /// Set while the store is open.
     threads: Option<Threads>,
     reaper: Option<JoinHandle<()>>,
-    /// What the reaper waits for.
+    /// What the reaper is waiting for.
     stage: &'static str,
-    /// The reaper has done its work.
+    /// The reaper has finished its work.
     is_reaped: bool,
-    /// And has ended.
+    /// Everything has ended, including the reaper's thread.
     has_ended: bool,
 }
 
 impl Ending {
-    /// The store is open.
+    /// Called once the store is open.
     pub(super) fn begin(&self, threads: Threads) {
         self.lock().threads = Some(threads);
     }
 
-    /// What the reaper waits for from now on.
+    /// Sets what the reaper is waiting for from now on.
     fn tell(&self, stage: &'static str) {
         self.lock().stage = stage;
     }
 
-    /// Waits for the end. What is waited for, if it did not come by `until`.
+    /// Waits for the end. If it has not come by `until`, returns what it is waiting for.
     fn wait(&self, until: Timestamp) -> std::result::Result<(), &'static str> {
         let mut state = self.lock();
         while !state.has_ended {
@@ -89,7 +91,7 @@ impl Ending {
                 && let Some(reaper) = state.reaper.take()
             {
                 drop(state);
-                // It is at its last instructions.
+                // It is executing its last instructions.
                 let _ = reaper.join();
                 state = self.lock();
                 state.has_ended = true;
@@ -107,12 +109,12 @@ impl Ending {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No outside code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells that the reaper is done, also when it panics.
+/// Records that the reaper has finished, even if it panics.
 struct Reaped<'a>(&'a Ending);
 
 impl Drop for Reaped<'_> {
@@ -135,11 +137,11 @@ impl Inner {
         })
     }
 
-    /// The last handle of the store goes.
+    /// Called when the last handle of the store is dropped.
     pub(super) fn let_go(self: &Arc<Self>) {
-        // Whoever has waited for a shutdown in vain does not wait again. A thread of a store must not at all, for it may be
-        // the one that would be waited for: the callback thread, or one that drops a callback which owns the store,
-        // because its queue was abandoned.
+        // A caller whose wait for a shutdown timed out does not wait again. A thread of a store must not wait at all,
+        // because it may be the one being waited for: the callback thread, or one that drops a callback owning the
+        // store because its queue was abandoned.
         let begun = self.begin_shutdown(Timeouts::AT_ONCE);
         if begun
             && !thread::is_internal()
@@ -149,7 +151,7 @@ impl Inner {
         }
     }
 
-    /// Has the store end. True for the first who asks for it.
+    /// Starts closing the store. True for the first caller.
     fn begin_shutdown(self: &Arc<Self>, timeouts: Timeouts) -> bool {
         self.health.begin_closing();
         let Some(threads) = self.ending.lock().threads.take() else { return false };
@@ -157,7 +159,8 @@ impl Inner {
         match thread::spawn("almadia-reaper", move || inner.reap(threads, timeouts)) {
             Ok(reaper) => self.ending.lock().reaper = Some(reaper),
             Err(error) => {
-                // What was moved into it was dropped, and with it the threads were joined: here, as there is no other.
+                // The closure was dropped and its threads with it, which joined them: on this thread, as there is no
+                // other.
                 log::error!("cannot start a thread to shut a store down: {error}");
                 self.close_engine();
                 self.ending.lock().has_ended = true;
@@ -167,7 +170,7 @@ impl Inner {
         true
     }
 
-    /// Ends the store, however long that takes.
+    /// Closes the store, however long that takes.
     fn reap(&self, threads: Threads, timeouts: Timeouts) {
         let _reaped = Reaped(&self.ending);
         let until = now() + timeouts.calls;
@@ -180,10 +183,10 @@ impl Inner {
         self.close_engine();
     }
 
-    /// The directory is free as soon as the last snapshot is.
+    /// Drops the engine; the directory is released with the last snapshot.
     fn close_engine(&self) {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Without the lock, for it may take as long as the disk likes.
+        // Without the lock, because this may take as long as the disk needs.
         drop(engine);
     }
 }
@@ -193,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_covers_all_and_leaves_the_threads_their_part() {
+    fn a_timeout_covers_everything_and_reserves_a_part_for_the_threads() {
         let parts = |timeout_ms| {
             let Timeouts { calls, answers, total } = Timeouts::new(Duration::from_millis(timeout_ms));
             [calls, answers, total].map(|part| part.as_micros())

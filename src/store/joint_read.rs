@@ -1,8 +1,8 @@
-//! One read over several regions.
+//! A single read that spans several regions.
 //!
-//! Owns the step from one answer a region to the one answer of the caller. What always holds: the caller is answered
-//! once, after the last region; the first failure is its answer; the lock is never held while it is delivered. That
-//! each region answers once is the completion's own promise.
+//! Owns the combination of one answer per region into the caller's single answer. What always holds: the caller is
+//! answered once, after the last region; the first failure, if any, is the answer; the lock is never held during
+//! delivery. That each region answers once is left to its completion.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,26 +17,26 @@ pub(super) struct JointRead {
 
 #[derive(Debug)]
 struct State {
-    /// Regions that have not answered.
+    /// Number of regions that have not answered.
     waiting: usize,
     failure: Option<Error>,
-    /// The caller's; none once it was answered.
+    /// The caller's; none once it has been answered.
     completion: Option<Completion>,
 }
 
 impl JointRead {
-    /// A read that `completion` answers when as many parts as `regions` are answered.
+    /// A read that answers `completion` once all `regions` parts have been answered.
     pub(super) fn new(regions: usize, completion: Completion) -> Arc<Self> {
         let state = State { waiting: regions, failure: None, completion: Some(completion) };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// The answer of one region. It is to be called once for each.
+    /// Creates the completion of one region. Call it once per region.
     pub(super) fn part(self: &Arc<Self>) -> Completion {
         Completion::new(Box::new(Part(Arc::clone(self))))
     }
 
-    /// For a read of which no part was made; see [`Completion::defuse`].
+    /// Defuses a read that has no parts yet; see [`Completion::defuse`].
     #[must_use]
     pub(super) fn defuse(&self) -> bool {
         let completion = self.lock().completion.take();
@@ -55,12 +55,12 @@ impl JointRead {
         let completion = state.completion.take().expect("the last part is answered once");
         let failure = state.failure.take();
         drop(state);
-        // Positions of several regions have no order among them, so there is none to tell.
+        // Positions in different regions have no order, so there is none to report.
         completion.answer(failure.map_or(Ok(Position::default()), Err));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so its state is whole even after a panic elsewhere.
+        // No outside code runs under this lock, so its state is consistent even after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_need_not_answer_a_read_that_was_cancelled() {
+    fn a_region_need_not_answer_a_cancelled_read() {
         let (completion, call) = any_call(Arc::<Waiter>::default().sink());
         let joint = JointRead::new(2, completion);
         let parts = [joint.part(), joint.part()];
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_without_parts_can_be_called_off() {
+    fn a_read_without_parts_can_be_defused() {
         let waiter = Arc::new(Waiter::default());
 
         assert!(JointRead::new(2, waiter.completion()).defuse());

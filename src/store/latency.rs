@@ -1,8 +1,8 @@
-//! How long a call took to reach each stage.
+//! Measures how long a call takes to reach each stage.
 //!
-//! Owns the clock readings of one call and turns them into the store's histograms. What always holds: each stage is
-//! counted once for each call that reached it; a call that its member forwarded has neither propose nor commit nor
-//! apply, for these are the leader's.
+//! Owns the timestamps of one call and records them in the store's histograms. What always holds: each stage is
+//! counted once for each call that reaches it; a call forwarded by this member has no propose, commit or apply stage
+//! here, because those belong to the leader. The histograms are left to [`crate::metrics`].
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use crate::completion::WriteEvent;
 use crate::metrics::{Histogram, Metrics};
 use crate::time::{Timestamp, now};
 
-/// What kind of call it is.
+/// The kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Write,
-    /// One that asks the region's peer; those under a lease are not counted, for to count would cost as much.
+    /// A read that asks the region's peer. Reads under a lease are not counted, because counting would cost as much
+    /// as the read.
     Read,
-    /// Anything else.
+    /// Any other call.
     Other,
 }
 
@@ -33,14 +34,14 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// A call that is made now.
+    /// A call that starts now.
     pub(super) fn new(metrics: &Arc<Metrics>, kind: Kind) -> Self {
         let none = || Cell::new(None);
         let (metrics, called) = (Arc::clone(metrics), now());
         Self { metrics, kind, called, proposed: none(), committed: none(), answered: none() }
     }
 
-    /// An event of a write.
+    /// Records an event of a write.
     pub(super) fn happened(&self, event: WriteEvent) {
         let now = now();
         match event {
@@ -55,7 +56,7 @@ impl Latency {
         }
     }
 
-    /// There is an answer.
+    /// Records that there is an answer.
     pub(super) fn answered(&self) {
         let now = now();
         match self.kind {
@@ -69,7 +70,7 @@ impl Latency {
         self.answered.set(Some(now));
     }
 
-    /// The callback is about to get it.
+    /// Records that the callback is about to receive the answer.
     pub(super) fn delivered(&self) {
         since(self.answered.get(), now(), &self.metrics.callback);
     }
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_is_counted_in_each_stage_that_it_reached() {
+    fn a_write_is_counted_in_each_stage_it_reached() {
         let metrics = Arc::<Metrics>::default();
 
         let led = Latency::new(&metrics, Kind::Write);

@@ -1,8 +1,9 @@
 //! Reads on the caller's own thread, under the leases of the regions they touch.
 //!
-//! Owns the four steps of such a read (DESIGN 5): look at the lease, take the view, read the clock, look again. What
-//! always holds: when it succeeds, the view shows everything that was acknowledged by any member before it began; when
-//! it does not, nothing is known and the peer must be asked. What a lease means is [`crate::core::lease`]'s.
+//! Owns the four steps of such a read (DESIGN 5): check the lease, take the view, read the clock, check the lease
+//! again. What always holds: if it succeeds, the view shows every write acknowledged by any member before the read
+//! began; if it does not, nothing is known and the peer must be asked. The meaning of a lease is left to
+//! [`crate::core::lease`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use crate::core::lease::{Glimpse, PublishedLease};
 use crate::time::now;
 use crate::types::{LogIndex, RegionId};
 
-/// The leases of all regions, as their peers publish them.
+/// The leases of all regions, as published by their peers.
 #[derive(Debug)]
 pub(super) struct Leases {
     of: BTreeMap<RegionId, Arc<PublishedLease>>,
 }
 
 impl Leases {
-    /// The index up to which the engine shows a region's log; 0 for an unknown region.
+    /// The index up to which the engine contains a region's log; 0 for an unknown region.
     pub(super) fn applied(&self, region: RegionId) -> LogIndex {
         self.of.get(&region).map_or(LogIndex(0), |lease| lease.applied())
     }
@@ -28,8 +29,8 @@ impl Leases {
         Self { of: leases.into_iter().collect() }
     }
 
-    /// What `look` sees, if this member leads every one of `regions` before and after; with the position it shows, or
-    /// none in particular for several regions.
+    /// The result of `look`, if this member holds the lease of every one of `regions` before and after it; with the
+    /// log position it shows, which is the default for several regions.
     pub(super) fn read<T>(&self, regions: &[RegionId], look: impl FnOnce() -> T) -> Option<(T, Position)> {
         match regions {
             [only] => {
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_ends_while_the_view_is_taken_does_not_count() {
+    fn a_lease_that_expires_while_the_view_is_taken_does_not_count() {
         let mut lease = valid();
         let leases = Leases::new([(RegionId(1), lease.published())]);
 

@@ -1,9 +1,9 @@
-//! A log that lost its end, when a store opens.
+//! Opening a store whose raft log has lost its end.
 //!
-//! Owns the decision whether a store goes on with such a log. What always holds: nothing was written to the log when it
-//! is refused, so that a good copy of its files can still be put in their place; a member that decides alone never goes
-//! on without what it acknowledged, unless its operator names that very loss. How a member of several gets it back is the
-//! peers' ([`crate::core::lost_end`]).
+//! Owns the decision whether the store may open with such a log. What always holds: a refusal writes nothing to the
+//! log, so its files can still be replaced by an intact copy; a member that is the only voter never continues without
+//! entries it acknowledged, unless the operator accepts that particular loss. How a member of a larger cluster
+//! recovers the entries is left to the peers ([`crate::core::lost_end`]).
 
 use crate::config::Config;
 use crate::core::ports::{LogReader as _, LogWrite};
@@ -12,19 +12,19 @@ use crate::error::{Code, Error, Result};
 use crate::storage::log_store::{LogStore, LostEnd, RecoveredLog, RecoveredStore};
 use crate::types::{ApplyState, NodeId};
 
-/// What becomes of a log that may have lost its end.
+/// What to do with a log that may have lost its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is whole, or others have what it lost.
+    /// It is intact, or other members can supply the missing entries.
     Open,
-    /// The operator says to go on without what it lost.
+    /// The operator chose to continue without the missing entries.
     OpenWithoutEnd,
 }
 
-/// Refuses a log that lost its end where no other member could give it back.
+/// Refuses a log that lost its end if no other member could supply the missing entries.
 ///
 /// # Errors
-/// `CORRUPTION`, with what its operator can do.
+/// `CORRUPTION`; the detail says what the operator can do.
 pub(super) fn judge(
     log: &RecoveredStore,
     regions: &[(Region, ApplyState)],
@@ -54,10 +54,10 @@ pub(super) fn judge(
     Ok(Verdict::Open)
 }
 
-/// Brings a log that was settled in line with the engine and the verdict.
+/// Brings a settled log in line with the engine and the verdict.
 ///
 /// # Errors
-/// Those of [`LogStore::append`].
+/// As [`LogStore::append`].
 pub(super) fn settle(
     log: &LogStore,
     recovered: &mut [RecoveredLog],
@@ -68,14 +68,15 @@ pub(super) fn settle(
     if verdict == Verdict::OpenWithoutEnd {
         let forget =
             |found: &RecoveredLog| LogWrite { has_lost_end_back: true, ..LogWrite::new(found.region) };
-        // Last, and in one step: until then each open finds the loss, and what its regions promised, again.
+        // Last, and in one step: until then every open finds the loss, and what its regions promised, again.
         log.append(&recovered.iter().map(forget).collect::<Vec<_>>())?;
         recovered.iter_mut().for_each(|found| found.lost_end = None);
     }
     Ok(())
 }
 
-/// Where the engine has kept what the log lost, or shows that what is back was overwritten, the log begins anew behind it.
+/// Restarts a region's log right after its applied index if the engine holds entries that the log lost, or shows that
+/// an entry now back in the log had been overwritten.
 fn follow_engine(
     log: &LogStore,
     recovered: &mut [RecoveredLog],

@@ -1,8 +1,9 @@
 //! A panic in each internal thread.
 //!
-//! Owns the proof that a bug of ours stops one store and nothing else: whoever waits is answered at once and every
-//! accepted call once, the store says why it stopped, the process lives and nothing is printed. Each test runs itself a
-//! second time as a child process, whose stderr is the one that must stay silent.
+//! Owns the tests that a bug in the library stops one store and nothing else: every waiting caller is answered at
+//! once, every accepted call exactly once, the store reports why it stopped, and the process survives. What always
+//! holds: each test runs itself a second time as a child process, whose stderr must stay empty. Injecting the panics
+//! is left to [`crate::process::planted_panics`].
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -14,14 +15,14 @@ use std::time::{Duration, Instant};
 use crate::process::planted_panics::{Place, is_waiting, plant};
 use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, StoreEvent, WriteOptions};
 
-/// Longer than any of this takes, and shorter than the deadline of a call: who is answered within it did not wait for
-/// its own deadline.
+/// Longer than any of this takes, and shorter than the deadline of a call: a caller answered within this time did not
+/// wait for its own deadline.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Too much to be applied by the thread that runs the round.
+/// Too large to be applied by the thread that runs the round.
 const LARGE: usize = 64 << 10;
 
-/// Runs `body` in a child process, which must succeed without a word on stderr.
+/// Runs `body` in a child process, which must succeed and print nothing to stderr.
 fn in_a_child(test: &str, body: impl FnOnce()) {
     const CHILD: &str = "ALMADIA_TEST_PLANTED_PANIC";
     if std::env::var_os(CHILD).is_some() {
@@ -91,7 +92,7 @@ impl Tally {
         });
     }
 
-    /// A write that the timer must answer, or would have to.
+    /// A write that the timer must answer, at least if nothing else does.
     fn submit_late(&self, store: &Store) {
         let mut batch = Batch::new();
         batch.put(b"key", b"value").expect("small enough");
@@ -102,7 +103,7 @@ impl Tally {
         });
     }
 
-    /// To be asked when no callback can run any more.
+    /// Call this once no callback can run any more.
     fn check(&self) {
         assert_eq!(self.answered.load(Ordering::SeqCst), self.accepted.load(Ordering::SeqCst));
         for code in self.codes.lock().expect("no panic under it").iter() {
@@ -120,7 +121,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What holds for a store in which `thread` has panicked: it says so, to everyone.
+/// Checks a store in which `thread` has panicked: every call fails and names it.
 fn is_stopped_by(store: &Store, thread: &str) {
     let cause = store.status().poisoned.expect("the caller waited for it");
     assert_eq!(cause.code(), Code::Panic, "{thread}: {cause}");
@@ -146,7 +147,7 @@ fn panics_alone(thread: &str, place: Place) {
 
     plant(thread, place);
     let blocked = Arc::clone(&store);
-    // The raft thread applies by itself only what is little and alone.
+    // The raft thread itself applies only small, single writes.
     let is_calm = (thread, place) == ("almadia-raft", Place::Apply);
     let value = vec![1; if is_calm { 1 } else { LARGE }];
     let caller = std::thread::spawn(move || {
@@ -222,7 +223,7 @@ fn panics_among_three(thread: &str, place: Place) {
     plant(thread, place);
     wait_until(&format!("{thread} panics in its {place:?}"), || {
         stores.iter().for_each(|store| tally.submit_each(store));
-        // What makes an acceptor accept.
+        // Connecting makes the acceptor accept.
         addresses.iter().for_each(|address| drop(TcpStream::connect(address)));
         stores.iter().any(|store| store.status().poisoned.is_some())
     });
@@ -236,7 +237,7 @@ fn panics_among_three(thread: &str, place: Place) {
         wait_until("the other two go on", || store.put(b"after", b"the panic").is_ok());
     }
     for store in &stores {
-        // A busy machine may need longer than the five seconds of the first.
+        // A busy machine may need longer than the five seconds of the first attempt.
         if let Err(error) = store.shutdown(Duration::ZERO) {
             assert_eq!(error.code(), Code::ShuttingDown, "{error}");
             store.shutdown(PATIENCE).expect("its threads end all the same");

@@ -1,7 +1,7 @@
-//! Where a write goes.
+//! Determines the region of a write.
 //!
-//! Owns the rule that a batch lies in one region, which is what makes it atomic. What always holds: with one region
-//! no operation is looked at.
+//! Owns the rule that a batch lies within one region, which makes it atomic. What always holds: in a store with one
+//! region, no operation is inspected. The regions' key ranges are left to [`crate::regions`].
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::regions::{RegionMap, shown};
 use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
-/// The region that owns every key of a sealed batch; of an empty one the first.
+/// The region that owns every key of a sealed batch; the first region for an empty batch.
 ///
 /// # Errors
-/// `BATCH_ACROSS_REGIONS`, with a border that the batch crosses.
+/// `BATCH_ACROSS_REGIONS`, naming a border that the batch crosses.
 pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<RegionId> {
     if let [only] = regions.ids() {
         return Ok(*only);
@@ -33,7 +33,7 @@ pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<Regio
     Ok(home.map_or(regions.first(), |(place, _)| regions.ids()[place]))
 }
 
-/// Where the region of one operation stands, and a key of it.
+/// The index of one operation's region, and one of the operation's keys.
 fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<(usize, &'a [u8])> {
     match operation {
         Operation::Put { key, .. } | Operation::Delete { key } => Ok((regions.place_of(key), key)),
@@ -83,7 +83,7 @@ mod tests {
     use crate::regions::KeyRange;
     use crate::store::batch::Batch;
 
-    /// Region 1 up to "g", 2 up to "p", 3 behind.
+    /// Region 1 up to "g", 2 up to "p", 3 from there.
     fn three() -> RegionMap {
         let range = |start: &str, end: &str| KeyRange { start: start.into(), end: end.into() };
         let regions = vec![
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_over_a_border_is_refused_and_names_it() {
+    fn a_batch_across_a_border_is_refused_with_an_error_that_names_it() {
         let error = route(|batch| {
             batch.put(b"q,1", b"v")?;
             batch.put(b"a", b"v")
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_over_a_border_is_refused_and_names_the_first() {
+    fn a_range_across_borders_is_refused_with_an_error_that_names_the_first() {
         let error = route(|batch| batch.delete_range(b"a", b"p")).expect_err("two regions");
 
         assert_eq!(error.code(), Code::BatchAcrossRegions);

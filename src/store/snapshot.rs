@@ -1,9 +1,9 @@
 //! A reader's point-in-time view.
 //!
-//! Owns what a caller holds after its read was confirmed: the engine's view and the position it stands at. What
-//! always holds: a snapshot never changes, shows no key outside its range, may be used from any thread, and keeps the
-//! engine and the directory's lock alive for as long as it, a value or an iterator of it lives, also after the store
-//! was shut down.
+//! Owns what a caller holds after its read was confirmed: the engine's view and its log position. What always holds:
+//! a snapshot never changes, shows no key outside its range, may be used from any thread, and keeps the engine and
+//! the directory's lock alive as long as it or one of its values or iterators exists, even after the store was shut
+//! down. Confirming the read is left to the store and its peers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +18,29 @@ use crate::types::LogIndex;
 /// How recent a snapshot must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
-    /// Shows every write that was acknowledged, by any member, before the call, and the writes of a region in one order.
-    /// Over several regions there is none: see [`Store::snapshot`](crate::Store::snapshot). Costs a round trip to a
-    /// majority, unless this member leads and holds a lease.
+    /// Shows every write acknowledged by any member before the call, and the writes of each region in one order.
+    /// Across several regions there is no common order: see [`Store::snapshot`](crate::Store::snapshot). Costs a
+    /// round trip to a majority, unless this member leads and holds a lease.
     #[default]
     Linearizable,
-    /// Shows what this member has applied, without asking anyone. May be old, and may go backwards over a restart.
+    /// Shows what this member has applied, without asking any other. May be stale, and may go backwards across a
+    /// restart.
     Local,
 }
 
 /// How a snapshot is taken.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
-    /// When the call is answered at the latest; none means the store's `read.timeout_ms`.
+    /// Latest time at which the call is answered; none means the store's `read.timeout_ms`.
     pub timeout: Option<Duration>,
     /// How recent it must be.
     pub level: Level,
-    /// Which keys it shows; all of them by default. Every region that owns one of them must confirm it, so a narrow
-    /// range is cheaper than all keys in a cluster of several regions.
+    /// Which keys it shows; all of them by default. Every region that owns one of them must confirm it, so in a
+    /// cluster of several regions a narrow range is cheaper than all keys.
     pub range: KeyRange,
-    /// A local snapshot waits until this member has applied its region up to here, such as the index of a write that
-    /// was acknowledged elsewhere; 0 waits for nothing. Each region has a log of its own, so the range must lie within
-    /// one. A linearizable snapshot shows every acknowledged write anyway and takes no notice.
+    /// A local snapshot waits until this member has applied its region up to this index, such as that of a write
+    /// acknowledged elsewhere; 0 does not wait. Each region has its own log, so the range must lie within one region.
+    /// A linearizable snapshot ignores this, as it shows every acknowledged write anyway.
     pub min_index: LogIndex,
 }
 
@@ -48,7 +49,7 @@ pub struct SnapshotOptions {
 pub struct Snapshot {
     view: View,
     position: Position,
-    /// None when all keys are in it.
+    /// None if all keys are in range.
     range: Option<Arc<KeyRange>>,
 }
 
@@ -58,14 +59,14 @@ impl Snapshot {
         Self { view, position, range }
     }
 
-    /// The log position that was confirmed; the snapshot shows this state or a newer one. Each region has a log of its
-    /// own, so a snapshot over several regions has no position: index and term are 0.
+    /// The log position that was confirmed; the snapshot shows the state at this position or later. Each region has
+    /// its own log, so a snapshot of several regions has no position: index and term are 0.
     #[must_use]
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The value of `key`, not copied; none when there is no such key.
+    /// The value of `key`, without copying it; none if the key does not exist.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the snapshot does not cover `key`, `IO` or `CORRUPTION` when the disk fails or its
@@ -75,7 +76,7 @@ impl Snapshot {
         self.view.get(key)
     }
 
-    /// The values of `keys`, in their order, not copied; none where there is no such key.
+    /// The values of `keys`, in the order of the keys, without copying them; none for a key that does not exist.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
@@ -84,8 +85,8 @@ impl Snapshot {
         self.view.get_many(keys)
     }
 
-    /// As [`Snapshot::get`], without asking the disk: none when the value may be there only. For threads that must not
-    /// wait.
+    /// As [`Snapshot::get`], without reading the disk: the outer option is none if the value may exist only there.
+    /// For threads that must not block.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
@@ -95,7 +96,7 @@ impl Snapshot {
         Ok(found.map(|mut values| values.pop().expect("one value for one key")))
     }
 
-    /// Copies the value of `key` into `buffer`, as much as fits, and returns its whole length.
+    /// Copies as much of the value of `key` into `buffer` as fits, and returns its full length.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
@@ -104,11 +105,11 @@ impl Snapshot {
         self.view.get_into(key, buffer)
     }
 
-    /// An iterator over the keys that are both within the bounds of `options` and in the snapshot's range; it stands
-    /// nowhere until its first seek.
+    /// An iterator over the keys that are both within the bounds of `options` and in the snapshot's range; it has no
+    /// position until its first seek.
     ///
     /// # Errors
-    /// None today; the signature leaves room for bounds that cannot be kept.
+    /// None today; the signature leaves room for bounds that cannot be applied.
     pub fn iter(&self, options: IterOptions) -> Result<Iter> {
         let options = match &self.range {
             Some(range) => cut(options, range),
@@ -125,7 +126,7 @@ impl Snapshot {
     }
 }
 
-/// The keys that both allow.
+/// The intersection of the two ranges.
 fn cut(options: IterOptions, range: &KeyRange) -> IterOptions {
     let lower = options.lower.unwrap_or_default().max(range.start.clone());
     let end = (!range.end.is_empty()).then(|| range.end.clone());
@@ -133,7 +134,7 @@ fn cut(options: IterOptions, range: &KeyRange) -> IterOptions {
         (Some(upper), Some(end)) => Some(upper.min(end)),
         (upper, end) => upper.or(end),
     };
-    // Bounds that exclude each other hold no keys; the engine is told so in the way it accepts.
+    // Disjoint bounds contain no keys; they are passed as an empty range, which the engine accepts.
     let upper = upper.map(|upper| upper.max(lower.clone()));
     IterOptions { lower: Some(lower), upper, ..options }
 }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iterator_keeps_to_the_narrower_of_its_bounds_and_the_snapshots_range() {
+    fn an_iterator_is_limited_to_the_intersection_of_its_bounds_and_the_snapshots_range() {
         let owned = |lower: &str, upper: &str| (lower.into(), Some(upper.into()));
 
         assert_eq!(bounds(None, None, ("c", "m")), owned("c", "m"));
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn bounds_outside_the_snapshots_range_hold_no_keys() {
+    fn bounds_outside_the_snapshots_range_contain_no_keys() {
         let (lower, upper) = bounds(Some("n"), Some("z"), ("c", "m"));
 
         assert_eq!(Some(lower), upper);
     }
 
     #[test]
-    fn a_key_outside_is_named_with_the_range() {
+    fn an_error_for_a_key_out_of_range_names_the_key_and_the_range() {
         let range = KeyRange { start: b"a".to_vec(), end: b"m%".to_vec() };
 
         let error = outside(b"z", &range);

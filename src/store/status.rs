@@ -1,16 +1,19 @@
-//! What a store says about itself.
+//! The status that a store reports.
+//!
+//! Owns the status of a store and of a region as callers see it. What always holds: a poisoned store reports no
+//! leader and itself as a follower. Collecting the values is left to the store and its peers.
 
 use crate::core::peer_status::{PeerStatus, Role};
 use crate::error::Error;
 use crate::types::{LogIndex, NodeId, RegionId, Term};
 
-/// A moment's picture of a store. Where it speaks of a log it means that of the first region, which owns the smallest
-/// keys; [`RegionStatus`] has the others.
+/// A momentary view of a store. Where it refers to a log, that is the log of the first region, which owns the
+/// smallest keys; [`RegionStatus`] covers the others.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// This member.
     pub node: NodeId,
-    /// The member it believes to lead; none while there is no leader.
+    /// The member that this one believes to be the leader; none while there is no leader.
     pub leader: Option<NodeId>,
     /// This member's raft role.
     pub role: Role,
@@ -18,13 +21,13 @@ pub struct Status {
     pub term: Term,
     /// Highest log index this member knows to be committed.
     pub commit_index: LogIndex,
-    /// Highest log index whose effect this member can show.
+    /// Highest log index whose effect is visible on this member.
     pub applied_index: LogIndex,
     /// Last log index this member holds.
     pub last_index: LogIndex,
     /// Calls accepted and not yet answered.
     pub in_flight: u64,
-    /// Snapshots and iterators that keep old data from being cleaned up.
+    /// Snapshots and iterators that prevent old data from being cleaned up.
     pub live_snapshots: u64,
     /// The error that stopped the store, if one did.
     pub poisoned: Option<Error>,
@@ -55,16 +58,16 @@ impl Status {
     }
 }
 
-/// A moment's picture of one region on this member.
+/// A momentary view of one region on this member.
 #[derive(Clone, Debug)]
 pub struct RegionStatus<'a> {
     /// Which region.
     pub id: RegionId,
     /// Its first key.
     pub start_key: &'a [u8],
-    /// The first key behind it; empty when there is none.
+    /// The first key after its last; empty if there is none.
     pub end_key: &'a [u8],
-    /// The member this one believes to lead the region; none while there is no leader.
+    /// The member that this one believes to lead the region; none while there is no leader.
     pub leader: Option<NodeId>,
     /// This member's raft role in the region.
     pub role: Role,
@@ -72,7 +75,7 @@ pub struct RegionStatus<'a> {
     pub term: Term,
     /// Highest index of the region's log this member knows to be committed.
     pub commit_index: LogIndex,
-    /// Highest index of the region's log whose effect this member can show.
+    /// Highest index of the region's log whose effect is visible on this member.
     pub applied_index: LogIndex,
     /// Last index of the region's log this member holds.
     pub last_index: LogIndex,
@@ -87,7 +90,7 @@ impl<'a> RegionStatus<'a> {
     }
 }
 
-/// A poisoned store takes part in nothing any more, whatever it published last.
+/// The role and the leader. A poisoned store no longer takes part in anything, whatever it last published.
 fn part(peer: PeerStatus, poisoned: bool) -> (Role, Option<NodeId>) {
     if poisoned { (Role::Follower, None) } else { (peer.role, peer.leader) }
 }

@@ -1,7 +1,8 @@
 //! The threads of one store.
 //!
-//! Owns in which order they start and end. What always holds: they start bottom-up and end top-down, so that whoever answers
-//! outlives whoever asks. Who ends them, and who waits for that, is [`closing`](super::closing)'s.
+//! Owns the order in which they start and end. What always holds: they start bottom-up and end top-down, so that a
+//! thread that answers outlives those that ask. Who ends them, and who waits for that, is left to
+//! [`closing`](super::closing).
 
 use std::io;
 use std::sync::atomic::AtomicBool;
@@ -49,7 +50,7 @@ pub(super) struct Threads {
     running: Running,
 }
 
-/// The threads that were started and not joined.
+/// Threads that were started and not yet joined.
 #[derive(Default)]
 struct Running {
     raft: Option<JoinHandle<()>>,
@@ -60,7 +61,7 @@ struct Running {
 }
 
 impl Threads {
-    /// None runs yet.
+    /// No thread is running yet.
     pub(super) fn new(shared: &Inner) -> Self {
         Self {
             node: shared.node,
@@ -81,7 +82,7 @@ impl Threads {
     /// Starts them.
     ///
     /// # Errors
-    /// When the operating system cannot make one more; those that run are ended with this.
+    /// When the operating system cannot create another thread; those already running end when this is dropped.
     pub(super) fn start(
         &mut self,
         engine: Engine,
@@ -118,14 +119,14 @@ impl Threads {
         let (requests, worker_thread) = worker.start()?;
         self.running.worker = Some(worker_thread);
         let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
-        // Nobody else could be asked, so there is no reason to wait for an election timeout.
+        // There is no one else to ask, so there is no reason to wait for an election timeout.
         self.raft.push_all(alone.map(|region| (region, Input::Campaign)));
         let io = PollerIo {
             log,
             transport: self.transport.clone(),
             metrics: Arc::clone(&self.metrics),
             slow_sync: Duration::from_millis(config.election_timeout_ms / 2),
-            // The first start and the settling of the log's end are not on record yet.
+            // The first start and the settling of the log's end are not recorded in the mark yet.
             unmarked_since: Some(now()),
             tasks: Vec::new(),
             answers: Vec::new(),
@@ -146,8 +147,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Ends and joins every thread, however long that takes, and tells what it waits for. Whoever waits is answered on the
-    /// way, within `answers` at the latest.
+    /// Ends and joins every thread, however long that takes, and reports what it is waiting for. Waiting callers are
+    /// answered meanwhile, within `answers` at the latest.
     pub(super) fn stop(mut self, answers: Duration, tell: &dyn Fn(&'static str)) {
         self.stop_all(answers, tell);
     }
@@ -165,27 +166,28 @@ impl Threads {
         tell("a write of the engine");
         join(&mut self.running.apply);
         if let Some(engine) = self.engine.take() {
-            // The worker may wait for a flush that waits for compactions; what it would flush is in the raft log.
+            // The worker may be waiting for a flush that waits for compactions; anything left unflushed is in the
+            // raft log.
             engine.stop_background_work();
         }
         tell("a flush of the engine");
         join(&mut self.running.worker);
-        // Nobody is left who could bring it a read.
+        // No thread is left that could send it a read.
         tell("a read of the engine");
         self.read_pool.stop();
-        // Whoever was to answer has done so.
+        // Every thread that had to answer a call has done so.
         self.deadlines.close(now());
         join(&mut self.running.timer);
         self.completions.close();
         tell("a callback");
         join(&mut self.running.completion);
-        // What is told from now on reaches nobody, and would keep the queue alive that it waits in.
+        // Anything queued from now on reaches no one, and would keep its own queue alive.
         self.completions.abandon();
     }
 }
 
 impl Drop for Threads {
-    /// Also when a store fails half-way through its start.
+    /// Also runs if a store fails half-way through its start.
     fn drop(&mut self) {
         self.stop_all(Duration::ZERO, &|_| ());
     }

@@ -1,8 +1,8 @@
-//! Handing leadership over, on request and before a shutdown.
+//! Hands leadership over, on request and before a shutdown.
 //!
-//! Owns the two forms of the request. What always holds: as for every call, exactly one answer; a member that shuts down
-//! hands over what it leads while it still can, so that the others need not wait for an election timeout. How a leader
-//! hands over is [`crate::core::transfer`]'s.
+//! Owns the blocking and the callback form of the request. What always holds: exactly one answer, as for every call;
+//! a member that shuts down hands over its leaderships while it still can, so that the others need not wait for an
+//! election timeout. How a leader hands over is left to [`crate::core::transfer`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,23 +22,24 @@ use crate::types::{NodeId, RegionId};
 /// How leadership is handed over.
 #[derive(Clone, Debug, Default)]
 pub struct TransferOptions {
-    /// Who shall lead; none leaves the choice to the leader.
+    /// The member that should lead; if none, the leader chooses.
     pub target: Option<NodeId>,
-    /// Any key of the region whose leadership it is about; with one region it does not matter.
+    /// Any key of the region whose leadership is handed over; irrelevant if there is only one region.
     pub key: Vec<u8>,
-    /// When the call is answered at the latest; none means the store's `write.timeout_ms`.
+    /// Latest time at which the call is answered; none means the store's `write.timeout_ms`.
     pub timeout: Option<Duration>,
 }
 
 impl Store {
-    /// Hands the leadership of a region over and waits until the target leads. Only the region's leader can; writes that
-    /// come meanwhile wait and go to the new leader. When this member is the target already, that is a success.
+    /// Hands the leadership of a region over and waits until the target leads. Only the region's leader can do this;
+    /// writes that arrive meanwhile wait and go to the new leader. If this member already is the target, the call
+    /// succeeds.
     ///
     /// # Errors
-    /// `NOT_LEADER` with the leader, also when another member than the target took over; `NO_LEADER`;
+    /// `NOT_LEADER` with the leader, also if a member other than the target took over; `NO_LEADER`;
     /// `TRANSFER_IN_PROGRESS`; `LAGGING` when the target, or every member, is unreachable or too far behind;
-    /// `INVALID_ARGUMENT` when the target does not vote; `TIMEOUT` when the target did not take over within an election
-    /// timeout or by the deadline: it may still do so. And as [`Store::write_async`].
+    /// `INVALID_ARGUMENT` when the target is not a voter; `TIMEOUT` when the target did not take over within an
+    /// election timeout or by the deadline, although it may still do so; and as [`Store::write_async`].
     pub fn transfer_leader(&self, options: &TransferOptions) -> Result<()> {
         refuse_in_callback()?;
         let waiter = Arc::new(Waiter::default());
@@ -46,8 +47,8 @@ impl Store {
         waiter.answer().map(drop)
     }
 
-    /// As [`Store::transfer_leader`]; `callback` learns the outcome, exactly once, on the thread "almadia-cb". When this
-    /// returns an error the callback never runs.
+    /// As [`Store::transfer_leader`]; `callback` receives the outcome exactly once, on the thread "almadia-cb". If
+    /// this returns an error, the callback never runs.
     ///
     /// # Errors
     /// `OVERLOADED`, `CLOSED` or `POISONED`.
@@ -75,7 +76,7 @@ impl Inner {
         self.push(region, Input::Transfer(request))
     }
 
-    /// Hands over everything this member leads, within `timeout`.
+    /// Hands over every leadership of this member, within `timeout`.
     pub(super) fn hand_over(&self, timeout: Duration) {
         if timeout.is_zero() || self.health.poisoned().is_some() {
             return;
@@ -84,7 +85,7 @@ impl Inner {
         let led = self.regions.ids().iter().filter(|&&id| self.health.status(id).role == Role::Leader);
         let waiters: Vec<_> = led.filter_map(|&region| self.begin_hand_over(region, deadline)).collect();
         for waiter in waiters {
-            // Whoever cannot take over elects a leader later.
+            // If no member can take over, the others elect a leader later.
             let _ = waiter.wait(deadline.since(now()));
         }
     }

@@ -1,9 +1,10 @@
-//! Gets: reading the values of keys.
+//! Reads the values of keys.
 //!
-//! Owns `get` and `get_many`, from the permission to read to the values. A blocking call reads on its caller's thread. One
-//! that must not block reads at once what is in memory, and on the read pool when the disk may have to be asked; it is open
-//! until the values are there, so that its deadline and its caller may end it. What always holds: the values of several keys
-//! are those of one view; it is taken under the caller's lease (`store/leases.rs`), or after the read was confirmed.
+//! Owns `get` and `get_many`, from the permission to read to the values. A blocking call reads on its caller's
+//! thread. A call that must not block reads values in memory at once, and uses the read pool if the disk may be
+//! needed; it stays open until the values are read, so that its deadline or its caller can end it. What always holds:
+//! the values of several keys come from a single view, taken under the lease (`store/leases.rs`) or after the read
+//! was confirmed. Confirming a read is left to the peers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,14 +23,15 @@ use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
-/// More keys go to the read pool even when they are in memory: an internal thread has others to serve.
+/// With more keys, a read goes to the read pool even if they are in memory: an internal thread has other callers to
+/// serve.
 const KEYS_AT_ONCE_MAX: usize = 16;
 
-/// The values of some keys, in the order of the keys; none where there is no such key.
+/// The values of the given keys, in the same order; none for a key that does not exist.
 pub type Values = Vec<Option<PinnedValue>>;
 
 impl Store {
-    /// The linearizable value of one key; none when there is no such key.
+    /// The linearizable value of one key; none if the key does not exist.
     ///
     /// # Errors
     /// As [`Store::snapshot`] and [`crate::Snapshot::get`].
@@ -37,7 +39,7 @@ impl Store {
         self.get_with(key, &SnapshotOptions::default())
     }
 
-    /// The value of one key; none when there is no such key. The range of `options` must be empty.
+    /// The value of one key; none if the key does not exist. The range of `options` must be empty.
     ///
     /// # Errors
     /// As [`Store::snapshot`] and [`crate::Snapshot::get`].
@@ -51,7 +53,7 @@ impl Store {
             return value;
         }
         inner.confirm(&region, options)?;
-        // One value of a later moment is as linearizable as one of a view, and cheaper.
+        // A single value read later is as linearizable as one from a view, and cheaper.
         engine.get(key)
     }
 
@@ -78,8 +80,8 @@ impl Store {
 }
 
 impl Asynchronous<'_> {
-    /// The value of one key; `callback` receives it, none when there is no such key. The range of `options` must be
-    /// empty.
+    /// The value of one key; `callback` receives it, or none if the key does not exist. The range of `options` must
+    /// be empty.
     ///
     /// # Errors
     /// As [`Asynchronous::snapshot`].
@@ -92,8 +94,8 @@ impl Asynchronous<'_> {
         })
     }
 
-    /// The values of several keys at one point in time, in the order of the keys; `callback` receives them. The range of
-    /// `options` must be empty. Every region that owns one of the keys must confirm it.
+    /// The values of several keys at one point in time, in the order of the keys; `callback` receives them. The range
+    /// of `options` must be empty. Every region that owns one of the keys must confirm the read.
     ///
     /// # Errors
     /// As [`Asynchronous::snapshot`].
@@ -138,7 +140,7 @@ impl Asynchronous<'_> {
     }
 }
 
-/// The values that were put before the answer.
+/// Takes the values that were stored before the answer.
 fn taken(values: Arc<OnceLock<Values>>) -> Values {
     let values = Arc::into_inner(values).and_then(OnceLock::into_inner);
     values.expect("whoever answers has put them and let go of them")
@@ -151,7 +153,7 @@ fn refuse_range(options: &SnapshotOptions) -> Result<()> {
     Err(Error::with_detail(Code::InvalidArgument, "a read of keys takes no range"))
 }
 
-/// The regions of the keys, each once and one at least: a read of no key is confirmed by the first.
+/// The regions of the keys, without duplicates and never empty: a read of no keys is confirmed by the first region.
 fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<RegionId> {
     let mut ids: Vec<_> = keys.iter().map(|key| regions.region_of(key.as_ref())).collect();
     ids.sort_unstable();
@@ -162,16 +164,16 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
     ids
 }
 
-/// A read that is on its way to its values. It is confirmed on an internal thread, which must not look at the disk; the
-/// call itself is answered when the values are there, or by its deadline while a disk keeps them.
+/// A read in progress. It is confirmed on an internal thread, which must not access the disk; the call itself is
+/// answered when the values have been read, or at its deadline if the disk is too slow.
 struct Reading {
     answer: Completion,
-    /// None for one under a lease.
+    /// None for a read under a lease.
     confirming: Option<Latency>,
     jobs: Sender<Job>,
     engine: Engine,
     keys: Vec<Vec<u8>>,
-    /// For the values, before the answer.
+    /// Receives the values, before the answer.
     found: Arc<OnceLock<Values>>,
 }
 
@@ -194,7 +196,7 @@ impl Sink for Reading {
 }
 
 impl Reading {
-    /// Answers with what a view holds in memory, or has it read where it may take long.
+    /// Answers with the values in memory, or leaves the read to the pool if it may take long.
     fn look(self, view: View) {
         let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
         let in_memory = || if few { view.get_many_from_memory(&self.keys).transpose() } else { Ok(None) };
@@ -208,14 +210,14 @@ impl Reading {
     fn read(self, view: View) {
         let jobs = self.jobs.clone();
         let read = move || {
-            // Behind a disk that hung, many may wait for nobody.
+            // After the disk has hung, many queued reads may no longer have a caller waiting.
             if !self.answer.is_answered() {
                 let values = panics::catch(|| view.get_many(&self.keys));
                 self.finish(values);
             }
         };
         if let Err(unsent) = jobs.send(Box::new(read)) {
-            // The pool lives as long as a sender. Should it not, slow is better than unanswered.
+            // The pool lives as long as any sender. If it ever does not, a slow answer is better than none.
             (unsent.into_inner())();
         }
     }
@@ -226,7 +228,7 @@ impl Reading {
             found.set(values).unwrap_or_else(|_| unreachable!("a read is finished once"));
             Position::default()
         });
-        // The callback is to find them in its own hands alone.
+        // The callback must be the only owner of the values.
         drop(found);
         answer.answer(position);
     }
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_means_nothing_to_keys_of_several_regions() {
+    fn a_minimum_index_is_refused_for_keys_of_several_regions() {
         let directory = tempfile::tempdir().expect("there is room");
         let store = open(directory.path(), &[("bootstrap.split_keys", "m")]);
         let options =
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_under_a_lease_is_not_counted_as_one_that_was_confirmed() {
+    fn a_read_under_a_lease_is_not_counted_as_a_confirmed_read() {
         let directory = tempfile::tempdir().expect("there is room");
         let store = open(directory.path(), &[]);
         let region = [store.inner.regions.first()];

@@ -1,11 +1,12 @@
 //! The leader's side of forwarded writes.
 //!
-//! Owns how far the attempt of each member has come in the term in which this member leads, and the answers on their way
-//! back. What always holds: a number is accepted once and in order, and only under the newest attempt; what was accepted
-//! is proposed in this term unless the term ends first; after a refusal nothing is accepted until the next attempt, which
-//! a member begins when it has heard of the refusal, so that no write overtakes another. Within a term nothing is
-//! forgotten of a boot that may be heard of again. What was accepted and is not decided, and the answers that have not
-//! left, outlive the term: a former leader still tells what became of them. The member's side is [`forwarder`](super::forwarder).
+//! Owns how far the attempt of each member has come in the term in which this member leads, and the answers on their
+//! way back. What always holds: a number is accepted once and in order, and only under the newest attempt; what was
+//! accepted is proposed in this term unless the term ends first; after a refusal nothing is accepted until the next
+//! attempt, which a member begins when it has heard of the refusal, so that no write overtakes another. Within a term
+//! nothing is forgotten of a boot that may be heard of again. What was accepted and is not decided, and the answers
+//! that have not left, outlive the term: a former leader still tells what became of them. The member's side is
+//! [`forwarder`](super::forwarder).
 
 use std::ops::Range;
 
@@ -97,8 +98,8 @@ impl Attempts {
         self.attempts.clear();
     }
 
-    /// The writes of `forward`, of a member's boot number `count`, to propose in this term. `willing` says why none can be;
-    /// those that `is_fit` turns down never can.
+    /// The writes of `forward`, of a member's boot number `count`, to propose in this term. `willing` says why none can
+    /// be; those that `is_fit` turns down never can.
     pub(crate) fn accept(
         &mut self,
         forward: Forward,

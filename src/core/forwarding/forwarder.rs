@@ -1,12 +1,12 @@
 //! A member's writes on their way to the leader and back.
 //!
-//! Owns the member's side of [`forwarding`](super::forwarding): it numbers the writes of this member's callers and keeps
-//! them until their outcome is known. What always holds: everything under way was sent in one term, to one leader, and
-//! enters the log in the order of its numbers; it is sent again only when it certainly is in no log: when the leader
-//! refused it, or when this member has applied an entry of a later term without having met it, for terms never fall in a
-//! log; verdicts are told in the order of the numbers, except that a write which the leader will never take is refused
-//! at once. Which of the two sources of a verdict comes first, the leader or this member's own log, makes no
-//! difference: both tell of the same entry.
+//! Owns the member's side of [`forwarding`](super::forwarding): it numbers the writes of this member's callers and
+//! keeps them until their outcome is known. What always holds: everything under way was sent in one term, to one
+//! leader, and enters the log in the order of its numbers; it is sent again only when it certainly is in no log: when
+//! the leader refused it, or when this member has applied an entry of a later term without having met it, for terms
+//! never fall in a log; verdicts are told in the order of the numbers, except that a write which the leader will never
+//! take is refused at once. Which of the two sources of a verdict comes first, the leader or this member's own log,
+//! makes no difference: both tell of the same entry.
 
 use std::collections::VecDeque;
 
@@ -228,8 +228,8 @@ impl Forwarder {
         heard
     }
 
-    /// Takes out the completions whose deadline has passed, or whose callers were answered. Their writes may be in a log.
-    /// With their answers, and those that are due when they are gone.
+    /// Takes out the completions whose deadline has passed, or whose callers were answered. Their writes may be in a
+    /// log. With their answers, and those that are due when they are gone.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Answer> {
         let is_late = |write: &mut Propose| write.deadline <= now || write.completion.is_answered();
         let late = self.sent.iter_mut().filter_map(|sent| sent.write.take_if(is_late));

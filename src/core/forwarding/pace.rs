@@ -1,8 +1,8 @@
 //! How fast a member forwards to its leader.
 //!
-//! Owns what a refusal costs. What always holds: a leader that has refused something is tried with one message a tick until
-//! it accepts one, because sending everything again would bury a leader that is behind; another leader, or the same one
-//! in another term, is not held back by that.
+//! Owns what a refusal costs. What always holds: a leader that has refused something is tried with one message a tick
+//! until it accepts one, because sending everything again would bury a leader that is behind; another leader, or the
+//! same one in another term, is not held back by that.
 
 use crate::core::forwarding::forwarder::Route;
 use crate::types::NodeId;

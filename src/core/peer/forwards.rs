@@ -30,8 +30,8 @@ use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
 const ASK_HEARTBEATS: u32 = 4;
 
 impl Peer {
-    /// With a fault planted, what was sent goes again too early: as soon as another leader is known, or as an entry of a later
-    /// term is in this member's log, though that may go.
+    /// With a fault planted, what was sent goes again too early: as soon as another leader is known, or as an entry of
+    /// a later term is in this member's log, though that may go.
     pub(super) fn pass_fence_by_fault(&mut self) {
         let in_log = || self.raw.raft.raft_log.last_term() > self.writes.forwarder.term().get();
         let early = planted::has(Fault::ResentBeforeTheFence) && self.leader().is_some()
@@ -42,9 +42,9 @@ impl Peer {
         }
     }
 
-    /// Whether something that was sent or proposed in an older term may be in the log. Newer writes wait for it: terms never
-    /// fall in a log, so this member's first applied entry of this term shows what is in it.
-    /// Also for what this member's applier has yet to answer, so that another leader answers nothing newer before.
+    /// Whether something that was sent or proposed in an older term may be in the log. Newer writes wait for it: terms
+    /// never fall in a log, so this member's first applied entry of this term shows what is in it. Also for what this
+    /// member's applier has yet to answer, so that another leader answers nothing newer before.
     pub(super) fn awaits_fence(&self) -> bool {
         let term = self.term();
         let is_unanswered = self.writes.last_proposed.1 < term
@@ -199,8 +199,8 @@ impl Peer {
         }
     }
 
-    /// The term in which writes of followers were accepted is over. None that still waits is proposed: their members find
-    /// that they are in no log.
+    /// The term in which writes of followers were accepted is over. None that still waits is proposed: their members
+    /// find that they are in no log.
     pub(super) fn drop_forwarded(&mut self) {
         self.writes.attempts.begin_term(None);
         if !planted::has(Fault::ProposedInALaterTerm) {
@@ -218,8 +218,8 @@ impl Peer {
 }
 
 /// What is in the log must be readable by every member, fit into a message, take no engine for long, and leave other
-/// regions alone. Callers of this member are checked where they call; what another member forwards is checked here. What is
-/// in the log already is not held to a bound again: a member that refused it could not go on.
+/// regions alone. Callers of this member are checked where they call; what another member forwards is checked here.
+/// What is in the log already is not held to a bound again: a member that refused it could not go on.
 fn may_propose(region: &Region, data: &Bytes) -> bool {
     if data.len() > BATCH_BYTES_MAX {
         return false;

@@ -1,7 +1,8 @@
 //! What always holds of a peer between two rounds.
 //!
-//! Owns no state: it looks at a peer's parts and at how they fit together. Tests and the simulator ask after every round;
-//! production does not pay for it. A peer with a planted fault is not looked at, so that others have to find the fault.
+//! Owns no state: it looks at a peer's parts and at how they fit together. Tests and the simulator ask after every
+//! round; production does not pay for it. A peer with a planted fault is not looked at, so that others have to find the
+//! fault.
 
 use raft::{StateRole, Storage};
 

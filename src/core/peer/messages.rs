@@ -88,8 +88,8 @@ impl Peer {
         }
     }
 
-    /// Whether another question of this follower may wait for the quorum. Those of others and the leader's own do not count:
-    /// they come without end, and each that is refused would find them there again.
+    /// Whether another question of this follower may wait for the quorum. Those of others and the leader's own do not
+    /// count: they come without end, and each that is refused would find them there again.
     fn has_room_for(&self, question: &Message) -> bool {
         let (raft, most) = (&self.raw.raft, self.options.limits.questions);
         let waiting = raft.read_only.pending_read_index.values();
@@ -106,9 +106,9 @@ impl Peer {
         is_new || planted::has(Fault::QuestionAskedAgainUnderItsId)
     }
 
-    /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and would
-    /// go back to entries that the follower acknowledged since and that are truncated here: it could send it nothing more.
-    /// Going back to what is still here does no harm.
+    /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and
+    /// would go back to entries that the follower acknowledged since and that are truncated here: it could send it
+    /// nothing more. Going back to what is still here does no harm.
     fn is_news(&self, rejection: &mut Message) -> bool {
         assert!(rejection.reject, "an acknowledgement is always news");
         let progress = self.raw.raft.prs().get(rejection.from);

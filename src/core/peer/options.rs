@@ -1,7 +1,7 @@
 //! What a peer is told when it is made, and what it tells raft.
 //!
-//! Owns the options of a peer and the checks of what it is made from. What always holds: every peer has quorum checks and
-//! pre-votes on, without which no lease is safe.
+//! Owns the options of a peer and the checks of what it is made from. What always holds: every peer has quorum checks
+//! and pre-votes on, without which no lease is safe.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! What one peer contributes to one round.
 //!
-//! Owns the way from raft's ready to effects: what must be durable, what may leave before that and what only after, and what
-//! is committed and goes to the applier. What always holds: nothing that promises durability leaves before the round's log
-//! write; every message of raft passes the outbox; a [`PeerReady`] is advanced in the same round, or the store is poisoned.
+//! Owns the way from raft's ready to effects: what must be durable, what may leave before that and what only after, and
+//! what is committed and goes to the applier. What always holds: nothing that promises durability leaves before the
+//! round's log write; every message of raft passes the outbox; a [`PeerReady`] is advanced in the same round, or the
+//! store is poisoned.
 
 use raft::Ready;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
@@ -157,8 +158,8 @@ impl Peer {
 
     /// raft's messages as they leave.
     pub(super) fn through_outbox(&mut self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        // One that leads no more has no lease, and whoever obeys it now wins no election against a leader of a later term:
-        // a majority has its votes in that term.
+        // One that leads no more has no lease, and whoever obeys it now wins no election against a leader of a later
+        // term: a majority has its votes in that term.
         let hands_over = messages.iter().any(|message| message.get_msg_type() == MessageType::MsgTimeoutNow);
         if hands_over && self.is_leader() {
             self.reading.lease.suspect(self.now, LogIndex(self.raw.raft.raft_log.last_index()));
@@ -200,8 +201,8 @@ impl Peer {
     }
 }
 
-/// Tells those of these callers who want to hear of it that their writes have reached this stage. Callers of other members and those
-/// who were answered at their deadline hear nothing.
+/// Tells those of these callers who want to hear of it that their writes have reached this stage. Callers of other
+/// members and those who were answered at their deadline hear nothing.
 fn tell<'a>(
     requesters: impl IntoIterator<Item = &'a Option<Requester>>,
     event: WriteEvent,

@@ -1,8 +1,8 @@
 //! A peer that comes back with less than it had.
 //!
-//! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier boot of another member on
-//! record. What always holds: a peer without its end neither votes nor campaigns, and obeys no TimeoutNow, until
-//! it has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier boot of a member once it hears
+//! Owns both sides of it: the member whose log lost its end, and the leader that has an earlier boot of another member
+//! on record. What always holds: a peer without its end neither votes nor campaigns, and obeys no TimeoutNow, until it
+//! has back what it lost ([`LostEnd`]); a leader counts no acknowledgement of an earlier boot of a member once it hears
 //! of a later one.
 
 use raft::INVALID_ID;
@@ -28,8 +28,8 @@ impl Peer {
         }
     }
 
-    /// What an earlier boot acknowledged may be gone with the end of its log. raft believes what it has on record, tells
-    /// a commit that the member cannot follow, and takes its rejections for late ones.
+    /// What an earlier boot acknowledged may be gone with the end of its log. raft believes what it has on record,
+    /// tells a commit that the member cannot follow, and takes its rejections for late ones.
     fn forget_acknowledgements(&mut self, node: NodeId) {
         let next = self.raw.raft.raft_log.last_index() + 1;
         if self.is_leader()

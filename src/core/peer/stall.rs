@@ -2,9 +2,9 @@
 //!
 //! Owns that such a leader hands over, and that a member whose own engine stands still obeys no TimeoutNow. A leader
 //! needs its engine for every write: it acknowledges what it has applied. The others are well, but a heartbeat asks for
-//! no engine, so none of them would ever campaign. What always holds: nobody is forced: the leadership stays where it is
-//! when nobody takes it, and is offered again after a pause; a member with a stalled engine may campaign when it hears of
-//! no leader, because its log may be the only one that can be elected, and offers the leadership then.
+//! no engine, so none of them would ever campaign. What always holds: nobody is forced: the leadership stays where it
+//! is when nobody takes it, and is offered again after a pause; a member with a stalled engine may campaign when it
+//! hears of no leader, because its log may be the only one that can be elected, and offers the leadership then.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use crate::core::planted::{self, Fault};
 use crate::types::{NodeId, RegionId};
 
 impl Peer {
-    /// Offers the leadership to another voter when this member's engine has stood still for too long. To be asked when all
-    /// that came in this round is known: after a pause of this member its ticks come before the reports that waited.
+    /// Offers the leadership to another voter when this member's engine has stood still for too long. To be asked when
+    /// all that came in this round is known: after a pause of this member its ticks come before the reports that
+    /// waited.
     pub(super) fn hand_over_if_stalled(&mut self) {
         let stays = planted::has(Fault::StalledLeaderStays);
         if !self.is_leader() || self.is_handing_over() || self.leading.transfer.is_some() || stays {
@@ -36,8 +37,8 @@ impl Peer {
     }
 
     /// The voter to offer the leadership to. This one cannot know whose engines are well, since nobody hears of commits
-    /// that it has not applied. So it begins behind itself in the order of the members' numbers, and with each attempt goes
-    /// on by one: a leadership that meets a stalled engine once more goes round and comes to all of them.
+    /// that it has not applied. So it begins behind itself in the order of the members' numbers, and with each attempt
+    /// goes on by one: a leadership that meets a stalled engine once more goes round and comes to all of them.
     fn next_target(&self, attempt: usize) -> Option<NodeId> {
         let own = self.options.node;
         let voters = self.region.members.voters.iter().map(|&voter| NodeId(voter));

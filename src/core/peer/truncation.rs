@@ -1,7 +1,7 @@
 //! Where a peer's log ends at its old side.
 //!
-//! Owns the truncation of the log: when it is proposed and how it is carried out. What always holds: nothing is dropped that a member of the
-//! configuration has not got, or that this member's engine has not flushed.
+//! Owns the truncation of the log: when it is proposed and how it is carried out. What always holds: nothing is dropped
+//! that a member of the configuration has not got, or that this member's engine has not flushed.
 
 use bytes::Bytes;
 
@@ -87,8 +87,8 @@ impl Peer {
         }
     }
 
-    /// Up to here a leader knows that every member has its log; a member that came back with less has it no more. Others
-    /// have nobody to send it to.
+    /// Up to here a leader knows that every member has its log; a member that came back with less has it no more.
+    /// Others have nobody to send it to.
     fn needed_by_none(&self) -> LogIndex {
         let lowest = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min();
         if self.is_leader() { LogIndex(lowest.unwrap_or(0)) } else { LogIndex(u64::MAX) }

@@ -1,8 +1,9 @@
 //! A peer's writes, and how they enter its own log while it leads.
 //!
-//! Owns [`Writes`], all that a peer keeps of writes, and how those that wait are proposed. What always holds: writes enter the log in the order in which they arrived
-//! here, and behind what this member sent or proposed in older terms; a write is refused only while it is certainly in no
-//! log. Those that go to another leader, or come from another member, are `peer/forwards`'s.
+//! Owns [`Writes`], all that a peer keeps of writes, and how those that wait are proposed. What always holds: writes
+//! enter the log in the order in which they arrived here, and behind what this member sent or proposed in older terms;
+//! a write is refused only while it is certainly in no log. Those that go to another leader, or come from another
+//! member, are `peer/forwards`'s.
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
@@ -25,7 +26,8 @@ use crate::types::{LogIndex, NodeId, Term};
 pub(super) struct Writes {
     /// Those of this round, and those that wait for a leader to be known.
     pub(super) pending: PendingWrites,
-    /// They wait for something other than the next round: for what may be in the log from older terms, or for the engine.
+    /// They wait for something other than the next round: for what may be in the log from older terms, or for the
+    /// engine.
     is_blocked: bool,
     /// Some of them came back in this round, and may go again in the next.
     pub(super) has_again: bool,
@@ -183,8 +185,8 @@ struct Grouped {
     tags: Bytes,
 }
 
-/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have; one
-/// that is larger stands alone.
+/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have;
+/// one that is larger stands alone.
 fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     let mut entries = Vec::new();
     let mut rest = writes;

@@ -24,8 +24,8 @@ pub(crate) enum Anomaly {
     FracturedRead,
     /// Two reads returned versions of a list, which only grows, of which neither contains the other.
     IncompatibleOrder,
-    /// A dependency cycle that needs real-time order: mostly G-single-realtime, a read that misses what was complete, or
-    /// read, before it was invoked. Lost updates show as this.
+    /// A dependency cycle that needs real-time order: mostly G-single-realtime, a read that misses what was complete,
+    /// or read, before it was invoked. Lost updates show as this.
     StaleRead,
     /// A dependency cycle without real-time order (G0, G1c, G-single or G2): not even serializable.
     DependencyCycle,

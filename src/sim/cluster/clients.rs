@@ -1,7 +1,7 @@
 //! Clients in virtual time.
 //!
-//! Owns when clients call, which way their calls go, and when readers look. What always holds: a read under a lease
-//! takes the four steps of [`PublishedLease`] as events of their own, so that anything may come between them.
+//! Owns when clients call, which route their calls take, and when readers look at the data. What always holds: the four
+//! steps of a lease read ([`PublishedLease`]) are separate events, so that anything may happen between them.
 
 use super::{Cluster, Event, Host};
 use crate::completion::Completion;
@@ -19,10 +19,10 @@ use crate::sim::load::Load;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId, RegionId};
 
-/// A call that is made to see progress may take this many election timeouts.
+/// Deadline, in election timeouts, of a call that checks progress.
 const PROBE_TIMEOUTS: u64 = 5;
 
-/// A read that its caller tries to make under the lease.
+/// A read that its caller attempts under the lease.
 #[derive(Debug)]
 pub(crate) struct LeaseRead {
     call: CallId,
@@ -53,7 +53,7 @@ impl Cluster {
         self.schedule(wait, Event::Client(client));
     }
 
-    /// Some callers lose their patience, most of them soon.
+    /// Some callers cancel, most of them early.
     fn consider_giving_up(&mut self, call: CallId, life: u64) {
         let percent = self.plan.load.impatient_percent;
         if self.impatience.percent(percent) {
@@ -93,7 +93,7 @@ impl Cluster {
         leaders.max().map(|(_, at)| at)
     }
 
-    /// Calls a member; none when it does not run. The call is answered after `life` by the member's clock at the latest.
+    /// Calls a member; none when it is not running. The call is answered after at most `life` by the member's clock.
     fn call(&mut self, host: usize, region: RegionId, request: Request, life: u64) -> Option<CallId> {
         let machine = &self.hosts[host];
         if !machine.member.is_running() {
@@ -122,7 +122,7 @@ impl Cluster {
         self.schedule_timer(address.host);
     }
 
-    /// Its member takes a call on.
+    /// Hands the call to its member.
     fn open(&mut self, call: CallId) -> Completion {
         let host = &self.hosts[self.calls.get(call).address.host];
         let deadlines = host.member.deadlines().expect("a member that runs was called");
@@ -145,7 +145,8 @@ impl Cluster {
         Input::Transfer(TransferRequest { target, deadline, completion })
     }
 
-    /// A linearizable read begins with a look at the lease; without one, and for any other read, the peer is asked.
+    /// A linearizable read starts with a check of the lease; without a lease, and for any other read, the peer is
+    /// asked.
     fn ask_for_read(&mut self, address: Address, mut request: Request) -> CallId {
         let Action::Read { level: judged_as, .. } = &mut request.action else {
             unreachable!("the caller saw a read")
@@ -182,7 +183,7 @@ impl Cluster {
         self.schedule(wait, Event::LeaseRead(Box::new(read)));
     }
 
-    /// The next of the steps that the caller takes on its own thread: the view, the clock, the second look.
+    /// The next step that the caller takes on its own thread: take the view, read the clock, check the lease again.
     pub(super) fn lease_read(&mut self, mut read: LeaseRead) {
         let Address { host, region, .. } = self.calls.get(read.call).address;
         if self.hosts[host].stands_still(self.now) {
@@ -208,19 +209,19 @@ impl Cluster {
         self.schedule_lease_read(read);
     }
 
-    /// Demands a transfer of leadership.
+    /// Requests a transfer of leadership.
     pub(super) fn call_for_transfer(&mut self, host: usize, region: RegionId) {
         let life = self.random.within(self.plan.load.deadline.clone());
         self.call(host, region, Load::transfer(usize::MAX), life);
     }
 
-    /// Demands a write of `host`.
+    /// Makes a write through `host`.
     pub(crate) fn probe_write(&mut self, host: usize, region: RegionId) -> Option<CallId> {
         let request = self.load.probe_write(usize::MAX, self.calls.next_id(), region);
         self.call(host, region, request, PROBE_TIMEOUTS * self.plan.election_timeout())
     }
 
-    /// Demands a read of `host`.
+    /// Makes a read on `host`.
     pub(crate) fn probe_read(&mut self, host: usize, region: RegionId) -> Option<CallId> {
         let life = PROBE_TIMEOUTS * self.plan.election_timeout();
         self.call(host, region, Load::probe_read(usize::MAX), life)

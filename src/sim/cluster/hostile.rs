@@ -1,9 +1,9 @@
-//! Hostile messages beside the traffic.
+//! Injection of hostile messages into the normal traffic.
 //!
-//! Owns how a message that no member sent reaches a member, and what is judged at once. What always holds: a message
-//! that the validator promises to refuse is heard alone, in a round of its own, and leaves the member as it was. What the
-//! validator promises is written down here once more, without a look at how it does it. A message that could be a
-//! member's own is not thrown here: raft believes a member that lies.
+//! Owns how a message that no member sent reaches a member, and the checks that follow immediately. What always holds:
+//! a message that the validator promises to refuse is delivered alone, in a round of its own, and leaves the member
+//! unchanged. The validator's rules are restated here independently of its implementation. A message that a member
+//! could have sent itself is left to the fuzzer: raft believes a member that lies.
 
 use bytes::Bytes;
 use raft::eraftpb::{EntryType, Message, MessageType};
@@ -20,32 +20,32 @@ use crate::sim::invariants::Check;
 use crate::transport::codec;
 use crate::types::{NodeId, RegionId};
 
-/// Terms that a message may be ahead; see the validator.
+/// How far ahead a message's term may be; see the validator.
 const TERM_JUMP_MAX: u64 = 1 << 20;
 
-/// A link, in which boot of its sender something was sent on it, and what.
+/// A sent message: its link, the boot of its sender, and its bytes.
 pub(crate) type Sent = ((usize, usize), u64, Bytes);
 
 impl Cluster {
-    /// One of the last messages; none before the first one.
+    /// A recent message; none if none has been sent.
     pub(crate) fn any_sent(&self, number: usize) -> Option<&Sent> {
         let [rare, common] = &self.sent;
         let count = rare.len() + common.len();
         rare.iter().chain(common).nth(number % count.max(1))
     }
 
-    /// True when exactly this was sent on this link, not long ago.
+    /// True when exactly this message was sent on this link recently.
     pub(crate) fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
         let same = |bytes: &Bytes| codec::decode(bytes).is_ok_and(|sent| sent == *message);
         self.sent.iter().flatten().any(|(sent_on, _, bytes)| *sent_on == link && same(bytes))
     }
 
-    /// Lets what was sent arrive once more.
+    /// Delivers a sent message again.
     pub(crate) fn arrive_again(&mut self, sent: &Sent) {
         self.receive(sent.0, sent.1, &sent.2);
     }
 
-    /// Whether the validator of `host` promises to refuse `message` as it stands now; also when there is nobody to hear it.
+    /// Whether the validator of `host` promises to refuse `message` in its current state; true also if `host` is down.
     pub(crate) fn must_refuse(&self, host: usize, message: &PeerMessage) -> bool {
         let Some(peer) = self.hosts[host].member.peer_of(message.region) else { return true };
         let node = NodeId(host as u64 + 1);
@@ -59,7 +59,7 @@ impl Cluster {
         }
     }
 
-    /// Who leads `region`, as it says itself, and its term.
+    /// The member that considers itself leader of `region`, and its term.
     pub(crate) fn leader_of(&self, region: RegionId) -> Option<(usize, u64)> {
         let statuses = self.hosts.iter().map(|host| host.member.peer_of(region).map(Peer::status));
         let leads = |(at, status): (usize, Option<PeerStatus>)| {
@@ -69,7 +69,7 @@ impl Cluster {
         statuses.enumerate().filter_map(leads).max_by_key(|(_, term)| *term)
     }
 
-    /// Whether `data` is one write of keys that are all in `region`.
+    /// Whether `data` is a single write whose keys are all in `region`.
     pub(crate) fn may_be_logged(&self, host: usize, region: RegionId, data: &Bytes) -> bool {
         let Some(peer) = self.hosts[host].member.peer_of(region) else { return false };
         let owned = |operation| match operation {
@@ -80,10 +80,10 @@ impl Cluster {
         write.operations().all(owned)
     }
 
-    /// Lets `host` take what waits for it, so that a message can be judged by itself.
+    /// Makes `host` process its pending inputs, so that a message can be judged in isolation.
     ///
     /// # Errors
-    /// In words, the promise that was broken.
+    /// The violated invariant, in words.
     pub(crate) fn take_what_waits(&mut self, host: usize) -> Check {
         while self.hosts[host].next_turn() > self.now {
             self.step()?;
@@ -92,10 +92,10 @@ impl Cluster {
         self.judged()
     }
 
-    /// Throws a message that must be refused at `host`, which took what waited.
+    /// Delivers a message that must be refused to `host`, which has no pending inputs.
     ///
     /// # Errors
-    /// In words, when it was not refused or did anything.
+    /// What happened instead, in words, when it was not refused or had any effect.
     pub(crate) fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
         let Some(before) = self.refusals_and_status(host, message) else { return Ok(()) };
         self.throw(host, message)?;
@@ -111,10 +111,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Throws any message at `host`.
+    /// Delivers an arbitrary message to `host`.
     ///
     /// # Errors
-    /// In words, the promise that was broken.
+    /// The violated invariant, in words.
     pub(crate) fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
         let input = Input::Message(Box::new(message.clone()));
         self.hosts[host].member.feed_to(message.region, input);
@@ -122,7 +122,7 @@ impl Cluster {
         self.judged()
     }
 
-    /// Refused messages so far; term, role, leader, commit.
+    /// The number of refused messages so far; term, role, leader, commit.
     fn refusals_and_status(
         &self,
         host: usize,
@@ -178,7 +178,8 @@ fn breaks_a_rule(raft: &Message, peer: &Peer) -> bool {
     }
 }
 
-/// Entries that follow the position they name and each other, in terms that do not fall, up to the message's own.
+/// Whether entries directly follow the position that the message names and each other, in terms that do not decrease
+/// and do not exceed the message's own.
 fn is_contiguous(raft: &Message) -> bool {
     let mut before = (raft.index, raft.log_term);
     for entry in raft.entries.iter() {

@@ -1,7 +1,7 @@
-//! Machines that fail and come back.
+//! Machines that fail and restart.
 //!
-//! Owns the end of a member's boot and the beginning of its next: what a crash leaves of the engine, which connections it
-//! breaks, when the machine is back. What always holds: after an end only the disk is left.
+//! Owns the end of a member's boot and the start of its next: what a crash leaves of the engine, which connections it
+//! breaks, when the machine restarts. What always holds: only the disk survives.
 
 use super::{Cluster, Event, new_clock};
 use crate::core::input::Input;
@@ -11,7 +11,7 @@ use crate::sim::plan::SECOND;
 use crate::types::{BOOTSTRAP_INDEX, NodeId};
 
 impl Cluster {
-    /// Takes a member's power.
+    /// Cuts a member's power.
     pub(crate) fn crash(&mut self, host: usize) {
         if self.hosts[host].member.is_running() {
             self.trace.say(|| format!("{} crashes", host + 1));
@@ -19,9 +19,9 @@ impl Cluster {
         }
     }
 
-    /// Takes a member's power, and damages the end of its log; one member's at a time, where the others are enough to
-    /// elect a leader, and while each of them has all of its log: what a majority lost, or what lies before the log of
-    /// the leader, nobody could send.
+    /// Cuts a member's power and corrupts the tail of its log. This happens to one member at a time, where the others
+    /// are enough to elect a leader, and while each of them has its entire log: entries lost by a majority, or
+    /// preceding the start of the leader's log, could not be recovered from anyone.
     pub(crate) fn lose_end(&mut self, host: usize) {
         if self.hosts.len() < 3 || self.lacks_an_end() || self.has_a_log_begun_anew() {
             return;
@@ -35,14 +35,14 @@ impl Cluster {
         }
     }
 
-    /// Whether a member's log lacks its end.
+    /// Whether any member's log lacks its tail.
     pub(crate) fn lacks_an_end(&self) -> bool {
         let lacks = |region| self.hosts.iter().any(|host| host.member.log().lacks_end(region));
         self.regions.iter().any(|&region| lacks(region))
     }
 
-    /// Whether a member's log begins behind the first entry of all. Where ends get lost, logs are not truncated: it lost
-    /// more than its engine had.
+    /// Whether a member's log starts after the first entry of all. In runs that lose log tails, logs are not truncated,
+    /// so such a log lost more than its engine had.
     fn has_a_log_begun_anew(&self) -> bool {
         let first = BOOTSTRAP_INDEX.get();
         let begins_late = |region| self.hosts.iter().any(|host| host.member.log().truncated(region) > first);
@@ -77,7 +77,7 @@ impl Cluster {
         }
     }
 
-    /// Loses what is under way on a link; the sender hears of it.
+    /// Drops everything in flight on a link; the sender is notified.
     pub(crate) fn break_connection(&mut self, from: usize, to: usize) {
         self.links.break_connection((from, to));
         let node = NodeId(to as u64 + 1);
@@ -105,7 +105,7 @@ impl Cluster {
         self.check(host);
     }
 
-    /// Starts it now, whatever it waits for.
+    /// Starts it now, whatever it is waiting for.
     pub(crate) fn bring_back(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
         (machine.stays_down, machine.paused_until) = (false, self.now);
@@ -127,7 +127,7 @@ impl Cluster {
         let boot = self.hosts[host].member.boot();
         for other in (0..self.hosts.len()).filter(|&other| other != host) {
             self.schedule(self.plan.network.delay.end, Event::Connect { link: (host, other), boot });
-            // It has forgotten who the others are, too.
+            // It has forgotten the boots of the others, too.
             let known = self.hosts[other].member.boot();
             self.schedule(self.plan.network.delay.end, Event::Connect { link: (other, host), boot: known });
         }

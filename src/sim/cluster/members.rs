@@ -1,7 +1,8 @@
-//! A member's turns in virtual time.
+//! A member's execution in virtual time.
 //!
-//! Owns when a member of a cluster runs a round, applies, flushes and hears others, and what is checked afterwards.
-//! What always holds: a member that stands still does nothing; what left after a sync is under way that much later.
+//! Owns when a member of a cluster runs a round, applies, flushes and receives messages, and what is checked
+//! afterwards. What always holds: a paused member does nothing; a message sent after a sync leaves only when that sync
+//! is done.
 
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType};
@@ -22,7 +23,7 @@ use crate::time::Timestamp;
 use crate::transport::codec;
 use crate::types::RegionId;
 
-/// Messages of each sort that may come once more.
+/// How many messages of each sort are remembered for replay.
 const REMEMBERED: usize = 60;
 
 impl Cluster {
@@ -89,7 +90,7 @@ impl Cluster {
         }
     }
 
-    /// Sends what a round sent; what left after a sync is on its way that much later. Returns how long the syncs took.
+    /// Sends the messages of a round, each delayed by the syncs before it. Returns how long the syncs took.
     fn send(&mut self, host: usize, sent: Vec<(PeerMessage, u32)>, syncs: u32) -> u64 {
         let ends: Vec<_> = (0..syncs).map(|_| self.sync_time(host)).collect();
         let took = |after: u32| ends[..after as usize].iter().sum::<u64>();
@@ -127,7 +128,7 @@ impl Cluster {
         }
     }
 
-    /// What skips or gives a vote is dangerous when it is late, and so is what leads a leader back in its log.
+    /// Messages that skip or grant a vote are dangerous when late, and so are those that move a leader back in its log.
     fn lateness(&mut self, message: &PeerMessage) -> Option<u64> {
         use MessageType::{
             MsgAppendResponse, MsgHeartbeatResponse, MsgReadIndexResp, MsgRequestPreVote,
@@ -150,7 +151,7 @@ impl Cluster {
         late.then(|| self.random.below(most))
     }
 
-    /// It is on its way already, past everything that is sent or cut later.
+    /// Sends a message that is already in flight, unaffected by anything sent or cut later.
     fn send_late(&mut self, link: (usize, usize), delay: u64, bytes: Bytes, timeout_now: bool) {
         if self.links.is_cut(link) {
             return;
@@ -163,7 +164,7 @@ impl Cluster {
         self.schedule(delay, Event::Late { link, boot, bytes, bad });
     }
 
-    /// After `wait` the ends of `link` lose each other, and perhaps the second one and `other`.
+    /// After `wait`, the ends of `link` lose contact, and perhaps its second end and `other` do.
     pub(crate) fn lose_later(&mut self, wait: u64, link: (usize, usize), other: usize) {
         self.schedule(wait, Event::Lose { link, other });
     }
@@ -181,7 +182,7 @@ impl Cluster {
         self.receive(link, boot, bytes);
     }
 
-    /// Votes and the like are remembered for longer than the many messages by which a leader keeps its followers.
+    /// Votes and the like are remembered for longer than the many messages with which a leader maintains its followers.
     fn remember(&mut self, link: (usize, usize), message: &PeerMessage, bytes: &Bytes) {
         use MessageType::{MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse};
         let is_common = |raft: &Message| {
@@ -214,8 +215,9 @@ impl Cluster {
         self.schedule_round(link.1);
     }
 
-    /// Whether a message of this boot may arrive. A connection says of which boot it is before anything else, and nothing
-    /// of an older one is delivered behind that. Nor does what a sender promised before it lost the end of its log arrive.
+    /// Whether a message of this boot may arrive. A connection announces its sender's boot first, and after that
+    /// nothing of an older boot is delivered. Nor does anything arrive that a sender promised before it lost the tail
+    /// of its log.
     fn is_of_this_life(&mut self, (from, to): (usize, usize), boot: u64) -> bool {
         if boot < self.hosts[to].introduced[from].0 || boot <= self.hosts[from].lost_end_in {
             return false;
@@ -224,7 +226,7 @@ impl Cluster {
         true
     }
 
-    /// Says which boot it is that is heard, and whether its log has its end: who has it back connects anew.
+    /// Announces the sender's boot, and whether its log is intact: a member that has recovered its log reconnects.
     fn introduce(&mut self, (from, to): (usize, usize), boot: u64) {
         let introduction = Introduction { boot_count: boot, boot, ..self.hosts[from].member.introduction() };
         let news = (boot, !introduction.lost_end);
@@ -236,7 +238,7 @@ impl Cluster {
         }
     }
 
-    /// A member that has something to say to nobody is heard of all the same: it connects, as often as it takes.
+    /// A member that has nothing to send must still be noticed: it connects, and retries until it succeeds.
     pub(super) fn connect(&mut self, link: (usize, usize), boot: u64) {
         if self.hosts[link.0].member.boot() != boot {
             return;
@@ -265,7 +267,7 @@ impl Cluster {
         }
     }
 
-    /// Lets an engine go on, as fast as it can.
+    /// Unstalls an engine, at full speed.
     pub(crate) fn recover_engine(&mut self, host: usize) {
         (self.hosts[host].engine_delay, self.hosts[host].engine_stalls) = (0, false);
         if self.hosts[host].member.has_to_apply() {
@@ -273,7 +275,7 @@ impl Cluster {
         }
     }
 
-    /// One step of applying: answer, report or write, whatever is the oldest.
+    /// One step of applying: answer, report or write, whichever is oldest.
     pub(super) fn apply(&mut self, host: usize) {
         if self.hosts[host].stands_still(self.now) {
             return self.schedule(self.hosts[host].paused_until - self.now, Event::Apply(host));

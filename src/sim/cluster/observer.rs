@@ -1,7 +1,7 @@
-//! Who watches the members of a cluster.
+//! Watches the members of a cluster.
 //!
-//! Owns the way from a member's effects to the ledger and the trace. What always holds: an effect is judged by what the
-//! disk holds at that moment.
+//! Owns the path from a member's effects to the ledger and the trace. What always holds: an effect is checked against
+//! what the disk holds at that moment.
 
 use raft::eraftpb::Entry;
 
@@ -14,11 +14,11 @@ use crate::sim::network::describe;
 use crate::sim::trace::Trace;
 use crate::sim::watch::{Watch, describe_write};
 
-/// Checks and writes down what members do.
+/// Checks and records what members do.
 pub(crate) struct Observer<'a> {
-    /// Judges.
+    /// Checks.
     pub ledger: &'a mut Ledger,
-    /// Writes down.
+    /// Records.
     pub trace: &'a mut Trace,
 }
 

@@ -1,8 +1,8 @@
 //! The timer threads of the members.
 //!
-//! Owns when each of them looks at its member's open calls, and when it is judged whether all were answered in time. What
-//! always holds: a timer stands still with its machine, and for nothing else; it is judged by its member's clock, and only
-//! where it had the time to run.
+//! Owns when each timer thread checks its member's open calls, and when the simulator checks that all were answered in
+//! time. What always holds: a timer is paused with its machine, and for no other reason; its punctuality is checked by
+//! its member's clock, and only if it had time to run.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::pollers::timer::PAUSE;
 use crate::sim::calls::LATE_MAX;
 use crate::time::Timestamp;
 
-/// A thread runs so much later than it ought to, at most.
+/// A timer thread runs at most this much late.
 const LATENESS_MAX: u64 = 2_000_000;
 
 /// The timer thread of one host. Times are true times.
 #[derive(Debug, Default)]
 pub(crate) struct HostTimer {
-    /// When it looks next; none while no deadline is near.
+    /// When it checks next; none while no deadline is near.
     due: Option<u64>,
-    /// It does not look again before.
+    /// It does not check again before this time.
     rests_until: u64,
-    /// Its clock was set then, or its member started.
+    /// When its clock was last changed, or its member started.
     disturbed: u64,
 }
 
 impl Cluster {
-    /// Lets the timer of `host` look when the next deadline comes, as its clock runs now.
+    /// Schedules the timer of `host` for the next deadline, at the current rate of its clock.
     pub(super) fn schedule_timer(&mut self, host: usize) {
         let Host { member, clock, timer, .. } = &self.hosts[host];
         let Some(earliest) = member.deadlines().map(|deadlines| deadlines.earliest()) else { return };
@@ -45,7 +45,7 @@ impl Cluster {
         let now = self.now;
         let Host { member, clock, timer, paused_until, .. } = &mut self.hosts[host];
         if timer.due != Some(now) {
-            // It looked earlier than was planned at first.
+            // It was rescheduled and has already checked earlier than first planned.
             return;
         }
         if *paused_until > now {
@@ -59,19 +59,19 @@ impl Cluster {
         self.schedule_timer(host);
     }
 
-    /// The clock of `host` runs differently from now on.
+    /// The clock of `host` has changed its rate or time.
     pub(crate) fn clock_changed(&mut self, host: usize) {
         self.hosts[host].timer.disturbed = self.now;
         self.schedule_timer(host);
     }
 
-    /// The machine of `host` goes on, or its member starts.
+    /// The machine of `host` resumes, or its member starts.
     pub(super) fn restart_timer(&mut self, host: usize) {
         self.hosts[host].timer.due = None;
         self.clock_changed(host);
     }
 
-    /// Looks whether every call was answered by its deadline, where a timer had the time for it.
+    /// Checks that every call was answered by its deadline, if its timer had time to run.
     pub(super) fn judge_deadlines(&mut self) {
         for at in 0..self.hosts.len() {
             let host = &self.hosts[at];

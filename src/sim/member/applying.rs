@@ -1,7 +1,7 @@
-//! How a simulated member applies what is committed.
+//! How a simulated member applies committed entries.
 //!
-//! Owns the three steps that the apply poller takes for real, each of which a script or a plan may hold back: the engine
-//! shows the entries, the peers are told, the callers are told. What always holds: they happen in this order.
+//! Owns the three steps that the apply poller takes in production, each of which a script or a plan may hold back:
+//! write the entries to the engine, notify the peers, answer the callers. What always holds: they happen in this order.
 
 use super::Member;
 use super::io::{End, take_effect};
@@ -11,24 +11,24 @@ use crate::core::planted::{self, Fault};
 use crate::sim::watch::Watch;
 
 impl Member {
-    /// Applies everything that is handed over, in one batch.
+    /// Applies everything handed over, in one batch.
     pub(crate) fn apply(&mut self, report: &mut Vec<String>) {
         self.write_engine();
         self.report_applied(report);
     }
 
-    /// First half of applying: the engine shows the entries, nobody has been told.
+    /// First half of applying: the engine shows the entries, but nobody has been notified.
     pub(crate) fn write_engine(&mut self) {
         self.apply_write(Slice::ALL);
     }
 
-    /// Second half: the peer is told, then the callers.
+    /// Second half: the peer is notified, then the callers are answered.
     pub(crate) fn report_applied(&mut self, report: &mut Vec<String>) {
         self.apply_report(report);
         self.apply_answer(usize::MAX);
     }
 
-    /// True when the applier has something to do.
+    /// True when the applier has work.
     pub(crate) fn has_to_apply(&self) -> bool {
         let Some(running) = &self.running else { return false };
         self.has_to_report()
@@ -37,17 +37,17 @@ impl Member {
             || running.appliers.has_more()
     }
 
-    /// True when the engine shows what the peers do not know of.
+    /// True when the engine shows entries that have not been reported to the peers.
     pub(crate) fn has_to_report(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.written.is_empty())
     }
 
-    /// True when the peers know of what callers do not.
+    /// True when entries have been reported to the peers, but their callers have not been answered.
     pub(crate) fn has_to_answer(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.reported.is_empty())
     }
 
-    /// Applying, step 1: the next batch goes into the engine.
+    /// Applying, step 1: the next batch is written to the engine.
     pub(crate) fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
         running.appliers.queue(running.tasks.drain(..));
@@ -75,7 +75,7 @@ impl Member {
         None
     }
 
-    /// Applying, step 2: the peers are told.
+    /// Applying, step 2: the peers are notified.
     pub(crate) fn apply_report(&mut self, watch: &mut dyn Watch) -> Option<End> {
         let member = self.origin();
         let running = self.running.as_mut()?;
@@ -95,7 +95,7 @@ impl Member {
         None
     }
 
-    /// Applying, step 3: up to `count` callers are told.
+    /// Applying, step 3: up to `count` callers are answered.
     pub(crate) fn apply_answer(&mut self, count: usize) -> Option<End> {
         let running = self.running.as_mut()?;
         for _ in 0..count.min(running.reported.len()) {

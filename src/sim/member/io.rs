@@ -1,7 +1,7 @@
 //! How a simulated member's round reaches its disk and the network.
 //!
-//! Owns the [`RoundIo`] of simulated members: what the next sync does, and at which effect the member crashes. What always
-//! holds: whoever watches sees every effect when it happens; after the end of a member none happens any more.
+//! Owns the [`RoundIo`] of simulated members: the outcome of the next sync, and the effect at which the member crashes.
+//! What always holds: the watcher sees every effect when it happens; a stopped member has no more effects.
 
 use std::collections::VecDeque;
 
@@ -12,10 +12,10 @@ use crate::error::{Code, Error, Result};
 use crate::sim::disk::DiskLog;
 use crate::sim::watch::Watch;
 
-/// What the next sync does.
+/// Outcome of the next sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum NextSync {
-    /// It works.
+    /// It succeeds.
     #[default]
     Works,
     /// The member crashes before anything is durable.
@@ -28,25 +28,25 @@ pub(crate) enum NextSync {
     FailAfter,
 }
 
-/// Why a member that ran does not run any more.
+/// Why a member stopped.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     /// It lost everything but its disk.
     Crash,
     /// Its log write failed; it answered everyone.
     Poison,
-    /// The core reported an error of its own, which no fault explains.
+    /// The core reported an internal error, which no fault explains.
     Core(Error),
 }
 
-/// What one round did.
+/// The result of one round.
 #[derive(Debug, Default)]
 pub(crate) struct RoundOutcome {
-    /// Messages in the order they left, each with the number of syncs before it.
+    /// Messages in sending order, each with the number of syncs before it.
     pub sent: Vec<(PeerMessage, u32)>,
-    /// Syncs.
+    /// Number of syncs.
     pub syncs: u32,
-    /// Set when the member does not run any more.
+    /// Set when the member has stopped.
     pub end: Option<End>,
 }
 
@@ -70,13 +70,13 @@ pub(super) struct MemberIo<'a> {
     pub(super) effects_left: &'a mut Option<u32>,
     pub(super) tasks: &'a mut VecDeque<ApplyTask>,
     pub(super) outcome: RoundOutcome,
-    /// A sync that failed is tried again: a planted fault.
+    /// A failed sync is retried: a planted fault.
     pub(super) retries: bool,
     pub(super) watch: &'a mut dyn Watch,
 }
 
 impl MemberIo<'_> {
-    /// Whether the next effect happens. After an end none does.
+    /// Whether the next effect happens; never after the member has stopped.
     fn goes_on(&mut self) -> bool {
         if self.outcome.end.is_none() && !take_effect(self.effects_left) {
             self.outcome.end = Some(End::Crash);
@@ -106,7 +106,7 @@ impl RoundIo for MemberIo<'_> {
             return self.end(End::Crash);
         }
         if sync == NextSync::FailBefore && self.retries {
-            // What the kernel dropped with the first error, it does not miss at the second try.
+            // The data that the kernel dropped on the first error is silently missing when the sync is retried.
             return Ok(());
         }
         if sync == NextSync::FailBefore {

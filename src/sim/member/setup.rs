@@ -1,6 +1,7 @@
-//! How members are set up, in scripts and for a seed.
+//! Configuration of members, in scripts and for a seed.
 //!
-//! Owns [`Setup`], the part of a member's options that a plan draws, and its defaults, which are those of the scripts.
+//! Owns [`Setup`], the part of a member's options that a plan draws. What always holds: its defaults are those of
+//! scripts.
 
 use std::time::Duration;
 
@@ -19,44 +20,44 @@ const APPLY_STALL_TICKS: u64 = 100;
 /// Ticks between heartbeats in scripts.
 const HEARTBEAT_TICKS: usize = 2;
 
-/// How members of a cluster are set up.
+/// Configuration of the members of a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     /// Length of a tick.
     pub tick: Duration,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
-    /// Least ticks without a leader before a campaign.
+    /// Minimum number of ticks without a leader before a campaign.
     pub election_ticks: usize,
-    /// What election timeouts follow from; none when only a script makes members campaign.
+    /// Seed of the election timeouts; none when only a script makes members campaign.
     pub elections: Option<u64>,
     /// How long a lease lasts; zero switches leases off.
     pub lease_max: Duration,
-    /// Bytes of the writes that may share one entry.
+    /// Maximum number of bytes of writes that share one entry.
     pub group_bytes_max: usize,
-    /// Bytes of writes that one round proposes, unless a single one is larger.
+    /// Maximum number of bytes of writes that one round proposes, unless a single one is larger.
     pub propose_bytes_max: usize,
-    /// Bytes of forwarded writes that may wait for their answers.
+    /// Maximum number of bytes of forwarded writes waiting for answers.
     pub forward_window_bytes: usize,
-    /// Bound of a peer's entry cache.
+    /// Size limit of a peer's entry cache.
     pub log_cache_bytes: usize,
-    /// Bytes of entries a leader may have proposed and not committed.
+    /// Maximum number of bytes of entries that a leader has proposed and not yet committed.
     pub uncommitted_bytes_max: u64,
-    /// Applied log kept for followers that lag.
+    /// Bytes of applied log retained for lagging followers.
     pub log_retain_bytes: u64,
-    /// What may wait in a peer.
+    /// Limits on what may be queued in a peer.
     pub limits: Limits,
     /// Ticks without apply progress after which a leader hands over.
     pub apply_stall_ticks: u64,
 }
 
 impl Setup {
-    /// The election timeout at the least, by a clock that runs true.
+    /// The minimum election timeout, by a clock at the true rate.
     pub(crate) fn election_timeout(&self) -> Duration {
         self.tick * self.election_ticks as u32
     }
 
-    /// The longest lease that a member of this setup may have.
+    /// The longest lease that a member with this setup may have.
     pub(crate) fn longest_lease(&self) -> Duration {
         longest_lease(self.election_timeout(), self.tick)
     }

@@ -1,7 +1,7 @@
-//! Calls of users and their answers.
+//! User calls and their answers.
 //!
-//! Owns the words of a script that make a call or cancel it, and the list of answers that came since a command began.
-//! What always holds: an answer is written down when it is given, once each time it is given.
+//! Owns the script commands that make or cancel a call, and the list of answers given since a command started. What
+//! always holds: an answer is recorded when it is given, once each time it is given.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,10 @@ use crate::sim::script::cluster::{number, option};
 use crate::time::Timestamp;
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId};
 
-/// A call that says nothing else has this long.
+/// Default timeout of a call.
 const TIMEOUT_MS: u64 = 60_000;
 
-/// What callers were told and no command has shown yet.
+/// Answers that no command has shown yet.
 #[derive(Default)]
 pub(crate) struct Answers {
     lines: Arc<Mutex<Vec<String>>>,
@@ -32,13 +32,13 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Takes out the answers so far.
+    /// Removes and returns the answers so far.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The input of `command` with `words`: the call's name, what it is about, and its options. It is listed among
-    /// `deadlines`.
+    /// The input for `command` with `words`: the call's name, its arguments, and its options. The call is registered
+    /// with `deadlines`.
     pub(crate) fn call(
         &mut self,
         command: &str,
@@ -62,7 +62,7 @@ impl Answers {
         }
     }
 
-    /// The caller of `name` cancels it.
+    /// The caller of `name` cancels the call.
     pub(crate) fn cancel(&self, name: &str) {
         if !self.calls[name].cancel() {
             self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{name} is answered"));
@@ -96,7 +96,7 @@ fn target(word: &str) -> Option<NodeId> {
     (word != "any").then(|| NodeId(number(word)))
 }
 
-/// Writes down the one answer of a call.
+/// Records the answer to a call.
 struct Heard {
     name: String,
     lines: Arc<Mutex<Vec<String>>>,

@@ -1,7 +1,7 @@
 //! The members, the network and the clock of a script.
 //!
-//! Owns what the commands do. What always holds: nothing moves but by a command, and one command says everything that
-//! it made happen.
+//! Owns the effects of the commands. What always holds: nothing moves except by a command, and each command reports
+//! everything that it caused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,16 +20,16 @@ use crate::sim::script::looks::Looks;
 use crate::time::Timestamp;
 use crate::types::NodeId;
 
-/// More exchanges than any script needs to come to rest.
+/// More exchanges than any script needs to become idle.
 const SETTLE_MAX: usize = 200;
 
 /// See the module.
 pub(crate) struct Cluster {
     members: BTreeMap<u64, Member>,
     network: Network,
-    /// Members whose engines stand still.
+    /// Members whose engines are stalled.
     stalled: BTreeSet<u64>,
-    /// Taken out of flight until they are released.
+    /// Messages taken out of flight until they are released.
     held: Vec<PeerMessage>,
     clock: Timestamp,
     answers: Answers,
@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// No member yet.
+    /// A cluster without members.
     pub(crate) fn new() -> Self {
         Self {
             members: BTreeMap::new(),
@@ -53,7 +53,7 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// Carries out one line and returns what it made happen.
+    /// Executes one line and returns what it caused.
     pub(crate) fn run(&mut self, line: &str) -> Vec<String> {
         let mut output = Vec::new();
         let words: Vec<_> = line.split_whitespace().collect();
@@ -131,7 +131,7 @@ impl Cluster {
         self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
     }
 
-    /// Starts a member anew, and connects it to the others.
+    /// Restarts a member, and connects it to the others.
     fn restart(&mut self, node: u64) {
         self.members.get_mut(&node).expect("a member").restart();
         self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
@@ -278,7 +278,7 @@ impl Cluster {
         self.members.get_mut(&node).expect("a member").feed(Input::Disconnected(NodeId(from)));
     }
 
-    /// Everything everywhere until nothing moves, without a word but the answers.
+    /// Runs everything everywhere until nothing moves, reporting only answers.
     fn settle(&mut self) {
         for _ in 0..SETTLE_MAX {
             let mut moved = Vec::new();
@@ -317,12 +317,12 @@ fn next_sync(word: &str) -> NextSync {
     }
 }
 
-/// The number behind `name`, which ends with `=`, if it is among `options`.
+/// The number after `name`, which ends with `=`, if it is among `options`.
 pub(crate) fn option(options: &[&str], name: &str) -> Option<u64> {
     options.iter().find_map(|option| option.strip_prefix(name)).map(number)
 }
 
-/// A word that is a number.
+/// Parses a word as a number.
 pub(crate) fn number(word: &str) -> u64 {
     word.parse().unwrap_or_else(|_| panic!("'{word}' is no number"))
 }

@@ -1,6 +1,6 @@
-//! What a script says about members.
+//! Formatting of members in script output.
 //!
-//! Owns the lines that commands answer with, beside messages, which describe themselves, and syncs.
+//! Owns the output lines of commands. Messages and syncs are left out: they are formatted elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,13 +35,14 @@ pub(crate) fn describe_members(member: &Member) -> String {
     )
 }
 
-/// Keys and values, one a line.
+/// Keys and values, one per line.
 pub(crate) fn describe_data(data: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     data.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect()
 }
 
-/// How long the peer may trust its lease from `now` on, and how long callers may, who are told a little less often.
+/// How long after `now` the peer may trust its lease, and how long callers may, for whom it is published a little less
+/// often.
 pub(crate) fn describe_lease(member: &Member, now: Timestamp) -> String {
     let peer = member.peer();
     let (published, node) = (peer.published_lease(), member.node);
@@ -55,12 +56,12 @@ pub(crate) fn describe_lease(member: &Member, now: Timestamp) -> String {
     }
 }
 
-/// Milliseconds.
+/// How long `holds` stays true, in milliseconds.
 fn lasts(now: Timestamp, holds: impl Fn(Timestamp) -> bool) -> usize {
     (0..LEASE_MS_MAX).take_while(|&ms| holds(now + Duration::from_millis(ms))).count()
 }
 
-/// Says lines that come several times once, with how often.
+/// Merges repeated lines into one, with their count.
 pub(crate) fn counted(output: Vec<String>) -> Vec<String> {
     let mut lines: Vec<(String, usize)> = Vec::new();
     for line in output {

@@ -1,7 +1,7 @@
 //! Lease reads on their callers' threads, in their four steps.
 //!
-//! Owns what each such read has seen so far. It does what `store` does for real, with a stop between any two steps:
-//! look at the lease, take the view, read the clock, look again.
+//! Owns what each such read has seen so far. What always holds: it does what `store` does in production, with a stop
+//! between any two steps: check the lease, take the view, read the clock, check the lease again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
