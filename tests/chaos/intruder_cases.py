@@ -88,7 +88,7 @@ def attack(victim: Member, cluster: Cluster, rng: random.Random) -> socket.socke
     """Opens a connection, sends something no member would send, and leaves it open."""
     port = cluster.ports[victim.node - 1]
     intruder = socket.create_connection(("127.0.0.1", port), timeout=5)
-    say = rng.choice((silence, garbage, half_preamble, huge_preamble, wrong_cluster, huge_frame, half_frame, bad_frame))
+    send = rng.choice((silence, garbage, half_preamble, huge_preamble, wrong_cluster, huge_frame, half_frame, bad_frame))
     try:
         send(intruder, victim, cluster, rng)
     except OSError:
