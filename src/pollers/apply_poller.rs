@@ -234,7 +234,7 @@ impl ApplyPoller {
         // The peer must know before any caller does: a read that a caller starts after its answer, here or through a
         // follower, then reaches the peer after this report, so it is never confirmed for an older applied index.
         self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
-        // Only a waiting read and a new leader need the report urgently, and a wake-up costs more than the report.
+        // Few need the report urgently (`Peer::awaits_report`), and a wake-up costs more than the report.
         // Checked after the push: a thread that starts to wait later finds the report before it goes to sleep.
         if self.reports_awaited.load(Ordering::SeqCst) {
             self.raft.nudge();

@@ -275,6 +275,9 @@ fn every_function_of_the_journeys_exists() {
     let named: BTreeSet<_> =
         journeys.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
     assert!(named.len() > 60, "the journeys are understood");
+    // These have no goal, but their files and functions exist.
+    journey("", "### Without a lease:", 0);
+    journey("", "### A write on a follower:", 0);
 
     let missing: Vec<_> =
         named.into_iter().filter(|name| !lines().any(|line| line.contains(&definition(name)))).collect();
