@@ -131,7 +131,6 @@ impl Forwarder {
     pub(crate) fn forward(&mut self, writes: Vec<Propose>, route: Route, now: Timestamp) -> Forward {
         assert!(!writes.is_empty(), "what carries nothing asks a question");
         if self.route != route {
-            assert!(self.route.term < route.term, "a term has one leader, and terms rise");
             let waits = self.sent.iter().any(|sent| sent.write.is_some());
             assert!(!waits, "everything under way was sent in one term");
             (self.sent, self.weight, self.route) = (VecDeque::new(), 0, route);
@@ -156,6 +155,7 @@ impl Forwarder {
             });
             self.next += 1;
         }
+        assert!(self.attempt <= first && first < self.next, "an attempt's numbers follow each other");
         self.pace.on_sent(route);
         message
     }
@@ -336,6 +336,7 @@ impl Forwarder {
             let answered = sent.write.zip(sent.verdict);
             heard.answers.extend(answered.map(|(write, outcome)| (write.completion, outcome)));
         }
+        assert!(!self.sent.is_empty() || self.weight == 0, "what is decided takes no room");
     }
 }
 
