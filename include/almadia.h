@@ -90,7 +90,7 @@
 /** A key, value or batch is larger than its limit */
 #define ALMADIA_TOO_LARGE 108
 
-/** The batch touches keys of more than one region; split it at the border */
+/** The batch touches keys of more than one region; split it at the region boundary */
 #define ALMADIA_BATCH_ACROSS_REGIONS 110
 
 /** The key does not exist */

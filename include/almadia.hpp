@@ -105,7 +105,7 @@ enum class code : almadia_code {
     unsupported = ALMADIA_UNSUPPORTED,
     /** A key, value or batch is larger than its limit. */
     too_large = ALMADIA_TOO_LARGE,
-    /** The batch touches keys of more than one region; split it at the border. */
+    /** The batch touches keys of more than one region; split it at the region boundary. */
     batch_across_regions = ALMADIA_BATCH_ACROSS_REGIONS,
     /** The key does not exist. */
     not_found = ALMADIA_NOT_FOUND,

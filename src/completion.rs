@@ -29,6 +29,9 @@ pub struct Position {
     pub term: Term,
 }
 
+/// An answer that is due, and who waits for it.
+pub(crate) type Answer = (Completion, Result<Position>);
+
 /// The progress of a write before it is answered. Only the leader reports it: a write that its member forwards has no
 /// events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,7 +52,7 @@ codes! {
     /// A key, value or batch is larger than its limit.
     TooLarge = 108, "TOO_LARGE", "a key, value or batch is larger than its limit";
     /// The operations of a batch belong to more than one region, and only one region's are atomic.
-    BatchAcrossRegions = 110, "BATCH_ACROSS_REGIONS", "the batch touches keys of more than one region; split it at the border";
+    BatchAcrossRegions = 110, "BATCH_ACROSS_REGIONS", "the batch touches keys of more than one region; split it at the region boundary";
     /// The key does not exist.
     NotFound = 201, "NOT_FOUND", "the key does not exist";
     /// The iteration is at its end.

@@ -1,4 +1,4 @@
-//! Keys, values and text that cross the border.
+//! Keys, values and text that cross between C and Rust.
 //!
 //! Owns the C types `almadia_slice` and `almadia_kv` and the conversions of `(pointer, length)` pairs, C
 //! strings and caller's buffers. What always holds: NULL stands for bytes only together with length 0; text

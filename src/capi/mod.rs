@@ -1,6 +1,6 @@
 //! The C interface: every `almadia_*` symbol of `libalmadia.so`.
 //!
-//! Owns the border between C and Rust, and nothing else: it turns pointers into references, calls the Rust
+//! Owns the boundary between C and Rust, and nothing else: it turns pointers into references, calls the Rust
 //! API and turns results into codes and handles. What always holds:
 //! - every exported function is one call into `boundary`, so no panic crosses and no `NULL` is followed;
 //! - an output is written on success only; a handle output is `NULL` after any failure;

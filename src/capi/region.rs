@@ -1,7 +1,7 @@
 //! `almadia_region_status`: what a member knows about one region.
 //!
 //! Owns the C layout of it and the enumeration of a store's regions. What always holds: regions are numbered in the
-//! order of their keys, and their borders stay where they are in memory for as long as the store lives.
+//! order of their keys, and their boundaries stay where they are in memory for as long as the store lives.
 
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::almadia_slice;

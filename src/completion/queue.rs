@@ -154,7 +154,7 @@ impl CompletionQueue {
         let Some(first) = self.take_first(timeout) else {
             return Ok(if self.is_at_end(&self.lock()) { Ran::Closed } else { Ran::Some(0) });
         };
-        let _settled = Settled(self);
+        let _woken = WakesNext(self);
         first.deliver();
         let mut ran = 1;
         // One by one, so that a callback that panics loses none of the others.
@@ -330,9 +330,9 @@ impl Drop for Expected {
 }
 
 /// Leaves the queue ready for the next consumer, even when a callback panics.
-struct Settled<'a>(&'a CompletionQueue);
+struct WakesNext<'a>(&'a CompletionQueue);
 
-impl Drop for Settled<'_> {
+impl Drop for WakesNext<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         self.0.lower_if_quiet(&mut state);

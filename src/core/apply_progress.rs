@@ -100,9 +100,9 @@ impl ApplyProgress {
         self.stall.stalled_ticks()
     }
 
-    /// The number, from 0, of the attempt to hand over leadership that is due because of a stall; it counts as made.
-    pub(crate) fn take_attempt(&mut self) -> Option<usize> {
-        self.stall.take_attempt()
+    /// The number, from 0, of the offer of leadership that is due because of a stall; it counts as made.
+    pub(crate) fn take_offer(&mut self) -> Option<usize> {
+        self.stall.take_offer()
     }
 
     /// Looks at what always holds.

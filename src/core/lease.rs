@@ -7,21 +7,28 @@
 //!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
 //!    answer of a higher term make it forget its leader (`Peer::on_raft_message`), as raft would have it.
 //! 2. A lease ends before that election timeout does, by any two clocks: [`longest_lease`](crate::time::longest_lease),
-//!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due right
-//!    after the message: no more, because a message is taken after all ticks that were due before it (rule 8), and ticks
-//!    that are forgotten after a pause only make its silence longer. After a start (rule 6) the first tick is a whole one as well.
+//!    to which `Config::check` keeps it. One tick is taken off for the ticks of the follower, whose first may be due
+//!    right after the message: no more, because a message is taken after all ticks that were due before it (rule 8),
+//!    and ticks that are forgotten after a pause only make its silence longer. After a start (rule 6) the first tick is
+//!    a whole one as well.
 //! 3. It begins when the proposal or the question left, never when the answer came: [`Lease::renew_by_commit`],
 //!    [`Lease::renew_by_read_index`]; the clock is read before the round's messages leave.
-//! 4. It is Suspect before a TimeoutNow leaves, whose target skips rule 1: [`Lease::suspect`], called where
-//!    messages leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
-//!    beyond the TimeoutNow then, and it can no longer make those members campaign, however late it comes (rule 5). For the rest of
-//!    the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only questions that were
-//!    asked after it renew the lease (`Lease::trusts`).
+//! 4. It is Suspect before a TimeoutNow leaves, whose target skips rule 1: [`Lease::suspect`], called where messages
+//!    leave (`Peer::through_outbox`). Only the commit of a later proposal clears that: the logs of a quorum have grown
+//!    beyond the TimeoutNow then, and it can no longer make those members campaign, however late it comes (rule 5). For
+//!    the rest of the term only they confirm the leader's questions ([`Lease::may_be_confirmed_by`]), and only
+//!    questions that were asked after it renew the lease (`Lease::trusts`).
 //! 5. The TimeoutNow carries how far the target's log went; a target whose log has grown since drops it (`Outbox`,
 //!    `Peer::is_in_time`). To a member whose log is ahead of the target's, the target's vote is like any other
 //!    (`Peer::cut_late_force`): while one is in time no log is, since the leader sends it to who has its whole log and
-//!    proposes nothing meanwhile. Without this a late TimeoutNow could win no election, but the forced votes would make others
-//!    forget their leader, and elect a third member inside a lease.
+//!    proposes nothing meanwhile. Without this a late TimeoutNow could win no election, but the forced votes would make
+//!    others forget their leader, and elect a third member inside a lease. What rules 4 and 5 prevent, step by step,
+//!    with L that leads, T its target, and a third member F:
+//!    - L's log ends at 9. It sends T a TimeoutNow that says so. Its lease is Suspect: reads ask the quorum.
+//!    - The TimeoutNow is late. raft ends the transfer after an election timeout, and L proposes entry 10.
+//!    - F stores 10, which commits: a quorum, L and F, has a log beyond 9. The lease begins again.
+//!    - The TimeoutNow arrives. If T has stored 10 it drops it: 10 > 9. If it has not, T campaigns by force; F, whose
+//!      log is ahead of T's, treats that as a vote like any other and refuses it, for it has just heard L.
 //! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
 //!    a leader: `Peer::is_silent`.
 //! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
@@ -207,11 +214,11 @@ impl Lease {
         assert!(self.cleared_at.is_none() || self.timeout_now_sent.is_some(), "a suspicion was cleared");
     }
 
-    /// Lets callers know. `settled` is the position of the last applied entry of a leader whose applied term is its
+    /// Lets callers know. `applied` is the position of the last applied entry of a leader whose applied term is its
     /// term, and none otherwise.
-    pub(crate) fn publish(&mut self, settled: Option<Position>) {
-        let Some(position) = settled.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
-        assert!(position.term > Term(0), "a settled leader has applied an entry of its term");
+    pub(crate) fn publish(&mut self, applied: Option<Position>) {
+        let Some(position) = applied.filter(|_| !self.max.is_zero()) else { return self.withdraw() };
+        assert!(position.term > Term(0), "a leader with a lease has applied an entry of its term");
         let State::Until(until) = self.state else { return };
         self.published.advance(position.index);
         // Not each time, since the callers' cores share the line: an early end is on the safe side.
@@ -293,7 +300,7 @@ impl PublishedLease {
         LogIndex(self.answered.load(Ordering::Acquire))
     }
 
-    /// The first look: a settled leader's term, if this peer is one.
+    /// The first look: the term of a leader that has applied an entry of it, if this peer is one.
     #[must_use]
     pub(crate) fn glimpse(&self) -> Option<Glimpse> {
         let term = self.term.load(Ordering::Acquire);
@@ -388,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_sees_the_lease_of_a_settled_leader_only() {
+    fn callers_see_a_lease_once_its_leader_has_applied_an_entry_of_its_term() {
         let mut lease = lease();
         let published = lease.published();
         lease.renew_by_commit(Timestamp(100), Timestamp(150));
@@ -396,7 +403,7 @@ mod tests {
         assert_eq!(published.glimpse(), None);
 
         lease.publish(SETTLED);
-        let glimpse = published.glimpse().expect("settled");
+        let glimpse = published.glimpse().expect("published");
 
         assert_eq!(Some(glimpse.position()), SETTLED);
         assert!(published.still_holds(glimpse, Timestamp(999)));
@@ -409,7 +416,7 @@ mod tests {
         let published = lease.published();
         lease.renew_by_commit(Timestamp(100), Timestamp(150));
         lease.publish(SETTLED);
-        let glimpse = published.glimpse().expect("settled");
+        let glimpse = published.glimpse().expect("published");
 
         lease.expire();
         assert!(!published.still_holds(glimpse, Timestamp(200)));

@@ -46,7 +46,7 @@ impl LostEnd {
     pub(crate) fn is_back(&self, (index, term): (LogIndex, Term)) -> bool {
         let (reached, reached_term) = self.reached;
         // A log is as recent as its last entry's term, then as its length (raft paper, 5.4.1). A committed entry of a
-        // later term settles what became of all entries of the earlier one.
+        // later term decides what became of all entries of the earlier one.
         let covers = (term, index) >= (reached_term, reached);
         covers && self.confirmed.is_some_and(|confirmed| index >= confirmed)
     }

@@ -21,15 +21,16 @@
 //! # Life of a read
 //! On a leader with a [`lease`] a caller reads on its own thread, or its peer answers at once: nobody else can lead.
 //! Else a linearizable read joins the others of its round in [`reads`]. They share one read index: the leader confirms
-//! with a quorum that it still leads, a follower asks its leader to. A settled leader then answers at once, because
-//! nothing any member could have shown or acknowledged is missing from its own state; a follower answers when it has
-//! applied up to the read index. The answer is the permission to look; the view is taken after it.
+//! with a quorum that it still leads, a follower asks its leader to. A leader then answers at once, because it has
+//! applied an entry of its own term: nothing any member could have shown or acknowledged is missing from its state; a
+//! follower answers when it has applied up to the read index. The answer is the permission to look; the view is taken
+//! after it.
 //!
 //! # What always holds
 //! - A write is acknowledged after this leader applied it, so every acknowledged write is in its engine.
 //! - A follower is told of no commit beyond its leader's applied index, so it cannot show what its leader cannot
 //!   show yet. Together with the line above, leader reads and follower reads may be mixed freely.
-//! - A leader confirms no read before it applied an entry of its own term ("settled").
+//! - A leader confirms no read before it applied an entry of its own term.
 //! - A vote or an acknowledgement leaves after the sync that makes it true.
 //! - Entries are applied in order without a gap; data and apply state change in one batch.
 //! - Every completion is answered exactly once.

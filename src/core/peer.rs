@@ -7,12 +7,13 @@
 //! term is not its current term. The order of effects is the round's, time is an argument.
 //!
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
-//! `peer/messages`: what others say. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting
-//! others propose. `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership.
-//! `peer/stall`: leading with an engine that stands still. `peer/truncation`: the log's old end. `peer/returning`:
-//! members that come back with less than they had. `peer/invariants`: what is checked after each round in tests and
-//! simulations.
+//! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
+//! proposing for others, and letting others propose. `peer/reading`: read index and lease. `peer/leading`: gaining,
+//! losing and handing over leadership. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
+//! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
+//! after each round in tests and simulations.
 
+mod connecting;
 mod forwards;
 #[cfg(any(test, feature = "simulation"))]
 mod invariants;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 
 use raft::{INVALID_ID, RawNode, StateRole};
 
-use crate::completion::{Completion, Position};
+use crate::completion::{Answer, Completion, Position};
 use crate::core::applier::Applied;
 use crate::core::apply_backlog::ApplyBacklog;
 use crate::core::apply_progress::ApplyProgress;
@@ -52,15 +53,12 @@ use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
-use self::leading::{Leading, SeenLeader};
+use self::leading::{Leadership, SeenLeader};
 pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 use self::reading::Reading;
 use self::truncation::Truncation;
 use self::writes::Writes;
-
-/// An answer that is due.
-pub(crate) type Answer = (Completion, Result<Position>);
 
 /// See the module.
 pub(crate) struct Peer {
@@ -70,7 +68,7 @@ pub(crate) struct Peer {
     /// The clock of this round.
     now: Timestamp,
     timer: ElectionTimer,
-    leading: Leading,
+    leadership: Leadership,
     writes: Writes,
     reading: Reading,
     apply: ApplyProgress,
@@ -112,7 +110,7 @@ impl Peer {
         let seen = SeenLeader { term: Term(raw.raft.term), leads: false, leader: None };
         let backlog = ApplyBacklog::new(options.backlog.clone(), options.limits);
         let mut peer = Self {
-            leading: Leading { seen, voted_before, transfer: None },
+            leadership: Leadership { seen, voted_before, transfer: None },
             writes: Writes::new(options.node, options.boot),
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
@@ -154,7 +152,7 @@ impl Peer {
     /// True while this peer knows by its clock that nobody else leads.
     #[must_use]
     pub(crate) fn holds_lease(&self, now: Timestamp) -> bool {
-        self.is_settled() && self.reading.lease.is_valid(now)
+        self.has_applied_own_term() && self.reading.lease.is_valid(now)
     }
 
     /// Messages that the validator turned away.
@@ -168,12 +166,12 @@ impl Peer {
     /// follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
     #[must_use]
     pub(crate) fn awaits_report(&self) -> bool {
-        let unsettled_leader = self.is_leader() && !self.is_settled();
+        let awaits_own_term = self.is_leader() && !self.has_applied_own_term();
         let asked = !self.reading.reads.is_empty()
             || self.outbox.holds_answers()
             || self.writes.attempts.in_flight() > 0;
         asked
-            || unsettled_leader
+            || awaits_own_term
             || self.awaits_fence()
             || self.writes.forwarder.holds_verdicts()
             || !self.apply.is_replayed()
@@ -251,7 +249,7 @@ impl Peer {
     /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
-        self.settle_transfer();
+        self.answer_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
         self.dispatch_fresh(sharers, io);
@@ -281,10 +279,10 @@ impl Peer {
 
     /// Takes out the answers that are due, in order.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
-        let served_up_to = if self.is_settled() { None } else { Some(self.apply.index()) };
+        let served_up_to = if self.has_applied_own_term() { None } else { Some(self.apply.index()) };
         let position = Position { index: self.apply.index(), term: self.apply.term() };
         let local = self.reading.reads.take_local(self.apply.index());
-        let confirmed = self.reading.reads.take_ready(served_up_to).into_iter().chain(local);
+        let confirmed = self.reading.reads.take_answerable(served_up_to).into_iter().chain(local);
         self.answers.extend(confirmed.map(|read| (read.completion, Ok(position))));
         std::mem::take(&mut self.answers)
     }
@@ -295,7 +293,7 @@ impl Peer {
         self.reading.lease.expire();
         let mut answers = std::mem::take(&mut self.answers);
         let undecided = callers(self.writes.proposals.abandon()).chain(self.writes.forwarder.abandon());
-        let transfer = self.leading.transfer.take().map(|transfer| transfer.completion);
+        let transfer = self.leadership.transfer.take().map(|transfer| transfer.completion);
         answers.extend(undecided.chain(transfer).map(|completion| (completion, Err(unknown.clone()))));
         let waiting = callers(self.writes.pending.take_all().into_iter().map(|pending| pending.requester));
         let waiting = waiting.chain(self.reading.reads.abandon());
@@ -319,7 +317,7 @@ impl Peer {
     fn on_applied(&mut self, applied: Applied) {
         let behind = |index: LogIndex| index <= applied.state.index;
         assert!(applied.truncate_to.is_none_or(behind), "only what is applied is truncated");
-        let was_settled = self.is_settled();
+        let had_applied_own_term = self.has_applied_own_term();
         for change in &applied.conf_changes {
             match self.raw.apply_conf_change(change) {
                 Ok(members) => self.region.members = members,
@@ -336,7 +334,7 @@ impl Peer {
         self.answer_followers(applied.forwarded_to_here);
         self.on_own_applied(applied.forwarded_from_here);
         self.step_down_if_removed();
-        if self.is_settled() && !was_settled {
+        if self.has_applied_own_term() && !had_applied_own_term {
             // Members may wait for this commit: it shows them what is in the log of what they sent in older terms.
             self.tell_commit();
             // Reads that came before the term's first entry was applied were dropped by raft.
@@ -388,7 +386,7 @@ impl Peer {
     }
 
     /// A leader that has applied an entry of its own term: nothing any member acknowledged is missing here.
-    fn is_settled(&self) -> bool {
+    fn has_applied_own_term(&self) -> bool {
         let applied = self.apply.term() == self.term() || planted::has(Fault::ReadBeforeFirstEntry);
         self.is_leader() && applied
     }

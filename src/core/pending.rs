@@ -160,18 +160,23 @@ impl PendingWrites {
     }
 
     /// How many writes of other members wait.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn forwarded_count(&self) -> u64 {
+        self.writes.iter().filter(|write| matches!(write.requester, Requester::Follower(_))).count() as u64
+    }
+
+    /// Looks at what always holds.
     ///
     /// # Panics
-    /// When their bytes are not those that are counted, or one is due before the earliest.
+    /// When the bytes of other members are not those that are counted, or one is due before the earliest.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn check_bytes(&self) -> u64 {
+    pub(super) fn check_invariants(&self) {
         let bytes: usize = self.writes.iter().map(Pending::forwarded_bytes).sum();
         assert_eq!(bytes, self.forwarded_bytes, "bytes of other members are counted");
         let is_own = |write: &Pending| matches!(write.requester, Requester::Caller(_));
         assert!(self.writes.iter().all(|write| is_own(write) || !write.was_proposed), "others propose anew");
         let earliest = self.writes.iter().map(|write| write.deadline).min();
         assert!(earliest.is_none() || earliest >= self.earliest, "none is due before the earliest");
-        self.writes.iter().filter(|write| matches!(write.requester, Requester::Follower(_))).count() as u64
     }
 
     fn count(&mut self, write: &Pending) {

@@ -9,7 +9,10 @@ macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A mistake that a system of this kind can make.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        #[cfg_attr(not(any(test, feature = "simulation")), expect(dead_code, reason = "some show in the simulator alone"))]
+        #[cfg_attr(
+            not(any(test, feature = "simulation")),
+            expect(dead_code, reason = "some show in the simulator alone")
+        )]
         pub(crate) enum Fault {
             $($(#[$doc])* $name,)*
         }
@@ -23,28 +26,72 @@ macro_rules! faults {
 }
 
 faults! {
+    // Durability: what must be on disk before something leaves or is forgotten.
     /// Entries are acknowledged to the leader before they are synced.
     AcknowledgeBeforeSync,
     /// A vote leaves before it is synced.
     VoteBeforeSync,
+    /// A sync that failed is tried again.
+    SyncErrorRetried,
+    /// Data and applied index go into the engine in two batches.
+    AppliedIndexApart,
+    /// The log is truncated up to what is applied, flushed or not.
+    TruncatedAboveFlushed,
+    /// A membership change is applied before its commit is synced.
+    ConfChangeBeforeCommitSync,
+
+    // Leases and clocks.
     /// A lease begins when the acknowledgement arrives, not when the proposal left.
     LeaseFromAcknowledgement,
     /// A lease is as long as if all clocks ran at the same rate.
     LeaseIgnoresClockRates,
     /// A lease stays valid after the TimeoutNow has left.
     LeaseKeptAfterTransfer,
-    /// A TimeoutNow is obeyed however late it comes.
-    LateTimeoutNowAccepted,
+    /// After a transfer that came to nothing a lease is confirmed by members whose logs have not grown since.
+    LeaseConfirmedByShorterLogs,
     /// The lease is looked at before the view is taken and not again.
     ViewWithoutSecondLook,
-    /// A leader answers reads before it applied an entry of its term.
-    ReadBeforeFirstEntry,
-    /// A leader that loses its leadership takes its open reads for confirmed.
-    ReadPreferredOverLeaderChange,
+    /// Ticks are processed behind the messages of their round.
+    TicksAfterMessages,
+
+    // Elections and transfers.
+    /// A TimeoutNow is obeyed however late it comes.
+    LateTimeoutNowAccepted,
+    /// Whoever obeys a TimeoutNow skips the time in which members refuse votes, also where a log is ahead of its
+    /// own.
+    ForceOfShorterLogsObeyed,
+    /// A follower lets a late answer of a later term make it forget its leader.
+    LateAnswersObeyedByFollowers,
+    /// A member of a new cluster whose other members do not come asks for a first leader without a pause.
+    FirstLeaderAskedForForEver,
+    /// A leader leads on although its engine stands still.
+    StalledLeaderStays,
+
+    // A member whose log lost its end.
+    /// A member whose log lost its end votes as if nothing had happened.
+    LostEndIgnored,
+    /// A leader goes on counting what an earlier boot of a member acknowledged.
+    EarlierBootsCounted,
+
+    // Replication.
+    /// A late rejection leads a leader back to entries that are truncated.
+    LateRejectionsObeyed,
     /// Followers are told of commits that the leader has not applied.
     FullCommitTold,
     /// A leader's answer to a vote carries its whole commit index.
     CommitInVoteAnswer,
+
+    // Reads.
+    /// A leader answers reads before it applied an entry of its term.
+    ReadBeforeFirstEntry,
+    /// A leader that loses its leadership takes its open reads for confirmed.
+    ReadPreferredOverLeaderChange,
+    /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
+    ReadsDroppedBehindOthers,
+    /// A question to the quorum is asked again under the same id, and taken again.
+    QuestionAskedAgainUnderItsId,
+
+    // Proposals, their answers and their order.
     /// Proposals are found by their index, whatever the term.
     ProposalsByIndexAlone,
     /// At its deadline a write in the log is answered "not applied".
@@ -53,47 +100,18 @@ faults! {
     CompletionDroppedOnStepDown,
     /// At its end a peer answers what it has answered before.
     CompletionTwiceAtClose,
-    /// Data and applied index go into the engine in two batches.
-    AppliedIndexApart,
-    /// The log is truncated up to what is applied, flushed or not.
-    TruncatedAboveFlushed,
-    /// A membership change is applied before its commit is synced.
-    ConfChangeBeforeCommitSync,
-    /// A refused forwarded write is tried again behind later ones.
-    ForwardedRetryOvertakes,
-    /// Ticks are processed behind the messages of their round.
-    TicksAfterMessages,
-    /// A sync that failed is tried again.
-    SyncErrorRetried,
-    /// Whoever obeys a TimeoutNow skips the time in which members refuse votes, also where a log is ahead of its
-    /// own.
-    ForceOfShorterLogsObeyed,
-    /// After a transfer that came to nothing a lease is confirmed by members whose logs have not grown since.
-    LeaseConfirmedByShorterLogs,
-    /// A follower lets a late answer of a later term make it forget its leader.
-    LateAnswersObeyedByFollowers,
-    /// A late rejection leads a leader back to entries that are truncated.
-    LateRejectionsObeyed,
-    /// What raft does not take of a follower's writes waits on behind newer ones.
-    RefusedWriteGoesBehind,
     /// A write that its caller cancelled before it began goes on.
     CancelledWriteGoesOn,
-    /// A question to the quorum is asked again under the same id, and taken again.
-    QuestionAskedAgainUnderItsId,
-    /// A member whose log lost its end votes as if nothing had happened.
-    LostEndIgnored,
-    /// A leader goes on counting what an earlier boot of a member acknowledged.
-    EarlierBootsCounted,
-    /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
-    ReadsDroppedBehindOthers,
-    /// A leader leads on although its engine stands still.
-    StalledLeaderStays,
-    /// An applier that has yielded takes newer entries before the rest.
-    NewerBeforeTheRest,
-    /// A member of a new cluster whose other members do not come asks for a first leader without a pause.
-    FirstLeaderAskedForForEver,
     /// Deadlines are kept by rounds alone.
     DeadlinesKeptByRounds,
+    /// An applier that has yielded takes newer entries before the rest.
+    NewerBeforeTheRest,
+
+    // Forwarded writes.
+    /// A refused forwarded write is tried again behind later ones.
+    ForwardedRetryOvertakes,
+    /// What raft does not take of a follower's writes waits on behind newer ones.
+    RefusedWriteGoesBehind,
     /// What was forwarded goes again as soon as another leader is known.
     ResentBeforeTheFence,
     /// What was forwarded goes again once an entry of a later term is in this member's log, committed or not.

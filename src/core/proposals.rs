@@ -89,7 +89,7 @@ pub(crate) struct CommittedProposal {
 
 /// What committed entries mean for the queue.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
+pub(crate) struct Decided {
     /// Own proposals among the entries, in log order.
     pub committed: Vec<CommittedProposal>,
     /// Those whose places other entries took, in order, without those that were answered before.
@@ -123,10 +123,10 @@ impl Proposals {
     }
 
     /// Takes out every proposal that `entries`, newly committed, decide.
-    pub(crate) fn settle(&mut self, entries: &[Entry]) -> Settled {
-        let mut settled = Settled::default();
+    pub(crate) fn decide(&mut self, entries: &[Entry]) -> Decided {
+        let mut outcome = Decided::default();
         if self.queue.is_empty() {
-            return settled;
+            return outcome;
         }
         assert!(
             entries.is_sorted_by(|one, next| one.index + 1 == next.index),
@@ -138,12 +138,12 @@ impl Proposals {
                 && self.is_decided(front, decided)
             {
                 let proposal = self.queue.pop_front().expect("just seen");
-                settled.take(proposal, decided);
+                outcome.take(proposal, decided);
             }
         }
-        let rises = settled.committed.is_sorted_by(|one, next| one.index < next.index);
+        let rises = outcome.committed.is_sorted_by(|one, next| one.index < next.index);
         assert!(rises, "proposals are committed in the order of the log");
-        settled
+        outcome
     }
 
     /// Takes out the requesters whose deadline has passed, or who were answered; their entries stay undecided.
@@ -180,21 +180,25 @@ impl Proposals {
             .any(|requester| matches!(requester, Requester::Caller(completion) if !completion.is_answered()))
     }
 
-    /// Looks at the order of what waits in `term`, behind the last committed entry. How many callers of other members
-    /// wait.
+    /// How many callers of other members wait.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn forwarded_count(&self) -> u64 {
+        let requests = self.queue.iter().flat_map(|proposal| &proposal.requests);
+        let waiting = requests.filter_map(|request| request.requester.as_ref());
+        waiting.filter(|requester| matches!(requester, Requester::Follower(_))).count() as u64
+    }
+
+    /// Looks at the order of what waits in `term`, behind the last committed entry.
     ///
     /// # Panics
     /// When it is not ordered by term and index, or of a later term.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn check_order(&self, term: Term, committed: (Term, LogIndex)) -> u64 {
+    pub(super) fn check_invariants(&self, term: Term, committed: (Term, LogIndex)) {
         let places: Vec<_> = self.queue.iter().map(|proposal| (proposal.term, proposal.index)).collect();
         assert!(places.is_sorted_by(|one, next| one < next), "proposals are ordered by term and index");
         assert!(places.last().is_none_or(|last| last.0 <= term), "nothing is proposed in a term to come");
         assert!(places.first().is_none_or(|first| *first > committed), "what is committed is decided");
         assert!(self.queue.iter().is_sorted_by_key(|proposal| proposal.proposed_at), "time passes");
-        let requests = self.queue.iter().flat_map(|proposal| &proposal.requests);
-        let waiting = requests.filter_map(|request| request.requester.as_ref());
-        waiting.filter(|requester| matches!(requester, Requester::Follower(_))).count() as u64
     }
 
     /// How many proposals are undecided.
@@ -212,7 +216,7 @@ impl Proposals {
     }
 }
 
-impl Settled {
+impl Decided {
     fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex)) {
         let Proposal { term, index, proposed_at, requests, data } = proposal;
         if (term, index) == decided || (index == decided.1 && planted::has(Fault::ProposalsByIndexAlone)) {
@@ -259,11 +263,11 @@ mod tests {
     fn a_committed_entry_is_found_by_term_and_index() {
         let mut queue = proposals(&[(2, 7), (2, 8), (2, 9)]);
 
-        let settled = queue.settle(&entries(&[(2, 7), (2, 8)]));
+        let decided = queue.decide(&entries(&[(2, 7), (2, 8)]));
 
-        assert_eq!(settled.committed.iter().map(|c| c.index.get()).collect::<Vec<_>>(), [7, 8]);
-        assert_eq!(settled.newest, Some((Term(2), Timestamp(8))));
-        assert!(settled.overwritten.is_empty());
+        assert_eq!(decided.committed.iter().map(|c| c.index.get()).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(decided.newest, Some((Term(2), Timestamp(8))));
+        assert!(decided.overwritten.is_empty());
         assert_eq!(queue.len(), 1);
     }
 
@@ -271,9 +275,9 @@ mod tests {
     fn an_entry_of_a_later_term_overwrites_every_older_proposal() {
         let mut queue = proposals(&[(2, 7), (2, 8), (5, 8)]);
 
-        let settled = queue.settle(&entries(&[(3, 7)]));
+        let decided = queue.decide(&entries(&[(3, 7)]));
 
-        assert_eq!((settled.committed.len(), settled.overwritten.len()), (0, 2));
+        assert_eq!((decided.committed.len(), decided.overwritten.len()), (0, 2));
         assert_eq!(queue.len(), 1);
     }
 
@@ -281,9 +285,9 @@ mod tests {
     fn an_older_entry_decides_nothing() {
         let mut queue = proposals(&[(2, 7)]);
 
-        let settled = queue.settle(&entries(&[(1, 6)]));
+        let decided = queue.decide(&entries(&[(1, 6)]));
 
-        assert!(settled.committed.is_empty() && settled.overwritten.is_empty());
+        assert!(decided.committed.is_empty() && decided.overwritten.is_empty());
         assert_eq!(queue.len(), 1);
     }
 
@@ -293,9 +297,9 @@ mod tests {
 
         assert_eq!(queue.expire(Timestamp(1007)).len(), 1);
         assert_eq!(queue.expire(Timestamp(1007)).len(), 0);
-        let settled = queue.settle(&entries(&[(2, 7), (2, 8)]));
+        let decided = queue.decide(&entries(&[(2, 7), (2, 8)]));
 
-        assert!(settled.committed[0].requesters[0].is_none());
-        assert!(settled.committed[1].requesters[0].is_some());
+        assert!(decided.committed[0].requesters[0].is_none());
+        assert!(decided.committed[1].requesters[0].is_some());
     }
 }

@@ -201,8 +201,9 @@ impl Reads {
     }
 
     /// Takes out the reads that may be answered now, in order. `served_up_to` is the applied index, or none when
-    /// every state this member can show is recent enough for any confirmed read (a settled leader).
-    pub(crate) fn take_ready(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
+    /// every state this member can show is recent enough for any confirmed read (a leader that has applied
+    /// an entry of its term).
+    pub(crate) fn take_answerable(&mut self, served_up_to: Option<LogIndex>) -> Vec<Read> {
         let mut ready = std::mem::take(&mut self.leased);
         while let Some(index) = self.groups.front().and_then(|group| group.index) {
             if served_up_to.is_some_and(|applied| applied < index) {
@@ -359,8 +360,8 @@ mod tests {
 
         assert!(reads.ask_fresh(asked(1)).is_none());
         reads.resolve(&id, LogIndex(7));
-        assert!(reads.take_ready(Some(LogIndex(6))).is_empty());
-        assert_eq!(reads.take_ready(Some(LogIndex(7))).len(), 2);
+        assert!(reads.take_answerable(Some(LogIndex(6))).is_empty());
+        assert_eq!(reads.take_answerable(Some(LogIndex(7))).len(), 2);
         assert!(reads.is_empty());
     }
 
@@ -375,7 +376,7 @@ mod tests {
         reads.resolve(&answered, LogIndex(9));
         reads.resolve(&lost, LogIndex(8));
 
-        assert_eq!(reads.take_ready(Some(LogIndex(9))).len(), 2);
+        assert_eq!(reads.take_answerable(Some(LogIndex(9))).len(), 2);
     }
 
     #[test]
@@ -388,7 +389,7 @@ mod tests {
 
         reads.resolve(&first, LogIndex(9));
 
-        assert_eq!(reads.take_ready(None).len(), 1);
+        assert_eq!(reads.take_answerable(None).len(), 1);
         assert!(!reads.is_empty());
     }
 
@@ -404,7 +405,7 @@ mod tests {
         reads.resolve(&old, LogIndex(9));
         reads.resolve(b"garbage", LogIndex(9));
 
-        assert!(reads.take_ready(None).is_empty());
+        assert!(reads.take_answerable(None).is_empty());
     }
 
     #[test]
@@ -432,7 +433,7 @@ mod tests {
 
         assert_eq!(reads.resolve(&again, LogIndex(1)), Some(asked(5)));
 
-        assert_eq!(reads.take_ready(None).len(), 1);
+        assert_eq!(reads.take_answerable(None).len(), 1);
         assert!(!reads.is_empty());
     }
 
@@ -490,7 +491,7 @@ mod tests {
         assert!(reads.join(read(10), |asked| asked.at == Timestamp(1)).is_ok());
 
         assert_eq!(reads.resolve(&id, LogIndex(9)), Some(asked(1)));
-        assert_eq!(reads.take_ready(None).len(), 2);
+        assert_eq!(reads.take_answerable(None).len(), 2);
         assert!(reads.join(read(10), |_| true).is_err(), "it is answered");
     }
 

@@ -1,10 +1,10 @@
 //! When an applier has stalled.
 //!
 //! Owns the time since the applier last made progress while committed entries wait for it, and the pauses between the
-//! attempts to hand leadership over because of that. What always holds: any progress ends a stall, however small; time
-//! is counted in ticks, by whom is the peer's business.
+//! offers of leadership that are made because of that. What always holds: any progress ends a stall, however small;
+//! time is counted in ticks, by whom is the peer's business.
 
-/// Pauses between attempts grow up to this many times the first.
+/// Pauses between offers grow up to this many times the first.
 const PAUSE_DOUBLINGS_MAX: u32 = 2;
 
 /// See the module.
@@ -12,19 +12,19 @@ const PAUSE_DOUBLINGS_MAX: u32 = 2;
 pub(crate) struct StallTimer {
     /// Without progress for so many ticks, it has stalled.
     stall_ticks: u64,
-    /// The first pause between two attempts.
+    /// The first pause between two offers.
     pause_ticks: u64,
     ticks: u64,
-    attempts: u32,
-    next_attempt: u64,
+    offers: u32,
+    next_offer: u64,
 }
 
 impl StallTimer {
-    /// Nothing waits yet. An attempt takes an election timeout until raft gives it up; the pause before the next leaves
+    /// Nothing waits yet. raft gives an offer up after an election timeout; the pause before the next leaves
     /// as much time to writes that need no engine, and to the lease.
     #[must_use]
     pub(crate) fn new(stall_ticks: u64, election_ticks: u64) -> Self {
-        Self { stall_ticks, pause_ticks: 2 * election_ticks, ticks: 0, attempts: 0, next_attempt: 0 }
+        Self { stall_ticks, pause_ticks: 2 * election_ticks, ticks: 0, offers: 0, next_offer: 0 }
     }
 
     /// Looks at what always holds.
@@ -33,8 +33,8 @@ impl StallTimer {
     /// When something does not.
     #[cfg(any(test, feature = "simulation"))]
     pub(in crate::core) fn check_invariants(&self) {
-        assert!(self.attempts == 0 || self.ticks >= self.stall_ticks, "attempts are made in a stall");
-        assert_eq!(self.attempts == 0, self.next_attempt == 0, "an attempt is followed by a pause");
+        assert!(self.offers == 0 || self.ticks >= self.stall_ticks, "offers are made in a stall");
+        assert_eq!(self.offers == 0, self.next_offer == 0, "an offer is followed by a pause");
     }
 
     /// A tick has passed, with committed entries that wait or without.
@@ -48,7 +48,7 @@ impl StallTimer {
 
     /// Entries took effect.
     pub(crate) fn on_progress(&mut self) {
-        (self.ticks, self.attempts, self.next_attempt) = (0, 0, 0);
+        (self.ticks, self.offers, self.next_offer) = (0, 0, 0);
     }
 
     /// Ticks without progress, once there are too many of them.
@@ -57,16 +57,16 @@ impl StallTimer {
         (self.ticks >= self.stall_ticks).then_some(self.ticks)
     }
 
-    /// The number of the attempt to hand over that is due, from 0; it counts as made.
-    pub(crate) fn take_attempt(&mut self) -> Option<usize> {
-        if self.stalled_ticks().is_none() || self.ticks < self.next_attempt {
+    /// The number of the offer that is due, from 0; it counts as made.
+    pub(crate) fn take_offer(&mut self) -> Option<usize> {
+        if self.stalled_ticks().is_none() || self.ticks < self.next_offer {
             return None;
         }
-        let attempt = self.attempts;
-        self.next_attempt = self.ticks + (self.pause_ticks << attempt.min(PAUSE_DOUBLINGS_MAX));
-        self.attempts += 1;
-        assert!(self.next_attempt > self.ticks, "an attempt is followed by a pause");
-        Some(attempt as usize)
+        let offer = self.offers;
+        self.next_offer = self.ticks + (self.pause_ticks << offer.min(PAUSE_DOUBLINGS_MAX));
+        self.offers += 1;
+        assert!(self.next_offer > self.ticks, "an offer is followed by a pause");
+        Some(offer as usize)
     }
 }
 
@@ -95,16 +95,16 @@ mod tests {
     }
 
     #[test]
-    fn attempts_follow_each_other_after_pauses_that_grow() {
+    fn offers_follow_each_other_after_pauses_that_grow() {
         let mut timer = StallTimer::new(100, 20);
         pass(&mut timer, 100);
 
-        let mut attempts = Vec::new();
+        let mut offers = Vec::new();
         for tick in 0..600 {
-            attempts.extend(timer.take_attempt().map(|attempt| (attempt, tick)));
+            offers.extend(timer.take_offer().map(|offer| (offer, tick)));
             pass(&mut timer, 1);
         }
 
-        assert_eq!(attempts, [(0, 0), (1, 40), (2, 120), (3, 280), (4, 440)]);
+        assert_eq!(offers, [(0, 0), (1, 40), (2, 120), (3, 280), (4, 440)]);
     }
 }

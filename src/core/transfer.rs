@@ -35,7 +35,7 @@ pub(crate) struct Transfer {
 
 /// What the peer knows at the moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leadership {
+pub(crate) struct CurrentLeader {
     /// Current term.
     pub term: Term,
     /// The leader, if one is known.
@@ -47,7 +47,7 @@ pub(crate) struct Leadership {
 impl Transfer {
     /// How it went; none while that is open.
     #[must_use]
-    pub(crate) fn outcome(&self, leadership: Leadership, now: Timestamp) -> Option<Result<Position>> {
+    pub(crate) fn outcome(&self, leadership: CurrentLeader, now: Timestamp) -> Option<Result<Position>> {
         assert!(leadership.term >= self.term, "terms never fall");
         assert!(self.term > Term(0), "a leader began it");
         let given_up = leadership.term == self.term && !leadership.trying;
@@ -77,7 +77,7 @@ mod tests {
             deadline: Timestamp(100),
             completion: Arc::new(Waiter::default()).completion(),
         };
-        let leadership = Leadership { term: Term(term), leader: leader.map(NodeId), trying };
+        let leadership = CurrentLeader { term: Term(term), leader: leader.map(NodeId), trying };
         transfer.outcome(leadership, Timestamp(now)).map(|outcome| outcome.err().map(|error| error.code()))
     }
 

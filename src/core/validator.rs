@@ -1,8 +1,8 @@
 //! What a raft message must satisfy before it may reach `raft`.
 //!
-//! Owns the border between the wire and `RawNode::step`, which trusts everything it is given: a heartbeat with too
+//! Owns the boundary between the wire and `RawNode::step`, which trusts everything it is given: a heartbeat with too
 //! large a commit panics it, a message from a stranger makes the stranger its leader, a term of `u64::MAX` wraps
-//! around. What always holds behind this border: the message is for this peer, from another member of its
+//! around. What always holds behind this boundary: the message is for this peer, from another member of its
 //! configuration, of a type that members send each other, and its numbers are possible. The order and meaning of
 //! possible messages is raft's own business.
 

@@ -141,7 +141,7 @@ impl ApplyPoller {
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let idle = !state.has_more() && !self.tasks.is_loud() && self.health.poisoned().is_none();
+        let idle = !state.has_more() && !self.tasks.has_work() && self.health.poisoned().is_none();
         idle.then_some(state)
     }
 
@@ -216,7 +216,7 @@ impl ApplyPoller {
             self.tell(batch);
             let spent_before = std::mem::replace(&mut spent, begun.elapsed());
             state.adapt_slice(spent - spent_before);
-            if self.tasks.is_loud() {
+            if self.tasks.has_work() {
                 break;
             }
         }

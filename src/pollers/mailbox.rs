@@ -22,10 +22,10 @@ pub(crate) struct Mailbox<T> {
 struct State<T> {
     items: Vec<T>,
     bulk_bytes: usize,
-    /// Something here needs attention, a queued item or a nudge.
-    loud: bool,
-    /// Some thread is handling items and checks again before it leaves.
-    attended: bool,
+    /// The poller has something to do: a queued item, or a check that a nudge asked for.
+    has_work: bool,
+    /// A thread is handling items, and checks for new ones before it ends.
+    wakeups_held: bool,
     asleep: bool,
     closed: bool,
 }
@@ -33,7 +33,8 @@ struct State<T> {
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
         let (items, bulk_bytes) = (Vec::new(), 0);
-        let state = State { items, bulk_bytes, loud: false, attended: false, asleep: false, closed: false };
+        let state =
+            State { items, bulk_bytes, has_work: false, wakeups_held: false, asleep: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new() }
     }
 }
@@ -49,7 +50,7 @@ impl<T> Mailbox<T> {
             return Err(item);
         }
         state.items.push(item);
-        self.call(state);
+        self.mark_and_wake(state);
         Ok(())
     }
 
@@ -58,7 +59,7 @@ impl<T> Mailbox<T> {
         let mut state = self.lock();
         if !state.closed {
             state.items.extend(items);
-            self.call(state);
+            self.mark_and_wake(state);
         }
     }
 
@@ -84,31 +85,31 @@ impl<T> Mailbox<T> {
         }
         state.bulk_bytes += bytes;
         state.items.extend(items);
-        self.call(state);
+        self.mark_and_wake(state);
         true
     }
 
     /// Makes the poller check, even if nothing was queued.
     pub(crate) fn nudge(&self) {
-        self.call(self.lock());
+        self.mark_and_wake(self.lock());
     }
 
     /// Makes the poller check if items were queued quietly.
     pub(crate) fn nudge_if_any(&self) {
         let state = self.lock();
         if !state.items.is_empty() {
-            self.call(state);
+            self.mark_and_wake(state);
         }
     }
 
-    /// Waits on the poller's thread until something needs attention, at most for `timeout`. False once the mailbox is
+    /// Waits on the poller's thread until there is something to do, at most for `timeout`. False once the mailbox is
     /// closed and empty.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
         let idle = |state: &mut State<T>| {
-            let idle = (!state.loud || state.attended) && !state.closed;
-            // Set again before each sleep: a wake-up clears it, even if another thread is attending and the poller
-            // goes back to sleep.
+            let idle = (!state.has_work || state.wakeups_held) && !state.closed;
+            // Set again before each sleep: a wake-up clears it, even if another thread holds wake-ups back and the
+            // poller goes back to sleep.
             state.asleep = idle;
             idle
         };
@@ -120,31 +121,31 @@ impl<T> Mailbox<T> {
         !(state.closed && state.items.is_empty())
     }
 
-    /// Until [`Mailbox::leave`], new items wake no one: the caller promises to check for them.
-    pub(crate) fn attend(&self) {
-        self.lock().attended = true;
+    /// Until [`Mailbox::release_wakeups`], new items wake no one: the caller promises to check for them.
+    pub(crate) fn hold_wakeups(&self) {
+        self.lock().wakeups_held = true;
     }
 
     /// Swaps all queued items into `taken`, which must be empty.
     pub(crate) fn take(&self, taken: &mut Vec<T>) {
         debug_assert!(taken.is_empty(), "the last items were handled");
         let mut state = self.lock();
-        state.loud = false;
+        state.has_work = false;
         state.bulk_bytes = 0;
         std::mem::swap(&mut state.items, taken);
     }
 
-    /// Ends [`Mailbox::attend`]: the caller will not check again.
-    pub(crate) fn leave(&self) {
+    /// Ends [`Mailbox::hold_wakeups`]: the caller will not check again.
+    pub(crate) fn release_wakeups(&self) {
         let mut state = self.lock();
-        state.attended = false;
+        state.wakeups_held = false;
         self.wake(state);
     }
 
-    /// True when something needs attention.
+    /// True when there is something to do.
     #[must_use]
-    pub(crate) fn is_loud(&self) -> bool {
-        self.lock().loud
+    pub(crate) fn has_work(&self) -> bool {
+        self.lock().has_work
     }
 
     /// Lets the poller end once it has taken the queued items.
@@ -156,13 +157,13 @@ impl<T> Mailbox<T> {
         self.arrived.notify_all();
     }
 
-    fn call(&self, mut state: MutexGuard<'_, State<T>>) {
-        state.loud = true;
+    fn mark_and_wake(&self, mut state: MutexGuard<'_, State<T>>) {
+        state.has_work = true;
         self.wake(state);
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
-        let wake = state.loud && !state.attended && std::mem::take(&mut state.asleep);
+        let wake = state.has_work && !state.wakeups_held && std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
             self.arrived.notify_one();
@@ -219,7 +220,7 @@ mod tests {
 
         assert!(mailbox.wait(Duration::MAX));
         assert!(taken(&mailbox).is_empty());
-        assert!(!mailbox.is_loud());
+        assert!(!mailbox.has_work());
     }
 
     #[test]
@@ -237,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn an_item_left_behind_by_an_attending_thread_wakes_the_poller() {
+    fn an_item_left_behind_by_a_thread_that_held_wakeups_back_wakes_the_poller() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.attend();
+        mailbox.hold_wakeups();
         let other = Arc::clone(&mailbox);
         let poller = std::thread::spawn(move || {
             other.wait(Duration::from_secs(60));
@@ -247,7 +248,7 @@ mod tests {
         });
 
         mailbox.push(7).expect("open");
-        mailbox.leave();
+        mailbox.release_wakeups();
 
         assert_eq!(poller.join().expect("it does not panic"), [7]);
     }
@@ -264,27 +265,28 @@ mod tests {
             std::thread::yield_now();
         }
 
-        // A thread attends between the notification and the poller's check, so that the poller goes back to sleep.
+        // A thread holds wake-ups back between the notification and the poller's check, so that the poller goes back to
+        // sleep.
         let mut state = mailbox.lock();
-        (state.attended, state.asleep) = (true, false);
+        (state.wakeups_held, state.asleep) = (true, false);
         mailbox.arrived.notify_one();
         drop(state);
         while !mailbox.lock().asleep {
             std::thread::yield_now();
         }
         mailbox.push(7).expect("open");
-        mailbox.leave();
+        mailbox.release_wakeups();
 
         assert_eq!(poller.join().expect("it does not panic"), [7]);
     }
 
     #[test]
-    fn a_quiet_item_needs_no_attention() {
+    fn a_quiet_item_is_no_reason_to_wake_anyone() {
         let mailbox = Mailbox::default();
 
         mailbox.push_quietly([1]);
 
-        assert!(!mailbox.is_loud());
+        assert!(!mailbox.has_work());
         assert!(mailbox.wait(Duration::ZERO));
         assert_eq!(taken(&mailbox), [1]);
     }

@@ -18,10 +18,9 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::completion::queue::CompletionQueue;
-use crate::completion::{Completion, Position, WriteEvent};
+use crate::completion::{Answer, Completion, Position, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
-use crate::core::peer::Answer;
 use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::core::round::{Inputs, Peers, round};
 use crate::core::tick_clock::TickClock;
@@ -171,7 +170,7 @@ impl RaftPoller {
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        self.mailbox.attend();
+        self.mailbox.hold_wakeups();
         Some(RoundGuard { poller: self, state })
     }
 
@@ -181,7 +180,7 @@ impl RaftPoller {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
             let mut guard = RoundGuard { poller: self, state: self.lock() };
-            self.mailbox.attend();
+            self.mailbox.hold_wakeups();
             wait_max = guard.catch(|guard| guard.round().map(|()| guard.state.wait_max()))?;
         }
         Ok(())
@@ -211,7 +210,7 @@ impl RaftPoller {
     fn end(&self, unknown: &Error, refused: &Error) {
         let mut state = self.lock();
         // A round that failed may have left some; a task that is dropped answers "unknown".
-        settle_round(&mut state);
+        deliver_rest(&mut state);
         for peer in state.peers.values_mut() {
             peer.abandon(unknown, refused)
                 .into_iter()
@@ -241,7 +240,7 @@ impl RoundGuard<'_> {
         let wait_max = self.catch(|guard| {
             for _ in 0..ROUNDS_MAX {
                 guard.round()?;
-                if !guard.poller.mailbox.is_loud() {
+                if !guard.poller.mailbox.has_work() {
                     break;
                 }
             }
@@ -296,7 +295,7 @@ impl RoundGuard<'_> {
 
 impl Drop for RoundGuard<'_> {
     fn drop(&mut self) {
-        self.poller.mailbox.leave();
+        self.poller.mailbox.release_wakeups();
     }
 }
 
@@ -329,7 +328,7 @@ impl PollerState {
 }
 
 /// Delivers what a failed round still owed.
-fn settle_round(state: &mut PollerState) {
+fn deliver_rest(state: &mut PollerState) {
     state.io.tasks.clear();
     state.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
 }

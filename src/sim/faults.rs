@@ -228,15 +228,15 @@ fn links_of(cluster: &mut Cluster, kind: FaultKind) -> Vec<(usize, usize)> {
     let place = |host: usize| order.iter().position(|&other| other == host).expect("every host has a place");
     let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
     let pairs = pairs.filter(|(from, to)| from != to);
-    let border = 1 + cluster.random.index(count.max(2) - 1);
+    let boundary = 1 + cluster.random.index(count.max(2) - 1);
     let random = &mut cluster.random;
     match kind {
         FaultKind::Isolate => pairs.filter(|(from, to)| place(*from) == 0 || place(*to) == 0).collect(),
         FaultKind::Split => {
-            pairs.filter(|(from, to)| (place(*from) < border) != (place(*to) < border)).collect()
+            pairs.filter(|(from, to)| (place(*from) < boundary) != (place(*to) < boundary)).collect()
         }
         FaultKind::OneWay => {
-            pairs.filter(|(from, to)| place(*from) < border && place(*to) >= border).collect()
+            pairs.filter(|(from, to)| place(*from) < boundary && place(*to) >= boundary).collect()
         }
         FaultKind::Chain => pairs.filter(|(from, to)| place(*from).abs_diff(place(*to)) > 1).collect(),
         _ => pairs.filter(|_| random.percent(30)).collect(),

@@ -56,7 +56,7 @@ struct Known {
     /// Zero while it is down.
     term: u64,
     leads: bool,
-    settled: bool,
+    applied_own_term: bool,
     leader: u64,
     commit: u64,
     applied: u64,
@@ -228,7 +228,10 @@ impl RegionLedger {
             let (_, digest) = member.engine().state_and_digest(self.region);
             self.equal_index_equal_state(node, now.engine, digest)?;
         }
-        if now.engine != before.engine || now.leader != before.leader || now.settled != before.settled {
+        if now.engine != before.engine
+            || now.leader != before.leader
+            || now.applied_own_term != before.applied_own_term
+        {
             self.followers_stay_behind_their_leader(node)?;
         }
         Ok(())
@@ -334,7 +337,7 @@ impl RegionLedger {
         })
     }
 
-    /// No follower shows anything that its settled leader cannot show yet.
+    /// No follower shows anything that its leader cannot show yet.
     fn followers_stay_behind_their_leader(&self, node: u64) -> Check {
         let moved = self.known[slot(node)];
         if moved.leads {
@@ -358,7 +361,7 @@ impl Known {
         Self {
             term: status.term.get(),
             leads: status.role == Role::Leader,
-            settled: status.role == Role::Leader && status.applied_term == status.term,
+            applied_own_term: status.role == Role::Leader && status.applied_term == status.term,
             leader: status.leader.map_or(0, |leader| leader.get()),
             commit: status.commit_index.get(),
             applied: status.applied_index.get(),
@@ -369,7 +372,7 @@ impl Known {
 }
 
 fn behind(node: u64, follower: Known, leader: u64, known: Known) -> Check {
-    let concerns = known.settled && follower.term == known.term && node != leader;
+    let concerns = known.applied_own_term && follower.term == known.term && node != leader;
     let (own, theirs) = (follower.engine.index, known.engine.index);
     holds(!concerns || own <= theirs, || {
         format!("{node} shows {own} while its leader {leader} shows no more than {theirs}")

@@ -22,11 +22,11 @@ pub(crate) const FIRST_LIST: Key = 1 << 16;
 
 /// `count` regions that together own all keys, with these voters.
 pub(crate) fn regions(count: usize, voters: &[NodeId]) -> Vec<Region> {
-    let border = |at: usize| if at == 0 || at == count { Vec::new() } else { vec![b'a' + at as u8] };
+    let boundary = |at: usize| if at == 0 || at == count { Vec::new() } else { vec![b'a' + at as u8] };
     let region = |at: usize| Region {
         id: RegionId(at as u64 + 1),
-        start_key: border(at),
-        end_key: border(at + 1),
+        start_key: boundary(at),
+        end_key: boundary(at + 1),
         ..Region::bootstrap(voters)
     };
     (0..count).map(region).collect()

@@ -18,6 +18,7 @@ pub(crate) use self::io::{End, NextSync, RoundOutcome};
 pub(crate) use self::setup::Setup;
 #[cfg(test)]
 pub(crate) use self::setup::{ELECTION_TICKS, TICK};
+use crate::completion::Answer;
 use crate::completion::deadlines::Deadlines;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask};
 use crate::core::appliers::Appliers;
@@ -26,7 +27,7 @@ use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
 use crate::core::input::{Input, Introduction};
 use crate::core::lease::PublishedLease;
-use crate::core::peer::{Answer, Peer, PeerOptions};
+use crate::core::peer::{Peer, PeerOptions};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;

@@ -42,7 +42,7 @@ mod stalls;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
-mod border;
+mod forwarded_commands;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]

@@ -112,7 +112,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
 }
 
 /// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that
-/// exclude other processes, and opening the log settles its end, which may write.
+/// exclude other processes, and opening the log seals its end, which may write.
 fn open_storage(
     directory: &Directory,
     fresh: bool,
@@ -131,8 +131,8 @@ fn open_storage(
         let found = LogStore::read(&directory.log(), log_options)?;
         let regions = engine.regions()?;
         let verdict = lost_end::judge(&found, &regions, config)?;
-        let (log, mut recovered) = found.settle()?;
-        lost_end::settle(&log, &mut recovered, &regions, verdict)?;
+        let (log, mut recovered) = found.open()?;
+        lost_end::reconcile(&log, &mut recovered, &regions, verdict)?;
         return Ok((engine, log, recovered));
     }
     let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;

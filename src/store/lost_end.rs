@@ -54,11 +54,11 @@ pub(super) fn judge(
     Ok(Verdict::Open)
 }
 
-/// Brings a settled log in line with the engine and the verdict.
+/// Brings an opened log in line with the engine and the verdict.
 ///
 /// # Errors
 /// As [`LogStore::append`].
-pub(super) fn settle(
+pub(super) fn reconcile(
     log: &LogStore,
     recovered: &mut [RecoveredLog],
     regions: &[(Region, ApplyState)],

@@ -17,7 +17,7 @@ use crate::{Batch, Code, Config, Result, SnapshotOptions, Store, StoreEvent, Wri
 
 /// Longer than any of this takes, and shorter than the deadline of a call: a caller answered within this time did not
 /// wait for its own deadline.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Too large to be applied by the thread that runs the round.
 const LARGE: usize = 64 << 10;
@@ -114,7 +114,7 @@ impl Tally {
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::yield_now();
@@ -141,7 +141,7 @@ fn panics_alone(thread: &str, place: Place) {
         told.fetch_add(usize::from(matches!(event, StoreEvent::Poisoned(_))), Ordering::SeqCst);
     });
     let store = Arc::new(Store::open(directory.path().join("store"), &config).expect("opens"));
-    store.wait_leader(PATIENCE).expect("it leads alone");
+    store.wait_leader(TIMEOUT).expect("it leads alone");
     store.put(b"before", b"the panic").expect("it leads");
     let tally = Tally::default();
 
@@ -170,12 +170,12 @@ fn panics_alone(thread: &str, place: Place) {
     let answer = caller.join().expect("it does not panic");
     assert!([Code::FailedInFlight, Code::Poisoned].contains(&answer.code()), "{thread}: {answer}");
     is_stopped_by(&store, thread);
-    store.shutdown(PATIENCE).expect("not in a callback");
+    store.shutdown(TIMEOUT).expect("not in a callback");
     tally.check();
     assert_eq!(poisonings.load(Ordering::SeqCst), 1, "{thread}: told once");
     drop(store);
     let again = Store::open(directory.path().join("store"), &config).expect("opens again");
-    again.wait_leader(PATIENCE).expect("it leads alone");
+    again.wait_leader(TIMEOUT).expect("it leads alone");
     let value = again.get(b"before").expect("readable").expect("acknowledged");
     assert_eq!(value.as_ref(), b"the panic");
 }
@@ -211,7 +211,7 @@ fn open_cluster(directory: &Path) -> (Vec<Store>, Vec<String>) {
         Store::open(directory.join(&number), &config(&options)).expect("opens")
     };
     let stores: Vec<_> = (1..=3).map(open).collect();
-    stores.iter().for_each(|store| assert!(store.wait_leader(PATIENCE).is_ok(), "all three are up"));
+    stores.iter().for_each(|store| assert!(store.wait_leader(TIMEOUT).is_ok(), "all three are up"));
     (stores, addresses)
 }
 
@@ -240,7 +240,7 @@ fn panics_among_three(thread: &str, place: Place) {
         // A busy machine may need longer than the five seconds of the first attempt.
         if let Err(error) = store.shutdown(Duration::ZERO) {
             assert_eq!(error.code(), Code::ShuttingDown, "{error}");
-            store.shutdown(PATIENCE).expect("its threads end all the same");
+            store.shutdown(TIMEOUT).expect("its threads end all the same");
         }
     }
     tally.check();

@@ -14,7 +14,7 @@ use crate::types::RegionId;
 /// The region that owns every key of a sealed batch; the first region for an empty batch.
 ///
 /// # Errors
-/// `BATCH_ACROSS_REGIONS`, naming a border that the batch crosses.
+/// `BATCH_ACROSS_REGIONS`, naming a region boundary that the batch crosses.
 pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<RegionId> {
     if let [only] = regions.ids() {
         return Ok(*only);
@@ -48,15 +48,15 @@ fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<(usize,
 
 fn two_regions(regions: &RegionMap, one: &[u8], other: &[u8]) -> Error {
     let (low, high) = (one.min(other), one.max(other));
-    let border = regions.range_at(regions.place_of(high)).0;
+    let boundary = regions.range_at(regions.place_of(high)).0;
     across(format!(
-        "key '{}' is in region {} and key '{}' in region {}, the border '{}' lies between them; write one batch \
+        "key '{}' is in region {} and key '{}' in region {}, with the boundary '{}' between them; write one batch \
          for each region",
         shown(low),
         regions.region_of(low),
         shown(high),
         regions.region_of(high),
-        shown(border)
+        shown(boundary)
     ))
 }
 
@@ -64,8 +64,8 @@ fn wide_range(regions: &RegionMap, range: (&[u8], &[u8]), places: (usize, usize)
     let end =
         if range.1.len() > KEY_BYTES_MAX { "the end".to_owned() } else { format!("'{}'", shown(range.1)) };
     across(format!(
-        "delete_range from '{}' to {end} touches regions {} to {}, the first border in it is '{}'; split it at the \
-         borders and write one batch for each region",
+        "delete_range from '{}' to {end} touches regions {} to {}, the first boundary in it is '{}'; split it at the \
+         boundaries and write one batch for each region",
         shown(range.0),
         regions.ids()[places.0],
         regions.ids()[places.1],
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_across_a_border_is_refused_with_an_error_that_names_it() {
+    fn a_batch_across_a_boundary_is_refused_with_an_error_that_names_it() {
         let error = route(|batch| {
             batch.put(b"q,1", b"v")?;
             batch.put(b"a", b"v")
@@ -126,11 +126,11 @@ mod tests {
         assert_eq!(error.code(), Code::BatchAcrossRegions);
         let detail = error.detail();
         assert!(detail.contains("'a' is in region 1 and key 'q%2C1' in region 3"), "{detail}");
-        assert!(detail.contains("border 'p'"), "{detail}");
+        assert!(detail.contains("boundary 'p'"), "{detail}");
     }
 
     #[test]
-    fn a_range_across_borders_is_refused_with_an_error_that_names_the_first() {
+    fn a_range_across_boundaries_is_refused_with_an_error_that_names_the_first() {
         let error = route(|batch| batch.delete_range(b"a", b"p")).expect_err("two regions");
 
         assert_eq!(error.code(), Code::BatchAcrossRegions);

@@ -245,13 +245,13 @@ mod tests {
     use crate::store::snapshot::Level;
     use crate::types::LogIndex;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
 
     fn open(path: &Path, options: &[(&str, &str)]) -> Store {
         let mut config = Config::default();
         options.iter().for_each(|(name, value)| config.set(name, value).expect("in range"));
         let store = Store::open(path, &config).expect("a directory of its own");
-        store.wait_leader(PATIENCE).expect("it is alone");
+        store.wait_leader(TIMEOUT).expect("it is alone");
         store
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("there is room");
         let store = open(directory.path(), &[]);
         let region = [store.inner.regions.first()];
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         store.put(b"k", b"v").expect("it leads");
         while store.inner.leased(&region, Level::Linearizable, || ()).expect("open").is_none() {
             assert!(Instant::now() < until, "no lease");
@@ -288,7 +288,7 @@ mod tests {
         };
         store.asynchronous().get(b"k", &SnapshotOptions::default(), found).expect("open");
 
-        assert!(answer.recv_timeout(PATIENCE).expect("answered"));
+        assert!(answer.recv_timeout(TIMEOUT).expect("answered"));
         assert_eq!(store.inner.metrics.read_index.count(), before);
     }
 }

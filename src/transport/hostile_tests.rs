@@ -277,7 +277,7 @@ fn a_peer_that_never_reads_does_not_delay_the_shutdown() {
     let begun = Instant::now();
     member.transport.shutdown();
 
-    assert!(begun.elapsed() < PATIENCE, "it waited for the peer");
+    assert!(begun.elapsed() < TIMEOUT, "it waited for the peer");
     drop(wedged);
 }
 
@@ -297,7 +297,7 @@ fn small_messages_to_a_peer_that_never_reads_never_hold_the_thread_that_sends() 
     }
     member.transport.shutdown();
 
-    assert!(begun.elapsed() < PATIENCE, "it waited for the peer");
+    assert!(begun.elapsed() < TIMEOUT, "it waited for the peer");
     drop(wedged);
 }
 

@@ -5,14 +5,14 @@ use std::net::{TcpListener, TcpStream};
 
 use super::super::connection::Report;
 use super::super::direct::GAP_MIN;
-use super::super::tests::{PATIENCE, large_append};
+use super::super::tests::{TIMEOUT, large_append};
 use super::*;
 use crate::transport::codec::decode_batch;
 use crate::transport::frame::FrameBuffer;
 
 /// A link that reports nothing for longer than any test takes.
 fn link() -> Link {
-    Link::new(Limits { tick: 2 * PATIENCE, queue_bytes_max: 1 << 20, frame_bytes_max: 64 << 20 })
+    Link::new(Limits { tick: 2 * TIMEOUT, queue_bytes_max: 1 << 20, frame_bytes_max: 64 << 20 })
 }
 
 /// The near and the far end of a connection.

@@ -15,7 +15,7 @@ use crate::core::ports::Body;
 use crate::types::{BOOTSTRAP_EPOCH, RegionId};
 
 /// Longer than any of these tests takes on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Peers that take no bytes are given up after twice this, which is longer than any test waits: a test in which
 /// somebody waits for such a peer fails.
@@ -53,7 +53,7 @@ impl Recorder {
     /// Waits until `condition` holds.
     pub(super) fn wait(&self, what: &str, condition: impl Fn(&Record) -> bool) {
         let state = lock(&self.state);
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, |state| !condition(state));
+        let waited = self.changed.wait_timeout_while(state, TIMEOUT, |state| !condition(state));
         assert!(!waited.expect("no panic").1.timed_out(), "waited in vain: {what}");
     }
 
@@ -199,7 +199,7 @@ pub(super) fn threads_named(name: &str) -> usize {
 /// Waits until there are `count` threads called `name`: a joined thread leaves the list a moment after its
 /// end.
 pub(super) fn wait_for_threads(name: &str, count: usize) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while threads_named(name) != count {
         assert!(Instant::now() < end, "{} threads are called {name}, not {count}", threads_named(name));
         std::thread::yield_now();
@@ -321,7 +321,7 @@ fn members_that_disagree_never_hear_each_other_and_both_say_why() {
     let has_said = |member: &Member, about| {
         topics.iter().all(|topic| member.transport.network.has_logged(NodeId(about), *topic))
     };
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !(has_said(&one, 18) && has_said(&two, 17)) {
         assert!(Instant::now() < end, "both members log the reason");
         std::thread::yield_now();
@@ -336,7 +336,7 @@ fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
     let two = start_with(options(20, &[(19, reserved_address())]), wary);
     let one = start(options(19, &[(20, two.transport.local_addr().to_string())]));
     one.transport.send(NodeId(20), vec![message(19, 20, MessageType::MsgHeartbeat, 0)]);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !one.transport.network.has_logged(NodeId(20), Topic::DialRefusal(Reason::Instance)) {
         assert!(Instant::now() < end, "the refusal is logged");
         std::thread::yield_now();
@@ -371,7 +371,7 @@ fn losses_without_a_connection_are_reported_once_a_tick() {
     let one = start(options(21, &[(22, nobody)]));
     let begun = Instant::now();
     let mut reports = 0;
-    while reports < 10 && begun.elapsed() < PATIENCE {
+    while reports < 10 && begun.elapsed() < TIMEOUT {
         one.transport.send(NodeId(22), vec![append(21, 22, 1)]);
         std::thread::yield_now();
         reports = lock(&one.inbound.state).losses.get(&NodeId(22)).copied().unwrap_or(0);

@@ -82,21 +82,21 @@ fn a_member_leads_the_largest_number_of_regions_and_finds_them_again() {
     const REGIONS: u32 = 1024;
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("one");
-    let border = |number: u32| format!("{number:04}");
-    let config = split_config(&(1..REGIONS).map(border).collect::<Vec<_>>().join(","));
+    let boundary = |number: u32| format!("{number:04}");
+    let config = split_config(&(1..REGIONS).map(boundary).collect::<Vec<_>>().join(","));
 
     for _ in 0..2 {
         let store = Store::open(&path, &config).expect("opens");
         store.wait_leader(HANG_TIMEOUT).expect("it leads all");
         assert_eq!(store.regions().len(), REGIONS as usize);
-        store.put(border(777).as_bytes(), b"v").expect("applied");
+        store.put(boundary(777).as_bytes(), b"v").expect("applied");
         let snapshot = store.snapshot(&over(b"", b"")).expect("all regions answer");
-        assert_eq!(keys_of(&snapshot, IterOptions::default()), [border(777).into_bytes()]);
+        assert_eq!(keys_of(&snapshot, IterOptions::default()), [boundary(777).into_bytes()]);
     }
 }
 
 #[test]
-fn a_batch_over_a_border_is_refused_as_a_whole_and_is_unchanged() {
+fn a_batch_over_a_boundary_is_refused_as_a_whole_and_is_unchanged() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(directory.path().join("one"), &split_config(SPLIT_KEYS)).expect("opens");
     let mut batch = Batch::new();
@@ -110,7 +110,7 @@ fn a_batch_over_a_border_is_refused_as_a_whole_and_is_unchanged() {
 
     for error in [blocking, queued] {
         assert_eq!(error.code(), Code::BatchAcrossRegions);
-        assert!(error.detail().contains("border 't'"), "{error}");
+        assert!(error.detail().contains("boundary 't'"), "{error}");
     }
     assert_eq!((batch.len(), store.status().in_flight), (2, 0));
     assert!(keys_of(&store.snapshot(&over(b"", b"")).expect("it leads"), IterOptions::default()).is_empty());

@@ -22,6 +22,10 @@ use crate::types::{NodeId, Term};
 /// Verdicts in one answer.
 const VERDICTS_MAX: usize = 4096;
 
+/// A refusal because something before it got lost. There is no error code for that, and callers see none: a member
+/// sends again whatever was refused with a code other than `UNSUPPORTED`.
+const GAP: Code = Code::NotLeader;
+
 /// The newest attempt of one boot of a member.
 #[derive(Debug, Default)]
 struct Attempt {
@@ -37,8 +41,7 @@ impl Attempt {
     fn judge(&self, numbers: Range<u64>, willing: Admission) -> Option<Admission> {
         match self.over {
             Some(code) => Some(Err(code)),
-            // Something before it got lost.
-            None if numbers.start > self.expected => Some(Err(Code::NotLeader)),
+            None if numbers.start > self.expected => Some(Err(GAP)),
             None if numbers.end <= self.expected => None,
             None => Some(willing),
         }

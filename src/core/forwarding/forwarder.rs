@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::completion::{Completion, Position};
+use crate::completion::{Answer, Completion, Position};
 use crate::core::forwarding::pace::Pace;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
 use crate::core::planted::{self, Fault};
@@ -21,9 +21,6 @@ use crate::types::{NodeId, Term};
 
 /// What a write counts against the window beside its bytes.
 pub(crate) const OVERHEAD_BYTES: usize = 64;
-
-/// An answer that is due.
-type Answer = (Completion, Result<Position>);
 
 /// Where writes go: to a leader, in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,12 +245,12 @@ impl Forwarder {
         self.sent.len()
     }
 
-    /// Looks at the order of what is kept.
+    /// Looks at what always holds.
     ///
     /// # Panics
     /// When numbers do not rise, or a verdict could have been told.
     #[cfg(any(test, feature = "simulation"))]
-    pub(in crate::core) fn check_order(&self) {
+    pub(in crate::core) fn check_invariants(&self) {
         assert!(self.sent.iter().is_sorted_by(|one, next| one.number < next.number), "numbers rise");
         assert!(self.sent.back().is_none_or(|last| last.number < self.next), "numbers are given once");
         assert!(self.sent.is_empty() || self.route.term > Term(0), "what was sent was sent to a leader");
@@ -434,7 +431,7 @@ mod tests {
         let heard = forwarder.on_answer(&answer(1, &[2], Some(1)));
 
         assert_eq!((told(&heard), heard.again.len()), (vec![2], 1));
-        forwarder.check_order();
+        forwarder.check_invariants();
         assert!(forwarder.is_empty());
     }
 

@@ -86,7 +86,7 @@ impl Peer {
     }
 
     /// Asks the leader whether it has everything, when something was sent before `sent_before` and is undecided.
-    fn ask_leader(&mut self, sent_before: Timestamp) {
+    pub(super) fn ask_leader(&mut self, sent_before: Timestamp) {
         let Some(leader) = self.leader().filter(|leader| self.connections.is_up(*leader)) else { return };
         let route = Route { leader, term: self.term() };
         if let Some(question) = self.writes.forwarder.ask(route, sent_before, self.now) {
@@ -148,20 +148,6 @@ impl Peer {
             self.writes.attempts.forget(theirs.len());
         }
         self.requeue(own.into_iter().map(Pending::of_overwritten).collect());
-    }
-
-    /// The connection to another member was lost. What was sent on it is undecided, and stays so.
-    pub(super) fn on_disconnected(&mut self, node: NodeId) {
-        self.connections.on_lost(node);
-    }
-
-    /// There is a connection to another member. What was sent on the last one may be lost.
-    pub(super) fn on_connected(&mut self, node: NodeId) {
-        self.timer.on_connected();
-        self.connections.on_made(node);
-        if self.leader() == Some(node) {
-            self.ask_leader(Timestamp::NEVER);
-        }
     }
 
     /// Writes of a follower's callers.

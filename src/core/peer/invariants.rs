@@ -23,7 +23,8 @@ impl Peer {
         self.check_progress();
         self.check_writes();
         self.check_reading();
-        self.check_roles();
+        self.check_leadership();
+        self.check_lost_end();
         assert!(self.answers.is_empty(), "a round takes all answers that are due");
         self.outbox.check_invariants(self.sender());
         self.connections.check_invariants();
@@ -68,7 +69,10 @@ impl Peer {
         assert!(self.is_leader() || !self.reading.lease.is_valid(self.now), "only a leader has a lease");
         assert!(self.is_leader() || !self.reading.lease.is_suspect(), "a lease ends with its leadership");
         let shown = self.reading.lease.published().glimpse();
-        assert!(shown.is_none() || self.is_settled(), "callers see the lease of a settled leader");
+        assert!(
+            shown.is_none() || self.has_applied_own_term(),
+            "callers see the lease of a leader that has applied an entry of its term"
+        );
         let of_term = shown.is_none_or(|glimpse| glimpse.position().term == self.term());
         assert!(of_term, "callers see the lease of this term");
     }
@@ -77,12 +81,21 @@ impl Peer {
     fn check_writes(&self) {
         let log = &self.raw.raft.raft_log;
         let term = Term(log.term(log.committed).expect("what is committed last is not truncated"));
-        let theirs = self.writes.proposals.check_order(self.term(), (term, LogIndex(log.committed)));
-        let waiting = self.writes.pending.check_bytes();
+        self.writes.proposals.check_invariants(self.term(), (term, LogIndex(log.committed)));
+        self.writes.pending.check_invariants();
+        let counted = self.writes.proposals.forwarded_count() + self.writes.pending.forwarded_count();
         // The rest is on its way through the applier.
-        assert!(theirs + waiting <= self.writes.attempts.in_flight(), "writes of followers are counted");
-        self.writes.forwarder.check_order();
+        assert!(counted <= self.writes.attempts.in_flight(), "writes of followers are counted");
+        self.writes.forwarder.check_invariants();
         self.writes.attempts.check_invariants();
+        let leads_in = self.is_leader().then(|| self.term());
+        assert_eq!(
+            self.writes.attempts.term(),
+            leads_in,
+            "a leader accepts writes for its term, nobody else any"
+        );
+        let has_to_propose = self.writes.pending.forwarded_count() > 0;
+        assert!(self.is_leader() || !has_to_propose, "only a leader has writes of followers to propose");
         assert!(!self.writes.has_again || self.has_fresh(), "what came back waits");
         assert!(
             self.writes.forwarder.term() <= self.term(),
@@ -94,17 +107,16 @@ impl Peer {
         );
     }
 
-    /// What this peer does follows from its role.
-    fn check_roles(&self) {
+    /// A change of leader is noticed in its round, and who leads has what a leader needs.
+    fn check_leadership(&self) {
         let raft = &self.raw.raft;
-        let role = raft.state;
         self.timer.check_invariants(raft);
-        let seen = self.leading.seen;
+        let seen = self.leadership.seen;
         assert_eq!(seen.term, self.term(), "a change of term is noticed in its round");
         assert_eq!((seen.leads, seen.leader), (self.is_leader(), self.leader()), "so is one of the leader");
         assert_eq!(self.is_leader(), self.leader() == Some(self.options.node), "who leads knows the leader");
         assert!(self.is_leader() || !self.is_handing_over(), "only a leader hands over");
-        let of_term = self.leading.transfer.as_ref().is_none_or(|transfer| transfer.term <= self.term());
+        let of_term = self.leadership.transfer.as_ref().is_none_or(|transfer| transfer.term <= self.term());
         assert!(of_term, "a transfer is of no term to come");
         if self.is_leader() {
             let last = raft.raft_log.last_index();
@@ -113,22 +125,17 @@ impl Peer {
             assert!(!ahead, "nobody acknowledges what the leader has not got");
             assert!(raft.raft_log.last_term() == raft.term, "a leader begins with an entry of its term");
         }
-        let leads_in = (role == StateRole::Leader).then(|| self.term());
-        assert_eq!(
-            self.writes.attempts.term(),
-            leads_in,
-            "a leader accepts writes for its term, nobody else any"
-        );
-        if leads_in.is_none() {
-            assert_eq!(
-                self.writes.pending.check_bytes(),
-                0,
-                "only a leader has writes of followers to propose"
-            );
-        }
+    }
+
+    /// Who lacks the end of its log stays out of elections.
+    fn check_lost_end(&self) {
         if let Some(lost_end) = &self.lost_end {
             lost_end.check_invariants(self.term(), LogIndex(self.raw.raft.raft_log.last_index()));
-            assert_eq!(role, StateRole::Follower, "who lacks the end of its log neither leads nor wants to");
+            assert_eq!(
+                self.raw.raft.state,
+                StateRole::Follower,
+                "who lacks the end of its log neither leads nor wants to"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Peer, callers};
 use crate::completion::Position;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
-use crate::core::transfer::{Leadership, Transfer, TransferRequest};
+use crate::core::transfer::{CurrentLeader, Transfer, TransferRequest};
 use crate::error::{Code, Error};
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -27,7 +27,7 @@ pub(super) struct SeenLeader {
 }
 
 /// What a peer keeps of leadership.
-pub(super) struct Leading {
+pub(super) struct Leadership {
     pub(super) seen: SeenLeader,
     /// This member may have followed a leader right before it started.
     pub(super) voted_before: bool,
@@ -39,13 +39,13 @@ impl Peer {
     /// To be called after everything that can change raft's term or role.
     pub(super) fn notice_leadership(&mut self) {
         self.timer.redraw(&mut self.raw.raft);
-        let before = self.leading.seen;
+        let before = self.leadership.seen;
         let seen = SeenLeader { term: self.term(), leads: self.is_leader(), leader: self.leader() };
         if seen == before {
             return;
         }
         assert!(seen.term >= before.term, "terms never fall");
-        self.leading.seen = seen;
+        self.leadership.seen = seen;
         let is_same = (seen.term, seen.leads) == (before.term, before.leads);
         if before.leads && !is_same {
             self.on_leadership_lost();
@@ -122,9 +122,9 @@ impl Peer {
             Ok(_) if !request.completion.start() => {}
             Ok(target) => {
                 let TransferRequest { deadline, completion, .. } = request;
-                assert!(self.leading.transfer.is_none(), "one transfer at a time");
+                assert!(self.leadership.transfer.is_none(), "one transfer at a time");
                 self.raw.transfer_leader(target.get());
-                self.leading.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
+                self.leadership.transfer = Some(Transfer { target, term: self.term(), deadline, completion });
             }
             Err(error) => self.answers.push((request.completion, Err(error))),
         }
@@ -136,12 +136,12 @@ impl Peer {
     }
 
     /// Answers who asked for a transfer, once its outcome is known.
-    pub(super) fn settle_transfer(&mut self) {
-        let leadership =
-            Leadership { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
-        let Some(transfer) = &self.leading.transfer else { return };
-        if let Some(outcome) = transfer.outcome(leadership, self.now) {
-            let transfer = self.leading.transfer.take().expect("just seen");
+    pub(super) fn answer_transfer(&mut self) {
+        let current =
+            CurrentLeader { term: self.term(), leader: self.leader(), trying: self.is_handing_over() };
+        let Some(transfer) = &self.leadership.transfer else { return };
+        if let Some(outcome) = transfer.outcome(current, self.now) {
+            let transfer = self.leadership.transfer.take().expect("just seen");
             self.answers.push((transfer.completion, outcome));
         }
     }
@@ -151,7 +151,9 @@ impl Peer {
             None => return Err(self.failure(Code::NoLeader)),
             Some(leader) if !self.is_leader() => return Err(Error::not_leader(leader)),
             Some(_) if request.deadline <= self.now => return Err(self.failure(Code::DeadlineBeforeStart)),
-            Some(_) if self.leading.transfer.is_some() => return Err(Error::new(Code::TransferInProgress)),
+            Some(_) if self.leadership.transfer.is_some() => {
+                return Err(Error::new(Code::TransferInProgress));
+            }
             Some(_) => {}
         }
         match request.target {

@@ -59,9 +59,10 @@ impl Peer {
                 self.cut_confirmation(&mut message);
                 true
             }
-            // raft would let an unsettled leader confirm reads, and a follower pass them on; the asker asks again.
+            // raft would let a leader confirm reads before it has applied an entry of its term, and a follower pass
+            // them on; the asker asks again.
             MessageType::MsgReadIndex => {
-                self.is_settled()
+                self.has_applied_own_term()
                     && !self.answer_by_lease(&message)
                     && self.has_room_for(&message)
                     && self.takes_question(&message)
@@ -140,7 +141,7 @@ impl Peer {
     /// A member that was restarted does not know whether it just heard a leader whose lease its vote would break
     /// (lease, rule 6). It stays silent as long as it would have refused.
     fn is_silent(&self) -> bool {
-        self.leading.voted_before && !self.is_only_voter() && self.timer.is_young()
+        self.leadership.voted_before && !self.is_only_voter() && self.timer.is_young()
     }
 
     /// Whether a TimeoutNow is as young as it says (lease, rule 5).

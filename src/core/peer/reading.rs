@@ -103,7 +103,10 @@ impl Peer {
     pub(super) fn answer_by_lease(&mut self, question: &Message) -> bool {
         let holds = self.reading.lease.is_valid(self.now);
         if holds {
-            assert!(self.is_settled(), "a leader that is not settled answers no question");
+            assert!(
+                self.has_applied_own_term(),
+                "a leader confirms no read before it has applied an entry of its term"
+            );
             let raft = &self.raw.raft;
             let mut answer = Message {
                 from: self.options.node.get(),
@@ -122,7 +125,10 @@ impl Peer {
 
     /// Renews a lease that is about to end, so that a healthy leader always has one.
     pub(super) fn renew_lease(&mut self) {
-        if !self.is_settled() || !self.reading.lease.wants_renewal(self.now) || self.is_handing_over() {
+        if !self.has_applied_own_term()
+            || !self.reading.lease.wants_renewal(self.now)
+            || self.is_handing_over()
+        {
             return;
         }
         let newest_at = self.writes.proposals.newest_at();
@@ -156,7 +162,7 @@ impl Peer {
 
     pub(super) fn publish_lease(&mut self) {
         let position = Position { index: self.apply.index(), term: self.apply.term() };
-        self.reading.lease.publish(self.is_settled().then_some(position));
+        self.reading.lease.publish(self.has_applied_own_term().then_some(position));
     }
 
     fn propose_empty(&mut self) {

@@ -54,7 +54,7 @@ impl Peer {
         found.write.truncate_to = self.carry_out_truncation()?;
         found.write.has_lost_end_back = self.try_recover_end()?;
         if self.raw.has_ready() {
-            self.take_ready(&mut found);
+            self.take_from_raft(&mut found);
         }
         // Before the round's messages leave: one of them may make another member leader.
         self.publish_lease();
@@ -78,11 +78,11 @@ impl Peer {
         committed.extend(light.take_committed_entries());
         advanced.messages = self.through_outbox(messages);
         advanced.commit_guard = self.commit_guard(&committed, stored_commit);
-        advanced.task = self.settle(committed, io);
+        advanced.task = self.hand_to_applier(committed, io);
         advanced
     }
 
-    fn take_ready(&mut self, to: &mut PeerReady) {
+    fn take_from_raft(&mut self, to: &mut PeerReady) {
         let mut ready = self.raw.ready();
         let before = self.hard_state_on_disk();
         if let Some(hard_state) = ready.hs() {
@@ -110,17 +110,17 @@ impl Peer {
         to.ready = Some(ready);
     }
 
-    fn settle(&mut self, entries: Vec<Entry>, io: &mut dyn RoundIo) -> Option<ApplyTask> {
+    fn hand_to_applier(&mut self, entries: Vec<Entry>, io: &mut dyn RoundIo) -> Option<ApplyTask> {
         if entries.is_empty() {
             return None;
         }
         self.apply.hand_over(&entries);
-        let settled = self.writes.proposals.settle(&entries);
-        if let Some((term, proposed_at)) = settled.newest {
+        let decided = self.writes.proposals.decide(&entries);
+        if let Some((term, proposed_at)) = decided.newest {
             self.renew_lease_by_commit(term, proposed_at);
         }
-        self.requeue_overwritten(settled.overwritten);
-        for CommittedProposal { index, requesters } in &settled.committed {
+        self.requeue_overwritten(decided.overwritten);
+        for CommittedProposal { index, requesters } in &decided.committed {
             let entry = &entries[(index.get() - entries[0].index) as usize];
             assert_eq!(entry.index, index.get(), "committed entries have no gap");
             let position = Position { index: *index, term: Term(entry.term) };
@@ -129,7 +129,7 @@ impl Peer {
                 self.writes.last_proposed = (position.index, position.term);
             }
         }
-        Some(ApplyTask { region: self.region.id, entries, proposals: settled.committed })
+        Some(ApplyTask { region: self.region.id, entries, proposals: decided.committed })
     }
 
     fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {

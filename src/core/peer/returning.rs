@@ -9,7 +9,6 @@ use raft::INVALID_ID;
 use raft::eraftpb::Message;
 
 use super::Peer;
-use crate::core::input::Introduction;
 use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, NodeId, Term};
@@ -19,18 +18,9 @@ use crate::types::{LogIndex, NodeId, Term};
 const HOPELESS_TIMEOUTS: usize = 4;
 
 impl Peer {
-    /// Another member has connected. Everything it sends from now on is of this boot.
-    pub(super) fn on_introduction(&mut self, introduction: Introduction) {
-        let node = introduction.node;
-        let is_new = self.connections.introduce(introduction);
-        if is_new && !planted::has(Fault::EarlierBootsCounted) {
-            self.forget_acknowledgements(node);
-        }
-    }
-
     /// What an earlier boot acknowledged may be gone with the end of its log. raft believes what it has on record,
     /// tells a commit that the member cannot follow, and takes its rejections for late ones.
-    fn forget_acknowledgements(&mut self, node: NodeId) {
+    pub(super) fn forget_acknowledgements(&mut self, node: NodeId) {
         let next = self.raw.raft.raft_log.last_index() + 1;
         if self.is_leader()
             && let Some(progress) = self.raw.raft.mut_prs().get_mut(node.get())

@@ -18,12 +18,12 @@ impl Peer {
     /// waited.
     pub(super) fn hand_over_if_stalled(&mut self) {
         let stays = planted::has(Fault::StalledLeaderStays);
-        if !self.is_leader() || self.is_handing_over() || self.leading.transfer.is_some() || stays {
+        if !self.is_leader() || self.is_handing_over() || self.leadership.transfer.is_some() || stays {
             return;
         }
-        let Some(attempt) = self.apply.take_attempt() else { return };
-        let ticks = self.apply.stalled_ticks().expect("an attempt is due in a stall only");
-        let target = self.next_target(attempt);
+        let Some(offer) = self.apply.take_offer() else { return };
+        let ticks = self.apply.stalled_ticks().expect("an offer is due in a stall only");
+        let target = self.next_target(offer);
         self.warn_of_stall(ticks, target);
         if let Some(target) = target {
             assert_ne!(target, self.options.node, "another member");
@@ -37,9 +37,9 @@ impl Peer {
     }
 
     /// The voter to offer the leadership to. This one cannot know whose engines are well, since nobody hears of commits
-    /// that it has not applied. So it begins behind itself in the order of the members' numbers, and with each attempt
+    /// that it has not applied. So it begins behind itself in the order of the members' numbers, and with each offer
     /// goes on by one: a leadership that meets a stalled engine once more goes round and comes to all of them.
-    fn next_target(&self, attempt: usize) -> Option<NodeId> {
+    fn next_target(&self, offer: usize) -> Option<NodeId> {
         let own = self.options.node;
         let voters = self.region.members.voters.iter().map(|&voter| NodeId(voter));
         let mut targets: Vec<_> = voters.filter(|&voter| voter != own && self.keeps_up(voter)).collect();
@@ -51,7 +51,7 @@ impl Peer {
             targets.retain(is_heard);
         }
         let count = targets.len().max(1);
-        targets.get(attempt % count).copied()
+        targets.get(offer % count).copied()
     }
 
     fn warn_of_stall(&self, ticks: u64, target: Option<NodeId>) {

@@ -66,7 +66,7 @@ impl Peer {
             .index_before_bytes(self.options.log_retain_bytes)
             .min(self.needed_by_none())
             .min(self.apply.index());
-        if index > log.truncated().0 && self.is_settled() {
+        if index > log.truncated().0 && self.has_applied_own_term() {
             assert!(index <= self.apply.index(), "what is not applied stays");
             log::debug!("region {}: ordering truncation up to {index}", self.region.id);
             let command = seal_truncate(index, self.region.epoch.version);

@@ -226,7 +226,7 @@ fn the_rest_stays_away(flipped: &[Vec<u8>], whole: &[u8], torn: Range<usize>) {
     let before = open(Arc::clone(&files) as Arc<dyn Files>);
     let name = segment_name(flipped.len() as u64);
     let mut bytes = files.content(&name);
-    let after_settled = torn.start + frame::HEADER_BYTES..torn.end;
+    let after_sealed = torn.start + frame::HEADER_BYTES..torn.end;
     if bytes.len() != whole.len() || before.is_none() {
         return;
     }
@@ -234,7 +234,7 @@ fn the_rest_stays_away(flipped: &[Vec<u8>], whole: &[u8], torn: Range<usize>) {
     if bytes[torn.clone()] == flipped[flipped.len() - 1][torn.clone()] {
         bytes[torn.clone()].copy_from_slice(&whole[torn]);
     } else {
-        bytes[after_settled.clone()].copy_from_slice(&whole[after_settled]);
+        bytes[after_sealed.clone()].copy_from_slice(&whole[after_sealed]);
     }
     let files = files.after_restart();
     files.put(&name, bytes);

@@ -196,13 +196,13 @@ impl RecoveredStore {
         self.recovery.lost_end()
     }
 
-    /// Settles the end of the log and opens it; also returns its contents, by region.
+    /// Seals the end of the log and opens it; also returns its contents, by region.
     ///
     /// # Errors
     /// What the operating system reports.
-    pub fn settle(self) -> Result<(LogStore, Vec<RecoveredLog>)> {
+    pub fn open(self) -> Result<(LogStore, Vec<RecoveredLog>)> {
         let found = self.recovery.logs();
-        let log = Log::open(self.recovery.settle()?)?;
+        let log = Log::open(self.recovery.seal()?)?;
         let stats = Mutex::new(log.stats());
         Ok((LogStore { log: Mutex::new(log), stats }, found))
     }
@@ -239,12 +239,12 @@ impl LogStore {
     }
 
     /// Opens the log in `dir` as it is, and returns its contents, by region: [`LogStore::read`], then
-    /// [`RecoveredStore::settle`].
+    /// [`RecoveredStore::open`].
     ///
     /// # Errors
     /// Of both.
     pub fn open(dir: &Path, options: LogOptions) -> Result<(Self, Vec<RecoveredLog>)> {
-        Self::read(dir, options)?.settle()
+        Self::read(dir, options)?.open()
     }
 
     /// [`LogStore::open`] over files other than those of a real disk.
@@ -252,7 +252,7 @@ impl LogStore {
     /// # Errors
     /// As [`LogStore::open`].
     pub fn open_with(files: Arc<dyn Files>, options: LogOptions) -> Result<(Self, Vec<RecoveredLog>)> {
-        Self::read_with(files, options)?.settle()
+        Self::read_with(files, options)?.open()
     }
 
     /// Writes all of `writes`, at most one a region, in one frame; durable on return. A truncation takes effect

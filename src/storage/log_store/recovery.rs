@@ -10,7 +10,7 @@
 //! durably before anything else is written, because the log will soon grow beyond the old mark. Whether to continue
 //! with such a log is left to the caller, between reading and settling. An end at or after the mark is a torn tail.
 //!
-//! The end of the log is settled before anything relies on it. Only the sync of the last frame can have failed to
+//! The end of the log is sealed before anything relies on it. Only the sync of the last frame can have failed to
 //! return, because each frame is synced before the next is written. Its pages may even be marked clean in memory
 //! although the disk never got them: that is what a failed sync leaves. So the last frame is written again and synced;
 //! then an empty frame is written after it, over the header of whatever was torn there, and synced too. What was cut
@@ -49,7 +49,7 @@ pub(super) struct Recovery {
     restated: BTreeMap<RegionId, RegionState>,
 }
 
-/// A settled log.
+/// A log whose end is sealed.
 pub(super) struct Recovered {
     pub options: LogOptions,
     pub segments: Segments,
@@ -168,18 +168,18 @@ impl Recovery {
         }
     }
 
-    /// Settles the log's end and tidies up spares. From now on the log may be written.
+    /// Seals the log's end and tidies up spares. From now on the log may be written.
     ///
     /// # Errors
     /// What the operating system reports.
-    pub(super) fn settle(mut self) -> Result<Recovered> {
+    pub(super) fn seal(mut self) -> Result<Recovered> {
         let mut marks = self.marks.open(&*self.files)?;
         // Before a frame is written, or the log could outgrow the mark that it ends before; before there is a segment,
         // because a log without a mark is damaged; and always, because the mark that was read may not be durable after
         // a failed sync.
         marks.write(&self.mark)?;
         if let Some(head) = self.segments.last_mut() {
-            self.replay.settle(head)?;
+            self.replay.seal_end(head)?;
         }
         let files = &*self.files;
         files.sync_dir().map_err(|error| Error::io("sync", &files.path(""), &error))?;
@@ -352,7 +352,7 @@ impl Replay {
     }
 
     /// Makes the end of the log durable and invalidates what follows it.
-    fn settle(&mut self, head: &mut Segment) -> Result<()> {
+    fn seal_end(&mut self, head: &mut Segment) -> Result<()> {
         if let Some(last) = self.last_frame {
             let mut bytes = vec![0; (last.end - last.start) as usize];
             head.read_at(&mut bytes, u64::from(last.start))?;
