@@ -160,7 +160,8 @@ impl PeerLog {
     #[must_use]
     pub(crate) fn index_before_bytes(&self, retain_bytes: u64) -> LogIndex {
         let cut = self.appended_bytes.saturating_sub(retain_bytes);
-        let mark = self.marks.iter().take_while(|(_, bytes)| *bytes <= cut).last();
+        let behind = self.marks.partition_point(|(_, bytes)| *bytes <= cut);
+        let mark = behind.checked_sub(1).and_then(|at| self.marks.get(at));
         mark.map_or(self.state.truncated.0, |(index, _)| *index).max(self.state.truncated.0)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns one [`RegionLog`] per region and the use count of every segment. What always holds: the index is the result of
 //! applying the items of all frames in order, which is how recovery builds it and how the writer maintains it. Memory
-//! is one [`Extent`] per 64 KiB of log or per frame, whichever is larger, and never one per small entry. Applying does
-//! not check that a region's entries are contiguous, because recovery starts at the oldest segment still needed and
+//! is one [`Extent`] per 64 KiB of log or per frame, whichever is larger, and never one per small entry. Applying an
+//! item costs no more in a long log than in a short one, whatever is dropped or moved by it aside. Applying does not
+//! check that a region's entries are contiguous, because recovery starts at the oldest segment still needed and
 //! sees rewritten entries only later; [`Index::check`] does, at the end.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,13 @@ use crate::types::{LogIndex, RegionId, Term};
 
 /// How many bytes of consecutive frames one extent may span. Reading one entry reads its whole extent.
 const EXTENT_BYTES_MAX: u32 = 64 << 10;
+
+/// The same for an extent with few entries, because the frames are mostly other regions': with one per 64 KiB the
+/// extents of hundreds of regions would take a fifth of the log's size. Reading all of it costs as much either way.
+const SPARSE_EXTENT_BYTES_MAX: u32 = 1 << 20;
+
+/// An extent whose entries take less than that has few of them.
+const SPARSE_BYTES_MAX: u32 = 4 << 10;
 
 /// Whole frames in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +73,11 @@ impl Extent {
             && self.term == run.term
             && self.last.next() == run.first
             && self.at.segment == at.segment
-            && at.end - self.at.start <= EXTENT_BYTES_MAX
+            && at.end - self.at.start <= self.span_bytes_max()
+    }
+
+    fn span_bytes_max(&self) -> u32 {
+        if self.bytes < SPARSE_BYTES_MAX { SPARSE_EXTENT_BYTES_MAX } else { EXTENT_BYTES_MAX }
     }
 }
 
@@ -76,14 +88,14 @@ pub(super) struct RegionLog {
     pub state: RegionState,
     /// The segment of its item; `None` before the first.
     pub state_segment: Option<u64>,
-    /// Ascending, without overlap; after recovery also without holes.
-    extents: VecDeque<Extent>,
+    /// By first index, without overlap; after recovery also without holes.
+    extents: BTreeMap<LogIndex, Extent>,
 }
 
 impl RegionLog {
     /// Index and term of the last entry, or of the truncated one when there is none.
     pub(super) fn last(&self) -> (LogIndex, Term) {
-        self.extents.back().map_or(self.state.truncated, |extent| (extent.last, extent.term))
+        self.extents.last_key_value().map_or(self.state.truncated, |(_, extent)| (extent.last, extent.term))
     }
 
     /// The term of the entry at `index` or of the truncated entry.
@@ -96,30 +108,31 @@ impl RegionLog {
 
     /// The extent that covers `index`.
     pub(super) fn extent(&self, index: LogIndex) -> Option<&Extent> {
-        let at = self.extents.partition_point(|extent| extent.last < index);
-        self.extents.get(at).filter(|extent| extent.first <= index)
+        let (_, extent) = self.extents.range(..=index).next_back()?;
+        (extent.last >= index).then_some(extent)
     }
 
     /// The last index and the approximate size of each extent, in order.
     pub(super) fn stretches(&self) -> impl Iterator<Item = (LogIndex, u64)> {
-        self.extents.iter().map(|extent| (extent.last, u64::from(extent.bytes)))
+        self.extents.values().map(|extent| (extent.last, u64::from(extent.bytes)))
     }
 
-    /// Those in `segment`.
-    pub(super) fn extents_in(&self, segment: u64) -> impl Iterator<Item = &Extent> {
-        self.extents.iter().filter(move |extent| extent.at.segment == segment)
+    /// The extents that begin at `first` or later, in order.
+    pub(super) fn extents_from(&self, first: LogIndex) -> impl Iterator<Item = &Extent> {
+        self.extents.range(first..).map(|(_, extent)| extent)
     }
 
     fn append(&mut self, run: &Run<'_>, at: Location, uses: &mut Uses) {
-        self.keep_below(run.first, uses);
-        match self.extents.back_mut() {
-            Some(extent) if extent.can_grow(run, at) => {
+        self.drop_from(run.first, uses);
+        match self.extents.last_entry() {
+            Some(mut last) if last.get().can_grow(run, at) => {
+                let extent = last.get_mut();
                 uses.release(extent);
                 (extent.last, extent.at.end) = (run.last, at.end);
                 extent.bytes += run.bytes();
                 uses.hold(extent);
             }
-            _ => self.extents.push_back(uses.held(Extent::new(run, at, true))),
+            _ => self.insert(Extent::new(run, at, true), uses),
         }
     }
 
@@ -129,19 +142,23 @@ impl RegionLog {
         if low > run.last {
             return;
         }
-        let mut above = self.split_off_at(run.last.next(), uses);
-        self.keep_below(low, uses);
-        let extent = Extent::new(run, at, false).narrowed(low, run.last);
-        self.extents.push_back(uses.held(extent));
-        self.extents.append(&mut above);
+        self.split_at(low, uses);
+        self.split_at(run.last.next(), uses);
+        while let Some((&first, _)) = self.extents.range(low..=run.last).next() {
+            self.remove(first, uses);
+        }
+        self.insert(Extent::new(run, at, false).narrowed(low, run.last), uses);
     }
 
     fn set_state(&mut self, state: RegionState, at: Location, uses: &mut Uses) {
         self.state = state;
         self.state_segment = Some(at.segment);
-        let mut kept = self.split_off_at(state.truncated.0.next(), uses);
-        self.clear(uses);
-        self.extents.append(&mut kept);
+        self.split_at(state.truncated.0.next(), uses);
+        while let Some((&first, _)) = self.extents.first_key_value()
+            && first <= state.truncated.0
+        {
+            self.remove(first, uses);
+        }
     }
 
     fn reset(&mut self, state: RegionState, at: Location, uses: &mut Uses) {
@@ -150,32 +167,48 @@ impl RegionLog {
     }
 
     fn clear(&mut self, uses: &mut Uses) {
-        self.extents.drain(..).for_each(|extent| uses.release(&extent));
+        std::mem::take(&mut self.extents).values().for_each(|extent| uses.release(extent));
     }
 
     /// Drops everything at or above `index`.
-    fn keep_below(&mut self, index: LogIndex, uses: &mut Uses) {
-        self.split_off_at(index, uses).iter().for_each(|extent| uses.release(extent));
+    fn drop_from(&mut self, index: LogIndex, uses: &mut Uses) {
+        self.split_at(index, uses);
+        while let Some((&first, _)) = self.extents.last_key_value()
+            && first >= index
+        {
+            self.remove(first, uses);
+        }
     }
 
-    /// Removes and returns everything at or above `index`, still counted as in use.
-    fn split_off_at(&mut self, index: LogIndex, uses: &mut Uses) -> VecDeque<Extent> {
-        let at = self.extents.partition_point(|extent| extent.last < index);
-        let mut above = self.extents.split_off(at);
-        if let Some(cut) = above.front_mut().filter(|extent| extent.first < index) {
-            uses.release(cut);
-            let below = cut.narrowed(cut.first, LogIndex(index.get() - 1));
-            *cut = cut.narrowed(index, cut.last);
-            uses.hold(cut);
-            self.extents.push_back(uses.held(below));
-        }
-        above
+    /// Makes an extent begin at `index` if one covers it.
+    fn split_at(&mut self, index: LogIndex, uses: &mut Uses) {
+        let Some((_, cut)) = self.extents.range_mut(..index).next_back().filter(|(_, cut)| cut.last >= index)
+        else {
+            return;
+        };
+        uses.release(cut);
+        let above = cut.narrowed(index, cut.last);
+        *cut = cut.narrowed(cut.first, LogIndex(index.get() - 1));
+        uses.hold(cut);
+        self.insert(above, uses);
+    }
+
+    fn insert(&mut self, extent: Extent, uses: &mut Uses) {
+        assert!(extent.first <= extent.last, "an extent covers something");
+        uses.hold(&extent);
+        let replaced = self.extents.insert(extent.first, extent);
+        assert!(replaced.is_none(), "extents do not overlap");
+    }
+
+    fn remove(&mut self, first: LogIndex, uses: &mut Uses) {
+        let extent = self.extents.remove(&first).expect("the caller saw it");
+        uses.release(&extent);
     }
 
     /// The first extent that does not continue the one before it, with the index that is missing.
     fn hole(&self) -> Option<(LogIndex, Location)> {
         let mut next = self.state.truncated.0.next();
-        for extent in &self.extents {
+        for extent in self.extents.values() {
             if extent.first != next {
                 return Some((next, extent.at));
             }
@@ -202,11 +235,6 @@ impl Uses {
     fn hold(&mut self, extent: &Extent) {
         self.of(extent).extents += 1;
         self.live_bytes += u64::from(extent.bytes);
-    }
-
-    fn held(&mut self, extent: Extent) -> Extent {
-        self.hold(&extent);
-        extent
     }
 
     fn release(&mut self, extent: &Extent) {
@@ -287,6 +315,11 @@ impl Index {
     /// All logs, by region.
     pub(super) fn logs(&self) -> impl Iterator<Item = (RegionId, &RegionLog)> {
         self.regions.iter().map(|(region, log)| (*region, log))
+    }
+
+    /// The logs of `first` and the regions after it.
+    pub(super) fn logs_from(&self, first: RegionId) -> impl Iterator<Item = (RegionId, &RegionLog)> {
+        self.regions.range(first..).map(|(region, log)| (*region, log))
     }
 
     /// True when `segment` has an entry that is still needed.
@@ -374,7 +407,7 @@ mod tests {
         }
 
         fn shape(&self) -> Vec<(u64, u64, u64)> {
-            let extents = self.log().extents.iter();
+            let extents = self.log().extents.values();
             extents.map(|extent| (extent.first.0, extent.last.0, extent.term.0)).collect()
         }
     }
@@ -415,6 +448,20 @@ mod tests {
 
         assert_eq!(log.shape(), [(1, 5, 1), (6, 7, 1)]);
         assert!(log.log().extent(LogIndex(6)).unwrap().at.start > 0);
+    }
+
+    #[test]
+    fn an_extent_of_few_entries_spans_more_frames_of_other_regions() {
+        let (mut log, others) = (Log::new(), entries(1..=2000, 1));
+        for index in 1..=64 {
+            log.append(index..=index, 1);
+            log.frame(|body| put_entries(body, RegionId(8), &others));
+        }
+
+        let spans: Vec<_> = log.log().extents_from(LogIndex(0)).map(|it| it.at.end - it.at.start).collect();
+
+        assert!(spans.len() < 4, "{spans:?}");
+        assert!(spans.iter().all(|bytes| *bytes <= SPARSE_EXTENT_BYTES_MAX), "{spans:?}");
     }
 
     #[test]

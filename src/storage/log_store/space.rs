@@ -14,7 +14,16 @@ use super::index::Extent;
 use super::items;
 use super::writer::{Log, entries_bytes_at_most};
 use crate::error::Result;
-use crate::types::RegionId;
+use crate::types::{LogIndex, RegionId};
+
+/// Up to where the extents of the front segment were looked for, so that a log is looked through once a segment and not
+/// at every append. What is behind it in the front segment was moved, or is no longer needed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RewriteCursor {
+    segment: u64,
+    region: RegionId,
+    first: LogIndex,
+}
 
 /// Removing a file can take a millisecond.
 const FREED_PER_APPEND_MAX: u64 = 2;
@@ -68,8 +77,11 @@ impl Log {
         let budget = self.options.rewrite_bytes_per_append.max(2 * own_work);
         let mut moved_bytes = 0;
         let front = self.segments.front_number();
+        if self.rewrite.segment != front {
+            self.rewrite = RewriteCursor { segment: front, ..RewriteCursor::default() };
+        }
         frame::begin(&mut self.frame);
-        for (region, extent) in self.movable(front, budget) {
+        for (region, extent) in self.movable(self.rewrite, budget) {
             let entries = self.read(region, extent.first, extent.last.next(), u64::MAX)?;
             let bytes = entries_bytes_at_most(&entries);
             if moved_bytes + bytes > frame::FRAME_BYTES_MAX / 2 && moved_bytes > 0 {
@@ -77,6 +89,7 @@ impl Log {
             }
             items::put_rewritten(&mut self.frame, region, &entries);
             moved_bytes += bytes;
+            self.rewrite = RewriteCursor { segment: front, region, first: extent.last.next() };
         }
         if moved_bytes == 0 {
             return Ok(());
@@ -86,12 +99,13 @@ impl Log {
         Ok(())
     }
 
-    /// Extents in `segment`, until their sizes reach `budget` bytes.
-    fn movable(&self, segment: u64, budget: usize) -> Vec<(RegionId, Extent)> {
+    /// Extents in `segment` from `cursor` on, until their sizes reach `budget` bytes.
+    fn movable(&self, cursor: RewriteCursor, budget: usize) -> Vec<(RegionId, Extent)> {
         let mut bytes_left = budget as u64;
         let mut movable = Vec::new();
-        for (region, log) in self.index.logs() {
-            for extent in log.extents_in(segment) {
+        for (region, log) in self.index.logs_from(cursor.region) {
+            let first = if region == cursor.region { cursor.first } else { LogIndex(0) };
+            for extent in log.extents_from(first).filter(|extent| extent.at.segment == cursor.segment) {
                 movable.push((region, *extent));
                 bytes_left = bytes_left.saturating_sub(u64::from(extent.bytes));
                 if bytes_left == 0 {

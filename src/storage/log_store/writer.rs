@@ -12,6 +12,7 @@ use super::items::{self, ENTRY_OVERHEAD_BYTES, ITEM_OVERHEAD_BYTES, RegionState}
 use super::marks::{Mark, Marks};
 use super::recovery::Recovered;
 use super::segments::{Segments, shrink};
+use super::space::RewriteCursor;
 use super::{LogOptions, LogStats};
 use crate::core::ports::{Entry, LogWrite};
 use crate::error::{Code, Error, Result};
@@ -25,6 +26,7 @@ pub(super) struct Log {
     pub(super) frame: Vec<u8>,
     pub(super) options: LogOptions,
     pub(super) rewritten_bytes: u64,
+    pub(super) rewrite: RewriteCursor,
     marks: Marks,
     /// As it was last written.
     mark: Mark,
@@ -42,6 +44,7 @@ impl Log {
             frame: Vec::new(),
             options,
             rewritten_bytes: 0,
+            rewrite: RewriteCursor::default(),
             marks,
             mark,
             marks_written: 0,
@@ -62,8 +65,7 @@ impl Log {
     }
 
     pub(super) fn stretches(&self, region: RegionId) -> Vec<(LogIndex, u64)> {
-        let log = self.index.logs().find(|(id, _)| *id == region);
-        log.map(|(_, log)| log.stretches().collect()).unwrap_or_default()
+        self.index.get(region).map(|log| log.stretches().collect()).unwrap_or_default()
     }
 
     pub(super) fn stats(&self) -> LogStats {
