@@ -68,7 +68,8 @@ pub fn get_once(store: &Arc<Store>) -> impl FnMut(&Key) -> Result<(), String> + 
     let store = Arc::clone(store);
     move |seed| {
         let key = filled_key(seed);
-        check(&key, store.get(&key).map_err(|error| error.to_string())?)
+        check(&key, store.get(&key).map_err(|error| error.to_string())?);
+        Ok(())
     }
 }
 
@@ -100,7 +101,8 @@ fn drive(store: Arc<Store>, mut client: Client) {
 
 fn read(answer: almadia::Result<Snapshot>, key: &Key) -> Result<(), String> {
     let value = answer.and_then(|snapshot| snapshot.get(key)).map_err(|error| error.to_string())?;
-    check(key, value)
+    check(key, value);
+    Ok(())
 }
 
 /// Gets and iteration on an open snapshot.
@@ -164,7 +166,8 @@ pub fn raw_get(db: &Arc<DB>) -> impl FnMut(&Key) -> Result<(), String> + Send + 
     let db = Arc::clone(db);
     move |seed| {
         let key = filled_key(seed);
-        check(&key, db.get_pinned(key).map_err(|error| error.to_string())?)
+        check(&key, db.get_pinned(key).map_err(|error| error.to_string())?);
+        Ok(())
     }
 }
 
@@ -172,7 +175,8 @@ fn get(snapshot: &Snapshot) -> impl FnMut(&Key) -> Result<(), String> + Send + '
     let snapshot = snapshot.clone();
     move |seed| {
         let key = filled_key(seed);
-        check(&key, snapshot.get(&key).map_err(|error| error.to_string())?)
+        check(&key, snapshot.get(&key).map_err(|error| error.to_string())?);
+        Ok(())
     }
 }
 

@@ -73,7 +73,7 @@ fn measured(
         let measured = measure(in_flight, |clients| start(&store, clients))?;
         let snapshot = store.snapshot(&SnapshotOptions::default()).map_err(|error| error.to_string())?;
         let read = |key: &Key| check(key, snapshot.get(key).expect("a healthy disk"));
-        measured.last_keys.iter().try_for_each(read)?;
+        measured.last_keys.iter().for_each(read);
         Ok(measured)
     })
 }
@@ -157,7 +157,7 @@ fn measure_baseline(in_flight: u64) -> Measured {
     };
     let measured = measure(in_flight, |clients| on_threads(clients, synced)).expect("a healthy disk");
     for key in &measured.last_keys {
-        check(key, db.get(key).expect("a healthy disk")).expect("it was acknowledged");
+        check(key, db.get(key).expect("a healthy disk"));
     }
     measured
 }
