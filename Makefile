@@ -1,5 +1,5 @@
-# The commands of Almadia; `make help` lists them. CARGO_TARGET_DIR moves the build directory. One cargo profile
-# serves everything, so that RocksDB is compiled once.
+# Builds, tests and installs Almadia; `make help` lists the targets. CARGO_TARGET_DIR moves the build directory. All
+# targets share one cargo profile, so that RocksDB is compiled once.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -40,11 +40,11 @@ needs:
 	@scripts/install-needs.sh build
 
 .PHONY: demo
-demo: library $(PROGRAMS)/member python-package ## Three processes, a killed leader, every byte compared, in C and Python.
+demo: library $(PROGRAMS)/member python-package ## Three processes, a killed leader, every byte compared.
 	@python3 examples/demo.py $(PROGRAMS)/member $(TARGET)/python/bin/python
 
 .PHONY: test
-test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
+test: ## Runs all tests: format, lints, licences, Rust, C, the demo, chaos, Python.
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --workspace --all-targets --features almadia-python/bench -- -D warnings
@@ -56,15 +56,15 @@ test: ## All tests: format, lints, licences, Rust, C, the demo, bad days.
 	@$(MAKE) --no-print-directory chaos
 	@$(MAKE) --no-print-directory test-python
 
-# One part of it: scripts/noise.sh make chaos.
+# For some of the tests: scripts/noise.sh make chaos.
 .PHONY: test-noise
-test-noise: ## The same beside two busy loops and a program that syncs without pause.
+test-noise: ## The same under CPU and disk load: two busy loops and a program that syncs constantly.
 	scripts/noise.sh $(MAKE) --no-print-directory test
 
 WHEELS = $(TARGET)/wheels
 WHEEL_FEATURES =
-# Its own cargo call: together with the library's it would get the C functions. The two forms of the library's crate
-# have one name in the build directory, so each of the two calls compiles that crate anew after the other.
+# A separate cargo call: built together with the library, the module would get the C functions. Both variants of the
+# library's crate have the same file name in the build directory, so each call recompiles the crate after the other.
 .PHONY: wheel
 wheel: ## Builds the Python package into the build directory's wheels/.
 	@scripts/install-needs.sh wheel
@@ -85,12 +85,12 @@ test-python: python-package ## Tests the installed Python package only. PYTEST_F
 
 HOURS ?= 1000
 .PHONY: sim
-sim: needs ## Simulates whole clusters for HOURS=1000 hours; ALMADIA_SEED=n begins elsewhere.
+sim: needs ## Simulates clusters for HOURS=1000 hours; ALMADIA_SEED=n sets the base seed.
 	ALMADIA_SIM_HOURS=$(HOURS) $(cargo) test --release --locked --lib simulated_hours -- --nocapture
 
 DAYS ?= 14
 .PHONY: soak
-soak: library $(PROGRAMS)/reopen ## What takes long: HOURS=1000 and DAYS=14 simulated, 20,000 reopenings, 300 cycles of bad days.
+soak: library $(PROGRAMS)/reopen ## Long tests: HOURS=1000 and DAYS=14 simulated, 20,000 reopenings, 300 chaos cycles.
 	ALMADIA_SIM_HOURS=$(HOURS) ALMADIA_SIM_DAYS=$(DAYS) $(cargo) test --release --locked --lib -- --nocapture \
 		simulated_hours sim::weeks
 	@directory=$$(mktemp -d) && $(PROGRAMS)/reopen $$directory/store 20000 8192 && rm -r $$directory
@@ -99,19 +99,19 @@ soak: library $(PROGRAMS)/reopen ## What takes long: HOURS=1000 and DAYS=14 simu
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 .PHONY: fuzz
-fuzz: needs ## Fuzzes each target for FUZZ_SECONDS=60; FUZZ_TARGETS="frames ..." only some.
+fuzz: needs ## Fuzzes each target for FUZZ_SECONDS=60; FUZZ_TARGETS="frames ..." selects some.
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh $(FUZZ_TARGETS)
 
 CHAOS_FLAGS ?=
 .PHONY: chaos
-chaos: library $(CHAOS_PROGRAMS) ## Bad days only: crashes, power loss, damage. CHAOS_FLAGS="--seed N --only NAME".
+chaos: library $(CHAOS_PROGRAMS) ## Tests crashes, power loss and damage. CHAOS_FLAGS="--seed N --only NAME".
 	python3 tests/chaos/run.py $(PROGRAMS) $(CHAOS_FLAGS)
 
-# A wheel of its own, with what only the benchmark uses.
+# Builds a separate wheel, with the feature that only the benchmark uses.
 .PHONY: bench
 bench: WHEELS = $(TARGET)/bench-wheels
 bench: WHEEL_FEATURES = --features bench
-bench: needs python-package ## Measures; prints a table and writes bench.json into the build directory.
+bench: needs python-package ## Runs the benchmarks; prints tables and writes bench.json into the build directory.
 	@$(cargo) bench --locked --bench store
 	@$(TARGET)/python/bin/python benches/python/bench.py $(TARGET)/bench.json
 
@@ -133,16 +133,16 @@ install: $(BUILT) ## Installs library, headers, pkg-config and CMake files. PREF
 		> $(DESTDIR)$(CMAKE_PACKAGE)/almadiaConfigVersion.cmake
 
 .PHONY: uninstall
-uninstall: ## Removes what install put there, with the same PREFIX and DESTDIR.
+uninstall: ## Removes what install installed with the same PREFIX and DESTDIR.
 	rm -rf $(addprefix $(DESTDIR),$(INSTALLED))
 
 .PHONY: clean
-clean: ## Removes what was built here, except the compiled dependencies (RocksDB): cargo clean removes them too.
+clean: ## Removes what was built, except the dependencies (RocksDB): cargo clean removes them too.
 	rm -rf $(TARGET)/programs $(TARGET)/lib
 	cargo clean --release --package almadia
 
 .PHONY: help
-help: ## This list.
+help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 $(BUILT):

@@ -1,7 +1,7 @@
 //! Link arguments of `libalmadia.so`.
 //!
-//! Owns what the ELF file says about itself. The header is not generated here: it is committed, and a test proves it
-//! current, so that a build needs no header generator.
+//! Owns the SONAME and the other linker flags. The C header is not generated here: it is committed, and a test checks
+//! that it is current, so that a build needs no header generator.
 
 use std::env::var;
 
@@ -10,8 +10,8 @@ fn main() {
     if guards_statics() {
         println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
     }
-    // Cargo hands these on to a library that depends on this one, and the Python module must neither bear this name nor
-    // define Python's symbols itself. It is the one that builds without the C functions.
+    // Cargo passes these on to a cdylib that depends on this crate, but the Python module must not have this SONAME and
+    // must leave Python's symbols undefined. It is the one that is built without the C functions.
     let is_c_library = var("CARGO_FEATURE_CAPI").is_ok();
     if is_c_library && var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         for argument in link_arguments() {
@@ -20,19 +20,20 @@ fn main() {
     }
 }
 
-/// Where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit; in the Python module too.
+/// The targets where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit; this includes
+/// the Python module.
 fn guards_statics() -> bool {
     let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
     is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }
 
 fn link_arguments() -> [String; 3] {
-    // While the major version is 0, every minor version may change the interface, so both are in the name.
+    // While the major version is 0, a minor version may change the interface, so both are in the name.
     let soname = format!("libalmadia.so.{}.{}", number("MAJOR"), number("MINOR"));
     [
-        // Without a name, programs remember the path they were linked with.
+        // Without a SONAME, programs record the path they were linked with.
         format!("-soname,{soname}"),
-        // A library that forgets one of its own dependencies links here and fails at the user.
+        // Otherwise a library that lacks one of its own dependencies links here and fails for its users.
         "--no-undefined".to_owned(),
         // Thread-local destructors and the fork handler stay registered, so the code must stay mapped after dlclose.
         "-z,nodelete".to_owned(),

@@ -1,7 +1,7 @@
-//! What the engine costs: an insert by batch size and key order, a view, a get.
+//! The cost of the engine's operations: inserts by batch size and key order, views, gets and iteration.
 //!
-//! Each figure is the best of many rounds, in microseconds of wall time on one thread. `raw` rows do the same with
-//! RocksDB directly, on the same files.
+//! Each figure is the best of several rounds, in microseconds of wall time on one thread. `raw` rows do the same with
+//! RocksDB directly, on the same files. Run with `cargo bench --bench engine`.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -24,16 +24,16 @@ const ROUNDS: u64 = 40;
 const VALUE: [u8; 100] = [b'v'; 100];
 
 fn main() {
-    println!("16-byte keys, 100-byte values{:>17}{:>10}", "us/op", "of best");
+    println!("16-byte keys, 100-byte values{:>17}{:>10}", "us/op", "x best");
     for batch_ops in [1, 16, 256] {
         bench_put(batch_ops);
     }
-    let bed = Bed::filled();
-    bench_view(&bed.engine);
-    bench_get(&bed);
-    bed.engine.flush().expect("there is space for the bench");
-    bench_get_flushed(&bed);
-    bench_iter(&bed);
+    let fixture = Fixture::filled();
+    bench_view(&fixture.engine);
+    bench_get(&fixture);
+    fixture.engine.flush().expect("the disk has room");
+    bench_get_flushed(&fixture);
+    bench_iter(&fixture);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,13 +63,13 @@ fn key(number: u128) -> [u8; 16] {
     number.to_be_bytes()
 }
 
-/// An engine in a directory of its own.
-struct Bed {
+/// An engine in its own directory.
+struct Fixture {
     engine: Engine,
     directory: PathBuf,
 }
 
-impl Bed {
+impl Fixture {
     fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("almadia-bench-engine-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
@@ -80,15 +80,15 @@ impl Bed {
     }
 
     fn filled() -> Self {
-        let bed = Self::new();
+        let fixture = Self::new();
         for from in (0..KEYS).step_by(256) {
             let numbers = from..(from + 256).min(KEYS);
-            bed.engine.write(&batch(Order::Random, numbers)).expect("there is space for the bench");
+            fixture.engine.write(&batch(Order::Random, numbers)).expect("the disk has room");
         }
-        bed
+        fixture
     }
 
-    /// The same files, read by RocksDB with its own default options.
+    /// The same files, opened by RocksDB with its default options.
     fn raw(&self) -> rocksdb::DB {
         let (options, families) = (rocksdb::Options::default(), ["default", "meta"]);
         let raw = rocksdb::DB::open_cf_for_read_only(&options, &self.directory, families, false);
@@ -96,13 +96,13 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
-/// One put a command, as many commands as numbers: what an apply round of that many entries makes.
+/// One command with one put for each number, as an apply round of that many entries builds it.
 fn batch(order: Order, numbers: std::ops::Range<u64>) -> ApplyBatch {
     let mut batch = ApplyBatch::default();
     let state = ApplyState { index: LogIndex(numbers.end), term: Term(5) };
@@ -124,14 +124,14 @@ fn bench_put(batch_ops: u64) {
     print(&format!("put, {batch_ops} a batch"), &times);
 }
 
-/// The commands are made before the clock starts.
+/// The commands are built before the clock starts.
 fn time_puts(order: Order, batch_ops: u64) -> f64 {
-    let bed = Bed::new();
+    let fixture = Fixture::new();
     let batches: Vec<_> =
         (0..PUTS).step_by(batch_ops as usize).map(|from| batch(order, from..from + batch_ops)).collect();
     let start = Instant::now();
     for batch in &batches {
-        bed.engine.write(batch).expect("there is space for the bench");
+        fixture.engine.write(batch).expect("the disk has room");
     }
     start.elapsed().as_secs_f64() * 1e6 / PUTS as f64
 }
@@ -140,59 +140,59 @@ fn bench_view(engine: &Engine) {
     compare("view", &mut [("taken and dropped", &mut |_| drop(black_box(engine.view())))]);
 }
 
-fn bench_get(bed: &Bed) {
-    let (engine, view) = (&bed.engine, bed.engine.view());
+fn bench_get(fixture: &Fixture) {
+    let (engine, view) = (&fixture.engine, fixture.engine.view());
     let (mut buffer, mut other_buffer) = ([0; 128], [0; 128]);
     compare(
         "get, in memory",
         &mut [
-            ("one-shot", &mut |number| drop(there(engine.get(&read_key(number))))),
-            ("from a view", &mut |number| drop(there(view.get(&read_key(number))))),
+            ("one-shot", &mut |number| drop(found(engine.get(&read_key(number))))),
+            ("from a view", &mut |number| drop(found(view.get(&read_key(number))))),
             ("one-shot into a buffer", &mut |number| {
-                black_box(there(engine.get_into(&read_key(number), &mut buffer)));
+                black_box(found(engine.get_into(&read_key(number), &mut buffer)));
             }),
             ("from a view into a buffer", &mut |number| {
-                black_box(there(view.get_into(&read_key(number), &mut other_buffer)));
+                black_box(found(view.get_into(&read_key(number), &mut other_buffer)));
             }),
         ],
     );
 }
 
-fn bench_get_flushed(bed: &Bed) {
-    let (engine, view, raw) = (&bed.engine, bed.engine.view(), bed.raw());
+fn bench_get_flushed(fixture: &Fixture) {
+    let (engine, view, raw) = (&fixture.engine, fixture.engine.view(), fixture.raw());
     let mut buffer = [0; 128];
     compare(
         "get, from a file",
         &mut [
-            ("one-shot", &mut |number| drop(there(engine.get(&read_key(number))))),
-            ("from a view", &mut |number| drop(there(view.get(&read_key(number))))),
+            ("one-shot", &mut |number| drop(found(engine.get(&read_key(number))))),
+            ("from a view", &mut |number| drop(found(view.get(&read_key(number))))),
             ("from a view into a buffer", &mut |number| {
-                black_box(there(view.get_into(&read_key(number), &mut buffer)));
+                black_box(found(view.get_into(&read_key(number), &mut buffer)));
             }),
-            ("raw, pinned", &mut |number| drop(there(raw.get_pinned(read_key(number))))),
-            ("raw, copied", &mut |number| drop(there(raw.get(read_key(number))))),
+            ("raw, pinned", &mut |number| drop(found(raw.get_pinned(read_key(number))))),
+            ("raw, copied", &mut |number| drop(found(raw.get(read_key(number))))),
         ],
     );
 }
 
-fn bench_iter(bed: &Bed) {
-    let (view, raw) = (bed.engine.view(), bed.raw());
-    let mut ours = view.iter(IterOptions::default());
-    let mut theirs = raw.raw_iterator();
+fn bench_iter(fixture: &Fixture) {
+    let (view, raw) = (fixture.engine.view(), fixture.raw());
+    let mut iterator = view.iter(IterOptions::default());
+    let mut raw_iterator = raw.raw_iterator();
     compare(
         "iterator, key, value and next",
         &mut [
             ("from a view", &mut |_| {
-                if black_box(ours.item()).is_none() {
-                    ours.seek_to_first();
+                if black_box(iterator.item()).is_none() {
+                    iterator.seek_to_first();
                 }
-                ours.next();
+                iterator.next();
             }),
             ("raw", &mut |_| {
-                if black_box(theirs.item()).is_none() {
-                    theirs.seek_to_first();
+                if black_box(raw_iterator.item()).is_none() {
+                    raw_iterator.seek_to_first();
                 }
-                theirs.next();
+                raw_iterator.next();
             }),
         ],
     );
@@ -203,11 +203,11 @@ fn read_key(number: u64) -> [u8; 16] {
     Order::Random.key(number * 7919 % KEYS)
 }
 
-fn there<T, E: std::fmt::Debug>(read: Result<Option<T>, E>) -> T {
+fn found<T, E: std::fmt::Debug>(read: Result<Option<T>, E>) -> T {
     black_box(read.expect("a healthy disk").expect("it was put"))
 }
 
-/// One way to do something, and its best time yet.
+/// One operation to measure, and its best time so far.
 struct Row<T> {
     name: String,
     what: T,
@@ -224,9 +224,9 @@ impl<T> Row<T> {
     }
 }
 
-/// Takes turns in short rounds, so that what else the machine does hits all ways alike.
-fn compare(title: &str, ways: &mut [(&str, &mut dyn FnMut(u64))]) {
-    let mut rows: Vec<_> = ways.iter_mut().map(|(name, call)| Row::new(name, call)).collect();
+/// Alternates short rounds of all operations, so that other load on the machine affects them alike.
+fn compare(title: &str, operations: &mut [(&str, &mut dyn FnMut(u64))]) {
+    let mut rows: Vec<_> = operations.iter_mut().map(|(name, call)| Row::new(name, call)).collect();
     for round in 0..ROUNDS {
         for row in &mut rows {
             let numbers = round * CALLS..(round + 1) * CALLS;

@@ -1,9 +1,9 @@
-//! How fast the raft log is, beside what this disk can do at all.
+//! The speed of the raft log, compared with the limit of the disk.
 //!
-//! Owns the workloads, their clock and the table. What always holds: the store and the bare disk are measured
-//! in the same run, in turns, on the same file system, so that the ratio means something where the figures
-//! do not. CPU is that of the calling thread, in the kernel too. Run with `cargo bench --bench log_store`;
-//! `ALMADIA_BENCH_DIR` chooses another disk than that of the target directory.
+//! Owns the workloads, their measurement and the table. What always holds: the log store and the bare disk are measured
+//! in the same run, alternately, on the same file system, so that their ratio is meaningful on any disk. CPU is that of
+//! the calling thread, user and kernel. Run with `cargo bench --bench log_store`; `ALMADIA_BENCH_DIR` selects the disk,
+//! the default is that of the build directory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -47,13 +47,13 @@ fn main() {
 
     println!();
     ratios.iter().for_each(|(name, ratio)| println!("{ratio:.2} of the bare disk's syncs, {name}"));
-    println!("{:.3} us CPU an entry at 512 entries an append", batch.cpu_us_per_sync() / 512.0);
-    println!("{:.3} us CPU an entry of it is the bare write's", bare_batch.cpu_us_per_sync() / 512.0);
+    println!("{:.3} us CPU per entry at 512 entries per append", batch.cpu_us_per_sync() / 512.0);
+    println!("{:.3} us CPU per entry of that for the bare write", bare_batch.cpu_us_per_sync() / 512.0);
     println!("recovery: {} MiB in {seconds:.3} s, {:.0} MiB/s", bytes >> 20, mib(bytes) / seconds);
     std::fs::remove_dir_all(&dir).expect("the bench directory can be removed");
 }
 
-/// What one workload took.
+/// The measurements of one workload.
 struct Measured {
     latencies: Vec<Duration>,
     wall: Duration,
@@ -92,7 +92,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Repeats `work`, which returns how many bytes it wrote, for a round.
+/// Repeats `work` for `ROUND`; it returns the number of bytes that it wrote.
 fn measure(mut work: impl FnMut() -> u64) -> Measured {
     let (start, cpu_start) = (Instant::now(), thread_cpu());
     let (mut latencies, mut bytes, mut last) = (Vec::new(), 0, start);
@@ -112,7 +112,7 @@ fn thread_cpu() -> Duration {
     Duration::from_nanos(nanos.expect("the first field is a number"))
 }
 
-/// Writes one after the other into a file whose blocks were all written before, and syncs each.
+/// Overwrites a file that has all its blocks, with a sync after each write.
 fn bare_disk(dir: &Path, bytes: usize) -> Measured {
     const FILE_BYTES: usize = 64 << 20;
     let path = dir.join("bare");
@@ -128,13 +128,13 @@ fn bare_disk(dir: &Path, bytes: usize) -> Measured {
     })
 }
 
-/// Appends `count` entries at a time and truncates as a store would.
+/// Appends `count` entries at a time and truncates the log as a store would.
 fn appends(dir: &Path, segment_bytes: u64, count: u64) -> Measured {
     let dir = fresh(dir);
     let (store, _) =
         LogStore::open(&dir, LogOptions { segment_bytes, ..LogOptions::default() }).expect("opens");
     let mut next = 1;
-    // The second life of the segments is the usual case: only that of new ones must begin with the first.
+    // Recycled segments are the usual case, so the warm-up recycles some, unless new ones are to be measured.
     for _ in 0..if segment_bytes > 64 << 20 { 100 } else { 4 * segment_bytes / (count * 150) } {
         next = append(&store, next, count);
     }
@@ -167,7 +167,7 @@ fn fresh(dir: &Path) -> PathBuf {
     }
 }
 
-/// Opens a log of 256 MiB whose files are in memory: bytes and seconds.
+/// Opens a log of 240 MiB whose files are in the page cache; returns the bytes and the seconds.
 fn recovery(dir: &Path) -> (u64, f64) {
     let dir = fresh(dir);
     let (store, _) = LogStore::open(&dir, LogOptions::default()).expect("opens");
@@ -183,6 +183,6 @@ fn recovery(dir: &Path) -> (u64, f64) {
     drop(store);
     let start = Instant::now();
     let (_, logs) = LogStore::open(&dir, LogOptions::default()).expect("opens");
-    assert_eq!(logs[0].last.0, LogIndex(next - 1), "all of it is there");
+    assert_eq!(logs[0].last.0, LogIndex(next - 1), "every entry is recovered");
     (bytes, start.elapsed().as_secs_f64())
 }

@@ -1,12 +1,12 @@
-//! `make bench`: what a store costs, beside RocksDB and beside the limits of the machine.
+//! `make bench`: the performance of a store, compared with RocksDB and with the limits of the machine.
 //!
-//! Owns the order of the groups, each in a process of its own, and the two forms of the result: a table, and
-//! `bench.json` in the build directory. What always holds: whatever is compared was measured in one run on one
-//! disk; CPU is counted over all members and callers, less the harness' own share; a call that was not answered, or
-//! answered wrongly, ends the run.
+//! Owns the order of the groups, each of which runs in its own process, and the two forms of the result: a table, and
+//! `bench.json` in the build directory. What always holds: rows that are compared were measured in the same run on the
+//! same disk; CPU is counted over all members and callers, less the harness's own share; when a call gets no answer or
+//! a wrong one, its row is measured again (`group::retry`) or the run fails.
 //!
-//! `cargo bench --bench store -- writes-three write/3/256` measures only the groups and rows that are named.
-//! `ALMADIA_BENCH_DIR` chooses another disk than that of the build directory.
+//! `cargo bench --bench store -- writes-three write/3/256` runs only these groups, and only rows whose names contain
+//! one of the other arguments. `ALMADIA_BENCH_DIR` selects the disk; the default is that of the build directory.
 
 #[path = "store/c_interface.rs"]
 mod c_interface;
@@ -45,11 +45,11 @@ use std::time::Instant;
 use group::{GROUPS, Group, ROW_MARK};
 use report::Row;
 
-/// Makes a process measure one group.
+/// Makes this program measure a single group.
 const GROUP_FLAG: &str = "--group";
 
 fn main() {
-    // Cargo adds a flag of its own.
+    // Cargo adds the flag `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [flag, name, filters @ ..] = arguments.as_slice()
         && flag == GROUP_FLAG
@@ -65,26 +65,26 @@ fn main() {
     println!("{}\n{}\n{}", report::table(&rows), report::thread_table(&rows), goals::table(&rows));
     print_notes(&rows);
     let path = json_path();
-    std::fs::write(&path, report::json(&rows, &machine(&rows))).expect("the build directory is writable");
+    std::fs::write(&path, report::json(&rows, &environment(&rows))).expect("the build directory is writable");
     println!("{} rows in {:.0} s, written to {}", rows.len(), begun.elapsed().as_secs_f64(), path.display());
 }
 
-/// Measures one group in a process of its own.
+/// Measures one group in its own process.
 fn measure(name: &str, filters: &[String]) -> Vec<Row> {
     eprintln!("measuring {name}");
-    let itself = std::env::current_exe().expect("it runs");
-    let mut command = Command::new(itself);
+    let program = std::env::current_exe().expect("Linux knows the path");
+    let mut command = Command::new(program);
     command.arg(GROUP_FLAG).arg(name).args(filters).stdout(Stdio::piped());
-    let mut process = command.spawn().expect("what runs can be run again");
+    let mut process = command.spawn().expect("this program can be started again");
     let output = BufReader::new(process.stdout.take().expect("it is piped"));
     let rows = output.lines().filter_map(|line| {
-        let line = line.expect("a pipe of ours");
-        let row = line.strip_prefix(ROW_MARK).map(|row| Row::from_line(row).expect("a line of ours"));
+        let line = line.expect("a readable pipe");
+        let row = line.strip_prefix(ROW_MARK).map(|row| Row::from_line(row).expect("the format of to_line"));
         row.inspect(|row| eprintln!("  {:<34}{:>10.0} /s", row.name, row.ops_per_s))
     });
     let rows = rows.collect();
-    if !process.wait().expect("it is ours").success() {
-        eprintln!("the group {name} failed; what it says is above");
+    if !process.wait().expect("a child process").success() {
+        eprintln!("group {name} failed; its errors are above");
         exit(1);
     }
     rows
@@ -93,20 +93,20 @@ fn measure(name: &str, filters: &[String]) -> Vec<Row> {
 fn print_notes(rows: &[Row]) {
     let busiest = rows.iter().map(|row| row.others_percent).fold(0.0, f64::max);
     println!(
-        "writes of several in flight go through callbacks, those of RocksDB through threads, 64 at most"
+        "writes use callbacks, except 'write blocking'; RocksDB's use a thread per write in flight, at most 64"
     );
     println!(
-        "scaled: as if RocksDB's synced writes were as fast here as on the machine the figures were set on"
+        "scaled: as if RocksDB's synced writes were as fast here as on the machine that set the targets"
     );
-    println!("an idle second counts as one operation: its CPU column is microseconds a second");
-    println!("{:.2} us CPU an operation are the harness' own and subtracted", load::own_us_per_op());
+    println!("an idle second counts as one operation: its CPU column is in microseconds per second");
+    println!("the harness's own {:.2} us CPU per operation are subtracted", load::own_us_per_op());
     if busiest > 10.0 {
-        println!("NOISY: other processes took up to {busiest:.0}% of the machine; see the column 'others'");
+        println!("NOISY: other processes used up to {busiest:.0}% of the CPU; see the column 'others %'");
     }
 }
 
-/// What the figures depend on.
-fn machine(rows: &[Row]) -> Vec<(&'static str, String)> {
+/// What the results depend on, and the targets.
+fn environment(rows: &[Row]) -> Vec<(&'static str, String)> {
     let median = |name: &str| rows.iter().find(|row| row.name == name).map_or(f64::NAN, |row| row.p50_us);
     let busiest = rows.iter().map(|row| row.others_percent).fold(0.0, f64::max);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

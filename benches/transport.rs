@@ -1,11 +1,9 @@
-//! What a message between two members costs on loopback.
+//! The cost of messages between two members on loopback.
 //!
-//! Two transports in this process. First one message at a time, there and back: the transport's share of the
-//! latency of a write. Then as many as the queues take, one way: messages a second and the CPU both sides
-//! spend on one. Entry data is 200 bytes. The bare round trip of two threads on two sockets is measured in
-//! the same run, because it is the floor on this machine.
-//!
-//! Run with `cargo bench --bench transport`.
+//! Owns three measurements with two transports in this process and 200 bytes of entry data. First the round trip of two
+//! threads on bare sockets: the lower bound on this machine. Then a one-way stream with many messages in flight:
+//! messages per second, and the CPU of both sides per message. Last one message at a time, there and back: the
+//! transport's share of the latency of a write. Run with `cargo bench --bench transport`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -28,7 +26,7 @@ const DATA: Bytes = Bytes::from_static(&[7; 200]);
 const ROUND_TRIPS: usize = 30_000;
 const LOAD: Duration = Duration::from_secs(4);
 
-/// Messages in flight under load: half of what the queue takes, so that none is lost.
+/// Messages in flight under load: half of what the queue holds, so that none is dropped.
 const WINDOW: u64 = 30_000;
 
 fn append(from: u64, to: u64, index: u64) -> PeerMessage {
@@ -47,15 +45,17 @@ fn append(from: u64, to: u64, index: u64) -> PeerMessage {
     PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
 }
 
-/// The far member: counts, and sends back what asks for it.
+/// The receiver of one member: counts messages.
 #[derive(Default)]
-struct Far {
+struct Counter {
     received: AtomicU64,
+    /// When set, the first member is sent one message for each delivery.
     replies: OnceLock<Arc<Transport>>,
+    /// The thread to unpark after each delivery.
     waiting: OnceLock<Thread>,
 }
 
-impl Inbound for Far {
+impl Inbound for Counter {
     fn receive(&self, _from: NodeId, messages: Vec<PeerMessage>) {
         if let Some(transport) = self.replies.get() {
             transport.send(NodeId(1), vec![append(2, 1, 1)]);
@@ -87,7 +87,7 @@ impl Inbound for Far {
     }
 }
 
-fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Far>) -> Arc<Transport> {
+fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Counter>) -> Arc<Transport> {
     let options = TransportOptions {
         cluster: ClusterId(1),
         node: NodeId(node),
@@ -101,15 +101,15 @@ fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Far>) -> Arc<Transpor
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: QUEUE_BYTES_MAX,
     };
-    Arc::new(Transport::start(options, Arc::clone(inbound) as Arc<dyn Inbound>).expect("loopback is there"))
+    Arc::new(Transport::start(options, Arc::clone(inbound) as Arc<dyn Inbound>).expect("loopback works"))
 }
 
 fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").to_string()
 }
 
-/// Parks until `count` messages have come.
-fn wait_for(inbound: &Far, count: u64) {
+/// Waits until `count` messages have been received.
+fn wait_for(inbound: &Counter, count: u64) {
     while inbound.received.load(Ordering::Acquire) < count {
         thread::park_timeout(Duration::from_secs(10));
     }
@@ -120,7 +120,7 @@ fn cpu_us() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
     let fields: Vec<&str> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
-    (ticks(11) + ticks(12)) * 10_000.0 // A tick is 10 ms on every Linux.
+    (ticks(11) + ticks(12)) * 10_000.0 // Linux reports CPU time in ticks of 10 ms.
 }
 
 fn percentile_us(samples: &mut [Duration], percent: usize) -> f64 {
@@ -134,7 +134,7 @@ fn print_latency(name: &str, samples: &mut [Duration], cpu_us: f64) {
     println!("{name:<44} p50 {p50:>6.1} us   p99 {p99:>6.1} us   CPU {each:.1} us");
 }
 
-/// The floor: two threads that write to and read from sockets, with nothing around it.
+/// The lower bound: two threads that only write to and read from sockets.
 fn bare_round_trip() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let mut near = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
@@ -159,7 +159,7 @@ fn bare_round_trip() {
     echo.join().expect("no panic");
 }
 
-fn ping_pong(near: &Transport, inbound: &Far) {
+fn ping_pong(near: &Transport, inbound: &Counter) {
     let first = inbound.received.load(Ordering::Acquire);
     let (mut samples, cpu) = (Vec::with_capacity(ROUND_TRIPS), cpu_us());
     for count in 1..=ROUND_TRIPS as u64 {
@@ -171,7 +171,7 @@ fn ping_pong(near: &Transport, inbound: &Far) {
     print_latency("transport, round trip of one message", &mut samples, cpu_us() - cpu);
 }
 
-fn full_load(near: &Transport, far: &Far, batch: u64) {
+fn full_load(near: &Transport, far: &Counter, batch: u64) {
     let first = far.received.load(Ordering::Acquire);
     let (begun, cpu) = (Instant::now(), cpu_us());
     let mut sent = 0;
@@ -186,7 +186,7 @@ fn full_load(near: &Transport, far: &Far, batch: u64) {
     let (took, cpu) = (begun.elapsed().as_secs_f64(), cpu_us() - cpu);
     let rate = sent as f64 / took;
     println!(
-        "transport, one way, {batch:>3} messages a send         {rate:>9.0} /s   CPU {:.2} us a message",
+        "transport, one way, {batch:>3} messages per send       {rate:>9.0} /s   CPU {:.2} us per message",
         cpu / sent as f64
     );
 }
@@ -194,12 +194,12 @@ fn full_load(near: &Transport, far: &Far, batch: u64) {
 fn main() {
     bare_round_trip();
     let addresses = [free_address(), free_address()];
-    let (near_inbound, far_inbound) = (Arc::new(Far::default()), Arc::new(Far::default()));
+    let (near_inbound, far_inbound) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let near = start(1, &addresses, &near_inbound);
     let far = start(2, &addresses, &far_inbound);
     near_inbound.waiting.set(thread::current()).expect("set once");
     far_inbound.waiting.set(thread::current()).expect("set once");
-    // Appends are lost until the connections are up; a heartbeat waits for them.
+    // Appends are dropped until the connections are up; a heartbeat waits for them.
     let heartbeat = |from, to| {
         let message = Message { msg_type: MessageType::MsgHeartbeat, from, to, ..Message::default() };
         PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }

@@ -172,7 +172,7 @@ class Load:
         self.failed = {"not-applied": 0, "unknown": 0}
         self.progress = Progress(len(items))
 
-    def ask(self, members: list):
+    def assign(self, members: list):
         """Assigns equal parts of the unassigned items to these members, which are idle."""
         unassigned = sorted(self.unassigned)
         for at, member in enumerate(members):
@@ -182,7 +182,7 @@ class Load:
                 member.send("load " + ranges(part))
         self.unassigned.clear()
 
-    def take(self, member: Member, words: list):
+    def record(self, member: Member, words: list):
         """Records an answer of a loading member."""
         if words[0] == "ok":
             self.acknowledge(member, *(int(word) for word in words[1:]))
@@ -192,7 +192,7 @@ class Load:
             self.progress.interrupt()
             raise DemoFailed(f"member {member.node} answered a put with {words[3]} ({words[2]})")
         elif words[0] == "loaded":
-            self.ask([member])
+            self.assign([member])
 
     def acknowledge(self, member: Member, number: int, latency_us: int, at_us: int):
         self.assigned[member].remove(number)
@@ -282,7 +282,7 @@ def run(cluster: Cluster, items: list, python: str) -> int:
     print(f"three members run, member {leader.node} leads; members {leader.node} and {second.node} load")
 
     load = Load(items)
-    load.ask([leader, second])
+    load.assign([leader, second])
     follow(cluster, load, lambda *_: load.done() >= len(items) // 2)
     gap_ms = fail_over(cluster, load, leader, third)
     leader.start()
@@ -306,7 +306,7 @@ def follow(cluster: Cluster, load: Load, is_over):
     while True:
         member, words = cluster.next()
         refuse_end(member, words)
-        load.take(member, words)
+        load.record(member, words)
         if is_over(member, words):
             return
 
@@ -323,12 +323,12 @@ def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> fl
         if member is leader and words[0] == "ended":
             break
         refuse_end(member, words)
-        load.take(member, words)
+        load.record(member, words)
     load.lose(leader)
     load.progress.interrupt()
     print(f"member {leader.node}, the leader, was killed (SIGKILL) after {load.done()} writes; "
           f"member {third.node} takes over its part")
-    load.ask([third])
+    load.assign([third])
     # Nothing of the third member was sent to the old leader.
     follow(cluster, load, lambda member, words: member is third and words[0] == "ok")
     gap_ms = load.longest_pause_ms(killed_at_us)
@@ -338,8 +338,8 @@ def fail_over(cluster: Cluster, load: Load, leader: Member, third: Member) -> fl
 
 
 def print_failed(load: Load):
-    print(f"answers of category 4, outcome unknown: {load.failed['unknown']}; not applied: {load.failed['not-applied']}; "
-          "no client retried anything")
+    unknown, not_applied = load.failed["unknown"], load.failed["not-applied"]
+    print(f"answers of category 4, outcome unknown: {unknown}; not applied: {not_applied}; no client retried anything")
 
 
 def wait_until_caught_up(cluster: Cluster, member: Member) -> float:

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Runs cargo with the arguments given, and shows that it moves while RocksDB compiles. `cargo.sh maturin ...` runs
-# maturin instead, which calls cargo.
+# Runs cargo with the given arguments and reports progress while RocksDB compiles. `cargo.sh maturin ...` runs maturin
+# instead, which calls cargo.
 #
-# RocksDB is about 370 C++ files and 15 minutes on 2 cores, once for a build directory and its features. cargo
-# itself says nothing meanwhile, so this counts the object files that appear. Without a terminal it prints a line
-# every 30 seconds.
+# RocksDB takes about 15 minutes on 2 cores (about 370 C++ files), once per build directory and set of features. cargo
+# prints nothing meanwhile, so this script counts the new object files. Without a terminal it prints a line every 30
+# seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -16,17 +16,17 @@ rocksdb_built() {
 }
 
 count_new_objects() {
-    find "$target"/release/build/librocksdb-sys-*/out -name '*.o' -newer "$begun_mark" 2>/dev/null | wc -l || true
+    find "$target"/release/build/librocksdb-sys-*/out -name '*.o' -newer "$start_mark" 2>/dev/null | wc -l || true
 }
 
 announce() {
-    echo "RocksDB is compiled now: about 15 minutes on 2 cores, once." >&2
+    echo "Compiling RocksDB: about 15 minutes on 2 cores, only once." >&2
 }
 
 show_progress() {
     local pause=30 line objects before=0 clock
     [ -t 2 ] && pause=1
-    exec {clock}<> <(:) # never readable: waiting on it is a sleep that leaves no process behind
+    exec {clock}<> <(:) # never readable: a read with a timeout is a sleep that leaves no process behind
     while ! read -r -t "$pause" -u "$clock"; do
         objects="$(count_new_objects)"
         [ "$objects" -gt "$before" ] || continue
@@ -44,10 +44,10 @@ if ! rocksdb_built; then
     announced=yes
     export CARGO_TERM_PROGRESS_WHEN=never
 fi
-begun_mark="$(mktemp)"
+start_mark="$(mktemp)"
 show_progress &
 progress=$!
-trap 'kill $progress 2>/dev/null || true; wait $progress 2>/dev/null || true; rm -f "$begun_mark"' EXIT
+trap 'kill $progress 2>/dev/null || true; wait $progress 2>/dev/null || true; rm -f "$start_mark"' EXIT
 if [ "${1:-}" = maturin ]; then
     PATH="$target/python/bin:$PATH" "$@"
 else

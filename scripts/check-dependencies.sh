@@ -1,6 +1,6 @@
 #!/bin/bash
-# Checks the dependencies against deny.toml: with cargo-deny when it is there, else with our own reader of the
-# same file. Advisories need a database from the network and are not part of the tests.
+# Checks the dependencies against deny.toml: with cargo-deny if it is installed, otherwise with check-licenses.py.
+# Advisories need a database from the network and are not part of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

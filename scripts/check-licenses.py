@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Enforces deny.toml's licences, bans and sources with nothing but cargo's own metadata.
+"""Enforces the licences, bans and sources of deny.toml with cargo's metadata alone.
 
-Stands in for `cargo deny check bans licenses sources` where cargo-deny is not installed. Knows the subset of
-deny.toml that the file uses and refuses what it does not know, so nothing is skipped in silence. Advisories
-need a database and are left to cargo-deny.
+Replaces `cargo deny check bans licenses sources` where cargo-deny is not installed. Supports the settings that
+deny.toml uses and fails on any other, so that none is skipped silently. Advisories need a database and are left to
+cargo-deny.
 """
 
 import json
@@ -44,7 +44,7 @@ def refuse_unknown_rules(rules):
     for section, entries in rules.items():
         for entry in entries:
             if entry not in KNOWN.get(section, ()):
-                sys.exit(f"check-licenses: does not know [{section}] {entry} of deny.toml; teach it or use cargo-deny")
+                sys.exit(f"check-licenses: [{section}] {entry} of deny.toml is not supported; use cargo-deny")
 
 
 def read_metadata():
@@ -74,7 +74,7 @@ def is_allowed(expression, allowed) -> bool:
     tokens = TOKEN.findall(expression.replace("/", " OR "))
     result, rest = any_of(tokens, allowed)
     if rest:
-        raise ValueError(f"'{expression}' is no licence expression")
+        raise ValueError(f"'{expression}' is not a licence expression")
     return result
 
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Prints a file of the CMake package for a version, prefix, library directory and header directory:
+# Prints one of the two files of the CMake package for a version, prefix, library directory and header directory:
 #
 #   cmake-package.sh config|version VERSION PREFIX LIBDIR INCLUDEDIR
 #
@@ -7,10 +7,10 @@
 set -euo pipefail
 file="$1" version="$2" prefix="$3" libdir="$4" includedir="$5"
 package="$libdir/cmake/almadia"
-# While the major version is 0, each minor version may change the interface; the SONAME says the same.
+# While the major version is 0, a minor version may change the interface; the SONAME follows the same rule.
 compatible="${version%.*}"
 
-place() { # place DIRECTORY: as CMake finds it from the package
+location() { # location DIRECTORY: its path as written into the package
     case "$1/ $libdir/" in
     "$prefix"/*" $prefix"/*) echo "\${CMAKE_CURRENT_LIST_DIR}/$(realpath -ms --relative-to="$package" "$1")" ;;
     *) echo "$1" ;;
@@ -24,8 +24,8 @@ print_config() {
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 if(NOT TARGET almadia::almadia)
-  get_filename_component(_almadia_libdir "$(place "$libdir")" ABSOLUTE)
-  get_filename_component(_almadia_includedir "$(place "$includedir")" ABSOLUTE)
+  get_filename_component(_almadia_libdir "$(location "$libdir")" ABSOLUTE)
+  get_filename_component(_almadia_includedir "$(location "$includedir")" ABSOLUTE)
   add_library(almadia::almadia SHARED IMPORTED)
   set_target_properties(almadia::almadia PROPERTIES
     IMPORTED_LOCATION "\${_almadia_libdir}/libalmadia.so.$version"
@@ -40,7 +40,7 @@ CMAKE
 
 print_version() {
     cat <<CMAKE
-# Which requests almadia $version satisfies: those for $compatible that are not newer than it.
+# almadia $version satisfies requests for $compatible that are not newer than it.
 set(PACKAGE_VERSION "$version")
 if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
   set(PACKAGE_VERSION_EXACT TRUE)
@@ -58,7 +58,7 @@ case "$file" in
 config) print_config ;;
 version) print_version ;;
 *)
-    echo "$0: config or version, not $file" >&2
+    echo "$0: expected config or version, not $file" >&2
     exit 2
     ;;
 esac

@@ -1,14 +1,14 @@
-# Sourced by the other scripts: where the build goes, and where libclang is when it is our own.
+# Sourced by the other scripts: sets the build directory, and the path of libclang if install-needs.sh installed it.
 #
-# What always holds: every script that calls cargo sees the same LIBCLANG_PATH, because a change of it makes
-# cargo compile RocksDB again.
+# What always holds: every script that calls cargo sees the same LIBCLANG_PATH, because a change of it makes cargo
+# compile RocksDB again.
 
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 mkdir -p "$target"
 target="$(cd "$target" && pwd)"
 export CARGO_TARGET_DIR="$target"
 
-# Made by install-needs.sh where Debian's libclang cannot be installed.
+# Created by install-needs.sh where Debian's libclang cannot be installed.
 libclang_venv="$target/libclang"
 
 system_libclang() {
@@ -26,7 +26,7 @@ own_libclang() {
 
 if [ -z "${LIBCLANG_PATH:-}" ] && [ -n "$(own_libclang)" ]; then
     LIBCLANG_PATH="$(dirname "$(own_libclang)")"
-    # That package has no compiler headers of its own (stddef.h and the like); the C compiler's serve.
+    # That package has no compiler headers (stddef.h and the like), so those of the C compiler are used.
     BINDGEN_EXTRA_CLANG_ARGS="-isystem $(cc -print-file-name=include)"
     export LIBCLANG_PATH BINDGEN_EXTRA_CLANG_ARGS
 fi

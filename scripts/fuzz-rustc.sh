@@ -1,10 +1,10 @@
 #!/bin/bash
-# What cargo calls instead of rustc for the fuzz package itself (RUSTC_WORKSPACE_WRAPPER), and for nothing else: adds
-# the counters and traced comparisons that libFuzzer steers by. The passes are LLVM's own, so a stable compiler has
-# them. Dependencies are compiled without, and so are shared with every other build.
+# Called by cargo instead of rustc for the fuzz package only (RUSTC_WORKSPACE_WRAPPER): adds the coverage counters and
+# traced comparisons that guide libFuzzer. They come from LLVM's own passes, so a stable compiler is enough. The
+# dependencies are not instrumented, so their artifacts are shared with all other builds.
 set -euo pipefail
 for argument in "$@"; do
-    # Only what becomes part of a target links libFuzzer; a build script does not, nor does a question about rustc.
+    # Only crates that become part of a target link libFuzzer: no build script, and no call that only queries rustc.
     if [ "$argument" = --crate-type ]; then instrumented=yes; fi
     case "$argument" in build_script_*) instrumented=; break ;; esac
 done

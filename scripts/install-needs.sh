@@ -1,17 +1,17 @@
 #!/bin/bash
-# Installs what the build needs and this machine lacks, and says so; does nothing when all is there.
+# Installs missing build dependencies and reports them; does nothing when none is missing.
 #
 #   install-needs.sh build|wheel|test
 #
-# As root missing Debian packages are installed with apt-get; otherwise libclang comes from PyPI into a virtual
-# environment in the build directory, and for the rest this says what to ask an administrator for.
+# As root it installs Debian packages with apt-get. Otherwise it installs libclang from PyPI into a virtual environment
+# in the build directory, and prints the packages that an administrator must install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 purpose="${1:-build}"
 missing=()
 reasons=()
 
-need() { # need PACKAGE REASON: this Debian package is missing
+need() { # need PACKAGE REASON: records a missing Debian package
     missing+=("$1")
     reasons+=("  $1: $2")
 }
@@ -29,21 +29,21 @@ find_missing() {
     command -v readelf >/dev/null || need binutils "reads the library's name"
     [ -e /usr/include/stdlib.h ] || compgen -G "/usr/include/*/stdlib.h" >/dev/null || need libc6-dev "the C headers"
     if [ "$purpose" = test ]; then
-        command -v valgrind >/dev/null || need valgrind "watches what C programs and the library do to memory"
-        [ -e /usr/include/rocksdb/c.h ] || need librocksdb-dev "a second RocksDB, beside which the library must work"
-        command -v clang++ >/dev/null || need clang "compiles the C++ tests, as g++ does"
-        clang_sanitizes || need libclang-rt-dev "its AddressSanitizer, for the C++ tests"
-        command -v cmake >/dev/null || need cmake "builds an outside project against the installed library"
-        command -v pkg-config >/dev/null || need pkg-config "the same, without CMake"
+        command -v valgrind >/dev/null || need valgrind "checks the memory accesses of C programs and the library"
+        [ -e /usr/include/rocksdb/c.h ] || need librocksdb-dev "a second RocksDB in the same process, for a test"
+        command -v clang++ >/dev/null || need clang "compiles the C++ tests, in addition to g++"
+        clang_sanitizes || need libclang-rt-dev "clang's AddressSanitizer, for the C++ tests"
+        command -v cmake >/dev/null || need cmake "builds an external project against the installed library"
+        command -v pkg-config >/dev/null || need pkg-config "the same without CMake"
     fi
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
     [ "$purpose" = build ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
-        need python3-venv "the environment in which the Python module is built"
+        need python3-venv "the virtual environment in which the Python module is built"
 }
 
 check_rust() {
     if ! command -v cargo >/dev/null; then
-        echo "Rust is missing: install it with rustup (Debian's own is too old), then run this again." >&2
+        echo "Rust is missing: install it with rustup (Debian's package is too old), then run this again." >&2
         exit 1
     fi
     local wanted found
@@ -68,7 +68,7 @@ check_python() {
 }
 
 install_as_root() {
-    echo "Installing with apt-get, because the build needs it and it is missing here:"
+    echo "Installing missing build dependencies with apt-get:"
     printf '%s\n' "${reasons[@]}"
     export DEBIAN_FRONTEND=noninteractive
     if ! apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
@@ -82,13 +82,13 @@ install_own_libclang() {
     echo "Installing libclang from PyPI into $libclang_venv (it reads RocksDB's C header; Debian's package needs root)."
     if ! python3 -m venv "$libclang_venv" >/dev/null 2>&1; then
         rm -rf "$libclang_venv"
-        echo "No virtual environment could be made. Ask an administrator for: apt-get install python3-venv" >&2
+        echo "Cannot create a virtual environment. Ask an administrator for: apt-get install python3-venv" >&2
         echo "or for: apt-get install libclang-dev" >&2
         exit 1
     fi
     if ! "$libclang_venv/bin/python" -m pip install --quiet --disable-pip-version-check 'libclang>=14'; then
         rm -rf "$libclang_venv"
-        echo "PyPI's libclang could not be installed. Ask an administrator for: apt-get install libclang-dev" >&2
+        echo "Cannot install libclang from PyPI. Ask an administrator for: apt-get install libclang-dev" >&2
         exit 1
     fi
 }
@@ -100,7 +100,7 @@ install_without_root() {
         find_missing
     fi
     [ ${#missing[@]} -eq 0 ] && return 0
-    echo "Missing here, and only root may install it:" >&2
+    echo "Missing, and only root can install them:" >&2
     printf '%s\n' "${reasons[@]}" >&2
     echo "Ask an administrator for: apt-get install ${missing[*]}" >&2
     exit 1

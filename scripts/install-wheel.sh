@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs a wheel into the build directory's virtual environment, as a user would into one of their own.
+# Installs a wheel into the virtual environment in the build directory, as a user would install it.
 #
-#   install-wheel.sh DIRECTORY     where DIRECTORY has the wheel
+#   install-wheel.sh DIRECTORY     DIRECTORY contains the wheel
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Runs a command beside noise: two busy loops, and a program that syncs without pause to the disk that temporary files
-# are on. `scripts/noise.sh cargo test --release --test it`. Exits as the command does.
+# Runs a command under noise: two busy loops, and a program that constantly syncs to the disk of the temporary files.
+# `scripts/noise.sh cargo test --release --test it`. Exits with the status of the command.
 #
-# A test that fails beside noise found something: a race in the library, or a test that judges the machine. What always
-# holds: the noise ends with this script, also with one that is killed.
+# A test that fails under noise has found something: a race in the library, or a test that depends on the machine's
+# speed. What always holds: the noise ends with this script, even if the script is killed.
 set -euo pipefail
 
 if [ $# -eq 0 ]; then
@@ -11,7 +11,7 @@ if [ $# -eq 0 ]; then
     exit 2
 fi
 
-# Each looks for its parent once in a while.
+# Each exits when its parent has changed, which means that this script has ended.
 readonly busy='
 import os
 parent = os.getppid()
@@ -35,5 +35,5 @@ for program in "$busy" "$busy" "$syncing"; do
     noise+=($!)
 done
 
-# Not exec: the trap comes after it.
+# Not exec: the trap must still run.
 "$@"

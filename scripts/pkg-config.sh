@@ -1,6 +1,6 @@
 #!/bin/bash
-# Prints almadia.pc for a version, prefix, library directory and header directory. Directories below the prefix are
-# written relative to the file, so that an installed tree can be moved.
+# Prints almadia.pc: pkg-config.sh VERSION PREFIX LIBDIR INCLUDEDIR. Directories below the prefix are written relative
+# to the file, so that an installed tree can be moved.
 set -euo pipefail
 version="$1" prefix="$2" libdir="$3" includedir="$4"
 case "$libdir/" in

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Tests the Python module as a user gets it: lints, type checks and tests see only the wheel that install-wheel.sh
-# installed.
+# Lints the Python code and tests the module as users get it: type checks and tests see only the wheel that
+# install-wheel.sh installed.
 #
-#   test-python.sh [arguments for pytest]
+#   test-python.sh [PYTEST_ARGUMENT...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -14,7 +14,7 @@ cd bindings/python
 readonly allowed="$PWD/stubtest.txt"
 "$bin/ruff" check --quiet . ../../examples/python ../../benches/python
 "$bin/ruff" format --quiet --check . ../../examples/python ../../benches/python
-# From elsewhere, so that nothing of the source tree is taken for the installed package.
+# In another directory, so that nothing is imported from the source tree instead of the installed package.
 checks="$(mktemp -d)"
 trap 'rm -rf "$checks"' EXIT
 cp -r tests ../../examples/python "$checks"

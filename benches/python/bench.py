@@ -1,10 +1,10 @@
 """Measures calls from Python: `make bench` runs it with a wheel that has the feature `bench`.
 
-    bench.py JSON     where JSON is the file of rows that the benchmarks in Rust wrote; rows are added to it
+    bench.py [JSON]     adds its rows to the file JSON, which the Rust benchmarks wrote
 
 Rows: awaited puts of a store that does nothing (the round trip alone), awaited durable puts of one and of three members
-in this process, and blocking calls; 16-byte keys, 100-byte values. CPU is that of the whole process, all members
-included.
+in this process, and blocking calls; 16-byte keys, 100-byte values. CPU is that of the whole process, including all
+members and this program.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Call = Callable[[bytes], Awaitable[object]]
 
 
 async def keep_in_flight(call: Call, in_flight: int) -> list[float]:
-    """Keeps this many calls in flight for `SECONDS`; returns the latency of each in microseconds."""
+    """Keeps `in_flight` calls in flight for `SECONDS`; returns the latency of each in microseconds."""
     latencies: list[float] = []
     end = time.perf_counter() + SECONDS
 
@@ -68,7 +68,7 @@ async def keep_in_flight(call: Call, in_flight: int) -> list[float]:
 
 
 def cpu_s() -> float:
-    """CPU time of this process."""
+    """CPU time of this process, user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
@@ -77,10 +77,10 @@ async def measure(name: str, call: Call, in_flight: int, members: int, goal: flo
     """Measures one row and prints it."""
     cpu, begun = cpu_s(), time.perf_counter()
     latencies = sorted(await keep_in_flight(call, in_flight))
-    took, used = time.perf_counter() - begun, cpu_s() - cpu
+    wall_s, used_s = time.perf_counter() - begun, cpu_s() - cpu
     count = len(latencies)
     p50, p99 = latencies[count // 2], latencies[count * 99 // 100]
-    row = Row(name, in_flight, members, count / took, p50, p99, used / count * 1e6, goal)
+    row = Row(name, in_flight, members, count / wall_s, p50, p99, used_s / count * 1e6, goal)
     show(row)
     return row
 
@@ -140,7 +140,7 @@ async def cluster(directory: Path, members: int) -> AsyncIterator[almadia.aio.St
 
 
 async def awaited(directory: Path, loop: str) -> list[Row]:
-    """All rows of awaited calls, on the running loop."""
+    """All rows of awaited calls, in the running event loop."""
     rows = [await measure(f"awaited no-op ({loop})", echo(), in_flight, 0, goal) for in_flight, goal in NO_OPS]
     for members in (1, 3):
         async with cluster(directory, members) as store:
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def add_to(file: Path, rows: list[Row]) -> None:
-    """Adds rows to those of a file, replacing earlier ones of the same names. Rows about the machine have no name."""
+    """Adds rows to a file and replaces earlier rows of the same names. The object about the machine has no name."""
     added = [row._asdict() | {"name": f"python {row.name}/{row.members}/{row.in_flight}"} for row in rows]
     names = {row["name"] for row in added}
     before = [row for row in json.loads(file.read_text()) if row.get("name") not in names] if file.exists() else []

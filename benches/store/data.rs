@@ -1,7 +1,7 @@
-//! Keys and values, and where they are kept.
+//! Keys, values, and the disk they are stored on.
 //!
 //! Owns the 16-byte keys in random order and the 100-byte values. What always holds: a key determines its value, so
-//! that every read can be checked; values do not compress, so that the disk sees all of them.
+//! that every read can be checked; values do not compress, so that all their bytes reach the disk.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ pub type Key = [u8; 16];
 /// Bytes of a value.
 pub const VALUE_BYTES: usize = 100;
 
-/// Keys that [`filled_key`] chooses from.
+/// The number of keys that a store is filled with.
 pub const FILLED_KEYS: u64 = 100_000;
 
 const POOL_BYTES: usize = 1 << 16;
@@ -24,7 +24,7 @@ pub fn scattered(number: u64) -> Key {
     (u128::from(mixed(number)) << 64 | u128::from(number)).to_be_bytes()
 }
 
-/// One of the keys that a store was filled with, in an order that has nothing to do with theirs.
+/// One of the keys that a store was filled with, in an order unrelated to theirs.
 pub fn filled_key(seed: &Key) -> Key {
     let seed = u64::from_be_bytes(*seed.first_chunk().expect("a key is longer"));
     scattered(mixed(seed) % FILLED_KEYS)
@@ -38,25 +38,24 @@ pub fn value(key: &Key) -> &'static [u8] {
     &pool[at..at + VALUE_BYTES]
 }
 
-/// Checks what was read for a key.
-///
-/// # Errors
-/// When it is not the value of this key.
-pub fn check(key: &Key, read: Option<impl AsRef<[u8]>>) -> Result<(), String> {
-    match read.as_ref().map(AsRef::as_ref) {
-        Some(found) if found == value(key) => Ok(()),
-        other => Err(format!("key {key:02x?} was read as {other:02x?}")),
+/// Checks what was read for a key. A wrong value ends the process: a store that loses writes is not measured again. It
+/// exits, because a panic would end no more than the callback or thread that reads.
+pub fn check(key: &Key, read: Option<impl AsRef<[u8]>>) {
+    let read = read.as_ref().map(AsRef::as_ref);
+    if read != Some(value(key)) {
+        eprintln!("key {key:02x?} was read as {read:02x?}");
+        std::process::exit(1);
     }
 }
 
-/// The disk that is measured: that of the build directory unless `ALMADIA_BENCH_DIR` chooses another.
+/// The directory on the measured disk: `ALMADIA_BENCH_DIR`, or the build directory.
 pub fn disk() -> PathBuf {
     std::env::var_os("ALMADIA_BENCH_DIR").map_or(env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
 }
 
-/// A directory on that disk, gone with the returned value.
+/// A new directory on that disk, removed when the returned value is dropped.
 pub fn directory() -> TempDir {
-    TempDir::with_prefix_in("store-bench-", disk()).expect("the disk has room")
+    TempDir::with_prefix_in("store-bench-", disk()).expect("the disk is writable")
 }
 
 fn mixed(number: u64) -> u64 {

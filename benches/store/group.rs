@@ -1,19 +1,19 @@
-//! The process of one group of rows.
+//! A group of rows, and the process that measures it.
 //!
-//! Owns what is measured in it and how its rows reach the process that prints them. What always holds: groups do
-//! not share a process, so that none counts the memory, threads or open files of another.
+//! Owns the list of groups and how their rows reach the main process. What always holds: groups do not share a process,
+//! so that none counts the memory, threads or open files of another.
 
 use crate::load::Measured;
 use crate::report::Row;
 use crate::{leases, life, limits, reads, regions, writes};
 
-/// Runs of a row before it is given up: leaders may change on a machine that others keep busy.
+/// Runs of a row before the benchmark fails: on a busy machine the leader may change during a run.
 const ATTEMPTS: usize = 3;
 
-/// What a line of a group's output begins with when it is a row.
+/// Prefix of the output lines that are rows.
 pub const ROW_MARK: &str = "row\t";
 
-/// Every group, in the order of the table.
+/// All groups, in the order of the table.
 pub const GROUPS: [&str; 12] = [
     "limits",
     "rocksdb",
@@ -29,9 +29,9 @@ pub const GROUPS: [&str; 12] = [
     "regions-256",
 ];
 
-/// See the module.
+/// The rows to measure in this process.
 pub struct Group {
-    /// Only rows whose names contain one of these; all when there are none.
+    /// Only rows whose names contain one of these; all rows when it is empty.
     filters: Vec<String>,
 }
 
@@ -56,35 +56,35 @@ impl Group {
         }
     }
 
-    /// Measures one row, unless a filter leaves it out.
+    /// Measures and prints one row, if the filters select it.
     pub fn row(&self, name: &str, measure: impl FnOnce() -> Row) {
         if self.wants(name) {
             self.print(&measure());
         }
     }
 
-    /// Whether no filter leaves the row out.
+    /// Whether the filters select the row.
     pub fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 
-    /// Whether no filter leaves all of these rows out.
+    /// Whether the filters select any of these rows.
     pub fn wants_any(&self, names: &[String]) -> bool {
         names.iter().any(|name| self.wants(name))
     }
 
-    /// Hands a row to the process that shows it.
+    /// Sends a row to the main process.
     pub fn print(&self, row: &Row) {
         println!("{ROW_MARK}{}", row.to_line());
     }
 }
 
-/// Runs until it succeeds, a few times at most, and says on standard error why it did not.
+/// Repeats a failed run, a few times at most, and prints the error of each failure.
 pub fn retry(run: impl Fn() -> Result<Measured, String>) -> Measured {
     for _ in 1..ATTEMPTS {
         match run() {
             Ok(measured) => return measured,
-            Err(error) => eprintln!("measured again: {error}"),
+            Err(error) => eprintln!("measuring again: {error}"),
         }
     }
     run().expect("members that are all up answer every call")

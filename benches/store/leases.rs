@@ -1,7 +1,7 @@
-//! Reads under leases: on the caller's thread at the leader, and at a follower that its leader answers at once.
+//! Reads under leases: on the caller's thread on the leader, and on a follower, whose leader answers immediately.
 //!
-//! Owns their rows. What always holds: a get is compared with one of RocksDB that holds the same keys, in turns on the
-//! same machine; every value that is read is checked.
+//! Owns their rows. What always holds: gets on the leader and gets of a RocksDB with the same keys are measured in
+//! alternate rounds; every value that is read is checked.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::c_interface::CStore;
 use crate::data::{Key, filled_key};
 use crate::group::{Group, retry};
 use crate::load::{measure, on_threads};
-use crate::members::{Asked, Members};
-use crate::reads::{filled_rocksdb, get_once, raw_get, side_by_side, start};
+use crate::members::{Members, Target};
+use crate::reads::{filled_rocksdb, get_once, interleave, raw_get, start};
 use crate::report::Row;
 
-/// Rows of a cluster of so many members.
+/// Measures the rows of a cluster of `count` members.
 pub fn run(group: &Group, count: usize) {
     let members = Members::open(count);
     members.fill();
@@ -30,27 +30,27 @@ pub fn run(group: &Group, count: usize) {
 
 fn at_leader(group: &Group, members: &Members) {
     let count = members.count() as u64;
-    let leader = members.member(Asked::Leader);
+    let leader = members.member(Target::Leader);
     let names = [format!("rocksdb get beside lease of {count}/0/1"), format!("lease get/{count}/1")];
     if group.wants_any(&names) {
         let (raw, _directory) = filled_rocksdb();
         let names = names.each_ref().map(String::as_str);
-        side_by_side(group, names, count, || raw_get(&raw), || get_once(&leader));
+        interleave(group, names, count, || raw_get(&raw), || get_once(&leader));
     }
     let name = format!("lease snapshot/{count}/1");
     group.row(&name, || {
-        let measured = retry(|| measure(1, |lanes| on_threads(lanes, || snapshot(&leader))));
+        let measured = retry(|| measure(1, |clients| on_threads(clients, || snapshot(&leader))));
         Row::new(name.clone(), count, 1, &measured)
     });
 }
 
-/// Takes a snapshot and lets it go.
+/// Takes a snapshot and drops it.
 fn snapshot(store: &Arc<Store>) -> impl FnMut(&Key) -> Result<(), String> + Send + 'static {
     let store = Arc::clone(store);
     move |_| store.snapshot(&SnapshotOptions::default()).map(drop).map_err(|error| error.to_string())
 }
 
-/// The same through the C functions, which need a store that was opened through them.
+/// The same through the C functions, which need a store that they opened.
 fn from_c(group: &Group) {
     let name = "lease snapshot in C/1/1";
     group.row(name, || {
@@ -59,8 +59,8 @@ fn from_c(group: &Group) {
             let store = Arc::clone(&store);
             move |_: &Key| store.snapshot()
         };
-        let measured = retry(|| measure(1, |lanes| on_threads(lanes, snapshot)));
-        Row::new(name.to_owned(), 1, 1, &measured).beside("lease snapshot/1/1")
+        let measured = retry(|| measure(1, |clients| on_threads(clients, snapshot)));
+        Row::new(name.to_owned(), 1, 1, &measured).with_baseline("lease snapshot/1/1")
     });
     let names = ["rocksdb get beside lease in C/0/1", "lease get in C/1/1"];
     if group.wants_any(&names.map(str::to_owned)) {
@@ -71,7 +71,7 @@ fn from_c(group: &Group) {
             move |seed: &Key| store.get(&filled_key(seed))
         };
         let (raw, _directory) = filled_rocksdb();
-        side_by_side(group, names, 1, || raw_get(&raw), get);
+        interleave(group, names, 1, || raw_get(&raw), get);
     }
 }
 
@@ -81,11 +81,11 @@ fn at_follower(group: &Group, members: &Members) {
         let name = format!("lease get at follower/{count}/{in_flight}");
         group.row(&name, || {
             let measured = retry(|| {
-                let follower = members.member(Asked::Follower);
-                measure(in_flight, |lanes| start(&follower, in_flight, lanes))
+                let follower = members.member(Target::Follower);
+                measure(in_flight, |clients| start(&follower, in_flight, clients))
             });
             let row = Row::new(name.clone(), count, in_flight, &measured);
-            row.beside(&format!("read follower/{count}/{in_flight}"))
+            row.with_baseline(&format!("read follower/{count}/{in_flight}"))
         });
     }
 }

@@ -1,7 +1,7 @@
-//! A member's beginning, and its rest.
+//! Opening a new member, and the cost of idle members.
 //!
-//! Owns the rows of a fresh open and of idle members. An idle row counts one second as one operation, so that its
-//! CPU column is microseconds a second: 10,000 are one percent of a core.
+//! Owns the rows of both. An idle row counts one second as one operation, so that its CPU column is in microseconds per
+//! second: 10,000 are one percent of a core.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,38 +12,38 @@ use crate::data::{directory, scattered, value};
 use crate::group::Group;
 use crate::load::Measured;
 use crate::members::Members;
-use crate::meter::{Reading, Spent};
+use crate::meter::{Reading, Usage};
 use crate::report::Row;
 
 const OPENS: u64 = 9;
-/// What a member still does after its start has ended by then.
+/// The background work of a member's start has ended by then.
 const SETTLING: Duration = Duration::from_millis(1000);
 const IDLE_SECONDS: u64 = 3;
 
 pub fn run(group: &Group) {
-    // First, while nothing else has left memory behind in this process.
+    // First, before other rows have left memory allocated in this process.
     group.row("idle second/1/0", || idle("idle second/1/0", &Members::open(1)));
     group.row("idle second/3/0", || idle("idle second/3/0", &Members::open(3)));
     group.row("open to first write/1/1", || opens("open to first write/1/1"));
 }
 
-/// After one write, so that every part of a member has worked once.
+/// Measures idle members after one write, so that every part of a member has run once.
 pub fn idle(name: &str, members: &Members) -> Row {
     let key = scattered(0);
     members.leaders().of(&key).put(&key, value(&key)).expect("all members are up");
     thread::sleep(SETTLING);
     let before = Reading::now();
     thread::sleep(Duration::from_secs(IDLE_SECONDS));
-    let spent = Reading::now().since(&before);
+    let usage = Reading::now().since(&before);
     let seconds = (0..IDLE_SECONDS).map(|_| Duration::from_secs(1)).collect();
-    Row::new(name.to_owned(), members.count() as u64, 0, &Measured::of(seconds, spent))
+    Row::new(name.to_owned(), members.count() as u64, 0, &Measured::of(seconds, usage))
 }
 
-/// Its CPU is not known: the threads that took it have ended.
+/// Measures opening a new store up to its first write. The CPU is unknown, because the threads that used it have ended.
 fn opens(name: &str) -> Row {
     let samples: Vec<Duration> = (0..OPENS).map(|_| open()).collect();
-    let spent = Spent { wall: samples.iter().sum(), ..Spent::default() };
-    let row = Row::new(name.to_owned(), 1, 1, &Measured::of(samples, spent));
+    let usage = Usage { wall: samples.iter().sum(), ..Usage::default() };
+    let row = Row::new(name.to_owned(), 1, 1, &Measured::of(samples, usage));
     Row { cpu_us_per_op: f64::NAN, switches_per_op: f64::NAN, others_percent: f64::NAN, ..row }
 }
 
@@ -52,6 +52,6 @@ fn open() -> Duration {
     let key = scattered(0);
     let begun = Instant::now();
     let store = Store::open(directory.path().join("store"), &Config::default()).expect("a new directory");
-    store.put(&key, value(&key)).expect("it leads at once");
+    store.put(&key, value(&key)).expect("a single member leads");
     begun.elapsed()
 }

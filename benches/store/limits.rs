@@ -1,7 +1,7 @@
-//! What the machine can do at all, and what the raft log makes of it.
+//! The limits of the machine, and how close the raft log comes to them.
 //!
-//! Owns the rows that say how good the others can be: a sync, a round trip between threads and over loopback, and
-//! the log store's own appends on the same disk.
+//! Owns the rows that bound what the others can reach: a sync, a round trip between threads and over loopback, and the
+//! log store's own appends on the same disk.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -36,25 +36,25 @@ pub fn run(group: &Group) {
     group.row("loopback round trip/0/1", || limit("loopback round trip/0/1", round_trips()));
     group.row("thread wake-up round trip/0/1", || limit("thread wake-up round trip/0/1", wake_ups()));
     for (name, count) in [("log store, 1 entry a sync/0/1", 1), ("log store, 512 entries a sync/0/1", 512)] {
-        group.row(name, || limit(name, appends(count)).beside("fdatasync of 4 KiB/0/1"));
+        group.row(name, || limit(name, appends(count)).with_baseline("fdatasync of 4 KiB/0/1"));
     }
 }
 
-/// One caller, which does it over and over.
+/// Measures one thread that repeats `call`.
 fn limit(name: &str, call: impl FnMut() + Send + 'static) -> Row {
     let call = Mutex::new(Some(call));
     let make = || {
-        let mut call = call.lock().expect("only this thread has it").take().expect("there is one lane");
+        let mut call = call.lock().expect("used by this thread only").take().expect("there is one client");
         move |_: &Key| {
             call();
             Ok(())
         }
     };
-    let measured = measure_for(1, WARM_UP, MEASURED, |lanes| on_threads(lanes, make));
+    let measured = measure_for(1, WARM_UP, MEASURED, |clients| on_threads(clients, make));
     Row::new(name.to_owned(), 0, 1, &measured.expect("the call has no errors"))
 }
 
-/// Writes into a file whose blocks were all written before, and syncs each.
+/// Overwrites a file that has all its blocks, with a sync after each write.
 fn syncs() -> impl FnMut() + Send + 'static {
     let directory = directory();
     let path = directory.path().join("bare");
@@ -82,22 +82,23 @@ fn round_trips() -> impl FnMut() + Send + 'static {
             far.write_all(&bytes).expect("still open");
         }
     };
-    // It ends when the near side is dropped.
-    thread::Builder::new().name("echo".to_owned()).spawn(echo).expect("the system has threads");
+    // The thread ends when the near socket is dropped.
+    thread::Builder::new().name("echo".to_owned()).spawn(echo).expect("a thread can be started");
     move || {
         near.write_all(&[7; MESSAGE_BYTES]).expect("still open");
         near.read_exact(&mut [0; MESSAGE_BYTES]).expect("still open");
     }
 }
 
-/// What two threads share that wake each other in turn.
+/// The state of two threads that wake each other alternately.
 #[derive(Default)]
-struct Turns {
+struct PingPong {
+    /// Whether the far thread runs next.
     is_far: AtomicBool,
     ended: AtomicBool,
 }
 
-impl Turns {
+impl PingPong {
     fn wait(&self, until_far: bool) {
         while self.is_far.load(Ordering::Acquire) != until_far && !self.ended.load(Ordering::Acquire) {
             thread::park();
@@ -105,15 +106,15 @@ impl Turns {
     }
 }
 
-/// Ends the far thread.
+/// The far thread; it ends when this is dropped.
 struct Far {
-    turns: Arc<Turns>,
+    state: Arc<PingPong>,
     thread: thread::Thread,
 }
 
 impl Drop for Far {
     fn drop(&mut self) {
-        self.turns.ended.store(true, Ordering::Release);
+        self.state.ended.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
@@ -121,29 +122,29 @@ impl Drop for Far {
 fn wake_ups() -> impl FnMut() + Send + 'static {
     let mut far: Option<Far> = None;
     move || {
-        // The first call knows on which thread it runs.
+        // Started by the first call, because the far thread must know which thread to wake.
         let far = far.get_or_insert_with(far_thread);
-        far.turns.is_far.store(true, Ordering::Release);
+        far.state.is_far.store(true, Ordering::Release);
         far.thread.unpark();
-        far.turns.wait(false);
+        far.state.wait(false);
     }
 }
 
 fn far_thread() -> Far {
-    let (turns, near) = (Arc::new(Turns::default()), thread::current());
-    let theirs = Arc::clone(&turns);
+    let (state, near) = (Arc::new(PingPong::default()), thread::current());
+    let shared = Arc::clone(&state);
     let body = move || {
-        while !theirs.ended.load(Ordering::Acquire) {
-            theirs.wait(true);
-            theirs.is_far.store(false, Ordering::Release);
+        while !shared.ended.load(Ordering::Acquire) {
+            shared.wait(true);
+            shared.is_far.store(false, Ordering::Release);
             near.unpark();
         }
     };
     let spawned = thread::Builder::new().name("echo".to_owned()).spawn(body);
-    Far { turns, thread: spawned.expect("the system has threads").thread().clone() }
+    Far { state, thread: spawned.expect("a thread can be started").thread().clone() }
 }
 
-/// Appends `count` entries at a time and truncates as a store would.
+/// Appends `count` entries at a time and truncates the log as a store would.
 fn appends(count: u64) -> impl FnMut() + Send + 'static {
     let directory = directory();
     let opened = LogStore::open(&directory.path().join("log"), LogOptions::default());

@@ -1,7 +1,7 @@
-//! Members on loopback, all in this process, with default options.
+//! Clusters of members on loopback, all in this process, with default options unless a row changes some.
 //!
-//! Owns their directories, which go with them, and the choice of who is asked: the leader, also of the region that a
-//! key belongs to, or a follower.
+//! Owns the stores and their directories, which are removed with them, and the choice of the member that is called: the
+//! leader, the leader of the region that owns a key, or a follower.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use tempfile::TempDir;
 use crate::data::{FILLED_KEYS, Key, directory, scattered, value};
 
 /// Longer than any election, so that it only ends a hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const FILL_BATCH: u64 = 500;
 
-/// Which member is asked.
+/// Which member is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Target {
     Leader,
     Follower,
 }
 
 /// An open cluster.
 pub struct Members {
-    // Dropped in this order: the stores close while their directories still exist.
+    // Fields are dropped in this order: the stores close while their directories still exist.
     stores: Vec<Arc<Store>>,
     _directory: TempDir,
 }
@@ -37,12 +37,12 @@ impl Members {
         Self::open_with(count, &[])
     }
 
-    /// Opens `count` members of so many equally wide regions, 65,536 at most, and waits until all know all leaders.
+    /// Opens `count` members with `regions` equally wide regions, at most 65,536, and waits until all know all leaders.
     pub fn open_split(count: usize, regions: usize) -> Self {
         Self::open_with(count, &[("bootstrap.split_keys", &split_keys(regions))])
     }
 
-    /// Opens `count` members that differ from the default by `settings` and waits until all know all leaders.
+    /// Opens `count` members with these options and waits until all know all leaders.
     pub fn open_with(count: usize, settings: &[(&str, &str)]) -> Self {
         let directory = directory();
         let mut configs = if count == 1 { vec![Config::default()] } else { configs(count) };
@@ -54,22 +54,22 @@ impl Members {
         };
         let stores: Vec<_> = configs.iter().zip(1..).map(open).collect();
         for store in &stores {
-            store.wait_leader(PATIENCE).expect("all members are up");
+            store.wait_leader(TIMEOUT).expect("all members are up");
         }
         Self { stores, _directory: directory }
     }
 
-    /// How many there are.
+    /// The number of members.
     pub fn count(&self) -> usize {
         self.stores.len()
     }
 
-    /// Who leads which keys, as of a moment at which every region had a leader that knew it.
+    /// The leaders of all regions, at a moment when each of them knew that it leads.
     pub fn leaders(&self) -> Leaders {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             assert!(Instant::now() < end, "some region has no leader");
-            self.stores[0].wait_leader(PATIENCE).expect("all members are up");
+            self.stores[0].wait_leader(TIMEOUT).expect("all members are up");
             if let Some(leaders) = self.known_leaders() {
                 return leaders;
             }
@@ -79,15 +79,15 @@ impl Members {
 
     /// Makes the first member lead every region.
     pub fn gather_leaders(&self) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let first = self.stores[0].status().node;
         let led_elsewhere = |status: &RegionStatus| status.leader.is_some_and(|leader| leader != first);
         while let Some(region) = self.stores[0].regions().iter().find(|status| led_elsewhere(status)) {
             assert!(Instant::now() < end, "some region does not change its leader");
-            let leader = region.leader.expect("just asked").get() as usize;
+            let leader = region.leader.expect("the search checked it").get() as usize;
             let (target, key) = (Some(first), region.start_key.to_vec());
             let options = TransferOptions { target, key, timeout: None };
-            // Whoever is asked may have lost its leadership meanwhile: the next look shows it.
+            // The member may have lost its leadership meanwhile; the next iteration finds the new leader.
             let _ = self.stores[leader - 1].transfer_leader(&options);
         }
     }
@@ -106,9 +106,9 @@ impl Members {
         Some(leaders)
     }
 
-    /// Writes the keys that reads are made of.
+    /// Writes the keys that the read rows read.
     pub fn fill(&self) {
-        let leader = self.member(Asked::Leader);
+        let leader = self.member(Target::Leader);
         for first in (0..FILLED_KEYS).step_by(FILL_BATCH as usize) {
             let mut batch = Batch::new();
             for number in first..first + FILL_BATCH {
@@ -119,15 +119,15 @@ impl Members {
         }
     }
 
-    /// The leader as of now, or one that follows it.
-    pub fn member(&self, asked: Asked) -> Arc<Store> {
-        let end = Instant::now() + PATIENCE;
+    /// The current leader, or one of its followers.
+    pub fn member(&self, target: Target) -> Arc<Store> {
+        let end = Instant::now() + TIMEOUT;
         loop {
             assert!(Instant::now() < end, "no member leads");
-            let leader = self.stores[0].wait_leader(PATIENCE).expect("all members are up").get() as usize;
+            let leader = self.stores[0].wait_leader(TIMEOUT).expect("all members are up").get() as usize;
             let status = self.stores[leader - 1].status();
             if status.leader == Some(status.node) {
-                let at = if asked == Asked::Leader { leader - 1 } else { leader % self.stores.len() };
+                let at = if target == Target::Leader { leader - 1 } else { leader % self.stores.len() };
                 return Arc::clone(&self.stores[at]);
             }
             std::thread::yield_now();
@@ -135,11 +135,11 @@ impl Members {
     }
 }
 
-/// Who leads which keys.
+/// The leaders of all regions.
 pub struct Leaders {
-    /// Where each region starts, in order; the first is empty.
+    /// The start keys of the regions, in order; the first is empty.
     starts: Vec<Vec<u8>>,
-    /// The leader of each.
+    /// The leader of each region.
     stores: Vec<Arc<Store>>,
 }
 
@@ -151,10 +151,10 @@ impl Leaders {
     }
 }
 
-/// Where so many equally wide regions meet.
+/// The split keys of this many equally wide regions.
 fn split_keys(regions: usize) -> String {
-    let border = |at: usize| (at << 16) / regions;
-    let keys = (1..regions).map(|at| format!("%{:02X}%{:02X}", border(at) >> 8, border(at) & 0xff));
+    let boundary = |at: usize| (at << 16) / regions;
+    let keys = (1..regions).map(|at| format!("%{:02X}%{:02X}", boundary(at) >> 8, boundary(at) & 0xff));
     keys.collect::<Vec<_>>().join(",")
 }
 

@@ -1,8 +1,8 @@
-//! What this process and the machine spent, as the kernel counts it.
+//! CPU and memory of this process and CPU of the machine, as the kernel counts them.
 //!
-//! Owns the reading of `/proc`. What always holds: CPU time comes from the scheduler's nanosecond counters of each
-//! thread, not from clock ticks; the main thread, which only waits while something is measured, is not counted. A
-//! thread that ended before the second reading is not seen, so whoever measures takes it while all still run.
+//! Owns the reading of `/proc`. What always holds: the CPU time of this process comes from the scheduler's nanosecond
+//! counter of each thread, not from clock ticks; the main thread only waits during a measurement and is not counted. A
+//! thread that ended before the second reading is missed, so that reading must be taken while all threads run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,45 +29,45 @@ struct MachineCounters {
     stolen: Duration,
 }
 
-/// What was spent between two readings.
+/// The resources used between two readings.
 #[derive(Clone, Debug, Default)]
-pub struct Spent {
+pub struct Usage {
     /// Time between the readings.
     pub wall: Duration,
     /// CPU of this process, by the names of its threads.
     pub by_thread: BTreeMap<String, Duration>,
-    /// Times that a thread of this process was taken off its core, willingly or not.
+    /// Context switches of this process's threads, voluntary or not.
     pub switches: u64,
-    /// CPU that other processes and the kernel on their behalf took.
+    /// CPU of other processes, including the kernel's on their behalf.
     pub others: Duration,
-    /// CPU that the machine below this virtual one took.
+    /// CPU stolen by the hypervisor.
     pub stolen: Duration,
 }
 
 impl Reading {
-    /// Reads everything, in about a millisecond.
+    /// Reads all counters, in about a millisecond.
     pub fn now() -> Self {
         Self { at: Instant::now(), threads: threads(), machine: machine() }
     }
 
     /// The difference to an earlier reading.
-    pub fn since(&self, earlier: &Self) -> Spent {
-        let mut spent = Spent { wall: self.at - earlier.at, ..Spent::default() };
+    pub fn since(&self, earlier: &Self) -> Usage {
+        let mut usage = Usage { wall: self.at - earlier.at, ..Usage::default() };
         for (id, thread) in &self.threads {
             let before = earlier.threads.get(id);
             let cpu = thread.cpu - before.map_or(Duration::ZERO, |before| before.cpu);
-            *spent.by_thread.entry(thread.name.clone()).or_default() += cpu;
-            spent.switches += thread.switches - before.map_or(0, |before| before.switches);
+            *usage.by_thread.entry(thread.name.clone()).or_default() += cpu;
+            usage.switches += thread.switches - before.map_or(0, |before| before.switches);
         }
         let busy = self.machine.busy.saturating_sub(earlier.machine.busy);
-        spent.others = busy.saturating_sub(spent.cpu());
-        spent.stolen = self.machine.stolen.saturating_sub(earlier.machine.stolen);
-        spent
+        usage.others = busy.saturating_sub(usage.cpu());
+        usage.stolen = self.machine.stolen.saturating_sub(earlier.machine.stolen);
+        usage
     }
 }
 
-impl Spent {
-    /// Adds what was spent in another run.
+impl Usage {
+    /// Adds the usage of another run.
     pub fn add(&mut self, other: &Self) {
         self.wall += other.wall;
         self.switches += other.switches;
@@ -84,7 +84,7 @@ impl Spent {
     }
 }
 
-/// Memory of this process that is in RAM, in MiB.
+/// Resident memory of this process, in MiB.
 pub fn rss_mib() -> f64 {
     const PAGE_BYTES: f64 = 4096.0;
     let statm = read("/proc/self/statm");
@@ -113,7 +113,7 @@ fn thread(directory: &str) -> Option<ThreadCounters> {
     Some(ThreadCounters { name: role(name.trim()), cpu: cpu_of(directory)?, switches })
 }
 
-/// Threads that differ in a peer's number or in RocksDB's priority do the same work.
+/// The name without a peer's number or RocksDB's priority: such threads do the same work.
 fn role(name: &str) -> String {
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
     if name.starts_with("rocksdb") { "rocksdb".to_owned() } else { name.to_owned() }

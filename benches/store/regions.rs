@@ -1,9 +1,9 @@
-//! Many regions: three members, their keys cut into equal parts.
+//! Many regions: three members, whose keys are split into equal parts.
 //!
-//! Owns the rows of their rest and of the same 256 writes in flight, spread over all regions and sent to the leader of
-//! each: first as elections left them, on all members, then with one member that leads them all, as it leads a single
-//! region. What always holds: rest comes before work, so that its memory is that of the regions alone; after each run
-//! the last write of every lane is read back.
+//! Owns the rows of idle members and of 256 writes in flight, spread over all regions and sent to the leader of each:
+//! first with the leaders on all members, as the elections left them, then with one member that leads all regions, as
+//! with a single region. What always holds: the idle row comes first, so that its memory is that of the regions alone;
+//! after each run the last write of every client is read back.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::data::{Key, check};
 use crate::group::{Group, retry};
 use crate::life::idle;
 use crate::load::measure;
-use crate::members::{Asked, Members};
+use crate::members::{Members, Target};
 use crate::report::Row;
 use crate::writes::drive_all;
 
 const MEMBERS: usize = 3;
 const IN_FLIGHT: u64 = 256;
 
-/// Rows of so many regions.
+/// Measures the rows of a cluster with `regions` regions.
 pub fn run(group: &Group, regions: usize) {
     let members = Members::open_split(MEMBERS, regions);
-    let resting = format!("idle second, {regions} regions/3/0");
-    group.row(&resting, || idle(&resting, &members));
+    let idle_name = format!("idle second, {regions} regions/3/0");
+    group.row(&idle_name, || idle(&idle_name, &members));
     let spread = format!("write, {regions} regions led by all/3/256");
     if regions > 1 {
         group.row(&spread, || write(&spread, &members));
@@ -39,12 +39,12 @@ pub fn run(group: &Group, regions: usize) {
 fn write(name: &str, members: &Members) -> Row {
     let measured = retry(|| {
         let leaders = Arc::new(members.leaders());
-        let measured = measure(IN_FLIGHT, |lanes| drive_all(&leaders, lanes))?;
-        let snapshot = members.member(Asked::Follower).snapshot(&SnapshotOptions::default());
+        let measured = measure(IN_FLIGHT, |clients| drive_all(&leaders, clients))?;
+        let snapshot = members.member(Target::Follower).snapshot(&SnapshotOptions::default());
         let snapshot = snapshot.map_err(|error| error.to_string())?;
         let read = |key: &Key| check(key, snapshot.get(key).expect("a healthy disk"));
-        measured.last_keys.iter().try_for_each(read)?;
+        measured.last_keys.iter().for_each(read);
         Ok(measured)
     });
-    Row::new(name.to_owned(), MEMBERS as u64, IN_FLIGHT, &measured).beside("write, 1 regions/3/256")
+    Row::new(name.to_owned(), MEMBERS as u64, IN_FLIGHT, &measured).with_baseline("write, 1 regions/3/256")
 }

@@ -1,7 +1,7 @@
-//! Rows, and how they are shown.
+//! Rows and their output formats.
 //!
-//! Owns the table, the JSON and the line form in which a group's process hands its rows to the first one. What
-//! always holds: each row's name is its own, so that another can name it as the one it is compared with.
+//! Owns the table, the JSON, and the lines by which a group's process sends its rows to the main process. What always
+//! holds: row names are unique, so that a row can name another as its baseline.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::load::{Measured, own_us_per_op};
 
-/// Numbers in the line form of a row.
+/// Numeric fields in the line of a row.
 const NUMBERS: usize = 10;
 
 /// One measurement.
@@ -21,27 +21,27 @@ pub struct Row {
     pub in_flight: u64,
     /// Members, all in one process; 0 when no store is involved.
     pub members: u64,
-    /// Calls answered a second.
+    /// Calls answered per second.
     pub ops_per_s: f64,
-    /// Half of the calls took no longer.
+    /// Median latency.
     pub p50_us: f64,
-    /// All but one of a hundred took no longer.
+    /// 99th percentile of the latency.
     pub p99_us: f64,
     /// CPU of all members and the callers, less that of the harness itself.
     pub cpu_us_per_op: f64,
-    /// Memory of the process: all members, what RocksDB caches, and the samples.
+    /// Memory of the process: all members, RocksDB's caches, and the samples.
     pub rss_mib: f64,
-    /// Times that a thread left its core.
+    /// Context switches.
     pub switches_per_op: f64,
     /// CPU of other processes, in percent of all cores.
     pub others_percent: f64,
-    /// CPU that the machine below this virtual one took, in percent of all cores.
+    /// CPU stolen by the hypervisor, in percent of all cores.
     pub stolen_percent: f64,
     /// The row this one is compared with; empty when there is none.
     pub baseline: String,
-    /// Operations a second beside those of the baseline.
+    /// Operations per second divided by those of the baseline.
     pub ratio: Option<f64>,
-    /// CPU by thread name.
+    /// CPU per operation by thread name, in microseconds.
     pub threads: BTreeMap<String, f64>,
 }
 
@@ -49,11 +49,11 @@ impl Row {
     /// The row of a run.
     pub fn new(name: String, members: u64, in_flight: u64, measured: &Measured) -> Self {
         let ops = measured.ops();
-        let spent = &measured.spent;
+        let usage = &measured.usage;
         let per_op = |time: Duration| time.as_secs_f64() * 1e6 / ops;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let of_all_cores =
-            |time: Duration| 100.0 * time.as_secs_f64() / spent.wall.as_secs_f64() / cores as f64;
+            |time: Duration| 100.0 * time.as_secs_f64() / usage.wall.as_secs_f64() / cores as f64;
         Self {
             name,
             in_flight,
@@ -61,23 +61,23 @@ impl Row {
             ops_per_s: measured.ops_per_s(),
             p50_us: measured.percentile_us(50),
             p99_us: measured.percentile_us(99),
-            cpu_us_per_op: (per_op(spent.cpu()) - own_us_per_op()).max(0.0),
+            cpu_us_per_op: (per_op(usage.cpu()) - own_us_per_op()).max(0.0),
             rss_mib: measured.rss_mib,
-            switches_per_op: spent.switches as f64 / ops,
-            others_percent: of_all_cores(spent.others),
-            stolen_percent: of_all_cores(spent.stolen),
-            threads: spent.by_thread.iter().map(|(name, time)| (name.clone(), per_op(*time))).collect(),
+            switches_per_op: usage.switches as f64 / ops,
+            others_percent: of_all_cores(usage.others),
+            stolen_percent: of_all_cores(usage.stolen),
+            threads: usage.by_thread.iter().map(|(name, time)| (name.clone(), per_op(*time))).collect(),
             ..Self::default()
         }
     }
 
-    /// Names the row this one is compared with.
-    pub fn beside(mut self, baseline: &str) -> Self {
+    /// Sets the row this one is compared with.
+    pub fn with_baseline(mut self, baseline: &str) -> Self {
         baseline.clone_into(&mut self.baseline);
         self
     }
 
-    /// The row as one line, for the process that prints the table.
+    /// The row as one line, for the main process.
     pub fn to_line(&self) -> String {
         let threads = self.threads.iter().map(|(name, us)| format!("{name}={us}")).collect::<Vec<_>>();
         let texts = [self.name.clone(), self.baseline.clone(), threads.join(",")];
@@ -85,7 +85,7 @@ impl Row {
         [&texts[..], &numbers[..]].concat().join("\t")
     }
 
-    /// The row of a line of [`Row::to_line`].
+    /// Parses a line of [`Row::to_line`].
     pub fn from_line(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, baseline, threads, numbers @ ..] = fields.as_slice() else { return None };
@@ -150,7 +150,7 @@ impl Row {
     }
 }
 
-/// Fills in the ratios once all rows are there.
+/// Computes the ratios once all rows are measured.
 pub fn compare(rows: &mut [Row]) {
     let rates: BTreeMap<String, f64> = rows.iter().map(|row| (row.name.clone(), row.ops_per_s)).collect();
     for row in rows {
@@ -174,48 +174,46 @@ pub fn table(rows: &[Row]) -> String {
         "ratio"
     );
     for row in rows {
-        let (cpu, switches) = (known(row.cpu_us_per_op, 2), known(row.switches_per_op, 2));
-        let (others, ratio) =
-            (known(row.others_percent, 0), row.ratio.map_or(String::new(), |r| known(r, 2)));
+        let (cpu, switches) = (cell(row.cpu_us_per_op, 2), cell(row.switches_per_op, 2));
+        let (others, ratio) = (cell(row.others_percent, 0), row.ratio.map_or(String::new(), |r| cell(r, 2)));
         let Row { name, ops_per_s, p50_us, p99_us, rss_mib, baseline, .. } = row;
         write!(out, "{name:<34}{ops_per_s:>10.0}{p50_us:>10.1}{p99_us:>10.1}{cpu:>9}{rss_mib:>8.1}")
-            .expect("a String takes everything");
-        writeln!(out, "{switches:>10}{others:>8}  {baseline:<30}{ratio:>7}")
-            .expect("a String takes everything");
+            .expect("a String can grow");
+        writeln!(out, "{switches:>10}{others:>8}  {baseline:<30}{ratio:>7}").expect("a String can grow");
     }
     out
 }
 
-/// A number in a table; a dash when it is not known.
-pub fn known(number: f64, decimals: usize) -> String {
+/// A number in a table; a dash when it is unknown.
+pub fn cell(number: f64, decimals: usize) -> String {
     if number.is_finite() { format!("{number:.decimals$}") } else { "-".to_owned() }
 }
 
-/// Which thread takes how much of a write.
+/// The CPU of each row by thread.
 pub fn thread_table(rows: &[Row]) -> String {
-    let mut out = String::from("CPU us an operation, by thread\n");
+    let mut out = String::from("CPU us per operation, by thread\n");
     for row in rows.iter().filter(|row| row.members > 0 && !row.threads.is_empty()) {
         let mut threads: Vec<_> = row.threads.iter().filter(|(_, us)| **us >= 0.05).collect();
         threads.sort_by(|a, b| b.1.total_cmp(a.1));
         let threads = threads.iter().map(|(name, us)| format!("{name} {us:.1}")).collect::<Vec<_>>();
-        writeln!(out, "{:<34}{}", row.name, threads.join(" · ")).expect("a String takes everything");
+        writeln!(out, "{:<34}{}", row.name, threads.join(" · ")).expect("a String can grow");
     }
     out
 }
 
-/// The same for programs: an array of the rows and of one object about machine and goals.
-pub fn json(rows: &[Row], machine: &[(&str, String)]) -> String {
-    let objects: Vec<String> = rows.iter().map(Row::to_json).chain([object(machine)]).collect();
+/// The same for programs: an array of the rows, then one object about the environment and the targets.
+pub fn json(rows: &[Row], environment: &[(&str, String)]) -> String {
+    let objects: Vec<String> = rows.iter().map(Row::to_json).chain([object(environment)]).collect();
     format!("[\n  {}\n]\n", objects.join(",\n  "))
 }
 
-/// A JSON object of fields that are JSON already.
+/// A JSON object whose values are already JSON.
 pub fn object(fields: &[(&str, String)]) -> String {
     let fields = fields.iter().map(|(name, value)| format!("{}: {value}", text(name)));
     format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
-/// A JSON number; what is none in JSON becomes null.
+/// A JSON number; null when it is not finite.
 pub fn number(number: f64) -> String {
     if number.is_finite() { format!("{number:.4}") } else { "null".to_owned() }
 }
@@ -227,7 +225,7 @@ pub fn text(text: &str) -> String {
         match character {
             '"' | '\\' => out.extend(['\\', character]),
             control if control < ' ' => {
-                write!(out, "\\u{:04x}", u32::from(control)).expect("a String takes everything");
+                write!(out, "\\u{:04x}", u32::from(control)).expect("a String can grow");
             }
             other => out.push(other),
         }

@@ -1,7 +1,7 @@
-//! Writes: one key a call, acknowledged when durable and applied.
+//! Writes: one key per call, acknowledged when durable and applied.
 //!
-//! Owns the rows of one and of three members, RocksDB's own synced writes beside them, and what group commit and
-//! forwarding change. What always holds: after each run the last write of every lane is read back.
+//! Owns the rows of one and of three members, those of RocksDB's own synced writes, and the variants through a follower
+//! and with one log entry per write. What always holds: after each run the last write of every client is read back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,22 +11,22 @@ use rocksdb::{DB, DBCompressionType, Options};
 
 use crate::data::{Key, check, directory, value};
 use crate::group::{Group, retry};
-use crate::load::{Lane, Measured, measure, on_threads};
-use crate::members::{Asked, Leaders, Members};
+use crate::load::{Client, Measured, measure, on_threads};
+use crate::members::{Leaders, Members, Target};
 use crate::report::Row;
 
-/// More threads than this only wait for each other on a small machine.
+/// On a small machine more threads than this only wait for each other.
 const BASELINE_THREADS_MAX: u64 = 64;
 
-/// Rows of a cluster of so many members.
+/// Measures the rows of a cluster of `count` members.
 pub fn run(group: &Group, count: usize) {
     let members = Members::open(count);
-    let blocking = format!("write blocking/{count}/1");
-    group.row(&blocking, || beside_rocksdb(measured(&members, Asked::Leader, 1, block), &blocking, count, 1));
+    let name = format!("write blocking/{count}/1");
+    group.row(&name, || versus_rocksdb(measured(&members, Target::Leader, 1, block), &name, count, 1));
     for in_flight in [1, 64, 256, 1000] {
         let name = format!("write/{count}/{in_flight}");
         group.row(&name, || {
-            beside_rocksdb(measured(&members, Asked::Leader, in_flight, drive_all), &name, count, in_flight)
+            versus_rocksdb(measured(&members, Target::Leader, in_flight, drive_all), &name, count, in_flight)
         });
     }
     if count > 1 {
@@ -34,47 +34,52 @@ pub fn run(group: &Group, count: usize) {
     }
 }
 
-/// The same writes through a follower, and with an entry for each.
+/// The same writes through a follower, and with one log entry per write.
 fn variants(group: &Group, members: Members, count: usize) {
-    variant(group, "write forwarded", &[1, 64, 256], &members, Asked::Follower);
+    variant(group, "write forwarded", &[1, 64, 256], &members, Target::Follower);
     drop(members);
     let (title, in_flight) = ("write, no group", [64, 256, 1000]);
     if group.wants_any(&in_flight.map(|in_flight| format!("{title}/{count}/{in_flight}"))) {
         let members = Members::open_with(count, &[("write.group_bytes", "0")]);
-        variant(group, title, &in_flight, &members, Asked::Leader);
+        variant(group, title, &in_flight, &members, Target::Leader);
     }
 }
 
-fn variant(group: &Group, title: &str, in_flight: &[u64], members: &Members, asked: Asked) {
+fn variant(group: &Group, title: &str, in_flight: &[u64], members: &Members, target: Target) {
     let count = members.count();
     for &in_flight in in_flight {
         let name = format!("{title}/{count}/{in_flight}");
         group.row(&name, || {
-            let measured = measured(members, asked, in_flight, drive_all);
+            let measured = measured(members, target, in_flight, drive_all);
             let row = Row::new(name.clone(), count as u64, in_flight, &measured);
-            row.beside(&format!("write/{count}/{in_flight}"))
+            row.with_baseline(&format!("write/{count}/{in_flight}"))
         });
     }
 }
 
-fn beside_rocksdb(measured: Measured, name: &str, count: usize, in_flight: u64) -> Row {
+fn versus_rocksdb(measured: Measured, name: &str, count: usize, in_flight: u64) -> Row {
     let baseline = format!("rocksdb write/0/{}", in_flight.min(BASELINE_THREADS_MAX));
-    Row::new(name.to_owned(), count as u64, in_flight, &measured).beside(&baseline)
+    Row::new(name.to_owned(), count as u64, in_flight, &measured).with_baseline(&baseline)
 }
 
-fn measured(members: &Members, asked: Asked, in_flight: u64, start: fn(&Arc<Store>, Vec<Lane>)) -> Measured {
+fn measured(
+    members: &Members,
+    target: Target,
+    in_flight: u64,
+    start: fn(&Arc<Store>, Vec<Client>),
+) -> Measured {
     retry(|| {
-        let store = members.member(asked);
-        let measured = measure(in_flight, |lanes| start(&store, lanes))?;
+        let store = members.member(target);
+        let measured = measure(in_flight, |clients| start(&store, clients))?;
         let snapshot = store.snapshot(&SnapshotOptions::default()).map_err(|error| error.to_string())?;
         let read = |key: &Key| check(key, snapshot.get(key).expect("a healthy disk"));
-        measured.last_keys.iter().try_for_each(read)?;
+        measured.last_keys.iter().for_each(read);
         Ok(measured)
     })
 }
 
-fn block(store: &Arc<Store>, lanes: Vec<Lane>) {
-    on_threads(lanes, || {
+fn block(store: &Arc<Store>, clients: Vec<Client>) {
+    on_threads(clients, || {
         let store = Arc::clone(store);
         move |key: &Key| {
             let written = store.write(&mut batch(key), &WriteOptions::default());
@@ -83,7 +88,7 @@ fn block(store: &Arc<Store>, lanes: Vec<Lane>) {
     });
 }
 
-/// Whom a key is written to.
+/// Selects the store that a key is written to.
 pub trait Route: Send + Sync + 'static {
     fn store(&self, key: &Key) -> &Store;
 }
@@ -100,27 +105,27 @@ impl Route for Leaders {
     }
 }
 
-/// Keeps each lane's write in flight.
-pub fn drive_all(route: &Arc<impl Route>, lanes: Vec<Lane>) {
-    lanes.into_iter().for_each(|lane| drive(Arc::clone(route), lane));
+/// Starts all clients, each with asynchronous writes.
+pub fn drive_all(route: &Arc<impl Route>, clients: Vec<Client>) {
+    clients.into_iter().for_each(|client| drive(Arc::clone(route), client));
 }
 
-/// Writes, and writes again from the callback.
-fn drive(route: Arc<impl Route>, mut lane: Lane) {
-    let key = lane.issue();
-    let run = lane.run();
+/// Issues a write, and the next one from its callback.
+fn drive(route: Arc<impl Route>, mut client: Client) {
+    let key = client.issue();
+    let run = client.run();
     let begun = Instant::now();
     let again = Arc::clone(&route);
     let callback = move |answer: almadia::Result<almadia::Position>| {
         if let Err(error) = answer {
-            return lane.run().fail(error.to_string());
+            return client.run().fail(error.to_string());
         }
-        if lane.answered(begun) {
-            return drive(again, lane);
+        if client.answered(begun) {
+            return drive(again, client);
         }
-        // Or the store might be dropped here, after its owner is done with it.
+        // Before `finish`: the run may end then, and this callback could drop the last reference to the store.
         drop(again);
-        lane.rest();
+        client.finish();
     };
     if let Err(error) = route.store(&key).write_async(&mut batch(&key), &WriteOptions::default(), callback) {
         run.fail(error.to_string());
@@ -133,7 +138,7 @@ fn batch(key: &Key) -> Batch {
     batch
 }
 
-/// RocksDB with synced writes, a thread for each call in flight.
+/// Measures RocksDB with synced writes, with a thread for each call in flight.
 pub fn run_baseline(group: &Group) {
     for in_flight in [1, BASELINE_THREADS_MAX] {
         let name = format!("rocksdb write/0/{in_flight}");
@@ -150,14 +155,14 @@ fn measure_baseline(in_flight: u64) -> Measured {
         options.set_sync(true);
         move |key: &Key| db.put_opt(key, value(key), &options).map_err(|error| error.to_string())
     };
-    let measured = measure(in_flight, |lanes| on_threads(lanes, synced)).expect("a healthy disk");
+    let measured = measure(in_flight, |clients| on_threads(clients, synced)).expect("a healthy disk");
     for key in &measured.last_keys {
-        check(key, db.get(key).expect("a healthy disk")).expect("it was acknowledged");
+        check(key, db.get(key).expect("a healthy disk"));
     }
     measured
 }
 
-/// RocksDB as it comes, but for the memtable size and the compression that a store uses by default.
+/// RocksDB with its default options, except for the memtable size and the compression, which are a store's defaults.
 pub fn open_rocksdb(path: &std::path::Path) -> DB {
     let mut options = Options::default();
     options.create_if_missing(true);

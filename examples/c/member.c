@@ -340,7 +340,7 @@ static void print_status(const struct member *member) {
 
 /* ---------------------------------------------------------------------------------------------------- commands */
 
-static void obey(struct member *member) {
+static void run_commands(struct member *member) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t bytes;
@@ -377,7 +377,7 @@ int main(int count, char **arguments) {
         return 1;
     }
     printf("ready\n");
-    obey(&member);
+    run_commands(&member);
     almadia_store_free(member.store);
     printf("stopped\n");
     return 0;

@@ -158,7 +158,7 @@ unsafe extern "C" fn on_event(user: *mut c_void, event: u32, position: almadia_p
 }
 
 /// The kinds of calls.
-enum Asked {
+enum Request {
     Write(Vec<Change>),
     Get(Bytes),
     Many(Vec<Bytes>),
@@ -167,7 +167,7 @@ enum Asked {
 
 /// An accepted call.
 struct Call {
-    asked: Asked,
+    request: Request,
     /// 0 when its number was not requested.
     op: u64,
     events: u32,
@@ -194,14 +194,14 @@ impl Member {
                 burst.cancel(input);
             }
         }
-        let way = input.number();
-        if way % 8 == 7
+        let ending = input.number();
+        if ending % 8 == 7
             && let Some(queue) = &mut burst.queue
         {
             if input.yes() { queue.shut_down() } else { queue.interrupt() }
         }
         // Calls in flight when the store is shut down are answered too.
-        let is_closed = way >= 0xf0;
+        let is_closed = ending >= 0xf0;
         if is_closed {
             let store = self.store;
             // SAFETY: the store is live.
@@ -209,7 +209,7 @@ impl Member {
         }
         let Burst { arrivals, calls, .. } = burst.await_all(input);
         if is_closed {
-            handles.let_directory_go();
+            handles.release_directory();
         }
         let mut log = std::mem::take(&mut *arrivals.log.lock().expect("nothing panics while it is held"));
         if is_closed {
@@ -246,7 +246,7 @@ impl Member {
                     events[call].push((event, position.index));
                 }
                 Arrival::Answer(call, answered) => {
-                    if matches!(calls[call].asked, Asked::Write(_)) && answered.code == OK {
+                    if matches!(calls[call].request, Request::Write(_)) && answered.code == OK {
                         assert!(answered.index >= last_index, "one thread's writes complete in their order");
                         last_index = answered.index;
                     }
@@ -278,7 +278,7 @@ impl Member {
 fn states(before: &Model, calls: &[Call], answers: &[Answered]) -> Vec<BTreeSet<Model>> {
     let mut states = vec![BTreeSet::from([before.clone()])];
     for (call, answered) in calls.iter().zip(answers) {
-        let Asked::Write(changes) = &call.asked else { continue };
+        let Request::Write(changes) = &call.request else { continue };
         let all = states.last().expect("there is one");
         let changed = all.iter().cloned().map(|mut model| {
             changes.iter().cloned().for_each(|change| change.apply(&mut model));
@@ -312,29 +312,29 @@ impl Arrival {
 impl Call {
     fn check(&self, answered: &Answered, events: &[(u32, u64)], was_closed: bool) {
         let code = answered.code;
-        let is_write = matches!(self.asked, Asked::Write(_));
+        let is_write = matches!(self.request, Request::Write(_));
         assert_eq!(answered.op, self.op, "the completion has the number of its call");
         let is_failure = ![OK, NOT_FOUND].contains(&code);
         assert_eq!(answered.error, is_failure.then_some((code, true)), "an error comes with a failure");
         assert!(!answered.took_twice, "what was taken is gone");
         assert_eq!(self.is_cancelled, [CANCELLED, CANCELLED_IN_FLIGHT].contains(&code), "answered {code}");
         assert!(is_write || code != CANCELLED_IN_FLIGHT, "nothing of a read is left");
-        let may_be = match self.asked {
+        let is_possible = match self.request {
             _ if was_closed => true,
-            Asked::Get(_) => code == OK || code == NOT_FOUND,
+            Request::Get(_) => code == OK || code == NOT_FOUND,
             _ => code == OK,
         };
-        assert!(may_be || self.is_cancelled, "answered {code}");
-        let has_position = code == OK && matches!(self.asked, Asked::Write(_) | Asked::Snapshot);
+        assert!(is_possible || self.is_cancelled, "answered {code}");
+        let has_position = code == OK && matches!(self.request, Request::Write(_) | Request::Snapshot);
         assert_eq!((answered.index > 0, answered.term > 0), (has_position, has_position));
         if !was_closed {
             let found = [!answered.snapshot.is_null(), !answered.value.is_null(), !answered.values.is_null()];
-            let wanted = match self.asked {
+            let wanted = match self.request {
                 _ if code != OK => [false; 3],
-                Asked::Write(_) => [false; 3],
-                Asked::Get(_) => [false, true, false],
-                Asked::Many(_) => [false, false, true],
-                Asked::Snapshot => [true, false, false],
+                Request::Write(_) => [false; 3],
+                Request::Get(_) => [false, true, false],
+                Request::Many(_) => [false, false, true],
+                Request::Snapshot => [true, false, false],
             };
             assert_eq!(found, wanted, "a success comes with the requested result");
         }
@@ -354,9 +354,9 @@ impl Call {
         answered: &Answered,
         any: &BTreeSet<&Model>,
     ) -> Option<(*mut almadia_snapshot, Model)> {
-        match &self.asked {
-            Asked::Write(_) => {}
-            Asked::Get(key) => {
+        match &self.request {
+            Request::Write(_) => {}
+            Request::Get(key) => {
                 let bytes = |model: &&&Model| model.get(&key.bytes).cloned();
                 if !answered.value.is_null() {
                     let seen =
@@ -372,7 +372,7 @@ impl Call {
                     );
                 }
             }
-            Asked::Many(keys) => {
+            Request::Many(keys) => {
                 if !answered.values.is_null() {
                     let shown = Values { handle: answered.values, shows: Vec::new() }.returned();
                     let mut possible = any.iter().map(|model| Values::of(answered.values, keys, model).shows);
@@ -381,7 +381,7 @@ impl Call {
                     unsafe { almadia::capi::value::almadia_values_free(answered.values) };
                 }
             }
-            Asked::Snapshot => {
+            Request::Snapshot => {
                 if !answered.snapshot.is_null() {
                     let shows = super::iterating::contents(answered.snapshot);
                     assert!(any.contains(&shows), "{shows:?} never were the data");
@@ -398,7 +398,7 @@ struct Submitted {
     code: almadia_code,
     /// The expected code.
     wanted: almadia_code,
-    asked: Asked,
+    request: Request,
     /// The requested events.
     events: u32,
 }
@@ -409,7 +409,7 @@ impl<'a> Burst<'a> {
         let mut op = NO_OP;
         let wants_op = input.number() < 0xe0;
         let (done, wanted) = self.draw_done(input, if wants_op { &raw mut op } else { null_mut() });
-        let Some(submitted) = self.ask(input, handles, done.pointer(), wanted) else { return };
+        let Some(submitted) = self.submit_some_kind(input, handles, done.pointer(), wanted) else { return };
         assert_eq!(submitted.code, submitted.wanted, "the receiver of a call is checked before the call");
         if submitted.code != OK {
             assert_eq!(op, NO_OP, "outputs are written on success");
@@ -419,8 +419,8 @@ impl<'a> Burst<'a> {
         let op = if wants_op { op } else { 0 };
         let is_new = self.calls.iter().all(|call| call.op != op || op == 0);
         assert!(is_new, "no number is reused");
-        let Submitted { asked, events, .. } = submitted;
-        self.calls.push(Call { asked, op, events, is_cancelled: false });
+        let Submitted { request, events, .. } = submitted;
+        self.calls.push(Call { request, op, events, is_cancelled: false });
     }
 
     /// The receiver of the next call's answer, valid or not, and the code that it must cause.
@@ -453,7 +453,7 @@ impl<'a> Burst<'a> {
     }
 
     /// Submits a call of some kind; none when there is no batch for it.
-    fn ask(
+    fn submit_some_kind(
         &self,
         input: &mut Input<'_>,
         handles: &mut Handles,
@@ -463,20 +463,20 @@ impl<'a> Burst<'a> {
         let store = self.store;
         // SAFETY, for all: the store is live, bytes have their lengths, structs their sizes, and what `done` names
         // outlives the answers, for which `await_all` waits.
-        let (code, asked) = match input.number() % 8 {
+        let (code, request) = match input.number() % 8 {
             0 | 1 => {
                 let (key, value) = (input.good_key(), input.good_key());
                 let code = answer(input, |error| unsafe {
                     almadia_put_async(store, key.data, key.length, value.data, value.length, done, error)
                 });
-                (code, Asked::Write(vec![Change::Put(key.bytes, value.bytes)]))
+                (code, Request::Write(vec![Change::Put(key.bytes, value.bytes)]))
             }
             2 => {
                 let key = input.good_key();
                 let code = answer(input, |error| unsafe {
                     almadia_delete_async(store, key.data, key.length, done, error)
                 });
-                (code, Asked::Write(vec![Change::Delete(key.bytes)]))
+                (code, Request::Write(vec![Change::Delete(key.bytes)]))
             }
             3 => return self.write(input, handles, done, wanted),
             4 | 5 => {
@@ -484,7 +484,7 @@ impl<'a> Burst<'a> {
                 let code = answer(input, |error| unsafe {
                     almadia_get_async(store, key.data, key.length, done, error)
                 });
-                (code, Asked::Get(key))
+                (code, Request::Get(key))
             }
             6 => {
                 let keys = keys(input, true);
@@ -492,15 +492,15 @@ impl<'a> Burst<'a> {
                 let code = answer(input, |error| unsafe {
                     almadia_multi_get_async(store, slices.as_ptr(), slices.len(), null(), done, error)
                 });
-                (code, Asked::Many(keys))
+                (code, Request::Many(keys))
             }
             _ => {
                 let code =
                     answer(input, |error| unsafe { almadia_snapshot_open_async(store, null(), done, error) });
-                (code, Asked::Snapshot)
+                (code, Request::Snapshot)
             }
         };
-        Some(Submitted { code, wanted, asked, events: 0 })
+        Some(Submitted { code, wanted, request, events: 0 })
     }
 
     /// Writes a batch, if there is one, and requests its events.
@@ -518,7 +518,7 @@ impl<'a> Burst<'a> {
         let is_missing = input.number() == 0xff;
         options.options.on_event = if is_missing { None } else { Some(on_event) };
         let batch = handles.batches[input.slot(SLOTS)].as_mut()?;
-        // SAFETY: as for `ask`; the batch is live, and the callback is good until the write is completed.
+        // SAFETY: as for `submit_some_kind`; the batch is live, and the callback is good until the write is completed.
         let code = answer(input, |error| unsafe {
             almadia_write_async(self.store, batch.handle, (&raw const options).cast(), done, error)
         });
@@ -532,7 +532,7 @@ impl<'a> Burst<'a> {
         // Of two errors either may be reported.
         let is_wanted = refused != OK && code == refused;
         let wanted = if is_wanted || (wanted == OK && refused != OK) { refused } else { wanted };
-        Some(Submitted { code, wanted, asked: Asked::Write(changes), events })
+        Some(Submitted { code, wanted, request: Request::Write(changes), events })
     }
 
     /// Cancels one of the calls, or one that does not exist.
@@ -581,7 +581,7 @@ impl<'a> Burst<'a> {
                         unsafe { almadia_completion_free(completion) };
                     }
                 }
-                queue.look(input);
+                queue.check_idle(input);
             }
         }
         for call in self.calls.iter().filter(|call| call.op != 0) {
@@ -594,7 +594,7 @@ impl<'a> Burst<'a> {
 }
 
 /// Checks the accessors of a completion and its error with NULL.
-pub fn look_at_nothing() {
+pub fn check_null_completion() {
     // SAFETY: NULL is fine for all.
     unsafe {
         let nothing: *mut almadia_completion = null_mut();

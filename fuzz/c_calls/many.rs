@@ -134,10 +134,10 @@ impl Member {
 }
 
 impl Handles {
-    pub fn look_at_many(&mut self, input: &mut Input<'_>) {
+    pub fn check_many(&mut self, input: &mut Input<'_>) {
         match &self.many[input.slot(SLOTS)] {
             Some(values) => values.check(),
-            None => super::in_flight::look_at_nothing(),
+            None => super::in_flight::check_null_completion(),
         }
         if input.yes() {
             put(&mut self.many[input.slot(SLOTS)], None);

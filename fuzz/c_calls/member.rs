@@ -143,7 +143,7 @@ impl Member {
     }
 
     /// Removes what the last input left.
-    pub fn forget_all(&mut self) {
+    pub fn delete_all(&mut self) {
         for key in std::mem::take(&mut self.model).into_keys() {
             // SAFETY: the store is live and the key has its length.
             let code = unsafe { almadia_delete(self.store, key.as_ptr().cast(), key.len(), null_mut()) };
@@ -152,13 +152,13 @@ impl Member {
     }
 
     /// Checks a log index: it must be larger than all before.
-    pub fn newer(&mut self, index: u64) {
+    pub fn check_newer(&mut self, index: u64) {
         assert!(index > self.index, "positions of a region grow");
         self.index = index;
     }
 
-    /// Asks the store for its status, and to transfer a leadership that only it can have.
-    pub fn ask(&mut self, input: &mut Input<'_>) {
+    /// Checks the status of the store, and requests a transfer of the leadership, which no other member can take.
+    pub fn check_status(&mut self, input: &mut Input<'_>) {
         let store = self.store;
         // SAFETY: the store is live, structs have their sizes, outputs are writable.
         unsafe {
@@ -215,8 +215,8 @@ impl Member {
         }
     }
 
-    /// The metrics of the store, which change with every call.
-    pub fn ask_for_metrics(&mut self, input: &mut Input<'_>) {
+    /// Checks the form of the store's metrics, whose values change with every call.
+    pub fn check_metrics(&mut self, input: &mut Input<'_>) {
         let (store, mut text) = (self.store, null_mut());
         // SAFETY: the store is live or NULL, the output writable or NULL, and the text is freed once.
         unsafe {
@@ -266,9 +266,9 @@ impl Member {
         }
         (0..SLOTS).for_each(|_| handles.snapshot_get(input));
         (0..SLOTS).for_each(|_| handles.move_iter(input));
-        if handles.keep_directory() {
+        if handles.hold_directory() {
             assert_eq!(self.start(), LOCKED, "handles from reads keep the directory locked");
-            handles.let_directory_go();
+            handles.release_directory();
         }
         assert_eq!(self.start(), OK);
     }

@@ -94,7 +94,7 @@ impl Handles {
     }
 
     /// True while a handle lives that reads the store's files.
-    fn keep_directory(&self) -> bool {
+    fn hold_directory(&self) -> bool {
         let (snapshots, iters) = (self.snapshots.iter().flatten(), self.iters.iter().flatten());
         let (values, many) = (self.values.iter().flatten(), self.many.iter().flatten());
         // A value that does not exist needs no store.
@@ -102,7 +102,7 @@ impl Handles {
         snapshots.count() + iters.count() + values.count() + many.count() > 0
     }
 
-    fn let_directory_go(&mut self) {
+    fn release_directory(&mut self) {
         self.values.iter_mut().for_each(|slot| put(slot, None));
         self.many.iter_mut().for_each(|slot| put(slot, None));
         self.snapshots.iter_mut().for_each(|slot| put(slot, None));
@@ -117,7 +117,7 @@ impl Member {
     /// When one is not what the header documents.
     pub fn fuzz_calls(&mut self, data: &[u8]) {
         let mut input = Input::new(data);
-        self.forget_all();
+        self.delete_all();
         let mut handles = Handles::none();
         for _ in 0..CALLS_MAX {
             let Some(kind) = input.byte() else { break };
@@ -132,8 +132,8 @@ impl Member {
             0xf9 => return handles.snapshot_multi_get(input),
             0xfa | 0xfb => return handles.batch_append_ops(input),
             0xfc | 0xfd => return handles.use_queue(input),
-            0xfe => return handles.look_at_many(input),
-            0xff => return self.ask_for_metrics(input),
+            0xfe => return handles.check_many(input),
+            0xff => return self.check_metrics(input),
             _ => {}
         }
         match kind % 24 {
@@ -141,7 +141,7 @@ impl Member {
             1 | 2 => handles.batch_put(input),
             3 => handles.batch_delete(input),
             4 => handles.batch_delete_range(input),
-            5 => handles.batch_look(input),
+            5 => handles.check_batch(input),
             6 | 7 => self.write(input, handles),
             8 => self.put(input),
             9 => self.delete(input),
@@ -151,12 +151,12 @@ impl Member {
             13 => handles.clone_snapshot(input),
             14 => handles.snapshot_get(input),
             15 => handles.snapshot_get_into(input),
-            16 => handles.look_at_value(input),
+            16 => handles.check_value(input),
             17 => handles.new_iter(input),
             18 | 19 => handles.move_iter(input),
             20 => handles.iter_next_n(input),
             21 => handles.use_config(input),
-            22 => self.ask(input),
+            22 => self.check_status(input),
             _ => self.free_or_reopen(input, handles),
         }
     }
@@ -206,7 +206,7 @@ impl Drop for Handles {
     fn drop(&mut self) {
         self.batches.iter_mut().for_each(|slot| put(slot, None));
         put(&mut self.queue, None);
-        self.let_directory_go();
+        self.release_directory();
         // SAFETY: NULL or a live config that is not used again.
         unsafe { almadia_config_free(self.config) }
     }

@@ -17,9 +17,9 @@ use super::rules::{CLOSED, INVALID_ARGUMENT, NULL_POINTER, OK, answer, expect};
 use super::{Free, Handles, put};
 
 /// Long enough for any completion on a busy machine.
-const PATIENCE_MS: i32 = 60_000;
+const TIMEOUT_MS: i32 = 60_000;
 /// The capacity of one pop.
-const ROOM: usize = 4;
+const CAPACITY_MAX: usize = 4;
 
 /// A queue without calls in flight.
 pub struct Queue {
@@ -65,27 +65,27 @@ impl Queue {
         assert!(self.is_readable(0), "it is shut down");
     }
 
-    fn is_readable(&self, patience_ms: i32) -> bool {
+    fn is_readable(&self, timeout_ms: i32) -> bool {
         // SAFETY: the queue is live.
         let fd = unsafe { almadia_cq_fd(self.handle) };
         assert!(fd >= 0, "a queue has a descriptor");
         let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         // SAFETY: one descriptor is watched.
-        let ready = unsafe { libc::poll(&raw mut watched, 1, patience_ms) };
+        let ready = unsafe { libc::poll(&raw mut watched, 1, timeout_ms) };
         assert!(ready >= 0, "poll works");
         ready == 1
     }
 
     /// Pops what is queued; waits for the first on the descriptor or in the pop. At least one call is in flight.
-    /// `with_events`: one of them asked for events, which also make the descriptor readable and are delivered by a pop
+    /// `with_events`: one of them requested events, which also make the descriptor readable and are delivered by a pop
     /// that may return no completion.
     pub fn pop(&mut self, input: &mut Input<'_>, with_events: bool) -> Vec<*mut almadia_completion> {
-        let (capacity, by_descriptor) = (1 + input.slot(ROOM), input.yes());
+        let (capacity, by_descriptor) = (1 + input.slot(CAPACITY_MAX), input.yes());
         if by_descriptor {
-            assert!(self.is_readable(PATIENCE_MS), "a completion is announced");
+            assert!(self.is_readable(TIMEOUT_MS), "a completion is announced");
         }
-        let patience_ms = if by_descriptor { 0 } else { i64::from(PATIENCE_MS) };
-        let (code, popped) = self.pop_some(input, capacity, patience_ms);
+        let timeout_ms = if by_descriptor { 0 } else { i64::from(TIMEOUT_MS) };
+        let (code, popped) = self.pop_with(input, capacity, timeout_ms);
         assert_eq!(code, OK, "a queue ends with the last call that it accepted");
         let interrupted = std::mem::take(&mut self.is_interrupted);
         // A queue that is shut down stays readable.
@@ -95,24 +95,17 @@ impl Queue {
         popped
     }
 
-    fn pop_some(
+    fn pop_with(
         &self,
         input: &mut Input<'_>,
         capacity: usize,
-        patience_ms: i64,
+        timeout_ms: i64,
     ) -> (almadia_code, Vec<*mut almadia_completion>) {
-        let mut completions = [NonNull::dangling().as_ptr(); ROOM + 1];
-        let (untouched, mut count) = (completions[ROOM], 99);
+        let mut completions = [NonNull::dangling().as_ptr(); CAPACITY_MAX + 1];
+        let (untouched, mut count) = (completions[CAPACITY_MAX], 99);
         // SAFETY: the queue is live, there is room for `capacity` completions, outputs are writable.
         let pop = |error| unsafe {
-            almadia_cq_pop(
-                self.handle,
-                completions.as_mut_ptr(),
-                capacity,
-                &raw mut count,
-                patience_ms,
-                error,
-            )
+            almadia_cq_pop(self.handle, completions.as_mut_ptr(), capacity, &raw mut count, timeout_ms, error)
         };
         let code = answer(input, pop);
         if code != OK {
@@ -124,7 +117,7 @@ impl Queue {
     }
 
     /// What a queue returns while no call is in flight.
-    pub fn look(&mut self, input: &mut Input<'_>) {
+    pub fn check_idle(&mut self, input: &mut Input<'_>) {
         if input.yes() {
             self.interrupt();
         }
@@ -138,8 +131,8 @@ impl Queue {
         );
         // Either there is a reason to return, or the pop does not wait.
         let returns = self.is_interrupted || self.is_shut;
-        let patience_ms = if returns { -1 } else { i64::from(input.number() % 2) };
-        let (code, popped) = self.pop_some(input, 1 + input_room(patience_ms), patience_ms);
+        let timeout_ms = if returns { -1 } else { i64::from(input.number() % 2) };
+        let (code, popped) = self.pop_with(input, 1 + extra_capacity(timeout_ms), timeout_ms);
         assert!(popped.is_empty());
         match code {
             OK => assert!(self.is_interrupted || !self.is_shut, "a queue that was shut down is at its end"),
@@ -148,8 +141,8 @@ impl Queue {
         }
         self.is_interrupted = false;
         let wrong = [(0, 0, INVALID_ARGUMENT), (1, -2, INVALID_ARGUMENT), (1, i64::MIN, INVALID_ARGUMENT)];
-        for (capacity, patience_ms, wanted) in wrong {
-            assert_eq!(self.pop_some(input, capacity, patience_ms).0, wanted);
+        for (capacity, timeout_ms, wanted) in wrong {
+            assert_eq!(self.pop_with(input, capacity, timeout_ms).0, wanted);
         }
         let (mut count, mut room) = (0, null_mut());
         // SAFETY: the queue is live or NULL; outputs are writable or NULL.
@@ -172,8 +165,8 @@ impl Queue {
     }
 }
 
-fn input_room(patience_ms: i64) -> usize {
-    usize::from(patience_ms == 0)
+fn extra_capacity(timeout_ms: i64) -> usize {
+    usize::from(timeout_ms == 0)
 }
 
 impl Handles {
@@ -181,7 +174,7 @@ impl Handles {
         match &mut self.queue {
             None => self.queue = Some(Queue::open(input)),
             Some(_) if input.number() >= 0xf0 => put(&mut self.queue, None),
-            Some(queue) => queue.look(input),
+            Some(queue) => queue.check_idle(input),
         }
     }
 }

@@ -210,7 +210,7 @@ impl Handles {
         );
     }
 
-    pub fn look_at_value(&mut self, input: &mut Input<'_>) {
+    pub fn check_value(&mut self, input: &mut Input<'_>) {
         match &self.values[input.slot(SLOTS)] {
             Some(value) => value.check(),
             // SAFETY: NULL is fine.

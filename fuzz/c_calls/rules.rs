@@ -48,7 +48,7 @@ pub fn answer(
     let without_error = [OK, NOT_FOUND, END].contains(&code) || (code == CLOSED && error.is_null());
     assert_eq!(error.is_null(), without_error, "an error comes with a failure: {code}");
     if !error.is_null() {
-        look_at_error(error, code);
+        check_error(error, code);
     }
     code
 }
@@ -63,7 +63,7 @@ pub fn expect(
     assert_eq!(code, wanted, "answered {}, not {}", name_of(code), name_of(wanted));
 }
 
-fn look_at_error(error: *mut almadia_error, code: almadia_code) {
+fn check_error(error: *mut almadia_error, code: almadia_code) {
     // SAFETY: the error was just made, is freed once, and its message is read before.
     unsafe {
         assert_eq!(almadia_error_code(error), code);

@@ -130,7 +130,7 @@ impl Handles {
         });
     }
 
-    pub fn batch_look(&mut self, input: &mut Input<'_>) {
+    pub fn check_batch(&mut self, input: &mut Input<'_>) {
         let Some(batch) = &mut self.batches[input.slot(SLOTS)] else {
             // SAFETY: NULL is fine.
             unsafe {
@@ -192,7 +192,7 @@ impl Member {
         if code == OK {
             batch.changes.drain(..).for_each(|change| change.apply(&mut self.model));
             if !place.is_null() {
-                self.newer(position.index);
+                self.check_newer(position.index);
             }
         }
         batch.check_count();

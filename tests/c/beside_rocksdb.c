@@ -1,8 +1,8 @@
 /*
- * beside_rocksdb.c - a program that uses Debian's librocksdb and this library, with another RocksDB inside, at once: two
- * threads write to both while two read from both, and each has its own data in the end.
+ * beside_rocksdb.c - one program uses this library, which contains its own RocksDB, and Debian's librocksdb at the same
+ * time: two threads write to both while two read from both, and in the end each has its own data.
  *
- * It is linked with both libraries in either order, so that the symbols of neither can stand in for the other's.
+ * The test links it with the two libraries in both orders: neither may use a symbol of the other.
  */
 #include "check.h"
 
@@ -44,7 +44,7 @@ static void *write_both(void *argument)
     return NULL;
 }
 
-static bool is_theirs(rocksdb_readoptions_t *options, const char *key, size_t key_length)
+static bool other_has(rocksdb_readoptions_t *options, const char *key, size_t key_length)
 {
     char *message = NULL;
     size_t length = 0;
@@ -69,7 +69,7 @@ static void *read_both(void *argument)
             CHECK(code == ALMADIA_OK || code == ALMADIA_NOT_FOUND);
             CHECK(value == NULL || is_text(almadia_value_data(value), almadia_value_size(value), "ours"));
             almadia_value_free(value);
-            is_theirs(options, key, length);
+            other_has(options, key, length);
         }
     rocksdb_readoptions_destroy(options);
     return NULL;
@@ -87,7 +87,7 @@ static void open_other(const char *path)
     rocksdb_options_destroy(options);
 }
 
-static void each_has_its_own(void)
+static void each_has_its_own_data(void)
 {
     almadia_error *error = NULL;
     almadia_snapshot *snapshot = NULL;
@@ -96,17 +96,17 @@ static void each_has_its_own(void)
     int ours = 0, theirs = 0;
     CHECK_OK(almadia_snapshot_open(store, NULL, &snapshot, &error));
     CHECK_OK(almadia_iter_new(snapshot, NULL, &iter, &error));
-    rocksdb_iterator_t *walk = rocksdb_create_iterator(other, options);
+    rocksdb_iterator_t *other_iter = rocksdb_create_iterator(other, options);
     for (bool on = almadia_iter_first(iter); on; on = almadia_iter_next(iter))
         ours += is_text(almadia_iter_value(iter).data, almadia_iter_value(iter).size, "ours");
-    for (rocksdb_iter_seek_to_first(walk); rocksdb_iter_valid(walk); rocksdb_iter_next(walk)) {
+    for (rocksdb_iter_seek_to_first(other_iter); rocksdb_iter_valid(other_iter); rocksdb_iter_next(other_iter)) {
         size_t length = 0;
-        const char *value = rocksdb_iter_value(walk, &length);
+        const char *value = rocksdb_iter_value(other_iter, &length);
         theirs += is_text(value, length, "theirs");
     }
     CHECK_OK(almadia_iter_code(iter, &error));
     CHECK(ours == WRITERS * PAIRS && theirs == WRITERS * PAIRS);
-    rocksdb_iter_destroy(walk);
+    rocksdb_iter_destroy(other_iter);
     rocksdb_readoptions_destroy(options);
     almadia_iter_free(iter);
     almadia_snapshot_free(snapshot);
@@ -133,12 +133,12 @@ int main(int argc, char **argv)
     rocksdb_flush(other, flush, &message);
     CHECK_OTHER(message);
     rocksdb_flushoptions_destroy(flush);
-    each_has_its_own();
+    each_has_its_own_data();
 
-    /* One goes, the other stays; and the other way round. */
+    /* Either can be closed while the other stays open. */
     almadia_store_free(store);
     rocksdb_readoptions_t *options = rocksdb_readoptions_create();
-    CHECK(is_theirs(options, "0/00000", 7));
+    CHECK(other_has(options, "0/00000", 7));
     rocksdb_readoptions_destroy(options);
     store = open_single(argv[1]);
     rocksdb_close(other);

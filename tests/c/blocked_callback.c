@@ -1,6 +1,6 @@
 /*
  * blocked_callback.c - callbacks that block for a long time, on the leader and on a follower of a cluster of three: the
- * heartbeats go on, so nobody else is elected, and every member still reads and writes.
+ * heartbeats must continue, so that no other member is elected, and every member must still read and write.
  *
  * Usage: blocked_callback DIRECTORY MILLISECONDS.
  */
@@ -12,14 +12,14 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool released;
-static int begun, ended, behind;
+static int started, ended, ran_behind;
 
 static void block(void *user, almadia_completion *completion)
 {
     (void)user;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     pthread_mutex_lock(&lock);
-    begun++;
+    started++;
     pthread_cond_broadcast(&changed);
     while (!released)
         pthread_cond_wait(&changed, &lock);
@@ -27,14 +27,14 @@ static void block(void *user, almadia_completion *completion)
     pthread_mutex_unlock(&lock);
 }
 
-/* Stands behind a blocked callback of the same member. */
-static void note(void *user, almadia_completion *completion)
+/* Queued behind a blocked callback of the same member: runs only once that is released. */
+static void count_behind(void *user, almadia_completion *completion)
 {
     (void)user;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     pthread_mutex_lock(&lock);
     CHECK(released);
-    behind++;
+    ran_behind++;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
     submit(stores[leader], block);
     submit(stores[follower], block);
     pthread_mutex_lock(&lock);
-    while (begun < 2)
+    while (started < 2)
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
 
@@ -81,14 +81,14 @@ int main(int argc, char **argv)
             CHECK_OK(almadia_store_status(stores[at], &after, &error));
             CHECK(after.leader_id == (uint64_t)leader + 1 && after.term == before.term);
             if (rounds < 10 && at != (leader + 2) % MEMBERS)
-                submit(stores[at], note);
+                submit(stores[at], count_behind);
         }
 
     pthread_mutex_lock(&lock);
-    CHECK(rounds >= 10 && ended == 0 && behind == 0);
+    CHECK(rounds >= 10 && ended == 0 && ran_behind == 0);
     released = true;
     pthread_cond_broadcast(&changed);
-    while (behind < 20)
+    while (ran_behind < 20)
         pthread_cond_wait(&changed, &lock);
     CHECK(ended == 2);
     pthread_mutex_unlock(&lock);

@@ -1,12 +1,12 @@
-/* callbacks.c - where callbacks run, what they may do, and what they may not. */
+/* callbacks.c - the rules for callbacks (see almadia.h): where they run, what they may do, and what they may not. */
 #include "check.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 
-/* One test: a callback that does something, and a thread that waits for it. */
-struct waiting {
+/* One test: a callback does something, and the main thread waits for it. */
+struct test {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int done;
@@ -18,15 +18,14 @@ struct waiting {
     almadia_batch *batch;
 };
 
-static struct waiting begin(almadia_store *store, const char *path)
+static struct test begin(almadia_store *store, const char *path)
 {
-    struct waiting test = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false, store, path, 0, NULL,
-                           NULL};
+    struct test test = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false, store, path, 0, NULL, NULL};
     test.submitter = pthread_self();
     return test;
 }
 
-static void finish(struct waiting *test)
+static void finish(struct test *test)
 {
     pthread_mutex_lock(&test->lock);
     test->done++;
@@ -34,7 +33,7 @@ static void finish(struct waiting *test)
     pthread_mutex_unlock(&test->lock);
 }
 
-static void wait_for(struct waiting *test, int times)
+static void wait_for(struct test *test, int times)
 {
     pthread_mutex_lock(&test->lock);
     while (test->done < times)
@@ -52,7 +51,7 @@ static almadia_done done_with(almadia_callback callback, void *user)
 
 static void note_thread(void *user, almadia_completion *completion)
 {
-    struct waiting *test = user;
+    struct test *test = user;
     char name[17] = {0};
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     CHECK(prctl(PR_GET_NAME, name, 0, 0, 0) == 0);
@@ -64,35 +63,35 @@ static void note_thread(void *user, almadia_completion *completion)
 static void callbacks_run_on_their_own_thread(almadia_store *store, const char *path)
 {
     almadia_error *error = NULL;
-    struct waiting test = begin(store, path);
+    struct test test = begin(store, path);
     almadia_done done = done_with(note_thread, &test);
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
     wait_for(&test, 2);
 }
 
-/* `user` need not be an address: any value comes back. */
-static void *const NO_ADDRESS = (void *)-1;
-static int came_back;
+/* `user` need not be a valid pointer: any value is passed to the callback. */
+static void *const NOT_A_POINTER = (void *)-1;
+static int user_seen;
 
 static void note_user(void *user, almadia_completion *completion)
 {
-    CHECK(user == NO_ADDRESS && almadia_completion_user(completion) == NO_ADDRESS);
-    __atomic_store_n(&came_back, 1, __ATOMIC_SEQ_CST);
+    CHECK(user == NOT_A_POINTER && almadia_completion_user(completion) == NOT_A_POINTER);
+    __atomic_store_n(&user_seen, 1, __ATOMIC_SEQ_CST);
 }
 
 static void user_may_be_any_value(almadia_store *store)
 {
     almadia_error *error = NULL;
-    almadia_done done = done_with(note_user, NO_ADDRESS);
+    almadia_done done = done_with(note_user, NOT_A_POINTER);
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
-    while (!__atomic_load_n(&came_back, __ATOMIC_SEQ_CST))
+    while (!__atomic_load_n(&user_seen, __ATOMIC_SEQ_CST))
         sched_yield();
 }
 
-static void block(void *user, almadia_completion *completion)
+static void call_blocking_functions(void *user, almadia_completion *completion)
 {
-    struct waiting *test = user;
+    struct test *test = user;
     almadia_config *config = NULL;
     almadia_store *other = test->store;
     almadia_snapshot *snapshot = NULL;
@@ -131,8 +130,8 @@ static void block(void *user, almadia_completion *completion)
 static void blocking_calls_are_refused_in_a_callback(almadia_store *store, const char *path)
 {
     almadia_error *error = NULL;
-    struct waiting test = begin(store, path);
-    almadia_done done = done_with(block, &test);
+    struct test test = begin(store, path);
+    almadia_done done = done_with(call_blocking_functions, &test);
     CHECK_OK(almadia_batch_new(&test.batch, &error));
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
     wait_for(&test, 1);
@@ -140,10 +139,10 @@ static void blocking_calls_are_refused_in_a_callback(almadia_store *store, const
     put_text(store, "k", "still works elsewhere");
 }
 
-/* Writes on, from callback to callback, and reads in the last one. */
+/* Each callback submits the next call; the last one reads. */
 static void chain(void *user, almadia_completion *completion)
 {
-    struct waiting *test = user;
+    struct test *test = user;
     almadia_done done = done_with(chain, test);
     almadia_snapshot *snapshot = almadia_completion_take_snapshot(completion);
     CHECK(almadia_completion_take_snapshot(completion) == NULL);
@@ -166,24 +165,24 @@ static void chain(void *user, almadia_completion *completion)
 static void a_callback_may_submit_more_and_read(almadia_store *store, const char *path)
 {
     almadia_error *error = NULL;
-    struct waiting test = begin(store, path);
+    struct test test = begin(store, path);
     almadia_done done = done_with(chain, &test);
     CHECK_OK(almadia_put_async(store, "chain", 5, "first", 5, &done, &error));
     wait_for(&test, 101);
 }
 
-static void leave_the_snapshot(void *user, almadia_completion *completion)
+static void leave_snapshot(void *user, almadia_completion *completion)
 {
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     finish(user);
 }
 
-static void a_snapshot_nobody_takes_is_freed(almadia_store *store, const char *path)
+static void a_snapshot_that_is_not_taken_is_freed(almadia_store *store, const char *path)
 {
     almadia_error *error = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
-    struct waiting test = begin(store, path);
-    almadia_done done = done_with(leave_the_snapshot, &test);
+    struct test test = begin(store, path);
+    almadia_done done = done_with(leave_snapshot, &test);
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
     wait_for(&test, 1);
     /* There is one callback thread: when the second callback runs, the first has returned. */
@@ -193,17 +192,17 @@ static void a_snapshot_nobody_takes_is_freed(almadia_store *store, const char *p
     CHECK(status.live_snapshots == 0);
 }
 
-/* What a callback may free: everything it was given, and everything it made. */
-struct freed {
-    struct waiting *test;
+/* What a callback may free: any handle, and its own user data, which this is. */
+struct to_free {
+    struct test *test;
     almadia_batch *batch;
     almadia_snapshot *snapshot;
 };
 
 static void free_handles(void *user, almadia_completion *completion)
 {
-    struct freed *all = user;
-    struct waiting *test = all->test;
+    struct to_free *all = user;
+    struct test *test = all->test;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
     almadia_batch_free(all->batch);
     almadia_snapshot_free(all->snapshot);
@@ -214,8 +213,8 @@ static void free_handles(void *user, almadia_completion *completion)
 static void a_callback_may_free_handles_and_its_own_data(almadia_store *store, const char *path)
 {
     almadia_error *error = NULL;
-    struct waiting test = begin(store, path);
-    struct freed *all = malloc(sizeof *all);
+    struct test test = begin(store, path);
+    struct to_free *all = malloc(sizeof *all);
     almadia_done done = done_with(free_handles, all);
     CHECK(all != NULL);
     all->test = &test;
@@ -226,11 +225,11 @@ static void a_callback_may_free_handles_and_its_own_data(almadia_store *store, c
     wait_for(&test, 1);
 }
 
-/* The first callback holds the thread until all writes are accepted, and frees the store; the others are answered all
- * the same. */
+/* The first callback blocks the callback thread until all writes are accepted, then frees the store; the other writes
+ * still complete. */
 static void free_store(void *user, almadia_completion *completion)
 {
-    struct waiting *test = user;
+    struct test *test = user;
     almadia_code code = almadia_completion_code(completion);
     CHECK((code == ALMADIA_OK) == (almadia_completion_error(completion) == NULL));
     CHECK(code == ALMADIA_OK || code == ALMADIA_SHUTDOWN_IN_FLIGHT || code == ALMADIA_CLOSED);
@@ -245,7 +244,7 @@ static void free_store(void *user, almadia_completion *completion)
 
 static void a_callback_may_free_the_store(almadia_store *store, const char *path)
 {
-    struct waiting test = begin(store, path);
+    struct test test = begin(store, path);
     almadia_done done = done_with(free_store, &test);
     for (int i = 0; i < 100; i++)
         CHECK_CODE(ALMADIA_OK, almadia_put_async(store, "k", 1, "v", 1, &done, NULL));
@@ -255,7 +254,7 @@ static void a_callback_may_free_the_store(almadia_store *store, const char *path
     pthread_mutex_unlock(&test.lock);
     wait_for(&test, 100);
 
-    /* The library's own thread closes the rest, and then the directory can be opened again. */
+    /* A thread of the library does the rest of the closing; then the directory can be opened again. */
     almadia_config *config = NULL;
     almadia_store *again = NULL;
     almadia_code code = ALMADIA_LOCKED;
@@ -267,10 +266,10 @@ static void a_callback_may_free_the_store(almadia_store *store, const char *path
     almadia_store_free(again);
 }
 
-/* Told that there is a leader: it waits for the handle, may not shut the store down, and frees it. */
-static void free_at_the_first_leader(void *user, const almadia_store_event *event)
+/* When there is a leader: waits until the handle is known, may not shut the store down, and frees it. */
+static void free_at_first_leader(void *user, const almadia_store_event *event)
 {
-    struct waiting *test = user;
+    struct test *test = user;
     if (event->kind != ALMADIA_STORE_EVENT_LEADER_CHANGED || test->done > 0)
         return;
     pthread_mutex_lock(&test->lock);
@@ -284,14 +283,14 @@ static void free_at_the_first_leader(void *user, const almadia_store_event *even
 
 static void an_event_callback_may_free_the_store(const char *path)
 {
-    struct waiting test = begin(NULL, path);
+    struct test test = begin(NULL, path);
     almadia_error *error = NULL;
     almadia_config *config = NULL;
     almadia_code code;
     char directory[4096];
     snprintf(directory, sizeof directory, "%s-events", path);
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    CHECK_OK(almadia_config_set_event_callback(config, free_at_the_first_leader, &test, &error));
+    CHECK_OK(almadia_config_set_event_callback(config, free_at_first_leader, &test, &error));
     CHECK_OK(almadia_store_open(directory, config, &test.store, &error));
     pthread_mutex_lock(&test.lock);
     test.submitted = true;
@@ -299,7 +298,7 @@ static void an_event_callback_may_free_the_store(const char *path)
     pthread_mutex_unlock(&test.lock);
     wait_for(&test, 1);
 
-    /* When the directory can be opened again, nobody is told of the first store any more. */
+    /* Once the directory can be opened again, the first store reports no more events. */
     CHECK_OK(almadia_config_set_event_callback(config, NULL, NULL, &error));
     while ((code = almadia_store_open(directory, config, &test.store, NULL)) == ALMADIA_LOCKED)
         sched_yield();
@@ -316,7 +315,7 @@ int main(int argc, char **argv)
     user_may_be_any_value(store);
     blocking_calls_are_refused_in_a_callback(store, argv[1]);
     a_callback_may_submit_more_and_read(store, argv[1]);
-    a_snapshot_nobody_takes_is_freed(store, argv[1]);
+    a_snapshot_that_is_not_taken_is_freed(store, argv[1]);
     a_callback_may_free_handles_and_its_own_data(store, argv[1]);
     a_callback_may_free_the_store(store, argv[1]);
     an_event_callback_may_free_the_store(argv[1]);

@@ -1,11 +1,11 @@
 /*
- * cancelled.c - calls that are given up: before anything happened they certainly have no effect, once a leader has them
- * in its log that is unknown; twice is once; and each still completes exactly once.
+ * cancelled.c - cancelled calls: before a call has started it certainly has no effect; once a leader has it in its log,
+ * its outcome is unknown. A second cancel changes nothing, and each call still completes exactly once.
  */
 #include "cluster.h"
 
-/* One completion from `cq`, which must come: its code; its number is left in `op`. */
-static almadia_code popped(almadia_cq *cq, uint64_t *op)
+/* Waits for a completion and pops it; returns its code, and its call number in `op`. */
+static almadia_code pop_code(almadia_cq *cq, uint64_t *op)
 {
     almadia_error *error = NULL;
     almadia_completion *completion = NULL;
@@ -19,7 +19,7 @@ static almadia_code popped(almadia_cq *cq, uint64_t *op)
     return code;
 }
 
-static void nothing_more_comes(almadia_cq *cq)
+static void check_empty(almadia_cq *cq)
 {
     almadia_completion *completion = NULL;
     size_t count = 9;
@@ -27,8 +27,8 @@ static void nothing_more_comes(almadia_cq *cq)
     CHECK(count == 0);
 }
 
-/* A member of three whose peers do not exist: nothing can ever begin. */
-static almadia_store *open_lonely(const char *path)
+/* A member of three, of which the others do not exist: no call can ever start. */
+static almadia_store *open_without_others(const char *path)
 {
     char directory[4096];
     almadia_error *error = NULL;
@@ -47,7 +47,7 @@ static almadia_store *open_lonely(const char *path)
 
 enum { KINDS = 6 };
 
-/* Starts a call of each kind in turn. */
+/* Starts a call of this kind. */
 static almadia_code start(almadia_store *store, int kind, almadia_batch *batch, const almadia_done *done)
 {
     almadia_slice key = {"k", 1};
@@ -68,10 +68,10 @@ static almadia_code start(almadia_store *store, int kind, almadia_batch *batch, 
     }
 }
 
-static void what_never_began_certainly_has_no_effect(const char *path)
+static void a_call_that_never_started_certainly_has_no_effect(const char *path)
 {
     almadia_error *error = NULL;
-    almadia_store *store = open_lonely(path);
+    almadia_store *store = open_without_others(path);
     almadia_batch *batch = NULL;
     almadia_cq *cq = NULL;
     uint64_t ops[KINDS], op = 0;
@@ -84,17 +84,17 @@ static void what_never_began_certainly_has_no_effect(const char *path)
         CHECK_CODE(ALMADIA_OK, start(store, kind, batch, &done));
         CHECK(ops[kind] != 0 && (kind == 0 || ops[kind] != ops[kind - 1]));
     }
-    nothing_more_comes(cq);
+    check_empty(cq);
     for (int kind = KINDS - 1; kind >= 0; kind--) {
         CHECK_OK(almadia_cancel(store, ops[kind], &error));
-        CHECK_CODE(ALMADIA_CANCELLED, popped(cq, &op));
+        CHECK_CODE(ALMADIA_CANCELLED, pop_code(cq, &op));
         CHECK(op == ops[kind]);
         CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, ops[kind], &error));
         CHECK(error == NULL);
-        nothing_more_comes(cq);
+        check_empty(cq);
     }
     CHECK(!almadia_code_maybe_applied(ALMADIA_CANCELLED));
-    /* Twice before it is popped, and then a shutdown: still one completion. */
+    /* Cancelled twice before it is popped, and then a shutdown: still one completion. */
     almadia_done done = ALMADIA_DONE_INIT;
     done.cq = cq;
     done.op = &op;
@@ -103,16 +103,16 @@ static void what_never_began_certainly_has_no_effect(const char *path)
     CHECK_CODE(ALMADIA_OK, almadia_cancel(store, op, NULL));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
     shut_down_at_once(store);
-    CHECK_CODE(ALMADIA_CANCELLED, popped(cq, &popped_op));
+    CHECK_CODE(ALMADIA_CANCELLED, pop_code(cq, &popped_op));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
-    nothing_more_comes(cq);
+    check_empty(cq);
     almadia_store_free(store);
     almadia_cq_free(cq);
     almadia_batch_free(batch);
 }
 
-/* The leader has the write in its log and nobody to agree with. */
-static void what_is_in_a_log_is_unknown(const char *path)
+/* The leader has the write in its log, but no majority to commit it. */
+static void the_outcome_of_a_write_in_a_log_is_unknown(const char *path)
 {
     almadia_error *error = NULL;
     almadia_store *stores[MEMBERS];
@@ -129,7 +129,7 @@ static void what_is_in_a_log_is_unknown(const char *path)
         if (at != leader)
             almadia_store_free(stores[at]);
 
-    /* It still leads for a while; then it knows better, and the write stays what it is. */
+    /* It leads until it notices that it has lost the majority; by then the write may be in its log or not. */
     CHECK_OK(almadia_store_status(stores[leader], &before, &error));
     CHECK_OK(almadia_put_async(stores[leader], "k", 1, "v", 1, &done, &error));
     do
@@ -137,12 +137,12 @@ static void what_is_in_a_log_is_unknown(const char *path)
     while (status.last_index == before.last_index && status.role == ALMADIA_ROLE_LEADER);
     CHECK_OK(almadia_cancel(stores[leader], op, &error));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(stores[leader], op, NULL));
-    almadia_code code = popped(cq, &popped_op);
+    almadia_code code = pop_code(cq, &popped_op);
     CHECK(popped_op == op && code == (status.last_index > before.last_index ? ALMADIA_CANCELLED_IN_FLIGHT
                                                                            : ALMADIA_CANCELLED));
     CHECK(almadia_code_maybe_applied(ALMADIA_CANCELLED_IN_FLIGHT));
     shut_down_at_once(stores[leader]);
-    nothing_more_comes(cq);
+    check_empty(cq);
     almadia_store_free(stores[leader]);
     almadia_cq_free(cq);
 }
@@ -150,7 +150,7 @@ static void what_is_in_a_log_is_unknown(const char *path)
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
-    what_never_began_certainly_has_no_effect(argv[1]);
-    what_is_in_a_log_is_unknown(argv[1]);
+    a_call_that_never_started_certainly_has_no_effect(argv[1]);
+    the_outcome_of_a_write_in_a_log_is_unknown(argv[1]);
     return 0;
 }

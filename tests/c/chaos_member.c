@@ -1,27 +1,27 @@
 /*
- * One member of a cluster under test: writes all the time through callbacks and keeps a record, outside the store,
- * of what it was told. tests/chaos starts, kills and questions it.
+ * chaos_member.c - one member of a cluster that tests/chaos starts, kills and queries. It writes all the time through
+ * callbacks and records each outcome outside the store, so that the test can compare the data with the records.
  *
  *   chaos_member DIRECTORY NODE MEMBERS RECORDS RUN [name=value ...]
  *
- * Answers "ready", or "error CODE MESSAGE" and exits 1. Each command line gets one answer line:
+ * Prints "ready", or "error CODE MESSAGE" and exits with 1. Each command line gets one line as its reply:
  *
- *   write WRITERS           starts threads that write, whoever leads                     writing
- *   pause                   stops them and waits until every call is answered            paused
- *   status                  status ROLE LEADER TERM COMMIT APPLIED POISONED IN_FLIGHT APPLIED_ANSWERS
- *   dump FILE PREFIX        a linearizable snapshot's pairs whose keys begin with PREFIX, one a line as
- *                           "KEY ok", "KEY bad", or "KEY VALUE" for registers              dumped COUNT
+ *   write WRITERS           starts threads that write, whichever member leads            writing
+ *   pause                   stops them and waits until every call has completed          paused
+ *   status                  status ROLE LEADER TERM COMMIT APPLIED POISONED IN_FLIGHT ACKNOWLEDGED
+ *   dump FILE PREFIX        writes to FILE the pairs of a linearizable snapshot whose keys begin with PREFIX, one per
+ *                           line as "KEY ok", "KEY bad", or "KEY VALUE" for registers      dumped COUNT
  *   put TIMEOUT_MS          one blocking put                                    result CODE MS MESSAGE
  *   snapshot TIMEOUT_MS     one blocking linearizable snapshot                  result CODE MS MESSAGE
  *   leader TIMEOUT_MS       waits for a leader                                  result CODE MS MESSAGE
  *   transfer TIMEOUT_MS     hands the leadership over to another member         result CODE MS MESSAGE
  *   reopen                  opens the same directory a second time              result CODE MS MESSAGE
- *   stop                    closes the store and ends                                    stopped
+ *   stop                    closes the store and exits                                   stopped
  *
  * RECORDS is appended to with write(2), so it survives SIGKILL: "B writer n" before a write is submitted, then one
  * of "A writer n" (applied), "N writer n CODE" (certainly not applied), "U writer n CODE" (unknown). Write n of a
  * writer is one batch: it puts k/RUN/NODE/WRITER/n and d/RUN/NODE/WRITER/n, deletes d/.../(n - DELETE_DISTANCE) and
- * puts n into the register r/RUN/NODE/WRITER. A writer has fewer than DELETE_DISTANCE writes under way, so a key is
+ * puts n into the register r/RUN/NODE/WRITER. A writer has fewer than DELETE_DISTANCE writes in flight, so a key is
  * acknowledged before its deletion is submitted.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -38,10 +38,10 @@
 #define WRITERS_MAX 16
 #define BURST_WRITES 16
 #define DELETE_DISTANCE 32
-/* Between two bursts; keeps a run's history small enough to check every write of it. */
+/* Between two bursts; keeps the history of a run small enough to check every write. */
 #define BURST_PAUSE_US 15000
-/* After a burst of which something was refused. */
-#define REFUSED_PAUSE_US 3000
+/* After a burst whose last write to complete failed. */
+#define FAILED_PAUSE_US 3000
 #define VALUE_BYTES_MAX 70000
 #define KEY_CHARS 64
 
@@ -53,7 +53,7 @@ struct writer {
     pthread_t thread;
     unsigned next;
     unsigned in_flight;  /* under the member's lock */
-    bool refused, ended; /* under the member's lock */
+    bool failed, ended;  /* under the member's lock */
 };
 
 struct write {
@@ -100,7 +100,7 @@ static unsigned long long hash_of(const char *key, size_t bytes) {
     return hash ^ hash >> 29;
 }
 
-/* The one right value of a key: mostly short, sometimes longer than a page, now and then tens of kilobytes. */
+/* The expected value of a key: mostly short, sometimes longer than a page, now and then tens of kilobytes. */
 static size_t value_of(const char *key, size_t key_bytes, char *value) {
     unsigned long long state = hash_of(key, key_bytes);
     size_t bytes = 16 + state % 300;
@@ -124,18 +124,18 @@ static void record(struct member *member, char what, const struct write *write_,
     if (write(member->records, line, (size_t)bytes) != bytes) fail("cannot write", "the records");
 }
 
-static char what_happened(almadia_code code) {
+static char outcome_of(almadia_code code) {
     return code == ALMADIA_OK ? 'A' : almadia_code_maybe_applied(code) ? 'U' : 'N';
 }
 
-/* Notes the answer of a write, from the callback or from the call itself when it was not accepted. */
+/* Records the outcome of a write, from the callback, or from the call itself if it was not accepted. */
 static void finish(struct write *write_, almadia_code code) {
     struct writer *writer = write_->writer;
     struct member *member = writer->member;
-    record(member, what_happened(code), write_, code);
+    record(member, outcome_of(code), write_, code);
     pthread_mutex_lock(&member->lock);
     writer->in_flight--;
-    writer->refused = code != ALMADIA_OK;
+    writer->failed = code != ALMADIA_OK;
     writer->ended |= code == ALMADIA_POISONED || code == ALMADIA_CLOSED || code == ALMADIA_FAILED_IN_FLIGHT;
     member->applied += code == ALMADIA_OK;
     pthread_cond_broadcast(&member->answered);
@@ -187,7 +187,7 @@ static void submit(struct writer *writer, almadia_batch *batch) {
     if (code != ALMADIA_OK) finish(write_, code);
 }
 
-/* True when the writer may submit the next write; waits for an answer when too many are under way. */
+/* True if the writer may submit the next write; waits for a completion while too many are in flight. */
 static bool has_room(struct writer *writer) {
     struct member *member = writer->member;
     pthread_mutex_lock(&member->lock);
@@ -198,12 +198,12 @@ static bool has_room(struct writer *writer) {
     return room;
 }
 
-static bool was_refused(struct writer *writer) {
+static bool has_failed(struct writer *writer) {
     pthread_mutex_lock(&writer->member->lock);
-    bool refused = writer->refused;
-    writer->refused = false;
+    bool failed = writer->failed;
+    writer->failed = false;
     pthread_mutex_unlock(&writer->member->lock);
-    return refused;
+    return failed;
 }
 
 static void *write_bursts(void *argument) {
@@ -212,7 +212,7 @@ static void *write_bursts(void *argument) {
     if (almadia_batch_new(&batch, NULL) != ALMADIA_OK) fail("cannot make", "a batch");
     while (has_room(writer)) {
         for (int i = 0; i < BURST_WRITES && has_room(writer); i++) submit(writer, batch);
-        pause_us(was_refused(writer) ? REFUSED_PAUSE_US : BURST_PAUSE_US);
+        pause_us(has_failed(writer) ? FAILED_PAUSE_US : BURST_PAUSE_US);
     }
     almadia_batch_free(batch);
     return NULL;
@@ -243,10 +243,10 @@ static void stop_writers(struct member *member) {
     member->writer_count = 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------ answers */
+/* ------------------------------------------------------------------------------------------------------ replies */
 
-static void print_result(almadia_code code, almadia_error *error, long long begun_us) {
-    printf("result %s %lld %s\n", almadia_code_name(code), (now_us() - begun_us) / 1000,
+static void print_result(almadia_code code, almadia_error *error, long long start_us) {
+    printf("result %s %lld %s\n", almadia_code_name(code), (now_us() - start_us) / 1000,
            error ? almadia_error_message(error) : "");
     almadia_error_free(error);
 }
@@ -270,13 +270,13 @@ static void print_status(struct member *member) {
 }
 
 static void dump_pair(FILE *file, almadia_slice key, almadia_slice value) {
-    char right[VALUE_BYTES_MAX];
+    char expected[VALUE_BYTES_MAX];
     if (key.size > 0 && *(const char *)key.data == 'r') {
         fprintf(file, "%.*s %.*s\n", (int)key.size, (const char *)key.data, (int)value.size, (const char *)value.data);
         return;
     }
-    size_t bytes = value_of(key.data, key.size, right);
-    bool same = bytes == value.size && memcmp(right, value.data, bytes) == 0;
+    size_t bytes = value_of(key.data, key.size, expected);
+    bool same = bytes == value.size && memcmp(expected, value.data, bytes) == 0;
     fprintf(file, "%.*s %s\n", (int)key.size, (const char *)key.data, same ? "ok" : "bad");
 }
 
@@ -296,7 +296,7 @@ static almadia_code dump_snapshot(const almadia_snapshot *snapshot, const char *
 }
 
 static void dump(struct member *member, const char *path, const char *prefix) {
-    long long begun = now_us();
+    long long start = now_us();
     size_t count = 0;
     FILE *file = fopen(path, "w");
     if (file == NULL) fail("cannot open", path);
@@ -309,11 +309,11 @@ static void dump(struct member *member, const char *path, const char *prefix) {
     if (code == ALMADIA_OK)
         printf("dumped %zu\n", count);
     else
-        print_result(code, error, begun);
+        print_result(code, error, start);
 }
 
 static void put_once(struct member *member, unsigned long long timeout_ms) {
-    long long begun = now_us();
+    long long start = now_us();
     almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
     options.timeout_ms = timeout_ms;
     almadia_batch *batch = NULL;
@@ -322,47 +322,47 @@ static void put_once(struct member *member, unsigned long long timeout_ms) {
     put(batch, "p", "1", 1);
     almadia_code code = almadia_write(member->store, batch, &options, NULL, &error);
     almadia_batch_free(batch);
-    print_result(code, error, begun);
+    print_result(code, error, start);
 }
 
 static void snapshot_once(struct member *member, unsigned long long timeout_ms) {
-    long long begun = now_us();
+    long long start = now_us();
     almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
     options.timeout_ms = timeout_ms;
     almadia_snapshot *snapshot = NULL;
     almadia_error *error = NULL;
     almadia_code code = almadia_snapshot_open(member->store, &options, &snapshot, &error);
     almadia_snapshot_free(snapshot);
-    print_result(code, error, begun);
+    print_result(code, error, start);
 }
 
 static void wait_leader(struct member *member, unsigned long long timeout_ms) {
-    long long begun = now_us();
+    long long start = now_us();
     almadia_error *error = NULL;
     uint64_t leader = 0;
     almadia_code code = almadia_store_wait_leader(member->store, timeout_ms, &leader, &error);
-    print_result(code, error, begun);
+    print_result(code, error, start);
 }
 
 static void transfer(struct member *member, unsigned long long timeout_ms) {
-    long long begun = now_us();
+    long long start = now_us();
     almadia_error *error = NULL;
     almadia_leader_transfer_options options = {.struct_size = sizeof options, .timeout_ms = timeout_ms};
-    print_result(almadia_leader_transfer(member->store, &options, &error), error, begun);
+    print_result(almadia_leader_transfer(member->store, &options, &error), error, start);
 }
 
 static void reopen(struct member *member) {
-    long long begun = now_us();
+    long long start = now_us();
     almadia_error *error = NULL;
     almadia_store *second = NULL;
     almadia_code code = almadia_store_open(member->directory, member->config, &second, &error);
     almadia_store_free(second);
-    print_result(code, error, begun);
+    print_result(code, error, start);
 }
 
 /* ----------------------------------------------------------------------------------------------------- commands */
 
-static bool obey(struct member *member, const char *line) {
+static bool run_command(struct member *member, const char *line) {
     char path[4096] = "", prefix[KEY_CHARS] = "";
     unsigned long long number = 0;
     if (sscanf(line, "write %llu", &number) == 1)
@@ -426,7 +426,7 @@ int main(int count, char **arguments) {
     char line[8192];
     while (fgets(line, sizeof line, stdin) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        if (!obey(&member, line)) break;
+        if (!run_command(&member, line)) break;
     }
     stop_writers(&member);
     almadia_store_free(member.store);

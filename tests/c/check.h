@@ -1,7 +1,8 @@
 /*
- * check.h - what every C test uses: checks that say what failed and where, and a store in a directory of its own.
+ * check.h - shared by all C tests: checks that print what failed and where, and functions to open and use a store.
  *
- * Each program takes one argument, an empty directory, and exits with 0 or says on stderr what was wrong.
+ * The first argument of each program is a path that does not exist yet, where it makes its store. A program exits with
+ * 0, or prints what was wrong to stderr and exits with 1.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -15,7 +16,7 @@
 #define CHECK(condition)                                                                                    \
     do {                                                                                                    \
         if (!(condition)) {                                                                                 \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                       \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);                   \
             _Exit(1);                                                                                       \
         }                                                                                                   \
     } while (0)
@@ -25,13 +26,13 @@
     do {                                                                                                    \
         almadia_code code_ = (call);                                                                        \
         if (code_ != (expected)) {                                                                          \
-            fprintf(stderr, "%s:%d: %s answered %s, not %s\n", __FILE__, __LINE__, #call,                   \
+            fprintf(stderr, "%s:%d: %s returned %s, not %s\n", __FILE__, __LINE__, #call,                   \
                     almadia_code_name(code_), #expected);                                                   \
             _Exit(1);                                                                                       \
         }                                                                                                   \
     } while (0)
 
-/* Checks that a call succeeds; it must pass `&error`, and what the error says is printed. */
+/* Checks that a call succeeds. The call must pass `&error`, whose message is printed if it fails. */
 #define CHECK_OK(call)                                                                                      \
     do {                                                                                                    \
         if ((call) != ALMADIA_OK) {                                                                         \
@@ -41,13 +42,13 @@
         CHECK(error == NULL);                                                                               \
     } while (0)
 
-/* Before a check fails: what the store answers now, which says why when it has stopped. */
-static inline void say_why(almadia_store *store)
+/* Before a check fails: prints what a put returns now. If the store has stopped, its error says why. */
+static inline void print_put_error(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_code code = almadia_put(store, "why", 3, "", 0, &error);
-    fprintf(stderr, "the store answers %s: %s\n", almadia_code_name(code),
-            error == NULL ? "nothing" : almadia_error_message(error));
+    fprintf(stderr, "a put returns %s: %s\n", almadia_code_name(code),
+            error == NULL ? "no error" : almadia_error_message(error));
     almadia_error_free(error);
 }
 
@@ -67,15 +68,15 @@ static inline almadia_store *open_single(const char *path)
     return store;
 }
 
-/* Puts one pair of C strings. */
+/* Puts a key and a value that are C strings. */
 static inline void put_text(almadia_store *store, const char *key, const char *value)
 {
     almadia_error *error = NULL;
     CHECK_OK(almadia_put(store, key, strlen(key), value, strlen(value), &error));
 }
 
-/* Shuts a store down without waiting for calls under way. On a machine that is busy with others its threads may need
- * longer than the five seconds which that leaves them; they end all the same. */
+/* Shuts a store down without waiting for calls in flight. On a busy machine its threads may need more than the five
+ * seconds that they then have to end, so this waits for them again. */
 static inline void shut_down_at_once(almadia_store *store)
 {
     almadia_error *error = NULL;
@@ -93,7 +94,7 @@ static inline bool is_text(const void *data, size_t size, const char *text)
     return size == strlen(text) && memcmp(data, text, size) == 0;
 }
 
-/* True when a linearizable get of `key` finds `value`; NULL stands for "no such key". */
+/* True when a linearizable get of `key` finds `value`, where NULL means "no such key". */
 static inline bool holds(almadia_store *store, const char *key, const char *value)
 {
     almadia_value *found = NULL;

@@ -1,6 +1,6 @@
 /*
- * child_lives.c - a child process that lives on, with all descriptors of its parent, keeps nothing from it: the parent
- * closes its stores and opens them again, in the same directories and on the same ports.
+ * child_lives.c - a child process that stays alive, with all descriptors of its parent, holds neither directories nor
+ * ports: the parent closes its stores and opens them again, in the same directories and on the same ports.
  */
 #include "cluster.h"
 
@@ -32,10 +32,10 @@ int main(int argc, char **argv)
     open_all(argv[1], ports, stores);
     for (int round = 0; round < ROUNDS; round++) {
         snprintf(value, sizeof value, "%d", round);
-        put_whoever_leads(stores[0], "round", value);
+        put_with_retries(stores[0], "round", value);
         children[round] = fork();
         if (children[round] == 0) {
-            CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* also when a check of the parent fails */
+            CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* also if a check in the parent fails */
             for (;;)
                 pause();
         }

@@ -1,5 +1,5 @@
 /*
- * cluster.h - three members of one cluster in one process, for the C tests that need more than one.
+ * cluster.h - three members of one cluster in one process, for the C tests that need more than one member.
  */
 #ifndef CLUSTER_H
 #define CLUSTER_H
@@ -25,20 +25,20 @@ static inline struct sockaddr_in loopback(int port)
 }
 
 /*
- * Ports of loopback that are this process's until it ends, also while their members are down: those of sockets that are
- * bound and never listen. The system gives such a port to nobody who lets it choose, and a member may listen on it as often
- * as it likes.
+ * Reserves loopback ports until this process ends, also while their members are down, by sockets that are bound and
+ * never listen. The system does not choose such a port for another socket, but a member can listen on it any number of
+ * times.
  */
 static inline void reserve_ports(int ports[MEMBERS])
 {
     for (int at = 0; at < MEMBERS; at++) {
         struct sockaddr_in address = loopback(0);
         socklen_t length = sizeof address;
-        int held = socket(AF_INET, SOCK_STREAM, 0), shared = 1;
-        /* As the members' sockets, which could not share the port with it otherwise. */
-        CHECK(setsockopt(held, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) == 0);
-        CHECK(bind(held, (struct sockaddr *)&address, length) == 0);
-        CHECK(getsockname(held, (struct sockaddr *)&address, &length) == 0);
+        int reserved = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+        /* The members' sockets set this too; they can share the port only if both do. */
+        CHECK(setsockopt(reserved, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+        CHECK(bind(reserved, (struct sockaddr *)&address, length) == 0);
+        CHECK(getsockname(reserved, (struct sockaddr *)&address, &length) == 0);
         ports[at] = ntohs(address.sin_port);
     }
 }
@@ -49,7 +49,7 @@ static inline void set_option(almadia_config *config, const char *name, const ch
     CHECK_OK(almadia_config_set(config, name, value, &error));
 }
 
-/* The configuration of member `node` of these, or of a store alone when `members` is NULL. */
+/* The configuration of member `node` of `members`, or of a single-member store if `members` is NULL. */
 static inline almadia_config *member_config(int node, const char *members)
 {
     almadia_error *error = NULL;
@@ -64,7 +64,7 @@ static inline almadia_config *member_config(int node, const char *members)
     return config;
 }
 
-/* Opens member `node` in its directory beside `path`, and frees the configuration. */
+/* Opens member `node` in a directory of its own beside `path`, and frees the configuration. */
 static inline almadia_store *open_configured(const char *path, int node, almadia_config *config)
 {
     almadia_error *error = NULL;
@@ -81,23 +81,23 @@ static inline almadia_store *open_member(const char *path, int node, const char 
     return open_configured(path, node, member_config(node, members));
 }
 
-/* Puts one pair of C strings however often the leader changes meanwhile, as it may while a disk stalls. */
-static inline void put_whoever_leads(almadia_store *store, const char *key, const char *value)
+/* Puts a key and a value that are C strings; retries while the leader changes, as it may when a disk stalls. */
+static inline void put_with_retries(almadia_store *store, const char *key, const char *value)
 {
     almadia_code code;
     while ((code = almadia_put(store, key, strlen(key), value, strlen(value), NULL)) != ALMADIA_OK)
         CHECK(almadia_code_maybe_applied(code) || almadia_code_is_retryable(code));
 }
 
-/* What the configurations of all members say of the others. */
+/* The value of "cluster.initial_members", the same for all members. */
 static inline void list_members(char list[128], const int ports[MEMBERS])
 {
     snprintf(list, 128, "1=127.0.0.1:%d,2=127.0.0.1:%d,3=127.0.0.1:%d", ports[0], ports[1], ports[2]);
 }
 
 /*
- * Opens members 1, 2 and 3 in directories beside `path` and waits until all know a leader. It goes on to lead while the
- * disk stalls for a second or two, as a shared one does.
+ * Opens members 1, 2 and 3 in directories beside `path` and waits until all know a leader. The election timeout is long
+ * enough that the leader stays while the disk stalls for a second or two, as a shared disk does.
  */
 static inline void open_cluster(const char *path, almadia_store *stores[MEMBERS])
 {
@@ -115,7 +115,7 @@ static inline void open_cluster(const char *path, almadia_store *stores[MEMBERS]
         CHECK_OK(almadia_store_wait_leader(stores[at], 30000, NULL, &error));
 }
 
-/* The place in `stores` of the member that leads and knows it. */
+/* Waits until a member reports that it leads; returns its index in `stores`. */
 static inline int find_leader(almadia_store *stores[MEMBERS])
 {
     for (int at = 0;; at = (at + 1) % MEMBERS) {

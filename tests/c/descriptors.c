@@ -1,6 +1,6 @@
 /*
- * descriptors.c - a program without standard input, output and error, that writes to them all the same: nothing of the
- * library is ever there.
+ * descriptors.c - a program closes standard input, output and error and writes to them anyway. The library must never
+ * have a file or socket at descriptor 0, 1 or 2, or such a write would damage it.
  */
 #include "filled.h"
 
@@ -9,7 +9,7 @@
 
 enum { FIRST = 300, ALL = 900 };
 
-/* Says what failed, whatever becomes of descriptor 2. */
+/* Keeps stderr for failed checks, whatever happens to descriptor 2. */
 static void keep_stderr(void)
 {
     int kept = fcntl(2, F_DUPFD_CLOEXEC, 100);
@@ -23,18 +23,18 @@ static void close_standard(void)
         CHECK(close(fd) == 0 || errno == EBADF);
 }
 
-/* 1 when `fd` is open and its name begins with `start`. */
-static int leads_to(int fd, const char *start)
+/* True if `fd` is open and what it refers to has a name that begins with `prefix`. */
+static int refers_to(int fd, const char *prefix)
 {
     char link[32], target[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, target, sizeof target);
-    return length >= (ssize_t)strlen(start) && memcmp(target, start, strlen(start)) == 0;
+    return length >= (ssize_t)strlen(prefix) && memcmp(target, prefix, strlen(prefix)) == 0;
 }
 
 static void write_to_all(void)
 {
-    static const char text[] = "a stray line of someone who believes that these are his\n";
+    static const char text[] = "a stray line of a program that believes it has these descriptors\n";
     for (int fd = 0; fd < 3; fd++)
         for (int round = 0; round < 500; round++)
             if (write(fd, text, sizeof text) < 0)
@@ -50,26 +50,26 @@ static void check_cq(void)
     almadia_cq_free(cq);
 }
 
-/* Vacant at open: /dev/null is there afterwards, so that the engine's files are not either. */
-static void check_vacant_at_open(const char *path)
+/* Closed before the store is opened: the open puts /dev/null there, which keeps the engine's files away too. */
+static void check_closed_before_open(const char *path)
 {
     close_standard();
     check_cq();
     almadia_store *store = open_small(path, "1048576");
     for (int fd = 0; fd < 3; fd++)
-        CHECK(leads_to(fd, "/dev/null") && fcntl(fd, F_GETFD) == 0);
+        CHECK(refers_to(fd, "/dev/null") && fcntl(fd, F_GETFD) == 0);
     write_to_all();
     fill(store, "it", 0, FIRST);
     write_to_all();
     almadia_store_free(store);
-    check_closed(path, "it", FIRST);
+    check_closed_store(path, "it", FIRST);
 }
 
 /*
- * Vacant later: what the library opens moves up. The engine does not, and has nothing to open here: its memory has room for
- * all of this, and a store of its own has no tables that it might merge whenever it comes to it.
+ * Closed after the store is opened: the library moves each descriptor that it opens to a higher number. The engine does
+ * not, but opens no file here: its memtable has room for all of this, and a new store has no tables to compact.
  */
-static void check_vacant_later(const char *beside)
+static void check_closed_after_open(const char *beside)
 {
     char path[2048], log[4096];
     snprintf(path, sizeof path, "%s-later", beside);
@@ -81,14 +81,14 @@ static void check_vacant_later(const char *beside)
     for (int number = FIRST; number < ALL; number++) {
         fill(store, "it", number, number + 1);
         for (int fd = 0; fd < 3; fd++)
-            CHECK(!leads_to(fd, log));
+            CHECK(!refers_to(fd, log));
         write_to_all();
     }
     almadia_store_free(store);
-    check_closed(path, "it", ALL);
+    check_closed_store(path, "it", ALL);
 }
 
-/* Two members of three, in a process of their own, which starts when it is told and says when it has met the third. */
+/* Runs members 2 and 3 in another process: opens them at a byte from `go`, and writes a byte to `done` after a put. */
 static void run_others(const char *path, const char *members, int go, int done)
 {
     almadia_error *error = NULL;
@@ -118,11 +118,11 @@ static void check_sockets(const char *path)
     almadia_store *first = open_member(path, 1, members);
     close_standard();
     CHECK(write(go[1], &byte, 1) == 1 && read(done[0], &byte, 1) == 1);
-    /* Both directions stand: this one asks the others, and they answer. */
+    /* There are connections in both directions: this member sends requests to the others, and they answer. */
     CHECK_OK(almadia_store_wait_leader(first, 30000, NULL, &error));
     CHECK(holds(first, "k", "v"));
     for (int fd = 0; fd < 3; fd++)
-        CHECK(!leads_to(fd, "socket:"));
+        CHECK(!refers_to(fd, "socket:"));
     CHECK(write(go[1], &byte, 1) == 1 && waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     almadia_store_free(first);
@@ -132,9 +132,9 @@ int main(int argc, char **argv)
 {
     CHECK(argc == 2);
     keep_stderr();
-    /* Forks, so it comes before this process has opened a store. */
+    /* First, because it forks: a process that has opened a store must not. */
     check_sockets(argv[1]);
-    check_vacant_at_open(argv[1]);
-    check_vacant_later(argv[1]);
+    check_closed_before_open(argv[1]);
+    check_closed_after_open(argv[1]);
     return 0;
 }

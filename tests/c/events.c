@@ -1,16 +1,16 @@
-/* events.c - what a write tells before its completion, on the member that leads and on one that follows. */
+/* events.c - the events of a write before its completion, on the leader and on a follower. */
 #include "cluster.h"
 
 #include <pthread.h>
 
 enum { WRITES = 1000 };
 
-/* One write: what was told of it, in order, and how it ended. */
+/* One write: its events, in order, and its completions. */
 struct written {
-    almadia_event told[4];
-    int events;
+    almadia_event events[4];
+    int event_count;
     int completions;
-    almadia_position place;
+    almadia_position position;
 };
 
 static struct written writes[WRITES];
@@ -21,18 +21,18 @@ static int completed;
 static void on_event(void *user, almadia_event event, almadia_position position)
 {
     struct written *write = user;
-    CHECK(write->completions == 0 && write->events < 2 && position.index > 0 && position.term > 0);
-    CHECK(write->events == 0 || position.index == write->place.index);
-    write->told[write->events++] = event;
-    write->place = position;
+    CHECK(write->completions == 0 && write->event_count < 2 && position.index > 0 && position.term > 0);
+    CHECK(write->event_count == 0 || position.index == write->position.index);
+    write->events[write->event_count++] = event;
+    write->position = position;
 }
 
 static void on_done(void *user, almadia_completion *completion)
 {
     struct written *write = user;
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
-    CHECK(write->events == 0 || write->place.index == almadia_completion_index(completion));
-    CHECK(write->events == 0 || write->place.term == almadia_completion_term(completion));
+    CHECK(write->event_count == 0 || write->position.index == almadia_completion_index(completion));
+    CHECK(write->event_count == 0 || write->position.term == almadia_completion_term(completion));
     write->completions++;
     pthread_mutex_lock(&lock);
     completed++;
@@ -66,16 +66,16 @@ static void write_all(almadia_store *store, almadia_event events)
     pthread_mutex_unlock(&lock);
 }
 
-static void each_write_was_told(int events, almadia_event first, almadia_event second)
+static void each_write_had_events(int count, almadia_event first, almadia_event second)
 {
     for (int i = 0; i < WRITES; i++) {
-        CHECK(writes[i].completions == 1 && writes[i].events == events);
-        CHECK(events < 1 || writes[i].told[0] == first);
-        CHECK(events < 2 || writes[i].told[1] == second);
+        CHECK(writes[i].completions == 1 && writes[i].event_count == count);
+        CHECK(count < 1 || writes[i].events[0] == first);
+        CHECK(count < 2 || writes[i].events[1] == second);
     }
 }
 
-static void events_are_for_writes_with_a_callback(almadia_store *store)
+static void events_are_refused_for_blocking_writes(almadia_store *store)
 {
     almadia_batch *batch = NULL;
     almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
@@ -96,15 +96,15 @@ int main(int argc, char **argv)
     int leader = find_leader(stores);
 
     write_all(stores[leader], ALMADIA_EVENT_PROPOSED + ALMADIA_EVENT_COMMITTED);
-    each_write_was_told(2, ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED);
+    each_write_had_events(2, ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED);
     write_all(stores[leader], ALMADIA_EVENT_COMMITTED);
-    each_write_was_told(1, ALMADIA_EVENT_COMMITTED, 0);
+    each_write_had_events(1, ALMADIA_EVENT_COMMITTED, 0);
     write_all(stores[leader], 0);
-    each_write_was_told(0, 0, 0);
-    /* It is the leader that hears of them, and these writes are of callers of another member. */
+    each_write_had_events(0, 0, 0);
+    /* Only the leader learns of these events, and the callers of these writes are on another member. */
     write_all(stores[(leader + 1) % MEMBERS], ALMADIA_EVENT_PROPOSED + ALMADIA_EVENT_COMMITTED);
-    each_write_was_told(0, 0, 0);
-    events_are_for_writes_with_a_callback(stores[leader]);
+    each_write_had_events(0, 0, 0);
+    events_are_refused_for_blocking_writes(stores[leader]);
 
     for (int at = 0; at < MEMBERS; at++)
         almadia_store_free(stores[at]);

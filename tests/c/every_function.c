@@ -1,9 +1,12 @@
-/* every_function.c - each function of the header, once, on a cluster of one member. */
+/*
+ * every_function.c - calls the functions of the header on a cluster of one member. queue.c has the rest: queues, async
+ * reads, reads of many keys, cancellation, metrics, and the log and event callbacks; transfer.c has leader transfers.
+ */
 #include "check.h"
 
 #include <pthread.h>
 
-static void library(void)
+static void versions_and_codes(void)
 {
     CHECK(strcmp(almadia_version_string(), ALMADIA_VERSION_STRING) == 0);
     CHECK(almadia_version_number() == ALMADIA_VERSION_NUMBER);
@@ -149,7 +152,7 @@ static void iterators(almadia_store *store)
     almadia_snapshot_free(snapshot);
 }
 
-/* What the completions of `completions` leave behind. */
+/* What the callback of `completions` records. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -158,7 +161,7 @@ static struct {
     almadia_snapshot *snapshot;
 } seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, NULL};
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
     CHECK(user == &seen);
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
@@ -186,7 +189,7 @@ static void completions(almadia_store *store)
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
-    done.callback = note;
+    done.callback = on_done;
     done.user = &seen;
 
     CHECK_OK(almadia_batch_new(&batch, &error));
@@ -205,7 +208,7 @@ static void completions(almadia_store *store)
     almadia_batch_free(batch);
 }
 
-static void status_tells_where_the_member_stands(almadia_store *store)
+static void status_shows_the_state_of_the_member(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
@@ -228,7 +231,7 @@ int main(int argc, char **argv)
     almadia_error *error = NULL;
     almadia_config *config = NULL;
 
-    library();
+    versions_and_codes();
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     options_can_be_listed_set_and_read(config);
     an_error_says_what_it_is_about(config);
@@ -240,7 +243,7 @@ int main(int argc, char **argv)
     snapshots(store);
     iterators(store);
     completions(store);
-    status_tells_where_the_member_stands(store);
+    status_shows_the_state_of_the_member(store);
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     CHECK_CODE(ALMADIA_CLOSED, almadia_put(store, "k", 1, "v", 1, NULL));
     almadia_store_free(store);

@@ -1,11 +1,11 @@
 /*
- * exits.c - exit() without shutdown, at bad moments: idle, with thousands of writes under way, while a callback runs,
- * from inside a callback, with snapshots and iterators alive, from an exit handler that frees the store, and while the
- * library tears down a store that was freed inside a callback. The process ends with its own status, and what it
- * acknowledged is there afterwards.
+ * exits.c - exit() without a shutdown, at bad moments: idle, with thousands of writes in flight, while a callback runs,
+ * inside a callback, with live snapshots and iterators, with an exit handler that frees the store, and while the
+ * library closes a store that was freed inside a callback. The process must exit with its own status, and everything
+ * that was acknowledged must be there afterwards.
  *
- * Usage: exits DIRECTORY ROUNDS. Every store is opened in a child process, since a process that has opened one must not
- * fork and open another.
+ * Usage: exits DIRECTORY ROUNDS. Every store is opened in a child process, because a process that has opened one must
+ * not fork and open another.
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "check.h"
@@ -18,18 +18,27 @@
 
 enum { STATUS = 42, WRITES = 2000 };
 
-enum way { IDLE, WRITING, CALLBACK_RUNS, INSIDE_CALLBACK, HANDLES_ALIVE, FREED_AT_EXIT, FREED_IN_CALLBACK, WAYS };
+enum moment {
+    IDLE,
+    WRITING,
+    CALLBACK_RUNS,
+    INSIDE_CALLBACK,
+    HANDLES_ALIVE,
+    FREED_AT_EXIT,
+    FREED_IN_CALLBACK,
+    MOMENTS
+};
 
 static const char *const names[] = {"idle", "writing", "while a callback runs", "inside a callback",
                                     "with handles alive", "freed by an exit handler",
                                     "freed inside a callback"};
 
 static almadia_store *store;
-/* Shared with the parent: how many writes, from 0 on, were acknowledged. */
+/* Shared with the parent: how many writes, counted from the first, were acknowledged. */
 static volatile int *acknowledged;
 static int in_callback;
 
-/* A segment is read whole when a store is opened; small ones make that a matter of milliseconds. */
+/* Opening a store reads a segment of the log in full; with small ones that takes milliseconds. */
 static almadia_store *open_small(const char *path)
 {
     almadia_error *error = NULL;
@@ -43,30 +52,30 @@ static almadia_store *open_small(const char *path)
     return opened;
 }
 
-/* Callbacks come in the order of the writes, so a count says which. */
-static void note(void *user, almadia_completion *completion)
+/* Callbacks run in the order of the writes, so their number tells which writes were acknowledged. */
+static void on_done(void *user, almadia_completion *completion)
 {
     (void)user;
     if (almadia_completion_code(completion) == ALMADIA_OK)
         *acknowledged += 1;
 }
 
-static void stay(void *user, almadia_completion *completion)
+static void block(void *user, almadia_completion *completion)
 {
-    note(user, completion);
+    on_done(user, completion);
     __atomic_store_n(&in_callback, 1, __ATOMIC_SEQ_CST);
     pause();
 }
 
-static void leave(void *user, almadia_completion *completion)
+static void exit_inside(void *user, almadia_completion *completion)
 {
-    note(user, completion);
+    on_done(user, completion);
     exit(STATUS);
 }
 
 static void free_inside(void *user, almadia_completion *completion)
 {
-    note(user, completion);
+    on_done(user, completion);
     almadia_store_free(store);
     __atomic_store_n(&in_callback, 1, __ATOMIC_SEQ_CST);
 }
@@ -81,11 +90,11 @@ static void submit(int number, almadia_callback callback)
     CHECK_OK(almadia_put_async(store, key, length, key, length, &done, &error));
 }
 
-static void *write_on(void *argument)
+static void *write_all(void *argument)
 {
     (void)argument;
     for (int number = 0; number < WRITES; number++)
-        submit(number, note);
+        submit(number, on_done);
     return NULL;
 }
 
@@ -94,7 +103,7 @@ static void free_store(void)
     almadia_store_free(store);
 }
 
-static void in_the_child(const char *path, enum way way)
+static void run_child(const char *path, enum moment moment)
 {
     almadia_error *error = NULL;
     pthread_t writer;
@@ -102,21 +111,21 @@ static void in_the_child(const char *path, enum way way)
     static almadia_iter *iter;
     static almadia_value *value;
     store = open_small(path);
-    switch (way) {
+    switch (moment) {
     case WRITING:
-        CHECK(pthread_create(&writer, NULL, write_on, NULL) == 0);
+        CHECK(pthread_create(&writer, NULL, write_all, NULL) == 0);
         CHECK(pthread_detach(writer) == 0);
         while (*acknowledged == 0)
             sched_yield();
         break;
     case CALLBACK_RUNS:
     case FREED_IN_CALLBACK:
-        submit(0, way == CALLBACK_RUNS ? stay : free_inside);
+        submit(0, moment == CALLBACK_RUNS ? block : free_inside);
         while (__atomic_load_n(&in_callback, __ATOMIC_SEQ_CST) == 0)
             sched_yield();
         break;
     case INSIDE_CALLBACK:
-        submit(0, leave);
+        submit(0, exit_inside);
         for (;;)
             pause();
     case HANDLES_ALIVE:
@@ -129,7 +138,7 @@ static void in_the_child(const char *path, enum way way)
         break;
     case FREED_AT_EXIT:
         CHECK(atexit(free_store) == 0);
-        CHECK(pthread_create(&writer, NULL, write_on, NULL) == 0);
+        CHECK(pthread_create(&writer, NULL, write_all, NULL) == 0);
         CHECK(pthread_join(writer, NULL) == 0);
         while (*acknowledged == 0)
             sched_yield();
@@ -177,13 +186,13 @@ int main(int argc, char **argv)
     acknowledged = mmap(NULL, sizeof *acknowledged, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(acknowledged != MAP_FAILED);
     for (int round = 0; round < rounds; round++)
-        for (int way = 0; way < WAYS; way++) {
+        for (int moment = 0; moment < MOMENTS; moment++) {
             *acknowledged = 0;
             pid_t child = fork();
             if (child == 0)
-                in_the_child(argv[1], (enum way)way);
-            wait_for(child, names[way]);
-            CHECK(way == IDLE || *acknowledged > 0);
+                run_child(argv[1], (enum moment)moment);
+            wait_for(child, names[moment]);
+            CHECK(moment == IDLE || *acknowledged > 0);
             child = fork();
             if (child == 0)
                 verify(argv[1]);

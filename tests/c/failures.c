@@ -1,5 +1,5 @@
 /*
- * failures.c - what a caller is told when it cannot work: two of the three members do not exist, so nobody leads.
+ * failures.c - the errors of calls that cannot succeed: two of the three members do not exist, so there is no leader.
  */
 #include "check.h"
 
@@ -11,7 +11,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int completed;
 
-static almadia_store *open_lonely(const char *path)
+static almadia_store *open_without_others(const char *path)
 {
     almadia_error *error = NULL;
     almadia_config *config = NULL;
@@ -54,7 +54,7 @@ static void a_path_that_cannot_be_made_is_an_error_with_errno(const char *path)
     almadia_config_free(config);
 }
 
-static void blocking_calls_answer_at_their_deadline(almadia_store *store)
+static void blocking_calls_return_at_their_deadline(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -79,7 +79,7 @@ static void blocking_calls_answer_at_their_deadline(almadia_store *store)
     CHECK(almadia_code_is_retryable(code) && value == NULL);
 }
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
     const almadia_error *error = almadia_completion_error(completion);
     almadia_code code = almadia_completion_code(completion);
@@ -92,25 +92,25 @@ static void note(void *user, almadia_completion *completion)
     pthread_mutex_unlock(&lock);
 }
 
-static void a_full_store_answers_at_once_and_takes_nothing(almadia_store *store)
+static void a_full_store_refuses_calls_at_once(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
-    almadia_write_options patient = ALMADIA_WRITE_OPTIONS_INIT;
+    almadia_write_options long_timeout = ALMADIA_WRITE_OPTIONS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
-    done.callback = note;
+    done.callback = on_done;
     done.user = &completed;
-    patient.timeout_ms = 60 * 1000;
+    long_timeout.timeout_ms = 60 * 1000;
 
     CHECK_OK(almadia_batch_new(&batch, &error));
     for (int i = 0; i < IN_FLIGHT_MAX; i++) {
         CHECK_OK(almadia_batch_put(batch, "k", 1, "v", 1, &error));
-        CHECK_OK(almadia_write_async(store, batch, &patient, &done, &error));
+        CHECK_OK(almadia_write_async(store, batch, &long_timeout, &done, &error));
         CHECK(almadia_batch_count(batch) == 0);
     }
     CHECK_OK(almadia_batch_put(batch, "k", 1, "v", 1, &error));
-    CHECK_CODE(ALMADIA_OVERLOADED, almadia_write_async(store, batch, &patient, &done, &error));
+    CHECK_CODE(ALMADIA_OVERLOADED, almadia_write_async(store, batch, &long_timeout, &done, &error));
     CHECK(almadia_batch_count(batch) == 1 && !almadia_error_maybe_applied(error));
     almadia_error_free(error);
     CHECK_CODE(ALMADIA_OVERLOADED, almadia_snapshot_open_async(store, NULL, &done, NULL));
@@ -124,22 +124,22 @@ int main(int argc, char **argv)
     CHECK(argc == 2);
     almadia_error *error = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
-    almadia_store *store = open_lonely(argv[1]);
-    done.callback = note;
+    almadia_store *store = open_without_others(argv[1]);
+    done.callback = on_done;
     done.user = &completed;
 
     a_directory_is_opened_once(argv[1]);
     a_path_that_cannot_be_made_is_an_error_with_errno(argv[1]);
-    blocking_calls_answer_at_their_deadline(store);
+    blocking_calls_return_at_their_deadline(store);
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
     pthread_mutex_lock(&lock);
     while (completed < 2)
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
-    a_full_store_answers_at_once_and_takes_nothing(store);
+    a_full_store_refuses_calls_at_once(store);
 
-    /* Shutting down answers what would have waited for a minute: it was certainly not applied. */
+    /* A shutdown completes the writes that would have waited for a minute: they were certainly not applied. */
     shut_down_at_once(store);
     CHECK(completed == 2 + IN_FLIGHT_MAX);
     CHECK_CODE(ALMADIA_CLOSED, almadia_put_async(store, "k", 1, "v", 1, &done, NULL));

@@ -1,5 +1,5 @@
 /*
- * filled.h - a store with enough in it to reach every file, and a look at whether all of it is there.
+ * filled.h - fills a store with enough data that it writes every kind of file, and checks that no data is missing.
  */
 #ifndef FILLED_H
 #define FILLED_H
@@ -13,7 +13,8 @@ extern char **environ;
 
 enum { VALUE_BYTES = 4096 };
 
-/* A store alone in `path`, with many small segments of the log; `memtable_bytes` says how soon tables are written. */
+/* Opens a single-member store in `path`. Its log segments are small, so there are many; `memtable_bytes` determines how
+ * soon tables are written. */
 static inline almadia_store *open_small(const char *path, const char *memtable_bytes)
 {
     almadia_error *error = NULL;
@@ -27,10 +28,10 @@ static inline almadia_store *open_small(const char *path, const char *memtable_b
     return store;
 }
 
-/* The value of key `number` of `owner`, in `value`. */
+/* Writes the value that `owner` gives to key `number` into `value`. */
 static inline void make_value(char value[VALUE_BYTES], const char *owner, int number)
 {
-    /* LZ4 makes nothing of it, so that it fills memory and files as it is. */
+    /* LZ4 cannot compress it, so it takes its full size in memory and on the disk. */
     uint32_t seed = (uint32_t)number * 2654435761u + 1;
     for (int at = 0; at < VALUE_BYTES; at++) {
         seed = seed * 1664525u + 1013904223u;
@@ -39,7 +40,7 @@ static inline void make_value(char value[VALUE_BYTES], const char *owner, int nu
     snprintf(value, VALUE_BYTES, "%s %d", owner, number);
 }
 
-/* Puts the keys from `first` up to `end`. */
+/* Puts the keys from `first` to `end` - 1. */
 static inline void fill(almadia_store *store, const char *owner, int first, int end)
 {
     almadia_error *error = NULL;
@@ -48,12 +49,12 @@ static inline void fill(almadia_store *store, const char *owner, int first, int 
         make_value(value, owner, number);
         almadia_code code = almadia_put(store, &number, sizeof number, value, VALUE_BYTES, &error);
         if (code != ALMADIA_OK)
-            say_why(store);
+            print_put_error(store);
         CHECK_CODE(ALMADIA_OK, code);
     }
 }
 
-/* Checks that the keys below `end`, and no others, are there. */
+/* Checks that the keys below `end` have their values, and that key `end` does not exist. */
 static inline void check_filled(almadia_store *store, const char *owner, int end)
 {
     almadia_error *error = NULL;
@@ -69,15 +70,15 @@ static inline void check_filled(almadia_store *store, const char *owner, int end
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_get(store, &end, sizeof end, &found, NULL));
 }
 
-/* As check_filled, of the closed store in `path`. */
-static inline void check_closed(const char *path, const char *owner, int end)
+/* Like check_filled, for the closed store in `path`. */
+static inline void check_closed_store(const char *path, const char *owner, int end)
 {
     almadia_store *store = open_small(path, "1048576");
     check_filled(store, owner, end);
     almadia_store_free(store);
 }
 
-/* Runs this program again, in a process of its own, with one more argument; returns how it exits. */
+/* Runs this program again, in another process, with one more argument; returns its exit status. */
 static inline int run_itself(char *const argv[], const char *argument)
 {
     char *arguments[] = {argv[0], argv[1], (char *)argument, NULL};

@@ -1,7 +1,7 @@
 /*
- * forked.c - a child process is told so by every handle of every kind; it neither hangs nor harms its parent's store,
- * which works on meanwhile, whether the child ends with exit, _exit or another program. A test beside this one reads the
- * header and finds each function that is left out here.
+ * forked.c - in a forked child, calls with a handle of the parent return ALMADIA_FORKED. The child neither hangs nor
+ * harms the store, which the parent uses meanwhile, whether the child ends with exit, _exit or exec.
+ * tests/it/coverage.rs finds each function of the header that is missing here.
  */
 #include "check.h"
 
@@ -30,10 +30,10 @@ static void never(void *user, almadia_completion *completion)
 {
     (void)user;
     (void)completion;
-    CHECK(!"a refused call completes never");
+    CHECK(!"a refused call never completes");
 }
 
-static void calls_of_stores(const struct handles *all)
+static void check_store_calls(const struct handles *all)
 {
     almadia_store *store = all->store, *own = NULL;
     almadia_error *error = NULL;
@@ -64,7 +64,7 @@ static void calls_of_stores(const struct handles *all)
     CHECK(value == NULL && own == NULL);
 }
 
-static void calls_that_read(const struct handles *all)
+static void check_reads(const struct handles *all)
 {
     almadia_store *store = all->store;
     almadia_snapshot *snapshot = NULL;
@@ -97,7 +97,7 @@ static void calls_that_read(const struct handles *all)
     CHECK(!almadia_iter_seek(all->iter, "k", 1) && almadia_iter_key(all->iter).size == 0);
 }
 
-static void calls_of_queues(const struct handles *all)
+static void check_queue_calls(const struct handles *all)
 {
     almadia_completion *completion = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
@@ -150,11 +150,11 @@ static struct handles make_all(const char *path)
     return all;
 }
 
-/* The parent's writers, which never notice. */
+/* For the parent's writer thread, which must not be disturbed. */
 static almadia_store *written;
 static int stopped, rounds;
 
-static void *write_on(void *argument)
+static void *keep_writing(void *argument)
 {
     (void)argument;
     while (!__atomic_load_n(&stopped, __ATOMIC_SEQ_CST)) {
@@ -164,11 +164,11 @@ static void *write_on(void *argument)
     return NULL;
 }
 
-static void in_the_child(const struct handles *all, int child, const char *itself)
+static void run_child(const struct handles *all, int child, const char *program)
 {
-    calls_of_stores(all);
-    calls_that_read(all);
-    calls_of_queues(all);
+    check_store_calls(all);
+    check_reads(all);
+    check_queue_calls(all);
     switch (child % 4) {
     case 0:
         free_all(all);
@@ -179,13 +179,13 @@ static void in_the_child(const struct handles *all, int child, const char *itsel
         free_all(all);
         _exit(STATUS);
     default:
-        /* Descriptors are close-on-exec: the directory is the parent's alone. */
-        execl(itself, itself, all->path, "locked", (char *)NULL);
+        /* Descriptors are close-on-exec: only the parent has the directory open. */
+        execl(program, program, all->path, "locked", (char *)NULL);
         _exit(1);
     }
 }
 
-/* Another program has no descriptor of the store, and cannot open it meanwhile. */
+/* Another program has no descriptor of the store, and cannot open it while the parent has it open. */
 static int is_locked(const char *path)
 {
     almadia_config *config = NULL;
@@ -210,12 +210,12 @@ int main(int argc, char **argv)
     pthread_t writer;
     struct handles all = make_all(argv[1]);
     written = all.store;
-    CHECK(pthread_create(&writer, NULL, write_on, NULL) == 0);
+    CHECK(pthread_create(&writer, NULL, keep_writing, NULL) == 0);
     for (int number = 0; number < CHILDREN; number++) {
         int before = __atomic_load_n(&rounds, __ATOMIC_SEQ_CST), status = -1;
         pid_t child = fork();
         if (child == 0)
-            in_the_child(&all, number, argv[0]);
+            run_child(&all, number, argv[0]);
         CHECK(child > 0 && waitpid(child, &status, 0) == child);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != STATUS) {
             fprintf(stderr, "child %d ended with status %#x\n", number, (unsigned)status);

@@ -1,9 +1,9 @@
 /*
- * hung_disk.c - what a program may rely on while the disk does not answer: every call is answered by its deadline, and a
- * shutdown returns by its own.
+ * hung_disk.c - what a program can rely on while the disk hangs: every call completes by its deadline, and a shutdown
+ * returns by its timeout.
  *
- * What hangs goes on hanging until the answers are there, so nothing here depends on how fast the machine is; an answer
- * that does not come ends the program by alarm.
+ * The disk hangs until the completions have arrived, so nothing here depends on how fast the machine is. If one never
+ * arrives, an alarm ends the program.
  */
 #define _GNU_SOURCE
 #include "../shim/hung_disk.c"
@@ -12,16 +12,17 @@
 #include <dirent.h>
 #include <sched.h>
 
-enum { ALARM_SECONDS = 100 };
+enum { ALARM_S = 100 };
 
-static char syncs[4096], reads[4096];
+/* The files that ../shim/hung_disk.c looks for. */
+static char hung_syncs[4096], hung_reads[4096];
 
 static bool exists(const char *path)
 {
     return access(path, F_OK) == 0;
 }
 
-/* From now on what `file` stands for hangs. */
+/* From now on, the operations that `file` controls hang. */
 static void hang(const char *file)
 {
     char inside[4200];
@@ -31,8 +32,8 @@ static void hang(const char *file)
     CHECK(made >= 0 && close(made) == 0);
 }
 
-/* Waits until somebody hangs. */
-static void wait_inside(const char *file)
+/* Waits until a thread hangs. */
+static void wait_until_hung(const char *file)
 {
     char inside[4200];
     snprintf(inside, sizeof inside, "%s.inside", file);
@@ -40,12 +41,12 @@ static void wait_inside(const char *file)
         sched_yield();
 }
 
-static void let_go(const char *file)
+static void release(const char *file)
 {
     CHECK(unlink(file) == 0);
 }
 
-/* A store alone, whose reads ask its raft thread each time. */
+/* A single-member store without leases, so that every read goes through its raft thread. */
 static almadia_store *open_with_timeouts(const char *path, const char *timeout_ms)
 {
     almadia_error *error = NULL;
@@ -63,7 +64,7 @@ static almadia_store *open_with_timeouts(const char *path, const char *timeout_m
 
 enum { KINDS = 7 };
 
-/* Starts a call of each kind in turn. */
+/* Starts a call of this kind. */
 static almadia_code start(almadia_store *store, int kind, const almadia_done *done)
 {
     almadia_slice key = {"absent", 6};
@@ -85,8 +86,8 @@ static almadia_code start(almadia_store *store, int kind, const almadia_done *do
     }
 }
 
-/* The next completion from `cq`, which must come. */
-static almadia_code popped(almadia_cq *cq, void **user)
+/* Waits for the next completion and pops it; returns its code, and its user data in `user`. */
+static almadia_code pop_code(almadia_cq *cq, void **user)
 {
     almadia_error *error = NULL;
     almadia_completion *completion = NULL;
@@ -99,7 +100,7 @@ static almadia_code popped(almadia_cq *cq, void **user)
     return code;
 }
 
-static void every_call_is_answered_by_its_deadline(const char *path)
+static void every_call_completes_by_its_deadline(const char *path)
 {
     almadia_error *error = NULL;
     almadia_store *store = open_with_timeouts(path, "200");
@@ -110,11 +111,11 @@ static void every_call_is_answered_by_its_deadline(const char *path)
     CHECK_OK(almadia_cq_new(&cq, &error));
     done.cq = cq;
 
-    hang(syncs);
+    hang(hung_syncs);
     kinds[KINDS] = KINDS;
     done.user = &kinds[KINDS];
     CHECK_OK(almadia_put_async(store, "under way", 9, "v", 1, &done, &error));
-    wait_inside(syncs);
+    wait_until_hung(hung_syncs);
     for (int kind = 0; kind < KINDS; kind++) {
         kinds[kind] = kind;
         done.user = &kinds[kind];
@@ -123,7 +124,7 @@ static void every_call_is_answered_by_its_deadline(const char *path)
 
     while (answered < KINDS + 1) {
         void *user = NULL;
-        almadia_code code = popped(cq, &user);
+        almadia_code code = pop_code(cq, &user);
         int kind = *(int *)user;
         if (kind == KINDS)
             CHECK_CODE(ALMADIA_TIMEOUT, code);
@@ -136,9 +137,9 @@ static void every_call_is_answered_by_its_deadline(const char *path)
     CHECK_CODE(ALMADIA_DEADLINE_BEFORE_START, almadia_put(store, "absent", 6, "v", 1, NULL));
     almadia_value *value = NULL;
     CHECK_CODE(ALMADIA_READ_TIMEOUT, almadia_get(store, "present", 7, &value, NULL));
-    CHECK(exists(syncs));
+    CHECK(exists(hung_syncs));
 
-    let_go(syncs);
+    release(hung_syncs);
     while (almadia_put(store, "afterwards", 10, "v", 1, NULL) != ALMADIA_OK)
         sched_yield();
     CHECK(holds(store, "absent", NULL));
@@ -147,24 +148,24 @@ static void every_call_is_answered_by_its_deadline(const char *path)
     almadia_cq_free(cq);
 }
 
-/* What a callback was told. */
-struct told {
-    int times;
+/* What a callback received. */
+struct outcome {
+    int completions;
     almadia_code code;
 };
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
-    struct told *told = user;
-    told->code = almadia_completion_code(completion);
-    __atomic_add_fetch(&told->times, 1, __ATOMIC_SEQ_CST);
+    struct outcome *outcome = user;
+    outcome->code = almadia_completion_code(completion);
+    __atomic_add_fetch(&outcome->completions, 1, __ATOMIC_SEQ_CST);
 }
 
-static void wait_told(struct told *told)
+static void wait_for_outcome(struct outcome *outcome)
 {
-    while (__atomic_load_n(&told->times, __ATOMIC_SEQ_CST) == 0)
+    while (__atomic_load_n(&outcome->completions, __ATOMIC_SEQ_CST) == 0)
         sched_yield();
-    CHECK(__atomic_load_n(&told->times, __ATOMIC_SEQ_CST) == 1);
+    CHECK(__atomic_load_n(&outcome->completions, __ATOMIC_SEQ_CST) == 1);
 }
 
 static void a_shutdown_returns_by_its_timeout(const char *path)
@@ -173,24 +174,24 @@ static void a_shutdown_returns_by_its_timeout(const char *path)
     almadia_store *store = open_with_timeouts(path, "600000"), *again = NULL;
     almadia_config *config = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
-    struct told under_way = {0, 0}, waiting = {0, 0};
-    done.callback = note;
+    struct outcome in_flight = {0, 0}, waiting = {0, 0};
+    done.callback = on_done;
 
-    hang(syncs);
-    done.user = &under_way;
+    hang(hung_syncs);
+    done.user = &in_flight;
     CHECK_OK(almadia_put_async(store, "under way", 9, "v", 1, &done, &error));
-    wait_inside(syncs);
+    wait_until_hung(hung_syncs);
     done.user = &waiting;
     CHECK_OK(almadia_put_async(store, "waiting", 7, "v", 1, &done, &error));
 
     CHECK_CODE(ALMADIA_SHUTTING_DOWN, almadia_store_shutdown(store, 400, &error));
-    CHECK(exists(syncs));
+    CHECK(exists(hung_syncs));
     CHECK(strstr(almadia_error_message(error), "sync of the raft log") != NULL);
     almadia_error_free(error);
     error = NULL;
-    wait_told(&under_way);
-    wait_told(&waiting);
-    CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, under_way.code);
+    wait_for_outcome(&in_flight);
+    wait_for_outcome(&waiting);
+    CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, in_flight.code);
     CHECK_CODE(ALMADIA_CLOSED, waiting.code);
     CHECK_CODE(ALMADIA_CLOSED, almadia_put(store, "k", 1, "v", 1, NULL));
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
@@ -199,7 +200,7 @@ static void a_shutdown_returns_by_its_timeout(const char *path)
     almadia_error_free(error);
     error = NULL;
 
-    let_go(syncs);
+    release(hung_syncs);
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     CHECK_OK(almadia_store_open(path, config, &again, &error));
     CHECK_OK(almadia_store_wait_leader(again, 60000, NULL, &error));
@@ -209,26 +210,26 @@ static void a_shutdown_returns_by_its_timeout(const char *path)
     almadia_config_free(config);
 }
 
-/* What was freed ends as soon as the disk lets it. */
-static void a_free_does_not_wait_for_ever(const char *path)
+/* A freed store finishes closing as soon as the disk answers. */
+static void a_free_does_not_wait_forever(const char *path)
 {
     almadia_error *error = NULL;
     almadia_store *store = open_with_timeouts(path, "600000"), *again = NULL;
     almadia_config *config = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
-    struct told under_way = {0, 0};
-    done.callback = note;
-    done.user = &under_way;
+    struct outcome in_flight = {0, 0};
+    done.callback = on_done;
+    done.user = &in_flight;
 
-    hang(syncs);
+    hang(hung_syncs);
     CHECK_OK(almadia_put_async(store, "under way", 9, "v", 1, &done, &error));
-    wait_inside(syncs);
+    wait_until_hung(hung_syncs);
     almadia_store_free(store);
-    CHECK(exists(syncs));
-    wait_told(&under_way);
-    CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, under_way.code);
+    CHECK(exists(hung_syncs));
+    wait_for_outcome(&in_flight);
+    CHECK_CODE(ALMADIA_SHUTDOWN_IN_FLIGHT, in_flight.code);
 
-    let_go(syncs);
+    release(hung_syncs);
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     while (almadia_store_open(path, config, &again, NULL) == ALMADIA_LOCKED)
         sched_yield();
@@ -252,7 +253,7 @@ static int count_tables(const char *path)
     return tables;
 }
 
-static almadia_store *open_with_little_memory(const char *path)
+static almadia_store *open_with_small_memtable(const char *path)
 {
     almadia_error *error = NULL;
     almadia_config *config = NULL;
@@ -266,13 +267,13 @@ static almadia_store *open_with_little_memory(const char *path)
     return store;
 }
 
-static void a_value_that_the_disk_keeps_is_not_waited_for(const char *path)
+static void a_read_that_waits_for_the_disk_times_out(const char *path)
 {
     static char value[1 << 20];
     char other[4200];
     snprintf(other, sizeof other, "%s-tables", path);
     almadia_error *error = NULL;
-    almadia_store *store = open_with_little_memory(other);
+    almadia_store *store = open_with_small_memtable(other);
     almadia_cq *cq = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
     void *user = NULL;
@@ -284,19 +285,19 @@ static void a_value_that_the_disk_keeps_is_not_waited_for(const char *path)
         CHECK_OK(almadia_put(store, "new", 3, value, sizeof value, &error));
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     almadia_store_free(store);
-    store = open_with_little_memory(other);
+    store = open_with_small_memtable(other);
 
-    hang(reads);
+    hang(hung_reads);
     CHECK_OK(almadia_get_async(store, "old", 3, &done, &error));
-    wait_inside(reads);
-    CHECK_CODE(ALMADIA_READ_TIMEOUT, popped(cq, &user));
+    wait_until_hung(hung_reads);
+    CHECK_CODE(ALMADIA_READ_TIMEOUT, pop_code(cq, &user));
     CHECK_CODE(ALMADIA_SHUTTING_DOWN, almadia_store_shutdown(store, 200, NULL));
-    CHECK(exists(reads));
+    CHECK(exists(hung_reads));
 
-    let_go(reads);
+    release(hung_reads);
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     almadia_store_free(store);
-    store = open_with_little_memory(other);
+    store = open_with_small_memtable(other);
     CHECK(holds(store, "old", "v"));
     almadia_store_free(store);
     almadia_cq_free(cq);
@@ -313,15 +314,15 @@ static void block(void *user, almadia_completion *completion)
         sched_yield();
 }
 
-static void a_callback_that_does_not_return_keeps_no_shutdown(const char *path)
+static void a_callback_that_does_not_return_does_not_block_a_shutdown(const char *path)
 {
     almadia_error *error = NULL;
     almadia_store *store = open_with_timeouts(path, "600000");
     almadia_done done = ALMADIA_DONE_INIT;
-    struct told behind = {0, 0};
+    struct outcome behind = {0, 0};
     done.callback = block;
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
-    done.callback = note;
+    done.callback = on_done;
     done.user = &behind;
     CHECK_OK(almadia_put_async(store, "k", 1, "w", 1, &done, &error));
     while (__atomic_load_n(&blocked, __ATOMIC_SEQ_CST) == 0)
@@ -331,25 +332,25 @@ static void a_callback_that_does_not_return_keeps_no_shutdown(const char *path)
     CHECK(strstr(almadia_error_message(error), "a callback") != NULL);
     almadia_error_free(error);
     error = NULL;
-    CHECK(behind.times == 0);
+    CHECK(behind.completions == 0);
 
     __atomic_store_n(&blocked, 2, __ATOMIC_SEQ_CST);
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
-    CHECK(behind.times == 1);
+    CHECK(behind.completions == 1);
     almadia_store_free(store);
 }
 
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
-    snprintf(syncs, sizeof syncs, "%s-syncs", argv[1]);
-    snprintf(reads, sizeof reads, "%s-reads", argv[1]);
-    CHECK(setenv("HUNG_SYNCS", syncs, 1) == 0 && setenv("HUNG_READS", reads, 1) == 0);
-    alarm(ALARM_SECONDS);
-    every_call_is_answered_by_its_deadline(argv[1]);
+    snprintf(hung_syncs, sizeof hung_syncs, "%s-syncs", argv[1]);
+    snprintf(hung_reads, sizeof hung_reads, "%s-reads", argv[1]);
+    CHECK(setenv("HUNG_SYNCS", hung_syncs, 1) == 0 && setenv("HUNG_READS", hung_reads, 1) == 0);
+    alarm(ALARM_S);
+    every_call_completes_by_its_deadline(argv[1]);
     a_shutdown_returns_by_its_timeout(argv[1]);
-    a_free_does_not_wait_for_ever(argv[1]);
-    a_value_that_the_disk_keeps_is_not_waited_for(argv[1]);
-    a_callback_that_does_not_return_keeps_no_shutdown(argv[1]);
+    a_free_does_not_wait_forever(argv[1]);
+    a_read_that_waits_for_the_disk_times_out(argv[1]);
+    a_callback_that_does_not_return_does_not_block_a_shutdown(argv[1]);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* iterate.c - bounds, prefixes, directions and many pairs at once. */
+/* iterate.c - iterators: bounds, prefixes, both directions, seeks, and many pairs in one call. */
 #include "check.h"
 
 static almadia_snapshot *snapshot;
@@ -29,13 +29,13 @@ static void expect_one_by_one(const almadia_iter_options *options, const char *e
 
 static void expect_backwards(const almadia_iter_options *options, const char *expected)
 {
-    almadia_iter_options turned = ALMADIA_ITER_OPTIONS_INIT;
+    almadia_iter_options reversed = ALMADIA_ITER_OPTIONS_INIT;
     almadia_iter *iter = NULL;
     char line[256] = "";
     if (options != NULL)
-        turned = *options;
-    turned.reverse = !turned.reverse;
-    CHECK_CODE(ALMADIA_OK, almadia_iter_new(snapshot, &turned, &iter, NULL));
+        reversed = *options;
+    reversed.reverse = !reversed.reverse;
+    CHECK_CODE(ALMADIA_OK, almadia_iter_new(snapshot, &reversed, &iter, NULL));
     for (bool on = almadia_iter_prev(iter); on; on = almadia_iter_prev(iter))
         append(line, almadia_iter_key(iter), almadia_iter_value(iter));
     CHECK(strcmp(line, expected) == 0);
@@ -91,7 +91,7 @@ static void expect_range(const char *lower, const char *upper, const char *prefi
     expect(&options, backward);
 }
 
-static bool stands_on(const almadia_iter *iter, const char *key)
+static bool is_at(const almadia_iter *iter, const char *key)
 {
     return is_text(almadia_iter_key(iter).data, almadia_iter_key(iter).size, key);
 }
@@ -111,19 +111,19 @@ static void seeking_follows_the_direction(void)
         almadia_iter_options options = range("ab", "c", NULL, reverse != 0);
         almadia_iter *iter = NULL;
         CHECK_CODE(ALMADIA_OK, almadia_iter_new(snapshot, &options, &iter, NULL));
-        CHECK(almadia_iter_seek(iter, "abc", 3) && stands_on(iter, "abc"));
-        CHECK(almadia_iter_seek_for_prev(iter, "abc", 3) && stands_on(iter, "abc"));
-        CHECK(almadia_iter_seek(iter, "abb", 3) && stands_on(iter, reverse ? "ab" : "abc"));
-        CHECK(almadia_iter_seek_for_prev(iter, "abb", 3) && stands_on(iter, reverse ? "abc" : "ab"));
-        CHECK(almadia_iter_next(iter) && stands_on(iter, reverse ? "ab" : "abc"));
-        CHECK(almadia_iter_prev(iter) && stands_on(iter, reverse ? "abc" : "ab"));
+        CHECK(almadia_iter_seek(iter, "abc", 3) && is_at(iter, "abc"));
+        CHECK(almadia_iter_seek_for_prev(iter, "abc", 3) && is_at(iter, "abc"));
+        CHECK(almadia_iter_seek(iter, "abb", 3) && is_at(iter, reverse ? "ab" : "abc"));
+        CHECK(almadia_iter_seek_for_prev(iter, "abb", 3) && is_at(iter, reverse ? "abc" : "ab"));
+        CHECK(almadia_iter_next(iter) && is_at(iter, reverse ? "ab" : "abc"));
+        CHECK(almadia_iter_prev(iter) && is_at(iter, reverse ? "abc" : "ab"));
         CHECK(almadia_iter_seek(iter, "z", 1) == (reverse != 0));
         CHECK(almadia_iter_seek(iter, "a", 1) == (reverse == 0));
         almadia_iter_free(iter);
     }
 }
 
-static void blocks_begin_where_the_iterator_stands(void)
+static void blocks_begin_where_the_iterator_is(void)
 {
     almadia_iter *iter = NULL;
     almadia_kv pairs[2];
@@ -132,13 +132,13 @@ static void blocks_begin_where_the_iterator_stands(void)
     CHECK(almadia_iter_seek(iter, "abc", 3));
     CHECK_CODE(ALMADIA_OK, almadia_iter_next_n(iter, pairs, 2, &count, NULL));
     CHECK(count == 2 && is_text(pairs[0].key.data, pairs[0].key.size, "abc"));
-    CHECK(stands_on(iter, "c") && is_text(pairs[1].key.data, pairs[1].key.size, "b"));
+    CHECK(is_at(iter, "c") && is_text(pairs[1].key.data, pairs[1].key.size, "b"));
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_iter_next_n(iter, pairs, 0, &count, NULL));
-    CHECK(count == 0 && stands_on(iter, "c"));
+    CHECK(count == 0 && is_at(iter, "c"));
     almadia_iter_free(iter);
 }
 
-/* Fills a snapshot with many large pairs: a block holds less than was asked for, and nothing is lost. */
+/* With many large pairs a block holds fewer than `capacity`, but none is lost. */
 static void large_pairs_come_in_small_blocks(almadia_store *store)
 {
     enum { PAIRS = 24, VALUE_BYTES = 200 * 1000 };
@@ -194,7 +194,7 @@ int main(int argc, char **argv)
     expect_range("b", NULL, "a", "", "");
     a_field_of_a_later_version_is_refused();
     seeking_follows_the_direction();
-    blocks_begin_where_the_iterator_stands();
+    blocks_begin_where_the_iterator_is();
     large_pairs_come_in_small_blocks(store);
 
     almadia_snapshot_free(snapshot);

@@ -1,4 +1,4 @@
-/* limits.c - limits exactly and one past, odd bytes, foreign ABI versions, and structs of other versions. */
+/* limits.c - sizes at a limit and one past it, arbitrary bytes, other ABI versions, and structs of other versions. */
 #include "check.h"
 
 static void another_abi_version_is_refused(void)
@@ -55,11 +55,11 @@ static void keys_values_and_batches_have_exact_limits(almadia_store *store)
     free(bytes);
 }
 
-/* An operation is counted with its longest header, so the last few bytes of a batch may stay unused. */
+/* An operation counts with the longest header it can have, so the last few bytes of a batch may stay unused. */
 enum { SLACK = 10 };
 
-/* Filled as far as it goes, by each way into a batch; then nothing fits, not even an operation without bytes. */
-static void a_batch_is_filled_to_its_end(almadia_store *store)
+/* Once a batch is full, nothing more fits, not even an operation without bytes, however it is added. */
+static void a_batch_can_be_filled_to_its_limit(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -91,7 +91,7 @@ static void a_batch_is_filled_to_its_end(almadia_store *store)
     free(bytes);
 }
 
-/* Of operations without bytes too, by each way into a batch. What is refused leaves the batch to be written. */
+/* Operations without bytes count too, however they are added. After a refusal the batch can still be written. */
 static void a_batch_has_a_limit_of_operations(almadia_store *store)
 {
     almadia_error *error = NULL;
@@ -115,8 +115,8 @@ static void a_batch_has_a_limit_of_operations(almadia_store *store)
     almadia_batch_free(batch);
 }
 
-/* Keys that differ only behind a NUL, and the empty key, in everything that takes keys. */
-static void nuls_and_nothing_are_bytes_everywhere(almadia_store *store)
+/* Keys that differ only after a NUL, and the empty key, in all kinds of calls that take keys. */
+static void nuls_and_empty_keys_work_everywhere(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -214,7 +214,7 @@ static void a_buffer_one_byte_too_small_is_not_touched(almadia_store *store)
     almadia_snapshot_free(snapshot);
 }
 
-static void a_range_without_an_end_reaches_the_last_key_there_can_be(almadia_store *store)
+static void a_range_without_an_end_reaches_the_last_possible_key(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -275,7 +275,7 @@ static void structs_of_other_versions(almadia_store *store)
     newer.later[1] = 0;
     CHECK_OK(almadia_write(store, batch, &newer.known, NULL, &error));
 
-    /* The options of the first header end before the events. */
+    /* The options of the first version of the header end before `events`. */
     newer.known.struct_size = offsetof(almadia_write_options, events);
     newer.known.events = 4;
     CHECK_OK(almadia_write(store, batch, &newer.known, NULL, &error));
@@ -291,7 +291,7 @@ static void structs_of_other_versions(almadia_store *store)
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_status(store, &status, NULL));
     region.struct_size = 1;
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_store_region_at(store, 0, &region, NULL));
-    /* The options of the first header end before the range. */
+    /* The options of the first version of the header end before the range. */
     options.struct_size = offsetof(almadia_snapshot_options, start);
     options.start = "beyond what struct_size says";
     options.start_length = 5;
@@ -313,13 +313,13 @@ int main(int argc, char **argv)
     ranges_must_not_be_reversed();
     almadia_store *store = open_single(argv[1]);
     keys_values_and_batches_have_exact_limits(store);
-    a_batch_is_filled_to_its_end(store);
+    a_batch_can_be_filled_to_its_limit(store);
     a_batch_has_a_limit_of_operations(store);
     any_bytes_are_keys_and_values(store);
-    nuls_and_nothing_are_bytes_everywhere(store);
+    nuls_and_empty_keys_work_everywhere(store);
     a_buffer_one_byte_too_small_is_not_touched(store);
     structs_of_other_versions(store);
-    a_range_without_an_end_reaches_the_last_key_there_can_be(store);
+    a_range_without_an_end_reaches_the_last_possible_key(store);
     almadia_store_free(store);
     return 0;
 }

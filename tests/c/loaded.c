@@ -1,6 +1,6 @@
 /*
- * loaded.c - the library as a plug-in: dlopen, a store opened and closed, dlclose, over and over; also while a thread of
- * the library still tears down a store that was freed inside a callback.
+ * loaded.c - the library as a plug-in: dlopen, open and close a store, dlclose, over and over. dlclose is safe even
+ * while a thread of the library is still closing a store that was freed inside a callback.
  *
  * Usage: loaded DIRECTORY LIBRARY. Not linked with the library.
  */
@@ -17,12 +17,12 @@ enum { ROUNDS = 20 };
 #define CHECK(condition)                                                                                    \
     do {                                                                                                    \
         if (!(condition)) {                                                                                 \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                       \
+            fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #condition);                   \
             _Exit(1);                                                                                       \
         }                                                                                                   \
     } while (0)
 
-/* The functions this program uses, by their declarations in the header. */
+/* The functions that this program uses, as the header declares them. */
 struct library {
     void *handle;
     almadia_code (*config_new)(uint32_t, almadia_config **, almadia_error **);
@@ -39,7 +39,7 @@ struct library {
     void (*value_free)(almadia_value *);
 };
 
-/* ISO C has no conversion from an object's pointer to a function's; POSIX promises that their bytes agree. */
+/* ISO C has no conversion from object to function pointers; POSIX promises that they have the same representation. */
 #define FIND(library, name)                                                                                 \
     do {                                                                                                    \
         void *symbol_ = dlsym((library)->handle, "almadia_" #name);                                         \
@@ -69,7 +69,7 @@ static struct library load(const char *path)
     return library;
 }
 
-/* A store whose last tear-down is still under way is locked; then this waits for it. */
+/* While the previous store is still closing, the directory is locked; waits for that. */
 static almadia_store *open_store(const struct library *library, const char *path)
 {
     almadia_config *config = NULL;
@@ -84,8 +84,8 @@ static almadia_store *open_store(const struct library *library, const char *path
     return store;
 }
 
-/* The store to free inside a callback, and with what. */
-struct last {
+/* The store to free inside a callback, and the library that has it. */
+struct last_call {
     const struct library *library;
     almadia_store *store;
     int freed;
@@ -93,7 +93,7 @@ struct last {
 
 static void free_inside(void *user, almadia_completion *completion)
 {
-    struct last *last = user;
+    struct last_call *last = user;
     (void)completion;
     last->library->store_free(last->store);
     __atomic_store_n(&last->freed, 1, __ATOMIC_SEQ_CST);
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
             CHECK(library.store_shutdown(store, 60000, NULL) == ALMADIA_OK);
             library.store_free(store);
         } else {
-            struct last last = {&library, store, 0};
+            struct last_call last = {&library, store, 0};
             almadia_done done = ALMADIA_DONE_INIT;
             done.callback = free_inside;
             done.user = &last;
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
         CHECK(dlclose(library.handle) == 0);
     }
 
-    /* The last one was freed inside a callback; when it can be opened again its tear-down is over. */
+    /* The last store was freed inside a callback; once it can be opened again, it has been closed. */
     struct library library = load(argv[2]);
     library.store_free(open_store(&library, argv[1]));
     CHECK(dlclose(library.handle) == 0);

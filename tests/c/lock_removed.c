@@ -1,22 +1,22 @@
 /*
- * lock_removed.c - the files named LOCK are removed under a running store: nobody else can open it, in this process or in
- * another, and it goes on as if nothing had happened.
+ * lock_removed.c - the files named LOCK are removed while a store is open: it still cannot be opened a second time, in
+ * this process or in another, and it works as if nothing had happened.
  */
 #include "filled.h"
 
 #include <pthread.h>
 
-enum { ROUNDS = 8, OPENINGS = 5, LOCKED_STATUS = 7 };
+enum { ROUNDS = 8, ATTEMPTS = 5, LOCKED_STATUS = 7 };
 
-/* The store, its keys so far, and whether its writer is to end. */
-static almadia_store *written;
+/* The open store, the number of its keys so far, and whether its writer thread is to stop. */
+static almadia_store *store;
 static int count, stopped;
 
-static void *write_on(void *argument)
+static void *keep_writing(void *argument)
 {
     (void)argument;
     for (; !__atomic_load_n(&stopped, __ATOMIC_SEQ_CST); count++)
-        fill(written, "it", count, count + 1);
+        fill(store, "it", count, count + 1);
     return NULL;
 }
 
@@ -44,20 +44,20 @@ int main(int argc, char **argv)
     CHECK(argc == 2);
     for (int round = 0; round < ROUNDS; round++) {
         pthread_t writer;
-        written = open_small(argv[1], "1048576");
+        store = open_small(argv[1], "1048576");
         __atomic_store_n(&stopped, 0, __ATOMIC_SEQ_CST);
-        CHECK(pthread_create(&writer, NULL, write_on, NULL) == 0);
+        CHECK(pthread_create(&writer, NULL, keep_writing, NULL) == 0);
         remove_file(argv[1], "LOCK");
-        /* The engine has a lock of its own, which refuses late. */
+        /* The engine's own lock, which an open would reach only late. */
         if (round % 2 == 1)
             remove_file(argv[1], "data/LOCK");
-        for (int opening = 0; opening < OPENINGS; opening++)
+        for (int attempt = 0; attempt < ATTEMPTS; attempt++)
             CHECK(run_itself(argv, "locked") == LOCKED_STATUS);
         check_locked(argv[1]);
         __atomic_store_n(&stopped, 1, __ATOMIC_SEQ_CST);
         CHECK(pthread_join(writer, NULL) == 0);
-        almadia_store_free(written);
-        check_closed(argv[1], "it", count);
+        almadia_store_free(store);
+        check_closed_store(argv[1], "it", count);
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * log_storm.c - the log callback is set, replaced and removed while records flow from several stores: once the call has
- * returned, the callback before never runs again, so what it was given can be freed; a callback that blocks stops nobody.
+ * log_storm.c - the log callback is set, replaced and removed while several stores log. Once the call has returned, the
+ * previous callback never runs again, so its user data can be freed. A callback that blocks does not block any store.
  */
 #include "check.h"
 
@@ -10,7 +10,7 @@
 
 enum { STORES = 2, CHANGES = 300 };
 
-/* What a callback is given; freed as soon as it is replaced. */
+/* The user data of a callback; freed as soon as the callback is replaced. */
 struct listener {
     int records;
     bool gone;
@@ -18,29 +18,29 @@ struct listener {
 
 static const char *directory;
 static int stopped;
-static bool holding, released;
+static bool is_blocked, released;
 
 static void listen(void *user, almadia_log_level level, const char *target, const char *message)
 {
     struct listener *listener = user;
     char name[17] = {0};
     CHECK(!__atomic_load_n(&listener->gone, __ATOMIC_SEQ_CST));
-    /* Also while another thread waits for this one to return. */
+    /* Also while another thread waits for this callback to return. */
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
     CHECK(level >= ALMADIA_LOG_ERROR && level <= ALMADIA_LOG_TRACE && strlen(target) + strlen(message) > 0);
     CHECK(prctl(PR_GET_NAME, name, 0, 0, 0) == 0 && strcmp(name, "almadia-log") == 0);
     __atomic_add_fetch(&listener->records, 1, __ATOMIC_SEQ_CST);
 }
 
-static void hold(void *user, almadia_log_level level, const char *target, const char *message)
+static void block(void *user, almadia_log_level level, const char *target, const char *message)
 {
     (void)user, (void)level, (void)target, (void)message;
-    __atomic_store_n(&holding, true, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&is_blocked, true, __ATOMIC_SEQ_CST);
     while (!__atomic_load_n(&released, __ATOMIC_SEQ_CST))
         sched_yield();
 }
 
-/* Opens and closes a store, which logs. */
+/* Opens and closes a store again and again, which logs. */
 static void *reopen(void *argument)
 {
     char path[4096];
@@ -62,7 +62,7 @@ static struct listener *begin_listening(void)
     return listener;
 }
 
-static void end(struct listener *listener)
+static void free_listener(struct listener *listener)
 {
     __atomic_store_n(&listener->gone, true, __ATOMIC_SEQ_CST);
     free(listener);
@@ -81,20 +81,20 @@ int main(int argc, char **argv)
     }
     struct listener *listener = begin_listening();
     for (int change = 0; change < CHANGES; change++) {
-        /* Each hears something now and then, so that it is removed while records flow. */
+        /* Every hundredth has received a record, so that it is removed while records flow. */
         while (change % 100 == 0 && __atomic_load_n(&listener->records, __ATOMIC_SEQ_CST) == 0)
             sched_yield();
         struct listener *before = listener;
         if (change % 2 == 0)
             CHECK_OK(almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, &error));
         listener = begin_listening();
-        end(before);
+        free_listener(before);
     }
 
-    /* One that blocks costs records and nothing else. */
-    CHECK_OK(almadia_log_set_callback(hold, NULL, ALMADIA_LOG_TRACE, &error));
-    end(listener);
-    while (!__atomic_load_n(&holding, __ATOMIC_SEQ_CST))
+    /* A callback that blocks costs records and nothing else. */
+    CHECK_OK(almadia_log_set_callback(block, NULL, ALMADIA_LOG_TRACE, &error));
+    free_listener(listener);
+    while (!__atomic_load_n(&is_blocked, __ATOMIC_SEQ_CST))
         sched_yield();
     char path[4096];
     snprintf(path, sizeof path, "%s-meanwhile", directory);

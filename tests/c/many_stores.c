@@ -1,10 +1,10 @@
 /*
- * many_stores.c - several stores in one process: members of one cluster of two, of one of three, and one alone, at the
- * same time. Each holds its own data, and one that goes leaves the others as they are.
+ * many_stores.c - several stores in one process at the same time: the members of a cluster of two and of a cluster of
+ * three, and a single one. Each has its own data, and closing one does not affect those of other clusters.
  */
 #include "cluster.h"
 
-/* Opens member `node` of two. */
+/* Opens member `node` of the cluster of two. */
 static almadia_store *open_of_two(const char *path, int node, const int ports[MEMBERS])
 {
     char members[64];
@@ -44,43 +44,44 @@ int main(int argc, char **argv)
         char key[16];
         snprintf(key, sizeof key, "%d", round);
         put_text(three[round % 3], key, "of three");
-        put_whoever_leads(two[round % 2], key, "of two");
+        put_with_retries(two[round % 2], key, "of two");
         put_text(alone, key, "alone");
         CHECK(holds(three[(round + 1) % 3], key, "of three"));
         CHECK(holds(two[(round + 1) % 2], key, "of two"));
         CHECK(holds(alone, key, "alone"));
     }
 
-    /* One of three goes: two are a majority. One of two goes: one is not. */
-    int gone = find_leader(three), left = (gone + 1) % MEMBERS;
-    almadia_store_free(three[gone]);
-    put_whoever_leads(three[left], "k", "of the rest");
+    /* One of three is closed: two are a majority. One of two is closed: one is not. */
+    int closed = find_leader(three), remaining = (closed + 1) % MEMBERS;
+    almadia_store_free(three[closed]);
+    put_with_retries(three[remaining], "k", "of the rest");
     almadia_store_free(two[0]);
     almadia_batch *batch = NULL;
-    almadia_write_options brief = ALMADIA_WRITE_OPTIONS_INIT;
-    brief.timeout_ms = 300;
+    almadia_write_options short_timeout = ALMADIA_WRITE_OPTIONS_INIT;
+    short_timeout.timeout_ms = 300;
     CHECK_OK(almadia_batch_new(&batch, &error));
     CHECK_OK(almadia_batch_put(batch, "k", 1, "lost", 4, &error));
-    almadia_code code = almadia_write(two[1], batch, &brief, NULL, &error);
+    almadia_code code = almadia_write(two[1], batch, &short_timeout, NULL, &error);
     CHECK(code != ALMADIA_OK && code / 100 <= 4);
-    /* Which member says it, and whether it knows a leader. */
-    CHECK(strstr(almadia_error_message(error), "node 2") != NULL || strstr(almadia_error_message(error), "node 1") != NULL);
+    /* The message says which member reports it, and whether it knows a leader. */
+    CHECK(strstr(almadia_error_message(error), "node 2") != NULL ||
+          strstr(almadia_error_message(error), "node 1") != NULL);
     almadia_error_free(error);
     error = NULL;
     almadia_batch_free(batch);
     put_text(alone, "k", "untouched");
     CHECK(holds(alone, "k", "untouched"));
 
-    /* It comes back, and all is well. */
+    /* The member comes back, and its cluster works again. */
     two[0] = open_of_two(path_of_two, 1, ports);
     CHECK_OK(almadia_store_wait_leader(two[0], 30000, NULL, &error));
-    put_whoever_leads(two[0], "k", "back");
+    put_with_retries(two[0], "k", "back");
     CHECK(holds(two[1], "k", "back") && holds(two[0], "99", "of two"));
     almadia_store_free(two[0]);
     almadia_store_free(two[1]);
     almadia_store_free(alone);
-    CHECK(holds(three[(gone + 2) % MEMBERS], "k", "of the rest"));
-    almadia_store_free(three[left]);
-    almadia_store_free(three[(gone + 2) % MEMBERS]);
+    CHECK(holds(three[(closed + 2) % MEMBERS], "k", "of the rest"));
+    almadia_store_free(three[remaining]);
+    almadia_store_free(three[(closed + 2) % MEMBERS]);
     return 0;
 }

@@ -1,18 +1,18 @@
 /*
- * moved.c - the directory of a running store is moved away and another store is made in its place: the log of the first
- * stays with its directory and touches nothing of the second.
+ * moved.c - the directory of an open store is moved away and another store is created in its place: the log of the
+ * first stays in its directory and touches nothing of the second.
  */
 #include "filled.h"
 
-/* Many segments of the log. The engine stays in memory, because its new files go by path; see docs/cluster.md. */
-enum { FIRST = 20, ALL = 400, OTHERS = 300 };
+/* Many log segments. The engine's data stays in memory, because it opens files by path; see docs/cluster.md. */
+enum { FIRST = 20, ALL = 400, SECOND = 300 };
 
 int main(int argc, char **argv)
 {
     char aside[4096];
     if (argc == 3) {
         almadia_store *second = open_small(argv[1], "67108864");
-        fill(second, "second", 0, OTHERS);
+        fill(second, "second", 0, SECOND);
         almadia_store_free(second);
         return 0;
     }
@@ -25,7 +25,7 @@ int main(int argc, char **argv)
     fill(store, "first", FIRST, ALL);
     almadia_store_free(store);
 
-    check_closed(aside, "first", ALL);
-    check_closed(argv[1], "second", OTHERS);
+    check_closed_store(aside, "first", ALL);
+    check_closed_store(argv[1], "second", SECOND);
     return 0;
 }

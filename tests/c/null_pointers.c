@@ -1,27 +1,27 @@
 /*
- * null_pointers.c - NULL for every pointer of every function: a code or a documented no-op, never a crash. A test beside
- * this one reads the header and finds each parameter that is left out here.
+ * null_pointers.c - NULL for every pointer of every function: an error code or a documented no-op, never a crash.
+ * tests/it/coverage.rs finds each parameter of the header that is missing here.
  */
 #include "check.h"
 
-/* The call answers NULL_POINTER, and so it does without an error output. */
+/* The call returns ALMADIA_NULL_POINTER, also when its error output is NULL. */
 #define REFUSES(call) CHECK_CODE(ALMADIA_NULL_POINTER, (call))
 
 static void never(void *user, almadia_completion *completion)
 {
     (void)user;
     (void)completion;
-    CHECK(!"a refused call completes never");
+    CHECK(!"a refused call never completes");
 }
 
-static void never_told(void *user, const almadia_store_event *event)
+static void never_event(void *user, const almadia_store_event *event)
 {
     (void)user;
     (void)event;
-    CHECK(!"nobody is told of a store that was never opened");
+    CHECK(!"a store that was never opened has no events");
 }
 
-static void of_nothing(void)
+static void check_getters(void)
 {
     CHECK(almadia_error_code(NULL) == ALMADIA_OK && strcmp(almadia_error_message(NULL), "") == 0);
     CHECK(almadia_error_leader(NULL) == 0 && almadia_error_errno(NULL) == 0);
@@ -41,7 +41,7 @@ static void of_nothing(void)
     CHECK(almadia_iter_value(NULL).data == NULL && almadia_iter_value(NULL).size == 0);
 }
 
-static void frees(void)
+static void check_no_ops(void)
 {
     almadia_error_free(NULL);
     almadia_config_free(NULL);
@@ -58,7 +58,7 @@ static void frees(void)
     almadia_cq_free(NULL);
 }
 
-static void of_configurations(almadia_config *config)
+static void check_configs(almadia_config *config)
 {
     almadia_store *store = (almadia_store *)config;
     char buffer[64];
@@ -73,7 +73,7 @@ static void of_configurations(almadia_config *config)
     REFUSES(almadia_config_get(config, "raft.tick_ms", NULL, sizeof buffer, &length, NULL));
     REFUSES(almadia_config_get(config, "raft.tick_ms", buffer, sizeof buffer, NULL, NULL));
     REFUSES(almadia_config_option_at(0, NULL));
-    REFUSES(almadia_config_set_event_callback(NULL, never_told, &length, NULL));
+    REFUSES(almadia_config_set_event_callback(NULL, never_event, &length, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_config_set_event_callback(config, NULL, NULL, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
     REFUSES(almadia_store_open(NULL, config, &store, NULL));
@@ -84,7 +84,7 @@ static void of_configurations(almadia_config *config)
     REFUSES(almadia_store_open("nowhere", config, NULL, NULL));
 }
 
-static void of_batches(almadia_batch *batch)
+static void check_batches(almadia_batch *batch)
 {
     almadia_op op = {ALMADIA_OP_PUT, 0, {"k", 1}, {"v", 1}};
 
@@ -108,7 +108,7 @@ static void of_batches(almadia_batch *batch)
     CHECK(almadia_batch_count(batch) == 0);
 }
 
-static void of_writes(almadia_store *store, almadia_batch *batch)
+static void check_writes(almadia_store *store, almadia_batch *batch)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
     almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
@@ -139,7 +139,7 @@ static void of_writes(almadia_store *store, almadia_batch *batch)
     REFUSES(almadia_put_async(store, "k", 1, "v", 1, &without_callback, NULL));
 }
 
-static void of_stores(almadia_store *store)
+static void check_stores(almadia_store *store)
 {
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
@@ -159,7 +159,7 @@ static void of_stores(almadia_store *store)
     REFUSES(almadia_store_region_at(store, 0, NULL, NULL));
 }
 
-static void of_transfers(almadia_store *store)
+static void check_transfers(almadia_store *store)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
     almadia_leader_transfer_options options = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
@@ -174,7 +174,7 @@ static void of_transfers(almadia_store *store)
     REFUSES(almadia_leader_transfer_async(store, &options, &done, NULL));
 }
 
-static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
+static void check_reads(almadia_store *store, almadia_snapshot *snapshot)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
     almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
@@ -211,7 +211,7 @@ static void of_reads(almadia_store *store, almadia_snapshot *snapshot)
     REFUSES(almadia_snapshot_get_into(snapshot, "k", 1, buffer, sizeof buffer, NULL, NULL));
 }
 
-static void of_reads_of_many(almadia_store *store, almadia_snapshot *snapshot)
+static void check_multi_reads(almadia_store *store, almadia_snapshot *snapshot)
 {
     almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
     almadia_snapshot_options range = ALMADIA_SNAPSHOT_OPTIONS_INIT;
@@ -245,7 +245,7 @@ static void of_reads_of_many(almadia_store *store, almadia_snapshot *snapshot)
     almadia_values_free(values);
 }
 
-static void of_queues(void)
+static void check_queues(void)
 {
     almadia_cq *cq = NULL;
     almadia_completion *completion = NULL;
@@ -259,7 +259,7 @@ static void of_queues(void)
     almadia_cq_free(cq);
 }
 
-static void of_iterators(almadia_snapshot *snapshot)
+static void check_iterators(almadia_snapshot *snapshot)
 {
     almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
     almadia_iter *iter = (almadia_iter *)snapshot;
@@ -304,24 +304,24 @@ int main(int argc, char **argv)
     almadia_batch *batch = NULL;
     almadia_snapshot *snapshot = NULL;
 
-    of_nothing();
-    frees();
+    check_getters();
+    check_no_ops();
     an_error_names_the_pointer();
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
-    of_configurations(config);
+    check_configs(config);
     almadia_config_free(config);
     CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
-    of_batches(batch);
+    check_batches(batch);
 
     almadia_store *store = open_single(argv[1]);
-    of_stores(store);
-    of_transfers(store);
-    of_writes(store, batch);
+    check_stores(store);
+    check_transfers(store);
+    check_writes(store, batch);
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
-    of_reads(store, snapshot);
-    of_reads_of_many(store, snapshot);
-    of_queues();
-    of_iterators(snapshot);
+    check_reads(store, snapshot);
+    check_multi_reads(store, snapshot);
+    check_queues();
+    check_iterators(snapshot);
     almadia_snapshot_free(snapshot);
     almadia_batch_free(batch);
     almadia_store_free(store);

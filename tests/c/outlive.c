@@ -1,4 +1,4 @@
-/* outlive.c - snapshots, values and iterators that outlive what they came from. */
+/* outlive.c - snapshots, values and iterators stay valid after the handles that they came from are freed. */
 #include "check.h"
 
 static almadia_code open_again(const char *path, almadia_store **store)
@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     CHECK_OK(almadia_store_shutdown(store, 60000, &error));
     almadia_store_free(store);
 
-    /* What is alive keeps the directory locked. */
+    /* Handles that are still alive keep the directory locked. */
     CHECK_CODE(ALMADIA_LOCKED, open_again(argv[1], &store));
     CHECK_OK(almadia_snapshot_get(snapshot, "a", 1, &late, &error));
     CHECK(is_text(almadia_value_data(late), almadia_value_size(late), "1"));

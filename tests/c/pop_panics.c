@@ -1,6 +1,6 @@
 /*
- * pop_panics.c - a panic inside almadia_cq_pop, on the program's own thread: the pop says so or answers what it had, and
- * every completion is popped by it or a later one.
+ * pop_panics.c - a panic inside almadia_cq_pop, on the program's own thread: the pop returns ALMADIA_PANIC or what it
+ * has already taken, and no completion is lost or popped twice.
  */
 #define _GNU_SOURCE
 #include "failing_clock.h"
@@ -21,7 +21,7 @@ static void submit_all(almadia_store *store, almadia_cq *cq, int popped[CALLS])
     }
 }
 
-/* Pops until each was popped; returns how many pops said that they had failed. */
+/* Pops until all completions were popped; returns how many pops failed. */
 static int pop_all(almadia_cq *cq)
 {
     almadia_completion *completions[CALLS];
@@ -51,11 +51,11 @@ int main(int argc, char **argv)
     CHECK(prctl(PR_SET_NAME, "popper", 0, 0, 0) == 0);
     for (int reading = 1; reading <= READINGS; reading++) {
         submit_all(store, cq, popped);
-        plant("popper", reading);
+        fail_clock("popper", reading);
         failed += pop_all(cq);
         for (int i = 0; i < CALLS; i++)
             CHECK(popped[i] == 1);
-        plant("popper", 0);
+        fail_clock("popper", 0);
     }
     CHECK(failed > 0);
     CHECK(holds(store, "k", "v"));

@@ -1,4 +1,4 @@
-/* queue.c - completion queues, numbered calls, reads of many keys, events, metrics and the log callback. */
+/* queue.c - completion queues, cancellation, reads of many keys, store events, metrics and the log callback. */
 #include "check.h"
 
 #include <poll.h>
@@ -13,7 +13,7 @@ static bool is_readable(almadia_cq *cq, int timeout_ms)
     return poll(&polled, 1, timeout_ms) == 1;
 }
 
-/* Pops one completion, which must come. */
+/* Waits for a completion and pops it. */
 static almadia_completion *pop_one(almadia_cq *cq)
 {
     almadia_error *error = NULL;
@@ -116,7 +116,7 @@ static void reads_come_through_the_queue(almadia_store *store, almadia_cq *cq)
     almadia_values_free(values);
 }
 
-static void an_answered_call_cannot_be_cancelled(almadia_store *store, almadia_cq *cq)
+static void a_completed_call_cannot_be_cancelled(almadia_store *store, almadia_cq *cq)
 {
     almadia_error *error = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
@@ -132,8 +132,8 @@ static void an_answered_call_cannot_be_cancelled(almadia_store *store, almadia_c
     CHECK(error == NULL);
 }
 
-/* However the race ends, there is one completion, and its code tells the truth. */
-static void a_cancelled_call_completes_once_and_truly(almadia_store *store, almadia_cq *cq)
+/* However the race ends, there is one completion, and its code is true. */
+static void a_cancelled_call_completes_once_with_a_true_code(almadia_store *store, almadia_cq *cq)
 {
     almadia_error *error = NULL;
     for (int round = 0; round < 500; round++) {
@@ -165,7 +165,7 @@ static void *interrupt(void *cq)
     return NULL;
 }
 
-static void a_wait_ends_with_time_interruption_and_shutdown(almadia_store *store)
+static void a_pop_ends_on_timeout_interruption_and_shutdown(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_cq *cq = NULL;
@@ -193,7 +193,7 @@ static void a_wait_ends_with_time_interruption_and_shutdown(almadia_store *store
     almadia_cq_free(cq);
 }
 
-static void what_nobody_pops_is_dropped_with_its_queue(almadia_store *store)
+static void completions_that_are_not_popped_are_dropped_with_the_queue(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_cq *cq = NULL;
@@ -207,7 +207,7 @@ static void what_nobody_pops_is_dropped_with_its_queue(almadia_store *store)
     put_text(store, "after", "all");
 }
 
-static void one_done_goes_to_one_place(almadia_store *store, almadia_cq *cq, almadia_callback callback)
+static void a_done_names_either_a_callback_or_a_queue(almadia_store *store, almadia_cq *cq, almadia_callback callback)
 {
     almadia_done done = ALMADIA_DONE_INIT;
     CHECK_CODE(ALMADIA_NULL_POINTER, almadia_put_async(store, "k", 1, "v", 1, &done, NULL));
@@ -252,7 +252,7 @@ static void operations_are_appended_all_or_none(almadia_store *store)
     almadia_batch_free(batch);
 }
 
-static void metrics_count_what_was_done(almadia_store *store)
+static void metrics_count_calls(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_value *text = NULL;
@@ -277,7 +277,7 @@ static void metrics_count_what_was_done(almadia_store *store)
     free(copy);
 }
 
-struct heard {
+struct received {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint64_t leader;
@@ -286,54 +286,54 @@ struct heard {
 
 static void on_store_event(void *user, const almadia_store_event *event)
 {
-    struct heard *heard = user;
+    struct received *received = user;
     CHECK(event->struct_size == sizeof *event && event->kind == ALMADIA_STORE_EVENT_LEADER_CHANGED);
     CHECK(event->region_id == 1 && event->code == ALMADIA_OK);
-    pthread_mutex_lock(&heard->lock);
-    heard->leader = event->leader_id;
-    pthread_cond_signal(&heard->changed);
-    pthread_mutex_unlock(&heard->lock);
+    pthread_mutex_lock(&received->lock);
+    received->leader = event->leader_id;
+    pthread_cond_signal(&received->changed);
+    pthread_mutex_unlock(&received->lock);
 }
 
 static void on_log(void *user, almadia_log_level level, const char *target, const char *message)
 {
-    struct heard *heard = user;
+    struct received *received = user;
     CHECK(level >= ALMADIA_LOG_ERROR && level <= ALMADIA_LOG_DEBUG);
     CHECK(strncmp(target, "almadia", 7) == 0 && strlen(message) > 0);
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
-    pthread_mutex_lock(&heard->lock);
-    heard->records++;
-    pthread_cond_signal(&heard->changed);
-    pthread_mutex_unlock(&heard->lock);
+    pthread_mutex_lock(&received->lock);
+    received->records++;
+    pthread_cond_signal(&received->changed);
+    pthread_mutex_unlock(&received->lock);
 }
 
-static void leaders_and_log_records_are_told(const char *path)
+static void leader_changes_and_log_records_are_reported(const char *path)
 {
-    struct heard heard = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+    struct received received = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
     almadia_error *error = NULL;
     almadia_config *config = NULL;
     almadia_store *store = NULL;
     char other[4096];
     snprintf(other, sizeof other, "%s-other", path);
 
-    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_log_set_callback(on_log, &heard, 0, NULL));
-    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_log_set_callback(on_log, &heard, 6, NULL));
-    CHECK_OK(almadia_log_set_callback(on_log, &heard, ALMADIA_LOG_TRACE, &error));
-    CHECK_OK(almadia_log_set_callback(on_log, &heard, ALMADIA_LOG_DEBUG, &error));
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_log_set_callback(on_log, &received, 0, NULL));
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_log_set_callback(on_log, &received, 6, NULL));
+    CHECK_OK(almadia_log_set_callback(on_log, &received, ALMADIA_LOG_TRACE, &error));
+    CHECK_OK(almadia_log_set_callback(on_log, &received, ALMADIA_LOG_DEBUG, &error));
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    CHECK_OK(almadia_config_set_event_callback(config, on_store_event, &heard, &error));
+    CHECK_OK(almadia_config_set_event_callback(config, on_store_event, &received, &error));
     CHECK_OK(almadia_store_open(other, config, &store, &error));
-    pthread_mutex_lock(&heard.lock);
-    while (heard.leader != 1 || heard.records == 0)
-        pthread_cond_wait(&heard.changed, &heard.lock);
-    pthread_mutex_unlock(&heard.lock);
+    pthread_mutex_lock(&received.lock);
+    while (received.leader != 1 || received.records == 0)
+        pthread_cond_wait(&received.changed, &received.lock);
+    pthread_mutex_unlock(&received.lock);
     almadia_store_free(store);
     CHECK_OK(almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, &error));
-    int records = heard.records;
+    int records = received.records;
     CHECK_OK(almadia_config_set_event_callback(config, NULL, NULL, &error));
     CHECK_OK(almadia_store_open(other, config, &store, &error));
     almadia_store_free(store);
-    CHECK(heard.records == records);
+    CHECK(received.records == records);
     almadia_config_free(config);
 }
 
@@ -348,16 +348,16 @@ int main(int count, char **arguments)
 
     many_completions_come_in_order_through_one_descriptor(store, cq);
     reads_come_through_the_queue(store, cq);
-    an_answered_call_cannot_be_cancelled(store, cq);
-    a_cancelled_call_completes_once_and_truly(store, cq);
-    a_wait_ends_with_time_interruption_and_shutdown(store);
-    what_nobody_pops_is_dropped_with_its_queue(store);
-    one_done_goes_to_one_place(store, cq, never_called);
+    a_completed_call_cannot_be_cancelled(store, cq);
+    a_cancelled_call_completes_once_with_a_true_code(store, cq);
+    a_pop_ends_on_timeout_interruption_and_shutdown(store);
+    completions_that_are_not_popped_are_dropped_with_the_queue(store);
+    a_done_names_either_a_callback_or_a_queue(store, cq, never_called);
     operations_are_appended_all_or_none(store);
-    metrics_count_what_was_done(store);
-    leaders_and_log_records_are_told(arguments[1]);
+    metrics_count_calls(store);
+    leader_changes_and_log_records_are_reported(arguments[1]);
 
-    /* What is queued waits for its program also after the store is gone. */
+    /* A completion stays in its queue after the store is freed. */
     almadia_done done = ALMADIA_DONE_INIT;
     done.cq = cq;
     CHECK_OK(almadia_put_async(store, "last", 4, "v", 1, &done, &error));

@@ -1,6 +1,6 @@
 /*
- * queue_storm.c - completion queues at bad moments: several poppers, several stores, epoll, interruptions, a shutdown
- * while threads wait, a pop inside a pop, and queues that outlive their stores or are freed full.
+ * queue_storm.c - completion queues under stress: several poppers, several stores, epoll, interruptions, a shutdown
+ * while threads wait, a pop inside a pop, and queues that outlive their stores or are freed with completions in them.
  */
 #include "check.h"
 
@@ -13,7 +13,7 @@ enum { STORES = 2, POPPERS = 4, CALLS = 4000 };
 
 static almadia_store *stores[STORES];
 static almadia_cq *queue;
-/* One call: nothing in it is atomic or locked, because a call hands it from one thread to another by itself. */
+/* One call. Nothing in it is atomic or locked: submitting a call and popping its completion synchronize the threads. */
 struct call {
     int number;
     int completions;
@@ -36,7 +36,7 @@ static almadia_done done_to(almadia_cq *cq, void *user)
     return done;
 }
 
-/* Submits until the store takes it: what nobody has popped counts as under way. */
+/* Retries until the store accepts the call: a completion that is not popped yet counts as in flight. */
 static void submit(almadia_store *store, int number, const almadia_done *done)
 {
     almadia_code code;
@@ -60,7 +60,7 @@ static void *submit_all(void *argument)
     return NULL;
 }
 
-/* Each popper takes another number at once; all end with the queue. */
+/* Each popper takes a different number of completions at once; all end when the queue is shut down. */
 static void *pop_all(void *argument)
 {
     int self = *(int *)argument;
@@ -82,7 +82,7 @@ static void *pop_all(void *argument)
     return NULL;
 }
 
-static void four_poppers_share_the_answers_of_two_stores_and_end_together(void)
+static void four_poppers_share_the_completions_of_two_stores_and_end_together(void)
 {
     pthread_t submitters[STORES], poppers[POPPERS];
     int numbers[POPPERS] = {0, 1, 2, 3};
@@ -102,7 +102,7 @@ static void four_poppers_share_the_answers_of_two_stores_and_end_together(void)
             CHECK(calls[i][j].completions == 1);
 }
 
-static void *wait_for_the_end(void *cq)
+static void *wait_for_shutdown(void *cq)
 {
     almadia_completion *popped;
     size_t count;
@@ -116,7 +116,7 @@ static void a_shutdown_ends_the_wait_of_every_thread(void)
     for (int round = 0; round < 200; round++) {
         almadia_cq *cq = new_queue();
         for (int i = 0; i < POPPERS; i++)
-            CHECK(pthread_create(&waiting[i], NULL, wait_for_the_end, cq) == 0);
+            CHECK(pthread_create(&waiting[i], NULL, wait_for_shutdown, cq) == 0);
         almadia_cq_shutdown(cq);
         for (int i = 0; i < POPPERS; i++)
             CHECK(pthread_join(waiting[i], NULL) == 0);
@@ -136,7 +136,7 @@ static void *wait_for_an_interruption(void *cq)
     return NULL;
 }
 
-/* Each interruption ends one wait, not more: the next is asked for when the last was seen. */
+/* Each interruption ends exactly one wait: the next one is made once the last was seen. */
 static void an_interruption_ends_one_wait(void)
 {
     almadia_cq *cq = new_queue();
@@ -154,8 +154,8 @@ static void an_interruption_ends_one_wait(void)
     almadia_cq_free(cq);
 }
 
-/* Edge-triggered, which forgives no wake-up that is missing: after each, the queue is popped until it is empty. */
-static void epoll_tells_of_every_completion(void)
+/* Edge-triggered, so that a missing wake-up fails the test: after each one the queue is popped until it is empty. */
+static void epoll_reports_every_completion(void)
 {
     almadia_cq *cqs[STORES];
     int epoll = epoll_create1(EPOLL_CLOEXEC), left[STORES] = {0, 0};
@@ -172,7 +172,7 @@ static void epoll_tells_of_every_completion(void)
         almadia_done done = done_to(cqs[number % STORES], NULL);
         left[number % STORES]++;
         submit(stores[number / 3 % STORES], number, &done);
-        /* As deep as it comes: the bursts are of all sizes. */
+        /* Waits for all that are in flight, which arrive in bursts of all sizes. */
         while (number % 97 == 0 && left[0] + left[1] > 0) {
             struct epoll_event events[STORES];
             int ready = epoll_wait(epoll, events, STORES, 10000);
@@ -195,7 +195,7 @@ static void epoll_tells_of_every_completion(void)
     close(epoll);
 }
 
-/* A place for one completion, and what must not be written behind it. */
+/* What the event callbacks have popped. */
 struct nested {
     almadia_cq *cq;
     int events, popped;
@@ -204,18 +204,18 @@ struct nested {
 static void pop_inside(void *user, almadia_event event, almadia_position position)
 {
     struct nested *nested = user;
-    almadia_completion *place[2] = {NULL, NULL};
+    almadia_completion *popped[2] = {NULL, NULL}; /* room for one; the second must not be written */
     size_t count = 0;
     (void)event, (void)position;
-    CHECK_CODE(ALMADIA_OK, almadia_cq_pop(nested->cq, place, 1, &count, 0, NULL));
-    CHECK(count <= 1 && place[1] == NULL);
+    CHECK_CODE(ALMADIA_OK, almadia_cq_pop(nested->cq, popped, 1, &count, 0, NULL));
+    CHECK(count <= 1 && popped[1] == NULL);
     nested->events++;
     nested->popped += (int)count;
-    almadia_completion_free(place[0]);
+    almadia_completion_free(popped[0]);
 }
 
-/* An event is told inside a pop, and may pop too: each takes what it asked for and no more. */
-static void a_pop_inside_a_pop_takes_its_own(void)
+/* An event callback runs inside a pop, and may pop too: each takes no more than it has room for. */
+static void a_pop_inside_a_pop_takes_only_its_own(void)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -246,7 +246,7 @@ static void a_pop_inside_a_pop_takes_its_own(void)
     almadia_cq_free(nested.cq);
 }
 
-static void a_full_queue_is_freed_with_all_that_is_in_it(void)
+static void a_queue_is_freed_with_the_completions_in_it(void)
 {
     almadia_error *error = NULL;
     for (int round = 0; round < 100; round++) {
@@ -268,7 +268,7 @@ static void a_full_queue_is_freed_with_all_that_is_in_it(void)
     }
 }
 
-static void a_queue_and_what_it_holds_outlive_the_store(const char *path)
+static void a_queue_and_its_completions_outlive_the_store(const char *path)
 {
     almadia_error *error = NULL;
     almadia_cq *cq = new_queue();
@@ -283,7 +283,7 @@ static void a_queue_and_what_it_holds_outlive_the_store(const char *path)
     CHECK_OK(almadia_get_async(store, "key", 3, &done, &error));
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
     CHECK_OK(almadia_multi_get_async(store, keys, 2, NULL, &done, &error));
-    /* The shutdown leaves calls the time to be answered. */
+    /* Popped first: freeing the store leaves calls in flight no time to complete. */
     for (int at = 0; at < 3; at += (int)count)
         CHECK_OK(almadia_cq_pop(cq, popped + at, 3 - (size_t)at, &count, 10000, &error));
     CHECK_OK(almadia_snapshot_open_async(store, NULL, &done, &error));
@@ -328,12 +328,12 @@ int main(int argc, char **argv)
     }
     a_shutdown_ends_the_wait_of_every_thread();
     an_interruption_ends_one_wait();
-    four_poppers_share_the_answers_of_two_stores_and_end_together();
-    epoll_tells_of_every_completion();
-    a_pop_inside_a_pop_takes_its_own();
-    a_full_queue_is_freed_with_all_that_is_in_it();
+    four_poppers_share_the_completions_of_two_stores_and_end_together();
+    epoll_reports_every_completion();
+    a_pop_inside_a_pop_takes_only_its_own();
+    a_queue_is_freed_with_the_completions_in_it();
     for (int i = 0; i < STORES; i++)
         almadia_store_free(stores[i]);
-    a_queue_and_what_it_holds_outlive_the_store(argv[1]);
+    a_queue_and_its_completions_outlive_the_store(argv[1]);
     return 0;
 }

@@ -1,9 +1,9 @@
-/* regions.c - a store whose keys are cut into four regions: routing, refusals, ranges, and each region's state. */
+/* regions.c - a store whose keys are split into four regions: routing, refusals, ranges, and the status of each. */
 #include "check.h"
 
 #include <pthread.h>
 
-/* The borders are "g", "n" and the byte FF, which no text can hold. */
+/* The boundaries are "g", "n" and the byte FF, which is not valid UTF-8. */
 static const char *const SPLIT_KEYS = "n,%FF,g";
 static const char *const KEYS[] = {"a", "g", "z", "\xff\xff"};
 enum { REGIONS = 4 };
@@ -36,15 +36,15 @@ static void malformed_split_keys_are_refused_by_name(const char *path)
 
 static void regions_are_listed_in_the_order_of_their_keys(almadia_store *store)
 {
-    static const char *const BORDERS[] = {"", "g", "n", "\xff", ""};
+    static const char *const BOUNDARIES[] = {"", "g", "n", "\xff", ""};
     almadia_error *error = NULL;
     CHECK(almadia_store_region_count(store) == REGIONS);
     for (size_t at = 0; at < REGIONS; at++) {
         almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
         CHECK_OK(almadia_store_region_at(store, at, &region, &error));
         CHECK(region.struct_size == sizeof region && region.region_id == at + 1);
-        CHECK(is_text(region.start_key.data, region.start_key.size, BORDERS[at]));
-        CHECK(is_text(region.end_key.data, region.end_key.size, BORDERS[at + 1]));
+        CHECK(is_text(region.start_key.data, region.start_key.size, BOUNDARIES[at]));
+        CHECK(is_text(region.end_key.data, region.end_key.size, BOUNDARIES[at + 1]));
         CHECK(region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER && region.term > 0);
         CHECK(region.applied_index <= region.commit_index && region.commit_index <= region.last_index);
     }
@@ -57,10 +57,10 @@ static void never(void *user, almadia_completion *completion)
 {
     (void)user;
     (void)completion;
-    CHECK(!"a refused call completes never");
+    CHECK(!"a refused call never completes");
 }
 
-static void a_batch_lies_in_one_region(almadia_store *store)
+static void a_batch_must_be_within_one_region(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
@@ -71,7 +71,7 @@ static void a_batch_lies_in_one_region(almadia_store *store)
     CHECK_OK(almadia_batch_put(batch, "a", 1, "v", 1, &error));
     CHECK_OK(almadia_batch_delete(batch, "h", 1, &error));
     CHECK_CODE(ALMADIA_BATCH_ACROSS_REGIONS, almadia_write(store, batch, NULL, NULL, &error));
-    CHECK(strstr(almadia_error_message(error), "border 'g'") != NULL && !almadia_error_maybe_applied(error));
+    CHECK(strstr(almadia_error_message(error), "boundary 'g'") != NULL && !almadia_error_maybe_applied(error));
     almadia_error_free(error);
     CHECK_CODE(ALMADIA_BATCH_ACROSS_REGIONS, almadia_write_async(store, batch, NULL, &done, NULL));
     CHECK(almadia_batch_count(batch) == 2 && holds(store, "a", NULL));
@@ -98,7 +98,7 @@ static void a_batch_lies_in_one_region(almadia_store *store)
     almadia_batch_free(batch);
 }
 
-/* How many keys an iterator over the whole snapshot meets. */
+/* The number of keys in a snapshot. */
 static size_t count_keys(const almadia_snapshot *snapshot)
 {
     almadia_error *error = NULL;
@@ -146,7 +146,7 @@ static void a_snapshot_covers_all_regions_or_a_range(almadia_store *store)
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_snapshot_open(store, &options, &snapshot, NULL));
 }
 
-static void a_local_snapshot_waits_for_its_least_index(almadia_store *store)
+static void a_local_snapshot_waits_for_its_minimum_index(almadia_store *store)
 {
     almadia_error *error = NULL;
     almadia_snapshot *snapshot = NULL;
@@ -217,9 +217,9 @@ int main(int argc, char **argv)
     malformed_split_keys_are_refused_by_name(argv[1]);
     almadia_store *store = open_split(argv[1]);
     regions_are_listed_in_the_order_of_their_keys(store);
-    a_batch_lies_in_one_region(store);
+    a_batch_must_be_within_one_region(store);
     a_snapshot_covers_all_regions_or_a_range(store);
-    a_local_snapshot_waits_for_its_least_index(store);
+    a_local_snapshot_waits_for_its_minimum_index(store);
     the_async_form_covers_all_regions_too(store);
     almadia_store_free(store);
     the_regions_are_there_again_after_a_restart(argv[1]);

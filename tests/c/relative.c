@@ -1,12 +1,12 @@
 /*
- * relative.c - a store that was opened by a relative path stays where it is when the program changes its directory, and
- * touches nothing that has the same relative path there.
+ * relative.c - a store that was opened by a relative path stays where it is when the program changes its working
+ * directory, and touches nothing that has the same relative path there.
  */
 #include "filled.h"
 
 #include <sys/stat.h>
 
-/* Several tables of a MiB. */
+/* Enough for several tables of 1 MiB. */
 enum { OTHERS = 600, FIRST = 100, ALL = 1500 };
 
 static void enter(const char *base, const char *name)
@@ -20,11 +20,11 @@ static void check_at(const char *base, const char *name, int end)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s/store", base, name);
-    check_closed(path, name, end);
+    check_closed_store(path, name, end);
 }
 
-/* Messages name the directory so that its reader finds it. */
-static void check_refusal(const char *base)
+/* Messages have the absolute path of the directory, so that a reader can find it. */
+static void check_message(const char *base)
 {
     almadia_error *error = NULL;
     almadia_store *first, *second = NULL;
@@ -40,8 +40,8 @@ static void check_refusal(const char *base)
     almadia_config_free(config);
 }
 
-/* Without a working directory a relative path leads nowhere. */
-static void check_nowhere(const char *base)
+/* In a working directory that no longer exists, a relative path cannot be opened. */
+static void check_removed_directory(const char *base)
 {
     almadia_error *error = NULL;
     almadia_store *store = NULL;
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 
     check_at(base, "a", ALL);
     check_at(base, "b", OTHERS);
-    check_refusal(base);
-    check_nowhere(base);
+    check_message(base);
+    check_removed_directory(base);
     return 0;
 }

@@ -1,8 +1,8 @@
 /*
- * reopen.c - one directory is opened, used and closed over and over: threads, descriptors and memory stay what they were.
+ * reopen.c - one store is opened, used and closed over and over: it must leak no threads, descriptors or memory.
  *
- * Usage: reopen DIRECTORY ROUNDS KIB, with the KiB by which resident memory may grow after the warm-up; 0 leaves memory
- * out, for builds whose allocator keeps what is freed.
+ * Usage: reopen DIRECTORY ROUNDS KIB, where KIB is how much resident memory may grow after the warm-up; with 0 memory
+ * is not checked, for builds whose allocator keeps freed memory.
  */
 #include "check.h"
 
@@ -12,13 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Longer than any machine is busy. */
-enum { PATIENCE_S = 60 };
+/* Longer than any delay of a busy machine. */
+enum { TIMEOUT_S = 60 };
 
-/* Rounds after which pools, caches and the allocator's arenas have their size. */
+/* Rounds after which pools, caches and the allocator's arenas have their final size. */
 enum { WARM_UP = 100 };
 
-static int entries_of(const char *path)
+static int count_entries(const char *path)
 {
     DIR *directory = opendir(path);
     int count = 0;
@@ -29,13 +29,14 @@ static int entries_of(const char *path)
     return count;
 }
 
-/* The threads of this process, once there are no more than `most`: one that was joined leaves the list a moment after its end. */
-static int threads_of_at_most(int most)
+/* Waits until this process has at most `max_threads` threads, and returns their number. A thread that was joined leaves
+ * the list only a moment later. */
+static int wait_for_threads(int max_threads)
 {
-    time_t end = time(NULL) + PATIENCE_S;
+    time_t deadline = time(NULL) + TIMEOUT_S;
     int threads;
-    while ((threads = entries_of("/proc/self/task")) > most) {
-        CHECK(time(NULL) < end);
+    while ((threads = count_entries("/proc/self/task")) > max_threads) {
+        CHECK(time(NULL) < deadline);
         sched_yield();
     }
     return threads;
@@ -50,13 +51,13 @@ static long resident_kib(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
     (void)user;
     CHECK(almadia_completion_code(completion) != ALMADIA_PANIC);
 }
 
-/* A bit of everything, and what is left to the shutdown. */
+/* Uses a bit of everything, and leaves calls in flight when it frees the store. */
 static void use(const char *path, int round)
 {
     almadia_error *error = NULL;
@@ -66,11 +67,11 @@ static void use(const char *path, int round)
     almadia_iter *iter = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
     char text[16];
-    done.callback = note;
+    done.callback = on_done;
     snprintf(text, sizeof text, "%d", round);
 
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    /* A segment is read whole when a store is opened; small ones make a round a matter of milliseconds. */
+    /* Opening a store reads a segment of the log in full; with small ones a round takes milliseconds. */
     CHECK_OK(almadia_config_set(config, "log.segment_bytes", "1048576", &error));
     CHECK_OK(almadia_config_set(config, "log.retain_bytes", "65536", &error));
     CHECK_OK(almadia_store_open(path, config, &store, &error));
@@ -96,13 +97,13 @@ int main(int argc, char **argv)
     CHECK(rounds > WARM_UP);
     for (int round = 0; round < rounds; round++) {
         use(argv[1], round);
-        /* The engine's own pool of threads belongs to the process and comes with the first store. */
-        threads = threads_of_at_most(round == 0 ? INT_MAX : threads);
+        /* The engine's thread pool belongs to the process and is created with the first store. */
+        threads = wait_for_threads(round == 0 ? INT_MAX : threads);
         if (round == 0)
-            descriptors = entries_of("/proc/self/fd");
+            descriptors = count_entries("/proc/self/fd");
         if (round == WARM_UP)
             warm_kib = resident_kib();
-        CHECK(entries_of("/proc/self/fd") == descriptors);
+        CHECK(count_entries("/proc/self/fd") == descriptors);
     }
     printf("%d rounds, %d threads, %d descriptors, %ld KiB after %d rounds, %ld KiB at the end\n", rounds, threads - 2,
            descriptors - 3, warm_kib, WARM_UP, resident_kib());

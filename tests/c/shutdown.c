@@ -1,15 +1,15 @@
 /*
  * shutdown.c - several threads shut a store down while others write: each accepted write completes exactly once, none
- * after shutdown returned, and after opening again the data is what the completions said.
+ * after a shutdown has returned, and after reopening the data matches the completions.
  */
 #include "check.h"
 
 #include <pthread.h>
 #include <sched.h>
 
-enum { WRITERS = 4, WRITES = 20000, CLOSERS = 3, BEGIN_AT = 4000 };
+enum { WRITERS = 4, WRITES = 20000, CLOSERS = 3, CLOSE_AFTER = 4000 };
 
-/* One write: what its completion said, and how often. */
+/* One write: how often it completed, and with what code. */
 struct written {
     unsigned char completions;
     bool accepted;
@@ -22,7 +22,7 @@ static int accepted;
 static int applied_so_far;
 static int shutdowns_returned;
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
     struct written *write = user;
     CHECK(__atomic_load_n(&shutdowns_returned, __ATOMIC_SEQ_CST) == 0);
@@ -46,7 +46,7 @@ static void *writer(void *argument)
         size_t length = key_of(key, sizeof key, self, number);
         almadia_done done = ALMADIA_DONE_INIT;
         almadia_code code;
-        done.callback = note;
+        done.callback = on_done;
         done.user = &writes[self][number];
         while ((code = almadia_put_async(store, key, length, key, length, &done, NULL)) == ALMADIA_OVERLOADED)
             sched_yield();
@@ -76,7 +76,7 @@ static void run(void)
         numbers[i] = i;
         CHECK(pthread_create(&writers[i], NULL, writer, &numbers[i]) == 0);
     }
-    while (__atomic_load_n(&accepted, __ATOMIC_SEQ_CST) < BEGIN_AT ||
+    while (__atomic_load_n(&accepted, __ATOMIC_SEQ_CST) < CLOSE_AFTER ||
            __atomic_load_n(&applied_so_far, __ATOMIC_SEQ_CST) == 0)
         sched_yield();
     for (int i = 0; i < CLOSERS; i++)
@@ -104,10 +104,10 @@ static void each_accepted_write_completed_once(void)
                 refused++;
         }
     CHECK(applied + unknown + refused == accepted && applied > 0);
-    printf("%d accepted: %d applied, %d unknown, %d certainly not\n", accepted, applied, unknown, refused);
+    printf("%d accepted: %d applied, %d unknown, %d certainly not applied\n", accepted, applied, unknown, refused);
 }
 
-static void the_data_is_what_the_completions_said(void)
+static void the_data_matches_the_completions(void)
 {
     almadia_error *error = NULL;
     almadia_snapshot *snapshot = NULL;
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
     each_accepted_write_completed_once();
 
     store = open_single(argv[1]);
-    the_data_is_what_the_completions_said();
+    the_data_matches_the_completions();
     almadia_store_free(store);
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * signals.c - storms of signals at threads that block in the library, with and without SA_RESTART: every call still
- * answers what it should, and no handler ever runs on a thread that is not the program's own.
+ * signals.c - floods of signals to threads that block in the library, with and without SA_RESTART: every call must
+ * still return the right result, and no handler may run on a thread of the library.
  */
 #define _XOPEN_SOURCE 700 /* setitimer */
 #include "cluster.h"
@@ -12,10 +12,10 @@
 
 enum { WORKERS = 4, CALLS = 400 };
 
-/* Set by each thread of this program; the library's threads, and those of its engine, have it not. */
+/* Set by each thread of this program; not set on the threads of the library and of its engine. */
 static __thread volatile sig_atomic_t is_own;
-/* The name of a thread that is not, on which a handler ran. */
-static char foreign[17];
+/* The name of such a thread, if a handler ran on one. */
+static char library_thread[17];
 static long handled;
 static int running;
 static almadia_store *stores[MEMBERS];
@@ -25,7 +25,7 @@ static void handle(int number)
 {
     (void)number;
     if (!is_own)
-        prctl(PR_GET_NAME, foreign, 0, 0, 0);
+        prctl(PR_GET_NAME, library_thread, 0, 0, 0);
     __atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
 }
 
@@ -53,7 +53,7 @@ static void count_down(void *user, almadia_completion *completion)
     __atomic_sub_fetch((int *)user, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Uses every call that waits, on a store of three members and on one of its own that it opens and shuts down. */
+/* Makes blocking calls, on a member of the cluster and on a store of its own that it opens and shuts down. */
 static void *work(void *argument)
 {
     is_own = 1;
@@ -63,10 +63,10 @@ static void *work(void *argument)
     almadia_store *shared = stores[self % MEMBERS];
     almadia_batch *batch = NULL;
     char path[4096];
-    int open = 0;
+    int in_flight = 0;
     almadia_done done = ALMADIA_DONE_INIT;
     done.callback = count_down;
-    done.user = &open;
+    done.user = &in_flight;
     almadia_done queued = ALMADIA_DONE_INIT;
     almadia_cq *cq = NULL;
     almadia_completion *popped = NULL;
@@ -93,7 +93,7 @@ static void *work(void *argument)
         CHECK(length == 1);
         CHECK_CODE(ALMADIA_OK, almadia_completion_code(popped));
         almadia_completion_free(popped);
-        __atomic_add_fetch(&open, 1, __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&in_flight, 1, __ATOMIC_SEQ_CST);
         CHECK_OK(almadia_put_async(shared, key, strlen(key), "", 0, &done, &error));
         if (call % 40 == 0) {
             almadia_store *own = open_single(path);
@@ -102,7 +102,7 @@ static void *work(void *argument)
             almadia_store_free(own);
         }
     }
-    while (__atomic_load_n(&open, __ATOMIC_SEQ_CST) > 0)
+    while (__atomic_load_n(&in_flight, __ATOMIC_SEQ_CST) > 0)
         sched_yield();
     almadia_cq_free(cq);
     almadia_batch_free(batch);
@@ -110,36 +110,36 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* SIGALRM goes to whichever thread takes it, SIGUSR1 to each worker in turn, as fast as this thread can. */
-static void storm(int flags)
+/* SIGALRM goes to any thread that does not block it, SIGUSR1 to each worker in turn, as fast as this thread can. */
+static void flood(int flags)
 {
     pthread_t workers[WORKERS];
     int numbers[WORKERS];
-    struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    struct itimerval every_500_us = {{0, 500}, {0, 500}}, off = {{0, 0}, {0, 0}};
     long before = __atomic_load_n(&handled, __ATOMIC_RELAXED);
     install(SIGUSR1, flags);
     install(SIGALRM, flags);
     running = WORKERS;
-    /* A worker takes signals as soon as it has said that it is one. */
+    /* Each worker unblocks signals once it has set `is_own`. */
     mask(SIG_BLOCK);
     for (int i = 0; i < WORKERS; i++) {
         numbers[i] = i;
         CHECK(pthread_create(&workers[i], NULL, work, &numbers[i]) == 0);
     }
     mask(SIG_UNBLOCK);
-    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &every_500_us, NULL) == 0);
     while (__atomic_load_n(&running, __ATOMIC_SEQ_CST) == WORKERS)
         for (int i = 0; i < WORKERS; i++) {
             CHECK(pthread_kill(workers[i], SIGUSR1) == 0);
             sched_yield();
         }
-    /* One has ended; the timer storms on at the others. */
+    /* One worker has ended; the timer still sends signals to the others. */
     for (int i = 0; i < WORKERS; i++)
         CHECK(pthread_join(workers[i], NULL) == 0);
-    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
-    if (foreign[0] != 0)
-        fprintf(stderr, "a handler ran on the thread %s\n", foreign);
-    CHECK(foreign[0] == 0);
+    CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
+    if (library_thread[0] != 0)
+        fprintf(stderr, "a handler ran on the thread %s\n", library_thread);
+    CHECK(library_thread[0] == 0);
     CHECK(handled - before > 1000);
     printf("%ld signals handled\n", handled - before);
 }
@@ -150,8 +150,8 @@ int main(int argc, char **argv)
     is_own = 1;
     directory = argv[1];
     open_cluster(argv[1], stores);
-    storm(0);
-    storm(SA_RESTART);
+    flood(0);
+    flood(SA_RESTART);
     for (int at = 0; at < MEMBERS; at++)
         almadia_store_free(stores[at]);
     return 0;

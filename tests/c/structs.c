@@ -1,28 +1,28 @@
 /*
  * structs.c - every struct that begins with struct_size, as an older, a newer and a broken program passes it: smaller
- * than it ever was, older, newer with and without something in the fields this library does not know, and far too large.
- * The library never touches a byte behind struct_size.
+ * than it ever was, older, newer with and without values in fields that this library does not know, and far too large.
+ * The library must never touch a byte beyond struct_size.
  */
 #include "check.h"
 
 enum { LATER = 24, GUARD = 0x5a };
 
-/* Room for the largest struct, the fields of a later version, and what must stay as it is. */
+/* Room for the largest struct, the fields of a later version, and bytes that must not change. */
 union room {
     size_t struct_size;
     unsigned char bytes[512];
 };
 
-/* How a program that passes the struct at `room` is answered. */
-typedef almadia_code (*passing)(void *room);
+/* Passes the struct at `room` to a function of the library; returns its code. */
+typedef almadia_code (*pass_function)(void *room);
 
 static almadia_store *store;
 static almadia_batch *batch;
 static almadia_snapshot *snapshot;
 static almadia_cq *cq;
 
-/* Input: the library reads it. `first` is the size in the first header, `now` the one in this. */
-static void an_input(passing pass, const void *initial, size_t first, size_t now)
+/* Input: the library reads it. `first` is its size in the first version of the header, `now` in this one. */
+static void check_input(pass_function pass, const void *initial, size_t first, size_t now)
 {
     union room room;
     CHECK(now + LATER <= sizeof room);
@@ -35,12 +35,12 @@ static void an_input(passing pass, const void *initial, size_t first, size_t now
         CHECK_CODE(ALMADIA_INVALID_ARGUMENT, pass(&room));
     }
 
-    /* An older program: what lies behind its struct is something else, and is not looked at. */
+    /* An older program: the bytes after its struct are something else, and are not read. */
     memset(room.bytes + first, GUARD, sizeof room - first);
     room.struct_size = first;
     CHECK_CODE(ALMADIA_OK, pass(&room));
 
-    /* A newer program that uses none of its later fields, and one that uses the last byte of them. */
+    /* A newer program that uses none of the later fields, and one that uses their last byte. */
     memcpy(&room, initial, now);
     memset(room.bytes + now, 0, LATER);
     room.struct_size = now + LATER;
@@ -54,7 +54,7 @@ static void an_input(passing pass, const void *initial, size_t first, size_t now
 }
 
 /* Output: the library writes it, keeps the caller's size, and clears what it does not know. */
-static void an_output(passing pass, size_t first, size_t now)
+static void check_output(pass_function pass, size_t first, size_t now)
 {
     union room room;
     const size_t broken[] = {0, 1, sizeof(size_t), first - 1, 4097, SIZE_MAX};
@@ -119,13 +119,13 @@ static almadia_code pass_iter_options(void *room)
     return code;
 }
 
-/* To the member that leads already. */
+/* The target leads already. */
 static almadia_code pass_transfer_options(void *room)
 {
     return almadia_leader_transfer(store, room, NULL);
 }
 
-/* A refused call completes never; an accepted one once. */
+/* A refused call never completes; an accepted one completes once. */
 static almadia_code pass_done(void *room)
 {
     almadia_completion *completion = NULL;
@@ -155,15 +155,15 @@ int main(int argc, char **argv)
     done.cq = cq;
     transfer.target = 1;
 
-    /* The sizes of the first header: what came later stands behind. */
-    an_input(pass_write_options, &write, offsetof(almadia_write_options, events), sizeof write);
-    an_input(pass_snapshot_options, &read, offsetof(almadia_snapshot_options, start), sizeof read);
-    an_input(pass_iter_options, &iterate, sizeof iterate, sizeof iterate);
-    an_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
-    an_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
-    an_output(pass_option, option.struct_size, sizeof option);
-    an_output(pass_status, status.struct_size, sizeof status);
-    an_output(pass_region, region.struct_size, sizeof region);
+    /* Sizes in the first version of the header: later fields are at the end. */
+    check_input(pass_write_options, &write, offsetof(almadia_write_options, events), sizeof write);
+    check_input(pass_snapshot_options, &read, offsetof(almadia_snapshot_options, start), sizeof read);
+    check_input(pass_iter_options, &iterate, sizeof iterate, sizeof iterate);
+    check_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
+    check_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
+    check_output(pass_option, option.struct_size, sizeof option);
+    check_output(pass_status, status.struct_size, sizeof status);
+    check_output(pass_region, region.struct_size, sizeof region);
 
     almadia_cq_free(cq);
     almadia_snapshot_free(snapshot);

@@ -1,4 +1,4 @@
-/* transfer.c - leadership of three members: handed over, refused, and left behind at a shutdown. */
+/* transfer.c - leader transfers among three members: on request, refused, and by a shutdown. */
 #include "cluster.h"
 
 #include <pthread.h>
@@ -10,14 +10,14 @@ static uint64_t known_leader(almadia_store *store)
     return status.leader_id;
 }
 
-/* What a member reports may be a moment older than what it answers. */
+/* The status of a member may be a moment older than its answers. */
 static void wait_until_known(almadia_store *store, uint64_t leader)
 {
     while (known_leader(store) != leader)
         sched_yield();
 }
 
-/* Hands over as soon as the leader has a connection to the target, which may come up after its election. */
+/* Retries until the leader has a connection to the target, which it may make only after its election. */
 static void hand_over(almadia_store *leader, const almadia_leader_transfer_options *options)
 {
     almadia_code code;
@@ -27,7 +27,7 @@ static void hand_over(almadia_store *leader, const almadia_leader_transfer_optio
     }
 }
 
-static void leadership_goes_where_it_is_asked_to(almadia_store *stores[MEMBERS])
+static void leadership_goes_to_the_target(almadia_store *stores[MEMBERS])
 {
     almadia_leader_transfer_options options = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
     int leader = find_leader(stores), target = (leader + 1) % MEMBERS;
@@ -51,7 +51,7 @@ static struct {
     int answered;
 } seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
 
-static void note(void *user, almadia_completion *completion)
+static void on_done(void *user, almadia_completion *completion)
 {
     CHECK(user == &seen);
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(completion));
@@ -67,7 +67,7 @@ static void without_a_target_the_leader_chooses(almadia_store *stores[MEMBERS])
     almadia_error *error = NULL;
     almadia_done done = ALMADIA_DONE_INIT;
     int leader = find_leader(stores);
-    done.callback = note;
+    done.callback = on_done;
     done.user = &seen;
 
     CHECK_OK(almadia_leader_transfer_async(stores[leader], NULL, &done, &error));
@@ -79,7 +79,7 @@ static void without_a_target_the_leader_chooses(almadia_store *stores[MEMBERS])
         sched_yield();
 }
 
-static void a_transfer_that_cannot_be_is_refused(almadia_store *stores[MEMBERS])
+static void an_impossible_transfer_is_refused(almadia_store *stores[MEMBERS])
 {
     almadia_error *error = NULL;
     almadia_leader_transfer_options options = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
@@ -106,7 +106,7 @@ static void a_member_that_shuts_down_hands_over_first(almadia_store *stores[MEMB
 
     CHECK_OK(almadia_store_shutdown(stores[leader], 10000, &error));
 
-    /* The last it saw was another leader: nobody had to miss it first. */
+    /* It has seen another leader, so the others did not have to notice first that it was gone. */
     CHECK(known_leader(stores[leader]) != 0 && known_leader(stores[leader]) != (uint64_t)leader + 1);
     CHECK_CODE(ALMADIA_CLOSED, almadia_leader_transfer(stores[leader], NULL, NULL));
     put_text(stores[other], "written", "without it");
@@ -118,9 +118,9 @@ int main(int argc, char **argv)
     CHECK(argc == 2);
     almadia_store *stores[MEMBERS];
     open_cluster(argv[1], stores);
-    leadership_goes_where_it_is_asked_to(stores);
+    leadership_goes_to_the_target(stores);
     without_a_target_the_leader_chooses(stores);
-    a_transfer_that_cannot_be_is_refused(stores);
+    an_impossible_transfer_is_refused(stores);
     a_member_that_shuts_down_hands_over_first(stores);
     for (int at = 0; at < MEMBERS; at++)
         almadia_store_free(stores[at]);

@@ -1,4 +1,4 @@
-// asynchronous.cpp - callables and futures: where they run, that each is called once, and what becomes of exceptions.
+// asynchronous.cpp - callables and futures: where they run, that each is called once, and what happens to exceptions.
 #include "check.hpp"
 
 #include <thread>
@@ -28,18 +28,18 @@ static void callables_are_freed_and_called_in_order(const almadia::store &store)
         MUST(store.put_async("counted", std::to_string(number), in_order));
     }
     done.wait_for(1000);
-    // There is one callback thread: when the last callable runs, those before it are gone.
+    // There is one callback thread: when the last callable runs, those before it have been destroyed.
     MUST(store.put_future("k", "v").get());
     CHECK(shared.use_count() == 1);
 }
 
-static void a_call_that_is_refused_never_calls(const std::string &path) {
+static void a_refused_call_never_runs_its_callable(const std::string &path) {
     almadia::store store = open_single(path + "-refused");
     const auto shared = std::make_shared<int>(0);
     MUST(store.shutdown(std::chrono::seconds(60)));
     almadia::batch batch;
     MUST(batch.put("kept", ""));
-    const auto never = [shared](const auto &) { UNREACHED("a refused call was answered"); };
+    const auto never = [shared](const auto &) { UNREACHED("a refused call completed"); };
     CHECK(code_of(store.put_async("k", "v", never)) == almadia::code::closed);
     CHECK(code_of(store.write_async(batch, never)) == almadia::code::closed && batch.count() == 1);
     CHECK(code_of(store.erase_async("k", never)) == almadia::code::closed);
@@ -65,20 +65,20 @@ static void callables_read_and_submit_more(const almadia::store &store) {
     done.wait_for(1);
 }
 
-static void failures_come_with_what_they_are_about(const almadia::store &store) {
+static void errors_name_what_they_are_about(const almadia::store &store) {
     counter done;
-    almadia::transfer_options nowhere;
-    nowhere.target = 9;
-    MUST(store.transfer_leader_async(nowhere, [&](const almadia::result<void> &transferred) {
+    almadia::transfer_options to_unknown;
+    to_unknown.target = 9;
+    MUST(store.transfer_leader_async(to_unknown, [&](const almadia::result<void> &transferred) {
         CHECK(code_of(transferred) == almadia::code::invalid_argument);
         CHECK(std::string_view(transferred.error().message()).find('9') != std::string_view::npos);
         done.add();
     }));
     done.wait_for(1);
-    CHECK(code_of(store.transfer_leader_future(nowhere).get()) == almadia::code::invalid_argument);
+    CHECK(code_of(store.transfer_leader_future(to_unknown).get()) == almadia::code::invalid_argument);
 }
 
-static void futures_bring_results(const almadia::store &store) {
+static void futures_deliver_results(const almadia::store &store) {
     almadia::batch batch;
     MUST(batch.put("future", "1"));
     std::future<almadia::result<almadia::position>> writing = store.write_future(batch);
@@ -91,29 +91,29 @@ static void futures_bring_results(const almadia::store &store) {
     CHECK(!MUST(store.get_future("future").get()).has_value());
 }
 
-static void a_write_tells_how_far_it_is(const almadia::store &store) {
+static void a_write_reports_its_progress(const almadia::store &store) {
     almadia::batch batch;
     counter done;
-    std::string told;
+    std::string progress;
     const auto shared = std::make_shared<int>(0);
     MUST(batch.put("events", ""));
     MUST(store.write_async_with_events(
         batch, almadia::event::proposed | almadia::event::committed,
-        [&told, shared](almadia::event event, almadia::position at) {
+        [&progress, shared](almadia::event event, almadia::position at) {
             CHECK(on_callback_thread() && at.index > 0);
-            told += event == almadia::event::proposed ? "proposed " : "committed ";
+            progress += event == almadia::event::proposed ? "proposed " : "committed ";
         },
-        [&told, &done, shared](almadia::result<almadia::position> written) {
+        [&progress, &done, shared](almadia::result<almadia::position> written) {
             MUST(std::move(written));
-            told += "applied";
+            progress += "applied";
             done.add();
         }));
     done.wait_for(1);
     MUST(store.put_future("k", "v").get());
-    CHECK(told == "proposed committed applied" && shared.use_count() == 1);
+    CHECK(progress == "proposed committed applied" && shared.use_count() == 1);
 }
 
-static void reads_bring_values_and_missing_keys(const almadia::store &store) {
+static void reads_deliver_values_and_missing_keys(const almadia::store &store) {
     counter done;
     MUST(store.put("read", "it"));
     MUST(store.get_async("read", [&](almadia::result<std::optional<almadia::value>> found) {
@@ -133,13 +133,13 @@ static void reads_bring_values_and_missing_keys(const almadia::store &store) {
     done.wait_for(3);
 }
 
-// Whatever it was when it was given up: the callable comes once, and the code says what is known.
-static void a_call_can_be_given_up(const almadia::store &store) {
+// However far a call is when it is cancelled, its callable runs once, and the code says what is known.
+static void a_call_can_be_cancelled(const almadia::store &store) {
     counter done;
     int cancelled = 0;
     std::vector<almadia::call_id> calls;
     for (int number = 0; number < 100; number++)
-        calls.push_back(MUST(store.put_async("given up", "v", [&](const almadia::result<almadia::position> &written) {
+        calls.push_back(MUST(store.put_async("cancelled", "v", [&](const almadia::result<almadia::position> &written) {
             if (!written) {
                 CHECK(code_of(written) == almadia::code::cancelled ||
                       code_of(written) == almadia::code::cancelled_in_flight);
@@ -148,11 +148,11 @@ static void a_call_can_be_given_up(const almadia::store &store) {
             }
             done.add();
         })));
-    int given_up = 0;
-    for (const almadia::call_id call : calls) given_up += MUST(store.cancel(call));
+    int cancels = 0;
+    for (const almadia::call_id call : calls) cancels += MUST(store.cancel(call));
     done.wait_for(100);
     MUST(store.put_future("k", "v").get());
-    CHECK(cancelled == given_up);
+    CHECK(cancelled == cancels);
     for (const almadia::call_id call : calls) CHECK(!MUST(store.cancel(call)));
 }
 
@@ -164,7 +164,7 @@ static void a_callable_may_destroy_the_store(const std::string &path) {
         done.add();
     }));
     done.wait_for(1);
-    // A thread of the library tears it down; its directory is free once that is done, and nothing is left behind then.
+    // A thread of the library closes it; once its directory can be opened again, it has left nothing behind.
     for (;;) {
         const auto again = almadia::store::open(path + "-destroyed");
         if (again) break;
@@ -176,7 +176,7 @@ static void a_callable_may_destroy_the_store(const std::string &path) {
 #ifdef __cpp_exceptions
 static counter uncaught_seen;
 
-static void an_exception_goes_to_the_one_who_asked_for_it(const almadia::store &store) {
+static void an_exception_goes_to_the_function_of_set_uncaught(const almadia::store &store) {
     const auto previous = almadia::set_uncaught([](std::exception_ptr thrown) {
         try {
             std::rethrow_exception(thrown);
@@ -196,15 +196,15 @@ int main(int argc, char **argv) {
     const almadia::store store = open_single(argv[1]);
     a_callable_runs_once_on_its_own_thread(store);
     callables_are_freed_and_called_in_order(store);
-    a_call_that_is_refused_never_calls(argv[1]);
+    a_refused_call_never_runs_its_callable(argv[1]);
     callables_read_and_submit_more(store);
-    failures_come_with_what_they_are_about(store);
-    futures_bring_results(store);
-    a_write_tells_how_far_it_is(store);
-    reads_bring_values_and_missing_keys(store);
-    a_call_can_be_given_up(store);
+    errors_name_what_they_are_about(store);
+    futures_deliver_results(store);
+    a_write_reports_its_progress(store);
+    reads_deliver_values_and_missing_keys(store);
+    a_call_can_be_cancelled(store);
     a_callable_may_destroy_the_store(argv[1]);
 #ifdef __cpp_exceptions
-    an_exception_goes_to_the_one_who_asked_for_it(store);
+    an_exception_goes_to_the_function_of_set_uncaught(store);
 #endif
 }

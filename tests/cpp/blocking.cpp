@@ -1,4 +1,4 @@
-// blocking.cpp - every blocking part of almadia.hpp, on a cluster of one member.
+// blocking.cpp - the blocking calls and the types of almadia.hpp, on a cluster of one member.
 #include "check.hpp"
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 
 using namespace std::literals;
 
-static void the_library_says_its_version() {
+static void the_library_reports_its_version() {
     CHECK(almadia::version_string() == std::string(ALMADIA_VERSION_STRING));
     CHECK(almadia::version_number() == ALMADIA_VERSION_NUMBER);
     CHECK(almadia::code_name(almadia::code::not_found) == "ALMADIA_NOT_FOUND"sv);
@@ -30,7 +30,7 @@ static void options_are_listed_set_and_read() {
     CHECK(MUST(config.get("cluster.node_id")) == "8");
 }
 
-static void errors_say_what_they_are_about() {
+static void errors_name_what_they_are_about() {
     almadia::config config;
     const almadia::result<void> unknown = config.set("raft.tick_msec", 5);
     CHECK(!unknown && unknown.error().code() == almadia::code::invalid_config);
@@ -48,7 +48,7 @@ static void errors_say_what_they_are_about() {
     CHECK(code_of(almadia::store::open("/tmp", {{"no.such.option", "1"}})) == almadia::code::invalid_config);
 }
 
-static void bytes_come_from_everything_that_has_them(const almadia::store &store) {
+static void bytes_are_made_from_every_kind_of_buffer(const almadia::store &store) {
     const std::string text = "string";
     const std::vector<std::byte> vector = {std::byte{0}, std::byte{255}};
     const std::array<unsigned char, 3> array = {1, 0, 2};
@@ -70,7 +70,7 @@ static void bytes_come_from_everything_that_has_them(const almadia::store &store
 #endif
 }
 
-static void batches_are_applied_whole(const almadia::store &store) {
+static void batches_collect_operations_and_are_written(const almadia::store &store) {
     almadia::batch batch;
     CHECK(batch.count() == 0 && batch.size_bytes() == 0);
     CHECK(code_of(batch.put(std::string(ALMADIA_KEY_BYTES_MAX + 1, 'k'), "v")) == almadia::code::too_large);
@@ -125,7 +125,7 @@ static void many_keys_are_read_at_once(const almadia::store &store) {
     CHECK(MUST(store.multi_get(std::vector<std::string_view>())).size() == 0);
 }
 
-static void snapshots_stay_as_they_are(const almadia::store &store) {
+static void snapshots_do_not_change(const almadia::store &store) {
     MUST(store.put("key", "before"));
     const almadia::snapshot snapshot = MUST(store.open_snapshot());
     const almadia::snapshot clone = MUST(snapshot.clone());
@@ -153,7 +153,7 @@ static std::string keys_of(almadia::scan_range pairs) {
     return keys;
 }
 
-static void scans_show_what_they_should(const almadia::store &store) {
+static void scans_show_the_right_pairs(const almadia::store &store) {
     almadia::batch batch;
     for (int number = 100; number < 300; number++) MUST(batch.put("scan/" + std::to_string(number), "x"));
     MUST(store.write(batch));
@@ -178,10 +178,10 @@ static void scans_show_what_they_should(const almadia::store &store) {
     auto counted = snapshot.scan("scan/");
     CHECK(std::count_if(counted.begin(), counted.end(), [](almadia::pair one) { return one.key < "scan/110"; }) == 10);
     int seen = 0;
-    auto left_early = snapshot.scan("scan/");
-    for (auto [key, value] : left_early)
+    auto stopped_early = snapshot.scan("scan/");
+    for (auto [key, value] : stopped_early)
         if (++seen == 50 || key.empty()) break;
-    CHECK(seen == 50 && (*left_early.begin()).key == "scan/149");
+    CHECK(seen == 50 && (*stopped_early.begin()).key == "scan/149");
 #ifdef __cpp_lib_ranges
     static_assert(std::ranges::input_range<almadia::scan_range>);
 #endif
@@ -200,7 +200,7 @@ static void iterators_move_both_ways(const almadia::store &store) {
     CHECK(iter.seek("it15") && iter.key() == "it2" && iter.seek_for_prev("it15") && iter.key() == "it1");
 }
 
-static void a_scan_that_cannot_be_says_so() {
+static void a_scan_of_an_empty_snapshot_reports_an_error() {
     auto pairs = almadia::snapshot().scan();
     for (auto [key, value] : pairs) CHECK(key != key);
     CHECK(code_of(pairs.check()) == almadia::code::null_pointer);
@@ -208,7 +208,7 @@ static void a_scan_that_cannot_be_says_so() {
     CHECK(code_of(moved.check()) == almadia::code::null_pointer);
 }
 
-static void what_was_moved_from_is_empty(const std::string &path) {
+static void a_moved_from_object_is_empty(const std::string &path) {
     almadia::store store = MUST(almadia::store::open(path + "-moved"));
     almadia::store other = std::move(store);
     CHECK(store.c_handle() == nullptr && other.c_handle() != nullptr);
@@ -231,7 +231,7 @@ static void what_was_moved_from_is_empty(const std::string &path) {
     CHECK(value.size() == 0);
 }
 
-static void the_state_is_told(const almadia::store &store) {
+static void the_status_is_reported(const almadia::store &store) {
     const almadia::status status = MUST(store.status());
     CHECK(status.node_id == 1 && status.leader_id == 1 && status.role == almadia::role::leader);
     CHECK(status.poisoned == almadia::code::ok && status.term > 0 && status.in_flight == 0);
@@ -247,7 +247,7 @@ static void the_state_is_told(const almadia::store &store) {
     MUST(store.transfer_leader(to_itself));
 }
 
-static void several_regions_are_told(const std::string &path) {
+static void several_regions_are_reported(const std::string &path) {
     const almadia::store store =
         MUST(almadia::store::open(path + "-regions", {{"bootstrap.split_keys", "m"}, {"cluster.node_id", "1"}}));
     MUST(store.wait_leader(std::chrono::seconds(10)));
@@ -259,10 +259,10 @@ static void several_regions_are_told(const std::string &path) {
     CHECK(code_of(store.write(across)) == almadia::code::batch_across_regions && across.count() == 2);
 }
 
-static void events_and_logs_are_told(const std::string &path) {
+static void events_and_logs_are_reported(const std::string &path) {
     counter leaders, records;
     bool wrong = false;
-    const auto told = [&](const almadia::store_event &event) {
+    const auto on_event = [&](const almadia::store_event &event) {
         wrong = wrong || !on_callback_thread() || event.kind != almadia::store_event_kind::leader_changed;
         if (event.leader_id == 1 && event.region_id > 0 && event.term > 0) leaders.add();
     };
@@ -273,7 +273,7 @@ static void events_and_logs_are_told(const std::string &path) {
                               records.add();
                           }));
     almadia::config config;
-    MUST(config.set_event_callback(told));
+    MUST(config.set_event_callback(on_event));
     almadia::store store = MUST(almadia::store::open(path + "-told", config));
     leaders.wait_for(1);
     records.wait_for(1);
@@ -301,7 +301,7 @@ static void results_are_tested_and_taken() {
     CHECK(thrown);
     try {
         for (auto [key, value] : almadia::snapshot().scan().checked()) CHECK(key != key);
-        UNREACHED("an empty snapshot was walked");
+        UNREACHED("an empty snapshot was scanned");
     } catch (const almadia::exception &failure) {
         CHECK(failure.code() == almadia::code::null_pointer);
     }
@@ -310,21 +310,21 @@ static void results_are_tested_and_taken() {
 
 int main(int argc, char **argv) {
     CHECK(argc == 2);
-    the_library_says_its_version();
+    the_library_reports_its_version();
     options_are_listed_set_and_read();
-    errors_say_what_they_are_about();
+    errors_name_what_they_are_about();
     results_are_tested_and_taken();
-    a_scan_that_cannot_be_says_so();
+    a_scan_of_an_empty_snapshot_reports_an_error();
     const almadia::store store = open_single(argv[1]);
-    bytes_come_from_everything_that_has_them(store);
-    batches_are_applied_whole(store);
+    bytes_are_made_from_every_kind_of_buffer(store);
+    batches_collect_operations_and_are_written(store);
     operations_are_appended_all_or_none(store);
     many_keys_are_read_at_once(store);
-    snapshots_stay_as_they_are(store);
-    scans_show_what_they_should(store);
+    snapshots_do_not_change(store);
+    scans_show_the_right_pairs(store);
     iterators_move_both_ways(store);
-    the_state_is_told(store);
-    what_was_moved_from_is_empty(argv[1]);
-    several_regions_are_told(argv[1]);
-    events_and_logs_are_told(argv[1]);
+    the_status_is_reported(store);
+    a_moved_from_object_is_empty(argv[1]);
+    several_regions_are_reported(argv[1]);
+    events_and_logs_are_reported(argv[1]);
 }

@@ -1,8 +1,9 @@
 /*
- * check.hpp - what every C++ test uses: checks that say what failed and where, stores in a directory of their own, and
- * something to wait with. It works with and without exceptions, as almadia.hpp does.
+ * check.hpp - shared by all C++ tests: checks that print what failed and where, functions to open a store, and a
+ * counter to wait for. It works with and without exceptions, as almadia.hpp does.
  *
- * Each program takes one argument, a path that does not exist yet, and exits with 0 or says on stderr what was wrong.
+ * Each program takes one argument, a path that does not exist yet, where it makes its store. It exits with 0, or prints
+ * what was wrong to stderr and exits with 1.
  */
 #ifndef CHECK_HPP
 #define CHECK_HPP
@@ -23,7 +24,7 @@
 #define CHECK(...)                                                                                          \
     do {                                                                                                    \
         if (!(__VA_ARGS__)) {                                                                               \
-            std::fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #__VA_ARGS__);                \
+            std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, #__VA_ARGS__);            \
             std::_Exit(1);                                                                                  \
         }                                                                                                   \
     } while (false)
@@ -35,7 +36,7 @@
         std::_Exit(1);                                                                                      \
     } while (false)
 
-/* Checks that a call succeeds, and is what it gave. */
+/* Checks that a call succeeds, and evaluates to its value. */
 #define MUST(...) take((__VA_ARGS__), #__VA_ARGS__, __FILE__, __LINE__)
 
 template <class T> T take(almadia::result<T> answer, const char *call, const char *file, int line) {
@@ -46,7 +47,7 @@ template <class T> T take(almadia::result<T> answer, const char *call, const cha
     if constexpr (!std::is_void_v<T>) return *std::move(answer);
 }
 
-/* What a call answers when it fails. */
+/* The code of a result; code::ok if the call succeeded. */
 template <class T> almadia::code code_of(const almadia::result<T> &answer) { return answer.error().code(); }
 
 /* True when a linearizable get of `key` finds `text`. */
@@ -90,8 +91,8 @@ inline almadia::store open_single(const std::string &path) {
 }
 
 /*
- * "1=127.0.0.1:...,2=...,3=..." with ports of loopback that are this process's until it ends: those of sockets that are bound
- * and never listen. The system gives such a port to nobody who lets it choose, and a member may listen on it.
+ * Returns "1=127.0.0.1:...,2=...,3=..." with loopback ports that are reserved until this process ends, by sockets that
+ * are bound and never listen. The system does not choose such a port for another socket, but a member can listen on it.
  */
 inline std::string reserve_members() {
     std::string members;
@@ -100,11 +101,11 @@ inline std::string reserve_members() {
         socklen_t length = sizeof address;
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        const int held = socket(AF_INET, SOCK_STREAM, 0);
-        const int shared = 1; // as the members' sockets, which could not share the port with it otherwise
-        CHECK(setsockopt(held, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) == 0);
-        CHECK(bind(held, reinterpret_cast<sockaddr *>(&address), length) == 0);
-        CHECK(getsockname(held, reinterpret_cast<sockaddr *>(&address), &length) == 0);
+        const int reserved = socket(AF_INET, SOCK_STREAM, 0);
+        const int on = 1; // the members' sockets set this too; they can share the port only if both do
+        CHECK(setsockopt(reserved, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+        CHECK(bind(reserved, reinterpret_cast<sockaddr *>(&address), length) == 0);
+        CHECK(getsockname(reserved, reinterpret_cast<sockaddr *>(&address), &length) == 0);
         members += std::to_string(at + 1) + "=127.0.0.1:" + std::to_string(ntohs(address.sin_port));
         if (at < 2) members += ",";
     }

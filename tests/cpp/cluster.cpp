@@ -1,4 +1,4 @@
-// cluster.cpp - three members in one program: writes on all, reads of all on each, leadership handed over.
+// cluster.cpp - three members in one program: all write, each reads what all wrote, and leadership is handed over.
 #include "check.hpp"
 
 #include <array>
@@ -19,7 +19,7 @@ static members open_members(const std::string &path) {
     return stores;
 }
 
-// Each member writes a thousand keys at once, and reads those of all.
+// Each member writes a thousand keys at once, and reads those of all members.
 static void every_member_writes_and_reads(const members &stores) {
     std::vector<std::future<almadia::result<almadia::position>>> writes;
     for (const almadia::store &store : stores)
@@ -50,7 +50,7 @@ static void leadership_is_handed_over(const members &stores) {
     const std::uint64_t old = MUST(leader.status()).node_id;
     almadia::transfer_options options;
     options.target = old % 3 + 1;
-    // Its connection to the target may come up after its election.
+    // The leader may get its connection to the target only after its election.
     for (;;) {
         const almadia::result<void> handed_over = leader.transfer_leader(options);
         if (handed_over) break;
@@ -65,15 +65,15 @@ static void leadership_is_handed_over(const members &stores) {
     CHECK(code_of(refused) == almadia::code::not_leader && refused.error().leader() == options.target);
 }
 
-// Without its two companions a member cannot decide anything, and says what is known of a write.
-static void a_member_alone_says_what_it_knows(members &stores) {
+// Without the other two, a member cannot commit a write, and its error says what is known of it.
+static void a_member_without_the_others_reports_what_it_knows(members &stores) {
     MUST(stores[0].shutdown(std::chrono::seconds(60)));
     MUST(stores[1].shutdown(std::chrono::seconds(60)));
     almadia::batch batch;
     MUST(batch.put("k", "v"));
     const almadia::result<almadia::position> written = stores[2].write(batch, {std::chrono::milliseconds(500)});
     CHECK(!written && batch.count() == 1);
-    // Not applied, or unknown: it may have been on its way to a leader that it does not miss yet.
+    // Not applied, or unknown: it may have been forwarded to a leader that the member does not yet know is gone.
     const int category = static_cast<int>(written.error().code()) / 100;
     CHECK(category == 3 || category == 4);
     CHECK(written.error().maybe_applied() == (category == 4));
@@ -84,5 +84,5 @@ int main(int argc, char **argv) {
     members stores = open_members(argv[1]);
     every_member_writes_and_reads(stores);
     leadership_is_handed_over(stores);
-    a_member_alone_says_what_it_knows(stores);
+    a_member_without_the_others_reports_what_it_knows(stores);
 }

@@ -1,4 +1,4 @@
-// coroutines.cpp - co_await of every call, where it goes on, and an executor that brings it elsewhere.
+// coroutines.cpp - co_await of every call: where the coroutine resumes, and an executor that resumes it elsewhere.
 #include "check.hpp"
 
 #ifndef __cpp_impl_coroutine
@@ -8,7 +8,7 @@
 #include <deque>
 #include <functional>
 
-// The smallest coroutine type there is: starts at once, ends by itself, nobody waits for it but through a counter.
+// The smallest coroutine type: starts at once and destroys itself at its end. A counter or a flag says that it ended.
 struct task {
     struct promise_type {
         task get_return_object() noexcept { return {}; }
@@ -19,8 +19,8 @@ struct task {
     };
 };
 
-// A loop of the program's own: runs what was posted to it, on the thread that calls run.
-class loop {
+// An event loop of the program: runs what was posted to it, on the thread that calls run_until.
+class event_loop {
   public:
     void post(std::function<void()> work) {
         const std::lock_guard<std::mutex> lock(lock_);
@@ -46,7 +46,7 @@ class loop {
 };
 
 // Many of these run at once, each with a key of its own.
-static task use_everything(const almadia::store &store, const std::string key, counter &done) {
+static task await_every_call(const almadia::store &store, const std::string key, counter &done) {
     const almadia::position first = MUST(co_await store.put_async(key, std::string("1")));
     CHECK(on_callback_thread() && first.index > 0);
     almadia::batch batch;
@@ -59,13 +59,13 @@ static task use_everything(const almadia::store &store, const std::string key, c
     CHECK(MUST(co_await store.multi_get_async(keys))[1] == "2");
     MUST(co_await store.erase_async(key));
     CHECK(!MUST(co_await store.get_async(key)).has_value());
-    almadia::transfer_options nowhere;
-    nowhere.target = 9;
-    CHECK(code_of(co_await store.transfer_leader_async(nowhere)) == almadia::code::invalid_argument);
+    almadia::transfer_options to_unknown;
+    to_unknown.target = 9;
+    CHECK(code_of(co_await store.transfer_leader_async(to_unknown)) == almadia::code::invalid_argument);
     done.add();
 }
 
-static task stay_on_the_loop(const almadia::store &store, loop &loop, bool &ended) {
+static task resume_on_the_loop(const almadia::store &store, event_loop &loop, bool &ended) {
     const pthread_t own = pthread_self();
     const auto here = [&loop](std::coroutine_handle<> suspended) { loop.post(suspended); };
     for (int number = 0; number < 100; number++) {
@@ -75,8 +75,8 @@ static task stay_on_the_loop(const almadia::store &store, loop &loop, bool &ende
     ended = true;
 }
 
-// The queue's thread is the program's own, so nothing need be posted anywhere.
-static task stay_on_the_queue(almadia::queued_store queued, bool &ended) {
+// The program's own thread runs the queue, so no executor is needed.
+static task resume_on_the_queue(almadia::queued_store queued, bool &ended) {
     const pthread_t own = pthread_self();
     for (int number = 0; number < 100; number++) {
         MUST(co_await queued.put_async("queued", std::to_string(number)));
@@ -86,7 +86,7 @@ static task stay_on_the_queue(almadia::queued_store queued, bool &ended) {
     ended = true;
 }
 
-static task be_refused(const almadia::store &closed, bool &ended) {
+static task await_a_refused_call(const almadia::store &closed, bool &ended) {
     CHECK(code_of(co_await closed.put_async("k", "v")) == almadia::code::closed);
     ended = true;
 }
@@ -95,22 +95,22 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     almadia::store store = open_single(argv[1]);
     counter done;
-    for (int at = 0; at < 100; at++) use_everything(store, "awaited/" + std::to_string(at), done);
+    for (int at = 0; at < 100; at++) await_every_call(store, "awaited/" + std::to_string(at), done);
     done.wait_for(100);
 
     bool ended = false;
-    loop loop;
-    stay_on_the_loop(store, loop, ended);
+    event_loop loop;
+    resume_on_the_loop(store, loop, ended);
     loop.run_until(ended);
     CHECK(holds(store, "looped", "99"));
 
     const almadia::completion_queue queue = MUST(almadia::completion_queue::make());
     bool queue_ended = false;
-    stay_on_the_queue(store.on(queue), queue_ended);
+    resume_on_the_queue(store.on(queue), queue_ended);
     while (!queue_ended) MUST(queue.run_some(std::chrono::seconds(10)));
 
     MUST(store.shutdown(std::chrono::seconds(60)));
     bool refused = false;
-    be_refused(store, refused);
+    await_a_refused_call(store, refused);
     CHECK(refused);
 }

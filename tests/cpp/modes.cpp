@@ -1,4 +1,4 @@
-// modes.cpp - one program of two objects: this one has exceptions, modes_other.cpp was compiled without them.
+// modes.cpp - a program of two objects: this one is compiled with exceptions, modes_other.cpp without, and both work.
 #include "check.hpp"
 
 bool works_without_exceptions(const char *path);

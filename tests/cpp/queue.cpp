@@ -1,4 +1,4 @@
-// queue.cpp - completions on threads of the program's own: an event loop, many threads, interruption and the end.
+// queue.cpp - completions on the program's own threads: an event loop, many threads, interruption and shutdown.
 #include "check.hpp"
 
 #include <poll.h>
@@ -16,7 +16,7 @@ static bool is_readable(const almadia::completion_queue &queue, int timeout_ms) 
     return poll(&watched, 1, timeout_ms) == 1;
 }
 
-static void a_loop_without_threads_runs_everything(const almadia::store &store) {
+static void a_loop_on_one_thread_runs_everything(const almadia::store &store) {
     const almadia::completion_queue queue = make_queue();
     const almadia::queued_store queued = store.on(queue);
     const pthread_t own = pthread_self();
@@ -72,7 +72,7 @@ static void a_wait_is_interrupted(const almadia::store &store) {
     done.wait_for(1);
 }
 
-static void futures_and_events_come_through_it(const almadia::store &store) {
+static void futures_and_events_come_through_the_queue(const almadia::store &store) {
     const almadia::completion_queue queue = make_queue();
     const pthread_t own = pthread_self();
     std::future<almadia::result<almadia::position>> written = store.on(queue).put_future("future", "v");
@@ -80,24 +80,24 @@ static void futures_and_events_come_through_it(const almadia::store &store) {
     MUST(written.get());
 
     almadia::batch batch;
-    std::string told;
+    std::string progress;
     MUST(batch.put("events", ""));
     MUST(store.on(queue).write_async_with_events(
         batch, almadia::event::proposed | almadia::event::committed,
         [&](almadia::event event, almadia::position) {
             CHECK(pthread_equal(own, pthread_self()));
-            told += event == almadia::event::proposed ? "proposed " : "committed ";
+            progress += event == almadia::event::proposed ? "proposed " : "committed ";
         },
         [&](almadia::result<almadia::position> done) {
             MUST(std::move(done));
-            told += "applied";
+            progress += "applied";
         }));
-    while (told.find("applied") == std::string::npos) MUST(queue.run_some(10s));
-    CHECK(told == "proposed committed applied");
+    while (progress.find("applied") == std::string::npos) MUST(queue.run_some(10s));
+    CHECK(progress == "proposed committed applied");
 }
 
-// What nobody ran is destroyed with the queue, and never called.
-static void what_was_not_run_is_dropped(const std::string &path) {
+// Callables that were not run are destroyed with the queue, and never called.
+static void callables_that_were_not_run_are_dropped(const std::string &path) {
     const auto shared = std::make_shared<int>(0);
     {
         const almadia::store store = open_single(path + "-dropped");
@@ -108,7 +108,7 @@ static void what_was_not_run_is_dropped(const std::string &path) {
         MUST(batch.put("k", "v"));
         MUST(store.on(queue).write_async_with_events(
             batch, almadia::event::committed,
-            [shared](almadia::event, almadia::position) { UNREACHED("an event of a dropped write was told"); }, never));
+            [shared](almadia::event, almadia::position) { UNREACHED("a dropped write had an event"); }, never));
 #ifdef __cpp_exceptions
         std::future<almadia::result<almadia::position>> future = store.on(queue).put_future("k", "v");
 #endif
@@ -142,10 +142,10 @@ static void a_queue_outlives_its_stores(const std::string &path) {
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     const almadia::store store = open_single(argv[1]);
-    a_loop_without_threads_runs_everything(store);
+    a_loop_on_one_thread_runs_everything(store);
     many_threads_run_one_queue(store);
     a_wait_is_interrupted(store);
-    futures_and_events_come_through_it(store);
-    what_was_not_run_is_dropped(argv[1]);
+    futures_and_events_come_through_the_queue(store);
+    callables_that_were_not_run_are_dropped(argv[1]);
     a_queue_outlives_its_stores(argv[1]);
 }

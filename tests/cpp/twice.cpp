@@ -1,4 +1,4 @@
-// twice.cpp - the header included twice here, and in twice_other.cpp of the same program.
+// twice.cpp - the header is included twice here, and in twice_other.cpp of the same program: it must compile and link.
 #include <almadia.hpp>
 #include <almadia.hpp>
 

@@ -1,9 +1,9 @@
 /*
- * hung_disk.c - a disk that does not answer, for as long as a test likes.
+ * hung_disk.c - a disk that hangs for as long as a test wants.
  *
- * While the file HUNG_SYNCS exists no sync of a raft log returns, and while HUNG_READS exists no read of a table of the
- * engine does. Whoever hangs makes a file of the same name with ".inside" behind it first, so that the test knows. To be
- * compiled into a C program, or preloaded:
+ * While the file that HUNG_SYNCS names exists, no sync of a raft log returns; while that of HUNG_READS exists, no read
+ * of a table of the engine does. Before a thread hangs, it makes a file of the same name with ".inside" appended, so
+ * that the test knows. To be compiled into a C program, or preloaded:
  *
  *   HUNG_SYNCS=/tmp/hung LD_PRELOAD=hung_disk.so python3 program.py
  */
@@ -32,7 +32,7 @@ static bool hung_disk_ends_with(int fd, const char *end)
     return strcmp(path + length - strlen(end), end) == 0;
 }
 
-/* Returns when the file that `variable` names does not exist. */
+/* Waits until the file that the environment variable `variable` names does not exist. */
 static void hung_disk_wait(const char *variable)
 {
     const struct timespec pause = {0, 2000000};

@@ -1,8 +1,8 @@
 /*
- * Runs file operations one a line from standard input, so that a test can compare what the power-loss shim
- * says survives with what a model says. Files are named by one letter and lie in the working directory; a
- * file stays open under its name from `open` to the end. Any unexpected error ends the program with 1; the
- * line `die` kills it as kill -9 would.
+ * powerloss_probe.c - runs file operations from standard input, one per line, so that a test can compare what
+ * survives according to the power-loss shim with what survives in a model. Files have names of one letter and
+ * are in the working directory; a file stays open under its name from `open` to the end. Any unexpected error
+ * ends the program with 1; the line `die` kills it as kill -9 would.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -30,8 +30,8 @@ static void open_file(char name, int flags, const char *line) {
     files[(int)name] = fd;
 }
 
-/* Writes `bytes` times `letter`, through one of the ways a program can write. */
-static void write_bytes(const char *way, int fd, long offset, long bytes, char letter, const char *line) {
+/* Writes `letter` `bytes` times, by one of the methods a program has. */
+static void write_bytes(const char *method, int fd, long offset, long bytes, char letter, const char *line) {
     char *data = malloc((size_t)bytes);
     check(data != NULL, line);
     memset(data, letter, (size_t)bytes);
@@ -40,11 +40,11 @@ static void write_bytes(const char *way, int fd, long offset, long bytes, char l
     check(copy >= 0, line);
     check(lseek(fd, offset, SEEK_SET) == offset, line);
     ssize_t written = -1;
-    if (strcmp(way, "pwrite") == 0) written = pwrite(fd, data, (size_t)bytes, offset);
-    if (strcmp(way, "pwritev") == 0) written = pwritev(fd, parts, 2, offset);
-    if (strcmp(way, "write") == 0) written = write(fd, data, (size_t)bytes);
-    if (strcmp(way, "writev") == 0) written = writev(fd, parts, 2);
-    if (strcmp(way, "duplicate") == 0) written = write(copy, data, (size_t)bytes);
+    if (strcmp(method, "pwrite") == 0) written = pwrite(fd, data, (size_t)bytes, offset);
+    if (strcmp(method, "pwritev") == 0) written = pwritev(fd, parts, 2, offset);
+    if (strcmp(method, "write") == 0) written = write(fd, data, (size_t)bytes);
+    if (strcmp(method, "writev") == 0) written = writev(fd, parts, 2);
+    if (strcmp(method, "duplicate") == 0) written = write(copy, data, (size_t)bytes);
     check(written == bytes, line);
     close(copy);
     free(data);
