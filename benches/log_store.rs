@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use almadia::internal::{Entry, LogWrite};
+use almadia::internal::{Entry, HardState, LogWrite};
 use almadia::internal::{LogOptions, LogStore};
 use almadia::{LogIndex, RegionId, Term};
 
@@ -44,6 +44,7 @@ fn main() {
     let batch = appends(&dir, 64 << 20, 512);
     row("append, 512 entries", &batch);
     let (bytes, seconds) = recovery(&dir);
+    let long: Vec<_> = [64, 1024, 4096].map(|mib| (mib, behind(&dir, mib << 20))).into();
 
     println!();
     ratios.iter().for_each(|(name, ratio)| println!("{ratio:.2} of the bare disk's syncs, {name}"));
@@ -185,4 +186,34 @@ fn recovery(dir: &Path) -> (u64, f64) {
     let (_, logs) = LogStore::open(&dir, LogOptions::default()).expect("opens");
     assert_eq!(logs[0].last.0, LogIndex(next - 1), "every entry is recovered");
     (bytes, start.elapsed().as_secs_f64())
+}
+
+/// CPU of an append to a log that holds `held_bytes` for a member that is away, in microseconds, and of opening that
+/// log, in seconds. Neither may grow with the log, but for what reading it takes.
+fn behind(dir: &Path, held_bytes: u64) -> (f64, f64) {
+    const VALUE_BYTES: usize = 32 << 10;
+    let dir = fresh(dir);
+    let (store, _) = LogStore::open(&dir, LogOptions::default()).expect("opens");
+    let data = bytes::Bytes::from(vec![7; VALUE_BYTES]);
+    let mut next = 1;
+    let mut append = |store: &LogStore, count: u64| {
+        let entry = |index| Entry { index, term: 1, data: data.clone(), ..Entry::default() };
+        let mut write = LogWrite::new(RegionId(1));
+        write.entries = (next..next + count).map(entry).collect();
+        next += count;
+        // The commit index moves with every write of a member.
+        write.hard_state = Some(HardState { term: 1, commit: next - 1, ..HardState::default() });
+        store.append(&[write]).expect("the disk works");
+    };
+    while store.stats().live_bytes < held_bytes {
+        append(&store, 16);
+    }
+    let measured = measure(|| {
+        append(&store, 1);
+        0
+    });
+    drop(store);
+    let start = thread_cpu();
+    drop(LogStore::open(&dir, LogOptions::default()).expect("opens"));
+    (measured.cpu_us_per_sync(), (thread_cpu() - start).as_secs_f64())
 }

@@ -349,6 +349,15 @@ typedef struct almadia_status {
     almadia_role role;
     /** Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works. */
     almadia_code poisoned;
+    /** The length of the raft log's files, of all regions, in bytes. */
+    uint64_t log_bytes;
+    /** How many files those are. */
+    uint64_t log_segments;
+    /**
+     * The member for which this one, as a leader, keeps more log than log.retain_bytes, because it lags or is away; 0
+     * for none, the first one when there are several.
+     */
+    uint64_t log_holder_id;
 } almadia_status;
 
 /**

@@ -1836,6 +1836,12 @@ struct status {
     almadia::role role;
     /** Why the store stopped working (an I/O error, damage, a bug); code::ok while it works. */
     almadia::code poisoned;
+    /** The length of the raft log's files, of all regions, in bytes. */
+    std::uint64_t log_bytes;
+    /** How many files those are. */
+    std::uint64_t log_segments;
+    /** The member for which this one, as a leader, keeps more log than log.retain_bytes; 0 for none. */
+    std::uint64_t log_holder_id;
 };
 
 /** The state of one region on this member. */
@@ -2034,7 +2040,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         if (!asked) return std::move(asked).error();
         return almadia::status{c.node_id,       c.leader_id,  c.term,           c.commit_index,
                                c.applied_index, c.last_index, c.live_snapshots, c.in_flight,
-                               static_cast<almadia::role>(c.role), static_cast<almadia::code>(c.poisoned)};
+                               static_cast<almadia::role>(c.role), static_cast<almadia::code>(c.poisoned),
+                               c.log_bytes,     c.log_segments, c.log_holder_id};
     }
 
     /** The state of every region on this member, in the order of their keys. Codes: forked. */

@@ -27,7 +27,7 @@
  * that a program keeps working when a later version adds fields.
  */
 #define ALMADIA_OPTION_INIT {sizeof(almadia_option), 0, 0, 0, 0}
-#define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define ALMADIA_REGION_STATUS_INIT {sizeof(almadia_region_status), 0, 0, 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0}
 #define ALMADIA_DONE_INIT {sizeof(almadia_done), 0, 0, 0, 0}
 #define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, 0, 0}

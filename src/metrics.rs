@@ -57,11 +57,39 @@ fn bucket_of(ns: u64) -> usize {
     power.min(BUCKETS)
 }
 
+/// How large the raft log is, in bytes unless another unit is named.
+#[derive(Debug, Default)]
+pub(crate) struct LogSize {
+    bytes: AtomicU64,
+    live_bytes: AtomicU64,
+    segments: AtomicU64,
+}
+
+impl LogSize {
+    /// Publishes the size: that of the segment files, about how much of it is needed, and the number of files.
+    pub(crate) fn publish(&self, bytes: u64, live_bytes: u64, segments: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.live_bytes.store(live_bytes, Ordering::Relaxed);
+        self.segments.store(segments, Ordering::Relaxed);
+    }
+
+    /// What was published last, in the same order.
+    #[must_use]
+    pub(crate) fn get(&self) -> (u64, u64, u64) {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        (load(&self.bytes), load(&self.live_bytes), load(&self.segments))
+    }
+}
+
 macro_rules! histograms {
     ($($(#[doc = $doc:literal])+ $field:ident, $name:literal, $help:literal;)+) => {
-        /// The histograms of one store.
+        /// What one store measures.
         #[derive(Debug, Default)]
-        pub(crate) struct Metrics { $($(#[doc = $doc])+ pub $field: Histogram,)+ }
+        pub(crate) struct Metrics {
+            $($(#[doc = $doc])+ pub $field: Histogram,)+
+            /// The raft log, as of the last time it was written.
+            pub log_size: LogSize,
+        }
 
         impl Metrics {
             fn show_histograms(&self, text: &mut String) {

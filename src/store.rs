@@ -15,6 +15,7 @@ mod closing;
 mod joint_read;
 mod leases;
 mod lost_end;
+mod open_files;
 mod routing;
 pub(crate) mod snapshot;
 pub(crate) mod status;
@@ -196,8 +197,24 @@ impl Store {
     pub fn status(&self) -> Status {
         let inner = &self.inner;
         let peer = inner.peer_status(inner.regions.first());
-        let live = inner.engine().map_or(0, |engine| engine.live_views() as u64);
-        Status::new(inner.node, peer, inner.admission.in_flight(), live, inner.health.poisoned().cloned())
+        let poisoned = inner.health.poisoned().cloned();
+        let (role, leader) = status::part(peer, poisoned.is_some());
+        let (log_bytes, _, log_segments) = inner.metrics.log_size.get();
+        Status {
+            node: inner.node,
+            leader,
+            role,
+            term: peer.term,
+            commit_index: peer.commit_index,
+            applied_index: peer.applied_index,
+            last_index: peer.last_index,
+            in_flight: inner.admission.in_flight(),
+            live_snapshots: inner.engine().map_or(0, |engine| engine.live_views() as u64),
+            log_bytes,
+            log_segments,
+            log_holder: inner.health.log_holder(),
+            poisoned,
+        }
     }
 
     /// A momentary view of each region, in key order. Never blocks.
@@ -268,6 +285,19 @@ impl Store {
         );
         gauges.gauge("almadia_in_flight", "Accepted calls whose answer was not taken.", status.in_flight);
         gauges.gauge("almadia_live_snapshots", "Snapshots and iterators not freed.", status.live_snapshots);
+        let (log_bytes, log_live_bytes, log_segments) = self.inner.metrics.log_size.get();
+        gauges.gauge("almadia_log_bytes", "Length of the raft log's files, of all regions.", log_bytes);
+        gauges.gauge(
+            "almadia_log_live_bytes",
+            "About how much of it holds entries still needed.",
+            log_live_bytes,
+        );
+        gauges.gauge("almadia_log_segments", "Files of the raft log.", log_segments);
+        gauges.gauge(
+            "almadia_log_holder_id",
+            "The member for which this leader keeps more log than it is to retain, 0 for none.",
+            status.log_holder.map_or(0, NodeId::get),
+        );
         let poisoned = u64::from(status.poisoned.is_some());
         gauges.gauge("almadia_poisoned", "1 when the store stopped after an error.", poisoned);
         self.inner.metrics.text(&gauges)

@@ -45,12 +45,19 @@ pub struct almadia_status {
     pub role: almadia_role,
     /// Why the store stopped working (an I/O error, damage, a bug); ALMADIA_OK while it works.
     pub poisoned: almadia_code,
+    /// The length of the raft log's files, of all regions, in bytes.
+    pub log_bytes: u64,
+    /// How many files those are.
+    pub log_segments: u64,
+    /// The member for which this one, as a leader, keeps more log than log.retain_bytes, because it lags or is away; 0
+    /// for none, the first one when there are several.
+    pub log_holder_id: u64,
 }
 
 // SAFETY: repr(C), begins with struct_size, and consists of integers.
 unsafe impl Extensible for almadia_status {
     const NAME: &'static str = "status";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(Self, log_bytes);
 }
 
 impl From<&Status> for almadia_status {
@@ -67,6 +74,9 @@ impl From<&Status> for almadia_status {
             in_flight: status.in_flight,
             role: role_number(status.role),
             poisoned: status.poisoned.as_ref().map_or(ALMADIA_OK, |error| error.code().number()),
+            log_bytes: status.log_bytes,
+            log_segments: status.log_segments,
+            log_holder_id: status.log_holder.map_or(0, |node| node.get()),
         }
     }
 }

@@ -196,6 +196,7 @@ impl Peer {
             applied_term: self.apply.term(),
             replayed: self.apply.is_replayed(),
             lacks_end: self.lost_end.is_some(),
+            log_holder: self.log_holder(),
         }
     }
 
@@ -217,7 +218,7 @@ impl Peer {
         if self.is_leader() {
             self.tell_commit();
             self.renew_lease();
-            self.propose_truncation();
+            self.look_at_log_length();
         }
         self.ask_again_late();
         self.seek_end();
@@ -339,6 +340,7 @@ impl Peer {
             self.tell_commit();
             // Reads that came before the term's first entry was applied were dropped by raft.
             self.ask_again(self.now);
+            self.propose_truncation();
         }
     }
 

@@ -4,8 +4,8 @@
 //! `storage` and `pollers` implement them for real, the test runner implements them with a clock, a disk
 //! and a network that a script moves by hand. Of the world outside the core knows these, raft's own types and `bytes`.
 
-pub use raft::eraftpb::Entry;
-pub(crate) use raft::eraftpb::{HardState, Message};
+pub(crate) use raft::eraftpb::Message;
+pub use raft::eraftpb::{Entry, HardState};
 
 use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::ApplyTask;

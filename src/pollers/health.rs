@@ -91,6 +91,12 @@ impl Health {
         self.lock().get(&region).copied().unwrap_or_default()
     }
 
+    /// The member for which a leader on this store keeps more log than it is to retain, if there is one.
+    #[must_use]
+    pub(crate) fn log_holder(&self) -> Option<NodeId> {
+        self.lock().values().find_map(|status| status.log_holder)
+    }
+
     /// True if `holds` is true for the last published status of each of these peers.
     #[must_use]
     pub(crate) fn is_each(&self, regions: &[RegionId], holds: impl Fn(&PeerStatus) -> bool) -> bool {

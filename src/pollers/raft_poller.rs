@@ -39,7 +39,7 @@ use crate::types::{LogIndex, RegionId};
 /// Rounds that a thread other than `almadia-raft` runs at most; the rest is left to that thread.
 const ROUNDS_MAX: usize = 3;
 
-/// How long synced frames may stay uncovered by a mark. Ten more syncs a second while writes come
+/// How long synced frames may stay uncovered by a mark, and the pause between two steps that give space back. Ten more syncs a second while writes come
 /// and none when none do, against half a per cent of the syncs of a busy member.
 const UNMARKED_MAX: Duration = Duration::from_millis(100);
 
@@ -53,7 +53,7 @@ pub(crate) struct PollerIo {
     pub metrics: Arc<Metrics>,
     /// A sync that takes so long is worth a warning.
     pub slow_sync: Duration,
-    /// Since when the log's end is not on record.
+    /// Since when the log's end is not on record, or space of it waits to be given back.
     pub unmarked_since: Option<Timestamp>,
     /// What the round hands to the applier, at its end.
     pub tasks: Vec<ApplyTask>,
@@ -78,6 +78,7 @@ impl RoundIo for PollerIo {
         let appended = self.log.append(writes);
         let took = now().since(begun);
         self.metrics.sync.record(took);
+        self.publish_log_size();
         self.unmarked_since.get_or_insert(begun);
         if took >= self.slow_sync {
             log::warn!(
@@ -103,17 +104,26 @@ impl RoundIo for PollerIo {
 }
 
 impl PollerIo {
+    /// Lets callers see how large the log is.
+    pub(crate) fn publish_log_size(&self) {
+        let stats = self.log.stats();
+        self.metrics.log_size.publish(stats.bytes, stats.live_bytes, stats.segments as u64);
+    }
+
     /// How long the log's end may stay off the record.
     fn until_mark(&self, now: Timestamp) -> Duration {
         self.unmarked_since.map_or(Duration::MAX, |since| (since + UNMARKED_MAX).since(now))
     }
 
-    /// Records the log's end when that is due: behind everything that somebody waits for.
-    fn mark_in_time(&mut self, now: Timestamp) -> Result<()> {
+    /// Records the log's end and gives space back when that is due: behind everything that somebody waits for. A store
+    /// that becomes idle has all of its space back some time later, two segments at a time.
+    fn tidy_log(&mut self, now: Timestamp) -> Result<()> {
         if !self.until_mark(now).is_zero() {
             return Ok(());
         }
-        self.unmarked_since = None;
+        let has_more = self.log.reclaim_space()?;
+        self.publish_log_size();
+        self.unmarked_since = has_more.then_some(now);
         self.log.mark()
     }
 }
@@ -256,7 +266,10 @@ impl RoundGuard<'_> {
     /// half-way through a round.
     fn catch<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let health = &self.poller.health;
-        panics::catch(|| body(self)).inspect_err(|error| health.poison(error.clone()))
+        let result = panics::catch(|| body(self));
+        // raft panics, or goes on, when it cannot read its log. Why it could not is the better error.
+        let unreadable = self.state.io.log.read_failure().cloned();
+        unreadable.map_or(result, Err).inspect_err(|error| health.poison(error.clone()))
     }
 
     fn round(&mut self) -> Result<()> {
@@ -289,7 +302,7 @@ impl RoundGuard<'_> {
             poller.mailbox.nudge_if_any();
         }
         poller.apply.take_over(state.io.tasks.drain(..));
-        state.io.mark_in_time(now)
+        state.io.tidy_log(now)
     }
 }
 

@@ -49,6 +49,22 @@ pub(crate) fn fill_standard() -> io::Result<()> {
     Ok(())
 }
 
+/// How many more descriptors this process may open, as of now.
+///
+/// # Errors
+/// When it has run out of them, or has no `/proc`.
+#[allow(unsafe_code)] // Named corner: std cannot query a limit.
+pub(crate) fn available() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes to the structure, a local variable.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // One of them is the listing's own.
+    let open = std::fs::read_dir("/proc/self/fd")?.count() as u64 - 1;
+    Ok(limit.rlim_cur.saturating_sub(open))
+}
+
 #[allow(unsafe_code)] // As above.
 fn is_closed(fd: RawFd) -> bool {
     // SAFETY: the call takes numbers and touches no memory.

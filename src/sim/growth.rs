@@ -8,9 +8,21 @@ use crate::types::RegionId;
 
 const REGION: RegionId = RegionId(1);
 
+/// About what a run writes, and half of what a log may keep.
+const RUN_BYTES: u64 = 120 << 10;
+
 #[test]
 fn logs_of_members_that_restart_often_are_truncated() {
-    const RUN_BYTES: u64 = 120 << 10;
+    restart_often(60);
+}
+
+#[test]
+fn logs_of_members_that_end_soon_after_they_start_are_truncated() {
+    restart_often(3);
+}
+
+/// Members that live for about so many ticks after they have elected a leader, again and again.
+fn restart_often(ticks: u32) {
     let setup = Setup { log_retain_bytes: RUN_BYTES, ..Setup::default() };
     let mut trio = Trio::new(1, &setup);
     for run in 0..20 {
@@ -20,7 +32,7 @@ fn logs_of_members_that_restart_often_are_truncated() {
             let write = trio.write(leader, REGION, 10 << 10);
             at_once(&write).expect("all are well");
         }
-        trio.flush_and_pass(60);
+        trio.flush_and_pass(ticks);
         trio.restart_all();
     }
 

@@ -41,6 +41,7 @@ use crate::store::bootstrap::{self, cluster_id, first_regions, naming_split_keys
 use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
+use crate::store::open_files;
 use crate::store::threads::Threads;
 use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
@@ -63,12 +64,16 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
     let identity = Identity { cluster, cluster_name, node };
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
+    let available =
+        descriptors::available().map_err(|error| Error::io("list", Path::new("/proc/self/fd"), &error))?;
+    let engine_files = open_files::engine_files(available, members.len() - 1)?;
     let (directory, fresh) =
         Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
     let directory = Arc::new(directory);
     // The engine starts its own threads, on which the host's signal handlers must not run either.
-    let (engine, log, recovered) =
-        thread::without_signals(|| open_storage(&directory, fresh, config, &members, &split_keys))?;
+    let (engine, log, recovered) = thread::without_signals(|| {
+        open_storage(&directory, fresh, config, engine_files, &members, &split_keys)
+    })?;
     let regions = engine.regions()?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
@@ -117,13 +122,14 @@ fn open_storage(
     directory: &Directory,
     fresh: bool,
     config: &Config,
+    engine_files: u16,
     members: &[Member],
     split_keys: &[Vec<u8>],
 ) -> Result<(Engine, LogStore, Vec<RecoveredLog>)> {
     let options = EngineOptions {
         block_cache_bytes: bytes(config.block_cache_bytes),
         memtable_bytes: bytes(config.memtable_bytes),
-        ..EngineOptions::default()
+        open_files_max: engine_files,
     };
     let log_options = LogOptions { segment_bytes: config.log_segment_bytes, ..LogOptions::default() };
     if !fresh {

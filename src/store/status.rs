@@ -29,33 +29,15 @@ pub struct Status {
     pub in_flight: u64,
     /// Snapshots and iterators that prevent old data from being cleaned up.
     pub live_snapshots: u64,
+    /// Length of the raft log's files, of all regions, in bytes.
+    pub log_bytes: u64,
+    /// How many files those are.
+    pub log_segments: u64,
+    /// The member for which this one, as a leader, keeps more log than `log.retain_bytes`, because it lags or is away;
+    /// the first one when there are several.
+    pub log_holder: Option<NodeId>,
     /// The error that stopped the store, if one did.
     pub poisoned: Option<Error>,
-}
-
-impl Status {
-    pub(crate) fn new(
-        node: NodeId,
-        peer: PeerStatus,
-        in_flight: u64,
-        live_snapshots: u64,
-        poisoned: Option<Error>,
-    ) -> Self {
-        let PeerStatus { term, commit_index, applied_index, last_index, .. } = peer;
-        let (role, leader) = part(peer, poisoned.is_some());
-        Self {
-            node,
-            leader,
-            role,
-            term,
-            commit_index,
-            applied_index,
-            last_index,
-            in_flight,
-            live_snapshots,
-            poisoned,
-        }
-    }
 }
 
 /// A momentary view of one region on this member.
@@ -91,6 +73,6 @@ impl<'a> RegionStatus<'a> {
 }
 
 /// The role and the leader. A poisoned store no longer takes part in anything, whatever it last published.
-fn part(peer: PeerStatus, poisoned: bool) -> (Role, Option<NodeId>) {
+pub(super) fn part(peer: PeerStatus, poisoned: bool) -> (Role, Option<NodeId>) {
     if poisoned { (Role::Follower, None) } else { (peer.role, peer.leader) }
 }

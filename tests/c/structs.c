@@ -162,7 +162,7 @@ int main(int argc, char **argv)
     check_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
     check_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
     check_output(pass_option, option.struct_size, sizeof option);
-    check_output(pass_status, status.struct_size, sizeof status);
+    check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
     check_output(pass_region, region.struct_size, sizeof region);
 
     almadia_cq_free(cq);

@@ -1,14 +1,17 @@
-//! Resources that must not grow with restarts.
+//! Resources that must not grow with restarts, and must come back.
 //!
-//! Owns a store that is reopened many times, and the size of its log. Its descriptors, threads and memory are counted
+//! Owns stores that are reopened many times or become idle, and the size of their logs. Its descriptors, threads and memory are counted
 //! in a separate process, the only place where they can be (`stress.rs`).
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use almadia::Store;
 
 use super::member::{HANG_TIMEOUT, fast_config};
+
+/// Between two looks at the files.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Bytes that each run writes: less than twice what is to be retained.
 const RUN_BYTES: usize = 96 << 10;
@@ -39,11 +42,25 @@ fn a_store_that_is_reopened_many_times_keeps_no_more_log_than_one_that_stays_ope
         (0..6).for_each(|key| _ = store.put(&[key], &vec![key; RUN_BYTES / 6]).expect("it works"));
     }
 
+    let _store = open(&path);
+    wait_for_short_log(&path);
+}
+
+#[test]
+fn a_store_that_becomes_idle_gives_the_space_of_its_log_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store");
     let store = open(&path);
+    (0..40).for_each(|key| _ = store.put(&[key], &vec![key; 256 << 10]).expect("it works"));
+
+    wait_for_short_log(&path);
+}
+
+/// Nobody calls meanwhile.
+fn wait_for_short_log(path: &Path) {
     let deadline = Instant::now() + HANG_TIMEOUT;
-    while log_bytes(&path) > LOG_BYTES_MAX {
-        assert!(Instant::now() < deadline, "the log keeps {} bytes", log_bytes(&path));
-        // Segments are freed with the next append.
-        store.put(b"k", b"v").expect("it works");
+    while log_bytes(path) > LOG_BYTES_MAX {
+        assert!(Instant::now() < deadline, "the log keeps {} bytes", log_bytes(path));
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

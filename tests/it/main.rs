@@ -1,5 +1,6 @@
 //! Integration tests: real stores, real disks, real sockets. One binary, because RocksDB links slowly.
 
+mod bit_rot;
 mod capi;
 mod cluster;
 mod coverage;

@@ -228,6 +228,11 @@ fn a_store_opened_by_a_relative_path_is_not_affected_when_the_program_changes_it
 }
 
 #[test]
+fn a_long_log_holds_few_descriptors_and_writes_go_on_without_any_left() {
+    run_plain_and_sanitized("few_descriptors", &[], &[]);
+}
+
+#[test]
 fn a_program_that_writes_to_closed_standard_descriptors_reaches_no_file_of_the_store() {
     run_plain_and_sanitized("descriptors", &[], &[]);
 }

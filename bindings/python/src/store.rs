@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use almadia::{Code, Result};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::arguments::{Key, MinIndex, Range, Timeout, Value};
 use crate::batch::Batch;
@@ -160,25 +160,22 @@ impl Store {
     }
 
     /// The fields of `almadia.Status`.
-    #[allow(clippy::type_complexity)] // A tuple that Python unpacks at once.
-    fn status<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(u64, Option<u64>, String, u64, u64, u64, u64, u64, u64, Option<Bound<'py, PyAny>>)> {
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let status = self.store.get().or_raise(py)?.status();
         let poisoned = status.poisoned.as_ref().map(|error| instance(py, error)).transpose()?;
-        Ok((
-            status.node.get(),
-            status.leader.map(almadia::NodeId::get),
-            role(status.role),
+        let member = (status.node.get(), status.leader.map(almadia::NodeId::get), role(status.role));
+        let indexes = (
             status.term.get(),
             status.commit_index.get(),
             status.applied_index.get(),
             status.last_index.get(),
-            status.in_flight,
-            status.live_snapshots,
-            poisoned,
-        ))
+        );
+        let counts = (status.in_flight, status.live_snapshots);
+        let log = (status.log_bytes, status.log_segments, status.log_holder.map(almadia::NodeId::get));
+        let parts = [member.into_pyobject(py)?, indexes.into_pyobject(py)?, counts.into_pyobject(py)?];
+        let parts = parts.into_iter().chain([log.into_pyobject(py)?, (poisoned,).into_pyobject(py)?]);
+        let fields: Vec<_> = parts.flat_map(|part| part.iter()).collect();
+        PyTuple::new(py, fields)
     }
 
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {

@@ -9,9 +9,10 @@ use super::Peer;
 use crate::core::command::seal_truncate;
 use crate::core::planted::{self, Fault};
 use crate::error::{Code, Error, Result};
-use crate::types::{LogIndex, Term};
+use crate::types::{LogIndex, NodeId, Term};
 
-/// A leader looks this often whether its log may be truncated.
+/// A leader looks this often whether its log may be truncated: seldom enough for a member that catches up slowly, which
+/// lets the log be truncated a little further each time.
 const TRUNCATE_CHECK_TICKS: u64 = 20;
 
 /// What the truncation of a peer's log waits for.
@@ -53,13 +54,20 @@ impl Peer {
         (self.truncation.allowed > self.truncation.flushed).then_some(self.truncation.allowed)
     }
 
-    /// Orders a truncation up to what every member has, once the log is longer than it needs to be.
+    /// A tick of a leader has passed.
+    pub(super) fn look_at_log_length(&mut self) {
+        if self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS) {
+            self.propose_truncation();
+        }
+    }
+
+    /// Proposes a truncation up to what every member has, if the log is longer than it needs to be. Also to be called
+    /// when a leader may propose one for the first time: a process that often starts and soon ends may never live for
+    /// as many ticks as lie between two looks.
     pub(super) fn propose_truncation(&mut self) {
         let log = self.raw.store();
-        if !self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS)
-            || log.retained_bytes() < 2 * self.options.log_retain_bytes
-            || self.truncation.allowed > log.truncated().0
-        {
+        let is_short = log.retained_bytes() < 2 * self.options.log_retain_bytes;
+        if is_short || self.truncation.allowed > log.truncated().0 {
             return;
         }
         let index = log
@@ -68,7 +76,7 @@ impl Peer {
             .min(self.apply.index());
         if index > log.truncated().0 && self.has_applied_own_term() {
             assert!(index <= self.apply.index(), "what is not applied stays");
-            log::debug!("region {}: ordering truncation up to {index}", self.region.id);
+            log::debug!("region {}: proposing truncation up to {index}", self.region.id);
             let command = seal_truncate(index, self.region.epoch.version);
             // Refused for now is fine: the next check proposes it again.
             let _ = self.append_as_leader(std::iter::once((command, Bytes::new())));
@@ -85,6 +93,17 @@ impl Peer {
                 progress.next_idx = truncated.get() + 1;
             }
         }
+    }
+
+    /// The member for which this leader keeps more of its log than it is to retain: the one that has the least of it.
+    #[must_use]
+    pub(super) fn log_holder(&self) -> Option<NodeId> {
+        let (log, retain_bytes) = (self.raw.store(), self.options.log_retain_bytes);
+        if !self.is_leader() || log.retained_bytes() < 2 * retain_bytes {
+            return None;
+        }
+        let (node, progress) = self.raw.raft.prs().iter().min_by_key(|(_, progress)| progress.matched)?;
+        (progress.matched < log.index_before_bytes(retain_bytes).get()).then_some(NodeId(*node))
     }
 
     /// Up to here a leader knows that every member has its log; a member that came back with less has it no more.

@@ -11,8 +11,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{self, Path, PathBuf};
+use std::time::Duration;
 
 use crate::storage::open_directory::{Access, OpenDirectory};
+
+/// Tries to open a file without a descriptor to spare, and the pause between two: together shorter than the shortest
+/// sensible election timeout, because the thread that sends heartbeats waits.
+const OPEN_TRIES: u32 = 20;
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// A flat directory. Names are plain file names. All methods may be called from any thread.
 pub trait Files: Send + Sync {
@@ -120,11 +126,11 @@ impl Files for DiskFiles {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(DiskFile { file: self.dir.open_file(name, Access::Write)? }))
+        Ok(Box::new(DiskFile { file: when_descriptors_allow(|| self.dir.open_file(name, Access::Write))? }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(DiskFile { file: self.dir.open_file(name, Access::Create)? }))
+        Ok(Box::new(DiskFile { file: when_descriptors_allow(|| self.dir.open_file(name, Access::Create))? }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -147,6 +153,21 @@ impl Files for DiskFiles {
         // The keys of std's hash maps come from the operating system's random source.
         RandomState::new().build_hasher().finish()
     }
+}
+
+/// Opens a file, and tries again for a moment when the process or the machine has run out of descriptors: a host that
+/// takes the last ones often gives some back soon, and before a file is open nothing is promised that an error could
+/// break.
+fn when_descriptors_allow<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..OPEN_TRIES {
+        match open() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                std::thread::sleep(OPEN_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    open()
 }
 
 struct DiskFile {

@@ -73,12 +73,12 @@ impl Extent {
             && self.term == run.term
             && self.last.next() == run.first
             && self.at.segment == at.segment
-            && at.end - self.at.start <= self.span_bytes_max()
+            && at.end - self.at.start <= span_bytes_max(self.bytes + run.bytes())
     }
+}
 
-    fn span_bytes_max(&self) -> u32 {
-        if self.bytes < SPARSE_BYTES_MAX { SPARSE_EXTENT_BYTES_MAX } else { EXTENT_BYTES_MAX }
-    }
+fn span_bytes_max(entries_bytes: u32) -> u32 {
+    if entries_bytes < SPARSE_BYTES_MAX { SPARSE_EXTENT_BYTES_MAX } else { EXTENT_BYTES_MAX }
 }
 
 /// One region's log.

@@ -37,11 +37,11 @@
 //! **Memory.** Positions, not entries: some 50 bytes per 64 KiB of log. Caching recent entries, ordering writes before
 //! messages and deciding when to truncate are left to the callers.
 //!
-//! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `marks`, `writer`, `read`, `space`,
+//! Reading order: `items`, `frame`, `segment`, `segments`, `index`, `marks`, `open_files`, `writer`, `read`, `space`,
 //! `recovery`; `files` is the disk below all of them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::core::ports::{Entry, HardState, LogReader, LogWrite};
 use crate::error::{Code, Error, Result};
@@ -52,6 +52,7 @@ mod frame;
 mod index;
 mod items;
 mod marks;
+mod open_files;
 mod read;
 mod recovery;
 mod segment;
@@ -88,7 +89,8 @@ pub struct LogOptions {
     /// Length of a segment file in bytes: a multiple of 4,096, from 8 KiB to 1 GiB. A frame that is longer
     /// gets a longer segment of its own.
     pub segment_bytes: u64,
-    /// How many free files are kept for reuse as segments. Others are removed.
+    /// How many free files are kept for reuse as segments; others are removed. With fewer than 2 the file that is made
+    /// ahead for the next segment leaves no room for one that becomes free meanwhile.
     pub spares_max: usize,
     /// Entries are rewritten only while the log takes more than this many segments, and more than twice what
     /// its entries need.
@@ -204,7 +206,7 @@ impl RecoveredStore {
         let found = self.recovery.logs();
         let log = Log::open(self.recovery.seal()?)?;
         let stats = Mutex::new(log.stats());
-        Ok((LogStore { log: Mutex::new(log), stats }, found))
+        Ok((LogStore { log: Mutex::new(log), stats, read_failure: OnceLock::new() }, found))
     }
 }
 
@@ -215,6 +217,8 @@ pub struct LogStore {
     log: Mutex<Log>,
     /// Never held together with a disk access.
     stats: Mutex<LogStats>,
+    /// Why entries could not be read, the first time.
+    read_failure: OnceLock<Error>,
 }
 
 impl LogStore {
@@ -285,6 +289,21 @@ impl LogStore {
         self.write(Log::mark)
     }
 
+    /// Gives back space that is not needed, as each append does: at most two segments, so that it takes a few
+    /// milliseconds. True when there may be more to do.
+    ///
+    /// # Errors
+    /// As [`LogStore::append`].
+    pub(crate) fn reclaim_space(&self) -> Result<bool> {
+        self.write(Log::reclaim_idle_space)
+    }
+
+    /// Why entries could not be read, if that ever failed. The store must not go on: `raft` has no error for it.
+    #[must_use]
+    pub(crate) fn read_failure(&self) -> Option<&Error> {
+        self.read_failure.get()
+    }
+
     /// Where the bytes of a region's log are: for each range of entries, in order, its last index and approximate size.
     ///
     /// # Errors
@@ -299,7 +318,7 @@ impl LogStore {
         *self.stats.lock().expect("nothing panics while it is held")
     }
 
-    fn write(&self, work: impl FnOnce(&mut Log) -> Result<()>) -> Result<()> {
+    fn write<T>(&self, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
         let mut log = self.lock()?;
         let result = work(&mut log);
         let stats = log.stats();
@@ -316,7 +335,8 @@ impl LogStore {
 
 impl LogReader for LogStore {
     fn read(&self, region: RegionId, low: LogIndex, high: LogIndex, max_bytes: u64) -> Result<Vec<Entry>> {
-        self.lock()?.read(region, low, high, max_bytes)
+        let read = self.lock()?.read(region, low, high, max_bytes);
+        read.inspect_err(|error| drop(self.read_failure.set(error.clone())))
     }
 
     fn term(&self, region: RegionId, index: LogIndex) -> Result<Term> {

@@ -45,10 +45,10 @@ impl Log {
 
     /// Reads the wanted entries from `extent`, which covers the next wanted entry.
     fn read_extent(&self, extent: &Extent, wanted: &mut Wanted) -> Result<()> {
-        let segment = self.segments.get(extent.at.segment);
+        let (segment, file) = self.segments.open(extent.at.segment)?;
         let start = u64::from(extent.at.start);
         let mut bytes = vec![0; (extent.at.end - extent.at.start) as usize];
-        segment.read_at(&mut bytes, start)?;
+        file.read_exact_at(&mut bytes, start).map_err(|error| Error::io("read", segment.path(), &error))?;
         let buffer = Buffer::new(bytes.into(), extent, wanted);
         let mut rest = &buffer.bytes[..];
         while !rest.is_empty() {

@@ -68,14 +68,19 @@ pub(super) fn recover(files: Arc<dyn Files>, options: LogOptions) -> Result<Reco
     let listed = files.list().map_err(|error| Error::io("list", &files.path(""), &error))?;
     let marks = FoundMarks::read(&*files, &listed)?;
     let names = Names::sort(listed);
-    let mut segments = Vec::new();
-    for number in &names.segments {
-        segments.push(Segment::open(&*files, *number)?);
-    }
+    let mut segments: Vec<Segment> = Vec::new();
     let mut replay = Replay::new(names.segments.first().copied().unwrap_or(1));
-    for at in 0..segments.len() {
-        let until = segments.get(at + 1).map(|next| next.header.first_counter);
-        replay.segment(&mut segments[at], until)?;
+    for number in &names.segments {
+        let next = Segment::open(&*files, *number)?;
+        if let Some(segment) = segments.last_mut() {
+            replay.segment(segment, Some(next.header.first_counter))?;
+            // However long the log is, two of its files are open.
+            segment.close();
+        }
+        segments.push(next);
+    }
+    if let Some(head) = segments.last_mut() {
+        replay.segment(head, None)?;
     }
     replay.check(&*files, &segments)?;
     let mark = match marks.mark() {

@@ -3,7 +3,7 @@
 //! Owns the header of a segment file, its name, and where its next frame goes. What always holds: a file
 //! has a segment's name only after its header is durable, so a segment with an unreadable header is damaged
 //! and not half-created; a frame is durable before the next one is written; and `end` moves only over frames
-//! that are durable. When to start a new segment is left to [`super::segments`].
+//! that are durable. When to start a new segment, and whose files stay open, is left to [`super::segments`].
 //!
 //! ```text
 //! magic 8 | version u32 | 0 u32 | number u64 | salt u64 | first counter u64 | capacity u64 | crc32c u32
@@ -12,6 +12,7 @@
 //! keeps these bytes and their checksum; only then can an old version tell a newer file from a damaged one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::{Files, LogFile};
 use super::frame::{Frame, Seal};
@@ -134,7 +135,7 @@ pub(super) fn header_page(number: u64, salt: u64, first_counter: u64, capacity: 
 /// A file that can become a segment.
 pub(super) struct Spare {
     pub name: String,
-    pub file: Box<dyn LogFile>,
+    pub file: Arc<dyn LogFile>,
     /// Length of the file.
     pub capacity: u64,
     /// All blocks before this offset were written at least once.
@@ -148,7 +149,8 @@ pub(super) struct Segment {
     /// The offset of the next frame.
     pub end: u64,
     written_to: u64,
-    file: Box<dyn LogFile>,
+    /// None in an old segment, whose file is opened when it is read.
+    file: Option<Arc<dyn LogFile>>,
     path: PathBuf,
 }
 
@@ -169,7 +171,7 @@ impl Segment {
         let mut page = [0; CHECKED_BYTES + 4];
         file.read_exact_at(&mut page, 0).map_err(|error| Error::io("read", &path, &error))?;
         let header = Header::decode(&page, &path, number, file_bytes)?;
-        Ok(Self::new(header, file, path, HEADER_BYTES))
+        Ok(Self::new(header, Arc::from(file), path, HEADER_BYTES))
     }
 
     /// Turns `spare` into a segment, durably and atomically: if this is interrupted, the file is either still a spare
@@ -189,14 +191,28 @@ impl Segment {
         Ok(Self::new(header, spare.file, files.path(&name), spare.written_to))
     }
 
-    fn new(header: Header, file: Box<dyn LogFile>, path: PathBuf, written_to: u64) -> Self {
+    fn new(header: Header, file: Arc<dyn LogFile>, path: PathBuf, written_to: u64) -> Self {
         let seal = Seal::new(header.number, header.salt);
-        Self { header, seal, end: HEADER_BYTES, written_to, file, path }
+        Self { header, seal, end: HEADER_BYTES, written_to, file: Some(file), path }
     }
 
-    /// Releases the file for another life, as `name`, which it must already have.
-    pub(super) fn into_spare(self, name: String) -> Spare {
-        Spare { name, file: self.file, capacity: self.header.capacity, written_to: self.written_to }
+    /// The segment's file, open as `file`, for another life as `name`, which it must already have.
+    pub(super) fn into_spare(self, name: String, file: Arc<dyn LogFile>) -> Spare {
+        Spare { name, file, capacity: self.header.capacity, written_to: self.written_to }
+    }
+
+    /// Closes the file: the segment is complete. Returns it for those who go on reading.
+    pub(super) fn close(&mut self) -> Option<Arc<dyn LogFile>> {
+        self.file.take()
+    }
+
+    /// The file if it is open.
+    pub(super) fn open_file(&self) -> Option<&Arc<dyn LogFile>> {
+        self.file.as_ref()
+    }
+
+    fn file(&self) -> &dyn LogFile {
+        &**self.file.as_ref().expect("the head's file, and that of a segment being recovered, is open")
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -267,7 +283,7 @@ impl Segment {
     /// What the operating system reports.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         let io = |error| Error::io("read", &self.path, &error);
-        self.file.read_exact_at(buffer, offset).map_err(io)
+        self.file().read_exact_at(buffer, offset).map_err(io)
     }
 
     /// Writes without a sync.
@@ -275,7 +291,7 @@ impl Segment {
     /// # Errors
     /// What the operating system reports.
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|error| Error::io("write", &self.path, &error))
+        self.file().write_all_at(bytes, offset).map_err(|error| Error::io("write", &self.path, &error))
     }
 
     /// Makes everything written so far durable.
@@ -283,7 +299,7 @@ impl Segment {
     /// # Errors
     /// What the operating system reports.
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync().map_err(|error| Error::io("sync", &self.path, &error))
+        self.file().sync().map_err(|error| Error::io("sync", &self.path, &error))
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! Owns the order of the files. What always holds: segment numbers are consecutive; frame counters are
 //! consecutive over all segments; only the newest segment, the head, is written; a freed file is durably no
-//! longer a segment before its bytes are touched. Which segments are free is left to the caller.
+//! longer a segment before its bytes are touched; only the head, the spares and a few old segments that are read have
+//! their files open. Which segments are free is left to the caller.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::LogOptions;
-use super::files::Files;
+use super::files::{Files, LogFile};
 use super::frame::{self, FRAME_BYTES_MAX};
 use super::index::Location;
+use super::open_files::OpenFiles;
 use super::segment::{self, Header, Segment, Spare, segment_name, spare_name};
 use crate::error::{Code, Error, Result};
 
@@ -24,6 +26,8 @@ pub(super) struct Segments {
     spares_max: usize,
     /// By number. Never empty once the first segment was started.
     queue: VecDeque<Segment>,
+    /// Of old segments.
+    open: OpenFiles,
     spares: Vec<Spare>,
     next_counter: u64,
     /// Sum of the files' lengths.
@@ -45,6 +49,7 @@ impl Segments {
         next_counter: u64,
     ) -> Self {
         Self {
+            open: OpenFiles::new(Arc::clone(&files)),
             files,
             segment_bytes: options.segment_bytes,
             spares_max: options.spares_max,
@@ -99,17 +104,42 @@ impl Segments {
             None => self.create(number, capacity)?,
         };
         let header = Header { number, salt: self.files.salt(), first_counter: self.next_counter, capacity };
-        self.queue.push_back(Segment::begin(&*self.files, spare, header)?);
+        let head = Segment::begin(&*self.files, spare, header)?;
+        if let Some(old) = self.queue.back_mut() {
+            old.close();
+        }
+        self.queue.push_back(head);
         self.capacity_bytes += capacity;
         Ok(())
     }
 
     fn create(&self, number: u64, capacity: u64) -> Result<Spare> {
-        let name = spare_name(number);
+        // A spare that was prepared for this number is there still when a giant frame needs another length.
+        let is_free = |name: &String| self.spares.iter().all(|spare| spare.name != *name);
+        let name = (number..).map(spare_name).find(is_free).expect("there are few spares");
         let io = |error| Error::io("create", &self.files.path(&name), &error);
         let file = self.files.create(&name).map_err(io)?;
-        file.allocate(capacity).map_err(io)?;
-        Ok(Spare { name, file, capacity, written_to: segment::HEADER_BYTES })
+        if let Err(error) = file.allocate(capacity) {
+            // The name would be in the way of the next try.
+            let _ = self.files.remove(&name);
+            return Err(io(error));
+        }
+        Ok(Spare { name, file: Arc::from(file), capacity, written_to: segment::HEADER_BYTES })
+    }
+
+    /// Has a spare at hand before the head is full, so that a new head needs no descriptor and no space while callers
+    /// wait. Nothing depends on it yet, so a failure is no failure of the log: it is tried again with the next append,
+    /// and once more when the head is full.
+    pub(super) fn prepare_spare(&mut self) {
+        let head = self.head();
+        let is_half_full = head.end > head.header.capacity / 2;
+        if !is_half_full || !self.spares.is_empty() {
+            return;
+        }
+        match self.create(head.number() + 1, self.segment_bytes) {
+            Ok(spare) => self.spares.push(spare),
+            Err(error) => log::debug!("the next file of the raft log cannot be made yet: {error}"),
+        }
     }
 
     /// Frees the oldest segment. The caller has recorded durably that it is not needed.
@@ -128,14 +158,21 @@ impl Segments {
         let io = |error| Error::io("free", segment.path(), &error);
         let name = segment_name(segment.number());
         if segment.header.capacity != self.segment_bytes || self.spares.len() >= self.spares_max {
+            self.open.take(segment.number());
             self.files.remove(&name).map_err(io)?;
             return self.files.sync_dir().map_err(io);
         }
+        // A file that cannot be opened now is as good as none.
+        let Ok(file) = self.open.get(segment.number()) else {
+            self.files.remove(&name).map_err(io)?;
+            return self.files.sync_dir().map_err(io);
+        };
         let spare = spare_name(segment.number());
         self.files.rename(&name, &spare).map_err(io)?;
         // The name must be durably gone before another segment's header is written to the file.
         self.files.sync_dir().map_err(io)?;
-        self.spares.push(segment.into_spare(spare));
+        self.open.take(segment.number());
+        self.spares.push(segment.into_spare(spare, file));
         Ok(())
     }
 
@@ -147,13 +184,13 @@ impl Segments {
         let io = |error| Error::io("adopt", &self.files.path(&name), &error);
         let file = self.files.open(&name).map_err(io)?;
         let capacity = file.size().map_err(io)?;
-        // A higher number would collide with a file created later.
+        // A higher number would collide with a file created later. That of the next head is taken before it comes.
         let head_number = self.queue.back().map_or(0, Segment::number);
-        let is_useful = capacity == self.segment_bytes && number <= head_number;
+        let is_useful = capacity == self.segment_bytes && number <= head_number + 1;
         if !is_useful || self.spares.len() >= self.spares_max {
             return self.files.remove(&name).map_err(io);
         }
-        self.spares.push(Spare { name, file, capacity, written_to: segment::HEADER_BYTES });
+        self.spares.push(Spare { name, file: Arc::from(file), capacity, written_to: segment::HEADER_BYTES });
         Ok(())
     }
 
@@ -196,10 +233,18 @@ impl Segments {
         self.spares.len()
     }
 
-    /// The segment with this number, which must be in the queue.
-    pub(super) fn get(&self, number: u64) -> &Segment {
+    /// The segment with this number, which must be in the queue, and its file.
+    ///
+    /// # Errors
+    /// What the operating system reports when the file is to be opened.
+    pub(super) fn open(&self, number: u64) -> Result<(&Segment, Arc<dyn LogFile>)> {
         let at = usize::try_from(number - self.front_number()).expect("segments fit in memory");
-        &self.queue[at]
+        let segment = &self.queue[at];
+        let file = match segment.open_file() {
+            Some(file) => Arc::clone(file),
+            None => self.open.get(number)?,
+        };
+        Ok((segment, file))
     }
 }
 

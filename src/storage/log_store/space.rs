@@ -39,6 +39,7 @@ impl Log {
             self.rewrite_front()?;
             self.free_segments()?;
         }
+        self.segments.prepare_spare();
         Ok(())
     }
 

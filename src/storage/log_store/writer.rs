@@ -147,6 +147,20 @@ impl Log {
         self.finish()
     }
 
+    /// Gives space back without an append. True when there may be more to do.
+    pub(super) fn reclaim_idle_space(&mut self) -> Result<bool> {
+        self.refuse_if_poisoned()?;
+        let (count, rewritten) = (self.segments.count(), self.rewritten_bytes);
+        // Its own work is none.
+        self.frame.clear();
+        let result = self.reclaim_space();
+        shrink(&mut self.frame);
+        if let Err(error) = &result {
+            self.poison = Some(error.clone());
+        }
+        result.map(|()| self.segments.count() < count || self.rewritten_bytes > rewritten)
+    }
+
     fn refuse_if_poisoned(&self) -> Result<()> {
         match &self.poison {
             None => Ok(()),

@@ -28,6 +28,12 @@ class Status(NamedTuple):
     """Calls accepted and not yet answered."""
     live_snapshots: int
     """Open snapshots and iterators, which keep old data from being reclaimed."""
+    log_bytes: int
+    """Length of the raft log's files, of all regions, in bytes."""
+    log_segments: int
+    """How many files those are."""
+    log_holder: int | None
+    """The member for which this one, as a leader, keeps more log than `log.retain_bytes`, because it lags or is away."""
     poisoned: AlmadiaError | None
     """The error that stopped the store, if one did."""
 
