@@ -51,6 +51,9 @@ fn main() {
     println!("{:.3} us CPU per entry at 512 entries per append", batch.cpu_us_per_sync() / 512.0);
     println!("{:.3} us CPU per entry of that for the bare write", bare_batch.cpu_us_per_sync() / 512.0);
     println!("recovery: {} MiB in {seconds:.3} s, {:.0} MiB/s", bytes >> 20, mib(bytes) / seconds);
+    for (held, (append, reopen)) in long {
+        println!("behind a log of {held} MiB: {append:.1} us CPU per append, {reopen:.3} s CPU to open it again");
+    }
     std::fs::remove_dir_all(&dir).expect("the bench directory can be removed");
 }
 
