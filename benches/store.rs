@@ -2,8 +2,8 @@
 //!
 //! Owns the order of the groups, each of which runs in its own process, and the two forms of the result: a table, and
 //! `bench.json` in the build directory. What always holds: rows that are compared were measured in the same run on the
-//! same disk; CPU is counted over all members and callers, less the harness's own share; when a call gets no answer or
-//! a wrong one, its row is measured again (`group::retry`) or the run fails.
+//! same disk; CPU is counted over all members and callers, less the harness's own share; when a call gets no answer its
+//! row is measured again (`group::retry`), and a wrong answer ends the run.
 //!
 //! `cargo bench --bench store -- writes-three write/3/256` runs only these groups, and only rows whose names contain
 //! one of the other arguments. `ALMADIA_BENCH_DIR` selects the disk; the default is that of the build directory.
