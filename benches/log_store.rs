@@ -17,6 +17,7 @@ use almadia::{LogIndex, RegionId, Term};
 /// A 16-byte key, a 100-byte value.
 const ENTRY_BYTES: usize = 116;
 const KEPT_ENTRIES: u64 = 10_000;
+const REGIONS: u64 = 256;
 const ROUND: Duration = Duration::from_secs(3);
 
 fn main() {
@@ -55,6 +56,8 @@ fn main() {
     for (held, (append, reopen)) in long {
         println!("behind a log of {held} MiB: {append:.1} us CPU per append, {reopen:.3} s CPU to open it again");
     }
+    let (bytes, extents) = many_regions(&dir);
+    println!("{REGIONS} regions: {extents} positions for {} MiB of log", bytes >> 20);
     std::fs::remove_dir_all(&dir).expect("the bench directory can be removed");
 }
 
@@ -190,6 +193,23 @@ fn recovery(dir: &Path) -> (u64, f64) {
     let (_, logs) = LogStore::open(&dir, LogOptions::default()).expect("opens");
     assert_eq!(logs[0].last.0, LogIndex(next - 1), "every entry is recovered");
     (bytes, start.elapsed().as_secs_f64())
+}
+
+/// Bytes of a log whose frames have an entry of each of many regions, and how many positions are kept in memory for it,
+/// of about a hundred bytes each.
+fn many_regions(dir: &Path) -> (u64, usize) {
+    let dir = fresh(dir);
+    let (store, _) = LogStore::open(&dir, LogOptions::default()).expect("opens");
+    let data = bytes::Bytes::from_static(&[7; ENTRY_BYTES]);
+    let mut next = 1;
+    while store.stats().synced_bytes < 256 << 20 {
+        let entry = Entry { index: next, term: 1, data: data.clone(), ..Entry::default() };
+        let write = |region| LogWrite { entries: vec![entry.clone()], ..LogWrite::new(RegionId(region)) };
+        store.append(&(1..=REGIONS).map(write).collect::<Vec<_>>()).expect("the disk works");
+        next += 1;
+    }
+    let positions = |region| store.stretches(RegionId(region)).expect("readable").len();
+    (store.stats().synced_bytes, (1..=REGIONS).map(positions).sum())
 }
 
 /// CPU of an append to a log that holds `held_bytes` for a member that is away, in microseconds, and of opening that
