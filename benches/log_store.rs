@@ -30,7 +30,13 @@ fn main() {
         "", "syncs/s", "p50 us", "p99 us", "CPU us/sync", "MiB/s"
     );
 
-    for held in [64, 1024, 4096] { let (a, r) = behind(&dir, held << 20); println!("{held} MiB {a:.1} us {r:.3} s"); } if std::env::var_os("ONLY").is_some() { return; }
+    for held in [64, 1024, 4096] {
+        let (a, r) = behind(&dir, held << 20);
+        println!("{held} MiB {a:.1} us {r:.3} s");
+    }
+    if std::env::var_os("ONLY").is_some() {
+        return;
+    }
     let bare = bare_disk(&dir, 4096);
     row("bare 4 KiB write + fdatasync", &bare);
     let mut ratios = Vec::new();
@@ -54,7 +60,9 @@ fn main() {
     println!("{:.3} us CPU per entry of that for the bare write", bare_batch.cpu_us_per_sync() / 512.0);
     println!("recovery: {} MiB in {seconds:.3} s, {:.0} MiB/s", bytes >> 20, mib(bytes) / seconds);
     for (held, (append, reopen)) in long {
-        println!("behind a log of {held} MiB: {append:.1} us CPU per append, {reopen:.3} s CPU to open it again");
+        println!(
+            "behind a log of {held} MiB: {append:.1} us CPU per append, {reopen:.3} s CPU to open it again"
+        );
     }
     let (bytes, extents) = many_regions(&dir);
     println!("{REGIONS} regions: {extents} positions for {} MiB of log", bytes >> 20);

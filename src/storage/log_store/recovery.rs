@@ -191,7 +191,7 @@ impl Recovery {
         let mut segments =
             Segments::new(Arc::clone(&self.files), &self.options, self.segments, self.replay.next_counter);
         self.names.strays.iter().try_for_each(|number| segments.discard(*number))?;
-        self.names.spares.into_iter().try_for_each(|(name, number)| segments.adopt(name, number))?;
+        self.names.spares.into_iter().try_for_each(|name| segments.adopt(name))?;
         segments.begin_first()?;
         let index = self.replay.index;
         Ok(Recovered {
@@ -211,7 +211,7 @@ struct Names {
     segments: Vec<u64>,
     /// Segments before a gap: power failed after they were freed and before all their names were gone.
     strays: Vec<u64>,
-    spares: Vec<(String, u64)>,
+    spares: Vec<String>,
 }
 
 impl Names {
@@ -220,8 +220,7 @@ impl Names {
         numbers.sort_unstable();
         let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
         let segments = numbers.split_off(gap.map_or(0, |at| at + 1));
-        let spare = |name: String| spare_number(&name).map(|number| (name, number));
-        let mut spares: Vec<_> = names.into_iter().filter_map(spare).collect();
+        let mut spares: Vec<_> = names.into_iter().filter(|name| spare_number(name).is_some()).collect();
         spares.sort_unstable();
         Self { segments, strays: numbers, spares }
     }

@@ -114,9 +114,7 @@ impl Segments {
     }
 
     fn create(&self, number: u64, capacity: u64) -> Result<Spare> {
-        // A spare that was prepared for this number is there still when a giant frame needs another length.
-        let is_free = |name: &String| self.spares.iter().all(|spare| spare.name != *name);
-        let name = (number..).map(spare_name).find(is_free).expect("there are few spares");
+        let name = self.free_spare_name(number);
         let io = |error| Error::io("create", &self.files.path(&name), &error);
         let file = self.files.create(&name).map_err(io)?;
         if let Err(error) = file.allocate(capacity) {
@@ -125,6 +123,13 @@ impl Segments {
             return Err(io(error));
         }
         Ok(Spare { name, file: Arc::from(file), capacity, written_to: segment::HEADER_BYTES })
+    }
+
+    /// A name that no spare has, with this number or a higher one. A spare that was prepared for the next segment is
+    /// still there when a giant frame makes that segment need another length.
+    fn free_spare_name(&self, number: u64) -> String {
+        let is_free = |name: &String| self.spares.iter().all(|spare| spare.name != *name);
+        (number..).map(spare_name).find(is_free).expect("there are few spares")
     }
 
     /// Has a spare at hand before the head is full, so that a new head needs no descriptor and no space while callers
@@ -167,7 +172,7 @@ impl Segments {
             self.files.remove(&name).map_err(io)?;
             return self.files.sync_dir().map_err(io);
         };
-        let spare = spare_name(segment.number());
+        let spare = self.free_spare_name(segment.number());
         self.files.rename(&name, &spare).map_err(io)?;
         // The name must be durably gone before another segment's header is written to the file.
         self.files.sync_dir().map_err(io)?;
@@ -180,14 +185,11 @@ impl Segments {
     ///
     /// # Errors
     /// What the operating system reports.
-    pub(super) fn adopt(&mut self, name: String, number: u64) -> Result<()> {
+    pub(super) fn adopt(&mut self, name: String) -> Result<()> {
         let io = |error| Error::io("adopt", &self.files.path(&name), &error);
         let file = self.files.open(&name).map_err(io)?;
         let capacity = file.size().map_err(io)?;
-        // A higher number would collide with a file created later. That of the next head is taken before it comes.
-        let head_number = self.queue.back().map_or(0, Segment::number);
-        let is_useful = capacity == self.segment_bytes && number <= head_number + 1;
-        if !is_useful || self.spares.len() >= self.spares_max {
+        if capacity != self.segment_bytes || self.spares.len() >= self.spares_max {
             return self.files.remove(&name).map_err(io);
         }
         self.spares.push(Spare { name, file: Arc::from(file), capacity, written_to: segment::HEADER_BYTES });
