@@ -7,13 +7,15 @@
 //!
 //! Who receives an answer is a [`Sink`]: a thread that waits ([`Waiter`]), a callback that goes through a [`queue`], or
 //! a [`call`] in front of one of them, which may be cancelled and has a deadline ([`deadlines`]). The events that a
-//! store reports on its own go through the same queues ([`store_events`]).
+//! store reports on its own go through the same queues ([`store_events`]), and those of a write in order with its answer
+//! ([`ordered`]).
 
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, Term};
 
 pub(crate) mod call;
 pub(crate) mod deadlines;
+pub(crate) mod ordered;
 pub(crate) mod queue;
 pub(crate) mod store_events;
 mod waiter;

@@ -42,7 +42,8 @@ pub struct almadia_position {
 /// Called for an event of a write, where its completion is delivered too: on the thread "almadia-cb" by the rules
 /// of callbacks, or inside almadia_cq_pop. ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of
 /// one write come in this order, each event at most once and none after the completion, which comes in any case. An
-/// event that was not asked for, did not happen or was not seen by this member is left out. The position of
+/// event that was not asked for, did not happen or was not seen by this member is left out. Each returns before the next one
+/// begins, and before the completion can be popped, also when several threads pop one queue. The position of
 /// ALMADIA_EVENT_PROPOSED is provisional: after a change of leader the write may have another one, which the
 /// completion gives. `user` is the event_user of the options.
 pub type almadia_event_callback =
@@ -87,10 +88,10 @@ struct Listener {
     user: *mut c_void,
 }
 
-// SAFETY: the caller promises that its function may run on another thread than the one that submits, with `user`,
-// which nobody here follows. Only the completion thread calls it.
+// SAFETY: the caller promises that its function may run on another thread than the one that submits, with `user`, which
+// nobody here follows: on the completion thread, or on a thread that pops from the call's queue.
 unsafe impl Send for Listener {}
-// SAFETY: as above.
+// SAFETY: as above; one call at a time, and none beside or after the completion (`completion/ordered.rs`).
 unsafe impl Sync for Listener {}
 
 impl Listener {

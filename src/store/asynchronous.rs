@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::completion::call::Call;
+use crate::completion::ordered::Ordered;
 use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
 use crate::error::Result;
@@ -55,8 +56,9 @@ impl Asynchronous<'_> {
         self.write_with(batch, options, None, callback)
     }
 
-    /// As [`Asynchronous::write`]; before `callback`, `on_event` is called, on the same thread, for those of `events`
-    /// that happen and of the place of the write in the log, `Proposed` first.
+    /// As [`Asynchronous::write`]; before `callback`, `on_event` is called for those of `events` that happen, with the place
+    /// of the write in the log, `Proposed` first. Each call returns before the next one begins, and before `callback`,
+    /// on whichever threads drain the queue.
     ///
     /// They happen only while this member leads the region: a write that it forwards is answered without any. A write
     /// that was proposed need not come to be committed; one that is committed is durable and will be applied, and is
@@ -79,7 +81,11 @@ impl Asynchronous<'_> {
         self.write_with(
             batch,
             options,
-            Some(EventSubscription { events, on_event: Arc::new(on_event) }),
+            Some(EventSubscription {
+                events,
+                on_event: Arc::new(on_event),
+                ordered: Arc::new(Ordered::new(Arc::clone(self.queue))),
+            }),
             callback,
         )
     }
@@ -183,6 +189,7 @@ impl Asynchronous<'_> {
 pub(super) struct EventSubscription {
     events: Events,
     on_event: Arc<OnEvent>,
+    ordered: Arc<Ordered>,
 }
 
 /// Answers a callback, on the thread that drains its queue.
@@ -195,36 +202,37 @@ pub(super) struct CallbackSink<F> {
 }
 
 impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for CallbackSink<F> {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(mut self: Box<Self>, answer: Result<Position>) {
         panics::aside(|| {
             self.latency.answered();
             self.permit.queue();
         });
+        // No event comes any more. Those that wait hold the caller's function themselves.
+        if let Some(subscription) = self.subscription.take() {
+            return subscription.ordered.push(Delivery::Answer(self, answer));
+        }
         let queue = Arc::clone(self.expected.queue());
         queue.push(Delivery::Answer(self, answer));
     }
 
     fn happened(&self, event: WriteEvent, position: Position) {
         self.latency.happened(event);
-        if let Some(EventSubscription { events, on_event }) = &self.subscription
+        if let Some(EventSubscription { events, on_event, ordered }) = &self.subscription
             && events.has(event)
         {
-            let event = Delivery::Event(Arc::clone(on_event), event, position);
-            self.expected.queue().push(event);
+            ordered.push(Delivery::Event(Arc::clone(on_event), event, position));
         }
     }
 }
 
 impl<F: FnOnce(Result<Position>) + Send> Receiver for CallbackSink<F> {
     fn receive(self: Box<Self>, answer: Result<Position>) {
-        let Self { permit, expected, latency, subscription, callback } = *self;
+        let Self { permit, expected, latency, callback, .. } = *self;
         panics::aside(|| {
             latency.delivered();
             // Before the callback, so that it may submit the next call even at the limit.
             permit.answered();
         });
-        // Its last event was delivered, so what it holds is free for the callback.
-        drop(subscription);
         callback(answer);
         drop(expected);
     }
