@@ -433,7 +433,8 @@ typedef struct almadia_position {
  * Called for an event of a write, where its completion is delivered too: on the thread "almadia-cb" by the rules
  * of callbacks, or inside almadia_cq_pop. ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of
  * one write come in this order, each event at most once and none after the completion, which comes in any case. An
- * event that was not asked for, did not happen or was not seen by this member is left out. The position of
+ * event that was not asked for, did not happen or was not seen by this member is left out. Each returns before the next one
+ * begins, and before the completion can be popped, also when several threads pop one queue. The position of
  * ALMADIA_EVENT_PROPOSED is provisional: after a change of leader the write may have another one, which the
  * completion gives. `user` is the event_user of the options.
  */

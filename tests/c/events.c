@@ -88,6 +88,64 @@ static void events_are_refused_for_blocking_writes(almadia_store *store)
     almadia_batch_free(batch);
 }
 
+/* Whatever an event uses is freed with the completion. */
+static void on_event_of_freed(void *user, almadia_event event, almadia_position position)
+{
+    struct written *write = user;
+    CHECK(event == ALMADIA_EVENT_PROPOSED ? write->event_count == 0 : write->event_count < 2);
+    /* Some other thread pops what comes next meanwhile. */
+    sched_yield();
+    write->event_count++;
+    write->position = position;
+}
+
+static void *pop_until_closed(void *cq)
+{
+    for (;;) {
+        almadia_completion *popped[4];
+        size_t count = 0;
+        almadia_code code = almadia_cq_pop(cq, popped, 4, &count, -1, NULL);
+        if (code == ALMADIA_CLOSED)
+            return NULL;
+        CHECK_CODE(ALMADIA_OK, code);
+        for (size_t at = 0; at < count; at++) {
+            struct written *write = almadia_completion_user(popped[at]);
+            CHECK_CODE(ALMADIA_OK, almadia_completion_code(popped[at]));
+            CHECK(write->event_count == 0 || write->position.index == almadia_completion_index(popped[at]));
+            free(write);
+            almadia_completion_free(popped[at]);
+        }
+    }
+}
+
+static void events_end_before_the_completion_is_popped_on_another_thread(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    almadia_cq *cq = NULL;
+    almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
+    almadia_done done = ALMADIA_DONE_INIT;
+    pthread_t threads[4];
+    CHECK_OK(almadia_cq_new(&cq, &error));
+    CHECK_OK(almadia_batch_new(&batch, &error));
+    for (int at = 0; at < 4; at++)
+        CHECK(pthread_create(&threads[at], NULL, pop_until_closed, cq) == 0);
+    options.events = ALMADIA_EVENT_PROPOSED + ALMADIA_EVENT_COMMITTED;
+    options.on_event = on_event_of_freed;
+    done.cq = cq;
+    for (int i = 0; i < 10 * WRITES; i++) {
+        options.event_user = done.user = calloc(1, sizeof(struct written));
+        CHECK(done.user != NULL);
+        CHECK_OK(almadia_batch_put(batch, &i, sizeof i, "value", 5, &error));
+        CHECK_OK(almadia_write_async(store, batch, &options, &done, &error));
+    }
+    almadia_cq_shutdown(cq);
+    for (int at = 0; at < 4; at++)
+        CHECK(pthread_join(threads[at], NULL) == 0);
+    almadia_cq_free(cq);
+    almadia_batch_free(batch);
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -105,6 +163,7 @@ int main(int argc, char **argv)
     write_all(stores[(leader + 1) % MEMBERS], ALMADIA_EVENT_PROPOSED + ALMADIA_EVENT_COMMITTED);
     each_write_had_events(0, 0, 0);
     events_are_refused_for_blocking_writes(stores[leader]);
+    events_end_before_the_completion_is_popped_on_another_thread(stores[leader]);
 
     for (int at = 0; at < MEMBERS; at++)
         almadia_store_free(stores[at]);
