@@ -169,10 +169,10 @@ impl Peer {
         accepted.into_iter().for_each(|(id, data)| self.writes.pending.push(Pending::of_follower(id, data)));
     }
 
+    /// Whether a leader accepts writes of followers now. A member that does not lead is not asked: `Attempts::accept`
+    /// drops what it is sent.
     fn may_accept(&self) -> std::result::Result<(), Code> {
-        if !self.is_leader() {
-            Err(Code::NotLeader)
-        } else if self.is_handing_over() {
+        if self.is_handing_over() {
             Err(Code::TransferInProgress)
         } else if self.is_behind()
             || self.writes.pending.forwarded_bytes() > self.options.limits.forwarded_bytes

@@ -56,8 +56,6 @@ impl Peer {
         if self.raw.has_ready() {
             self.take_from_raft(&mut found);
         }
-        // Before the round's messages leave: one of them may make another member leader.
-        self.publish_lease();
         let idle = found.ready.is_none() && found.write.is_empty() && found.messages.is_empty();
         Ok(if idle { None } else { Some(found) })
     }
@@ -84,17 +82,17 @@ impl Peer {
 
     fn take_from_raft(&mut self, to: &mut PeerReady) {
         let mut ready = self.raw.ready();
-        let before = self.hard_state_on_disk();
+        let before = self.term_and_vote();
         if let Some(hard_state) = ready.hs() {
             self.raw.mut_store().set_hard_state(hard_state.clone());
         }
-        let elected = self.hard_state_on_disk() != before;
+        let term_or_vote_changed = self.term_and_vote() != before;
         for state in ready.take_read_states() {
             self.on_read_index(&state.request_ctx, LogIndex(state.index));
         }
         let mut messages = ready.take_messages();
         to.persisted = ready.take_persisted_messages();
-        if elected {
+        if term_or_vote_changed {
             // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
             // lead again with other entries.
             to.persisted.append(&mut messages);
@@ -184,8 +182,8 @@ impl Peer {
         PeerMessage { region: self.region.id, epoch: self.region.epoch, body }
     }
 
-    /// Term and vote as of the last write.
-    fn hard_state_on_disk(&self) -> (u64, u64) {
+    /// Term and vote as raft last handed them to the log's view.
+    fn term_and_vote(&self) -> (u64, u64) {
         let hard_state = self.raw.store().hard_state();
         (hard_state.term, hard_state.vote)
     }
