@@ -43,8 +43,8 @@ impl Peer {
     }
 
     /// Whether something that was sent or proposed in an older term may be in the log. Newer writes wait for it: terms
-    /// never fall in a log, so this member's first applied entry of this term shows what is in it. Also for what this
-    /// member's applier has yet to answer, so that another leader answers nothing newer before.
+    /// never fall in a log, so this member's first applied entry of a later term shows what is in it. Also for what
+    /// this member's applier has yet to answer, so that another leader answers nothing newer before.
     pub(super) fn awaits_fence(&self) -> bool {
         let term = self.term();
         let is_unanswered = self.writes.last_proposed.1 < term

@@ -20,7 +20,8 @@ use crate::types::{LogIndex, Term};
 
 /// What a peer wants done whose log write is not durable yet.
 pub(crate) struct PeerReady {
-    /// Messages that may leave before the log write: a leader's (raft thesis 10.2.1).
+    /// Messages that may leave before the log write: raft's of a leader (raft thesis 10.2.1), answers to followers'
+    /// questions, forwarded writes and their answers.
     pub messages: Vec<PeerMessage>,
     /// What the round must make durable.
     pub write: LogWrite,
@@ -35,7 +36,7 @@ pub(crate) struct PeerAdvanced {
     /// Votes, acknowledgements and what they set free.
     pub messages: Vec<PeerMessage>,
     /// A commit index that must be durable before `task` is handed on, because the task changes the configuration:
-    /// otherwise power loss could bring back the old, perhaps smaller one, and let it elect itself (DESIGN 7).
+    /// otherwise power loss could bring back the old, perhaps smaller one, and let it elect itself.
     pub commit_guard: Option<LogWrite>,
     /// Newly committed entries with this member's proposals among them.
     pub task: Option<ApplyTask>,
