@@ -1090,11 +1090,11 @@ void almadia_batch_free(struct almadia_batch *batch);
  * deadline.
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
- * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
- * ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
- * ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
- * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
+ * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+ * ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
+ * (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
+ * field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events,
+ * which need almadia_write_async).
  */
 ALMADIA_API
 ALMADIA_NODISCARD

@@ -1947,7 +1947,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     /**
      * Writes `batch` and waits until it is durable on a majority of the members and readable. After that the batch is
      * empty, ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
-     * Codes, certainly not applied: batch_across_regions, overloaded, not_leader, no_leader, deadline_before_start,
+     * Codes, certainly not applied: batch_across_regions, overloaded, no_leader, deadline_before_start,
      * region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
      * shutdown_in_flight, failed_in_flight.
      */

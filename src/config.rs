@@ -145,7 +145,7 @@ options! {
     insecure: bool, "transport.insecure", Switch, "false",
         "Allows plaintext traffic on addresses other than loopback. Only for networks where every host is trusted.";
     queue_bytes: u64, "transport.queue_bytes", Number(1 << 20, GIB), "67108864",
-        "Bytes of messages that may wait for one peer; more are dropped, which raft repairs.";
+        "Bytes of messages that may wait for one peer; more are dropped, and sent again if need be.";
     tick_ms: u64, "raft.tick_ms", Number(5, 10_000), "50",
         "Milliseconds between two ticks of the raft clock; equal on all members.";
     heartbeat_ms: u64, "raft.heartbeat_ms", Number(5, 60_000), "100",

@@ -429,7 +429,8 @@ impl Inner {
         Ok(if level == Level::Linearizable { self.leases.read(regions, look) } else { None })
     }
 
-    /// Waits until every one of `regions` has confirmed a read.
+    /// Waits until every one of `regions` has confirmed a linearizable read, or has applied what a local read asks for,
+    /// which nobody confirms.
     fn confirm(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
         if let Some(position) = self.local_position(regions, options) {
             return Ok(position);

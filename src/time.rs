@@ -57,7 +57,7 @@ impl Sub<Duration> for Timestamp {
 
 /// Reads the clock.
 #[must_use]
-#[allow(unsafe_code)] // Named corner (DESIGN 4): std offers no clock that counts suspend.
+#[allow(unsafe_code)] // Unsafe code that ARCHITECTURE.md lists: std offers no clock that counts suspend.
 pub(crate) fn now() -> Timestamp {
     let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `spec` is a valid, writable timespec for the duration of the call.

@@ -69,7 +69,7 @@ impl LogIndex {
 }
 
 /// Every region's log starts after this truncated entry, so that a member that starts empty later can only catch up by
-/// a raft snapshot and never from a log that looks complete (DESIGN 8).
+/// a raft snapshot and never from a log that looks complete.
 pub(crate) const BOOTSTRAP_INDEX: LogIndex = LogIndex(5);
 /// The term of [`BOOTSTRAP_INDEX`].
 pub(crate) const BOOTSTRAP_TERM: Term = Term(5);
@@ -110,5 +110,5 @@ pub(crate) const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024 - 64 * 1024;
 /// Largest encoded batch in bytes: keys, values and at most 11 bytes per operation.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most operations of a batch. They are applied together, in tens of milliseconds, and other writes and reads of this
-/// store wait for that. An operation's number within its write has 16 bits (DESIGN 15).
+/// store wait for that. An operation's number within its write fits into 16 bits.
 pub(crate) const BATCH_OPERATIONS_MAX: usize = 1 << 16;

@@ -160,11 +160,11 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// deadline.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
-/// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NOT_LEADER, ALMADIA_NO_LEADER,
-/// ALMADIA_DEADLINE_BEFORE_START, ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT,
-/// ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
-/// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
+/// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
+/// ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
+/// (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
+/// field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events,
+/// which need almadia_write_async).
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points

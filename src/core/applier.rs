@@ -49,9 +49,9 @@ pub struct Applied {
     pub forwarded_from_here: Vec<(u64, Result<Position>)>,
 }
 
-/// Effects of one apply round over any number of regions, in the order in which they must happen:
-/// write the data, states and regions as one engine batch, then report, then answer. (An answer before the report
-/// would let its caller start a follower read that the peer confirms for an applied index from before the answer.)
+/// Effects of one engine commit over any number of regions, in the order in which they must happen: write the data,
+/// states and regions as one engine batch, then report, then answer. (After an answer that came before the report, the
+/// caller's next read could get an older position than that answer has, or wait for the report.)
 #[derive(Debug, Default)]
 pub struct ApplyBatch {
     /// Data, in order.

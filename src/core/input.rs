@@ -41,7 +41,7 @@ pub(crate) enum Input {
     Flushed(LogIndex),
     /// Messages to this member were lost.
     Unreachable(NodeId),
-    /// The connection to this member was lost, and with it what was sent and not answered.
+    /// The connection to this member was lost. What was sent on it may have arrived.
     Disconnected(NodeId),
     /// There is a connection to this member again.
     Connected(NodeId),

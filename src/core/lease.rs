@@ -1,7 +1,7 @@
 //! The leader lease: for how long a leader knows, by its clock alone, that nobody else leads.
 //!
 //! Owns the lease of one peer and what callers see of it. With a lease a read needs no message. It is safe by nine
-//! rules (DESIGN 6.5), each enforced in one place:
+//! rules, each with the places that enforce it:
 //!
 //! 1. A follower refuses votes for an election timeout after it heard its leader: raft's `check_quorum` and `pre_vote`,
 //!    on everywhere (`peer/options`); members compare election timeout and tick in their handshake. Nor may a late
@@ -31,7 +31,8 @@
 //!      log is ahead of T's, treats that as a vote like any other and refuses it, for it has just heard L.
 //! 6. A member does not vote for an election timeout after its start, since it has forgotten whether it just heard
 //!    a leader: `Peer::is_silent`.
-//! 7. There is no lease before an entry of the leader's term is applied: [`Lease::publish`].
+//! 7. There is no lease before an entry of the leader's term is applied: `Peer::publish_lease` for callers,
+//!    `Peer::holds_lease` for the peer, `Peer::on_question` for followers.
 //! 8. Ticks that are owed go before messages, so that a burst of them cannot shorten rule 1: `round::feed`.
 //! 9. `read.lease = false` also turns off joining reads and lease answers to followers: [`Lease::max`] is zero.
 //!
@@ -237,7 +238,7 @@ impl Lease {
         }
     }
 
-    /// Before any message of this round leaves.
+    /// To be called before a message leaves that may make another member lead.
     fn withdraw(&mut self) {
         if self.published_until != Timestamp(0) {
             self.published_until = Timestamp(0);

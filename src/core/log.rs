@@ -1,9 +1,10 @@
 //! One region's raft log as the `raft` crate sees it.
 //!
-//! Owns the view: hard state, truncation point, last entry and a bounded cache of recent entries in front of the
-//! log store. What always holds: the cache is a contiguous suffix of the log; an entry not yet applied is in the
-//! cache; nothing is in the view that was not handed to the log store first. Writing to disk is left to the round,
-//! reading what the cache no longer has to a [`LogReader`].
+//! Owns the view: hard state, truncation point, last entry and a bounded cache of recent entries in front of the log
+//! store. What always holds: the cache is a contiguous suffix of the log; an entry not yet applied is in the cache; no
+//! entry is in the view that was not made durable first; term and vote are, from `Peer::take_from_raft` until the
+//! round's append, and a commit index until a later one. Writing to disk is left to the round, reading what the cache
+//! no longer has to a [`LogReader`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 96;
 /// Where a log stands, as recovered or as bootstrapped.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogState {
-    /// Term, vote and commit as last stored.
+    /// Term, vote and commit: as last stored, or about to be (see the module).
     pub hard_state: HardState,
     /// The dummy entry before the first.
     pub truncated: (LogIndex, Term),

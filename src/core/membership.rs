@@ -9,7 +9,7 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType};
 use raft::storage::MemStorage;
 
 /// Largest encoded configuration change. It is the only thing from a peer that protobuf parses, so it is kept
-/// far too small for the parser's known weakness (DESIGN 6.6).
+/// far too small for the parser's known weakness, a stack overflow on nested input (RUSTSEC-2024-0437).
 pub(crate) const CONF_CHANGE_BYTES_MAX: usize = 4 * 1024;
 
 /// Reads a configuration change entry; none when it is malformed or of raft's first format, which is never proposed.

@@ -27,10 +27,13 @@
 //! after it.
 //!
 //! # What always holds
-//! - A write is acknowledged after this leader applied it, so every acknowledged write is in its engine.
-//! - A follower is told of no commit beyond its leader's applied index, so it cannot show what its leader cannot
-//!   show yet. Together with the line above, leader reads and follower reads may be mixed freely.
-//! - A leader confirms no read before it applied an entry of its own term.
+//! - A write is acknowledged after one of two members has applied it: the one that proposed it, or the one that
+//!   forwarded it and finds it in its own log.
+//! - A follower is told of no commit beyond its leader's applied index. So within one leadership no member acknowledges
+//!   or shows what its leader cannot show yet.
+//! - A new leader may not have applied yet what was acknowledged or shown before. No read is answered on its word
+//!   before it has applied an entry of its own term, and with that everything older. Together with the lines above,
+//!   leader reads and follower reads may be mixed freely.
 //! - A vote or an acknowledgement leaves after the sync that makes it true.
 //! - Entries are applied in order without a gap; data and apply state change in one batch.
 //! - Every completion is answered exactly once.

@@ -1,9 +1,9 @@
 //! What a peer tells the others, and what it keeps to itself.
 //!
-//! Owns the rule that a follower never runs ahead of its leader (DESIGN 6.1): it hears of no commit beyond what its
-//! leader's peer knows to be applied. What always holds: every message of raft passes here; a commit index in an append
-//! or heartbeat is cut to the applied index; a read-index answer is never cut but waits; a leader's vote answer carries
-//! no commit at all; a TimeoutNow says how far the target's log goes.
+//! Owns the rule that a follower never runs ahead of its leader (ARCHITECTURE.md, invariant 2): it hears of no commit
+//! beyond what its leader's peer knows to be applied. What always holds: every message of raft passes here; a commit
+//! index in an append or heartbeat is cut to the applied index; a read-index answer is never cut but waits; a leader's
+//! vote answer carries no commit at all; a TimeoutNow says how far the target's log goes.
 
 use raft::eraftpb::{Message, MessageType};
 

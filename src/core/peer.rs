@@ -1,10 +1,10 @@
 //! One region's replica on this store.
 //!
 //! Owns the raft node of the region and everything that waits for it: proposals, reads, forwarded writes, the lease and
-//! the log view. Inputs come through the `on_*` methods, effects leave through `ready` and `advance`, answers are
-//! collected in between. What always holds: a proposal enters raft only while this peer leads; no message leaves that
-//! tells a follower of a commit beyond this leader's own applied index; no read is confirmed by a leader whose applied
-//! term is not its current term. The order of effects is the round's, time is an argument.
+//! the log view. Inputs come through the `on_*` methods, effects leave through `ready`, `publish_lease` and `advance`,
+//! answers are collected in between. What always holds: a proposal enters raft only while this peer leads; no message
+//! leaves that tells a follower of a commit beyond this leader's own applied index; no read is answered on the word of
+//! a leader whose applied term is not its current term. The order of effects is the round's, time is an argument.
 //!
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
 //! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
@@ -162,8 +162,9 @@ impl Peer {
         self.refused_messages
     }
 
-    /// True when something waits for the next apply report: a read for its index, a new leader for its first entry, a
-    /// follower for its forwarded write, a write for what is in the log from older terms, the first replay for its end.
+    /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
+    /// another member for the outcome of what it forwarded here, an outcome from the leader for those before it, a
+    /// write for what is in the log from older terms, the first replay for its end.
     #[must_use]
     pub(crate) fn awaits_report(&self) -> bool {
         let awaits_own_term = self.is_leader() && !self.has_applied_own_term();

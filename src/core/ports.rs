@@ -13,7 +13,7 @@ pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 use crate::error::Result;
 use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};
 
-/// What one round writes to the log of one region. All writes of a round go into one frame and become
+/// What one pass of a round writes to the log of one region. All writes of a pass go into one frame and become
 /// durable together or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogWrite {
@@ -45,8 +45,8 @@ impl LogWrite {
     }
 }
 
-/// Reads back what the log store holds. Called by the raft poller only, for entries that the peer's own
-/// cache no longer has.
+/// Reads back what the log store holds. Called by one thread at a time, the one that runs a round, for entries that the
+/// peer's own cache no longer has.
 pub(crate) trait LogReader: Send + Sync {
     /// Entries `low..high`, cut after the one that makes the sum of encoded sizes reach `max_bytes`, but
     /// never less than one. The caller has checked that the range lies inside the log.

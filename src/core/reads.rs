@@ -3,10 +3,10 @@
 //! A *question* is a read index request, a MsgReadIndex: of this member's own raft node, or of a follower to its
 //! leader.
 //!
-//! Owns the queue of this member's reads in one region. What always holds: reads that arrived in one round share
-//! one read index with one id; an id is used for reads that began before it was first sent, so no answer to it can
-//! be too old for them; reads leave in the order they came. An id is (node, boot, counter): no id of an
-//! earlier boot or another member can confirm a read here.
+//! Owns the queue of this member's reads in one region. What always holds: reads that arrived in one round share one
+//! read index with one id; an id is used for reads that began before it was first sent (except those that a leader lets
+//! join, see below), so no answer to it can be too old for them; reads leave in the order they came. An id is (node,
+//! boot, counter): no id of an earlier boot or another member can confirm a read here.
 //!
 //! An answer to a later id also resolves everything before it: the later confirmation happened after all of them began.
 //! So a lost answer is repaired by any later one, and asking again for the newest unresolved reads is enough. Asking

@@ -6,17 +6,25 @@
 //! its peers must not be used again.
 //!
 //! ```text
-//!   ticks owed -> messages, writes, reads, reports          (state changes only)
+//!   ticks owed -> messages, writes, reads, reports          state changes only; a lost lease is withdrawn
+//!   propose or forward the writes, ask for the reads        Peer::begin_round; event PROPOSED
 //!        |
 //!        v
-//!   publish lease changes                                   the end of one before what could make another leader
-//!   send what a leader may send early                       appends, heartbeats
-//!   append + one sync for all peers                         entries, terms, votes
-//!   send votes and acknowledgements                         they promise the sync above
-//!   make commits durable that change a configuration        rare
-//!   hand committed entries to apply
-//!   answer reads and failures
+//!   then passes, until no peer has anything to do:
+//!     collect what each peer wants                          Peer::ready
+//!     publish the leases                                    the end of one before what could make another leader
+//!     send what promises nothing of this member's disk      appends, heartbeats, forwarded writes and their answers
+//!     append + one sync for all peers                       entries, terms, votes
+//!     find the proposals of what is committed               Peer::advance; event COMMITTED
+//!     send votes and acknowledgements                       they promise the sync above
+//!     make commits durable that change a configuration      rare
+//!     hand committed entries to apply
+//!        |
+//!        v
+//!   collect answers to reads, and failures
 //! ```
+//! Answers and committed entries are collected only: `RoundGuard::round` delivers the answers after the round, and then
+//! hands the entries to the apply poller.
 
 use std::collections::BTreeMap;
 
@@ -113,6 +121,8 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
 /// One pass over the peers that have something to do. False when none has.
 fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result<bool> {
     let mut ready = ready(peers, touched)?;
+    // Before any message leaves: one of them may make another member leader. Also of those that have nothing to send.
+    touched.iter().for_each(|region| peer(peers, *region).publish_lease());
     if ready.is_empty() {
         return Ok(false);
     }

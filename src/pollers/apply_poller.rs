@@ -231,8 +231,8 @@ impl ApplyPoller {
                 published.advance(state.index);
             }
         }
-        // The peer must know before any caller does: a read that a caller starts after its answer, here or through a
-        // follower, then reaches the peer after this report, so it is never confirmed for an older applied index.
+        // The peer must know before any caller does: a call made after an answer then meets a peer that has the report.
+        // Its position is not older than the answer's, and it does not wait for a report that is due anyway.
         self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
         // Few need the report urgently (`Peer::awaits_report`), and a wake-up costs more than the report.
         // Checked after the push: a thread that starts to wait later finds the report before it goes to sleep.

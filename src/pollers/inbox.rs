@@ -2,7 +2,7 @@
 //!
 //! Owns the store's end of the transport: every message and notice becomes an input of the peers it concerns. What
 //! always holds: one limit covers all queued messages, whichever members sent them; a receiving thread runs the round
-//! itself if the raft poller is asleep. Checking the content of a message is left to the validator of the core.
+//! itself if no thread is running one. Checking the content of a message is left to the validator of the core.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -18,7 +18,8 @@ use crate::transport::Inbound;
 use crate::transport::codec::weight_bytes;
 use crate::types::{InstanceId, NodeId, RegionId};
 
-/// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped, which raft repairs.
+/// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped. raft sends its own again;
+/// `Peer::ask_leader` or a member's own log makes up for forwarded writes and their answers.
 const INBOUND_BYTES_MAX: usize = 64 << 20;
 
 /// See the module.
@@ -40,7 +41,7 @@ impl Inbound for Inbox {
         let bytes = messages.iter().map(weight_bytes).sum();
         let inputs = messages.into_iter().map(|message| (message.region, Input::Message(Box::new(message))));
         let poller = self.raft_poller.get().and_then(Weak::upgrade);
-        // If the raft thread is asleep, this one runs the round itself.
+        // If no thread is running a round, this one does.
         let guard = poller.as_ref().and_then(|poller| poller.enter());
         if !self.raft.push_bulk(inputs, bytes, INBOUND_BYTES_MAX) {
             log::debug!("dropped {bytes} bytes of messages: the raft poller is behind");

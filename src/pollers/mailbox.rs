@@ -72,7 +72,7 @@ impl<T> Mailbox<T> {
     }
 
     /// Adds items sent by a peer, `bytes` in size. If more than `bytes_max` of such bytes would then be queued, they
-    /// are dropped, which raft repairs, and this returns false.
+    /// are dropped, and this returns false: what members say to each other may get lost.
     pub(crate) fn push_bulk(
         &self,
         items: impl IntoIterator<Item = T>,

@@ -286,15 +286,12 @@ impl RoundGuard<'_> {
         // rule 2).
         let now = now();
         let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.open.more));
-        let touched = round(&mut state.peers, Inputs { ticks, inputs, again }, now, &mut state.io);
-        if let Ok(touched) = &touched {
-            // Before the answers, so that whoever asks for the status after an answer finds it in there.
-            poller.health.publish_all(touched.iter().map(|region| (*region, state.peers[region].status())));
-        }
+        let touched = round(&mut state.peers, Inputs { ticks, inputs, again }, now, &mut state.io)?;
+        // Before the answers, so that whoever asks for the status after an answer finds it in there.
+        poller.health.publish_all(touched.iter().map(|region| (*region, state.peers[region].status())));
         if !state.io.answers.is_empty() {
             poller.completions.burst(state.io.answers.drain(..));
         }
-        let touched = touched?;
         touched.into_iter().for_each(|region| state.look_after(region));
         poller.reports_awaited.store(!state.open.awaiting.is_empty(), Ordering::SeqCst);
         if !state.open.awaiting.is_empty() {

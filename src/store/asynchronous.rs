@@ -164,7 +164,7 @@ impl Asynchronous<'_> {
         Ok(move |permit| CallbackSink { permit, expected, latency, subscription, callback })
     }
 
-    /// Makes the promise once `submit` has a permit for it, and returns the caller's end of it.
+    /// Creates the completion once `submit` has a permit for it, and returns the caller's end of the call.
     pub(super) fn accept<S: Sink + 'static>(
         &self,
         sink: impl FnOnce(Arc<Permit>) -> S,

@@ -1,9 +1,9 @@
 //! Reads on the caller's own thread, under the leases of the regions they touch.
 //!
-//! Owns the four steps of such a read (DESIGN 5): check the lease, take the view, read the clock, check the lease
-//! again. What always holds: if it succeeds, the view shows every write acknowledged by any member before the read
-//! began; if it does not, nothing is known and the peer must be asked. The meaning of a lease is left to
-//! [`crate::core::lease`].
+//! Owns the four steps of such a read: note the term under which the lease is published, take the view, read the clock,
+//! check that the term is the same and that the lease had not ended by that clock. What always holds: if it succeeds,
+//! the view shows every write acknowledged by any member before the read began; if it does not, nothing is known and
+//! the peer must be asked. The meaning of a lease is left to [`crate::core::lease`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

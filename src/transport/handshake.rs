@@ -8,7 +8,7 @@
 //! is the right one is decided by [`Inbound::admit`](super::Inbound::admit).
 //!
 //! Equal timeouts are a matter of safety, not of preference: a leader's lease relies on its followers refusing
-//! votes for an election timeout of the same length (DESIGN 6.5, rule 1).
+//! votes for an election timeout of the same length (core/lease.rs, rules 1 and 2).
 //!
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,

@@ -17,15 +17,16 @@
 //!
 //! What always holds:
 //! - [`Transport::send`] never waits. A message for which there is no room or no connection is dropped, and
-//!   [`Inbound::unreachable`] follows; raft sends again what matters.
+//!   [`Inbound::unreachable`] follows; whoever sent it sends again what matters.
 //! - Nothing is delivered before both sides have agreed on cluster, node numbers, election timeout and tick, and
 //!   nothing from an older connection once a newer one of that peer is up.
 //! - Memory and threads are bounded, whatever connects and whatever it sends.
 //! - [`Transport::shutdown`] waits for nothing that a peer could delay.
 //!
-//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what
-//! to send again (raft). Read in this order: `wire` and `codec` (messages as bytes), `frame`, `handshake`,
-//! `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`, `acceptor` and `receiver`.
+//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what to send
+//! again (raft; for forwarded writes and their answers the core's `forwarding`). Read in this order: `wire` and `codec`
+//! (messages as bytes), `frame`, `handshake`, `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`,
+//! `acceptor` and `receiver`.
 
 mod acceptor;
 pub(crate) mod codec;

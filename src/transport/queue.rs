@@ -2,7 +2,8 @@
 //!
 //! Owns which messages wait, in which order they leave, and which are dropped. No lock, no clock and no socket: it does
 //! what it is told and remembers whether something was lost. What always holds: memory is bounded in bytes and in
-//! messages; a loss is remembered until it is taken note of ([`SendQueue::take_loss`]). Raft repairs what is lost.
+//! messages; a loss is remembered until it is taken note of ([`SendQueue::take_loss`]). What is lost raft sends again,
+//! and a member asks after the writes that it forwarded or finds them in its log.
 //!
 //! There are two lanes. Heartbeats and votes keep a cluster together, and answers let it make progress; they are
 //! small, and travel in the *urgent* lane, ahead of a backlog of appends or forwarded writes in the *bulk* lane. So a

@@ -250,7 +250,7 @@ fn journey(name: &'static str, heading: &str, goal: usize) -> Figure {
     let journey = journey.split("\n#").next().expect("up to the next heading");
     let mut files = BTreeSet::new();
     for step in journey.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())) {
-        let named: Vec<_> = step.split('`').skip(1).step_by(2).collect();
+        let named: Vec<_> = quoted(step).collect();
         let [file, function, ..] = named[..] else { panic!("no file and function: {step}") };
         let source = fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("no such file: {step}"));
         assert!(source.contains(&definition(function)), "{file} has no function {function}");
@@ -265,24 +265,83 @@ fn definition(function: &str) -> String {
     format!("fn {}", function.rsplit("::").next().expect("one part at least"))
 }
 
+/// A reader of the journeys can open every function: where one is first mentioned, its file is named too, or a number in
+/// parentheses refers to the step that begins with the file.
 #[test]
-fn every_function_of_the_journeys_exists() {
+fn every_function_of_the_journeys_exists_in_a_file_that_is_named_with_it() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
     let (_, journeys) = architecture.split_once("## Journeys").expect("they are described");
     let (journeys, _) = journeys.split_once("## Thread map").expect("they end");
-    let sources = sources();
-    let lines = || sources.iter().flat_map(|source| &source.lines);
-    let named: BTreeSet<_> =
-        journeys.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
-    assert!(named.len() > 60, "the journeys are understood");
     // These have no goal, but their files and functions exist.
     journey("", "### Without a lease:", 0);
     journey("", "### A write on a follower:", 0);
+    let journeys: Vec<_> = journeys.split("\n### ").skip(1).map(items).collect();
+    let of_write = first_files(&journeys[0]);
+    let mut sources = Vec::new();
+    collect(&root().join("src"), &mut sources);
+    let defines = |file: &str, name: &str| {
+        let source = sources.iter().find(|source| source.ends_with(file));
+        let source = source.unwrap_or_else(|| panic!("ARCHITECTURE.md names {file}, which is not there"));
+        fs::read_to_string(source).expect("readable").contains(&definition(name))
+    };
 
-    let missing: Vec<_> =
-        named.into_iter().filter(|name| !lines().any(|line| line.contains(&definition(name)))).collect();
+    let (mut mentioned, mut missing) = (BTreeSet::new(), Vec::new());
+    for items in &journeys {
+        let of_own = first_files(items);
+        for item in items {
+            let mut files = referred(item, &of_own, &of_write);
+            files.extend(quoted(item).filter(|name| name.ends_with(".rs")));
+            let functions = quoted(item).filter(|name| name.contains("::"));
+            let first = functions.filter(|name| mentioned.insert((*name).to_owned()));
+            missing.extend(first.filter(|name| !files.iter().any(|file| defines(file, name))));
+        }
+    }
 
-    assert!(missing.is_empty(), "ARCHITECTURE.md names functions that are not there: {missing:?}");
+    assert!(mentioned.len() > 60, "the journeys are understood");
+    assert!(missing.is_empty(), "ARCHITECTURE.md names functions without their files: {missing:?}");
+}
+
+/// The steps and paragraphs of a journey.
+fn items(journey: &str) -> Vec<String> {
+    let mut items = vec![String::new()];
+    for line in journey.lines() {
+        if line.is_empty() || line.starts_with(|first: char| first.is_ascii_digit()) {
+            items.push(String::new());
+        }
+        items.last_mut().expect("one at least").extend([line, "\n"]);
+    }
+    items
+}
+
+/// The file with which each step begins, by the step's number.
+fn first_files(items: &[String]) -> BTreeMap<usize, &str> {
+    let steps = items.iter().filter_map(|item| Some((item.split_once(". ")?.0.parse().ok()?, item)));
+    steps.filter_map(|(number, item)| Some((number, quoted(item).next()?))).collect()
+}
+
+/// The files of the steps to which an item refers by numbers in parentheses: of its own journey, or of a write's.
+fn referred<'a>(
+    item: &str,
+    of_own: &BTreeMap<usize, &'a str>,
+    of_write: &BTreeMap<usize, &'a str>,
+) -> Vec<&'a str> {
+    let groups = item.split('(').skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let mut files = Vec::new();
+    for group in groups {
+        let plain: String = group.split('`').step_by(2).collect();
+        let words = plain.split([' ', ',', '\n']).filter(|word| !word.is_empty());
+        let (numbers, words): (Vec<_>, Vec<_>) = words.partition(|word| word.parse::<usize>().is_ok());
+        if words.iter().all(|word| ["write", "and", "to"].contains(word)) {
+            let steps = if words.contains(&"write") { of_write } else { of_own };
+            files.extend(numbers.iter().filter_map(|number| steps.get(&number.parse().ok()?).copied()));
+        }
+    }
+    files
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 /// The sources that are built into the library.

@@ -238,7 +238,7 @@ impl Forwarder {
         heard.answers
     }
 
-    /// How many numbers have no verdict, whether a caller waits for it or not.
+    /// How many numbers are kept, whether a caller waits for their verdicts or not.
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub(crate) fn count(&self) -> usize {

@@ -4,12 +4,13 @@
 //! *attempt* is a stream of numbers without a gap, to one leader in one term; the leader accepts each number once, in
 //! order, and nothing at all in another term. A refusal ends the attempt: nothing from the refused number on was
 //! accepted, or ever will be. The next attempt begins when the member has heard of it, with what was refused. An answer
-//! may get lost: a refusal is asked for, and the outcomes of its writes a member finds in its own log, by their
-//! [`tags`]. The member's side is [`forwarder`], at the [`pace`] that its leader can follow; the leader's is
-//! [`attempts`].
+//! may get lost: a lost refusal is sent again when the member asks, and the outcomes of its writes a member finds in
+//! its own log, by their [`tags`]. The member's side is [`forwarder`], at the [`pace`] that its leader can follow; the
+//! leader's is [`attempts`].
 //!
-//! The *fence* of a term is the first entry of that term or a later one which a member has applied. Terms never fall in
-//! a log, so what the member sent in an older term and has not met by then is in no log, and never will be.
+//! The *fence* of a write is the first entry of a later term than the one in which it was sent, once this member has
+//! applied it. Terms never fall in a log, so a write that the member has not met by then is in no log, and never will
+//! be.
 
 pub(crate) mod attempts;
 pub(crate) mod forwarder;

@@ -1,8 +1,8 @@
 //! How fast a member forwards to its leader.
 //!
 //! Owns what a refusal costs. What always holds: a leader that has refused something is tried with one message a tick
-//! until it accepts one, because sending everything again would bury a leader that is behind; another leader, or the
-//! same one in another term, is not held back by that.
+//! until a write is heard to have succeeded, because sending everything again would bury a leader that is behind;
+//! another leader, or the same one in another term, is not held back by that.
 
 use crate::core::forwarding::forwarder::Route;
 use crate::types::NodeId;
@@ -40,7 +40,7 @@ impl Pace {
         }
     }
 
-    /// `leader` has accepted something.
+    /// `leader` has reported that a write succeeded.
     pub(crate) fn on_accepted(&mut self, leader: NodeId) {
         if let Self::Paused(route) | Self::OneMessage(route) = *self
             && route.leader == leader

@@ -43,8 +43,8 @@ impl Peer {
     }
 
     /// Whether something that was sent or proposed in an older term may be in the log. Newer writes wait for it: terms
-    /// never fall in a log, so this member's first applied entry of this term shows what is in it. Also for what this
-    /// member's applier has yet to answer, so that another leader answers nothing newer before.
+    /// never fall in a log, so this member's first applied entry of a later term shows what is in it. Also for what
+    /// this member's applier has yet to answer, so that another leader answers nothing newer before.
     pub(super) fn awaits_fence(&self) -> bool {
         let term = self.term();
         let is_unanswered = self.writes.last_proposed.1 < term
@@ -169,10 +169,10 @@ impl Peer {
         accepted.into_iter().for_each(|(id, data)| self.writes.pending.push(Pending::of_follower(id, data)));
     }
 
+    /// Whether a leader accepts writes of followers now. A member that does not lead is not asked: `Attempts::accept`
+    /// drops what it is sent.
     fn may_accept(&self) -> std::result::Result<(), Code> {
-        if !self.is_leader() {
-            Err(Code::NotLeader)
-        } else if self.is_handing_over() {
+        if self.is_handing_over() {
             Err(Code::TransferInProgress)
         } else if self.is_behind()
             || self.writes.pending.forwarded_bytes() > self.options.limits.forwarded_bytes

@@ -59,19 +59,25 @@ impl Peer {
                 self.cut_confirmation(&mut message);
                 true
             }
-            // raft would let a leader confirm reads before it has applied an entry of its term, and a follower pass
-            // them on; the asker asks again.
-            MessageType::MsgReadIndex => {
-                self.has_applied_own_term()
-                    && !self.answer_by_lease(&message)
-                    && self.has_room_for(&message)
-                    && self.takes_question(&message)
-            }
+            MessageType::MsgReadIndex => self.on_question(&message),
             _ => true,
         };
         if passes {
             self.step(message);
         }
+    }
+
+    /// A question of a follower: answers it by the lease, drops it, or returns true when raft is to ask the quorum.
+    fn on_question(&mut self, question: &Message) -> bool {
+        // raft would let a leader confirm reads before it has applied an entry of its term, and a follower pass them
+        // on; the asker asks again.
+        if !self.has_applied_own_term() {
+            return false;
+        }
+        if self.answer_by_lease(question) {
+            return false;
+        }
+        self.has_room_for(question) && self.takes_question(question)
     }
 
     fn step(&mut self, mut message: Message) {
@@ -98,6 +104,7 @@ impl Peer {
             || waiting.filter(|waiting| waiting.req.from == question.from).count() < most
     }
 
+    /// Records the question. False when its asker has asked it, or a newer one, before.
     fn takes_question(&mut self, question: &Message) -> bool {
         let asker = NodeId(question.from);
         let (questions, connections) = (&mut self.reading.questions, &self.connections);
@@ -107,7 +114,7 @@ impl Peer {
         is_new || planted::has(Fault::QuestionAskedAgainUnderItsId)
     }
 
-    /// Whether a rejection may be news; cut to what it may say. raft takes a late one for the latest (raft-rs 557), and
+    /// Cuts a rejection to what it may say; false when it is no news. raft takes a late one for the latest (raft-rs 557), and
     /// would go back to entries that the follower acknowledged since and that are truncated here: it could send it
     /// nothing more. Going back to what is still here does no harm.
     fn is_news(&self, rejection: &mut Message) -> bool {

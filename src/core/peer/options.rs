@@ -85,7 +85,8 @@ pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks
     }
 }
 
-/// What the log and the engine of one directory say must fit together (DESIGN 7).
+/// What the log and the engine of one directory say must fit together: the engine has applied all that is truncated,
+/// and nothing beyond the log's end.
 pub(super) fn check_recovered(log: &LogState, applied: ApplyState) -> Result<()> {
     let (truncated, last) = (log.truncated.0, log.last.0);
     if applied.index < truncated || applied.index > last || log.hard_state.commit > last.get() {

@@ -160,7 +160,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn publish_lease(&mut self) {
+    /// Lets callers know of the lease, or of its end.
+    pub(in crate::core) fn publish_lease(&mut self) {
         let position = Position { index: self.apply.index(), term: self.apply.term() };
         self.reading.lease.publish(self.has_applied_own_term().then_some(position));
     }

@@ -20,7 +20,8 @@ use crate::types::{LogIndex, Term};
 
 /// What a peer wants done whose log write is not durable yet.
 pub(crate) struct PeerReady {
-    /// Messages that may leave before the log write: a leader's (raft thesis 10.2.1).
+    /// Messages that may leave before the log write: raft's of a leader (raft thesis 10.2.1), answers to followers'
+    /// questions, forwarded writes and their answers.
     pub messages: Vec<PeerMessage>,
     /// What the round must make durable.
     pub write: LogWrite,
@@ -35,7 +36,7 @@ pub(crate) struct PeerAdvanced {
     /// Votes, acknowledgements and what they set free.
     pub messages: Vec<PeerMessage>,
     /// A commit index that must be durable before `task` is handed on, because the task changes the configuration:
-    /// otherwise power loss could bring back the old, perhaps smaller one, and let it elect itself (DESIGN 7).
+    /// otherwise power loss could bring back the old, perhaps smaller one, and let it elect itself.
     pub commit_guard: Option<LogWrite>,
     /// Newly committed entries with this member's proposals among them.
     pub task: Option<ApplyTask>,
@@ -56,8 +57,6 @@ impl Peer {
         if self.raw.has_ready() {
             self.take_from_raft(&mut found);
         }
-        // Before the round's messages leave: one of them may make another member leader.
-        self.publish_lease();
         let idle = found.ready.is_none() && found.write.is_empty() && found.messages.is_empty();
         Ok(if idle { None } else { Some(found) })
     }
@@ -84,17 +83,17 @@ impl Peer {
 
     fn take_from_raft(&mut self, to: &mut PeerReady) {
         let mut ready = self.raw.ready();
-        let before = self.hard_state_on_disk();
+        let before = self.term_and_vote();
         if let Some(hard_state) = ready.hs() {
             self.raw.mut_store().set_hard_state(hard_state.clone());
         }
-        let elected = self.hard_state_on_disk() != before;
+        let term_or_vote_changed = self.term_and_vote() != before;
         for state in ready.take_read_states() {
             self.on_read_index(&state.request_ctx, LogIndex(state.index));
         }
         let mut messages = ready.take_messages();
         to.persisted = ready.take_persisted_messages();
-        if elected {
+        if term_or_vote_changed {
             // A sole voter leads as soon as it wants to. Its learners must not hear of a term that it could forget and
             // lead again with other entries.
             to.persisted.append(&mut messages);
@@ -184,8 +183,8 @@ impl Peer {
         PeerMessage { region: self.region.id, epoch: self.region.epoch, body }
     }
 
-    /// Term and vote as of the last write.
-    fn hard_state_on_disk(&self) -> (u64, u64) {
+    /// Term and vote as raft last handed them to the log's view.
+    fn term_and_vote(&self) -> (u64, u64) {
         let hard_state = self.raw.store().hard_state();
         (hard_state.term, hard_state.vote)
     }

@@ -24,7 +24,8 @@ use crate::types::{LogIndex, NodeId, Term};
 
 /// What a peer keeps of writes: of its own callers, and of others while it leads.
 pub(super) struct Writes {
-    /// Those of this round, and those that wait for a leader to be known.
+    /// Certainly in no log: new ones, those that came back, and all that wait for a leader, the fence, the engine or
+    /// room in the window.
     pub(super) pending: PendingWrites,
     /// They wait for something other than the next round: for what may be in the log from older terms, or for the
     /// engine.
@@ -69,7 +70,7 @@ impl Peer {
         !self.writes.pending.is_empty()
     }
 
-    /// Proposes or forwards this round's writes, or lets them wait for a leader.
+    /// Proposes or forwards the writes that are in no log, or lets them wait.
     pub(super) fn dispatch_fresh(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         (self.writes.is_blocked, self.writes.has_again) = (false, false);
         if self.writes.pending.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! Owns the `run` file. What always holds: no two boots of a member have the same count, and a later one has a higher
 //! count; it is durable before it is used. Other members use it to tell whether a message comes from the same boot of a
-//! member as an earlier promise (DESIGN 7).
+//! member as an earlier promise, which that member may have lost with the end of its log.
 //!
 //! ```text
 //! boots u64        (little-endian)

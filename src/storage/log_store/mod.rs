@@ -210,10 +210,10 @@ impl RecoveredStore {
     }
 }
 
-/// The raft log of a store. One thread writes and reads; `stats` may be called from any thread and never
-/// waits for the disk.
+/// The raft log of a store. One thread at a time writes and reads: it opens the store, or holds the round lock. `stats`
+/// may be called from any thread and never waits for the disk.
 pub struct LogStore {
-    /// Uncontended: only the raft poller takes it.
+    /// Uncontended, for that reason.
     log: Mutex<Log>,
     /// Never held together with a disk access.
     stats: Mutex<LogStats>,
