@@ -10,7 +10,7 @@
 //! store reports on its own go through the same queues ([`store_events`]).
 
 use crate::error::{Code, Error, Result};
-use crate::types::{LogIndex, Term};
+use crate::types::{ApplyState, LogIndex, Term};
 
 pub(crate) mod call;
 pub(crate) mod deadlines;
@@ -27,6 +27,12 @@ pub struct Position {
     pub index: LogIndex,
     /// Term of the entry at that index.
     pub term: Term,
+}
+
+impl From<ApplyState> for Position {
+    fn from(state: ApplyState) -> Self {
+        Self { index: state.index, term: state.term }
+    }
 }
 
 /// An answer that is due, and who waits for it.

@@ -157,6 +157,11 @@ impl Member {
         self.index = index;
     }
 
+    /// The largest log index returned so far: of a write that was acknowledged.
+    pub fn last_index(&self) -> u64 {
+        self.index
+    }
+
     /// Asks the store for its status, and to transfer a leadership that only it can have.
     pub fn ask(&mut self, input: &mut Input<'_>) {
         let store = self.store;
