@@ -533,11 +533,8 @@ impl<'a> Burst<'a> {
         options.options.on_event = Some(on_event);
         let (store, key, value) = (self.store, input.good_key(), input.good_key());
         let (key_data, key_length, options) = (key.data, key.length, options.pointer());
-        let change = if input.yes() {
-            Change::Put(key.bytes, value.bytes.clone())
-        } else {
-            Change::Delete(key.bytes)
-        };
+        let change =
+            if input.yes() { Change::Put(key.bytes, value.bytes.clone()) } else { Change::Delete(key.bytes) };
         // SAFETY: as for `ask`; the callback is good until the write is completed.
         let code = answer(input, |error| unsafe {
             match &change {

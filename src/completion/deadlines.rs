@@ -218,11 +218,7 @@ impl Late {
 
     /// The receiver and its answer; `node` is this member, and `known` gives what it knows about each region.
     #[must_use]
-    pub(crate) fn answer(
-        self,
-        node: NodeId,
-        known: impl Fn(RegionId) -> KnownRegion,
-    ) -> (Completion, Error) {
+    pub(crate) fn answer(self, node: NodeId, known: impl Fn(RegionId) -> KnownRegion) -> (Completion, Error) {
         let Self { completion, started, cell, cut } = self;
         let error = match (cut, started) {
             (true, true) => Error::new(Code::ShutdownInFlight),
@@ -255,7 +251,9 @@ fn too_late(
     match subject.kind {
         CallKind::LocalRead { min_index } if min_index > known.applied => {
             let applied = known.applied;
-            error.and(&format!("node {node} has applied it up to index {applied}, and min_index is {min_index}"))
+            error.and(&format!(
+                "node {node} has applied it up to index {applied}, and min_index is {min_index}"
+            ))
         }
         _ => error,
     }

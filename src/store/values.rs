@@ -380,7 +380,8 @@ mod tests {
             ..from(LogIndex(min_index))
         };
 
-        let beyond = store.get_with(b"k", &in_vain(written.index.get() + 1000)).expect_err("there is nothing");
+        let beyond =
+            store.get_with(b"k", &in_vain(written.index.get() + 1000)).expect_err("there is nothing");
         let linearizable = SnapshotOptions { level: Level::Linearizable, ..in_vain(u64::MAX) };
         let shown = store.get_with_position(b"k", &SnapshotOptions { timeout: None, ..linearizable });
 

@@ -92,8 +92,9 @@ pub fn submit_get(
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
     let options = read_options(&level, &min_index, timeout);
-    completions
-        .submit(py, future, value, |queue, on_answer| store.on(queue).get(key.as_bytes(), &options, on_answer))
+    completions.submit(py, future, value, |queue, on_answer| {
+        store.on(queue).get(key.as_bytes(), &options, on_answer)
+    })
 }
 
 #[pyfunction]
