@@ -442,14 +442,14 @@ typedef void (*almadia_event_callback)(void *user,
                                        almadia_event event,
                                        struct almadia_position position);
 
-/** How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
+/** How to write a batch, or one put or delete. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same. */
 typedef struct almadia_write_options {
     /** sizeof(almadia_write_options). */
     size_t struct_size;
     /** Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms. */
     uint64_t timeout_ms;
     /**
-     * The events to report, added; 0 for none. For almadia_write_async only. They happen while this member leads
+     * The events to report, added; 0 for none. For the _async functions only. They happen while this member leads
      * the region: a write that it forwards to the leader has none.
      */
     almadia_event events;
@@ -496,7 +496,10 @@ typedef struct almadia_done {
 /** The guarantee of a snapshot: one of the ALMADIA_LEVEL_... constants. */
 typedef int32_t almadia_level;
 
-/** How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied. */
+/**
+ * How to take a snapshot, or to read keys without one. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the
+ * same. The bytes are copied.
+ */
 typedef struct almadia_snapshot_options {
     /** sizeof(almadia_snapshot_options). */
     size_t struct_size;
@@ -518,9 +521,11 @@ typedef struct almadia_snapshot_options {
     /** Its length in bytes; 0 means no end. */
     size_t end_length;
     /**
-     * With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that of a
-     * write acknowledged by another member; 0 does not wait. The range must lie within one region.
-     * ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and ignores it.
+     * With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region at least up to this index, such as
+     * that of a write acknowledged by another member; 0 does not wait. ALMADIA_READ_TIMEOUT when it has not in time,
+     * also for an index beyond the end of the log. Each region has a log of its own: the index must be one of the
+     * region that is read, and the keys must lie within one region. ALMADIA_LEVEL_LINEARIZABLE shows every
+     * acknowledged write anyway and ignores it.
      */
     uint64_t min_index;
 } almadia_snapshot_options;
@@ -1185,6 +1190,73 @@ almadia_code almadia_delete_async(struct almadia_store *store,
                                   struct almadia_error **error);
 
 /**
+ * Sets `key` to `value` and waits: almadia_write with a batch of one operation. `options` may be NULL; `position`
+ * (NULL if unwanted) receives the position of the write in the log of the key's region.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_with(struct almadia_store *store,
+                              const void *key,
+                              size_t key_length,
+                              const void *value,
+                              size_t value_length,
+                              const struct almadia_write_options *options,
+                              struct almadia_position *position,
+                              struct almadia_error **error);
+
+/**
+ * Removes `key` and waits: almadia_write with a batch of one operation. It is no error if the key does not exist.
+ * `options` may be NULL; `position` (NULL if unwanted) receives the position of the write in the log of the key's
+ * region.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_delete_with(struct almadia_store *store,
+                                 const void *key,
+                                 size_t key_length,
+                                 const struct almadia_write_options *options,
+                                 struct almadia_position *position,
+                                 struct almadia_error **error);
+
+/**
+ * Starts setting `key` to `value` and returns: almadia_write_async with a batch of one operation. Both are copied
+ * before it returns. `options` may be NULL.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_with_async(struct almadia_store *store,
+                                    const void *key,
+                                    size_t key_length,
+                                    const void *value,
+                                    size_t value_length,
+                                    const struct almadia_write_options *options,
+                                    const struct almadia_done *done,
+                                    struct almadia_error **error);
+
+/**
+ * Starts removing `key` and returns: almadia_write_async with a batch of one operation. The key is copied before it
+ * returns. `options` may be NULL.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_delete_with_async(struct almadia_store *store,
+                                       const void *key,
+                                       size_t key_length,
+                                       const struct almadia_write_options *options,
+                                       const struct almadia_done *done,
+                                       struct almadia_error **error);
+
+/**
  * Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
  * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
  * is the number that almadia_done.op received.
@@ -1200,7 +1272,8 @@ almadia_code almadia_cancel(struct almadia_store *store,
 
 /**
  * ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
- * applied. For almadia_get_async ALMADIA_NOT_FOUND when the key does not exist. ALMADIA_NULL_POINTER for NULL.
+ * applied. For almadia_get_async and almadia_get_with_async ALMADIA_NOT_FOUND when the key does not exist.
+ * ALMADIA_NULL_POINTER for NULL.
  *
  * Blocks: no. Threads: one.
  */
@@ -1208,8 +1281,9 @@ ALMADIA_API
 almadia_code almadia_completion_code(const struct almadia_completion *completion);
 
 /**
- * The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
- * snapshot over several regions, for a leader transfer and for NULL.
+ * The log index of the write, the index up to which the snapshot shows the log, or that of the position that
+ * almadia_get_with describes, also when its key does not exist. 0 after a failure, for a snapshot over several
+ * regions, for almadia_get_async, almadia_multi_get_async and a leader transfer, and for NULL.
  *
  * Blocks: no. Threads: one.
  */
@@ -1245,9 +1319,9 @@ ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
 
 /**
- * Takes the value out of the completion of almadia_get_async; free it with almadia_value_free. NULL after a
- * failure, for every other call, the second time, and for NULL. A value that nobody takes is freed with the
- * completion.
+ * Takes the value out of the completion of almadia_get_async or almadia_get_with_async; free it with
+ * almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
+ * takes is freed with the completion.
  *
  * Blocks: no. Threads: one.
  */
@@ -1492,6 +1566,32 @@ almadia_code almadia_snapshot_get_into(const struct almadia_snapshot *snapshot,
                                        struct almadia_error **error);
 
 /**
+ * Reads the value of `key` as `options`, which may be NULL and must have no range, say: how recent it must be, and
+ * how long to wait. With ALMADIA_LEVEL_LOCAL and min_index it is read on this member, without asking another, but
+ * not before a write that the program knows of is applied here.
+ *
+ * `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+ * ALMADIA_NOT_FOUND, without an error object. `position` (NULL if unwanted) is written on ALMADIA_OK and on
+ * ALMADIA_NOT_FOUND. It is the position of the state that was read: the last entry in the log of the key's region
+ * that the answer reflects. As min_index of a later read, on any member, it makes sure that this shows no older
+ * state.
+ *
+ * Blocks: yes, for the timeout at most, and while it reads the disk on your thread, which almadia_get_with_async
+ * does not. Threads: any number at once. Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open
+ * (ALMADIA_READ_TIMEOUT too when this member has not applied min_index in time, with a message that says how far it
+ * is), and those of almadia_snapshot_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_get_with(struct almadia_store *store,
+                              const void *key,
+                              size_t key_length,
+                              const struct almadia_snapshot_options *options,
+                              struct almadia_value **value,
+                              struct almadia_position *position,
+                              struct almadia_error **error);
+
+/**
  * Starts reading the newest value of `key`, linearizable, and returns. On ALMADIA_OK the call will complete
  * exactly once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values
  * that are not in memory are read on threads of the library.
@@ -1507,6 +1607,26 @@ almadia_code almadia_get_async(struct almadia_store *store,
                                size_t key_length,
                                const struct almadia_done *done,
                                struct almadia_error **error);
+
+/**
+ * Starts reading the value of `key` as `options` say and returns. On ALMADIA_OK the call will complete exactly once,
+ * with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND, and with either of them the position of
+ * almadia_get_with (almadia_completion_index and almadia_completion_term). The key is copied. `options` as for
+ * almadia_get_with. A local read may be ready at once; it completes on the callback thread or through the queue
+ * nevertheless.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, ALMADIA_UNSUPPORTED (a
+ * level or field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (a range) too. The
+ * completion has the other codes: those of almadia_get_with, and ALMADIA_CANCELLED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_get_with_async(struct almadia_store *store,
+                                    const void *key,
+                                    size_t key_length,
+                                    const struct almadia_snapshot_options *options,
+                                    const struct almadia_done *done,
+                                    struct almadia_error **error);
 
 /**
  * Reads the values of `count` keys at one point in time: almadia_snapshot_open over their regions and

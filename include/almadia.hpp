@@ -1175,7 +1175,7 @@ enum class level : almadia_level {
     local = ALMADIA_LEVEL_LOCAL,
 };
 
-/** How to take a snapshot. Only borrowed for the call. */
+/** How to take a snapshot, or to read keys without one. Only borrowed for the call. */
 struct snapshot_options {
     /** Its guarantee. */
     almadia::level level = almadia::level::linearizable;
@@ -1185,7 +1185,12 @@ struct snapshot_options {
     bytes start = {};
     /** The first key after the range, which it does not show; empty for no end. */
     bytes end = {};
-    /** With level::local: wait until this member has applied its region up to this index; 0 does not wait. */
+    /**
+     * With level::local: wait until this member has applied its region at least up to this index, such as that of a
+     * write acknowledged by another member; 0 does not wait. read_timeout when it has not in time, also for an index
+     * beyond the end of the log. The index must be one of the region that is read, and the keys must lie within one
+     * region. level::linearizable shows every acknowledged write anyway and ignores it.
+     */
     std::uint64_t min_index = 0;
 };
 
@@ -1263,6 +1268,17 @@ struct position {
     std::uint64_t term = 0;
 };
 
+/** What get_with_position found. */
+struct positioned_value {
+    /** The value; empty when the key does not exist. */
+    std::optional<almadia::value> value;
+    /**
+     * The position of the state that was read: the last entry in the log of the key's region that the value, or its
+     * absence, reflects. As min_index of a later read, on any member, it makes sure that this shows no older state.
+     */
+    almadia::position position;
+};
+
 /** What can be reported of a write before its completion; combine them with | to get both. */
 enum class event : almadia_event {
     /** The leader has the write in its log, in memory. It may still be lost. */
@@ -1278,7 +1294,7 @@ constexpr event operator|(event one, event other) noexcept {
     return static_cast<event>(static_cast<almadia_event>(one) | static_cast<almadia_event>(other));
 }
 
-/** How to write. */
+/** How to write a batch, or one put or erase. */
 struct write_options {
     /** After this the call completes in any case; 0 means the option write.timeout_ms. */
     std::chrono::milliseconds timeout = {};
@@ -1342,9 +1358,20 @@ template <> struct answer<snapshot> {
     }
 };
 
+/* None when the key does not exist. */
+inline std::optional<value> take_value(almadia_completion *completion) noexcept {
+    almadia_value *const found = almadia_completion_take_value(completion);
+    return found == nullptr ? std::nullopt : std::optional<value>(value::from_c(found));
+}
+
 template <> struct answer<std::optional<value>> {
-    static result<std::optional<value>> take(almadia_completion *completion) {
-        return std::optional<value>(value::from_c(almadia_completion_take_value(completion)));
+    static result<std::optional<value>> take(almadia_completion *completion) { return take_value(completion); }
+};
+
+template <> struct answer<positioned_value> {
+    static result<positioned_value> take(almadia_completion *completion) {
+        return positioned_value{take_value(completion),
+                                {almadia_completion_index(completion), almadia_completion_term(completion)}};
     }
 };
 
@@ -1354,13 +1381,20 @@ template <> struct answer<values> {
     }
 };
 
+/* Whether code::not_found is an answer, and no failure. */
+template <class T>
+inline constexpr bool may_be_missing = std::is_same_v<T, std::optional<value>> || std::is_same_v<T, positioned_value>;
+
 template <class T> result<T> take_answer(almadia_completion *completion) {
     const almadia_code code = almadia_completion_code(completion);
-    if (code == ALMADIA_OK) return answer<T>::take(completion);
-    if constexpr (std::is_same_v<T, std::optional<value>>)
-        if (code == ALMADIA_NOT_FOUND) return T();
+    if (code == ALMADIA_OK || (may_be_missing<T> && code == ALMADIA_NOT_FOUND)) return answer<T>::take(completion);
     return error::from_c(code, almadia_completion_error(completion));
 }
+
+/* Keeps options from being taken for a callable where either may be the last argument. */
+template <class F>
+using if_callable = std::enable_if_t<
+    !std::is_same_v<std::decay_t<F>, write_options> && !std::is_same_v<std::decay_t<F>, snapshot_options>, int>;
 
 /*
  * What `user` points to in every call: what to do with its completion, or with NULL when the queue it would have come
@@ -1631,26 +1665,43 @@ template <class T, class Submission, class Executor = resume_here> class [[nodis
 template <class Self> class asynchronous {
   public:
     /** Sets `key` to `value`. Codes of the result: those of store::write. */
-    template <class F> result<call_id> put_async(bytes key, bytes value, F &&f) const {
+    template <class F, detail::if_callable<F> = 0> result<call_id> put_async(bytes key, bytes value, F &&f) const {
         return detail::start<position>(std::forward<F>(f), putting(key, value));
+    }
+    /** The same with options. */
+    template <class F> result<call_id> put_async(bytes key, bytes value, F &&f, const write_options &options) const {
+        return detail::start<position>(std::forward<F>(f), putting(key, value, options));
     }
     /** Sets `key` to `value`. */
     std::future<result<position>> put_future(bytes key, bytes value) const {
         return detail::start_future<position>(putting(key, value));
     }
+    /** The same with options. */
+    std::future<result<position>> put_future(bytes key, bytes value, const write_options &options) const {
+        return detail::start_future<position>(putting(key, value, options));
+    }
 
     /** Removes `key`; it is no error if it does not exist. Codes of the result: those of store::write. */
-    template <class F> result<call_id> erase_async(bytes key, F &&f) const {
+    template <class F, detail::if_callable<F> = 0> result<call_id> erase_async(bytes key, F &&f) const {
         return detail::start<position>(std::forward<F>(f), erasing(key));
+    }
+    /** The same with options. */
+    template <class F> result<call_id> erase_async(bytes key, F &&f, const write_options &options) const {
+        return detail::start<position>(std::forward<F>(f), erasing(key, options));
     }
     /** Removes `key`. */
     std::future<result<position>> erase_future(bytes key) const { return detail::start_future<position>(erasing(key)); }
+    /** The same with options. */
+    std::future<result<position>> erase_future(bytes key, const write_options &options) const {
+        return detail::start_future<position>(erasing(key, options));
+    }
 
     /**
      * Writes `batch`. If the call was accepted, the batch is empty and ready for the next operations; otherwise it is
      * unchanged. Codes of the result: those of store::write.
      */
-    template <class F> result<call_id> write_async(batch &batch, F &&f, const write_options &options = {}) const {
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> write_async(batch &batch, F &&f, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();
         return detail::start<position>(std::forward<F>(f), writing(batch, options));
     }
@@ -1680,12 +1731,31 @@ template <class Self> class asynchronous {
     /**
      * The newest value of `key`, linearizable; empty when it does not exist. Codes of the result: those of store::get.
      */
-    template <class F> result<call_id> get_async(bytes key, F &&f) const {
+    template <class F, detail::if_callable<F> = 0> result<call_id> get_async(bytes key, F &&f) const {
         return detail::start<std::optional<value>>(std::forward<F>(f), getting(key));
+    }
+    /** The value of `key` as `options` say; they must have no range. */
+    template <class F> result<call_id> get_async(bytes key, const snapshot_options &options, F &&f) const {
+        return detail::start<std::optional<value>>(std::forward<F>(f), getting(key, options));
     }
     /** The newest value of `key`. */
     std::future<result<std::optional<value>>> get_future(bytes key) const {
         return detail::start_future<std::optional<value>>(getting(key));
+    }
+    /** The value of `key` as `options` say. */
+    std::future<result<std::optional<value>>> get_future(bytes key, const snapshot_options &options) const {
+        return detail::start_future<std::optional<value>>(getting(key, options));
+    }
+
+    /** As get_async with options, and the position of the state that was read. */
+    template <class F>
+    result<call_id> get_with_position_async(bytes key, const snapshot_options &options, F &&f) const {
+        return detail::start<positioned_value>(std::forward<F>(f), getting(key, options));
+    }
+    /** The value of `key`, and the position of the state that was read. */
+    std::future<result<positioned_value>> get_with_position_future(bytes key,
+                                                                   const snapshot_options &options = {}) const {
+        return detail::start_future<positioned_value>(getting(key, options));
     }
 
     /** The values of `keys` at one point in time. Codes of the result: those of store::multi_get. */
@@ -1719,7 +1789,15 @@ template <class Self> class asynchronous {
     /** co_await gives the result<position>. */
     auto put_async(bytes key, bytes value) const { return awaiting<position>(putting(key, value)); }
     /** co_await gives the result<position>. */
+    auto put_async(bytes key, bytes value, const write_options &options) const {
+        return awaiting<position>(putting(key, value, options));
+    }
+    /** co_await gives the result<position>. */
     auto erase_async(bytes key) const { return awaiting<position>(erasing(key)); }
+    /** co_await gives the result<position>. */
+    auto erase_async(bytes key, const write_options &options) const {
+        return awaiting<position>(erasing(key, options));
+    }
     /** co_await gives the result<position>; the batch must stay until then. */
     auto write_async(batch &batch, const write_options &options = {}) const {
         static_cast<void>(batch.materialize().has_value());
@@ -1727,6 +1805,14 @@ template <class Self> class asynchronous {
     }
     /** co_await gives the result<std::optional<value>>. */
     auto get_async(bytes key) const { return awaiting<std::optional<value>>(getting(key)); }
+    /** co_await gives the result<std::optional<value>>. */
+    auto get_async(bytes key, const snapshot_options &options) const {
+        return awaiting<std::optional<value>>(getting(key, options));
+    }
+    /** co_await gives the result<positioned_value>. */
+    auto get_with_position_async(bytes key, const snapshot_options &options = {}) const {
+        return awaiting<positioned_value>(getting(key, options));
+    }
     /** co_await gives the result<values>. Name the keys first: g++ 12 takes no {...} list in a co_await expression. */
     auto multi_get_async(const keys &keys, const snapshot_options &options = {}) const {
         return awaiting<values>(getting(keys, options));
@@ -1752,6 +1838,18 @@ template <class Self> class asynchronous {
             return almadia_put_async(store, key.data(), key.size(), value.data(), value.size(), &done, e);
         });
     }
+    auto putting(bytes key, bytes value, const write_options &options) const {
+        return submission([key, value, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                  almadia_error **e) {
+            return almadia_put_with_async(store, key.data(), key.size(), value.data(), value.size(), &c, &done, e);
+        });
+    }
+    auto erasing(bytes key, const write_options &options) const {
+        return submission([key, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                           almadia_error **e) {
+            return almadia_delete_with_async(store, key.data(), key.size(), &c, &done, e);
+        });
+    }
     auto erasing(bytes key) const {
         return submission([key](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_delete_async(store, key.data(), key.size(), &done, e);
@@ -1766,6 +1864,12 @@ template <class Self> class asynchronous {
     auto getting(bytes key) const {
         return submission([key](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_get_async(store, key.data(), key.size(), &done, e);
+        });
+    }
+    auto getting(bytes key, const snapshot_options &options) const {
+        return submission([key, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                           almadia_error **e) {
+            return almadia_get_with_async(store, key.data(), key.size(), &c, &done, e);
         });
     }
     auto getting(const keys &keys, const snapshot_options &options) const {
@@ -1939,9 +2043,23 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         });
     }
 
+    /** The same with options; returns the position of the write. */
+    result<position> put(bytes key, bytes value, const write_options &options) const {
+        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+            return almadia_put_with(pointer_, key.data(), key.size(), value.data(), value.size(), c, at, e);
+        });
+    }
+
     /** Removes `key` and waits. It is no error if it does not exist. Blocks: yes. Codes: as write. */
     result<void> erase(bytes key) const {
         return detail::attempt([&](almadia_error **e) { return almadia_delete(pointer_, key.data(), key.size(), e); });
+    }
+
+    /** The same with options; returns the position of the write. */
+    result<position> erase(bytes key, const write_options &options) const {
+        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+            return almadia_delete_with(pointer_, key.data(), key.size(), c, at, e);
+        });
     }
 
     /**
@@ -1953,13 +2071,9 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      */
     result<position> write(batch &batch, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();
-        const almadia_write_options c = detail::to_c(options);
-        almadia_position at = {0, 0};
-        result<void> written = detail::attempt([&](almadia_error **e) {
-            return almadia_write(pointer_, batch.c_handle(), &c, &at, e);
+        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+            return almadia_write(pointer_, batch.c_handle(), c, at, e);
         });
-        if (!written) return std::move(written).error();
-        return position{at.index, at.term};
     }
 
     /** The asynchronous calls of this store, completed through `queue` on the threads that run it. */
@@ -2005,6 +2119,29 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         return detail::find<value>([&](almadia_value **found, almadia_error **e) {
             return almadia_get(pointer_, key.data(), key.size(), found, e);
         });
+    }
+
+    /**
+     * The value of `key` as `options` say, which must have no range; empty when it does not exist. With level::local
+     * and min_index it is read on this member, but not before a write that the program knows of is applied here.
+     * Blocks: yes, for the timeout at most. Codes: as open_snapshot, and io, corruption.
+     */
+    result<std::optional<value>> get(bytes key, const snapshot_options &options) const {
+        const almadia_snapshot_options c = detail::to_c(options);
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_get_with(pointer_, key.data(), key.size(), &c, found, nullptr, e);
+        });
+    }
+
+    /** The same, with the position of the state that was read. */
+    result<positioned_value> get_with_position(bytes key, const snapshot_options &options = {}) const {
+        const almadia_snapshot_options c = detail::to_c(options);
+        almadia_position at = {0, 0};
+        result<std::optional<value>> read = detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_get_with(pointer_, key.data(), key.size(), &c, found, &at, e);
+        });
+        if (!read) return std::move(read).error();
+        return positioned_value{*std::move(read), {at.index, at.term}};
     }
 
     /**
@@ -2065,6 +2202,15 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     friend class asynchronous<store>;
     explicit store(almadia_store *pointer) noexcept : handle(pointer) {}
     detail::sink sink() const noexcept { return {pointer_, nullptr}; }
+
+    /* Calls a C function that writes. */
+    template <class Call> static result<position> written(const write_options &options, Call &&call) {
+        const almadia_write_options c = detail::to_c(options);
+        almadia_position at = {0, 0};
+        result<void> answered = detail::attempt([&](almadia_error **e) { return call(&c, &at, e); });
+        if (!answered) return std::move(answered).error();
+        return position{at.index, at.term};
+    }
 };
 static_assert(sizeof(store) == sizeof(void *));
 

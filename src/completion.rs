@@ -11,7 +11,7 @@
 //! ([`ordered`]).
 
 use crate::error::{Code, Error, Result};
-use crate::types::{LogIndex, Term};
+use crate::types::{ApplyState, LogIndex, Term};
 
 pub(crate) mod call;
 pub(crate) mod deadlines;
@@ -29,6 +29,12 @@ pub struct Position {
     pub index: LogIndex,
     /// Term of the entry at that index.
     pub term: Term,
+}
+
+impl From<ApplyState> for Position {
+    fn from(state: ApplyState) -> Self {
+        Self { index: state.index, term: state.term }
+    }
 }
 
 /// An answer that is due, and who waits for it.

@@ -231,6 +231,13 @@ impl Error {
         self
     }
 
+    /// This error, with `more` about it.
+    #[must_use]
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.inner.detail = format!("{}; {more}", self.inner.detail);
+        self
+    }
+
     /// Damage at `offset` of `path`.
     #[must_use]
     pub fn corruption(path: &Path, offset: u64, what: &str) -> Self {

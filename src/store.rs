@@ -143,9 +143,17 @@ impl Store {
     /// # Errors
     /// As [`Store::write`] and [`Batch::put`].
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Position> {
+        self.put_with(key, value, &WriteOptions::default())
+    }
+
+    /// As [`Store::put`], with options.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Position> {
         let mut batch = Batch::new();
         batch.put(key, value)?;
-        self.write(&mut batch, &WriteOptions::default())
+        self.write(&mut batch, options)
     }
 
     /// Removes one key and waits for it.
@@ -153,9 +161,17 @@ impl Store {
     /// # Errors
     /// As [`Store::write`] and [`Batch::delete`].
     pub fn delete(&self, key: &[u8]) -> Result<Position> {
+        self.delete_with(key, &WriteOptions::default())
+    }
+
+    /// As [`Store::delete`], with options.
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    pub fn delete_with(&self, key: &[u8], options: &WriteOptions) -> Result<Position> {
         let mut batch = Batch::new();
         batch.delete(key)?;
-        self.write(&mut batch, &WriteOptions::default())
+        self.write(&mut batch, options)
     }
 
     /// Takes a snapshot and waits for it. It is a single view of this member's data in the requested range, taken
@@ -173,7 +189,7 @@ impl Store {
         refuse_in_callback()?;
         let regions = self.inner.regions_of(options)?;
         let engine = self.inner.engine()?;
-        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
+        if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
             return Ok(Snapshot::new(view, position, &options.range));
         }
         let position = self.inner.confirm(regions, options)?;
@@ -381,7 +397,7 @@ impl Inner {
     fn read_due(&self, regions: &[RegionId], options: &SnapshotOptions) -> Due {
         let kind = match options.level {
             Level::Linearizable => CallKind::Read,
-            Level::Local => CallKind::LocalRead,
+            Level::Local => CallKind::LocalRead { min_index: options.min_index },
         };
         Due::within(options.timeout.unwrap_or(self.read_timeout), kind, regions)
     }
@@ -418,24 +434,27 @@ impl Inner {
         if completion.defuse() { Err(Error::new(Code::Closed)) } else { Ok(()) }
     }
 
-    /// The result of `look`, run on this thread under the leases of `regions`; none if they do not hold.
-    fn leased<T>(
+    /// The result of `look`, run on this thread: under the leases of `regions`, or for a local read if this member has
+    /// applied enough. None if the peers must be asked.
+    fn at_once<T>(
         &self,
+        engine: &Engine,
         regions: &[RegionId],
-        level: Level,
+        options: &SnapshotOptions,
         look: impl FnOnce() -> T,
     ) -> Result<Option<(T, Position)>> {
         self.health.check()?;
-        Ok(if level == Level::Linearizable { self.leases.read(regions, look) } else { None })
+        Ok(match options.level {
+            Level::Linearizable => self.leases.read(regions, look),
+            Level::Local => {
+                self.local_position(engine, regions, options.min_index)?.map(|position| (look(), position))
+            }
+        })
     }
 
     /// Waits until every one of `regions` has confirmed a linearizable read, or has applied what a local read asks for,
     /// which nobody confirms.
     fn confirm(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
-        if let Some(position) = self.local_position(regions, options) {
-            return Ok(position);
-        }
-        self.health.check()?;
         let (waiter, due) = (Arc::new(Waiter::default()), self.read_due(regions, options));
         let deadline = due.deadline;
         let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
@@ -443,20 +462,27 @@ impl Inner {
         waiter.answer()
     }
 
-    /// The position that a local snapshot can show now, without asking the peers.
-    fn local_position(&self, regions: &[RegionId], options: &SnapshotOptions) -> Option<Position> {
-        if options.level != Level::Local || self.health.check().is_err() {
-            return None;
+    /// The position that a local read can show now, without asking the peers.
+    fn local_position(
+        &self,
+        engine: &Engine,
+        regions: &[RegionId],
+        min_index: LogIndex,
+    ) -> Result<Option<Position>> {
+        let [only] = regions else {
+            let may_read = self.health.is_each(regions, |status| status.replayed);
+            return Ok(may_read.then(Position::default));
+        };
+        let status = self.health.status(*only);
+        if !status.replayed {
+            return Ok(None);
         }
-        match regions {
-            [only] => {
-                let status = self.health.status(*only);
-                // The engine may be ahead of this, but the term of its newest entry is not known here.
-                let position = Position { index: status.applied_index, term: status.applied_term };
-                (status.replayed && position.index >= options.min_index).then_some(position)
-            }
-            several => self.health.is_each(several, |status| status.replayed).then(Position::default),
+        if status.applied_index >= min_index {
+            return Ok(Some(Position { index: status.applied_index, term: status.applied_term }));
         }
+        // Peers publish their status later than writes are answered: the caller may have this index from one of these.
+        let is_applied = self.leases.applied(*only) >= min_index;
+        is_applied.then(|| engine.apply_state(*only).map(Position::from)).transpose()
     }
 
     /// Accepts a call whose caller waits on `waiter`.

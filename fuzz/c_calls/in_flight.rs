@@ -19,13 +19,14 @@ use almadia::capi::completion::{
 };
 use almadia::capi::done::{almadia_cancel, almadia_done};
 use almadia::capi::error::{almadia_error_code, almadia_error_message};
-use almadia::capi::get::{almadia_get_async, almadia_multi_get_async};
+use almadia::capi::get::{almadia_get_async, almadia_get_with_async, almadia_multi_get_async};
 use almadia::capi::library::almadia_code_maybe_applied;
 use almadia::capi::snapshot::almadia_snapshot;
-use almadia::capi::snapshot_open::almadia_snapshot_open_async;
+use almadia::capi::snapshot_open::{almadia_snapshot_open_async, almadia_snapshot_options};
 use almadia::capi::store::almadia_store_shutdown;
 use almadia::capi::write::{
-    almadia_delete_async, almadia_position, almadia_put_async, almadia_write_async, almadia_write_options,
+    almadia_delete_async, almadia_delete_with_async, almadia_position, almadia_put_async,
+    almadia_put_with_async, almadia_write_async, almadia_write_options,
 };
 use almadia::capi::{almadia_code, almadia_error, almadia_slice};
 
@@ -161,6 +162,8 @@ unsafe extern "C" fn on_event(user: *mut c_void, event: u32, position: almadia_p
 enum Request {
     Write(Vec<Change>),
     Get(Bytes),
+    /// A get that returns a position.
+    GetWith(Bytes),
     Many(Vec<Bytes>),
     Snapshot,
 }
@@ -321,18 +324,22 @@ impl Call {
         assert!(is_write || code != CANCELLED_IN_FLIGHT, "nothing of a read is left");
         let is_possible = match self.request {
             _ if was_closed => true,
-            Request::Get(_) => code == OK || code == NOT_FOUND,
+            Request::Get(_) | Request::GetWith(_) => code == OK || code == NOT_FOUND,
             _ => code == OK,
         };
         assert!(is_possible || self.is_cancelled, "answered {code}");
-        let has_position = code == OK && matches!(self.request, Request::Write(_) | Request::Snapshot);
+        let has_position = match self.request {
+            Request::Write(_) | Request::Snapshot => code == OK,
+            Request::GetWith(_) => code == OK || code == NOT_FOUND,
+            Request::Get(_) | Request::Many(_) => false,
+        };
         assert_eq!((answered.index > 0, answered.term > 0), (has_position, has_position));
         if !was_closed {
             let found = [!answered.snapshot.is_null(), !answered.value.is_null(), !answered.values.is_null()];
             let wanted = match self.request {
                 _ if code != OK => [false; 3],
                 Request::Write(_) => [false; 3],
-                Request::Get(_) => [false, true, false],
+                Request::Get(_) | Request::GetWith(_) => [false, true, false],
                 Request::Many(_) => [false, false, true],
                 Request::Snapshot => [true, false, false],
             };
@@ -356,7 +363,7 @@ impl Call {
     ) -> Option<(*mut almadia_snapshot, Model)> {
         match &self.request {
             Request::Write(_) => {}
-            Request::Get(key) => {
+            Request::Get(key) | Request::GetWith(key) => {
                 let bytes = |model: &&&Model| model.get(&key.bytes).cloned();
                 if !answered.value.is_null() {
                     let seen =
@@ -464,7 +471,7 @@ impl<'a> Burst<'a> {
         // SAFETY, for all: the store is live, bytes have their lengths, structs their sizes, and what `done` names
         // outlives the answers, for which `await_all` waits.
         let (code, request) = match input.number() % 8 {
-            0 | 1 => {
+            0 => {
                 let (key, value) = (input.good_key(), input.good_key());
                 let code = answer(input, |error| unsafe {
                     almadia_put_async(store, key.data, key.length, value.data, value.length, done, error)
@@ -478,8 +485,17 @@ impl<'a> Burst<'a> {
                 });
                 (code, Request::Write(vec![Change::Delete(key.bytes)]))
             }
+            1 => return Some(self.write_one_with_events(input, done, wanted)),
             3 => return self.write(input, handles, done, wanted),
-            4 | 5 => {
+            5 => {
+                let (key, mut options) = (input.good_key(), Sized::<almadia_snapshot_options>::new());
+                options.options.level = i32::from(input.yes());
+                let code = answer(input, |error| unsafe {
+                    almadia_get_with_async(store, key.data, key.length, options.pointer(), done, error)
+                });
+                (code, Request::GetWith(key))
+            }
+            4 => {
                 let key = input.good_key();
                 let code = answer(input, |error| unsafe {
                     almadia_get_async(store, key.data, key.length, done, error)
@@ -501,6 +517,35 @@ impl<'a> Burst<'a> {
             }
         };
         Some(Submitted { code, wanted, request, events: 0 })
+    }
+
+    /// Sets or removes one key, and requests the events of that.
+    fn write_one_with_events(
+        &self,
+        input: &mut Input<'_>,
+        done: *const almadia_done,
+        wanted: almadia_code,
+    ) -> Submitted {
+        let mut options = Sized::<almadia_write_options>::new();
+        let events = u32::from(input.number() % 4);
+        options.options.events = events;
+        options.options.event_user = self.arrivals.place(self.calls.len());
+        options.options.on_event = Some(on_event);
+        let (store, key, value) = (self.store, input.good_key(), input.good_key());
+        let (key_data, key_length, options) = (key.data, key.length, options.pointer());
+        let change =
+            if input.yes() { Change::Put(key.bytes, value.bytes.clone()) } else { Change::Delete(key.bytes) };
+        // SAFETY: as for `ask`; the callback is good until the write is completed.
+        let code = answer(input, |error| unsafe {
+            match &change {
+                Change::Put(..) => {
+                    let (data, length) = (value.data, value.length);
+                    almadia_put_with_async(store, key_data, key_length, data, length, options, done, error)
+                }
+                _ => almadia_delete_with_async(store, key_data, key_length, options, done, error),
+            }
+        });
+        Submitted { code, wanted, request: Request::Write(vec![change]), events }
     }
 
     /// Writes a batch, if there is one, and requests its events.

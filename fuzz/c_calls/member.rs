@@ -157,6 +157,11 @@ impl Member {
         self.index = index;
     }
 
+    /// The largest log index returned so far: of a write that was acknowledged.
+    pub fn last_index(&self) -> u64 {
+        self.index
+    }
+
     /// Checks the status of the store, and requests a transfer of the leadership, which no other member can take.
     pub fn check_status(&mut self, input: &mut Input<'_>) {
         let store = self.store;

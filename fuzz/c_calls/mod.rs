@@ -17,6 +17,7 @@ mod queue;
 mod reading;
 mod rules;
 mod in_flight;
+mod with_options;
 mod writing;
 
 use std::ptr::null_mut;
@@ -130,7 +131,8 @@ impl Member {
             0xf0..=0xf7 => return self.burst(input, handles),
             0xf8 => return self.multi_get(input, handles),
             0xf9 => return handles.snapshot_multi_get(input),
-            0xfa | 0xfb => return handles.batch_append_ops(input),
+            0xfa => return handles.batch_append_ops(input),
+            0xfb => return self.with_options(input, handles),
             0xfc | 0xfd => return handles.use_queue(input),
             0xfe => return handles.check_many(input),
             0xff => return self.check_metrics(input),

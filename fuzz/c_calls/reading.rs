@@ -103,7 +103,7 @@ impl Member {
 }
 
 /// Compares the result of a read with the model.
-fn read(
+pub fn read(
     code: almadia_code,
     key: &Bytes,
     value: *mut almadia_value,

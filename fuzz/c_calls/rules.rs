@@ -26,6 +26,7 @@ pub const NOT_FOUND: almadia_code = 201;
 pub const END: almadia_code = 204;
 pub const CLOSED: almadia_code = 501;
 pub const CANCELLED: almadia_code = 502;
+pub const READ_TIMEOUT: almadia_code = 507;
 pub const CANCELLED_IN_FLIGHT: almadia_code = 403;
 pub const LOCKED: almadia_code = 603;
 

@@ -163,16 +163,7 @@ impl Batch {
 
 impl Member {
     pub fn write(&mut self, input: &mut Input<'_>, handles: &mut Handles) {
-        let mut options = Sized::<almadia_write_options>::new();
-        options.options.reserved = u32::from(input.number() == 0xff);
-        options.options.events = if input.number() == 0xff { 1 } else { 0 };
-        let (reserved, events) = (options.options.reserved, options.options.events);
-        let (sized, given) = options.vary(input);
-        let wanted = match (sized, given) {
-            (OK, true) if reserved != 0 => UNSUPPORTED,
-            (OK, true) if events != 0 => INVALID_ARGUMENT,
-            (code, _) => code,
-        };
+        let WriteOptions { options, wanted, with_events } = WriteOptions::draw(input);
         let mut position = almadia_position { index: 7, term: 7 };
         let place = if input.yes() { &raw mut position } else { null_mut() };
         let store = self.store;
@@ -186,8 +177,7 @@ impl Member {
             almadia_write(store, batch.handle, options.pointer(), place, error)
         });
         // Both are wrong, and a callback is missing: the header does not specify which is reported.
-        let two_faults =
-            events != 0 && given && [NULL_POINTER, INVALID_ARGUMENT, UNSUPPORTED].contains(&code);
+        let two_faults = with_events && [NULL_POINTER, INVALID_ARGUMENT, UNSUPPORTED].contains(&code);
         assert!(code == wanted || two_faults, "answered {code}, not {wanted}");
         if code == OK {
             batch.changes.drain(..).for_each(|change| change.apply(&mut self.model));
@@ -264,8 +254,33 @@ impl Member {
     }
 }
 
+/// The options of a blocking write.
+pub struct WriteOptions {
+    pub options: Sized<almadia_write_options>,
+    /// OK, or the code that any call with them must return.
+    pub wanted: almadia_code,
+    /// Whether they ask for events, which such a write has not.
+    pub with_events: bool,
+}
+
+impl WriteOptions {
+    pub fn draw(input: &mut Input<'_>) -> Self {
+        let mut options = Sized::<almadia_write_options>::new();
+        options.options.reserved = u32::from(input.number() == 0xff);
+        options.options.events = if input.number() == 0xff { 1 } else { 0 };
+        let (reserved, events) = (options.options.reserved, options.options.events);
+        let (sized, given) = options.vary(input);
+        let wanted = match (sized, given) {
+            (OK, true) if reserved != 0 => UNSUPPORTED,
+            (OK, true) if events != 0 => INVALID_ARGUMENT,
+            (code, _) => code,
+        };
+        Self { options, wanted, with_events: given && events != 0 }
+    }
+}
+
 /// Valid arguments are accepted; of several invalid ones any may be reported.
-fn assert_one_of(code: almadia_code, arguments: &[&Bytes]) {
+pub fn assert_one_of(code: almadia_code, arguments: &[&Bytes]) {
     if code == OK {
         assert!(arguments.iter().all(|bytes| bytes.verdict == OK), "wrong arguments are refused");
     } else {

@@ -83,6 +83,15 @@ impl From<Result<Option<PinnedValue>>> for Answered {
     }
 }
 
+impl From<Result<(Option<PinnedValue>, Position)>> for Answered {
+    fn from(answer: Result<(Option<PinnedValue>, Position)>) -> Self {
+        match answer {
+            Ok((value, position)) => Self { position, ..Self::from(Ok(value)) },
+            Err(error) => Self::from(error),
+        }
+    }
+}
+
 impl From<Result<Values>> for Answered {
     fn from(answer: Result<Values>) -> Self {
         answer.map_or_else(Self::from, |values| Self {
@@ -103,7 +112,8 @@ impl almadia_completion {
 }
 
 /// ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
-/// applied. For almadia_get_async ALMADIA_NOT_FOUND when the key does not exist. ALMADIA_NULL_POINTER for NULL.
+/// applied. For almadia_get_async and almadia_get_with_async ALMADIA_NOT_FOUND when the key does not exist.
+/// ALMADIA_NULL_POINTER for NULL.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -118,8 +128,9 @@ pub unsafe extern "C" fn almadia_completion_code(completion: *const almadia_comp
     })
 }
 
-/// The log index of the write, or the index up to which the snapshot shows the log. 0 after a failure, for a
-/// snapshot over several regions, for a leader transfer and for NULL.
+/// The log index of the write, the index up to which the snapshot shows the log, or that of the position that
+/// almadia_get_with describes, also when its key does not exist. 0 after a failure, for a snapshot over several
+/// regions, for almadia_get_async, almadia_multi_get_async and a leader transfer, and for NULL.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -184,9 +195,9 @@ pub unsafe extern "C" fn almadia_completion_take_snapshot(
     })
 }
 
-/// Takes the value out of the completion of almadia_get_async; free it with almadia_value_free. NULL after a
-/// failure, for every other call, the second time, and for NULL. A value that nobody takes is freed with the
-/// completion.
+/// Takes the value out of the completion of almadia_get_async or almadia_get_with_async; free it with
+/// almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
+/// takes is freed with the completion.
 ///
 /// Blocks: no. Threads: one.
 ///

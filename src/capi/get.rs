@@ -8,11 +8,12 @@ use std::ffi::c_void;
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{Buffer, almadia_slice, bytes, slices};
 use super::done::{Done, almadia_done};
-use super::handle::{HandleSlot, in_process};
+use super::handle::{HandleSlot, ValueSlot, in_process};
 use super::snapshot::almadia_snapshot;
 use super::snapshot_open::{almadia_snapshot_options, snapshot_options};
 use super::store::almadia_store;
 use super::value::{almadia_value, almadia_values};
+use super::write::almadia_position;
 use crate::error::Code;
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 
@@ -123,6 +124,58 @@ pub unsafe extern "C" fn almadia_snapshot_get_into(
     })
 }
 
+/// Reads the value of `key` as `options`, which may be NULL and must have no range, say: how recent it must be, and
+/// how long to wait. With ALMADIA_LEVEL_LOCAL and min_index it is read on this member, without asking another, but
+/// not before a write that the program knows of is applied here.
+///
+/// `value` receives the handle; free it with almadia_value_free. When the key does not exist, the function returns
+/// ALMADIA_NOT_FOUND, without an error object. `position` (NULL if unwanted) is written on ALMADIA_OK and on
+/// ALMADIA_NOT_FOUND. It is the position of the state that was read: the last entry in the log of the key's region
+/// that the answer reflects. As min_index of a later read, on any member, it makes sure that this shows no older
+/// state.
+///
+/// Blocks: yes, for the timeout at most, and while it reads the disk on your thread, which almadia_get_with_async
+/// does not. Threads: any number at once. Codes: ALMADIA_NOT_FOUND, those of almadia_snapshot_open
+/// (ALMADIA_READ_TIMEOUT too when this member has not applied min_index in time, with a message that says how far it
+/// is), and those of almadia_snapshot_get; ALMADIA_INVALID_ARGUMENT (a range) too.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
+/// `struct_size` readable bytes, and its keys are NULL or have their lengths; `value`, `position` and `error` are
+/// NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_get_with(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    options: *const almadia_snapshot_options,
+    value: *mut *mut almadia_value,
+    position: *mut almadia_position,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `value` is NULL or writable.
+        let slot = unsafe { HandleSlot::new(value, "value") }?;
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        boundary::may_block()?;
+        if position.is_null() {
+            return Ok(answer(slot, store.store.get_with(key, &options)?));
+        }
+        // SAFETY: `position` is NULL or writable.
+        let place = unsafe { ValueSlot::optional(position) };
+        let (found, position) = store.store.get_with_position(key, &options)?;
+        place.put(position.into());
+        Ok(answer(slot, found))
+    })
+}
+
 /// Starts reading the newest value of `key`, linearizable, and returns. On ALMADIA_OK the call will complete
 /// exactly once, with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND. The key is copied. Values
 /// that are not in memory are read on threads of the library.
@@ -154,6 +207,47 @@ pub unsafe extern "C" fn almadia_get_async(
         let done = unsafe { Done::read(done) }?;
         done.submit(store, |asynchronous, receiver| {
             asynchronous.get(key, &SnapshotOptions::default(), |found| receiver.answer(found))
+        })
+    })
+}
+
+/// Starts reading the value of `key` as `options` say and returns. On ALMADIA_OK the call will complete exactly once,
+/// with the value (almadia_completion_take_value) or ALMADIA_NOT_FOUND, and with either of them the position of
+/// almadia_get_with (almadia_completion_index and almadia_completion_term). The key is copied. `options` as for
+/// almadia_get_with. A local read may be ready at once; it completes on the callback thread or through the queue
+/// nevertheless.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: those of almadia_get_async, ALMADIA_UNSUPPORTED (a
+/// level or field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (a range) too. The
+/// completion has the other codes: those of almadia_get_with, and ALMADIA_CANCELLED.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
+/// `struct_size` readable bytes, and its keys are NULL or have their lengths; `done` is NULL or points to
+/// `struct_size` readable bytes: its callback may be called once, on another thread, its `cq` is NULL or live, its
+/// `op` is NULL or writable; `error` is NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_get_with_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    options: *const almadia_snapshot_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+        let options = unsafe { snapshot_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        done.submit(store, |asynchronous, receiver| {
+            asynchronous.get_with_position(key, &options, |found| receiver.answer(found))
         })
     })
 }

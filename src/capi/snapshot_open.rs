@@ -27,7 +27,8 @@ pub const ALMADIA_LEVEL_LINEARIZABLE: almadia_level = 0;
 /// a restart.
 pub const ALMADIA_LEVEL_LOCAL: almadia_level = 1;
 
-/// How to take a snapshot. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the same. The bytes are copied.
+/// How to take a snapshot, or to read keys without one. Begin with ALMADIA_SNAPSHOT_OPTIONS_INIT; NULL means the
+/// same. The bytes are copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_snapshot_options {
@@ -48,9 +49,11 @@ pub struct almadia_snapshot_options {
     pub end: *const c_void,
     /// Its length in bytes; 0 means no end.
     pub end_length: usize,
-    /// With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region up to this index, such as that of a
-    /// write acknowledged by another member; 0 does not wait. The range must lie within one region.
-    /// ALMADIA_LEVEL_LINEARIZABLE shows every acknowledged write anyway and ignores it.
+    /// With ALMADIA_LEVEL_LOCAL: wait until this member has applied its region at least up to this index, such as
+    /// that of a write acknowledged by another member; 0 does not wait. ALMADIA_READ_TIMEOUT when it has not in time,
+    /// also for an index beyond the end of the log. Each region has a log of its own: the index must be one of the
+    /// region that is read, and the keys must lie within one region. ALMADIA_LEVEL_LINEARIZABLE shows every
+    /// acknowledged write anyway and ignores it.
     pub min_index: u64,
 }
 

@@ -49,7 +49,7 @@ pub struct almadia_position {
 pub type almadia_event_callback =
     Option<unsafe extern "C" fn(user: *mut c_void, event: almadia_event, position: almadia_position)>;
 
-/// How to write. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
+/// How to write a batch, or one put or delete. Begin with ALMADIA_WRITE_OPTIONS_INIT; NULL means the same.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct almadia_write_options {
@@ -57,7 +57,7 @@ pub struct almadia_write_options {
     pub struct_size: usize,
     /// Milliseconds after which the call completes in any case; 0 means the option write.timeout_ms.
     pub timeout_ms: u64,
-    /// The events to report, added; 0 for none. For almadia_write_async only. They happen while this member leads
+    /// The events to report, added; 0 for none. For the _async functions only. They happen while this member leads
     /// the region: a write that it forwards to the leader has none.
     pub events: almadia_event,
     /// Must be 0.
@@ -106,14 +106,20 @@ impl Listener {
     }
 }
 
+/// The Rust form of a caller's options. The default is what NULL means.
+#[derive(Default)]
+struct Options {
+    write: WriteOptions,
+    /// The events that are wanted, and who hears of them.
+    listening: Option<(Events, Listener)>,
+}
+
 /// The Rust form of the caller's options.
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes; its event callback may be called until the write is
 /// completed.
-unsafe fn write_options(
-    options: *const almadia_write_options,
-) -> Result<(WriteOptions, Option<(Events, Listener)>)> {
+unsafe fn write_options(options: *const almadia_write_options) -> Result<Options> {
     // SAFETY: passed on to the caller.
     let options = unsafe { extensible::read_or_default(options) }?;
     let unknown = options.events & !(ALMADIA_EVENT_PROPOSED | ALMADIA_EVENT_COMMITTED);
@@ -122,14 +128,16 @@ unsafe fn write_options(
         return Err(Error::with_detail(Code::Unsupported, detail));
     }
     let (wanted, timeout) = (|event| options.events & event != 0, timeout(options.timeout_ms));
+    let write = WriteOptions { timeout };
     if options.events == 0 {
-        return Ok((WriteOptions { timeout }, None));
+        return Ok(Options { write, listening: None });
     }
     let events =
         Events { proposed: wanted(ALMADIA_EVENT_PROPOSED), committed: wanted(ALMADIA_EVENT_COMMITTED) };
     let on_event = options.on_event.ok_or_else(|| null("almadia_write_options.on_event"))?;
     thread_sanitizer::release(options.event_user);
-    Ok((WriteOptions { timeout }, Some((events, Listener { on_event, user: options.event_user }))))
+    let listener = Listener { on_event, user: options.event_user };
+    Ok(Options { write, listening: Some((events, listener)) })
 }
 
 /// The Rust form of the options of a write whose caller waits for it.
@@ -139,9 +147,9 @@ unsafe fn write_options(
 unsafe fn blocking_options(options: *const almadia_write_options) -> Result<WriteOptions> {
     // SAFETY: passed on to the caller.
     match unsafe { write_options(options) }? {
-        (options, None) => Ok(options),
-        (_, Some(_)) => {
-            let detail = "almadia_write_options.events needs almadia_write_async";
+        Options { write, listening: None } => Ok(write),
+        Options { listening: Some(_), .. } => {
+            let detail = "almadia_write_options.events needs the _async form of the call";
             Err(Error::with_detail(Code::InvalidArgument, detail))
         }
     }
@@ -228,18 +236,10 @@ pub unsafe extern "C" fn almadia_write_async(
         let batch = unsafe { exclusive(batch, "batch") }?;
         // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
         // write is answered.
-        let (options, listening) = unsafe { write_options(options) }?;
-        let batch = &mut batch.batch;
+        let options = unsafe { write_options(options) }?;
         // SAFETY: `done` keeps the promise of `Done::read`.
         let done = unsafe { Done::read(done) }?;
-        done.submit(store, |asynchronous, receiver| {
-            let finished = |answer| receiver.answer(answer);
-            let Some((events, listener)) = listening else {
-                return asynchronous.write(batch, &options, finished);
-            };
-            let on_event = move |event, position| listener.tell(event, position);
-            asynchronous.write_with_events(batch, &options, events, on_event, finished)
-        })
+        submit(store, &mut batch.batch, options, done)
     })
 }
 
@@ -331,7 +331,7 @@ pub unsafe extern "C" fn almadia_put_async(
         let done = unsafe { Done::read(done) }?;
         let mut batch = Batch::new();
         batch.put(key, value)?;
-        write_one(store, batch, done)
+        submit(store, &mut batch, Options::default(), done)
     })
 }
 
@@ -363,12 +363,172 @@ pub unsafe extern "C" fn almadia_delete_async(
         let done = unsafe { Done::read(done) }?;
         let mut batch = Batch::new();
         batch.delete(key)?;
-        write_one(store, batch, done)
+        submit(store, &mut batch, Options::default(), done)
     })
 }
 
-fn write_one(store: &almadia_store, mut batch: Batch, done: Done) -> Result<almadia_code> {
+/// Sets `key` to `value` and waits: almadia_write with a batch of one operation. `options` may be NULL; `position`
+/// (NULL if unwanted) receives the position of the write in the log of the key's region.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+/// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` and `value` are NULL or point to `key_length` and `value_length` readable bytes;
+/// `options` is NULL or points to `struct_size` readable bytes; `position` and `error` are NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_put_with(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    value: *const c_void,
+    value_length: usize,
+    options: *const almadia_write_options,
+    position: *mut almadia_position,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
+        let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
+        let options = unsafe { blocking_options(options) }?;
+        // SAFETY: `position` is NULL or writable.
+        let position = unsafe { ValueSlot::optional(position) };
+        boundary::may_block()?;
+        position.put(store.store.put_with(key, value, &options)?.into());
+        Ok(ALMADIA_OK)
+    })
+}
+
+/// Removes `key` and waits: almadia_write with a batch of one operation. It is no error if the key does not exist.
+/// `options` may be NULL; `position` (NULL if unwanted) receives the position of the write in the log of the key's
+/// region.
+///
+/// Blocks: yes, for the timeout at most. Threads: any number at once. Codes: as almadia_write, and
+/// ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
+/// `struct_size` readable bytes; `position` and `error` are NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_delete_with(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    options: *const almadia_write_options,
+    position: *mut almadia_position,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
+        let options = unsafe { blocking_options(options) }?;
+        // SAFETY: `position` is NULL or writable.
+        let position = unsafe { ValueSlot::optional(position) };
+        boundary::may_block()?;
+        position.put(store.store.delete_with(key, &options)?.into());
+        Ok(ALMADIA_OK)
+    })
+}
+
+/// Starts setting `key` to `value` and returns: almadia_write_async with a batch of one operation. Both are copied
+/// before it returns. `options` may be NULL.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` and `value` are NULL or point to `key_length` and `value_length` readable bytes;
+/// `options` is NULL or points to `struct_size` readable bytes, and its callback may be called on another thread until
+/// the write is answered; `done` is NULL or points to `struct_size` readable bytes: its callback may be called once, on
+/// another thread, its `cq` is NULL or live, its `op` is NULL or writable; `error` is NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_put_with_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    value: *const c_void,
+    value_length: usize,
+    options: *const almadia_write_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
+        let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
+        // write is answered.
+        let options = unsafe { write_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        let mut batch = Batch::new();
+        batch.put(key, value)?;
+        submit(store, &mut batch, options, done)
+    })
+}
+
+/// Starts removing `key` and returns: almadia_write_async with a batch of one operation. The key is copied before it
+/// returns. `options` may be NULL.
+///
+/// Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+///
+/// # Safety
+/// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
+/// `struct_size` readable bytes, and its callback may be called on another thread until the write is answered; `done`
+/// is NULL or points to `struct_size` readable bytes: its callback may be called once, on another thread, its `cq` is
+/// NULL or live, its `op` is NULL or writable; `error` is NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_delete_with_async(
+    store: *mut almadia_store,
+    key: *const c_void,
+    key_length: usize,
+    options: *const almadia_write_options,
+    done: *const almadia_done,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `store` is NULL or live.
+        let store = unsafe { in_process(store, "store") }?;
+        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+        let key = unsafe { bytes(key, key_length, "key") }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
+        // write is answered.
+        let options = unsafe { write_options(options) }?;
+        // SAFETY: `done` keeps the promise of `Done::read`.
+        let done = unsafe { Done::read(done) }?;
+        let mut batch = Batch::new();
+        batch.delete(key)?;
+        submit(store, &mut batch, options, done)
+    })
+}
+
+/// Starts writing `batch`; its caller hears of events, if it wants any, and of the outcome.
+fn submit(
+    store: &almadia_store,
+    batch: &mut Batch,
+    Options { write, listening }: Options,
+    done: Done,
+) -> Result<almadia_code> {
     done.submit(store, |asynchronous, receiver| {
-        asynchronous.write(&mut batch, &WriteOptions::default(), |answer| receiver.answer(answer))
+        let finished = |answer| receiver.answer(answer);
+        let Some((events, listener)) = listening else {
+            return asynchronous.write(batch, &write, finished);
+        };
+        let on_event = move |event, position| listener.tell(event, position);
+        asynchronous.write_with_events(batch, &write, events, on_event, finished)
     })
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Completion, Position, Sink, WriteEvent};
 use crate::error::{Code, Error, Result};
-use crate::types::RegionId;
+use crate::types::{LogIndex, RegionId};
 
 /// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,11 @@ pub enum CallKind {
     Write,
     /// A linearizable read: it shows everything acknowledged before.
     Read,
-    /// A local read: it shows what this member has applied.
-    LocalRead,
+    /// A local read: it shows what this member has applied, once that is as much as it wants.
+    LocalRead {
+        /// It waits until this is applied; 0 for a read that does not.
+        min_index: LogIndex,
+    },
     /// A leader transfer.
     Transfer,
 }

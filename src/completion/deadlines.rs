@@ -14,7 +14,7 @@ use super::call::{Call, CallCell, CallKind, CallList, CallSink, Subject, Taken};
 use super::{Completion, Sink};
 use crate::error::{Code, Error, Result};
 use crate::time::{Timestamp, now};
-use crate::types::{NodeId, RegionId};
+use crate::types::{LogIndex, NodeId, RegionId};
 
 /// See the module.
 pub struct Deadlines {
@@ -83,7 +83,7 @@ impl Deadlines {
 
     /// Removes and returns the calls that are late at `now`.
     #[must_use]
-    pub fn take_late(&self, now: Timestamp) -> Vec<Late> {
+    pub(crate) fn take_late(&self, now: Timestamp) -> Vec<Late> {
         let mut open = self.lock();
         if now < open.earliest {
             return Vec::new();
@@ -188,17 +188,19 @@ impl std::fmt::Debug for Deadlines {
     }
 }
 
-/// What a member knows about the leader of a region.
+/// What a member knows about a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownLeader {
+pub(crate) struct KnownRegion {
     /// None while no leader is known.
-    pub node: Option<NodeId>,
-    /// Whether it is connected, as far as is known.
-    pub is_reachable: bool,
+    pub(crate) leader: Option<NodeId>,
+    /// Whether the leader is connected, as far as is known.
+    pub(crate) is_leader_reachable: bool,
+    /// Up to where this member has applied its log.
+    pub(crate) applied: LogIndex,
 }
 
 /// A call that passed its deadline unanswered and is to be answered now.
-pub struct Late {
+pub(crate) struct Late {
     completion: Completion,
     /// Whether work on it has begun.
     started: bool,
@@ -214,14 +216,14 @@ impl Late {
         Some(Self { completion: Completion::new(sink), started, cell, cut })
     }
 
-    /// The receiver and its answer; `node` is this member, and `leader` gives what it knows about each region's leader.
+    /// The receiver and its answer; `node` is this member, and `known` gives what it knows about each region.
     #[must_use]
-    pub fn answer(self, node: NodeId, leader: impl Fn(RegionId) -> KnownLeader) -> (Completion, Error) {
+    pub(crate) fn answer(self, node: NodeId, known: impl Fn(RegionId) -> KnownRegion) -> (Completion, Error) {
         let Self { completion, started, cell, cut } = self;
         let error = match (cut, started) {
             (true, true) => Error::new(Code::ShutdownInFlight),
             (true, false) => Error::new(Code::Closed),
-            (false, _) => too_late(cell.subject(), started, node, leader),
+            (false, _) => too_late(cell.subject(), started, node, known),
         };
         (completion, error)
     }
@@ -231,21 +233,30 @@ fn too_late(
     subject: &Subject,
     started: bool,
     node: NodeId,
-    leader: impl Fn(RegionId) -> KnownLeader,
+    known: impl Fn(RegionId) -> KnownRegion,
 ) -> Error {
     let regions = subject.regions.as_slice();
-    let known = |region: &RegionId| (*region, leader(*region));
+    let look = |region: &RegionId| (*region, known(*region));
     // The one that kept the call waiting, if that can be determined.
-    let leaderless = regions.iter().map(known).find(|(_, leader)| leader.node.is_none());
-    let (region, leader) = leaderless.unwrap_or_else(|| known(&regions[0]));
+    let leaderless = regions.iter().map(look).find(|(_, known)| known.leader.is_none());
+    let (region, known) = leaderless.unwrap_or_else(|| look(&regions[0]));
     let code = match subject.kind {
         CallKind::Write | CallKind::Transfer if started => Code::Timeout,
-        CallKind::Write | CallKind::Transfer if !leader.is_reachable => Code::NoLeader,
+        CallKind::Write | CallKind::Transfer if !known.is_leader_reachable => Code::NoLeader,
         CallKind::Write | CallKind::Transfer => Code::DeadlineBeforeStart,
-        CallKind::Read if leader.node.is_none() => Code::NoLeader,
-        CallKind::Read | CallKind::LocalRead => Code::ReadTimeout,
+        CallKind::Read if known.leader.is_none() => Code::NoLeader,
+        CallKind::Read | CallKind::LocalRead { .. } => Code::ReadTimeout,
     };
-    Error::of_member(code, node, region, leader.node)
+    let error = Error::of_member(code, node, region, known.leader);
+    match subject.kind {
+        CallKind::LocalRead { min_index } if min_index > known.applied => {
+            let applied = known.applied;
+            error.and(&format!(
+                "node {node} has applied it up to index {applied}, and min_index is {min_index}"
+            ))
+        }
+        _ => error,
+    }
 }
 
 /// A call of any kind without a deadline, for tests.
@@ -267,8 +278,9 @@ mod tests {
 
     const NODE: NodeId = NodeId(7);
     const REGION: RegionId = RegionId(1);
-    const LED: KnownLeader = KnownLeader { node: Some(NODE), is_reachable: true };
-    const LEADERLESS: KnownLeader = KnownLeader { node: None, is_reachable: false };
+    const LED: KnownRegion =
+        KnownRegion { leader: Some(NODE), is_leader_reachable: true, applied: LogIndex(12) };
+    const LEADERLESS: KnownRegion = KnownRegion { leader: None, is_leader_reachable: false, ..LED };
 
     /// A call and the waiter for its answer.
     struct Opened {
@@ -289,11 +301,11 @@ mod tests {
         open_of(deadlines, CallKind::Write, CallRegions::One(REGION), deadline)
     }
 
-    fn expire(deadlines: &Deadlines, now: u64, leader: KnownLeader) -> usize {
+    fn expire(deadlines: &Deadlines, now: u64, known: KnownRegion) -> usize {
         let late = deadlines.take_late(Timestamp(now));
         let count = late.len();
         for late in late {
-            let (completion, error) = late.answer(NODE, |_| leader);
+            let (completion, error) = late.answer(NODE, |_| known);
             completion.answer(Err(error));
         }
         count
@@ -356,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_late_call_is_answered_with_what_is_known_about_it() {
-        let unreachable = KnownLeader { is_reachable: false, ..LED };
+        let unreachable = KnownRegion { is_leader_reachable: false, ..LED };
         let code_of = |kind, started: bool, leader| {
             let deadlines = Arc::<Deadlines>::default();
             let opened = open_of(&deadlines, kind, CallRegions::One(REGION), 10);
@@ -373,7 +385,27 @@ mod tests {
         }
         assert_eq!(code_of(CallKind::Read, false, LED), Code::ReadTimeout);
         assert_eq!(code_of(CallKind::Read, false, LEADERLESS), Code::NoLeader);
-        assert_eq!(code_of(CallKind::LocalRead, false, LEADERLESS), Code::ReadTimeout);
+        let local = CallKind::LocalRead { min_index: LogIndex(0) };
+        assert_eq!(code_of(local, false, LEADERLESS), Code::ReadTimeout);
+    }
+
+    #[test]
+    fn a_local_read_that_waited_for_an_index_in_vain_says_how_far_its_member_is() {
+        let detail = |min_index| {
+            let deadlines = Arc::<Deadlines>::default();
+            let kind = CallKind::LocalRead { min_index: LogIndex(min_index) };
+            let opened = open_of(&deadlines, kind, CallRegions::One(REGION), 10);
+            expire(&deadlines, 10, LED);
+            let error = opened.waiter.wait(Duration::ZERO).expect("late").expect_err("late");
+            assert_eq!((error.code(), error.leader()), (Code::ReadTimeout, Some(NODE)));
+            error.detail().to_owned()
+        };
+
+        assert_eq!(
+            detail(13),
+            "node 7 leads region 1; node 7 has applied it up to index 12, and min_index is 13"
+        );
+        assert_eq!(detail(12), "node 7 leads region 1", "something else kept it waiting");
     }
 
     #[test]

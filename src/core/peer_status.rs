@@ -3,7 +3,7 @@
 //! Owns the picture of a peer that is published after each round, for whoever asks. It is a copy: nothing is decided
 //! by it.
 
-use crate::completion::deadlines::KnownLeader;
+use crate::completion::deadlines::KnownRegion;
 use crate::types::{LogIndex, NodeId, Term};
 
 /// A peer's status, for callers to read.
@@ -34,10 +34,11 @@ pub(crate) struct PeerStatus {
 }
 
 impl PeerStatus {
-    /// The leader, for whoever must say why a call had to wait.
+    /// For whoever must say why a call had to wait.
     #[must_use]
-    pub(crate) fn known_leader(&self) -> KnownLeader {
-        KnownLeader { node: self.leader, is_reachable: self.is_leader_reachable }
+    pub(crate) fn known(&self) -> KnownRegion {
+        let Self { leader, is_leader_reachable, applied_index: applied, .. } = *self;
+        KnownRegion { leader, is_leader_reachable, applied }
     }
 }
 

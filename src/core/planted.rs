@@ -88,6 +88,8 @@ faults! {
     ReadPreferredOverLeaderChange,
     /// While the applier is behind, in whatever region, questions about reads are dropped and their answers too.
     ReadsDroppedBehindOthers,
+    /// A local read does not wait for the index that its caller knows of.
+    MinIndexIgnored,
     /// A question to the quorum is asked again under the same id, and taken again.
     QuestionAskedAgainUnderItsId,
 

@@ -76,7 +76,7 @@ pub(crate) fn answer_late(
 ) {
     let late = deadlines.take_late(now());
     completions.burst(late.into_iter().map(|late| {
-        let (completion, error) = late.answer(node, |region| health.status(region).known_leader());
+        let (completion, error) = late.answer(node, |region| health.status(region).known());
         (completion, Err(error))
     }));
 }

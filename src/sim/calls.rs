@@ -18,7 +18,7 @@ use crate::sim::invariants::{Check, Ledger};
 use crate::sim::keys::look;
 use crate::sim::member::Member;
 use crate::time::Timestamp;
-use crate::types::RegionId;
+use crate::types::{LogIndex, RegionId};
 
 /// An answer comes at most this long after its deadline, by its member's clock: the timer's pause between two checks
 /// plus its lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
@@ -47,6 +47,8 @@ pub(crate) struct Call {
     /// The keys a read looks at.
     keys: Vec<Key>,
     transfers: bool,
+    /// What a local read waits for.
+    min_index: LogIndex,
     /// Last log index that any caller could know of when the call was made.
     floor: u64,
     /// The record for the checker.
@@ -63,7 +65,7 @@ impl Call {
         let kind = match &self.operation.action {
             Action::Write(_) if self.transfers => CallKind::Transfer,
             Action::Write(_) => CallKind::Write,
-            Action::Read { level: Level::Local, .. } => CallKind::LocalRead,
+            Action::Read { level: Level::Local, .. } => CallKind::LocalRead { min_index: self.min_index },
             Action::Read { .. } => CallKind::Read,
         };
         Subject { kind, regions: CallRegions::One(self.address.region) }
@@ -89,7 +91,7 @@ pub(crate) struct Request {
     /// The keys a read looks at.
     pub keys: Vec<Key>,
     /// The lowest index that a local read may show.
-    pub min_index: u64,
+    pub min_index: LogIndex,
 }
 
 /// What a reader's view showed.
@@ -173,10 +175,21 @@ impl Calls {
         } else {
             self.shown.get(&region).copied()
         };
-        let floor = known.unwrap_or_default().max(min_index);
+        let floor = known.unwrap_or_default().max(min_index.get());
         let (answered, handle) = (false, None);
         let due = address.deadline;
-        self.calls.push(Call { client, address, keys, transfers, floor, operation, due, answered, handle });
+        self.calls.push(Call {
+            client,
+            address,
+            keys,
+            transfers,
+            min_index,
+            floor,
+            operation,
+            due,
+            answered,
+            handle,
+        });
         call
     }
 
@@ -299,7 +312,7 @@ impl Calls {
         known.operation.index = Some(position.index.get());
         if !known.operation.is_write() {
             next.push(Next::Look(call));
-            return Ok(());
+            return waited_for_its_index(call, known, position.index);
         }
         let Call { client, address: Address { boot, .. }, .. } = *known;
         next.push(Next::Over(client));
@@ -423,6 +436,14 @@ impl Calls {
         self.events += 1;
         self.events
     }
+}
+
+/// A local read is answered from a state that has applied what it waited for.
+fn waited_for_its_index(call: CallId, known: &Call, index: LogIndex) -> Check {
+    if index >= known.min_index {
+        return Ok(());
+    }
+    Err(format!("call {call} is answered from {index}, but waited for {}", known.min_index))
 }
 
 /// An answer "applied" is true, and the entry is at the position it names.

@@ -12,7 +12,7 @@ use crate::sim::chosen::{CallId, value_number};
 use crate::sim::keys::FIRST_LIST;
 use crate::sim::plan::LoadPlan;
 use crate::sim::random::Random;
-use crate::types::RegionId;
+use crate::types::{LogIndex, RegionId};
 
 /// Appends to one list before the next list starts.
 const LIST_LENGTH: u32 = 30;
@@ -51,6 +51,7 @@ impl Load {
             let local = random.percent(self.plan.local_percent);
             let level = if local { Level::Local } else { Level::Linearizable };
             let min_index = if local && random.percent(30) { shown + random.below(2) } else { 0 };
+            let min_index = LogIndex(min_index);
             return Request { min_index, ..read(client, level, self.draw_keys(region, random)) };
         }
         let action = Action::Write(self.draw_changes(call, region, random));
@@ -136,9 +137,9 @@ impl Load {
 }
 
 fn read(client: usize, level: Level, keys: Vec<Key>) -> Request {
-    Request { client, action: Action::Read { level, observed: Vec::new() }, keys, min_index: 0 }
+    Request { client, action: Action::Read { level, observed: Vec::new() }, keys, min_index: LogIndex(0) }
 }
 
 fn write(client: usize, action: Action) -> Request {
-    Request { client, action, keys: Vec::new(), min_index: 0 }
+    Request { client, action, keys: Vec::new(), min_index: LogIndex(0) }
 }

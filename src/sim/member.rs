@@ -228,8 +228,8 @@ impl Member {
             return;
         }
         for late in running.deadlines.take_late(now) {
-            let leader = |region| running.peers[&region].status().known_leader();
-            let (completion, mut error) = late.answer(NodeId(self.node), leader);
+            let known = |region| running.peers[&region].status().known();
+            let (completion, mut error) = late.answer(NodeId(self.node), known);
             if error.code() == Code::Timeout && planted::has(Fault::InFlightReportedNotApplied) {
                 error = Error::new(Code::DeadlineBeforeStart);
             }

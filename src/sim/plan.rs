@@ -390,7 +390,8 @@ impl Plan {
             outstanding_max: random.pick(&[2, 8]),
             pause: election * 8 / random.pick(&[40, 100]),
             reads_percent: random.pick(&[50, 80]),
-            local_percent: 0,
+            // What a local read may not show its client knows only if it waits for an index.
+            local_percent: if fault == Some(Fault::MinIndexIgnored) { 20 } else { 0 },
             leader_percent: random.pick(&[0, 30, 60]),
             registers: random.pick(&[1, 2, 5]),
             value_bytes: 8..24,

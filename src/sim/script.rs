@@ -110,6 +110,7 @@ fn scripts_detect_the_planted_faults_they_cover() {
             Fault::LostEndIgnored,
             "a_member_that_lost_the_end_of_its_log_helps_nobody_to_lead_until_it_has_it_back",
         ),
+        (Fault::MinIndexIgnored, "a_local_read_waits_for_its_least_index_and_for_nobody_else"),
         (Fault::EarlierBootsCounted, "a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader"),
     ] {
         let script = fs::read_to_string(directory().join(name).with_extension("txt")).expect("readable");

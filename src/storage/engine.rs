@@ -202,6 +202,14 @@ impl Engine {
         stored.map(|state| decode_apply_state(&key, &state)).transpose()
     }
 
+    /// How far `region` is applied: the data now, and in any later view, reflects this much or more.
+    ///
+    /// # Errors
+    /// As [`Engine::get`]; `CORRUPTION` too when nothing is known of the region.
+    pub(crate) fn apply_state(&self, region: RegionId) -> Result<ApplyState> {
+        self.database.apply_state(region, &self.database.reads).map_err(errors::failed)?
+    }
+
     /// A view of the data as it is now.
     #[must_use]
     pub fn view(&self) -> View {
@@ -265,15 +273,35 @@ impl Engine {
     }
 
     fn data(&self) -> &ColumnFamily {
-        self.family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
+        self.database.family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
     }
 
+    fn meta(&self) -> &ColumnFamily {
+        self.database.meta()
+    }
+}
+
+impl Database {
     fn meta(&self) -> &ColumnFamily {
         self.family(META)
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
-        self.database.db.cf_handle(name).expect("both column families are opened with the database")
+        self.db.cf_handle(name).expect("both column families are opened with the database")
+    }
+
+    /// How far `region` is applied in what `options` show.
+    fn apply_state(
+        &self,
+        region: RegionId,
+        options: &ReadOptions,
+    ) -> std::result::Result<Result<ApplyState>, rocksdb::Error> {
+        let key = keys::apply_state(region);
+        let stored = self.db.get_pinned_cf_opt(self.meta(), key, options)?;
+        Ok(match stored {
+            Some(state) => decode_apply_state(&key, &state),
+            None => Err(damaged("missing apply state", &key)),
+        })
     }
 }
 

@@ -115,7 +115,7 @@ impl Asynchronous<'_> {
         let regions = self.inner.regions_of(options)?;
         let engine = self.inner.engine()?;
         let range = options.range.clone();
-        if let Some((view, position)) = self.inner.leased(regions, options.level, || engine.view())? {
+        if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
             let snapshot = Snapshot::new(view, position, &range);
             let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
                 callback(answer.map(|_| snapshot));

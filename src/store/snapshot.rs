@@ -28,7 +28,7 @@ pub enum Level {
     Local,
 }
 
-/// How a snapshot is taken.
+/// How a snapshot is taken, or keys are read without one.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
     /// Latest time at which the call is answered; none means the store's `read.timeout_ms`.
@@ -38,9 +38,13 @@ pub struct SnapshotOptions {
     /// Which keys it shows; all of them by default. Every region that owns one of them must confirm it, so in a
     /// cluster of several regions a narrow range is cheaper than all keys.
     pub range: KeyRange,
-    /// A local snapshot waits until this member has applied its region up to this index, such as that of a write
-    /// acknowledged elsewhere; 0 does not wait. Each region has its own log, so the range must lie within one region.
-    /// A linearizable snapshot ignores this, as it shows every acknowledged write anyway.
+    /// A local snapshot waits until this member has applied its region at least up to this index, such as that of a
+    /// write acknowledged elsewhere; 0 does not wait. `READ_TIMEOUT` when it has not by the deadline, also for an index
+    /// at which the log has nothing yet. A linearizable snapshot ignores this, as it shows every acknowledged write
+    /// anyway.
+    ///
+    /// Each region has its own log, so the range must lie within one region, and the index must be from that region:
+    /// one from another says nothing about it.
     pub min_index: LogIndex,
 }
 

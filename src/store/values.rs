@@ -1,6 +1,6 @@
 //! Reads the values of keys.
 //!
-//! Owns `get` and `get_many`, from the permission to read to the values. A blocking call reads on its caller's
+//! Owns `get` and `get_many`, from the permission to read to the values, and the position of the state they are from. A blocking call reads on its caller's
 //! thread. A call that must not block reads values in memory at once, and uses the read pool if the disk may be
 //! needed; it stays open until the values are read, so that its deadline or its caller can end it. What always holds:
 //! the values of several keys come from a single view, taken under the lease (`store/leases.rs`) or after the read
@@ -20,7 +20,7 @@ use crate::storage::engine::{Engine, View};
 use crate::store::asynchronous::Asynchronous;
 use crate::store::latency::{Kind, Latency};
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
-use crate::store::{Store, refuse_in_callback, refuse_index_of_several};
+use crate::store::{Inner, Store, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
 /// With more keys, a read goes to the read pool even if they are in memory: an internal thread has other callers to
@@ -42,19 +42,38 @@ impl Store {
     /// The value of one key; none if the key does not exist. The range of `options` must be empty.
     ///
     /// # Errors
-    /// As [`Store::snapshot`] and [`crate::Snapshot::get`].
+    /// As [`Store::snapshot`] and [`crate::Snapshot::get`]; `INVALID_ARGUMENT` for a range.
     pub fn get_with(&self, key: &[u8], options: &SnapshotOptions) -> Result<Option<PinnedValue>> {
         refuse_in_callback()?;
         refuse_range(options)?;
         let inner = &self.inner;
         let engine = inner.engine()?;
         let region = [inner.regions.region_of(key)];
-        if let Some((value, _)) = inner.leased(&region, options.level, || engine.get(key))? {
+        // A single value read after the confirmation is as recent as one from a view, and cheaper.
+        if let Some((value, _)) = inner.at_once(&engine, &region, options, || engine.get(key))? {
             return value;
         }
         inner.confirm(&region, options)?;
-        // A single value read later is as linearizable as one from a view, and cheaper.
         engine.get(key)
+    }
+
+    /// As [`Store::get_with`], with the position of the state that was read: of the last entry in the log of the key's
+    /// region that the value, or its absence, reflects. As [`SnapshotOptions::min_index`] of a later read on any member
+    /// it makes sure that this shows no older state.
+    ///
+    /// # Errors
+    /// As [`Store::get_with`].
+    pub fn get_with_position(
+        &self,
+        key: &[u8],
+        options: &SnapshotOptions,
+    ) -> Result<(Option<PinnedValue>, Position)> {
+        refuse_in_callback()?;
+        refuse_range(options)?;
+        let (engine, region) = (self.inner.engine()?, self.inner.regions.region_of(key));
+        // Only a view shows a value together with its position.
+        let view = self.inner.confirmed_view(&engine, &[region], options)?;
+        Ok((view.get(key)?, view.apply_state(region)?.into()))
     }
 
     /// The values of several keys at one point in time, in the order of the keys. The range of `options` must be empty.
@@ -68,14 +87,23 @@ impl Store {
         let engine = inner.engine()?;
         let regions = regions_of_keys(&inner.regions, keys);
         refuse_index_of_several(&regions, options)?;
-        let view = match inner.leased(&regions, options.level, || engine.view())? {
-            Some((view, _)) => view,
-            None => {
-                inner.confirm(&regions, options)?;
-                engine.view()
-            }
-        };
-        view.get_many(keys)
+        inner.confirmed_view(&engine, &regions, options)?.get_many(keys)
+    }
+}
+
+impl Inner {
+    /// A view of the data that every one of `regions` has confirmed.
+    fn confirmed_view(
+        &self,
+        engine: &Engine,
+        regions: &[RegionId],
+        options: &SnapshotOptions,
+    ) -> Result<View> {
+        if let Some((view, _)) = self.at_once(engine, regions, options, || engine.view())? {
+            return Ok(view);
+        }
+        self.confirm(regions, options)?;
+        Ok(engine.view())
     }
 }
 
@@ -89,8 +117,22 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Option<PinnedValue>>) + Send + 'static,
     {
-        self.values(vec![key.to_vec()], options, move |found| {
-            callback(found.map(|mut values| values.pop().expect("one value for one key")));
+        self.values(vec![key.to_vec()], options, None, move |read| {
+            callback(read.map(|(values, _)| only(values)));
+        })
+    }
+
+    /// As [`Asynchronous::get`], with the position that [`Store::get_with_position`] returns.
+    ///
+    /// # Errors
+    /// As [`Asynchronous::get`].
+    pub fn get_with_position<F>(&self, key: &[u8], options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<(Option<PinnedValue>, Position)>) + Send + 'static,
+    {
+        let region = self.inner.regions.region_of(key);
+        self.values(vec![key.to_vec()], options, Some(region), move |read| {
+            callback(read.map(|(values, position)| (only(values), position)));
         })
     }
 
@@ -104,12 +146,20 @@ impl Asynchronous<'_> {
         K: AsRef<[u8]>,
         F: FnOnce(Result<Vec<Option<PinnedValue>>>) + Send + 'static,
     {
-        self.values(keys.iter().map(|key| key.as_ref().to_vec()).collect(), options, callback)
+        let keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
+        self.values(keys, options, None, move |read| callback(read.map(|(values, _)| values)))
     }
 
-    fn values<F>(&self, keys: Vec<Vec<u8>>, options: &SnapshotOptions, callback: F) -> Result<Call>
+    /// Reads the values of `keys`; with them the position in the log of `position_of`, if a region is given.
+    fn values<F>(
+        &self,
+        keys: Vec<Vec<u8>>,
+        options: &SnapshotOptions,
+        position_of: Option<RegionId>,
+        callback: F,
+    ) -> Result<Call>
     where
-        F: FnOnce(Result<Values>) + Send + 'static,
+        F: FnOnce(Result<(Values, Position)>) + Send + 'static,
     {
         refuse_range(options)?;
         let inner = self.inner;
@@ -120,16 +170,16 @@ impl Asynchronous<'_> {
         let found = Arc::<OnceLock<Values>>::default();
         let values = Arc::clone(&found);
         let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
-            callback(answer.map(|_| taken(values)));
+            callback(answer.map(|position| (taken(values), position)));
         })?;
-        let leased = inner.leased(&regions, options.level, || engine.view())?;
-        let confirming = leased.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
+        let seen = inner.at_once(&engine, &regions, options, || engine.view())?;
+        let confirming = seen.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
         self.accept(sink, |open| {
             let due = inner.read_due(&regions, options);
             let deadline = due.deadline;
             let answer = open(inner.admission.admit(key_bytes)?, due)?;
-            let reading = Reading { answer, confirming, jobs, engine, keys, found };
-            match leased {
+            let reading = Reading { answer, confirming, jobs, engine, keys, position_of, found };
+            match seen {
                 Some((view, _)) => {
                     reading.look(view);
                     Ok(())
@@ -138,6 +188,11 @@ impl Asynchronous<'_> {
             }
         })
     }
+}
+
+/// The value of the only key.
+fn only(mut values: Values) -> Option<PinnedValue> {
+    values.pop().expect("one value for one key")
 }
 
 /// Takes the values that were stored before the answer.
@@ -168,11 +223,13 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
 /// answered when the values have been read, or at its deadline if the disk is too slow.
 struct Reading {
     answer: Completion,
-    /// None for a read under a lease.
+    /// None for a read that needs no confirmation.
     confirming: Option<Latency>,
     jobs: Sender<Job>,
     engine: Engine,
     keys: Vec<Vec<u8>>,
+    /// The region whose position is wanted.
+    position_of: Option<RegionId>,
     /// Receives the values, before the answer.
     found: Arc<OnceLock<Values>>,
 }
@@ -199,12 +256,24 @@ impl Reading {
     /// Answers with the values in memory, or leaves the read to the pool if it may take long.
     fn look(self, view: View) {
         let few = self.keys.len() <= KEYS_AT_ONCE_MAX;
-        let in_memory = || if few { view.get_many_from_memory(&self.keys).transpose() } else { Ok(None) };
-        match panics::catch(in_memory) {
-            Ok(Some(values)) => self.finish(Ok(values)),
+        match panics::catch(|| if few { self.in_memory(&view) } else { Ok(None) }) {
+            Ok(Some(read)) => self.finish(Ok(read)),
             Ok(None) => self.read(view),
             Err(error) => self.finish(Err(error)),
         }
+    }
+
+    /// None if the disk may be needed.
+    fn in_memory(&self, view: &View) -> Result<Option<(Values, Position)>> {
+        let Some(values) = view.get_many_from_memory(&self.keys).transpose()? else { return Ok(None) };
+        let Some(region) = self.position_of else { return Ok(Some((values, Position::default()))) };
+        Ok(view.apply_state_from_memory(region)?.map(|state| (values, state.into())))
+    }
+
+    fn wherever(&self, view: &View) -> Result<(Values, Position)> {
+        let values = view.get_many(&self.keys)?;
+        let state = self.position_of.map(|region| view.apply_state(region)).transpose()?;
+        Ok((values, state.map(Position::from).unwrap_or_default()))
     }
 
     fn read(self, view: View) {
@@ -212,8 +281,8 @@ impl Reading {
         let read = move || {
             // After the disk has hung, many queued reads may no longer have a caller waiting.
             if !self.answer.is_answered() {
-                let values = panics::catch(|| view.get_many(&self.keys));
-                self.finish(values);
+                let read = panics::catch(|| self.wherever(&view));
+                self.finish(read);
             }
         };
         if let Err(unsent) = jobs.send(Box::new(read)) {
@@ -222,11 +291,11 @@ impl Reading {
         }
     }
 
-    fn finish(self, values: Result<Values>) {
+    fn finish(self, read: Result<(Values, Position)>) {
         let Self { answer, found, .. } = self;
-        let position = values.map(|values| {
+        let position = read.map(|(values, position)| {
             found.set(values).unwrap_or_else(|_| unreachable!("a read is finished once"));
-            Position::default()
+            position
         });
         // The callback must be the only owner of the values.
         drop(found);
@@ -269,6 +338,58 @@ mod tests {
         assert_eq!(asynchronous.expect_err("of which log?").code(), Code::InvalidArgument);
     }
 
+    fn from(min_index: LogIndex) -> SnapshotOptions {
+        SnapshotOptions { level: Level::Local, min_index, ..Default::default() }
+    }
+
+    #[test]
+    fn a_local_read_of_what_this_member_acknowledged_is_answered_at_once() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store = open(directory.path(), &[]);
+        let confirmed = store.inner.metrics.read_index.count();
+        let (answered, answer) = mpsc::channel();
+
+        for number in 0..500_u32 {
+            let written = store.put(b"k", &number.to_be_bytes()).expect("it leads");
+            // So short a wait ends before anybody else can be asked.
+            let options = SnapshotOptions { timeout: Some(Duration::ZERO), ..from(written.index) };
+            let (value, read) = store.get_with_position(b"k", &options).expect("it is applied");
+            assert_eq!(value.expect("there").as_ref(), number.to_be_bytes());
+            assert!(read.index >= written.index && read.term >= written.term);
+            let shown = store.snapshot(&options).expect("it is applied").position();
+            assert!(shown.index >= written.index && shown.term >= written.term);
+
+            let answered = answered.clone();
+            let tell = move |found| answered.send(found).expect("the test waits");
+            store.asynchronous().get_with_position(b"k", &from(written.index), tell).expect("open");
+            let (value, read) = answer.recv_timeout(TIMEOUT).expect("answered").expect("it is applied");
+            assert_eq!(value.expect("there").as_ref(), number.to_be_bytes());
+            assert!(read.index >= written.index && read.term >= written.term);
+        }
+
+        assert_eq!(store.inner.metrics.read_index.count(), confirmed, "no peer was asked");
+    }
+
+    #[test]
+    fn a_position_beyond_the_log_is_waited_for_until_the_deadline() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store = open(directory.path(), &[]);
+        let written = store.put(b"k", b"v").expect("it leads");
+        let in_vain = |min_index| SnapshotOptions {
+            timeout: Some(Duration::from_millis(20)),
+            ..from(LogIndex(min_index))
+        };
+
+        let beyond =
+            store.get_with(b"k", &in_vain(written.index.get() + 1000)).expect_err("there is nothing");
+        let linearizable = SnapshotOptions { level: Level::Linearizable, ..in_vain(u64::MAX) };
+        let shown = store.get_with_position(b"k", &SnapshotOptions { timeout: None, ..linearizable });
+
+        assert_eq!(beyond.code(), Code::ReadTimeout);
+        assert!(beyond.detail().contains("min_index is"), "{beyond}");
+        assert!(shown.expect("it waits for no index").1.index >= written.index);
+    }
+
     #[test]
     fn a_read_under_a_lease_is_not_counted_as_a_confirmed_read() {
         let directory = tempfile::tempdir().expect("there is room");
@@ -276,7 +397,8 @@ mod tests {
         let region = [store.inner.regions.first()];
         let until = Instant::now() + TIMEOUT;
         store.put(b"k", b"v").expect("it leads");
-        while store.inner.leased(&region, Level::Linearizable, || ()).expect("open").is_none() {
+        let (engine, read) = (store.inner.engine().expect("open"), SnapshotOptions::default());
+        while store.inner.at_once(&engine, &region, &read, || ()).expect("open").is_none() {
             assert!(Instant::now() < until, "no lease");
             std::thread::yield_now();
         }
@@ -286,7 +408,7 @@ mod tests {
         let found = move |found: Result<Option<PinnedValue>>| {
             answered.send(found.is_ok()).expect("the test waits");
         };
-        store.asynchronous().get(b"k", &SnapshotOptions::default(), found).expect("open");
+        store.asynchronous().get(b"k", &read, found).expect("open");
 
         assert!(answer.recv_timeout(TIMEOUT).expect("answered"));
         assert_eq!(store.inner.metrics.read_index.count(), before);

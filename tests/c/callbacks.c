@@ -110,6 +110,9 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put(test->store, "k", 1, "v", 1, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_delete(test->store, "k", 1, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_get(test->store, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put_with(test->store, "k", 1, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_delete_with(test->store, "k", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_get_with(test->store, "k", 1, NULL, &value, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));

@@ -45,7 +45,7 @@ static almadia_store *open_without_others(const char *path)
     return store;
 }
 
-enum { KINDS = 6 };
+enum { KINDS = 9 };
 
 /* Starts a call of this kind. */
 static almadia_code start(almadia_store *store, int kind, almadia_batch *batch, const almadia_done *done)
@@ -63,6 +63,12 @@ static almadia_code start(almadia_store *store, int kind, almadia_batch *batch, 
         return almadia_snapshot_open_async(store, NULL, done, NULL);
     case 4:
         return almadia_get_async(store, "k", 1, done, NULL);
+    case 5:
+        return almadia_put_with_async(store, "k", 1, "v", 1, NULL, done, NULL);
+    case 6:
+        return almadia_delete_with_async(store, "k", 1, NULL, done, NULL);
+    case 7:
+        return almadia_get_with_async(store, "k", 1, NULL, done, NULL);
     default:
         return almadia_multi_get_async(store, &key, 1, NULL, done, NULL);
     }

@@ -40,6 +40,16 @@ static void on_done(void *user, almadia_completion *completion)
     pthread_mutex_unlock(&lock);
 }
 
+/* Calls of one key, which take the options of a batch. */
+static void write_one(almadia_store *store, int number, const almadia_write_options *options, const almadia_done *done)
+{
+    almadia_error *error = NULL;
+    if (number % 3 == 0)
+        CHECK_OK(almadia_put_with_async(store, &number, sizeof number, "value", 5, options, done, &error));
+    else
+        CHECK_OK(almadia_delete_with_async(store, &number, sizeof number, options, done, &error));
+}
+
 /* Writes all keys once and waits for all completions. */
 static void write_all(almadia_store *store, almadia_event events)
 {
@@ -56,6 +66,10 @@ static void write_all(almadia_store *store, almadia_event events)
     CHECK_OK(almadia_batch_new(&batch, &error));
     for (int i = 0; i < WRITES; i++) {
         options.event_user = done.user = &writes[i];
+        if (i % 2 == 0) {
+            write_one(store, i, &options, &done);
+            continue;
+        }
         CHECK_OK(almadia_batch_put(batch, &i, sizeof i, "value", 5, &error));
         CHECK_OK(almadia_write_async(store, batch, &options, &done, &error));
     }
@@ -86,6 +100,8 @@ static void events_are_refused_for_blocking_writes(almadia_store *store)
     CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_write(store, batch, &options, NULL, NULL));
     CHECK(almadia_batch_count(batch) == 1);
     almadia_batch_free(batch);
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_put_with(store, "k", 1, "v", 1, &options, NULL, NULL));
+    CHECK_CODE(ALMADIA_INVALID_ARGUMENT, almadia_delete_with(store, "k", 1, &options, NULL, NULL));
 }
 
 /* Whatever an event uses is freed with the completion. */

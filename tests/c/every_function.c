@@ -85,6 +85,29 @@ static void one_operation(almadia_store *store)
     CHECK(holds(store, "single", NULL));
 }
 
+static void one_operation_with_options(almadia_store *store)
+{
+    almadia_error *error = NULL;
+    almadia_value *value = NULL;
+    almadia_position put = {0, 0}, read = {0, 0}, removed = {0, 0};
+    almadia_write_options write = ALMADIA_WRITE_OPTIONS_INIT;
+    almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    write.timeout_ms = options.timeout_ms = 10000;
+
+    CHECK_OK(almadia_put_with(store, "with", 4, "value", 5, &write, &put, &error));
+    CHECK(put.index > 0 && put.term > 0);
+    options.level = ALMADIA_LEVEL_LOCAL;
+    options.min_index = put.index;
+    CHECK_OK(almadia_get_with(store, "with", 4, &options, &value, &read, &error));
+    CHECK(is_text(almadia_value_data(value), almadia_value_size(value), "value"));
+    CHECK(read.index >= put.index && read.term >= put.term);
+    almadia_value_free(value);
+    CHECK_OK(almadia_delete_with(store, "with", 4, &write, &removed, &error));
+    CHECK(removed.index > read.index);
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_get_with(store, "with", 4, NULL, &value, &read, &error));
+    CHECK(value == NULL && error == NULL && read.index >= removed.index);
+}
+
 static void snapshots(almadia_store *store)
 {
     almadia_error *error = NULL;
@@ -205,6 +228,16 @@ static void completions(almadia_store *store)
     wait_for(3);
     CHECK(seen.snapshot != NULL && almadia_snapshot_index(seen.snapshot) == seen.index);
     almadia_snapshot_free(seen.snapshot);
+    CHECK_OK(almadia_put_with_async(store, "async", 5, "with", 4, NULL, &done, &error));
+    wait_for(4);
+    uint64_t put = seen.index;
+    CHECK(put > 0 && seen.term > 0 && holds(store, "async", "with"));
+    CHECK_OK(almadia_get_with_async(store, "async", 5, NULL, &done, &error));
+    wait_for(5);
+    CHECK(seen.index >= put && seen.term > 0);
+    CHECK_OK(almadia_delete_with_async(store, "async", 5, NULL, &done, &error));
+    wait_for(6);
+    CHECK(seen.index > put && holds(store, "async", NULL));
     almadia_batch_free(batch);
 }
 
@@ -240,6 +273,7 @@ int main(int argc, char **argv)
     almadia_store *store = open_single(argv[1]);
     batches(store);
     one_operation(store);
+    one_operation_with_options(store);
     snapshots(store);
     iterators(store);
     completions(store);

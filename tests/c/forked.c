@@ -51,6 +51,10 @@ static void check_store_calls(const struct handles *all)
     CHECK_CODE(ALMADIA_FORKED, almadia_put_async(store, "k", 1, "child", 5, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_delete_async(store, "k", 1, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_write_async(store, all->batch, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_with(store, "k", 1, "child", 5, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_with_async(store, "k", 1, "child", 5, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_delete_with(store, "k", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_delete_with_async(store, "k", 1, NULL, &done, NULL));
     CHECK(almadia_batch_count(all->batch) == 1);
     CHECK_CODE(ALMADIA_FORKED, almadia_cancel(store, 1, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_status(store, &status, NULL));
@@ -80,6 +84,8 @@ static void check_reads(const struct handles *all)
 
     CHECK_CODE(ALMADIA_FORKED, almadia_get(store, "k", 1, &value, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_get_async(store, "k", 1, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_get_with(store, "k", 1, NULL, &value, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_get_with_async(store, "k", 1, NULL, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_multi_get(store, &key, 1, NULL, &values, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_multi_get_async(store, &key, 1, NULL, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_open(store, NULL, &snapshot, NULL));

@@ -77,6 +77,19 @@ static void check_output(pass_function pass, size_t first, size_t now)
     }
 }
 
+/* As many come, and no more. */
+static void pop_completions(size_t wanted)
+{
+    for (size_t number = 0; number <= wanted; number++) {
+        almadia_completion *completion = NULL;
+        size_t count = 9;
+        int64_t timeout_ms = number < wanted ? 10000 : 0;
+        CHECK_CODE(ALMADIA_OK, almadia_cq_pop(cq, &completion, 1, &count, timeout_ms, NULL));
+        CHECK(count == (number < wanted ? 1u : 0u));
+        almadia_completion_free(completion);
+    }
+}
+
 static almadia_code pass_option(void *room)
 {
     return almadia_config_option_at(0, room);
@@ -98,6 +111,45 @@ static almadia_code pass_write_options(void *room)
     almadia_code code = almadia_write(store, batch, room, NULL, NULL);
     CHECK((almadia_batch_count(batch) == 0) == (code == ALMADIA_OK));
     almadia_batch_clear(batch);
+    return code;
+}
+
+static almadia_code pass_options_of_one_write(void *room)
+{
+    almadia_code put = almadia_put_with(store, "k", 1, "v", 1, room, NULL, NULL);
+    almadia_code removed = almadia_delete_with(store, "k", 1, room, NULL, NULL);
+    CHECK(put == removed);
+    return put;
+}
+
+/* A refused call completes never; an accepted one once. */
+static almadia_code pass_options_of_an_async_write(void *room)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.cq = cq;
+    almadia_code put = almadia_put_with_async(store, "k", 1, "v", 1, room, &done, NULL);
+    almadia_code removed = almadia_delete_with_async(store, "k", 1, room, &done, NULL);
+    CHECK(put == removed);
+    pop_completions(put == ALMADIA_OK ? 2 : 0);
+    return put;
+}
+
+static almadia_code pass_options_of_a_get(void *room)
+{
+    almadia_value *value = NULL;
+    CHECK_CODE(ALMADIA_OK, almadia_put(store, "k", 1, "v", 1, NULL));
+    almadia_code code = almadia_get_with(store, "k", 1, room, &value, NULL, NULL);
+    CHECK((value != NULL) == (code == ALMADIA_OK));
+    almadia_value_free(value);
+    return code;
+}
+
+static almadia_code pass_options_of_an_async_get(void *room)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.cq = cq;
+    almadia_code code = almadia_get_with_async(store, "k", 1, room, &done, NULL);
+    pop_completions(code == ALMADIA_OK ? 1 : 0);
     return code;
 }
 
@@ -157,7 +209,11 @@ int main(int argc, char **argv)
 
     /* Sizes in the first version of the header: later fields are at the end. */
     check_input(pass_write_options, &write, offsetof(almadia_write_options, events), sizeof write);
+    check_input(pass_options_of_one_write, &write, offsetof(almadia_write_options, events), sizeof write);
+    check_input(pass_options_of_an_async_write, &write, offsetof(almadia_write_options, events), sizeof write);
     check_input(pass_snapshot_options, &read, offsetof(almadia_snapshot_options, start), sizeof read);
+    check_input(pass_options_of_a_get, &read, offsetof(almadia_snapshot_options, start), sizeof read);
+    check_input(pass_options_of_an_async_get, &read, offsetof(almadia_snapshot_options, start), sizeof read);
     check_input(pass_iter_options, &iterate, sizeof iterate, sizeof iterate);
     check_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
     check_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);

@@ -43,7 +43,11 @@ static void a_refused_call_never_runs_its_callable(const std::string &path) {
     CHECK(code_of(store.put_async("k", "v", never)) == almadia::code::closed);
     CHECK(code_of(store.write_async(batch, never)) == almadia::code::closed && batch.count() == 1);
     CHECK(code_of(store.erase_async("k", never)) == almadia::code::closed);
+    CHECK(code_of(store.put_async("k", "v", never, {})) == almadia::code::closed);
+    CHECK(code_of(store.erase_async("k", never, {})) == almadia::code::closed);
     CHECK(code_of(store.get_async("k", never)) == almadia::code::closed);
+    CHECK(code_of(store.get_async("k", {}, never)) == almadia::code::closed);
+    CHECK(code_of(store.get_with_position_async("k", {}, never)) == almadia::code::closed);
     CHECK(code_of(store.multi_get_async({"k"}, {}, never)) == almadia::code::closed);
     CHECK(code_of(store.open_snapshot_async({}, never)) == almadia::code::closed);
     CHECK(code_of(store.transfer_leader_async({}, never)) == almadia::code::closed);
@@ -89,6 +93,36 @@ static void futures_deliver_results(const almadia::store &store) {
     CHECK(MUST(store.multi_get_future({"none", "future"}).get())[1] == "1");
     MUST(store.erase_future("future").get());
     CHECK(!MUST(store.get_future("future").get()).has_value());
+}
+
+static void one_call_has_options_and_a_position(const almadia::store &store) {
+    almadia::write_options options;
+    options.timeout = std::chrono::seconds(60);
+    almadia::snapshot_options local;
+    local.level = almadia::level::local;
+    const almadia::position put = MUST(store.put_future("with", "1", options).get());
+    local.min_index = put.index;
+    CHECK(MUST(store.get_future("with", local).get())->view() == "1");
+    const almadia::positioned_value found = MUST(store.get_with_position_future("with", local).get());
+    CHECK(found.value->view() == "1" && found.position.index >= put.index && found.position.term >= put.term);
+    const almadia::position erased = MUST(store.erase_future("with", options).get());
+    CHECK(!MUST(store.get_with_position_future("with").get()).value);
+
+    counter done;
+    MUST(store.put_async("with", "2", [&](const almadia::result<almadia::position> &) { done.add(); }, options));
+    MUST(store.erase_async("other", [&](const almadia::result<almadia::position> &) { done.add(); }, options));
+    done.wait_for(2);
+    local.min_index = erased.index + 1;
+    MUST(store.get_async("with", local, [&](almadia::result<std::optional<almadia::value>> read) {
+        CHECK(MUST(std::move(read))->view() == "2");
+        done.add();
+    }));
+    MUST(store.get_with_position_async("none", local, [&](almadia::result<almadia::positioned_value> read) {
+        const almadia::positioned_value none = MUST(std::move(read));
+        CHECK(!none.value && none.position.index >= local.min_index);
+        done.add();
+    }));
+    done.wait_for(4);
 }
 
 static void a_write_reports_its_progress(const almadia::store &store) {
@@ -199,6 +233,7 @@ int main(int argc, char **argv) {
     a_refused_call_never_runs_its_callable(argv[1]);
     callables_read_and_submit_more(store);
     errors_name_what_they_are_about(store);
+    one_call_has_options_and_a_position(store);
     futures_deliver_results(store);
     a_write_reports_its_progress(store);
     reads_deliver_values_and_missing_keys(store);

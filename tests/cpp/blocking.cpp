@@ -125,6 +125,29 @@ static void many_keys_are_read_at_once(const almadia::store &store) {
     CHECK(MUST(store.multi_get(std::vector<std::string_view>())).size() == 0);
 }
 
+static void one_call_has_options_and_a_position(const almadia::store &store) {
+    const almadia::position put = MUST(store.put("with", "1", {std::chrono::seconds(10)}));
+    CHECK(put.index > 0 && put.term > 0);
+    almadia::snapshot_options local;
+    local.level = almadia::level::local;
+    local.min_index = put.index;
+    CHECK(MUST(store.get("with", local))->view() == "1");
+    almadia::positioned_value found = MUST(store.get_with_position("with", local));
+    CHECK(found.value->view() == "1" && found.position.index >= put.index && found.position.term >= put.term);
+    const almadia::position erased = MUST(store.erase("with", almadia::write_options()));
+    CHECK(erased.index > found.position.index && !MUST(store.get("with", {})));
+    found = MUST(store.get_with_position("with"));
+    CHECK(!found.value && found.position.index >= erased.index);
+
+    local.min_index = erased.index + 1000;
+    local.timeout = std::chrono::milliseconds(20);
+    const almadia::result<almadia::positioned_value> in_vain = store.get_with_position("with", local);
+    CHECK(code_of(in_vain) == almadia::code::read_timeout && in_vain.error().is_retryable());
+    CHECK(std::string_view(in_vain.error().message()).find("min_index is") != std::string_view::npos);
+    local.end = "z";
+    CHECK(code_of(store.get("with", local)) == almadia::code::invalid_argument);
+}
+
 static void snapshots_do_not_change(const almadia::store &store) {
     MUST(store.put("key", "before"));
     const almadia::snapshot snapshot = MUST(store.open_snapshot());
@@ -320,6 +343,7 @@ int main(int argc, char **argv) {
     batches_collect_operations_and_are_written(store);
     operations_are_appended_all_or_none(store);
     many_keys_are_read_at_once(store);
+    one_call_has_options_and_a_position(store);
     snapshots_do_not_change(store);
     scans_show_the_right_pairs(store);
     iterators_move_both_ways(store);

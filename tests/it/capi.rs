@@ -88,6 +88,11 @@ fn a_write_reports_its_progress_before_it_completes() {
 }
 
 #[test]
+fn a_call_says_how_recent_from_where_on_and_how_long_and_is_told_its_position() {
+    passes("per_call");
+}
+
+#[test]
 fn completion_queues_deliver_every_answer_once() {
     passes("queue");
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use almadia::internal::prefix_end;
-use almadia::{IterOptions, KeyRange};
+use almadia::{IterOptions, KeyRange, Level, LogIndex};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
@@ -27,6 +27,9 @@ pub struct Range<'py>(Option<Key<'py>>, Option<Key<'py>>, Option<Key<'py>>);
 
 /// The maximum number of items.
 pub struct Limit(usize);
+
+/// How recent a read must be.
+pub struct ReadLevel(Level);
 
 /// A minimum log index, given as a number or as the position that has it.
 pub struct MinIndex(u64);
@@ -89,9 +92,15 @@ impl Limit {
     }
 }
 
-impl MinIndex {
-    pub fn index(&self) -> u64 {
+impl ReadLevel {
+    pub fn level(&self) -> Level {
         self.0
+    }
+}
+
+impl MinIndex {
+    pub fn index(&self) -> LogIndex {
+        LogIndex(self.0)
     }
 }
 
@@ -140,6 +149,20 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Limit {
         let items = unsigned(given, "limit", "a whole number or None")?;
         // More than fits in memory is no limit.
         Ok(Self(usize::try_from(items).unwrap_or(usize::MAX)))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ReadLevel {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let expected = "level is 'linearizable' or 'local'";
+        let Ok(level) = given.cast::<PyString>() else { return Err(wrong_type(given, expected)) };
+        match level.to_cow()?.as_ref() {
+            "linearizable" => Ok(Self(Level::Linearizable)),
+            "local" => Ok(Self(Level::Local)),
+            other => Err(PyValueError::new_err(format!("{expected}, not '{other}'"))),
+        }
     }
 }
 

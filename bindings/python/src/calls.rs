@@ -4,12 +4,11 @@
 //! Python objects. What always holds: nothing here waits. Submitting a call and waiting for its answer are left to
 //! `store` and `submit`.
 
-use almadia::{Level, PinnedValue, SnapshotOptions, TransferOptions, WriteOptions};
-use pyo3::exceptions::PyValueError;
+use almadia::{PinnedValue, SnapshotOptions, TransferOptions, WriteOptions};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::arguments::{Key, MinIndex, Range, Timeout, Value, bytes_or_empty};
+use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value, bytes_or_empty};
 use crate::errors::OrRaise;
 
 /// A batch that sets one key.
@@ -43,24 +42,23 @@ pub fn write_options(timeout: Option<Timeout>) -> WriteOptions {
 }
 
 /// Options of a read of keys.
-pub fn read_options(timeout: Option<Timeout>) -> SnapshotOptions {
-    SnapshotOptions { timeout: timeout.map(|timeout| timeout.duration()), ..SnapshotOptions::default() }
+pub fn read_options(level: &ReadLevel, min_index: &MinIndex, timeout: Option<Timeout>) -> SnapshotOptions {
+    SnapshotOptions {
+        timeout: timeout.map(|timeout| timeout.duration()),
+        level: level.level(),
+        min_index: min_index.index(),
+        ..SnapshotOptions::default()
+    }
 }
 
 /// Options of a snapshot.
 pub fn snapshot_options(
     keys: &Range<'_>,
-    level: &str,
+    level: &ReadLevel,
     min_index: &MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<SnapshotOptions> {
-    let level = match level {
-        "linearizable" => Level::Linearizable,
-        "local" => Level::Local,
-        _ => return Err(PyValueError::new_err(format!("level is 'linearizable' or 'local', not '{level}'"))),
-    };
-    let min_index = almadia::LogIndex(min_index.index());
-    Ok(SnapshotOptions { level, range: keys.keys()?, min_index, ..read_options(timeout) })
+    Ok(SnapshotOptions { range: keys.keys()?, ..read_options(level, min_index, timeout) })
 }
 
 /// Options of a transfer of leadership.

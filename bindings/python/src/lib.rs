@@ -57,8 +57,8 @@ mod _almadia {
     use crate::store::Store;
     #[pymodule_export]
     use crate::submit::{
-        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_put, submit_snapshot,
-        submit_transfer_leader, submit_write,
+        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_get_with_position,
+        submit_put, submit_snapshot, submit_transfer_leader, submit_write,
     };
 
     #[pymodule_export]

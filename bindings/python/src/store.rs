@@ -10,7 +10,7 @@ use almadia::{Code, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::arguments::{Key, MinIndex, Range, Timeout, Value};
+use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value};
 use crate::batch::Batch;
 use crate::calls::{
     bytes, delete_batch, delete_range_batch, list, put_batch, read_options, snapshot_options,
@@ -91,24 +91,44 @@ impl Store {
         &self,
         py: Python<'py>,
         key: Key<'_>,
+        level: ReadLevel,
+        min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let key = key.as_bytes();
-        let options = read_options(timeout);
+        let options = read_options(&level, &min_index, timeout);
         let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
         })?;
         Ok(bytes(py, found.as_ref()))
     }
 
+    fn get_with_position<'py>(
+        &self,
+        py: Python<'py>,
+        key: Key<'_>,
+        level: ReadLevel,
+        min_index: MinIndex,
+        timeout: Option<Timeout>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Position)> {
+        let key = key.as_bytes();
+        let options = read_options(&level, &min_index, timeout);
+        let (found, position) = wait::for_answer(py, |queue, slot| {
+            self.store.get()?.on(queue).get_with_position(key, &options, |found| slot.put(found))
+        })?;
+        Ok((bytes(py, found.as_ref()), position.into()))
+    }
+
     fn get_many<'py>(
         &self,
         py: Python<'py>,
         keys: Vec<Key<'_>>,
+        level: ReadLevel,
+        min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Bound<'py, PyList>> {
         let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
-        let options = read_options(timeout);
+        let options = read_options(&level, &min_index, timeout);
         let found = wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).get_many(&keys, &options, |found| slot.put(found))
         })?;
@@ -119,11 +139,11 @@ impl Store {
         &self,
         py: Python<'_>,
         keys: Range<'_>,
-        level: &str,
+        level: ReadLevel,
         min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Snapshot> {
-        let options = snapshot_options(&keys, level, &min_index, timeout)?;
+        let options = snapshot_options(&keys, &level, &min_index, timeout)?;
         wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).snapshot(&options, |taken| slot.put(taken))
         })

@@ -7,7 +7,7 @@
 use almadia::PinnedValue;
 use pyo3::prelude::*;
 
-use crate::arguments::{Key, MinIndex, Range, Timeout, Value};
+use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value};
 use crate::batch::Batch;
 use crate::calls::{
     bytes, delete_batch, delete_range_batch, list, put_batch, read_options, snapshot_options,
@@ -79,34 +79,60 @@ pub fn submit_write(
 }
 
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
 pub fn submit_get(
     py: Python<'_>,
     completions: &Completions,
     future: Py<PyAny>,
     store: &Store,
     key: Key<'_>,
+    level: ReadLevel,
+    min_index: MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
+    let options = read_options(&level, &min_index, timeout);
     completions.submit(py, future, value, |queue, on_answer| {
-        store.on(queue).get(key.as_bytes(), &read_options(timeout), on_answer)
+        store.on(queue).get(key.as_bytes(), &options, on_answer)
     })
 }
 
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
+pub fn submit_get_with_position(
+    py: Python<'_>,
+    completions: &Completions,
+    future: Py<PyAny>,
+    store: &Store,
+    key: Key<'_>,
+    level: ReadLevel,
+    min_index: MinIndex,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = read_options(&level, &min_index, timeout);
+    completions.submit(py, future, positioned_value, |queue, on_answer| {
+        store.on(queue).get_with_position(key.as_bytes(), &options, on_answer)
+    })
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
 pub fn submit_get_many(
     py: Python<'_>,
     completions: &Completions,
     future: Py<PyAny>,
     store: &Store,
     keys: Vec<Key<'_>>,
+    level: ReadLevel,
+    min_index: MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
     let keys: Vec<&[u8]> = keys.iter().map(Key::as_bytes).collect();
-    completions.submit(py, future, values, |queue, on_answer| {
-        store.on(queue).get_many(&keys, &read_options(timeout), on_answer)
-    })
+    let options = read_options(&level, &min_index, timeout);
+    completions
+        .submit(py, future, values, |queue, on_answer| store.on(queue).get_many(&keys, &options, on_answer))
 }
 
 #[pyfunction]
@@ -117,12 +143,12 @@ pub fn submit_snapshot(
     future: Py<PyAny>,
     store: &Store,
     keys: Range<'_>,
-    level: &str,
+    level: ReadLevel,
     min_index: MinIndex,
     timeout: Option<Timeout>,
 ) -> PyResult<Pending> {
     let store = store.open(py)?;
-    let options = snapshot_options(&keys, level, &min_index, timeout)?;
+    let options = snapshot_options(&keys, &level, &min_index, timeout)?;
     completions.submit(py, future, snapshot, |queue, on_answer| store.on(queue).snapshot(&options, on_answer))
 }
 
@@ -163,6 +189,13 @@ pub fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'
 
 fn value(py: Python<'_>, value: Option<PinnedValue>) -> PyResult<Bound<'_, PyAny>> {
     Ok(bytes(py, value.as_ref()).into_pyobject(py)?)
+}
+
+fn positioned_value(
+    py: Python<'_>,
+    (value, position): (Option<PinnedValue>, almadia::Position),
+) -> PyResult<Bound<'_, PyAny>> {
+    Ok((bytes(py, value.as_ref()), Position::from(position)).into_pyobject(py)?.into_any())
 }
 
 fn values(py: Python<'_>, values: Vec<Option<PinnedValue>>) -> PyResult<Bound<'_, PyAny>> {

@@ -56,7 +56,14 @@ async def test_the_names_of_the_blocking_store_are_awaitable(aio_store: almadia.
     assert await aio_store.get(b"x") is None
     assert await aio_store.get(b"x", 7) == 7
     assert await aio_store.get_many([b"c", b"x", b"a"]) == [b"3", None, b"1"]
-    await aio_store.delete(b"a")
+    assert await aio_store.get(b"a", level="local", min_index=batch.position) == b"1"
+    assert await aio_store.get(b"x", 7, level="local", min_index=batch.position.index) == 7
+    assert await aio_store.get_many([b"b", b"x"], level="local", min_index=batch.position) == [b"2", None]
+    assert (await aio_store.get_with_position(b"a", min_index=batch.position))[1] >= batch.position
+    removed = await aio_store.delete(b"a")
+    nothing, there = await aio_store.get_with_position(b"a", level="local", min_index=removed)
+    assert nothing is None
+    assert there >= removed
     await aio_store.delete_range(b"b", b"c")
     async with aio_store.snapshot() as snapshot:
         assert [key async for key in snapshot] == [b"c"]
@@ -160,6 +167,7 @@ async def test_a_cancelled_task_gives_its_call_up(lonely: almadia.aio.Store) -> 
         asyncio.create_task(lonely.put(b"k", b"v", timeout=600)),
         asyncio.create_task(lonely.get(b"k", timeout=600)),
         asyncio.create_task(lonely.get_many([b"k"], timeout=600)),
+        asyncio.create_task(lonely.get_with_position(b"k", level="local", min_index=1 << 40, timeout=600)),
         asyncio.ensure_future(lonely.snapshot(timeout=600)),
     ]
     while (await lonely.status()).in_flight < len(tasks):

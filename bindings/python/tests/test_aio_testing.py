@@ -34,6 +34,35 @@ async def test_when_the_leader_is_cut_off_the_others_elect_and_no_write_is_lost(
 
 
 @pytest.mark.asyncio
+async def test_a_read_on_a_member_that_lags_waits_for_the_position_of_a_write(
+    almadia_aio_cluster: AioCluster,
+) -> None:
+    leader = await almadia_aio_cluster.leader()
+    behind = (await almadia_aio_cluster.followers())[0]
+    before = await leader.put(b"k", b"old")
+    assert await behind.get(b"k", level="local", min_index=before, timeout=20) == b"old"
+    almadia_aio_cluster.isolate(behind)
+    written = await (await almadia_aio_cluster.leader()).put(b"k", b"new", timeout=20)
+
+    with pytest.raises(almadia.ReadTimeoutError, match=f"min_index is {written.index}") as raised:
+        await behind.get(b"k", level="local", min_index=written, timeout=0.1)
+    assert raised.value.retryable
+    stale, position = await behind.get_with_position(b"k", level="local")
+    assert stale == b"old"
+    assert before <= position < written
+    waiting = [
+        asyncio.create_task(behind.get_with_position(b"k", level="local", min_index=written, timeout=60)),
+        asyncio.create_task(behind.get_with_position(b"none", level="local", min_index=written, timeout=60)),
+    ]
+    almadia_aio_cluster.heal()
+    (value, at), (nothing, there) = await asyncio.gather(*waiting)
+
+    assert (value, nothing) == (b"new", None)
+    assert at >= written
+    assert there >= written
+
+
+@pytest.mark.asyncio
 async def test_a_killed_member_comes_back_with_everything(almadia_aio_cluster: AioCluster) -> None:
     killed = await almadia_aio_cluster.leader()
     await killed.put(b"before", b"1")

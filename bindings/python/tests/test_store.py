@@ -79,6 +79,9 @@ def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> No
         (lambda store: store.put(b"k", None), "values are bytes or bytes-like, not NoneType"),
         (lambda store: store.get_many(["k"]), "keys are bytes, not str"),
         (lambda store: store.get(b"k", timeout="1"), "timeout is a number of seconds or None, not str"),
+        (lambda store: store.get(b"k", level=1), "level is 'linearizable' or 'local', not int"),
+        (lambda store: store.get_many([], min_index="1"), "min_index is a whole number or a Position, not str"),
+        (lambda store: store.get_with_position("k"), "keys are bytes, not str"),
         (lambda store: store.batch().__enter__().put("k", b"v"), "keys are bytes, not str"),
         (lambda store: store.snapshot(prefix="k"), "keys are bytes, not str"),
         (lambda store: iter(store), "not iterable"),
@@ -113,6 +116,59 @@ def test_positions_grow_and_are_compared(store: almadia.Store) -> None:
     assert second.index == first.index + 1
     assert repr(first) == f"Position(index={first.index}, term={first.term})"
     assert len({first, second, store.put(b"c", b"3")}) == 3
+
+
+def test_a_read_shows_at_least_the_position_that_it_is_given(store: almadia.Store) -> None:
+    first = store.put(b"a", b"1")
+    second = store.put(b"b", b"2")
+
+    assert store.get(b"b", level="local", min_index=second) == b"2"
+    assert store.get(b"x", 7, level="local", min_index=second.index) == 7
+    assert store.get_many([b"a", b"x"], level="local", min_index=second) == [b"1", None]
+    assert store.get(b"a", level="linearizable", min_index=1 << 40) == b"1"
+    value, position = store.get_with_position(b"a", level="local", min_index=first)
+    assert (value, position >= second) == (b"1", True)
+    removed = store.delete(b"a")
+    nothing, later = store.get_with_position(b"a")
+    assert nothing is None
+    assert position < removed <= later
+
+
+def test_a_position_beyond_the_log_is_waited_for_until_the_deadline(store: almadia.Store) -> None:
+    beyond = store.put(b"k", b"v").index + 1000
+
+    for read in (store.get, store.get_with_position, lambda key, **options: store.get_many([key], **options)):
+        with pytest.raises(almadia.ReadTimeoutError, match=f"min_index is {beyond}") as raised:
+            read(b"k", level="local", min_index=beyond, timeout=0.05)
+        assert raised.value.retryable
+        assert isinstance(raised.value, TimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "stale"}, "level is 'linearizable' or 'local', not 'stale'"),
+        ({"min_index": -1}, "min_index must be 0 or more, not negative"),
+        ({"min_index": 1 << 64}, "min_index must be at most"),
+    ],
+)
+def test_options_of_a_read_that_make_no_sense_are_refused(store: almadia.Store, options: Any, message: str) -> None:
+    for read in (store.get, store.get_with_position, lambda key, **given: store.get_many([key], **given)):
+        with pytest.raises(ValueError, match=message):
+            read(b"k", **options)
+
+
+def test_a_position_is_one_of_its_region(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "store", bootstrap_split_keys="m") as store:
+        store[b"a"] = b"1"
+        position = [store.put(b"z", b"2") for _ in range(100)][-1]
+
+        assert store.get(b"z", level="local", min_index=position) == b"2"
+        with pytest.raises(almadia.ReadTimeoutError, match="region 1"):
+            store.get(b"a", level="local", min_index=position, timeout=0.05)
+        with pytest.raises(almadia.InvalidArgumentError, match="covers 2 regions"):
+            store.get_many([b"a", b"z"], level="local", min_index=position)
+        assert store.get_many([b"a", b"z"], level="local") == [b"1", b"2"]
 
 
 def test_a_batch_is_written_at_the_end_of_its_block(store: almadia.Store) -> None:

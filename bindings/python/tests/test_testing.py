@@ -113,6 +113,31 @@ def test_a_write_on_a_leader_that_is_cut_off_has_an_unknown_outcome_and_all_agre
     assert len({store.get(b"k") for store in almadia_cluster}) == 1
 
 
+def test_a_read_on_a_member_that_lags_waits_for_the_position_of_a_write(almadia_cluster: Cluster) -> None:
+    leader = almadia_cluster.leader()
+    behind = almadia_cluster.followers()[0]
+    before = leader.put(b"k", b"old")
+    assert behind.get(b"k", level="local", min_index=before, timeout=20) == b"old"
+    almadia_cluster.isolate(behind)
+    written = almadia_cluster.leader().put(b"k", b"new", timeout=20)
+
+    with pytest.raises(almadia.ReadTimeoutError, match=f"min_index is {written.index}") as raised:
+        behind.get(b"k", level="local", min_index=written, timeout=0.1)
+    assert raised.value.retryable
+    stale, position = behind.get_with_position(b"k", level="local")
+    assert stale == b"old"
+    assert before <= position < written
+    found: list[tuple[bytes | None, almadia.Position]] = []
+    wait = threading.Thread(
+        target=lambda: found.append(behind.get_with_position(b"k", level="local", min_index=written, timeout=60))
+    )
+    wait.start()
+    almadia_cluster.heal()
+    wait.join()
+
+    assert [(value, at >= written) for value, at in found] == [(b"new", True)]
+
+
 def test_a_minority_answers_nothing_and_a_majority_goes_on(almadia_cluster: Cluster) -> None:
     almadia_cluster.partition({1}, {2, 3})
     leader = almadia_cluster.leader()

@@ -18,7 +18,10 @@ CALLS: list[Callable[[almadia.Store, float], Any]] = [
     lambda store, timeout: store.delete(b"k", timeout=timeout),
     lambda store, timeout: store.delete_range(b"a", b"b", timeout=timeout),
     lambda store, timeout: store.get(b"k", timeout=timeout),
+    lambda store, timeout: store.get(b"k", level="local", min_index=1 << 40, timeout=timeout),
+    lambda store, timeout: store.get_with_position(b"k", timeout=timeout),
     lambda store, timeout: store.get_many([b"k"], timeout=timeout),
+    lambda store, timeout: store.get_many([b"k"], level="local", min_index=1 << 40, timeout=timeout),
     lambda store, timeout: store.snapshot(timeout=timeout),
     lambda store, timeout: store.wait_leader(timeout=timeout),
 ]

@@ -59,6 +59,8 @@ impl Peer {
             let late = self.failure(Code::ReadTimeout);
             return self.answers.push((read.completion, Err(late)));
         }
+        let is_ignored = planted::has(Fault::MinIndexIgnored);
+        let read = if is_ignored { Read { min_index: LogIndex(0), ..read } } else { read };
         self.reading.reads.push_local(read, self.apply.recorded_commit());
     }
 

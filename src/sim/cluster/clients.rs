@@ -155,7 +155,7 @@ impl Cluster {
         if self.plan.may_reads_be_stale() {
             *judged_as = Level::Local;
         }
-        let min_index = LogIndex(request.min_index);
+        let min_index = request.min_index;
         let call = self.calls.begin(address, request);
         if level == Level::Local {
             let (deadline, completion) = (address.deadline, self.open(call));

@@ -50,10 +50,10 @@ impl Answers {
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
         let deadline = now + Duration::from_millis(timeout_ms);
         let heard = Box::new(Heard { name: format!("{command} {name}"), lines: Arc::clone(&self.lines) });
-        let opened = deadlines.open(subject(command), deadline, heard, Arc::new(()));
+        let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
+        let opened = deadlines.open(subject(command, min_index), deadline, heard, Arc::new(()));
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
-        let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
         match command {
             "write" => Input::Propose(Propose { data: encoded(rest), deadline, completion }),
             "read" => Input::Read(Read { deadline, completion, min_index }),
@@ -70,11 +70,11 @@ impl Answers {
     }
 }
 
-fn subject(command: &str) -> Subject {
+fn subject(command: &str, min_index: LogIndex) -> Subject {
     let kind = match command {
         "write" => CallKind::Write,
         "read" => CallKind::Read,
-        "local" => CallKind::LocalRead,
+        "local" => CallKind::LocalRead { min_index },
         _ => CallKind::Transfer,
     };
     Subject { kind, regions: CallRegions::One(BOOTSTRAP_REGION) }

@@ -16,6 +16,7 @@ use super::Database;
 use super::errors;
 use super::iter::{Iter, IterOptions};
 use crate::error::Result;
+use crate::types::{ApplyState, RegionId};
 
 /// The data at one point in time. Clones are cheap and show the same data; any thread may use any of them.
 ///
@@ -90,9 +91,7 @@ impl View {
         &self,
         keys: &[K],
     ) -> Option<Result<Vec<Option<PinnedValue>>>> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(self.snapshot());
-        options.set_read_tier(ReadTier::BlockCache);
+        let options = self.memory_options();
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
             match PinnedValue::find(self.database(), key.as_ref(), &options) {
@@ -102,6 +101,26 @@ impl View {
             }
         }
         Some(Ok(values))
+    }
+
+    /// How far the log of `region` is applied in this view: its data reflects this much, neither less nor more.
+    ///
+    /// # Errors
+    /// As [`View::get`]; `CORRUPTION` too when nothing is known of the region.
+    pub(crate) fn apply_state(&self, region: RegionId) -> Result<ApplyState> {
+        self.database().apply_state(region, self.options()).map_err(errors::failed)?
+    }
+
+    /// Like [`View::apply_state`], without reading the disk: none when it may be only there.
+    ///
+    /// # Errors
+    /// As [`View::apply_state`].
+    pub(crate) fn apply_state_from_memory(&self, region: RegionId) -> Result<Option<ApplyState>> {
+        match self.database().apply_state(region, &self.memory_options()) {
+            Ok(state) => state.map(Some),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+            Err(error) => Err(errors::failed(error)),
+        }
     }
 
     /// Copies as much of the value of `key` as fits into `buffer` and returns the full length.
@@ -121,6 +140,14 @@ impl View {
 
     pub(super) fn snapshot(&self) -> &Snapshot<'_> {
         &self.snapshot.borrow_dependent().snapshot
+    }
+
+    /// Options for reads of this view that must not wait for the disk.
+    fn memory_options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(self.snapshot());
+        options.set_read_tier(ReadTier::BlockCache);
+        options
     }
 
     fn options(&self) -> &ReadOptions {

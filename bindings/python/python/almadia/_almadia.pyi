@@ -51,6 +51,17 @@ def submit_get(
     future: Future[bytes | None],
     store: Store,
     key: BytesLike,
+    level: str,
+    min_index: int | Position,
+    timeout: float | None,
+) -> Pending: ...
+def submit_get_with_position(
+    completions: Completions,
+    future: Future[tuple[bytes | None, Position]],
+    store: Store,
+    key: BytesLike,
+    level: str,
+    min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
 def submit_get_many(
@@ -58,6 +69,8 @@ def submit_get_many(
     future: Future[list[bytes | None]],
     store: Store,
     keys: Sequence[BytesLike],
+    level: str,
+    min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
 def submit_snapshot(
@@ -163,8 +176,27 @@ class Store:
     def delete(self, key: BytesLike, timeout: float | None) -> Position: ...
     def delete_range(self, start: BytesLike | None, end: BytesLike | None, timeout: float | None) -> Position: ...
     def write(self, batch: Batch, timeout: float | None) -> Position: ...
-    def get(self, key: BytesLike, timeout: float | None) -> bytes | None: ...
-    def get_many(self, keys: Sequence[BytesLike], timeout: float | None) -> list[bytes | None]: ...
+    def get(
+        self,
+        key: BytesLike,
+        level: str,
+        min_index: int | Position,
+        timeout: float | None,
+    ) -> bytes | None: ...
+    def get_with_position(
+        self,
+        key: BytesLike,
+        level: str,
+        min_index: int | Position,
+        timeout: float | None,
+    ) -> tuple[bytes | None, Position]: ...
+    def get_many(
+        self,
+        keys: Sequence[BytesLike],
+        level: str,
+        min_index: int | Position,
+        timeout: float | None,
+    ) -> list[bytes | None]: ...
     def snapshot(
         self,
         keys: _Range,

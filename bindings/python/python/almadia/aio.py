@@ -93,21 +93,61 @@ class Store(BaseStore):
     # One key.
 
     @overload
-    async def get(self, key: BytesLike, *, timeout: float | None = None) -> bytes | None: ...
-    @overload
-    async def get(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
     async def get(
-        self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> bytes | None: ...
+    @overload
+    async def get(
+        self,
+        key: BytesLike,
+        default: _Default,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> bytes | _Default: ...
+    async def get(
+        self,
+        key: BytesLike,
+        default: _Default | None = None,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
     ) -> bytes | _Default | None:
-        """The value of `key`, or `default` when there is no such key. Linearizable."""
+        """The value of `key`, or `default` when there is no such key.
+
+        `level` and `min_index` are those of `almadia.Store.get`.
+        """
         # Not through answer_of: another coroutine would make the two most frequent calls 5 % slower.
-        future, pending = submitted(_almadia.submit_get, self._core, key, timeout)
+        future, pending = submitted(_almadia.submit_get, self._core, key, level, min_index, timeout)
         try:
             value = await future
         except asyncio.CancelledError:
             pending.cancel()
             raise
         return default if value is None else value
+
+    async def get_with_position(
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> tuple[bytes | None, Position]:
+        """The value of `key`, or None, and the position of the state that was read.
+
+        As `almadia.Store.get_with_position`.
+        """
+        return await answer_of(
+            _almadia.submit_get_with_position, self._core, key, level, min_index, timeout
+        )
 
     async def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
@@ -124,12 +164,20 @@ class Store(BaseStore):
 
     # Many keys.
 
-    async def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
+    async def get_many(
+        self,
+        keys: Iterable[BytesLike],
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> list[bytes | None]:
         """The values of `keys`, in the same order; None for each key that does not exist.
 
         All are read at one moment on this member: what `almadia.Store.snapshot` says about several regions applies.
+        `level` and `min_index` are those of `almadia.Store.get_many`.
         """
-        return await answer_of(_almadia.submit_get_many, self._core, list(keys), timeout)
+        return await answer_of(_almadia.submit_get_many, self._core, list(keys), level, min_index, timeout)
 
     async def delete_range(
         self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None

@@ -65,15 +65,59 @@ class Store(BaseStore):
     # One key.
 
     @overload
-    def get(self, key: BytesLike, *, timeout: float | None = None) -> bytes | None: ...
-    @overload
-    def get(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
     def get(
-        self, key: BytesLike, default: _Default | None = None, *, timeout: float | None = None
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> bytes | None: ...
+    @overload
+    def get(
+        self,
+        key: BytesLike,
+        default: _Default,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> bytes | _Default: ...
+    def get(
+        self,
+        key: BytesLike,
+        default: _Default | None = None,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
     ) -> bytes | _Default | None:
-        """The value of `key`, or `default` when there is no such key. Linearizable."""
-        value = self._core.get(key, timeout)
+        """The value of `key`, or `default` when there is no such key.
+
+        * `level` - "linearizable" shows every write that any member acknowledged before this call; "local" shows what
+          this member has applied, without asking other members: it may be stale.
+        * `min_index` - a local read waits until this member has applied at least this index of the key's region: the
+          position that a write of that region returned, on any member, or its `index`. If it has not within `timeout`,
+          `ReadTimeoutError` says how far it is. A linearizable read shows every acknowledged write anyway.
+        """
+        value = self._core.get(key, level, min_index, timeout)
         return default if value is None else value
+
+    def get_with_position(
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> tuple[bytes | None, Position]:
+        """The value of `key`, or None when there is no such key, and the position of the state that was read.
+
+        That is the last entry in the log of the key's region that the value, or its absence, reflects. Passed as
+        `min_index` to a later read, on any member, it makes sure that this shows no older state. The arguments are those
+        of `get`.
+        """
+        return self._core.get_with_position(key, level, min_index, timeout)
 
     def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
@@ -84,7 +128,7 @@ class Store(BaseStore):
         return self._core.delete(key, timeout)
 
     def __getitem__(self, key: BytesLike) -> bytes:
-        value = self._core.get(key, None)
+        value = self._core.get(key, "linearizable", 0, None)
         if value is None:
             raise not_found(key)
         return value
@@ -96,19 +140,27 @@ class Store(BaseStore):
         self._core.delete(key, None)
 
     def __contains__(self, key: BytesLike) -> bool:
-        return self._core.get(key, None) is not None
+        return self._core.get(key, "linearizable", 0, None) is not None
 
     # Otherwise Python would try the keys 0, 1, 2 and so on. Iterate over a snapshot instead.
     __iter__ = None
 
     # Many keys.
 
-    def get_many(self, keys: Iterable[BytesLike], *, timeout: float | None = None) -> list[bytes | None]:
+    def get_many(
+        self,
+        keys: Iterable[BytesLike],
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> list[bytes | None]:
         """The values of `keys`, in the same order; None for each key that does not exist.
 
-        All are read at one moment on this member: what `snapshot` says about several regions applies.
+        All are read at one moment on this member: what `snapshot` says about several regions applies. `level` and
+        `min_index` are those of `get`; with a `min_index`, a local read is of keys of one region.
         """
-        return self._core.get_many(list(keys), timeout)
+        return self._core.get_many(list(keys), level, min_index, timeout)
 
     def delete_range(self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None) -> Position:
         """Removes every key from `start` (included) to `end` (excluded).
@@ -149,8 +201,8 @@ class Store(BaseStore):
           (`bootstrap.split_keys`) a linearizable snapshot is linearizable for each region, not across regions: of
           writes to different regions made during the call it may show a later one and miss an earlier one, and a
           snapshot on another member may do the reverse.
-        * `min_index` - a local snapshot waits until this member has applied this index: the position that a write
-          returned, on any member, or its `index`.
+        * `min_index` - a local snapshot waits until this member has applied at least this index: the position that a
+          write returned, on any member, or its `index`. The range must lie within the region of that write.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
 

@@ -9,7 +9,7 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 """Keys and values. Any other object with the buffer protocol works too."""
 
 Level: TypeAlias = Literal["linearizable", "local"]
-"""How recent a snapshot must be."""
+"""How recent a read must be."""
 
 OptionValue: TypeAlias = str | int | bool
 """The value of an option."""

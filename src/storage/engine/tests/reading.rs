@@ -10,7 +10,9 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{Place, put, write};
 use crate::core::command::Operation;
-use crate::storage::engine::{Engine, IterOptions, prefix_end};
+use crate::error::{Code, Result};
+use crate::storage::engine::{Engine, IterOptions, View, prefix_end};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId};
 
 #[test]
 fn a_view_does_not_see_later_writes() {
@@ -26,6 +28,44 @@ fn a_view_does_not_see_later_writes() {
     assert_eq!(values, [true, true, false]);
     assert_eq!(view.get(b"a").expect("a healthy disk").expect("it was put").as_ref(), b"1");
     assert_eq!(engine.get(b"a").expect("a healthy disk").expect("it was put").as_ref(), b"2");
+}
+
+#[test]
+fn a_view_shows_how_far_its_data_is_applied() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 6, &[put(b"a", b"1")]);
+
+    let view = engine.view();
+    write(&engine, 7, &[put(b"a", b"2")]);
+    let index = |state: Result<ApplyState>| state.expect("it is stored").index;
+
+    assert_eq!(index(view.apply_state(BOOTSTRAP_REGION)), LogIndex(6));
+    assert_eq!(index(engine.apply_state(BOOTSTRAP_REGION)), LogIndex(7));
+    assert_eq!(index(engine.view().apply_state(BOOTSTRAP_REGION)), LogIndex(7));
+    let unknown = view.apply_state(RegionId(9)).expect_err("there is no such region");
+    assert_eq!(unknown.code(), Code::Corruption);
+}
+
+#[test]
+fn a_view_that_must_not_wait_shows_its_apply_state_once_it_is_in_memory() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 6, &[put(b"a", b"1")]);
+    let in_memory = |view: &View| view.apply_state_from_memory(BOOTSTRAP_REGION).expect("it is stored");
+    let newest = engine.view();
+    assert_eq!(in_memory(&newest).expect("it was just written").index, LogIndex(6));
+    engine.flush().expect("a healthy disk");
+    drop((newest, engine));
+
+    let engine = place.open().expect("it was closed");
+    let view = engine.view();
+    let before = in_memory(&view);
+    let read = view.apply_state(BOOTSTRAP_REGION).expect("it is on the disk");
+
+    assert!(before.is_none_or(|before| before == read), "what is in memory is what was on the disk");
+    assert_eq!(in_memory(&view), Some(read));
+    assert_eq!(read.index, LogIndex(6));
 }
 
 #[test]
