@@ -199,13 +199,13 @@ fn main() {
     let far = start(2, &addresses, &far_inbound);
     near_inbound.waiting.set(thread::current()).expect("set once");
     far_inbound.waiting.set(thread::current()).expect("set once");
-    // Appends are dropped until the connections are up; a heartbeat waits for them.
-    let heartbeat = |from, to| {
-        let message = Message { msg_type: MessageType::MsgHeartbeat, from, to, ..Message::default() };
+    // Appends are dropped until the connections are up; an acknowledgement waits for them.
+    let acknowledgement = |from, to| {
+        let message = Message { msg_type: MessageType::MsgAppendResponse, from, to, ..Message::default() };
         PeerMessage { region: BOOTSTRAP_REGION, epoch: BOOTSTRAP_EPOCH, body: Body::Raft(message) }
     };
-    near.send(NodeId(2), vec![heartbeat(1, 2)]);
-    far.send(NodeId(1), vec![heartbeat(2, 1)]);
+    near.send(NodeId(2), vec![acknowledgement(1, 2)]);
+    far.send(NodeId(1), vec![acknowledgement(2, 1)]);
     wait_for(&near_inbound, 1);
     wait_for(&far_inbound, 1);
 

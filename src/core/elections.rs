@@ -84,6 +84,9 @@ impl ElectionTimer {
     #[must_use]
     pub(crate) fn wants_first_leader(&self, raft: &Raft<PeerLog>) -> bool {
         let Elections::Drawn(seed) = self.elections else { return false };
+        if raft.term != BOOTSTRAP_TERM.get() || !raft.promotable() {
+            return false;
+        }
         let period = 1 + scramble(seed) % (self.least_ticks / FIRST_PART).max(1) as u64;
         let passed = self.ticks - self.hopes_since;
         // After one period, two more, four more ...
@@ -91,7 +94,7 @@ impl ElectionTimer {
         let is_due =
             passed.is_multiple_of(period) && ((passed / period + 1).is_power_of_two() || asks_for_ever);
         let hopes = passed <= self.least_ticks as u64 || asks_for_ever;
-        raft.term == BOOTSTRAP_TERM.get() && raft.promotable() && hopes && is_due
+        hopes && is_due
     }
 
     /// Another member connected.

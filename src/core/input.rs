@@ -4,12 +4,13 @@
 //! carries them in order of arrival. What a peer makes of them is its own business.
 
 use crate::core::applier::Applied;
-use crate::core::ports::PeerMessage;
+use crate::core::heartbeats::Single;
+use crate::core::ports::{Body, PeerMessage};
 use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::Error;
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, RegionId};
 
 /// What a member said about itself when it last connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,10 @@ pub struct Introduction {
 /// What a peer can be told, beside ticks.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// A message of another member.
+    /// A message of another member, but no heartbeats.
     Message(Box<PeerMessage>),
+    /// A heartbeat, or the answer to one.
+    Heartbeat(Single),
     /// A write of a caller.
     Propose(Propose),
     /// A linearizable read of a caller.
@@ -54,6 +57,17 @@ pub(crate) enum Input {
 }
 
 impl Input {
+    /// What a message of another member is to the peers that it concerns, each with its region.
+    pub(crate) fn of_message(message: PeerMessage) -> impl Iterator<Item = (RegionId, Self)> {
+        let region = message.region;
+        let (whole, heartbeats) = match message.body {
+            Body::Heartbeats(they) => (None, Some(they)),
+            _ => (Some((region, Self::Message(Box::new(message)))), None),
+        };
+        let singles = heartbeats.into_iter().flat_map(move |they| they.into_singles(region));
+        whole.into_iter().chain(singles.map(|(region, single)| (region, Self::Heartbeat(single))))
+    }
+
     /// Answers whoever waits for what never reaches a peer.
     pub(crate) fn refuse(self, error: &Error) {
         match self {

@@ -43,6 +43,8 @@
 //! only behind what every member has.
 
 pub(crate) mod ports;
+pub(crate) mod heartbeats;
+pub(crate) mod gathered;
 pub(crate) mod command;
 pub(crate) mod region;
 pub(crate) mod membership;

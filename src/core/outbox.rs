@@ -7,6 +7,7 @@
 
 use raft::eraftpb::{Message, MessageType};
 
+use crate::core::heartbeats::kind_of;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
 use crate::types::LogIndex;
@@ -44,6 +45,12 @@ impl Outbox {
         Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0), queued: Vec::new() }
     }
 
+    /// A heartbeat, or the answer to one, as it may leave now.
+    pub(crate) fn hold_back_heartbeat(message: &mut Message, sender: Sender) {
+        assert!(kind_of(message).is_some(), "of others more is kept");
+        hold_back_commit(message, sender);
+    }
+
     /// raft's messages as they may leave now. Answers that must wait stay here.
     pub(crate) fn hold_back(&mut self, messages: Vec<Message>, sender: Sender) -> Vec<Message> {
         let mut sent = Vec::with_capacity(messages.len());
@@ -70,6 +77,12 @@ impl Outbox {
     /// Takes out what was [queued](Self::queue).
     pub(crate) fn take_queued(&mut self) -> Vec<PeerMessage> {
         std::mem::take(&mut self.queued)
+    }
+
+    /// True when something is queued, or an answer waits.
+    #[must_use]
+    pub(crate) fn has_any(&self) -> bool {
+        !self.queued.is_empty() || self.holds_answers()
     }
 
     /// How many messages are queued.

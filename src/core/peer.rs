@@ -231,6 +231,7 @@ impl Peer {
         self.advance_clock(now);
         match input {
             Input::Message(message) => self.on_message(*message),
+            Input::Heartbeat(single) => self.on_raft_message(single.into_raft()),
             Input::Propose(propose) => self.writes.pending.push(Pending::of_caller(propose)),
             Input::Read(read) => self.on_read(read),
             Input::LocalRead(read) => self.on_local_read(read),
@@ -245,6 +246,21 @@ impl Peer {
             Input::Campaign => drop(self.raw.campaign()),
         }
         self.notice_leadership();
+    }
+
+    /// True when this round is to go on with this peer, once every input is in. What only some input other than a tick
+    /// or a heartbeat can bring about is not asked for: with such an input a peer has a part in its round anyway.
+    #[must_use]
+    pub(crate) fn has_work(&self) -> bool {
+        self.raw.has_ready()
+            || !self.answers.is_empty()
+            || self.outbox.has_any()
+            || self.writes.attempts.has_answers()
+            || self.has_fresh()
+            || !self.reading.reads.is_empty()
+            || self.leadership.transfer.is_some()
+            || self.is_stalled()
+            || self.lost_end.is_some()
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
@@ -346,7 +362,12 @@ impl Peer {
     }
 
     fn expire(&mut self) {
-        let now = self.now;
+        let (writes, now) = (&self.writes, self.now);
+        let waits_for_writes =
+            !(writes.pending.is_empty() && writes.proposals.is_empty() && writes.forwarder.is_empty());
+        if !waits_for_writes && self.reading.reads.is_empty() {
+            return;
+        }
         let proposed = if planted::has(Fault::InFlightReportedNotApplied) {
             Code::DeadlineBeforeStart
         } else {

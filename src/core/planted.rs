@@ -31,6 +31,8 @@ faults! {
     AcknowledgeBeforeSync,
     /// A vote leaves before it is synced.
     VoteBeforeSync,
+    /// Heartbeats and the answers to them leave before the term that they name is synced.
+    HeartbeatBeforeItsTerm,
     /// A sync that failed is tried again.
     SyncErrorRetried,
     /// Data and applied index go into the engine in two batches.

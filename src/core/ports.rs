@@ -10,6 +10,7 @@ pub use raft::eraftpb::{Entry, HardState};
 use crate::completion::{Completion, Position, WriteEvent};
 use crate::core::applier::ApplyTask;
 pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
+pub(crate) use crate::core::heartbeats::Heartbeats;
 use crate::error::Result;
 use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};
 
@@ -62,7 +63,7 @@ pub(crate) trait LogReader: Send + Sync {
     fn term(&self, region: RegionId, index: LogIndex) -> Result<Term>;
 }
 
-/// What crosses between members, with the region it belongs to.
+/// What crosses between members, with the region it belongs to; heartbeats name others as well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerMessage {
     /// Whose raft group.
@@ -76,8 +77,10 @@ pub struct PeerMessage {
 /// What members say to each other.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// A message of raft; `from` and `to` are node ids.
+    /// A message of raft, but no heartbeat and no answer to one; `from` and `to` are node ids.
     Raft(Message),
+    /// Heartbeats of raft, or the answers to them.
+    Heartbeats(Heartbeats),
     /// Writes of a follower's callers, for its leader to propose.
     Forward(Forward),
     /// What became of forwarded writes.
@@ -90,6 +93,7 @@ impl PeerMessage {
     pub fn from(&self) -> NodeId {
         match &self.body {
             Body::Raft(message) => NodeId(message.from),
+            Body::Heartbeats(they) => they.from,
             Body::Forward(forward) => forward.from,
             Body::Answer(answer) => answer.from,
         }
@@ -100,6 +104,7 @@ impl PeerMessage {
     pub fn to(&self) -> NodeId {
         match &self.body {
             Body::Raft(message) => NodeId(message.to),
+            Body::Heartbeats(they) => they.to,
             Body::Forward(forward) => forward.to,
             Body::Answer(answer) => answer.to,
         }

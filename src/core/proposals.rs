@@ -122,6 +122,12 @@ impl Proposals {
         self.queue.push_back(proposal);
     }
 
+    /// True when none is undecided.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Takes out every proposal that `entries`, newly committed, decide.
     pub(crate) fn decide(&mut self, entries: &[Entry]) -> Decided {
         let mut outcome = Decided::default();

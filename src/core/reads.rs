@@ -155,10 +155,15 @@ impl Reads {
         (!under_way).then(|| self.ask_for(Vec::new(), true, asked))
     }
 
+    /// True while a question is under way.
+    #[must_use]
+    pub(crate) fn is_asking(&self) -> bool {
+        self.groups.iter().any(|group| group.index.is_none())
+    }
+
     /// The id to ask for the newest unresolved reads again, when they were last asked for before `asked_before`.
     pub(crate) fn ask_again(&mut self, asked_before: Timestamp, now: Timestamp) -> Option<Vec<u8>> {
-        let unresolved = self.groups.iter().any(|group| group.index.is_none());
-        (unresolved && self.asked_at <= asked_before).then(|| self.ask(now))
+        (self.is_asking() && self.asked_at <= asked_before).then(|| self.ask(now))
     }
 
     /// Takes an answer: the reads of this id and of all earlier ones may show the state at `index`. Unknown ids

@@ -13,7 +13,7 @@
 //!   then passes, until no peer has anything to do:
 //!     collect what each peer wants                          Peer::ready
 //!     publish the leases                                    the end of one before what could make another leader
-//!     send what promises nothing of this member's disk      appends, heartbeats, forwarded writes and their answers
+//!     send what promises nothing of this member's disk      appends, heartbeats and their answers, forwarded writes
 //!     append + one sync for all peers                       entries, terms, votes
 //!     find the proposals of what is committed               Peer::advance; event COMMITTED
 //!     send votes and acknowledgements                       they promise the sync above
@@ -28,6 +28,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::gathered::Gathered;
 use crate::core::input::Input;
 use crate::core::peer::Peer;
 use crate::core::peer::ready::{PeerAdvanced, PeerReady};
@@ -53,7 +54,8 @@ pub(crate) struct Inputs {
 }
 
 /// Runs one round: feeds the inputs and carries out every effect until nothing is left to do. Returns the regions
-/// that had a part in it; all others are as they were.
+/// that had a part in it. Of all others nothing is different but raft's own clocks: a tick or a heartbeat that brings
+/// no news costs no more than raft takes for it, however many regions there are.
 ///
 /// # Errors
 /// Those of [`RoundIo::append`] and of reading the log. The peers are half-way through a round then and must be
@@ -64,32 +66,71 @@ pub(crate) fn round(
     now: Timestamp,
     io: &mut dyn RoundIo,
 ) -> Result<Vec<RegionId>> {
-    let touched = touched(peers, &fed);
-    assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
+    let concerned = concerned(peers, &fed);
     feed(peers, fed, now);
+    let mut gathered = Gathered::default();
+    let touched = touched(peers, &concerned, &mut gathered);
+    assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
     touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers, io));
-    while pass(peers, &touched, io)? {}
+    while pass(peers, &touched, &mut gathered, io)? {}
     for region in &touched {
         let answers = peer(peers, *region).take_answers();
         answers.into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
-        #[cfg(any(test, feature = "simulation"))]
-        peers[region].check_invariants();
     }
+    #[cfg(any(test, feature = "simulation"))]
+    concerned.regions(peers).iter().for_each(|region| peers[region].check_invariants());
     Ok(touched)
 }
 
-/// The regions of this round: all of them when time has passed, else those that are spoken to.
-fn touched(peers: &Peers, fed: &Inputs) -> Vec<RegionId> {
-    if fed.ticks > 0 || peers.len() == 1 {
-        return peers.keys().copied().collect();
+/// Which regions a round's inputs concern.
+struct Concerned {
+    /// All of them: time has passed, or there is only one.
+    all: bool,
+    /// They are spoken to, and have a part in the round whatever comes of it.
+    by_inputs: Vec<RegionId>,
+    /// They have a heartbeat or the answer to one.
+    by_heartbeats: Vec<RegionId>,
+}
+
+impl Concerned {
+    /// All of them, in their order.
+    fn regions(&self, peers: &Peers) -> Vec<RegionId> {
+        let mut regions: Vec<_> = if self.all {
+            peers.keys().copied().collect()
+        } else {
+            [&self.by_inputs[..], &self.by_heartbeats].concat()
+        };
+        regions.sort_unstable();
+        regions.dedup();
+        regions
     }
-    let spoken_to = fed.inputs.iter().map(|(region, _)| *region);
-    let mut touched: Vec<_> = spoken_to.chain(fed.again.iter().copied()).collect();
-    touched.sort_unstable();
-    touched.dedup();
-    touched.retain(|region| peers.contains_key(region));
-    touched
+}
+
+fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
+    let is_heartbeat = |input: &Input| matches!(input, Input::Heartbeat(_));
+    let of = |heartbeats| {
+        let inputs = fed.inputs.iter().filter(move |(_, input)| is_heartbeat(input) == heartbeats);
+        inputs.map(|(region, _)| *region).filter(|region| peers.contains_key(region))
+    };
+    let mut by_inputs: Vec<_> = of(false).chain(fed.again.iter().copied()).collect();
+    by_inputs.sort_unstable();
+    by_inputs.dedup();
+    Concerned { all: fed.ticks > 0 || peers.len() == 1, by_inputs, by_heartbeats: of(true).collect() }
+}
+
+/// The regions that have a part in this round, once it is fed. Gathers what the others have to say of heartbeats.
+fn touched(peers: &mut Peers, concerned: &Concerned, gathered: &mut Gathered) -> Vec<RegionId> {
+    let mut has_part = |region: RegionId, peer: &mut Peer| {
+        peer.take_heartbeats(gathered);
+        concerned.by_inputs.binary_search(&region).is_ok() || peer.has_work()
+    };
+    if concerned.all {
+        let all = peers.iter_mut();
+        return all.filter_map(|(region, peer)| has_part(*region, peer).then_some(*region)).collect();
+    }
+    let regions = concerned.regions(peers).into_iter();
+    regions.filter(|region| has_part(*region, peer(peers, *region))).collect()
 }
 
 fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
@@ -119,14 +160,20 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
 }
 
 /// One pass over the peers that have something to do. False when none has.
-fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result<bool> {
-    let mut ready = ready(peers, touched)?;
+fn pass(
+    peers: &mut Peers,
+    touched: &[RegionId],
+    gathered: &mut Gathered,
+    io: &mut dyn RoundIo,
+) -> Result<bool> {
+    let mut ready = ready(peers, touched, gathered)?;
     // Before any message leaves: one of them may make another member leader. Also of those that have nothing to send.
     touched.iter().for_each(|region| peer(peers, *region).publish_lease());
+    let early = ready.iter_mut().flat_map(|(_, peer)| std::mem::take(&mut peer.messages));
+    send(gathered.take().into_iter().chain(early).collect(), io);
     if ready.is_empty() {
         return Ok(false);
     }
-    send(ready.iter_mut().flat_map(|(_, peer)| std::mem::take(&mut peer.messages)).collect(), io);
 
     let writes = take_writes(&mut ready);
     assert!(writes.is_sorted_by(|one, next| one.region < next.region), "a region writes once in a pass");
@@ -151,10 +198,16 @@ fn pass(peers: &mut Peers, touched: &[RegionId], io: &mut dyn RoundIo) -> Result
     Ok(true)
 }
 
-fn ready(peers: &mut Peers, touched: &[RegionId]) -> Result<Vec<(RegionId, PeerReady)>> {
+fn ready(
+    peers: &mut Peers,
+    touched: &[RegionId],
+    gathered: &mut Gathered,
+) -> Result<Vec<(RegionId, PeerReady)>> {
     let mut found = Vec::new();
     for &region in touched {
-        found.extend(peer(peers, region).ready()?.map(|ready| (region, ready)));
+        let peer = peer(peers, region);
+        peer.take_heartbeats(gathered);
+        found.extend(peer.ready()?.map(|ready| (region, ready)));
     }
     Ok(found)
 }

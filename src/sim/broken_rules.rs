@@ -9,9 +9,10 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use crate::core::forwarding::Forward;
+use crate::core::heartbeats::HeartbeatKind;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
-use crate::core::ports::{Body, PeerMessage};
-use crate::types::{NodeId, Term};
+use crate::core::ports::{Body, Heartbeats, PeerMessage};
+use crate::types::{LogIndex, NodeId, Term};
 
 /// Number of rules; they are numbered from 1.
 const RULES: u8 = 20;
@@ -32,24 +33,46 @@ pub(crate) fn break_rule(message: &mut PeerMessage, rule: u8, far: u64) -> bool 
     let (own, other) = (message.to(), NodeId(100 + far));
     match (1 + rule % RULES, &mut message.body) {
         (1, Body::Raft(raft)) => raft.from = other.get(),
+        (1, Body::Heartbeats(they)) => they.from = other,
         (1, Body::Forward(forward)) => forward.from = other,
         (1, Body::Answer(answer)) => answer.from = other,
         (2, Body::Raft(raft)) => raft.to = other.get(),
+        (2, Body::Heartbeats(they)) => they.to = other,
         (2, Body::Forward(forward)) => forward.to = other,
         (2, Body::Answer(answer)) => answer.to = other,
         (3, Body::Raft(raft)) => raft.from = own.get(),
+        (3, Body::Heartbeats(they)) => they.from = own,
         (3, Body::Forward(forward)) => forward.from = own,
         (3, Body::Answer(answer)) => answer.from = own,
         (rule, Body::Raft(raft)) => return break_rule_of_raft(raft, rule, far),
+        (rule, Body::Heartbeats(they)) => return break_rule_of_heartbeats(they, rule, far),
         _ => return false,
     }
     true
 }
 
+/// In all of its regions.
+fn break_rule_of_heartbeats(they: &mut Heartbeats, rule: u8, far: u64) -> bool {
+    let kind = they.kind;
+    let others = they.others.iter_mut().map(|other| &mut other.heartbeat);
+    let broken = std::iter::once(&mut they.first).chain(others).map(|heartbeat| {
+        match (rule, kind) {
+            (4, _) => heartbeat.term = Term(u64::MAX - far),
+            (5, _) => heartbeat.term = Term(0),
+            (12, HeartbeatKind::Heartbeat) => {
+                heartbeat.commit = LogIndex(heartbeat.commit.get() + 10_000 + far)
+            }
+            _ => return false,
+        }
+        true
+    });
+    broken.fold(true, |all, is_broken| all && is_broken)
+}
+
 fn break_rule_of_raft(raft: &mut Message, rule: u8, far: u64) -> bool {
     use MessageType::{
-        MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse, MsgReadIndex, MsgReadIndexResp,
-        MsgRequestPreVote, MsgRequestVote, MsgTimeoutNow,
+        MsgAppend, MsgAppendResponse, MsgReadIndex, MsgReadIndexResp, MsgRequestPreVote, MsgRequestVote,
+        MsgTimeoutNow,
     };
     match (rule, raft.get_msg_type()) {
         (4, kind) if kind != MsgReadIndex => raft.term = u64::MAX - far,
@@ -73,7 +96,6 @@ fn break_rule_of_raft(raft: &mut Message, rule: u8, far: u64) -> bool {
             let places: Vec<_> = places.collect();
             raft.entries.iter_mut().zip(places).for_each(|(entry, index)| entry.index = index);
         }
-        (12, MsgHeartbeat) => raft.commit += 10_000 + far,
         (13, MsgReadIndex | MsgReadIndexResp) => {
             return with_entry(raft, 0, |entry| {
                 let length = entry.data.len() + 1 + far as usize % 8;
@@ -86,7 +108,7 @@ fn break_rule_of_raft(raft: &mut Message, rule: u8, far: u64) -> bool {
         (15, MsgAppendResponse) => raft.index += 10_000 + far,
         (16, MsgAppendResponse) => (raft.reject, raft.reject_hint) = (true, raft.index + 1 + far),
         (17, MsgAppendResponse) => raft.request_snapshot = 1 + far,
-        (18, MsgHeartbeatResponse | MsgAppendResponse) => raft.set_msg_type(MsgTimeoutNow),
+        (18, MsgAppendResponse) => raft.set_msg_type(MsgTimeoutNow),
         (19, MsgRequestPreVote) => raft.context = Bytes::from_static(b"CampaignTransfer"),
         (19, MsgRequestVote) => raft.context = vec![b'C'; 1 + far as usize].into(),
         (20, kind) if ![MsgAppend, MsgReadIndex, MsgReadIndexResp].contains(&kind) => {

@@ -17,7 +17,9 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use crate::core::command::{CommandBuilder, Operation, seal_group, seal_truncate};
-use crate::core::ports::{Body, PeerMessage};
+use crate::core::heartbeats::{HeartbeatKind, OfRegion};
+use crate::core::ports::{Body, Heartbeats, PeerMessage};
+use crate::core::reads::READ_ID_BYTES;
 use crate::sim::broken_rules::{break_rule, fresh_forward};
 use crate::sim::checker;
 use crate::sim::cluster::Cluster;
@@ -85,8 +87,8 @@ fn live(plan: Plan, mut input: Input<'_>) -> Check {
         judged.map_err(|violation| format!("region {region}: {violation}"))?;
     }
     // Lies about forwarded writes first: the others would make members diverge.
-    lies.sort_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
-    lies.dedup_by_key(|(host, lie)| (matches!(lie.body, Body::Raft(_)), *host));
+    lies.sort_by_key(|(host, lie)| (!is_about_writes(lie), *host));
+    lies.dedup_by_key(|(host, lie)| (!is_about_writes(lie), *host));
     cluster.ledger.close();
     lies.iter().try_for_each(|(host, lie)| hear_lie(&mut cluster, *host, lie))
 }
@@ -200,6 +202,11 @@ fn say(cluster: &mut Cluster, host: usize, message: PeerMessage, lies: &mut Lies
     Ok(())
 }
 
+/// Whether a message is about forwarded writes.
+fn is_about_writes(message: &PeerMessage) -> bool {
+    matches!(message.body, Body::Forward(_) | Body::Answer(_))
+}
+
 /// The recipient of a lie may believe it, but must keep running; when the lie is about forwarded writes, which a member
 /// may write and lose as it likes, so must all others.
 fn hear_lie(cluster: &mut Cluster, host: usize, lie: &PeerMessage) -> Check {
@@ -209,7 +216,7 @@ fn hear_lie(cluster: &mut Cluster, host: usize, lie: &PeerMessage) -> Check {
     }
     // What the ledger reports after a believed lie violates no invariant of ours.
     let _believed = cluster.throw(host, lie);
-    if !matches!(lie.body, Body::Raft(_)) {
+    if is_about_writes(lie) {
         (0..EVENTS_AFTER_LIE).for_each(|_| drop(cluster.step()));
     }
     if all_run(cluster) { Ok(()) } else { Err(format!("a member fell over {lie:?} to {}", host + 1)) }
@@ -225,6 +232,7 @@ fn change(message: &mut PeerMessage, input: &mut Input<'_>) {
     }
     match &mut message.body {
         Body::Raft(raft) => change_raft(raft, field, value, input),
+        Body::Heartbeats(they) => change_heartbeats(they, field, value),
         Body::Forward(forward) => match field % 8 {
             0 => forward.to = NodeId(value),
             1 => forward.from = NodeId(value),
@@ -242,6 +250,24 @@ fn change(message: &mut PeerMessage, input: &mut Input<'_>) {
             4 => answer.refused = None,
             _ => answer.verdicts.iter_mut().for_each(|verdict| verdict.number = value),
         },
+    }
+}
+
+fn change_heartbeats(they: &mut Heartbeats, field: u8, value: u64) {
+    let other = they.others.last_mut().map(|other| &mut other.heartbeat);
+    let changed = if field < 128 { &mut they.first } else { other.unwrap_or(&mut they.first) };
+    match field % 8 {
+        0 => they.to = NodeId(value),
+        1 => they.from = NodeId(value),
+        2 => they.kind = HeartbeatKind::Heartbeat,
+        3 => they.kind = HeartbeatKind::Answer,
+        4 => changed.term = Term(value),
+        5 => changed.commit = LogIndex(value),
+        6 => changed.read = changed.read.is_none().then_some([value.to_le_bytes()[0]; READ_ID_BYTES]),
+        _ => {
+            let (region, heartbeat) = (RegionId(value), *changed);
+            they.others.push(OfRegion { region, epoch: BOOTSTRAP_EPOCH, heartbeat });
+        }
     }
 }
 

@@ -45,10 +45,14 @@ const NOT_LEFT_TO_CHANCE: [Fault; 3] =
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 16] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 17] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
+    ),
+    (
+        Fault::HeartbeatBeforeItsTerm,
+        "who forgets a term may vote in it, but a majority that does not forget has voted for its leader",
     ),
     (Fault::CommitInVoteAnswer, "as in NOT_LEFT_TO_CHANCE"),
     (

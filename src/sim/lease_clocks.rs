@@ -70,7 +70,7 @@ impl Net {
             for message in self.members[at].round(now, &mut Vec::new()) {
                 let to = message.to().get() as usize - 1;
                 if !self.cut.contains(&(at, to)) {
-                    self.members[to].feed(Input::Message(Box::new(through_the_codec(&message))));
+                    self.members[to].feed_message(through_the_codec(&message));
                 }
             }
             self.members[at].apply(&mut Vec::new());

@@ -275,6 +275,13 @@ impl Member {
         }
     }
 
+    /// Queues a message of another member for the next round; it is lost if the member is down.
+    pub(crate) fn feed_message(&mut self, message: PeerMessage) {
+        if let Some(running) = &mut self.running {
+            running.inputs.extend(Input::of_message(message));
+        }
+    }
+
     /// Makes ticks due in the next round.
     pub(crate) fn owe_ticks(&mut self, ticks: u32) {
         if let Some(running) = &mut self.running {

@@ -42,6 +42,8 @@ mod stalls;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod heartbeats;
+#[cfg(test)]
 mod forwarded_commands;
 #[cfg(test)]
 mod growth;

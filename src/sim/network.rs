@@ -10,8 +10,10 @@ use raft::eraftpb::{EntryType, Message, MessageType};
 
 use crate::core::command::{Command, Operation, Write};
 use crate::core::forwarding::Refused;
-use crate::core::ports::{Body, Forward, ForwardAnswer, PeerMessage};
+use crate::core::heartbeats::HeartbeatKind;
+use crate::core::ports::{Body, Forward, ForwardAnswer, Heartbeats, PeerMessage};
 use crate::transport::codec;
+use crate::types::RegionId;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -66,10 +68,24 @@ pub(crate) fn through_the_codec(message: &PeerMessage) -> PeerMessage {
     codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")
 }
 
+/// What a message tells raft, in each region by itself.
+pub(crate) fn of_raft(message: &PeerMessage) -> Vec<(RegionId, Message)> {
+    match &message.body {
+        Body::Raft(raft) => vec![(message.region, raft.clone())],
+        Body::Heartbeats(they) => {
+            let singles = they.clone().into_singles(message.region);
+            singles.map(|(region, single)| (region, single.into_raft())).collect()
+        }
+        Body::Forward(_) | Body::Answer(_) => Vec::new(),
+    }
+}
+
 /// A message's type as spelled in scripts.
 pub(crate) fn type_name(message: &PeerMessage) -> &'static str {
     match &message.body {
         Body::Raft(message) => raft_type_name(message),
+        Body::Heartbeats(Heartbeats { kind: HeartbeatKind::Heartbeat, .. }) => "heartbeat",
+        Body::Heartbeats(Heartbeats { kind: HeartbeatKind::Answer, .. }) => "heartbeat-ok",
         Body::Forward(_) => "forward",
         Body::Answer(_) => "forward-answer",
     }
@@ -86,8 +102,6 @@ fn raft_type_name(message: &Message) -> &'static str {
         MessageType::MsgRequestPreVote => "pre-vote",
         MessageType::MsgRequestPreVoteResponse if message.reject => "pre-vote-refused",
         MessageType::MsgRequestPreVoteResponse => "pre-vote-granted",
-        MessageType::MsgHeartbeat => "heartbeat",
-        MessageType::MsgHeartbeatResponse => "heartbeat-ok",
         MessageType::MsgReadIndex => "read-index",
         MessageType::MsgReadIndexResp => "read-index-answer",
         MessageType::MsgTimeoutNow => "timeout-now",
@@ -100,9 +114,20 @@ pub(crate) fn describe(message: &PeerMessage) -> String {
     let head = format!("{}->{} {}", message.from(), message.to(), type_name(message));
     match &message.body {
         Body::Raft(message) => describe_raft(head, message),
+        Body::Heartbeats(_) => describe_heartbeats(head, message),
         Body::Forward(forward) => describe_forward(head, forward),
         Body::Answer(answer) => describe_forward_answer(head, answer),
     }
+}
+
+fn describe_heartbeats(mut line: String, message: &PeerMessage) -> String {
+    for (region, heartbeat) in of_raft(message) {
+        if region != message.region {
+            line.push_str(&format!("; region {region}:"));
+        }
+        line = describe_raft(line, &heartbeat);
+    }
+    line
 }
 
 fn describe_forward(mut line: String, forward: &Forward) -> String {

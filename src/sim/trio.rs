@@ -115,7 +115,7 @@ impl Trio {
             moved = true;
             for message in member.round(now, &mut Vec::new()) {
                 let to = message.to().get();
-                self.member(to).feed_to(message.region, Input::Message(Box::new(message)));
+                self.member(to).feed_message(message);
             }
         }
         moved

@@ -10,6 +10,7 @@
 //! batch    { length u32, message }*
 //! message  region, conf_ver, version, type u8, body
 //! body     of raft: present u16, to, from, term, the numbers named in `present`, [context], [count, entry*]
+//!          of heartbeats and their answers: see `heartbeat_codec`
 //!          of forwarded writes and their answers: see `forward_codec`
 //! entry    head u8, [term, index], data, [context]
 //! ```
@@ -23,9 +24,10 @@ use std::mem::size_of;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use super::forward_codec;
 pub(crate) use super::wire::CodecError;
 use super::wire::{Cursor, SHARED_BYTES_MIN, VARINT_BYTES_MAX, put_bytes, put_varint};
+use super::{forward_codec, heartbeat_codec};
+use crate::core::heartbeats::{HeartbeatKind, kind_of};
 use crate::core::ports::{Body, PeerMessage};
 use crate::types::{RegionEpoch, RegionId};
 
@@ -63,6 +65,10 @@ const MESSAGE_TYPES: [MessageType; 19] = [
 const FORWARD: u8 = 64;
 /// The type of answers to forwarded writes.
 const ANSWER: u8 = 65;
+/// The type of heartbeats.
+const HEARTBEATS: u8 = 66;
+/// The type of answers to heartbeats.
+const HEARTBEAT_ANSWERS: u8 = 67;
 
 /// Entry types by their number on the wire.
 const ENTRY_TYPES: [EntryType; 3] =
@@ -96,17 +102,19 @@ pub(crate) fn weight_bytes(message: &PeerMessage) -> usize {
             let entry = |entry: &Entry| size_of::<Entry>() + entry.data.len() + entry.context.len();
             raft.context.len() + raft.entries.iter().map(entry).sum::<usize>()
         }
+        Body::Heartbeats(they) => heartbeat_codec::heartbeats_bytes(they),
         Body::Forward(forward) => forward_codec::forward_bytes(forward),
         Body::Answer(answer) => forward_codec::answer_bytes(answer),
     };
     size_of::<PeerMessage>() + held
 }
 
-/// How many entries, writes or verdicts `message` carries: what [`ENTRIES_MAX`] bounds.
+/// How many entries, further regions, writes or verdicts `message` carries: what [`ENTRIES_MAX`] bounds.
 #[must_use]
 pub(crate) fn entries_of(message: &PeerMessage) -> usize {
     match &message.body {
         Body::Raft(raft) => raft.entries.len(),
+        Body::Heartbeats(they) => they.others.len(),
         Body::Forward(forward) => forward.writes.len(),
         Body::Answer(answer) => answer.verdicts.len(),
     }
@@ -115,7 +123,8 @@ pub(crate) fn entries_of(message: &PeerMessage) -> usize {
 /// Appends the encoding of `message` to `out`.
 ///
 /// # Errors
-/// When it carries a raft snapshot or more than [`ENTRIES_MAX`] entries; then nothing is appended.
+/// When it carries a raft snapshot, more than [`ENTRIES_MAX`] entries, or heartbeats that do not travel like this; then
+/// nothing is appended.
 pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
     check_encodable(message)?;
     for id in [message.region.get(), message.epoch.conf_ver, message.epoch.version] {
@@ -125,6 +134,13 @@ pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), Cod
         Body::Raft(raft) => {
             out.push(raft.msg_type as u8);
             encode_raft(raft, out);
+        }
+        Body::Heartbeats(they) => {
+            out.push(match they.kind {
+                HeartbeatKind::Heartbeat => HEARTBEATS,
+                HeartbeatKind::Answer => HEARTBEAT_ANSWERS,
+            });
+            heartbeat_codec::put_heartbeats(message.region, they, out);
         }
         Body::Forward(forward) => {
             out.push(FORWARD);
@@ -196,9 +212,13 @@ pub(crate) fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<
 
 /// Whether [`encode`] takes the message.
 pub(super) fn check_encodable(message: &PeerMessage) -> Result<(), CodecError> {
-    let snapshot = |raft: &Message| raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot();
-    if message.raft().is_some_and(snapshot) {
-        return Err(CodecError::Snapshot);
+    match &message.body {
+        Body::Raft(raft) if raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot() => {
+            return Err(CodecError::Snapshot);
+        }
+        Body::Raft(raft) if kind_of(raft).is_some() => return Err(CodecError::Heartbeat),
+        Body::Heartbeats(they) => heartbeat_codec::check_regions(message.region, they)?,
+        Body::Raft(_) | Body::Forward(_) | Body::Answer(_) => {}
     }
     if entries_of(message) > ENTRIES_MAX { Err(CodecError::TooManyEntries) } else { Ok(()) }
 }
@@ -262,6 +282,10 @@ fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<Peer
     let body = match cursor.byte()? {
         FORWARD => Body::Forward(forward_codec::read_forward(&mut cursor, entries_left)?),
         ANSWER => Body::Answer(forward_codec::read_answer(&mut cursor, entries_left)?),
+        kind @ (HEARTBEATS | HEARTBEAT_ANSWERS) => {
+            let kind = if kind == HEARTBEATS { HeartbeatKind::Heartbeat } else { HeartbeatKind::Answer };
+            Body::Heartbeats(heartbeat_codec::read_heartbeats(&mut cursor, region, kind, entries_left)?)
+        }
         number => Body::Raft(read_raft(&mut cursor, message_type(number)?, entries_left)?),
     };
     cursor.finish()?;
@@ -295,6 +319,7 @@ fn read_raft(
 fn message_type(number: u8) -> Result<MessageType, CodecError> {
     match MESSAGE_TYPES.get(usize::from(number)) {
         Some(MessageType::MsgSnapshot) => Err(CodecError::Snapshot),
+        Some(MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse) => Err(CodecError::Heartbeat),
         Some(known) => Ok(*known),
         None => Err(CodecError::MessageType(number)),
     }

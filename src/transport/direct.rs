@@ -91,7 +91,7 @@ mod tests {
             assert_eq!(writer().encode(gap, &[append(1, 2, 1)]), None, "{gap:?}");
         }
         for gap in [GAP_MIN, GAP_MAX] {
-            let sent = [append(1, 2, 1), message(1, 2, MessageType::MsgHeartbeat, 2)];
+            let sent = [append(1, 2, 1), message(1, 2, MessageType::MsgAppendResponse, 2)];
             let mut writer = writer();
             let mut bytes = writer.encode(gap, &sent).expect("cheaper");
 

@@ -13,7 +13,7 @@ use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
-use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint};
+use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
 use crate::completion::Position;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Verdict};
 use crate::error::Code;
@@ -108,20 +108,6 @@ fn read_verdict(cursor: &mut Cursor<'_>) -> Result<Verdict, CodecError> {
         code => Err(read_code(code)?),
     };
     Ok(Verdict { number, outcome })
-}
-
-/// A count of things that take at least `bytes_min` each.
-fn read_count(
-    cursor: &mut Cursor<'_>,
-    bytes_min: usize,
-    entries_left: &mut usize,
-) -> Result<usize, CodecError> {
-    let count = usize::try_from(cursor.varint()?).map_err(|_| CodecError::TooManyEntries)?;
-    if count > cursor.remaining() / bytes_min {
-        return Err(CodecError::TooManyEntries);
-    }
-    *entries_left = entries_left.checked_sub(count).ok_or(CodecError::TooManyEntries)?;
-    Ok(count)
 }
 
 /// As the codec does with entries: a hundred bytes must not keep a large buffer alive.

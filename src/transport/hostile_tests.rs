@@ -287,7 +287,7 @@ fn small_messages_to_a_peer_that_never_reads_never_hold_the_thread_that_sends() 
     let address = listener.local_addr().expect("bound").to_string();
     let member = start(options(63, &[(64, address)]));
     let wedged = accept_and_never_read(&listener, &options(64, &[]));
-    member.transport.send(NodeId(64), vec![message(63, 64, MessageType::MsgHeartbeat, 0)]);
+    member.transport.send(NodeId(64), vec![message(63, 64, MessageType::MsgAppendResponse, 0)]);
 
     // Twice what the queue holds. The pauses let some be written by this thread, while the system takes any.
     let begun = Instant::now();
@@ -312,7 +312,7 @@ fn a_peer_that_closes_silently_is_noticed_before_the_next_message_is_lost() {
     // Longer than a connection may be idle before the sender thread checks it.
     std::thread::park_timeout(Duration::from_millis(50));
 
-    member.transport.send(NodeId(59), vec![message(58, 59, MessageType::MsgHeartbeat, 1)]);
+    member.transport.send(NodeId(59), vec![message(58, 59, MessageType::MsgAppendResponse, 1)]);
 
     let second = accept_and_never_read(&listener, &options(59, &[]));
     member.inbound.wait("the loss is reported", |state| state.losses.contains_key(&NodeId(59)));

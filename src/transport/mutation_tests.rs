@@ -56,7 +56,11 @@ fn samples() -> Vec<PeerMessage> {
         .map(|index| Entry { term: index / 3, index, data: vec![index as u8; 30].into(), ..Entry::default() })
         .collect::<Vec<_>>()
         .into();
-    vec![full, message(2, 1, MessageType::MsgAppendResponse, 70), message(1, 2, MessageType::MsgHeartbeat, 0)]
+    vec![
+        full,
+        message(2, 1, MessageType::MsgAppendResponse, 70),
+        message(1, 2, MessageType::MsgAppendResponse, 0),
+    ]
 }
 
 #[test]

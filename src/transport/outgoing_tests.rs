@@ -23,8 +23,8 @@ fn append(index: u64) -> PeerMessage {
     tests::append(1, 2, index)
 }
 
-fn heartbeat(index: u64) -> PeerMessage {
-    tests::message(1, 2, MessageType::MsgHeartbeat, index)
+fn acknowledgement(index: u64) -> PeerMessage {
+    tests::message(1, 2, MessageType::MsgAppendResponse, index)
 }
 
 /// What is to be done at `now`, with an empty portion.
@@ -133,7 +133,7 @@ fn what_a_direct_write_leaves_over_goes_first_and_alone_until_it_is_written() {
     assert!(outgoing.wrote_directly(5), "the sender thread writes the rest");
 
     assert!(!outgoing.may_write_directly());
-    assert!(!outgoing.push(vec![append(2), heartbeat(3)]));
+    assert!(!outgoing.push(vec![append(2), acknowledgement(3)]));
     let portion = written(&mut outgoing, at(2));
     assert_eq!(portion.leftover, bytes[5..]);
     assert_eq!((indices(&portion.urgent), indices(&portion.bulk)), (vec![3], vec![2]));
@@ -144,7 +144,7 @@ fn nothing_of_a_lost_connection_goes_out_on_the_next_one() {
     let mut outgoing = idle();
     assert!(outgoing.write_directly(at(1), &[append(1)]).is_some());
     assert!(outgoing.wrote_directly(5));
-    assert!(!outgoing.push(vec![append(2), heartbeat(3)]));
+    assert!(!outgoing.push(vec![append(2), acknowledgement(3)]));
 
     outgoing.lost(at(2000));
 
@@ -155,7 +155,7 @@ fn nothing_of_a_lost_connection_goes_out_on_the_next_one() {
     assert_eq!(next(&mut outgoing, at(2001)), Step::Do(Task::Report(Report::Connected)));
     let portion = written(&mut outgoing, at(2001));
     assert!(portion.leftover.is_empty() && portion.bulk.is_empty());
-    assert_eq!(indices(&portion.urgent), [3], "the first thing it hears is a heartbeat");
+    assert_eq!(indices(&portion.urgent), [3], "the first thing it hears is urgent");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn losses_are_reported_once_a_tick_and_not_forgotten_meanwhile() {
     let mut outgoing = pausing();
     let (mut reports, mut wakes) = (Vec::new(), Vec::new());
     for ms in 0..200 {
-        assert!(!outgoing.push(vec![heartbeat(ms)]), "without a connection a heartbeat is no loss");
+        assert!(!outgoing.push(vec![acknowledgement(ms)]), "without a connection what is urgent is no loss");
         if ms < 120 && outgoing.push(vec![append(ms)]) {
             wakes.push(ms);
         }
@@ -307,7 +307,8 @@ impl Walk {
 
     /// As [`Link::send`](super::super::link::Link::send).
     fn send(&mut self) {
-        let mut message = |index| if self.random.below(3) == 0 { heartbeat(index) } else { append(index) };
+        let mut message =
+            |index| if self.random.below(3) == 0 { acknowledgement(index) } else { append(index) };
         let messages: Vec<_> = (self.index + 1..=self.index + 2).map(&mut message).collect();
         self.index += 2;
         if self.outgoing.may_write_directly() {
@@ -382,7 +383,7 @@ impl Walk {
         let messages = decoded(&std::mem::take(&mut self.wire));
         for message in &messages {
             let raft = message.raft().expect("of raft");
-            let last = &mut self.last[usize::from(raft.msg_type == MessageType::MsgHeartbeat)];
+            let last = &mut self.last[usize::from(raft.msg_type == MessageType::MsgAppendResponse)];
             assert!(raft.index > *last, "each lane keeps its order, and nothing comes twice");
             *last = raft.index;
         }

@@ -182,9 +182,9 @@ fn start_pair(one: u64, two: u64) -> (Member, Member) {
     (start_at(0), start_at(1))
 }
 
-/// Waits until messages cross from `near` to `far`: the first heartbeat waits for the connection.
+/// Waits until messages cross from `near` to `far`: an acknowledgement waits for the connection.
 pub(super) fn connect(near: &Member, from: u64, far: &Member, to: u64) {
-    near.transport.send(NodeId(to), vec![message(from, to, MessageType::MsgHeartbeat, 0)]);
+    near.transport.send(NodeId(to), vec![message(from, to, MessageType::MsgAppendResponse, 0)]);
     far.inbound.wait_received(from, 0);
 }
 
@@ -315,7 +315,7 @@ fn members_that_disagree_never_hear_each_other_and_both_say_why() {
         ..options(addresses[at].0, &addresses)
     };
     let (one, two) = (start(own(0)), start(TransportOptions { election_timeout_ms: 2000, ..own(1) }));
-    one.transport.send(NodeId(18), vec![message(17, 18, MessageType::MsgHeartbeat, 1)]);
+    one.transport.send(NodeId(18), vec![message(17, 18, MessageType::MsgAppendResponse, 1)]);
 
     let topics = [Topic::DialRefusal(Reason::ElectionTimeout), Topic::AcceptRefusal(Reason::ElectionTimeout)];
     let has_said = |member: &Member, about| {
@@ -335,7 +335,7 @@ fn a_member_that_lost_its_disk_is_not_heard_until_it_is_admitted() {
     wary.update(|state| state.refuse = Some("node 19 lost its disk".to_owned()));
     let two = start_with(options(20, &[(19, reserved_address())]), wary);
     let one = start(options(19, &[(20, two.transport.local_addr().to_string())]));
-    one.transport.send(NodeId(20), vec![message(19, 20, MessageType::MsgHeartbeat, 0)]);
+    one.transport.send(NodeId(20), vec![message(19, 20, MessageType::MsgAppendResponse, 0)]);
     let end = Instant::now() + TIMEOUT;
     while !one.transport.network.has_logged(NodeId(20), Topic::DialRefusal(Reason::Instance)) {
         assert!(Instant::now() < end, "the refusal is logged");

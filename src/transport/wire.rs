@@ -40,6 +40,12 @@ pub(crate) enum CodecError {
     /// More than [`MESSAGES_MAX`](super::codec::MESSAGES_MAX) messages.
     #[error("too many messages")]
     TooManyMessages,
+    /// Heartbeats name a region twice, or not in the order of their numbers.
+    #[error("heartbeats of regions that do not rise")]
+    Regions,
+    /// Heartbeats travel together and never as messages of raft.
+    #[error("a heartbeat does not travel as a message of raft")]
+    Heartbeat,
     /// This outcome does not exist.
     #[error("unknown outcome {0}")]
     Outcome(u64),
@@ -109,8 +115,13 @@ impl<'a> Cursor<'a> {
 
     /// The next eight bytes, little-endian.
     pub(super) fn u64(&mut self) -> Result<u64, CodecError> {
-        let at = self.advance(8)?;
-        Ok(u64::from_le_bytes(self.buffer[at..self.at].try_into().expect("eight bytes")))
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// As many bytes as the array has.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let at = self.advance(N)?;
+        Ok(self.buffer[at..self.at].try_into().expect("so many bytes"))
     }
 
     /// The next variable-length number, which must be in its shortest form.
@@ -152,6 +163,20 @@ impl<'a> Cursor<'a> {
         self.at += len;
         Ok(at)
     }
+}
+
+/// A count of things that take at least `bytes_min` each, of which a batch may hold `entries_left` more.
+pub(super) fn read_count(
+    cursor: &mut Cursor<'_>,
+    bytes_min: usize,
+    entries_left: &mut usize,
+) -> Result<usize, CodecError> {
+    let count = usize::try_from(cursor.varint()?).map_err(|_| CodecError::TooManyEntries)?;
+    if count > cursor.remaining() / bytes_min {
+        return Err(CodecError::TooManyEntries);
+    }
+    *entries_left = entries_left.checked_sub(count).ok_or(CodecError::TooManyEntries)?;
+    Ok(count)
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ impl Peer {
     /// A tick has passed: a leader that is behind may get another message, and is asked about what it never answered.
     pub(super) fn go_on_forwarding(&mut self) {
         self.writes.forwarder.on_tick();
+        if self.writes.forwarder.is_empty() {
+            return;
+        }
         let silence = self.options.tick * (self.options.heartbeat_ticks as u32 * ASK_HEARTBEATS);
         self.ask_leader(self.now - silence);
     }

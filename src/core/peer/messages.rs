@@ -7,6 +7,7 @@ use raft::StateRole;
 use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Peer;
+use crate::core::heartbeats::kind_of;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::validator::{self, Guarded, Refusal};
@@ -15,14 +16,19 @@ use crate::types::{LogIndex, NodeId, Term};
 impl Peer {
     pub(super) fn on_message(&mut self, message: PeerMessage) {
         match message.body {
+            // Only a message that names them all may say what they say.
+            Body::Raft(message) if kind_of(&message).is_some() => {
+                self.refuse_message(&message, Refusal::Type);
+            }
             Body::Raft(message) => self.on_raft_message(message),
+            Body::Heartbeats(_) => unreachable!("each of them is an input of its own"),
             Body::Forward(forward) if self.is_known(forward.from, forward.to) => self.on_forward(forward),
             Body::Answer(answer) if self.is_known(answer.from, answer.to) => self.on_forward_answer(&answer),
             Body::Forward(_) | Body::Answer(_) => self.refused_messages += 1,
         }
     }
 
-    fn on_raft_message(&mut self, mut message: Message) {
+    pub(super) fn on_raft_message(&mut self, mut message: Message) {
         if let Err(refusal) = self.validate(&message) {
             return self.refuse_message(&message, refusal);
         }

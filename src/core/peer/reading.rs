@@ -73,6 +73,9 @@ impl Peer {
 
     /// Asks again for what nobody answered for long.
     pub(super) fn ask_again_late(&mut self) {
+        if !self.reading.reads.is_asking() {
+            return;
+        }
         let retry = self.options.tick * (self.options.heartbeat_ticks as u32 * READ_RETRY_HEARTBEATS);
         self.ask_again(self.now - retry);
     }

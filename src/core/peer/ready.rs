@@ -11,7 +11,9 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use super::Peer;
 use crate::completion::{Position, WriteEvent};
 use crate::core::applier::ApplyTask;
-use crate::core::outbox::Sender;
+use crate::core::gathered::Gathered;
+use crate::core::heartbeats::{Heartbeats, Single, kind_of};
+use crate::core::outbox::{Outbox, Sender};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::{Body, LogWrite, PeerMessage, RoundIo};
 use crate::core::proposals::{CommittedProposal, Requester};
@@ -43,6 +45,22 @@ pub(crate) struct PeerAdvanced {
 }
 
 impl Peer {
+    /// Takes out what raft has to say of heartbeats, and may say before this round's log write, past everything that
+    /// its other messages need. A leader's may always leave before. So may the answers to them: they promise nothing
+    /// but the term. Whatever has a term or vote that is not on disk waits for it (`take_from_raft`).
+    pub(crate) fn take_heartbeats(&mut self, gathered: &mut Gathered) {
+        let raft = &self.raw.raft;
+        let waits = self.term_and_vote() != (raft.term, raft.vote);
+        if raft.msgs.is_empty() || (waits && !planted::has(Fault::HeartbeatBeforeItsTerm)) {
+            return;
+        }
+        let (sender, region) = (self.sender(), &self.region);
+        for mut message in self.raw.raft.msgs.extract_if(.., |message| kind_of(message).is_some()) {
+            Outbox::hold_back_heartbeat(&mut message, sender);
+            gathered.add(region.id, region.epoch, &message);
+        }
+    }
+
     /// What must become durable now, and what may leave before. None when nothing is to do.
     pub(crate) fn ready(&mut self) -> Result<Option<PeerReady>> {
         let mut found = PeerReady {
@@ -165,7 +183,7 @@ impl Peer {
         }
         let sender = self.sender();
         let sent = self.outbox.hold_back(messages, sender);
-        sent.into_iter().map(|message| self.addressed(Body::Raft(message))).collect()
+        sent.into_iter().map(|message| self.addressed(body_of(message))).collect()
     }
 
     pub(super) fn sender(&self) -> Sender {
@@ -197,6 +215,14 @@ impl Peer {
             MsgRequestVoteResponse => planted::has(Fault::VoteBeforeSync),
             _ => false,
         }
+    }
+}
+
+/// What a message of raft is to the members.
+fn body_of(message: Message) -> Body {
+    match Single::of_raft(&message) {
+        Some(single) => Body::Heartbeats(Heartbeats::of_one(single)),
+        None => Body::Raft(message),
     }
 }
 

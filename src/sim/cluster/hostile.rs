@@ -17,6 +17,7 @@ use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::reads::READ_ID_BYTES;
 use crate::sim::invariants::Check;
+use crate::sim::network::of_raft;
 use crate::transport::codec;
 use crate::types::{NodeId, RegionId};
 
@@ -45,18 +46,24 @@ impl Cluster {
         self.receive(sent.0, sent.1, &sent.2);
     }
 
-    /// Whether the validator of `host` promises to refuse `message` in its current state; true also if `host` is down.
+    /// Whether the validator of `host` promises to refuse `message` in its current state, in each region that it names;
+    /// true also if `host` is down.
     pub(crate) fn must_refuse(&self, host: usize, message: &PeerMessage) -> bool {
-        let Some(peer) = self.hosts[host].member.peer_of(message.region) else { return true };
-        let node = NodeId(host as u64 + 1);
-        let (from, to) = (message.from(), message.to());
-        if to != node || from == node || !peer.region().has_member(from) {
-            return true;
-        }
         match &message.body {
-            Body::Raft(raft) => breaks_a_rule(raft, peer),
-            Body::Forward(_) | Body::Answer(_) => false,
+            Body::Raft(_) | Body::Heartbeats(_) => of_raft(message).iter().all(|(region, raft)| {
+                self.addressed_peer(host, *region, message).is_none_or(|peer| breaks_a_rule(raft, peer))
+            }),
+            Body::Forward(_) | Body::Answer(_) => {
+                self.addressed_peer(host, message.region, message).is_none()
+            }
         }
+    }
+
+    /// The peer that the message may be for.
+    fn addressed_peer(&self, host: usize, region: RegionId, message: &PeerMessage) -> Option<&Peer> {
+        let (node, from) = (NodeId(host as u64 + 1), message.from());
+        let peer = self.hosts[host].member.peer_of(region)?;
+        (message.to() == node && from != node && peer.region().has_member(from)).then_some(peer)
     }
 
     /// The member that considers itself leader of `region`, and its term.
@@ -97,16 +104,20 @@ impl Cluster {
     /// # Errors
     /// What happened instead, in words, when it was not refused or had any effect.
     pub(crate) fn throw_refused(&mut self, host: usize, message: &PeerMessage) -> Check {
-        let Some(before) = self.refusals_and_status(host, message) else { return Ok(()) };
+        let regions: Vec<_> = Input::of_message(message.clone()).map(|(region, _)| region).collect();
+        let before = regions.iter().map(|region| self.refusals_and_status(host, *region)).collect::<Vec<_>>();
         self.throw(host, message)?;
-        let Some(after) = self.refusals_and_status(host, message) else {
-            return Err(format!("{} does not run after {message:?}", host + 1));
-        };
-        if after.0 == before.0 {
-            return Err(format!("{} did not refuse {message:?}", host + 1));
-        }
-        if after.1 != before.1 {
-            return Err(format!("{:?} became {:?} by {message:?}", before.1, after.1));
+        for (&region, before) in regions.iter().zip(before) {
+            let Some(before) = before else { continue };
+            let Some(after) = self.refusals_and_status(host, region) else {
+                return Err(format!("{} does not run after {message:?}", host + 1));
+            };
+            if after.0 == before.0 {
+                return Err(format!("{} did not refuse {message:?} in region {region}", host + 1));
+            }
+            if after.1 != before.1 {
+                return Err(format!("{:?} became {:?} by {message:?}", before.1, after.1));
+            }
         }
         Ok(())
     }
@@ -116,19 +127,14 @@ impl Cluster {
     /// # Errors
     /// The violated invariant, in words.
     pub(crate) fn throw(&mut self, host: usize, message: &PeerMessage) -> Check {
-        let input = Input::Message(Box::new(message.clone()));
-        self.hosts[host].member.feed_to(message.region, input);
+        self.hosts[host].member.feed_message(message.clone());
         self.run_round(host);
         self.judged()
     }
 
     /// The number of refused messages so far; term, role, leader, commit.
-    fn refusals_and_status(
-        &self,
-        host: usize,
-        message: &PeerMessage,
-    ) -> Option<(u64, (u64, Role, u64, u64))> {
-        let peer = self.hosts[host].member.peer_of(message.region)?;
+    fn refusals_and_status(&self, host: usize, region: RegionId) -> Option<(u64, (u64, Role, u64, u64))> {
+        let peer = self.hosts[host].member.peer_of(region)?;
         let status = peer.status();
         let leader = status.leader.map_or(0, NodeId::get);
         let status = (status.term.get(), status.role, leader, status.commit_index.get());

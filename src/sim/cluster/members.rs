@@ -5,20 +5,19 @@
 //! is done.
 
 use bytes::Bytes;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::MessageType;
 
 use super::observer::Observer;
 use super::{Cluster, Event, Host};
 use crate::core::applier::Slice;
-use crate::core::input::Input;
-use crate::core::input::Introduction;
+use crate::core::input::{Input, Introduction};
 use crate::core::ports::PeerMessage;
 use crate::sim::chosen::CallId;
 use crate::sim::disk::digest;
 use crate::sim::faults::{cut_off_sender, lose, lose_target};
 use crate::sim::invariants::Check;
 use crate::sim::member::End;
-use crate::sim::network::describe;
+use crate::sim::network::{describe, of_raft};
 use crate::time::Timestamp;
 use crate::transport::codec;
 use crate::types::RegionId;
@@ -140,9 +139,7 @@ impl Cluster {
                 self.plan.network.late_votes_percent
             }
             MsgReadIndexResp => self.plan.network.late_answers_percent,
-            MsgHeartbeatResponse if !message.raft()?.context.is_empty() => {
-                self.plan.network.late_answers_percent
-            }
+            MsgHeartbeatResponse if confirms(message) => self.plan.network.late_answers_percent,
             MsgAppendResponse if message.raft()?.reject => self.plan.network.late_rejections_percent,
             _ => return None,
         };
@@ -185,11 +182,8 @@ impl Cluster {
     /// Votes and the like are remembered for longer than the many messages with which a leader maintains its followers.
     fn remember(&mut self, link: (usize, usize), message: &PeerMessage, bytes: &Bytes) {
         use MessageType::{MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse};
-        let is_common = |raft: &Message| {
-            let kind = raft.get_msg_type();
-            matches!(kind, MsgAppend | MsgAppendResponse | MsgHeartbeat | MsgHeartbeatResponse)
-        };
-        let common = message.raft().is_some_and(is_common);
+        let common = [MsgAppend, MsgAppendResponse, MsgHeartbeat, MsgHeartbeatResponse];
+        let common = type_of(message).is_some_and(|kind| common.contains(&kind));
         let boot = self.hosts[link.0].member.boot();
         let sent = &mut self.sent[usize::from(common)];
         if sent.len() >= REMEMBERED {
@@ -211,7 +205,7 @@ impl Cluster {
         let to = &mut self.hosts[link.1];
         let message = codec::decode(bytes).expect("the codec reads what it wrote");
         self.trace.say_of(message.region, || format!("deliver {}", describe(&message)));
-        to.member.feed_to(message.region, Input::Message(Box::new(message)));
+        to.member.feed_message(message);
         self.schedule_round(link.1);
     }
 
@@ -361,6 +355,12 @@ impl Cluster {
     }
 }
 
+/// What a message tells raft, if it does; of heartbeats, all of one type, in the region that they name first.
 fn type_of(message: &PeerMessage) -> Option<MessageType> {
-    message.raft().map(Message::get_msg_type)
+    of_raft(message).first().map(|(_, raft)| raft.get_msg_type())
+}
+
+/// Whether a message confirms a question, in any region.
+fn confirms(message: &PeerMessage) -> bool {
+    of_raft(message).iter().any(|(_, raft)| !raft.context.is_empty())
 }

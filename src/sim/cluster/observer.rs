@@ -10,7 +10,7 @@ use crate::core::forwarding::Origin;
 use crate::core::ports::{Body, LogWrite, PeerMessage};
 use crate::sim::disk::DiskLog;
 use crate::sim::invariants::Ledger;
-use crate::sim::network::describe;
+use crate::sim::network::{describe, of_raft};
 use crate::sim::trace::Trace;
 use crate::sim::watch::{Watch, describe_write};
 
@@ -25,10 +25,11 @@ pub(crate) struct Observer<'a> {
 impl Watch for Observer<'_> {
     fn sending(&mut self, node: u64, _: &DiskLog, message: &PeerMessage) {
         self.trace.say_of(message.region, || format!("  {}", describe(message)));
-        match &message.body {
-            Body::Raft(raft) => self.ledger.on_sending(node, message.region, raft),
-            Body::Answer(answer) => self.ledger.on_sending_answer(message.region, answer),
-            Body::Forward(_) => {}
+        for (region, raft) in of_raft(message) {
+            self.ledger.on_sending(node, region, &raft);
+        }
+        if let Body::Answer(answer) = &message.body {
+            self.ledger.on_sending_answer(message.region, answer);
         }
     }
 

@@ -243,7 +243,7 @@ impl Cluster {
                 "hold" => self.held.push(message),
                 _ => {
                     let to = self.members.get_mut(&message.to().get()).expect("a member");
-                    to.feed(Input::Message(Box::new(message)));
+                    to.feed_message(message);
                 }
             }
         }
