@@ -63,12 +63,14 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
     let identity = Identity { cluster, cluster_name, node };
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
-    let (directory, fresh) =
-        Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
-    let directory = Arc::new(directory);
-    // The engine starts its own threads, on which the host's signal handlers must not run either.
-    let (engine, log, recovered) =
-        thread::without_signals(|| open_storage(&directory, fresh, config, &members, &split_keys))?;
+    // What is written here must not end the host when it limits the size of its files; and the engine starts its own
+    // threads, on which the host's signal handlers must not run either.
+    let (directory, (engine, log, recovered)) = thread::without_signals(|| {
+        let (directory, fresh) =
+            Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
+        let storage = open_storage(&directory, fresh, config, &members, &split_keys)?;
+        Ok((Arc::new(directory), storage))
+    })?;
     let regions = engine.regions()?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);

@@ -125,6 +125,17 @@ fn a_child_that_outlives_its_parent_keeps_neither_directories_nor_ports() {
 }
 
 #[test]
+fn what_exceeds_the_limit_on_the_size_of_files_is_an_error_and_no_signal() {
+    run_plain_and_sanitized("file_limit", &[], &[]);
+}
+
+#[test]
+fn the_stacks_of_internal_threads_do_not_depend_on_the_environment() {
+    let (_directory, mut command) = compiled("small_stacks", Build::Plain);
+    succeed(command.env("RUST_MIN_STACK", "16384"));
+}
+
+#[test]
 fn exit_at_any_time_is_harmless_and_loses_nothing_acknowledged() {
     // Memory still held by a process that exits in the middle of a call is no leak. It forks while it has no other
     // thread.
