@@ -13,6 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
 
+use crate::error::{Code, Error};
 use crate::process::panics;
 
 /// The stack of each thread: Rust's default. Without a size of ours the variable RUST_MIN_STACK would set it, which the
@@ -42,6 +43,14 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     })
 }
 
+/// The error of a call that needs a thread which the operating system refused.
+pub(crate) fn refused(error: &io::Error) -> Error {
+    let detail = format!(
+        "cannot start a thread: {error}; raise the limit on threads, the user's (ulimit -u) or the container's (pids)"
+    );
+    Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
+}
+
 /// Runs `body` with all signals blocked, on this thread and on every thread started meanwhile: a thread inherits the
 /// mask of its creator, so there is no moment at which a signal could be delivered to it. A write of `body` beyond the
 /// limit on the size of files fails with EFBIG, and the signal that would end the host is gone when this returns.
@@ -63,6 +72,27 @@ impl Drop for Masked {
             take_file_size_signal();
         }
         set_signal_mask(&self.before);
+    }
+}
+
+/// The number that the operating system has for a thread of this process, while it counts it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadNumber(libc::c_long);
+
+impl ThreadNumber {
+    /// That of the calling thread.
+    #[allow(unsafe_code)] // Named corner: std does not show it.
+    pub(crate) fn current() -> Self {
+        // SAFETY: the call takes nothing and cannot fail.
+        Self(unsafe { libc::syscall(libc::SYS_gettid) })
+    }
+
+    /// True once the operating system does not count it any more, which may be a moment after it was joined.
+    #[allow(unsafe_code)] // As above.
+    pub(crate) fn has_left(self) -> bool {
+        const NO_SIGNAL: libc::c_long = 0;
+        // SAFETY: without a signal the call only says whether there is such a thread.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::c_long::from(libc::getpid()), self.0, NO_SIGNAL) != 0 }
     }
 }
 

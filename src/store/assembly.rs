@@ -29,6 +29,7 @@ use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
 use crate::process::descriptors;
+use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap};
@@ -62,6 +63,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let cluster = cluster_id(&config.cluster_name, &members, &split_keys);
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
     let identity = Identity { cluster, cluster_name, node };
+    ProcessId::for_store()?;
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
@@ -108,8 +110,10 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         regions: Arc::clone(&shared.regions),
     };
     threads.transport = start_transport(config, boot, &members, cluster, inbox)?.map(Arc::new);
-    threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
-    shared.ending.begin(threads);
+    threads
+        .start(engine, log, peers, appliers, config)
+        .and_then(|()| shared.ending.begin(threads))
+        .map_err(|error| thread::refused(&error))?;
     Ok(shared)
 }
 
@@ -267,10 +271,6 @@ fn no_standard_descriptors(error: io::Error) -> Error {
         "one of standard input, output and error is closed, and /dev/null cannot be opened in its place: {error}"
     );
     Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
-}
-
-fn no_thread(error: &io::Error) -> Error {
-    Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
 }
 
 #[cfg(test)]
