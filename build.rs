@@ -5,10 +5,16 @@
 
 use std::env::var;
 
+/// `std::thread::_M_start_thread(std::unique_ptr<std::thread::_State>, void (*)())`
+const START_THREAD: &str =
+    "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE";
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if guards_statics() {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap=__cxa_atexit");
+    if guards_rocksdb() {
+        for function in ["__cxa_atexit", START_THREAD] {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={function}");
+        }
     }
     // Cargo passes these on to a cdylib that depends on this crate, but the Python module must not have this SONAME and
     // must leave Python's symbols undefined. It is the one that is built without the C functions.
@@ -20,9 +26,9 @@ fn main() {
     }
 }
 
-/// The targets where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit; this includes
-/// the Python module.
-fn guards_statics() -> bool {
+/// Where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit, and `threads.rs` beside it
+/// starts RocksDB's threads; in the Python module too.
+fn guards_rocksdb() -> bool {
     let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
     is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }

@@ -42,11 +42,14 @@
  *   disk or a callback hangs. exit() without a shutdown is fine at any moment, also inside a callback, and loses
  *   nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values return ALMADIA_FORKED, and freeing them
- *   does nothing. Opening a store there returns it too if the parent had opened one, even if that is closed: fork
- *   first, then open. The child may exit() as it likes; fork and exec is fine too: descriptors are close-on-exec.
+ *   does nothing. Opening a store there returns it too if the parent had one open when it forked, or a snapshot,
+ *   iterator or value of one: all stores of a process share threads of the engine, which a child does not have. Fork
+ *   first or close everything first. The child may exit() as it likes; fork and exec is fine too: descriptors are
+ *   close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
- *   included, and prints nothing. A call that a signal interrupts goes on waiting. Call nothing from a signal
- *   handler. A failed memory allocation, or a C++ exception that leaves a callback, ends the process.
+ *   included, and prints nothing. A call that a signal interrupts goes on waiting. A file that would exceed the limit of
+ *   the process (ulimit -f) is an error with errno EFBIG, not SIGXFSZ. Call nothing from a signal handler. A failed
+ *   memory allocation, or a C++ exception that leaves a callback, ends the process.
  * ABI. Later versions add functions, codes, and fields at the end of structs, and neither change nor reuse any. Structs
  *   carry struct_size for that, so begin with their ALMADIA_..._INIT. ALMADIA_ABI_VERSION changes if that promise is
  *   ever broken. While the major version is 0, each minor version has its own SONAME, libalmadia.so.0.MINOR.
@@ -141,7 +144,7 @@
 /** The store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them */
 #define ALMADIA_SHUTTING_DOWN 503
 
-/** A parent process opened a store before it forked; fork first, or exec */
+/** A parent process had a store open when it forked; close it before, fork first, or exec */
 #define ALMADIA_FORKED 504
 
 /** The deadline passed before the read was confirmed; retry */
@@ -874,9 +877,10 @@ almadia_code almadia_config_set_event_callback(struct almadia_config *config,
  * `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
  * ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
  * or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
- * ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
- * ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent
- * process had opened a store).
+ * ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO (also when the system refuses a
+ * thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address),
+ * ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent process had a store open when it forked, or a snapshot, iterator
+ * or value of one).
  */
 ALMADIA_API
 ALMADIA_NODISCARD

@@ -37,7 +37,7 @@
  * AFTER store::shutdown no callable runs and calls return code::closed, unless it failed with code::shutting_down.
  *   ~store does not wait for calls in flight: they fail with code::shutdown_in_flight or code::closed. ~store blocks
  *   until threads have ended, for five seconds at most; inside a callable it does not.
- * FORK. In a child process handles return code::forked and their destructors do nothing: fork first, then open.
+ * FORK. In a child process handles return code::forked and their destructors do nothing. Fork first or close all first.
  * COMPILING. Works with -fno-exceptions -fno-rtti; then value() of a failure calls std::abort. The inline namespace
  *   carries the version and the mode, so that objects compiled against two of them can be linked into one program.
  */
@@ -139,7 +139,7 @@ enum class code : almadia_code {
     cancelled = ALMADIA_CANCELLED,
     /** The store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them. */
     shutting_down = ALMADIA_SHUTTING_DOWN,
-    /** A parent process opened a store before it forked; fork first, or exec. */
+    /** A parent process had a store open when it forked; close it before, fork first, or exec. */
     forked = ALMADIA_FORKED,
     /** The deadline passed before the read was confirmed; retry. */
     read_timeout = ALMADIA_READ_TIMEOUT,
@@ -1987,7 +1987,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Opens the directory `path`, creating it at the first start (its parent must exist), and starts this member's
      * threads. It does not wait for the other members: see wait_leader. Blocks: yes, on the disk. Codes:
      * invalid_config, locked (already open, here or in another process), wrong_cluster, incompatible_format,
-     * corruption, io, no_space, permission, network (the listen address), would_deadlock, forked, abi_mismatch.
+     * corruption, io (also when the system refuses a thread: errno EAGAIN), no_space, permission, network (the listen
+     * address), would_deadlock, forked (the parent process had a store open when it forked), abi_mismatch.
      */
     static result<store> open(const std::string &path, const almadia::config &config = {}) {
         if (config.c_handle() == nullptr) {

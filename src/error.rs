@@ -85,8 +85,8 @@ codes! {
     Cancelled = 502, "CANCELLED", "the call was cancelled before it had any effect";
     /// The store accepts no more calls, but its threads have not ended by the timeout of the shutdown.
     ShuttingDown = 503, "SHUTTING_DOWN", "the store accepts no more calls, but its threads have not ended in time; shut it down again to wait for them";
-    /// The call was made in a child process of the one that opened the store.
-    Forked = 504, "FORKED", "a parent process opened a store before it forked; fork first, or exec";
+    /// The call was made in a child process of the one that opened the store, or of one that had a store open.
+    Forked = 504, "FORKED", "a parent process had a store open when it forked; close it before, fork first, or exec";
     /// A read's deadline passed before it could be confirmed.
     ReadTimeout = 507, "READ_TIMEOUT", "the deadline passed before the read was confirmed; retry";
     /// The operating system reported an error; errno and path are in the message.

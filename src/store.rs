@@ -107,7 +107,8 @@ impl Store {
     ///
     /// # Errors
     /// `INVALID_CONFIG`, `INVALID_ARGUMENT`, `LOCKED`, `WRONG_CLUSTER`, `INCOMPATIBLE_FORMAT`, `CORRUPTION`,
-    /// `PERMISSION`, `NETWORK`, `NO_SPACE`, `IO`; each names the option, file or address and says what to do.
+    /// `PERMISSION`, `NETWORK`, `NO_SPACE`, `IO`; each names the option, file or address and says what to do. `IO` with
+    /// errno EAGAIN when the operating system refuses a thread; `FORKED` in a child of a process that had opened a store.
     pub fn open(path: impl AsRef<Path>, config: &Config) -> Result<Self> {
         crate::process::panics::catch(|| assembly::open(path.as_ref(), config)).map(|inner| Self { inner })
     }

@@ -138,7 +138,7 @@ fn start(records: &'static Records, listener: Listener) -> Result<LogThread> {
     let spawned = thread::spawn("almadia-log", run);
     let thread = spawned.map_err(|error| {
         Records::release();
-        Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
+        thread::refused(&error)
     })?;
     Ok(LogThread { thread })
 }

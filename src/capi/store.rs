@@ -50,9 +50,10 @@ impl ProcessBound for almadia_store {
 /// `store` receives the handle; free it with almadia_store_free. Blocks: yes, on the disk. Threads: any. Codes:
 /// ALMADIA_INVALID_CONFIG (options that contradict each other), ALMADIA_INVALID_ARGUMENT (`path` is empty, a file,
 /// or a directory that holds other files), ALMADIA_LOCKED (already open, here or in another process),
-/// ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO, ALMADIA_NO_SPACE,
-/// ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address), ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent
-/// process had opened a store).
+/// ALMADIA_WRONG_CLUSTER, ALMADIA_INCOMPATIBLE_FORMAT, ALMADIA_CORRUPTION, ALMADIA_IO (also when the system refuses a
+/// thread: the errno is EAGAIN), ALMADIA_NO_SPACE, ALMADIA_PERMISSION, ALMADIA_NETWORK (the listen address),
+/// ALMADIA_WOULD_DEADLOCK, ALMADIA_FORKED (the parent process had a store open when it forked, or a snapshot, iterator
+/// or value of one).
 ///
 /// # Safety
 /// `path` is NULL or ends with a NUL; `config` is NULL or live, and no other call changes it meanwhile; `store` and
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn almadia_store_open(
         let path = Path::new(OsStr::from_bytes(path.to_bytes()));
         // SAFETY: `config` is NULL or live.
         let config = unsafe { shared(config, "config") }?;
-        let process = ProcessId::for_store()?;
+        let process = ProcessId::current();
         let store = Store::open(path, &config.config)?;
         slot.put(almadia_store { store, calls: Arc::default(), process });
         Ok(ALMADIA_OK)

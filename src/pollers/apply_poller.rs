@@ -151,10 +151,10 @@ impl ApplyPoller {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
             let Some(batch) = state.next_batch()? else { return Ok(()) };
-            if self.engine.try_write(&batch)? {
-                self.tell(batch);
-            } else {
-                state.held_back = Some(batch);
+            match self.engine.try_write(&batch) {
+                Ok(true) => self.tell(batch),
+                Ok(false) => state.held_back = Some(batch),
+                Err(error) => return Err(self.give_up(batch, error)),
             }
             Ok(())
         });
@@ -212,8 +212,10 @@ impl ApplyPoller {
         {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
-            self.engine.write(&batch)?;
-            self.tell(batch);
+            match self.engine.write(&batch) {
+                Ok(()) => self.tell(batch),
+                Err(error) => return Err(self.give_up(batch, error)),
+            }
             let spent_before = std::mem::replace(&mut spent, begun.elapsed());
             state.adapt_slice(spent - spent_before);
             if self.tasks.has_work() {
@@ -250,7 +252,15 @@ impl ApplyPoller {
         }
     }
 
-    /// The failed batch may or may not be in the engine; its answers were dropped, which answers "unknown".
+    /// The failed batch may or may not be in the engine. Its callers learn why.
+    fn give_up(&self, batch: ApplyBatch, error: Error) -> Error {
+        let unknown = in_flight_at(&error);
+        // First, so that whoever is answered finds a store that has stopped.
+        self.health.poison(error.clone());
+        batch.answers.into_iter().for_each(|(completion, _)| completion.answer(Err(unknown.clone())));
+        error
+    }
+
     fn fail(&self, error: Error) {
         let unknown = in_flight_at(&error);
         self.health.poison(error);

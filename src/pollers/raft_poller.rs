@@ -219,7 +219,8 @@ impl RaftPoller {
     /// Answers all that waits, and all that still comes until the mailbox is closed.
     fn end(&self, unknown: &Error, refused: &Error) {
         let mut state = self.lock();
-        // A round that failed may have left some; a task that is dropped answers "unknown".
+        // A round that failed may have left some. The apply poller, which has failed too, tells their callers why.
+        self.apply.tasks.push_all(std::mem::take(&mut state.io.tasks));
         deliver_rest(&mut state);
         for peer in state.peers.values_mut() {
             peer.abandon(unknown, refused)
@@ -337,9 +338,8 @@ impl PollerState {
     }
 }
 
-/// Delivers what a failed round still owed.
+/// Delivers the answers that a failed round still owed.
 fn deliver_rest(state: &mut PollerState) {
-    state.io.tasks.clear();
     state.io.answers.drain(..).for_each(|(completion, answer)| completion.answer(answer));
 }
 

@@ -36,7 +36,7 @@ impl ReadPool {
     /// The sender for jobs. The pool cannot end before it is dropped, so it must be dropped along with the job.
     ///
     /// # Errors
-    /// `CLOSED`; `IO` when the operating system cannot create the threads.
+    /// `CLOSED`; `IO` when the operating system refuses every thread. The next call tries again.
     pub(crate) fn jobs(&self) -> Result<Sender<Job>> {
         let mut state = self.lock();
         if state.closed {
@@ -47,8 +47,12 @@ impl ReadPool {
         }
         let (sender, receiver) = crossbeam_channel::unbounded();
         for number in 1..=THREADS {
-            let thread = start(number, receiver.clone()).map_err(|error| no_thread(&error))?;
-            state.threads.push(thread);
+            match start(number, receiver.clone()) {
+                Ok(thread) => state.threads.push(thread),
+                Err(error) if state.threads.is_empty() => return Err(thread::refused(&error)),
+                // One is enough to answer every call.
+                Err(error) => log::warn!("{}", thread::refused(&error)),
+            }
         }
         state.jobs = Some(sender.clone());
         Ok(sender)
@@ -83,10 +87,6 @@ fn start(number: usize, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
             });
         }
     })
-}
-
-fn no_thread(error: &io::Error) -> Error {
-    Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
 }
 
 #[cfg(test)]

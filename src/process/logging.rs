@@ -3,9 +3,11 @@
 //! Owns the drain of the raft crate's logger, and the queue of records for a binding that displays them. Raft's info
 //! level is mapped to our debug level: elections and probes matter for debugging a cluster, not to users of a
 //! library. What always holds: this library never writes to stdout or stderr; logging never blocks and never runs
-//! user code; the queue is bounded, and dropped records are counted. Displaying the records is left to the binding,
+//! user code; the queue is bounded, and dropped records are counted; nobody holds its lock while the process is forked
+//! but the thread that forks, so that a child may use it. Displaying the records is left to the binding,
 //! or to a Rust program's logger.
 
+use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use slog::{Drain, Level, Logger, Never, OwnedKVList, o};
@@ -70,12 +72,19 @@ struct Waiting {
     dropped: u64,
     /// A binding is reading them.
     captured: bool,
+    /// The `log` crate hands its records to this queue.
+    installed: bool,
 }
 
 static RECORDS: Records = Records {
-    state: Mutex::new(Waiting { records: Vec::new(), dropped: 0, captured: false }),
+    state: Mutex::new(Waiting { records: Vec::new(), dropped: 0, captured: false, installed: false }),
     filled: Condvar::new(),
 };
+
+thread_local! {
+    /// The lock, while this thread forks.
+    static HELD: RefCell<Option<MutexGuard<'static, Waiting>>> = const { RefCell::new(None) };
+}
 
 impl Records {
     /// Queues every record at `level` or above from now on, for [`Records::take`].
@@ -83,15 +92,12 @@ impl Records {
     /// # Errors
     /// `UNSUPPORTED` when another logger is installed.
     pub fn capture(level: log::LevelFilter) -> Result<&'static Self> {
-        static INSTALLED: Mutex<bool> = Mutex::new(false);
-        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*installed {
+        let mut state = RECORDS.lock();
+        if !state.installed {
             log::set_logger(&RECORDS)
                 .map_err(|_| Error::with_detail(Code::Unsupported, "another logger is installed"))?;
-            *installed = true;
         }
-        let mut state = RECORDS.lock();
-        *state = Waiting { records: Vec::new(), dropped: 0, captured: true };
+        *state = Waiting { records: Vec::new(), dropped: 0, captured: true, installed: true };
         drop(state);
         log::set_max_level(level);
         Ok(&RECORDS)
@@ -104,28 +110,51 @@ impl Records {
         RECORDS.filled.notify_all();
     }
 
-    /// Stops queueing records without taking a lock. For a forked child, where a lock may be held forever.
-    pub fn mute() {
+    /// Stops queueing records without taking a lock.
+    pub(crate) fn mute() {
         log::set_max_level(log::LevelFilter::Off);
+    }
+
+    /// Takes the lock for the time in which the calling thread forks.
+    pub(crate) fn hold() {
+        let held = RECORDS.lock();
+        // A thread that forks in its last destructors has no place for it any more, and forks without.
+        let _ = HELD.try_with(|place| place.replace(Some(held)));
+    }
+
+    /// Ends [`Records::hold`], in the parent and in the child.
+    pub(crate) fn let_go() {
+        let _ = HELD.try_with(|place| place.replace(None));
     }
 
     /// Takes all queued records, waiting for the first. False once capturing has stopped and none are left.
     pub fn take(&self, taken: &mut Vec<Record>) -> bool {
         let idle = |state: &mut Waiting| state.captured && state.records.is_empty() && state.dropped == 0;
         let waited = self.filled.wait_while(self.lock(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        taken.append(&mut state.records);
-        let dropped = std::mem::take(&mut state.dropped);
-        drop(state);
-        if dropped > 0 {
-            let message = format!("{dropped} log records were dropped: the log callback is too slow");
-            taken.push(Record { level: log::Level::Warn, target: "almadia::logging".to_owned(), message });
-        }
+        drain(waited.unwrap_or_else(PoisonError::into_inner), taken);
         !taken.is_empty()
+    }
+
+    /// Takes all queued records without waiting. False once capturing has stopped and none were left.
+    pub fn take_now(&self, taken: &mut Vec<Record>) -> bool {
+        let state = self.lock();
+        let captured = state.captured;
+        drain(state, taken);
+        captured || !taken.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn drain(mut state: MutexGuard<'_, Waiting>, taken: &mut Vec<Record>) {
+    taken.append(&mut state.records);
+    let dropped = std::mem::take(&mut state.dropped);
+    drop(state);
+    if dropped > 0 {
+        let message = format!("{dropped} log records were dropped: the log callback is too slow");
+        taken.push(Record { level: log::Level::Warn, target: "almadia::logging".to_owned(), message });
     }
 }
 

@@ -15,6 +15,7 @@ mod options;
 mod stall;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod view;
 
 use std::any::Any;
@@ -28,6 +29,7 @@ use self::at_exit::Alive;
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
 use self::stall::Writer;
+use self::threads::SharedThreads;
 pub use self::view::PinnedValue;
 pub(crate) use self::view::View;
 use crate::core::applier::ApplyBatch;
@@ -50,12 +52,13 @@ pub struct Engine {
 
 /// Kept alive by the engine and its views, values and iterators.
 struct Database {
-    // Invariant: declared before `_guard`, so that the files are closed before the directory is released.
+    // Invariant: declared before what must outlive it. So the files are closed before the directory is released.
     db: DB,
     reads: ReadOptions,
     writer: Writer,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,
+    _threads: SharedThreads,
     _alive: Alive,
     _guard: Arc<dyn Any + Send + Sync>,
 }
@@ -65,17 +68,19 @@ impl Engine {
     /// which may be later than the engine is dropped.
     ///
     /// # Errors
-    /// `IO`, `NO_SPACE` or `PERMISSION` from the disk.
+    /// `IO`, `NO_SPACE` or `PERMISSION` from the disk, `IO` when the operating system refuses a thread.
     pub fn create(
         directory: &Path,
         options: &EngineOptions,
         guard: Arc<dyn Any + Send + Sync>,
     ) -> Result<Self> {
-        let mut tuning = options::tuning(options)?;
-        tuning.database.create_if_missing(true);
-        tuning.database.create_missing_column_families(true);
-        tuning.database.set_error_if_exists(true);
-        Self::start(directory, tuning, guard)
+        Self::start(directory, guard, || {
+            let mut tuning = options::tuning(options)?;
+            tuning.database.create_if_missing(true);
+            tuning.database.create_missing_column_families(true);
+            tuning.database.set_error_if_exists(true);
+            Ok(tuning)
+        })
     }
 
     /// Opens the database in `directory`, which must hold one. `guard` is dropped after the database is closed,
@@ -88,19 +93,27 @@ impl Engine {
         options: &EngineOptions,
         guard: Arc<dyn Any + Send + Sync>,
     ) -> Result<Self> {
-        Self::start(directory, options::tuning(options)?, guard)
+        Self::start(directory, guard, || options::tuning(options))
     }
 
-    fn start(directory: &Path, tuning: options::Tuning, guard: Arc<dyn Any + Send + Sync>) -> Result<Self> {
+    fn start(
+        directory: &Path,
+        guard: Arc<dyn Any + Send + Sync>,
+        tuning: impl FnOnce() -> Result<options::Tuning>,
+    ) -> Result<Self> {
         let alive = Alive::new();
-        let db = DB::open_cf_descriptors(&tuning.database, directory, tuning.families)
-            .map_err(|error| errors::open_failed(directory, error))?;
+        let (threads, db) = SharedThreads::open_with(|| {
+            let options::Tuning { database, families } = tuning()?;
+            DB::open_cf_descriptors(&database, directory, families)
+                .map_err(|error| errors::open_failed(directory, error))
+        })?;
         let database = Database {
             db,
             reads: ReadOptions::default(),
             writer: Writer::default(),
             live_views: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
+            _threads: threads,
             _alive: alive,
             _guard: guard,
         };

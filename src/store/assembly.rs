@@ -29,6 +29,7 @@ use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
 use crate::process::descriptors;
+use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap};
@@ -63,16 +64,18 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let cluster = cluster_id(&config.cluster_name, &members, &split_keys);
     let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
     let identity = Identity { cluster, cluster_name, node };
+    ProcessId::for_store()?;
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
     let available =
         descriptors::available().map_err(|error| Error::io("list", Path::new("/proc/self/fd"), &error))?;
     let engine_files = open_files::engine_files(available, members.len() - 1)?;
-    let (directory, fresh) =
-        Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
-    let directory = Arc::new(directory);
-    // The engine starts its own threads, on which the host's signal handlers must not run either.
-    let (engine, log, recovered) = thread::without_signals(|| {
-        open_storage(&directory, fresh, config, engine_files, &members, &split_keys)
+    // What is written here must not end the host when it limits the size of its files; and the engine starts its own
+    // threads, on which the host's signal handlers must not run either.
+    let (directory, (engine, log, recovered)) = thread::without_signals(|| {
+        let (directory, fresh) =
+            Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
+        let storage = open_storage(&directory, fresh, config, engine_files, &members, &split_keys)?;
+        Ok((Arc::new(directory), storage))
     })?;
     let regions = engine.regions()?;
     let map = Arc::new(region_map(&regions)?);
@@ -111,8 +114,10 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         regions: Arc::clone(&shared.regions),
     };
     threads.transport = start_transport(config, boot, &members, cluster, inbox)?.map(Arc::new);
-    threads.start(engine, log, peers, appliers, config).map_err(|error| no_thread(&error))?;
-    shared.ending.begin(threads);
+    threads
+        .start(engine, log, peers, appliers, config)
+        .and_then(|()| shared.ending.begin(threads))
+        .map_err(|error| thread::refused(&error))?;
     Ok(shared)
 }
 
@@ -271,10 +276,6 @@ fn no_standard_descriptors(error: io::Error) -> Error {
         "one of standard input, output and error is closed, and /dev/null cannot be opened in its place: {error}"
     );
     Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
-}
-
-fn no_thread(error: &io::Error) -> Error {
-    Error::with_detail(Code::Io, format!("cannot start a thread: {error}"))
 }
 
 #[cfg(test)]

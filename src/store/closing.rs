@@ -1,14 +1,17 @@
 //! Closes a store, and waits for that.
 //!
 //! Owns the threads of an open store until they are to end, the thread "almadia-reaper" that ends them, and the wait
-//! of the callers that requested it. What always holds: from the first shutdown on, the threads, the engine and the
-//! directory's lock belong to the reaper, so no other thread waits for a hung disk or a callback that does not
-//! return; a waiting caller is notified in time whether everything has ended; even if it has not, every call has been
+//! of the callers that requested it. What always holds: the reaper is there as long as the store is open, because the
+//! system may refuse a thread when one is needed; from the first shutdown on, the threads, the engine and the
+//! directory's lock belong to it, so no other thread waits for a hung disk or a callback that does not return; a waiting caller is notified in time whether everything has ended; even if it has not, every call has been
 //! answered. The order in which the threads end is left to [`threads`](super::threads).
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
 
 use super::Inner;
 use super::threads::Threads;
@@ -62,7 +65,7 @@ pub(super) struct Ending {
 #[derive(Default)]
 struct State {
     /// Set while the store is open.
-    threads: Option<Threads>,
+    open: Option<OpenStore>,
     reaper: Option<JoinHandle<()>>,
     /// What the reaper is waiting for.
     stage: &'static str,
@@ -72,10 +75,36 @@ struct State {
     has_ended: bool,
 }
 
+/// What a store has until it is shut down.
+struct OpenStore {
+    threads: Threads,
+    /// Where the reaper waits.
+    reaper: Sender<Closing>,
+}
+
+/// What the reaper needs to close a store.
+struct Closing {
+    inner: Arc<Inner>,
+    threads: Threads,
+    timeouts: Timeouts,
+}
+
 impl Ending {
-    /// Called once the store is open.
-    pub(super) fn begin(&self, threads: Threads) {
-        self.lock().threads = Some(threads);
+    /// Called once the threads of the store run.
+    ///
+    /// # Errors
+    /// When the operating system cannot create the reaper; then the threads have ended.
+    pub(super) fn begin(&self, threads: Threads) -> io::Result<()> {
+        let (reaper, ordered) = bounded::<Closing>(1);
+        let thread = thread::spawn("almadia-reaper", move || {
+            if let Ok(Closing { inner, threads, timeouts }) = ordered.recv() {
+                inner.reap(threads, timeouts);
+            }
+        })?;
+        let mut state = self.lock();
+        state.open = Some(OpenStore { threads, reaper });
+        state.reaper = Some(thread);
+        Ok(())
     }
 
     /// Sets what the reaper is waiting for from now on.
@@ -154,19 +183,9 @@ impl Inner {
     /// Starts closing the store. True for the first caller.
     fn begin_shutdown(self: &Arc<Self>, timeouts: Timeouts) -> bool {
         self.health.begin_closing();
-        let Some(threads) = self.ending.lock().threads.take() else { return false };
-        let inner = Arc::clone(self);
-        match thread::spawn("almadia-reaper", move || inner.reap(threads, timeouts)) {
-            Ok(reaper) => self.ending.lock().reaper = Some(reaper),
-            Err(error) => {
-                // The closure was dropped and its threads with it, which joined them: on this thread, as there is no
-                // other.
-                log::error!("cannot start a thread to shut a store down: {error}");
-                self.close_engine();
-                self.ending.lock().has_ended = true;
-            }
-        }
-        self.ending.moved.notify_all();
+        let Some(OpenStore { threads, reaper }) = self.ending.lock().open.take() else { return false };
+        let closing = Closing { inner: Arc::clone(self), threads, timeouts };
+        reaper.send(closing).expect("the reaper waits until it gets this");
         true
     }
 

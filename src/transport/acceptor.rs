@@ -177,7 +177,9 @@ fn rest(network: &Network, error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    let text = format!("cannot accept a connection; retrying: {error}. Is the limit on open files too low?");
+    let text = format!(
+        "cannot accept a connection; retrying: {error}. Is the limit on open files or threads too low?"
+    );
     warn_once(&network.notices, Topic::Exhausted, text);
     network.sockets.pause(EXHAUSTED_PAUSE);
 }

@@ -15,6 +15,7 @@ use socket2::TcpKeepalive;
 use super::handshake::{self, HandshakeError};
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
+use crate::process::fork::Unforkable;
 use crate::process::panics;
 use crate::time;
 
@@ -113,7 +114,10 @@ impl Lookup {
     fn begin(name: &str) -> io::Result<Arc<Self>> {
         let lookup = Arc::new(Self { answer: Mutex::new(None), answered: Condvar::new() });
         let (shared, name) = (Arc::clone(&lookup), name.to_owned());
+        // The resolver takes locks of the C library.
+        let unforkable = Unforkable::new();
         crate::process::thread::spawn("almadia-lookup", move || {
+            let _unforkable = unforkable;
             let found = panics::catch(|| Ok(name.to_socket_addrs().map(Iterator::collect)));
             let answer = found.unwrap_or_else(|_| Err(io::Error::other("the name lookup panicked")));
             *lock(&shared.answer) = Some(answer);

@@ -250,8 +250,8 @@ impl Transport {
     }
 
     fn run(&self, name: &str, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
-        let thread = spawn(&self.network, name, body)
-            .map_err(|error| Error::with_detail(Code::Io, format!("cannot start a thread: {error}")))?;
+        let thread =
+            spawn(&self.network, name, body).map_err(|error| crate::process::thread::refused(&error))?;
         lock(&self.threads).push(thread);
         Ok(())
     }

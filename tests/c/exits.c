@@ -4,8 +4,8 @@
  * library closes a store that was freed inside a callback. The process must exit with its own status, and everything
  * that was acknowledged must be there afterwards.
  *
- * Usage: exits DIRECTORY ROUNDS. Every store is opened in a child process, because a process that has opened one must
- * not fork and open another.
+ * Usage: exits DIRECTORY ROUNDS. Every store is opened in a child process, since the child of a process with an open store
+ * cannot open one.
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "check.h"

@@ -14,6 +14,7 @@ mod growth;
 mod header;
 mod house;
 mod install;
+mod limits;
 mod log_end;
 mod member;
 mod native;

@@ -125,6 +125,32 @@ fn a_child_that_outlives_its_parent_keeps_neither_directories_nor_ports() {
 }
 
 #[test]
+fn a_process_that_has_closed_its_stores_is_forked_and_its_children_open_some() {
+    // Memory of threads that do not exist in the child looks like a leak there.
+    run_without_leak_check("forked_after", &[]);
+}
+
+#[test]
+fn when_the_system_refuses_threads_opening_says_so_and_an_open_store_needs_none() {
+    // They stand in front of functions that AddressSanitizer has taken the place of.
+    for name in ["thread_limit", "process_limit"] {
+        let (_directory, mut command) = compiled(name, Build::Plain);
+        succeed(&mut command);
+    }
+}
+
+#[test]
+fn what_exceeds_the_limit_on_the_size_of_files_is_an_error_and_no_signal() {
+    run_plain_and_sanitized("file_limit", &[], &[]);
+}
+
+#[test]
+fn the_stacks_of_internal_threads_do_not_depend_on_the_environment() {
+    let (_directory, mut command) = compiled("small_stacks", Build::Plain);
+    succeed(command.env("RUST_MIN_STACK", "16384"));
+}
+
+#[test]
 fn exit_at_any_time_is_harmless_and_loses_nothing_acknowledged() {
     // Memory still held by a process that exits in the middle of a call is no leak. It forks while it has no other
     // thread.

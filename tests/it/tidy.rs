@@ -54,6 +54,39 @@ fn the_core_has_no_clock_no_thread_no_lock_and_no_files() {
 }
 
 #[test]
+fn threads_are_started_in_one_place() {
+    let owner = Path::new("src/process/thread.rs");
+    let is_test = |file: &Path| {
+        let name = file.file_stem().expect("a source file has a name").to_string_lossy();
+        name.ends_with("tests") || file.components().any(|part| part.as_os_str() == "tests")
+    };
+    let mut files = sources();
+    collect(&root().join("bindings/python/src"), &mut files);
+    // The simulation runs in tests and fuzzers only.
+    files
+        .retain(|file| !file.ends_with(owner) && !is_test(file) && !file.starts_with(root().join("src/sim")));
+    let mut wrong = Vec::new();
+    for file in files {
+        let lines = numbered(&file);
+        let has_std = lines.iter().any(|(_, line)| {
+            let line = line.trim();
+            line == "use std::thread;" || line.starts_with("use std::thread::{self")
+        });
+        for (number, line) in lines {
+            let code = code_of(&line);
+            let foreign = ["thread::Builder", "std::thread::spawn", "thread::scope", "pthread_create"];
+            if foreign.iter().any(|word| code.contains(word)) || has_std && code.contains("thread::spawn(") {
+                wrong.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "use process/thread.rs, which gives a thread its stack and its signals: {wrong:?}"
+    );
+}
+
+#[test]
 fn every_file_begins_with_a_description() {
     let silent: Vec<_> = sources()
         .into_iter()

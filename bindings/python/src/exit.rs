@@ -1,7 +1,8 @@
 //! Exit of the interpreter while other threads are in the middle of a call.
 //!
 //! Owns the count of threads that are inside this module and may need the GIL before they leave it. What always holds:
-//! once [`begin_exit`] has returned, no such thread is left, and any other thread that enters later is parked.
+//! once [`begin_exit`] has returned, no such thread is left, and any other thread that enters later is parked; a child
+//! process counts none of its parent's threads, which it does not have.
 //!
 //! Why: CPython before 3.14 ends a daemon thread that requests the GIL of a finalizing interpreter with `pthread_exit`,
 //! which unwinds the thread's stack; Rust code on that stack aborts the process ("exception not rethrown").
@@ -50,6 +51,12 @@ pub fn begin_exit(py: Python<'_>) {
             thread::sleep(Duration::from_millis(1));
         }
     });
+}
+
+/// To be called first in a child process: counts only the calling thread, which is all that is left.
+#[pyfunction]
+pub fn begin_child() {
+    INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
 }
 
 /// Counts its thread as inside while it lives.

@@ -3,7 +3,8 @@
 //! Owns what must be compiled: calls that release the GIL, waits that Ctrl-C interrupts, the conversion of the store's
 //! errors to Python exceptions, and views of values in engine memory. What always holds: no internal thread of a store
 //! touches Python; every wait releases the GIL; a child process never touches a store it inherited, not even to free
-//! it. The public names, their types and documentation are left to the Python package, a thin layer on top.
+//! it; only the main interpreter has the module. The public names, their types and documentation are left to the Python
+//! package, a thin layer on top.
 
 #![deny(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod echo;
 mod errors;
 mod exit;
 mod fork_guard;
+mod interpreter;
 mod items;
 mod options;
 mod position;
@@ -27,40 +29,45 @@ mod submit;
 mod value;
 mod wait;
 
-/// The compiled part of almadia. Use the package `almadia`; this module may change at any time.
-#[pyo3::pymodule]
-mod _almadia {
-    #[pymodule_export]
-    use crate::batch::Batch;
-    #[pymodule_export]
-    use crate::completions::{Completions, Pending};
-    #[cfg(feature = "bench")]
-    #[pymodule_export]
-    use crate::echo::Echo;
-    #[pymodule_export]
-    use crate::errors::codes;
-    #[pymodule_export]
-    use crate::exit::begin_exit;
-    #[pymodule_export]
-    use crate::items::Items;
-    #[pymodule_export]
-    use crate::options::options;
-    #[pymodule_export]
-    use crate::position::Position;
-    #[pymodule_export]
-    use crate::records::{capture_records, release_records, take_records};
-    #[pymodule_export]
-    use crate::relay::Relay;
-    #[pymodule_export]
-    use crate::snapshot::Snapshot;
-    #[pymodule_export]
-    use crate::store::Store;
-    #[pymodule_export]
-    use crate::submit::{
-        submit_delete, submit_delete_range, submit_get, submit_get_many, submit_get_with_position,
-        submit_put, submit_snapshot, submit_transfer_leader, submit_write,
-    };
+use pyo3::prelude::*;
 
-    #[pymodule_export]
-    const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The compiled part of almadia. Use the package `almadia`; this module may change at any time.
+#[pymodule]
+fn _almadia(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::refuse_others(module.py())?;
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    add_classes(module)?;
+    add_functions(module)
+}
+
+fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<batch::Batch>()?;
+    module.add_class::<completions::Completions>()?;
+    module.add_class::<completions::Pending>()?;
+    #[cfg(feature = "bench")]
+    module.add_class::<echo::Echo>()?;
+    module.add_class::<items::Items>()?;
+    module.add_class::<position::Position>()?;
+    module.add_class::<relay::Relay>()?;
+    module.add_class::<snapshot::Snapshot>()?;
+    module.add_class::<store::Store>()
+}
+
+fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(errors::codes, module)?)?;
+    module.add_function(wrap_pyfunction!(exit::begin_child, module)?)?;
+    module.add_function(wrap_pyfunction!(exit::begin_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(options::options, module)?)?;
+    module.add_function(wrap_pyfunction!(records::capture_records, module)?)?;
+    module.add_function(wrap_pyfunction!(records::release_records, module)?)?;
+    module.add_function(wrap_pyfunction!(records::take_records, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_delete, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_delete_range, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_get, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_get_many, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_get_with_position, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_put, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_snapshot, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_transfer_leader, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_write, module)?)
 }

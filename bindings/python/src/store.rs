@@ -47,10 +47,7 @@ impl Store {
         };
         let node = number("cluster.node_id")?;
         let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
-        let open = || {
-            almadia::internal::ProcessId::for_store()?;
-            almadia::Store::open(&path, &config).map(ForkGuarded::new)
-        };
+        let open = || almadia::Store::open(&path, &config).map(ForkGuarded::new);
         let store = detached(py, open).or_raise(py)?;
         Ok(Self { store, node, read_timeout })
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import re
@@ -209,7 +210,7 @@ def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
     output = run_quietly(tmp_path, forked(OPEN, in_child), "-W", "ignore::DeprecationWarning")
 
     assert output.startswith(
-        "{'FORKED'} b'v' <almadia.Store node=1 path='store' (a parent process opened a store before it forked;"
+        "{'FORKED'} b'v' <almadia.Store node=1 path='store' (a parent process had a store open when it forked;"
     )
     assert output.endswith("child 0 b'lives'\n")
 
@@ -238,6 +239,66 @@ def test_a_child_of_a_busy_process_ends(tmp_path: Path, round_: int) -> None:
     program = forked(setup, "pass").replace("store.close()", "stop.set(); [t.join() for t in threads]; store.close()")
 
     assert run_quietly(tmp_path, program, "-W", "ignore::DeprecationWarning") == "child 0 b'lives'\n"
+
+
+def test_a_child_that_merely_exits_waits_for_no_thread_of_its_parent(tmp_path: Path) -> None:
+    program = """
+        import os, resource, sys
+        import almadia
+
+        store = almadia.open("store")
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        os.waitpid(child, 0)
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_nvcsw)
+        store.close()
+    """
+
+    waits = int(run_quietly(tmp_path, program, "-W", "ignore::DeprecationWarning"))
+
+    # It looked every millisecond of five seconds for a thread that it does not have.
+    assert waits < 1000
+
+
+def test_children_of_a_process_that_closed_its_stores_open_some(tmp_path: Path) -> None:
+    program = """
+        import os, sys
+        import almadia
+
+        def use(name):
+            with almadia.open(name, engine_memtable_bytes=1 << 20) as store:
+                for number in range(64):
+                    store[b"%d" % number] = bytes(100000)
+                with store.snapshot() as snapshot:
+                    assert len(list(snapshot)) == 64
+
+        use("parent")
+        for number in range(3):
+            child = os.fork()
+            if child == 0:
+                use(f"child-{number}")
+                sys.exit(0)
+            _, status = os.waitpid(child, 0)
+            print(os.waitstatus_to_exitcode(status))
+        use("parent")
+    """
+
+    assert run_quietly(tmp_path, program, "-W", "ignore::DeprecationWarning") == "0\n0\n0\n"
+
+
+def test_opening_says_when_the_system_refuses_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(almadia.IoError, match="can't start new thread") as caught:
+            almadia.open(tmp_path / "store")
+
+    assert caught.value.errno == errno.EAGAIN
+    with almadia.open(tmp_path / "store") as store:
+        store[b"k"] = b"v"
 
 
 PROCESSES = """

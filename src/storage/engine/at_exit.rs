@@ -7,10 +7,18 @@
 //! code inside our own shared library only: the linker hands its registrations of destructors to `register` (`--wrap`,
 //! see `build.rs`); a Rust program that links this crate into its executable keeps RocksDB's own behaviour.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Databases that are open, are being opened, or are being closed.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// A registration came here, which happens before the first function of the library can be called.
+static IS_WRAPPED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the linker was given the arguments of `build.rs` (`--wrap`). Then this copy of RocksDB is ours alone.
+pub(super) fn is_wrapped() -> bool {
+    IS_WRAPPED.load(Ordering::Relaxed)
+}
 
 /// Keeps the static objects alive. It must outlive its database.
 pub(super) struct Alive(());
@@ -34,7 +42,7 @@ mod registering {
     use std::ffi::{c_int, c_void};
     use std::sync::atomic::Ordering;
 
-    use super::OPEN;
+    use super::{IS_WRAPPED, OPEN};
     use crate::process::fork::ProcessId;
 
     type Destroy = unsafe extern "C" fn(*mut c_void);
@@ -74,6 +82,7 @@ mod registering {
 
     /// Registers a destructor that runs only where it is safe. 0 on success.
     unsafe extern "C" fn register(destroy: Destroy, object: *mut c_void, library: *mut c_void) -> c_int {
+        IS_WRAPPED.store(true, Ordering::Relaxed);
         // SAFETY: the name ends with a NUL.
         let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_atexit".as_ptr()) };
         if found.is_null() {

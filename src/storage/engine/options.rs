@@ -1,8 +1,8 @@
 //! The configuration of the engine's RocksDB.
 //!
 //! Owns every option of the database and the reason for its value. What always holds: no write-ahead log, both
-//! column families flushed together, checksums and paranoid checks on, nothing printed, no thread or pool of
-//! the process resized beyond what RocksDB does by itself. Opening is left to the engine.
+//! column families flushed together, checksums and paranoid checks on, nothing printed, no option that lets RocksDB
+//! start threads while the database is open. Opening is left to the engine, the threads to [`threads`](super::threads).
 
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
@@ -58,6 +58,8 @@ fn database(options: &EngineOptions) -> Result<Options> {
     database.set_unordered_write(false);
     database.set_max_open_files(i32::from(options.open_files_max));
     database.set_max_background_jobs(2); // One flush and one compaction.
+    // By default 30 threads start in each opening, to open the first 16 files of each column family.
+    database.set_max_file_opening_threads(1);
     // Files that a dropped view kept alive are deleted by a background thread, never by the thread that drops the view.
     database.set_avoid_unnecessary_blocking_io(true);
     // Spreads write-back, so that a raft log sync does not wait for all of a table file.

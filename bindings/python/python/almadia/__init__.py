@@ -60,8 +60,9 @@ What to know:
 * Stores and snapshots may be used by many threads; calls release the GIL.
 * Close what you open, with `with` or `close()`. A store that is not closed causes a ResourceWarning but loses nothing.
 * Open stores after `fork`, not before: in a child process, calls on a store of the parent raise `ForkedError`, and no
-  store can be opened if the parent had opened one. With `multiprocessing` use "spawn" or "forkserver", or open stores
-  only in the children.
+  store can be opened if the parent had one open when it forked, because all stores of a process share threads that the
+  child does not have. With `multiprocessing` use "spawn" or "forkserver", or open stores only in the children.
+* With gevent and eventlet a blocking call blocks every greenlet of its thread. Sub-interpreters get an `ImportError`.
 * `logging.getLogger("almadia")` receives the library's log. The library never writes to the terminal.
 * `almadia.options()` lists every option with its range, default and meaning.
 * `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
@@ -97,8 +98,8 @@ class BaseStore:
             return
         self._closed = True
         # Its last log records are shown before this returns.
-        if thread := self._forwarder.end():
-            thread.join()
+        if reader := self._forwarder.end():
+            reader.finish()
 
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
@@ -247,3 +248,4 @@ def _close_at_exit() -> None:
 
 
 atexit.register(_close_at_exit)
+os.register_at_fork(after_in_child=_almadia.begin_child)

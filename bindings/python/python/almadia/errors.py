@@ -228,7 +228,10 @@ class CancelledError(AlmadiaError):
 
 
 class ForkedError(AlmadiaError):
-    """The store belongs to the parent of this process. Open stores after the fork, or start processes by spawn."""
+    """The store belongs to the parent of this process, or the parent had one open when it forked.
+
+    Open stores after the fork, close all before it, or start processes by spawn.
+    """
 
 
 class ReadTimeoutError(AlmadiaError, builtins.TimeoutError):
