@@ -103,6 +103,8 @@ impl Listener {
         thread_sanitizer::acquire(self.user);
         // SAFETY: whoever made this was promised that it may be called until the completion of its write.
         unsafe { (self.on_event)(self.user, event, position.into()) };
+        // The next event, or the completion, may be on another thread.
+        thread_sanitizer::release(self.user);
     }
 }
 

@@ -49,6 +49,7 @@ impl Gathered {
 
 /// Whether `next` could be added to a message that names the region `named`.
 fn join(they: &mut Heartbeats, named: RegionId, next: OfRegion) -> bool {
+    assert!(they.others.last().is_none_or(|last| last.region > named), "regions rise in a message");
     let (last, heartbeat) = match they.others.last_mut() {
         Some(last) => (last.region, &mut last.heartbeat),
         None => (named, &mut they.first),

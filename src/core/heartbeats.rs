@@ -78,6 +78,7 @@ impl Single {
     #[must_use]
     pub(crate) fn of_raft(message: &Message) -> Option<Self> {
         let kind = kind_of(message)?;
+        assert!(message.entries.is_empty(), "a heartbeat carries no entries");
         let read = (!message.context.is_empty())
             .then(|| message.context[..].try_into().expect("a question is asked under a read id"));
         let heartbeat = Heartbeat { term: Term(message.term), commit: LogIndex(message.commit), read };
@@ -88,6 +89,7 @@ impl Single {
     #[must_use]
     pub(crate) fn into_raft(self) -> Message {
         let Self { from, to, kind, heartbeat: Heartbeat { term, commit, read } } = self;
+        assert!(from != to, "nobody has heartbeats for itself");
         Message {
             msg_type: match kind {
                 HeartbeatKind::Heartbeat => MessageType::MsgHeartbeat,
@@ -118,6 +120,7 @@ impl Heartbeats {
     #[must_use]
     pub(crate) fn of_one(single: Single) -> Self {
         let Single { from, to, kind, heartbeat: first } = single;
+        assert!(from != to, "nobody has heartbeats for itself");
         Self { from, to, kind, first, others: Vec::new() }
     }
 

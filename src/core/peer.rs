@@ -335,6 +335,8 @@ impl Peer {
     fn on_applied(&mut self, applied: Applied) {
         let behind = |index: LogIndex| index <= applied.state.index;
         assert!(applied.truncate_to.is_none_or(behind), "only what is applied is truncated");
+        let committed = self.raw.raft.raft_log.committed;
+        assert!(applied.state.index.get() <= committed, "what is applied was committed");
         let had_applied_own_term = self.has_applied_own_term();
         for change in &applied.conf_changes {
             match self.raw.apply_conf_change(change) {

@@ -1,10 +1,10 @@
 //! Reads the values of keys.
 //!
-//! Owns `get` and `get_many`, from the permission to read to the values, and the position of the state they are from. A blocking call reads on its caller's
-//! thread. A call that must not block reads values in memory at once, and uses the read pool if the disk may be
-//! needed; it stays open until the values are read, so that its deadline or its caller can end it. What always holds:
-//! the values of several keys come from a single view, taken under the lease (`store/leases.rs`) or after the read
-//! was confirmed. Confirming a read is left to the peers.
+//! Owns `get` and `get_many`, from the permission to read to the values, and the position of the state they are from. A
+//! blocking call reads on its caller's thread. A call that must not block reads values in memory at once, and uses the
+//! read pool if the disk may be needed; it stays open until the values are read, so that its deadline or its caller can
+//! end it. What always holds: the values of several keys come from a single view, taken under the lease
+//! (`store/leases.rs`) or after the read was confirmed. Confirming a read is left to the peers.
 
 use std::sync::{Arc, OnceLock};
 

@@ -127,18 +127,18 @@ static void among_three(const char *path)
     for (int at = 0; at < MEMBERS; at++)
         stores[at] = open_member(path, at + 1, members);
     CHECK_OK(almadia_store_wait_leader(stores[0], 30000, NULL, &error));
-    put_whoever_leads(stores[0], "k", "v");
+    put_with_retries(stores[0], "k", "v");
     almadia_store_free(stores[2]);
     int before = refused_threads();
     give_threads(0);
     /* The two who are left are connected, and see the third go; then somebody else asks to be let in. */
-    put_whoever_leads(stores[0], "k", "of two");
+    put_with_retries(stores[0], "k", "of two");
     int stranger = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = loopback(ports[0]);
     CHECK(connect(stranger, (struct sockaddr *)&address, sizeof address) == 0);
     while (refused_threads() == before)
         sched_yield();
-    put_whoever_leads(stores[1], "k", "still");
+    put_with_retries(stores[1], "k", "still");
     give_threads(ALL);
     CHECK(close(stranger) == 0);
     stores[2] = open_member(path, 3, members);

@@ -198,6 +198,8 @@ impl Peer {
 
     /// Tells other members what became of the writes they forwarded.
     pub(super) fn answer_followers(&mut self, outcomes: Vec<(RequestId, Result<Position>)>) {
+        let in_flight = self.writes.attempts.in_flight();
+        assert!(outcomes.len() as u64 <= in_flight, "what is answered was accepted");
         for (id, outcome) in outcomes {
             self.writes.attempts.answer(id, outcome);
         }

@@ -131,6 +131,10 @@ impl Peer {
         if entries.is_empty() {
             return None;
         }
+        assert!(
+            entries.is_sorted_by_key(|entry| entry.index),
+            "entries are committed in the order of the log"
+        );
         self.apply.hand_over(&entries);
         let decided = self.writes.proposals.decide(&entries);
         if let Some((term, proposed_at)) = decided.newest {

@@ -43,6 +43,7 @@ impl Peer {
         let own = self.options.node;
         let voters = self.region.members.voters.iter().map(|&voter| NodeId(voter));
         let mut targets: Vec<_> = voters.filter(|&voter| voter != own && self.keeps_up(voter)).collect();
+        assert!(!targets.contains(&own), "another member takes the leadership over");
         targets.sort_unstable_by_key(|&voter| (voter < own, voter));
         let is_heard = |voter: &NodeId| {
             self.raw.raft.prs().get(voter.get()).is_some_and(|progress| progress.recent_active)

@@ -103,6 +103,10 @@ impl Peer {
             return None;
         }
         let (node, progress) = self.raw.raft.prs().iter().min_by_key(|(_, progress)| progress.matched)?;
+        assert!(
+            progress.matched <= self.raw.raft.raft_log.last_index(),
+            "nobody has what its leader has not got"
+        );
         (progress.matched < log.index_before_bytes(retain_bytes).get()).then_some(NodeId(*node))
     }
 
@@ -122,6 +126,7 @@ impl Peer {
         if index <= self.raw.store().truncated().0 {
             return Ok(None);
         }
+        assert!(index <= self.truncation.allowed, "every member has applied the command");
         let unapplied = index > self.apply.index();
         assert!(!unapplied, "what is not applied stays");
         let truncated = self.raw.mut_store().truncate_to(index);
