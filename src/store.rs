@@ -38,9 +38,9 @@ use crate::completion::deadlines::Deadlines;
 use crate::completion::queue::CompletionQueue;
 use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
 use crate::config::Config;
+use crate::core::caller_write::CallerWrite;
 use crate::core::input::Input;
 use crate::core::peer_status::PeerStatus;
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
@@ -121,9 +121,9 @@ impl Store {
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
         refuse_in_callback()?;
         let waiter = Arc::new(Waiter::default());
-        let data = self
-            .inner
-            .propose(batch, options, |permit, due| self.inner.waiting(&waiter, Kind::Write, permit, due))?;
+        let data = self.inner.submit_write(batch, options, |permit, due| {
+            self.inner.waiting(&waiter, Kind::Write, permit, due)
+        })?;
         waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
     }
 
@@ -193,7 +193,7 @@ impl Store {
         if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
             return Ok(Snapshot::new(view, position, &options.range));
         }
-        let position = self.inner.confirm(regions, options)?;
+        let position = self.inner.await_confirmation(regions, options)?;
         Ok(Snapshot::new(engine.view(), position, &options.range))
     }
 
@@ -329,7 +329,7 @@ impl Drop for Store {
 
 impl Inner {
     /// Takes the batch and returns its sealed form; on error the batch is unchanged.
-    fn propose(
+    fn submit_write(
         &self,
         batch: &mut Batch,
         options: &WriteOptions,
@@ -343,7 +343,7 @@ impl Inner {
             let due = Due::within(timeout, CallKind::Write, &[region]);
             let (data, deadline) = (data.clone(), due.deadline);
             let completion = open(permit, due)?;
-            self.push(region, Input::Propose(Propose { data, deadline, completion }))
+            self.push(region, Input::Write(CallerWrite { data, deadline, completion }))
         });
         match pushed {
             Ok(()) => Ok(data),
@@ -424,7 +424,7 @@ impl Inner {
 
     fn push(&self, region: RegionId, input: Input) -> Result<()> {
         let Err((_, refused)) = self.raft.push((region, input)) else { return Ok(()) };
-        let (Input::Propose(Propose { completion, .. })
+        let (Input::Write(CallerWrite { completion, .. })
         | Input::Transfer(TransferRequest { completion, .. })
         | Input::Read(Read { completion, .. })
         | Input::LocalRead(Read { completion, .. })) = refused
@@ -455,7 +455,7 @@ impl Inner {
 
     /// Waits until every one of `regions` has confirmed a linearizable read, or has applied what a local read asks for,
     /// which nobody confirms.
-    fn confirm(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
+    fn await_confirmation(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
         let (waiter, due) = (Arc::new(Waiter::default()), self.read_due(regions, options));
         let deadline = due.deadline;
         let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
@@ -492,7 +492,7 @@ impl Inner {
         let (waiter, permit) = (Arc::clone(waiter), Arc::new(permit));
         let (latency, kept) = (Latency::new(&self.metrics, kind), Arc::clone(&permit));
         let waiting = Box::new(Waiting { waiter, permit, latency });
-        self.deadlines.open(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
+        self.deadlines.accept(due.subject, due.deadline, waiting, kept).map(|(completion, _)| completion)
     }
 
     fn engine(&self) -> Result<Engine> {

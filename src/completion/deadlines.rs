@@ -49,7 +49,7 @@ impl Deadlines {
     ///
     /// # Errors
     /// `CLOSED`; the sink is dropped.
-    pub fn open(
+    pub fn accept(
         self: &Arc<Self>,
         subject: Subject,
         deadline: Timestamp,
@@ -264,7 +264,7 @@ fn too_late(
 pub(crate) fn any_call(sink: Box<dyn Sink>) -> (Completion, Call) {
     let subject = Subject { kind: CallKind::Write, regions: super::call::CallRegions::One(RegionId(1)) };
     let deadlines = Arc::<Deadlines>::default();
-    let opened = deadlines.open(subject, Timestamp::NEVER, sink, Arc::new(()));
+    let opened = deadlines.accept(subject, Timestamp::NEVER, sink, Arc::new(()));
     opened.expect("nobody closes it")
 }
 
@@ -292,7 +292,7 @@ mod tests {
     fn open_of(deadlines: &Arc<Deadlines>, kind: CallKind, regions: CallRegions, deadline: u64) -> Opened {
         let waiter = Arc::new(Waiter::default());
         let subject = Subject { kind, regions };
-        let opened = deadlines.open(subject, Timestamp(deadline), waiter.sink(), Arc::new(()));
+        let opened = deadlines.accept(subject, Timestamp(deadline), waiter.sink(), Arc::new(()));
         let (completion, call) = opened.expect("not closed");
         Opened { waiter, completion, call }
     }
@@ -433,7 +433,7 @@ mod tests {
 
         let subject = Subject { kind: CallKind::Read, regions: CallRegions::One(REGION) };
         let sink = Arc::<Waiter>::default().sink();
-        let refused = deadlines.open(subject, Timestamp(1000), sink, Arc::new(()));
+        let refused = deadlines.accept(subject, Timestamp(1000), sink, Arc::new(()));
         assert_eq!(refused.expect_err("closed").code(), Code::Closed);
         assert_eq!(expire(&deadlines, 49, LED), 0);
         assert!(!deadlines.has_ended());

@@ -118,7 +118,7 @@ impl CompletionQueue {
     }
 
     /// Answers many calls with one wake-up of the consumer.
-    pub fn burst(&self, answers: impl IntoIterator<Item = (Completion, Result<Position>)>) {
+    pub fn answer_all(&self, answers: impl IntoIterator<Item = (Completion, Result<Position>)>) {
         let _open = Burst::begin(self);
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }

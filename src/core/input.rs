@@ -4,9 +4,9 @@
 //! carries them in order of arrival. What a peer makes of them is its own business.
 
 use crate::core::applier::Applied;
+use crate::core::caller_write::CallerWrite;
 use crate::core::heartbeats::Single;
 use crate::core::ports::{Body, PeerMessage};
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub(crate) enum Input {
     /// A heartbeat, or the answer to one.
     Heartbeat(Single),
     /// A write of a caller.
-    Propose(Propose),
+    Write(CallerWrite),
     /// A linearizable read of a caller.
     Read(Read),
     /// A local read of a caller: any state no older than the log recorded when the store was opened.
@@ -71,7 +71,7 @@ impl Input {
     /// Answers whoever waits for what never reaches a peer.
     pub(crate) fn refuse(self, error: &Error) {
         match self {
-            Self::Propose(propose) => propose.completion.answer(Err(error.clone())),
+            Self::Write(write) => write.completion.answer(Err(error.clone())),
             Self::Read(read) | Self::LocalRead(read) => read.completion.answer(Err(error.clone())),
             Self::Transfer(request) => request.completion.answer(Err(error.clone())),
             _ => {}

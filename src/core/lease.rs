@@ -71,7 +71,7 @@ pub(crate) struct Lease {
     timeout_now_sent: Option<LogIndex>,
     /// When a suspicion was last cleared in this term.
     cleared_at: Option<Timestamp>,
-    published: Arc<PublishedLease>,
+    published: Arc<PublishedRegion>,
     published_until: Timestamp,
 }
 
@@ -93,7 +93,7 @@ impl Lease {
 
     /// What callers look at, from any thread.
     #[must_use]
-    pub(crate) fn published(&self) -> Arc<PublishedLease> {
+    pub(crate) fn published(&self) -> Arc<PublishedRegion> {
         Arc::clone(&self.published)
     }
 
@@ -251,11 +251,11 @@ impl Lease {
 
 /// A lease, and how far its region is applied, as callers see it on any thread. One peer writes the lease.
 ///
-/// A read under a lease takes four steps, in this order: [`PublishedLease::glimpse`], take the view (or read the
-/// value), read the clock, [`PublishedLease::still_holds`]. The view must lie between the two looks: before the first
+/// A read under a lease takes four steps, in this order: [`PublishedRegion::glimpse`], take the view (or read the
+/// value), read the clock, [`PublishedRegion::still_holds`]. The view must lie between the two looks: before the first
 /// it could be of a follower that became leader meanwhile, after the second of a leader that no longer leads.
 #[derive(Debug, Default)]
-pub(crate) struct PublishedLease {
+pub(crate) struct PublishedRegion {
     term: AtomicU64,
     until: AtomicU64,
     applied: AtomicU64,
@@ -277,7 +277,7 @@ impl Glimpse {
     }
 }
 
-impl PublishedLease {
+impl PublishedRegion {
     /// The engine shows everything up to `index`. From the apply thread; a peer learns it later.
     pub(crate) fn advance(&self, index: LogIndex) {
         self.applied.fetch_max(index.get(), Ordering::AcqRel);

@@ -17,7 +17,7 @@ pub(crate) struct Limits {
     pub questions: usize,
     /// Answers to one follower's questions that may wait until the engine has come as far; the newest takes the place
     /// of the one before, whose question it answers too.
-    pub held_answers: usize,
+    pub held_confirmations: usize,
 }
 
 impl Default for Limits {
@@ -31,7 +31,7 @@ impl Default for Limits {
             // A healthy follower has a few under way.
             questions: 4096,
             // Two make progress; with more of them fewer reads wait for an answer to later ones.
-            held_answers: 64,
+            held_confirmations: 64,
         }
     }
 }

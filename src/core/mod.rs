@@ -65,7 +65,7 @@ pub(crate) mod limits;
 pub(crate) mod apply_backlog;
 pub(crate) mod stall_timer;
 pub(crate) mod apply_progress;
-pub(crate) mod propose;
+pub(crate) mod caller_write;
 pub(crate) mod input;
 pub(crate) mod pending;
 pub(crate) mod boots;

@@ -30,7 +30,7 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// Read-index answers for followers, which wait until the applied index has come as far.
-    held_answers: Vec<Message>,
+    held_confirmations: Vec<Message>,
     held_answers_max: usize,
     /// The commit index followers were last told, and so need not be told again.
     told_commit: LogIndex,
@@ -42,7 +42,12 @@ impl Outbox {
     /// Nothing told yet; so many answers may wait while the engine stands still.
     #[must_use]
     pub(crate) fn new(held_answers_max: usize) -> Self {
-        Self { held_answers: Vec::new(), held_answers_max, told_commit: LogIndex(0), queued: Vec::new() }
+        Self {
+            held_confirmations: Vec::new(),
+            held_answers_max,
+            told_commit: LogIndex(0),
+            queued: Vec::new(),
+        }
     }
 
     /// A heartbeat, or the answer to one, as it may leave now.
@@ -82,7 +87,7 @@ impl Outbox {
     /// True when something is queued, or an answer waits.
     #[must_use]
     pub(crate) fn has_any(&self) -> bool {
-        !self.queued.is_empty() || self.holds_answers()
+        !self.queued.is_empty() || self.holds_confirmations()
     }
 
     /// How many messages are queued.
@@ -96,24 +101,24 @@ impl Outbox {
     /// engine is behind for long and questions keep coming, none would leave otherwise.
     fn hold(&mut self, answer: Message) {
         let theirs = |held: &&Message| held.to == answer.to;
-        if self.held_answers.iter().filter(theirs).count() >= self.held_answers_max {
-            let before = self.held_answers.iter().rposition(|held| held.to == answer.to);
-            self.held_answers.remove(before.expect("counted above"));
+        if self.held_confirmations.iter().filter(theirs).count() >= self.held_answers_max {
+            let before = self.held_confirmations.iter().rposition(|held| held.to == answer.to);
+            self.held_confirmations.remove(before.expect("counted above"));
         }
         assert!(answer.index > 0, "an answer has a read index");
-        self.held_answers.push(answer);
+        self.held_confirmations.push(answer);
     }
 
     /// The read-index answers that had to wait and need not any more. An answer must not be cut to the applied index,
     /// as a commit is: the engine shows an entry before its report is here, and a leader read may have shown it
     /// already.
-    pub(crate) fn release_answers(&mut self, sender: Sender) -> Vec<Message> {
-        if self.held_answers.is_empty() {
+    pub(crate) fn release_confirmations(&mut self, sender: Sender) -> Vec<Message> {
+        if self.held_confirmations.is_empty() {
             return Vec::new();
         }
         // What a leader of an older term confirmed, its follower asks for again.
-        self.held_answers.retain(|answer| sender.leads && answer.term == sender.term);
-        self.held_answers.extract_if(.., |answer| answer.index <= sender.applied).collect()
+        self.held_confirmations.retain(|answer| sender.leads && answer.term == sender.term);
+        self.held_confirmations.extract_if(.., |answer| answer.index <= sender.applied).collect()
     }
 
     /// Looks at what always holds.
@@ -124,19 +129,19 @@ impl Outbox {
     pub(in crate::core) fn check_invariants(&self, sender: Sender) {
         assert!(self.told_commit.get() <= sender.applied, "followers hear of what is applied here");
         assert!(self.queued.is_empty(), "what leaves without raft leaves in its round");
-        assert!(self.held_answers.is_empty() || sender.leads, "only a leader answers questions");
-        for held in &self.held_answers {
+        assert!(self.held_confirmations.is_empty() || sender.leads, "only a leader answers questions");
+        for held in &self.held_confirmations {
             assert!(held.index > sender.applied, "what need not wait leaves");
             assert_eq!(held.term, sender.term, "what an earlier leader confirmed is asked for again");
-            let theirs = self.held_answers.iter().filter(|other| other.to == held.to).count();
+            let theirs = self.held_confirmations.iter().filter(|other| other.to == held.to).count();
             assert!(theirs <= self.held_answers_max, "so many wait at most");
         }
     }
 
     /// True while an answer waits.
     #[must_use]
-    pub(crate) fn holds_answers(&self) -> bool {
-        !self.held_answers.is_empty()
+    pub(crate) fn holds_confirmations(&self) -> bool {
+        !self.held_confirmations.is_empty()
     }
 
     /// Whether followers have yet to hear of `applied`; from now on they count as told.
@@ -204,12 +209,12 @@ mod tests {
         let mut outbox = Outbox::new(HELD_MAX);
         assert!(outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER).is_empty());
 
-        assert!(outbox.release_answers(Sender { applied: 11, ..LEADER }).is_empty());
-        assert_eq!(outbox.release_answers(Sender { applied: 12, ..LEADER })[0].index, 12);
+        assert!(outbox.release_confirmations(Sender { applied: 11, ..LEADER }).is_empty());
+        assert_eq!(outbox.release_confirmations(Sender { applied: 12, ..LEADER })[0].index, 12);
 
         outbox.hold_back(vec![message(MessageType::MsgReadIndexResp, 12)], LEADER);
-        assert!(outbox.release_answers(Sender { term: 7, applied: 12, ..LEADER }).is_empty());
-        assert!(!outbox.holds_answers());
+        assert!(outbox.release_confirmations(Sender { term: 7, applied: 12, ..LEADER }).is_empty());
+        assert!(!outbox.holds_confirmations());
     }
 
     #[test]
@@ -228,8 +233,8 @@ mod tests {
         }
         outbox.hold_back(vec![answer(3, 21)], LEADER);
 
-        let first = outbox.release_answers(Sender { applied: 12, ..LEADER });
-        let others = outbox.release_answers(Sender { applied: 21, ..LEADER });
+        let first = outbox.release_confirmations(Sender { applied: 12, ..LEADER });
+        let others = outbox.release_confirmations(Sender { applied: 21, ..LEADER });
 
         let indices = |answers: &[Message]| answers.iter().map(|answer| answer.index).collect::<Vec<_>>();
         assert_eq!((indices(&first), indices(&others)), (vec![11, 12], vec![20, 21]));

@@ -38,7 +38,7 @@ use crate::core::apply_progress::ApplyProgress;
 use crate::core::connections::Connections;
 use crate::core::elections::ElectionTimer;
 use crate::core::input::Input;
-use crate::core::lease::PublishedLease;
+use crate::core::lease::PublishedRegion;
 use crate::core::log::{LogState, PeerLog};
 use crate::core::lost_end::LostEnd;
 use crate::core::outbox::Outbox;
@@ -115,7 +115,7 @@ impl Peer {
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
             truncation: Truncation::new(applied.index),
-            outbox: Outbox::new(options.limits.held_answers),
+            outbox: Outbox::new(options.limits.held_confirmations),
             options,
             region,
             raw,
@@ -145,7 +145,7 @@ impl Peer {
 
     /// The lease as callers may see it, on any thread.
     #[must_use]
-    pub(crate) fn published_lease(&self) -> Arc<PublishedLease> {
+    pub(crate) fn published_lease(&self) -> Arc<PublishedRegion> {
         self.reading.lease.published()
     }
 
@@ -169,7 +169,7 @@ impl Peer {
     pub(crate) fn awaits_report(&self) -> bool {
         let awaits_own_term = self.is_leader() && !self.has_applied_own_term();
         let asked = !self.reading.reads.is_empty()
-            || self.outbox.holds_answers()
+            || self.outbox.holds_confirmations()
             || self.writes.attempts.in_flight() > 0;
         asked
             || awaits_own_term
@@ -232,7 +232,7 @@ impl Peer {
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Heartbeat(single) => self.on_raft_message(single.into_raft()),
-            Input::Propose(propose) => self.writes.pending.push(Pending::of_caller(propose)),
+            Input::Write(write) => self.writes.pending.push(Pending::of_caller(write)),
             Input::Read(read) => self.on_read(read),
             Input::LocalRead(read) => self.on_local_read(read),
             Input::Transfer(request) => self.on_transfer(request),
@@ -255,8 +255,8 @@ impl Peer {
         self.raw.has_ready()
             || !self.answers.is_empty()
             || self.outbox.has_any()
-            || self.writes.attempts.has_answers()
-            || self.has_fresh()
+            || self.writes.attempts.has_messages()
+            || self.has_pending()
             || !self.reading.reads.is_empty()
             || self.leadership.transfer.is_some()
             || self.is_stalled()
@@ -270,7 +270,7 @@ impl Peer {
         self.answer_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
-        self.dispatch_fresh(sharers, io);
+        self.dispatch_pending(sharers, io);
         self.ask_fresh();
     }
 
@@ -279,7 +279,7 @@ impl Peer {
     #[must_use]
     pub(crate) fn unfinished(&self) -> usize {
         let counted = self.writes.proposals.len() + self.writes.forwarder.count() + self.apply.count();
-        let waits = [!self.reading.reads.is_empty(), self.has_fresh(), self.outbox.holds_answers()];
+        let waits = [!self.reading.reads.is_empty(), self.has_pending(), self.outbox.holds_confirmations()];
         let unsent = self.answers.len() + self.outbox.queued();
         counted
             + unsent

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::core::caller_write::CallerWrite;
 use crate::core::forwarding::RequestId;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Overwritten, Requester};
-use crate::core::propose::Propose;
 use crate::time::Timestamp;
 
 /// A write that is in no log yet.
@@ -31,8 +31,8 @@ pub(crate) struct Pending {
 impl Pending {
     /// A write of a caller of this member.
     #[must_use]
-    pub(crate) fn of_caller(propose: Propose) -> Self {
-        let Propose { data, deadline, completion } = propose;
+    pub(crate) fn of_caller(propose: CallerWrite) -> Self {
+        let CallerWrite { data, deadline, completion } = propose;
         Self { data, deadline, requester: Requester::Caller(completion), was_proposed: false }
     }
 
@@ -115,7 +115,7 @@ impl PendingWrites {
 
     /// Takes the first write and as many behind it as make `bytes_max` bytes together, each with `overhead_bytes`, to
     /// be proposed or sent now. Those whose callers were answered are dropped.
-    pub(crate) fn take_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
+    pub(crate) fn start_some(&mut self, bytes_max: usize, overhead_bytes: usize) -> Vec<Pending> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.writes.front() {
@@ -236,8 +236,8 @@ mod tests {
             .into_iter()
             .for_each(|write| pending.push(write));
 
-        assert_eq!(numbers(&pending.take_some(10, 0)), [1], "larger than the share, and alone");
-        assert_eq!(numbers(&pending.take_some(10, 0)), [2, 3]);
+        assert_eq!(numbers(&pending.start_some(10, 0)), [1], "larger than the share, and alone");
+        assert_eq!(numbers(&pending.start_some(10, 0)), [2, 3]);
         assert_eq!(pending.forwarded_bytes(), 4);
     }
 
@@ -251,7 +251,7 @@ mod tests {
         pending.push(write(2, 10));
 
         assert_eq!(pending.forwarded_bytes(), 10);
-        pending.take_some(1000, 0);
+        pending.start_some(1000, 0);
         assert_eq!(pending.forwarded_bytes(), 0);
     }
 

@@ -84,7 +84,7 @@ pub enum Body {
     /// Writes of a follower's callers, for its leader to propose.
     Forward(Forward),
     /// What became of forwarded writes.
-    Answer(ForwardAnswer),
+    ForwardAnswer(ForwardAnswer),
 }
 
 impl PeerMessage {
@@ -95,7 +95,7 @@ impl PeerMessage {
             Body::Raft(message) => NodeId(message.from),
             Body::Heartbeats(they) => they.from,
             Body::Forward(forward) => forward.from,
-            Body::Answer(answer) => answer.from,
+            Body::ForwardAnswer(answer) => answer.from,
         }
     }
 
@@ -106,7 +106,7 @@ impl PeerMessage {
             Body::Raft(message) => NodeId(message.to),
             Body::Heartbeats(they) => they.to,
             Body::Forward(forward) => forward.to,
-            Body::Answer(answer) => answer.to,
+            Body::ForwardAnswer(answer) => answer.to,
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn round(
     let mut gathered = Gathered::default();
     let touched = touched(peers, &concerned, &mut gathered);
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
-    let sharers = touched.iter().filter(|region| peers[region].has_fresh()).count().max(1);
+    let sharers = touched.iter().filter(|region| peers[region].has_pending()).count().max(1);
     touched.iter().for_each(|region| peer(peers, *region).begin_round(now, sharers, io));
     while pass(peers, &touched, &mut gathered, io)? {}
     for region in &touched {

@@ -21,7 +21,7 @@ use crate::completion::queue::CompletionQueue;
 use crate::core::applier::{ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
 use crate::core::input::Input;
-use crate::core::lease::PublishedLease;
+use crate::core::lease::PublishedRegion;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
@@ -55,7 +55,7 @@ pub(crate) struct ApplyPoller {
     /// Where failures go.
     pub health: Arc<Health>,
     /// Where callers look up the applied index of a region.
-    pub published: BTreeMap<RegionId, Arc<PublishedLease>>,
+    pub published: BTreeMap<RegionId, Arc<PublishedRegion>>,
     /// Locked by the thread that applies.
     pub state: Mutex<Applying>,
 }
@@ -199,12 +199,12 @@ impl ApplyPoller {
             abandon(state, &Error::new(Code::ShutdownInFlight));
             return Ok(None);
         }
-        self.round(state)?;
+        self.commit_for_a_while(state)?;
         Ok(Some(state.has_more()))
     }
 
     /// Commits batches until nothing is waiting, the time is used up, or newer work arrived.
-    fn round(&self, state: &mut Applying) -> Result<()> {
+    fn commit_for_a_while(&self, state: &mut Applying) -> Result<()> {
         let begun = Instant::now();
         let mut spent = Duration::ZERO;
         while spent < ROUND_TIME
@@ -244,7 +244,7 @@ impl ApplyPoller {
         if answers.is_empty() {
             return;
         }
-        self.completions.burst(answers);
+        self.completions.answer_all(answers);
         for (region, state) in &states {
             if let Some(published) = self.published.get(region) {
                 published.note_answered(state.index);

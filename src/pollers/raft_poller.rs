@@ -155,7 +155,7 @@ pub(crate) struct PollerState {
     /// When ticks are due.
     pub clock: TickClock,
     /// What the rounds so far have left open.
-    pub open: Open,
+    pub leftover: Leftover,
 }
 
 impl RaftPoller {
@@ -286,16 +286,16 @@ impl RoundGuard<'_> {
         // After the inputs are taken, so that a message is heard later than every tick that is owed (core/lease.rs,
         // rule 2).
         let now = now();
-        let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.open.more));
+        let (ticks, again) = (state.clock.owed(now), std::mem::take(&mut state.leftover.more));
         let touched = round(&mut state.peers, Inputs { ticks, inputs, again }, now, &mut state.io)?;
         // Before the answers, so that whoever asks for the status after an answer finds it in there.
         poller.health.publish_all(touched.iter().map(|region| (*region, state.peers[region].status())));
         if !state.io.answers.is_empty() {
-            poller.completions.burst(state.io.answers.drain(..));
+            poller.completions.answer_all(state.io.answers.drain(..));
         }
         touched.into_iter().for_each(|region| state.look_after(region));
-        poller.reports_awaited.store(!state.open.awaiting.is_empty(), Ordering::SeqCst);
-        if !state.open.awaiting.is_empty() {
+        poller.reports_awaited.store(!state.leftover.awaiting.is_empty(), Ordering::SeqCst);
+        if !state.leftover.awaiting.is_empty() {
             // A report that came before this was said came quietly.
             poller.mailbox.nudge_if_any();
         }
@@ -315,12 +315,12 @@ impl PollerState {
     fn wait_max(&self) -> Duration {
         let now = now();
         let next = self.clock.until_next(now).min(self.io.until_mark(now));
-        if self.open.more.is_empty() { next } else { Duration::ZERO }
+        if self.leftover.more.is_empty() { next } else { Duration::ZERO }
     }
 
     /// What a region that had a part in the round leaves to do.
     fn look_after(&mut self, region: RegionId) {
-        let (peer, open) = (&self.peers[&region], &mut self.open);
+        let (peer, open) = (&self.peers[&region], &mut self.leftover);
         if peer.has_more_to_propose() {
             open.more.push(region);
         }
@@ -345,7 +345,7 @@ fn deliver_rest(state: &mut PollerState) {
 
 /// What the rounds so far have left open.
 #[derive(Debug, Default)]
-pub(crate) struct Open {
+pub(crate) struct Leftover {
     /// Regions that had more to do than a round would take.
     more: Vec<RegionId>,
     /// Regions in which something waits for an apply report.

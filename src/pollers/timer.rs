@@ -75,7 +75,7 @@ pub(crate) fn answer_late(
     completions: &CompletionQueue,
 ) {
     let late = deadlines.take_late(now());
-    completions.burst(late.into_iter().map(|late| {
+    completions.answer_all(late.into_iter().map(|late| {
         let (completion, error) = late.answer(node, |region| health.status(region).known());
         (completion, Err(error))
     }));

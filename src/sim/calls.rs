@@ -204,7 +204,7 @@ impl Calls {
         let sink = Box::new(Heard { call, answers: Arc::clone(&self.answers) });
         let known = &mut self.calls[call];
         let subject = known.subject();
-        let opened = deadlines.open(subject, deadline, sink, Arc::new(()));
+        let opened = deadlines.accept(subject, deadline, sink, Arc::new(()));
         let (completion, handle) = opened.expect("a member that runs takes calls");
         known.handle = Some(handle);
         completion

@@ -204,7 +204,7 @@ fn say(cluster: &mut Cluster, host: usize, message: PeerMessage, lies: &mut Lies
 
 /// Whether a message is about forwarded writes.
 fn is_about_writes(message: &PeerMessage) -> bool {
-    matches!(message.body, Body::Forward(_) | Body::Answer(_))
+    matches!(message.body, Body::Forward(_) | Body::ForwardAnswer(_))
 }
 
 /// The recipient of a lie may believe it, but must keep running; when the lie is about forwarded writes, which a member
@@ -242,7 +242,7 @@ fn change(message: &mut PeerMessage, input: &mut Input<'_>) {
             5 => forward.first = value,
             _ => forward.writes.push(Bytes::copy_from_slice(input.take(value as usize % 64))),
         },
-        Body::Answer(answer) => match field % 6 {
+        Body::ForwardAnswer(answer) => match field % 6 {
             0 => answer.to = NodeId(value),
             1 => answer.from = NodeId(value),
             2 => answer.boot = value,

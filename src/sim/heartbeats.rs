@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::completion::Waiter;
+use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::heartbeats::Heartbeats;
 use crate::core::input::Input;
 use crate::core::peer_status::PeerStatus;
 use crate::core::ports::{Body, PeerMessage};
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::sim::keys;
 use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
@@ -157,7 +157,7 @@ impl Three {
             let mut builder = CommandBuilder::default();
             let key = [b'a' + (region.get() - 1) as u8];
             builder.push(Operation::Put { key: &key, value: &random.below(1 << 40).to_le_bytes() });
-            Input::Propose(Propose { data: builder.seal(BOOTSTRAP_EPOCH.version), deadline, completion })
+            Input::Write(CallerWrite { data: builder.seal(BOOTSTRAP_EPOCH.version), deadline, completion })
         } else {
             Input::Read(Read { deadline, completion, min_index: LogIndex(0) })
         };

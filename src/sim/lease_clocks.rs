@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::completion::Waiter;
+use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
 use crate::core::peer_status::Role;
 use crate::core::planted::{self, Fault};
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::region::Region;
 use crate::sim::clock::MemberClock;
@@ -96,7 +96,7 @@ impl Net {
         builder.push(Operation::Put { key: b"x", value });
         let data = builder.seal(BOOTSTRAP_EPOCH.version);
         let deadline = self.local(at) + Duration::from_secs(5);
-        self.members[at].feed(Input::Propose(Propose { data, deadline, completion: waiter.completion() }));
+        self.members[at].feed(Input::Write(CallerWrite { data, deadline, completion: waiter.completion() }));
         self.settle();
         waiter.wait(Duration::ZERO).is_some_and(|answer| answer.is_ok())
     }

@@ -26,7 +26,7 @@ use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::forwarding::Origin;
 use crate::core::input::{Input, Introduction};
-use crate::core::lease::PublishedLease;
+use crate::core::lease::PublishedRegion;
 use crate::core::peer::{Peer, PeerOptions};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
@@ -65,7 +65,7 @@ struct Running {
     ticks: u32,
     /// Regions with work left over from the last round.
     again: Vec<RegionId>,
-    published: BTreeMap<RegionId, Arc<PublishedLease>>,
+    published: BTreeMap<RegionId, Arc<PublishedRegion>>,
     tasks: VecDeque<ApplyTask>,
     /// Written to the engine, but not yet reported.
     written: VecDeque<ApplyBatch>,
@@ -211,7 +211,7 @@ impl Member {
     }
 
     /// The lease of a region's peer as callers see it, if the member is running.
-    pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedLease> {
+    pub(crate) fn published_lease(&self, region: RegionId) -> Option<&PublishedRegion> {
         Some(self.running.as_ref()?.published.get(&region)?)
     }
 

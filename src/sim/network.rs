@@ -76,7 +76,7 @@ pub(crate) fn of_raft(message: &PeerMessage) -> Vec<(RegionId, Message)> {
             let singles = they.clone().into_singles(message.region);
             singles.map(|(region, single)| (region, single.into_raft())).collect()
         }
-        Body::Forward(_) | Body::Answer(_) => Vec::new(),
+        Body::Forward(_) | Body::ForwardAnswer(_) => Vec::new(),
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn type_name(message: &PeerMessage) -> &'static str {
         Body::Heartbeats(Heartbeats { kind: HeartbeatKind::Heartbeat, .. }) => "heartbeat",
         Body::Heartbeats(Heartbeats { kind: HeartbeatKind::Answer, .. }) => "heartbeat-ok",
         Body::Forward(_) => "forward",
-        Body::Answer(_) => "forward-answer",
+        Body::ForwardAnswer(_) => "forward-answer",
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn describe(message: &PeerMessage) -> String {
         Body::Raft(message) => describe_raft(head, message),
         Body::Heartbeats(_) => describe_heartbeats(head, message),
         Body::Forward(forward) => describe_forward(head, forward),
-        Body::Answer(answer) => describe_forward_answer(head, answer),
+        Body::ForwardAnswer(answer) => describe_forward_answer(head, answer),
     }
 }
 

@@ -491,7 +491,7 @@ fn draw_limits(seed: u64) -> Limits {
         store_backlog_bytes,
         forwarded_bytes: random.pick(&[1, 200, production.forwarded_bytes]),
         questions: random.pick(&[1, 2, production.questions]),
-        held_answers: random.pick(&[2, 3, production.held_answers]),
+        held_confirmations: random.pick(&[2, 3, production.held_confirmations]),
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::completion::{Position, Waiter};
+use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;
@@ -142,7 +142,7 @@ impl Trio {
     pub(crate) fn propose(&mut self, node: u64, region: RegionId, data: Bytes) -> Arc<Waiter> {
         let waiter = Arc::new(Waiter::default());
         let (deadline, completion) = (self.now + TIMEOUT, waiter.completion());
-        self.member(node).feed_to(region, Input::Propose(Propose { data, deadline, completion }));
+        self.member(node).feed_to(region, Input::Write(CallerWrite { data, deadline, completion }));
         self.settle();
         waiter
     }

@@ -101,7 +101,7 @@ impl Asynchronous<'_> {
         F: FnOnce(Result<Position>) + Send + 'static,
     {
         let sink = self.sink_of(Kind::Write, subscription, callback)?;
-        self.accept(sink, |open| self.inner.propose(batch, options, open).map(drop))
+        self.accept(sink, |open| self.inner.submit_write(batch, options, open).map(drop))
     }
 
     /// Takes a snapshot; `callback` receives it.
@@ -176,7 +176,7 @@ impl Asynchronous<'_> {
             let permit = Arc::new(permit);
             let sink = sink.take().expect("one call makes one promise");
             let (kept, sink) = (Arc::clone(&permit), Box::new(sink(permit)));
-            let (completion, own) = self.inner.deadlines.open(due.subject, due.deadline, sink, kept)?;
+            let (completion, own) = self.inner.deadlines.accept(due.subject, due.deadline, sink, kept)?;
             call = Some(own);
             Ok(completion)
         };

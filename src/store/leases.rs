@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::completion::Position;
-use crate::core::lease::{Glimpse, PublishedLease};
+use crate::core::lease::{Glimpse, PublishedRegion};
 use crate::time::now;
 use crate::types::{LogIndex, RegionId};
 
 /// The leases of all regions, as published by their peers.
 #[derive(Debug)]
 pub(super) struct Leases {
-    of: BTreeMap<RegionId, Arc<PublishedLease>>,
+    of: BTreeMap<RegionId, Arc<PublishedRegion>>,
 }
 
 impl Leases {
@@ -25,7 +25,7 @@ impl Leases {
         self.of.get(&region).map_or(LogIndex(0), |lease| lease.applied())
     }
 
-    pub(super) fn new(leases: impl IntoIterator<Item = (RegionId, Arc<PublishedLease>)>) -> Self {
+    pub(super) fn new(leases: impl IntoIterator<Item = (RegionId, Arc<PublishedRegion>)>) -> Self {
         Self { of: leases.into_iter().collect() }
     }
 
@@ -44,7 +44,7 @@ impl Leases {
     }
 
     fn read_several<T>(&self, regions: &[RegionId], look: impl FnOnce() -> T) -> Option<(T, Position)> {
-        let glimpsed: Option<Vec<(&PublishedLease, Glimpse)>> = regions
+        let glimpsed: Option<Vec<(&PublishedRegion, Glimpse)>> = regions
             .iter()
             .map(|region| {
                 let lease = self.of.get(region)?;

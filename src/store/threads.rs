@@ -23,7 +23,7 @@ use crate::pollers::apply_poller::{ApplyPoller, Applying};
 use crate::pollers::completion_thread;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::raft_poller::{Open, PollerIo, PollerState, RaftPoller};
+use crate::pollers::raft_poller::{Leftover, PollerIo, PollerState, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
 use crate::pollers::timer::Timer;
 use crate::pollers::worker::Worker;
@@ -133,7 +133,7 @@ impl Threads {
         };
         let election_ticks = config.ticks(config.election_timeout_ms);
         let clock = TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks);
-        let state = PollerState { peers, io, worker: requests, clock, open: Open::default() };
+        let state = PollerState { peers, io, worker: requests, clock, leftover: Leftover::default() };
         let raft_poller = Arc::new(RaftPoller {
             mailbox: Arc::clone(&self.raft),
             apply: apply_poller,

@@ -53,7 +53,7 @@ impl Store {
         if let Some((value, _)) = inner.at_once(&engine, &region, options, || engine.get(key))? {
             return value;
         }
-        inner.confirm(&region, options)?;
+        inner.await_confirmation(&region, options)?;
         engine.get(key)
     }
 
@@ -102,7 +102,7 @@ impl Inner {
         if let Some((view, _)) = self.at_once(engine, regions, options, || engine.view())? {
             return Ok(view);
         }
-        self.confirm(regions, options)?;
+        self.await_confirmation(regions, options)?;
         Ok(engine.view())
     }
 }
@@ -178,7 +178,7 @@ impl Asynchronous<'_> {
             let due = inner.read_due(&regions, options);
             let deadline = due.deadline;
             let answer = open(inner.admission.admit(key_bytes)?, due)?;
-            let reading = Reading { answer, confirming, jobs, engine, keys, position_of, found };
+            let reading = PendingGet { answer, confirming, jobs, engine, keys, position_of, found };
             match seen {
                 Some((view, _)) => {
                     reading.look(view);
@@ -221,7 +221,7 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
 
 /// A read in progress. It is confirmed on an internal thread, which must not access the disk; the call itself is
 /// answered when the values have been read, or at its deadline if the disk is too slow.
-struct Reading {
+struct PendingGet {
     answer: Completion,
     /// None for a read that needs no confirmation.
     confirming: Option<Latency>,
@@ -234,7 +234,7 @@ struct Reading {
     found: Arc<OnceLock<Values>>,
 }
 
-impl Sink for Reading {
+impl Sink for PendingGet {
     fn deliver(self: Box<Self>, answer: Result<Position>) {
         panics::aside(|| self.confirming.iter().for_each(Latency::answered));
         match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
@@ -252,7 +252,7 @@ impl Sink for Reading {
     }
 }
 
-impl Reading {
+impl PendingGet {
     /// Answers with the values in memory, or leaves the read to the pool if it may take long.
     fn look(self, view: View) {
         let few = self.keys.len() <= KEYS_AT_ONCE_MAX;

@@ -104,7 +104,7 @@ pub(crate) fn weight_bytes(message: &PeerMessage) -> usize {
         }
         Body::Heartbeats(they) => heartbeat_codec::heartbeats_bytes(they),
         Body::Forward(forward) => forward_codec::forward_bytes(forward),
-        Body::Answer(answer) => forward_codec::answer_bytes(answer),
+        Body::ForwardAnswer(answer) => forward_codec::answer_bytes(answer),
     };
     size_of::<PeerMessage>() + held
 }
@@ -116,7 +116,7 @@ pub(crate) fn entries_of(message: &PeerMessage) -> usize {
         Body::Raft(raft) => raft.entries.len(),
         Body::Heartbeats(they) => they.others.len(),
         Body::Forward(forward) => forward.writes.len(),
-        Body::Answer(answer) => answer.verdicts.len(),
+        Body::ForwardAnswer(answer) => answer.verdicts.len(),
     }
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), Cod
             out.push(FORWARD);
             forward_codec::put_forward(forward, out);
         }
-        Body::Answer(answer) => {
+        Body::ForwardAnswer(answer) => {
             out.push(ANSWER);
             forward_codec::put_answer(answer, out);
         }
@@ -218,7 +218,7 @@ pub(super) fn check_encodable(message: &PeerMessage) -> Result<(), CodecError> {
         }
         Body::Raft(raft) if kind_of(raft).is_some() => return Err(CodecError::Heartbeat),
         Body::Heartbeats(they) => heartbeat_codec::check_regions(message.region, they)?,
-        Body::Raft(_) | Body::Forward(_) | Body::Answer(_) => {}
+        Body::Raft(_) | Body::Forward(_) | Body::ForwardAnswer(_) => {}
     }
     if entries_of(message) > ENTRIES_MAX { Err(CodecError::TooManyEntries) } else { Ok(()) }
 }
@@ -281,7 +281,7 @@ fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<Peer
     let epoch = RegionEpoch { conf_ver: cursor.varint()?, version: cursor.varint()? };
     let body = match cursor.byte()? {
         FORWARD => Body::Forward(forward_codec::read_forward(&mut cursor, entries_left)?),
-        ANSWER => Body::Answer(forward_codec::read_answer(&mut cursor, entries_left)?),
+        ANSWER => Body::ForwardAnswer(forward_codec::read_answer(&mut cursor, entries_left)?),
         kind @ (HEARTBEATS | HEARTBEAT_ANSWERS) => {
             let kind = if kind == HEARTBEATS { HeartbeatKind::Heartbeat } else { HeartbeatKind::Answer };
             Body::Heartbeats(heartbeat_codec::read_heartbeats(&mut cursor, region, kind, entries_left)?)

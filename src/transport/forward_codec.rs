@@ -166,7 +166,7 @@ mod tests {
             let [from, to, boot, attempt, first] = numbers[..] else { unreachable!("five numbers") };
             let refused = is_refused.then_some(Refused { first, code: Code::Overloaded });
             let (from, to) = (NodeId(from), NodeId(to));
-            Body::Answer(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
+            Body::ForwardAnswer(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
         }
     }
 

@@ -194,7 +194,7 @@ impl Lane {
 fn is_urgent(message: &PeerMessage) -> bool {
     match &message.body {
         Body::Forward(_) => false,
-        Body::Heartbeats(_) | Body::Answer(_) => true,
+        Body::Heartbeats(_) | Body::ForwardAnswer(_) => true,
         Body::Raft(raft) => !matches!(raft.msg_type, MessageType::MsgAppend | MessageType::MsgTimeoutNow),
     }
 }

@@ -38,7 +38,7 @@ struct Attempt {
 
 impl Attempt {
     /// Whether writes of these numbers are taken, as far as they were not accepted before; none when all of them were.
-    fn judge(&self, numbers: Range<u64>, willing: Admission) -> Option<Admission> {
+    fn judge(&self, numbers: Range<u64>, willing: Willingness) -> Option<Willingness> {
         match self.over {
             Some(code) => Some(Err(code)),
             None if numbers.start > self.expected => Some(Err(GAP)),
@@ -55,7 +55,7 @@ impl Attempt {
 }
 
 /// Whether something is taken, or why not.
-type Admission = std::result::Result<(), Code>;
+type Willingness = std::result::Result<(), Code>;
 
 /// See the module.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Attempts {
         &mut self,
         forward: Forward,
         count: u64,
-        willing: Admission,
+        willing: Willingness,
         is_fit: impl Fn(&Bytes) -> bool,
     ) -> Vec<(RequestId, Bytes)> {
         let Forward { from: node, boot, term, attempt: id, first, writes, .. } = forward;
@@ -172,12 +172,12 @@ impl Attempts {
 
     /// True when an answer waits to be sent.
     #[must_use]
-    pub(crate) fn has_answers(&self) -> bool {
+    pub(crate) fn has_messages(&self) -> bool {
         !self.answers.is_empty()
     }
 
     /// Answers to send.
-    pub(crate) fn take_answers(&mut self) -> Vec<ForwardAnswer> {
+    pub(crate) fn take_messages(&mut self) -> Vec<ForwardAnswer> {
         std::mem::take(&mut self.answers)
     }
 
@@ -229,7 +229,7 @@ mod tests {
 
     /// The attempt that was refused, and from where on.
     fn refused(attempts: &mut Attempts) -> Option<(u64, u64)> {
-        let answers = attempts.take_answers();
+        let answers = attempts.take_messages();
         answers.iter().find_map(|answer| answer.refused.map(|refused| (answer.attempt, refused.first)))
     }
 
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(accepted(&mut attempts, forward(1, 1, 2)), [1, 2]);
         assert_eq!(accepted(&mut attempts, forward(1, 1, 2)), [0; 0]);
         assert_eq!(accepted(&mut attempts, forward(1, 2, 2)), [3]);
-        assert!(!attempts.has_answers());
+        assert!(!attempts.has_messages());
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         accepted(&mut attempts, forward(1, 1, 2));
 
         assert!(accepted(&mut attempts, forward(1, 3, 0)).is_empty());
-        assert!(!attempts.has_answers());
+        assert!(!attempts.has_messages());
         assert!(accepted(&mut attempts, forward(1, 5, 0)).is_empty());
         assert_eq!(refused(&mut attempts), Some((1, 3)));
     }
@@ -306,7 +306,7 @@ mod tests {
         for term in [None, Some(Term(6)), Some(Term(8))] {
             attempts.begin_term(term);
             assert!(accepted(&mut attempts, forward(1, 1, 2)).is_empty());
-            assert!(!attempts.has_answers());
+            assert!(!attempts.has_messages());
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
         accepted(&mut attempts, forward(1, 5, 1));
         accepted(&mut attempts, forward(5, 7, 1));
 
-        let answers = attempts.take_answers();
+        let answers = attempts.take_messages();
 
         let of = |answer: &ForwardAnswer| (answer.verdicts.len(), answer.attempt);
         assert_eq!(answers.iter().map(of).collect::<Vec<_>>(), [(2, 1), (0, 5)]);

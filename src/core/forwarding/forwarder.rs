@@ -11,10 +11,10 @@
 use std::collections::VecDeque;
 
 use crate::completion::{Answer, Completion, Position};
+use crate::core::caller_write::CallerWrite;
 use crate::core::forwarding::pace::Pace;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
 use crate::core::planted::{self, Fault};
-use crate::core::propose::Propose;
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{NodeId, Term};
@@ -37,7 +37,7 @@ pub(crate) struct Heard {
     /// Answers that are due, in order.
     pub answers: Vec<Answer>,
     /// Writes that are certainly in no log, in order: they go again before anything newer.
-    pub again: Vec<Propose>,
+    pub again: Vec<CallerWrite>,
 }
 
 /// A write that was sent.
@@ -48,7 +48,7 @@ struct Sent {
     /// What it counts against the window.
     weight: usize,
     /// None when its caller was answered, for example at its deadline.
-    write: Option<Propose>,
+    write: Option<CallerWrite>,
     /// Known, and not told because of those before it.
     verdict: Option<Result<Position>>,
 }
@@ -125,7 +125,7 @@ impl Forwarder {
     ///
     /// # Panics
     /// When something waits that was sent in another term.
-    pub(crate) fn forward(&mut self, writes: Vec<Propose>, route: Route, now: Timestamp) -> Forward {
+    pub(crate) fn forward(&mut self, writes: Vec<CallerWrite>, route: Route, now: Timestamp) -> Forward {
         assert!(!writes.is_empty(), "what carries nothing asks a question");
         if self.route != route {
             let waits = self.sent.iter().any(|sent| sent.write.is_some());
@@ -228,7 +228,7 @@ impl Forwarder {
     /// Takes out the completions whose deadline has passed, or whose callers were answered. Their writes may be in a
     /// log. With their answers, and those that are due when they are gone.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<Answer> {
-        let is_late = |write: &mut Propose| write.deadline <= now || write.completion.is_answered();
+        let is_late = |write: &mut CallerWrite| write.deadline <= now || write.completion.is_answered();
         let late = self.sent.iter_mut().filter_map(|sent| sent.write.take_if(is_late));
         let late = late.map(|write| (write.completion, Err(Error::new(Code::Timeout))));
         let mut heard = Heard { answers: late.collect(), ..Heard::default() };
@@ -364,9 +364,9 @@ mod tests {
         Forwarder::new(NodeId(2), 42)
     }
 
-    fn write() -> Propose {
+    fn write() -> CallerWrite {
         let completion = Arc::new(Waiter::default()).completion();
-        Propose { data: Bytes::from_static(b"w"), deadline: Timestamp(1000), completion }
+        CallerWrite { data: Bytes::from_static(b"w"), deadline: Timestamp(1000), completion }
     }
 
     fn send(forwarder: &mut Forwarder, writes: usize, term: u64) -> Forward {
@@ -475,7 +475,7 @@ mod tests {
     fn callers_who_were_answered_hold_up_nobody_and_go_nowhere_again() {
         let mut forwarder = forwarder();
         let (completion, call) = any_call(Arc::new(Waiter::default()).sink());
-        let late = Propose { completion, ..write() };
+        let late = CallerWrite { completion, ..write() };
         forwarder.forward(vec![late, write(), write()], route(7), Timestamp(1));
         assert!(call.cancel());
         assert_eq!(forwarder.expire(Timestamp(1)).len(), 1);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Peer;
 use super::options::MESSAGE_BYTES_MAX;
 use crate::completion::Position;
+use crate::core::caller_write::CallerWrite;
 use crate::core::command::Command;
 use crate::core::forwarding::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
@@ -19,7 +20,6 @@ use crate::core::pending::Pending;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::Body;
 use crate::core::proposals::{Overwritten, Requester};
-use crate::core::propose::Propose;
 use crate::core::region::Region;
 use crate::error::{Code, Result};
 use crate::time::Timestamp;
@@ -38,7 +38,7 @@ impl Peer {
             || planted::has(Fault::FenceFromAnUncommittedEntry) && in_log();
         if early && self.writes.forwarder.awaits_fence(self.term()) {
             let heard = self.writes.forwarder.pass_fence_by_fault();
-            self.apply_heard(heard);
+            self.act_on_heard(heard);
         }
     }
 
@@ -47,12 +47,12 @@ impl Peer {
     /// this member's applier has yet to answer, so that another leader answers nothing newer before.
     pub(super) fn awaits_fence(&self) -> bool {
         let term = self.term();
-        let is_unanswered = self.writes.last_proposed.1 < term
-            && self.writes.last_proposed.0 > self.reading.lease.published().answered();
+        let is_unanswered = self.writes.last_committed_own.1 < term
+            && self.writes.last_committed_own.0 > self.reading.lease.published().answered();
         is_unanswered || self.writes.forwarder.awaits_fence(term) || self.writes.proposals.awaits_fence(term)
     }
 
-    pub(super) fn forward_fresh(&mut self, leader: NodeId) {
+    pub(super) fn forward_pending(&mut self, leader: NodeId) {
         assert_ne!(leader, self.options.node, "a leader proposes");
         let reachable = self.connections.is_up(leader);
         self.refuse_late(if reachable { Code::DeadlineBeforeStart } else { Code::NoLeader });
@@ -67,8 +67,8 @@ impl Peer {
             if room == 0 {
                 return;
             }
-            let writes = self.writes.pending.take_some(room.min(MESSAGE_BYTES_MAX as usize), OVERHEAD_BYTES);
-            let writes: Vec<_> = writes.into_iter().filter_map(unsent).collect();
+            let writes = self.writes.pending.start_some(room.min(MESSAGE_BYTES_MAX as usize), OVERHEAD_BYTES);
+            let writes: Vec<_> = writes.into_iter().filter_map(into_caller_write).collect();
             if writes.is_empty() {
                 // The callers of all that waited were answered.
                 return;
@@ -101,7 +101,7 @@ impl Peer {
     pub(super) fn on_forward_answer(&mut self, answer: &ForwardAnswer) {
         assert_eq!(answer.to, self.options.node, "it was checked whose answer this is");
         let heard = self.writes.forwarder.on_answer(answer);
-        self.apply_heard(heard);
+        self.act_on_heard(heard);
     }
 
     /// This member has applied entries with these writes of its own callers, up to one of the term in its apply state.
@@ -110,10 +110,10 @@ impl Peer {
             return;
         }
         let heard = self.writes.forwarder.on_applied(own, self.apply.term());
-        self.apply_heard(heard);
+        self.act_on_heard(heard);
     }
 
-    pub(super) fn apply_heard(&mut self, heard: Heard) {
+    pub(super) fn act_on_heard(&mut self, heard: Heard) {
         self.answers.extend(heard.answers);
         if !heard.again.is_empty() {
             self.requeue(heard.again.into_iter().map(Pending::of_caller).collect());
@@ -219,9 +219,9 @@ fn may_propose(region: &Region, data: &Bytes) -> bool {
 }
 
 /// A write of a caller of this member. There are no others on a follower, unless a fault is planted.
-fn unsent(pending: Pending) -> Option<Propose> {
+fn into_caller_write(pending: Pending) -> Option<CallerWrite> {
     let Pending { data, deadline, requester: Requester::Caller(completion), .. } = pending else {
         return None;
     };
-    Some(Propose { data, deadline, completion })
+    Some(CallerWrite { data, deadline, completion })
 }

@@ -96,13 +96,13 @@ impl Peer {
         );
         let has_to_propose = self.writes.pending.forwarded_count() > 0;
         assert!(self.is_leader() || !has_to_propose, "only a leader has writes of followers to propose");
-        assert!(!self.writes.has_again || self.has_fresh(), "what came back waits");
+        assert!(!self.writes.has_again || self.has_pending(), "what came back waits");
         assert!(
             self.writes.forwarder.term() <= self.term(),
             "nothing is sent in a term that is still to come"
         );
         assert!(
-            self.writes.last_proposed.0.get() <= self.raw.raft.raft_log.committed,
+            self.writes.last_committed_own.0.get() <= self.raw.raft.raft_log.committed,
             "the last own entry that waits is committed"
         );
     }

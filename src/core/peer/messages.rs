@@ -23,8 +23,10 @@ impl Peer {
             Body::Raft(message) => self.on_raft_message(message),
             Body::Heartbeats(_) => unreachable!("each of them is an input of its own"),
             Body::Forward(forward) if self.is_known(forward.from, forward.to) => self.on_forward(forward),
-            Body::Answer(answer) if self.is_known(answer.from, answer.to) => self.on_forward_answer(&answer),
-            Body::Forward(_) | Body::Answer(_) => self.refused_messages += 1,
+            Body::ForwardAnswer(answer) if self.is_known(answer.from, answer.to) => {
+                self.on_forward_answer(&answer)
+            }
+            Body::Forward(_) | Body::ForwardAnswer(_) => self.refused_messages += 1,
         }
     }
 

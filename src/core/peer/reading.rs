@@ -94,7 +94,7 @@ impl Peer {
     }
 
     /// A quorum has confirmed a question of this leader, or a leader one of this follower.
-    pub(super) fn on_read_index(&mut self, id: &[u8], index: LogIndex) {
+    pub(super) fn on_read_confirmed(&mut self, id: &[u8], index: LogIndex) {
         let Some(asked) = self.reading.reads.resolve(id, index) else { return };
         if let Some(lost_end) = &mut self.lost_end {
             lost_end.confirm(index);

@@ -95,7 +95,7 @@ impl Peer {
         committed.extend(light.take_committed_entries());
         advanced.messages = self.through_outbox(messages);
         advanced.commit_guard = self.commit_guard(&committed, stored_commit);
-        advanced.task = self.hand_to_applier(committed, io);
+        advanced.task = self.on_committed(committed, io);
         advanced
     }
 
@@ -107,7 +107,7 @@ impl Peer {
         }
         let term_or_vote_changed = self.term_and_vote() != before;
         for state in ready.take_read_states() {
-            self.on_read_index(&state.request_ctx, LogIndex(state.index));
+            self.on_read_confirmed(&state.request_ctx, LogIndex(state.index));
         }
         let mut messages = ready.take_messages();
         to.persisted = ready.take_persisted_messages();
@@ -127,7 +127,7 @@ impl Peer {
         to.ready = Some(ready);
     }
 
-    fn hand_to_applier(&mut self, entries: Vec<Entry>, io: &mut dyn RoundIo) -> Option<ApplyTask> {
+    fn on_committed(&mut self, entries: Vec<Entry>, io: &mut dyn RoundIo) -> Option<ApplyTask> {
         if entries.is_empty() {
             return None;
         }
@@ -147,7 +147,7 @@ impl Peer {
             let position = Position { index: *index, term: Term(entry.term) };
             tell(requesters, WriteEvent::Committed, position, io);
             if requesters.iter().flatten().any(|requester| matches!(requester, Requester::Caller(_))) {
-                self.writes.last_proposed = (position.index, position.term);
+                self.writes.last_committed_own = (position.index, position.term);
             }
         }
         Some(ApplyTask { region: self.region.id, entries, proposals: decided.committed })
@@ -167,12 +167,12 @@ impl Peer {
     /// Everything that leaves without raft.
     fn take_outgoing(&mut self) -> Vec<PeerMessage> {
         let sender = self.sender();
-        let due = self.outbox.release_answers(sender);
+        let due = self.outbox.release_confirmations(sender);
         let mut messages: Vec<_> = due.into_iter().map(|answer| self.addressed(Body::Raft(answer))).collect();
         messages.append(&mut self.outbox.take_queued());
-        if self.writes.attempts.has_answers() {
-            let answers = self.writes.attempts.take_answers().into_iter();
-            messages.extend(answers.map(|answer| self.addressed(Body::Answer(answer))));
+        if self.writes.attempts.has_messages() {
+            let answers = self.writes.attempts.take_messages().into_iter();
+            messages.extend(answers.map(|answer| self.addressed(Body::ForwardAnswer(answer))));
         }
         messages
     }

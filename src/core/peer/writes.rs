@@ -35,7 +35,7 @@ pub(super) struct Writes {
     /// In this member's log, and not committed as far as it knows.
     pub(super) proposals: Proposals,
     /// The last proposal that was committed and whose caller, of this member, waits until it is applied.
-    pub(super) last_proposed: (LogIndex, Term),
+    pub(super) last_committed_own: (LogIndex, Term),
     /// Sent to a leader.
     pub(super) forwarder: Forwarder,
     /// Accepted as a leader.
@@ -49,7 +49,7 @@ impl Writes {
             is_blocked: false,
             has_again: false,
             proposals: Proposals::default(),
-            last_proposed: (LogIndex(0), Term(0)),
+            last_committed_own: (LogIndex(0), Term(0)),
             forwarder: Forwarder::new(node, boot),
             attempts: Attempts::new(node),
         }
@@ -66,19 +66,19 @@ impl Peer {
 
     /// True when writes wait to be proposed or forwarded.
     #[must_use]
-    pub(crate) fn has_fresh(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         !self.writes.pending.is_empty()
     }
 
     /// Proposes or forwards the writes that are in no log, or lets them wait.
-    pub(super) fn dispatch_fresh(&mut self, sharers: usize, io: &mut dyn RoundIo) {
+    pub(super) fn dispatch_pending(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         (self.writes.is_blocked, self.writes.has_again) = (false, false);
         if self.writes.pending.is_empty() {
             return;
         }
         match self.leader() {
-            _ if self.is_leader() && !self.is_handing_over() => self.propose_fresh(sharers, io),
-            Some(leader) if !self.is_leader() => self.forward_fresh(leader),
+            _ if self.is_leader() && !self.is_handing_over() => self.propose_pending(sharers, io),
+            Some(leader) if !self.is_leader() => self.forward_pending(leader),
             _ => self.let_wait(),
         }
     }
@@ -91,11 +91,11 @@ impl Peer {
 
     pub(super) fn refuse_late(&mut self, code: Code) {
         let late = self.writes.pending.take_late(self.now);
-        self.refuse(late, &self.failure(code));
+        self.refuse_callers(late, &self.failure(code));
     }
 
     /// Answers the callers of this member. What was accepted of others waits on, and is not accepted again.
-    fn refuse(&mut self, refused: Vec<Pending>, error: &Error) {
+    fn refuse_callers(&mut self, refused: Vec<Pending>, error: &Error) {
         assert_eq!(error.outcome(), Outcome::NotApplied, "what is refused is in no log");
         let mut theirs = Vec::new();
         for pending in refused {
@@ -112,18 +112,18 @@ impl Peer {
     }
 
     /// Hands the writes of this round to raft in one step, so that they become one append and one message a peer.
-    fn propose_fresh(&mut self, sharers: usize, io: &mut dyn RoundIo) {
+    fn propose_pending(&mut self, sharers: usize, io: &mut dyn RoundIo) {
         self.refuse_late(Code::DeadlineBeforeStart);
         if self.is_behind() {
             self.writes.is_blocked = true;
             let all = self.writes.pending.take_all();
-            return self.refuse(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
+            return self.refuse_callers(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
         self.writes.is_blocked = self.awaits_fence();
         if self.writes.is_blocked {
             return;
         }
-        let fresh = self.writes.pending.take_some(self.options.propose_bytes_max / sharers, 0);
+        let fresh = self.writes.pending.start_some(self.options.propose_bytes_max / sharers, 0);
         if !fresh.is_empty() {
             self.propose(fresh, io);
         }
@@ -140,7 +140,7 @@ impl Peer {
             let leaves = planted::has(Fault::RefusedWriteGoesBehind);
             let rest = if leaves { Vec::new() } else { self.writes.pending.take_all() };
             let dropped = Error::with_detail(Code::Overloaded, format!("raft: {error}"));
-            return self.refuse(fresh.into_iter().chain(rest).collect(), &dropped);
+            return self.refuse_callers(fresh.into_iter().chain(rest).collect(), &dropped);
         }
         let appended = self.raw.raft.raft_log.last_index() + 1 - first.get();
         assert_eq!(appended, entries.len() as u64, "raft takes all of them or none");

@@ -1,14 +1,14 @@
 //! Clients in virtual time.
 //!
 //! Owns when clients call, which route their calls take, and when readers look at the data. What always holds: the four
-//! steps of a lease read ([`PublishedLease`]) are separate events, so that anything may happen between them.
+//! steps of a lease read ([`PublishedRegion`]) are separate events, so that anything may happen between them.
 
 use super::{Cluster, Event, Host};
 use crate::completion::Completion;
+use crate::core::caller_write::CallerWrite;
 use crate::core::input::Input;
-use crate::core::lease::{Glimpse, PublishedLease};
+use crate::core::lease::{Glimpse, PublishedRegion};
 use crate::core::planted::{self, Fault};
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::sim::calls::{Address, Next, Request, Seen};
@@ -134,7 +134,7 @@ impl Cluster {
         let bytes = self.plan.load.value_bytes.clone();
         let data = keys::encode(address.region, changes, bytes, &mut self.random);
         let call = self.calls.begin(address, request);
-        Input::Propose(Propose { data, deadline: address.deadline, completion: self.open(call) })
+        Input::Write(CallerWrite { data, deadline: address.deadline, completion: self.open(call) })
     }
 
     fn ask_for_transfer(&mut self, address: Address, request: Request) -> Input {
@@ -163,7 +163,7 @@ impl Cluster {
             return call;
         }
         let lease = self.hosts[address.host].member.published_lease(address.region);
-        match lease.and_then(PublishedLease::glimpse) {
+        match lease.and_then(PublishedRegion::glimpse) {
             Some(glimpse) => self.schedule_lease_read(LeaseRead { call, glimpse, seen: None, clock: None }),
             None => self.ask_peer(call),
         }

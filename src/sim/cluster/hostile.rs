@@ -53,7 +53,7 @@ impl Cluster {
             Body::Raft(_) | Body::Heartbeats(_) => of_raft(message).iter().all(|(region, raft)| {
                 self.addressed_peer(host, *region, message).is_none_or(|peer| breaks_a_rule(raft, peer))
             }),
-            Body::Forward(_) | Body::Answer(_) => {
+            Body::Forward(_) | Body::ForwardAnswer(_) => {
                 self.addressed_peer(host, message.region, message).is_none()
             }
         }

@@ -28,7 +28,7 @@ impl Watch for Observer<'_> {
         for (region, raft) in of_raft(message) {
             self.ledger.on_sending(node, region, &raft);
         }
-        if let Body::Answer(answer) = &message.body {
+        if let Body::ForwardAnswer(answer) = &message.body {
             self.ledger.on_sending_answer(message.region, answer);
         }
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::completion::call::{Call, CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
 use crate::completion::{Position, Sink};
+use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
-use crate::core::propose::Propose;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Outcome, Result};
@@ -51,11 +51,11 @@ impl Answers {
         let deadline = now + Duration::from_millis(timeout_ms);
         let heard = Box::new(Heard { name: format!("{command} {name}"), lines: Arc::clone(&self.lines) });
         let min_index = LogIndex(option(rest, "min=").unwrap_or(0));
-        let opened = deadlines.open(subject(command, min_index), deadline, heard, Arc::new(()));
+        let opened = deadlines.accept(subject(command, min_index), deadline, heard, Arc::new(()));
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
         match command {
-            "write" => Input::Propose(Propose { data: encoded(rest), deadline, completion }),
+            "write" => Input::Write(CallerWrite { data: encoded(rest), deadline, completion }),
             "read" => Input::Read(Read { deadline, completion, min_index }),
             "local" => Input::LocalRead(Read { deadline, completion, min_index }),
             _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::lease::{Glimpse, PublishedLease};
+use crate::core::lease::{Glimpse, PublishedRegion};
 use crate::sim::member::Member;
 use crate::sim::script::describe::describe_data;
 use crate::time::Timestamp;
@@ -18,7 +18,7 @@ pub(crate) struct Looks {
 }
 
 struct Look {
-    lease: Arc<PublishedLease>,
+    lease: Arc<PublishedRegion>,
     glimpse: Option<Glimpse>,
     view: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
 }

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// A write of a caller on its way into the log.
 #[derive(Debug)]
-pub(crate) struct Propose {
+pub(crate) struct CallerWrite {
     /// The encoded command.
     pub data: Bytes,
     /// When the caller is answered at the latest.
