@@ -43,6 +43,8 @@ impl Gathered {
 
     /// Takes out the messages.
     pub(crate) fn take(&mut self) -> Vec<PeerMessage> {
+        let are_heartbeats = self.messages.iter().all(|message| matches!(message.body, Body::Heartbeats(_)));
+        assert!(are_heartbeats, "nothing else is gathered");
         std::mem::take(&mut self.messages)
     }
 }

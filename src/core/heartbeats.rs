@@ -89,7 +89,6 @@ impl Single {
     #[must_use]
     pub(crate) fn into_raft(self) -> Message {
         let Self { from, to, kind, heartbeat: Heartbeat { term, commit, read } } = self;
-        assert!(from != to, "nobody has heartbeats for itself");
         Message {
             msg_type: match kind {
                 HeartbeatKind::Heartbeat => MessageType::MsgHeartbeat,

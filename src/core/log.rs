@@ -169,7 +169,9 @@ impl PeerLog {
     /// Bytes of log behind the truncation point, to the precision of a mark.
     #[must_use]
     pub(crate) fn retained_bytes(&self) -> u64 {
-        self.appended_bytes - self.marks.front().map_or(0, |(_, bytes)| *bytes)
+        let truncated_bytes = self.marks.front().map_or(0, |(_, bytes)| *bytes);
+        assert!(truncated_bytes <= self.appended_bytes, "what is truncated was appended");
+        self.appended_bytes - truncated_bytes
     }
 
     /// Looks at what always holds.

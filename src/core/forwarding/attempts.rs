@@ -97,6 +97,8 @@ impl Attempts {
 
     /// This member leads in `term` from now on, or in none.
     pub(crate) fn begin_term(&mut self, term: Option<Term>) {
+        let is_later = |begun: Term| self.term.is_none_or(|before| before < begun);
+        assert!(term.is_none_or(is_later), "a leadership is of a later term than the one before");
         self.term = term;
         self.attempts.clear();
     }

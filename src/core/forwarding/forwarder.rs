@@ -127,6 +127,7 @@ impl Forwarder {
     /// When something waits that was sent in another term.
     pub(crate) fn forward(&mut self, writes: Vec<CallerWrite>, route: Route, now: Timestamp) -> Forward {
         assert!(!writes.is_empty(), "what carries nothing asks a question");
+        assert!(route.term >= self.route.term, "terms never fall");
         if self.route != route {
             let waits = self.sent.iter().any(|sent| sent.write.is_some());
             assert!(!waits, "everything under way was sent in one term");
