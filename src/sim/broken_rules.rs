@@ -66,7 +66,9 @@ fn break_rule_of_heartbeats(they: &mut Heartbeats, rule: u8, far: u64) -> bool {
         }
         true
     });
-    broken.fold(true, |all, is_broken| all && is_broken)
+    // Each of them, whatever became of those before.
+    let broken: Vec<_> = broken.collect();
+    broken.into_iter().all(|is_broken| is_broken)
 }
 
 fn break_rule_of_raft(raft: &mut Message, rule: u8, far: u64) -> bool {

@@ -55,7 +55,7 @@ impl Echo {
         completions.submit(py, future, submit::position, |queue, on_answer| {
             let echoed = Box::new(Echoed { expected: queue.expect()?, on_answer });
             let subject = Subject { kind: CallKind::Write, regions: CallRegions::One(RegionId(1)) };
-            let opened = self.deadlines.open(subject, Timestamp::NEVER, echoed, Arc::new(batch));
+            let opened = self.deadlines.accept(subject, Timestamp::NEVER, echoed, Arc::new(batch));
             let (completion, call) = opened?;
             self.calls.send(completion).expect("the thread lives as long as this object");
             Ok(call)
