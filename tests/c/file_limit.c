@@ -37,6 +37,9 @@ static almadia_config *small_files(const char *segment_bytes)
     CHECK_OK(almadia_config_set(config, "log.segment_bytes", segment_bytes, &error));
     CHECK_OK(almadia_config_set(config, "log.retain_bytes", "65536", &error));
     CHECK_OK(almadia_config_set(config, "engine.memtable_bytes", "1048576", &error));
+    /* Longer than any disk stalls. */
+    CHECK_OK(almadia_config_set(config, "write.timeout_ms", "60000", &error));
+    CHECK_OK(almadia_config_set(config, "read.timeout_ms", "60000", &error));
     return config;
 }
 

@@ -18,6 +18,9 @@ static almadia_config *small_memtables(void)
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     CHECK_OK(almadia_config_set(config, "log.segment_bytes", "1048576", &error));
     CHECK_OK(almadia_config_set(config, "engine.memtable_bytes", "1048576", &error));
+    /* Longer than any disk stalls. */
+    CHECK_OK(almadia_config_set(config, "write.timeout_ms", "60000", &error));
+    CHECK_OK(almadia_config_set(config, "read.timeout_ms", "60000", &error));
     return config;
 }
 

@@ -38,6 +38,9 @@ int main(int argc, char **argv)
     CHECK_OK(almadia_config_set(config, "log.segment_bytes", "1048576", &error));
     CHECK_OK(almadia_config_set(config, "engine.memtable_bytes", "1048576", &error));
     CHECK_OK(almadia_config_set(config, "engine.block_cache_bytes", "1048576", &error));
+    /* Longer than any disk stalls. */
+    CHECK_OK(almadia_config_set(config, "write.timeout_ms", "60000", &error));
+    CHECK_OK(almadia_config_set(config, "read.timeout_ms", "60000", &error));
     CHECK_OK(almadia_store_open(argv[1], config, &store, &error));
     almadia_config_free(config);
     for (int at = 0; at < KEYS; at++) {
