@@ -145,9 +145,7 @@ class Store(BaseStore):
 
         As `almadia.Store.get_with_position`.
         """
-        return await answer_of(
-            _almadia.submit_get_with_position, self._core, key, level, min_index, timeout
-        )
+        return await answer_of(_almadia.submit_get_with_position, self._core, key, level, min_index, timeout)
 
     async def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""

@@ -114,8 +114,8 @@ class Store(BaseStore):
         """The value of `key`, or None when there is no such key, and the position of the state that was read.
 
         That is the last entry in the log of the key's region that the value, or its absence, reflects. Passed as
-        `min_index` to a later read, on any member, it makes sure that this shows no older state. The arguments are those
-        of `get`.
+        `min_index` to a later read, on any member, it makes sure that this shows no older state. The arguments are
+        those of `get`.
         """
         return self._core.get_with_position(key, level, min_index, timeout)
 
