@@ -33,7 +33,7 @@ class Status(NamedTuple):
     log_segments: int
     """How many files those are."""
     log_holder: int | None
-    """The member that lags or is away, for which this leader keeps more log than `log.retain_bytes`, if there is one."""
+    """The member that lags or is away, for which this leader keeps more log than `log.retain_bytes`, if any."""
     poisoned: AlmadiaError | None
     """The error that stopped the store, if one did."""
 
