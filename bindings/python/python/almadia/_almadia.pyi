@@ -7,7 +7,7 @@ from .typing import BytesLike
 VERSION: Final[str]
 
 _Range: TypeAlias = tuple[BytesLike | None, BytesLike | None, BytesLike | None]
-_Status: TypeAlias = tuple[int, int | None, str, int, int, int, int, int, int, Any]
+_Status: TypeAlias = tuple[int, int | None, str, int, int, int, int, int, int, int, int, int | None, Any]
 _RegionStatus: TypeAlias = tuple[int, bytes, bytes, int | None, str, int, int, int, int]
 
 def codes() -> list[tuple[int, str, str, str, bool]]: ...
