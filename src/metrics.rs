@@ -1,12 +1,17 @@
 //! A store's metrics and their text form.
 //!
-//! Owns counters and histograms, and the one table of their names from which the Prometheus text comes. What always
-//! holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a microsecond, so that
-//! those of all members can be added. What to count is left to the callers.
+//! Owns histograms and the one table of their names from which the Prometheus text comes; the counters of calls are
+//! [`calls`]'s. What always holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a
+//! microsecond, so that those of all members can be added. What to count is left to the callers.
+
+mod calls;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub(crate) use self::calls::CallType;
+use self::calls::Calls;
 
 /// Buckets end at 1 us, 2 us, 4 us ... 2^24 us, about 17 s; one more has what is longer.
 const BUCKETS: usize = 25;
@@ -87,6 +92,8 @@ macro_rules! histograms {
         #[derive(Debug, Default)]
         pub(crate) struct Metrics {
             $($(#[doc = $doc])+ pub $field: Histogram,)+
+            /// Calls by their end.
+            pub calls: Calls,
             /// The raft log, as of the last time it was written.
             pub log_size: LogSize,
         }
@@ -140,8 +147,17 @@ impl Metrics {
             head(name, "gauge", help, &mut text);
             line(&mut text, format_args!("{name} {value}"));
         }
+        self.show_calls(&mut text);
         self.show_histograms(&mut text);
         text
+    }
+
+    fn show_calls(&self, text: &mut String) {
+        let name = "almadia_calls_total";
+        head(name, "counter", "Calls that were answered or refused, by what was called and the code.", text);
+        for (call, code, count) in self.calls.rows() {
+            line(text, format_args!("{name}{{call=\"{call}\",code=\"{code}\"}} {count}"));
+        }
     }
 }
 
@@ -158,6 +174,7 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn a_duration_is_counted_in_the_first_bucket_that_reaches_it() {
@@ -175,6 +192,8 @@ mod tests {
         for us in [1, 3, 100_000_000] {
             metrics.sync.record(Duration::from_micros(us));
         }
+        metrics.calls.count(CallType::Write, None);
+        metrics.calls.count(CallType::Write, Some(Code::Timeout));
         let mut gauges = Gauges::default();
         gauges.gauge("almadia_term", "The raft term.", 7);
 
@@ -182,6 +201,8 @@ mod tests {
 
         for wanted in [
             "# TYPE almadia_term gauge\nalmadia_term 7\n",
+            "# TYPE almadia_calls_total counter\nalmadia_calls_total{call=\"write\",code=\"OK\"} 1\n",
+            "almadia_calls_total{call=\"write\",code=\"TIMEOUT\"} 1\n",
             "# TYPE almadia_sync_seconds histogram\n",
             "almadia_sync_seconds_bucket{le=\"0.000001\"} 1\n",
             "almadia_sync_seconds_bucket{le=\"0.000004\"} 2\n",

@@ -12,6 +12,7 @@ mod bootstrap;
 pub(crate) mod asynchronous;
 pub(crate) mod batch;
 mod closing;
+mod counting;
 mod joint_read;
 mod leases;
 mod lost_end;
@@ -44,7 +45,7 @@ use crate::core::peer_status::PeerStatus;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::{Code, Error, Result};
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{CallType, Gauges, Metrics};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
@@ -119,12 +120,14 @@ impl Store {
     /// # Errors
     /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as [`Store::write_async`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
-        refuse_in_callback()?;
-        let waiter = Arc::new(Waiter::default());
-        let data = self.inner.submit_write(batch, options, |permit, due| {
-            self.inner.waiting(&waiter, Kind::Write, permit, due)
-        })?;
-        waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
+        self.inner.counted(CallType::Write, || {
+            refuse_in_callback()?;
+            let waiter = Arc::new(Waiter::default());
+            let data = self.inner.submit_write(batch, options, |permit, due| {
+                self.inner.waiting(&waiter, Kind::Write, permit, due)
+            })?;
+            waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
+        })
     }
 
     /// Applies `batch` on a majority; `callback` receives the outcome exactly once, on the thread "almadia-cb". If
@@ -153,7 +156,7 @@ impl Store {
     /// As [`Store::put`].
     pub fn put_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Position> {
         let mut batch = Batch::new();
-        batch.put(key, value)?;
+        self.inner.counted_if_refused(CallType::Write, || batch.put(key, value))?;
         self.write(&mut batch, options)
     }
 
@@ -171,7 +174,7 @@ impl Store {
     /// As [`Store::delete`].
     pub fn delete_with(&self, key: &[u8], options: &WriteOptions) -> Result<Position> {
         let mut batch = Batch::new();
-        batch.delete(key)?;
+        self.inner.counted_if_refused(CallType::Write, || batch.delete(key))?;
         self.write(&mut batch, options)
     }
 
@@ -187,14 +190,16 @@ impl Store {
     /// `NO_LEADER` or `READ_TIMEOUT` at the deadline, `OVERLOADED`, `CLOSED` or `POISONED`; `INVALID_ARGUMENT` when
     /// the range ends before it starts, or when `min_index` is given for several regions.
     pub fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot> {
-        refuse_in_callback()?;
-        let regions = self.inner.regions_of(options)?;
-        let engine = self.inner.engine()?;
-        if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
-            return Ok(Snapshot::new(view, position, &options.range));
-        }
-        let position = self.inner.await_confirmation(regions, options)?;
-        Ok(Snapshot::new(engine.view(), position, &options.range))
+        self.inner.counted(options.call_type(), || {
+            refuse_in_callback()?;
+            let regions = self.inner.regions_of(options)?;
+            let engine = self.inner.engine()?;
+            if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
+                return Ok(Snapshot::new(view, position, &options.range));
+            }
+            let position = self.inner.await_confirmation(regions, options)?;
+            Ok(Snapshot::new(engine.view(), position, &options.range))
+        })
     }
 
     /// Takes a snapshot; `callback` receives it exactly once, on the thread "almadia-cb". If this returns an error,

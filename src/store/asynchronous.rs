@@ -11,7 +11,8 @@ use crate::completion::call::Call;
 use crate::completion::ordered::Ordered;
 use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
 use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::metrics::CallType;
 use crate::process::panics;
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
@@ -100,8 +101,10 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
-        let sink = self.sink_of(Kind::Write, subscription, callback)?;
-        self.accept(sink, |open| self.inner.submit_write(batch, options, open).map(drop))
+        self.inner.counted_if_refused(CallType::Write, || {
+            let sink = self.sink_of(CallType::Write, Kind::Write, subscription, callback)?;
+            self.accept(sink, |open| self.inner.submit_write(batch, options, open).map(drop))
+        })
     }
 
     /// Takes a snapshot; `callback` receives it.
@@ -112,12 +115,20 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Snapshot>) + Send + 'static,
     {
+        self.inner.counted_if_refused(options.call_type(), || self.submit_snapshot(options, callback))
+    }
+
+    fn submit_snapshot<F>(&self, options: &SnapshotOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Snapshot>) + Send + 'static,
+    {
+        let call = options.call_type();
         let regions = self.inner.regions_of(options)?;
         let engine = self.inner.engine()?;
         let range = options.range.clone();
         if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
             let snapshot = Snapshot::new(view, position, &range);
-            let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
+            let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Position>| {
                 callback(answer.map(|_| snapshot));
             })?;
             return self.accept(sink, |open| {
@@ -126,7 +137,7 @@ impl Asynchronous<'_> {
                 Ok(())
             });
         }
-        let sink = self.sink_of(Kind::Read, None, move |answer: Result<Position>| {
+        let sink = self.sink_of(call, Kind::Read, None, move |answer: Result<Position>| {
             callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
         })?;
         self.accept(sink, |open| {
@@ -145,12 +156,16 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<()>) + Send + 'static,
     {
-        let sink = self.sink_of(Kind::Other, None, move |answer: Result<_>| callback(answer.map(drop)))?;
-        self.accept(sink, |open| self.inner.transfer(options, open))
+        self.inner.counted_if_refused(CallType::Transfer, || {
+            let callback = move |answer: Result<_>| callback(answer.map(drop));
+            let sink = self.sink_of(CallType::Transfer, Kind::Other, None, callback)?;
+            self.accept(sink, |open| self.inner.transfer(options, open))
+        })
     }
 
     pub(super) fn sink_of<F>(
         &self,
+        call: CallType,
         kind: Kind,
         subscription: Option<EventSubscription>,
         callback: F,
@@ -161,7 +176,7 @@ impl Asynchronous<'_> {
         self.inner.health.check()?;
         let expected = self.queue.expect()?;
         let latency = Latency::new(&self.inner.metrics, kind);
-        Ok(move |permit| CallbackSink { permit, expected, latency, subscription, callback })
+        Ok(move |permit| CallbackSink { permit, call, expected, latency, subscription, callback })
     }
 
     /// Creates the completion once `submit` has a permit for it, and returns the caller's end of the call.
@@ -195,6 +210,7 @@ pub(super) struct EventSubscription {
 /// Answers a callback, on the thread that drains its queue.
 pub(super) struct CallbackSink<F> {
     permit: Arc<Permit>,
+    call: CallType,
     expected: Expected,
     latency: Latency,
     subscription: Option<EventSubscription>,
@@ -205,6 +221,7 @@ impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for CallbackSink<F> {
     fn deliver(mut self: Box<Self>, answer: Result<Position>) {
         panics::aside(|| {
             self.latency.answered();
+            self.latency.metrics().calls.count(self.call, answer.as_ref().err().map(Error::code));
             self.permit.queue();
         });
         // No event comes any more. Those that wait hold the caller's function themselves.

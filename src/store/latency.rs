@@ -41,6 +41,11 @@ impl Latency {
         Self { metrics, kind, called, proposed: none(), committed: none(), answered: none() }
     }
 
+    /// The metrics of the store that was called.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Records an event of a write.
     pub(super) fn happened(&self, event: WriteEvent) {
         let now = now();

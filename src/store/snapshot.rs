@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::completion::Position;
 use crate::error::{Code, Error, Result};
+use crate::metrics::CallType;
 use crate::regions::{KeyRange, shown};
 use crate::storage::engine::View;
 pub use crate::storage::engine::{Iter, IterOptions, PinnedValue, prefix_end};
@@ -46,6 +47,16 @@ pub struct SnapshotOptions {
     /// Each region has its own log, so the range must lie within one region, and the index must be from that region:
     /// one from another says nothing about it.
     pub min_index: LogIndex,
+}
+
+impl SnapshotOptions {
+    /// What a read with these options is counted as.
+    pub(super) fn call_type(&self) -> CallType {
+        match self.level {
+            Level::Linearizable => CallType::Read,
+            Level::Local => CallType::LocalRead,
+        }
+    }
 }
 
 /// See the module.

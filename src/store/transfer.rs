@@ -13,6 +13,7 @@ use crate::core::input::Input;
 use crate::core::peer_status::Role;
 use crate::core::transfer::TransferRequest;
 use crate::error::Result;
+use crate::metrics::CallType;
 use crate::store::admission::Permit;
 use crate::store::latency::Kind;
 use crate::store::{Due, Inner, Store, refuse_in_callback};
@@ -41,10 +42,13 @@ impl Store {
     /// `INVALID_ARGUMENT` when the target is not a voter; `TIMEOUT` when the target did not take over within an
     /// election timeout or by the deadline, although it may still do so; and as [`Store::write_async`].
     pub fn transfer_leader(&self, options: &TransferOptions) -> Result<()> {
-        refuse_in_callback()?;
-        let waiter = Arc::new(Waiter::default());
-        self.inner.transfer(options, |permit, due| self.inner.waiting(&waiter, Kind::Other, permit, due))?;
-        waiter.answer().map(drop)
+        self.inner.counted(CallType::Transfer, || {
+            refuse_in_callback()?;
+            let waiter = Arc::new(Waiter::default());
+            let open = |permit, due| self.inner.waiting(&waiter, Kind::Other, permit, due);
+            self.inner.transfer(options, open)?;
+            waiter.answer().map(drop)
+        })
     }
 
     /// As [`Store::transfer_leader`]; `callback` receives the outcome exactly once, on the thread "almadia-cb". If

@@ -44,17 +44,19 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`] and [`crate::Snapshot::get`]; `INVALID_ARGUMENT` for a range.
     pub fn get_with(&self, key: &[u8], options: &SnapshotOptions) -> Result<Option<PinnedValue>> {
-        refuse_in_callback()?;
-        refuse_range(options)?;
         let inner = &self.inner;
-        let engine = inner.engine()?;
-        let region = [inner.regions.region_of(key)];
-        // A single value read after the confirmation is as recent as one from a view, and cheaper.
-        if let Some((value, _)) = inner.at_once(&engine, &region, options, || engine.get(key))? {
-            return value;
-        }
-        inner.await_confirmation(&region, options)?;
-        engine.get(key)
+        inner.counted(options.call_type(), || {
+            refuse_in_callback()?;
+            refuse_range(options)?;
+            let engine = inner.engine()?;
+            let region = [inner.regions.region_of(key)];
+            // A single value read after the confirmation is as recent as one from a view, and cheaper.
+            if let Some((value, _)) = inner.at_once(&engine, &region, options, || engine.get(key))? {
+                return value;
+            }
+            inner.await_confirmation(&region, options)?;
+            engine.get(key)
+        })
     }
 
     /// As [`Store::get_with`], with the position of the state that was read: of the last entry in the log of the key's
@@ -68,12 +70,14 @@ impl Store {
         key: &[u8],
         options: &SnapshotOptions,
     ) -> Result<(Option<PinnedValue>, Position)> {
-        refuse_in_callback()?;
-        refuse_range(options)?;
-        let (engine, region) = (self.inner.engine()?, self.inner.regions.region_of(key));
-        // Only a view shows a value together with its position.
-        let view = self.inner.confirmed_view(&engine, &[region], options)?;
-        Ok((view.get(key)?, view.apply_state(region)?.into()))
+        self.inner.counted(options.call_type(), || {
+            refuse_in_callback()?;
+            refuse_range(options)?;
+            let (engine, region) = (self.inner.engine()?, self.inner.regions.region_of(key));
+            // Only a view shows a value together with its position.
+            let view = self.inner.confirmed_view(&engine, &[region], options)?;
+            Ok((view.get(key)?, view.apply_state(region)?.into()))
+        })
     }
 
     /// The values of several keys at one point in time, in the order of the keys. The range of `options` must be empty.
@@ -81,13 +85,15 @@ impl Store {
     /// # Errors
     /// As [`Store::get_with`].
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], options: &SnapshotOptions) -> Result<Values> {
-        refuse_in_callback()?;
-        refuse_range(options)?;
         let inner = &self.inner;
-        let engine = inner.engine()?;
-        let regions = regions_of_keys(&inner.regions, keys);
-        refuse_index_of_several(&regions, options)?;
-        inner.confirmed_view(&engine, &regions, options)?.get_many(keys)
+        inner.counted(options.call_type(), || {
+            refuse_in_callback()?;
+            refuse_range(options)?;
+            let engine = inner.engine()?;
+            let regions = regions_of_keys(&inner.regions, keys);
+            refuse_index_of_several(&regions, options)?;
+            inner.confirmed_view(&engine, &regions, options)?.get_many(keys)
+        })
     }
 }
 
@@ -161,6 +167,21 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<(Values, Position)>) + Send + 'static,
     {
+        self.inner.counted_if_refused(options.call_type(), || {
+            self.submit_values(keys, options, position_of, callback)
+        })
+    }
+
+    fn submit_values<F>(
+        &self,
+        keys: Vec<Vec<u8>>,
+        options: &SnapshotOptions,
+        position_of: Option<RegionId>,
+        callback: F,
+    ) -> Result<Call>
+    where
+        F: FnOnce(Result<(Values, Position)>) + Send + 'static,
+    {
         refuse_range(options)?;
         let inner = self.inner;
         let (engine, jobs) = (inner.engine()?, inner.read_pool.jobs()?);
@@ -169,9 +190,10 @@ impl Asynchronous<'_> {
         let key_bytes = keys.iter().map(Vec::len).sum();
         let found = Arc::<OnceLock<Values>>::default();
         let values = Arc::clone(&found);
-        let sink = self.sink_of(Kind::Other, None, move |answer: Result<Position>| {
-            callback(answer.map(|position| (taken(values), position)));
-        })?;
+        let sink =
+            self.sink_of(options.call_type(), Kind::Other, None, move |answer: Result<Position>| {
+                callback(answer.map(|position| (taken(values), position)));
+            })?;
         let seen = inner.at_once(&engine, &regions, options, || engine.view())?;
         let confirming = seen.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
         self.accept(sink, |open| {

@@ -273,6 +273,10 @@ static void metrics_count_calls(almadia_store *store)
     const char *count = strstr(copy, "\nalmadia_write_seconds_count ");
     CHECK(count != NULL && sscanf(count, "\nalmadia_write_seconds_count %llu", &writes) == 1);
     CHECK(writes > CALLS);
+    unsigned long long written = 0;
+    count = strstr(copy, "\nalmadia_calls_total{call=\"write\",code=\"OK\"} ");
+    CHECK(count != NULL && sscanf(count, "\nalmadia_calls_total{call=\"write\",code=\"OK\"} %llu", &written) == 1);
+    CHECK(written > CALLS && written <= writes);
     CHECK(strstr(copy, "\nalmadia_leader_id 1\n") != NULL);
     free(copy);
 }
