@@ -5,8 +5,6 @@
 //! rising numbers; a heartbeat is left out only when the same round has a later one of its region for the same member,
 //! which says all that it said.
 
-use raft::eraftpb::Message;
-
 use crate::core::heartbeats::{HeartbeatKind, Heartbeats, OfRegion, Single};
 use crate::core::ports::{Body, PeerMessage};
 use crate::types::{RegionEpoch, RegionId};
@@ -19,11 +17,7 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// Adds a heartbeat of this region, or the answer to one.
-    ///
-    /// # Panics
-    /// When the message is something else.
-    pub(crate) fn add(&mut self, region: RegionId, epoch: RegionEpoch, message: &Message) {
-        let single = Single::of_raft(message).expect("the caller picks out heartbeats");
+    pub(crate) fn add(&mut self, region: RegionId, epoch: RegionEpoch, single: Single) {
         let newest = self.messages.iter_mut().rev().find_map(|message| match &mut message.body {
             Body::Heartbeats(they) if (they.to, they.kind) == (single.to, single.kind) => {
                 Some((message.region, they))
@@ -90,7 +84,7 @@ mod tests {
 
     fn add(gathered: &mut Gathered, kind: HeartbeatKind, to: u64, region: u64, heartbeat: Heartbeat) {
         let single = Single { from: NodeId(1), to: NodeId(to), kind, heartbeat };
-        gathered.add(RegionId(region), BOOTSTRAP_EPOCH, &single.into_raft());
+        gathered.add(RegionId(region), BOOTSTRAP_EPOCH, single);
     }
 
     /// Type, recipient and, by region, what is said.

@@ -9,12 +9,13 @@
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
 //! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
 //! proposing for others, and letting others propose. `peer/reading`: read index and lease. `peer/leading`: gaining,
-//! losing and handing over leadership. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
+//! losing and handing over leadership. `peer/idling`: heartbeats without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
 //! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
 mod connecting;
 mod forwards;
+pub(crate) mod idling;
 #[cfg(any(test, feature = "simulation"))]
 mod invariants;
 mod leading;
@@ -231,7 +232,7 @@ impl Peer {
         self.advance_clock(now);
         match input {
             Input::Message(message) => self.on_message(*message),
-            Input::Heartbeat(single) => self.on_raft_message(single.into_raft()),
+            Input::Heartbeat(_) => unreachable!("it is heard apart, by `on_heartbeat`"),
             Input::Write(write) => self.writes.pending.push(Pending::of_caller(write)),
             Input::Read(read) => self.on_read(read),
             Input::LocalRead(read) => self.on_local_read(read),

@@ -67,8 +67,8 @@ pub(crate) fn round(
     io: &mut dyn RoundIo,
 ) -> Result<Vec<RegionId>> {
     let concerned = concerned(peers, &fed);
-    feed(peers, fed, now);
     let mut gathered = Gathered::default();
+    feed(peers, fed, now, &mut gathered);
     let touched = touched(peers, &concerned, &mut gathered);
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     let sharers = touched.iter().filter(|region| peers[region].has_pending()).count().max(1);
@@ -137,7 +137,7 @@ fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
     peers.get_mut(&region).expect("no peer comes or goes within a round")
 }
 
-fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
+fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered) {
     let ticks_late = planted::has(Fault::TicksAfterMessages);
     let tick = |peers: &mut Peers| {
         for _ in 0..fed.ticks {
@@ -148,10 +148,11 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp) {
         tick(peers);
     }
     for (region, input) in fed.inputs {
-        match peers.get_mut(&region) {
-            Some(peer) => peer.on_input(input, now),
+        match (peers.get_mut(&region), input) {
+            (Some(peer), Input::Heartbeat(single)) => peer.on_heartbeat(single, now, gathered),
+            (Some(peer), input) => peer.on_input(input, now),
             // A region this store has no peer of; what it carried answers itself when it is dropped.
-            None => log::debug!("input for unknown region {region}"),
+            (None, _) => log::debug!("input for unknown region {region}"),
         }
     }
     if ticks_late {

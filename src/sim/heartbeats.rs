@@ -1,8 +1,8 @@
 //! Heartbeats of many regions in one message.
 //!
 //! Owns directed runs of three members that are compared with each other: the same calls, once with heartbeats as they
-//! are sent, once with each of them taken out, delivered alone and handled in a round of its own, as if no two regions
-//! had anything to do with each other; and many idle regions with one. What always holds: nothing is lost unless a
+//! are sent, once with each of them taken out, delivered alone and handled by raft in a round of its own, as if no two
+//! regions had anything to do with each other; and many idle regions with one. What always holds: nothing is lost unless a
 //! member is deaf, and what happens follows from the seed.
 
 use std::collections::VecDeque;
@@ -14,6 +14,7 @@ use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::heartbeats::Heartbeats;
 use crate::core::input::Input;
+use crate::core::peer::idling;
 use crate::core::peer_status::PeerStatus;
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::reads::Read;
@@ -31,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 enum Delivery {
     /// As they were sent.
     Together,
-    /// Each by itself, and handled before anything else.
+    /// Each by itself, and handled before anything else, by raft.
     Apart,
 }
 
@@ -127,10 +128,12 @@ impl Three {
     }
 
     fn run_round(&mut self, at: usize) {
+        idling::go_the_long_way(self.delivery == Delivery::Apart);
         for message in self.members[at].round(self.now, &mut Vec::new()) {
             self.sent += 1;
             self.inboxes[message.to().get() as usize - 1].push_back(message);
         }
+        idling::go_the_long_way(false);
     }
 
     /// A message as it is delivered.
@@ -238,6 +241,7 @@ fn heartbeats_of_many_regions_in_one_message_are_to_each_region_what_one_of_its_
         assert!(together.sent < apart.sent, "they travelled together: {} and {}", together.sent, apart.sent);
     }
     assert!(answered > 100, "{answered} calls were answered at once");
+    assert!(idling::shortcuts() > 10_000, "{} went the short way", idling::shortcuts());
 }
 
 /// How many messages cross in a second while nobody calls.

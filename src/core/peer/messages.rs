@@ -184,10 +184,6 @@ impl Peer {
         }
     }
 
-    fn is_known(&self, from: NodeId, to: NodeId) -> bool {
-        to == self.options.node && from != to && self.region.has_member(from)
-    }
-
     fn refuse_message(&mut self, message: &Message, refusal: Refusal) {
         self.refused_messages += 1;
         // At doubling intervals: a broken peer must not fill the host's log.

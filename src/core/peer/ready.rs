@@ -57,7 +57,8 @@ impl Peer {
         let (sender, region) = (self.sender(), &self.region);
         for mut message in self.raw.raft.msgs.extract_if(.., |message| kind_of(message).is_some()) {
             Outbox::hold_back_heartbeat(&mut message, sender);
-            gathered.add(region.id, region.epoch, &message);
+            let single = Single::of_raft(&message).expect("it is picked out for that");
+            gathered.add(region.id, region.epoch, single);
         }
     }
 
@@ -206,7 +207,7 @@ impl Peer {
     }
 
     /// Term and vote as raft last handed them to the log's view.
-    fn term_and_vote(&self) -> (u64, u64) {
+    pub(super) fn term_and_vote(&self) -> (u64, u64) {
         let hard_state = self.raw.store().hard_state();
         (hard_state.term, hard_state.vote)
     }

@@ -1,0 +1,110 @@
+//! Heartbeats that bring no news.
+//!
+//! Owns what a peer does with a heartbeat, or the answer to one, that changes nothing but the time for which it was
+//! last heard: with many idle regions they are nearly all that members say to each other, and raft's way, with a
+//! message for each and the answer as another, costs ten times what it does to the peer. What always holds: a peer is
+//! afterwards exactly as raft would have left it, and its answer is raft's; whatever is not certainly without news goes
+//! raft's way. `sim/heartbeats.rs` compares the two.
+
+use raft::{INVALID_INDEX, ProgressState, StateRole};
+
+use super::Peer;
+use crate::core::gathered::Gathered;
+use crate::core::heartbeats::{Heartbeat, HeartbeatKind, Single};
+use crate::time::Timestamp;
+use crate::types::{LogIndex, NodeId};
+
+impl Peer {
+    /// Hears a heartbeat or the answer to one. What is to be answered at once is gathered.
+    pub(in crate::core) fn on_heartbeat(&mut self, single: Single, now: Timestamp, gathered: &mut Gathered) {
+        self.advance_clock(now);
+        let is_for_us = self.is_known(single.from, single.to) && single.heartbeat.term == self.term();
+        let is_done = is_for_us
+            && !goes_the_long_way()
+            && match single.kind {
+                HeartbeatKind::Heartbeat => self.follow(single, gathered),
+                HeartbeatKind::Answer => self.hear_follower(single),
+            };
+        #[cfg(test)]
+        SHORTCUTS.set(SHORTCUTS.get() + usize::from(is_done));
+        if !is_done {
+            self.on_raft_message(single.into_raft());
+            self.notice_leadership();
+        }
+    }
+
+    /// As `handle_heartbeat` in raft, of a leader that this peer follows and whose commit it has. False, and nothing is
+    /// done, if there is more to it.
+    fn follow(&mut self, single: Single, gathered: &mut Gathered) -> bool {
+        let Single { from, to, heartbeat: Heartbeat { term, commit, read }, .. } = single;
+        let vote = self.raw.raft.vote;
+        // The answer promises the term, which must be on disk.
+        let is_on_disk = self.term_and_vote() == (term.get(), vote);
+        let raft = &mut self.raw.raft;
+        let committed = LogIndex(raft.raft_log.committed);
+        let has_no_news = raft.state == StateRole::Follower
+            && raft.leader_id == from.get()
+            && commit <= committed
+            && raft.pending_request_snapshot == INVALID_INDEX;
+        if !has_no_news || !is_on_disk || self.lost_end.is_some() {
+            return false;
+        }
+        raft.election_elapsed = 0;
+        let heartbeat = Heartbeat { term, commit: committed, read };
+        let answer = Single { from: to, to: from, kind: HeartbeatKind::Answer, heartbeat };
+        gathered.add(self.region.id, self.region.epoch, answer);
+        true
+    }
+
+    /// As `handle_heartbeat_response` in raft, of a follower that has the whole log. False, and nothing is done, if
+    /// there is more to it.
+    fn hear_follower(&mut self, single: Single) -> bool {
+        let Heartbeat { commit, read, .. } = single.heartbeat;
+        let raft = &mut self.raw.raft;
+        let last_index = raft.raft_log.last_index();
+        let leads = raft.state == StateRole::Leader;
+        let Some(progress) = raft.mut_prs().get_mut(single.from.get()) else { return false };
+        let waits = progress.state == ProgressState::Replicate && progress.ins.full();
+        let has_all = progress.matched >= last_index && progress.pending_request_snapshot == INVALID_INDEX;
+        if !leads || !has_all || waits || read.is_some() {
+            return false;
+        }
+        progress.update_committed(commit.get());
+        progress.recent_active = true;
+        progress.resume();
+        true
+    }
+
+    /// Whether a message between these members may be for this peer.
+    pub(super) fn is_known(&self, from: NodeId, to: NodeId) -> bool {
+        to == self.options.node && from != to && self.region.has_member(from)
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    static LONG_WAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static SHORTCUTS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Lets every heartbeat on this thread go raft's way, to compare.
+#[cfg(test)]
+pub(crate) fn go_the_long_way(always: bool) {
+    LONG_WAY.set(always);
+}
+
+/// How many heartbeats on this thread did not go raft's way.
+#[cfg(test)]
+pub(crate) fn shortcuts() -> usize {
+    SHORTCUTS.get()
+}
+
+#[cfg(test)]
+fn goes_the_long_way() -> bool {
+    LONG_WAY.get()
+}
+
+#[cfg(not(test))]
+fn goes_the_long_way() -> bool {
+    false
+}
