@@ -26,6 +26,10 @@ pub(super) const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest: a peer that is away costs no more than two dials a second.
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// A look comes so many ticks after the last write. Longer than the pause between two heartbeats, each of which is
+/// written after a look: so a connection that carries nothing else is watched without waking the sender thread.
+const LOOK_TICKS: u32 = 3;
+
 /// A connection that lasted longer was a good one: its loss is no reason to wait.
 pub(super) const GOOD_AFTER: Duration = Duration::from_secs(1);
 
@@ -94,8 +98,7 @@ impl Connection {
             phase: Phase::Pausing { until: now },
             pause: PAUSE_MIN,
             is_hurried: false,
-            // Not shorter than the gap after which direct writes stop: after that nobody writes without a look.
-            look_interval: tick.max(GAP_MAX),
+            look_interval: LOOK_TICKS * tick.max(GAP_MAX),
             report: Some(Report::Disconnected),
             notices: Notices::default(),
         }
@@ -195,11 +198,16 @@ impl Connection {
         }
     }
 
-    /// A caller is about to write. That does not postpone the next look, so that there is one in every interval.
-    pub(super) fn writes_directly(&mut self, now: Timestamp) {
-        if let Phase::Open(open) = &mut self.phase {
-            open.written_at = now;
+    /// A caller is about to write. That does not postpone the next look, so that there is one in every interval, unless
+    /// the caller has just looked itself. True when no look was due, so that the sender thread does not know of it.
+    pub(super) fn writes_directly(&mut self, now: Timestamp, has_looked: bool) -> bool {
+        let Phase::Open(open) = &mut self.phase else { return false };
+        let is_new = open.look_due.is_none();
+        open.written_at = now;
+        if has_looked {
+            open.look_due = Some(now + self.look_interval);
         }
+        is_new
     }
 
     /// True while there is a connection.
@@ -221,7 +229,7 @@ impl Connection {
 
 impl Open {
     /// When the look after the last write is due, if that is still to come. Otherwise none is needed: after so long a
-    /// gap there is no direct write, and the sender thread looks before it writes.
+    /// gap whoever writes looks before.
     fn next_look(&self, now: Timestamp, interval: Duration) -> Option<Timestamp> {
         if self.looks == Looks::Always {
             return Some(now + interval);

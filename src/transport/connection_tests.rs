@@ -153,14 +153,14 @@ fn the_operator_is_told_of_each_reason_once_until_a_dial_succeeds() {
 }
 
 #[test]
-fn an_idle_connection_is_looked_at_once_a_tick_after_the_last_write() {
+fn an_idle_connection_is_looked_at_once_some_ticks_after_the_last_write() {
     let mut connection = open(Looks::AfterWrites);
-    assert_eq!(connection.due_at(), Some(at(50)));
+    assert_eq!(connection.due_at(), Some(at(150)));
     assert_eq!(connection.writes(at(30)), Duration::from_millis(30));
-    assert_eq!(connection.due_at(), Some(at(80)));
-    assert_eq!(connection.due(at(79)), None);
+    assert_eq!(connection.due_at(), Some(at(180)));
+    assert_eq!(connection.due(at(179)), None);
 
-    assert_eq!(connection.due(at(80)), Some(Due::Look));
+    assert_eq!(connection.due(at(180)), Some(Due::Look));
 
     assert_eq!(connection.due_at(), None, "nobody writes without a look after such a gap");
     assert_eq!(connection.due(at(3_600_000)), None);
@@ -171,16 +171,31 @@ fn an_idle_connection_is_looked_at_once_a_tick_after_the_last_write() {
 fn direct_writes_put_no_look_off_and_have_one_after_the_last_of_them() {
     let mut connection = open(Looks::AfterWrites);
     let mut looks = Vec::new();
-    for ms in 0..200 {
-        if ms < 120 {
-            connection.writes_directly(at(ms));
+    for ms in 0..600 {
+        if ms < 320 {
+            assert!(!connection.writes_directly(at(ms), false), "a look is due anyway");
         }
         if connection.due(at(ms)) == Some(Due::Look) {
             looks.push(ms);
         }
     }
 
-    assert_eq!(looks, [50, 100, 150, 169]);
+    assert_eq!(looks, [150, 300, 450, 469]);
+}
+
+#[test]
+fn a_caller_that_has_looked_puts_the_next_look_off_or_makes_one_due() {
+    let mut connection = open(Looks::AfterWrites);
+    for ms in [100, 200, 300] {
+        assert!(!connection.writes_directly(at(ms), true), "the sender thread comes back at 150 ms anyway");
+        assert_eq!(connection.due(at(ms + 100)), None);
+    }
+    assert_eq!(connection.due(at(450)), Some(Due::Look));
+    assert_eq!(connection.due_at(), None);
+
+    assert!(connection.writes_directly(at(1000), true), "nobody would look after this write");
+
+    assert_eq!(connection.due_at(), Some(at(1150)));
 }
 
 #[test]
@@ -189,7 +204,7 @@ fn a_member_with_something_new_to_say_is_looked_at_for_ever() {
 
     let looks: Vec<_> = (0..1000).filter(|ms| connection.due(at(*ms)).is_some()).collect();
 
-    assert_eq!(looks, (50..1000).step_by(50).collect::<Vec<_>>());
+    assert_eq!(looks, (150..1000).step_by(150).collect::<Vec<_>>());
 }
 
 #[test]
@@ -200,5 +215,5 @@ fn a_tick_shorter_than_the_gap_of_direct_writes_does_not_shorten_looks() {
 
     connection.opened(at(0), Looks::AfterWrites);
 
-    assert_eq!(connection.due_at(), Some(at(0) + GAP_MAX));
+    assert_eq!(connection.due_at(), Some(at(0) + 3 * GAP_MAX));
 }

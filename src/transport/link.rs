@@ -13,6 +13,7 @@ use super::lock;
 use super::notices::Topic;
 use super::outgoing::{Limits, Outgoing, Step, Task};
 use super::queue::Portion;
+use super::sockets::check_open;
 use crate::core::ports::PeerMessage;
 use crate::time;
 
@@ -123,7 +124,8 @@ impl State {
         let Self { outgoing, socket } = self;
         if outgoing.may_write_directly()
             && let Some(socket) = socket
-            && let Some(bytes) = outgoing.write_directly(time::now(), &messages)
+            && let Some(bytes) =
+                outgoing.write_directly(time::now(), &messages, || check_open(socket).is_ok())
         {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // The sender thread meets the error again when it writes the rest, and reports it.

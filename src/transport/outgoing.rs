@@ -27,6 +27,8 @@ pub(super) struct Outgoing {
     connection: Connection,
     direct: DirectWriter,
     awaited: Awaited,
+    /// The sender thread waits without an end, and a direct write has made a look due.
+    sleeps_past_look: bool,
     /// When the next loss may be reported.
     loss_due: Timestamp,
     tick: Duration,
@@ -88,6 +90,7 @@ impl Outgoing {
             connection: Connection::new(now, limits.tick),
             direct: DirectWriter::new(limits.frame_bytes_max),
             awaited: Awaited::Nothing,
+            sleeps_past_look: false,
             loss_due: now,
             tick: limits.tick,
             is_closed: false,
@@ -172,20 +175,32 @@ impl Outgoing {
     }
 
     /// The bytes of `messages`, which are to be offered to the socket without waiting and without giving up the lock;
-    /// [`wrote_directly`](Self::wrote_directly) is to follow. `None` when it is better to push them. Only while
-    /// [`may_write_directly`](Self::may_write_directly).
-    pub(super) fn write_directly(&mut self, now: Timestamp, messages: &[PeerMessage]) -> Option<&[u8]> {
+    /// [`wrote_directly`](Self::wrote_directly) is to follow. `None` when it is better to push them. `is_open` is asked
+    /// after a gap in which the peer may have closed the connection; if it did, the sender thread finds out too. Only
+    /// while [`may_write_directly`](Self::may_write_directly).
+    pub(super) fn write_directly(
+        &mut self,
+        now: Timestamp,
+        messages: &[PeerMessage],
+        is_open: impl FnOnce() -> bool,
+    ) -> Option<&[u8]> {
         debug_assert!(self.may_write_directly());
         let gap = self.connection.gap(now)?;
+        let looks = gap > GAP_MAX;
+        if looks && !is_open() {
+            return None;
+        }
         let bytes = self.direct.encode(gap, messages)?;
-        self.connection.writes_directly(now);
+        self.sleeps_past_look = self.connection.writes_directly(now, looks);
         Some(bytes)
     }
 
-    /// The socket took so many of the bytes. True when the sender thread is to be woken, to write the rest.
+    /// The socket took so many of the bytes. True when the sender thread is to be woken, to write the rest or to look
+    /// when the time has come.
     #[must_use]
     pub(super) fn wrote_directly(&mut self, taken: usize) -> bool {
-        !self.direct.keep_rest(taken) && self.is_awaited()
+        let has_rest = !self.direct.keep_rest(taken);
+        (has_rest || std::mem::take(&mut self.sleeps_past_look)) && self.is_awaited()
     }
 
     /// The dial succeeded: messages of both lanes are kept from now on.

@@ -61,8 +61,12 @@ fn idle() -> Outgoing {
     let mut outgoing = dialing();
     outgoing.opened(at(0), Looks::AfterWrites);
     assert_eq!(next(&mut outgoing, at(0)), Step::Do(Task::Report(Report::Connected)));
-    assert_eq!(next(&mut outgoing, at(0)), Step::Wait(Some(at(50))));
+    assert_eq!(next(&mut outgoing, at(0)), Step::Wait(Some(at(150))));
     outgoing
+}
+
+fn unasked() -> bool {
+    panic!("it has just been written on")
 }
 
 fn indices<'a>(messages: impl IntoIterator<Item = &'a PeerMessage>) -> Vec<u64> {
@@ -101,7 +105,7 @@ fn a_message_is_written_by_its_caller_only_when_nothing_waits() {
 
     let mut outgoing = idle();
     assert!(outgoing.may_write_directly());
-    let bytes = outgoing.write_directly(at(1), &[append(1)]).expect("it pays").to_vec();
+    let bytes = outgoing.write_directly(at(1), &[append(1)], unasked).expect("it pays").to_vec();
     assert!(!outgoing.wrote_directly(bytes.len()), "there is nothing to wake the sender thread for");
     assert_eq!(decoded(&bytes), [append(1)]);
     assert!(outgoing.may_write_directly());
@@ -110,25 +114,40 @@ fn a_message_is_written_by_its_caller_only_when_nothing_waits() {
     assert!(!outgoing.may_write_directly(), "a message waits");
     assert_eq!(indices(&written(&mut outgoing, at(2)).bulk), [2]);
     assert!(!outgoing.may_write_directly(), "the sender thread writes");
-    assert_eq!(next(&mut outgoing, at(2)), Step::Wait(Some(at(52))));
+    assert_eq!(next(&mut outgoing, at(2)), Step::Wait(Some(at(152))));
     assert!(outgoing.may_write_directly());
 }
 
 #[test]
-fn a_direct_write_is_refused_closely_behind_another_and_after_a_long_gap() {
+fn a_direct_write_is_refused_closely_behind_another_and_on_a_connection_that_closed_meanwhile() {
     let mut outgoing = idle();
-    assert!(outgoing.write_directly(at(0), &[append(1)]).is_none());
-    let length = outgoing.write_directly(at(0) + GAP_MIN, &[append(1)]).expect("it pays").len();
+    assert!(outgoing.write_directly(at(0), &[append(1)], unasked).is_none());
+    let length = outgoing.write_directly(at(0) + GAP_MIN, &[append(1)], unasked).expect("it pays").len();
     assert!(!outgoing.wrote_directly(length));
-    assert!(outgoing.write_directly(at(0) + GAP_MIN, &[append(2)]).is_none());
+    assert!(outgoing.write_directly(at(0) + GAP_MIN, &[append(2)], unasked).is_none());
     let late = at(0) + GAP_MIN + GAP_MAX + Duration::from_nanos(1);
-    assert!(outgoing.write_directly(late, &[append(2)]).is_none());
+    assert!(outgoing.write_directly(late, &[append(2)], || false).is_none());
+    assert_eq!(outgoing.write_directly(late, &[append(2)], || true).map(decoded), Some(vec![append(2)]));
+}
+
+#[test]
+fn a_direct_write_that_nobody_would_look_after_wakes_the_sender_thread() {
+    let mut outgoing = idle();
+    assert_eq!(next(&mut outgoing, at(150)), Step::Do(Task::Look));
+    assert_eq!(next(&mut outgoing, at(150)), Step::Wait(None));
+
+    let length = outgoing.write_directly(at(1000), &[append(1)], || true).expect("it pays").len();
+
+    assert!(outgoing.wrote_directly(length));
+    assert_eq!(next(&mut outgoing, at(1000)), Step::Wait(Some(at(1150))));
+    let length = outgoing.write_directly(at(1100), &[append(2)], || true).expect("it pays").len();
+    assert!(!outgoing.wrote_directly(length), "it comes back before the look is due");
 }
 
 #[test]
 fn what_a_direct_write_leaves_over_goes_first_and_alone_until_it_is_written() {
     let mut outgoing = idle();
-    let bytes = outgoing.write_directly(at(1), &[append(1)]).expect("it pays").to_vec();
+    let bytes = outgoing.write_directly(at(1), &[append(1)], unasked).expect("it pays").to_vec();
 
     assert!(outgoing.wrote_directly(5), "the sender thread writes the rest");
 
@@ -142,7 +161,7 @@ fn what_a_direct_write_leaves_over_goes_first_and_alone_until_it_is_written() {
 #[test]
 fn nothing_of_a_lost_connection_goes_out_on_the_next_one() {
     let mut outgoing = idle();
-    assert!(outgoing.write_directly(at(1), &[append(1)]).is_some());
+    assert!(outgoing.write_directly(at(1), &[append(1)], unasked).is_some());
     assert!(outgoing.wrote_directly(5));
     assert!(!outgoing.push(vec![append(2), acknowledgement(3)]));
 
@@ -164,7 +183,7 @@ fn a_write_after_a_gap_is_preceded_by_a_look() {
     let mut write = |ms| {
         assert!(outgoing.push(vec![append(ms)]));
         let step = next(&mut outgoing, at(ms));
-        assert_eq!(next(&mut outgoing, at(ms)), Step::Wait(Some(at(ms + 50))));
+        assert_eq!(next(&mut outgoing, at(ms)), Step::Wait(Some(at(ms + 150))));
         step
     };
 
@@ -213,7 +232,7 @@ fn a_message_that_cannot_be_sent_is_a_loss_and_news_once() {
     assert!(!outgoing.unsendable());
 
     assert_eq!(next(&mut outgoing, at(1)), Step::Do(Task::Report(Report::Unreachable)));
-    assert_eq!(next(&mut outgoing, at(1)), Step::Wait(Some(at(50))));
+    assert_eq!(next(&mut outgoing, at(1)), Step::Wait(Some(at(150))));
 }
 
 #[test]
@@ -311,9 +330,10 @@ impl Walk {
             |index| if self.random.below(3) == 0 { acknowledgement(index) } else { append(index) };
         let messages: Vec<_> = (self.index + 1..=self.index + 2).map(&mut message).collect();
         self.index += 2;
+        let is_open = self.random.below(20) > 0;
         if self.outgoing.may_write_directly() {
             assert!(self.outgoing.queue.is_empty() && self.is_connected && self.waits_until.is_some());
-            if let Some(bytes) = self.outgoing.write_directly(self.now, &messages) {
+            if let Some(bytes) = self.outgoing.write_directly(self.now, &messages, || is_open) {
                 let taken =
                     if self.random.below(5) == 0 { self.random.below(bytes.len()) } else { bytes.len() };
                 self.wire.extend_from_slice(&bytes[..taken]);
@@ -331,6 +351,8 @@ impl Walk {
             assert!(!self.is_connected || self.outgoing.queue.is_empty());
             let is_late = self.loss_reported.is_none_or(|reported| self.now >= reported + TICK);
             assert!(!(self.outgoing.queue.has_lost() && is_late), "a loss is reported in time");
+            let is_awake_by = |due| self.waits_until.is_some_and(|until| until <= due);
+            assert!(self.outgoing.connection.due_at().is_none_or(is_awake_by), "a look comes in time");
         }
     }
 

@@ -8,7 +8,6 @@
 //! [`Transport::send`](super::Transport::send).
 
 use std::io::{self, Write};
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -21,7 +20,7 @@ use super::handshake::HandshakeError;
 use super::notices::Topic;
 use super::outgoing::Task;
 use super::queue::Portion;
-use super::sockets::OpenSocket;
+use super::sockets::{OpenSocket, check_open};
 use super::{Network, Peer};
 
 /// Runs until the transport closes.
@@ -161,20 +160,6 @@ impl Sender<'_> {
 
 fn open<'a>(socket: Option<&'a OpenSocket<'_>>) -> &'a Socket {
     socket.expect("there is a connection, or there would be no such task")
-}
-
-/// Fails when the acceptor, which never sends after the handshake, has closed the connection.
-fn check_open(socket: &Socket) -> io::Result<()> {
-    let mut byte = [MaybeUninit::uninit()];
-    match socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-        Err(error) => Err(error),
-        Ok(0) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "closed by the peer")),
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the peer sent bytes on a connection that carries none in this direction",
-        )),
-    }
 }
 
 /// A passed socket timeout shows as "would block", which explains nothing.

@@ -1,6 +1,7 @@
 //! The sockets that are open, so that shutdown can end every wait on one.
 //!
-//! Owns the list of open sockets, whether the transport is closed, and how sockets are created. What always holds:
+//! Owns the list of open sockets, whether the transport is closed, how sockets are created, and the look at one that
+//! tells whether the peer has closed it. What always holds:
 //! after [`OpenSockets::close`] no socket of the list can block a thread, and no new one enters the list. That is
 //! what makes shutdown prompt whatever a peer does: each thread of the transport waits on a socket of this list, on a
 //! link that shutdown closes, or in [`OpenSockets::pause`]. A file descriptor is closed by whoever drops the last
@@ -8,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex};
@@ -102,4 +104,18 @@ pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 pub(super) fn break_off(socket: &Socket) {
     // This fails only when there is no connection (any more), and then nobody waits on it either.
     drop(socket.shutdown(Shutdown::Both));
+}
+
+/// Fails when the acceptor, which never sends after the handshake, has closed the connection.
+pub(super) fn check_open(socket: &Socket) -> io::Result<()> {
+    let mut byte = [MaybeUninit::uninit()];
+    match socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
+        Ok(0) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "closed by the peer")),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the peer sent bytes on a connection that carries none in this direction",
+        )),
+    }
 }
