@@ -9,7 +9,7 @@
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
 //! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
 //! proposing for others, and letting others propose. `peer/reading`: read index and lease. `peer/leading`: gaining,
-//! losing and handing over leadership. `peer/idling`: heartbeats without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
+//! losing and handing over leadership. `peer/idling`: heartbeats and ticks without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
 //! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     /// The clock of this round.
     now: Timestamp,
     timer: ElectionTimer,
+    /// See `peer/idling`.
+    rests: bool,
     leadership: Leadership,
     writes: Writes,
     reading: Reading,
@@ -122,6 +124,7 @@ impl Peer {
             raw,
             now: Timestamp(0),
             timer,
+            rests: false,
             connections: Connections::default(),
             answers: Vec::new(),
             lost_end,
@@ -206,6 +209,9 @@ impl Peer {
     pub(crate) fn on_tick(&mut self, now: Timestamp) {
         self.advance_clock(now);
         self.timer.on_tick();
+        if self.tick_at_rest() {
+            return;
+        }
         self.apply.on_tick();
         if self.lacks_end() {
             self.tick_without_campaign();
@@ -225,11 +231,13 @@ impl Peer {
         self.ask_again_late();
         self.seek_end();
         self.go_on_forwarding();
+        self.rests = self.may_rest();
     }
 
     /// Anything else that reaches this peer.
     pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
         self.advance_clock(now);
+        self.rests = false;
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Heartbeat(_) => unreachable!("it is heard apart, by `on_heartbeat`"),
@@ -268,6 +276,7 @@ impl Peer {
     /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
+        self.rests = false;
         self.answer_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();

@@ -66,9 +66,9 @@ pub(crate) fn round(
     now: Timestamp,
     io: &mut dyn RoundIo,
 ) -> Result<Vec<RegionId>> {
-    let concerned = concerned(peers, &fed);
+    let mut concerned = concerned(peers, &fed);
     let mut gathered = Gathered::default();
-    feed(peers, fed, now, &mut gathered);
+    concerned.by_heartbeats = feed(peers, fed, now, &mut gathered);
     let touched = touched(peers, &concerned, &mut gathered);
     assert!(touched.is_sorted_by(|one, next| one < next), "a region has a part in a round once");
     let sharers = touched.iter().filter(|region| peers[region].has_pending()).count().max(1);
@@ -89,7 +89,7 @@ struct Concerned {
     all: bool,
     /// They are spoken to, and have a part in the round whatever comes of it.
     by_inputs: Vec<RegionId>,
-    /// They have a heartbeat or the answer to one.
+    /// They have a heartbeat with news, or such an answer to one.
     by_heartbeats: Vec<RegionId>,
 }
 
@@ -108,20 +108,20 @@ impl Concerned {
 }
 
 fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
-    let is_heartbeat = |input: &Input| matches!(input, Input::Heartbeat(_));
-    let of = |heartbeats| {
-        let inputs = fed.inputs.iter().filter(move |(_, input)| is_heartbeat(input) == heartbeats);
-        inputs.map(|(region, _)| *region).filter(|region| peers.contains_key(region))
-    };
-    let mut by_inputs: Vec<_> = of(false).chain(fed.again.iter().copied()).collect();
+    let others = fed.inputs.iter().filter(|(_, input)| !matches!(input, Input::Heartbeat(_)));
+    let known = others.map(|(region, _)| *region).filter(|region| peers.contains_key(region));
+    let mut by_inputs: Vec<_> = known.chain(fed.again.iter().copied()).collect();
     by_inputs.sort_unstable();
     by_inputs.dedup();
-    Concerned { all: fed.ticks > 0 || peers.len() == 1, by_inputs, by_heartbeats: of(true).collect() }
+    Concerned { all: fed.ticks > 0 || peers.len() == 1, by_inputs, by_heartbeats: Vec::new() }
 }
 
 /// The regions that have a part in this round, once it is fed. Gathers what the others have to say of heartbeats.
 fn touched(peers: &mut Peers, concerned: &Concerned, gathered: &mut Gathered) -> Vec<RegionId> {
     let mut has_part = |region: RegionId, peer: &mut Peer| {
+        if peer.rests() {
+            return false;
+        }
         peer.take_heartbeats(gathered);
         concerned.by_inputs.binary_search(&region).is_ok() || peer.has_work()
     };
@@ -137,7 +137,9 @@ fn peer(peers: &mut Peers, region: RegionId) -> &mut Peer {
     peers.get_mut(&region).expect("no peer comes or goes within a round")
 }
 
-fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered) {
+/// Returns the regions of the heartbeats that brought news.
+fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered) -> Vec<RegionId> {
+    let mut heard_news = Vec::new();
     let ticks_late = planted::has(Fault::TicksAfterMessages);
     let tick = |peers: &mut Peers| {
         for _ in 0..fed.ticks {
@@ -149,7 +151,11 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
     }
     for (region, input) in fed.inputs {
         match (peers.get_mut(&region), input) {
-            (Some(peer), Input::Heartbeat(single)) => peer.on_heartbeat(single, now, gathered),
+            (Some(peer), Input::Heartbeat(single)) => {
+                if peer.on_heartbeat(single, now, gathered) {
+                    heard_news.push(region);
+                }
+            }
             (Some(peer), input) => peer.on_input(input, now),
             // A region this store has no peer of; what it carried answers itself when it is dropped.
             (None, _) => log::debug!("input for unknown region {region}"),
@@ -158,6 +164,7 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
     if ticks_late {
         tick(peers);
     }
+    heard_news
 }
 
 /// One pass over the peers that have something to do. False when none has.

@@ -91,6 +91,12 @@ impl Forwarder {
         self.sent.is_empty()
     }
 
+    /// Whether a leader that refused something is left in peace until the next tick.
+    #[must_use]
+    pub(crate) fn is_paused(&self) -> bool {
+        matches!(self.pace, Pace::Paused(_))
+    }
+
     /// Whether newer writes may go nowhere in `term`: something of an older one is under way, and may be in the log.
     #[must_use]
     pub(crate) fn awaits_fence(&self, term: Term) -> bool {

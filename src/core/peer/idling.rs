@@ -1,10 +1,11 @@
-//! Heartbeats that bring no news.
+//! Heartbeats and ticks that bring no news.
 //!
-//! Owns what a peer does with a heartbeat, or the answer to one, that changes nothing but the time for which it was
-//! last heard: with many idle regions they are nearly all that members say to each other, and raft's way, with a
-//! message for each and the answer as another, costs ten times what it does to the peer. What always holds: a peer is
-//! afterwards exactly as raft would have left it, and its answer is raft's; whatever is not certainly without news goes
-//! raft's way. `sim/heartbeats.rs` compares the two.
+//! Owns two shortcuts, for a store with many regions of which most are idle. A heartbeat, or the answer to one, that
+//! changes nothing but how long ago a member was heard is nearly all that members say to each other then, and raft's
+//! way, with a message for each and the answer as another, costs several times what it does to the peer. And a follower
+//! that *rests*, for which nothing waits and nothing is under way, has nothing to do on a tick but to count it. What
+//! always holds: a peer is afterwards exactly as it would be the long way, and its answer is raft's; whatever is not
+//! certainly without news goes the long way. `sim/heartbeats.rs` compares the two.
 
 use raft::{INVALID_INDEX, ProgressState, StateRole};
 
@@ -15,8 +16,14 @@ use crate::time::Timestamp;
 use crate::types::{LogIndex, NodeId};
 
 impl Peer {
-    /// Hears a heartbeat or the answer to one. What is to be answered at once is gathered.
-    pub(in crate::core) fn on_heartbeat(&mut self, single: Single, now: Timestamp, gathered: &mut Gathered) {
+    /// Hears a heartbeat or the answer to one; true when it may have brought news. What is to be answered at once is
+    /// gathered.
+    pub(in crate::core) fn on_heartbeat(
+        &mut self,
+        single: Single,
+        now: Timestamp,
+        gathered: &mut Gathered,
+    ) -> bool {
         self.advance_clock(now);
         let is_for_us = self.is_known(single.from, single.to) && single.heartbeat.term == self.term();
         let is_done = is_for_us
@@ -28,9 +35,11 @@ impl Peer {
         #[cfg(test)]
         SHORTCUTS.set(SHORTCUTS.get() + usize::from(is_done));
         if !is_done {
+            self.rests = false;
             self.on_raft_message(single.into_raft());
             self.notice_leadership();
         }
+        !is_done
     }
 
     /// As `handle_heartbeat` in raft, of a leader that this peer follows and whose commit it has. False, and nothing is
@@ -73,6 +82,40 @@ impl Peer {
         progress.recent_active = true;
         progress.resume();
         true
+    }
+
+    /// Whether the peer rests, which means that a round need not look at it.
+    #[must_use]
+    pub(in crate::core) fn rests(&self) -> bool {
+        self.rests
+    }
+
+    /// The tick of a peer that rests. False, and nothing is done, when it does not, or there is more to it.
+    pub(super) fn tick_at_rest(&mut self) -> bool {
+        // While the engine is behind with other regions, each counts for how long.
+        if !self.rests || self.apply.is_behind() || goes_the_long_way() {
+            return false;
+        }
+        if self.raw.tick() {
+            // It has heard of no leader for long.
+            self.rests = false;
+            self.notice_leadership();
+        }
+        true
+    }
+
+    /// Whether a tick can change nothing but raft's clock.
+    pub(super) fn may_rest(&self) -> bool {
+        let is_done = !self.has_work() && !self.awaits_report();
+        let writes = &self.writes;
+        let has_no_writes =
+            writes.proposals.is_empty() && writes.forwarder.is_empty() && !writes.forwarder.is_paused();
+        let is_applied = self.apply.index().get() == self.raw.raft.raft_log.committed;
+        self.raw.raft.state == StateRole::Follower
+            && self.leader().is_some()
+            && is_done
+            && has_no_writes
+            && is_applied
     }
 
     /// Whether a message between these members may be for this peer.

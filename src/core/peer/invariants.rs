@@ -24,6 +24,7 @@ impl Peer {
         self.check_writes();
         self.check_reading();
         self.check_leadership();
+        assert!(!self.rests || self.may_rest(), "a peer that rests has nothing to do");
         self.check_lost_end();
         assert!(self.answers.is_empty(), "a round takes all answers that are due");
         self.outbox.check_invariants(self.sender());
@@ -109,6 +110,9 @@ impl Peer {
 
     /// A change of leader is noticed in its round, and who leads has what a leader needs.
     fn check_leadership(&self) {
+        let elapsed = self.raw.raft.heartbeat_elapsed();
+        let keeps_time = elapsed == self.ticks_since_heartbeat();
+        assert!(!self.is_leader() || keeps_time, "all heartbeats of a member leave on the same tick");
         let raft = &self.raw.raft;
         self.timer.check_invariants(raft);
         let seen = self.leadership.seen;

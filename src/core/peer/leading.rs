@@ -78,6 +78,22 @@ impl Peer {
             requests: Vec::new(),
             data: Bytes::new(),
         });
+        self.keep_time();
+    }
+
+    /// raft's clock of a new leader runs ahead to where those of all leaders of this member stand, so that their
+    /// heartbeats leave on the same tick, in one message. It cannot reach a heartbeat by that; the first check that a
+    /// quorum follows comes some ticks sooner, within an election timeout that is longer than a heartbeat.
+    fn keep_time(&mut self) {
+        assert_eq!(self.raw.raft.heartbeat_elapsed(), 0, "raft's clock starts with the leadership");
+        for _ in 0..self.ticks_since_heartbeat() {
+            self.raw.tick();
+        }
+    }
+
+    /// How long ago the leaders of this member were to send heartbeats.
+    pub(super) fn ticks_since_heartbeat(&self) -> usize {
+        (self.timer.ticks() % self.options.heartbeat_ticks as u64) as usize
     }
 
     fn on_leadership_lost(&mut self) {

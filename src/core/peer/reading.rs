@@ -128,10 +128,14 @@ impl Peer {
         holds
     }
 
-    /// Renews a lease that is about to end, so that a healthy leader always has one.
+    /// Renews a lease that is about to end, so that a healthy leader always has one; with the heartbeat before that, so
+    /// that the questions of many regions leave together.
     pub(super) fn renew_lease(&mut self) {
+        let until_heartbeat = self.options.heartbeat_ticks - self.ticks_since_heartbeat();
+        let on_heartbeat = until_heartbeat == self.options.heartbeat_ticks;
+        let ahead = if on_heartbeat { until_heartbeat as u32 - 1 } else { 0 };
         if !self.has_applied_own_term()
-            || !self.reading.lease.wants_renewal(self.now)
+            || !self.reading.lease.wants_renewal(self.now + self.options.tick * ahead)
             || self.is_handing_over()
         {
             return;
