@@ -701,8 +701,9 @@ class config : public handle<almadia_config, almadia_config_free> {
     static config from_c(almadia_config *pointer) noexcept { return config(pointer); }
 
     /**
-     * Sets one option; options() lists them. Codes: invalid_config (unknown, or outside its range: the message names
-     * both), invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
+     * Sets one option; options() lists them. Whether options agree with each other is checked by open(). Codes:
+     * invalid_config (unknown, malformed or out of range: the message names the option and shows the right form),
+     * invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
      */
     result<void> set(const std::string &name, const std::string &value) {
         if (name.find('\0') != std::string::npos || value.find('\0') != std::string::npos)

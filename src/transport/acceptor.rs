@@ -5,7 +5,7 @@
 //! gone when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this thread.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::notices::Topic;
 use super::pending_handshakes::{Admission, PendingHandshakes, Place};
 use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn, warn_once};
+use crate::address;
 use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
 use crate::time;
@@ -85,7 +86,7 @@ pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
             .with_errno(error.raw_os_error())
     };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs().map_err(refuse)? {
+    for candidate in address::lookup(address).map_err(refuse)? {
         match listen_at(candidate) {
             Ok(open) => return Ok(open),
             Err(error) => failure = error,
