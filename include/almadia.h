@@ -1887,11 +1887,11 @@ void almadia_iter_free(struct almadia_iter *iter);
  * ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
  * almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another transfer is in
  * progress), ALMADIA_LAGGING (the target is too far behind; without a target: every other member is),
- * ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did
- * not take over within the timeout or an election timeout, whichever is shorter; it may still do so),
- * ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
- * know).
+ * ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; without a target: there is no other voter;
+ * struct_size), ALMADIA_TIMEOUT (the target did not take over within the timeout or an election timeout, whichever is
+ * shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT,
+ * ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field
+ * of `options` that this version does not know).
  */
 ALMADIA_API
 ALMADIA_NODISCARD

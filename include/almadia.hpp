@@ -2164,8 +2164,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Hands the leadership of a region over and waits until the other member leads. Only the member that leads can do
      * it. Writes that come meanwhile, on any member, wait and go to the new leader. Blocks: yes, for the timeout at
      * most. Codes: not_leader (error().leader() has the leader), no_leader, transfer_in_progress, lagging,
-     * invalid_argument (the target is no voter), timeout (it may still take over), overloaded, closed, forked,
-     * poisoned, would_deadlock.
+     * invalid_argument (the target is no voter; without a target: there is no other voter), timeout (it may still
+     * take over), overloaded, closed, forked, poisoned, would_deadlock.
      */
     result<void> transfer_leader(const transfer_options &options = {}) const {
         const almadia_leader_transfer_options c = detail::to_c(options);
