@@ -214,14 +214,18 @@ impl Error {
     /// An error of the operating system on `path` while doing `what`.
     #[must_use]
     pub fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::system(&format!("{what} {}", path.display()), error)
+    }
+
+    /// An error of the operating system while doing `what`.
+    #[must_use]
+    pub fn system(what: &str, error: &std::io::Error) -> Self {
         let code = match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => Code::NoSpace,
             Some(libc::EACCES | libc::EPERM | libc::EROFS) => Code::Permission,
             _ => Code::Io,
         };
-        let mut new = Self::with_detail(code, format!("{what} {}: {error}", path.display()));
-        new.inner.errno = error.raw_os_error();
-        new
+        Self::with_detail(code, format!("{what}: {error}")).with_errno(error.raw_os_error())
     }
 
     /// This error, with the number of the operating system's error that caused it, if there is one.

@@ -269,10 +269,8 @@ fn bytes(configured: u64) -> usize {
 }
 
 fn no_standard_descriptors(error: io::Error) -> Error {
-    let detail = format!(
-        "one of standard input, output and error is closed, and /dev/null cannot be opened in its place: {error}"
-    );
-    Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
+    let what = "one of standard input, output and error is closed, and /dev/null cannot be opened in its place";
+    Error::system(what, &error)
 }
 
 #[cfg(test)]
