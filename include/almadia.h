@@ -42,9 +42,10 @@
  *   disk or a callback hangs. exit() without a shutdown is fine at any moment, also inside a callback, and loses
  *   nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values return ALMADIA_FORKED, and freeing them
- *   does nothing. Opening a store there returns it too if the parent had one open when it forked, or a snapshot,
- *   iterator or value of one: all stores of a process share threads of the engine, which a child does not have. Fork
- *   first or close everything first. The child may exit() as it likes; fork and exec is fine too: descriptors are
+ *   does nothing. Opening a store there, or setting a log callback, returns it too if the parent had a store open when
+ *   it forked, or a snapshot, iterator or value of one: all stores of a process share threads of the engine, which a
+ *   child does not have. Fork first or close everything first. A log callback that was ever set in the parent also
+ *   keeps the child from setting one. The child may exit() as it likes; fork and exec is fine too: descriptors are
  *   close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. A file that would exceed the limit of
