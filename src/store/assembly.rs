@@ -269,7 +269,8 @@ fn bytes(configured: u64) -> usize {
 }
 
 fn no_standard_descriptors(error: io::Error) -> Error {
-    let what = "one of standard input, output and error is closed, and /dev/null cannot be opened in its place";
+    let what =
+        "one of standard input, output and error is closed, and /dev/null cannot be opened in its place";
     Error::system(what, &error)
 }
 

@@ -46,6 +46,7 @@ pub struct Asynchronous<'a> {
 
 impl Asynchronous<'_> {
     /// Applies `batch` on a majority; `callback` learns the outcome. When this returns an error the batch is as it was.
+    /// A batch without operations is a read, as in [`Store::write`]: its answer may overtake those of earlier writes.
     ///
     /// # Errors
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
@@ -100,6 +101,9 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Position>) + Send + 'static,
     {
+        if batch.is_empty() {
+            return self.confirmed_position(options, callback);
+        }
         let sink = self.sink_of(Kind::Write, subscription, callback)?;
         self.accept(sink, |open| self.inner.submit_write(batch, options, open).map(drop))
     }

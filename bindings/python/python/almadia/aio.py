@@ -199,7 +199,7 @@ class Store(BaseStore):
         """Applies a batch atomically on a majority of the members.
 
         Its operations are taken out of it at once, so that it can be filled again; they are put back when the call
-        fails, unless the batch has others by then.
+        fails, unless the batch has others by then. An empty batch is a read: see `almadia.Store.write`.
         """
         return await answer_of(_almadia.submit_write, self._core, batch, timeout)
 

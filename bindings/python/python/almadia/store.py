@@ -179,7 +179,11 @@ class Store(BaseStore):
         return BatchBlock(self, timeout)
 
     def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
-        """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged."""
+        """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged.
+
+        An empty batch costs no entry of the log: it is answered as a linearizable read is, and its position covers every
+        write that was acknowledged before.
+        """
         return self._core.write(batch, timeout)
 
     def snapshot(
