@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use log::debug;
 use socket2::{SockAddr, Socket};
 
 use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
@@ -232,9 +233,9 @@ fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
         from.as_socket().map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     let (node, topic) = match error {
         HandshakeError::Refusing(node, refusal) => (*node, Topic::AcceptRefusal(refusal.reason)),
-        HandshakeError::Io(_) | HandshakeError::Foreign(_) | HandshakeError::Refused(_) => {
-            (NodeId::default(), Topic::Stranger)
-        }
+        // A member that is stopped while it connects leaves no more than that, nor does a probe of the port.
+        HandshakeError::Io(_) => return debug!("a connection from {from} came to nothing: {error}"),
+        HandshakeError::Foreign(_) | HandshakeError::Refused(_) => (NodeId::default(), Topic::Stranger),
     };
     let notices = network.peer(node).map_or(&network.notices, |peer| &peer.incoming.notices);
     warn_once(notices, topic, format!("refused a connection from {from}: {error}"));
