@@ -115,26 +115,29 @@ bench: needs python-package ## Runs the benchmarks; prints tables and writes ben
 	@$(cargo) bench --locked --bench store
 	@$(TARGET)/python/bin/python benches/python/bench.py $(TARGET)/bench.json
 
-CMAKE_PACKAGE = $(LIBDIR)/cmake/almadia
-INSTALLED = $(addprefix $(INCLUDEDIR)/,$(notdir $(HEADERS))) $(LIBDIR)/pkgconfig/almadia.pc $(CMAKE_PACKAGE) \
-	$(addprefix $(LIBDIR)/,libalmadia.so $(SONAME) libalmadia.so.$(VERSION))
+# Quoted in the recipes: each may have blanks.
+LIBRARIES = $(DESTDIR)$(LIBDIR)
+PKG_CONFIG_FILE = $(LIBRARIES)/pkgconfig/almadia.pc
+CMAKE_PACKAGE = $(LIBRARIES)/cmake/almadia
+PLACES = "$(PREFIX)" "$(LIBDIR)" "$(INCLUDEDIR)"
 
 .PHONY: install
 install: $(BUILT) ## Installs library, headers, pkg-config and CMake files. PREFIX=/usr/local, DESTDIR=.
-	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(CMAKE_PACKAGE) $(DESTDIR)$(INCLUDEDIR)
-	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)
-	install -m 755 $(BUILT) $(DESTDIR)$(LIBDIR)/libalmadia.so.$(VERSION)
-	ln -sf libalmadia.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libalmadia.so
-	scripts/pkg-config.sh $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) > $(DESTDIR)$(LIBDIR)/pkgconfig/almadia.pc
-	scripts/cmake-package.sh config $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) \
-		> $(DESTDIR)$(CMAKE_PACKAGE)/almadiaConfig.cmake
-	scripts/cmake-package.sh version $(VERSION) $(PREFIX) $(LIBDIR) $(INCLUDEDIR) \
-		> $(DESTDIR)$(CMAKE_PACKAGE)/almadiaConfigVersion.cmake
+	install -d "$(LIBRARIES)/pkgconfig" "$(CMAKE_PACKAGE)" "$(DESTDIR)$(INCLUDEDIR)"
+	install -m 644 $(HEADERS) "$(DESTDIR)$(INCLUDEDIR)"
+	install -m 755 $(BUILT) "$(LIBRARIES)/libalmadia.so.$(VERSION)"
+	ln -sf libalmadia.so.$(VERSION) "$(LIBRARIES)/$(SONAME)"
+	ln -sf $(SONAME) "$(LIBRARIES)/libalmadia.so"
+	scripts/pkg-config.sh $(VERSION) $(PLACES) > "$(PKG_CONFIG_FILE)"
+	scripts/cmake-package.sh config $(VERSION) $(PLACES) > "$(CMAKE_PACKAGE)/almadiaConfig.cmake"
+	scripts/cmake-package.sh version $(VERSION) $(PLACES) > "$(CMAKE_PACKAGE)/almadiaConfigVersion.cmake"
 
 .PHONY: uninstall
 uninstall: ## Removes what install installed with the same PREFIX and DESTDIR.
-	rm -rf $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -f $(foreach header,$(notdir $(HEADERS)),"$(DESTDIR)$(INCLUDEDIR)/$(header)")
+	rm -f $(foreach name,libalmadia.so $(SONAME) libalmadia.so.$(VERSION),"$(LIBRARIES)/$(name)")
+	rm -f "$(PKG_CONFIG_FILE)"
+	rm -rf "$(CMAKE_PACKAGE)"
 
 .PHONY: clean
 clean: ## Removes what was built, except the dependencies (RocksDB): cargo clean removes them too.

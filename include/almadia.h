@@ -42,9 +42,10 @@
  *   disk or a callback hangs. exit() without a shutdown is fine at any moment, also inside a callback, and loses
  *   nothing that was acknowledged.
  * FORK. In a child process, stores, queues, snapshots, iterators and values return ALMADIA_FORKED, and freeing them
- *   does nothing. Opening a store there returns it too if the parent had one open when it forked, or a snapshot,
- *   iterator or value of one: all stores of a process share threads of the engine, which a child does not have. Fork
- *   first or close everything first. The child may exit() as it likes; fork and exec is fine too: descriptors are
+ *   does nothing. Opening a store there, or setting a log callback, returns it too if the parent had a store open when
+ *   it forked, or a snapshot, iterator or value of one: all stores of a process share threads of the engine, which a
+ *   child does not have. Fork first or close everything first. A log callback that was ever set in the parent also
+ *   keeps the child from setting one. The child may exit() as it likes; fork and exec is fine too: descriptors are
  *   close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. A file that would exceed the limit of
@@ -795,8 +796,11 @@ almadia_code almadia_config_new(uint32_t abi_version,
 /**
  * Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
  *
- * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value outside its
- * range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+ * A value is checked here as far as that is possible without the other options; whether they agree is checked when a
+ * store is opened.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value that is malformed
+ * or out of range: the message names the option and shows the right form), ALMADIA_INVALID_ARGUMENT (not UTF-8).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1098,12 +1102,15 @@ void almadia_batch_free(struct almadia_batch *batch);
  * change of leader is no failure: the batch is applied exactly once, and waits for the next leader until its
  * deadline.
  *
+ * A batch without operations costs no entry of the log: it is answered as a linearizable read of the first region
+ * is, and `position` covers every write that was acknowledged before the call.
+ *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
  * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
  * ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
- * (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
- * field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events,
- * which need almadia_write_async).
+ * (outcome unknown), ALMADIA_READ_TIMEOUT (a batch without operations), ALMADIA_CLOSED, ALMADIA_FORKED,
+ * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
+ * know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1117,8 +1124,8 @@ almadia_code almadia_write(struct almadia_store *store,
  * Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for
  * the next ones, and the call will complete exactly once. After a failure the batch is unchanged, nothing was
  * written, and there will be no completion. The writes of one thread that succeed complete in the order in which
- * they were submitted; a failure may overtake them. With options->events the write also reports its progress
- * before it completes.
+ * they were submitted; a failure may overtake them, and so may a batch without operations, which is a read (see
+ * almadia_write). With options->events the write also reports its progress before it completes, a read none.
  *
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
  * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
@@ -1263,13 +1270,13 @@ almadia_code almadia_delete_with_async(struct almadia_store *store,
 /**
  * Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
  * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
- * is the number that almadia_done.op received.
+ * is the number that almadia_done.op received. The code may be ignored: the completion tells in any case what became
+ * of the call.
  *
  * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
  * its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.
  */
 ALMADIA_API
-ALMADIA_NODISCARD
 almadia_code almadia_cancel(struct almadia_store *store,
                             uint64_t op,
                             struct almadia_error **error);
@@ -1884,11 +1891,11 @@ void almadia_iter_free(struct almadia_iter *iter);
  * ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
  * almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another transfer is in
  * progress), ALMADIA_LAGGING (the target is too far behind; without a target: every other member is),
- * ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did
- * not take over within the timeout or an election timeout, whichever is shorter; it may still do so),
- * ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED,
- * ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
- * know).
+ * ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; without a target: there is no other voter;
+ * struct_size), ALMADIA_TIMEOUT (the target did not take over within the timeout or an election timeout, whichever is
+ * shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT,
+ * ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field
+ * of `options` that this version does not know).
  */
 ALMADIA_API
 ALMADIA_NODISCARD

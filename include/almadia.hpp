@@ -222,7 +222,7 @@ class error {
     almadia::code code_ = almadia::code::ok;
     int system_errno_ = 0;
     std::uint64_t leader_ = 0;
-    std::string message_;
+    std::string message_{};
 };
 
 #ifdef __cpp_exceptions
@@ -316,8 +316,8 @@ template <class T> class [[nodiscard]] result {
 #endif
 
   private:
-    std::optional<T> value_;
-    almadia::error error_;
+    std::optional<T> value_{};
+    almadia::error error_{};
 };
 
 /** Success, or the error. Must not be ignored. One thread at a time. */
@@ -351,7 +351,7 @@ template <> class [[nodiscard]] result<void> {
 #endif
 
   private:
-    almadia::error error_;
+    almadia::error error_{};
 };
 
 /** What set_uncaught takes. `thrown` is the exception; empty where exceptions are off, which is never. */
@@ -359,7 +359,7 @@ using uncaught_function = void (*)(std::exception_ptr thrown);
 
 namespace detail {
 
-inline void terminate_on_uncaught(std::exception_ptr) { std::terminate(); }
+[[noreturn]] inline void terminate_on_uncaught(std::exception_ptr) { std::terminate(); }
 
 inline std::atomic<uncaught_function> &uncaught() noexcept {
     static std::atomic<uncaught_function> function{terminate_on_uncaught};
@@ -475,7 +475,7 @@ class keys {
         }
     }
 
-    std::vector<almadia_slice> slices_;
+    std::vector<almadia_slice> slices_{};
 };
 
 namespace detail {
@@ -615,7 +615,7 @@ template <class F> struct log_to final : log_sink {
 };
 
 struct log_state {
-    std::mutex lock;
+    std::mutex lock{};
     log_sink *sink = nullptr;
 };
 
@@ -701,8 +701,9 @@ class config : public handle<almadia_config, almadia_config_free> {
     static config from_c(almadia_config *pointer) noexcept { return config(pointer); }
 
     /**
-     * Sets one option; options() lists them. Codes: invalid_config (unknown, or outside its range: the message names
-     * both), invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
+     * Sets one option; options() lists them. Whether options agree with each other is checked by open(). Codes:
+     * invalid_config (unknown, malformed or out of range: the message names the option and shows the right form),
+     * invalid_argument (not UTF-8, or with a NUL), abi_mismatch (another version of the library runs).
      */
     result<void> set(const std::string &name, const std::string &value) {
         if (name.find('\0') != std::string::npos || value.find('\0') != std::string::npos)
@@ -1106,13 +1107,13 @@ class scan_range {
         if (throws_) detail::fail(error_);
     }
 
-    iter iter_;
-    std::unique_ptr<almadia_kv[]> pairs_;
+    iter iter_{};
+    std::unique_ptr<almadia_kv[]> pairs_{};
     std::size_t at_ = 0;
     std::size_t count_ = 0;
     bool throws_ = false;
     mutable bool examined_ = false;
-    almadia::error error_;
+    almadia::error error_{};
 };
 
 /** An input iterator over the pairs of a scan_range. */
@@ -1137,8 +1138,11 @@ class scan_range::iterator {
         if (++range_->at_ >= range_->count_) range_->fetch();
         return *this;
     }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Weffc++" /* A copy would show the next pair too, so there is none to return. */
     /** Moves to the next pair. */
     void operator++(int) { ++*this; }
+#pragma GCC diagnostic pop
 
     /** True when both are at the end or neither is. */
     friend bool operator==(const iterator &one, const iterator &other) noexcept {
@@ -1628,8 +1632,8 @@ template <class T, class Submission, class Executor = resume_here> class [[nodis
 
         Submission submission_;
         Executor executor_;
-        std::coroutine_handle<> suspended_;
-        std::optional<result<T>> answer_;
+        std::coroutine_handle<> suspended_{};
+        std::optional<result<T>> answer_{};
     };
 
     /** For the _async calls; do not call it. */
@@ -1698,7 +1702,8 @@ template <class Self> class asynchronous {
 
     /**
      * Writes `batch`. If the call was accepted, the batch is empty and ready for the next operations; otherwise it is
-     * unchanged. Codes of the result: those of store::write.
+     * unchanged. Without operations it is a read (see store::write), whose answer may overtake those of earlier writes.
+     * Codes of the result: those of store::write.
      */
     template <class F, detail::if_callable<F> = 0>
     result<call_id> write_async(batch &batch, F &&f, const write_options &options = {}) const {
@@ -2065,7 +2070,9 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /**
      * Writes `batch` and waits until it is durable on a majority of the members and readable. After that the batch is
-     * empty, ready for the next operations; after a failure it is unchanged. Blocks: yes, for the timeout at most.
+     * empty, ready for the next operations; after a failure it is unchanged. A batch without operations costs no entry
+     * of the log: it is answered as a linearizable read of the first region is (codes: those of snapshot), and its
+     * position covers every write that was acknowledged before. Blocks: yes, for the timeout at most.
      * Codes, certainly not applied: batch_across_regions, overloaded, no_leader, deadline_before_start,
      * region_changed, closed, forked, poisoned, would_deadlock. Outcome unknown: timeout,
      * shutdown_in_flight, failed_in_flight.
@@ -2163,8 +2170,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Hands the leadership of a region over and waits until the other member leads. Only the member that leads can do
      * it. Writes that come meanwhile, on any member, wait and go to the new leader. Blocks: yes, for the timeout at
      * most. Codes: not_leader (error().leader() has the leader), no_leader, transfer_in_progress, lagging,
-     * invalid_argument (the target is no voter), timeout (it may still take over), overloaded, closed, forked,
-     * poisoned, would_deadlock.
+     * invalid_argument (the target is no voter; without a target: there is no other voter), timeout (it may still
+     * take over), overloaded, closed, forked, poisoned, would_deadlock.
      */
     result<void> transfer_leader(const transfer_options &options = {}) const {
         const almadia_leader_transfer_options c = detail::to_c(options);

@@ -22,17 +22,26 @@
 #define ALMADIA_NODISCARD
 #endif
 
+/* A null pointer as the language wants it, without a warning about a zero. */
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define ALMADIA_NULL nullptr
+#else
+#define ALMADIA_NULL NULL
+#endif
+
 /*
  * Initialisers of the structs that begin with struct_size: every field has its default. Always begin with these, so
  * that a program keeps working when a later version adds fields.
  */
-#define ALMADIA_OPTION_INIT {sizeof(almadia_option), 0, 0, 0, 0}
+#define ALMADIA_OPTION_INIT {sizeof(almadia_option), ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
 #define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define ALMADIA_REGION_STATUS_INIT {sizeof(almadia_region_status), 0, 0, 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0}
-#define ALMADIA_DONE_INIT {sizeof(almadia_done), 0, 0, 0, 0}
-#define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, 0, 0}
-#define ALMADIA_SNAPSHOT_OPTIONS_INIT {sizeof(almadia_snapshot_options), 0, 0, 0, 0, 0, 0, 0, 0}
-#define ALMADIA_LEADER_TRANSFER_OPTIONS_INIT {sizeof(almadia_leader_transfer_options), 0, 0, 0, 0}
-#define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), 0, 0, 0, 0, 0, 0, 0, 0}
+#define ALMADIA_REGION_STATUS_INIT {sizeof(almadia_region_status), 0, 0, 0, 0, 0, 0, \
+                                    {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}, 0, 0}
+#define ALMADIA_DONE_INIT {sizeof(almadia_done), ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
+#define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, ALMADIA_NULL, ALMADIA_NULL}
+#define ALMADIA_SNAPSHOT_OPTIONS_INIT {sizeof(almadia_snapshot_options), 0, 0, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, 0}
+#define ALMADIA_LEADER_TRANSFER_OPTIONS_INIT {sizeof(almadia_leader_transfer_options), 0, 0, ALMADIA_NULL, 0}
+#define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), ALMADIA_NULL, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, \
+                                   0, 0}
 
 #endif /* ALMADIA_PLATFORM_H */

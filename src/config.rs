@@ -1,17 +1,22 @@
 //! Configuration options by name and value.
 //!
 //! Owns every option: one table has its name, type, range, default and documentation, and the setter, the C enumeration
-//! and the documentation are generated from it. What always holds: a value that [`Config::set`] accepted is in its
-//! range; consistency between options is checked once, by [`Config::check`], when a store is opened. There are no
-//! global options.
+//! and the documentation are generated from it. What always holds: a value that [`Config::set`] accepted is right by
+//! itself; consistency between options is checked once, by [`Config::check`], when a store is opened. There are no
+//! global options. How values are read is left to [`values`].
+
+mod members;
+mod values;
 
 use std::time::Duration;
 
 use crate::completion::store_events::{OnStoreEvent, StoreEvent};
 use crate::error::{Code, Error, Result};
-use crate::regions::parse_split_keys;
 use crate::time::longest_lease;
 use crate::types::NodeId;
+
+pub(crate) use members::Member;
+use values::{BlockBytes, ClusterName, Listen, Members, OptionValue, Read, SplitKeys};
 
 /// What values an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,43 +42,6 @@ pub struct OptionRow {
     pub doc: &'static str,
 }
 
-/// A type an option can have.
-trait OptionValue: Sized {
-    fn parse(text: &str, kind: OptionKind) -> std::result::Result<Self, String>;
-    fn show(&self) -> String;
-}
-
-impl OptionValue for String {
-    fn parse(text: &str, _: OptionKind) -> std::result::Result<Self, String> {
-        Ok(text.to_owned())
-    }
-    fn show(&self) -> String {
-        self.clone()
-    }
-}
-
-impl OptionValue for u64 {
-    fn parse(text: &str, kind: OptionKind) -> std::result::Result<Self, String> {
-        let OptionKind::Number(least, most) = kind else { unreachable!("the table gives numbers a range") };
-        match text.parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(format!("a whole number from {least} to {most}")),
-        }
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl OptionValue for bool {
-    fn parse(text: &str, _: OptionKind) -> std::result::Result<Self, String> {
-        text.parse().map_err(|_| "true or false".to_owned())
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
 macro_rules! options {
     ($($field:ident: $type:ty, $name:literal, $kind:expr, $default:literal, $doc:literal;)+) => {
         /// The options of one store. `Config::default()` is a cluster of one member.
@@ -97,11 +65,12 @@ macro_rules! options {
             /// Sets one option.
             ///
             /// # Errors
-            /// `INVALID_CONFIG` naming the option when it is unknown or the value is out of range.
+            /// `INVALID_CONFIG` naming the option, and the right form, when it is unknown or the value is malformed or
+            /// out of range.
             pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
                 match name {
                     $($name => self.$field = <$type>::parse(value, $kind)
-                        .map_err(|expected| malformed(name, value, &expected))?,)+
+                        .map_err(|reason| malformed(name, value, &reason))?,)+
                     _ => return Err(unknown(name)),
                 }
                 Ok(())
@@ -129,17 +98,18 @@ const GIB: u64 = 1 << 30;
 const APPLY_STALL_MS: u64 = 5_000;
 
 options! {
-    cluster_name: String, "cluster.name", Text, "almadia",
-        "Name of the cluster; equal on all members and never changed. Members with another name are refused.";
+    cluster_name: Read<ClusterName>, "cluster.name", Text, "almadia",
+        "Name of the cluster, 1 to 255 bytes; equal on all members and never changed. Members with another name are refused.";
     node_id: u64, "cluster.node_id", Number(1, u64::MAX - 1), "1",
         "Number of this member, unique in the cluster, never reused.";
-    initial_members: String, "cluster.initial_members", Text, "",
-        "All members as '1=host:port,2=host:port,...', equal on all. Empty: a cluster of this member alone.";
-    split_keys: String, "bootstrap.split_keys", Text, "",
+    initial_members: Read<Members>, "cluster.initial_members", Text, "",
+        "All members as '1=host:port,2=host:port,...', equal on all; an IPv6 address as '[::1]:port'. Empty: a cluster of \
+         this member alone.";
+    split_keys: Read<SplitKeys>, "bootstrap.split_keys", Text, "",
         "Keys at which the key space is split into regions when a cluster is created: N keys make N + 1 regions, \
          1024 at most. Separated by commas, in any order; any byte as %XX, so %2C is a comma and %25 a percent sign; \
          spaces count. Equal on all members and never changed. Empty: one region owns all keys.";
-    listen: String, "transport.listen", Text, "",
+    listen: Read<Listen>, "transport.listen", Text, "",
         "Address this member accepts its peers on, as 'host:port'. Empty: its own address in \
          cluster.initial_members.";
     insecure: bool, "transport.insecure", Switch, "false",
@@ -175,8 +145,8 @@ options! {
         "Calls of this store that may be unanswered at once; more are answered OVERLOADED.";
     in_flight_bytes: u64, "limits.in_flight_bytes", Number(16 << 20, 64 * GIB), "268435456",
         "Bytes of unanswered writes of this store; more are answered OVERLOADED.";
-    log_segment_bytes: u64, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
-        "Size of one file of the raft log.";
+    log_segment_bytes: BlockBytes, "log.segment_bytes", Number(64 << 10, GIB), "67108864",
+        "Size of one file of the raft log; a multiple of 4096.";
     accept_lost_end: u64, "log.accept_lost_end", Number(0, u64::MAX), "0",
         "Continues with a raft log that lost its end, without the acknowledged writes that are lost with it. Set to \
          the number in the error or the warning of that loss; accepts no other loss. 0 accepts none.";
@@ -188,15 +158,6 @@ options! {
         "Bytes of data blocks the engine keeps in memory.";
     memtable_bytes: u64, "engine.memtable_bytes", Number(1 << 20, 16 * GIB), "33554432",
         "Bytes of recent writes the engine keeps in memory before it flushes them.";
-}
-
-/// One entry of `cluster.initial_members`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
-    /// Its number.
-    pub node: NodeId,
-    /// Where its peers reach it, as `host:port`. Empty in a cluster of one.
-    pub address: String,
 }
 
 impl Config {
@@ -219,35 +180,26 @@ impl Config {
     /// The initial members of a cluster, in order of their numbers.
     ///
     /// # Errors
-    /// `INVALID_CONFIG` when `cluster.initial_members` is malformed or does not name this member.
-    pub fn members(&self) -> Result<Vec<Member>> {
-        let own = NodeId(self.node_id);
-        if self.initial_members.trim().is_empty() {
+    /// `INVALID_CONFIG` when `cluster.initial_members` does not name this member.
+    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+        let (own, members) = (NodeId(self.node_id), &self.initial_members.meaning().0);
+        if members.is_empty() {
             return Ok(vec![Member { node: own, address: String::new() }]);
-        }
-        let mut members = self.initial_members.split(',').map(parse_member).collect::<Result<Vec<_>>>()?;
-        members.sort();
-        if let Some(twice) = members.windows(2).find(|pair| pair[0].node == pair[1].node) {
-            return Err(contradiction(&format!(
-                "cluster.initial_members names node {} twice",
-                twice[0].node
-            )));
         }
         if !members.iter().any(|member| member.node == own) {
             return Err(contradiction(&format!(
-                "cluster.initial_members does not name node {own}, which cluster.node_id says this member is"
+                "cluster.initial_members ('{}') does not name node {own}, which cluster.node_id says this member is: \
+                 set cluster.node_id to this member's number, or add '{own}=host:port'",
+                self.initial_members.show()
             )));
         }
-        Ok(members)
+        Ok(members.clone())
     }
 
     /// The keys at which a cluster's key space is split initially, in order.
-    ///
-    /// # Errors
-    /// `INVALID_CONFIG` when `bootstrap.split_keys` is malformed or has too many keys.
-    pub fn split_keys(&self) -> Result<Vec<Vec<u8>>> {
-        parse_split_keys(&self.split_keys)
-            .map_err(|reason| contradiction(&format!("bootstrap.split_keys: {reason}")))
+    #[must_use]
+    pub(crate) fn split_keys(&self) -> &[Vec<u8>] {
+        &self.split_keys.meaning().0
     }
 
     /// How long a leader's lease lasts; zero when leases are switched off.
@@ -277,10 +229,6 @@ impl Config {
     /// `INVALID_CONFIG` naming the options and the rule.
     pub fn check(&self) -> Result<()> {
         self.members()?;
-        self.split_keys()?;
-        if self.cluster_name.is_empty() || self.cluster_name.len() > 255 {
-            return Err(contradiction("cluster.name must have 1 to 255 bytes"));
-        }
         for (name, ms) in
             [("raft.heartbeat_ms", self.heartbeat_ms), ("raft.election_timeout_ms", self.election_timeout_ms)]
         {
@@ -309,9 +257,6 @@ impl Config {
                 self.apply_stall_ms, self.election_timeout_ms
             )));
         }
-        if !self.log_segment_bytes.is_multiple_of(4096) {
-            return Err(contradiction("log.segment_bytes must be a multiple of 4096"));
-        }
         if self.election_timeout_ms < 3 * self.heartbeat_ms {
             return Err(contradiction(&format!(
                 "raft.election_timeout_ms ({}) must be at least 3 times raft.heartbeat_ms ({})",
@@ -322,25 +267,14 @@ impl Config {
     }
 }
 
-fn parse_member(text: &str) -> Result<Member> {
-    let wrong = || {
-        malformed(
-            "cluster.initial_members",
-            text,
-            "entries like '1=host:port' with distinct numbers from 1, separated by commas",
-        )
-    };
-    let (node, address) = text.trim().split_once('=').ok_or_else(wrong)?;
-    let node: u64 = node.trim().parse().map_err(|_| wrong())?;
-    let (host, port) = address.trim().rsplit_once(':').ok_or_else(wrong)?;
-    if node == 0 || node == u64::MAX || host.is_empty() || port.parse::<u16>().is_err() {
-        return Err(wrong());
-    }
-    Ok(Member { node: NodeId(node), address: address.trim().to_owned() })
-}
+/// Longer values are cut in messages.
+const SHOWN_CHARS_MAX: usize = 200;
 
-fn malformed(name: &str, value: &str, expected: &str) -> Error {
-    Error::with_detail(Code::InvalidConfig, format!("{name} = '{value}': expected {expected}"))
+fn malformed(name: &str, value: &str, reason: &str) -> Error {
+    let cut = value.char_indices().nth(SHOWN_CHARS_MAX).map(|(at, _)| at);
+    let (shown, rest) = value.split_at(cut.unwrap_or(value.len()));
+    let dots = if rest.is_empty() { "" } else { "..." };
+    Error::with_detail(Code::InvalidConfig, format!("{name} = '{}{dots}': {reason}", shown.escape_debug()))
 }
 
 fn contradiction(rule: &str) -> Error {
@@ -459,15 +393,65 @@ mod tests {
         let text = detail(config.check());
         assert!(text.contains("read.lease_ms (778) must be at most 777"), "{text}");
         assert!(text.contains("raft.election_timeout_ms (1000) minus raft.tick_ms (50)"), "{text}");
+    }
 
-        let mut config = Config::default();
-        config.set("bootstrap.split_keys", "a,%2").expect("any text");
-        assert!(detail(config.check()).contains("bootstrap.split_keys: '%2'"));
-
-        for members in ["1", "1=a", "x=a:1", "0=a:1", "1=a:1,1=b:1", "1=:1", "1=a:99999", "1=a:1,"] {
-            let mut config = Config::default();
-            config.set("cluster.initial_members", members).expect("any text");
-            assert!(detail(config.check()).contains("cluster.initial_members"), "{members}");
+    #[test]
+    fn every_option_is_checked_when_it_is_set_and_the_right_form_is_shown() {
+        let long = "n".repeat(256);
+        let cases = [
+            ("cluster.name", "", "it has 0 bytes; expected 1 to 255"),
+            ("cluster.name", &long, "it has 256 bytes; expected 1 to 255"),
+            ("cluster.node_id", "0", "expected a whole number from 1 to"),
+            ("bootstrap.split_keys", "a,%2", "'%2' has a '%' without two"),
+            ("bootstrap.split_keys", "a,,b", "expected keys separated by commas, such as 'g,n,t'"),
+            ("transport.listen", "7001", "has no port; expected an address of this machine as 'host:port'"),
+            ("transport.listen", ":7001", "has no host; expected"),
+            ("transport.listen", "127.0.0.1:0", "a port that is 0; expected"),
+            ("transport.listen", "127.0.0.1:1,127.0.0.1:2", "is no host"),
+            ("transport.insecure", "yes", "expected true or false"),
+            ("log.segment_bytes", "65537", "expected a multiple of 4096, such as 69632"),
+            ("log.segment_bytes", "1", "from 65536 to 1073741824 that is a multiple of 4096"),
+        ];
+        for (name, value, expected) in cases {
+            let text = detail(Config::default().set(name, value));
+            assert!(text.starts_with(&format!("{name} = '")) && text.contains(expected), "{text}");
         }
+        for row in OPTIONS.iter().filter(|row| row.kind != Text) {
+            for value in ["", " ", "1 ", "-1", "1.5", "x", "1\n"] {
+                assert!(detail(Config::default().set(row.name, value)).contains("expected"), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_members_are_refused_when_they_are_set() {
+        for members in [
+            "1",
+            "1=a",
+            "x=a:1",
+            "0=a:1",
+            "1=a:1,1=b:1",
+            "1=:1",
+            "1=a:99999",
+            "1=a:1,",
+            "1=a:0",
+            "1=a:1;2=b:2",
+        ] {
+            let mut config = Config::default();
+            let text = detail(config.set("cluster.initial_members", members));
+
+            assert!(text.starts_with("cluster.initial_members = '"), "{text}");
+            assert!(text.contains("such as '1=host:port,2=host:port'"), "{text}");
+            assert_eq!(config.get("cluster.initial_members").expect("an option"), "");
+        }
+    }
+
+    #[test]
+    fn a_value_is_shown_on_one_line_and_not_longer_than_a_message_may_be() {
+        let list = "1=a:1\n2=b:2".to_owned() + &"\u{e9}".repeat(1000);
+        let text = detail(Config::default().set("cluster.initial_members", &list));
+
+        assert!(text.starts_with("cluster.initial_members = '1=a:1\\n2=b:2"), "{text}");
+        assert!(!text.contains('\n') && text.contains("...': "), "{text}");
     }
 }

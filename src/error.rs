@@ -5,7 +5,7 @@
 //! caller's most important question first: *did it take effect?*
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::types::{NodeId, RegionId};
 
@@ -171,6 +171,7 @@ struct Inner {
     detail: String,
     leader: Option<NodeId>,
     errno: Option<i32>,
+    path: Option<PathBuf>,
 }
 
 /// `Result` with [`Error`].
@@ -187,7 +188,7 @@ impl Error {
     #[must_use]
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { inner: Box::new(Inner { code, detail, leader: None, errno: None }) }
+        Self { inner: Box::new(Inner { code, detail, leader: None, errno: None, path: None }) }
     }
 
     /// This member does not lead; `leader` does, as far as it knows.
@@ -214,20 +215,31 @@ impl Error {
     /// An error of the operating system on `path` while doing `what`.
     #[must_use]
     pub fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::system(&format!("{what} {}", path.display()), error).at(path)
+    }
+
+    /// An error of the operating system while doing `what`.
+    #[must_use]
+    pub fn system(what: &str, error: &std::io::Error) -> Self {
         let code = match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EDQUOT) => Code::NoSpace,
             Some(libc::EACCES | libc::EPERM | libc::EROFS) => Code::Permission,
             _ => Code::Io,
         };
-        let mut new = Self::with_detail(code, format!("{what} {}: {error}", path.display()));
-        new.inner.errno = error.raw_os_error();
-        new
+        Self::with_detail(code, format!("{what}: {error}")).with_errno(error.raw_os_error())
     }
 
     /// This error, with the number of the operating system's error that caused it, if there is one.
     #[must_use]
     pub fn with_errno(mut self, errno: Option<i32>) -> Self {
         self.inner.errno = errno;
+        self
+    }
+
+    /// This error, which is about the file or directory `path`.
+    #[must_use]
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.inner.path = Some(path.to_owned());
         self
     }
 
@@ -241,7 +253,7 @@ impl Error {
     /// Damage at `offset` of `path`.
     #[must_use]
     pub fn corruption(path: &Path, offset: u64, what: &str) -> Self {
-        Self::with_detail(Code::Corruption, format!("{}, offset {offset}: {what}", path.display()))
+        Self::with_detail(Code::Corruption, format!("{}, offset {offset}: {what}", path.display())).at(path)
     }
 
     /// The reason.
@@ -266,6 +278,12 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         self.inner.errno
+    }
+
+    /// The file or directory that it is about, when there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.path.as_deref()
     }
 
     /// What this error is about, beyond its code's message; may be empty.

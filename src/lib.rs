@@ -33,6 +33,7 @@ mod types;
 mod varint;
 mod time;
 mod error;
+mod address;
 mod config;
 mod process;
 mod completion;

@@ -117,11 +117,18 @@ impl Store {
     /// Applies `batch` on a majority and waits for it. On success the batch is then empty; on error it is unchanged.
     /// All its keys must belong to one region; see [`Store::regions`].
     ///
+    /// A batch without operations costs no entry of the log: it is answered as a linearizable read of the first region,
+    /// with a position that covers every write acknowledged before the call.
+    ///
     /// # Errors
     /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as [`Store::write_async`].
+    /// Without operations as [`Store::snapshot`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
         self.inner.counted(CallType::Write, || {
             refuse_in_callback()?;
+            if batch.is_empty() {
+                return self.inner.confirmed_position(options);
+            }
             let waiter = Arc::new(Waiter::default());
             let data = self.inner.submit_write(batch, options, |permit, due| {
                 self.inner.waiting(&waiter, Kind::Write, permit, due)
@@ -131,7 +138,8 @@ impl Store {
     }
 
     /// Applies `batch` on a majority; `callback` receives the outcome exactly once, on the thread "almadia-cb". If
-    /// this returns an error, the callback never runs and the batch is unchanged.
+    /// this returns an error, the callback never runs and the batch is unchanged. A batch without operations is a read,
+    /// as in [`Store::write`]: its answer may overtake those of earlier writes.
     ///
     /// # Errors
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.

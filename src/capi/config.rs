@@ -116,8 +116,11 @@ fn check_abi(theirs: u32) -> Result<()> {
 
 /// Sets one option. Both strings are UTF-8 and are copied. almadia_config_option_at lists all options.
 ///
-/// Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value outside its
-/// range: the message names both), ALMADIA_INVALID_ARGUMENT (not UTF-8).
+/// A value is checked here as far as that is possible without the other options; whether they agree is checked when a
+/// store is opened.
+///
+/// Blocks: no. Threads: one at a time. Codes: ALMADIA_INVALID_CONFIG (an unknown option, or a value that is malformed
+/// or out of range: the message names the option and shows the right form), ALMADIA_INVALID_ARGUMENT (not UTF-8).
 ///
 /// # Safety
 /// `config` is NULL or live, and no other call uses it meanwhile; `name` is NULL or ends with a NUL; `value` is NULL

@@ -162,7 +162,8 @@ impl CallReceiver {
 
 /// Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
 /// or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
-/// is the number that almadia_done.op received.
+/// is the number that almadia_done.op received. The code may be ignored: the completion tells in any case what became
+/// of the call.
 ///
 /// Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_NOT_FOUND (the call has completed, and
 /// its completion was delivered or is about to be; without an error object), ALMADIA_FORKED.
@@ -170,7 +171,6 @@ impl CallReceiver {
 /// # Safety
 /// `store` is NULL or live; `error` is NULL or writable.
 #[unsafe(no_mangle)]
-#[must_use]
 pub unsafe extern "C" fn almadia_cancel(
     store: *mut almadia_store,
     op: u64,

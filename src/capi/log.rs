@@ -96,6 +96,8 @@ pub unsafe extern "C" fn almadia_log_set_callback(
     // SAFETY: `error` is NULL or writable.
     boundary::call(unsafe { ErrorSlot::new(error) }, || {
         boundary::may_block()?;
+        // Whatever a child of an open store would log comes from calls that are refused.
+        ProcessId::for_store()?;
         FIRST_USE.get_or_init(ProcessId::current).check()?;
         // Before the lock, which may be held by whoever waits for this very thread.
         if IS_LOG_THREAD.get() {

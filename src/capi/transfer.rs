@@ -62,11 +62,11 @@ unsafe fn transfer_options(options: *const almadia_leader_transfer_options) -> R
 /// ALMADIA_NOT_LEADER (this member does not lead the region, or another member than the target took over;
 /// almadia_error_leader has the leader), ALMADIA_NO_LEADER, ALMADIA_TRANSFER_IN_PROGRESS (another transfer is in
 /// progress), ALMADIA_LAGGING (the target is too far behind; without a target: every other member is),
-/// ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; struct_size), ALMADIA_TIMEOUT (the target did
-/// not take over within the timeout or an election timeout, whichever is shorter; it may still do so),
-/// ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED,
-/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
-/// know).
+/// ALMADIA_INVALID_ARGUMENT (the target is no voter of the region; without a target: there is no other voter;
+/// struct_size), ALMADIA_TIMEOUT (the target did not take over within the timeout or an election timeout, whichever is
+/// shorter; it may still do so), ALMADIA_OVERLOADED, ALMADIA_CLOSED, ALMADIA_SHUTDOWN_IN_FLIGHT,
+/// ALMADIA_FAILED_IN_FLIGHT, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field
+/// of `options` that this version does not know).
 ///
 /// # Safety
 /// `store` is NULL or live; `options` is NULL or points to `struct_size` readable bytes, and its key is NULL or has

@@ -169,12 +169,15 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// change of leader is no failure: the batch is applied exactly once, and waits for the next leader until its
 /// deadline.
 ///
+/// A batch without operations costs no entry of the log: it is answered as a linearizable read of the first region
+/// is, and `position` covers every write that was acknowledged before the call.
+///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
 /// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
 /// ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
-/// (outcome unknown), ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a
-/// field of `options` that this version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events,
-/// which need almadia_write_async).
+/// (outcome unknown), ALMADIA_READ_TIMEOUT (a batch without operations), ALMADIA_CLOSED, ALMADIA_FORKED,
+/// ALMADIA_POISONED, ALMADIA_WOULD_DEADLOCK, ALMADIA_UNSUPPORTED (a field of `options` that this version does not
+/// know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->events, which need almadia_write_async).
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
@@ -207,8 +210,8 @@ pub unsafe extern "C" fn almadia_write(
 /// Starts writing `batch` and returns. On ALMADIA_OK the operations were taken, the batch is empty and ready for
 /// the next ones, and the call will complete exactly once. After a failure the batch is unchanged, nothing was
 /// written, and there will be no completion. The writes of one thread that succeed complete in the order in which
-/// they were submitted; a failure may overtake them. With options->events the write also reports its progress
-/// before it completes.
+/// they were submitted; a failure may overtake them, and so may a batch without operations, which is a read (see
+/// almadia_write). With options->events the write also reports its progress before it completes, a read none.
 ///
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
 /// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),

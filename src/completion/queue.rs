@@ -92,8 +92,7 @@ impl CompletionQueue {
     /// # Errors
     /// `IO` when there is no descriptor left.
     pub fn with_fd() -> Result<Arc<Self>> {
-        let fd = WakeFd::new()
-            .map_err(|error| Error::with_detail(Code::Io, format!("cannot make an eventfd: {error}")))?;
+        let fd = WakeFd::new().map_err(|error| Error::system("cannot make an eventfd", &error))?;
         let state = State { fd: Some(fd), ..State::default() };
         Ok(Arc::new(Self { state: Mutex::new(state), ..Self::default() }))
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
 
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::process::panics;
 
 /// The stack of each thread: Rust's default. Without a size of ours the variable RUST_MIN_STACK would set it, which the
@@ -45,10 +45,8 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
 
 /// The error of a call that needs a thread which the operating system refused.
 pub(crate) fn refused(error: &io::Error) -> Error {
-    let detail = format!(
-        "cannot start a thread: {error}; raise the limit on threads, the user's (ulimit -u) or the container's (pids)"
-    );
-    Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
+    Error::system("cannot start a thread", error)
+        .and("raise the limit on threads, the user's (ulimit -u) or the container's (pids)")
 }
 
 /// Runs `body` with all signals blocked, on this thread and on every thread started meanwhile: a thread inherits the

@@ -191,9 +191,10 @@ fn refuse_other_writers(path: &Path, mode: u32) -> Result<()> {
     if mode & 0o022 == 0 {
         return Ok(());
     }
-    let (path, mode) = (path.display(), mode & 0o7777);
-    let detail = format!("{path} has mode {mode:o}: group or others may write to it; run chmod go-w {path}");
-    Err(Error::with_detail(Code::Permission, detail))
+    let (shown, mode) = (path.display(), mode & 0o7777);
+    let detail =
+        format!("{shown} has mode {mode:o}: group or others may write to it; run chmod go-w {shown}");
+    Err(Error::with_detail(Code::Permission, detail).at(path))
 }
 
 /// A directory without an ident file may hold only what a start leaves before it writes one.

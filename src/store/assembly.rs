@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::completion::queue::CompletionQueue;
 use crate::completion::store_events::StoreEvents;
 use crate::config::{Config, Member};
@@ -60,9 +61,10 @@ const FORWARD_WINDOW_BYTES: usize = 8 << 20;
 pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     config.check()?;
     let members = config.members()?;
-    let split_keys = config.split_keys()?;
-    let cluster = cluster_id(&config.cluster_name, &members, &split_keys);
-    let (node, cluster_name) = (NodeId(config.node_id), config.cluster_name.clone());
+    let split_keys = config.split_keys();
+    let cluster_name = config.cluster_name.meaning().0.clone();
+    let cluster = cluster_id(&cluster_name, &members, split_keys);
+    let node = NodeId(config.node_id);
     let identity = Identity { cluster, cluster_name, node };
     ProcessId::for_store()?;
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
@@ -73,8 +75,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     // threads, on which the host's signal handlers must not run either.
     let (directory, (engine, log, recovered)) = thread::without_signals(|| {
         let (directory, fresh) =
-            Directory::open(path, &identity).map_err(|error| naming_split_keys(error, &split_keys))?;
-        let storage = open_storage(&directory, fresh, config, engine_files, &members, &split_keys)?;
+            Directory::open(path, &identity).map_err(|error| naming_split_keys(error, split_keys))?;
+        let storage = open_storage(&directory, fresh, config, engine_files, &members, split_keys)?;
         Ok((Arc::new(directory), storage))
     })?;
     let regions = engine.regions()?;
@@ -136,7 +138,7 @@ fn open_storage(
         memtable_bytes: bytes(config.memtable_bytes),
         open_files_max: engine_files,
     };
-    let log_options = LogOptions { segment_bytes: config.log_segment_bytes, ..LogOptions::default() };
+    let log_options = LogOptions { segment_bytes: config.log_segment_bytes.0, ..LogOptions::default() };
     if !fresh {
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
         let found = LogStore::read(&directory.log(), log_options)?;
@@ -228,7 +230,7 @@ fn start_transport(
     }
     let node = NodeId(config.node_id);
     let own = members.iter().find(|member| member.node == node).expect("members() checked it");
-    let listen = if config.listen.is_empty() { own.address.clone() } else { config.listen.clone() };
+    let listen = config.listen.meaning().0.as_ref().unwrap_or(&own.address).clone();
     refuse_open_plaintext(config, members, &listen)?;
     let options = TransportOptions {
         cluster,
@@ -249,6 +251,7 @@ fn start_transport(
 /// Peers authenticate each other only by their configuration, so untrusted hosts must not reach them.
 fn refuse_open_plaintext(config: &Config, members: &[Member], listen: &str) -> Result<()> {
     let addresses = members.iter().map(|member| member.address.as_str()).chain([listen]);
+    let is_loopback = |text: &str| Address::parse(text).is_ok_and(|address| address.is_loopback());
     match addresses.into_iter().find(|address| !is_loopback(address)) {
         Some(address) if !config.insecure => Err(Error::with_detail(
             Code::InvalidConfig,
@@ -261,21 +264,14 @@ fn refuse_open_plaintext(config: &Config, members: &[Member], listen: &str) -> R
     }
 }
 
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 fn bytes(configured: u64) -> usize {
     usize::try_from(configured).unwrap_or(usize::MAX)
 }
 
 fn no_standard_descriptors(error: io::Error) -> Error {
-    let detail = format!(
-        "one of standard input, output and error is closed, and /dev/null cannot be opened in its place: {error}"
-    );
-    Error::with_detail(Code::Io, detail).with_errno(error.raw_os_error())
+    let what =
+        "one of standard input, output and error is closed, and /dev/null cannot be opened in its place";
+    Error::system(what, &error)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ pub struct Asynchronous<'a> {
 
 impl Asynchronous<'_> {
     /// Applies `batch` on a majority; `callback` learns the outcome. When this returns an error the batch is as it was.
+    /// A batch without operations is a read, as in [`Store::write`]: its answer may overtake those of earlier writes.
     ///
     /// # Errors
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
@@ -102,6 +103,9 @@ impl Asynchronous<'_> {
         F: FnOnce(Result<Position>) + Send + 'static,
     {
         self.inner.counted_if_refused(CallType::Write, || {
+            if batch.is_empty() {
+                return self.confirmed_position(options, callback);
+            }
             let sink = self.sink_of(CallType::Write, Kind::Write, subscription, callback)?;
             self.accept(sink, |open| self.inner.submit_write(batch, options, open).map(drop))
         })

@@ -81,6 +81,7 @@ mod tests {
         }
         store.put(&[0; 1 << 20], b"value").expect_err("too long a key");
         store.write(&mut batch(&[b"a", b"z"]), &options).expect_err("two regions");
+        store.write(&mut Batch::new(), &options).expect("alone");
         store.get(b"a").expect("alone");
         store.get_many(&["a", "z"], &linearizable).expect("alone");
         store.get_with(b"a", &late).expect_err("no such index");
@@ -90,6 +91,10 @@ mod tests {
             .write(&mut batch(&[b"a"]), &options, move |result| done(result.err().map(|error| error.code())))
             .expect("accepted");
         asynchronous.write(&mut batch(&[b"a", b"z"]), &options, |_| ()).expect_err("two regions");
+        let done = answer();
+        asynchronous
+            .write(&mut Batch::new(), &options, move |result| done(result.err().map(|error| error.code())))
+            .expect("accepted");
         let done = answer();
         asynchronous
             .get(b"a", &linearizable, move |result| done(result.err().map(|error| error.code())))
@@ -102,12 +107,12 @@ mod tests {
         asynchronous
             .snapshot(&linearizable, move |result| done(result.err().map(|error| error.code())))
             .expect("accepted");
-        let mut codes: Vec<_> = (0..4).map(|_| answered.recv_timeout(TIMEOUT).expect("answered")).collect();
+        let mut codes: Vec<_> = (0..5).map(|_| answered.recv_timeout(TIMEOUT).expect("answered")).collect();
         codes.retain(Option::is_some);
 
         assert_eq!(codes, [Some(Code::ReadTimeout)]);
         let expected = [
-            (("write", "OK"), 3),
+            (("write", "OK"), 5),
             (("write", "TOO_LARGE"), 1),
             (("write", "BATCH_ACROSS_REGIONS"), 2),
             (("read", "OK"), 4),

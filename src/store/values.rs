@@ -4,7 +4,8 @@
 //! blocking call reads on its caller's thread. A call that must not block reads values in memory at once, and uses the
 //! read pool if the disk may be needed; it stays open until the values are read, so that its deadline or its caller can
 //! end it. What always holds: the values of several keys come from a single view, taken under the lease
-//! (`store/leases.rs`) or after the read was confirmed. Confirming a read is left to the peers.
+//! (`store/leases.rs`) or after the read was confirmed. Confirming a read is left to the peers. A write without
+//! operations is a read of no keys.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,7 @@ use crossbeam_channel::Sender;
 use crate::completion::call::Call;
 use crate::completion::{Completion, Position, Sink};
 use crate::error::{Code, Error, Result};
+use crate::metrics::CallType;
 use crate::pollers::read_pool::Job;
 use crate::process::panics;
 use crate::regions::RegionMap;
@@ -20,7 +22,7 @@ use crate::storage::engine::{Engine, View};
 use crate::store::asynchronous::Asynchronous;
 use crate::store::latency::{Kind, Latency};
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
-use crate::store::{Inner, Store, refuse_in_callback, refuse_index_of_several};
+use crate::store::{Inner, Store, WriteOptions, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
 /// With more keys, a read goes to the read pool even if they are in memory: an internal thread has other callers to
@@ -111,6 +113,19 @@ impl Inner {
         self.await_confirmation(regions, options)?;
         Ok(engine.view())
     }
+
+    /// The answer to a write without operations: a position that covers every write acknowledged before.
+    pub(super) fn confirmed_position(&self, options: &WriteOptions) -> Result<Position> {
+        let (engine, region) = (self.engine()?, self.regions.first());
+        let view = self.confirmed_view(&engine, &[region], &self.read_for_write(options))?;
+        Ok(view.apply_state(region)?.into())
+    }
+
+    /// The options of the read that answers a write without operations.
+    fn read_for_write(&self, options: &WriteOptions) -> SnapshotOptions {
+        let timeout = Some(options.timeout.unwrap_or(self.write_timeout));
+        SnapshotOptions { timeout, ..SnapshotOptions::default() }
+    }
 }
 
 impl Asynchronous<'_> {
@@ -156,6 +171,17 @@ impl Asynchronous<'_> {
         self.values(keys, options, None, move |read| callback(read.map(|(values, _)| values)))
     }
 
+    /// As [`Inner::confirmed_position`].
+    pub(super) fn confirmed_position<F>(&self, options: &WriteOptions, callback: F) -> Result<Call>
+    where
+        F: FnOnce(Result<Position>) + Send + 'static,
+    {
+        let (options, region) = (self.inner.read_for_write(options), self.inner.regions.first());
+        self.submit_values(CallType::Write, Vec::new(), &options, Some(region), move |read| {
+            callback(read.map(|(_, position)| position));
+        })
+    }
+
     /// Reads the values of `keys`; with them the position in the log of `position_of`, if a region is given.
     fn values<F>(
         &self,
@@ -167,13 +193,13 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<(Values, Position)>) + Send + 'static,
     {
-        self.inner.counted_if_refused(options.call_type(), || {
-            self.submit_values(keys, options, position_of, callback)
-        })
+        let call = options.call_type();
+        self.inner.counted_if_refused(call, || self.submit_values(call, keys, options, position_of, callback))
     }
 
     fn submit_values<F>(
         &self,
+        call: CallType,
         keys: Vec<Vec<u8>>,
         options: &SnapshotOptions,
         position_of: Option<RegionId>,
@@ -190,10 +216,9 @@ impl Asynchronous<'_> {
         let key_bytes = keys.iter().map(Vec::len).sum();
         let found = Arc::<OnceLock<Values>>::default();
         let values = Arc::clone(&found);
-        let sink =
-            self.sink_of(options.call_type(), Kind::Other, None, move |answer: Result<Position>| {
-                callback(answer.map(|position| (taken(values), position)));
-            })?;
+        let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Position>| {
+            callback(answer.map(|position| (taken(values), position)));
+        })?;
         let seen = inner.at_once(&engine, &regions, options, || engine.view())?;
         let confirming = seen.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
         self.accept(sink, |open| {
@@ -332,7 +357,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::completion::Events;
     use crate::config::Config;
+    use crate::store::batch::Batch;
     use crate::store::snapshot::Level;
     use crate::types::LogIndex;
 
@@ -410,6 +437,26 @@ mod tests {
         assert_eq!(beyond.code(), Code::ReadTimeout);
         assert!(beyond.detail().contains("min_index is"), "{beyond}");
         assert!(shown.expect("it waits for no index").1.index >= written.index);
+    }
+
+    #[test]
+    fn a_batch_without_operations_costs_no_entry_and_covers_what_was_written() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let store = open(directory.path(), &[("bootstrap.split_keys", "m")]);
+        let written = store.put(b"k", b"v").expect("it leads");
+        let (answered, answer) = mpsc::channel();
+
+        let blocking = store.write(&mut Batch::new(), &WriteOptions::default()).expect("it leads");
+        let tell = move |found| answered.send(found).expect("the test waits");
+        let (options, never) = (WriteOptions::default(), |_, _| unreachable!("nothing is proposed"));
+        let (empty, events) = (&mut Batch::new(), Events::ALL);
+        store.asynchronous().write_with_events(empty, &options, events, never, tell).expect("open");
+        let later = answer.recv_timeout(TIMEOUT).expect("answered").expect("it leads");
+
+        assert_eq!((blocking, later), (written, written));
+        assert_eq!(store.put(b"k", b"w").expect("it leads").index.get(), written.index.get() + 1);
+        store.shutdown(TIMEOUT).expect("nothing holds it");
+        assert_eq!(store.write(&mut Batch::new(), &options).expect_err("shut down").code(), Code::Closed);
     }
 
     #[test]

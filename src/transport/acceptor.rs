@@ -5,11 +5,12 @@
 //! gone when the deadline of a handshake has passed, whatever it sends; and nothing a stranger does ends this thread.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use log::debug;
 use socket2::{SockAddr, Socket};
 
 use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
@@ -17,6 +18,7 @@ use super::notices::Topic;
 use super::pending_handshakes::{Admission, PendingHandshakes, Place};
 use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn, warn_once};
+use crate::address;
 use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
 use crate::time;
@@ -85,7 +87,7 @@ pub(super) fn listen(address: &str) -> Result<(Socket, SocketAddr)> {
             .with_errno(error.raw_os_error())
     };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs().map_err(refuse)? {
+    for candidate in address::lookup(address).map_err(refuse)? {
         match listen_at(candidate) {
             Ok(open) => return Ok(open),
             Err(error) => failure = error,
@@ -231,9 +233,9 @@ fn tell(network: &Network, error: &HandshakeError, from: &SockAddr) {
         from.as_socket().map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     let (node, topic) = match error {
         HandshakeError::Refusing(node, refusal) => (*node, Topic::AcceptRefusal(refusal.reason)),
-        HandshakeError::Io(_) | HandshakeError::Foreign(_) | HandshakeError::Refused(_) => {
-            (NodeId::default(), Topic::Stranger)
-        }
+        // A member that is stopped while it connects leaves no more than that, nor does a probe of the port.
+        HandshakeError::Io(_) => return debug!("a connection from {from} came to nothing: {error}"),
+        HandshakeError::Foreign(_) | HandshakeError::Refused(_) => (NodeId::default(), Topic::Stranger),
     };
     let notices = network.peer(node).map_or(&network.notices, |peer| &peer.incoming.notices);
     warn_once(notices, topic, format!("refused a connection from {from}: {error}"));

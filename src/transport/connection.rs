@@ -7,6 +7,8 @@
 //!   until a connection has lasted. A peer that connects to this member ends a pause.
 //! - Connections and their ends are reported in turn, each once.
 //! - After a gap in which a connection may have been closed unnoticed, nobody writes without a look.
+//! - The operator is told that a peer cannot be reached once that has lasted: members are not started, nor restarted,
+//!   all at the same moment.
 //!
 //! ```text
 //!              dial due                opened
@@ -42,6 +44,10 @@ pub(super) struct Connection {
     is_hurried: bool,
     /// How long after the last write a look is due.
     look_interval: Duration,
+    /// Since when there has been no connection.
+    apart_since: Timestamp,
+    /// How long that may last before the operator is told.
+    patience: Duration,
     /// What is to be reported to the core.
     report: Option<Report>,
     notices: Notices,
@@ -93,12 +99,14 @@ pub(super) enum Due {
 
 impl Connection {
     /// Not connected, which is to be reported, and to be dialed at once.
-    pub(super) fn new(now: Timestamp, tick: Duration) -> Self {
+    pub(super) fn new(now: Timestamp, tick: Duration, patience: Duration) -> Self {
         Self {
             phase: Phase::Pausing { until: now },
             pause: PAUSE_MIN,
             is_hurried: false,
             look_interval: LOOK_TICKS * tick.max(GAP_MAX),
+            apart_since: now,
+            patience,
             report: Some(Report::Disconnected),
             notices: Notices::default(),
         }
@@ -151,7 +159,8 @@ impl Connection {
     pub(super) fn failed(&mut self, now: Timestamp, topic: Topic) -> bool {
         debug_assert!(matches!(self.phase, Phase::Dialing));
         self.pause_from(now);
-        self.is_news(topic)
+        let is_early = topic == Topic::Dial && now.since(self.apart_since) < self.patience;
+        !is_early && self.is_news(topic)
     }
 
     /// The connection is gone.
@@ -167,6 +176,7 @@ impl Connection {
         // The peer's own connection may be lost as well: if both sides lost one connection after another, neither would
         // ever pause.
         self.is_hurried = false;
+        self.apart_since = now;
         self.report = Some(Report::Disconnected);
     }
 

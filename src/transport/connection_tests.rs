@@ -11,7 +11,7 @@ fn at(ms: u64) -> Timestamp {
 
 /// A connection that is being dialed for the first time, at 0 ms.
 fn dialing() -> Connection {
-    let mut connection = Connection::new(at(0), TICK);
+    let mut connection = Connection::new(at(0), TICK, Duration::ZERO);
     assert_eq!(connection.take_report(), Some(Report::Disconnected));
     assert_eq!(connection.due(at(0)), Some(Due::Dial));
     connection
@@ -124,6 +124,33 @@ fn every_connection_and_its_end_are_reported_once() {
 }
 
 #[test]
+fn the_operator_is_not_told_of_a_peer_that_is_late_but_of_one_that_stays_away() {
+    let patience = Duration::from_secs(2);
+    let mut connection = Connection::new(at(0), TICK, patience);
+    assert_eq!(connection.take_report(), Some(Report::Disconnected));
+    assert_eq!(connection.due(at(0)), Some(Due::Dial));
+    let fail = |connection: &mut Connection, ms, topic| {
+        let is_told = connection.failed(at(ms), topic);
+        pause_from(connection, at(ms));
+        is_told
+    };
+
+    assert!(!fail(&mut connection, 0, Topic::Dial));
+    assert!(fail(&mut connection, 600, Topic::DialRefusal(Reason::Tick)), "a wrong option is told at once");
+    assert!(!fail(&mut connection, 1_200, Topic::Dial));
+    connection.opened(at(1_800), Looks::AfterWrites);
+    assert_eq!(connection.take_report(), Some(Report::Connected));
+    connection.lost(at(60_000));
+    assert_eq!(connection.take_report(), Some(Report::Disconnected));
+    assert_eq!(connection.due(at(60_000)), Some(Due::Dial));
+
+    assert!(!fail(&mut connection, 60_000, Topic::Dial), "it may be restarting");
+    assert!(!fail(&mut connection, 61_900, Topic::Dial));
+    assert!(fail(&mut connection, 62_500, Topic::Dial));
+    assert!(!fail(&mut connection, 90_000, Topic::Dial), "once");
+}
+
+#[test]
 fn the_operator_is_told_of_each_reason_once_until_a_dial_succeeds() {
     let mut connection = dialing();
     let reasons = [Topic::Dial, Topic::DialRefusal(Reason::Tick), Topic::DialRefusal(Reason::Cluster)];
@@ -209,7 +236,7 @@ fn a_member_with_something_new_to_say_is_looked_at_for_ever() {
 
 #[test]
 fn a_tick_shorter_than_the_gap_of_direct_writes_does_not_shorten_looks() {
-    let mut connection = Connection::new(at(0), Duration::from_millis(1));
+    let mut connection = Connection::new(at(0), Duration::from_millis(1), Duration::ZERO);
     connection.take_report();
     assert_eq!(connection.due(at(0)), Some(Due::Dial));
 

@@ -6,7 +6,7 @@
 //! When to try again is left to [`connection`](super::connection).
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use socket2::TcpKeepalive;
 use super::handshake::{self, HandshakeError};
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
+use crate::address;
 use crate::process::fork::Unforkable;
 use crate::process::panics;
 use crate::time;
@@ -118,7 +119,7 @@ impl Lookup {
         let unforkable = Unforkable::new();
         crate::process::thread::spawn("almadia-lookup", move || {
             let _unforkable = unforkable;
-            let found = panics::catch(|| Ok(name.to_socket_addrs().map(Iterator::collect)));
+            let found = panics::catch(|| Ok(address::lookup(&name)));
             let answer = found.unwrap_or_else(|_| Err(io::Error::other("the name lookup panicked")));
             *lock(&shared.answer) = Some(answer);
             shared.answered.notify_one();

@@ -291,11 +291,11 @@ enum Part {
 fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
     let mut preamble = [0; PREAMBLE_BYTES];
     // The magic is compared as soon as it is there: a foreign program may be waiting for an answer.
-    stream.read_exact(&mut preamble[..MAGIC.len()])?;
+    fill(stream, &mut preamble[..MAGIC.len()])?;
     if preamble[..MAGIC.len()] != MAGIC {
         return Err(HandshakeError::Foreign("its first bytes are those of another protocol"));
     }
-    stream.read_exact(&mut preamble[MAGIC.len()..])?;
+    fill(stream, &mut preamble[MAGIC.len()..])?;
     let word =
         |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
     let (version, kind, len, checksum) = (word(8), word(12), word(16) as usize, word(20));
@@ -306,11 +306,21 @@ fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
         return Err(HandshakeError::Foreign("its handshake has an impossible length"));
     }
     let mut body = vec![0; len];
-    stream.read_exact(&mut body)?;
+    fill(stream, &mut body)?;
     if checksum_of(&preamble[12..20], &body) != checksum {
         return Err(HandshakeError::Foreign("the checksum of its handshake is wrong"));
     }
     Ok(if kind == KIND_HELLO { Part::Hello(parse_hello(&body)) } else { Part::Refusal(parse_refusal(&body)) })
+}
+
+/// Reads as many bytes as fit. The error of the standard library says nothing about connections.
+fn fill(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<()> {
+    stream.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), "the other side closed the connection during the handshake")
+        }
+        _ => error,
+    })
 }
 
 fn is_possible(kind: u32, len: usize) -> bool {

@@ -12,7 +12,12 @@ use crate::transport::frame::FrameBuffer;
 
 /// A link that reports nothing for longer than any test takes.
 fn link() -> Link {
-    Link::new(Limits { tick: 2 * TIMEOUT, queue_bytes_max: 1 << 20, frame_bytes_max: 64 << 20 })
+    Link::new(Limits {
+        tick: 2 * TIMEOUT,
+        patience: TIMEOUT,
+        queue_bytes_max: 1 << 20,
+        frame_bytes_max: 64 << 20,
+    })
 }
 
 /// The near and the far end of a connection.

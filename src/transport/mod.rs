@@ -314,6 +314,8 @@ fn peers_of(options: &TransportOptions) -> Result<Vec<Arc<Peer>>> {
     }
     let limits = Limits {
         tick: Duration::from_millis(options.tick_ms),
+        // By then the members that are up have elected a leader, and the others are missing.
+        patience: Duration::from_millis(2 * options.election_timeout_ms),
         queue_bytes_max: options.queue_bytes_max,
         frame_bytes_max: options.frame_bytes_max,
     };

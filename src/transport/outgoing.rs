@@ -40,6 +40,8 @@ pub(super) struct Outgoing {
 pub(super) struct Limits {
     /// Losses are reported at most this often.
     pub(super) tick: Duration,
+    /// How long the peer may be out of reach before the operator is told.
+    pub(super) patience: Duration,
     /// Memory of the messages that wait, in bytes.
     pub(super) queue_bytes_max: usize,
     /// The longest frame that the peer takes, in bytes.
@@ -87,7 +89,7 @@ impl Outgoing {
     pub(super) fn new(now: Timestamp, limits: Limits) -> Self {
         Self {
             queue: SendQueue::new(limits.queue_bytes_max),
-            connection: Connection::new(now, limits.tick),
+            connection: Connection::new(now, limits.tick, limits.patience),
             direct: DirectWriter::new(limits.frame_bytes_max),
             awaited: Awaited::Nothing,
             sleeps_past_look: false,

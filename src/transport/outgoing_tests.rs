@@ -13,7 +13,12 @@ use crate::transport::frame::FrameBuffer;
 
 const TICK: Duration = Duration::from_millis(50);
 const FRAME_BYTES_MAX: u32 = 64 << 20;
-const LIMITS: Limits = Limits { tick: TICK, queue_bytes_max: 1 << 20, frame_bytes_max: FRAME_BYTES_MAX };
+const LIMITS: Limits = Limits {
+    tick: TICK,
+    patience: Duration::ZERO,
+    queue_bytes_max: 1 << 20,
+    frame_bytes_max: FRAME_BYTES_MAX,
+};
 
 fn at(ms: u64) -> Timestamp {
     Timestamp(ms * 1_000_000)

@@ -10,7 +10,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 use socket2::Socket;
 
 use super::connection::{Looks, Report};
@@ -101,10 +101,9 @@ impl Sender<'_> {
                 Topic::DialRefusal(refusal.reason)
             }
         };
-        if self.peer.link.failed(topic) {
-            let Peer { node, address, .. } = self.peer;
-            warn!("cannot connect to node {node} at {address}; retrying: {error}");
-        }
+        let Peer { node, address, .. } = self.peer;
+        let level = if self.peer.link.failed(topic) { Level::Warn } else { Level::Debug };
+        log!(level, "cannot connect to node {node} at {address}; retrying: {error}");
     }
 
     /// Fails when the connection is of no more use.

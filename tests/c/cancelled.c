@@ -34,7 +34,10 @@ static almadia_store *open_without_others(const char *path)
     almadia_error *error = NULL;
     almadia_config *config = NULL;
     almadia_store *store = NULL;
-    const char *members = "1=127.0.0.1:0,2=127.0.0.1:1,3=127.0.0.1:2";
+    int ports[MEMBERS];
+    char members[128];
+    reserve_ports(ports);
+    list_members(members, ports);
     snprintf(directory, sizeof directory, "%s-lonely", path);
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     CHECK_OK(almadia_config_set(config, "cluster.initial_members", members, &error));
@@ -111,6 +114,8 @@ static void a_call_that_never_started_certainly_has_no_effect(const char *path)
     shut_down_at_once(store);
     CHECK_CODE(ALMADIA_CANCELLED, pop_code(cq, &popped_op));
     CHECK_CODE(ALMADIA_NOT_FOUND, almadia_cancel(store, op, NULL));
+    /* Whoever gives a call up need not look at the code: this compiles without a warning. */
+    almadia_cancel(store, op, NULL);
     check_empty(cq);
     almadia_store_free(store);
     almadia_cq_free(cq);

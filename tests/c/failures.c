@@ -2,6 +2,7 @@
  * failures.c - the errors of calls that cannot succeed: two of the three members do not exist, so there is no leader.
  */
 #include "check.h"
+#include "cluster.h"
 
 #include <pthread.h>
 
@@ -16,7 +17,10 @@ static almadia_store *open_without_others(const char *path)
     almadia_error *error = NULL;
     almadia_config *config = NULL;
     almadia_store *store = NULL;
-    const char *members = "1=127.0.0.1:0,2=127.0.0.1:1,3=127.0.0.1:2";
+    int ports[MEMBERS];
+    char members[128];
+    reserve_ports(ports);
+    list_members(members, ports);
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
     CHECK_OK(almadia_config_set(config, "cluster.initial_members", members, &error));
     CHECK_OK(almadia_config_set(config, "limits.in_flight_ops", "3", &error));
@@ -25,6 +29,25 @@ static almadia_store *open_without_others(const char *path)
     CHECK_OK(almadia_store_open(path, config, &store, &error));
     almadia_config_free(config);
     return store;
+}
+
+/* A cluster of one, which such a list once made, would acknowledge writes that the other members never get. */
+static void a_malformed_list_of_members_is_refused_when_it_is_set(void)
+{
+    almadia_error *error = NULL;
+    almadia_config *config = NULL;
+    const char *lists[] = {
+        "1=127.0.0.1:7001;2=127.0.0.1:7002", "1=127.0.0.1:7001 2=127.0.0.1:7002", "1=127.0.0.1:7001\n2=127.0.0.1:7002",
+        "1=127.0.0.1:7001,2=127.0.0.1:7001", "1=127.0.0.1:0",
+    };
+    CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
+    for (size_t at = 0; at < sizeof lists / sizeof *lists; at++) {
+        CHECK_CODE(ALMADIA_INVALID_CONFIG, almadia_config_set(config, "cluster.initial_members", lists[at], &error));
+        CHECK(strstr(almadia_error_message(error), "cluster.initial_members") != NULL);
+        CHECK(strstr(almadia_error_message(error), "'1=host:port,2=host:port'") != NULL);
+        almadia_error_free(error);
+    }
+    almadia_config_free(config);
 }
 
 static void a_directory_is_opened_once(const char *path)
@@ -128,6 +151,7 @@ int main(int argc, char **argv)
     done.callback = on_done;
     done.user = &completed;
 
+    a_malformed_list_of_members_is_refused_when_it_is_set();
     a_directory_is_opened_once(argv[1]);
     a_path_that_cannot_be_made_is_an_error_with_errno(argv[1]);
     blocking_calls_return_at_their_deadline(store);

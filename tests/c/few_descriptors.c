@@ -65,6 +65,15 @@ static void a_store_without_enough_is_refused(const char *path)
     limit_descriptors(LIMIT);
 }
 
+static void a_queue_without_a_descriptor_is_refused(void)
+{
+    almadia_error *error = NULL;
+    almadia_cq *cq = NULL;
+    CHECK_CODE(ALMADIA_IO, almadia_cq_new(&cq, &error));
+    CHECK(cq == NULL && almadia_error_errno(error) == EMFILE);
+    almadia_error_free(error);
+}
+
 /* More than the bytes left in the newest file, less than those of another. */
 static void writes_go_on_while_the_program_has_all_descriptors(almadia_store *store)
 {
@@ -76,6 +85,7 @@ static void writes_go_on_while_the_program_has_all_descriptors(almadia_store *st
     while (count < TAKEN_MAX && (taken[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
         count++;
     CHECK(errno == EMFILE);
+    a_queue_without_a_descriptor_is_refused();
     put_large(store, 2);
     while (count > 0)
         CHECK(close(taken[--count]) == 0);

@@ -33,6 +33,15 @@ static void never(void *user, almadia_completion *completion)
     CHECK(!"a refused call never completes");
 }
 
+static void never_log(void *user, almadia_log_level level, const char *target, const char *message)
+{
+    (void)user;
+    (void)level;
+    (void)target;
+    (void)message;
+    CHECK(!"a refused callback hears nothing");
+}
+
 static void check_store_calls(const struct handles *all)
 {
     almadia_store *store = all->store, *own = NULL;
@@ -65,6 +74,8 @@ static void check_store_calls(const struct handles *all)
     CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer_async(store, NULL, &done, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_shutdown(store, 1000, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_open(all->path, all->config, &own, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_log_set_callback(never_log, NULL, ALMADIA_LOG_INFO, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_log_set_callback(NULL, NULL, ALMADIA_LOG_INFO, NULL));
     CHECK(value == NULL && own == NULL);
 }
 

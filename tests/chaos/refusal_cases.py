@@ -130,7 +130,9 @@ def malformed_and_unknown_options_are_refused_by_name(bench: Bench):
         refuse(member, "ALMADIA_INVALID_CONFIG", [option.split("=")[0]])
         cluster.options.pop()
     require(not member.directory.exists(), "a refused configuration left something in the directory")
-    for addresses in ("1", "1=localhost", "2=127.0.0.1:1", "1=127.0.0.1:1,1=127.0.0.1:2"):
+    for addresses in ("1", "1=localhost", "2=127.0.0.1:1", "1=127.0.0.1:1,1=127.0.0.1:2",
+                      "1=127.0.0.1:1;2=127.0.0.1:2", "1=127.0.0.1:1 2=127.0.0.1:2", "1=127.0.0.1:1\n2=127.0.0.1:2",
+                      "1=127.0.0.1:0", "1=127.0.0.1:1,2=127.0.0.1:1"):
         cluster.addresses = addresses
         refuse(member, "ALMADIA_INVALID_CONFIG", ["cluster.initial_members"])
 

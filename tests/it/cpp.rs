@@ -89,6 +89,48 @@ fn hello_world_in_cpp_is_short_and_prints_hello() {
     assert_eq!(output, "hello, world\n");
 }
 
+/// Warnings that programs turn on beside those of [`compiler`], and may have as errors.
+const PICKY_GNU: &[&str] = &[
+    "-Wzero-as-null-pointer-constant",
+    "-Weffc++",
+    "-Wold-style-cast",
+    "-Wuseless-cast",
+    "-Wsign-conversion",
+    "-Wcast-qual",
+    "-Wredundant-decls",
+    "-Wnon-virtual-dtor",
+    "-Woverloaded-virtual",
+    "-Wsuggest-override",
+];
+/// All that there are, except those that ask for another language, or for a file beside the header.
+const PICKY_CLANG: &[&str] =
+    &["-Weverything", "-Wno-c++98-compat", "-Wno-c++98-compat-pedantic", "-Wno-padded", "-Wno-weak-vtables"];
+
+#[test]
+fn no_program_gets_a_warning_from_a_header() {
+    let cases = [("g++", "c++17", PICKY_GNU), ("g++", "c++20", PICKY_GNU), ("clang++", "c++17", PICKY_CLANG)];
+    let programs = ["initialisers", "blocking", "asynchronous", "queue", "coroutines"];
+    let mut warnings = Vec::new();
+    for (name, standard, flags) in cases {
+        let programs = programs.iter().filter(|&&program| program != "coroutines" || standard == "c++20");
+        for program in programs {
+            let mut command = Command::new(name);
+            command.arg(format!("-std={standard}")).args(["-fsyntax-only", "-Wall", "-Wextra"]).args(flags);
+            command.arg("-I").arg(repository().join("include"));
+            let source = repository().join(format!("tests/cpp/{program}.cpp"));
+            let output = command.arg(source).output().expect("a compiler");
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let of_header = |line: &&str| line.contains("include/almadia") && line.contains("warning:");
+            warnings.extend(said.lines().filter(of_header).map(|line| format!("{name} {standard}: {line}")));
+        }
+    }
+
+    warnings.sort();
+    warnings.dedup();
+    assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+}
+
 #[test]
 fn every_blocking_call_works_from_cpp() {
     passes(&["tests/cpp/blocking.cpp"], DIALECTS);

@@ -21,11 +21,15 @@ struct Installed {
 
 impl Installed {
     fn new() -> Self {
+        Self::below(PREFIX)
+    }
+
+    fn below(prefix: &str) -> Self {
         let directory = tempdir().expect("the temporary directory is writable");
         let stage = directory.path().join("stage");
-        succeed(&mut make("install", &stage));
+        succeed(&mut make("install", prefix, &stage));
         let installed = Self { directory };
-        fs::rename(stage.join(&PREFIX[1..]), installed.tree()).expect("the prefix is below DESTDIR");
+        fs::rename(stage.join(&prefix[1..]), installed.tree()).expect("the prefix is below DESTDIR");
         fs::remove_dir_all(stage).expect("what is left was ours");
         installed
     }
@@ -74,11 +78,11 @@ impl Installed {
 }
 
 /// `make TARGET` of the library that Cargo built with this test, as it would run by itself.
-fn make(target: &str, stage: &Path) -> Command {
+fn make(target: &str, prefix: &str, stage: &Path) -> Command {
     let mut command = Command::new("make");
     command.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL");
     command.arg("-s").arg("-C").arg(repository()).arg(target);
-    command.arg(format!("PREFIX={PREFIX}")).arg(format!("DESTDIR={}", stage.display()));
+    command.arg(format!("PREFIX={prefix}")).arg(format!("DESTDIR={}", stage.display()));
     command.arg(format!("BUILT={}", shared_library().display()));
     command
 }
@@ -173,9 +177,57 @@ fn uninstall_removes_every_file_that_install_created() {
     fs::create_dir_all(neighbour.parent().expect("it has one")).expect("writable");
     fs::write(&neighbour, "").expect("writable");
 
-    succeed(&mut make("install", &stage));
+    succeed(&mut make("install", PREFIX, &stage));
     assert_eq!(files_below(&stage).len(), 10);
-    succeed(&mut make("uninstall", &stage));
+    succeed(&mut make("uninstall", PREFIX, &stage));
 
     assert_eq!(files_below(&stage), [neighbour]);
+}
+
+/// Blanks in a name, as below a home directory or on a mounted disk.
+const BLANK_PREFIX: &str = "/opt/my own almadia";
+
+#[test]
+fn a_prefix_with_blanks_is_installed_where_it_says_and_found_there() {
+    let directory = tempdir().expect("the temporary directory is writable");
+    let stage = directory.path().join("a stage");
+
+    succeed(&mut make("install", BLANK_PREFIX, &stage));
+
+    let files = files_below(&stage);
+    assert_eq!(files.len(), 9, "{files:?}");
+    assert!(files.iter().all(|file| file.starts_with(stage.join(&BLANK_PREFIX[1..]))), "{files:?}");
+    let mut command = Command::new("pkg-config");
+    let tree = stage.join(&BLANK_PREFIX[1..]);
+    command.env("PKG_CONFIG_PATH", tree.join("lib/pkgconfig")).args(["--cflags", "--libs", "almadia"]);
+    let flags = succeed(&mut command);
+    let program = directory.path().join("hello");
+    let source = repository().join("examples/c/hello.c");
+    // As a shell reads the flags; a program that has them from elsewhere has to read them like that too.
+    let compile = format!("cc {} {} -o {}", source.display(), flags.trim(), program.display());
+    succeed(Command::new("sh").args(["-c", &compile]));
+    let mut command = Command::new(&program);
+    command.env("LD_LIBRARY_PATH", tree.join("lib"));
+    assert_eq!(succeed(command.arg(directory.path().join("store"))), "hello, world\n");
+
+    succeed(&mut make("uninstall", BLANK_PREFIX, &stage));
+    assert_eq!(files_below(&stage), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn cmake_finds_a_package_in_a_directory_with_blanks() {
+    let installed = Installed::below(BLANK_PREFIX);
+    let spaced = installed.directory.path().join("a moved tree");
+    fs::rename(installed.tree(), &spaced).expect("both are in one directory");
+    let (compatible, _) = VERSION.rsplit_once('.').expect("a version has three parts");
+
+    let mut command = installed.configure(compatible);
+    command.arg(format!("-DCMAKE_PREFIX_PATH={}", spaced.display()));
+    succeed(&mut command);
+    let build = installed.directory.path().join(format!("build-{compatible}"));
+    succeed(Command::new("cmake").arg("--build").arg(&build));
+
+    let mut command = Command::new(build.join("hello-c"));
+    command.env("LD_LIBRARY_PATH", spaced.join("lib"));
+    assert_eq!(succeed(command.arg(installed.directory.path().join("store"))), "hello, world\n");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Layers from the bottom up: a module, named here without `crate::`, may import only from its own or an earlier row.
 const LAYERS: &[&[&str]] = &[
-    &["types", "time", "error", "config", "completion", "metrics", "regions", "process"],
+    &["types", "time", "error", "address", "config", "completion", "metrics", "regions", "process"],
     &["core"],
     &["storage", "transport"],
     &["pollers"],

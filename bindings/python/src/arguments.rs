@@ -25,6 +25,12 @@ pub struct Value<'py>(Bound<'py, PyBytes>);
 /// is no upper bound: the same as omitting them.
 pub struct Range<'py>(Option<Key<'py>>, Option<Key<'py>>, Option<Key<'py>>);
 
+/// A bound of a range that is to be removed, which must be given: nobody removes all keys by leaving bounds out.
+pub enum Edge<'py> {
+    Missing,
+    Given(Option<Key<'py>>),
+}
+
 /// The maximum number of items.
 pub struct Limit(usize);
 
@@ -52,16 +58,28 @@ impl Value<'_> {
     }
 }
 
+impl<'py> Range<'py> {
+    /// The range to remove: a prefix, or both bounds.
+    pub fn to_remove(prefix: Option<Key<'py>>, start: Edge<'py>, end: Edge<'py>) -> PyResult<Self> {
+        match (prefix, start, end) {
+            (None, Edge::Given(start), Edge::Given(end)) => Ok(Self(None, start, end)),
+            (Some(prefix), Edge::Missing, Edge::Missing) => Ok(Self(Some(prefix), None, None)),
+            (Some(_), ..) => Err(two_ranges()),
+            (None, ..) => Err(PyTypeError::new_err(
+                "delete_range takes a start and an end, or a prefix; delete_range(None, None) removes all keys",
+            )),
+        }
+    }
+}
+
 impl Range<'_> {
-    /// The range of a snapshot, given by a prefix or by bounds.
+    /// A range that is given by a prefix or by bounds.
     pub fn keys(&self) -> PyResult<KeyRange> {
         let Self(prefix, start, end) = self;
         let bytes = |key: &Option<Key<'_>>| bytes_or_empty(key).to_vec();
         match prefix {
             None => Ok(KeyRange { start: bytes(start), end: bytes(end) }),
-            Some(_) if start.is_some() || end.is_some() => {
-                Err(PyValueError::new_err("a snapshot takes a prefix, or a start and an end, not both"))
-            }
+            Some(_) if start.is_some() || end.is_some() => Err(two_ranges()),
             Some(prefix) => {
                 let start = prefix.as_bytes().to_vec();
                 let end = prefix_end(&start).unwrap_or_default();
@@ -142,6 +160,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Range<'py> {
     }
 }
 
+impl<'a, 'py> FromPyObject<'a, 'py> for Edge<'py> {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        given.extract().map(Self::Given)
+    }
+}
+
 impl<'a, 'py> FromPyObject<'a, 'py> for Limit {
     type Error = PyErr;
 
@@ -215,6 +241,10 @@ fn unsigned(given: Borrowed<'_, '_, PyAny>, name: &str, expected: &str) -> PyRes
         true => format!("{name} must be 0 or more, not negative"),
         false => format!("{name} must be at most {}", u64::MAX),
     }))
+}
+
+fn two_ranges() -> PyErr {
+    PyValueError::new_err("give a prefix, or a start and an end, not both")
 }
 
 /// The exception for a timeout that does not convert to a float.

@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use almadia::KeyRange;
 use pyo3::prelude::*;
 
-use crate::arguments::{Key, Value, bytes_or_empty};
+use crate::arguments::{Edge, Key, Range, Value};
 use crate::errors::OrRaise;
 use crate::position::Position;
 
@@ -45,9 +46,23 @@ impl Batch {
         self.lock().batch.delete(key.as_bytes()).or_raise(py)
     }
 
-    /// Removes every key from `start` (included) to `end` (excluded); None means from the first key, or without an end.
-    fn delete_range(&self, py: Python<'_>, start: Option<Key<'_>>, end: Option<Key<'_>>) -> PyResult<()> {
-        self.lock().batch.delete_range(bytes_or_empty(&start), bytes_or_empty(&end)).or_raise(py)
+    /// Removes every key from `start` (included) to `end` (excluded), or those that begin with `prefix`.
+    ///
+    /// None as `start` is the first possible key, and as `end` no bound. As all keys of a batch, the range must lie in
+    /// one region; `store.delete_range` removes ranges of any size.
+    #[pyo3(
+        signature = (start = Edge::Missing, end = Edge::Missing, *, prefix = None),
+        text_signature = "($self, start=..., end=..., *, prefix=None)"
+    )]
+    fn delete_range(
+        &self,
+        py: Python<'_>,
+        start: Edge<'_>,
+        end: Edge<'_>,
+        prefix: Option<Key<'_>>,
+    ) -> PyResult<()> {
+        let KeyRange { start, end } = Range::to_remove(prefix, start, end)?.keys()?;
+        self.lock().batch.delete_range(&start, &end).or_raise(py)
     }
 
     /// Removes all operations from the batch.

@@ -37,7 +37,7 @@ impl Echo {
         let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Position::default())));
         // The thread ends when this object is dropped.
         almadia::internal::spawn("almadia-echo", answer)
-            .map_err(|error| Error::with_detail(almadia::Code::Io, error.to_string()))
+            .map_err(|error| Error::system("cannot start a thread", &error))
             .or_raise(py)?;
         Ok(Self { calls, deadlines: Arc::default() })
     }

@@ -4,6 +4,8 @@
 //! from `KeyError` or `OSError`. What always holds: every code becomes an exception, even one that the Python side does
 //! not know.
 
+use std::path::Path;
+
 use almadia::{Code, Error, Outcome};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -22,7 +24,8 @@ pub fn exception(py: Python<'_>, error: &Error) -> PyErr {
 pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::NodeId::get);
-    let arguments = (error.code().number(), message(error), leader, error.errno());
+    let path = error.path().map(Path::as_os_str);
+    let arguments = (error.code().number(), message(error), leader, error.errno(), path);
     // Its constructor runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
 }

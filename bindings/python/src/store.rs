@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use almadia::{Code, Result};
+use almadia::{Code, KeyRange, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -74,6 +74,26 @@ impl Store {
         timeout: Option<Timeout>,
     ) -> PyResult<Position> {
         self.commit(py, &mut delete_range_batch(py, &start, &end)?, timeout).map(Position::from)
+    }
+
+    /// The parts of a range that lie in one region each, in the order of their keys, as pairs of start and end. What
+    /// lies in one region, or in none because it is empty or reversed, is returned as it is.
+    #[allow(clippy::type_complexity)] // Pairs of bytes, read by one function of the Python package.
+    fn parts<'py>(
+        &self,
+        py: Python<'py>,
+        keys: Range<'py>,
+    ) -> PyResult<Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
+        let KeyRange { start, end } = keys.keys()?;
+        let is_before = |key: &[u8], end: &[u8]| end.is_empty() || key < end;
+        let parts = self.store.get().or_raise(py)?.regions().into_iter().filter_map(|region| {
+            let first = region.start_key.max(&start);
+            let ends = [region.end_key, &end].into_iter().filter(|end| !end.is_empty());
+            let last = ends.min().unwrap_or_default();
+            is_before(first, last).then(|| (PyBytes::new(py, first), PyBytes::new(py, last)))
+        });
+        let parts: Vec<_> = parts.collect();
+        Ok(if parts.is_empty() { vec![(PyBytes::new(py, &start), PyBytes::new(py, &end))] } else { parts })
     }
 
     fn write(&self, py: Python<'_>, batch: &Batch, timeout: Option<Timeout>) -> PyResult<Position> {

@@ -75,6 +75,24 @@ async def test_the_names_of_the_blocking_store_are_awaitable(aio_store: almadia.
 
 
 @pytest.mark.asyncio
+async def test_a_range_over_several_regions_is_removed(tmp_path: Path) -> None:
+    async with almadia.aio.open(tmp_path / "store", bootstrap_split_keys="g,t") as store:
+        for key in (b"a", b"g/1", b"g/2", b"z"):
+            await store.put(key, b"v")
+        await store.delete_range(prefix=b"g/")
+        async with store.snapshot() as snapshot:
+            assert [key async for key in snapshot] == [b"a", b"z"]
+
+        await store.delete_range(None, None)
+
+        async with store.snapshot() as snapshot:
+            assert [key async for key in snapshot] == []
+        wrong: Any = store.delete_range
+        with pytest.raises(TypeError, match="delete_range takes a start and an end, or a prefix"):
+            await wrong()
+
+
+@pytest.mark.asyncio
 async def test_a_snapshot_is_read_and_walked(aio_store: almadia.aio.Store) -> None:
     pairs = [(b"%05d" % number, b"v%d" % number) for number in range(3000)]
     async with aio_store.batch() as batch:

@@ -36,6 +36,14 @@ def test_a_snapshot_does_not_change(letters: almadia.Store) -> None:
     assert letters[b"a"] == b"new"
 
 
+def test_a_snapshot_is_reversible_and_a_store_says_that_it_is_not(letters: almadia.Store) -> None:
+    with letters.snapshot(end=b"d") as snapshot:
+        assert list(reversed(snapshot)) == [b"c", b"b", b"a"]
+    unordered: Any = letters
+    with pytest.raises(TypeError, match="'Store' object is not reversible"):
+        reversed(unordered)
+
+
 @pytest.mark.parametrize(
     ("bounds", "keys"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import copy
+import errno
+import os
 import pickle
 import weakref
 from pathlib import Path
@@ -246,6 +248,47 @@ def keys_of(store: almadia.Store) -> list[bytes]:
         return list(snapshot)
 
 
+def test_delete_range_takes_a_prefix_or_both_bounds(store: almadia.Store) -> None:
+    for key in (b"a", b"a/1", b"a/2", b"b", b"c"):
+        store[key] = b"v"
+
+    store.delete_range(prefix=b"a/")
+    with store.batch() as batch:
+        batch.delete_range(prefix=b"b")
+    with store.snapshot() as snapshot:
+        assert list(snapshot) == [b"a", b"c"]
+    store.delete_range(start=b"b", end=None)
+    with store.snapshot() as snapshot:
+        assert list(snapshot) == [b"a"]
+
+    wrong: Any
+    for wrong in (store.delete_range, almadia.Batch().delete_range):
+        for arguments in ({}, {"start": b"a"}, {"end": None}):
+            with pytest.raises(TypeError, match=r"a start and an end, or a prefix; delete_range\(None, None\) removes"):
+                wrong(**arguments)
+        with pytest.raises(ValueError, match="give a prefix, or a start and an end, not both"):
+            wrong(b"a", b"b", prefix=b"a")
+    assert store[b"a"] == b"v"
+
+
+def test_a_range_over_several_regions_is_removed(tmp_path: Path) -> None:
+    with almadia.open(tmp_path / "store", bootstrap_split_keys="g,t") as store:
+        for key in (b"a", b"f", b"g", b"m", b"t", b"z"):
+            store[key] = b"v"
+
+        store.delete_range(b"b", b"t")
+        with store.snapshot() as snapshot:
+            assert list(snapshot) == [b"a", b"t", b"z"]
+        store.delete_range(b"t", b"t")
+        with pytest.raises(almadia.InvalidArgumentError):
+            store.delete_range(b"z", b"a")
+        position = store.delete_range(None, None)
+
+        with store.snapshot() as snapshot:
+            assert list(snapshot) == []
+        assert store.get(b"z", level="local", min_index=position) is None
+
+
 def test_delete_range_without_bounds_reaches_the_ends(store: almadia.Store) -> None:
     with store.batch() as batch:
         for key in (b"", b"a", b"b", b"\xff" * 16384):
@@ -333,6 +376,29 @@ def test_what_the_operating_system_says_is_an_os_error_with_errno(tmp_path: Path
 
     assert isinstance(raised.value, almadia.AlmadiaError)
     assert raised.value.errno == 2
+
+
+def test_a_missing_parent_and_a_file_in_its_place_are_pythons_own_errors(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(FileNotFoundError) as missing:
+        almadia.open(tmp_path / "missing" / "store")
+    with pytest.raises(NotADirectoryError) as no_directory:
+        almadia.open(tmp_path / "file" / "store")
+
+    assert isinstance(missing.value, almadia.IoError)
+    assert (missing.value.errno, missing.value.strerror) == (errno.ENOENT, os.strerror(errno.ENOENT))
+    assert missing.value.filename == str(tmp_path / "missing" / "store")
+    assert isinstance(no_directory.value, almadia.IoError)
+    assert (no_directory.value.errno, no_directory.value.filename) == (errno.ENOTDIR, str(tmp_path / "file" / "store"))
+
+
+def test_the_directory_that_is_locked_is_the_filename(store: almadia.Store) -> None:
+    with pytest.raises(almadia.LockedError) as raised:
+        almadia.open(store.path)
+
+    assert (raised.value.errno, raised.value.filename) == (errno.EWOULDBLOCK, store.path)
+    assert raised.value.strerror == os.strerror(errno.EWOULDBLOCK)
 
 
 def test_a_closed_store_answers_closed(tmp_path: Path) -> None:
@@ -481,11 +547,19 @@ def test_an_option_that_is_set_twice_is_refused_with_both(
         ({1: "127.0.0.1:7001", 2: "127.0.0.1:7001"}, "members 1 and 2 have the same address 127.0.0.1:7001"),
         ("1=127.0.0.1:7001, 2=127.0.0.1:7001", "members 1 and 2 have the same address 127.0.0.1:7001"),
         ({1: "127.0.0.1:7001,2=127.0.0.1:7002"}, "member 1 has more than one address"),
+        ({1: "a.example:7001", 2: "A.Example:07001"}, "members 1 and 2 have the same address"),
+        ({1: "127.0.0.1:0"}, "'1=127.0.0.1:0': nobody can dial port 0"),
+        ({1: "127.0.0.1:7001 "}, "'7001 ' is no port"),
+        ({}, "initial_members names no member: leave it out"),
+        ("1=127.0.0.1:7001;2=127.0.0.1:7002", "such as '1=host:port,2=host:port'"),
+        ("1=127.0.0.1:7001 2=127.0.0.1:7002", "such as '1=host:port,2=host:port'"),
+        ("1=127.0.0.1:7001\n2=127.0.0.1:7002", "such as '1=host:port,2=host:port'"),
     ],
 )
 def test_members_that_contradict_each_other_are_refused(tmp_path: Path, members: Any, message: str) -> None:
     with pytest.raises(almadia.InvalidConfigError, match=message):
         almadia.open(tmp_path / "store", initial_members=members)
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_number_of_a_member_may_be_an_option(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ impl Peer {
         }
         match request.target {
             Some(target) => self.check_target(target).map(|()| target),
-            None => self.best_target().ok_or_else(|| Error::new(Code::Lagging)),
+            None => self.best_target().ok_or_else(|| self.no_target()),
         }
     }
 
@@ -187,6 +187,16 @@ impl Peer {
             return Ok(());
         }
         Err(Error::with_detail(Code::Lagging, format!("node {target}")))
+    }
+
+    /// Why nobody can take over: only where there are other voters can that change.
+    fn no_target(&self) -> Error {
+        let (node, region) = (self.options.node, self.region.id);
+        if self.region.members.voters.iter().any(|&voter| NodeId(voter) != node) {
+            return Error::new(Code::Lagging);
+        }
+        let detail = format!("node {node} is the only voter of region {region}: nobody else can lead it");
+        Error::with_detail(Code::InvalidArgument, detail)
     }
 
     /// Of the voters that were heard of, the one that needs least to catch up.

@@ -120,9 +120,11 @@ fn locked(directory: &OpenDirectory) -> Error {
         Some(pid) => format!("a child of process {pid}, which was killed"),
         None => "another store".to_owned(),
     };
-    let path = directory.path().display();
-    let detail = format!("{path} is in use by {holder}; close that store first, or wait for its last reader");
-    Error::with_detail(Code::Locked, detail)
+    let path = directory.path();
+    let shown = path.display();
+    let detail =
+        format!("{shown} is in use by {holder}; close that store first, or wait for its last reader");
+    Error::with_detail(Code::Locked, detail).with_errno(Some(libc::EWOULDBLOCK)).at(path)
 }
 
 /// The pid in LOCK. The file may be gone, and the holder may not have written its pid yet; the lock is held all the

@@ -18,7 +18,7 @@ from . import _almadia
 from ._almadia import Batch, Items
 from .errors import AlmadiaError
 from .status import RegionStatus, Status
-from .typing import BytesLike
+from .typing import MISSING, BytesLike, Missing
 
 if TYPE_CHECKING:
     from .log import Forwarder
@@ -92,6 +92,20 @@ class BaseStore:
     def _regions(self) -> list[RegionStatus]:
         return [RegionStatus(*fields) for fields in self._core.regions()]
 
+    def _parts(
+        self, start: BytesLike | None | Missing, end: BytesLike | None | Missing, prefix: BytesLike | None
+    ) -> list[tuple[bytes, bytes]]:
+        """The parts of a range that `delete_range` removes, one for each region, in the order of their keys."""
+        if prefix is not None and start is MISSING and end is MISSING:
+            return self._core.parts((prefix, None, None))
+        if prefix is not None:
+            raise ValueError("give a prefix, or a start and an end, not both")
+        if start is MISSING or end is MISSING:
+            raise TypeError(
+                "delete_range takes a start and an end, or a prefix; delete_range(None, None) removes all keys"
+            )
+        return self._core.parts((None, start, end))
+
     def _close(self, timeout: float) -> None:
         self._core.close(timeout)
         if self._closed:
@@ -146,15 +160,15 @@ class BaseSnapshot(Generic[ItemIterator, BytesIterator]):
     def items(
         self,
         *,
-        prefix: BytesLike | None = None,
         start: BytesLike | None = None,
         end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> ItemIterator:
         """Keys and values in order, read lazily. A snapshot of `almadia.aio` takes `async for` instead of `for`.
 
-        `prefix`, `start` (included) and `end` (excluded) restrict the range and can be combined; `reverse` iterates
+        `start` (included), `end` (excluded) and `prefix` restrict the range and can be combined; `reverse` iterates
         from the largest key to the smallest; `limit` is the maximum number of items. Closing the snapshot ends the
         iteration with `ClosedError` at the next item.
         """
@@ -164,9 +178,9 @@ class BaseSnapshot(Generic[ItemIterator, BytesIterator]):
     def keys(
         self,
         *,
-        prefix: BytesLike | None = None,
         start: BytesLike | None = None,
         end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> BytesIterator:
@@ -177,9 +191,9 @@ class BaseSnapshot(Generic[ItemIterator, BytesIterator]):
     def values(
         self,
         *,
-        prefix: BytesLike | None = None,
         start: BytesLike | None = None,
         end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> BytesIterator:

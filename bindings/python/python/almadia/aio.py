@@ -34,7 +34,7 @@ from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
 from .options import option_list
 from .status import RegionStatus, Status
-from .typing import BytesLike, Level, Members, OptionValue
+from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
 __all__ = ["BatchBlock", "Snapshot", "Store", "open"]
 
@@ -177,14 +177,27 @@ class Store(BaseStore):
         """
         return await answer_of(_almadia.submit_get_many, self._core, list(keys), level, min_index, timeout)
 
+    @overload
     async def delete_range(
         self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+    ) -> Position: ...
+    @overload
+    async def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
+    async def delete_range(
+        self,
+        start: BytesLike | None | Missing = MISSING,
+        end: BytesLike | None | Missing = MISSING,
+        *,
+        prefix: BytesLike | None = None,
+        timeout: float | None = None,
     ) -> Position:
-        """Removes every key from `start` (included) to `end` (excluded).
+        """Removes every key from `start` (included) to `end` (excluded), or those that begin with `prefix`.
 
-        None as `start` is the first possible key, and as `end` no bound.
+        None as `start` is the first possible key, and as `end` no bound. A range over several regions is not removed
+        atomically, as `almadia.Store.delete_range` explains.
         """
-        return await answer_of(_almadia.submit_delete_range, self._core, start, end, timeout)
+        parts = self._parts(start, end, prefix)
+        return [await answer_of(_almadia.submit_delete_range, self._core, *part, timeout) for part in parts][-1]
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
         """A batch that is written at the end of an `async with` block, unless an exception leaves the block.
@@ -199,7 +212,7 @@ class Store(BaseStore):
         """Applies a batch atomically on a majority of the members.
 
         Its operations are taken out of it at once, so that it can be filled again; they are put back when the call
-        fails, unless the batch has others by then.
+        fails, unless the batch has others by then. An empty batch is a read: see `almadia.Store.write`.
         """
         return await answer_of(_almadia.submit_write, self._core, batch, timeout)
 

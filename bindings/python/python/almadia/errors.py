@@ -12,13 +12,16 @@ attributes rather than from its class:
 
 Where Python has a built-in exception for the same condition, the class derives from it too: a missing key is a
 `KeyError`, an expired deadline a `TimeoutError`, an error of the operating system an `OSError`, a wrong argument a
-`ValueError`.
+`ValueError`. An `OSError` has `errno`, `strerror` and `filename` where they are known, and an `IoError` is a
+`FileNotFoundError`, `FileExistsError`, `NotADirectoryError` or `IsADirectoryError` if its `errno` says so.
 """
 
 from __future__ import annotations
 
 import builtins
 import enum
+import errno as numbers
+import os
 from typing import Any, ClassVar
 
 from . import _almadia
@@ -41,6 +44,10 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidConfigError",
     "IoError",
+    "IoExistsError",
+    "IoIsADirectoryError",
+    "IoNotADirectoryError",
+    "IoNotFoundError",
     "KeyNotFound",
     "LaggingError",
     "LockedError",
@@ -107,10 +114,19 @@ class AlmadiaError(Exception):
     errno: int | None
     """The operating system's error number, if there is one."""
 
-    def __init__(self, message: str = "", leader: int | None = None, errno: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        leader: int | None = None,
+        errno: int | None = None,
+        filename: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.leader = leader
         self.errno = errno
+        if isinstance(self, OSError):
+            self.strerror = os.strerror(errno) if errno is not None else None
+            self.filename = filename
 
     @property
     def category(self) -> int:
@@ -124,7 +140,7 @@ class AlmadiaError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         message = self.args[0] if self.args else ""
-        return type(self), (message, self.leader, self.errno)
+        return type(self), (message, self.leader, self.errno, getattr(self, "filename", None))
 
 
 class InvalidArgumentError(AlmadiaError, ValueError):
@@ -239,7 +255,23 @@ class ReadTimeoutError(AlmadiaError, builtins.TimeoutError):
 
 
 class IoError(AlmadiaError, OSError):
-    """The operating system reported an error; see `errno`."""
+    """The operating system reported an error; see `errno`, and `filename` for the file or directory."""
+
+
+class IoNotFoundError(IoError, builtins.FileNotFoundError):
+    """An `IoError` for a file or directory that does not exist."""
+
+
+class IoExistsError(IoError, builtins.FileExistsError):
+    """An `IoError` for a file or directory that exists already."""
+
+
+class IoNotADirectoryError(IoError, builtins.NotADirectoryError):
+    """An `IoError` for a path through something that is not a directory."""
+
+
+class IoIsADirectoryError(IoError, builtins.IsADirectoryError):
+    """An `IoError` for a directory in the place of a file."""
 
 
 class NoSpaceError(AlmadiaError, OSError):
@@ -247,11 +279,11 @@ class NoSpaceError(AlmadiaError, OSError):
 
 
 class LockedError(AlmadiaError, OSError):
-    """Another process or store has the directory open; the message has its pid."""
+    """Another process or store has the directory open, which is `filename`; the message has its pid."""
 
 
 class PermissionDeniedError(AlmadiaError, builtins.PermissionError):
-    """The operating system refused access."""
+    """The operating system refused access; `filename` is the file or directory."""
 
 
 class NetworkError(AlmadiaError, OSError):
@@ -342,6 +374,23 @@ def _by_code() -> dict[int, type[AlmadiaError]]:
 _CLASS_OF_CODE = _by_code()
 
 
-def from_code(code: int, message: str, leader: int | None = None, errno: int | None = None) -> AlmadiaError:
+_IO_CLASS_OF_ERRNO: dict[int, type[IoError]] = {
+    numbers.ENOENT: IoNotFoundError,
+    numbers.EEXIST: IoExistsError,
+    numbers.ENOTDIR: IoNotADirectoryError,
+    numbers.EISDIR: IoIsADirectoryError,
+}
+
+
+def from_code(
+    code: int,
+    message: str,
+    leader: int | None = None,
+    errno: int | None = None,
+    filename: str | None = None,
+) -> AlmadiaError:
     """The exception for an error of the library. Internal: called by the compiled part."""
-    return _CLASS_OF_CODE.get(code, AlmadiaError)(message, leader, errno)
+    found = _CLASS_OF_CODE.get(code, AlmadiaError)
+    if found is IoError and errno is not None:
+        found = _IO_CLASS_OF_ERRNO.get(errno, IoError)
+    return found(message, leader, errno, filename)

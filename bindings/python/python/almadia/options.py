@@ -97,16 +97,12 @@ def _milliseconds(timeout: object, most: int | None) -> str:
 
 
 def _members(given: Members) -> str:
-    text = given if isinstance(given, str) else ",".join(_member(*member) for member in _pairs(given))
-    seen: dict[str, str] = {}
-    for entry in text.split(","):
-        node, _, address = entry.strip().partition("=")
-        if address and address in seen:
-            raise InvalidConfigError(
-                f"initial_members: members {seen[address]} and {node} have the same address {address}"
-            )
-        seen[address] = node
-    return text
+    if isinstance(given, str):
+        return given
+    members = [_member(*member) for member in _pairs(given)]
+    if not members:
+        raise InvalidConfigError("initial_members names no member: leave it out for a cluster of this member alone")
+    return ",".join(members)
 
 
 def _pairs(given: object) -> Iterable[tuple[object, object]]:

@@ -15,7 +15,7 @@ from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from .errors import KeyNotFound
 from .options import option_list
 from .status import RegionStatus, Status
-from .typing import BytesLike, Level, Members, OptionValue
+from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
 _Default = TypeVar("_Default")
 
@@ -144,6 +144,7 @@ class Store(BaseStore):
 
     # Otherwise Python would try the keys 0, 1, 2 and so on. Iterate over a snapshot instead.
     __iter__ = None
+    __reversed__ = None
 
     # Many keys.
 
@@ -162,12 +163,30 @@ class Store(BaseStore):
         """
         return self._core.get_many(list(keys), level, min_index, timeout)
 
-    def delete_range(self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None) -> Position:
-        """Removes every key from `start` (included) to `end` (excluded).
+    @overload
+    def delete_range(
+        self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+    ) -> Position: ...
+    @overload
+    def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
+    def delete_range(
+        self,
+        start: BytesLike | None | Missing = MISSING,
+        end: BytesLike | None | Missing = MISSING,
+        *,
+        prefix: BytesLike | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Removes every key from `start` (included) to `end` (excluded), or those that begin with `prefix`.
 
         None as `start` is the first possible key, and as `end` no bound: `delete_range(None, None)` removes all keys.
+
+        A range within one region is removed atomically; there is one region unless the store was created with
+        `bootstrap.split_keys`. A range over several is removed with one write for each region, in the order of their
+        keys, each within `timeout`, and the position is that of the last one. If one of them fails, the regions before
+        it have lost their keys already, whatever the error says about its own: removing the range again is harmless.
         """
-        return self._core.delete_range(start, end, timeout)
+        return [self._core.delete_range(*part, timeout) for part in self._parts(start, end, prefix)][-1]
 
     def batch(self, *, timeout: float | None = None) -> BatchBlock:
         """A batch that is written at the end of a `with` block, unless an exception leaves the block.
@@ -179,7 +198,11 @@ class Store(BaseStore):
         return BatchBlock(self, timeout)
 
     def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
-        """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged."""
+        """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged.
+
+        An empty batch costs no entry of the log: it is answered as a linearizable read is, and its position covers every
+        write that was acknowledged before.
+        """
         return self._core.write(batch, timeout)
 
     def snapshot(
@@ -298,6 +321,9 @@ class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[bytes]]):
 
     def __iter__(self) -> Iterator[bytes]:
         return self.keys()
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self.keys(reverse=True)
 
     @staticmethod
     def _iterate(items: Items) -> Items:
