@@ -54,6 +54,7 @@ struct Seen {
     /// For how many milliseconds it has a lease, and its callers.
     lease_ms: (u64, u64),
     engine: (ApplyState, u64),
+    heard: (usize, Vec<(u64, String)>),
 }
 
 impl Three {
@@ -209,7 +210,8 @@ impl Three {
             let shown = published.glimpse();
             let shown = shown.map_or(0, |glimpse| lasts(&|then| published.still_holds(glimpse, then)));
             let engine = member.engine().state_and_digest(region);
-            seen.push(Seen { status: peer.status(), lease_ms: (held, shown), engine });
+            let (status, lease_ms, heard) = (peer.status(), (held, shown), peer.heard());
+            seen.push(Seen { status, lease_ms, engine, heard });
         }
         seen
     }

@@ -125,6 +125,18 @@ impl Peer {
 }
 
 #[cfg(test)]
+impl Peer {
+    /// What raft remembers of having heard others: when this peer last did, and what it knows of each follower.
+    pub(crate) fn heard(&self) -> (usize, Vec<(u64, String)>) {
+        let raft = &self.raw.raft;
+        let progress = raft.prs().iter();
+        let mut followers: Vec<_> = progress.map(|(id, progress)| (*id, format!("{progress:?}"))).collect();
+        followers.sort_unstable();
+        (raft.election_elapsed, followers)
+    }
+}
+
+#[cfg(test)]
 thread_local! {
     static LONG_WAY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static SHORTCUTS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
