@@ -256,6 +256,12 @@ impl PeerLog {
     }
 }
 
+/// What these entries take, as limits count it.
+#[must_use]
+pub(crate) fn bytes_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(cost).sum::<usize>() as u64
+}
+
 fn cost(entry: &Entry) -> usize {
     entry.data.len() + entry.context.len() + ENTRY_OVERHEAD_BYTES
 }

@@ -7,12 +7,13 @@
 //! a leader whose applied term is not its current term. The order of effects is the round's, time is an argument.
 //!
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
-//! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
+//! `peer/appends`: how much is under way between members. `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
 //! proposing for others, and letting others propose. `peer/reading`: read index and lease. `peer/leading`: gaining,
 //! losing and handing over leadership. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
 //! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
+mod appends;
 mod connecting;
 mod forwards;
 #[cfg(any(test, feature = "simulation"))]
@@ -49,10 +50,12 @@ use crate::core::ports::{LogReader, RoundIo};
 use crate::core::proposals::Requester;
 use crate::core::region::Region;
 use crate::core::stall_timer::StallTimer;
+use crate::core::windows::Windows;
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
+use self::appends::Incoming;
 use self::leading::{Leadership, SeenLeader};
 pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
@@ -79,7 +82,7 @@ pub(crate) struct Peer {
     answers: Vec<Answer>,
     /// Set while this peer lacks entries that it may have acknowledged.
     lost_end: Option<LostEnd>,
-    refused_messages: u64,
+    incoming: Incoming,
 }
 
 impl Peer {
@@ -109,8 +112,10 @@ impl Peer {
         let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
         let seen = SeenLeader { term: Term(raw.raft.term), leads: false, leader: None };
         let backlog = ApplyBacklog::new(options.backlog.clone(), options.limits);
+        let windows = Windows::new(options.windows.clone(), options.limits);
+        let incoming = Incoming::new(options.limits);
         let mut peer = Self {
-            leadership: Leadership { seen, voted_before, transfer: None },
+            leadership: Leadership { seen, voted_before, transfer: None, windows },
             writes: Writes::new(options.node, options.boot),
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
@@ -124,7 +129,7 @@ impl Peer {
             connections: Connections::default(),
             answers: Vec::new(),
             lost_end,
-            refused_messages: 0,
+            incoming,
         };
         peer.timer.redraw(&mut peer.raw.raft);
         Ok(peer)
@@ -159,7 +164,7 @@ impl Peer {
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub(crate) fn refused_messages(&self) -> u64 {
-        self.refused_messages
+        self.incoming.refused
     }
 
     /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
@@ -176,6 +181,7 @@ impl Peer {
             || self.awaits_fence()
             || self.writes.forwarder.holds_verdicts()
             || !self.apply.is_replayed()
+            || !self.incoming.held.is_empty()
     }
 
     /// This peer's status.
@@ -261,12 +267,14 @@ impl Peer {
             || self.leadership.transfer.is_some()
             || self.is_stalled()
             || self.lost_end.is_some()
+            || !self.incoming.held.is_empty()
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
     /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
+        self.take_held();
         self.answer_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
