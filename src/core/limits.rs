@@ -35,8 +35,8 @@ impl Default for Limits {
             // Eight of the largest batches: an engine that stalls for a moment costs nobody a write.
             backlog_bytes: 64 * 1024 * 1024,
             store_backlog_bytes: 128 * 1024 * 1024,
-            // What the engine takes up in half a second, the time of a flush; entries that wait are in the log's cache.
-            applying_bytes: 16 * 1024 * 1024,
+            // As much as a leader has under way. Entries that wait are in memory as long as they do.
+            applying_bytes: 8 * 1024 * 1024,
             // All that a leader has under way, and one largest entry more.
             held_appends_bytes: 16 * 1024 * 1024,
             // 16 messages: far more than a member that keeps up is behind; 1 Gbit/s at a round trip of 60 ms.

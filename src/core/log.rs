@@ -10,10 +10,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
-use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use raft::{GetEntriesContext, RaftState, StateRole, Storage, StorageError};
 
 use crate::core::ports::LogReader;
 use crate::types::{LogIndex, RegionId, Term};
+
+/// Who does not lead keeps so small a part of the entries that a leader keeps: many rounds of a busy leader still, and
+/// whoever lags farther is sent what a new leader reads from the disk.
+const CACHE_PART_OF_OTHERS: usize = 4;
 
 /// What an entry costs beyond its data, for limits. A round number near its size in memory.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
@@ -128,9 +132,11 @@ impl PeerLog {
         self.mark(end.0);
     }
 
-    /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound.
-    pub(crate) fn evict(&mut self, applied: LogIndex) {
-        while self.cache_bytes > self.cache_bytes_max
+    /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound. A leader sends from it
+    /// to those that lag; anybody else only has to be able to begin with that.
+    pub(crate) fn evict(&mut self, applied: LogIndex, role: StateRole) {
+        let part = if role == StateRole::Leader { 1 } else { CACHE_PART_OF_OTHERS };
+        while self.cache_bytes > self.cache_bytes_max / part
             && self.cache.front().is_some_and(|entry| entry.index <= applied.get())
         {
             self.pop_front();
@@ -332,5 +338,61 @@ impl Storage for PeerLog {
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
         // The log is only truncated behind what every member has, so no follower needs one yet.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::types::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
+
+    /// No entry is on the disk.
+    struct Nothing;
+
+    impl LogReader for Nothing {
+        fn read(&self, _: RegionId, _: LogIndex, _: LogIndex, _: u64) -> Result<Vec<Entry>> {
+            unreachable!("what is asked for is in the cache")
+        }
+
+        fn term(&self, _: RegionId, _: LogIndex) -> Result<Term> {
+            unreachable!("what is asked for is in the cache")
+        }
+    }
+
+    const CACHED: usize = 8;
+
+    /// A log of three times as many entries as its cache is to hold.
+    fn log() -> PeerLog {
+        let end = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
+        let (hard_state, stretches) = (HardState { term: 5, ..HardState::default() }, Vec::new());
+        let state = LogState { hard_state, truncated: end, last: end, lost_end: None, stretches };
+        let cache_bytes_max = CACHED * (100 + ENTRY_OVERHEAD_BYTES);
+        let (region, reader) = (RegionId(1), Arc::new(Nothing));
+        let mut log = PeerLog::new(region, reader, state, ConfState::default(), cache_bytes_max, 1 << 20);
+        let entry = |index| Entry { index, term: 5, data: vec![0; 100].into(), ..Entry::default() };
+        log.append((1..=3 * CACHED as u64).map(|at| entry(BOOTSTRAP_INDEX.get() + at)).collect());
+        log
+    }
+
+    #[test]
+    fn a_leader_keeps_what_the_cache_is_to_hold_and_a_follower_a_quarter_of_it() {
+        let mut log = log();
+        let last = log.state.last.0;
+
+        log.evict(last, StateRole::Leader);
+        assert_eq!(log.cache.len(), CACHED);
+        log.evict(last, StateRole::Follower);
+        assert_eq!(log.cache.len(), CACHED / 4);
+        log.check_invariants();
+    }
+
+    #[test]
+    fn what_is_not_applied_stays() {
+        let mut log = log();
+
+        log.evict(LogIndex(BOOTSTRAP_INDEX.get() + 1), StateRole::Follower);
+
+        assert_eq!(log.cache.len(), 3 * CACHED - 1);
     }
 }

@@ -355,7 +355,8 @@ impl Peer {
         }
         self.apply.advance(applied.state);
         self.raw.advance_apply_to(applied.state.index.get());
-        self.raw.mut_store().evict(applied.state.index);
+        let role = self.raw.raft.state;
+        self.raw.mut_store().evict(applied.state.index, role);
         if let Some(index) = applied.truncate_to {
             self.truncation.allow(index);
         }
