@@ -10,14 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
-use raft::{GetEntriesContext, RaftState, StateRole, Storage, StorageError};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use crate::core::ports::LogReader;
 use crate::types::{LogIndex, RegionId, Term};
-
-/// Who does not lead keeps so small a part of the entries that a leader keeps: many rounds of a busy leader still, and
-/// whoever lags farther is sent what a new leader reads from the disk.
-const CACHE_PART_OF_OTHERS: usize = 4;
 
 /// What an entry costs beyond its data, for limits. A round number near its size in memory.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
@@ -46,7 +42,6 @@ pub(crate) struct PeerLog {
     members: ConfState,
     cache: VecDeque<Entry>,
     cache_bytes: usize,
-    cache_bytes_max: usize,
     /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What
     /// was there at the start counts as appended.
     appended_bytes: u64,
@@ -65,7 +60,6 @@ impl PeerLog {
         reader: Arc<dyn LogReader>,
         mut state: LogState,
         members: ConfState,
-        cache_bytes_max: usize,
         retain_bytes: u64,
     ) -> Self {
         assert!(state.truncated.0 <= state.last.0, "the log ends at or after its truncation point");
@@ -73,18 +67,8 @@ impl PeerLog {
         let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
         let mark_bytes = MARK_BYTES.min(retain_bytes);
         let stretches = std::mem::take(&mut state.stretches);
-        let mut log = Self {
-            region,
-            reader,
-            state,
-            members,
-            cache,
-            cache_bytes,
-            cache_bytes_max,
-            appended_bytes,
-            marks,
-            mark_bytes,
-        };
+        let mut log =
+            Self { region, reader, state, members, cache, cache_bytes, appended_bytes, marks, mark_bytes };
         for (last, bytes) in stretches {
             log.appended_bytes += bytes;
             log.mark(last);
@@ -132,15 +116,20 @@ impl PeerLog {
         self.mark(end.0);
     }
 
-    /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound. A leader sends from it
-    /// to those that lag; anybody else only has to be able to begin with that.
-    pub(crate) fn evict(&mut self, applied: LogIndex, role: StateRole) {
-        let part = if role == StateRole::Leader { 1 } else { CACHE_PART_OF_OTHERS };
-        while self.cache_bytes > self.cache_bytes_max / part
+    /// Frees cached entries up to `applied`, oldest first, until the cache takes `bytes_max` at most.
+    pub(crate) fn evict(&mut self, applied: LogIndex, bytes_max: usize) {
+        while self.cache_bytes > bytes_max
             && self.cache.front().is_some_and(|entry| entry.index <= applied.get())
         {
             self.pop_front();
         }
+    }
+
+    /// What the cached entries take.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cache_bytes
     }
 
     /// Forgets entries up to and including `index`; returns the new truncation point.
@@ -360,30 +349,28 @@ mod tests {
         }
     }
 
-    const CACHED: usize = 8;
+    const COUNT: usize = 24;
+    const COST: usize = 100 + ENTRY_OVERHEAD_BYTES;
 
-    /// A log of three times as many entries as its cache is to hold.
     fn log() -> PeerLog {
         let end = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
         let (hard_state, stretches) = (HardState { term: 5, ..HardState::default() }, Vec::new());
         let state = LogState { hard_state, truncated: end, last: end, lost_end: None, stretches };
-        let cache_bytes_max = CACHED * (100 + ENTRY_OVERHEAD_BYTES);
         let (region, reader) = (RegionId(1), Arc::new(Nothing));
-        let mut log = PeerLog::new(region, reader, state, ConfState::default(), cache_bytes_max, 1 << 20);
+        let mut log = PeerLog::new(region, reader, state, ConfState::default(), 1 << 20);
         let entry = |index| Entry { index, term: 5, data: vec![0; 100].into(), ..Entry::default() };
-        log.append((1..=3 * CACHED as u64).map(|at| entry(BOOTSTRAP_INDEX.get() + at)).collect());
+        log.append((1..=COUNT as u64).map(|at| entry(BOOTSTRAP_INDEX.get() + at)).collect());
         log
     }
 
     #[test]
-    fn a_leader_keeps_what_the_cache_is_to_hold_and_a_follower_a_quarter_of_it() {
+    fn what_is_applied_is_freed_as_far_as_it_exceeds_the_bound() {
         let mut log = log();
-        let last = log.state.last.0;
 
-        log.evict(last, StateRole::Leader);
-        assert_eq!(log.cache.len(), CACHED);
-        log.evict(last, StateRole::Follower);
-        assert_eq!(log.cache.len(), CACHED / 4);
+        log.evict(log.state.last.0, 8 * COST);
+        assert_eq!(log.cache.len(), 8);
+        log.evict(log.state.last.0, 0);
+        assert!(log.cache.is_empty());
         log.check_invariants();
     }
 
@@ -391,8 +378,8 @@ mod tests {
     fn what_is_not_applied_stays() {
         let mut log = log();
 
-        log.evict(LogIndex(BOOTSTRAP_INDEX.get() + 1), StateRole::Follower);
+        log.evict(LogIndex(BOOTSTRAP_INDEX.get() + 1), 0);
 
-        assert_eq!(log.cache.len(), 3 * CACHED - 1);
+        assert_eq!(log.cache.len(), COUNT - 1);
     }
 }

@@ -107,8 +107,7 @@ impl Peer {
         let config = raft_config(&options, applied.index, timer.window_ticks());
         let lost_end = log.lost_end.map(LostEnd::new);
         let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
-        let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
-        let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
+        let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_retain_bytes);
         let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
         let seen = SeenLeader { term: Term(raw.raft.term), leads: false, leader: None };
         let backlog = ApplyBacklog::new(options.backlog.clone(), options.limits);
@@ -355,8 +354,8 @@ impl Peer {
         }
         self.apply.advance(applied.state);
         self.raw.advance_apply_to(applied.state.index.get());
-        let role = self.raw.raft.state;
-        self.raw.mut_store().evict(applied.state.index, role);
+        let kept_bytes = self.kept_bytes();
+        self.raw.mut_store().evict(applied.state.index, kept_bytes);
         if let Some(index) = applied.truncate_to {
             self.truncation.allow(index);
         }

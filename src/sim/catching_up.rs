@@ -5,10 +5,13 @@
 //! reports stops nothing. What always holds: nothing else goes wrong. How much memory real members take meanwhile is
 //! measured by `benches/catch_up.rs`.
 
+use crate::core::input::Input;
 use crate::core::limits::Limits;
-use crate::sim::member::Setup;
+use crate::sim::keys;
+use crate::sim::member::{Member, Setup};
 use crate::sim::trio::{Trio, at_once};
-use crate::types::RegionId;
+use crate::time::Timestamp;
+use crate::types::{NodeId, RegionId};
 
 const REGION: RegionId = RegionId(1);
 const WRITES: u64 = 100;
@@ -92,4 +95,25 @@ fn a_member_whose_engine_is_slow_gets_everything_once() {
     assert_eq!(lag(&mut trio), 0);
     let log_bytes = WRITES * (VALUE_BYTES as u64 + 200);
     assert!(trio.sent < 2 * log_bytes, "{} bytes to two members, of a log of {log_bytes}", trio.sent);
+}
+
+#[test]
+fn a_leader_keeps_entries_for_others_a_follower_a_quarter_of_them_and_a_sole_member_none() {
+    const CACHE: usize = 20_000;
+    let setup = Setup { log_cache_bytes: CACHE, ..Setup::default() };
+    let mut trio = Trio::new(1, &setup);
+    trio.elect(1, 1);
+    write_all(&mut trio);
+    let leader = trio.member(1).peer().cached_bytes();
+    let follower = trio.member(2).peer().cached_bytes();
+    assert!((CACHE / 2..=CACHE).contains(&leader), "{leader} bytes");
+    assert!((CACHE / 8..=CACHE / 4).contains(&follower), "{follower} bytes");
+
+    let mut sole = Member::bootstrap_with(1, &keys::regions(1, &[NodeId(1)]), setup);
+    sole.feed(Input::Campaign);
+    sole.round(Timestamp::default(), &mut Vec::new());
+    assert!(sole.peer().cached_bytes() > 0, "what is not applied is in memory");
+    sole.apply(&mut Vec::new());
+    sole.round(Timestamp::default(), &mut Vec::new());
+    assert_eq!(sole.peer().cached_bytes(), 0);
 }

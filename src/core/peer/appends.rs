@@ -42,6 +42,10 @@ impl Incoming {
 const OPEN: usize = INFLIGHT_MESSAGES_MAX;
 const CLOSED: usize = 0;
 
+/// Who does not lead keeps so small a part of the entries that a leader keeps: still many rounds of a busy leader.
+/// Whoever lags farther is sent what the next leader reads from its disk.
+const CACHE_PART_OF_OTHERS: usize = 4;
+
 impl Peer {
     /// Sends what the windows have room for, in a leader's part of a round.
     pub(super) fn fill_windows(&mut self) {
@@ -125,6 +129,24 @@ impl Peer {
         }
         assert!(self.incoming.held.is_empty(), "raft hands nothing to the applier before the next pass");
         self.notice_leadership();
+    }
+
+    /// How much of what is applied the log's cache keeps: what a leader sends to those that lag. Anybody else only has to
+    /// be able to begin with that, and who has no others will never send anything.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let most = self.options.log_cache_bytes;
+        match self.raw.raft.prs().iter().count() {
+            ..=1 => 0,
+            _ if self.is_leader() => most,
+            _ => most / CACHE_PART_OF_OTHERS,
+        }
+    }
+
+    /// What the log's cache takes.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.raw.store().cached_bytes()
     }
 
     fn fill_window(&mut self, member: NodeId) {
