@@ -112,6 +112,12 @@ impl ApplyBacklog {
         self.bytes > self.limits.backlog_bytes || (self.is_store_full() && has_share) || all > 2 * bound
     }
 
+    /// True when a leader's appends are to wait until the applier has done more.
+    #[must_use]
+    pub(crate) fn is_enough(&self) -> bool {
+        self.bytes > self.limits.applying_bytes || self.is_full()
+    }
+
     /// True when the applier has more to do for all regions together than it should.
     #[must_use]
     pub(crate) fn is_store_full(&self) -> bool {

@@ -88,6 +88,12 @@ impl ApplyProgress {
         self.backlog.is_full()
     }
 
+    /// Whether a leader's appends are to wait until the applier has done more.
+    #[must_use]
+    pub(crate) fn has_enough(&self) -> bool {
+        self.backlog.is_enough()
+    }
+
     /// Whether the applier has more to do for all regions together than it should.
     #[must_use]
     pub(crate) fn is_store_behind(&self) -> bool {

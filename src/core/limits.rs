@@ -11,6 +11,14 @@ pub(crate) struct Limits {
     pub backlog_bytes: u64,
     /// The same for all regions of a store together; see [`StoreBacklog`](crate::core::apply_backlog::StoreBacklog).
     pub store_backlog_bytes: u64,
+    /// Bytes of committed entries of one region that may wait for the applier before its peer lets a leader's appends
+    /// wait too.
+    pub applying_bytes: u64,
+    /// Bytes of a leader's appends that may wait so; more are dropped.
+    pub held_appends_bytes: u64,
+    /// Bytes of entries that may be under way to members that have not acknowledged them, over all members and
+    /// regions; see [`Windows::has_room`](crate::core::windows::Windows::has_room).
+    pub append_window_bytes: u64,
     /// Bytes of forwarded writes that may wait to be proposed; more are refused.
     pub forwarded_bytes: usize,
     /// Questions of one follower that may wait for the quorum; more are dropped, and asked again.
@@ -27,6 +35,12 @@ impl Default for Limits {
             // Eight of the largest batches: an engine that stalls for a moment costs nobody a write.
             backlog_bytes: 64 * 1024 * 1024,
             store_backlog_bytes: 128 * 1024 * 1024,
+            // As much as a leader has under way. Entries that wait are in memory as long as they do.
+            applying_bytes: 8 * 1024 * 1024,
+            // All that a leader has under way, and one largest entry more.
+            held_appends_bytes: 16 * 1024 * 1024,
+            // 16 messages: far more than a member that keeps up is behind; 1 Gbit/s at a round trip of 60 ms.
+            append_window_bytes: 8 * 1024 * 1024,
             forwarded_bytes: 64 * 1024 * 1024,
             // A healthy follower has a few under way.
             questions: 4096,

@@ -42,7 +42,6 @@ pub(crate) struct PeerLog {
     members: ConfState,
     cache: VecDeque<Entry>,
     cache_bytes: usize,
-    cache_bytes_max: usize,
     /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What
     /// was there at the start counts as appended.
     appended_bytes: u64,
@@ -61,7 +60,6 @@ impl PeerLog {
         reader: Arc<dyn LogReader>,
         mut state: LogState,
         members: ConfState,
-        cache_bytes_max: usize,
         retain_bytes: u64,
     ) -> Self {
         assert!(state.truncated.0 <= state.last.0, "the log ends at or after its truncation point");
@@ -69,18 +67,8 @@ impl PeerLog {
         let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
         let mark_bytes = MARK_BYTES.min(retain_bytes);
         let stretches = std::mem::take(&mut state.stretches);
-        let mut log = Self {
-            region,
-            reader,
-            state,
-            members,
-            cache,
-            cache_bytes,
-            cache_bytes_max,
-            appended_bytes,
-            marks,
-            mark_bytes,
-        };
+        let mut log =
+            Self { region, reader, state, members, cache, cache_bytes, appended_bytes, marks, mark_bytes };
         for (last, bytes) in stretches {
             log.appended_bytes += bytes;
             log.mark(last);
@@ -128,13 +116,20 @@ impl PeerLog {
         self.mark(end.0);
     }
 
-    /// Frees cached entries up to `applied`, oldest first, until the cache is within its bound.
-    pub(crate) fn evict(&mut self, applied: LogIndex) {
-        while self.cache_bytes > self.cache_bytes_max
+    /// Frees cached entries up to `applied`, oldest first, until the cache takes `bytes_max` at most.
+    pub(crate) fn evict(&mut self, applied: LogIndex, bytes_max: usize) {
+        while self.cache_bytes > bytes_max
             && self.cache.front().is_some_and(|entry| entry.index <= applied.get())
         {
             self.pop_front();
         }
+    }
+
+    /// What the cached entries take.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.cache_bytes
     }
 
     /// Forgets entries up to and including `index`; returns the new truncation point.
@@ -256,6 +251,12 @@ impl PeerLog {
     }
 }
 
+/// What these entries take, as limits count it.
+#[must_use]
+pub(crate) fn bytes_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(cost).sum::<usize>() as u64
+}
+
 fn cost(entry: &Entry) -> usize {
     entry.data.len() + entry.context.len() + ENTRY_OVERHEAD_BYTES
 }
@@ -326,5 +327,59 @@ impl Storage for PeerLog {
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
         // The log is only truncated behind what every member has, so no follower needs one yet.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::types::{BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
+
+    /// No entry is on the disk.
+    struct Nothing;
+
+    impl LogReader for Nothing {
+        fn read(&self, _: RegionId, _: LogIndex, _: LogIndex, _: u64) -> Result<Vec<Entry>> {
+            unreachable!("what is asked for is in the cache")
+        }
+
+        fn term(&self, _: RegionId, _: LogIndex) -> Result<Term> {
+            unreachable!("what is asked for is in the cache")
+        }
+    }
+
+    const COUNT: usize = 24;
+    const COST: usize = 100 + ENTRY_OVERHEAD_BYTES;
+
+    fn log() -> PeerLog {
+        let end = (BOOTSTRAP_INDEX, BOOTSTRAP_TERM);
+        let (hard_state, stretches) = (HardState { term: 5, ..HardState::default() }, Vec::new());
+        let state = LogState { hard_state, truncated: end, last: end, lost_end: None, stretches };
+        let (region, reader) = (RegionId(1), Arc::new(Nothing));
+        let mut log = PeerLog::new(region, reader, state, ConfState::default(), 1 << 20);
+        let entry = |index| Entry { index, term: 5, data: vec![0; 100].into(), ..Entry::default() };
+        log.append((1..=COUNT as u64).map(|at| entry(BOOTSTRAP_INDEX.get() + at)).collect());
+        log
+    }
+
+    #[test]
+    fn what_is_applied_is_freed_as_far_as_it_exceeds_the_bound() {
+        let mut log = log();
+
+        log.evict(log.state.last.0, 8 * COST);
+        assert_eq!(log.cache.len(), 8);
+        log.evict(log.state.last.0, 0);
+        assert!(log.cache.is_empty());
+        log.check_invariants();
+    }
+
+    #[test]
+    fn what_is_not_applied_stays() {
+        let mut log = log();
+
+        log.evict(LogIndex(BOOTSTRAP_INDEX.get() + 1), 0);
+
+        assert_eq!(log.cache.len(), COUNT - 1);
     }
 }

@@ -63,6 +63,8 @@ pub(crate) mod lost_end;
 pub(crate) mod outbox;
 pub(crate) mod limits;
 pub(crate) mod apply_backlog;
+pub(crate) mod held_appends;
+pub(crate) mod windows;
 pub(crate) mod stall_timer;
 pub(crate) mod apply_progress;
 pub(crate) mod caller_write;

@@ -7,12 +7,14 @@
 //! a leader whose applied term is not its current term. The order of effects is the round's, time is an argument.
 //!
 //! Here: the life of a peer. `peer/options`: what it is made with. `peer/ready`: what it contributes to a round.
-//! `peer/connecting`: who is connected. `peer/messages`: what others send. `peer/writes`: proposing. `peer/forwards`:
-//! proposing for others, and letting others propose. `peer/reading`: read index and lease. `peer/leading`: gaining,
-//! losing and handing over leadership. `peer/idling`: heartbeats and ticks without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
+//! `peer/appends`: how much is under way between members. `peer/connecting`: who is connected. `peer/messages`: what
+//! others send. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting others propose.
+//! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership. `peer/idling`:
+//! heartbeats and ticks without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
 //! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
+mod appends;
 mod connecting;
 mod forwards;
 pub(crate) mod idling;
@@ -50,10 +52,12 @@ use crate::core::ports::{LogReader, RoundIo};
 use crate::core::proposals::Requester;
 use crate::core::region::Region;
 use crate::core::stall_timer::StallTimer;
+use crate::core::windows::Windows;
 use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
+use self::appends::Incoming;
 use self::leading::{Leadership, SeenLeader};
 pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
@@ -82,7 +86,7 @@ pub(crate) struct Peer {
     answers: Vec<Answer>,
     /// Set while this peer lacks entries that it may have acknowledged.
     lost_end: Option<LostEnd>,
-    refused_messages: u64,
+    incoming: Incoming,
 }
 
 impl Peer {
@@ -107,13 +111,14 @@ impl Peer {
         let config = raft_config(&options, applied.index, timer.window_ticks());
         let lost_end = log.lost_end.map(LostEnd::new);
         let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
-        let (cache_bytes, retain_bytes) = (options.log_cache_bytes, options.log_retain_bytes);
-        let view = PeerLog::new(region.id, reader, log, region.members.clone(), cache_bytes, retain_bytes);
+        let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_retain_bytes);
         let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
         let seen = SeenLeader { term: Term(raw.raft.term), leads: false, leader: None };
         let backlog = ApplyBacklog::new(options.backlog.clone(), options.limits);
+        let windows = Windows::new(options.windows.clone(), options.limits);
+        let incoming = Incoming::new(options.limits);
         let mut peer = Self {
-            leadership: Leadership { seen, voted_before, transfer: None },
+            leadership: Leadership { seen, voted_before, transfer: None, windows },
             writes: Writes::new(options.node, options.boot),
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
@@ -128,7 +133,7 @@ impl Peer {
             connections: Connections::default(),
             answers: Vec::new(),
             lost_end,
-            refused_messages: 0,
+            incoming,
         };
         peer.timer.redraw(&mut peer.raw.raft);
         Ok(peer)
@@ -163,7 +168,7 @@ impl Peer {
     #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub(crate) fn refused_messages(&self) -> u64 {
-        self.refused_messages
+        self.incoming.refused
     }
 
     /// True when something waits for the next apply report: a read for its index, a new leader for its first entry,
@@ -180,6 +185,7 @@ impl Peer {
             || self.awaits_fence()
             || self.writes.forwarder.holds_verdicts()
             || !self.apply.is_replayed()
+            || !self.incoming.held.is_empty()
     }
 
     /// This peer's status.
@@ -270,6 +276,7 @@ impl Peer {
             || self.leadership.transfer.is_some()
             || self.is_stalled()
             || self.lost_end.is_some()
+            || !self.incoming.held.is_empty()
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
@@ -277,6 +284,7 @@ impl Peer {
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
         self.rests = false;
+        self.take_held();
         self.answer_transfer();
         self.hand_over_if_stalled();
         self.answer_open_reads_by_lease();
@@ -357,7 +365,8 @@ impl Peer {
         }
         self.apply.advance(applied.state);
         self.raw.advance_apply_to(applied.state.index.get());
-        self.raw.mut_store().evict(applied.state.index);
+        let kept_bytes = self.kept_bytes();
+        self.raw.mut_store().evict(applied.state.index, kept_bytes);
         if let Some(index) = applied.truncate_to {
             self.truncation.allow(index);
         }

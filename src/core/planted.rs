@@ -76,6 +76,8 @@ faults! {
     EarlierBootsCounted,
 
     // Replication.
+    /// A leader that has sent a member all that its window holds waits until it hears of it.
+    FullWindowNotAskedAfter,
     /// A late rejection leads a leader back to entries that are truncated.
     LateRejectionsObeyed,
     /// Followers are told of commits that the leader has not applied.

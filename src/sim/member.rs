@@ -32,6 +32,7 @@ use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, round};
+use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error};
 use crate::process::logging::raft_logger;
 use crate::sim::disk::{DiskEngine, DiskLog};
@@ -99,8 +100,8 @@ impl Member {
             let (_, applied) = self.engine.state_of(region);
             self.log.follow_engine(region, applied);
         }
-        let backlog = StoreBacklog::default();
-        let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog)));
+        let (backlog, windows) = (StoreBacklog::default(), StoreWindows::default());
+        let peers = regions.iter().map(|&region| (region, self.start_peer(region, &backlog, &windows)));
         let peers: Peers = peers.collect();
         let published = peers.iter().map(|(&region, peer)| (region, peer.published_lease())).collect();
         let origin = self.origin();
@@ -123,10 +124,11 @@ impl Member {
         });
     }
 
-    fn start_peer(&self, region: RegionId, backlog: &StoreBacklog) -> Peer {
+    fn start_peer(&self, region: RegionId, backlog: &StoreBacklog, windows: &StoreWindows) -> Peer {
         let (region, applied) = self.engine.state_of(region);
         let (log, reader) = (self.log.recover(region.id), Arc::new(self.log.clone()));
-        let options = PeerOptions { backlog: backlog.clone(), ..self.peer_options(region.id) };
+        let (backlog, windows) = (backlog.clone(), windows.clone());
+        let options = PeerOptions { backlog, windows, ..self.peer_options(region.id) };
         Peer::new(options, region, applied, log, reader, &raft_logger()).expect("log and engine agree")
     }
 
@@ -143,6 +145,7 @@ impl Member {
             lease_max: self.setup.lease_max,
             group_bytes_max: self.setup.group_bytes_max,
             backlog: StoreBacklog::default(),
+            windows: StoreWindows::default(),
             propose_bytes_max: self.setup.propose_bytes_max,
             forward_window_bytes: self.setup.forward_window_bytes,
             log_cache_bytes: self.setup.log_cache_bytes,

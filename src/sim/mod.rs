@@ -40,6 +40,8 @@ mod trio;
 #[cfg(test)]
 mod stalls;
 #[cfg(test)]
+mod catching_up;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod heartbeats;

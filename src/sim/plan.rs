@@ -484,11 +484,15 @@ fn draw_limits(seed: u64) -> Limits {
     if random.percent(50) {
         return production;
     }
+    let more = &mut Random::new(seed ^ 0x0077_696e_646f_7773);
     let backlog_bytes = random.pick(&[1, 300, 2_000, production.backlog_bytes]);
     let store_backlog_bytes = random.pick(&[backlog_bytes / 2, 2 * backlog_bytes]);
     Limits {
         backlog_bytes,
         store_backlog_bytes,
+        applying_bytes: more.pick(&[1, 300, production.applying_bytes]),
+        held_appends_bytes: more.pick(&[1, 500, production.held_appends_bytes]),
+        append_window_bytes: more.pick(&[1, 300, 2_000, production.append_window_bytes]),
         forwarded_bytes: random.pick(&[1, 200, production.forwarded_bytes]),
         questions: random.pick(&[1, 2, production.questions]),
         held_confirmations: random.pick(&[2, 3, production.held_confirmations]),

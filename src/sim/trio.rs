@@ -1,7 +1,8 @@
 //! Three members that are stepped together.
 //!
 //! Owns message exchange for directed runs in which only the outcome matters: after each step the three members have
-//! exchanged and applied everything there was. What always holds: every message arrives, immediately and in order.
+//! exchanged and applied everything there was. What always holds: every message arrives, immediately and in order,
+//! except those of a member that is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use crate::completion::{Position, Waiter};
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
+use crate::core::log::bytes_of;
+use crate::core::ports::PeerMessage;
 use crate::core::reads::Read;
 use crate::error::Result;
 use crate::sim::keys;
@@ -30,6 +33,12 @@ pub(crate) struct Trio {
     now: Timestamp,
     /// The member whose engine accepts nothing.
     pub stalled: Option<u64>,
+    /// The member that hears nothing and is not heard.
+    pub away: Option<u64>,
+    /// Bytes of the entries that were sent.
+    pub sent: u64,
+    /// The most of them that one member sent to another in one round.
+    pub sent_at_once_max: u64,
 }
 
 impl Trio {
@@ -38,7 +47,8 @@ impl Trio {
         let voters: Vec<_> = (1..=3).map(NodeId).collect();
         let regions = keys::regions(regions, &voters);
         let members = (1..=3).map(|node| Member::bootstrap_with(node, &regions, setup.clone())).collect();
-        let mut trio = Self { members, now: Timestamp::default() + Duration::from_secs(60), stalled: None };
+        let now = Timestamp::default() + Duration::from_secs(60);
+        let mut trio = Self { members, now, stalled: None, away: None, sent: 0, sent_at_once_max: 0 };
         trio.introduce_all();
         trio
     }
@@ -113,12 +123,26 @@ impl Trio {
                 continue;
             }
             moved = true;
-            for message in member.round(now, &mut Vec::new()) {
+            let messages = member.round(now, &mut Vec::new());
+            self.measure(&messages);
+            for message in messages {
                 let to = message.to().get();
-                self.member(to).feed_message(message);
+                if self.away.is_none_or(|away| away != node && away != to) {
+                    self.member(to).feed_message(message);
+                }
             }
         }
         moved
+    }
+
+    fn measure(&mut self, messages: &[PeerMessage]) {
+        for to in 1..=3 {
+            let appends = messages.iter().filter(|message| message.to() == NodeId(to));
+            let entries = appends.filter_map(PeerMessage::raft).map(|append| bytes_of(&append.entries));
+            let bytes: u64 = entries.sum();
+            self.sent += bytes;
+            self.sent_at_once_max = self.sent_at_once_max.max(bytes);
+        }
     }
 
     /// Advances all members by this many ticks.

@@ -26,6 +26,7 @@ use crate::core::peer::{PROPOSE_BYTES_MAX, Peer, PeerOptions};
 use crate::core::ports::LogReader;
 use crate::core::region::Region;
 use crate::core::round::Peers;
+use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error, Result};
 use crate::pollers::health::Health;
 use crate::pollers::inbox::Inbox;
@@ -209,6 +210,7 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
         log_retain_bytes: share(config.log_retain_bytes),
         apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
         backlog: StoreBacklog::default(),
+        windows: StoreWindows::default(),
         limits: Limits::default(),
     }
 }

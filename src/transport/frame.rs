@@ -70,7 +70,8 @@ pub(crate) fn finish(out: &mut [u8], start: usize) {
 /// What a connection has received and not yet handed out.
 ///
 /// Bodies are slices of the chunk they were received into, which is freed with the last of them. So nothing is copied,
-/// and a log cache that keeps an entry keeps its neighbours in memory, which it would keep anyway.
+/// and a log cache that keeps an entry keeps its neighbours in memory, which it would keep anyway. A frame longer than
+/// the usual chunk has the last one of its own.
 pub(crate) struct FrameBuffer {
     chunk: BytesMut,
     /// How much of the front of `chunk` holds received bytes. Invariant: at most `chunk.len()`.
@@ -135,13 +136,22 @@ impl FrameBuffer {
         Ok(Some(HEADER_BYTES + len as usize))
     }
 
+    /// What the header at the front claims, wrong or not.
+    fn claimed_len(&self) -> Option<usize> {
+        self.frame_len().ok().flatten()
+    }
+
     /// Moves to a new chunk when the present one is nearly full. The new one is at most twice what has really
-    /// come, so a claimed length alone costs nothing.
+    /// come, so a claimed length alone costs nothing. It ends where a frame ends that is longer than the usual chunk:
+    /// the entries of that frame keep all of it in memory, and would keep the beginnings of others with it.
     fn make_room(&mut self) {
-        if self.chunk.len() - self.filled >= ROOM_BYTES_MIN {
+        let rest = self.chunk.len() - self.filled;
+        let frame_len = self.claimed_len();
+        if rest >= ROOM_BYTES_MIN || (rest > 0 && frame_len == Some(self.chunk.len())) {
             return;
         }
-        let mut chunk = BytesMut::zeroed(CHUNK_BYTES.max(2 * self.filled));
+        let len = frame_len.unwrap_or(0).min(2 * self.filled).max(CHUNK_BYTES);
+        let mut chunk = BytesMut::zeroed(len);
         chunk[..self.filled].copy_from_slice(&self.chunk[..self.filled]);
         self.chunk = chunk;
     }
@@ -210,6 +220,22 @@ mod tests {
     fn a_frame_larger_than_a_chunk_comes_back() {
         let body: Vec<u8> = (0..3 * CHUNK_BYTES).map(|n| n.to_le_bytes()[0]).collect();
         assert_eq!(received(&frame(&body), 1 << 20), Ok(vec![Bytes::from(body)]));
+    }
+
+    #[test]
+    fn a_long_frame_ends_its_chunk() {
+        let long = frame(&[7; 3 * CHUNK_BYTES + 77]);
+        let stream = [frame(&[1]), long, frame(&[2])].concat();
+        let (mut source, mut frames, mut left) = (&stream[..], FrameBuffer::new(1 << 20), Vec::new());
+        while !source.is_empty() {
+            frames.fill(&mut source).expect("a slice is read without errors");
+            while let Some(body) = frames.next_frame().expect("frames of ours") {
+                left.push((body.len(), frames.capacity_bytes()));
+            }
+        }
+
+        assert_eq!(left[1], (3 * CHUNK_BYTES + 77, 0), "nothing of the next frame is in its memory");
+        assert_eq!(left.len(), 3);
     }
 
     #[test]

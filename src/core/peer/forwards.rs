@@ -157,7 +157,7 @@ impl Peer {
     pub(super) fn on_forward(&mut self, forward: Forward) {
         let Some(count) = self.connections.boot_count(forward.from, forward.boot) else {
             // Nobody waits for it, or its sender is not who it claims to be.
-            self.refused_messages += 1;
+            self.incoming.refused += 1;
             return;
         };
         let willing = self.may_accept();
@@ -168,7 +168,7 @@ impl Peer {
             is_fit
         });
         assert!(accepted.is_empty() || self.is_leader(), "only a leader accepts");
-        self.refused_messages += u64::from(unfit.get());
+        self.incoming.refused += u64::from(unfit.get());
         accepted.into_iter().for_each(|(id, data)| self.writes.pending.push(Pending::of_follower(id, data)));
     }
 

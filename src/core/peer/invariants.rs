@@ -20,6 +20,7 @@ impl Peer {
             return;
         }
         self.check_log();
+        self.check_appends();
         self.check_progress();
         self.check_writes();
         self.check_reading();

@@ -11,6 +11,7 @@ use crate::completion::Position;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::transfer::{CurrentLeader, Transfer, TransferRequest};
+use crate::core::windows::Windows;
 use crate::error::{Code, Error};
 use crate::types::{LogIndex, NodeId, Term};
 
@@ -33,6 +34,8 @@ pub(super) struct Leadership {
     pub(super) voted_before: bool,
     /// The transfer that somebody asked for and waits for.
     pub(super) transfer: Option<Transfer>,
+    /// What this leader has under way to the others.
+    pub(super) windows: Windows,
 }
 
 impl Peer {
@@ -47,6 +50,9 @@ impl Peer {
         assert!(seen.term >= before.term, "terms never fall");
         self.leadership.seen = seen;
         let is_same = (seen.term, seen.leads) == (before.term, before.leads);
+        if seen.term != before.term {
+            self.incoming.held.clear();
+        }
         if before.leads && !is_same {
             self.on_leadership_lost();
         }
@@ -97,6 +103,7 @@ impl Peer {
     }
 
     fn on_leadership_lost(&mut self) {
+        self.leadership.windows.clear_all();
         self.reading.lease.expire();
         self.reading.reads.drop_renewals();
         self.drop_forwarded();

@@ -26,7 +26,7 @@ impl Peer {
             Body::ForwardAnswer(answer) if self.is_known(answer.from, answer.to) => {
                 self.on_forward_answer(&answer)
             }
-            Body::Forward(_) | Body::ForwardAnswer(_) => self.refused_messages += 1,
+            Body::Forward(_) | Body::ForwardAnswer(_) => self.incoming.refused += 1,
         }
     }
 
@@ -41,9 +41,8 @@ impl Peer {
         }
         let passes = match message.get_msg_type() {
             _ if self.is_dropped_by_fault(&message) => false,
-            // What is not taken is not acknowledged, and comes again. Nothing else adds to what the engine has to do,
-            // and questions carry their ids in entries.
-            MessageType::MsgAppend if !message.entries.is_empty() && self.is_behind() => false,
+            // Nothing else adds to what the engine has to do, and questions carry their ids in entries.
+            MessageType::MsgAppend if self.must_hold(&message) => return self.incoming.held.push(message),
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
                 self.cut_late_force(&mut message);
                 !self.is_silent() && !self.lacks_end()
@@ -91,15 +90,20 @@ impl Peer {
     fn step(&mut self, mut message: Message) {
         let (term, end) = (Term(message.term), end_of(&message));
         let kind = message.get_msg_type();
-        if kind == MessageType::MsgHeartbeat {
-            self.doubt_commit(&mut message);
+        let from = NodeId(message.from);
+        match kind {
+            MessageType::MsgHeartbeat => self.doubt_commit(&mut message),
+            MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse => self.hold_burst(&message),
+            _ => {}
         }
         let before = self.term();
         // An error here is raft's way to say that it ignored the message.
         let _ = self.raw.step(message);
         assert!(self.term() >= before, "terms never fall");
-        if kind == MessageType::MsgAppend {
-            self.verify_up_to(term, end);
+        match kind {
+            MessageType::MsgAppend => self.verify_up_to(term, end),
+            MessageType::MsgHeartbeatResponse => self.ask_after_appends(from),
+            _ => {}
         }
     }
 
@@ -185,10 +189,10 @@ impl Peer {
     }
 
     fn refuse_message(&mut self, message: &Message, refusal: Refusal) {
-        self.refused_messages += 1;
+        self.incoming.refused += 1;
         // At doubling intervals: a broken peer must not fill the host's log.
-        if self.refused_messages.is_power_of_two() {
-            let (region, total) = (self.region.id, self.refused_messages);
+        if self.incoming.refused.is_power_of_two() {
+            let (region, total) = (self.region.id, self.incoming.refused);
             log::warn!(
                 "region {region}: dropped a message of node {}: {refusal} ({total} so far)",
                 message.from

@@ -11,6 +11,7 @@ use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
+use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, NodeId};
 
@@ -19,9 +20,9 @@ pub(super) const MESSAGE_BYTES_MAX: u64 = 512 * 1024;
 /// Bytes of writes that one round of a production member proposes: what a slow disk syncs well within an election
 /// timeout, so that heartbeats leave in between.
 pub(crate) const PROPOSE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Append messages a follower may leave unacknowledged: together 32 MiB unless single entries are larger, and far more
-/// than the few rounds a healthy follower is behind.
-const INFLIGHT_MESSAGES_MAX: usize = 64;
+/// Append messages a follower may leave unacknowledged, far more than the few rounds a healthy follower is behind. Their
+/// bytes have a bound of their own ([`Windows`](crate::core::windows)).
+pub(super) const INFLIGHT_MESSAGES_MAX: usize = 64;
 /// Bytes of committed entries one pass hands to the applier.
 const COMMITTED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -58,6 +59,8 @@ pub(crate) struct PeerOptions {
     pub apply_stall_ticks: u64,
     /// What all peers of this member have handed to its applier.
     pub backlog: StoreBacklog,
+    /// What all peers of this member have under way to others.
+    pub windows: StoreWindows,
     /// What may wait in this peer.
     pub limits: Limits,
 }

@@ -64,6 +64,7 @@ impl Peer {
 
     /// What must become durable now, and what may leave before. None when nothing is to do.
     pub(crate) fn ready(&mut self) -> Result<Option<PeerReady>> {
+        self.fill_windows();
         let mut found = PeerReady {
             messages: self.take_outgoing(),
             write: LogWrite::new(self.region.id),
@@ -92,7 +93,9 @@ impl Peer {
         if let Some(commit) = light.commit_index() {
             self.raw.mut_store().set_commit(commit);
         }
-        messages.extend(light.take_messages());
+        let late = light.take_messages();
+        self.count_appends(&late);
+        messages.extend(late);
         committed.extend(light.take_committed_entries());
         advanced.messages = self.through_outbox(messages);
         advanced.commit_guard = self.commit_guard(&committed, stored_commit);
