@@ -3,34 +3,19 @@
 //! Owns the SONAME and the other linker flags. The C header is not generated here: it is committed, and a test checks
 //! that it is current, so that a build needs no header generator.
 
-use std::env::var;
+#[path = "../rocksdb_guards.rs"]
+mod rocksdb_guards;
 
-/// `std::thread::_M_start_thread(std::unique_ptr<std::thread::_State>, void (*)())`
-const START_THREAD: &str =
-    "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE";
+use std::env::var;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if guards_rocksdb() {
-        for function in ["__cxa_atexit", START_THREAD] {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={function}");
-        }
-    }
-    // Cargo passes these on to a cdylib that depends on this crate, but the Python module must not have this SONAME and
-    // must leave Python's symbols undefined. It is the one that is built without the C functions.
-    let is_c_library = var("CARGO_FEATURE_CAPI").is_ok();
-    if is_c_library && var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
+    rocksdb_guards::pass_to_linker();
+    if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         for argument in link_arguments() {
             println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
         }
     }
-}
-
-/// Where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit, and `threads.rs` beside it
-/// starts RocksDB's threads; in the Python module too.
-fn guards_rocksdb() -> bool {
-    let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
-    is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }
 
 fn link_arguments() -> [String; 3] {
