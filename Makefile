@@ -17,7 +17,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 cargo := scripts/cargo.sh
 C_FLAGS := -std=c99 -O2 -g -Wall -Wextra -Wpedantic -Werror -Iinclude
 C_LINK = -L$(TARGET)/lib -Wl,-rpath,$(TARGET)/lib -lalmadia -lpthread
-BUILT := $(TARGET)/release/libalmadia.so
+BUILT := $(TARGET)/release/libalmadia_c.so
 LINKED := $(TARGET)/lib/libalmadia.so
 PROGRAMS := $(TARGET)/programs
 HEADERS := $(wildcard include/*.h include/*.hpp)
@@ -25,12 +25,12 @@ CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member hang.so powerloss.so pow
 
 .PHONY: all
 all: library $(PROGRAMS)/member ## Builds libalmadia.so; the header is include/almadia.h.
-	@echo "library: $(BUILT)"
+	@echo "library: $(LINKED)"
 	@echo "header:  include/almadia.h"
 
 .PHONY: library
 library: needs
-	@$(cargo) build --release --locked
+	@$(cargo) build --release --locked --package almadia-c
 	@mkdir -p $(TARGET)/lib
 	@ln -sf $(BUILT) $(LINKED)
 	@ln -sf $(BUILT) $(TARGET)/lib/$(SONAME)
@@ -48,7 +48,8 @@ test: ## Runs all tests: format, lints, licences, Rust, C, the demo, chaos, Pyth
 	@scripts/install-needs.sh test
 	cargo fmt --all --check
 	$(cargo) clippy --release --locked --workspace --all-targets --features almadia-python/bench -- -D warnings
-	$(cargo) clippy --release --locked --lib --features simulation -- -D warnings
+	$(cargo) clippy --release --locked --lib --features simulation,capi -- -D warnings
+	$(cargo) clippy --release --locked --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(cargo) doc --quiet --release --locked --no-deps --lib
 	@scripts/check-dependencies.sh
 	timeout --foreground 90m $(cargo) test --release --locked
@@ -63,8 +64,7 @@ test-noise: ## The same under CPU and disk load: two busy loops and a program th
 
 WHEELS = $(TARGET)/wheels
 WHEEL_FEATURES =
-# A separate cargo call: built together with the library, the module would get the C functions. Both variants of the
-# library's crate have the same file name in the build directory, so each call recompiles the crate after the other.
+# A separate cargo call: built together with the library, the module would get the C functions.
 .PHONY: wheel
 wheel: ## Builds the Python package into the build directory's wheels/.
 	@scripts/install-needs.sh wheel
@@ -142,7 +142,7 @@ uninstall: ## Removes what install installed with the same PREFIX and DESTDIR.
 .PHONY: clean
 clean: ## Removes what was built, except the dependencies (RocksDB): cargo clean removes them too.
 	rm -rf $(TARGET)/programs $(TARGET)/lib
-	cargo clean --release --package almadia
+	cargo clean --release --package almadia --package almadia-c
 
 .PHONY: help
 help: ## Lists the targets.

@@ -1,6 +1,8 @@
-//! Link arguments of `libalmadia.so`.
+//! Linker arguments of the shared libraries that we ship: `libalmadia.so` and the Python module.
 //!
-//! Owns the SONAME and the other linker flags. The C header is not generated here: it is committed, and a test checks
+//! The build script of their packages, `bindings/c` and `bindings/python`. This package itself has none: Cargo would pass
+//! the arguments on to a shared library of anybody who depends on it, which would get our SONAME, and our functions in
+//! the place of two of the C and C++ libraries'. The C header is not generated here: it is committed, and a test checks
 //! that it is current, so that a build needs no header generator.
 
 use std::env::var;
@@ -10,26 +12,21 @@ const START_THREAD: &str =
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE";
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../../build.rs");
     if guards_rocksdb() {
         for function in ["__cxa_atexit", START_THREAD] {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,--wrap={function}");
+            pass(&format!("--wrap={function}"));
         }
     }
-    // Cargo passes these on to a cdylib that depends on this crate, but the Python module must not have this SONAME and
-    // must leave Python's symbols undefined. It is the one that is built without the C functions.
-    let is_c_library = var("CARGO_FEATURE_CAPI").is_ok();
-    if is_c_library && var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
-        for argument in link_arguments() {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
-        }
+    // The Python module must not have this SONAME and must leave Python's symbols undefined.
+    if is("CARGO_PKG_NAME", &["almadia-c"]) && is("CARGO_CFG_TARGET_OS", &["linux"]) {
+        link_arguments().iter().for_each(|argument| pass(argument));
     }
 }
 
 /// Where `src/storage/engine/at_exit.rs` decides whether RocksDB's destructors run at exit, and `threads.rs` beside it
-/// starts RocksDB's threads; in the Python module too.
+/// starts RocksDB's threads.
 fn guards_rocksdb() -> bool {
-    let is = |name: &str, values: &[&str]| var(name).is_ok_and(|value| values.contains(&value.as_str()));
     is("CARGO_CFG_TARGET_OS", &["linux"]) && is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
 }
 
@@ -44,6 +41,14 @@ fn link_arguments() -> [String; 3] {
         // Thread-local destructors and the fork handler stay registered, so the code must stay mapped after dlclose.
         "-z,nodelete".to_owned(),
     ]
+}
+
+fn pass(argument: &str) {
+    println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
+}
+
+fn is(name: &str, values: &[&str]) -> bool {
+    var(name).is_ok_and(|value| values.contains(&value.as_str()))
 }
 
 fn number(part: &str) -> String {

@@ -63,10 +63,8 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     config.check()?;
     let members = config.members()?;
     let split_keys = config.split_keys();
-    let cluster_name = config.cluster_name.meaning().0.clone();
-    let cluster = cluster_id(&cluster_name, &members, split_keys);
-    let node = NodeId(config.node_id);
-    let identity = Identity { cluster, cluster_name, node };
+    let identity = identity(config, &members, split_keys);
+    let (cluster, node) = (identity.cluster, identity.node);
     ProcessId::for_store()?;
     descriptors::fill_standard().map_err(no_standard_descriptors)?;
     let available =
@@ -122,6 +120,12 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         .and_then(|()| shared.ending.begin(threads))
         .map_err(|error| thread::refused(&error))?;
     Ok(shared)
+}
+
+fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Identity {
+    let cluster_name = config.cluster_name.meaning().0.clone();
+    let cluster = cluster_id(&cluster_name, members, split_keys);
+    Identity { cluster, cluster_name, node: NodeId(config.node_id) }
 }
 
 /// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that

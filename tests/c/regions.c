@@ -21,15 +21,14 @@ static almadia_store *open_split(const char *path)
     return store;
 }
 
-static void malformed_split_keys_are_refused_by_name(const char *path)
+static void malformed_split_keys_are_refused_by_name(void)
 {
     almadia_error *error = NULL;
     almadia_config *config = NULL;
-    almadia_store *store = NULL;
     CHECK_OK(almadia_config_new(ALMADIA_ABI_VERSION, &config, &error));
-    CHECK_OK(almadia_config_set(config, "bootstrap.split_keys", "m,b,m", &error));
-    CHECK_CODE(ALMADIA_INVALID_CONFIG, almadia_store_open(path, config, &store, &error));
-    CHECK(store == NULL && strstr(almadia_error_message(error), "'m' occurs twice") != NULL);
+    CHECK_CODE(ALMADIA_INVALID_CONFIG, almadia_config_set(config, "bootstrap.split_keys", "m,b,m", &error));
+    CHECK(strstr(almadia_error_message(error), "bootstrap.split_keys") != NULL);
+    CHECK(strstr(almadia_error_message(error), "'m' occurs twice") != NULL);
     almadia_error_free(error);
     almadia_config_free(config);
 }
@@ -214,7 +213,7 @@ static void the_regions_are_there_again_after_a_restart(const char *path)
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
-    malformed_split_keys_are_refused_by_name(argv[1]);
+    malformed_split_keys_are_refused_by_name();
     almadia_store *store = open_split(argv[1]);
     regions_are_listed_in_the_order_of_their_keys(store);
     a_batch_must_be_within_one_region(store);

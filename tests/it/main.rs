@@ -20,5 +20,6 @@ mod member;
 mod native;
 mod planted;
 mod regions;
+mod rust_library;
 mod stress;
 mod tidy;

@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The name programs are linked with, and the one they load at run time.
+/// The name in the build directory, the one programs are linked with, and the one they load at run time.
+const BUILT: &str = "libalmadia_c.so";
 pub const LIBRARY: &str = "libalmadia.so";
 pub const SONAME: &str =
     concat!("libalmadia.so.", env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
@@ -31,7 +32,7 @@ pub fn repository() -> &'static Path {
 /// The shared library that Cargo built together with this test binary, beside it.
 pub fn shared_library() -> PathBuf {
     let itself = std::env::current_exe().expect("the test binary exists");
-    let library = itself.parent().expect("it is in a directory").join(LIBRARY);
+    let library = itself.parent().expect("it is in a directory").join(BUILT);
     assert!(library.exists(), "{} is built with the tests", library.display());
     library
 }
