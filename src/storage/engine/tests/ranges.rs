@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rocksdb::properties::AGGREGATED_TABLE_PROPERTIES;
+use rocksdb::properties::{AGGREGATED_TABLE_PROPERTIES, NUM_ENTRIES_ACTIVE_MEM_TABLE};
 
 use super::{Place, batch, get, put, write};
 use crate::core::command::Operation;
@@ -79,6 +79,25 @@ fn a_range_that_is_only_on_the_disk_is_deleted_without_reading_it() {
 
     assert_eq!((0..4).find(|number| get(&engine, &key(*number)).is_some()), None);
     assert_eq!(ranges_in_tables(&engine), 1);
+}
+
+#[test]
+fn range_deletions_in_memory_are_bounded() {
+    /// More than a short range has, and its range deletion.
+    const ENTRIES: u64 = 33 + 1;
+    let place = Place::new();
+    let engine = place.engine();
+
+    for round in 0..2000 {
+        put_keys(&engine, round * 33..round * 33 + 33);
+        delete_range(&engine, round * 33..round * 33 + 33);
+
+        let entries = engine.database.db.property_int_value(NUM_ENTRIES_ACTIVE_MEM_TABLE);
+        let entries = entries.expect("a healthy disk").expect("RocksDB knows it");
+        assert!(entries <= 129 * ENTRIES, "{entries} after {round} range deletions");
+    }
+
+    assert_eq!((0..2000 * 33).find(|number| get(&engine, &key(*number)).is_some()), None);
 }
 
 /// An operation of a batch, on keys and ranges of numbers.
