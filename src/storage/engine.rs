@@ -9,8 +9,10 @@
 //! What an entry means is left to the applier, when to flush and when to truncate to the pollers.
 
 mod at_exit;
+mod cursor;
 mod encode;
 mod errors;
+mod gaps;
 mod iter;
 mod options;
 mod stall;
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
+use self::gaps::{Gaps, Writing};
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
 use self::stall::Writer;
@@ -56,6 +59,7 @@ struct Database {
     db: DB,
     reads: ReadOptions,
     writer: Writer,
+    gaps: Gaps,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,
     _threads: SharedThreads,
@@ -111,6 +115,7 @@ impl Engine {
             db,
             reads: ReadOptions::default(),
             writer: Writer::default(),
+            gaps: Gaps::default(),
             live_views: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             _threads: threads,
@@ -161,6 +166,7 @@ impl Engine {
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed. Nothing of the
     /// batch is visible then, and nothing should be written any more.
     pub fn write(&self, batch: &ApplyBatch) -> Result<()> {
+        let _writing = self.begin_write(batch);
         self.database.writer.write(&self.database.db, || encode::encode(&self.database, batch))
     }
 
@@ -194,7 +200,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::write`].
     pub fn try_write(&self, batch: &ApplyBatch) -> Result<bool> {
+        let _writing = self.begin_write(batch);
         self.database.writer.try_write(&self.database.db, encode::encode(&self.database, batch)?)
+    }
+
+    fn begin_write(&self, batch: &ApplyBatch) -> Writing<'_> {
+        self.database.gaps.begin_write(encode::operations(batch).filter_map(encode::put_key))
     }
 
     fn flush_families(&self, options: &FlushOptions) -> Result<()> {
