@@ -1,7 +1,14 @@
 //! The cost of the engine's operations: inserts by batch size and key order, views, gets and iteration.
 //!
 //! Each figure is the best of several rounds, in microseconds of wall time on one thread. `raw` rows do the same with
-//! RocksDB directly, on the same files. Run with `cargo bench --bench engine`.
+//! RocksDB directly, on the same files. Run with `cargo bench --bench engine`, or `cargo bench --bench engine -- NAME`
+//! for some of its parts: `put`, `read`, `ranges`, `queue`, and `amplification` and `restart`, which take minutes and
+//! run only when they are named.
+
+#[path = "engine/scale.rs"]
+mod scale;
+#[path = "engine/tombstones.rs"]
+mod tombstones;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -24,10 +31,31 @@ const ROUNDS: u64 = 40;
 const VALUE: [u8; 100] = [b'v'; 100];
 
 fn main() {
+    let named: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let is_named = |part: &str| named.iter().any(|name| name == part);
+    let runs = |part: &str| named.is_empty() || is_named(part);
     println!("16-byte keys, 100-byte values{:>17}{:>10}", "us/op", "x best");
-    for batch_ops in [1, 16, 256] {
-        bench_put(batch_ops);
+    if runs("put") {
+        [1, 16, 256].into_iter().for_each(bench_put);
     }
+    if runs("read") {
+        bench_reads();
+    }
+    if runs("ranges") {
+        tombstones::bench_ranges();
+    }
+    if runs("queue") {
+        tombstones::bench_queue();
+    }
+    if is_named("amplification") {
+        scale::bench_amplification();
+    }
+    if is_named("restart") {
+        scale::bench_restart();
+    }
+}
+
+fn bench_reads() {
     let fixture = Fixture::filled();
     bench_view(&fixture.engine);
     bench_get(&fixture);
@@ -73,8 +101,7 @@ impl Fixture {
     fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("almadia-bench-engine-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
-        let engine =
-            Engine::create(&directory, &EngineOptions::default(), Arc::new(())).expect("a new directory");
+        let engine = Engine::create(&directory, &options(), Arc::new(())).expect("a new directory");
         engine.bootstrap(&[Region::bootstrap(&[NodeId(1)])], ApplyState::BOOTSTRAP).expect("an empty engine");
         Self { engine, directory }
     }
@@ -96,6 +123,15 @@ impl Fixture {
     }
 }
 
+/// The default options, but for `ALMADIA_BENCH_MEMTABLE_MIB`.
+fn options() -> EngineOptions {
+    let mut options = EngineOptions::default();
+    if let Ok(mib) = std::env::var("ALMADIA_BENCH_MEMTABLE_MIB") {
+        options.memtable_bytes = mib.parse::<usize>().expect("a number") << 20;
+    }
+    options
+}
+
 impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
@@ -104,16 +140,33 @@ impl Drop for Fixture {
 
 /// One command with one put for each number, as an apply round of that many entries builds it.
 fn batch(order: Order, numbers: std::ops::Range<u64>) -> ApplyBatch {
+    let index = numbers.end;
     let mut batch = ApplyBatch::default();
-    let state = ApplyState { index: LogIndex(numbers.end), term: Term(5) };
     for number in numbers {
-        let mut builder = CommandBuilder::default();
-        builder.push(Operation::Put { key: &order.key(number), value: &VALUE });
-        let Ok(Command::Write(write)) = Command::parse(builder.seal(1)) else { panic!("sealed above") };
-        batch.writes.push(write);
+        push(&mut batch, Operation::Put { key: &order.key(number), value: &VALUE });
     }
-    batch.states.push((BOOTSTRAP_REGION, state));
+    batch.states.push((BOOTSTRAP_REGION, state(index)));
     batch
+}
+
+/// A batch of one command.
+fn single(index: u64, operation: Operation<'_>) -> ApplyBatch {
+    let mut batch = ApplyBatch::default();
+    push(&mut batch, operation);
+    batch.states.push((BOOTSTRAP_REGION, state(index)));
+    batch
+}
+
+/// Adds a command with one operation.
+fn push(batch: &mut ApplyBatch, operation: Operation<'_>) {
+    let mut builder = CommandBuilder::default();
+    builder.push(operation);
+    let Ok(Command::Write(write)) = Command::parse(builder.seal(1)) else { panic!("sealed above") };
+    batch.writes.push(write);
+}
+
+fn state(index: u64) -> ApplyState {
+    ApplyState { index: LogIndex(index), term: Term(5) }
 }
 
 fn bench_put(batch_ops: u64) {

@@ -9,7 +9,10 @@
 //! What an entry means is left to the applier, when to flush and when to truncate to the pollers.
 
 mod at_exit;
+mod cursor;
+mod encode;
 mod errors;
+mod gaps;
 mod iter;
 mod options;
 mod stall;
@@ -23,9 +26,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch};
+use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
+use self::gaps::{Gaps, Writing};
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
 use self::stall::Writer;
@@ -33,7 +37,6 @@ use self::threads::SharedThreads;
 pub use self::view::PinnedValue;
 pub(crate) use self::view::View;
 use crate::core::applier::ApplyBatch;
-use crate::core::command::Operation;
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
 use crate::storage::keys;
@@ -56,6 +59,7 @@ struct Database {
     db: DB,
     reads: ReadOptions,
     writer: Writer,
+    gaps: Gaps,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,
     _threads: SharedThreads,
@@ -111,6 +115,7 @@ impl Engine {
             db,
             reads: ReadOptions::default(),
             writer: Writer::default(),
+            gaps: Gaps::default(),
             live_views: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             _threads: threads,
@@ -161,7 +166,8 @@ impl Engine {
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed. Nothing of the
     /// batch is visible then, and nothing should be written any more.
     pub fn write(&self, batch: &ApplyBatch) -> Result<()> {
-        self.database.writer.write(&self.database.db, || self.encode(batch))
+        let _writing = self.begin_write(batch);
+        self.database.writer.write(&self.database.db, || encode::encode(&self.database, batch))
     }
 
     /// Flushes the memtables and waits for that, and first for compactions that are far behind.
@@ -194,7 +200,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::write`].
     pub fn try_write(&self, batch: &ApplyBatch) -> Result<bool> {
-        self.database.writer.try_write(&self.database.db, self.encode(batch))
+        let _writing = self.begin_write(batch);
+        self.database.writer.try_write(&self.database.db, encode::encode(&self.database, batch)?)
+    }
+
+    fn begin_write(&self, batch: &ApplyBatch) -> Writing<'_> {
+        self.database.gaps.begin_write(encode::operations(batch).filter_map(encode::put_key))
     }
 
     fn flush_families(&self, options: &FlushOptions) -> Result<()> {
@@ -264,27 +275,6 @@ impl Engine {
         self.database.is_stopping.load(Ordering::SeqCst)
     }
 
-    fn encode(&self, batch: &ApplyBatch) -> WriteBatch {
-        let mut encoded = WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
-        for operation in batch.writes.iter().flat_map(|write| write.operations()) {
-            match operation {
-                Operation::Put { key, value } => encoded.put(key, value),
-                Operation::Delete { key } => encoded.delete(key),
-                // RocksDB returns an error for a reversed range; here it is empty.
-                Operation::DeleteRange { begin, end } if begin >= end => {}
-                Operation::DeleteRange { begin, end } => encoded.delete_range(begin, end),
-            }
-        }
-        let meta = self.meta();
-        for region in &batch.regions {
-            encoded.put_cf(meta, keys::region(region.id), region.encode());
-        }
-        for (region, state) in &batch.states {
-            encoded.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
-        }
-        encoded
-    }
-
     fn data(&self) -> &ColumnFamily {
         self.database.family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
     }
@@ -322,14 +312,6 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("directory", &self.database.db.path()).finish_non_exhaustive()
     }
-}
-
-/// Roughly enough for the encoded batch in one allocation.
-fn encoded_bytes_max(batch: &ApplyBatch) -> usize {
-    const META_RECORD_BYTES: usize = 4 + keys::KEY_BYTES + keys::APPLY_STATE_BYTES;
-    const RECORD_GROWTH: usize = 8; // Lengths of up to five bytes where a command has shorter ones.
-    let operations: usize = batch.writes.iter().map(|write| write.encoded_bytes() + RECORD_GROWTH).sum();
-    64 + operations + batch.states.len() * META_RECORD_BYTES + batch.regions.len() * 256
 }
 
 fn decode_apply_state(key: &[u8], stored: &[u8]) -> Result<ApplyState> {

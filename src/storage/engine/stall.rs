@@ -45,8 +45,8 @@ impl Default for Writer {
 
 impl Writer {
     /// Writes the batch that `encode` returns; called again after each stall.
-    pub(super) fn write(&self, db: &DB, encode: impl Fn() -> WriteBatch) -> Result<()> {
-        match db.write_opt(encode(), &self.at_once) {
+    pub(super) fn write(&self, db: &DB, encode: impl Fn() -> Result<WriteBatch>) -> Result<()> {
+        match db.write_opt(encode()?, &self.at_once) {
             Err(error) if error.kind() == ErrorKind::Incomplete => self.write_after_stall(db, encode),
             done => done.map_err(errors::failed),
         }
@@ -69,18 +69,18 @@ impl Writer {
     }
 
     #[cold]
-    fn write_after_stall(&self, db: &DB, encode: impl Fn() -> WriteBatch) -> Result<()> {
+    fn write_after_stall(&self, db: &DB, encode: impl Fn() -> Result<WriteBatch>) -> Result<()> {
         let start = Instant::now();
         // RocksDB gives up by itself only when it does not expect to recover; another write returns its error.
         while property(db, IS_WRITE_STOPPED)? > 0 {
             thread::sleep(LOOK_AGAIN);
-            match db.write_opt(encode(), &self.at_once) {
+            match db.write_opt(encode()?, &self.at_once) {
                 Err(error) if error.kind() == ErrorKind::Incomplete => give_up_late(db, start)?,
                 done => return done.map_err(errors::failed),
             }
         }
         // Only a delay that paces the writer is left; RocksDB's bookkeeping needs the wait to happen inside it.
-        db.write_opt(encode(), &self.patient).map_err(errors::failed)
+        db.write_opt(encode()?, &self.patient).map_err(errors::failed)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The engine keeps data and apply state consistent, whatever happens to the process or the disk.
 
 mod damage;
+mod gaps;
+mod ranges;
 mod reading;
 mod surviving;
 

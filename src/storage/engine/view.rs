@@ -14,6 +14,7 @@ use self_cell::self_cell;
 
 use super::Database;
 use super::errors;
+use super::gaps::{Stretch, Usable};
 use super::iter::{Iter, IterOptions};
 use crate::error::Result;
 use crate::types::{ApplyState, RegionId};
@@ -39,6 +40,7 @@ self_cell!(
 struct Pinned<'a> {
     options: ReadOptions,
     snapshot: Snapshot<'a>,
+    gaps: Usable,
 }
 
 /// Counts one live view of its database.
@@ -61,10 +63,10 @@ impl Drop for Counted {
 impl View {
     pub(super) fn new(database: &Arc<Database>) -> Self {
         let snapshot = SnapshotCell::new(Counted::new(Arc::clone(database)), |counted| {
-            let snapshot = counted.0.db.snapshot();
+            let (snapshot, gaps) = counted.0.gaps.open(|| counted.0.db.snapshot());
             let mut options = ReadOptions::default();
             options.set_snapshot(&snapshot);
-            Pinned { options, snapshot }
+            Pinned { options, snapshot, gaps }
         });
         Self { snapshot: Arc::new(snapshot) }
     }
@@ -140,6 +142,20 @@ impl View {
 
     pub(super) fn snapshot(&self) -> &Snapshot<'_> {
         &self.snapshot.borrow_dependent().snapshot
+    }
+
+    /// The gaps that this view's iterators may leave out.
+    pub(super) fn gaps(&self) -> &Usable {
+        &self.snapshot.borrow_dependent().gaps
+    }
+
+    /// An iterator of this view has found `seen` empty.
+    pub(super) fn report_gap(&self, seen: Stretch, cost: u64) {
+        self.database().gaps.report(self.gaps().at(), seen, cost);
+    }
+
+    pub(super) fn noted_cost(&self) -> u64 {
+        self.database().gaps.noted_cost()
     }
 
     /// Options for reads of this view that must not wait for the disk.

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::{Place, put, write};
 use crate::core::command::Operation;
 use crate::error::{Code, Result};
-use crate::storage::engine::{Engine, IterOptions, View, prefix_end};
+use crate::storage::engine::{Engine, Iter, IterOptions, View, prefix_end};
 use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId};
 
 #[test]
@@ -155,7 +155,7 @@ fn a_prefix_iterator_visits_exactly_the_keys_with_that_prefix() {
 
 /// The operations of an iterator.
 #[derive(Clone, Debug)]
-enum Move {
+pub(super) enum Move {
     First,
     Last,
     Seek(Vec<u8>),
@@ -164,15 +164,28 @@ enum Move {
     Prev,
 }
 
+impl Move {
+    pub(super) fn apply(&self, iter: &mut Iter) {
+        match self {
+            Self::First => iter.seek_to_first(),
+            Self::Last => iter.seek_to_last(),
+            Self::Seek(key) => iter.seek(key),
+            Self::SeekForPrev(key) => iter.seek_for_prev(key),
+            Self::Next => iter.next(),
+            Self::Prev => iter.prev(),
+        }
+    }
+}
+
 /// An iterator over a map: the keys within the bounds in iteration order, and a position.
-struct Model {
+pub(super) struct Model {
     items: Vec<(Vec<u8>, Vec<u8>)>,
     reverse: bool,
     at: Option<usize>,
 }
 
 impl Model {
-    fn new(data: &BTreeMap<Vec<u8>, Vec<u8>>, options: &IterOptions) -> Self {
+    pub(super) fn new(data: &BTreeMap<Vec<u8>, Vec<u8>>, options: &IterOptions) -> Self {
         let inside = |key: &Vec<u8>| {
             options.lower.as_ref().is_none_or(|lower| key >= lower)
                 && options.upper.as_ref().is_none_or(|upper| key < upper)
@@ -189,7 +202,7 @@ impl Model {
         if self.reverse { left <= right } else { left >= right }
     }
 
-    fn apply(&mut self, step: &Move) {
+    pub(super) fn apply(&mut self, step: &Move) {
         let last = self.items.len().checked_sub(1);
         self.at = match step {
             Move::First => last.map(|_| 0),
@@ -201,17 +214,17 @@ impl Model {
         };
     }
 
-    fn item(&self) -> Option<(&[u8], &[u8])> {
+    pub(super) fn item(&self) -> Option<(&[u8], &[u8])> {
         self.at.map(|at| (self.items[at].0.as_slice(), self.items[at].1.as_slice()))
     }
 }
 
 /// Short keys over few distinct bytes, so that keys, bounds and targets often coincide.
-fn key() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn key() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![Just(0u8), Just(b'a'), Just(b'b'), Just(0xff)], 0..4)
 }
 
-fn step() -> impl Strategy<Value = Move> {
+pub(super) fn step() -> impl Strategy<Value = Move> {
     prop_oneof![
         Just(Move::First),
         Just(Move::Last),
@@ -273,14 +286,7 @@ fn an_iterator_behaves_like_a_sorted_map_in_any_bounds_and_direction() {
             let mut iter = view.iter(options);
             for step in steps {
                 model.apply(&step);
-                match &step {
-                    Move::First => iter.seek_to_first(),
-                    Move::Last => iter.seek_to_last(),
-                    Move::Seek(key) => iter.seek(key),
-                    Move::SeekForPrev(key) => iter.seek_for_prev(key),
-                    Move::Next => iter.next(),
-                    Move::Prev => iter.prev(),
-                }
+                step.apply(&mut iter);
                 prop_assert_eq!(iter.item(), model.item(), "after {:?}", step);
                 prop_assert_eq!(iter.valid(), iter.key().is_some());
                 prop_assert!(iter.status().is_ok());

@@ -1,0 +1,127 @@
+//! Apply batches in RocksDB's form.
+//!
+//! Owns what an [`ApplyBatch`] becomes in the database, above all a range deletion. RocksDB keeps one as a marker that
+//! every later read of its memtable or table has to search, so a short range becomes deletions of the keys that live in
+//! it, or nothing. What always holds: the data afterwards are the same in either form, so members may choose
+//! differently; looking for the keys never waits for the disk, and takes a bounded number of steps.
+
+use std::collections::BTreeSet;
+
+use rocksdb::{ErrorKind, ReadOptions, ReadTier, WriteBatch};
+
+use super::{Database, errors};
+use crate::core::applier::ApplyBatch;
+use crate::core::command::Operation;
+use crate::error::Result;
+use crate::storage::keys;
+
+/// A range with more keys is deleted as a range. One marker costs a get about as much as a dozen deleted keys cost an
+/// iterator.
+const SHORT_RANGE_KEYS: usize = 32;
+/// Up to this many deleted keys are passed between two that live.
+const SKIPPED_MAX: u64 = 256;
+
+/// The batch as one write. Reads the database as it is before the batch.
+///
+/// # Errors
+/// `IO` or `CORRUPTION` when the database cannot be read.
+pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBatch> {
+    let mut encoded = WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
+    let mut puts = EarlierPuts { batch, keys: None };
+    for (number, operation) in operations(batch).enumerate() {
+        match operation {
+            Operation::Put { key, value } => {
+                puts.note(key);
+                encoded.put(key, value);
+            }
+            Operation::Delete { key } => encoded.delete(key),
+            // RocksDB returns an error for a reversed range; here it is empty.
+            Operation::DeleteRange { begin, end } if begin >= end => {}
+            Operation::DeleteRange { begin, end } => {
+                match keys_in(database, puts.before(number), begin, end)? {
+                    Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
+                    None => encoded.delete_range(begin, end),
+                }
+            }
+        }
+    }
+    let meta = database.meta();
+    for region in &batch.regions {
+        encoded.put_cf(meta, keys::region(region.id), region.encode());
+    }
+    for (region, state) in &batch.states {
+        encoded.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
+    }
+    Ok(encoded)
+}
+
+/// The operations in order.
+pub(super) fn operations(batch: &ApplyBatch) -> impl Iterator<Item = Operation<'_>> {
+    batch.writes.iter().flat_map(|write| write.operations())
+}
+
+/// The key that `operation` puts.
+pub(super) fn put_key(operation: Operation<'_>) -> Option<&[u8]> {
+    match operation {
+        Operation::Put { key, .. } => Some(key),
+        Operation::Delete { .. } | Operation::DeleteRange { .. } => None,
+    }
+}
+
+/// The keys that a batch has put so far, which no read of the database shows. Collected only when the batch deletes a
+/// range.
+struct EarlierPuts<'a> {
+    batch: &'a ApplyBatch,
+    keys: Option<BTreeSet<&'a [u8]>>,
+}
+
+impl<'a> EarlierPuts<'a> {
+    fn note(&mut self, key: &'a [u8]) {
+        if let Some(keys) = &mut self.keys {
+            keys.insert(key);
+        }
+    }
+
+    /// The keys that the operations before operation `number` put.
+    fn before(&mut self, number: usize) -> &BTreeSet<&'a [u8]> {
+        let batch = self.batch;
+        self.keys.get_or_insert_with(|| {
+            let earlier = operations(batch).take(number);
+            earlier.filter_map(put_key).collect()
+        })
+    }
+}
+
+/// The keys of `begin..end` that live or are among `put`, or none if they are many, or cannot be found quickly.
+fn keys_in(
+    database: &Database,
+    put: &BTreeSet<&[u8]>,
+    begin: &[u8],
+    end: &[u8],
+) -> Result<Option<Vec<Box<[u8]>>>> {
+    let mut keys: Vec<Box<[u8]>> =
+        put.range(begin..end).take(SHORT_RANGE_KEYS + 1).map(|key| Box::from(*key)).collect();
+    let mut options = ReadOptions::default();
+    options.set_iterate_range(begin..end);
+    options.set_read_tier(ReadTier::BlockCache);
+    options.set_max_skippable_internal_keys(SKIPPED_MAX);
+    let mut living = database.db.raw_iterator_opt(options);
+    living.seek_to_first();
+    while let Some(key) = living.key().filter(|_| keys.len() <= SHORT_RANGE_KEYS) {
+        keys.push(Box::from(key));
+        living.next();
+    }
+    match living.status() {
+        Ok(()) => Ok((keys.len() <= SHORT_RANGE_KEYS).then_some(keys)),
+        Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+        Err(error) => Err(errors::failed(error)),
+    }
+}
+
+/// Roughly enough for the encoded batch in one allocation.
+fn encoded_bytes_max(batch: &ApplyBatch) -> usize {
+    const META_RECORD_BYTES: usize = 4 + keys::KEY_BYTES + keys::APPLY_STATE_BYTES;
+    const RECORD_GROWTH: usize = 8; // Lengths of up to five bytes where a command has shorter ones.
+    let operations: usize = batch.writes.iter().map(|write| write.encoded_bytes() + RECORD_GROWTH).sum();
+    64 + operations + batch.states.len() * META_RECORD_BYTES + batch.regions.len() * 256
+}
