@@ -5,6 +5,8 @@
 //! a gap. What always holds: the keys are exactly those of the view between the bounds; an error ends the iteration and
 //! is kept. A step that passed many deleted keys is reported, so that later views have a gap there.
 
+use std::cell::Cell;
+
 use rocksdb::perf::PerfContext;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, PerfMetric, ReadOptions};
 use self_cell::self_cell;
@@ -31,8 +33,8 @@ pub(super) struct Cursor {
     /// Those that lie between the bounds, neither of which is in one. Segment n is before gap n.
     gaps: Vec<Stretch>,
     options: IterOptions,
-    /// Where the last step to a neighbour began.
-    origin: Vec<u8>,
+    /// A step that costs more is reported.
+    noted_cost: u64,
 }
 
 /// Where a step begins.
@@ -42,7 +44,7 @@ enum Origin<'a> {
     Bound,
     /// The key that was looked for.
     Target(&'a [u8]),
-    /// [`Cursor::origin`].
+    /// The key before, which nobody has noted.
     Neighbour,
 }
 
@@ -52,8 +54,9 @@ impl Cursor {
         clip(&mut options, &mut gaps);
         // Where it probably begins.
         let at = if options.reverse { gaps.len() } else { 0 };
+        let noted_cost = view.noted_cost();
         let segment = open_segment(view, &options, bounds(&options, &gaps, at));
-        Self { segment, at, gaps, options, origin: Vec::new() }
+        Self { segment, at, gaps, options, noted_cost }
     }
 
     pub(super) fn raw(&self) -> &RawIter<'_> {
@@ -83,23 +86,11 @@ impl Cursor {
     }
 
     pub(super) fn next(&mut self) {
-        if self.note_origin() {
-            self.ascend(Origin::Neighbour, |raw| raw.next());
-        }
+        self.ascend(Origin::Neighbour, |raw| raw.next());
     }
 
     pub(super) fn prev(&mut self) {
-        if self.note_origin() {
-            self.descend(Origin::Neighbour, |raw| raw.prev());
-        }
-    }
-
-    /// Notes the current key; false if there is none.
-    fn note_origin(&mut self) -> bool {
-        let Some(key) = self.segment.borrow_dependent().key() else { return false };
-        self.origin.clear();
-        self.origin.extend_from_slice(key);
-        true
+        self.descend(Origin::Neighbour, |raw| raw.prev());
     }
 
     /// Makes a step towards larger keys, in this segment or into later ones.
@@ -112,8 +103,8 @@ impl Cursor {
     }
 
     fn ascend_here(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        let cost = self.change(step);
-        if cost > self.noted_cost() {
+        let cost = self.change(origin, step);
+        if cost > self.noted_cost {
             self.report_ascent(origin, cost);
         }
     }
@@ -128,8 +119,8 @@ impl Cursor {
     }
 
     fn descend_here(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        let cost = self.change(step);
-        if cost > self.noted_cost() {
+        let cost = self.change(origin, step);
+        if cost > self.noted_cost {
             self.report_descent(origin, cost);
         }
     }
@@ -153,16 +144,20 @@ impl Cursor {
     }
 
     /// Makes a step and returns its cost.
-    fn change(&mut self, step: impl FnOnce(&mut RawIter<'_>)) -> u64 {
-        self.segment.with_dependent_mut(|_, raw| {
-            let before = cost_so_far();
-            step(raw);
-            cost_so_far().saturating_sub(before)
+    fn change(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) -> u64 {
+        self.segment.with_dependent_mut(|_, raw| match origin {
+            // There are many of them, and counting must not cost much beside the step.
+            Origin::Neighbour => {
+                step(raw);
+                cost_of_deleted()
+            }
+            Origin::Bound | Origin::Target(_) => {
+                let compared = cost_of_compared();
+                cost_of_deleted();
+                step(raw);
+                cost_of_deleted() + cost_of_compared().saturating_sub(compared)
+            }
         })
-    }
-
-    fn noted_cost(&self) -> u64 {
-        self.segment.borrow_owner().noted_cost()
     }
 
     #[cold]
@@ -172,12 +167,40 @@ impl Cursor {
         let begin = match origin {
             Origin::Bound => lower.to_vec(),
             Origin::Target(key) => key.max(lower).to_vec(),
-            Origin::Neighbour => successor(&self.origin),
+            Origin::Neighbour => self.key_before().map_or_else(|| lower.to_vec(), |key| successor(&key)),
         };
         if self.raw().status().is_ok() {
             let end = self.raw().key().or(upper);
             self.segment.borrow_owner().report_gap(Stretch::new(&begin, end), cost);
         }
+    }
+
+    /// The neighbour of where this is now, before it, in this segment. Passes again what is between them, once for a gap.
+    fn key_before(&self) -> Option<Vec<u8>> {
+        self.look_around(|raw, key| match key {
+            Some(key) => {
+                raw.seek_for_prev(key);
+                if raw.key() == Some(key) {
+                    raw.prev();
+                }
+            }
+            None => raw.seek_to_last(),
+        })
+    }
+
+    /// The same behind it.
+    fn key_after(&self) -> Option<Vec<u8>> {
+        self.look_around(|raw, key| match key {
+            Some(key) => raw.seek(successor(key)),
+            None => raw.seek_to_first(),
+        })
+    }
+
+    fn look_around(&self, look: impl FnOnce(&mut RawIter<'_>, Option<&[u8]>)) -> Option<Vec<u8>> {
+        let view = self.segment.borrow_owner().clone();
+        let mut segment = open_segment(view, &self.options, self.bounds());
+        segment.with_dependent_mut(|_, raw| look(raw, self.raw().key()));
+        segment.borrow_dependent().key().map(<[u8]>::to_vec)
     }
 
     #[cold]
@@ -186,7 +209,7 @@ impl Cursor {
         let beyond = match origin {
             Origin::Bound => None,
             Origin::Target(key) => Some(successor(key)),
-            Origin::Neighbour => Some(self.origin.clone()),
+            Origin::Neighbour => self.key_after(),
         };
         let end = match (beyond.as_deref(), upper) {
             (Some(beyond), Some(upper)) => Some(beyond.min(upper)),
@@ -256,19 +279,35 @@ fn successor(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
-/// What RocksDB has done on this thread, in comparisons of keys. Passing a deleted key takes as long as a few of them; but
-/// where a range deletion covers the keys that are passed, RocksDB counts only comparisons. A seek among many tables may
-/// take a thousand of these with nothing to pass, so they count for less.
-fn cost_so_far() -> u64 {
-    const DELETED: u64 = 8;
-    const COMPARED: u64 = 4;
-    thread_local! {
-        static COUNTERS: PerfContext = PerfContext::default();
-    }
+// Costs are in comparisons of keys. Passing a deleted key takes as long as a few of them; but where a range deletion
+// covers the keys that are passed, RocksDB counts only comparisons. A seek among many tables may take a thousand of these
+// with nothing to pass, so they count for less.
+const DELETED_COST: u64 = 8;
+const COMPARED_PART: u64 = 4;
+
+/// What RocksDB counts on one thread.
+struct Counters {
+    context: PerfContext,
+    /// The deleted keys that were passed when it was last asked.
+    deleted: Cell<u64>,
+}
+
+thread_local! {
+    static COUNTERS: Counters = Counters { context: PerfContext::default(), deleted: Cell::new(0) };
+}
+
+/// The deleted keys that this thread has passed since this was last asked. Nothing but cursors passes many.
+fn cost_of_deleted() -> u64 {
     // Not while the thread ends.
-    let cost = COUNTERS.try_with(|counters| {
-        let deleted = counters.metric(PerfMetric::InternalDeleteSkippedCount);
-        counters.metric(PerfMetric::UserKeyComparisonCount) / COMPARED + deleted.wrapping_mul(DELETED)
+    let passed = COUNTERS.try_with(|Counters { context, deleted }| {
+        let now = context.metric(PerfMetric::InternalDeleteSkippedCount);
+        now.saturating_sub(deleted.replace(now))
     });
-    cost.unwrap_or(0)
+    passed.unwrap_or(0).saturating_mul(DELETED_COST)
+}
+
+/// The comparisons that this thread has made.
+fn cost_of_compared() -> u64 {
+    let compared = COUNTERS.try_with(|counters| counters.context.metric(PerfMetric::UserKeyComparisonCount));
+    compared.unwrap_or(0) / COMPARED_PART
 }
