@@ -86,11 +86,20 @@ impl Cursor {
     }
 
     pub(super) fn next(&mut self) {
-        self.ascend(Origin::Neighbour, |raw| raw.next());
+        if self.may_step() {
+            self.ascend(Origin::Neighbour, |raw| raw.next());
+        }
     }
 
     pub(super) fn prev(&mut self) {
-        self.descend(Origin::Neighbour, |raw| raw.prev());
+        if self.may_step() {
+            self.descend(Origin::Neighbour, |raw| raw.prev());
+        }
+    }
+
+    /// False at none, where a step must not enter another segment. RocksDB itself stays there.
+    fn may_step(&self) -> bool {
+        self.gaps.is_empty() || self.raw().valid()
     }
 
     /// Makes a step towards larger keys, in this segment or into later ones.
