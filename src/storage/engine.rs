@@ -204,7 +204,14 @@ impl Engine {
     /// As [`Engine::start_flush`].
     pub(crate) fn start_flush_after_replay(&self) -> Result<()> {
         let bytes = stall::property(&self.database.db, CUR_SIZE_ACTIVE_MEM_TABLE)?;
-        if bytes < REPLAYED_MIN { Ok(()) } else { self.start_flush() }
+        if bytes < REPLAYED_MIN {
+            return Ok(());
+        }
+        match self.start_flush() {
+            // The store is closing. Anything left unflushed is in the raft log.
+            Err(_) if self.is_stopping() => Ok(()),
+            started => started,
+        }
     }
 
     /// Like [`Engine::write`], but never waits: false when the engine stalls writes, and then nothing of the batch is

@@ -91,6 +91,18 @@ fn much_that_was_applied_again_is_flushed_and_little_is_not() {
 }
 
 #[test]
+fn no_flush_after_a_replay_while_the_store_is_closing_is_no_failure() {
+    let place = Place::new();
+    let engine = place.engine();
+    (6..2000).for_each(|index| write_numbered(&engine, index));
+
+    engine.stop_background_work();
+
+    assert!(engine.start_flush().is_err(), "else there is nothing to test");
+    engine.start_flush_after_replay().expect("nothing is lost");
+}
+
+#[test]
 fn starting_a_flush_again_and_again_never_fails() {
     let place = Place::new();
     let engine = place.engine_with(&SMALL);
