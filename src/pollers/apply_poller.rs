@@ -66,13 +66,15 @@ pub(crate) struct Applying {
     /// A batch that the engine could not write without blocking.
     held_back: Option<ApplyBatch>,
     slice: Slice,
+    /// The thread has not yet been through with everything. A start passes all that it must apply again at once.
+    is_replaying: bool,
 }
 
 impl Applying {
     /// Starts with nothing to do.
     #[must_use]
     pub(crate) fn new(appliers: Appliers) -> Self {
-        Self { appliers, held_back: None, slice: SLICE }
+        Self { appliers, held_back: None, slice: SLICE, is_replaying: true }
     }
 
     /// The batch of the next commit; none if nothing is waiting.
@@ -200,7 +202,11 @@ impl ApplyPoller {
             return Ok(None);
         }
         self.commit_for_a_while(state)?;
-        Ok(Some(state.has_more()))
+        let has_more = state.has_more();
+        if !has_more && std::mem::take(&mut state.is_replaying) {
+            self.engine.start_flush_after_replay()?;
+        }
+        Ok(Some(has_more))
     }
 
     /// Commits batches until nothing is waiting, the time is used up, or newer work arrived.

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
@@ -43,6 +44,8 @@ use crate::storage::keys;
 use crate::types::{ApplyState, RegionId};
 
 const META: &str = "meta";
+/// A smaller memtable slows no get down, and each flush leaves a table for compactions.
+const REPLAYED_MIN: u64 = 1 << 20;
 
 /// An open engine. Clones share it; any thread may use any of them, but one thread writes at a time.
 ///
@@ -192,6 +195,23 @@ impl Engine {
         let mut options = FlushOptions::default();
         options.set_wait(false);
         self.flush_families(&options)
+    }
+
+    /// Starts to flush what a start has applied again, if it is more than `REPLAYED_MIN`: a get searches the memtable
+    /// before any table, and it may be long until it is full.
+    ///
+    /// # Errors
+    /// As [`Engine::start_flush`].
+    pub(crate) fn start_flush_after_replay(&self) -> Result<()> {
+        let bytes = stall::property(&self.database.db, CUR_SIZE_ACTIVE_MEM_TABLE)?;
+        if bytes < REPLAYED_MIN {
+            return Ok(());
+        }
+        match self.start_flush() {
+            // The store is closing. Anything left unflushed is in the raft log.
+            Err(_) if self.is_stopping() => Ok(()),
+            started => started,
+        }
     }
 
     /// Like [`Engine::write`], but never waits: false when the engine stalls writes, and then nothing of the batch is

@@ -64,3 +64,33 @@ fn wait_for_short_log(path: &Path) {
         std::thread::sleep(POLL_INTERVAL);
     }
 }
+
+#[test]
+fn what_a_start_applied_again_is_written_to_a_table() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("store");
+    let mut config = fast_config();
+    config.set("engine.memtable_bytes", "33554432").expect("in range");
+    let store = Store::open(&path, &config).expect("opens");
+    (0..20).for_each(|key| _ = store.put(&[key], &vec![key; 200 << 10]).expect("it works"));
+    drop(store);
+    let before = tables(&path);
+
+    let store = Store::open(&path, &config).expect("opens");
+
+    let start = Instant::now();
+    while tables(&path) == before {
+        assert!(start.elapsed() < HANG_TIMEOUT, "what was applied again is still in memory");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    assert_eq!(store.get(&[7]).expect("it works").map(|value| value.as_ref().len()), Some(200 << 10));
+}
+
+fn tables(path: &Path) -> usize {
+    let files = std::fs::read_dir(path.join("data")).expect("it was opened");
+    files
+        .filter(|file| {
+            file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|name| name == "sst"))
+        })
+        .count()
+}

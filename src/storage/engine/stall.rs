@@ -104,6 +104,6 @@ pub(super) fn flush_would_wait(db: &DB) -> Result<bool> {
     Ok(property(db, NUM_IMMUTABLE_MEM_TABLE)? > 0 || tables + 1 >= SLOWDOWN_TABLES as u64)
 }
 
-fn property(db: &DB, name: &PropName) -> Result<u64> {
+pub(super) fn property(db: &DB, name: &PropName) -> Result<u64> {
     Ok(db.property_int_value(name).map_err(errors::failed)?.expect("RocksDB knows the property"))
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::thread;
 
+use rocksdb::properties::NUM_ENTRIES_ACTIVE_MEM_TABLE;
+
 use super::{Place, applied, batch, get, put, state, unguarded, write};
 use crate::core::command::Operation;
 use crate::error::Code;
@@ -65,6 +67,39 @@ fn a_started_flush_shows_in_the_flushed_state_once_it_is_done() {
     while flushed(&engine) != Some(state(6)) {
         thread::yield_now();
     }
+}
+
+#[test]
+fn much_that_was_applied_again_is_flushed_and_little_is_not() {
+    let place = Place::new();
+    let engine = place.engine();
+    let in_memory = || {
+        let entries = engine.database.db.property_int_value(NUM_ENTRIES_ACTIVE_MEM_TABLE);
+        entries.expect("a healthy disk").expect("RocksDB knows it")
+    };
+
+    write_numbered(&engine, 6);
+    engine.start_flush_after_replay().expect("a healthy disk");
+    assert_eq!(in_memory(), 1);
+
+    (7..2000).for_each(|index| write_numbered(&engine, index));
+    engine.start_flush_after_replay().expect("a healthy disk");
+    assert_eq!(in_memory(), 0);
+    while flushed(&engine) != Some(state(1999)) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn no_flush_after_a_replay_while_the_store_is_closing_is_no_failure() {
+    let place = Place::new();
+    let engine = place.engine();
+    (6..2000).for_each(|index| write_numbered(&engine, index));
+
+    engine.stop_background_work();
+
+    assert!(engine.start_flush().is_err(), "else there is nothing to test");
+    engine.start_flush_after_replay().expect("nothing is lost");
 }
 
 #[test]
