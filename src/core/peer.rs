@@ -73,8 +73,6 @@ pub(crate) struct Peer {
     /// The clock of this round.
     now: Timestamp,
     timer: ElectionTimer,
-    /// See `peer/idling`.
-    rests: bool,
     leadership: Leadership,
     writes: Writes,
     reading: Reading,
@@ -118,7 +116,7 @@ impl Peer {
         let windows = Windows::new(options.windows.clone(), options.limits);
         let incoming = Incoming::new(options.limits);
         let mut peer = Self {
-            leadership: Leadership { seen, voted_before, transfer: None, windows },
+            leadership: Leadership { seen, rests: false, voted_before, transfer: None, windows },
             writes: Writes::new(options.node, options.boot),
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
@@ -129,7 +127,6 @@ impl Peer {
             raw,
             now: Timestamp(0),
             timer,
-            rests: false,
             connections: Connections::default(),
             answers: Vec::new(),
             lost_end,
@@ -237,13 +234,13 @@ impl Peer {
         self.ask_again_late();
         self.seek_end();
         self.go_on_forwarding();
-        self.rests = self.may_rest();
+        self.leadership.rests = self.may_rest();
     }
 
     /// Anything else that reaches this peer.
     pub(crate) fn on_input(&mut self, input: Input, now: Timestamp) {
         self.advance_clock(now);
-        self.rests = false;
+        self.leadership.rests = false;
         match input {
             Input::Message(message) => self.on_message(*message),
             Input::Heartbeat(_) => unreachable!("it is heard apart, by `on_heartbeat`"),
@@ -283,7 +280,7 @@ impl Peer {
     /// what a round may propose.
     pub(crate) fn begin_round(&mut self, now: Timestamp, sharers: usize, io: &mut dyn RoundIo) {
         self.advance_clock(now);
-        self.rests = false;
+        self.leadership.rests = false;
         self.take_held();
         self.answer_transfer();
         self.hand_over_if_stalled();

@@ -164,6 +164,7 @@ fn feed(peers: &mut Peers, fed: Inputs, now: Timestamp, gathered: &mut Gathered)
     if ticks_late {
         tick(peers);
     }
+    assert!(heard_news.iter().all(|region| peers.contains_key(region)), "a heartbeat is heard by its peer");
     heard_news
 }
 

@@ -35,7 +35,7 @@ impl Peer {
         #[cfg(test)]
         SHORTCUTS.set(SHORTCUTS.get() + usize::from(is_done));
         if !is_done {
-            self.rests = false;
+            self.leadership.rests = false;
             self.on_raft_message(single.into_raft());
             self.notice_leadership();
         }
@@ -58,6 +58,7 @@ impl Peer {
         if !has_no_news || !is_on_disk || self.lost_end.is_some() {
             return false;
         }
+        assert_eq!(raft.term, term.get(), "a heartbeat of another term is news");
         raft.election_elapsed = 0;
         let heartbeat = Heartbeat { term, commit: committed, read };
         let answer = Single { from: to, to: from, kind: HeartbeatKind::Answer, heartbeat };
@@ -78,6 +79,7 @@ impl Peer {
         if !leads || !has_all || waits || read.is_some() {
             return false;
         }
+        assert_eq!(progress.matched, last_index, "nobody has entries that its leader lacks");
         progress.update_committed(commit.get());
         progress.recent_active = true;
         progress.resume();
@@ -87,18 +89,19 @@ impl Peer {
     /// Whether the peer rests, which means that a round need not look at it.
     #[must_use]
     pub(in crate::core) fn rests(&self) -> bool {
-        self.rests
+        self.leadership.rests
     }
 
     /// The tick of a peer that rests. False, and nothing is done, when it does not, or there is more to it.
     pub(super) fn tick_at_rest(&mut self) -> bool {
         // While the engine is behind with other regions, each counts for how long.
-        if !self.rests || self.apply.is_behind() || goes_the_long_way() {
+        if !self.leadership.rests || self.apply.is_behind() || goes_the_long_way() {
             return false;
         }
+        assert!(!self.is_leader() && self.incoming.held.is_empty(), "it follows, and nothing waits");
         if self.raw.tick() {
             // It has heard of no leader for long.
-            self.rests = false;
+            self.leadership.rests = false;
             self.notice_leadership();
         }
         true

@@ -29,6 +29,8 @@ pub(super) struct SeenLeader {
 
 /// What a peer keeps of leadership.
 pub(super) struct Leadership {
+    /// It follows, and ticks are only counted: see `peer/idling`.
+    pub(super) rests: bool,
     pub(super) seen: SeenLeader,
     /// This member may have followed a leader right before it started.
     pub(super) voted_before: bool,
@@ -95,11 +97,15 @@ impl Peer {
         for _ in 0..self.ticks_since_heartbeat() {
             self.raw.tick();
         }
+        let elapsed = self.raw.raft.heartbeat_elapsed();
+        assert_eq!(elapsed, self.ticks_since_heartbeat(), "no heartbeat was due meanwhile");
     }
 
     /// How long ago the leaders of this member were to send heartbeats.
     pub(super) fn ticks_since_heartbeat(&self) -> usize {
-        (self.timer.ticks() % self.options.heartbeat_ticks as u64) as usize
+        let ticks = (self.timer.ticks() % self.options.heartbeat_ticks as u64) as usize;
+        assert!(ticks < self.options.election_ticks, "heartbeats come more often than elections");
+        ticks
     }
 
     fn on_leadership_lost(&mut self) {
