@@ -185,8 +185,8 @@ class Store(BaseStore):
     async def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
     async def delete_range(
         self,
-        start: BytesLike | None | Missing = MISSING,
-        end: BytesLike | None | Missing = MISSING,
+        start: BytesLike | Missing | None = MISSING,
+        end: BytesLike | Missing | None = MISSING,
         *,
         prefix: BytesLike | None = None,
         timeout: float | None = None,
