@@ -165,10 +165,22 @@ class Store(BaseStore):
 
     @overload
     def delete_range(
-        self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+        self,
+        start: BytesLike | None,
+        end: BytesLike | None,
+        *,
+        prefix: None = None,
+        timeout: float | None = None,
     ) -> Position: ...
     @overload
-    def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
+    def delete_range(
+        self,
+        start: Missing = MISSING,
+        end: Missing = MISSING,
+        *,
+        prefix: BytesLike,
+        timeout: float | None = None,
+    ) -> Position: ...
     def delete_range(
         self,
         start: BytesLike | Missing | None = MISSING,
