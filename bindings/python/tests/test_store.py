@@ -549,7 +549,7 @@ def test_an_option_that_is_set_twice_is_refused_with_both(
         ({1: "127.0.0.1:7001,2=127.0.0.1:7002"}, "member 1 has more than one address"),
         ({1: "a.example:7001", 2: "A.Example:07001"}, "members 1 and 2 have the same address"),
         ({1: "127.0.0.1:0"}, "'1=127.0.0.1:0': nobody can dial port 0"),
-        ({1: "127.0.0.1:7001 "}, "'7001 ' is no port"),
+        ({1: "127.0.0.1: 7001"}, "' 7001' is no port"),
         ({}, "initial_members names no member: leave it out"),
         ("1=127.0.0.1:7001;2=127.0.0.1:7002", "such as '1=host:port,2=host:port'"),
         ("1=127.0.0.1:7001 2=127.0.0.1:7002", "such as '1=host:port,2=host:port'"),

@@ -93,7 +93,7 @@ class BaseStore:
         return [RegionStatus(*fields) for fields in self._core.regions()]
 
     def _parts(
-        self, start: BytesLike | None | Missing, end: BytesLike | None | Missing, prefix: BytesLike | None
+        self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None
     ) -> list[tuple[bytes, bytes]]:
         """The parts of a range that `delete_range` removes, one for each region, in the order of their keys."""
         if prefix is not None and start is MISSING and end is MISSING:

@@ -179,14 +179,26 @@ class Store(BaseStore):
 
     @overload
     async def delete_range(
-        self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+        self,
+        start: BytesLike | None,
+        end: BytesLike | None,
+        *,
+        prefix: None = None,
+        timeout: float | None = None,
     ) -> Position: ...
     @overload
-    async def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
     async def delete_range(
         self,
-        start: BytesLike | None | Missing = MISSING,
-        end: BytesLike | None | Missing = MISSING,
+        start: Missing = MISSING,
+        end: Missing = MISSING,
+        *,
+        prefix: BytesLike,
+        timeout: float | None = None,
+    ) -> Position: ...
+    async def delete_range(
+        self,
+        start: BytesLike | Missing | None = MISSING,
+        end: BytesLike | Missing | None = MISSING,
         *,
         prefix: BytesLike | None = None,
         timeout: float | None = None,

@@ -12,8 +12,8 @@ attributes rather than from its class:
 
 Where Python has a built-in exception for the same condition, the class derives from it too: a missing key is a
 `KeyError`, an expired deadline a `TimeoutError`, an error of the operating system an `OSError`, a wrong argument a
-`ValueError`. An `OSError` has `errno`, `strerror` and `filename` where they are known, and an `IoError` is a
-`FileNotFoundError`, `FileExistsError`, `NotADirectoryError` or `IsADirectoryError` if its `errno` says so.
+`ValueError`. An `IoError` is a `FileNotFoundError`, `FileExistsError`, `NotADirectoryError` or `IsADirectoryError` if
+its `errno` says so. All have `errno`, `strerror` and `filename`, as an `OSError` has them: None where there is none.
 """
 
 from __future__ import annotations
@@ -114,6 +114,12 @@ class AlmadiaError(Exception):
     errno: int | None
     """The operating system's error number, if there is one."""
 
+    strerror: str | None
+    """What the operating system calls that error."""
+
+    filename: str | None
+    """The file or directory that the error is about, if there is one."""
+
     def __init__(
         self,
         message: str = "",
@@ -124,9 +130,8 @@ class AlmadiaError(Exception):
         super().__init__(message)
         self.leader = leader
         self.errno = errno
-        if isinstance(self, OSError):
-            self.strerror = os.strerror(errno) if errno is not None else None
-            self.filename = filename
+        self.strerror = os.strerror(errno) if errno is not None else None
+        self.filename = filename
 
     @property
     def category(self) -> int:
@@ -140,7 +145,7 @@ class AlmadiaError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         message = self.args[0] if self.args else ""
-        return type(self), (message, self.leader, self.errno, getattr(self, "filename", None))
+        return type(self), (message, self.leader, self.errno, self.filename)
 
 
 class InvalidArgumentError(AlmadiaError, ValueError):

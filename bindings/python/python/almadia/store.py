@@ -165,14 +165,26 @@ class Store(BaseStore):
 
     @overload
     def delete_range(
-        self, start: BytesLike | None, end: BytesLike | None, *, timeout: float | None = None
+        self,
+        start: BytesLike | None,
+        end: BytesLike | None,
+        *,
+        prefix: None = None,
+        timeout: float | None = None,
     ) -> Position: ...
     @overload
-    def delete_range(self, *, prefix: BytesLike, timeout: float | None = None) -> Position: ...
     def delete_range(
         self,
-        start: BytesLike | None | Missing = MISSING,
-        end: BytesLike | None | Missing = MISSING,
+        start: Missing = MISSING,
+        end: Missing = MISSING,
+        *,
+        prefix: BytesLike,
+        timeout: float | None = None,
+    ) -> Position: ...
+    def delete_range(
+        self,
+        start: BytesLike | Missing | None = MISSING,
+        end: BytesLike | Missing | None = MISSING,
         *,
         prefix: BytesLike | None = None,
         timeout: float | None = None,
@@ -200,8 +212,8 @@ class Store(BaseStore):
     def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
         """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged.
 
-        An empty batch costs no entry of the log: it is answered as a linearizable read is, and its position covers every
-        write that was acknowledged before.
+        An empty batch costs no entry of the log: it is answered as a linearizable read is, and its position covers
+        every write that was acknowledged before.
         """
         return self._core.write(batch, timeout)
 

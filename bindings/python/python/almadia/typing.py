@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """Keys and values. Any other object with the buffer protocol works too."""
 
+
 class Missing(enum.Enum):
     """The type of `MISSING`."""
 
