@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::types::{NodeId, RegionId};
+use crate::types::{LogIndex, NodeId, RegionId};
 
 /// Whether a write that was answered with an error took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +210,16 @@ impl Error {
         let mut error = Self::with_detail(code, detail);
         error.inner.leader = leader;
         error
+    }
+
+    /// This error of a local read that waited for `min_index` at a member that has applied so much, which is added if it
+    /// was the reason.
+    #[must_use]
+    pub(crate) fn of_local_read(self, node: NodeId, applied: LogIndex, min_index: LogIndex) -> Self {
+        if applied >= min_index {
+            return self;
+        }
+        self.and(&format!("node {node} has applied it up to index {applied}, and min_index is {min_index}"))
     }
 
     /// An error of the operating system on `path` while doing `what`.

@@ -249,12 +249,7 @@ fn too_late(
     };
     let error = Error::of_member(code, node, region, known.leader);
     match subject.kind {
-        CallKind::LocalRead { min_index } if min_index > known.applied => {
-            let applied = known.applied;
-            error.and(&format!(
-                "node {node} has applied it up to index {applied}, and min_index is {min_index}"
-            ))
-        }
+        CallKind::LocalRead { min_index } => error.of_local_read(node, known.applied, min_index),
         _ => error,
     }
 }

@@ -399,8 +399,10 @@ impl Peer {
         let late = if self.leader().is_none() { Code::NoLeader } else { Code::ReadTimeout };
         let reads = self.reading.reads.expire(now);
         self.answer_all(reads.into_iter(), late);
-        let local = self.reading.reads.expire_local(now);
-        self.answer_all(local.into_iter(), Code::ReadTimeout);
+        for (completion, min_index) in self.reading.reads.expire_local(now) {
+            let late = self.late_local_read(min_index);
+            self.answers.push((completion, Err(late)));
+        }
     }
 
     /// An error that says whom this member takes for the leader.

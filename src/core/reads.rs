@@ -137,10 +137,10 @@ impl Reads {
         self.local.extract_if(.., |(index, _)| *index <= applied).map(|(_, read)| read).collect()
     }
 
-    /// Takes out the completions of local reads whose deadline has passed.
-    pub(crate) fn expire_local(&mut self, now: Timestamp) -> Vec<Completion> {
+    /// Takes out the completions of local reads whose deadline has passed, and the index that each waited for.
+    pub(crate) fn expire_local(&mut self, now: Timestamp) -> Vec<(Completion, LogIndex)> {
         let due = self.local.extract_if(.., |(_, read)| read.is_due(now));
-        due.map(|(_, read)| read.completion).collect()
+        due.map(|(_, read)| (read.completion, read.min_index)).collect()
     }
 
     /// The id to ask a read index for: of the reads that arrived in this round.

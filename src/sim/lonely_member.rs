@@ -1,17 +1,23 @@
 //! A member of a new cluster whose other members never start.
 //!
-//! Owns the count of its campaigns. What always holds: the member campaigns immediately, and later no more often than
+//! Owns the count of its campaigns, and its reads of its own data. What always holds: the member campaigns immediately, and later no more often than
 //! any member without a leader, once it appears that the others will not start.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use raft::eraftpb::MessageType;
 
+use crate::completion::Waiter;
 use crate::core::input::Input;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
+use crate::core::reads::Read;
 use crate::core::region::Region;
+use crate::error::Code;
 use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::time::Timestamp;
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 
 /// A member of three, of which only this one runs.
 struct Lonely {
@@ -85,5 +91,23 @@ fn a_member_campaigns_as_soon_as_another_connects() {
 
         let campaigns = lonely.campaigns(ELECTION_TICKS / 4);
         assert!(!campaigns.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_local_read_that_waits_in_vain_says_for_what_whether_it_comes_in_time_or_not() {
+    let mut lonely = Lonely::new(7);
+    let waiters = [Arc::new(Waiter::default()), Arc::new(Waiter::default())];
+    for (waiter, deadline) in waiters.iter().zip([lonely.now, lonely.now + TICK / 2]) {
+        let completion = waiter.completion();
+        lonely.member.feed(Input::LocalRead(Read { deadline, completion, min_index: LogIndex(1000) }));
+    }
+
+    lonely.campaigns(1);
+
+    for waiter in waiters {
+        let late = waiter.wait(Duration::ZERO).expect("its deadline has passed").expect_err("too late");
+        assert_eq!(late.code(), Code::ReadTimeout);
+        assert!(late.detail().contains("applied it up to index 5, and min_index is 1000"), "{late}");
     }
 }

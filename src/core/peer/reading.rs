@@ -12,7 +12,7 @@ use crate::core::lease::Lease;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::reads::{Asked, Questions, Read, Reads};
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::time::Timestamp;
 use crate::types::{LogIndex, Term};
 
@@ -54,9 +54,15 @@ impl Peer {
         }
     }
 
+    /// The error of a local read that did not find by its deadline what it waits for.
+    pub(super) fn late_local_read(&self, min_index: LogIndex) -> Error {
+        let late = self.failure(Code::ReadTimeout);
+        late.of_local_read(self.options.node, self.apply.index(), min_index)
+    }
+
     pub(super) fn on_local_read(&mut self, read: Read) {
         if read.deadline <= self.now {
-            let late = self.failure(Code::ReadTimeout);
+            let late = self.late_local_read(read.min_index);
             return self.answers.push((read.completion, Err(late)));
         }
         let is_ignored = planted::has(Fault::MinIndexIgnored);
