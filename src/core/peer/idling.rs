@@ -129,13 +129,14 @@ impl Peer {
 
 #[cfg(test)]
 impl Peer {
-    /// What raft remembers of having heard others: when this peer last did, and what it knows of each follower.
-    pub(crate) fn heard(&self) -> (usize, Vec<(u64, String)>) {
+    /// For how many ticks this peer has heard of no leader, or, if it leads, which members it has heard of since it last
+    /// made sure that a quorum follows.
+    pub(crate) fn heard(&self) -> (usize, Vec<u64>) {
         let raft = &self.raw.raft;
-        let progress = raft.prs().iter();
-        let mut followers: Vec<_> = progress.map(|(id, progress)| (*id, format!("{progress:?}"))).collect();
-        followers.sort_unstable();
-        (raft.election_elapsed, followers)
+        let active = raft.prs().iter().filter(|(_, progress)| self.is_leader() && progress.recent_active);
+        let mut active: Vec<_> = active.map(|(id, _)| *id).collect();
+        active.sort_unstable();
+        (raft.election_elapsed, active)
     }
 }
 
