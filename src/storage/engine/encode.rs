@@ -6,6 +6,7 @@
 //! differently; looking for the keys never waits for the disk, and takes a bounded number of steps.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use rocksdb::{ErrorKind, ReadOptions, ReadTier, WriteBatch};
 
@@ -40,7 +41,10 @@ pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBat
             Operation::DeleteRange { begin, end } => {
                 match keys_in(database, puts.before(number), begin, end)? {
                     Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
-                    None => encoded.delete_range(begin, end),
+                    None => {
+                        encoded.delete_range(begin, end);
+                        database.has_new_ranges.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
