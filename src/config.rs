@@ -151,7 +151,7 @@ options! {
         "Continues with a raft log that lost its end, without the acknowledged writes that are lost with it. Set to \
          the number in the error or the warning of that loss; accepts no other loss. 0 accepts none.";
     log_cache_bytes: u64, "log.cache_bytes", Number(64 << 10, 16 * GIB), "33554432",
-        "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly.";
+        "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly. A member that does not lead keeps a quarter of it, a cluster of one none.";
     log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",
         "Bytes of applied log entries after which the log is truncated; regions share them evenly.";
     block_cache_bytes: u64, "engine.block_cache_bytes", Number(1 << 20, 1024 * GIB), "33554432",

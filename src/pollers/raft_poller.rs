@@ -39,8 +39,8 @@ use crate::types::{LogIndex, RegionId};
 /// Rounds that a thread other than `almadia-raft` runs at most; the rest is left to that thread.
 const ROUNDS_MAX: usize = 3;
 
-/// How long synced frames may stay uncovered by a mark, and the pause between two steps that give space back. Ten more syncs a second while writes come
-/// and none when none do, against half a per cent of the syncs of a busy member.
+/// How long synced frames may stay uncovered by a mark, and the pause between two steps that give space back. Ten more
+/// syncs a second while writes come and none when none do, against half a per cent of the syncs of a busy member.
 const UNMARKED_MAX: Duration = Duration::from_millis(100);
 
 /// How a round reaches the world.

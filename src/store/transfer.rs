@@ -39,8 +39,9 @@ impl Store {
     /// # Errors
     /// `NOT_LEADER` with the leader, also if a member other than the target took over; `NO_LEADER`;
     /// `TRANSFER_IN_PROGRESS`; `LAGGING` when the target, or every member, is unreachable or too far behind;
-    /// `INVALID_ARGUMENT` when the target is not a voter, or without a target when there is no other voter; `TIMEOUT` when the target did not take over within an
-    /// election timeout or by the deadline, although it may still do so; and as [`Store::write_async`].
+    /// `INVALID_ARGUMENT` when the target is not a voter, or without a target when there is no other voter; `TIMEOUT`
+    /// when the target did not take over within an election timeout or by the deadline, although it may still do so; and
+    /// as [`Store::write_async`].
     pub fn transfer_leader(&self, options: &TransferOptions) -> Result<()> {
         self.inner.counted(CallType::Transfer, || {
             refuse_in_callback()?;
