@@ -150,6 +150,12 @@ impl Outbox {
         self.told_commit = self.told_commit.max(applied);
         news
     }
+
+    /// Whether the others were told of every commit up to `applied`.
+    #[must_use]
+    pub(crate) fn has_told(&self, applied: LogIndex) -> bool {
+        self.told_commit >= applied
+    }
 }
 
 fn hold_back_commit(message: &mut Message, sender: Sender) {

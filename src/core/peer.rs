@@ -215,6 +215,7 @@ impl Peer {
         if self.tick_at_rest() {
             return;
         }
+        self.leadership.rests = false;
         self.apply.on_tick();
         if self.lacks_end() {
             self.tick_without_campaign();
@@ -234,7 +235,6 @@ impl Peer {
         self.ask_again_late();
         self.seek_end();
         self.go_on_forwarding();
-        self.leadership.rests = self.may_rest();
     }
 
     /// Anything else that reaches this peer.
@@ -338,6 +338,7 @@ impl Peer {
     /// Proposes a membership change at once; for scripts, until changes have an interface of their own.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn propose_change(&mut self, change: raft::eraftpb::ConfChangeV2) {
+        self.leadership.rests = false;
         // raft drops it while this leader hands over, as one does whose engine stands still.
         let _ = self.raw.propose_conf_change(Vec::new(), change);
     }

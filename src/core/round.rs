@@ -119,11 +119,7 @@ fn concerned(peers: &Peers, fed: &Inputs) -> Concerned {
 /// The regions that have a part in this round, once it is fed. Gathers what the others have to say of heartbeats.
 fn touched(peers: &mut Peers, concerned: &Concerned, gathered: &mut Gathered) -> Vec<RegionId> {
     let mut has_part = |region: RegionId, peer: &mut Peer| {
-        if peer.rests() {
-            return false;
-        }
-        peer.take_heartbeats(gathered);
-        concerned.by_inputs.binary_search(&region).is_ok() || peer.has_work()
+        peer.has_part(concerned.by_inputs.binary_search(&region).is_ok(), gathered)
     };
     if concerned.all {
         let all = peers.iter_mut();

@@ -2,10 +2,11 @@
 //!
 //! Owns two shortcuts, for a store with many regions of which most are idle. A heartbeat, or the answer to one, that
 //! changes nothing but how long ago a member was heard is nearly all that members say to each other then, and raft's
-//! way, with a message for each and the answer as another, costs several times what it does to the peer. And a follower
-//! that *rests*, for which nothing waits and nothing is under way, has nothing to do on a tick but to count it. What
-//! always holds: a peer is afterwards exactly as it would be the long way, and its answer is raft's; whatever is not
-//! certainly without news goes the long way. `sim/heartbeats.rs` compares the two.
+//! way, with a message for each and the answer as another, costs several times what it does to the peer. And a peer that
+//! *rests*, for which nothing waits and nothing is under way, has nothing to do on a tick but to count it and, if it
+//! leads, to send its heartbeat and to renew its lease. What always holds: a peer is afterwards exactly as it would be
+//! the long way, and its answer is raft's; whatever is not certainly without news goes the long way.
+//! `sim/heartbeats.rs` compares the two.
 
 use raft::{INVALID_INDEX, ProgressState, StateRole};
 
@@ -86,10 +87,18 @@ impl Peer {
         true
     }
 
-    /// Whether the peer rests, which means that a round need not look at it.
+    /// Whether the peer has a part in this round, once it is fed: it `was_asked`, or it has something to do. What it has
+    /// to say of heartbeats is gathered. A peer without a part may rest from now on.
     #[must_use]
-    pub(in crate::core) fn rests(&self) -> bool {
-        self.leadership.rests
+    pub(in crate::core) fn has_part(&mut self, was_asked: bool, gathered: &mut Gathered) -> bool {
+        if self.leadership.rests {
+            assert!(!was_asked, "whoever is asked rests no more");
+            return false;
+        }
+        self.take_heartbeats(gathered);
+        let has_part = was_asked || self.has_work();
+        self.leadership.rests = !has_part && self.may_rest();
+        has_part
     }
 
     /// The tick of a peer that rests. False, and nothing is done, when it does not, or there is more to it.
@@ -98,7 +107,10 @@ impl Peer {
         if !self.leadership.rests || self.apply.is_behind() || goes_the_long_way() {
             return false;
         }
-        assert!(!self.is_leader() && self.incoming.held.is_empty(), "it follows, and nothing waits");
+        assert!(!self.has_writes() && self.incoming.held.is_empty(), "nothing waits");
+        if self.is_leader() {
+            return self.lead_at_rest();
+        }
         if self.raw.tick() {
             // It has heard of no leader for long.
             self.leadership.rests = false;
@@ -107,18 +119,47 @@ impl Peer {
         true
     }
 
-    /// Whether a tick can change nothing but raft's clock.
+    /// The tick of a leader that rests, unless it is one on which leaders look at more.
+    fn lead_at_rest(&mut self) -> bool {
+        if self.is_log_length_due() {
+            return false;
+        }
+        assert!(self.outbox.has_told(self.apply.index()), "the others know of every commit");
+        let has_more = self.raw.tick();
+        if has_more {
+            // A heartbeat is due, or it has heard of no quorum for long.
+            self.leadership.rests = false;
+            self.notice_leadership();
+        }
+        if self.is_leader() && self.wants_renewal() {
+            self.leadership.rests = false;
+            self.renew_lease();
+        }
+        true
+    }
+
+    /// Whether a tick can change nothing but raft's clock and the lease, of a peer without work.
     pub(super) fn may_rest(&self) -> bool {
-        let is_done = !self.has_work() && !self.awaits_report();
-        let writes = &self.writes;
-        let has_no_writes =
-            writes.proposals.is_empty() && writes.forwarder.is_empty() && !writes.forwarder.is_paused();
         let is_applied = self.apply.index().get() == self.raw.raft.raft_log.committed;
-        self.raw.raft.state == StateRole::Follower
-            && self.leader().is_some()
-            && is_done
-            && has_no_writes
-            && is_applied
+        let in_peace = match self.raw.raft.state {
+            StateRole::Follower => self.leader().is_some(),
+            StateRole::Leader => self.leads_in_peace(),
+            StateRole::Candidate | StateRole::PreCandidate => false,
+        };
+        let awaits_answer = self.awaits_report() || self.reading.reads.is_asking();
+        in_peace && is_applied && !awaits_answer && !self.has_writes()
+    }
+
+    /// Whether a leader hands over to nobody, and keeps no commit from the others.
+    fn leads_in_peace(&self) -> bool {
+        let hands_over = self.is_handing_over() || self.reading.lease.is_suspect();
+        !hands_over && self.outbox.has_told(self.apply.index())
+    }
+
+    /// Whether writes wait for this peer.
+    fn has_writes(&self) -> bool {
+        let writes = &self.writes;
+        !writes.proposals.is_empty() || !writes.forwarder.is_empty() || writes.forwarder.is_paused()
     }
 
     /// Whether a message between these members may be for this peer.

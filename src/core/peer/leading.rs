@@ -29,7 +29,7 @@ pub(super) struct SeenLeader {
 
 /// What a peer keeps of leadership.
 pub(super) struct Leadership {
-    /// It follows, and ticks are only counted: see `peer/idling`.
+    /// Ticks are only counted: see `peer/idling`.
     pub(super) rests: bool,
     pub(super) seen: SeenLeader,
     /// This member may have followed a leader right before it started.

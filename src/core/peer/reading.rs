@@ -134,16 +134,18 @@ impl Peer {
         holds
     }
 
-    /// Renews a lease that is about to end, so that a healthy leader always has one; with the heartbeat before that, so
-    /// that the questions of many regions leave together.
-    pub(super) fn renew_lease(&mut self) {
+    /// Whether the lease is about to end and should be renewed on this tick: with the heartbeat before that, so that the
+    /// questions of many regions leave together.
+    pub(super) fn wants_renewal(&self) -> bool {
         let until_heartbeat = self.options.heartbeat_ticks - self.ticks_since_heartbeat();
         let on_heartbeat = until_heartbeat == self.options.heartbeat_ticks;
         let ahead = if on_heartbeat { until_heartbeat as u32 - 1 } else { 0 };
-        if !self.has_applied_own_term()
-            || !self.reading.lease.wants_renewal(self.now + self.options.tick * ahead)
-            || self.is_handing_over()
-        {
+        self.reading.lease.wants_renewal(self.now + self.options.tick * ahead)
+    }
+
+    /// Renews a lease that is about to end, so that a healthy leader always has one.
+    pub(super) fn renew_lease(&mut self) {
+        if !self.wants_renewal() || !self.has_applied_own_term() || self.is_handing_over() {
             return;
         }
         let newest_at = self.writes.proposals.newest_at();

@@ -56,9 +56,14 @@ impl Peer {
 
     /// A tick of a leader has passed.
     pub(super) fn look_at_log_length(&mut self) {
-        if self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS) {
+        if self.is_log_length_due() {
             self.propose_truncation();
         }
+    }
+
+    /// Whether leaders look at the length of their logs on this tick.
+    pub(super) fn is_log_length_due(&self) -> bool {
+        self.timer.ticks().is_multiple_of(TRUNCATE_CHECK_TICKS)
     }
 
     /// Proposes a truncation up to what every member has, if the log is longer than it needs to be. Also to be called
