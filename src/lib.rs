@@ -83,7 +83,7 @@ pub use store::status::{RegionStatus, Status};
 pub use store::transfer::TransferOptions;
 pub use store::values::Values;
 pub use store::{Store, WriteOptions};
-pub use types::{LogIndex, NodeId, RegionId, Term};
+pub use types::{LogIndex, NodeId, RegionId, Term, Version};
 
 /// What the Python package, the benchmarks, the fuzzers and the tests of the documentation need beside the interface
 /// above. It changes with the code, without notice.

@@ -60,6 +60,39 @@ id! {
     InstanceId
 }
 
+id! {
+    /// The version of a key: the place in its region's log of the write that set it. The versions of a key only grow;
+    /// those of keys of different regions have nothing to do with each other. Zero is the version of what is not there.
+    Version
+}
+
+impl Version {
+    /// Of a key that is not there.
+    pub const NONE: Self = Self(0);
+
+    /// The version of what write number `ordinal` of the entry at `index` sets.
+    ///
+    /// # Panics
+    /// When the log is longer than [`LOG_INDEX_MAX`].
+    #[must_use]
+    pub const fn of(index: LogIndex, ordinal: u16) -> Self {
+        assert!(index.0 <= LOG_INDEX_MAX, "no log is so long");
+        Self(index.0 << u16::BITS | ordinal as u64)
+    }
+
+    /// The index of the entry.
+    #[must_use]
+    pub const fn index(self) -> LogIndex {
+        LogIndex(self.0 >> u16::BITS)
+    }
+
+    /// The number of the write within its entry.
+    #[must_use]
+    pub const fn ordinal(self) -> u16 {
+        self.0 as u16 // Truncation is the point: the low sixteen bits.
+    }
+}
+
 impl LogIndex {
     /// The next position.
     #[must_use]
@@ -102,6 +135,11 @@ impl ApplyState {
     /// The state of a region that has applied nothing yet.
     pub const BOOTSTRAP: Self = Self { index: BOOTSTRAP_INDEX, term: BOOTSTRAP_TERM };
 }
+
+/// The last index of a log: a version has 48 bits for it. A million entries a second reach it after nine years.
+pub(crate) const LOG_INDEX_MAX: u64 = (1 << 48) - 1;
+/// Most writes of an entry: a version has 16 bits for their number.
+pub(crate) const ENTRY_WRITES_MAX: usize = 1 << 16;
 
 /// Longest key in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 16 * 1024;

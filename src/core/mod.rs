@@ -45,6 +45,7 @@
 pub(crate) mod ports;
 pub(crate) mod heartbeats;
 pub(crate) mod gathered;
+pub(crate) mod change;
 pub(crate) mod command;
 pub(crate) mod region;
 pub(crate) mod membership;
