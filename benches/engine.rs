@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use almadia::internal::ApplyBatch;
 use almadia::internal::Region;
+use almadia::internal::{AppliedWrite, Command, CommandBuilder, Operation};
 use almadia::internal::{ApplyState, BOOTSTRAP_REGION};
-use almadia::internal::{Command, CommandBuilder, Operation};
 use almadia::internal::{Engine, EngineOptions, IterOptions};
-use almadia::{LogIndex, NodeId, Term};
+use almadia::{LogIndex, NodeId, Term, Version};
 
 const PUTS: u64 = 204_800;
 const PUT_ROUNDS: usize = 4;
@@ -162,7 +162,7 @@ fn push(batch: &mut ApplyBatch, operation: Operation<'_>) {
     let mut builder = CommandBuilder::default();
     builder.push(operation);
     let Ok(Command::Write(write)) = Command::parse(builder.seal(1)) else { panic!("sealed above") };
-    batch.writes.push(write);
+    batch.writes.push(AppliedWrite::plain(write, Version(1)));
 }
 
 fn state(index: u64) -> ApplyState {

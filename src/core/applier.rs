@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position};
+use crate::core::change::{AppliedWrite, Change};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
@@ -19,7 +20,7 @@ use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
-use crate::types::{ApplyState, LogIndex, RegionId, Term};
+use crate::types::{ApplyState, LogIndex, RegionId, Term, Version};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub struct Applied {
 #[derive(Debug, Default)]
 pub struct ApplyBatch {
     /// Data, in order.
-    pub writes: Vec<Write>,
+    pub writes: Vec<AppliedWrite>,
     /// New apply states, one a region.
     pub states: Vec<(RegionId, ApplyState)>,
     /// Regions whose stored form changed.
@@ -70,6 +71,11 @@ pub struct ApplyBatch {
 }
 
 impl ApplyBatch {
+    /// What changes in the data, in order, each with the version of what it sets.
+    pub fn changes(&self) -> impl Iterator<Item = (Change<'_>, Version)> {
+        self.writes.iter().flat_map(|write| write.changes().map(|change| (change, write.version())))
+    }
+
     /// True when there is nothing to write, answer or report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -275,12 +281,12 @@ impl Applier {
         let index = entry.index;
         match Command::parse(entry.data).map_err(|error| unreadable(index, error))? {
             Command::Write(write) => {
-                let verdict = self.apply_write(write, batch);
+                let verdict = self.apply_write(write, verdicts.version(), batch);
                 verdicts.next(verdict, batch, report);
             }
             Command::Group(writes) => {
                 for write in writes {
-                    let verdict = self.apply_write(write, batch);
+                    let verdict = self.apply_write(write, verdicts.version(), batch);
                     verdicts.next(verdict, batch, report);
                 }
             }
@@ -289,13 +295,13 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_write(&self, write: Write, batch: &mut ApplyBatch) -> Result<()> {
+    fn apply_write(&self, write: Write, version: Version, batch: &mut ApplyBatch) -> Result<()> {
         if write.epoch_version() != self.region.epoch.version {
             return Err(Error::new(Code::RegionChanged));
         }
         batch.encoded_bytes += write.encoded_bytes();
         batch.operations += write.operation_count();
-        batch.writes.push(write);
+        batch.writes.push(AppliedWrite::plain(write, version));
         Ok(())
     }
 
@@ -340,6 +346,12 @@ struct Verdicts<'a> {
 }
 
 impl Verdicts<'_> {
+    /// The version of what the entry's next write sets.
+    fn version(&self) -> Version {
+        let ordinal = u16::try_from(self.place).expect("an entry has at most as many writes");
+        Version::of(self.position.index, ordinal)
+    }
+
     fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
         let answer = verdict.map(|()| self.position);
         if let Some(number) = self.next_own() {

@@ -3,7 +3,8 @@
 //! Owns the form in which the applier hands writes to the engine. What always holds: a change needs no look at the data
 //! to be carried out. What was to be judged or computed is left to what comes before (`judge.rs`).
 
-use bytes::Bytes;
+use crate::core::command::{Operation, Write};
+use crate::types::Version;
 
 /// One change of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,38 +30,59 @@ pub enum Change<'a> {
     },
 }
 
-/// A [`Change`] that was computed and keeps its own bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnedChange {
-    /// Sets `key` to `value`.
-    Put {
-        /// The key.
-        key: Bytes,
-        /// Its new value.
-        value: Bytes,
-    },
-    /// Removes `key`.
-    Delete {
-        /// The key.
-        key: Bytes,
-    },
-    /// Removes every key in `begin..end`.
-    DeleteRange {
-        /// The first key removed.
-        begin: Bytes,
-        /// The first key kept.
-        end: Bytes,
-    },
+/// A write that takes effect: what it changes, and the version of what it sets.
+#[derive(Clone, Debug)]
+pub struct AppliedWrite {
+    write: Write,
+    version: Version,
 }
 
-impl OwnedChange {
-    /// The change, borrowed.
+impl AppliedWrite {
+    /// A write whose operations are its changes.
     #[must_use]
-    pub fn as_change(&self) -> Change<'_> {
+    pub fn plain(write: Write, version: Version) -> Self {
+        Self { write, version }
+    }
+
+    /// The version of what it sets.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The changes in their order.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.write.operations().map(Change::of)
+    }
+
+    /// About how much it takes.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        self.write.encoded_bytes()
+    }
+
+    /// How many changes there are.
+    #[must_use]
+    pub fn change_count(&self) -> usize {
+        self.write.operation_count()
+    }
+}
+
+impl<'a> Change<'a> {
+    fn of(operation: Operation<'a>) -> Self {
+        match operation {
+            Operation::Put { key, value } => Self::Put { key, value },
+            Operation::Delete { key } => Self::Delete { key },
+            Operation::DeleteRange { begin, end } => Self::DeleteRange { begin, end },
+        }
+    }
+
+    /// The key that it sets.
+    #[must_use]
+    pub fn put_key(self) -> Option<&'a [u8]> {
         match self {
-            Self::Put { key, value } => Change::Put { key, value },
-            Self::Delete { key } => Change::Delete { key },
-            Self::DeleteRange { begin, end } => Change::DeleteRange { begin, end },
+            Self::Put { key, .. } => Some(key),
+            Self::Delete { .. } | Self::DeleteRange { .. } => None,
         }
     }
 }

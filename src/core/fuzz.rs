@@ -14,6 +14,7 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
+use crate::core::change::Change;
 use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
 };
@@ -153,6 +154,14 @@ fn owned(operation: Operation<'_>) -> Owned {
     }
 }
 
+fn changed(change: Change<'_>) -> Owned {
+    match change {
+        Change::Put { key, value } => (1, key.to_vec(), value.to_vec()),
+        Change::Delete { key } => (2, key.to_vec(), Vec::new()),
+        Change::DeleteRange { begin, end } => (3, begin.to_vec(), end.to_vec()),
+    }
+}
+
 fn meaning_of(command: &Command) -> Meaning {
     let of_write = |write: &Write| (write.epoch_version(), write.operations().map(owned).collect());
     match command {
@@ -240,7 +249,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
         }
         Err(error) => assert_eq!(Some(error.code()), wanted.stopped_by, "{error:?}"),
     }
-    let written = batch.writes.iter().map(|write| write.operations().map(owned).collect::<Vec<_>>());
+    let written = batch.writes.iter().map(|write| write.changes().map(changed).collect::<Vec<_>>());
     assert!(written.eq(wanted.writes), "exactly the writes of the region's epoch are carried out");
     // A state machine that was stopped tells nobody anything.
     let told = batch.reports.iter().flat_map(|report| &report.forwarded_to_here);

@@ -13,7 +13,7 @@ use crate::core::forwarding::tags;
 use crate::core::membership::CONF_CHANGE_BYTES_MAX;
 use crate::core::reads::READ_ID_BYTES;
 use crate::core::region::Region;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{LOG_INDEX_MAX, LogIndex, NodeId, Term};
 
 /// How far ahead of ours a message's term may be. Terms grow by one an election: a million elections missed is a
 /// broken or hostile peer, not a lagging member.
@@ -130,9 +130,10 @@ fn check_term(message: &Message, guarded: Guarded<'_>) -> Result<(), Refusal> {
 }
 
 /// raft trusts a leader's numbers: a position whose term it does not know counts as matching, so there is none
-/// without a term; and the indices must not run over the end of all numbers.
+/// without a term; and the indices must fit into versions.
 fn check_entries(message: &Message) -> Result<(), Refusal> {
-    let countable = message.index.checked_add(message.entries.len() as u64 + 1).is_some();
+    let countable = message.index.checked_add(message.entries.len() as u64 + 1);
+    let countable = countable.is_some_and(|end| end <= LOG_INDEX_MAX);
     if message.log_term == 0 || !countable {
         return Err(Refusal::Entries);
     }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use raft::eraftpb::{Entry, EntryType};
 
-use crate::core::command::{Command, Operation, Write};
-use crate::sim::disk::{change, digest};
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM};
+use crate::core::change::{AppliedWrite, Change};
+use crate::core::command::Command;
+use crate::sim::disk::{Data, carry_out, digest};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Version};
 
 /// Number of a call: one read or write of a client.
 pub(crate) type CallId = usize;
@@ -50,14 +51,14 @@ struct Place {
 pub(crate) struct Chosen {
     /// The truncated entry that precedes every log, then the chosen ones.
     places: Vec<Place>,
-    data: BTreeMap<Vec<u8>, Vec<u8>>,
+    data: Data,
     calls: BTreeMap<CallId, u64>,
 }
 
 impl Default for Chosen {
     fn default() -> Self {
         let places = vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }];
-        Self { places, data: BTreeMap::new(), calls: BTreeMap::new() }
+        Self { places, data: Data::new(), calls: BTreeMap::new() }
     }
 }
 
@@ -83,7 +84,7 @@ impl Chosen {
     }
 
     /// The data after the last chosen entry.
-    pub(crate) fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn data(&self) -> &Data {
         &self.data
     }
 
@@ -96,11 +97,11 @@ impl Chosen {
         let mut state = self.places.last().expect("it begins with one").state;
         let mut calls = Vec::new();
         for write in effective_writes(entry) {
-            for operation in write.operations() {
-                if let Operation::Put { value, .. } = operation {
+            for change in write.changes() {
+                if let Change::Put { value, .. } = change {
                     calls.push((number_of(value) >> OPERATION_BITS) as CallId);
                 }
-                state = state.wrapping_add(change(&mut self.data, operation));
+                state = state.wrapping_add(carry_out(&mut self.data, change, write.version()));
             }
         }
         calls.dedup();
@@ -118,18 +119,21 @@ impl Chosen {
     }
 }
 
-/// The writes of an entry that are not refused on apply.
-fn effective_writes(entry: &Entry) -> Vec<Write> {
+/// The writes of an entry that are not refused on apply. Those that are count in the versions of the others.
+fn effective_writes(entry: &Entry) -> Vec<AppliedWrite> {
     if entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
         return Vec::new();
     }
-    let mut writes = match Command::parse(entry.data.clone()).expect("members append readable commands") {
+    let writes = match Command::parse(entry.data.clone()).expect("members append readable commands") {
         Command::Write(write) => vec![write],
         Command::Group(writes) => writes,
         Command::Truncate(_) => Vec::new(),
     };
-    writes.retain(|write| write.epoch_version() == BOOTSTRAP_EPOCH.version);
-    writes
+    let numbered = writes.into_iter().zip(0..=u16::MAX);
+    numbered
+        .filter(|(write, _)| write.epoch_version() == BOOTSTRAP_EPOCH.version)
+        .map(|(write, ordinal)| AppliedWrite::plain(write, Version::of(LogIndex(entry.index), ordinal)))
+        .collect()
 }
 
 /// A digest of an entry's content, independent of its index.

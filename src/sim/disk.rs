@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use raft::eraftpb::{Entry, HardState};
 
 use crate::core::applier::ApplyBatch;
-use crate::core::command::{Operation, Write};
+use crate::core::change::{AppliedWrite, Change};
 use crate::core::log::LogState;
 use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;
 use crate::error::Result;
 use crate::sim::random::scramble;
-use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, RegionId, Term};
+use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, RegionId, Term, Version};
 
 /// The durable logs of all regions of one member.
 #[derive(Clone, Debug)]
@@ -305,9 +305,21 @@ pub(crate) struct DiskEngine {
     unflushed: Vec<EngineWrite>,
 }
 
+/// Values and their versions, by key.
+pub(crate) type Data = BTreeMap<Vec<u8>, Versioned>;
+
+/// What is stored at a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Versioned {
+    /// The user's bytes.
+    pub value: Vec<u8>,
+    /// The place of the write that put them there.
+    pub version: Version,
+}
+
 #[derive(Clone, Debug)]
 struct EngineImage {
-    data: BTreeMap<Vec<u8>, Vec<u8>>,
+    data: Data,
     regions: BTreeMap<RegionId, RegionImage>,
 }
 
@@ -321,7 +333,7 @@ struct RegionImage {
 
 #[derive(Clone, Debug)]
 struct EngineWrite {
-    writes: Vec<Write>,
+    writes: Vec<AppliedWrite>,
     states: Vec<(RegionId, ApplyState)>,
     regions: Vec<Region>,
 }
@@ -334,7 +346,7 @@ impl DiskEngine {
             (region.id, RegionImage { region, state, digest: 0 })
         };
         let regions = regions.iter().map(image).collect();
-        let image = EngineImage { data: BTreeMap::new(), regions };
+        let image = EngineImage { data: Data::new(), regions };
         Self { memory: image.clone(), flushed: image, unflushed: Vec::new() }
     }
 
@@ -381,7 +393,7 @@ impl DiskEngine {
     }
 
     /// The current data.
-    pub(crate) fn data(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn data(&self) -> &Data {
         &self.memory.data
     }
 
@@ -399,10 +411,12 @@ impl DiskEngine {
 
 impl EngineImage {
     fn take(&mut self, write: &EngineWrite) {
-        for operation in write.writes.iter().flat_map(|write| write.operations()) {
-            let changed = change(&mut self.data, operation);
-            let home = self.home_of(first_key(operation));
-            home.digest = home.digest.wrapping_add(changed);
+        for write in &write.writes {
+            for change in write.changes() {
+                let changed = carry_out(&mut self.data, change, write.version());
+                let home = self.home_of(first_key(change));
+                home.digest = home.digest.wrapping_add(changed);
+            }
         }
         for &(region, state) in &write.states {
             self.regions.get_mut(&region).expect("a region of this member").state = state;
@@ -417,35 +431,38 @@ impl EngineImage {
     }
 }
 
-/// Executes an operation; returns the change of the digest.
-pub(crate) fn change(data: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: Operation<'_>) -> u64 {
-    match operation {
-        Operation::Put { key, value } => {
-            let old = data.insert(key.to_vec(), value.to_vec());
-            let gone = old.map_or(0, |old| digest_of(key, &old));
-            digest_of(key, value).wrapping_sub(gone)
+/// Carries out a change of a write of this version; returns the change of the digest.
+pub(crate) fn carry_out(data: &mut Data, change: Change<'_>, version: Version) -> u64 {
+    let taken_off =
+        |key: &[u8], old: Option<Versioned>| old.map_or(0, |old| 0_u64.wrapping_sub(digest_of(key, &old)));
+    match change {
+        Change::Put { key, value } => {
+            let new = Versioned { value: value.to_vec(), version };
+            let added = digest_of(key, &new);
+            added.wrapping_add(taken_off(key, data.insert(key.to_vec(), new)))
         }
-        Operation::Delete { key } => {
-            data.remove(key).map_or(0, |old| 0_u64.wrapping_sub(digest_of(key, &old)))
-        }
-        Operation::DeleteRange { begin, end } => {
+        Change::Delete { key } => taken_off(key, data.remove(key)),
+        Change::DeleteRange { begin, end } => {
             let covered = data.keys().filter(|key| begin <= key.as_slice() && key.as_slice() < end);
             let covered: Vec<_> = covered.cloned().collect();
-            covered.iter().fold(0, |sum, key| sum.wrapping_add(change(data, Operation::Delete { key })))
+            let delete = |key: &Vec<u8>| carry_out(data, Change::Delete { key }, version);
+            covered.iter().map(delete).fold(0, u64::wrapping_add)
         }
     }
 }
 
-fn first_key(operation: Operation<'_>) -> &[u8] {
-    match operation {
-        Operation::Put { key, .. } | Operation::Delete { key } => key,
-        Operation::DeleteRange { begin, .. } => begin,
+fn first_key(change: Change<'_>) -> &[u8] {
+    match change {
+        Change::Put { key, .. } | Change::Delete { key } => key,
+        Change::DeleteRange { begin, .. } => begin,
     }
 }
 
-/// The contribution of one pair to a digest. A digest is the sum over all pairs, so it can be updated incrementally.
-fn digest_of(key: &[u8], value: &[u8]) -> u64 {
-    scramble(digest(value).wrapping_add(digest(key).rotate_left(23)))
+/// What a key, its value and its version add to a digest. A digest is the sum over all keys, so it can be updated
+/// incrementally.
+fn digest_of(key: &[u8], stored: &Versioned) -> u64 {
+    let place = stored.version.get().rotate_left(41);
+    scramble(digest(&stored.value).wrapping_add(digest(key).rotate_left(23)).wrapping_add(place))
 }
 
 /// A digest of `bytes`.

@@ -5,7 +5,6 @@
 //!
 //! A list is a prefix and its elements are keys under it, because the store has no append operation.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::core::command::{CommandBuilder, Operation};
 use crate::core::region::Region;
 use crate::sim::checker::{Change, Key, Observed};
 use crate::sim::chosen::{number_of, value_of};
+use crate::sim::disk::Data;
 use crate::sim::random::Random;
 use crate::types::{BOOTSTRAP_EPOCH, NodeId, RegionId};
 
@@ -64,12 +64,12 @@ pub(crate) fn encode(
 }
 
 /// What `data` holds at `key`.
-pub(crate) fn look(data: &BTreeMap<Vec<u8>, Vec<u8>>, region: RegionId, key: Key) -> Observed {
+pub(crate) fn look(data: &Data, region: RegionId, key: Key) -> Observed {
     if key < FIRST_LIST {
-        return Observed::Register(data.get(&place(region, key)).map(|value| number_of(value)));
+        return Observed::Register(data.get(&place(region, key)).map(|stored| number_of(&stored.value)));
     }
     let (first, end) = (place(region, key), place(region, key + 1));
-    Observed::List(data.range(first..end).map(|(_, value)| number_of(value)).collect())
+    Observed::List(data.range(first..end).map(|(_, stored)| number_of(&stored.value)).collect())
 }
 
 /// The key of a register, or the prefix of a list; ordered like `key`.
@@ -86,21 +86,24 @@ fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::change::AppliedWrite;
     use crate::core::command::Command;
-    use crate::sim::disk::change;
+    use crate::sim::disk::carry_out;
+    use crate::types::Version;
 
     #[test]
     fn reads_see_what_was_written() {
         let (region, list) = (RegionId(1), FIRST_LIST + 3);
-        let mut data = BTreeMap::new();
-        let mut carry_out = |changes: &[(Key, Change)]| {
+        let mut data = Data::new();
+        let mut write = |changes: &[(Key, Change)]| {
             let command = Command::parse(encode(region, changes, 8..40, &mut Random::new(1)));
             let Ok(Command::Write(write)) = command else { panic!("a write") };
-            write.operations().for_each(|operation| _ = change(&mut data, operation));
+            let write = AppliedWrite::plain(write, Version(1));
+            write.changes().for_each(|change| _ = carry_out(&mut data, change, write.version()));
         };
 
-        carry_out(&[(1, Change::Set(7)), (2, Change::Set(8)), (list, Change::Append(9))]);
-        carry_out(&[(1, Change::Clear), (list, Change::Append(10))]);
+        write(&[(1, Change::Set(7)), (2, Change::Set(8)), (list, Change::Append(9))]);
+        write(&[(1, Change::Clear), (list, Change::Append(10))]);
 
         assert_eq!(look(&data, region, 1), Observed::Register(None));
         assert_eq!(look(&data, region, 2), Observed::Register(Some(8)));

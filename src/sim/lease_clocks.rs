@@ -109,7 +109,9 @@ impl Net {
         self.members[at].feed(Input::Read(Read { deadline, completion, min_index }));
         self.settle();
         let answered = waiter.wait(Duration::ZERO).is_some_and(|answer| answer.is_ok());
-        answered.then(|| self.members[at].engine().data().get(&b"x"[..]).cloned()).flatten()
+        answered
+            .then(|| self.members[at].engine().data().get(&b"x"[..]).map(|stored| stored.value.clone()))
+            .flatten()
     }
 
     /// Establishes a leader whose write all have, and cuts the link between it and the candidate.

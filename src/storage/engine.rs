@@ -1,6 +1,7 @@
 //! The engine: user data and apply states in one RocksDB.
 //!
-//! Owns the database in a store's `data` directory: column family `default` holds user keys as they are, `meta`
+//! Owns the database in a store's `data` directory: column family `default` holds user keys as they are and behind
+//! each value its version ([`trailer`]), `meta`
 //! holds each region and how far it has applied ([`keys`]). What always holds: a batch's data and
 //! its apply states change together, in memory, on disk and after a crash, because they are one write and both
 //! column families are flushed together. There is no write-ahead log: what was not flushed is lost in a crash
@@ -19,6 +20,7 @@ mod stall;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod trailer;
 mod view;
 
 use std::any::Any;
@@ -244,7 +246,7 @@ impl Engine {
     }
 
     fn begin_write(&self, batch: &ApplyBatch) -> Writing<'_> {
-        self.database.gaps.begin_write(encode::operations(batch).filter_map(encode::put_key))
+        self.database.gaps.begin_write(batch.changes().filter_map(|(change, _)| change.put_key()))
     }
 
     fn flush_families(&self, options: &FlushOptions) -> Result<()> {
@@ -355,6 +357,11 @@ impl std::fmt::Debug for Engine {
 
 fn decode_apply_state(key: &[u8], stored: &[u8]) -> Result<ApplyState> {
     keys::decode_apply_state(stored).ok_or_else(|| damaged("apply state", key))
+}
+
+/// What a reader of `key` is told whose value has no version.
+fn unversioned(key: &[u8]) -> Error {
+    Error::with_detail(Code::Corruption, format!("engine, key {key:02x?}: a value without its version"))
 }
 
 fn damaged(what: &str, key: &[u8]) -> Error {

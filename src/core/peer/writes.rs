@@ -19,7 +19,7 @@ use crate::core::planted::{self, Fault};
 use crate::core::ports::RoundIo;
 use crate::core::proposals::{Proposal, Proposals, Request, Requester};
 use crate::error::{Code, Error, Outcome};
-use crate::types::BATCH_OPERATIONS_MAX;
+use crate::types::{BATCH_OPERATIONS_MAX, ENTRY_WRITES_MAX};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// What a peer keeps of writes: of its own callers, and of others while it leads.
@@ -186,8 +186,8 @@ struct Grouped {
     tags: Bytes,
 }
 
-/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have;
-/// one that is larger stands alone.
+/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have,
+/// nor more writes than versions tell apart; one that is larger stands alone.
 fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     let mut entries = Vec::new();
     let mut rest = writes;
@@ -198,7 +198,7 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
             operations += operations_of(&pending.data) as usize;
             bytes <= bytes_max && operations <= BATCH_OPERATIONS_MAX
         };
-        let count = 1 + others.iter().take_while(fits).count();
+        let count = 1 + others.iter().take(ENTRY_WRITES_MAX - 1).take_while(fits).count();
         let (group, after) = rest.split_at(count);
         let data = if count == 1 { first.data.clone() } else { seal_group(group.iter().map(|p| &p.data)) };
         let tags = tags::seal(group.iter().map(Pending::forwarded_as));

@@ -2,9 +2,9 @@
 //!
 //! Owns the output lines of commands. Messages and syncs are left out: they are formatted elsewhere.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::sim::disk::Data;
 use crate::sim::member::Member;
 use crate::time::Timestamp;
 
@@ -36,9 +36,9 @@ pub(crate) fn describe_members(member: &Member) -> String {
 }
 
 /// Keys and values, one per line.
-pub(crate) fn describe_data(data: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<String> {
+pub(crate) fn describe_data(data: &Data) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    data.iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect()
+    data.iter().map(|(key, stored)| format!("{}={}", text(key), text(&stored.value))).collect()
 }
 
 /// How long after `now` the peer may trust its lease, and how long callers may, for whom it is published a little less

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::lease::{Glimpse, PublishedRegion};
+use crate::sim::disk::Data;
 use crate::sim::member::Member;
 use crate::sim::script::describe::describe_data;
 use crate::time::Timestamp;
@@ -20,7 +21,7 @@ pub(crate) struct Looks {
 struct Look {
     lease: Arc<PublishedRegion>,
     glimpse: Option<Glimpse>,
-    view: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    view: Option<Data>,
 }
 
 impl Looks {

@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// The version of everything in a member's directory.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Bytes in front of the body.
 pub(super) const HEADER_BYTES: usize = 20;

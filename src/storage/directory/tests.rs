@@ -200,12 +200,12 @@ fn another_node_is_refused_by_number() {
 fn a_newer_format_is_refused() {
     let place = Place::used();
     place.damage("ident", |bytes| {
-        bytes[8] = 3;
+        bytes[8] = 4;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..16]), &bytes[20..]);
         bytes[16..20].copy_from_slice(&crc.to_le_bytes());
     });
 
-    assert_says(&place.refused(), Code::IncompatibleFormat, &["ident", "format 3", "use a newer one"]);
+    assert_says(&place.refused(), Code::IncompatibleFormat, &["ident", "format 4", "use a newer one"]);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::{ErrorKind, ReadOptions, ReadTier, WriteBatch};
 
-use super::{Database, errors};
+use super::{Database, errors, trailer};
 use crate::core::applier::ApplyBatch;
-use crate::core::command::Operation;
+use crate::core::change::{AppliedWrite, Change};
 use crate::error::Result;
 use crate::storage::keys;
 
@@ -29,24 +29,23 @@ const SKIPPED_MAX: u64 = 256;
 pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBatch> {
     let mut encoded = WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
     let mut puts = EarlierPuts { batch, keys: None };
-    for (number, operation) in operations(batch).enumerate() {
-        match operation {
-            Operation::Put { key, value } => {
+    let mut stored = Vec::new();
+    for (number, (change, version)) in batch.changes().enumerate() {
+        match change {
+            Change::Put { key, value } => {
                 puts.note(key);
-                encoded.put(key, value);
+                encoded.put(key, trailer::seal(value, version, &mut stored));
             }
-            Operation::Delete { key } => encoded.delete(key),
+            Change::Delete { key } => encoded.delete(key),
             // RocksDB returns an error for a reversed range; here it is empty.
-            Operation::DeleteRange { begin, end } if begin >= end => {}
-            Operation::DeleteRange { begin, end } => {
-                match keys_in(database, puts.before(number), begin, end)? {
-                    Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
-                    None => {
-                        encoded.delete_range(begin, end);
-                        database.has_new_ranges.store(true, Ordering::Relaxed);
-                    }
+            Change::DeleteRange { begin, end } if begin >= end => {}
+            Change::DeleteRange { begin, end } => match keys_in(database, puts.before(number), begin, end)? {
+                Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
+                None => {
+                    encoded.delete_range(begin, end);
+                    database.has_new_ranges.store(true, Ordering::Relaxed);
                 }
-            }
+            },
         }
     }
     let meta = database.meta();
@@ -57,19 +56,6 @@ pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBat
         encoded.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
     }
     Ok(encoded)
-}
-
-/// The operations in order.
-pub(super) fn operations(batch: &ApplyBatch) -> impl Iterator<Item = Operation<'_>> {
-    batch.writes.iter().flat_map(|write| write.operations())
-}
-
-/// The key that `operation` puts.
-pub(super) fn put_key(operation: Operation<'_>) -> Option<&[u8]> {
-    match operation {
-        Operation::Put { key, .. } => Some(key),
-        Operation::Delete { .. } | Operation::DeleteRange { .. } => None,
-    }
 }
 
 /// The keys that a batch has put so far, which no read of the database shows. Collected only when the batch deletes a
@@ -86,12 +72,12 @@ impl<'a> EarlierPuts<'a> {
         }
     }
 
-    /// The keys that the operations before operation `number` put.
+    /// The keys that the changes before change `number` put.
     fn before(&mut self, number: usize) -> &BTreeSet<&'a [u8]> {
         let batch = self.batch;
         self.keys.get_or_insert_with(|| {
-            let earlier = operations(batch).take(number);
-            earlier.filter_map(put_key).collect()
+            let earlier = batch.changes().take(number);
+            earlier.filter_map(|(change, _)| change.put_key()).collect()
         })
     }
 }
@@ -125,7 +111,8 @@ fn keys_in(
 /// Roughly enough for the encoded batch in one allocation.
 fn encoded_bytes_max(batch: &ApplyBatch) -> usize {
     const META_RECORD_BYTES: usize = 4 + keys::KEY_BYTES + keys::APPLY_STATE_BYTES;
-    const RECORD_GROWTH: usize = 8; // Lengths of up to five bytes where a command has shorter ones.
-    let operations: usize = batch.writes.iter().map(|write| write.encoded_bytes() + RECORD_GROWTH).sum();
-    64 + operations + batch.states.len() * META_RECORD_BYTES + batch.regions.len() * 256
+    const WRITE_GROWTH: usize = 8; // Lengths of up to five bytes where a command has shorter ones.
+    let growth = |write: &AppliedWrite| WRITE_GROWTH + write.change_count() * trailer::TRAILER_BYTES;
+    let writes: usize = batch.writes.iter().map(|write| write.encoded_bytes() + growth(write)).sum();
+    64 + writes + batch.states.len() * META_RECORD_BYTES + batch.regions.len() * 256
 }

@@ -8,9 +8,10 @@
 use std::fmt;
 
 use super::cursor::Cursor;
-use super::errors;
 use super::view::View;
+use super::{errors, trailer, unversioned};
 use crate::error::Result;
+use crate::types::Version;
 
 /// Which keys an iterator visits, and how it reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,69 +50,114 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 pub struct Iter {
     cursor: Cursor,
     reverse: bool,
+    /// The value at the current key has no version, which ends the iteration.
+    is_damaged: bool,
 }
 
 impl Iter {
     pub(super) fn new(view: View, options: IterOptions) -> Self {
         let reverse = options.reverse;
-        Self { cursor: Cursor::new(view, options), reverse }
+        Self { cursor: Cursor::new(view, options), reverse, is_damaged: false }
     }
 
     /// Moves to the first key: the smallest, or in reverse the largest.
     pub fn seek_to_first(&mut self) {
-        if self.reverse { self.cursor.last() } else { self.cursor.first() }
+        if self.reverse {
+            self.cursor.last()
+        } else {
+            self.cursor.first()
+        }
+        self.check_value();
     }
 
     /// Moves to the last key: the largest, or in reverse the smallest.
     pub fn seek_to_last(&mut self) {
-        if self.reverse { self.cursor.first() } else { self.cursor.last() }
+        if self.reverse {
+            self.cursor.first()
+        } else {
+            self.cursor.last()
+        }
+        self.check_value();
     }
 
     /// Moves to `key`, or if it does not exist to the next one in the iterator's order. A key outside the bounds is
     /// treated as the nearest bound.
     pub fn seek(&mut self, key: &[u8]) {
-        if self.reverse { self.cursor.seek_for_prev(key) } else { self.cursor.seek(key) }
+        if self.reverse {
+            self.cursor.seek_for_prev(key)
+        } else {
+            self.cursor.seek(key)
+        }
+        self.check_value();
     }
 
     /// Moves to `key`, or if it does not exist to the one before it in the iterator's order.
     pub fn seek_for_prev(&mut self, key: &[u8]) {
-        if self.reverse { self.cursor.seek(key) } else { self.cursor.seek_for_prev(key) }
+        if self.reverse {
+            self.cursor.seek(key)
+        } else {
+            self.cursor.seek_for_prev(key)
+        }
+        self.check_value();
     }
 
     /// Moves to the next key; after the last one the iterator is at none, where it stays.
     // Not `Iterator::next`: the items borrow from the iterator.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) {
-        if self.reverse { self.cursor.prev() } else { self.cursor.next() }
+        if self.is_damaged {
+            return;
+        }
+        if self.reverse {
+            self.cursor.prev()
+        } else {
+            self.cursor.next()
+        }
+        self.check_value();
     }
 
     /// Moves to the previous key; before the first one the iterator is at none, where it stays.
     pub fn prev(&mut self) {
-        if self.reverse { self.cursor.next() } else { self.cursor.prev() }
+        if self.is_damaged {
+            return;
+        }
+        if self.reverse {
+            self.cursor.next()
+        } else {
+            self.cursor.prev()
+        }
+        self.check_value();
     }
 
     /// True when the iterator is at a key.
     #[must_use]
     pub fn valid(&self) -> bool {
-        self.cursor.raw().valid()
+        !self.is_damaged && self.cursor.raw().valid()
     }
 
     /// The current key.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        self.cursor.raw().key()
+        self.cursor.raw().key().filter(|_| !self.is_damaged)
     }
 
     /// The current value.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
-        self.cursor.raw().value()
+        Some(self.stored()?.0)
+    }
+
+    /// The version of the current key: see [`Version`].
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        Some(self.stored()?.1)
     }
 
     /// The current key and value, cheaper than by two calls.
     #[must_use]
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
-        self.cursor.raw().item()
+        let (key, stored) = self.cursor.raw().item()?;
+        Some((key, trailer::split(stored)?.0))
     }
 
     /// Whether an iterator at no key has reached an end or failed. Call it before relying on an iteration being
@@ -120,7 +166,18 @@ impl Iter {
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
     pub fn status(&self) -> Result<()> {
+        if self.is_damaged {
+            return Err(unversioned(self.cursor.raw().key().unwrap_or_default()));
+        }
         self.cursor.raw().status().map_err(errors::failed)
+    }
+
+    fn stored(&self) -> Option<(&[u8], Version)> {
+        self.cursor.raw().value().and_then(trailer::split)
+    }
+
+    fn check_value(&mut self) {
+        self.is_damaged = self.cursor.raw().value().is_some_and(|stored| trailer::split(stored).is_none());
     }
 }
 

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Engine, EngineOptions};
 use crate::core::applier::ApplyBatch;
+use crate::core::change::AppliedWrite;
 use crate::core::command::{Command, CommandBuilder, Operation};
 use crate::core::region::Region;
 use crate::error::{Code, Result};
-use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId, Term};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId, Term, Version};
 
 /// A directory of its own for each test, removed at its end.
 struct Place(PathBuf);
@@ -93,7 +94,7 @@ fn batch(index: u64, operations: &[Operation<'_>]) -> ApplyBatch {
     operations.iter().for_each(|operation| builder.push(*operation));
     let Ok(Command::Write(write)) = Command::parse(builder.seal(1)) else { panic!("sealed above") };
     let mut batch = ApplyBatch::default();
-    batch.writes.push(write);
+    batch.writes.push(AppliedWrite::plain(write, Version::of(LogIndex(index), 1)));
     batch.states.push((BOOTSTRAP_REGION, state(index)));
     batch
 }

@@ -12,12 +12,11 @@ use std::sync::atomic::Ordering;
 use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, Snapshot};
 use self_cell::self_cell;
 
-use super::Database;
-use super::errors;
 use super::gaps::{Stretch, Usable};
 use super::iter::{Iter, IterOptions};
-use crate::error::Result;
-use crate::types::{ApplyState, RegionId};
+use super::{Database, errors, trailer, unversioned};
+use crate::error::{Error, Result};
+use crate::types::{ApplyState, RegionId, Version};
 
 /// The data at one point in time. Clones are cheap and show the same data; any thread may use any of them.
 ///
@@ -98,8 +97,8 @@ impl View {
         for key in keys {
             match PinnedValue::find(self.database(), key.as_ref(), &options) {
                 Ok(value) => values.push(value),
-                Err(error) if error.kind() == ErrorKind::Incomplete => return None,
-                Err(error) => return Some(Err(errors::failed(error))),
+                Err(failure) if failure.is_not_in_memory() => return None,
+                Err(failure) => return Some(Err(failure.into_error(key.as_ref()))),
             }
         }
         Some(Ok(values))
@@ -196,34 +195,70 @@ self_cell!(
 
 impl PinnedValue {
     pub(super) fn read(database: &Arc<Database>, key: &[u8], options: &ReadOptions) -> Result<Option<Self>> {
-        Self::find(database, key, options).map_err(errors::failed)
+        Self::find(database, key, options).map_err(|failure| failure.into_error(key))
     }
 
     fn find(
         database: &Arc<Database>,
         key: &[u8],
         options: &ReadOptions,
-    ) -> std::result::Result<Option<Self>, rocksdb::Error> {
+    ) -> std::result::Result<Option<Self>, ReadFailure> {
         let read = PinnedCell::try_new(Arc::clone(database), |database| {
-            database.db.get_pinned_opt(key, options).map_err(Absent::Failed)?.ok_or(Absent::Missing)
+            let stored = database.db.get_pinned_opt(key, options);
+            let stored = stored.map_err(|error| Absent::Failed(ReadFailure::Engine(error)))?;
+            let stored = stored.ok_or(Absent::Missing)?;
+            match trailer::split(&stored) {
+                Some(_) => Ok(stored),
+                None => Err(Absent::Failed(ReadFailure::Unversioned)),
+            }
         });
         match read {
             Ok(value) => Ok(Some(Self { value })),
             Err(Absent::Missing) => Ok(None),
-            Err(Absent::Failed(error)) => Err(error),
+            Err(Absent::Failed(failure)) => Err(failure),
         }
+    }
+
+    /// The version of the key: see [`Version`].
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&[u8], Version) {
+        trailer::split(self.value.borrow_dependent()).expect("it was looked at when it was read")
     }
 }
 
 /// Why there is no value.
 enum Absent {
     Missing,
-    Failed(rocksdb::Error),
+    Failed(ReadFailure),
+}
+
+/// Why a value cannot be read.
+enum ReadFailure {
+    Engine(rocksdb::Error),
+    Unversioned,
+}
+
+impl ReadFailure {
+    /// The value may be on the disk only.
+    fn is_not_in_memory(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.kind() == ErrorKind::Incomplete)
+    }
+
+    fn into_error(self, key: &[u8]) -> Error {
+        match self {
+            Self::Engine(error) => errors::failed(error),
+            Self::Unversioned => unversioned(key),
+        }
+    }
 }
 
 impl AsRef<[u8]> for PinnedValue {
     fn as_ref(&self) -> &[u8] {
-        self.value.borrow_dependent()
+        self.parts().0
     }
 }
 
@@ -239,10 +274,9 @@ pub(super) fn read_into(
     options: &ReadOptions,
     buffer: &mut [u8],
 ) -> Result<Option<usize>> {
-    let value = db.get_pinned_opt(key, options).map_err(errors::failed)?;
-    Ok(value.map(|value| {
-        let copied = value.len().min(buffer.len());
-        buffer[..copied].copy_from_slice(&value[..copied]);
-        value.len()
-    }))
+    let Some(stored) = db.get_pinned_opt(key, options).map_err(errors::failed)? else { return Ok(None) };
+    let (value, _) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
+    let copied = value.len().min(buffer.len());
+    buffer[..copied].copy_from_slice(&value[..copied]);
+    Ok(Some(value.len()))
 }

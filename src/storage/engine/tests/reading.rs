@@ -10,9 +10,9 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{Place, put, write};
 use crate::core::command::Operation;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::storage::engine::{Engine, Iter, IterOptions, View, prefix_end};
-use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, RegionId, Version};
 
 #[test]
 fn a_view_does_not_see_later_writes() {
@@ -294,4 +294,43 @@ fn an_iterator_behaves_like_a_sorted_map_in_any_bounds_and_direction() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn each_key_has_the_version_of_the_write_that_set_it() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 7, &[put(b"a", b"1"), put(b"b", b"")]);
+    let before = engine.view();
+    write(&engine, 9, &[put(b"b", b"2"), Operation::Delete { key: b"a" }]);
+    let version = |index| Version::of(LogIndex(index), 1);
+    let at = |view: &View, key: &[u8]| view.get(key).expect("readable").map(|value| value.version());
+
+    assert_eq!([at(&before, b"a"), at(&before, b"b")], [Some(version(7)), Some(version(7))]);
+    assert_eq!([at(&engine.view(), b"a"), at(&engine.view(), b"b")], [None, Some(version(9))]);
+    let mut iter = engine.view().iter(IterOptions::default());
+    iter.seek_to_first();
+    assert_eq!((iter.item(), iter.version()), (Some((&b"b"[..], &b"2"[..])), Some(version(9))));
+}
+
+#[test]
+fn a_value_without_a_version_is_never_shown() {
+    let place = Place::new();
+    let engine = place.engine();
+    write(&engine, 7, &[put(b"a", b"1"), put(b"c", b"3")]);
+    engine.database.db.put(b"b", b"as no applier wrote it").expect("writable");
+    let is_damaged = |error: Error| error.code() == Code::Corruption;
+
+    assert!(engine.get(b"b").is_err_and(is_damaged));
+    assert!(engine.get_into(b"b", &mut [0; 3]).is_err_and(is_damaged));
+    assert!(engine.view().get_many_from_memory(&[b"b"]).expect("in memory").is_err_and(is_damaged));
+    for reverse in [false, true] {
+        let mut iter = engine.view().iter(IterOptions { reverse, ..IterOptions::default() });
+        iter.seek_to_first();
+        assert!(iter.valid());
+        iter.next();
+        assert!(!iter.valid() && iter.item().is_none() && iter.key().is_none());
+        iter.next();
+        assert!(iter.status().is_err_and(is_damaged), "the iteration has ended");
+    }
 }
