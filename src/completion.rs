@@ -18,8 +18,10 @@ pub(crate) mod deadlines;
 pub(crate) mod ordered;
 pub(crate) mod queue;
 pub(crate) mod store_events;
+mod reply;
 mod waiter;
 
+pub use reply::Reply;
 pub(crate) use waiter::Waiter;
 
 /// The position in the log that an answer refers to: for a write its entry, for a read the state it may show.
@@ -38,7 +40,7 @@ impl From<ApplyState> for Position {
 }
 
 /// An answer that is due, and who waits for it.
-pub(crate) type Answer = (Completion, Result<Position>);
+pub(crate) type Answer = (Completion, Result<Reply>);
 
 /// The progress of a write before it is answered. Only the leader reports it: a write that its member forwards has no
 /// events.
@@ -83,7 +85,7 @@ pub(crate) type OnEvent = dyn Fn(WriteEvent, Position) + Send + Sync;
 pub trait Sink: Send {
     /// Takes the answer. This may run on any thread, internal ones included, and must neither block nor call user code;
     /// a callback is put into a queue here.
-    fn deliver(self: Box<Self>, answer: Result<Position>);
+    fn deliver(self: Box<Self>, answer: Result<Reply>);
 
     /// Takes an event of its write. Like `deliver`, it must neither block nor call user code.
     fn happened(&self, _event: WriteEvent, _position: Position) {}
@@ -149,7 +151,7 @@ impl Completion {
     }
 
     /// Answers the call.
-    pub fn answer(mut self, answer: Result<Position>) {
+    pub fn answer(mut self, answer: Result<Reply>) {
         self.send(answer);
     }
 
@@ -160,7 +162,7 @@ impl Completion {
         self.0.take().is_some_and(Sink::defused)
     }
 
-    fn send(&mut self, answer: Result<Position>) {
+    fn send(&mut self, answer: Result<Reply>) {
         if let Some(sink) = self.0.take() {
             sink.deliver(answer);
         }
@@ -200,10 +202,10 @@ mod tests {
     fn an_answered_completion_does_not_answer_again_when_dropped() {
         let waiter = Arc::new(Waiter::default());
 
-        waiter.completion().answer(Ok(Position { index: LogIndex(7), term: Term(1) }));
+        waiter.completion().answer(Ok(Position { index: LogIndex(7), term: Term(1) }.into()));
 
-        let position = waiter.wait(Duration::ZERO).expect("answered").expect("applied");
-        assert_eq!(position.index, LogIndex(7));
+        let reply = waiter.wait(Duration::ZERO).expect("answered").expect("applied");
+        assert_eq!(reply.position.index, LogIndex(7));
         assert!(waiter.wait(Duration::ZERO).is_none());
     }
 }

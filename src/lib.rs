@@ -71,7 +71,7 @@ pub mod capi;
 pub use completion::call::Call;
 pub use completion::queue::{CompletionQueue, Ran};
 pub use completion::store_events::StoreEvent;
-pub use completion::{Events, Position, WriteEvent};
+pub use completion::{Events, Position, Reply, WriteEvent};
 pub use config::Config;
 pub use core::peer_status::Role;
 pub use error::{Code, Error, Outcome, Result};

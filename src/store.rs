@@ -37,7 +37,7 @@ use bytes::Bytes;
 use crate::completion::call::{CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
 use crate::completion::queue::CompletionQueue;
-use crate::completion::{Completion, Position, Sink, Waiter, WriteEvent};
+use crate::completion::{Completion, Position, Reply, Sink, Waiter, WriteEvent};
 use crate::config::Config;
 use crate::core::caller_write::CallerWrite;
 use crate::core::input::Input;
@@ -123,11 +123,11 @@ impl Store {
     /// # Errors
     /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as [`Store::write_async`].
     /// Without operations as [`Store::snapshot`].
-    pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Position> {
+    pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Reply> {
         self.inner.counted(CallType::Write, || {
             refuse_in_callback()?;
             if batch.is_empty() {
-                return self.inner.confirmed_position(options);
+                return self.inner.confirmed_position(options).map(Reply::from);
             }
             let waiter = Arc::new(Waiter::default());
             let data = self.inner.submit_write(batch, options, |permit, due| {
@@ -145,7 +145,7 @@ impl Store {
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
     pub fn write_async<F>(&self, batch: &mut Batch, options: &WriteOptions, callback: F) -> Result<()>
     where
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         self.asynchronous().write(batch, options, callback).map(drop)
     }
@@ -154,7 +154,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`] and [`Batch::put`].
-    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Position> {
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<Reply> {
         self.put_with(key, value, &WriteOptions::default())
     }
 
@@ -162,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::put`].
-    pub fn put_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Position> {
+    pub fn put_with(&self, key: &[u8], value: &[u8], options: &WriteOptions) -> Result<Reply> {
         let mut batch = Batch::new();
         self.inner.counted_if_refused(CallType::Write, || batch.put(key, value))?;
         self.write(&mut batch, options)
@@ -172,7 +172,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`] and [`Batch::delete`].
-    pub fn delete(&self, key: &[u8]) -> Result<Position> {
+    pub fn delete(&self, key: &[u8]) -> Result<Reply> {
         self.delete_with(key, &WriteOptions::default())
     }
 
@@ -180,7 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::delete`].
-    pub fn delete_with(&self, key: &[u8], options: &WriteOptions) -> Result<Position> {
+    pub fn delete_with(&self, key: &[u8], options: &WriteOptions) -> Result<Reply> {
         let mut batch = Batch::new();
         self.inner.counted_if_refused(CallType::Write, || batch.delete(key))?;
         self.write(&mut batch, options)
@@ -473,7 +473,7 @@ impl Inner {
         let deadline = due.deadline;
         let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
         self.ask(regions, options, deadline, completion)?;
-        waiter.answer()
+        Ok(waiter.answer()?.position)
     }
 
     /// The position that a local read can show now, without asking the peers.
@@ -551,7 +551,7 @@ struct Waiting {
 }
 
 impl Sink for Waiting {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         let Self { waiter, permit, latency } = *self;
         panics::aside(|| {
             latency.answered();

@@ -116,7 +116,7 @@ fn drive(route: Arc<impl Route>, mut client: Client) {
     let run = client.run();
     let begun = Instant::now();
     let again = Arc::clone(&route);
-    let callback = move |answer: almadia::Result<almadia::Position>| {
+    let callback = move |answer: almadia::Result<almadia::Reply>| {
         if let Err(error) = answer {
             return client.run().fail(error.to_string());
         }

@@ -10,10 +10,11 @@ use super::boundary::{self, almadia_code, almadia_error};
 use super::handle::{Boxed, ProcessBound, ProcessId, given_if_any, taken_in_process};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
-use crate::completion::Position;
+use crate::completion::{Position, Reply};
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{PinnedValue, Snapshot};
 use crate::store::values::Values;
+use crate::types::Version;
 
 /// The completion of one _async call. In a callback it belongs to the library, and is valid only until the callback
 /// returns; popped from a queue it is yours, until almadia_completion_free. One thread at a time may use it.
@@ -37,6 +38,8 @@ impl ProcessBound for almadia_completion {
 pub(super) struct Answered {
     code: almadia_code,
     position: Position,
+    /// Of a write.
+    version: Version,
     /// Belongs to the completion; C only looks at it.
     error: Option<almadia_error>,
     // Cells, because callbacks hold the completion and its error at the same time.
@@ -51,9 +54,13 @@ impl From<Error> for Answered {
     }
 }
 
-impl From<Result<Position>> for Answered {
-    fn from(answer: Result<Position>) -> Self {
-        answer.map_or_else(Self::from, |position| Self { position, ..Self::default() })
+impl From<Result<Reply>> for Answered {
+    fn from(answer: Result<Reply>) -> Self {
+        answer.map_or_else(Self::from, |Reply { position, version, .. }| Self {
+            position,
+            version,
+            ..Self::default()
+        })
     }
 }
 
@@ -155,6 +162,21 @@ pub unsafe extern "C" fn almadia_completion_term(completion: *const almadia_comp
     boundary::value(0, || {
         // SAFETY: `completion` is NULL or live.
         unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.position.term.get())
+    })
+}
+
+/// The version that the write gave to all keys that it set, as almadia_value_version describes it. 0 after a failure,
+/// for every other call, for a batch without operations, and for NULL.
+///
+/// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_completion_version(completion: *const almadia_completion) -> u64 {
+    boundary::value(0, || {
+        // SAFETY: `completion` is NULL or live.
+        unsafe { completion.as_ref() }.map_or(0, |completion| completion.answered.version.get())
     })
 }
 

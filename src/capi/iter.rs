@@ -14,6 +14,7 @@ use super::handle::{
 use super::snapshot::almadia_snapshot;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{Iter, IterOptions, prefix_end};
+use crate::types::Version;
 
 /// One call of `almadia_iter_next_n` copies no more pairs once it holds this many bytes: enough to make the
 /// crossing cheap, little enough to stay in the processor's cache.
@@ -337,6 +338,22 @@ pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadi
         // SAFETY: `iter` is NULL or live, and nobody moves it.
         let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
+    })
+}
+
+/// The version of the key of the pair that the iterator is at, as almadia_value_version describes it; 0 when it is at
+/// none.
+///
+/// Blocks: no. Threads: one at a time.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call moves it meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_iter_version(iter: *const almadia_iter) -> u64 {
+    boundary::value(0, || {
+        // SAFETY: `iter` is NULL or live, and nobody moves it.
+        let version = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.version());
+        version.map_or(0, Version::get)
     })
 }
 

@@ -11,6 +11,7 @@ use super::handle::{Boxed, ProcessBound, ProcessId, ValueSlot, in_process, taken
 use crate::error::Code;
 use crate::store::snapshot::PinnedValue;
 use crate::store::values::Values;
+use crate::types::Version;
 
 /// A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its store; it
 /// pins memory until it is freed.
@@ -39,6 +40,13 @@ impl almadia_value {
 
     pub(super) fn text(text: String) -> Self {
         Self { held: Held::Text(text), process: ProcessId::current() }
+    }
+
+    fn version(&self) -> Version {
+        match &self.held {
+            Held::Pinned(value) => value.version(),
+            Held::Text(_) => Version::NONE,
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -97,6 +105,20 @@ pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usiz
     boundary::value(0, || unsafe { value.as_ref() }.map_or(0, |value| value.bytes().len()))
 }
 
+/// The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of a
+/// key only grow, also when it is deleted in between and set again; those of keys of different regions have nothing to
+/// do with each other. They are never 0. 0 for NULL, and for a value that is a text of this library.
+///
+/// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `value` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_value_version(value: *const almadia_value) -> u64 {
+    // SAFETY: `value` is NULL or live.
+    boundary::value(0, || unsafe { value.as_ref() }.map_or(0, |value| value.version().get()))
+}
+
 /// Frees a value. NULL is fine. In a child process it does nothing.
 ///
 /// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
@@ -149,6 +171,22 @@ pub unsafe extern "C" fn almadia_values_at(
                 ALMADIA_OK
             }
         })
+    })
+}
+
+/// The version of the key at `index`, as almadia_value_version describes it. 0 when this key does not exist, when there
+/// are fewer keys, and for NULL.
+///
+/// Blocks: no. Threads: any number at once.
+///
+/// # Safety
+/// `values` is NULL or live.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn almadia_values_version_at(values: *const almadia_values, index: usize) -> u64 {
+    boundary::value(0, || {
+        // SAFETY: `values` is NULL or live.
+        let value = unsafe { values.as_ref() }.and_then(|values| values.values.get(index));
+        value.and_then(Option::as_ref).map_or(0, |value| value.version().get())
     })
 }
 

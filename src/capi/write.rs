@@ -202,7 +202,7 @@ pub unsafe extern "C" fn almadia_write(
         boundary::may_block()?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
-        position.put(store.store.write(&mut batch.batch, &options)?.into());
+        position.put(store.store.write(&mut batch.batch, &options)?.position.into());
         Ok(ALMADIA_OK)
     })
 }
@@ -404,7 +404,7 @@ pub unsafe extern "C" fn almadia_put_with(
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        position.put(store.store.put_with(key, value, &options)?.into());
+        position.put(store.store.put_with(key, value, &options)?.position.into());
         Ok(ALMADIA_OK)
     })
 }
@@ -440,7 +440,7 @@ pub unsafe extern "C" fn almadia_delete_with(
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        position.put(store.store.delete_with(key, &options)?.into());
+        position.put(store.store.delete_with(key, &options)?.position.into());
         Ok(ALMADIA_OK)
     })
 }

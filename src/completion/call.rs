@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Completion, Position, Sink, WriteEvent};
+use super::{Completion, Position, Reply, Sink, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::types::{LogIndex, RegionId};
 
@@ -217,7 +217,7 @@ impl CallSink {
 }
 
 impl Sink for CallSink {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         if let Some(sink) = self.take() {
             sink.deliver(answer);
         }
@@ -282,7 +282,7 @@ mod tests {
         assert!(call.cancel());
 
         assert_eq!(code(&waiter), Some(Code::CancelledInFlight));
-        completion.answer(Ok(Position::default()));
+        completion.answer(Ok(Reply::default()));
         assert!(waiter.wait(Duration::ZERO).is_none());
     }
 
@@ -302,7 +302,7 @@ mod tests {
     fn an_answered_call_cannot_be_cancelled() {
         let (waiter, completion, call) = call();
 
-        completion.answer(Ok(Position::default()));
+        completion.answer(Ok(Reply::default()));
 
         assert!(!call.cancel() && !call.cancel());
         assert!(waiter.wait(Duration::ZERO).expect("answered").is_ok());

@@ -269,7 +269,7 @@ mod tests {
 
     use super::super::call::CallRegions;
     use super::*;
-    use crate::completion::{Position, Waiter};
+    use crate::completion::{Reply, Waiter};
 
     const NODE: NodeId = NodeId(7);
     const REGION: RegionId = RegionId(1);
@@ -334,7 +334,7 @@ mod tests {
 
         // From the middle, so that others change their index.
         for opened in calls.drain(300..600) {
-            opened.completion.answer(Ok(Position::default()));
+            opened.completion.answer(Ok(Reply::default()));
         }
         assert!(calls.iter().step_by(2).all(|opened| opened.call.cancel()));
 
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(expire(&deadlines, 10, LED), 1);
         let next = open(&deadlines, 30);
 
-        late.completion.answer(Ok(Position::default()));
+        late.completion.answer(Ok(Reply::default()));
 
         assert_eq!(code(&late.waiter), Some(Code::DeadlineBeforeStart));
         assert!(!late.call.cancel());
@@ -450,7 +450,7 @@ mod tests {
             std::thread::yield_now();
         }
         deadlines.close(Timestamp::NEVER);
-        far.completion.answer(Ok(Position::default()));
+        far.completion.answer(Ok(Reply::default()));
 
         assert_eq!(timer.join().expect("it does not panic"), (true, 1, false));
     }

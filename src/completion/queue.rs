@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Completion, OnEvent, Position, WriteEvent};
+use super::{Completion, OnEvent, Position, Reply, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::process::thread::is_callback_thread;
 use crate::process::wake_fd::WakeFd;
@@ -21,13 +21,13 @@ use crate::process::wake_fd::WakeFd;
 /// The receiver of an answer, on the thread that drains the queue.
 pub trait Receiver: Send {
     /// Takes the answer. This may run user code.
-    fn receive(self: Box<Self>, answer: Result<Position>);
+    fn receive(self: Box<Self>, answer: Result<Reply>);
 }
 
 /// An item of the queue.
 pub enum Delivery {
     /// An answer.
-    Answer(Box<dyn Receiver>, Result<Position>),
+    Answer(Box<dyn Receiver>, Result<Reply>),
     /// An event of a write that is not answered yet.
     Event(Arc<OnEvent>, WriteEvent, Position),
     /// An answer that carries more than a position.
@@ -117,7 +117,7 @@ impl CompletionQueue {
     }
 
     /// Answers many calls with one wake-up of the consumer.
-    pub fn answer_all(&self, answers: impl IntoIterator<Item = (Completion, Result<Position>)>) {
+    pub fn answer_all(&self, answers: impl IntoIterator<Item = (Completion, Result<Reply>)>) {
         let _open = Burst::begin(self);
         answers.into_iter().for_each(|(completion, answer)| completion.answer(answer));
     }
@@ -375,15 +375,15 @@ mod tests {
     struct Queued(Arc<CompletionQueue>, Seen);
 
     impl Sink for Queued {
-        fn deliver(self: Box<Self>, answer: Result<Position>) {
+        fn deliver(self: Box<Self>, answer: Result<Reply>) {
             let queue = Arc::clone(&self.0);
             queue.push(Delivery::Answer(self, answer));
         }
     }
 
     impl Receiver for Queued {
-        fn receive(self: Box<Self>, answer: Result<Position>) {
-            self.1.lock().expect("no test panics").push(answer.expect("applied").index.get());
+        fn receive(self: Box<Self>, answer: Result<Reply>) {
+            self.1.lock().expect("no test panics").push(answer.expect("applied").position.index.get());
         }
     }
 
@@ -393,7 +393,7 @@ mod tests {
 
     fn answer(queue: &Arc<CompletionQueue>, seen: &Seen, index: u64) {
         let sink = Box::new(Queued(Arc::clone(queue), Arc::clone(seen)));
-        Completion::new(sink).answer(Ok(Position { index: LogIndex(index), term: Term(1) }));
+        Completion::new(sink).answer(Ok(Position { index: LogIndex(index), term: Term(1) }.into()));
     }
 
     fn run(queue: &CompletionQueue, max: usize, timeout: Option<Duration>) -> Ran {

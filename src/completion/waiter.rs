@@ -5,19 +5,19 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Completion, Position, Sink};
+use super::{Completion, Reply, Sink};
 use crate::error::Result;
 
 /// Lets a thread wait for its own answer.
 #[derive(Default)]
 pub(crate) struct Waiter {
-    answer: Mutex<Option<Result<Position>>>,
+    answer: Mutex<Option<Result<Reply>>>,
     answered: Condvar,
 }
 
 impl Waiter {
     /// Stores the answer and wakes the waiting thread.
-    pub(crate) fn set(&self, answer: Result<Position>) {
+    pub(crate) fn set(&self, answer: Result<Reply>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         self.answered.notify_one();
     }
@@ -38,7 +38,7 @@ impl Waiter {
     ///
     /// # Errors
     /// Those of the call.
-    pub(crate) fn answer(&self) -> Result<Position> {
+    pub(crate) fn answer(&self) -> Result<Reply> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = self.answered.wait_while(answer, |answer| answer.is_none());
         answer.unwrap_or_else(PoisonError::into_inner).take().expect("waited for above")
@@ -46,7 +46,7 @@ impl Waiter {
 
     /// Waits for the answer; none when it did not arrive within `timeout`.
     #[must_use]
-    pub(crate) fn wait(&self, timeout: Duration) -> Option<Result<Position>> {
+    pub(crate) fn wait(&self, timeout: Duration) -> Option<Result<Reply>> {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut answer, _) = self
             .answered
@@ -59,7 +59,7 @@ impl Waiter {
 struct WaiterSink(Arc<Waiter>);
 
 impl Sink for WaiterSink {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         self.0.set(answer);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
-use crate::completion::{Completion, Position};
+use crate::completion::{Completion, Position, Reply};
 use crate::core::change::{AppliedWrite, Change};
 use crate::core::command::{Command, CommandError, Write};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
@@ -45,9 +45,9 @@ pub struct Applied {
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
     pub conf_changes: Vec<ConfChangeV2>,
     /// What other members are to be told about the writes they forwarded.
-    pub forwarded_to_here: Vec<(RequestId, Result<Position>)>,
+    pub forwarded_to_here: Vec<(RequestId, Result<Reply>)>,
     /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
-    pub forwarded_from_here: Vec<(u64, Result<Position>)>,
+    pub forwarded_from_here: Vec<(u64, Result<Reply>)>,
 }
 
 /// Effects of one engine commit over any number of regions, in the order in which they must happen: write the data,
@@ -64,7 +64,7 @@ pub struct ApplyBatch {
     /// What the peers learn.
     pub reports: Vec<Applied>,
     /// Answers in log order.
-    pub answers: Vec<(Completion, Result<Position>)>,
+    pub answers: Vec<(Completion, Result<Reply>)>,
     entries: usize,
     encoded_bytes: usize,
     operations: usize,
@@ -353,7 +353,8 @@ impl Verdicts<'_> {
     }
 
     fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
-        let answer = verdict.map(|()| self.position);
+        let version = self.version();
+        let answer = verdict.map(|()| Reply::to_write(self.position, version));
         if let Some(number) = self.next_own() {
             report.forwarded_from_here.push((number, answer.clone()));
         }

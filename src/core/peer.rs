@@ -316,7 +316,7 @@ impl Peer {
         let position = Position { index: self.apply.index(), term: self.apply.term() };
         let local = self.reading.reads.take_local(self.apply.index());
         let confirmed = self.reading.reads.take_answerable(served_up_to).into_iter().chain(local);
-        self.answers.extend(confirmed.map(|read| (read.completion, Ok(position))));
+        self.answers.extend(confirmed.map(|read| (read.completion, Ok(position.into()))));
         std::mem::take(&mut self.answers)
     }
 

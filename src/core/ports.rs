@@ -7,7 +7,7 @@
 pub(crate) use raft::eraftpb::Message;
 pub use raft::eraftpb::{Entry, HardState};
 
-use crate::completion::{Completion, Position, WriteEvent};
+use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 pub(crate) use crate::core::heartbeats::Heartbeats;
@@ -151,5 +151,5 @@ pub(crate) trait RoundIo {
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position);
 
     /// Answers a caller.
-    fn answer(&mut self, completion: Completion, answer: Result<Position>);
+    fn answer(&mut self, completion: Completion, answer: Result<Reply>);
 }

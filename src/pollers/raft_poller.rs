@@ -18,7 +18,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::completion::queue::CompletionQueue;
-use crate::completion::{Answer, Completion, Position, WriteEvent};
+use crate::completion::{Answer, Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
@@ -98,7 +98,7 @@ impl RoundIo for PollerIo {
         completion.happened(event, position);
     }
 
-    fn answer(&mut self, completion: Completion, answer: Result<Position>) {
+    fn answer(&mut self, completion: Completion, answer: Result<Reply>) {
         self.answers.push((completion, answer));
     }
 }

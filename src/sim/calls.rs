@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::completion::call::{CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
-use crate::completion::{Completion, Position, Sink};
+use crate::completion::{Completion, Position, Reply, Sink};
 use crate::error::{Code, Error, Outcome, Result};
 use crate::sim::checker::{Action, Key, Level, Observed, Operation, Verdict};
 use crate::sim::chosen::CallId;
@@ -18,7 +18,7 @@ use crate::sim::invariants::{Check, Ledger};
 use crate::sim::keys::look;
 use crate::sim::member::Member;
 use crate::time::Timestamp;
-use crate::types::{LogIndex, RegionId};
+use crate::types::{LogIndex, RegionId, Version};
 
 /// An answer comes at most this long after its deadline, by its member's clock: the timer's pause between two checks
 /// plus its lateness ([`crate::sim::cluster`]), on a clock that runs at double speed.
@@ -123,7 +123,7 @@ pub(crate) struct Tally {
     pub refused: u64,
 }
 
-type Answers = Arc<Mutex<Vec<(CallId, Result<Position>)>>>;
+type Answers = Arc<Mutex<Vec<(CallId, Result<Reply>)>>>;
 
 /// See the module.
 #[derive(Default)]
@@ -132,7 +132,7 @@ pub(crate) struct Calls {
     events: u64,
     answers: Answers,
     /// Scratch buffer for draining answers; kept to reuse its allocation.
-    taken: Vec<(CallId, Result<Position>)>,
+    taken: Vec<(CallId, Result<Reply>)>,
     /// Host -> (due time, call) of unanswered calls.
     pending: BTreeMap<usize, BTreeSet<(Timestamp, CallId)>>,
     /// Client, host, boot and region -> the last call that took effect.
@@ -226,7 +226,7 @@ impl Calls {
     pub(crate) fn answer_again(&mut self, host: usize) {
         let answered = |call: &Call| call.address.host == host && call.answered;
         if let Some(call) = self.calls.iter().rposition(answered) {
-            self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((call, Ok(Position::default())));
+            self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((call, Ok(Reply::default())));
         }
     }
 
@@ -278,7 +278,7 @@ impl Calls {
     fn on_answer(
         &mut self,
         call: CallId,
-        answer: Result<Position>,
+        answer: Result<Reply>,
         ended: Option<usize>,
         ledger: &Ledger,
         next: &mut Vec<Next>,
@@ -290,7 +290,7 @@ impl Calls {
         known.handle = None;
         let (Address { host, region, .. }, due) = (known.address, known.due);
         self.pending.get_mut(&host).expect("it was called").remove(&(due, call));
-        let position = match answer {
+        let reply = match answer {
             Err(error) => {
                 next.push(self.on_error(call, &error));
                 if !ledger.is_open() {
@@ -301,8 +301,9 @@ impl Calls {
                 only_an_end_drops_calls(call, host, &error, ended)?;
                 return unknown_is_what_had_no_time(call, &self.calls[call], &error, ended == Some(host));
             }
-            Ok(position) => position,
+            Ok(reply) => reply,
         };
+        let Reply { position, version, .. } = reply;
         let known = &mut self.calls[call];
         if known.transfers {
             next.push(Next::Over(known.client));
@@ -330,7 +331,7 @@ impl Calls {
         }
         let chosen = &ledger.region(region).chosen;
         let term = chosen.term_at(position.index.get());
-        ok_is_where_it_says(call, position, chosen.index_of(call), term)?;
+        ok_is_where_it_says(call, (position, version), chosen.version_of(call), term)?;
         comes_after_what_was_known(call, &self.calls[call], position.index.get())
     }
 
@@ -447,12 +448,18 @@ fn waited_for_its_index(call: CallId, known: &Call, index: LogIndex) -> Check {
 }
 
 /// An answer "applied" is true, and the entry is at the position it names.
-fn ok_is_where_it_says(call: CallId, position: Position, index: Option<u64>, term: Option<u64>) -> Check {
-    let told = (Some(position.index.get()), Some(position.term.get()));
-    if told == (index, term) {
+fn ok_is_where_it_says(
+    call: CallId,
+    (position, version): (Position, Version),
+    chosen: Option<Version>,
+    term: Option<u64>,
+) -> Check {
+    let told = (position.index, Some(version), Some(position.term.get()));
+    let stands = (chosen.map_or(LogIndex(0), Version::index), chosen, term);
+    if told == stands {
         return Ok(());
     }
-    Err(format!("call {call} was told it stands at {told:?}, but it stands at {:?}", (index, term)))
+    Err(format!("call {call} was told it stands at {told:?}, but it stands at {stands:?}"))
 }
 
 /// An answer "certainly not applied" is never wrong.
@@ -499,7 +506,7 @@ struct Heard {
 }
 
 impl Sink for Heard {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((self.call, answer));
     }
 }

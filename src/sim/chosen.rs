@@ -52,7 +52,7 @@ pub(crate) struct Chosen {
     /// The truncated entry that precedes every log, then the chosen ones.
     places: Vec<Place>,
     data: Data,
-    calls: BTreeMap<CallId, u64>,
+    calls: BTreeMap<CallId, Version>,
 }
 
 impl Default for Chosen {
@@ -80,6 +80,11 @@ impl Chosen {
 
     /// Index at which a call took effect.
     pub(crate) fn index_of(&self, call: CallId) -> Option<u64> {
+        self.version_of(call).map(|version| version.index().get())
+    }
+
+    /// The version of what a call that took effect set.
+    pub(crate) fn version_of(&self, call: CallId) -> Option<Version> {
         self.calls.get(&call).copied()
     }
 
@@ -99,19 +104,20 @@ impl Chosen {
         for write in effective_writes(entry) {
             for change in write.changes() {
                 if let Change::Put { value, .. } = change {
-                    calls.push((number_of(value) >> OPERATION_BITS) as CallId);
+                    calls.push(((number_of(value) >> OPERATION_BITS) as CallId, write.version()));
                 }
                 state = state.wrapping_add(carry_out(&mut self.data, change, write.version()));
             }
         }
         calls.dedup();
         self.places.push(Place { term: entry.term, state });
-        for &call in &calls {
-            if let Some(before) = self.calls.insert(call, entry.index) {
+        for &(call, version) in &calls {
+            if let Some(before) = self.calls.insert(call, version) {
+                let before = before.index();
                 return Err(format!("call {call} took effect at {before} and again at {}", entry.index));
             }
         }
-        Ok(calls)
+        Ok(calls.into_iter().map(|(call, _)| call).collect())
     }
 
     fn place(&self, index: u64) -> Option<&Place> {

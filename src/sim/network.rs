@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use raft::eraftpb::{EntryType, Message, MessageType};
 
+use crate::completion::Reply;
 use crate::core::command::{Command, Operation, Write};
 use crate::core::forwarding::Refused;
 use crate::core::heartbeats::HeartbeatKind;
@@ -139,8 +140,8 @@ fn describe_forward(mut line: String, forward: &Forward) -> String {
 
 fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
     for verdict in &answer.verdicts {
-        match verdict.outcome {
-            Ok(position) => {
+        match &verdict.outcome {
+            Ok(Reply { position, .. }) => {
                 line.push_str(&format!(" {}: {}/{}", verdict.number, position.index, position.term));
             }
             Err(code) => line.push_str(&format!(" {}: {}", verdict.number, code.name())),

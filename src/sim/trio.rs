@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::completion::{Position, Waiter};
+use crate::completion::{Reply, Waiter};
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
@@ -182,7 +182,7 @@ impl Trio {
     }
 
     /// The answer to a call, which arrives by its deadline.
-    pub(crate) fn answer(&mut self, call: &Waiter) -> Result<Position> {
+    pub(crate) fn answer(&mut self, call: &Waiter) -> Result<Reply> {
         loop {
             if let Some(answer) = call.wait(Duration::ZERO) {
                 return answer;
@@ -193,6 +193,6 @@ impl Trio {
 }
 
 /// The answer to a call that has already been answered.
-pub(crate) fn at_once(call: &Waiter) -> Result<Position> {
+pub(crate) fn at_once(call: &Waiter) -> Result<Reply> {
     call.wait(Duration::ZERO).expect("answered at once")
 }

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::completion::Position;
+use crate::completion::Reply;
 use crate::core::forwarding::{ForwardAnswer, Origin};
 use crate::error::{Code, Result};
 use crate::sim::invariants::Check;
 
-/// The position of a write in the log, or why it had no effect.
-type Outcome = std::result::Result<Position, Code>;
+/// What the caller of a write is told: its place in the log, or why it had no effect.
+type Outcome = std::result::Result<Reply, Code>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -25,19 +25,22 @@ impl Verdicts {
     /// A leader is about to send this answer.
     pub(crate) fn on_answer(&mut self, answer: &ForwardAnswer) -> Check {
         let origin = Origin { node: answer.to, boot: answer.boot };
-        answer.verdicts.iter().try_for_each(|verdict| self.note(origin, verdict.number, verdict.outcome))
+        answer
+            .verdicts
+            .iter()
+            .try_for_each(|verdict| self.note(origin, verdict.number, verdict.outcome.clone()))
     }
 
     /// A member has found these writes of its own in its log.
-    pub(crate) fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Position>)]) -> Check {
-        let outcome =
-            |outcome: &Result<Position>| outcome.as_ref().map(|at| *at).map_err(|error| error.code());
+    pub(crate) fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Reply>)]) -> Check {
+        let outcome = |told: &Result<Reply>| told.clone().map_err(|error| error.code());
         own.iter().try_for_each(|(number, told)| self.note(origin, *number, outcome(told)))
     }
 
     fn note(&mut self, origin: Origin, number: u64, outcome: Outcome) -> Check {
-        let first = *self.outcomes.entry((origin.node.get(), origin.boot, number)).or_insert(outcome);
-        if first == outcome {
+        let first = self.outcomes.entry((origin.node.get(), origin.boot, number));
+        let first = first.or_insert_with(|| outcome.clone());
+        if *first == outcome {
             return Ok(());
         }
         let Origin { node, boot } = origin;
@@ -48,14 +51,16 @@ impl Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::completion::Position;
     use crate::core::forwarding::Verdict;
     use crate::error::Error;
-    use crate::types::{LogIndex, NodeId, Term};
+    use crate::types::{LogIndex, NodeId, Term, Version};
 
     const ORIGIN: Origin = Origin { node: NodeId(2), boot: 42 };
 
-    fn place(index: u64) -> Position {
-        Position { index: LogIndex(index), term: Term(7) }
+    fn place(index: u64) -> Reply {
+        let index = LogIndex(index);
+        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 2))
     }
 
     fn answer(outcome: Outcome) -> ForwardAnswer {

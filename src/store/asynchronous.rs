@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::completion::call::Call;
 use crate::completion::ordered::Ordered;
 use crate::completion::queue::{CompletionQueue, Delivery, Expected, Receiver};
-use crate::completion::{Completion, Events, OnEvent, Position, Sink, WriteEvent};
+use crate::completion::{Completion, Events, OnEvent, Position, Reply, Sink, WriteEvent};
 use crate::error::{Error, Result};
 use crate::metrics::CallType;
 use crate::process::panics;
@@ -53,7 +53,7 @@ impl Asynchronous<'_> {
     /// `BATCH_ACROSS_REGIONS`, `OVERLOADED`, `CLOSED` or `POISONED`.
     pub fn write<F>(&self, batch: &mut Batch, options: &WriteOptions, callback: F) -> Result<Call>
     where
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         self.write_with(batch, options, None, callback)
     }
@@ -78,7 +78,7 @@ impl Asynchronous<'_> {
     ) -> Result<Call>
     where
         E: Fn(WriteEvent, Position) + Send + Sync + 'static,
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         self.write_with(
             batch,
@@ -100,7 +100,7 @@ impl Asynchronous<'_> {
         callback: F,
     ) -> Result<Call>
     where
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         self.inner.counted_if_refused(CallType::Write, || {
             if batch.is_empty() {
@@ -132,17 +132,17 @@ impl Asynchronous<'_> {
         let range = options.range.clone();
         if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
             let snapshot = Snapshot::new(view, position, &range);
-            let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Position>| {
+            let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Reply>| {
                 callback(answer.map(|_| snapshot));
             })?;
             return self.accept(sink, |open| {
                 let due = self.inner.read_due(regions, options);
-                open(self.inner.admission.admit(0)?, due)?.answer(Ok(position));
+                open(self.inner.admission.admit(0)?, due)?.answer(Ok(position.into()));
                 Ok(())
             });
         }
-        let sink = self.sink_of(call, Kind::Read, None, move |answer: Result<Position>| {
-            callback(answer.map(|position| Snapshot::new(engine.view(), position, &range)));
+        let sink = self.sink_of(call, Kind::Read, None, move |answer: Result<Reply>| {
+            callback(answer.map(|reply| Snapshot::new(engine.view(), reply.position, &range)));
         })?;
         self.accept(sink, |open| {
             let due = self.inner.read_due(regions, options);
@@ -175,7 +175,7 @@ impl Asynchronous<'_> {
         callback: F,
     ) -> Result<impl FnOnce(Arc<Permit>) -> CallbackSink<F>>
     where
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         self.inner.health.check()?;
         let expected = self.queue.expect()?;
@@ -221,8 +221,8 @@ pub(super) struct CallbackSink<F> {
     callback: F,
 }
 
-impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for CallbackSink<F> {
-    fn deliver(mut self: Box<Self>, answer: Result<Position>) {
+impl<F: FnOnce(Result<Reply>) + Send + 'static> Sink for CallbackSink<F> {
+    fn deliver(mut self: Box<Self>, answer: Result<Reply>) {
         panics::aside(|| {
             self.latency.answered();
             self.latency.metrics().calls.count(self.call, answer.as_ref().err().map(Error::code));
@@ -246,8 +246,8 @@ impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for CallbackSink<F> {
     }
 }
 
-impl<F: FnOnce(Result<Position>) + Send> Receiver for CallbackSink<F> {
-    fn receive(self: Box<Self>, answer: Result<Position>) {
+impl<F: FnOnce(Result<Reply>) + Send> Receiver for CallbackSink<F> {
+    fn receive(self: Box<Self>, answer: Result<Reply>) {
         let Self { permit, expected, latency, callback, .. } = *self;
         panics::aside(|| {
             latency.delivered();

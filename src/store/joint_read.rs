@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::completion::{Completion, Position, Sink};
+use crate::completion::{Completion, Reply, Sink};
 use crate::error::{Error, Result};
 
 /// See the module.
@@ -43,7 +43,7 @@ impl JointRead {
         completion.expect("no part was made, so none was answered").defuse()
     }
 
-    fn take(&self, answer: Result<Position>) {
+    fn take(&self, answer: Result<Reply>) {
         let mut state = self.lock();
         state.waiting -= 1;
         if let Err(error) = answer {
@@ -56,7 +56,7 @@ impl JointRead {
         let failure = state.failure.take();
         drop(state);
         // Positions in different regions have no order, so there is none to report.
-        completion.answer(failure.map_or(Ok(Position::default()), Err));
+        completion.answer(failure.map_or(Ok(Reply::default()), Err));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -68,7 +68,7 @@ impl JointRead {
 struct Part(Arc<JointRead>);
 
 impl Sink for Part {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         self.0.take(answer);
     }
 
@@ -82,12 +82,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::completion::Waiter;
     use crate::completion::deadlines::any_call;
+    use crate::completion::{Position, Waiter};
     use crate::error::Code;
-    use crate::types::{LogIndex, Term};
+    use crate::types::{LogIndex, Term, Version};
 
-    const CONFIRMED: Position = Position { index: LogIndex(7), term: Term(1) };
+    const CONFIRMED: Reply =
+        Reply { position: Position { index: LogIndex(7), term: Term(1) }, version: Version::NONE };
 
     fn joint(regions: usize) -> (Arc<Waiter>, Vec<Completion>) {
         let waiter = Arc::new(Waiter::default());
@@ -95,7 +96,7 @@ mod tests {
         (waiter, (0..regions).map(|_| joint.part()).collect())
     }
 
-    fn answer(waiter: &Waiter) -> Option<Result<Position>> {
+    fn answer(waiter: &Waiter) -> Option<Result<Reply>> {
         waiter.wait(Duration::ZERO)
     }
 
@@ -107,7 +108,7 @@ mod tests {
         assert!(answer(&waiter).is_none());
         parts.pop().expect("two parts").answer(Ok(CONFIRMED));
 
-        assert_eq!(answer(&waiter).expect("answered").expect("confirmed"), Position::default());
+        assert_eq!(answer(&waiter).expect("answered").expect("confirmed"), Reply::default());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::Sender;
 
 use crate::completion::call::Call;
-use crate::completion::{Completion, Position, Sink};
+use crate::completion::{Completion, Position, Reply, Sink};
 use crate::error::{Code, Error, Result};
 use crate::metrics::CallType;
 use crate::pollers::read_pool::Job;
@@ -174,11 +174,11 @@ impl Asynchronous<'_> {
     /// As [`Inner::confirmed_position`].
     pub(super) fn confirmed_position<F>(&self, options: &WriteOptions, callback: F) -> Result<Call>
     where
-        F: FnOnce(Result<Position>) + Send + 'static,
+        F: FnOnce(Result<Reply>) + Send + 'static,
     {
         let (options, region) = (self.inner.read_for_write(options), self.inner.regions.first());
         self.submit_values(CallType::Write, Vec::new(), &options, Some(region), move |read| {
-            callback(read.map(|(_, position)| position));
+            callback(read.map(|(_, position)| position.into()));
         })
     }
 
@@ -216,8 +216,8 @@ impl Asynchronous<'_> {
         let key_bytes = keys.iter().map(Vec::len).sum();
         let found = Arc::<OnceLock<Values>>::default();
         let values = Arc::clone(&found);
-        let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Position>| {
-            callback(answer.map(|position| (taken(values), position)));
+        let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Reply>| {
+            callback(answer.map(|reply| (taken(values), reply.position)));
         })?;
         let seen = inner.at_once(&engine, &regions, options, || engine.view())?;
         let confirming = seen.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
@@ -282,7 +282,7 @@ struct PendingGet {
 }
 
 impl Sink for PendingGet {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         panics::aside(|| self.confirming.iter().for_each(Latency::answered));
         match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
             Ok(view) => self.look(view),
@@ -346,7 +346,7 @@ impl PendingGet {
         });
         // The callback must be the only owner of the values.
         drop(found);
-        answer.answer(position);
+        answer.answer(position.map(Reply::from));
     }
 }
 
@@ -399,7 +399,7 @@ mod tests {
         let (answered, answer) = mpsc::channel();
 
         for number in 0..500_u32 {
-            let written = store.put(b"k", &number.to_be_bytes()).expect("it leads");
+            let written = store.put(b"k", &number.to_be_bytes()).expect("it leads").position;
             // So short a wait ends before anybody else can be asked.
             let options = SnapshotOptions { timeout: Some(Duration::ZERO), ..from(written.index) };
             let (value, read) = store.get_with_position(b"k", &options).expect("it is applied");
@@ -423,7 +423,7 @@ mod tests {
     fn a_position_beyond_the_log_is_waited_for_until_the_deadline() {
         let directory = tempfile::tempdir().expect("there is room");
         let store = open(directory.path(), &[]);
-        let written = store.put(b"k", b"v").expect("it leads");
+        let written = store.put(b"k", b"v").expect("it leads").position;
         let in_vain = |min_index| SnapshotOptions {
             timeout: Some(Duration::from_millis(20)),
             ..from(LogIndex(min_index))
@@ -443,7 +443,7 @@ mod tests {
     fn a_batch_without_operations_costs_no_entry_and_covers_what_was_written() {
         let directory = tempfile::tempdir().expect("there is room");
         let store = open(directory.path(), &[("bootstrap.split_keys", "m")]);
-        let written = store.put(b"k", b"v").expect("it leads");
+        let written = store.put(b"k", b"v").expect("it leads").position;
         let (answered, answer) = mpsc::channel();
 
         let blocking = store.write(&mut Batch::new(), &WriteOptions::default()).expect("it leads");
@@ -453,8 +453,8 @@ mod tests {
         store.asynchronous().write_with_events(empty, &options, events, never, tell).expect("open");
         let later = answer.recv_timeout(TIMEOUT).expect("answered").expect("it leads");
 
-        assert_eq!((blocking, later), (written, written));
-        assert_eq!(store.put(b"k", b"w").expect("it leads").index.get(), written.index.get() + 1);
+        assert_eq!((blocking, later), (written.into(), written.into()));
+        assert_eq!(store.put(b"k", b"w").expect("it leads").position.index.get(), written.index.get() + 1);
         store.shutdown(TIMEOUT).expect("nothing holds it");
         assert_eq!(store.write(&mut Batch::new(), &options).expect_err("shut down").code(), Code::Closed);
     }

@@ -5,19 +5,19 @@
 //!
 //! ```text
 //! forward  to, from, boot u64, term, attempt, first, count, { data }*
-//! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { number, code [index, term] }*
+//! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { number, code [index, term, ordinal] }*
 //! ```
-//! Code 0 is success and carries a position.
+//! Code 0 is success and carries a position, and the number of the write within its entry.
 
 use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
 use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
-use crate::completion::Position;
+use crate::completion::{Position, Reply};
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Verdict};
 use crate::error::Code;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{LOG_INDEX_MAX, LogIndex, NodeId, Term, Version};
 
 /// The memory behind a [`Forward`]; its encoding is never longer than this and the struct.
 pub(super) fn forward_bytes(forward: &Forward) -> usize {
@@ -26,7 +26,7 @@ pub(super) fn forward_bytes(forward: &Forward) -> usize {
 
 /// The memory behind a [`ForwardAnswer`]; its encoding is never longer than this and the struct.
 pub(super) fn answer_bytes(answer: &ForwardAnswer) -> usize {
-    // A number, a code and a position of the greatest length take 33 bytes.
+    // A number, a code, a position and an ordinal of the greatest length take 36 bytes.
     answer.verdicts.len() * (size_of::<Verdict>() + 8)
 }
 
@@ -58,13 +58,13 @@ pub(super) fn put_answer(answer: &ForwardAnswer, out: &mut Vec<u8>) {
 
 fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
     put_varint(out, verdict.number);
-    match verdict.outcome {
-        Ok(position) => {
-            for number in [0, position.index.get(), position.term.get()] {
+    match &verdict.outcome {
+        Ok(Reply { position, version, .. }) => {
+            for number in [0, position.index.get(), position.term.get(), u64::from(version.ordinal())] {
                 put_varint(out, number);
             }
         }
-        Err(code) => put_varint(out, number_of(code)),
+        Err(code) => put_varint(out, number_of(*code)),
     }
 }
 
@@ -104,10 +104,20 @@ pub(super) fn read_answer(
 fn read_verdict(cursor: &mut Cursor<'_>) -> Result<Verdict, CodecError> {
     let number = cursor.varint()?;
     let outcome = match cursor.varint()? {
-        0 => Ok(Position { index: LogIndex(cursor.varint()?), term: Term(cursor.varint()?) }),
+        0 => Ok(read_reply(cursor)?),
         code => Err(read_code(code)?),
     };
     Ok(Verdict { number, outcome })
+}
+
+fn read_reply(cursor: &mut Cursor<'_>) -> Result<Reply, CodecError> {
+    let (index, term, ordinal) = (cursor.varint()?, cursor.varint()?, cursor.varint()?);
+    let ordinal = u16::try_from(ordinal).map_err(|_| CodecError::Version)?;
+    if index > LOG_INDEX_MAX {
+        return Err(CodecError::Version);
+    }
+    let (index, term) = (LogIndex(index), Term(term));
+    Ok(Reply::to_write(Position { index, term }, Version::of(index, ordinal)))
 }
 
 /// As the codec does with entries: a hundred bytes must not keep a large buffer alive.
@@ -142,10 +152,11 @@ mod tests {
     use crate::types::{RegionEpoch, RegionId};
 
     prop_compose! {
-        fn verdict()(number in any::<u64>(), code in 0..=CODES.len(), index in any::<u64>(), term in any::<u64>())
-            -> Verdict {
-            let position = Position { index: LogIndex(index), term: Term(term) };
-            Verdict { number, outcome: CODES.get(code).map_or(Ok(position), |row| Err(row.0)) }
+        fn verdict()(number in any::<u64>(), code in 0..=CODES.len(), index in 0..=LOG_INDEX_MAX, term in any::<u64>(),
+            ordinal in any::<u16>()) -> Verdict {
+            let (index, term) = (LogIndex(index), Term(term));
+            let reply = Reply::to_write(Position { index, term }, Version::of(index, ordinal));
+            Verdict { number, outcome: CODES.get(code).map_or(Ok(reply), |row| Err(row.0)) }
         }
     }
 

@@ -33,7 +33,7 @@ use crate::types::{ClusterId, InstanceId, NodeId};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The version this member speaks. Members of different versions refuse each other.
-pub(crate) const PROTOCOL_VERSION: u32 = 4;
+pub(crate) const PROTOCOL_VERSION: u32 = 5;
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;

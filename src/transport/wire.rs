@@ -49,6 +49,9 @@ pub(crate) enum CodecError {
     /// This outcome does not exist.
     #[error("unknown outcome {0}")]
     Outcome(u64),
+    /// A write's place that no log and no entry has.
+    #[error("a place that no write has")]
+    Version,
     /// A raft snapshot has its own connection and never travels here.
     #[error("a raft snapshot does not travel as a message")]
     Snapshot,

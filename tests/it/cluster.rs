@@ -113,8 +113,8 @@ fn thousands_of_writes_in_flight(member: &Store) {
         let mut batch = Batch::new();
         batch.put(&number.to_be_bytes(), &[7; 100]).expect("small");
         let sender = sender.clone();
-        let callback = move |answer: almadia::Result<almadia::Position>| {
-            sender.send((number, answer.expect("applied").index)).expect("the test waits");
+        let callback = move |answer: almadia::Result<almadia::Reply>| {
+            sender.send((number, answer.expect("applied").position.index)).expect("the test waits");
         };
         member.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");
     }
@@ -158,7 +158,7 @@ fn shutdown_answers_every_call_once_and_later_calls_are_closed() {
         let mut batch = Batch::new();
         batch.put(&number.to_be_bytes(), b"v").expect("small");
         let answered = Arc::clone(&answered);
-        let callback = move |answer: almadia::Result<almadia::Position>| {
+        let callback = move |answer: almadia::Result<almadia::Reply>| {
             let error = answer.expect_err("no majority");
             assert!(
                 matches!(error.code(), Code::ShutdownInFlight | Code::Closed | Code::NoLeader),
@@ -185,7 +185,7 @@ fn a_blocking_call_inside_a_callback_is_refused() {
     let mut batch = Batch::new();
     batch.put(b"k", b"v").expect("small");
 
-    let callback = move |_: almadia::Result<almadia::Position>| {
+    let callback = move |_: almadia::Result<almadia::Reply>| {
         let codes = [
             inside.put(b"k", b"v").expect_err("in a callback").code(),
             inside.snapshot(&SnapshotOptions::default()).expect_err("in a callback").code(),
@@ -227,9 +227,9 @@ fn calls_beyond_the_limit_in_flight_are_overloaded_at_once_and_accepted_again_la
     batch.put(b"k", b"v").expect("small");
 
     // The first callback blocks the completion thread, so the second call stays unanswered until it is released.
-    let hold = move |_: almadia::Result<almadia::Position>| blocked.recv().expect("released below");
+    let hold = move |_: almadia::Result<almadia::Reply>| blocked.recv().expect("released below");
     store.write_async(&mut batch.clone(), &WriteOptions::default(), hold).expect("accepted");
-    let tell = move |answer: almadia::Result<almadia::Position>| sender.send(answer).expect("the test waits");
+    let tell = move |answer: almadia::Result<almadia::Reply>| sender.send(answer).expect("the test waits");
     while store.status().in_flight > 0 {
         std::thread::yield_now();
     }
@@ -271,7 +271,7 @@ fn leadership_moves_to_the_requested_member_and_writes_in_flight_follow_it() {
             let mut batch = Batch::new();
             batch.put(&[round.to_be_bytes(), number.to_be_bytes()].concat(), b"v").expect("small");
             let sender = sender.clone();
-            let callback = move |answer: almadia::Result<almadia::Position>| {
+            let callback = move |answer: almadia::Result<almadia::Reply>| {
                 sender.send(answer).expect("the test waits");
             };
             writer.write_async(&mut batch, &WriteOptions::default(), callback).expect("accepted");

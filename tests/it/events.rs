@@ -3,7 +3,7 @@
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-use almadia::{Batch, Code, Events, Outcome, Position, Store, WriteEvent, WriteOptions};
+use almadia::{Batch, Code, Events, Outcome, Position, Reply, Store, WriteEvent, WriteOptions};
 
 use crate::member::Cluster;
 
@@ -11,7 +11,7 @@ use crate::member::Cluster;
 #[derive(Debug)]
 enum Received {
     Event(WriteEvent, Position),
-    Answer(almadia::Result<Position>),
+    Answer(almadia::Result<Reply>),
 }
 
 use Received::{Answer, Event};
@@ -53,7 +53,11 @@ fn a_leader_reports_each_write_as_proposed_then_committed_then_applied() {
     let leader = cluster.leader();
 
     for received in write_many(cluster.member(leader), 3000, |_| Events::ALL) {
-        let [Event(Proposed, proposed), Event(Committed, committed), Answer(Ok(applied))] = received[..]
+        let [
+            Event(Proposed, proposed),
+            Event(Committed, committed),
+            Answer(Ok(Reply { position: applied, .. })),
+        ] = received[..]
         else {
             panic!("{received:?}")
         };

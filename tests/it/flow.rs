@@ -3,11 +3,11 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use almadia::{Batch, Code, Config, Outcome, Position, Result, Store, WriteOptions};
+use almadia::{Batch, Code, Config, Outcome, Reply, Result, Store, WriteOptions};
 
 use crate::member::{Cluster, HANG_TIMEOUT};
 
-fn write_async(store: &Store, key: u32, answers: &mpsc::Sender<Result<Position>>) -> Result<()> {
+fn write_async(store: &Store, key: u32, answers: &mpsc::Sender<Result<Reply>>) -> Result<()> {
     let mut batch = Batch::new();
     batch.put(&key.to_be_bytes(), &[7; 100]).expect("small");
     let answers = answers.clone();

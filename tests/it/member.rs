@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use almadia::Role;
-use almadia::{Code, Config, Position, Snapshot, SnapshotOptions, Store};
+use almadia::{Code, Config, Reply, Snapshot, SnapshotOptions, Store};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
@@ -106,12 +106,12 @@ impl Cluster {
     }
 
     /// Writes a pair at a member that accepts it, retrying until one does.
-    pub fn put(&self, key: &[u8], value: &[u8]) -> Position {
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Reply {
         let deadline = Instant::now() + HANG_TIMEOUT;
         loop {
             let written = self.stores.iter().flatten().find_map(|store| store.put(key, value).ok());
-            if let Some(position) = written {
-                return position;
+            if let Some(written) = written {
+                return written;
             }
             assert!(Instant::now() < deadline, "no member took the write of {key:?}");
         }

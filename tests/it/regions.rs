@@ -235,7 +235,7 @@ fn a_local_snapshot_waits_for_its_least_index_in_one_region() {
     let cluster = Cluster::start_split(SPLIT_KEYS);
 
     for (node, value) in (1..=3).cycle().zip(0..30u8) {
-        let min_index = cluster.put(b"zz", &[value]).index;
+        let min_index = cluster.put(b"zz", &[value]).position.index;
         let options = SnapshotOptions { level: Level::Local, min_index, ..over(b"t", b"") };
         let snapshot = cluster.member(node).snapshot(&options).expect("it is applied in time");
         assert_eq!(snapshot.get(b"zz").expect("readable").expect("there").as_ref(), [value]);

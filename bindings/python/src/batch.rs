@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use almadia::KeyRange;
+use almadia::{KeyRange, Reply};
 use pyo3::prelude::*;
 
 use crate::arguments::{Edge, Key, Range, Value};
@@ -107,10 +107,10 @@ impl Batch {
 impl Batch {
     /// Records the result of writing the operations taken out of the batch: if the write failed, `taken` is put back,
     /// unless the batch has other operations by now.
-    pub fn settle(&self, written: Option<almadia::Position>, taken: almadia::Batch) {
+    pub fn settle(&self, written: Option<Reply>, taken: almadia::Batch) {
         let mut state = self.lock();
         match written {
-            Some(position) => state.position = Some(position.into()),
+            Some(reply) => state.position = Some(reply.into()),
             None if state.batch.is_empty() => state.batch = taken,
             None => {}
         }

@@ -13,7 +13,7 @@ use almadia::internal::Timestamp;
 use almadia::internal::{CallKind, CallRegions, Subject};
 use almadia::internal::{Completion, Sink};
 use almadia::internal::{Delivery, Expected, Receiver};
-use almadia::{Error, Position, Result};
+use almadia::{Error, Reply, Result};
 use pyo3::prelude::*;
 
 use crate::arguments::{Key, Value};
@@ -34,7 +34,7 @@ impl Echo {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         let (calls, arriving) = channel::<Completion>();
-        let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Position::default())));
+        let answer = move || arriving.into_iter().for_each(|call| call.answer(Ok(Reply::default())));
         // The thread ends when this object is dropped.
         almadia::internal::spawn("almadia-echo", answer)
             .map_err(|error| Error::system("cannot start a thread", &error))
@@ -68,15 +68,15 @@ struct Echoed<F> {
     on_answer: F,
 }
 
-impl<F: FnOnce(Result<Position>) + Send + 'static> Sink for Echoed<F> {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+impl<F: FnOnce(Result<Reply>) + Send + 'static> Sink for Echoed<F> {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         let queue = Arc::clone(self.expected.queue());
         queue.push(Delivery::Answer(self, answer));
     }
 }
 
-impl<F: FnOnce(Result<Position>) + Send> Receiver for Echoed<F> {
-    fn receive(self: Box<Self>, answer: Result<Position>) {
+impl<F: FnOnce(Result<Reply>) + Send> Receiver for Echoed<F> {
+    fn receive(self: Box<Self>, answer: Result<Reply>) {
         (self.on_answer)(answer);
     }
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use almadia::{Code, KeyRange, Result};
+use almadia::{Code, KeyRange, Reply, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -100,7 +100,7 @@ impl Store {
         let mut taken = std::mem::take(&mut batch.lock().batch);
         let kept = taken.clone();
         let written = self.commit(py, &mut taken, timeout);
-        batch.settle(written.as_ref().ok().copied(), kept);
+        batch.settle(written.as_ref().ok().cloned(), kept);
         written.map(Position::from)
     }
 
@@ -251,7 +251,7 @@ impl Store {
         py: Python<'_>,
         batch: &mut almadia::Batch,
         timeout: Option<Timeout>,
-    ) -> PyResult<almadia::Position> {
+    ) -> PyResult<Reply> {
         let options = write_options(timeout);
         wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).write(batch, &options, |written| slot.put(written))

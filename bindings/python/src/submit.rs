@@ -4,7 +4,7 @@
 //! unless it raised. Every function takes the loop's completions and the future first, and then what the blocking
 //! method of the same name takes.
 
-use almadia::PinnedValue;
+use almadia::{PinnedValue, Reply};
 use pyo3::prelude::*;
 
 use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value};
@@ -72,7 +72,7 @@ pub fn submit_write(
     let (kept, written_batch) = (state.batch.clone(), batch.clone().unbind());
     completions.submit(py, future, position, move |queue, on_answer| {
         store.on(queue).write(&mut state.batch, &options, move |written| {
-            written_batch.get().settle(written.as_ref().ok().copied(), kept);
+            written_batch.get().settle(written.as_ref().ok().cloned(), kept);
             on_answer(written);
         })
     })
@@ -183,8 +183,8 @@ fn submit_batch(
 }
 
 /// The result of a future that a write resolves.
-pub fn position(py: Python<'_>, position: almadia::Position) -> PyResult<Bound<'_, PyAny>> {
-    Ok(Bound::new(py, Position::from(position))?.into_any())
+pub fn position(py: Python<'_>, reply: Reply) -> PyResult<Bound<'_, PyAny>> {
+    Ok(Bound::new(py, Position::from(reply))?.into_any())
 }
 
 fn value(py: Python<'_>, value: Option<PinnedValue>) -> PyResult<Bound<'_, PyAny>> {

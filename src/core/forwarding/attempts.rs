@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::completion::Position;
+use crate::completion::Reply;
 use crate::core::boots::Boots;
 use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Verdict};
 use crate::core::planted::{self, Fault};
@@ -163,7 +163,7 @@ impl Attempts {
     }
 
     /// The outcome of an accepted write is known.
-    pub(crate) fn answer(&mut self, id: RequestId, outcome: Result<Position>) {
+    pub(crate) fn answer(&mut self, id: RequestId, outcome: Result<Reply>) {
         assert!(self.in_flight > 0, "what is answered was accepted");
         self.in_flight -= 1;
         let Origin { node, boot } = id.origin;
@@ -325,7 +325,7 @@ mod tests {
     fn verdicts_travel_together_and_refusals_of_two_attempts_do_not() {
         let mut attempts = attempts();
         for (id, _) in attempts.accept(forward(1, 1, 2), COUNT, Ok(()), |_| true) {
-            attempts.answer(id, Ok(Position::default()));
+            attempts.answer(id, Ok(Reply::default()));
         }
         accepted(&mut attempts, forward(1, 5, 1));
         accepted(&mut attempts, forward(5, 7, 1));

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::completion::{Answer, Completion, Position};
+use crate::completion::{Answer, Completion, Reply};
 use crate::core::caller_write::CallerWrite;
 use crate::core::forwarding::pace::Pace;
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
@@ -50,7 +50,7 @@ struct Sent {
     /// None when its caller was answered, for example at its deadline.
     write: Option<CallerWrite>,
     /// Known, and not told because of those before it.
-    verdict: Option<Result<Position>>,
+    verdict: Option<Result<Reply>>,
 }
 
 impl Sent {
@@ -189,7 +189,7 @@ impl Forwarder {
             self.pace.on_accepted(answer.from);
         }
         for verdict in &answer.verdicts {
-            let outcome = verdict.outcome.map_err(|code| at_leader(answer.from, code));
+            let outcome = verdict.outcome.clone().map_err(|code| at_leader(answer.from, code));
             self.decide(verdict.number, outcome, &mut heard);
         }
         self.tell(&mut heard);
@@ -205,7 +205,7 @@ impl Forwarder {
     }
 
     /// This member has applied its log up to an entry of `term`, and met these writes of its own there.
-    pub(crate) fn on_applied(&mut self, own: Vec<(u64, Result<Position>)>, term: Term) -> Heard {
+    pub(crate) fn on_applied(&mut self, own: Vec<(u64, Result<Reply>)>, term: Term) -> Heard {
         let mut heard = Heard::default();
         for (number, outcome) in own {
             self.decide(number, outcome, &mut heard);
@@ -318,7 +318,7 @@ impl Forwarder {
         }
     }
 
-    fn decide(&mut self, number: u64, outcome: Result<Position>, heard: &mut Heard) {
+    fn decide(&mut self, number: u64, outcome: Result<Reply>, heard: &mut Heard) {
         let Ok(at) = self.sent.binary_search_by_key(&number, |sent| sent.number) else { return };
         let sent = &mut self.sent[at];
         if planted::has(Fault::VerdictsOutOfOrder)
@@ -356,10 +356,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::completion::Waiter;
     use crate::completion::deadlines::any_call;
+    use crate::completion::{Position, Waiter};
     use crate::core::forwarding::Verdict;
-    use crate::types::LogIndex;
+    use crate::types::{LogIndex, Version};
 
     const LEADER: NodeId = NodeId(1);
 
@@ -392,13 +392,14 @@ mod tests {
         }
     }
 
-    fn place(number: u64) -> Position {
-        Position { index: LogIndex(10 + number), term: Term(7) }
+    fn place(number: u64) -> Reply {
+        let index = LogIndex(10 + number);
+        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 0))
     }
 
     /// The numbers whose verdicts are told.
     fn told(heard: &Heard) -> Vec<u64> {
-        let number = |outcome: &Result<Position>| outcome.as_ref().expect("applied").index.get() - 10;
+        let number = |outcome: &Result<Reply>| outcome.as_ref().expect("applied").position.index.get() - 10;
         heard.answers.iter().map(|(_, outcome)| number(outcome)).collect()
     }
 

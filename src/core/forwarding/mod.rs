@@ -19,7 +19,7 @@ pub(crate) mod tags;
 
 use bytes::Bytes;
 
-use crate::completion::Position;
+use crate::completion::Reply;
 use crate::error::Code;
 use crate::types::{NodeId, Term};
 
@@ -60,12 +60,12 @@ pub struct ForwardAnswer {
 }
 
 /// The outcome of one forwarded write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The write.
     pub number: u64,
     /// Where it stands in the log, or why it does not.
-    pub outcome: std::result::Result<Position, Code>,
+    pub outcome: std::result::Result<Reply, Code>,
 }
 
 /// No write of an attempt from this number on was accepted, or ever will be.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::Peer;
 use super::options::MESSAGE_BYTES_MAX;
-use crate::completion::Position;
+use crate::completion::Reply;
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::Command;
 use crate::core::forwarding::forwarder::{Heard, OVERHEAD_BYTES, Route};
@@ -105,7 +105,7 @@ impl Peer {
     }
 
     /// This member has applied entries with these writes of its own callers, up to one of the term in its apply state.
-    pub(super) fn on_own_applied(&mut self, own: Vec<(u64, Result<Position>)>) {
+    pub(super) fn on_own_applied(&mut self, own: Vec<(u64, Result<Reply>)>) {
         if self.writes.forwarder.is_empty() {
             return;
         }
@@ -144,7 +144,7 @@ impl Peer {
         if planted::has(Fault::OverwrittenWriteAnswered) {
             for Overwritten { requester, .. } in theirs {
                 if let Requester::Follower(id) = requester {
-                    self.writes.attempts.answer(id, Ok(Position::default()));
+                    self.writes.attempts.answer(id, Ok(Reply::default()));
                 }
             }
         } else {
@@ -197,7 +197,7 @@ impl Peer {
     }
 
     /// Tells other members what became of the writes they forwarded.
-    pub(super) fn answer_followers(&mut self, outcomes: Vec<(RequestId, Result<Position>)>) {
+    pub(super) fn answer_followers(&mut self, outcomes: Vec<(RequestId, Result<Reply>)>) {
         let in_flight = self.writes.attempts.in_flight();
         assert!(outcomes.len() as u64 <= in_flight, "what is answered was accepted");
         for (id, outcome) in outcomes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use raft::{INVALID_ID, ProgressState};
 
 use super::{Peer, callers};
-use crate::completion::Position;
+use crate::completion::Reply;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::Proposal;
 use crate::core::transfer::{CurrentLeader, Transfer, TransferRequest};
@@ -145,7 +145,7 @@ impl Peer {
     pub(super) fn on_transfer(&mut self, request: TransferRequest) {
         match self.choose_target(&request) {
             Ok(target) if target == self.options.node => {
-                self.answers.push((request.completion, Ok(Position::default())));
+                self.answers.push((request.completion, Ok(Reply::default())));
             }
             // It was cancelled, or its deadline has passed.
             Ok(_) if !request.completion.start() => {}
@@ -171,7 +171,7 @@ impl Peer {
         let Some(transfer) = &self.leadership.transfer else { return };
         if let Some(outcome) = transfer.outcome(current, self.now) {
             let transfer = self.leadership.transfer.take().expect("just seen");
-            self.answers.push((transfer.completion, outcome));
+            self.answers.push((transfer.completion, outcome.map(Reply::from)));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::completion::{Completion, Position, WriteEvent};
+use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
 use crate::error::{Code, Error, Result};
@@ -134,7 +134,7 @@ impl RoundIo for MemberIo<'_> {
         }
     }
 
-    fn answer(&mut self, completion: Completion, answer: Result<Position>) {
+    fn answer(&mut self, completion: Completion, answer: Result<Reply>) {
         if self.goes_on() {
             completion.answer(answer);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::completion::call::{Call, CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
-use crate::completion::{Position, Sink};
+use crate::completion::{Reply, Sink};
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
 use crate::core::input::Input;
@@ -103,10 +103,12 @@ struct Heard {
 }
 
 impl Sink for Heard {
-    fn deliver(self: Box<Self>, answer: Result<Position>) {
+    fn deliver(self: Box<Self>, answer: Result<Reply>) {
         let line = match answer {
-            Ok(position) if position == Position::default() => format!("{}: ok", self.name),
-            Ok(position) => format!("{}: ok at {}/{}", self.name, position.index, position.term),
+            Ok(reply) if reply == Reply::default() => format!("{}: ok", self.name),
+            Ok(Reply { position, .. }) => {
+                format!("{}: ok at {}/{}", self.name, position.index, position.term)
+            }
             Err(error) => {
                 let outcome = match error.outcome() {
                     Outcome::NotApplied => "not applied",
