@@ -27,7 +27,7 @@ use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
 use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
-use crate::types::RegionId;
+use crate::types::{ApplyState, LogIndex, RegionId};
 
 /// The most that one engine commit takes from all regions together: large enough that the commit's cost per entry is
 /// small, small enough that it takes only a few milliseconds, since newly arrived work waits that long. RocksDB
@@ -66,15 +66,31 @@ pub(crate) struct Applying {
     /// A batch that the engine could not write without blocking.
     held_back: Option<ApplyBatch>,
     slice: Slice,
-    /// The thread has not yet been through with everything. A start passes all that it must apply again at once.
-    is_replaying: bool,
+    /// How far the regions must get that have not yet applied again what a start must apply again.
+    to_replay: BTreeMap<RegionId, LogIndex>,
+    /// All of that is in the engine since the thread last looked.
+    is_replayed: bool,
 }
 
 impl Applying {
-    /// Starts with nothing to do.
+    /// Starts with nothing to do. `to_replay` is how far the regions must get that are to apply something again: what was
+    /// committed before the store was opened.
     #[must_use]
-    pub(crate) fn new(appliers: Appliers) -> Self {
-        Self { appliers, held_back: None, slice: SLICE, is_replaying: true }
+    pub(crate) fn new(appliers: Appliers, to_replay: BTreeMap<RegionId, LogIndex>) -> Self {
+        Self { appliers, held_back: None, slice: SLICE, to_replay, is_replayed: false }
+    }
+
+    /// The engine has these states now.
+    fn note(&mut self, states: &[(RegionId, ApplyState)]) {
+        if self.to_replay.is_empty() {
+            return;
+        }
+        for (region, state) in states {
+            if self.to_replay.get(region).is_some_and(|end| state.index >= *end) {
+                self.to_replay.remove(region);
+            }
+        }
+        self.is_replayed = self.to_replay.is_empty();
     }
 
     /// The batch of the next commit; none if nothing is waiting.
@@ -154,7 +170,10 @@ impl ApplyPoller {
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
             let Some(batch) = state.next_batch()? else { return Ok(()) };
             match self.engine.try_write(&batch) {
-                Ok(true) => self.tell(batch),
+                Ok(true) => {
+                    state.note(&batch.states);
+                    self.tell(batch);
+                }
                 Ok(false) => state.held_back = Some(batch),
                 Err(error) => return Err(self.give_up(batch, error)),
             }
@@ -162,7 +181,7 @@ impl ApplyPoller {
         });
         // Before another thread can take the lock: entries taken from the appliers may not be in the engine.
         let applied = applied.inspect_err(|error| self.health.poison(error.clone()));
-        let must_look = applied.is_err() || state.has_more();
+        let must_look = applied.is_err() || state.has_more() || state.is_replayed;
         drop(state);
         if must_look {
             self.tasks.nudge();
@@ -202,11 +221,7 @@ impl ApplyPoller {
             return Ok(None);
         }
         self.commit_for_a_while(state)?;
-        let has_more = state.has_more();
-        if !has_more && std::mem::take(&mut state.is_replaying) {
-            self.engine.start_flush_after_replay()?;
-        }
-        Ok(Some(has_more))
+        Ok(Some(state.has_more()))
     }
 
     /// Commits batches until nothing is waiting, the time is used up, or newer work arrived.
@@ -218,15 +233,19 @@ impl ApplyPoller {
         {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
-            match self.engine.write(&batch) {
-                Ok(()) => self.tell(batch),
-                Err(error) => return Err(self.give_up(batch, error)),
+            if let Err(error) = self.engine.write(&batch) {
+                return Err(self.give_up(batch, error));
             }
+            state.note(&batch.states);
+            self.tell(batch);
             let spent_before = std::mem::replace(&mut spent, begun.elapsed());
             state.adapt_slice(spent - spent_before);
             if self.tasks.has_work() {
                 break;
             }
+        }
+        if std::mem::take(&mut state.is_replayed) {
+            self.engine.start_flush_after_replay()?;
         }
         Ok(())
     }
@@ -301,12 +320,45 @@ mod tests {
 
     #[test]
     fn slow_commits_shrink_the_slice_and_quick_ones_grow_it() {
-        let mut applying = Applying::new(Appliers::new(BTreeMap::new()));
+        let mut applying = Applying::new(Appliers::new(BTreeMap::new()), BTreeMap::new());
 
         (0..20).for_each(|_| applying.adapt_slice(ROUND_TIME * 2));
         assert_eq!(applying.slice, SLICE_MIN);
 
         (0..20).for_each(|_| applying.adapt_slice(ROUND_TIME / 2));
         assert_eq!(applying.slice, SLICE);
+    }
+
+    const REGIONS: [RegionId; 2] = [RegionId(1), RegionId(2)];
+
+    fn applied(index: u64) -> ApplyState {
+        ApplyState { index: LogIndex(index), ..ApplyState::BOOTSTRAP }
+    }
+
+    fn replaying(ends: &[(RegionId, u64)]) -> Applying {
+        let ends = ends.iter().map(|&(region, end)| (region, LogIndex(end)));
+        Applying::new(Appliers::new(BTreeMap::new()), ends.collect())
+    }
+
+    #[test]
+    fn a_replay_ends_once_when_every_region_has_what_was_committed_before() {
+        let [one, other] = REGIONS;
+        let mut applying = replaying(&[(one, 20), (other, 30)]);
+
+        applying.note(&[(one, applied(19)), (other, applied(30))]);
+        assert!(!applying.is_replayed);
+        applying.note(&[(one, applied(25))]);
+        assert!(std::mem::take(&mut applying.is_replayed));
+        applying.note(&[(one, applied(26))]);
+        assert!(!applying.is_replayed);
+    }
+
+    #[test]
+    fn what_is_written_to_a_new_store_is_not_applied_again() {
+        let mut applying = replaying(&[]);
+
+        applying.note(&[(REGIONS[0], applied(1000))]);
+
+        assert!(!applying.is_replayed, "it is flushed when the memtable is full");
     }
 }

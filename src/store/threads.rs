@@ -4,6 +4,7 @@
 //! thread that answers outlives those that ask. Who ends them, and who waits for that, is left to
 //! [`closing`](super::closing).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -32,7 +33,7 @@ use crate::storage::log_store::LogStore;
 use crate::store::Inner;
 use crate::time::now;
 use crate::transport::Transport;
-use crate::types::{NodeId, RegionId};
+use crate::types::{LogIndex, NodeId, RegionId};
 
 /// See the module.
 pub(super) struct Threads {
@@ -111,7 +112,7 @@ impl Threads {
             engine: engine.clone(),
             health: Arc::clone(&self.health),
             published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
-            state: Mutex::new(Applying::new(appliers)),
+            state: Mutex::new(Applying::new(appliers, to_replay(&peers))),
         });
         self.running.apply = Some(apply_poller.start()?);
         self.engine = Some(engine.clone());
@@ -191,6 +192,13 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.stop_all(Duration::ZERO, &|_| ());
     }
+}
+
+/// How far the regions must get whose engine does not have everything yet that was on record as committed.
+fn to_replay(peers: &Peers) -> BTreeMap<RegionId, LogIndex> {
+    let statuses = peers.iter().map(|(&region, peer)| (region, peer.status()));
+    let behind = statuses.filter(|(_, status)| !status.replayed);
+    behind.map(|(region, status)| (region, status.commit_index)).collect()
 }
 
 fn join(thread: &mut Option<JoinHandle<()>>) {

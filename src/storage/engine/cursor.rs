@@ -3,9 +3,9 @@
 //! Owns the RocksDB iterator under an [`Iter`](super::Iter), and its bounds. The known gaps of the view ([`gaps`]) divide
 //! what is between the bounds into *segments*; there is a RocksDB iterator for one segment at a time, so it never enters
 //! a gap. What always holds: the keys are exactly those of the view between the bounds; an error ends the iteration and
-//! is kept. A step that passed many deleted keys is reported, so that later views have a gap there.
-
-use std::cell::Cell;
+//! is kept. A step that passed many deleted keys is reported, so that later views have a gap there; steps from key to key
+//! are judged in *runs*, because asking RocksDB what it has passed takes a twentieth of a step. Whatever is reported was
+//! empty between two neighbours of the view, whoever passed the deleted keys.
 
 use rocksdb::perf::PerfContext;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, PerfMetric, ReadOptions};
@@ -35,17 +35,40 @@ pub(super) struct Cursor {
     options: IterOptions,
     /// A step that costs more is reported.
     noted_cost: u64,
+    run: Run,
 }
 
-/// Where a step begins.
+/// Steps from key to key in one segment, in one direction, that nobody has judged yet.
+struct Run {
+    towards: Towards,
+    steps: u32,
+    /// So many are judged together.
+    steps_max: u32,
+    /// Before that changes.
+    runs_left: u32,
+    /// The deleted keys that this thread had passed when the cursor last asked. What other cursors pass counts too, so
+    /// that they hide nothing; who looks closer will not find it.
+    deleted: u64,
+}
+
+const RUN_STEPS: u32 = 16;
+/// After a run that cost much, and no step of it did, single steps are judged: this many, so that going back over the run
+/// costs little beside them.
+const SINGLE_STEPS: u32 = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Towards {
+    Larger,
+    Smaller,
+}
+
+/// Where a search begins.
 #[derive(Clone, Copy)]
 enum Origin<'a> {
     /// The segment's bound.
     Bound,
     /// The key that was looked for.
     Target(&'a [u8]),
-    /// The key before, which nobody has noted.
-    Neighbour,
 }
 
 impl Cursor {
@@ -56,7 +79,7 @@ impl Cursor {
         let at = if options.reverse { gaps.len() } else { 0 };
         let noted_cost = view.noted_cost();
         let segment = open_segment(view, &options, bounds(&options, &gaps, at));
-        Self { segment, at, gaps, options, noted_cost }
+        Self { segment, at, gaps, options, noted_cost, run: Run::new() }
     }
 
     pub(super) fn raw(&self) -> &RawIter<'_> {
@@ -86,49 +109,72 @@ impl Cursor {
     }
 
     pub(super) fn next(&mut self) {
-        if self.may_step() {
-            self.ascend(Origin::Neighbour, |raw| raw.next());
+        if self.gaps.is_empty() {
+            // RocksDB itself stays at none.
+            self.step(Towards::Larger, |raw| raw.next());
+        } else if self.raw().valid() {
+            self.step(Towards::Larger, |raw| raw.next());
+            self.leave_upwards();
         }
     }
 
     pub(super) fn prev(&mut self) {
-        if self.may_step() {
-            self.descend(Origin::Neighbour, |raw| raw.prev());
+        if self.gaps.is_empty() {
+            self.step(Towards::Smaller, |raw| raw.prev());
+        } else if self.raw().valid() {
+            self.step(Towards::Smaller, |raw| raw.prev());
+            self.leave_downwards();
         }
     }
 
-    /// False at none, where a step must not enter another segment. RocksDB itself stays there.
-    fn may_step(&self) -> bool {
-        self.gaps.is_empty() || self.raw().valid()
+    /// Makes a step from key to key.
+    fn step(&mut self, towards: Towards, step: impl FnOnce(&mut RawIter<'_>)) {
+        if self.run.towards != towards {
+            self.judge();
+            self.run.towards = towards;
+        }
+        self.segment.with_dependent_mut(|_, raw| step(raw));
+        self.run.steps += 1;
+        if self.run.steps >= self.run.steps_max {
+            self.judge();
+        }
     }
 
-    /// Makes a step towards larger keys, in this segment or into later ones.
-    fn ascend(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        self.ascend_here(origin, step);
+    /// Looks for a key and the larger ones, in this segment and in later ones.
+    fn ascend(&mut self, origin: Origin<'_>, search: impl FnOnce(&mut RawIter<'_>)) {
+        self.ascend_here(origin, search);
+        self.leave_upwards();
+    }
+
+    fn leave_upwards(&mut self) {
         while self.at < self.gaps.len() && self.is_through() {
             self.enter(self.at + 1);
             self.ascend_here(Origin::Bound, |raw| raw.seek_to_first());
         }
     }
 
-    fn ascend_here(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        let cost = self.change(origin, step);
+    fn ascend_here(&mut self, origin: Origin<'_>, search: impl FnOnce(&mut RawIter<'_>)) {
+        let cost = self.search(search);
         if cost > self.noted_cost {
             self.report_ascent(origin, cost);
         }
     }
 
-    /// Makes a step towards smaller keys, in this segment or into earlier ones.
-    fn descend(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        self.descend_here(origin, step);
+    /// Looks for a key and the smaller ones, in this segment and in earlier ones.
+    fn descend(&mut self, origin: Origin<'_>, search: impl FnOnce(&mut RawIter<'_>)) {
+        self.descend_here(origin, search);
+        self.leave_downwards();
+    }
+
+    fn leave_downwards(&mut self) {
         while self.at > 0 && self.is_through() {
             self.enter(self.at - 1);
             self.descend_here(Origin::Bound, |raw| raw.seek_to_last());
         }
     }
 
-    fn descend_here(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) {
-        let cost = self.change(origin, step);
+    fn descend_here(&mut self, origin: Origin<'_>, search: impl FnOnce(&mut RawIter<'_>)) {
+        let cost = self.search(search);
         if cost > self.noted_cost {
             self.report_descent(origin, cost);
         }
@@ -140,6 +186,7 @@ impl Cursor {
     }
 
     fn enter(&mut self, at: usize) {
+        self.judge();
         if self.at == at {
             return;
         }
@@ -152,21 +199,12 @@ impl Cursor {
         bounds(&self.options, &self.gaps, self.at)
     }
 
-    /// Makes a step and returns its cost.
-    fn change(&mut self, origin: Origin<'_>, step: impl FnOnce(&mut RawIter<'_>)) -> u64 {
-        self.segment.with_dependent_mut(|_, raw| match origin {
-            // There are many of them, and counting must not cost much beside the step.
-            Origin::Neighbour => {
-                step(raw);
-                cost_of_deleted()
-            }
-            Origin::Bound | Origin::Target(_) => {
-                let compared = cost_of_compared();
-                cost_of_deleted();
-                step(raw);
-                cost_of_deleted() + cost_of_compared().saturating_sub(compared)
-            }
-        })
+    /// Looks for a key, and returns the cost.
+    fn search(&mut self, search: impl FnOnce(&mut RawIter<'_>)) -> u64 {
+        let compared_before = compared();
+        self.run.deleted = deleted();
+        self.segment.with_dependent_mut(|_, raw| search(raw));
+        self.run.take_cost() + compared().saturating_sub(compared_before) / COMPARED_PART
     }
 
     #[cold]
@@ -176,40 +214,11 @@ impl Cursor {
         let begin = match origin {
             Origin::Bound => lower.to_vec(),
             Origin::Target(key) => key.max(lower).to_vec(),
-            Origin::Neighbour => self.key_before().map_or_else(|| lower.to_vec(), |key| successor(&key)),
         };
         if self.raw().status().is_ok() {
             let end = self.raw().key().or(upper);
             self.segment.borrow_owner().report_gap(Stretch::new(&begin, end), cost);
         }
-    }
-
-    /// The neighbour of where this is now, before it, in this segment. Passes again what is between them, once for a gap.
-    fn key_before(&self) -> Option<Vec<u8>> {
-        self.look_around(|raw, key| match key {
-            Some(key) => {
-                raw.seek_for_prev(key);
-                if raw.key() == Some(key) {
-                    raw.prev();
-                }
-            }
-            None => raw.seek_to_last(),
-        })
-    }
-
-    /// The same behind it.
-    fn key_after(&self) -> Option<Vec<u8>> {
-        self.look_around(|raw, key| match key {
-            Some(key) => raw.seek(successor(key)),
-            None => raw.seek_to_first(),
-        })
-    }
-
-    fn look_around(&self, look: impl FnOnce(&mut RawIter<'_>, Option<&[u8]>)) -> Option<Vec<u8>> {
-        let view = self.segment.borrow_owner().clone();
-        let mut segment = open_segment(view, &self.options, self.bounds());
-        segment.with_dependent_mut(|_, raw| look(raw, self.raw().key()));
-        segment.borrow_dependent().key().map(<[u8]>::to_vec)
     }
 
     #[cold]
@@ -218,7 +227,6 @@ impl Cursor {
         let beyond = match origin {
             Origin::Bound => None,
             Origin::Target(key) => Some(successor(key)),
-            Origin::Neighbour => self.key_after(),
         };
         let end = match (beyond.as_deref(), upper) {
             (Some(beyond), Some(upper)) => Some(beyond.min(upper)),
@@ -229,6 +237,113 @@ impl Cursor {
             let begin = begin.as_deref().or(lower).unwrap_or_default();
             self.segment.borrow_owner().report_gap(Stretch::new(begin, end), cost);
         }
+    }
+
+    /// Ends the run, and reports what it passed if that cost much.
+    fn judge(&mut self) {
+        let steps = std::mem::take(&mut self.run.steps);
+        if steps == 0 {
+            return;
+        }
+        self.run.count_down();
+        if self.run.take_cost() > self.noted_cost {
+            self.report_run(steps);
+            self.run.deleted = deleted();
+        }
+    }
+
+    /// Reports what this many last steps passed.
+    #[cold]
+    fn report_run(&mut self, steps: u32) {
+        if self.raw().status().is_err() {
+            return;
+        }
+        let view = self.segment.borrow_owner().clone();
+        let mut again = open_segment(view, &self.options, self.bounds());
+        let has_found = again.with_dependent_mut(|_, raw| self.go_back(raw, steps));
+        if !has_found {
+            self.run.judge_single_steps();
+        }
+    }
+
+    /// Goes back over the last steps with another iterator, and reports each that costs much; false when none does. Passes
+    /// again what is between their keys, once for a gap.
+    fn go_back(&self, raw: &mut RawIter<'_>, steps: u32) -> bool {
+        let towards = self.run.towards;
+        match (towards, self.raw().key()) {
+            (Towards::Larger, Some(key)) => raw.seek_for_prev(key),
+            (Towards::Smaller, Some(key)) => raw.seek(key),
+            (_, None) => {}
+        }
+        let mut has_found = false;
+        for _ in 0..steps {
+            let from = raw.key().map(<[u8]>::to_vec);
+            let before = deleted();
+            step_back(raw, towards);
+            let cost = cost(before, deleted());
+            // At none because of an error, it says nothing about what is there.
+            if raw.status().is_err() {
+                break;
+            }
+            if cost > self.noted_cost {
+                has_found = true;
+                match towards {
+                    Towards::Larger => self.report_between(raw.key(), from.as_deref(), cost),
+                    Towards::Smaller => self.report_between(from.as_deref(), raw.key(), cost),
+                }
+            }
+            if !raw.valid() {
+                break;
+            }
+        }
+        has_found
+    }
+
+    /// There is nothing between these neighbours; none stands for the segment's bound.
+    fn report_between(&self, before: Option<&[u8]>, behind: Option<&[u8]>, cost: u64) {
+        let (lower, upper) = self.bounds();
+        let begin = before.map(successor);
+        let begin = begin.as_deref().or(lower).unwrap_or_default();
+        self.segment.borrow_owner().report_gap(Stretch::new(begin, behind.or(upper)), cost);
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.judge();
+    }
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { towards: Towards::Larger, steps: 0, steps_max: RUN_STEPS, runs_left: 0, deleted: 0 }
+    }
+
+    /// What was passed since the cursor last asked.
+    fn take_cost(&mut self) -> u64 {
+        let now = deleted();
+        cost(std::mem::replace(&mut self.deleted, now), now)
+    }
+
+    fn judge_single_steps(&mut self) {
+        (self.steps_max, self.runs_left) = (1, SINGLE_STEPS);
+    }
+
+    fn count_down(&mut self) {
+        self.runs_left = self.runs_left.saturating_sub(1);
+        if self.runs_left == 0 {
+            self.steps_max = RUN_STEPS;
+        }
+    }
+}
+
+/// Takes back a step that came to where the iterator is; at none, one that reached the segment's bound.
+fn step_back(raw: &mut RawIter<'_>, towards: Towards) {
+    match (towards, raw.valid()) {
+        (Towards::Larger, true) => raw.prev(),
+        (Towards::Larger, false) => raw.seek_to_last(),
+        (Towards::Smaller, true) => raw.next(),
+        (Towards::Smaller, false) => raw.seek_to_first(),
     }
 }
 
@@ -294,29 +409,26 @@ fn successor(key: &[u8]) -> Vec<u8> {
 const DELETED_COST: u64 = 8;
 const COMPARED_PART: u64 = 4;
 
-/// What RocksDB counts on one thread.
-struct Counters {
-    context: PerfContext,
-    /// The deleted keys that were passed when it was last asked.
-    deleted: Cell<u64>,
-}
-
 thread_local! {
-    static COUNTERS: Counters = Counters { context: PerfContext::default(), deleted: Cell::new(0) };
+    static COUNTERS: PerfContext = PerfContext::default();
 }
 
-/// The deleted keys that this thread has passed since this was last asked. Nothing but cursors passes many.
-fn cost_of_deleted() -> u64 {
-    // Not while the thread ends.
-    let passed = COUNTERS.try_with(|Counters { context, deleted }| {
-        let now = context.metric(PerfMetric::InternalDeleteSkippedCount);
-        now.saturating_sub(deleted.replace(now))
-    });
-    passed.unwrap_or(0).saturating_mul(DELETED_COST)
+/// What it costs to pass deleted keys, from this count to that. They are of different threads when the iterator moved.
+fn cost(before: u64, after: u64) -> u64 {
+    after.saturating_sub(before).saturating_mul(DELETED_COST)
+}
+
+/// The deleted keys that this thread has passed. Nothing but cursors passes many.
+fn deleted() -> u64 {
+    counter(PerfMetric::InternalDeleteSkippedCount)
 }
 
 /// The comparisons that this thread has made.
-fn cost_of_compared() -> u64 {
-    let compared = COUNTERS.try_with(|counters| counters.context.metric(PerfMetric::UserKeyComparisonCount));
-    compared.unwrap_or(0) / COMPARED_PART
+fn compared() -> u64 {
+    counter(PerfMetric::UserKeyComparisonCount)
+}
+
+fn counter(metric: PerfMetric) -> u64 {
+    // Not while the thread ends.
+    COUNTERS.try_with(|counters| counters.metric(metric)).unwrap_or(0)
 }

@@ -287,6 +287,59 @@ fn what_one_reader_has_passed_the_next_one_leaves_out() {
     assert_eq!(shown(&engine.view(), true), [number(7), number(ITEMS)]);
 }
 
+/// The number of keys that a scan of ten finds.
+fn scan_ten(engine: &Engine, reverse: bool) -> usize {
+    let mut iter = engine.view().iter(IterOptions { reverse, ..IterOptions::prefix(b"q") });
+    iter.seek_to_first();
+    let mut found = 0;
+    while found < 10 && iter.valid() {
+        found += 1;
+        iter.next();
+    }
+    found
+}
+
+#[test]
+fn a_short_scan_finds_a_gap_wherever_it_is_and_the_next_one_leaves_it_out() {
+    const DELETED: u64 = 1000;
+    for reverse in [false, true] {
+        for before in 1..=20 {
+            let place = Place::new();
+            let engine = place.engine();
+            let items: Vec<_> = (0..DELETED + 20).map(number).collect();
+            write(&engine, 6, &items.iter().map(|item| put(item, b"")).collect::<Vec<_>>());
+            let gap = &items[before..before + DELETED as usize];
+            gap.iter().for_each(|key| write(&engine, 7, &[Operation::Delete { key }]));
+
+            let (_, at_first) = passed(|| scan_ten(&engine, reverse));
+            let (found, then) = passed(|| scan_ten(&engine, reverse));
+
+            let is_reached = if reverse { 20 - before <= 10 } else { before <= 10 };
+            assert_eq!((found, at_first > 0, then), (10, is_reached, 0), "{before} {reverse}");
+        }
+    }
+}
+
+#[test]
+fn what_a_scan_goes_back_over_is_little_beside_what_it_passes() {
+    const KEPT: u64 = 4000;
+    const STEP: u64 = 20;
+    let place = Place::new();
+    let engine = place.engine();
+    let items: Vec<_> = (0..KEPT * STEP).map(number).collect();
+    write(&engine, 6, &items.iter().map(|item| put(item, b"")).collect::<Vec<_>>());
+    let deleted = items.iter().enumerate().filter(|(at, _)| !at.is_multiple_of(STEP as usize));
+    let deleted: Vec<_> = deleted.map(|(_, key)| Operation::Delete { key }).collect();
+    write(&engine, 7, &deleted);
+
+    for reverse in [false, true] {
+        let (shown, passed) = passed(|| shown(&engine.view(), reverse).len() as u64);
+
+        assert_eq!(shown, KEPT);
+        assert!(passed <= deleted.len() as u64 * 11 / 10, "{passed}");
+    }
+}
+
 /// An engine in which the items `0..10` were deleted.
 fn emptied(place: &Place) -> Engine {
     let engine = place.engine();
