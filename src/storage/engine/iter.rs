@@ -6,6 +6,7 @@
 //! keys, and skips what was deleted, is left to the [`Cursor`].
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cursor::Cursor;
 use super::view::View;
@@ -50,62 +51,62 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 pub struct Iter {
     cursor: Cursor,
     reverse: bool,
-    /// The value at the current key has no version, which ends the iteration.
-    is_damaged: bool,
+    /// The value at the current key was looked at and has no version, which ends the iteration.
+    is_damaged: AtomicBool,
 }
 
 impl Iter {
     pub(super) fn new(view: View, options: IterOptions) -> Self {
         let reverse = options.reverse;
-        Self { cursor: Cursor::new(view, options), reverse, is_damaged: false }
+        Self { cursor: Cursor::new(view, options), reverse, is_damaged: AtomicBool::new(false) }
     }
 
     /// Moves to the first key: the smallest, or in reverse the largest.
     pub fn seek_to_first(&mut self) {
+        *self.is_damaged.get_mut() = false;
         if self.reverse {
             self.cursor.last()
         } else {
             self.cursor.first()
         }
-        self.check_value();
     }
 
     /// Moves to the last key: the largest, or in reverse the smallest.
     pub fn seek_to_last(&mut self) {
+        *self.is_damaged.get_mut() = false;
         if self.reverse {
             self.cursor.first()
         } else {
             self.cursor.last()
         }
-        self.check_value();
     }
 
     /// Moves to `key`, or if it does not exist to the next one in the iterator's order. A key outside the bounds is
     /// treated as the nearest bound.
     pub fn seek(&mut self, key: &[u8]) {
+        *self.is_damaged.get_mut() = false;
         if self.reverse {
             self.cursor.seek_for_prev(key)
         } else {
             self.cursor.seek(key)
         }
-        self.check_value();
     }
 
     /// Moves to `key`, or if it does not exist to the one before it in the iterator's order.
     pub fn seek_for_prev(&mut self, key: &[u8]) {
+        *self.is_damaged.get_mut() = false;
         if self.reverse {
             self.cursor.seek(key)
         } else {
             self.cursor.seek_for_prev(key)
         }
-        self.check_value();
     }
 
     /// Moves to the next key; after the last one the iterator is at none, where it stays.
     // Not `Iterator::next`: the items borrow from the iterator.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) {
-        if self.is_damaged {
+        if *self.is_damaged.get_mut() {
             return;
         }
         if self.reverse {
@@ -113,12 +114,11 @@ impl Iter {
         } else {
             self.cursor.next()
         }
-        self.check_value();
     }
 
     /// Moves to the previous key; before the first one the iterator is at none, where it stays.
     pub fn prev(&mut self) {
-        if self.is_damaged {
+        if *self.is_damaged.get_mut() {
             return;
         }
         if self.reverse {
@@ -126,19 +126,18 @@ impl Iter {
         } else {
             self.cursor.prev()
         }
-        self.check_value();
     }
 
     /// True when the iterator is at a key.
     #[must_use]
     pub fn valid(&self) -> bool {
-        !self.is_damaged && self.cursor.raw().valid()
+        self.stored().is_some()
     }
 
     /// The current key.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        self.cursor.raw().key().filter(|_| !self.is_damaged)
+        Some(self.item()?.0)
     }
 
     /// The current value.
@@ -157,7 +156,7 @@ impl Iter {
     #[must_use]
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
         let (key, stored) = self.cursor.raw().item()?;
-        Some((key, trailer::split(stored)?.0))
+        Some((key, self.split(stored)?.0))
     }
 
     /// Whether an iterator at no key has reached an end or failed. Call it before relying on an iteration being
@@ -166,18 +165,23 @@ impl Iter {
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
     pub fn status(&self) -> Result<()> {
-        if self.is_damaged {
+        if self.is_damaged.load(Ordering::Relaxed) {
             return Err(unversioned(self.cursor.raw().key().unwrap_or_default()));
         }
         self.cursor.raw().status().map_err(errors::failed)
     }
 
     fn stored(&self) -> Option<(&[u8], Version)> {
-        self.cursor.raw().value().and_then(trailer::split)
+        self.cursor.raw().value().and_then(|stored| self.split(stored))
     }
 
-    fn check_value(&mut self) {
-        self.is_damaged = self.cursor.raw().value().is_some_and(|stored| trailer::split(stored).is_none());
+    fn split<'a>(&self, stored: &'a [u8]) -> Option<(&'a [u8], Version)> {
+        let parts = trailer::split(stored);
+        if parts.is_none() {
+            // Only this thread looks at the iterator now.
+            self.is_damaged.store(true, Ordering::Relaxed);
+        }
+        parts
     }
 }
 
