@@ -100,8 +100,17 @@
 /** The key does not exist */
 #define ALMADIA_NOT_FOUND 201
 
+/** A condition of the batch was false; it was not applied */
+#define ALMADIA_PRECONDITION_FAILED 202
+
+/** What the transaction had read was changed before its commit; it was not applied, begin it again */
+#define ALMADIA_CONFLICT 203
+
 /** The iteration is at its end */
 #define ALMADIA_END 204
+
+/** Add: the value is not a number of 8 bytes, or the sum does not fit into one; the batch was not applied */
+#define ALMADIA_NOT_A_NUMBER 205
 
 /** This member does not lead the region; ask the leader */
 #define ALMADIA_NOT_LEADER 301

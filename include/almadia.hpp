@@ -109,8 +109,14 @@ enum class code : almadia_code {
     batch_across_regions = ALMADIA_BATCH_ACROSS_REGIONS,
     /** The key does not exist. */
     not_found = ALMADIA_NOT_FOUND,
+    /** A condition of the batch was false; it was not applied. */
+    precondition_failed = ALMADIA_PRECONDITION_FAILED,
+    /** What the transaction had read was changed before its commit; it was not applied, begin it again. */
+    conflict = ALMADIA_CONFLICT,
     /** The iteration is at its end. */
     end = ALMADIA_END,
+    /** Add: the value is not a number of 8 bytes, or the sum does not fit into one; the batch was not applied. */
+    not_a_number = ALMADIA_NOT_A_NUMBER,
     /** This member does not lead the region; ask the leader. */
     not_leader = ALMADIA_NOT_LEADER,
     /** No leader before the deadline, nothing was done; retry when a majority of the members is up and reachable. */

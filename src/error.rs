@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::effects::Precondition;
 use crate::types::{LogIndex, NodeId, RegionId};
 
 /// Whether a write that was answered with an error took effect.
@@ -55,8 +56,15 @@ codes! {
     BatchAcrossRegions = 110, "BATCH_ACROSS_REGIONS", "the batch touches keys of more than one region; split it at the region boundary";
     /// The key does not exist.
     NotFound = 201, "NOT_FOUND", "the key does not exist";
+    /// A condition of the batch was false, and nothing was applied; the error says which one it was, and the version of
+    /// its key.
+    PreconditionFailed = 202, "PRECONDITION_FAILED", "a condition of the batch was false; it was not applied";
+    /// What a transaction had read was changed by another write before its commit.
+    Conflict = 203, "CONFLICT", "what the transaction had read was changed before its commit; it was not applied, begin it again";
     /// The iteration is at its end.
     End = 204, "END", "the iteration is at its end";
+    /// An `add` met a value that is not a number of 8 bytes, or the sum does not fit into one.
+    NotANumber = 205, "NOT_A_NUMBER", "add: the value is not a number of 8 bytes, or the sum does not fit into one; the batch was not applied";
     /// This member does not lead the region; the leader is in the error's detail.
     NotLeader = 301, "NOT_LEADER", "this member does not lead the region; ask the leader";
     /// No leader was found before the deadline.
@@ -172,6 +180,24 @@ struct Inner {
     leader: Option<NodeId>,
     errno: Option<i32>,
     path: Option<PathBuf>,
+    precondition: Option<Precondition>,
+}
+
+/// Why a write was refused where it was applied. It is the same on every member, and on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub code: Code,
+    /// Which operation it is about, and what was found.
+    pub precondition: Option<Precondition>,
+}
+
+impl Refusal {
+    /// The refusal that a call was answered with.
+    #[must_use]
+    pub(crate) fn of(error: &Error) -> Self {
+        Self { code: error.code(), precondition: error.precondition() }
+    }
 }
 
 /// `Result` with [`Error`].
@@ -188,7 +214,16 @@ impl Error {
     #[must_use]
     pub fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { inner: Box::new(Inner { code, detail, leader: None, errno: None, path: None }) }
+        Self {
+            inner: Box::new(Inner {
+                code,
+                detail,
+                leader: None,
+                errno: None,
+                path: None,
+                precondition: None,
+            }),
+        }
     }
 
     /// This member does not lead; `leader` does, as far as it knows.
@@ -220,6 +255,15 @@ impl Error {
             return self;
         }
         self.and(&format!("node {node} has applied it up to index {applied}, and min_index is {min_index}"))
+    }
+
+    /// The refusal of a write where it was applied.
+    #[must_use]
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        let Refusal { code, precondition } = refusal;
+        let mut error = Self::with_detail(code, precondition.map_or(String::new(), described));
+        error.inner.precondition = precondition;
+        error
     }
 
     /// An error of the operating system on `path` while doing `what`.
@@ -290,6 +334,12 @@ impl Error {
         self.inner.errno
     }
 
+    /// The operation of the batch that it is about, and what its key was like, when there is one.
+    #[must_use]
+    pub fn precondition(&self) -> Option<Precondition> {
+        self.inner.precondition
+    }
+
     /// The file or directory that it is about, when there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -318,9 +368,18 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+fn described(precondition: Precondition) -> String {
+    let Precondition { operation, exists, version } = precondition;
+    match exists {
+        true => format!("operation {operation}: its key has version {}", version.get()),
+        false => format!("operation {operation}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Version;
 
     #[test]
     fn an_error_of_a_member_names_the_leader_it_knows() {
@@ -333,5 +392,19 @@ mod tests {
         assert!(detail(None).ends_with("; retry (node 2 knows no leader of region 7)"));
         assert!(detail(Some(2)).ends_with("(node 2 leads region 7)"));
         assert!(detail(Some(3)).ends_with("(node 2 regards node 3 as the leader of region 7)"));
+    }
+
+    #[test]
+    fn a_refusal_comes_back_out_of_its_error() {
+        let precondition = Some(Precondition { operation: 3, exists: true, version: Version(7 << 16) });
+        let absent = Some(Precondition { operation: 3, exists: false, version: Version::NONE });
+
+        for precondition in [precondition, absent, None] {
+            let refusal = Refusal { code: Code::PreconditionFailed, precondition };
+            let error = Error::refused(refusal);
+            assert_eq!(Refusal::of(&error), refusal);
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+            assert_eq!(error.detail().is_empty(), precondition.is_none());
+        }
     }
 }

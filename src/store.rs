@@ -8,10 +8,12 @@
 
 pub(crate) mod admission;
 mod assembly;
+pub(crate) mod atomic;
 mod bootstrap;
 pub(crate) mod asynchronous;
 pub(crate) mod batch;
 mod closing;
+pub(crate) mod conditions;
 mod counting;
 mod joint_read;
 mod leases;

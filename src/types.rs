@@ -150,3 +150,8 @@ pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most operations of a batch. They are applied together, in tens of milliseconds, and other writes and reads of this
 /// store wait for that. An operation's number within its write fits into 16 bits.
 pub(crate) const BATCH_OPERATIONS_MAX: usize = 1 << 16;
+/// Most keys that the range conditions of an entry look at, together.
+pub(crate) const RANGE_KEYS_MAX: usize = 1 << 16;
+/// Most bytes of keys and values that the range conditions of an entry look at, together. Larger values than a kilobyte
+/// leave fewer keys.
+pub(crate) const RANGE_BYTES_MAX: usize = 64 * 1024 * 1024;

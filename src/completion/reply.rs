@@ -3,7 +3,10 @@
 //! Owns [`Reply`]. What always holds: the reply to a write says the same whoever gives it, the leader or the member's own
 //! log.
 
+use std::sync::Arc;
+
 use crate::completion::Position;
+use crate::effects::{Effects, OpResult, Precondition};
 use crate::types::Version;
 
 /// The answer to a call that succeeded.
@@ -14,19 +17,40 @@ pub struct Reply {
     pub position: Position,
     /// Of a write the version of all that it set, of a read [`Version::NONE`].
     pub version: Version,
+    /// What a write with conditions found and computed, if it has anything to tell.
+    effects: Option<Arc<Effects>>,
 }
 
 impl Reply {
     /// The reply to a write.
     #[must_use]
-    pub(crate) fn to_write(position: Position, version: Version) -> Self {
+    pub(crate) fn to_write(position: Position, version: Version, effects: Effects) -> Self {
         assert_eq!(version.index(), position.index, "a version is a place in the write's entry");
-        Self { position, version }
+        let effects = (effects != Effects::default()).then(|| Arc::new(effects));
+        Self { position, version, effects }
+    }
+
+    /// What a write with conditions found and computed; none for one that has nothing to tell.
+    #[must_use]
+    pub fn effects(&self) -> Option<&Effects> {
+        self.effects.as_deref()
+    }
+
+    /// The condition that was false, and so the other list of the batch was applied.
+    #[must_use]
+    pub fn failed(&self) -> Option<Precondition> {
+        self.effects()?.failed
+    }
+
+    /// The results of those operations that have one, with their numbers in the batch.
+    #[must_use]
+    pub fn results(&self) -> &[(u32, OpResult)] {
+        self.effects().map_or(&[], |effects| &effects.results)
     }
 }
 
 impl From<Position> for Reply {
     fn from(position: Position) -> Self {
-        Self { position, version: Version::NONE }
+        Self { position, version: Version::NONE, effects: None }
     }
 }

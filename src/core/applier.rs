@@ -12,13 +12,16 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position, Reply};
 use crate::core::change::{AppliedWrite, Change};
-use crate::core::command::{Command, CommandError, Write};
+use crate::core::command::{Command, CommandError, Write, is_conditional};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
+use crate::core::judge::{Judged, Overlay, judge};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
+use crate::core::stored::Stored;
+use crate::effects::Effects;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, RegionId, Term, Version};
 
@@ -65,6 +68,8 @@ pub struct ApplyBatch {
     pub reports: Vec<Applied>,
     /// Answers in log order.
     pub answers: Vec<(Completion, Result<Reply>)>,
+    /// What conditions that come later must know of the writes; there is none before the first condition.
+    overlay: Option<Overlay>,
     entries: usize,
     encoded_bytes: usize,
     operations: usize,
@@ -74,6 +79,24 @@ impl ApplyBatch {
     /// What changes in the data, in order, each with the version of what it sets.
     pub fn changes(&self) -> impl Iterator<Item = (Change<'_>, Version)> {
         self.writes.iter().flat_map(|write| write.changes().map(|change| (change, write.version())))
+    }
+
+    /// What a condition must know of the writes so far.
+    fn overlay(&mut self) -> &mut Overlay {
+        let writes = &self.writes;
+        self.overlay.get_or_insert_with(|| {
+            let mut overlay = Overlay::default();
+            for write in writes {
+                let plain = write.as_plain().expect("what was judged had an overlay");
+                overlay.note(plain, write.version());
+            }
+            overlay
+        })
+    }
+
+    /// Whether what it holds would first have to be noted for a condition, and that is much.
+    fn would_be_noted(&self) -> bool {
+        self.overlay.is_none() && self.operations > NOTED_OPERATIONS_MAX
     }
 
     /// True when there is nothing to write, answer or report.
@@ -133,6 +156,9 @@ impl Slice {
         self.entries == 0 || self.bytes == 0 || self.operations == 0
     }
 }
+
+/// An engine batch with more operations ends before the first entry with conditions, so that few pay for few.
+const NOTED_OPERATIONS_MAX: usize = 64;
 
 /// What a batch leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,12 +220,18 @@ impl Applier {
         self.entries.len()
     }
 
-    /// Moves one slice of waiting entries into `batch`, one entry at least.
+    /// Moves one slice of waiting entries into `batch`: one entry at least if that is empty. `stored` are the data
+    /// without the batch.
     ///
     /// # Errors
-    /// `INCOMPATIBLE_FORMAT` or `CORRUPTION` for an entry this version cannot read. The state machine must stop
-    /// here: skipping it would make this member differ from the others.
-    pub(crate) fn fill(&mut self, batch: &mut ApplyBatch, slice: Slice) -> Result<Progress> {
+    /// `INCOMPATIBLE_FORMAT` or `CORRUPTION` for an entry this version cannot read, and those of `stored`. The state
+    /// machine must stop here: skipping the entry would make this member differ from the others.
+    pub(crate) fn fill(
+        &mut self,
+        batch: &mut ApplyBatch,
+        slice: Slice,
+        stored: &dyn Stored,
+    ) -> Result<Progress> {
         if self.entries.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -217,13 +249,20 @@ impl Applier {
             operations: slice.operations.saturating_add(batch.operations),
         };
         while let Some(entry) = self.entries.pop_front() {
-            self.apply(entry, batch, &mut report)?;
+            if is_conditional(&entry.data) && batch.would_be_noted() {
+                self.entries.push_front(entry);
+                break;
+            }
+            self.apply(entry, batch, &mut report, stored)?;
             batch.entries += 1;
             if end.left_by(batch).is_used_up() {
                 break;
             }
         }
-        assert!(self.state.index > report.state.index, "a batch has an entry at least");
+        if self.state == report.state {
+            assert!(!batch.is_empty(), "an empty batch takes an entry");
+            return Ok(Progress::Yielded);
+        }
         report.state = self.state;
         let nobody_waits = self.proposals.is_empty();
         assert!(!self.entries.is_empty() || nobody_waits, "whoever waits, waits for an entry");
@@ -243,7 +282,13 @@ impl Applier {
         })
     }
 
-    fn apply(&mut self, mut entry: Entry, batch: &mut ApplyBatch, report: &mut Applied) -> Result<()> {
+    fn apply(
+        &mut self,
+        mut entry: Entry,
+        batch: &mut ApplyBatch,
+        report: &mut Applied,
+        stored: &dyn Stored,
+    ) -> Result<()> {
         let position = Position { index: LogIndex(entry.index), term: Term(entry.term) };
         assert_eq!(position.index, self.state.index.next(), "entries are applied without a gap");
         assert!(position.term >= self.state.term, "terms never go back in a log");
@@ -259,11 +304,13 @@ impl Applier {
             place: 0,
         };
         match entry.get_entry_type() {
-            EntryType::EntryNormal if entry.data.is_empty() => verdicts.next(Ok(()), batch, report),
-            EntryType::EntryNormal => self.apply_command(entry, &mut verdicts, batch, report)?,
+            EntryType::EntryNormal if entry.data.is_empty() => {
+                verdicts.next(Ok(Effects::default()), batch, report);
+            }
+            EntryType::EntryNormal => self.apply_command(entry, &mut verdicts, batch, report, stored)?,
             EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
                 let verdict = self.apply_conf_change(&entry, batch, report);
-                verdicts.next(verdict, batch, report);
+                verdicts.next(verdict.map(|()| Effects::default()), batch, report);
             }
         }
         assert!(verdicts.waiting.next().is_none(), "whoever waits for a write of an entry gets its verdict");
@@ -277,16 +324,17 @@ impl Applier {
         verdicts: &mut Verdicts<'_>,
         batch: &mut ApplyBatch,
         report: &mut Applied,
+        stored: &dyn Stored,
     ) -> Result<()> {
         let index = entry.index;
         match Command::parse(entry.data).map_err(|error| unreadable(index, error))? {
             Command::Write(write) => {
-                let verdict = self.apply_write(write, verdicts.version(), batch);
+                let verdict = self.apply_write(write, verdicts.version(), batch, stored)?;
                 verdicts.next(verdict, batch, report);
             }
             Command::Group(writes) => {
                 for write in writes {
-                    let verdict = self.apply_write(write, verdicts.version(), batch);
+                    let verdict = self.apply_write(write, verdicts.version(), batch, stored)?;
                     verdicts.next(verdict, batch, report);
                 }
             }
@@ -295,14 +343,38 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_write(&self, write: Write, version: Version, batch: &mut ApplyBatch) -> Result<()> {
+    /// The verdict on a write, whose changes go into `batch`.
+    ///
+    /// # Errors
+    /// Those of `stored`, which are no verdict.
+    fn apply_write(
+        &self,
+        write: Write,
+        version: Version,
+        batch: &mut ApplyBatch,
+        stored: &dyn Stored,
+    ) -> Result<Result<Effects>> {
         if write.epoch_version() != self.region.epoch.version {
-            return Err(Error::new(Code::RegionChanged));
+            return Ok(Err(Error::new(Code::RegionChanged)));
         }
-        batch.encoded_bytes += write.encoded_bytes();
-        batch.operations += write.operation_count();
-        batch.writes.push(AppliedWrite::plain(write, version));
-        Ok(())
+        let weight = write.weight();
+        batch.encoded_bytes +=
+            write.encoded_bytes() + usize::try_from(weight.bytes).unwrap_or(usize::MAX / 2);
+        batch.operations += weight.steps();
+        if !write.is_conditional() {
+            if let Some(overlay) = &mut batch.overlay {
+                overlay.note(&write, version);
+            }
+            batch.writes.push(AppliedWrite::plain(write, version));
+            return Ok(Ok(Effects::default()));
+        }
+        match judge(&write, version, batch.overlay(), stored)? {
+            Judged::Applied { changes, effects } => {
+                batch.writes.push(AppliedWrite::judged(changes, version));
+                Ok(Ok(effects))
+            }
+            Judged::Refused(refusal) => Ok(Err(Error::refused(refusal))),
+        }
     }
 
     fn apply_conf_change(
@@ -352,9 +424,9 @@ impl Verdicts<'_> {
         Version::of(self.position.index, ordinal)
     }
 
-    fn next(&mut self, verdict: Result<()>, batch: &mut ApplyBatch, report: &mut Applied) {
+    fn next(&mut self, verdict: Result<Effects>, batch: &mut ApplyBatch, report: &mut Applied) {
         let version = self.version();
-        let answer = verdict.map(|()| Reply::to_write(self.position, version));
+        let answer = verdict.map(|effects| Reply::to_write(self.position, version, effects));
         if let Some(number) = self.next_own() {
             report.forwarded_from_here.push((number, answer.clone()));
         }

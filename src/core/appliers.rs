@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::completion::Completion;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Progress, Slice};
+use crate::core::stored::Stored;
 use crate::error::Result;
 use crate::types::RegionId;
 
@@ -48,11 +49,12 @@ impl Appliers {
         !self.waiting.is_empty()
     }
 
-    /// The next engine batch, about as large as `slice`; none when nothing waits.
+    /// The next engine batch, about as large as `slice`; none when nothing waits. `stored` are the data after the batch
+    /// before, which must be in the engine.
     ///
     /// # Errors
     /// Those of [`Applier::fill`].
-    pub(crate) fn next_batch(&mut self, slice: Slice) -> Result<Option<ApplyBatch>> {
+    pub(crate) fn next_batch(&mut self, slice: Slice, stored: &dyn Stored) -> Result<Option<ApplyBatch>> {
         let mut batch = ApplyBatch::default();
         for others in (0..self.waiting.len()).rev() {
             let left = slice.left_by(&batch);
@@ -61,7 +63,7 @@ impl Appliers {
             }
             let region = self.waiting.pop_front().expect("counted above");
             let applier = self.by_region.get_mut(&region).expect("it has entries");
-            if applier.fill(&mut batch, left.share(others + 1))? == Progress::Yielded {
+            if applier.fill(&mut batch, left.share(others + 1), stored)? == Progress::Yielded {
                 self.waiting.push_back(region);
             }
         }
@@ -99,6 +101,7 @@ mod tests {
     use super::*;
     use crate::core::command::{CommandBuilder, Operation};
     use crate::core::forwarding::Origin;
+    use crate::core::judge::NoData;
     use crate::core::region::Region;
     use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
 
@@ -127,7 +130,7 @@ mod tests {
 
     /// How far the next batch brings a region, if it does.
     fn next(appliers: &mut Appliers, slice: Slice) -> BTreeMap<RegionId, u64> {
-        let batch = appliers.next_batch(slice).expect("readable").unwrap_or_default();
+        let batch = appliers.next_batch(slice, &NoData).expect("readable").unwrap_or_default();
         let applied = |state: ApplyState| state.index.get() - BOOTSTRAP_INDEX.get();
         batch.states.into_iter().map(|(region, state)| (region, applied(state))).collect()
     }

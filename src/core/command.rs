@@ -3,25 +3,48 @@
 //! Owns the bytes of an entry's data, from the caller's batch to the engine. A command is encoded once, on the
 //! caller's thread; raft, network and log carry the same bytes, and the applier walks them without a copy.
 //! What always holds: a [`Command`] has been checked from its first byte to its last, so walking it cannot
-//! fail. Nothing here knows what a command does to the data.
+//! fail; a write has one kind, so builds that know nothing of conditions read all writes without them. Nothing here
+//! knows what a command does to the data; the layout of operations is left to `operations`.
 //!
 //! ```text
-//! header  version u8 = 1 | kind u8 | reserved u16 = 0 | operations u32 | epoch version u64      (16 bytes)
-//! write   operations x ( op u8 | varint length, bytes | [varint length, bytes] )
-//! truncate  index u64
-//! group   writes x ( varint length, write )            "operations" counts the writes
+//! header  version u8 = 1 | kind u8 | flags u8 | reserved u8 = 0 | operations u32 | epoch version u64      (16 bytes)
+//! write (1)        operations x ( tag u8 | operation )
+//! truncate (2)     index u64
+//! group (3)        writes x ( varint length, write )   "operations" counts the writes, 65,536 at most
+//! conditional (4)  as a write, with one operation at least that a write has not
+//!
+//! 1 put            key, value             16 if_absent   key
+//! 2 delete         key                    17 if_present  key
+//! 3 delete_range   begin, end             18 if_version  key, version u64; 0 for no value
+//! 4 add            key, number i64        19 if_value    key, value
+//! 5 put_versioned  prefix, value          20 if_range    begin, end, digest 16 bytes, keys u64, bytes u64
+//! 6 pop            key                    21             kept for sessions
+//! 7 take_first     begin, end             32 otherwise   once at most, and no condition behind it
 //! ```
-//! A group is the writes of many callers in one entry. Each keeps its own header and gets its own verdict.
+//! Keys and values are a varint length and bytes. A range of [`Operation::TakeFirst`] and [`Operation::IfRange`] whose
+//! end is empty has none. A group is the writes of many callers in one entry. Each keeps its own header and gets its
+//! own verdict. Bit 0 of its flags says that one is conditional; such a group and such a write have no other bit there.
 //! Numbers are little-endian. A new format gets a new version; an unknown one is refused, never guessed.
+
+mod builder;
+mod operations;
+mod weight;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 
-use crate::types::LogIndex;
+pub use builder::CommandBuilder;
+pub use operations::Operation;
+pub(crate) use operations::{OPERATION_OVERHEAD_BYTES, VERSIONED_BYTES, versioned_key, versioned_keys};
+pub(crate) use weight::{Weight, weight_of};
+
+use crate::core::change::{Change, OwnedChange};
+use crate::types::{BATCH_OPERATIONS_MAX, ENTRY_WRITES_MAX, LogIndex};
+use operations::{Operations, put_slice, take_operation, take_slice};
 
 /// Bytes in front of the operations.
 pub(crate) const HEADER_BYTES: usize = 16;
-/// What one operation adds beyond its keys and values: its tag and two lengths of at most 5 bytes.
-pub(crate) const OPERATION_OVERHEAD_BYTES: usize = 11;
 
 /// Bytes of the longest length.
 const LENGTH_BYTES_MAX: usize = 5;
@@ -29,100 +52,11 @@ const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_TRUNCATE: u8 = 2;
 const KIND_GROUP: u8 = 3;
-const OP_PUT: u8 = 1;
-const OP_DELETE: u8 = 2;
-const OP_DELETE_RANGE: u8 = 3;
-
-/// One operation of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'a> {
-    /// Sets `key` to `value`.
-    Put {
-        /// The key.
-        key: &'a [u8],
-        /// Its new value.
-        value: &'a [u8],
-    },
-    /// Removes `key`.
-    Delete {
-        /// The key.
-        key: &'a [u8],
-    },
-    /// Removes every key in `begin..end`.
-    DeleteRange {
-        /// The first key removed.
-        begin: &'a [u8],
-        /// The first key kept.
-        end: &'a [u8],
-    },
-}
-
-/// Builds the encoding of a write in place; the header is filled in when the command is sealed.
-#[derive(Clone, Debug)]
-pub struct CommandBuilder {
-    buffer: Vec<u8>,
-    operations: u32,
-}
-
-impl Default for CommandBuilder {
-    fn default() -> Self {
-        Self { buffer: vec![0; HEADER_BYTES], operations: 0 }
-    }
-}
-
-impl CommandBuilder {
-    /// Appends one operation. The caller has checked the limits.
-    pub fn push(&mut self, operation: Operation<'_>) {
-        let (tag, first, second) = match operation {
-            Operation::Put { key, value } => (OP_PUT, key, Some(value)),
-            Operation::Delete { key } => (OP_DELETE, key, None),
-            Operation::DeleteRange { begin, end } => (OP_DELETE_RANGE, begin, Some(end)),
-        };
-        let payload = first.len() + second.map_or(0, <[u8]>::len);
-        self.buffer.reserve(payload + OPERATION_OVERHEAD_BYTES);
-        self.buffer.push(tag);
-        put_slice(&mut self.buffer, first);
-        if let Some(second) = second {
-            put_slice(&mut self.buffer, second);
-        }
-        self.operations += 1;
-    }
-
-    /// How many operations were pushed.
-    #[must_use]
-    pub fn operations(&self) -> u32 {
-        self.operations
-    }
-
-    /// Size of the encoded command so far.
-    #[must_use]
-    pub fn encoded_bytes(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// Forgets everything that was pushed after the first `operations`, which had `encoded_bytes`.
-    pub fn truncate(&mut self, operations: u32, encoded_bytes: usize) {
-        assert!(operations <= self.operations && encoded_bytes <= self.buffer.len(), "it was once so long");
-        assert!(encoded_bytes >= HEADER_BYTES, "the header stays");
-        self.operations = operations;
-        self.buffer.truncate(encoded_bytes);
-    }
-
-    /// The builder whose work was sealed into `data`.
-    #[must_use]
-    pub fn reopen(data: Bytes) -> Self {
-        assert!(data.len() >= HEADER_BYTES && data[1] == KIND_WRITE, "a builder sealed it");
-        let operations = operations_of(&data);
-        Self { buffer: data.into(), operations }
-    }
-
-    /// The finished command, bound to a version of its region's key range.
-    #[must_use]
-    pub fn seal(mut self, epoch_version: u64) -> Bytes {
-        write_header(&mut self.buffer, KIND_WRITE, self.operations, epoch_version);
-        self.buffer.into()
-    }
-}
+const KIND_CONDITIONAL: u8 = 4;
+/// Where the flags are.
+const FLAGS: usize = 2;
+/// The flag of a group with a conditional write.
+const HAS_CONDITIONAL: u8 = 1;
 
 /// The command that lets every member drop its log up to `index`.
 #[must_use]
@@ -136,10 +70,14 @@ pub(crate) fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
 /// One command that carries several sealed writes, in their order.
 #[must_use]
 pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + Clone) -> Bytes {
-    let count = u32::try_from(writes.len()).expect("a group is bounded by its bytes");
+    assert!(writes.len() <= ENTRY_WRITES_MAX, "each has a number in its entry");
+    let count = u32::try_from(writes.len()).expect("so few");
     let bytes: usize = writes.clone().map(|write| write.len() + LENGTH_BYTES_MAX).sum();
     let mut buffer = Vec::with_capacity(HEADER_BYTES + bytes);
     buffer.resize(HEADER_BYTES, 0);
+    if writes.clone().any(|write| is_conditional(write)) {
+        buffer[FLAGS] = HAS_CONDITIONAL;
+    }
     writes.for_each(|write| put_slice(&mut buffer, write));
     write_header(&mut buffer, KIND_GROUP, count, 0);
     buffer.into()
@@ -147,20 +85,11 @@ pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + 
 
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
     assert!(buffer.len() >= HEADER_BYTES, "room was left for the header");
+    assert!((KIND_WRITE..=KIND_CONDITIONAL).contains(&kind), "there is no other kind");
     buffer[0] = VERSION;
     buffer[1] = kind;
     buffer[4..8].copy_from_slice(&operations.to_le_bytes());
     buffer[8..16].copy_from_slice(&epoch_version.to_le_bytes());
-}
-
-fn put_slice(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        buffer.push(length as u8 | 0x80); // Truncation is the point: the low seven bits.
-        length >>= 7;
-    }
-    buffer.push(length as u8);
-    buffer.extend_from_slice(bytes);
 }
 
 /// What is wrong with an entry's data.
@@ -204,34 +133,47 @@ impl Command {
         if data[0] != VERSION {
             return Err(CommandError::Version(data[0]));
         }
-        match data[1] {
-            KIND_WRITE => parse_write(data).map(Self::Write),
+        let command = match data[1] {
+            KIND_WRITE | KIND_CONDITIONAL => parse_write(data).map(Self::Write),
             KIND_GROUP => parse_group(&data).map(Self::Group),
             KIND_TRUNCATE => {
-                let index: [u8; 8] = data[HEADER_BYTES..].try_into().map_err(|_| CommandError::Malformed)?;
-                Ok(Self::Truncate(LogIndex(u64::from_le_bytes(index))))
+                let index = data[HEADER_BYTES..].try_into().ok();
+                index.map(|index| Self::Truncate(LogIndex(u64::from_le_bytes(index))))
             }
-            _ => Err(CommandError::Malformed),
-        }
+            _ => None,
+        };
+        command.ok_or(CommandError::Malformed)
     }
 }
 
 /// How many operations a sealed write says it has, or how many writes a group.
 #[must_use]
-pub(crate) fn operations_of(data: &Bytes) -> u32 {
-    u32::from_le_bytes(data[4..8].try_into().expect("the caller saw a whole header"))
+pub(crate) fn operations_of(data: &[u8]) -> u32 {
+    assert!(data.len() >= HEADER_BYTES, "the caller saw a whole header");
+    u32::from_le_bytes(data[4..8].try_into().expect("four bytes"))
 }
 
 /// How many writes an entry of this data has, by its own account. Each takes a header's room at least.
 #[must_use]
 pub(crate) fn writes_of(data: &[u8]) -> usize {
     match data.get(1) {
-        Some(&KIND_WRITE) => 1,
+        Some(&(KIND_WRITE | KIND_CONDITIONAL)) => 1,
         Some(&KIND_GROUP) if data.len() >= HEADER_BYTES => {
-            let count = u32::from_le_bytes(data[4..8].try_into().expect("four bytes"));
-            (count as usize).min(data.len() / HEADER_BYTES)
+            let count = operations_of(data) as usize;
+            count.min(data.len() / HEADER_BYTES)
         }
         _ => 0,
+    }
+}
+
+/// Whether an entry of this data, or a sealed write, has operations other than plain ones, by its own account. What is
+/// judged when it is applied must not be applied where nothing may wait for the disk.
+#[must_use]
+pub(crate) fn is_conditional(data: &[u8]) -> bool {
+    match *data {
+        [VERSION, KIND_CONDITIONAL, ..] => true,
+        [VERSION, KIND_GROUP, flags, ..] => flags & HAS_CONDITIONAL != 0,
+        _ => false,
     }
 }
 
@@ -251,33 +193,119 @@ pub(crate) fn writes_in(data: &Bytes) -> Vec<Bytes> {
     }
 }
 
-fn parse_write(data: Bytes) -> Result<Write, CommandError> {
-    check_operations(&data[HEADER_BYTES..], operations_of(&data))?;
+fn parse_write(data: Bytes) -> Option<Write> {
+    assert!(matches!(data[1], KIND_WRITE | KIND_CONDITIONAL), "the caller saw the kind");
+    let (body, operations) = (&data[HEADER_BYTES..], operations_of(&data));
+    match data[1] {
+        KIND_WRITE => check_plain(body, operations)?,
+        _ => check_conditional(&data[FLAGS..4], body, operations)?,
+    }
     let epoch_version = u64::from_le_bytes(data[8..16].try_into().expect("the caller saw a whole header"));
-    Ok(Write { data, epoch_version })
+    Some(Write { data, epoch_version })
 }
 
-fn parse_group(data: &Bytes) -> Result<Vec<Write>, CommandError> {
+fn check_plain(body: &[u8], operations: u32) -> Option<()> {
+    let mut rest = body;
+    for _ in 0..operations {
+        take_operation(&mut rest).filter(|operation| operation.is_plain())?;
+    }
+    rest.is_empty().then_some(())
+}
+
+fn check_conditional(flags: &[u8], body: &[u8], operations: u32) -> Option<()> {
+    let mut rest = body;
+    let (mut is_plain, mut has_otherwise) = (true, false);
+    for _ in 0..operations {
+        let operation = take_operation(&mut rest)?;
+        let opens = operation == Operation::Otherwise;
+        if has_otherwise && (opens || operation.is_condition()) {
+            return None;
+        }
+        has_otherwise |= opens;
+        is_plain &= operation.is_plain();
+    }
+    // An operation's number is part of a key.
+    let has_numbers = operations as usize <= BATCH_OPERATIONS_MAX;
+    (flags == [0, 0] && has_numbers && !is_plain && rest.is_empty()).then_some(())
+}
+
+fn parse_group(data: &Bytes) -> Option<Vec<Write>> {
     let count = operations_of(data) as usize;
+    if count > ENTRY_WRITES_MAX {
+        return None;
+    }
     let mut rest = &data[HEADER_BYTES..];
     // Each write has a header, so a false count costs nothing.
     let mut writes = Vec::with_capacity(count.min(rest.len() / HEADER_BYTES));
+    let mut has_conditional = false;
     for _ in 0..count {
-        let write = take_slice(&mut rest).ok_or(CommandError::Malformed)?;
+        let write = take_slice(&mut rest)?;
         // Looked at before it is parsed: a group within a group could go on for ever.
-        if write.len() < HEADER_BYTES || write[..2] != [VERSION, KIND_WRITE] {
-            return Err(CommandError::Malformed);
+        if write.len() < HEADER_BYTES || !matches!(write[..2], [VERSION, KIND_WRITE | KIND_CONDITIONAL]) {
+            return None;
         }
+        has_conditional |= is_conditional(write);
         writes.push(parse_write(data.slice_ref(write))?);
     }
-    if rest.is_empty() { Ok(writes) } else { Err(CommandError::Malformed) }
+    let flags_are_right = match has_conditional {
+        true => data[FLAGS..4] == [HAS_CONDITIONAL, 0],
+        false => !is_conditional(data),
+    };
+    (flags_are_right && rest.is_empty()).then_some(writes)
 }
 
 impl Write {
     /// The operations in the caller's order.
     #[must_use]
     pub fn operations(&self) -> Operations<'_> {
-        Operations { rest: &self.data[HEADER_BYTES..] }
+        Operations::of(&self.data[HEADER_BYTES..])
+    }
+
+    /// True when something is to be judged or computed before it is carried out; else it has plain operations alone.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        is_conditional(&self.data)
+    }
+
+    /// The conditions, with their numbers among all operations.
+    pub fn conditions(&self) -> impl Iterator<Item = (u32, Operation<'_>)> {
+        self.numbered().filter(|(_, operation)| operation.is_condition())
+    }
+
+    /// What is done when all conditions are true, with the numbers among all operations.
+    pub fn then(&self) -> impl Iterator<Item = (u32, Operation<'_>)> {
+        let first = self.numbered().take_while(|(_, operation)| *operation != Operation::Otherwise);
+        first.filter(|(_, operation)| !operation.is_condition())
+    }
+
+    /// What is done when one is false, with the numbers among all operations.
+    pub fn otherwise(&self) -> impl Iterator<Item = (u32, Operation<'_>)> {
+        self.numbered().skip_while(|(_, operation)| *operation != Operation::Otherwise).skip(1)
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (u32, Operation<'_>)> {
+        (0..).zip(self.operations())
+    }
+
+    /// A part of this write, kept beyond it without a copy.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub(crate) fn share(&self, part: &[u8]) -> Bytes {
+        self.data.slice_ref(part)
+    }
+
+    /// A change that one of its operations is, kept beyond it without a copy.
+    #[must_use]
+    pub(crate) fn owned(&self, change: Change<'_>) -> OwnedChange {
+        match change {
+            Change::Put { key, value } => OwnedChange::Put { key: self.share(key), value: self.share(value) },
+            Change::Delete { key } => OwnedChange::Delete { key: self.share(key) },
+            Change::DeleteRange { begin, end } => {
+                OwnedChange::DeleteRange { begin: self.share(begin), end: self.share(end) }
+            }
+        }
     }
 
     /// The version of the region's key range the caller saw.
@@ -292,149 +320,15 @@ impl Write {
         operations_of(&self.data) as usize
     }
 
+    /// What applying it costs.
+    #[must_use]
+    pub(crate) fn weight(&self) -> Weight {
+        weight_of(&self.data)
+    }
+
     /// Size of the encoding.
     #[must_use]
     pub fn encoded_bytes(&self) -> usize {
         self.data.len()
-    }
-}
-
-fn check_operations(body: &[u8], operations: u32) -> Result<(), CommandError> {
-    let mut rest = body;
-    for _ in 0..operations {
-        take_operation(&mut rest).ok_or(CommandError::Malformed)?;
-    }
-    if rest.is_empty() { Ok(()) } else { Err(CommandError::Malformed) }
-}
-
-/// Walks the operations of a checked command.
-#[derive(Clone, Debug)]
-pub struct Operations<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Operations<'a> {
-    type Item = Operation<'a>;
-
-    fn next(&mut self) -> Option<Operation<'a>> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        Some(take_operation(&mut self.rest).expect("parse checked every operation"))
-    }
-}
-
-fn take_operation<'a>(rest: &mut &'a [u8]) -> Option<Operation<'a>> {
-    let (&tag, after) = rest.split_first()?;
-    *rest = after;
-    match tag {
-        OP_PUT => Some(Operation::Put { key: take_slice(rest)?, value: take_slice(rest)? }),
-        OP_DELETE => Some(Operation::Delete { key: take_slice(rest)? }),
-        OP_DELETE_RANGE => Some(Operation::DeleteRange { begin: take_slice(rest)?, end: take_slice(rest)? }),
-        _ => None,
-    }
-}
-
-fn take_slice<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let mut length = 0usize;
-    for shift in (0..35).step_by(7) {
-        let (&byte, after) = rest.split_first()?;
-        *rest = after;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            let (slice, after) = rest.split_at_checked(length)?;
-            *rest = after;
-            return Some(slice);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OPERATIONS: [Operation<'static>; 4] = [
-        Operation::Put { key: b"a", value: b"" },
-        Operation::Put { key: b"", value: &[7; 300] },
-        Operation::Delete { key: b"b" },
-        Operation::DeleteRange { begin: b"c", end: b"d" },
-    ];
-
-    fn sealed() -> Bytes {
-        let mut builder = CommandBuilder::default();
-        OPERATIONS.into_iter().for_each(|operation| builder.push(operation));
-        builder.seal(3)
-    }
-
-    #[test]
-    fn a_write_comes_back_as_it_went_in() {
-        let Command::Write(write) = Command::parse(sealed()).expect("sealed above") else {
-            panic!("a write")
-        };
-
-        assert_eq!(write.operations().collect::<Vec<_>>(), OPERATIONS);
-        assert_eq!((write.operation_count(), write.epoch_version()), (OPERATIONS.len(), 3));
-    }
-
-    #[test]
-    fn a_truncation_comes_back_as_it_went_in() {
-        let command = Command::parse(seal_truncate(LogIndex(99), 1)).expect("sealed above");
-
-        assert!(matches!(command, Command::Truncate(LogIndex(99))));
-    }
-
-    #[test]
-    fn a_group_gives_back_its_writes_in_order() {
-        let mut other = CommandBuilder::default();
-        other.push(OPERATIONS[2]);
-        let writes = [sealed(), other.seal(9)];
-
-        let Ok(Command::Group(group)) = Command::parse(seal_group(writes.iter())) else { panic!("a group") };
-
-        assert_eq!(group.iter().map(Write::epoch_version).collect::<Vec<_>>(), [3, 9]);
-        assert_eq!(group[0].operations().collect::<Vec<_>>(), OPERATIONS);
-        assert_eq!(group[1].operations().collect::<Vec<_>>(), [OPERATIONS[2]]);
-    }
-
-    #[test]
-    fn a_group_holds_whole_writes_and_nothing_else() {
-        let group = |inner: Bytes| Command::parse(seal_group([inner].iter()));
-
-        assert!(group(sealed()).is_ok());
-        assert!(group(seal_truncate(LogIndex(3), 1)).is_err());
-        assert!(group(seal_group([sealed()].iter())).is_err());
-        let whole = seal_group([sealed(), sealed()].iter());
-        assert!((0..whole.len()).all(|length| Command::parse(whole.slice(..length)).is_err()));
-    }
-
-    #[test]
-    fn a_cut_command_is_refused_at_every_length() {
-        let whole = sealed();
-        for length in 0..whole.len() {
-            assert!(Command::parse(whole.slice(..length)).is_err(), "length {length}");
-        }
-    }
-
-    #[test]
-    fn a_newer_version_is_named() {
-        let mut newer = sealed().to_vec();
-        newer[0] = 2;
-
-        assert_eq!(Command::parse(newer.into()).unwrap_err(), CommandError::Version(2));
-    }
-
-    #[test]
-    fn a_changed_byte_never_panics() {
-        let whole = sealed();
-        for at in 0..whole.len() {
-            for flip in [1u8, 0x80, 0xff] {
-                let mut changed = whole.to_vec();
-                changed[at] ^= flip;
-                if let Ok(Command::Write(write)) = Command::parse(changed.into()) {
-                    let _ = write.operations().count();
-                }
-            }
-        }
     }
 }

@@ -18,11 +18,13 @@ use crate::core::change::Change;
 use crate::core::command::{
     Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
 };
+use crate::core::digest::RangeDigest;
 use crate::core::forwarding::{Origin, RequestId};
+use crate::core::judge::NoData;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
-use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NodeId};
+use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NodeId, Version};
 
 /// Requesters that wait for each entry, whether or not it has so many writes.
 const REQUESTERS: u64 = 3;
@@ -90,7 +92,8 @@ fn built(input: &mut Input<'_>) -> Bytes {
                 let operation = match tag {
                     0 | 1 => Operation::Put { key: first, value: second },
                     2 => Operation::Delete { key: first },
-                    _ => Operation::DeleteRange { begin: first, end: second },
+                    3 => Operation::DeleteRange { begin: first, end: second },
+                    _ => judged(first, second, &builder),
                 };
                 builder.push(operation);
                 wanted.push(owned(operation));
@@ -114,6 +117,26 @@ fn built(input: &mut Input<'_>) -> Bytes {
     };
     assert_eq!(parsed, wanted, "a command says what it was told");
     flipped(&sealed, input)
+}
+
+/// An operation that is judged, if it may come next.
+fn judged<'a>(first: &'a [u8], second: &'a [u8], builder: &CommandBuilder) -> Operation<'a> {
+    const SEEN: [u8; RangeDigest::ENCODED_BYTES] = [3; RangeDigest::ENCODED_BYTES];
+    let number = second.first().map_or(0, |byte| u64::from(*byte));
+    let operation = match number % 11 {
+        0 => Operation::Add { key: first, delta: second.len() as i64 - 3 },
+        1 => Operation::PutVersioned { prefix: first, value: second },
+        2 => Operation::Pop { key: first },
+        3 => Operation::TakeFirst { begin: first, end: second },
+        4 => Operation::IfAbsent { key: first },
+        5 => Operation::IfPresent { key: first },
+        6 => Operation::IfVersion { key: first, version: Version(number) },
+        7 => Operation::IfValue { key: first, value: second },
+        8 => Operation::IfRange { begin: first, end: second, seen: &SEEN },
+        _ => Operation::Otherwise,
+    };
+    let may_follow = !operation.is_condition() && operation != Operation::Otherwise;
+    if may_follow || !builder.has_otherwise() { operation } else { Operation::Pop { key: first } }
 }
 
 fn flipped(sealed: &[u8], input: &mut Input<'_>) -> Bytes {
@@ -151,6 +174,16 @@ fn owned(operation: Operation<'_>) -> Owned {
         Operation::Put { key, value } => (1, key.to_vec(), value.to_vec()),
         Operation::Delete { key } => (2, key.to_vec(), Vec::new()),
         Operation::DeleteRange { begin, end } => (3, begin.to_vec(), end.to_vec()),
+        Operation::Add { key, delta } => (4, key.to_vec(), delta.to_le_bytes().to_vec()),
+        Operation::PutVersioned { prefix, value } => (5, prefix.to_vec(), value.to_vec()),
+        Operation::Pop { key } => (6, key.to_vec(), Vec::new()),
+        Operation::TakeFirst { begin, end } => (7, begin.to_vec(), end.to_vec()),
+        Operation::IfAbsent { key } => (16, key.to_vec(), Vec::new()),
+        Operation::IfPresent { key } => (17, key.to_vec(), Vec::new()),
+        Operation::IfVersion { key, version } => (18, key.to_vec(), version.get().to_le_bytes().to_vec()),
+        Operation::IfValue { key, value } => (19, key.to_vec(), value.to_vec()),
+        Operation::IfRange { begin, end, seen } => (20, begin.to_vec(), [end, &seen[..]].concat()),
+        Operation::Otherwise => (32, Vec::new(), Vec::new()),
     }
 }
 
@@ -183,15 +216,19 @@ enum Meaning {
 fn meaning(data: &[u8]) -> Option<Meaning> {
     let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
     match header[..2] {
-        [1, 1] => meant_write(data).map(Meaning::Write),
+        [1, 1 | 4] => meant_write(data).map(Meaning::Write),
         [1, 2] => body.try_into().ok().map(|index| Meaning::Truncate(u64::from_le_bytes(index))),
         [1, 3] => {
             let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
             let mut writes = Vec::new();
+            let mut conditional = false;
             for _ in 0..count {
-                writes.push(meant_write(meant_bytes(&mut body)?)?);
+                let write = meant_bytes(&mut body)?;
+                conditional |= write.get(1) == Some(&4);
+                writes.push(meant_write(write)?);
             }
-            body.is_empty().then_some(Meaning::Group(writes))
+            let flagged = if conditional { header[2..4] == [1, 0] } else { header[2] & 1 == 0 };
+            (body.is_empty() && flagged && count <= 65_536).then_some(Meaning::Group(writes))
         }
         _ => None,
     }
@@ -204,13 +241,30 @@ fn meant_write(data: &[u8]) -> Option<(u64, Vec<Owned>)> {
     for _ in 0..count {
         let (&tag, rest) = body.split_first()?;
         body = rest;
-        let first = meant_bytes(&mut body)?.to_vec();
-        let second = if tag == 2 { Vec::new() } else { meant_bytes(&mut body)?.to_vec() };
+        let first = if tag == 32 { Vec::new() } else { meant_bytes(&mut body)?.to_vec() };
+        let mut second = match tag {
+            1 | 3 | 5 | 7 | 19 | 20 => meant_bytes(&mut body)?.to_vec(),
+            _ => Vec::new(),
+        };
+        let (numbers, rest) = body.split_at_checked(match tag {
+            4 | 18 => 8,
+            20 => 32,
+            _ => 0,
+        })?;
+        body = rest;
+        second.extend_from_slice(numbers);
         operations.push((tag, first, second));
     }
-    let known = operations.iter().all(|(tag, ..)| (1..=3).contains(tag));
+    let plain = operations.iter().all(|(tag, ..)| (1..=3).contains(tag));
+    let known = operations.iter().all(|(tag, ..)| matches!(tag, 1..=7 | 16..=20 | 32));
+    let mut behind = operations.iter().map(|(tag, ..)| *tag).skip_while(|tag| *tag != 32).skip(1);
+    let kind_is_right = match header[..2] {
+        [1, 1] => plain,
+        [1, 4] => !plain && count <= 65_536 && header[2..4] == [0, 0] && behind.all(|tag| tag < 16),
+        _ => false,
+    };
     let epoch_version = u64::from_le_bytes(*header.last_chunk().expect("a header is longer"));
-    (header[..2] == [1, 1] && known && body.is_empty()).then_some((epoch_version, operations))
+    (kind_is_right && known && body.is_empty()).then_some((epoch_version, operations))
 }
 
 /// Bytes behind their length: seven bits a byte, five bytes at most.
@@ -228,7 +282,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
     let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
-    let wanted = Effects::of(&entries, first);
+    let wanted = Wanted::of(&entries, first);
     let proposals =
         entries.iter().zip(first..).map(|((kind, data), index)| waiting(index, verdicts(*kind, data)));
     let proposals = proposals.collect();
@@ -240,7 +294,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     applier.queue(ApplyTask { region: id, entries: entries.collect(), proposals });
 
     let mut batch = ApplyBatch::default();
-    match applier.fill(&mut batch, Slice::ALL) {
+    match applier.fill(&mut batch, Slice::ALL, &NoData) {
         Ok(_) => {
             assert_eq!(wanted.stopped_by, None, "an entry that cannot be read stops the state machine");
             assert!(batch.reports.iter().all(|report| report.state.index.get() == first + count - 1));
@@ -249,7 +303,8 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
         }
         Err(error) => assert_eq!(Some(error.code()), wanted.stopped_by, "{error:?}"),
     }
-    let written = batch.writes.iter().map(|write| write.changes().map(changed).collect::<Vec<_>>());
+    let plain = batch.writes.iter().filter(|write| write.as_plain().is_some());
+    let written = plain.map(|write| write.changes().map(changed).collect::<Vec<_>>());
     assert!(written.eq(wanted.writes), "exactly the writes of the region's epoch are carried out");
     // A state machine that was stopped tells nobody anything.
     let told = batch.reports.iter().flat_map(|report| &report.forwarded_to_here);
@@ -265,9 +320,12 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     }
 }
 
+/// Operations with a larger tag are judged: see `judge`.
+const LAST_PLAIN_TAG: u8 = 3;
+
 /// What entries must do.
 #[derive(Default)]
-struct Effects {
+struct Wanted {
     writes: Vec<Vec<Owned>>,
     verdicts: Vec<Verdict>,
     truncated: Option<u64>,
@@ -278,11 +336,11 @@ struct Effects {
 #[derive(Debug)]
 enum Verdict {
     Known(u64, Option<Code>),
-    /// Whether a change of members is possible is not judged here.
+    /// Whether a change of members is possible, or a condition true, is not judged here.
     Any(u64),
 }
 
-impl Effects {
+impl Wanted {
     fn of(entries: &[(EntryType, Bytes)], first: u64) -> Self {
         let mut effects = Self::default();
         for ((kind, data), index) in entries.iter().zip(first..) {
@@ -307,11 +365,16 @@ impl Effects {
     fn write(&mut self, index: u64, writes: Vec<(u64, Vec<Owned>)>) {
         for ((epoch_version, operations), place) in writes.into_iter().zip(0..) {
             let is_present = epoch_version == BOOTSTRAP_EPOCH.version;
+            let is_judged = operations.iter().any(|(tag, ..)| *tag > LAST_PLAIN_TAG);
             if place < REQUESTERS {
-                let code = if is_present { None } else { Some(Code::RegionChanged) };
-                self.verdicts.push(Verdict::Known(number_of(index, place), code));
+                let number = number_of(index, place);
+                self.verdicts.push(match (is_present, is_judged) {
+                    (false, _) => Verdict::Known(number, Some(Code::RegionChanged)),
+                    (true, false) => Verdict::Known(number, None),
+                    (true, true) => Verdict::Any(number),
+                });
             }
-            if is_present {
+            if is_present && !is_judged {
                 self.writes.push(operations);
             }
         }

@@ -43,9 +43,11 @@
 //! only behind what every member has.
 
 pub(crate) mod ports;
+pub(crate) mod stored;
 pub(crate) mod heartbeats;
 pub(crate) mod gathered;
 pub(crate) mod change;
+pub(crate) mod digest;
 pub(crate) mod command;
 pub(crate) mod region;
 pub(crate) mod membership;
@@ -56,6 +58,7 @@ pub(crate) mod proposals;
 pub(crate) mod lease;
 pub(crate) mod transfer;
 pub(crate) mod reads;
+pub(crate) mod judge;
 pub(crate) mod applier;
 pub(crate) mod appliers;
 pub(crate) mod validator;

@@ -6,7 +6,7 @@
 
 use raft::eraftpb::ConfState;
 
-use crate::core::command::Operation;
+use crate::core::command::{Operation, versioned_keys};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionEpoch, RegionId};
 
 const VERSION: u8 = 1;
@@ -66,16 +66,31 @@ impl Region {
         key >= self.start_key.as_slice() && (self.end_key.is_empty() || key < self.end_key.as_slice())
     }
 
-    /// True when `operation` touches no key outside the range.
+    /// True when `operation` touches no key outside the range, whatever it finds.
     #[must_use]
     pub fn owns(&self, operation: Operation<'_>) -> bool {
         match operation {
             Operation::Put { key, .. } | Operation::Delete { key } => self.contains(key),
-            Operation::DeleteRange { begin, end } => {
-                let ends_here = self.end_key.is_empty() || end <= self.end_key.as_slice();
-                begin >= end || (self.contains(begin) && ends_here)
+            Operation::Add { key, .. } | Operation::Pop { key } => self.contains(key),
+            Operation::IfAbsent { key } | Operation::IfPresent { key } => self.contains(key),
+            Operation::IfVersion { key, .. } | Operation::IfValue { key, .. } => self.contains(key),
+            // The key is not known yet, and begins like all between these two.
+            Operation::PutVersioned { prefix, .. } => {
+                let [first, last] = versioned_keys(prefix);
+                self.contains(&first) && self.contains(&last)
             }
+            Operation::DeleteRange { begin, end } => begin >= end || self.spans(begin, end),
+            // An empty end is that of all keys.
+            Operation::TakeFirst { begin, end } | Operation::IfRange { begin, end, .. } => match end {
+                [] => self.contains(begin) && self.end_key.is_empty(),
+                _ => begin >= end || self.spans(begin, end),
+            },
+            Operation::Otherwise => true,
         }
+    }
+
+    fn spans(&self, begin: &[u8], end: &[u8]) -> bool {
+        self.contains(begin) && (self.end_key.is_empty() || end <= self.end_key.as_slice())
     }
 
     /// True when `node` is part of the configuration in any way.
@@ -165,6 +180,7 @@ fn take_ids(bytes: &mut &[u8]) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::digest::RangeDigest;
 
     fn joint() -> Region {
         let mut region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
@@ -200,6 +216,7 @@ mod tests {
         assert!(region.has_member(NodeId(4)));
         assert!(!region.has_member(NodeId(5)));
     }
+
     #[test]
     fn an_operation_is_owned_when_all_its_keys_are() {
         let region = joint();
@@ -211,5 +228,36 @@ mod tests {
         assert!(!owns(b"a", b"ma"));
         assert!(!owns(b"A", b"b"));
         assert!(owns(b"z", b"z"), "no keys at all");
+    }
+
+    #[test]
+    fn a_range_that_is_looked_at_is_owned_as_a_whole() {
+        let (region, everything) = (joint(), Region::bootstrap(&[]));
+        let takes = |region: &Region, begin: &[u8], end: &[u8]| {
+            let taken = region.owns(Operation::TakeFirst { begin, end });
+            let seen = &[0; RangeDigest::ENCODED_BYTES];
+            assert_eq!(taken, region.owns(Operation::IfRange { begin, end, seen }));
+            taken
+        };
+
+        assert!(takes(&region, b"a", b"m"));
+        assert!(!takes(&region, b"a", b"ma"));
+        assert!(!takes(&region, b"b", b""), "an empty end is that of all keys");
+        assert!(takes(&everything, b"", b""));
+        assert!(takes(&region, b"z", b"z"), "no keys at all");
+    }
+
+    #[test]
+    fn a_prefix_is_owned_when_every_key_that_may_be_made_of_it_is() {
+        let mut region = joint();
+        let owns =
+            |region: &Region, prefix: &[u8]| region.owns(Operation::PutVersioned { prefix, value: b"" });
+        region.end_key = b"k\x00\x01".to_vec();
+
+        assert!(owns(&region, b"j") && owns(&region, b"k\x00\x00"));
+        assert!(!owns(&region, b"k"), "the border lies between its keys");
+        assert!(!owns(&region, b"k\x00\x01") && !owns(&region, b"A"));
+        region.end_key = Vec::new();
+        assert!(owns(&region, &[0xff; 20]));
     }
 }

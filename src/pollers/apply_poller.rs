@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::completion::queue::CompletionQueue;
 use crate::core::applier::{ApplyBatch, ApplyTask, Slice};
 use crate::core::appliers::Appliers;
+use crate::core::command::is_conditional;
 use crate::core::input::Input;
 use crate::core::lease::PublishedRegion;
 use crate::error::{Code, Error, Outcome, Result};
@@ -94,10 +95,11 @@ impl Applying {
     }
 
     /// The batch of the next commit; none if nothing is waiting.
-    fn next_batch(&mut self) -> Result<Option<ApplyBatch>> {
+    fn next_batch(&mut self, engine: &Engine) -> Result<Option<ApplyBatch>> {
         match self.held_back.take() {
+            // Before anything else is judged: the engine must have it then.
             Some(batch) => Ok(Some(batch)),
-            None => self.appliers.next_batch(self.slice),
+            None => self.appliers.next_batch(self.slice, &engine.latest()),
         }
     }
 
@@ -145,9 +147,8 @@ impl ApplyPoller {
             return;
         }
         let tasks: Vec<_> = tasks.collect();
-        let bytes = tasks.iter().flat_map(|task| &task.entries).map(|entry| entry.data.len()).sum::<usize>();
         match self.enter() {
-            Some(state) if bytes <= INLINE_BYTES_MAX => self.apply_now(state, tasks),
+            Some(state) if is_quick(&tasks) => self.apply_now(state, tasks),
             _ => self.tasks.push_all(tasks),
         }
     }
@@ -168,7 +169,7 @@ impl ApplyPoller {
             state.appliers.queue(tasks);
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
-            let Some(batch) = state.next_batch()? else { return Ok(()) };
+            let Some(batch) = state.next_batch(&self.engine)? else { return Ok(()) };
             match self.engine.try_write(&batch) {
                 Ok(true) => {
                     state.note(&batch.states);
@@ -229,7 +230,7 @@ impl ApplyPoller {
         let begun = Instant::now();
         let mut spent = Duration::ZERO;
         while spent < ROUND_TIME
-            && let Some(batch) = state.next_batch()?
+            && let Some(batch) = state.next_batch(&self.engine)?
         {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
@@ -304,6 +305,13 @@ impl ApplyPoller {
     fn lock(&self) -> MutexGuard<'_, Applying> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether these may be applied on the thread that hands them over. A condition may have to read the disk.
+fn is_quick(tasks: &[ApplyTask]) -> bool {
+    let data = || tasks.iter().flat_map(|task| &task.entries).map(|entry| &entry.data);
+    data().map(|data| data.len()).sum::<usize>() <= INLINE_BYTES_MAX
+        && !data().any(|data| is_conditional(data))
 }
 
 fn abandon(state: &mut Applying, unknown: &Error) {

@@ -5,8 +5,10 @@
 //! is corrupted; the engine falls back to its last flush or to a later write, data and apply states together.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 
 use crate::core::applier::ApplyBatch;
@@ -14,6 +16,7 @@ use crate::core::change::{AppliedWrite, Change};
 use crate::core::log::LogState;
 use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;
+use crate::core::stored::{Each, Stored};
 use crate::error::Result;
 use crate::sim::random::scramble;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, RegionId, Term, Version};
@@ -406,6 +409,28 @@ impl DiskEngine {
         };
         self.memory.take(&write);
         self.unflushed.push(write);
+    }
+}
+
+impl Stored for DiskEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Version)>> {
+        let found = self.memory.data.get(key);
+        Ok(found.map(|stored| (Bytes::copy_from_slice(&stored.value), stored.version)))
+    }
+
+    fn version_of(&self, key: &[u8]) -> Result<Version> {
+        Ok(self.memory.data.get(key).map_or(Version::NONE, |stored| stored.version))
+    }
+
+    fn scan(&self, begin: &[u8], end: &[u8], each: &mut Each<'_>) -> Result<()> {
+        let end = if end.is_empty() { Bound::Unbounded } else { Bound::Excluded(end) };
+        let inside = self.memory.data.range::<[u8], _>((Bound::Included(begin), end));
+        for (key, Versioned { value, version }) in inside {
+            if each(key, value, *version).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

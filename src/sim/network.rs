@@ -144,7 +144,7 @@ fn describe_forward_answer(mut line: String, answer: &ForwardAnswer) -> String {
             Ok(Reply { position, .. }) => {
                 line.push_str(&format!(" {}: {}/{}", verdict.number, position.index, position.term));
             }
-            Err(code) => line.push_str(&format!(" {}: {}", verdict.number, code.name())),
+            Err(refusal) => line.push_str(&format!(" {}: {}", verdict.number, refusal.code.name())),
         }
     }
     if let Some(Refused { first, code }) = answer.refused {
@@ -221,5 +221,17 @@ fn describe_operation(operation: Operation<'_>) -> String {
         Operation::Put { key, value } => format!("{}={}", text(key), text(value)),
         Operation::Delete { key } => format!("-{}", text(key)),
         Operation::DeleteRange { begin, end } => format!("-{}..{}", text(begin), text(end)),
+        Operation::Add { key, delta } => format!("{}+={delta}", text(key)),
+        Operation::PutVersioned { prefix, value } => format!("{}*={}", text(prefix), text(value)),
+        Operation::Pop { key } => format!("pop {}", text(key)),
+        Operation::TakeFirst { begin, end } => format!("take {}..{}", text(begin), text(end)),
+        Operation::IfAbsent { key } => format!("!{}", text(key)),
+        Operation::IfPresent { key } => format!("?{}", text(key)),
+        Operation::IfVersion { key, version } => {
+            format!("{}@{}/{}", text(key), version.index(), version.ordinal())
+        }
+        Operation::IfValue { key, value } => format!("{}=={}", text(key), text(value)),
+        Operation::IfRange { begin, end, .. } => format!("{}..{}?", text(begin), text(end)),
+        Operation::Otherwise => "else".to_owned(),
     }
 }

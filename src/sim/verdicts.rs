@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use crate::completion::Reply;
 use crate::core::forwarding::{ForwardAnswer, Origin};
-use crate::error::{Code, Result};
+use crate::error::{Refusal, Result};
 use crate::sim::invariants::Check;
 
 /// What the caller of a write is told: its place in the log, or why it had no effect.
-type Outcome = std::result::Result<Reply, Code>;
+type Outcome = std::result::Result<Reply, Refusal>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Verdicts {
 
     /// A member has found these writes of its own in its log.
     pub(crate) fn on_own_applied(&mut self, origin: Origin, own: &[(u64, Result<Reply>)]) -> Check {
-        let outcome = |told: &Result<Reply>| told.clone().map_err(|error| error.code());
+        let outcome = |told: &Result<Reply>| told.clone().map_err(|error| Refusal::of(&error));
         own.iter().try_for_each(|(number, told)| self.note(origin, *number, outcome(told)))
     }
 
@@ -53,14 +53,15 @@ mod tests {
     use super::*;
     use crate::completion::Position;
     use crate::core::forwarding::Verdict;
-    use crate::error::Error;
+    use crate::effects::Effects;
+    use crate::error::{Code, Error};
     use crate::types::{LogIndex, NodeId, Term, Version};
 
     const ORIGIN: Origin = Origin { node: NodeId(2), boot: 42 };
 
     fn place(index: u64) -> Reply {
         let index = LogIndex(index);
-        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 2))
+        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 2), Effects::default())
     }
 
     fn answer(outcome: Outcome) -> ForwardAnswer {
@@ -77,7 +78,11 @@ mod tests {
 
         assert_eq!(verdicts.on_own_applied(ORIGIN, &[(3, Ok(place(8)))]), Ok(()));
         assert!(verdicts.on_own_applied(ORIGIN, &[(3, Ok(place(9)))]).is_err());
-        assert!(verdicts.on_answer(&answer(Err(Code::RegionChanged))).is_err());
+        assert!(
+            verdicts
+                .on_answer(&answer(Err(Refusal { code: Code::RegionChanged, precondition: None })))
+                .is_err()
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod gaps;
 mod iter;
 mod options;
 mod stall;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod threads;

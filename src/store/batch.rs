@@ -6,13 +6,13 @@
 
 use bytes::Bytes;
 
-use crate::core::command::{CommandBuilder, OPERATION_OVERHEAD_BYTES, Operation};
+use crate::core::command::{CommandBuilder, OPERATION_OVERHEAD_BYTES, Operation, Weight};
 use crate::error::{Code, Error, Result};
 use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// The end of a range without an end: longer than any key may be, and larger than all of them. It is part of the
 /// encoding, so beyond this point every range has an end, and it counts towards the batch size.
-static BEHIND_ALL_KEYS: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
+pub(super) static BEHIND_ALL_KEYS: [u8; KEY_BYTES_MAX + 1] = [0xff; KEY_BYTES_MAX + 1];
 
 /// Operations that are applied together or not at all, in the order in which they were added. It has a single owner
 /// and may move between threads.
@@ -35,9 +35,7 @@ impl Batch {
     /// operations; the batch is then unchanged.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         check_key(key)?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(too_large("value", value.len(), VALUE_BYTES_MAX));
-        }
+        check_value(value)?;
         self.push(Operation::Put { key, value }, key.len() + value.len())
     }
 
@@ -70,8 +68,8 @@ impl Batch {
     /// # Errors
     /// What `change` returns.
     pub fn all_or_none(&mut self, change: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let (operations, bytes) = (self.builder.operations(), self.encoded_bytes());
-        change(self).inspect_err(|_| self.builder.truncate(operations, bytes))
+        let mark = self.builder.mark();
+        change(self).inspect_err(|_| self.builder.truncate(mark))
     }
 
     /// Removes all operations.
@@ -107,7 +105,11 @@ impl Batch {
         Self { builder: CommandBuilder::reopen(data) }
     }
 
-    fn push(&mut self, operation: Operation<'_>, payload_bytes: usize) -> Result<()> {
+    pub(super) fn has_otherwise(&self) -> bool {
+        self.builder.has_otherwise()
+    }
+
+    pub(super) fn push(&mut self, operation: Operation<'_>, payload_bytes: usize) -> Result<()> {
         let after = self.encoded_bytes() + payload_bytes + OPERATION_OVERHEAD_BYTES;
         if after > BATCH_BYTES_MAX {
             return Err(too_large("batch", after, BATCH_BYTES_MAX));
@@ -118,19 +120,31 @@ impl Batch {
             );
             return Err(Error::with_detail(Code::TooLarge, detail));
         }
+        if !self.builder.weight().plus(Weight::of(operation)).fits_an_entry() {
+            let detail = "the conditions and computed operations of the batch look at more than one write may: 4,096 keys, \
+                          and 65,536 keys or 64 MiB in ranges";
+            return Err(Error::with_detail(Code::TooLarge, detail));
+        }
         self.builder.push(operation);
         Ok(())
     }
 }
 
-fn check_key(key: &[u8]) -> Result<()> {
+pub(super) fn check_key(key: &[u8]) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(too_large("key", key.len(), KEY_BYTES_MAX));
     }
     Ok(())
 }
 
-fn too_large(what: &str, bytes: usize, limit: usize) -> Error {
+pub(super) fn check_value(value: &[u8]) -> Result<()> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(too_large("value", value.len(), VALUE_BYTES_MAX));
+    }
+    Ok(())
+}
+
+pub(super) fn too_large(what: &str, bytes: usize, limit: usize) -> Error {
     Error::with_detail(Code::TooLarge, format!("the {what} has {bytes} bytes, the limit is {limit}"))
 }
 

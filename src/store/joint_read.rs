@@ -85,10 +85,11 @@ mod tests {
     use crate::completion::deadlines::any_call;
     use crate::completion::{Position, Waiter};
     use crate::error::Code;
-    use crate::types::{LogIndex, Term, Version};
+    use crate::types::{LogIndex, Term};
 
-    const CONFIRMED: Reply =
-        Reply { position: Position { index: LogIndex(7), term: Term(1) }, version: Version::NONE };
+    fn confirmed() -> Reply {
+        Position { index: LogIndex(7), term: Term(1) }.into()
+    }
 
     fn joint(regions: usize) -> (Arc<Waiter>, Vec<Completion>) {
         let waiter = Arc::new(Waiter::default());
@@ -104,9 +105,9 @@ mod tests {
     fn the_last_region_answers_the_caller() {
         let (waiter, mut parts) = joint(2);
 
-        parts.pop().expect("two parts").answer(Ok(CONFIRMED));
+        parts.pop().expect("two parts").answer(Ok(confirmed()));
         assert!(answer(&waiter).is_none());
-        parts.pop().expect("two parts").answer(Ok(CONFIRMED));
+        parts.pop().expect("two parts").answer(Ok(confirmed()));
 
         assert_eq!(answer(&waiter).expect("answered").expect("confirmed"), Reply::default());
     }
@@ -118,7 +119,7 @@ mod tests {
         parts.pop().expect("three parts").answer(Err(Error::new(Code::NoLeader)));
         parts.pop().expect("three parts").answer(Err(Error::new(Code::ReadTimeout)));
         assert!(answer(&waiter).is_none());
-        parts.pop().expect("three parts").answer(Ok(CONFIRMED));
+        parts.pop().expect("three parts").answer(Ok(confirmed()));
 
         assert_eq!(answer(&waiter).expect("answered").expect_err("failed").code(), Code::NoLeader);
     }

@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 
-use crate::core::command::{Command, Operation};
+use crate::core::command::{Command, Operation, versioned_keys};
 use crate::error::{Code, Error, Result};
 use crate::regions::{RegionMap, shown};
+use crate::store::batch::BEHIND_ALL_KEYS;
 use crate::types::KEY_BYTES_MAX;
 use crate::types::RegionId;
 
@@ -24,7 +25,7 @@ pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<Regio
     };
     let mut home: Option<(usize, &[u8])> = None;
     for operation in write.operations() {
-        let (place, key) = place_of(regions, operation)?;
+        let Some((place, key)) = place_of(regions, operation)? else { continue };
         match home {
             Some((other, first)) if other != place => return Err(two_regions(regions, first, key)),
             _ => home = Some((place, key)),
@@ -33,17 +34,64 @@ pub(super) fn region_of_batch(regions: &RegionMap, data: &Bytes) -> Result<Regio
     Ok(home.map_or(regions.first(), |(place, _)| regions.ids()[place]))
 }
 
-/// The index of one operation's region, and one of the operation's keys.
-fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<(usize, &'a [u8])> {
+/// The index of one operation's region, and one of the operation's keys; none for an operation without keys.
+fn place_of<'a>(regions: &RegionMap, operation: Operation<'a>) -> Result<Option<(usize, &'a [u8])>> {
     match operation {
-        Operation::Put { key, .. } | Operation::Delete { key } => Ok((regions.place_of(key), key)),
-        // An empty range has no last key.
-        Operation::DeleteRange { begin, end } if begin >= end => Ok((regions.place_of(begin), begin)),
-        Operation::DeleteRange { begin, end } => match regions.places_of(begin, end) {
-            (first, last) if first == last => Ok((first, begin)),
-            (first, last) => Err(wide_range(regions, (begin, end), (first, last))),
-        },
+        Operation::Put { key, .. } | Operation::Delete { key } => Ok(Some((regions.place_of(key), key))),
+        Operation::Add { key, .. } | Operation::Pop { key } => Ok(Some((regions.place_of(key), key))),
+        Operation::IfAbsent { key } | Operation::IfPresent { key } => Ok(Some((regions.place_of(key), key))),
+        Operation::IfVersion { key, .. } | Operation::IfValue { key, .. } => {
+            Ok(Some((regions.place_of(key), key)))
+        }
+        Operation::PutVersioned { prefix, .. } => place_of_prefix(regions, prefix).map(Some),
+        Operation::DeleteRange { begin, end } => {
+            place_of_range(regions, "delete_range", begin, end).map(Some)
+        }
+        Operation::TakeFirst { begin, end } => {
+            place_of_range(regions, "take_first", begin, or_last(end)).map(Some)
+        }
+        Operation::IfRange { begin, end, .. } => {
+            place_of_range(regions, "if_range", begin, or_last(end)).map(Some)
+        }
+        Operation::Otherwise => Ok(None),
     }
+}
+
+fn place_of_range<'a>(
+    regions: &RegionMap,
+    what: &str,
+    begin: &'a [u8],
+    end: &'a [u8],
+) -> Result<(usize, &'a [u8])> {
+    // An empty range has no last key.
+    if begin >= end {
+        return Ok((regions.place_of(begin), begin));
+    }
+    match regions.places_of(begin, end) {
+        (first, last) if first == last => Ok((first, begin)),
+        (first, last) => Err(wide_range(regions, what, (begin, end), (first, last))),
+    }
+}
+
+/// All keys that may be made of the prefix must be in one region, for only the log decides which one it is.
+fn place_of_prefix<'a>(regions: &RegionMap, prefix: &'a [u8]) -> Result<(usize, &'a [u8])> {
+    let [first, last] = versioned_keys(prefix).map(|key| regions.place_of(&key));
+    if first == last {
+        return Ok((first, prefix));
+    }
+    Err(across(format!(
+        "the keys that put_versioned makes of '{}' may be in regions {} to {}, the first boundary between them is \
+         '{}'; use a prefix whose keys are all in one region",
+        shown(prefix),
+        regions.ids()[first],
+        regions.ids()[last],
+        shown(regions.range_at(first).1)
+    )))
+}
+
+/// The end of a range, which for an empty one is behind all keys.
+fn or_last(end: &[u8]) -> &[u8] {
+    if end.is_empty() { &BEHIND_ALL_KEYS } else { end }
 }
 
 fn two_regions(regions: &RegionMap, one: &[u8], other: &[u8]) -> Error {
@@ -60,11 +108,11 @@ fn two_regions(regions: &RegionMap, one: &[u8], other: &[u8]) -> Error {
     ))
 }
 
-fn wide_range(regions: &RegionMap, range: (&[u8], &[u8]), places: (usize, usize)) -> Error {
+fn wide_range(regions: &RegionMap, what: &str, range: (&[u8], &[u8]), places: (usize, usize)) -> Error {
     let end =
         if range.1.len() > KEY_BYTES_MAX { "the end".to_owned() } else { format!("'{}'", shown(range.1)) };
     across(format!(
-        "delete_range from '{}' to {end} touches regions {} to {}, the first boundary in it is '{}'; split it at the \
+        "{what} from '{}' to {end} touches regions {} to {}, the first boundary in it is '{}'; split it at the \
          boundaries and write one batch for each region",
         shown(range.0),
         regions.ids()[places.0],
@@ -80,6 +128,7 @@ fn across(detail: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::digest::RangeDigest;
     use crate::regions::KeyRange;
     use crate::store::batch::Batch;
 
@@ -141,5 +190,37 @@ mod tests {
         );
         let error = route(|batch| batch.delete_range(b"h", b"")).expect_err("two regions");
         assert!(error.detail().contains("from 'h' to the end touches regions 2 to 3"), "{error}");
+    }
+
+    #[test]
+    fn what_is_looked_at_and_every_key_that_may_be_made_belong_to_one_region() {
+        let regions = three();
+        let place = |operation| place_of(&regions, operation).map(|home| home.map(|(place, _)| place));
+        let detail = |operation| place(operation).expect_err("two regions").detail().to_owned();
+        let seen = &[0; RangeDigest::ENCODED_BYTES];
+
+        let takes = |begin, end| Operation::TakeFirst { begin, end };
+        assert_eq!(place(takes(b"g", b"p")).expect("one"), Some(1));
+        assert_eq!(place(takes(b"q", b"")).expect("to the end"), Some(2));
+        assert!(detail(takes(b"a", b"h")).contains("take_first from 'a' to 'h' touches regions 1 to 2"));
+        let range = Operation::IfRange { begin: b"h", end: b"", seen };
+        assert!(detail(range).contains("if_range from 'h' to the end touches regions 2 to 3"));
+        assert_eq!(place(Operation::PutVersioned { prefix: b"gq/", value: b"" }).expect("one"), Some(1));
+        assert_eq!(place(Operation::IfAbsent { key: b"p" }).expect("one"), Some(2));
+        assert_eq!(place(Operation::Otherwise).expect("none"), None);
+    }
+
+    #[test]
+    fn a_prefix_with_a_boundary_between_its_keys_is_refused() {
+        let range = |start: &[u8], end: &[u8]| KeyRange { start: start.into(), end: end.into() };
+        let border = b"q\x7f";
+        let regions = vec![(RegionId(1), range(b"", border)), (RegionId(2), range(border, b""))];
+        let regions = RegionMap::new(regions).expect("they cover all keys");
+
+        let error = place_of(&regions, Operation::PutVersioned { prefix: b"q", value: b"" });
+
+        let error = error.expect_err("its keys may be in both");
+        assert_eq!(error.code(), Code::BatchAcrossRegions);
+        assert!(error.detail().contains("makes of 'q' may be in regions 1 to 2"), "{error}");
     }
 }

@@ -109,14 +109,17 @@ pub(crate) fn weight_bytes(message: &PeerMessage) -> usize {
     size_of::<PeerMessage>() + held
 }
 
-/// How many entries, further regions, writes or verdicts `message` carries: what [`ENTRIES_MAX`] bounds.
+/// How many entries, further regions, writes, verdicts and their results `message` carries: what [`ENTRIES_MAX`] bounds.
 #[must_use]
 pub(crate) fn entries_of(message: &PeerMessage) -> usize {
     match &message.body {
         Body::Raft(raft) => raft.entries.len(),
         Body::Heartbeats(they) => they.others.len(),
         Body::Forward(forward) => forward.writes.len(),
-        Body::ForwardAnswer(answer) => answer.verdicts.len(),
+        Body::ForwardAnswer(answer) => {
+            answer.verdicts.len()
+                + answer.verdicts.iter().map(|verdict| verdict.results().len()).sum::<usize>()
+        }
     }
 }
 

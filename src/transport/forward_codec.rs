@@ -5,19 +5,18 @@
 //!
 //! ```text
 //! forward  to, from, boot u64, term, attempt, first, count, { data }*
-//! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { number, code [index, term, ordinal] }*
+//! answer   to, from, boot u64, attempt, refused u8 { first, code }, count, { verdict }*
 //! ```
-//! Code 0 is success and carries a position, and the number of the write within its entry.
+//! Verdicts are those of [`verdict_codec`](super::verdict_codec).
 
 use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
+use super::verdict_codec::{self, number_of, read_code};
 use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
-use crate::completion::{Position, Reply};
-use crate::core::forwarding::{Forward, ForwardAnswer, Refused, Verdict};
-use crate::error::Code;
-use crate::types::{LOG_INDEX_MAX, LogIndex, NodeId, Term, Version};
+use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
+use crate::types::{NodeId, Term};
 
 /// The memory behind a [`Forward`]; its encoding is never longer than this and the struct.
 pub(super) fn forward_bytes(forward: &Forward) -> usize {
@@ -26,8 +25,7 @@ pub(super) fn forward_bytes(forward: &Forward) -> usize {
 
 /// The memory behind a [`ForwardAnswer`]; its encoding is never longer than this and the struct.
 pub(super) fn answer_bytes(answer: &ForwardAnswer) -> usize {
-    // A number, a code, a position and an ordinal of the greatest length take 36 bytes.
-    answer.verdicts.len() * (size_of::<Verdict>() + 8)
+    answer.verdicts.iter().map(verdict_codec::verdict_bytes).sum()
 }
 
 pub(super) fn put_forward(forward: &Forward, out: &mut Vec<u8>) {
@@ -53,19 +51,7 @@ pub(super) fn put_answer(answer: &ForwardAnswer, out: &mut Vec<u8>) {
         put_varint(out, number_of(*code));
     }
     put_varint(out, verdicts.len() as u64);
-    verdicts.iter().for_each(|verdict| put_verdict(verdict, out));
-}
-
-fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
-    put_varint(out, verdict.number);
-    match &verdict.outcome {
-        Ok(Reply { position, version, .. }) => {
-            for number in [0, position.index.get(), position.term.get(), u64::from(version.ordinal())] {
-                put_varint(out, number);
-            }
-        }
-        Err(code) => put_varint(out, number_of(*code)),
-    }
+    verdicts.iter().for_each(|verdict| verdict_codec::put_verdict(verdict, out));
 }
 
 pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Forward, CodecError> {
@@ -96,28 +82,9 @@ pub(super) fn read_answer(
     let count = read_count(cursor, 2, entries_left)?;
     let mut verdicts = Vec::with_capacity(count.min(256));
     for _ in 0..count {
-        verdicts.push(read_verdict(cursor)?);
+        verdicts.push(verdict_codec::read_verdict(cursor, entries_left)?);
     }
     Ok(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
-}
-
-fn read_verdict(cursor: &mut Cursor<'_>) -> Result<Verdict, CodecError> {
-    let number = cursor.varint()?;
-    let outcome = match cursor.varint()? {
-        0 => Ok(read_reply(cursor)?),
-        code => Err(read_code(code)?),
-    };
-    Ok(Verdict { number, outcome })
-}
-
-fn read_reply(cursor: &mut Cursor<'_>) -> Result<Reply, CodecError> {
-    let (index, term, ordinal) = (cursor.varint()?, cursor.varint()?, cursor.varint()?);
-    let ordinal = u16::try_from(ordinal).map_err(|_| CodecError::Version)?;
-    if index > LOG_INDEX_MAX {
-        return Err(CodecError::Version);
-    }
-    let (index, term) = (LogIndex(index), Term(term));
-    Ok(Reply::to_write(Position { index, term }, Version::of(index, ordinal)))
 }
 
 /// As the codec does with entries: a hundred bytes must not keep a large buffer alive.
@@ -131,32 +98,57 @@ fn copy_small(writes: &mut [Bytes]) {
     }
 }
 
-fn number_of(code: Code) -> u64 {
-    u64::from(code.number().unsigned_abs())
-}
-
-fn read_code(number: u64) -> Result<Code, CodecError> {
-    let code = i32::try_from(number).ok().and_then(Code::from_number);
-    code.ok_or(CodecError::Outcome(number))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
+    use proptest::option;
     use proptest::prelude::*;
 
     use super::super::codec::{decode, encode, weight_bytes};
     use super::*;
+    use crate::completion::{Position, Reply};
+    use crate::core::forwarding::Verdict;
     use crate::core::ports::{Body, PeerMessage};
-    use crate::error::CODES;
-    use crate::types::{RegionEpoch, RegionId};
+    use crate::effects::{Effects, OpResult, Precondition};
+    use crate::error::{CODES, Code, Refusal};
+    use crate::types::{LOG_INDEX_MAX, LogIndex, RegionEpoch, RegionId, Version};
+
+    prop_compose! {
+        fn precondition()(operation in any::<u32>(), version in any::<u64>()) -> Precondition {
+            Precondition { operation, exists: version != 0, version: Version(version) }
+        }
+    }
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..SHARED_BYTES_MIN + 10).prop_map(Bytes::from)
+    }
+
+    fn result() -> impl Strategy<Value = OpResult> {
+        prop_oneof![
+            Just(OpResult::Nothing),
+            any::<i64>().prop_map(OpResult::Sum),
+            bytes().prop_map(OpResult::Key),
+            (bytes(), bytes(), any::<u64>()).prop_map(|(key, value, version)| OpResult::Value {
+                key,
+                value,
+                version: Version(version)
+            }),
+        ]
+    }
+
+    prop_compose! {
+        fn effects()(failed in option::of(precondition()), results in vec((any::<u32>(), result()), 0..4)) -> Effects {
+            Effects { failed, results }
+        }
+    }
 
     prop_compose! {
         fn verdict()(number in any::<u64>(), code in 0..=CODES.len(), index in 0..=LOG_INDEX_MAX, term in any::<u64>(),
-            ordinal in any::<u16>()) -> Verdict {
+            ordinal in any::<u16>(), effects in effects(), precondition in option::of(precondition())) -> Verdict {
             let (index, term) = (LogIndex(index), Term(term));
-            let reply = Reply::to_write(Position { index, term }, Version::of(index, ordinal));
-            Verdict { number, outcome: CODES.get(code).map_or(Ok(reply), |row| Err(row.0)) }
+            let reply = Reply::to_write(Position { index, term }, Version::of(index, ordinal), effects);
+            let refusal = |code| Refusal { code, precondition };
+            Verdict { number, outcome: CODES.get(code).map_or(Ok(reply), |row| Err(refusal(row.0))) }
         }
     }
 

@@ -31,6 +31,7 @@
 mod acceptor;
 pub(crate) mod codec;
 mod forward_codec;
+mod verdict_codec;
 mod heartbeat_codec;
 mod connection;
 mod dial;

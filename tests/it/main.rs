@@ -3,6 +3,7 @@
 mod bit_rot;
 mod capi;
 mod cluster;
+mod conditions;
 mod coverage;
 mod cpp;
 mod docs;

@@ -16,11 +16,15 @@ use crate::completion::Reply;
 use crate::core::boots::Boots;
 use crate::core::forwarding::{Forward, ForwardAnswer, Origin, Refused, RequestId, Verdict};
 use crate::core::planted::{self, Fault};
-use crate::error::{Code, Result};
+use crate::error::{Code, Refusal, Result};
 use crate::types::{NodeId, Term};
 
 /// Verdicts in one answer.
 const VERDICTS_MAX: usize = 4096;
+/// With one that tells results. Those are added up for each.
+const VERDICTS_WITH_RESULTS_MAX: usize = 256;
+/// Bytes of results in one answer, unless one write has more.
+const RESULT_BYTES_MAX: usize = 512 * 1024;
 
 /// A refusal because something before it got lost. There is no error code for that, and callers see none: a member
 /// sends again whatever was refused with a code other than `UNSUPPORTED`.
@@ -167,8 +171,8 @@ impl Attempts {
         assert!(self.in_flight > 0, "what is answered was accepted");
         self.in_flight -= 1;
         let Origin { node, boot } = id.origin;
-        let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| error.code()) };
-        let has_room = |answer: &ForwardAnswer| answer.verdicts.len() < VERDICTS_MAX;
+        let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| Refusal::of(&error)) };
+        let has_room = |answer: &ForwardAnswer| has_room_for(answer, &verdict);
         self.answer_to(node, boot, has_room).verdicts.push(verdict);
     }
 
@@ -204,6 +208,17 @@ impl Attempts {
         }
         &mut self.answers[at]
     }
+}
+
+/// Whether `answer` takes one more. Results of any size stand alone, if they are large.
+fn has_room_for(answer: &ForwardAnswer, verdict: &Verdict) -> bool {
+    let count = answer.verdicts.len();
+    let bytes = verdict.result_bytes();
+    if bytes == 0 {
+        return count < VERDICTS_MAX;
+    }
+    let told: usize = answer.verdicts.iter().map(Verdict::result_bytes).sum();
+    count < VERDICTS_WITH_RESULTS_MAX && told + bytes <= RESULT_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -185,11 +185,12 @@ impl Forwarder {
         if answer.boot != self.boot {
             return heard;
         }
-        if answer.verdicts.iter().any(|verdict| verdict.outcome.is_ok()) {
+        if !answer.verdicts.is_empty() {
+            // A refusal too: it was applied, and so accepted.
             self.pace.on_accepted(answer.from);
         }
         for verdict in &answer.verdicts {
-            let outcome = verdict.outcome.clone().map_err(|code| at_leader(answer.from, code));
+            let outcome = verdict.outcome.clone().map_err(Error::refused);
             self.decide(verdict.number, outcome, &mut heard);
         }
         self.tell(&mut heard);
@@ -359,6 +360,7 @@ mod tests {
     use crate::completion::deadlines::any_call;
     use crate::completion::{Position, Waiter};
     use crate::core::forwarding::Verdict;
+    use crate::effects::Effects;
     use crate::types::{LogIndex, Version};
 
     const LEADER: NodeId = NodeId(1);
@@ -394,7 +396,7 @@ mod tests {
 
     fn place(number: u64) -> Reply {
         let index = LogIndex(10 + number);
-        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 0))
+        Reply::to_write(Position { index, term: Term(7) }, Version::of(index, 0), Effects::default())
     }
 
     /// The numbers whose verdicts are told.

@@ -20,7 +20,8 @@ pub(crate) mod tags;
 use bytes::Bytes;
 
 use crate::completion::Reply;
-use crate::error::Code;
+use crate::effects::OpResult;
+use crate::error::{Code, Refusal};
 use crate::types::{NodeId, Term};
 
 /// Writes of an attempt, numbered from `first` on without a gap.
@@ -64,8 +65,23 @@ pub struct ForwardAnswer {
 pub struct Verdict {
     /// The write.
     pub number: u64,
-    /// Where it stands in the log, or why it does not.
-    pub outcome: std::result::Result<Reply, Code>,
+    /// What its caller is told.
+    pub outcome: std::result::Result<Reply, Refusal>,
+}
+
+impl Verdict {
+    /// What the operations of the write came to.
+    #[must_use]
+    pub fn results(&self) -> &[(u32, OpResult)] {
+        self.outcome.as_ref().map_or(&[], Reply::results)
+    }
+
+    /// About how much they take.
+    #[must_use]
+    pub(crate) fn result_bytes(&self) -> usize {
+        let bytes = |(_, result): &(u32, OpResult)| size_of::<(u32, OpResult)>() + result.payload_bytes();
+        self.results().iter().map(bytes).sum()
+    }
 }
 
 /// No write of an attempt from this number on was accepted, or ever will be.

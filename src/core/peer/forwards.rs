@@ -23,8 +23,7 @@ use crate::core::proposals::{Overwritten, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Result};
 use crate::time::Timestamp;
-use crate::types::NodeId;
-use crate::types::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX};
+use crate::types::{BATCH_BYTES_MAX, NodeId};
 
 /// A leader is asked after what it did not answer for this many heartbeats.
 const ASK_HEARTBEATS: u32 = 4;
@@ -214,8 +213,7 @@ fn may_propose(region: &Region, data: &Bytes) -> bool {
         return false;
     }
     let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-    write.operation_count() <= BATCH_OPERATIONS_MAX
-        && write.operations().all(|operation| region.owns(operation))
+    write.weight().fits_an_entry() && write.operations().all(|operation| region.owns(operation))
 }
 
 /// A write of a caller of this member. There are no others on a follower, unless a fault is planted.

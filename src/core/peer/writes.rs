@@ -10,7 +10,7 @@ use raft::eraftpb::{Entry, Message, MessageType};
 
 use super::Peer;
 use crate::completion::{Position, WriteEvent};
-use crate::core::command::{operations_of, seal_group};
+use crate::core::command::{seal_group, weight_of};
 use crate::core::forwarding::attempts::Attempts;
 use crate::core::forwarding::forwarder::Forwarder;
 use crate::core::forwarding::tags;
@@ -19,8 +19,7 @@ use crate::core::planted::{self, Fault};
 use crate::core::ports::RoundIo;
 use crate::core::proposals::{Proposal, Proposals, Request, Requester};
 use crate::error::{Code, Error, Outcome};
-use crate::types::{BATCH_OPERATIONS_MAX, ENTRY_WRITES_MAX};
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{ENTRY_WRITES_MAX, LogIndex, NodeId, Term};
 
 /// What a peer keeps of writes: of its own callers, and of others while it leads.
 pub(super) struct Writes {
@@ -186,17 +185,17 @@ struct Grouped {
     tags: Bytes,
 }
 
-/// Writes in their order, packed into entries of at most `bytes_max`, and of no more operations than a batch may have,
-/// nor more writes than versions tell apart; one that is larger stands alone.
+/// Writes in their order, packed into entries of at most `bytes_max`, and no heavier than a batch may be; one that is
+/// larger stands alone.
 fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
     let mut entries = Vec::new();
     let mut rest = writes;
     while let [first, others @ ..] = rest {
-        let (mut bytes, mut operations) = (first.data.len(), operations_of(&first.data) as usize);
+        let (mut bytes, mut weight) = (first.data.len(), weight_of(&first.data));
         let fits = |pending: &&Pending| {
             bytes += pending.data.len();
-            operations += operations_of(&pending.data) as usize;
-            bytes <= bytes_max && operations <= BATCH_OPERATIONS_MAX
+            weight = weight.plus(weight_of(&pending.data));
+            bytes <= bytes_max && weight.fits_an_entry()
         };
         let count = 1 + others.iter().take(ENTRY_WRITES_MAX - 1).take_while(fits).count();
         let (group, after) = rest.split_at(count);

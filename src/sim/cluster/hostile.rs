@@ -82,6 +82,7 @@ impl Cluster {
         let owned = |operation| match operation {
             Operation::Put { key, .. } | Operation::Delete { key } => peer.region().contains(key),
             Operation::DeleteRange { begin, .. } => peer.region().contains(begin),
+            judged => peer.region().owns(judged),
         };
         let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
         write.operations().all(owned)

@@ -51,7 +51,7 @@ impl Member {
     pub(crate) fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
         running.appliers.queue(running.tasks.drain(..));
-        let mut batch = match running.appliers.next_batch(slice) {
+        let mut batch = match running.appliers.next_batch(slice, &self.engine) {
             Ok(batch) => batch?,
             Err(error) => return Some(End::Core(error)),
         };

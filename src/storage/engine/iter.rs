@@ -64,42 +64,26 @@ impl Iter {
     /// Moves to the first key: the smallest, or in reverse the largest.
     pub fn seek_to_first(&mut self) {
         *self.is_damaged.get_mut() = false;
-        if self.reverse {
-            self.cursor.last()
-        } else {
-            self.cursor.first()
-        }
+        if self.reverse { self.cursor.last() } else { self.cursor.first() }
     }
 
     /// Moves to the last key: the largest, or in reverse the smallest.
     pub fn seek_to_last(&mut self) {
         *self.is_damaged.get_mut() = false;
-        if self.reverse {
-            self.cursor.first()
-        } else {
-            self.cursor.last()
-        }
+        if self.reverse { self.cursor.first() } else { self.cursor.last() }
     }
 
     /// Moves to `key`, or if it does not exist to the next one in the iterator's order. A key outside the bounds is
     /// treated as the nearest bound.
     pub fn seek(&mut self, key: &[u8]) {
         *self.is_damaged.get_mut() = false;
-        if self.reverse {
-            self.cursor.seek_for_prev(key)
-        } else {
-            self.cursor.seek(key)
-        }
+        if self.reverse { self.cursor.seek_for_prev(key) } else { self.cursor.seek(key) }
     }
 
     /// Moves to `key`, or if it does not exist to the one before it in the iterator's order.
     pub fn seek_for_prev(&mut self, key: &[u8]) {
         *self.is_damaged.get_mut() = false;
-        if self.reverse {
-            self.cursor.seek(key)
-        } else {
-            self.cursor.seek_for_prev(key)
-        }
+        if self.reverse { self.cursor.seek(key) } else { self.cursor.seek_for_prev(key) }
     }
 
     /// Moves to the next key; after the last one the iterator is at none, where it stays.
@@ -109,11 +93,7 @@ impl Iter {
         if *self.is_damaged.get_mut() {
             return;
         }
-        if self.reverse {
-            self.cursor.prev()
-        } else {
-            self.cursor.next()
-        }
+        if self.reverse { self.cursor.prev() } else { self.cursor.next() }
     }
 
     /// Moves to the previous key; before the first one the iterator is at none, where it stays.
@@ -121,11 +101,7 @@ impl Iter {
         if *self.is_damaged.get_mut() {
             return;
         }
-        if self.reverse {
-            self.cursor.next()
-        } else {
-            self.cursor.prev()
-        }
+        if self.reverse { self.cursor.next() } else { self.cursor.prev() }
     }
 
     /// True when the iterator is at a key.
@@ -157,6 +133,14 @@ impl Iter {
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
         let (key, stored) = self.cursor.raw().item()?;
         Some((key, self.split(stored)?.0))
+    }
+
+    /// The current key, its value and its version.
+    #[must_use]
+    pub fn versioned_item(&self) -> Option<(&[u8], &[u8], Version)> {
+        let (key, stored) = self.cursor.raw().item()?;
+        let (value, version) = self.split(stored)?;
+        Some((key, value, version))
     }
 
     /// Whether an iterator at no key has reached an end or failed. Call it before relying on an iteration being

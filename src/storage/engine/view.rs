@@ -42,27 +42,41 @@ struct Pinned<'a> {
     gaps: Usable,
 }
 
-/// Counts one live view of its database.
-struct Counted(Arc<Database>);
+/// One live view of its database; the readers' are counted.
+struct Counted {
+    database: Arc<Database>,
+    is_readers: bool,
+}
 
 impl Counted {
-    fn new(database: Arc<Database>) -> Self {
+    fn of_reader(database: Arc<Database>) -> Self {
         database.live_views.fetch_add(1, Ordering::Relaxed);
-        Self(database)
+        Self { database, is_readers: true }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let before = self.0.live_views.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "every view was counted");
+        if self.is_readers {
+            let before = self.database.live_views.fetch_sub(1, Ordering::Relaxed);
+            debug_assert!(before > 0, "every view of a reader was counted");
+        }
     }
 }
 
 impl View {
     pub(super) fn new(database: &Arc<Database>) -> Self {
-        let snapshot = SnapshotCell::new(Counted::new(Arc::clone(database)), |counted| {
-            let (snapshot, gaps) = counted.0.gaps.open(|| counted.0.db.snapshot());
+        Self::open(Counted::of_reader(Arc::clone(database)))
+    }
+
+    /// One that lives for part of a batch, and that nobody who asks for live views means.
+    pub(super) fn of_writer(database: &Arc<Database>) -> Self {
+        Self::open(Counted { database: Arc::clone(database), is_readers: false })
+    }
+
+    fn open(counted: Counted) -> Self {
+        let snapshot = SnapshotCell::new(counted, |Counted { database, .. }| {
+            let (snapshot, gaps) = database.gaps.open(|| database.db.snapshot());
             let mut options = ReadOptions::default();
             options.set_snapshot(&snapshot);
             Pinned { options, snapshot, gaps }
@@ -170,7 +184,7 @@ impl View {
     }
 
     fn database(&self) -> &Arc<Database> {
-        &self.snapshot.borrow_owner().0
+        &self.snapshot.borrow_owner().database
     }
 }
 

@@ -34,6 +34,7 @@ __all__ = [
     "CancelledError",
     "CancelledInFlightError",
     "ClosedError",
+    "ConflictError",
     "CorruptionError",
     "DeadlineBeforeStartError",
     "EndError",
@@ -54,6 +55,7 @@ __all__ = [
     "NetworkError",
     "NoLeaderError",
     "NoSpaceError",
+    "NotANumberError",
     "NotLeaderError",
     "NullPointerError",
     "Outcome",
@@ -61,6 +63,7 @@ __all__ = [
     "PanicError",
     "PermissionDeniedError",
     "PoisonedError",
+    "PreconditionFailedError",
     "ReadTimeoutError",
     "RegionChangedError",
     "ShutdownInFlightError",
@@ -188,8 +191,20 @@ class KeyNotFound(AlmadiaError, KeyError):
     """The key does not exist."""
 
 
+class PreconditionFailedError(AlmadiaError):
+    """A condition of a batch was false, and the batch was not applied."""
+
+
+class ConflictError(AlmadiaError):
+    """What a transaction had read was changed by another write before its commit. It was not applied."""
+
+
 class EndError(AlmadiaError):
     """An iteration is at its end. Occurs in C only: Python's iterators stop."""
+
+
+class NotANumberError(AlmadiaError, ValueError):
+    """A value is not a number of 8 bytes, or a sum does not fit into one. Nothing was applied."""
 
 
 class NotLeaderError(AlmadiaError):
@@ -330,7 +345,10 @@ _CLASSES: dict[str, type[AlmadiaError]] = {
     "TOO_LARGE": TooLargeError,
     "BATCH_ACROSS_REGIONS": BatchAcrossRegionsError,
     "NOT_FOUND": KeyNotFound,
+    "PRECONDITION_FAILED": PreconditionFailedError,
+    "CONFLICT": ConflictError,
     "END": EndError,
+    "NOT_A_NUMBER": NotANumberError,
     "NOT_LEADER": NotLeaderError,
     "NO_LEADER": NoLeaderError,
     "OVERLOADED": OverloadedError,

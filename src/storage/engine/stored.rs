@@ -1,0 +1,69 @@
+//! The data as the applier sees them, between two batches.
+//!
+//! Owns how a write with conditions looks at the database. What always holds: what is seen is the state after the last
+//! batch, since whoever judges is the one thread that writes; a search leaves out known gaps, and reports new ones, as
+//! every iterator does: the head of a queue lies behind all that was ever taken from it. Earlier writes of the batch
+//! that is being filled are not here: `core/judge` knows them.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::view::View;
+use super::{Database, Engine, IterOptions, errors, trailer, unversioned};
+use crate::core::stored::{Each, Stored};
+use crate::error::Result;
+use crate::types::Version;
+
+/// See the module. To be dropped before the engine writes again.
+pub(crate) struct Latest<'a> {
+    database: &'a Arc<Database>,
+    /// For searches; taken when the first one begins.
+    view: OnceCell<View>,
+}
+
+impl Engine {
+    /// The data after the last batch, for the thread that writes the next one.
+    #[must_use]
+    pub(crate) fn latest(&self) -> Latest<'_> {
+        Latest { database: &self.database, view: OnceCell::new() }
+    }
+}
+
+impl Latest<'_> {
+    fn read<T>(&self, key: &[u8], found: impl FnOnce(&[u8], Version) -> T) -> Result<Option<T>> {
+        let Database { db, reads, .. } = &**self.database;
+        let Some(stored) = db.get_pinned_opt(key, reads).map_err(errors::failed)? else { return Ok(None) };
+        let (value, version) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
+        Ok(Some(found(value, version)))
+    }
+}
+
+impl Stored for Latest<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Version)>> {
+        self.read(key, |value, version| (Bytes::copy_from_slice(value), version))
+    }
+
+    fn version_of(&self, key: &[u8]) -> Result<Version> {
+        Ok(self.read(key, |_, version| version)?.unwrap_or(Version::NONE))
+    }
+
+    fn scan(&self, begin: &[u8], end: &[u8], each: &mut Each<'_>) -> Result<()> {
+        let upper = Some(end.to_vec()).filter(|end| !end.is_empty());
+        if upper.as_deref().is_some_and(|upper| upper <= begin) {
+            return Ok(());
+        }
+        let view = self.view.get_or_init(|| View::of_writer(self.database));
+        let mut iter =
+            view.iter(IterOptions { lower: Some(begin.to_vec()), upper, ..IterOptions::default() });
+        iter.seek_to_first();
+        while let Some((key, value, version)) = iter.versioned_item() {
+            if each(key, value, version).is_break() {
+                return Ok(());
+            }
+            iter.next();
+        }
+        iter.status()
+    }
+}
