@@ -475,6 +475,12 @@ typedef struct almadia_write_options {
      * and what it points to may be freed then.
      */
     void *event_user;
+    /**
+     * Receives, on ALMADIA_OK, the version that the write gave to all keys that it set, as almadia_value_version
+     * describes it; 0 for a batch without operations. NULL if unwanted. For the calls that wait only: an _async call
+     * says it with almadia_completion_version.
+     */
+    uint64_t *version;
 } almadia_write_options;
 
 /**
@@ -1139,8 +1145,8 @@ almadia_code almadia_write(struct almadia_store *store,
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
  * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
  * ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
- * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of
- * almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
+ * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version, which needs a call that waits).
+ * The completion has the other codes: those of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
  */
 ALMADIA_API
 ALMADIA_NODISCARD
@@ -1317,6 +1323,15 @@ uint64_t almadia_completion_index(const struct almadia_completion *completion);
  */
 ALMADIA_API
 uint64_t almadia_completion_term(const struct almadia_completion *completion);
+
+/**
+ * The version that the write gave to all keys that it set, as almadia_value_version describes it. 0 after a failure,
+ * for every other call, for a batch without operations, and for NULL.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+uint64_t almadia_completion_version(const struct almadia_completion *completion);
 
 /**
  * The details of the failure; NULL after success, after ALMADIA_NOT_FOUND and for NULL. It belongs to the
@@ -1716,6 +1731,16 @@ ALMADIA_API
 size_t almadia_value_size(const struct almadia_value *value);
 
 /**
+ * The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of a
+ * key only grow, also when it is deleted in between and set again; those of keys of different regions have nothing to
+ * do with each other. They are never 0. 0 for NULL, and for a value that is a text of this library.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+uint64_t almadia_value_version(const struct almadia_value *value);
+
+/**
  * Frees a value. NULL is fine. In a child process it does nothing.
  *
  * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
@@ -1743,6 +1768,16 @@ ALMADIA_NODISCARD
 almadia_code almadia_values_at(const struct almadia_values *values,
                                size_t index,
                                struct almadia_slice *value);
+
+/**
+ * The version of the key at `index`, as almadia_value_version describes it. 0 when this key does not exist, when there
+ * are fewer keys, and for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+uint64_t almadia_values_version_at(const struct almadia_values *values,
+                                   size_t index);
 
 /**
  * Frees values. NULL is fine. In a child process it does nothing.
@@ -1854,6 +1889,15 @@ ALMADIA_API
 struct almadia_slice almadia_iter_value(const struct almadia_iter *iter);
 
 /**
+ * The version of the key of the pair that the iterator is at, as almadia_value_version describes it; 0 when it is at
+ * none.
+ *
+ * Blocks: no. Threads: one at a time.
+ */
+ALMADIA_API
+uint64_t almadia_iter_version(const struct almadia_iter *iter);
+
+/**
  * Why the iterator is at no pair: ALMADIA_OK when it is at an end, otherwise the error that stopped it. Check it
  * after every loop.
  *
@@ -1880,6 +1924,20 @@ almadia_code almadia_iter_next_n(struct almadia_iter *iter,
                                  size_t capacity,
                                  size_t *count,
                                  struct almadia_error **error);
+
+/**
+ * As almadia_iter_next_n, with the version of the key of each pair, as almadia_value_version describes it.
+ *
+ * Blocks: no (it may read from the disk). Threads: one at a time. Codes: as almadia_iter_next_n.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_iter_next_n_versions(struct almadia_iter *iter,
+                                          struct almadia_kv *pairs,
+                                          uint64_t *versions,
+                                          size_t capacity,
+                                          size_t *count,
+                                          struct almadia_error **error);
 
 /**
  * Frees an iterator. NULL is fine. In a child process it does nothing.

@@ -916,6 +916,13 @@ class value : public handle<almadia_value, almadia_value_free> {
     /** A copy. */
     std::string str() const { return std::string(view()); }
 
+    /**
+     * The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of
+     * a key only grow, also when it is erased in between and set again; those of keys of different regions have nothing
+     * to do with each other. Never 0, except of an empty handle and of store::metrics.
+     */
+    std::uint64_t version() const noexcept { return almadia_value_version(pointer_); }
+
 #ifdef __cpp_lib_span
     /** The bytes. They belong to the value. */
     std::span<const std::byte> span() const noexcept {
@@ -949,6 +956,9 @@ class values : public handle<almadia_values, almadia_values_free> {
         if (almadia_values_at(pointer_, index, &found) != ALMADIA_OK) return std::nullopt;
         return detail::view_of(found);
     }
+
+    /** The version of the key at `index`, as value::version(); 0 when it does not exist. */
+    std::uint64_t version(std::size_t index) const noexcept { return almadia_values_version_at(pointer_, index); }
 
   private:
     explicit values(almadia_values *pointer) noexcept : handle(pointer) {}
@@ -1030,6 +1040,8 @@ class iter : public handle<almadia_iter, almadia_iter_free> {
     std::string_view key() const noexcept { return detail::view_of(almadia_iter_key(pointer_)); }
     /** The value that it is at, valid until it is moved; empty when it is at none. */
     std::string_view value() const noexcept { return detail::view_of(almadia_iter_value(pointer_)); }
+    /** The version of the key that it is at, as value::version(); 0 when it is at none. */
+    std::uint64_t version() const noexcept { return almadia_iter_version(pointer_); }
 
     /** Success when it is at no pair because it is at an end, otherwise what stopped it. Call it after every loop. */
     result<void> check() const {
@@ -1276,6 +1288,11 @@ struct position {
     std::uint64_t index = 0;
     /** The raft term of the entry at that index. */
     std::uint64_t term = 0;
+    /**
+     * Of a write, the version that it gave to all keys that it set, as value::version(). 0 for a batch without
+     * operations, of a read and in an event.
+     */
+    std::uint64_t version = 0;
 };
 
 /** What get_with_position found. */
@@ -1358,7 +1375,8 @@ template <> struct answer<void> {
 
 template <> struct answer<position> {
     static result<position> take(almadia_completion *completion) {
-        return position{almadia_completion_index(completion), almadia_completion_term(completion)};
+        return position{almadia_completion_index(completion), almadia_completion_term(completion),
+                        almadia_completion_version(completion)};
     }
 };
 
@@ -1381,7 +1399,7 @@ template <> struct answer<std::optional<value>> {
 template <> struct answer<positioned_value> {
     static result<positioned_value> take(almadia_completion *completion) {
         return positioned_value{take_value(completion),
-                                {almadia_completion_index(completion), almadia_completion_term(completion)}};
+                                {almadia_completion_index(completion), almadia_completion_term(completion), 0}};
     }
 };
 
@@ -1471,7 +1489,7 @@ template <class E, class F> struct call_with_events : call<position, F> {
     static void tell(void *user, almadia_event event, almadia_position at) {
         call_with_events *const self = static_cast<call_with_events *>(user);
         if (dropping()) return;
-        contain([&] { self->on_event(static_cast<almadia::event>(event), position{at.index, at.term}); });
+        contain([&] { self->on_event(static_cast<almadia::event>(event), position{at.index, at.term, 0}); });
     }
 
     E on_event;
@@ -2155,7 +2173,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
             return almadia_get_with(pointer_, key.data(), key.size(), &c, found, &at, e);
         });
         if (!read) return std::move(read).error();
-        return positioned_value{*std::move(read), {at.index, at.term}};
+        return positioned_value{*std::move(read), {at.index, at.term, 0}};
     }
 
     /**
@@ -2219,11 +2237,13 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /* Calls a C function that writes. */
     template <class Call> static result<position> written(const write_options &options, Call &&call) {
-        const almadia_write_options c = detail::to_c(options);
+        almadia_write_options c = detail::to_c(options);
         almadia_position at = {0, 0};
+        std::uint64_t version = 0;
+        c.version = &version;
         result<void> answered = detail::attempt([&](almadia_error **e) { return call(&c, &at, e); });
         if (!answered) return std::move(answered).error();
-        return position{at.index, at.term};
+        return position{at.index, at.term, version};
     }
 };
 static_assert(sizeof(store) == sizeof(void *));

@@ -8,8 +8,9 @@ use std::ptr::{NonNull, null_mut};
 
 use almadia::capi::iter::{
     almadia_iter_code, almadia_iter_first, almadia_iter_free, almadia_iter_key, almadia_iter_last,
-    almadia_iter_new, almadia_iter_next, almadia_iter_next_n, almadia_iter_options, almadia_iter_prev,
-    almadia_iter_seek, almadia_iter_seek_for_prev, almadia_iter_valid, almadia_iter_value,
+    almadia_iter_new, almadia_iter_next, almadia_iter_next_n, almadia_iter_next_n_versions,
+    almadia_iter_options, almadia_iter_prev, almadia_iter_seek, almadia_iter_seek_for_prev,
+    almadia_iter_valid, almadia_iter_value,
 };
 use almadia::capi::{almadia_kv, almadia_slice};
 
@@ -76,14 +77,21 @@ impl Handles {
     }
 
     pub fn iter_next_n(&mut self, input: &mut Input<'_>) {
-        let capacity = usize::from(input.number() % 6);
+        let number = usize::from(input.number());
+        let (capacity, with_versions) = (number % 6, number / 6 % 2 == 1);
         let Some(iter) = &mut self.iters[input.slot(SLOTS)] else { return };
         let none = almadia_slice { data: std::ptr::null(), size: 0 };
         let mut pairs = [almadia_kv { key: none, value: none }; 6];
-        let mut count = 99;
-        // SAFETY: the iterator is live and there is room for `capacity` pairs.
+        let (mut versions, mut count) = ([0; 6], 99);
+        // SAFETY: the iterator is live and there is room for `capacity` pairs and versions.
         let code = answer(input, |error| unsafe {
-            almadia_iter_next_n(iter.handle, pairs.as_mut_ptr(), capacity, &raw mut count, error)
+            let (pairs, count) = (pairs.as_mut_ptr(), &raw mut count);
+            if with_versions {
+                let versions = versions.as_mut_ptr();
+                almadia_iter_next_n_versions(iter.handle, pairs, versions, capacity, count, error)
+            } else {
+                almadia_iter_next_n(iter.handle, pairs, capacity, count, error)
+            }
         });
         if capacity == 0 {
             return assert_eq!(code, INVALID_ARGUMENT);
@@ -95,6 +103,8 @@ impl Handles {
         };
         assert_eq!((code, count == 0), if left.is_empty() { (END, true) } else { (OK, false) });
         assert!(count <= capacity.min(left.len()));
+        let told = versions.iter().filter(|version| **version > 0).count();
+        assert_eq!(told, if with_versions { count } else { 0 }, "each pair has a version");
         for (pair, (key, value)) in pairs[..count].iter().zip(left) {
             assert_eq!((bytes(pair.key), bytes(pair.value)), (&key[..], &value[..]));
         }

@@ -95,8 +95,9 @@ impl almadia_iter {
         self.iter.valid()
     }
 
-    /// Copies up to `capacity` pairs into the arena, moves behind them, and answers the lengths of each.
-    fn take(&mut self, capacity: usize) -> Vec<(usize, usize)> {
+    /// Copies up to `capacity` pairs into the arena, moves behind them, and answers the lengths of each. `versions`
+    /// receives the version of each, for a caller that wants them.
+    fn take(&mut self, capacity: usize, mut versions: Option<&mut Vec<u64>>) -> Vec<(usize, usize)> {
         let mut lengths = Vec::new();
         self.arena.clear();
         if !self.positioned {
@@ -107,9 +108,37 @@ impl almadia_iter {
             self.arena.extend_from_slice(key);
             self.arena.extend_from_slice(value);
             lengths.push((key.len(), value.len()));
+            if let Some(versions) = &mut versions {
+                versions.push(self.iter.version().expect("it stands on a pair").get());
+            }
             self.iter.next();
         }
         lengths
+    }
+
+    /// As `almadia_iter_next_n`, which gets no versions.
+    fn next_n(
+        &mut self,
+        pairs: &ArraySlot<almadia_kv>,
+        versions: Option<&ArraySlot<u64>>,
+        capacity: usize,
+        count: &ValueSlot<usize>,
+    ) -> Result<almadia_code> {
+        if capacity == 0 {
+            return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
+        }
+        let mut found = Vec::new();
+        let lengths = self.take(capacity, versions.is_some().then_some(&mut found));
+        if lengths.is_empty() {
+            self.iter.status()?;
+            return Ok(Code::End.number());
+        }
+        pairs.put(self.lend(&lengths));
+        if let Some(versions) = versions {
+            versions.put(found.into_iter());
+        }
+        count.put(lengths.len());
+        Ok(ALMADIA_OK)
     }
 
     /// The pairs of the arena, cut at `lengths`.
@@ -409,17 +438,40 @@ pub unsafe extern "C" fn almadia_iter_next_n(
         iter.process.check()?;
         // SAFETY: `pairs` is NULL or points to room for `capacity` of them.
         let pairs = unsafe { ArraySlot::new(pairs, capacity, "pairs") }?;
-        if capacity == 0 {
-            return Err(Error::with_detail(Code::InvalidArgument, "capacity is 0"));
-        }
-        let lengths = iter.take(capacity);
-        if lengths.is_empty() {
-            iter.iter.status()?;
-            return Ok(Code::End.number());
-        }
-        pairs.put(iter.lend(&lengths));
-        count.put(lengths.len());
-        Ok(ALMADIA_OK)
+        iter.next_n(&pairs, None, capacity, &count)
+    })
+}
+
+/// As almadia_iter_next_n, with the version of the key of each pair, as almadia_value_version describes it.
+///
+/// Blocks: no (it may read from the disk). Threads: one at a time. Codes: as almadia_iter_next_n.
+///
+/// # Safety
+/// `iter` is NULL or live, and no other call uses it meanwhile; `pairs` and `versions` are NULL or point to room for
+/// `capacity` of them; `count` and `error` are NULL or writable.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_iter_next_n_versions(
+    iter: *mut almadia_iter,
+    pairs: *mut almadia_kv,
+    versions: *mut u64,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut *mut almadia_error,
+) -> almadia_code {
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `count` is NULL or writable.
+        let count = unsafe { ValueSlot::new(count, "count") }?;
+        count.put(0);
+        // SAFETY: `iter` is NULL or live, and no other call uses it.
+        let iter = unsafe { exclusive(iter, "iter") }?;
+        iter.process.check()?;
+        // SAFETY: `pairs` is NULL or points to room for `capacity` of them.
+        let pairs = unsafe { ArraySlot::new(pairs, capacity, "pairs") }?;
+        // SAFETY: `versions` is NULL or points to room for `capacity` of them.
+        let versions = unsafe { ArraySlot::new(versions, capacity, "versions") }?;
+        iter.next_n(&pairs, Some(&versions), capacity, &count)
     })
 }
 

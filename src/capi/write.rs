@@ -15,7 +15,7 @@ use super::extensible::{self, Extensible};
 use super::handle::{ValueSlot, exclusive, in_process, null};
 use super::store::almadia_store;
 use super::thread_sanitizer;
-use crate::completion::{Events, Position, WriteEvent};
+use crate::completion::{Events, Position, Reply, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;
 use crate::store::batch::Batch;
@@ -67,10 +67,14 @@ pub struct almadia_write_options {
     /// Passed to on_event as it is. The library never dereferences it; it must be valid until the write completes,
     /// and what it points to may be freed then.
     pub event_user: *mut c_void,
+    /// Receives, on ALMADIA_OK, the version that the write gave to all keys that it set, as almadia_value_version
+    /// describes it; 0 for a batch without operations. NULL if unwanted. For the calls that wait only: an _async call
+    /// says it with almadia_completion_version.
+    pub version: *mut u64,
 }
 
-// SAFETY: repr(C), begins with struct_size, and consists of integers, a pointer and an optional function, both of which
-// may be NULL.
+// SAFETY: repr(C), begins with struct_size, and consists of integers, pointers and an optional function, all of which may
+// be NULL.
 unsafe impl Extensible for almadia_write_options {
     const NAME: &'static str = "write_options";
     const FIRST_SIZE: usize = offset_of!(Self, events);
@@ -116,12 +120,43 @@ struct Options {
     listening: Option<(Events, Listener)>,
 }
 
-/// The Rust form of the caller's options.
+/// The Rust form of the options of an _async call.
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes; its event callback may be called until the write is
 /// completed.
-unsafe fn write_options(options: *const almadia_write_options) -> Result<Options> {
+unsafe fn async_options(options: *const almadia_write_options) -> Result<Options> {
+    // SAFETY: passed on to the caller.
+    let (options, version) = unsafe { write_options(options) }?;
+    if version.is_null() {
+        return Ok(options);
+    }
+    let detail =
+        "almadia_write_options.version is of calls that wait; an _async call has almadia_completion_version";
+    Err(Error::with_detail(Code::InvalidArgument, detail))
+}
+
+/// The Rust form of the options of a write whose caller waits for it, and where it wants the version.
+///
+/// # Safety
+/// As [`async_options`]; its `version` is NULL or writable during the call.
+unsafe fn blocking_options(options: *const almadia_write_options) -> Result<(WriteOptions, ValueSlot<u64>)> {
+    // SAFETY: passed on to the caller.
+    match unsafe { write_options(options) }? {
+        // SAFETY: passed on to the caller.
+        (Options { write, listening: None }, version) => Ok((write, unsafe { ValueSlot::optional(version) })),
+        (Options { listening: Some(_), .. }, _) => {
+            let detail = "almadia_write_options.events needs the _async form of the call";
+            Err(Error::with_detail(Code::InvalidArgument, detail))
+        }
+    }
+}
+
+/// The Rust form of the caller's options, and where it wants the version.
+///
+/// # Safety
+/// As [`async_options`].
+unsafe fn write_options(options: *const almadia_write_options) -> Result<(Options, *mut u64)> {
     // SAFETY: passed on to the caller.
     let options = unsafe { extensible::read_or_default(options) }?;
     let unknown = options.events & !(ALMADIA_EVENT_PROPOSED | ALMADIA_EVENT_COMMITTED);
@@ -132,29 +167,14 @@ unsafe fn write_options(options: *const almadia_write_options) -> Result<Options
     let (wanted, timeout) = (|event| options.events & event != 0, timeout(options.timeout_ms));
     let write = WriteOptions { timeout };
     if options.events == 0 {
-        return Ok(Options { write, listening: None });
+        return Ok((Options { write, listening: None }, options.version));
     }
     let events =
         Events { proposed: wanted(ALMADIA_EVENT_PROPOSED), committed: wanted(ALMADIA_EVENT_COMMITTED) };
     let on_event = options.on_event.ok_or_else(|| null("almadia_write_options.on_event"))?;
     thread_sanitizer::release(options.event_user);
     let listener = Listener { on_event, user: options.event_user };
-    Ok(Options { write, listening: Some((events, listener)) })
-}
-
-/// The Rust form of the options of a write whose caller waits for it.
-///
-/// # Safety
-/// As [`write_options`].
-unsafe fn blocking_options(options: *const almadia_write_options) -> Result<WriteOptions> {
-    // SAFETY: passed on to the caller.
-    match unsafe { write_options(options) }? {
-        Options { write, listening: None } => Ok(write),
-        Options { listening: Some(_), .. } => {
-            let detail = "almadia_write_options.events needs the _async form of the call";
-            Err(Error::with_detail(Code::InvalidArgument, detail))
-        }
-    }
+    Ok((Options { write, listening: Some((events, listener)) }, options.version))
 }
 
 /// A timeout of an options struct, where 0 leaves the choice to the configuration.
@@ -181,7 +201,7 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
-/// to `struct_size` readable bytes; `position` and `error` are NULL or writable.
+/// to `struct_size` readable bytes, and its `version` is NULL or writable; `position` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write(
@@ -197,13 +217,12 @@ pub unsafe extern "C" fn almadia_write(
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `batch` is NULL or live, and no other call uses it.
         let batch = unsafe { exclusive(batch, "batch") }?;
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
-        let options = unsafe { blocking_options(options) }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
+        let (options, version) = unsafe { blocking_options(options) }?;
         boundary::may_block()?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
-        position.put(store.store.write(&mut batch.batch, &options)?.position.into());
-        Ok(ALMADIA_OK)
+        answer(store.store.write(&mut batch.batch, &options)?, &position, &version)
     })
 }
 
@@ -216,8 +235,8 @@ pub unsafe extern "C" fn almadia_write(
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
 /// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
 /// ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
-/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size). The completion has the other codes: those of
-/// almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
+/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version, which needs a call that waits).
+/// The completion has the other codes: those of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
@@ -241,7 +260,7 @@ pub unsafe extern "C" fn almadia_write_async(
         let batch = unsafe { exclusive(batch, "batch") }?;
         // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
         // write is answered.
-        let options = unsafe { write_options(options) }?;
+        let options = unsafe { async_options(options) }?;
         // SAFETY: `done` keeps the promise of `Done::read`.
         let done = unsafe { Done::read(done) }?;
         submit(store, &mut batch.batch, options, done)
@@ -380,7 +399,8 @@ pub unsafe extern "C" fn almadia_delete_async(
 ///
 /// # Safety
 /// `store` is NULL or live; `key` and `value` are NULL or point to `key_length` and `value_length` readable bytes;
-/// `options` is NULL or points to `struct_size` readable bytes; `position` and `error` are NULL or writable.
+/// `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable; `position` and
+/// `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_put_with(
@@ -399,13 +419,12 @@ pub unsafe extern "C" fn almadia_put_with(
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
         let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
-        let options = unsafe { blocking_options(options) }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
+        let (options, version) = unsafe { blocking_options(options) }?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        position.put(store.store.put_with(key, value, &options)?.position.into());
-        Ok(ALMADIA_OK)
+        answer(store.store.put_with(key, value, &options)?, &position, &version)
     })
 }
 
@@ -418,7 +437,7 @@ pub unsafe extern "C" fn almadia_put_with(
 ///
 /// # Safety
 /// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
-/// `struct_size` readable bytes; `position` and `error` are NULL or writable.
+/// `struct_size` readable bytes, and its `version` is NULL or writable; `position` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_delete_with(
@@ -435,13 +454,12 @@ pub unsafe extern "C" fn almadia_delete_with(
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `key` is NULL or points to `key_length` readable bytes.
         let key = unsafe { bytes(key, key_length, "key") }?;
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes.
-        let options = unsafe { blocking_options(options) }?;
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
+        let (options, version) = unsafe { blocking_options(options) }?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        position.put(store.store.delete_with(key, &options)?.position.into());
-        Ok(ALMADIA_OK)
+        answer(store.store.delete_with(key, &options)?, &position, &version)
     })
 }
 
@@ -475,7 +493,7 @@ pub unsafe extern "C" fn almadia_put_with_async(
         let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
         // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
         // write is answered.
-        let options = unsafe { write_options(options) }?;
+        let options = unsafe { async_options(options) }?;
         // SAFETY: `done` keeps the promise of `Done::read`.
         let done = unsafe { Done::read(done) }?;
         let mut batch = Batch::new();
@@ -512,13 +530,24 @@ pub unsafe extern "C" fn almadia_delete_with_async(
         let key = unsafe { bytes(key, key_length, "key") }?;
         // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its callback may be called until the
         // write is answered.
-        let options = unsafe { write_options(options) }?;
+        let options = unsafe { async_options(options) }?;
         // SAFETY: `done` keeps the promise of `Done::read`.
         let done = unsafe { Done::read(done) }?;
         let mut batch = Batch::new();
         batch.delete(key)?;
         submit(store, &mut batch, options, done)
     })
+}
+
+/// Tells the caller of a write that waited where it is, and its version.
+fn answer(
+    reply: Reply,
+    position: &ValueSlot<almadia_position>,
+    version: &ValueSlot<u64>,
+) -> Result<almadia_code> {
+    position.put(reply.position.into());
+    version.put(reply.version.get());
+    Ok(ALMADIA_OK)
 }
 
 /// Starts writing `batch`; its caller hears of events, if it wants any, and of the outcome.

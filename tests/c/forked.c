@@ -88,6 +88,7 @@ static void check_reads(const struct handles *all)
     almadia_iter *iter = NULL;
     almadia_slice key = {"k", 1};
     almadia_kv pair;
+    uint64_t version = 7;
     char buffer[8];
     size_t size = 0;
     almadia_done done = ALMADIA_DONE_INIT;
@@ -107,10 +108,12 @@ static void check_reads(const struct handles *all)
     CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_multi_get(all->snapshot, &key, 1, &values, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_iter_new(all->snapshot, NULL, &iter, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_iter_next_n(all->iter, &pair, 1, &size, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_iter_next_n_versions(all->iter, &pair, &version, 1, &size, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_iter_code(all->iter, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_values_at(all->values, 0, &key));
     CHECK(snapshot == NULL && value == NULL && values == NULL && iter == NULL);
     CHECK(!almadia_iter_valid(all->iter) && !almadia_iter_next(all->iter) && !almadia_iter_first(all->iter));
+    CHECK(version == 7 && almadia_iter_version(all->iter) == 0);
     CHECK(!almadia_iter_seek(all->iter, "k", 1) && almadia_iter_key(all->iter).size == 0);
 }
 

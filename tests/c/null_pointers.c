@@ -31,6 +31,8 @@ static void check_getters(void)
     CHECK(almadia_completion_term(NULL) == 0 && almadia_completion_error(NULL) == NULL);
     CHECK(almadia_completion_take_snapshot(NULL) == NULL && almadia_completion_take_value(NULL) == NULL);
     CHECK(almadia_completion_take_values(NULL) == NULL && almadia_completion_user(NULL) == NULL);
+    CHECK(almadia_completion_version(NULL) == 0 && almadia_value_version(NULL) == 0);
+    CHECK(almadia_values_version_at(NULL, 0) == 0 && almadia_iter_version(NULL) == 0);
     CHECK(almadia_completion_op(NULL) == 0 && almadia_cq_fd(NULL) == -1 && almadia_values_count(NULL) == 0);
     CHECK(almadia_snapshot_index(NULL) == 0 && almadia_snapshot_term(NULL) == 0);
     CHECK(almadia_value_data(NULL) == NULL && almadia_value_size(NULL) == 0);
@@ -294,6 +296,7 @@ static void check_iterators(almadia_snapshot *snapshot)
     almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
     almadia_iter *iter = (almadia_iter *)snapshot;
     almadia_kv pair;
+    uint64_t version = 7;
     size_t count = 7;
 
     REFUSES(almadia_iter_new(NULL, NULL, &iter, NULL));
@@ -315,6 +318,13 @@ static void check_iterators(almadia_snapshot *snapshot)
     CHECK(count == 0);
     REFUSES(almadia_iter_next_n(iter, NULL, 1, &count, NULL));
     REFUSES(almadia_iter_next_n(iter, &pair, 1, NULL, NULL));
+    count = 7;
+    REFUSES(almadia_iter_next_n_versions(NULL, &pair, &version, 1, &count, NULL));
+    CHECK(count == 0);
+    REFUSES(almadia_iter_next_n_versions(iter, NULL, &version, 1, &count, NULL));
+    REFUSES(almadia_iter_next_n_versions(iter, &pair, NULL, 1, &count, NULL));
+    REFUSES(almadia_iter_next_n_versions(iter, &pair, &version, 1, NULL, NULL));
+    CHECK(version == 7);
     almadia_iter_free(iter);
 }
 

@@ -105,8 +105,9 @@ static void one_call_has_options_and_a_position(const almadia::store &store) {
     CHECK(MUST(store.get_future("with", local).get())->view() == "1");
     const almadia::positioned_value found = MUST(store.get_with_position_future("with", local).get());
     CHECK(found.value->view() == "1" && found.position.index >= put.index && found.position.term >= put.term);
+    CHECK(put.version > 0 && found.value->version() == put.version && found.position.version == 0);
     const almadia::position erased = MUST(store.erase_future("with", options).get());
-    CHECK(!MUST(store.get_with_position_future("with").get()).value);
+    CHECK(!MUST(store.get_with_position_future("with").get()).value && erased.version > put.version);
 
     counter done;
     MUST(store.put_async("with", "2", [&](const almadia::result<almadia::position> &) { done.add(); }, options));

@@ -148,6 +148,36 @@ static void one_call_has_options_and_a_position(const almadia::store &store) {
     CHECK(code_of(store.get("with", local)) == almadia::code::invalid_argument);
 }
 
+static void versions_grow_and_are_the_same_by_every_way(const almadia::store &store) {
+    const almadia::position first = MUST(store.put("version/a", "1", almadia::write_options()));
+    CHECK(first.version > 0 && MUST(store.get("version/a"))->version() == first.version);
+    const almadia::position erased = MUST(store.erase("version/a", almadia::write_options()));
+    almadia::batch batch;
+    MUST(batch.put("version/a", "2"));
+    MUST(batch.put("version/b", "2"));
+    const almadia::position second = MUST(store.write(batch));
+    CHECK(erased.version > first.version && second.version > erased.version);
+
+    const almadia::values found = MUST(store.multi_get({"version/b", "version/none", "version/a"}));
+    CHECK(found.version(0) == second.version && found.version(2) == second.version);
+    CHECK(found.version(1) == 0 && found.version(3) == 0);
+    almadia::scan_options options;
+    options.prefix = "version/";
+    almadia::iter iter = MUST(MUST(store.open_snapshot()).iterate(options));
+    CHECK(iter.version() == 0);
+    int seen = 0;
+    for (bool on = iter.first(); on; on = iter.next(), seen++) CHECK(iter.version() == second.version);
+    CHECK(seen == 2 && iter.version() == 0);
+    MUST(iter.check());
+
+    // A batch without operations is a read; reads have no version, and neither has a text of the library.
+    CHECK(MUST(store.write(batch)).version == 0);
+    CHECK(MUST(store.get_with_position("version/a")).position.version == 0);
+    CHECK(MUST(store.metrics()).version() == 0 && almadia::value().version() == 0);
+    const almadia::position of_two_fields{7, 3};
+    CHECK(of_two_fields.index == 7 && of_two_fields.term == 3 && of_two_fields.version == 0);
+}
+
 static void snapshots_do_not_change(const almadia::store &store) {
     MUST(store.put("key", "before"));
     const almadia::snapshot snapshot = MUST(store.open_snapshot());
@@ -344,6 +374,7 @@ int main(int argc, char **argv) {
     operations_are_appended_all_or_none(store);
     many_keys_are_read_at_once(store);
     one_call_has_options_and_a_position(store);
+    versions_grow_and_are_the_same_by_every_way(store);
     snapshots_do_not_change(store);
     scans_show_the_right_pairs(store);
     iterators_move_both_ways(store);

@@ -40,6 +40,18 @@ static void every_member_writes_and_reads(const members &stores) {
     }
 }
 
+// Whoever writes and whoever reads, a key has the version that its write was told.
+static void every_member_knows_the_version_of_a_key(const members &stores) {
+    std::uint64_t last = 0;
+    for (const almadia::store &writer : stores) {
+        const almadia::position written = MUST(writer.put("version", "", {std::chrono::seconds(30)}));
+        CHECK(written.version > last);
+        for (const almadia::store &reader : stores)
+            CHECK(MUST(reader.get("version"))->version() == written.version);
+        last = written.version;
+    }
+}
+
 static const almadia::store &leader_of(const members &stores) {
     for (std::size_t at = 0;; at = (at + 1) % stores.size())
         if (MUST(stores[at].status()).role == almadia::role::leader) return stores[at];
@@ -83,6 +95,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     members stores = open_members(argv[1]);
     every_member_writes_and_reads(stores);
+    every_member_knows_the_version_of_a_key(stores);
     leadership_is_handed_over(stores);
     a_member_without_the_others_reports_what_it_knows(stores);
 }

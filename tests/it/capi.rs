@@ -93,6 +93,11 @@ fn a_call_says_how_recent_from_where_on_and_how_long_and_is_told_its_position() 
 }
 
 #[test]
+fn a_key_has_the_same_version_however_and_wherever_it_is_read() {
+    passes("versions");
+}
+
+#[test]
 fn a_normal_start_logs_no_warning_and_a_member_that_stays_away_one() {
     passes("quiet_start");
 }

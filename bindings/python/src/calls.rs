@@ -75,6 +75,11 @@ pub fn bytes<'py>(py: Python<'py>, value: Option<&PinnedValue>) -> Option<Bound<
     value.map(|value| PyBytes::new(py, value.as_ref()))
 }
 
+/// A value as `bytes` and its version; None and 0 when there is none.
+pub fn versioned<'py>(py: Python<'py>, value: Option<&PinnedValue>) -> (Option<Bound<'py, PyBytes>>, u64) {
+    (bytes(py, value), value.map_or(0, |value| value.version().get()))
+}
+
 /// Values as a list of `bytes` and None.
 pub fn list<'py>(py: Python<'py>, values: &[Option<PinnedValue>]) -> PyResult<Bound<'py, PyList>> {
     PyList::new(py, values.iter().map(|value| bytes(py, value.as_ref())))

@@ -28,6 +28,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Items,
+    /// With their versions.
+    Entries,
     Keys,
     Values,
 }
@@ -36,9 +38,10 @@ impl Part {
     pub fn named(name: &str) -> PyResult<Self> {
         match name {
             "items" => Ok(Self::Items),
+            "entries" => Ok(Self::Entries),
             "keys" => Ok(Self::Keys),
             "values" => Ok(Self::Values),
-            _ => Err(PyValueError::new_err("part is 'items', 'keys' or 'values'")),
+            _ => Err(PyValueError::new_err("part is 'items', 'entries', 'keys' or 'values'")),
         }
     }
 }
@@ -68,6 +71,8 @@ struct Chunk {
     bytes: Vec<u8>,
     /// Where each pair's key and value end in `bytes`.
     ends: Vec<(usize, usize)>,
+    /// The version of each pair; empty unless they are wanted.
+    versions: Vec<u64>,
     /// How many were returned.
     taken: usize,
 }
@@ -127,10 +132,11 @@ impl Items {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut iteration = lock(iteration);
         iteration.check_open().or_raise(py)?;
-        let Some((key, value)) = iteration.chunk.next() else { return Ok(None) };
+        let Some((key, value, version)) = iteration.chunk.next() else { return Ok(None) };
         let bytes = |range: &[u8]| PyBytes::new(py, range);
         Ok(Some(match self.part {
             Part::Items => (bytes(key), bytes(value)).into_pyobject(py)?.into_any(),
+            Part::Entries => (bytes(key), bytes(value), version).into_pyobject(py)?.into_any(),
             Part::Keys => bytes(key).into_any(),
             Part::Values => bytes(value).into_any(),
         }))
@@ -180,6 +186,7 @@ impl Chunk {
     fn fill(&mut self, iter: &mut Iter, part: Part, items: usize) {
         self.bytes.clear();
         self.ends.clear();
+        self.versions.clear();
         self.taken = 0;
         while self.ends.len() < items && self.bytes.len() < CHUNK_BYTES {
             let Some((key, value)) = iter.item() else { return };
@@ -190,6 +197,9 @@ impl Chunk {
             if part != Part::Keys {
                 self.bytes.extend_from_slice(value);
             }
+            if part == Part::Entries {
+                self.versions.push(iter.version().map_or(0, almadia::Version::get));
+            }
             self.ends.push((key_end, self.bytes.len()));
             iter.next();
         }
@@ -199,11 +209,13 @@ impl Chunk {
         self.taken < self.ends.len()
     }
 
-    fn next(&mut self) -> Option<(&[u8], &[u8])> {
+    /// A key, its value and its version, which is 0 when it was not wanted.
+    fn next(&mut self) -> Option<(&[u8], &[u8], u64)> {
         let &(key_end, value_end) = self.ends.get(self.taken)?;
         let begin = if self.taken == 0 { 0 } else { self.ends[self.taken - 1].1 };
+        let version = self.versions.get(self.taken).copied().unwrap_or(0);
         self.taken += 1;
-        Some((&self.bytes[begin..key_end], &self.bytes[key_end..value_end]))
+        Some((&self.bytes[begin..key_end], &self.bytes[key_end..value_end], version))
     }
 }
 

@@ -66,6 +66,7 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(submit::submit_get, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_get_many, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_get_with_position, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_get_with_version, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_put, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_transfer_leader, module)?)?;

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
-use almadia::{Code, Error, IterOptions, Result};
+use almadia::{Code, Error, IterOptions, PinnedValue, Result};
 use pyo3::exceptions::PyLookupError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
 use crate::arguments::{Key, Limit, Range};
-use crate::calls::{bytes, list};
+use crate::calls::{bytes, list, versioned};
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
@@ -46,10 +46,27 @@ impl Snapshot {
 
     /// As `get`, but raises LookupError if the value must be read from disk.
     fn get_from_memory<'py>(&self, py: Python<'py>, key: Key<'_>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        // Too short to be worth releasing the GIL.
-        let found = self.with(|snapshot| snapshot.get_from_memory(key.as_bytes())).or_raise(py)?;
-        let Some(found) = found else { return Err(PyLookupError::new_err("not in memory")) };
-        Ok(bytes(py, found.as_ref()))
+        Ok(bytes(py, self.read_from_memory(py, &key)?.as_ref()))
+    }
+
+    /// The value of `key`, or None, and its version.
+    fn get_with_version<'py>(
+        &self,
+        py: Python<'py>,
+        key: Key<'_>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, u64)> {
+        let key = key.as_bytes();
+        let found = detached(py, || self.with(|snapshot| snapshot.get(key))).or_raise(py)?;
+        Ok(versioned(py, found.as_ref()))
+    }
+
+    /// As `get_with_version`, but raises LookupError if the value must be read from disk.
+    fn get_with_version_from_memory<'py>(
+        &self,
+        py: Python<'py>,
+        key: Key<'_>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, u64)> {
+        Ok(versioned(py, self.read_from_memory(py, &key)?.as_ref()))
     }
 
     /// The value of `key` as a memoryview of engine memory, or None.
@@ -76,7 +93,7 @@ impl Snapshot {
         list(py, &found)
     }
 
-    /// An iterator over items, keys or values.
+    /// An iterator over items, entries, keys or values.
     fn iterate(
         &self,
         py: Python<'_>,
@@ -115,6 +132,12 @@ impl Snapshot {
     pub fn new(snapshot: almadia::Snapshot) -> Self {
         let position = snapshot.position().into();
         Self { shared: ForkGuarded::new(Arc::new(RwLock::new(Some(snapshot)))), position }
+    }
+
+    fn read_from_memory(&self, py: Python<'_>, key: &Key<'_>) -> PyResult<Option<PinnedValue>> {
+        // Too short to be worth releasing the GIL.
+        let found = self.with(|snapshot| snapshot.get_from_memory(key.as_bytes())).or_raise(py)?;
+        found.ok_or_else(|| PyLookupError::new_err("not in memory"))
     }
 
     fn with<T>(&self, read: impl FnOnce(&almadia::Snapshot) -> Result<T>) -> Result<T> {

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use almadia::{Code, KeyRange, Reply, Result};
+use almadia::{Code, KeyRange, PinnedValue, Reply, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -14,7 +14,7 @@ use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value};
 use crate::batch::Batch;
 use crate::calls::{
     bytes, delete_batch, delete_range_batch, list, put_batch, read_options, snapshot_options,
-    transfer_options, write_options,
+    transfer_options, versioned, write_options,
 };
 use crate::errors::{OrRaise, instance};
 use crate::exit::detached;
@@ -112,11 +112,7 @@ impl Store {
         min_index: MinIndex,
         timeout: Option<Timeout>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let key = key.as_bytes();
-        let options = read_options(&level, &min_index, timeout);
-        let found = wait::for_answer(py, |queue, slot| {
-            self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
-        })?;
+        let found = self.read(py, &key, &level, &min_index, timeout)?;
         Ok(bytes(py, found.as_ref()))
     }
 
@@ -134,6 +130,18 @@ impl Store {
             self.store.get()?.on(queue).get_with_position(key, &options, |found| slot.put(found))
         })?;
         Ok((bytes(py, found.as_ref()), position.into()))
+    }
+
+    fn get_with_version<'py>(
+        &self,
+        py: Python<'py>,
+        key: Key<'_>,
+        level: ReadLevel,
+        min_index: MinIndex,
+        timeout: Option<Timeout>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, u64)> {
+        let found = self.read(py, &key, &level, &min_index, timeout)?;
+        Ok(versioned(py, found.as_ref()))
     }
 
     fn get_many<'py>(
@@ -244,6 +252,21 @@ impl Store {
     /// The store; raises `ForkedError` in a child process.
     pub fn open(&self, py: Python<'_>) -> PyResult<&almadia::Store> {
         self.store.get().or_raise(py)
+    }
+
+    fn read(
+        &self,
+        py: Python<'_>,
+        key: &Key<'_>,
+        level: &ReadLevel,
+        min_index: &MinIndex,
+        timeout: Option<Timeout>,
+    ) -> PyResult<Option<PinnedValue>> {
+        let key = key.as_bytes();
+        let options = read_options(level, min_index, timeout);
+        wait::for_answer(py, |queue, slot| {
+            self.store.get()?.on(queue).get(key, &options, |found| slot.put(found))
+        })
     }
 
     fn commit(

@@ -11,7 +11,7 @@ use crate::arguments::{Key, MinIndex, Range, ReadLevel, Timeout, Value};
 use crate::batch::Batch;
 use crate::calls::{
     bytes, delete_batch, delete_range_batch, list, put_batch, read_options, snapshot_options,
-    transfer_options, write_options,
+    transfer_options, versioned, write_options,
 };
 use crate::completions::{Completions, Pending};
 use crate::position::Position;
@@ -118,6 +118,25 @@ pub fn submit_get_with_position(
 
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
+pub fn submit_get_with_version(
+    py: Python<'_>,
+    completions: &Completions,
+    future: Py<PyAny>,
+    store: &Store,
+    key: Key<'_>,
+    level: ReadLevel,
+    min_index: MinIndex,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = read_options(&level, &min_index, timeout);
+    completions.submit(py, future, versioned_value, |queue, on_answer| {
+        store.on(queue).get(key.as_bytes(), &options, on_answer)
+    })
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // They mirror the arguments of one Python function.
 pub fn submit_get_many(
     py: Python<'_>,
     completions: &Completions,
@@ -196,6 +215,10 @@ fn positioned_value(
     (value, position): (Option<PinnedValue>, almadia::Position),
 ) -> PyResult<Bound<'_, PyAny>> {
     Ok((bytes(py, value.as_ref()), Position::from(position)).into_pyobject(py)?.into_any())
+}
+
+fn versioned_value(py: Python<'_>, value: Option<PinnedValue>) -> PyResult<Bound<'_, PyAny>> {
+    Ok(versioned(py, value.as_ref()).into_pyobject(py)?.into_any())
 }
 
 fn values(py: Python<'_>, values: Vec<Option<PinnedValue>>) -> PyResult<Bound<'_, PyAny>> {

@@ -60,6 +60,9 @@ async def test_the_names_of_the_blocking_store_are_awaitable(aio_store: almadia.
     assert await aio_store.get(b"x", 7, level="local", min_index=batch.position.index) == 7
     assert await aio_store.get_many([b"b", b"x"], level="local", min_index=batch.position) == [b"2", None]
     assert (await aio_store.get_with_position(b"a", min_index=batch.position))[1] >= batch.position
+    assert await aio_store.get_with_version(b"a", min_index=batch.position) == (b"1", position.version)
+    assert await aio_store.get_with_version(b"c", level="local") == (b"3", batch.position.version)
+    assert await aio_store.get_with_version(b"x", level="local") == (None, 0)
     removed = await aio_store.delete(b"a")
     nothing, there = await aio_store.get_with_position(b"a", level="local", min_index=removed)
     assert nothing is None
@@ -67,6 +70,10 @@ async def test_the_names_of_the_blocking_store_are_awaitable(aio_store: almadia.
     await aio_store.delete_range(b"b", b"c")
     async with aio_store.snapshot() as snapshot:
         assert [key async for key in snapshot] == [b"c"]
+        value, version = await snapshot.get_with_version(b"c")
+        assert version > 0
+        assert [entry async for entry in snapshot.entries()] == [(b"c", value, version)]
+        assert await snapshot.get_with_version(b"x") == (None, 0)
     assert (await aio_store.status()).role == "leader"
     assert len(await aio_store.regions()) == 1
     assert await aio_store.wait_leader(timeout=20) == 1
@@ -186,6 +193,7 @@ async def test_a_cancelled_task_gives_its_call_up(lonely: almadia.aio.Store) -> 
         asyncio.create_task(lonely.get(b"k", timeout=600)),
         asyncio.create_task(lonely.get_many([b"k"], timeout=600)),
         asyncio.create_task(lonely.get_with_position(b"k", level="local", min_index=1 << 40, timeout=600)),
+        asyncio.create_task(lonely.get_with_version(b"k", timeout=600)),
         asyncio.ensure_future(lonely.snapshot(timeout=600)),
     ]
     while (await lonely.status()).in_flight < len(tasks):

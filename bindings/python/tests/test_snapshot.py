@@ -70,6 +70,35 @@ def test_a_walk_keeps_to_its_bounds(letters: almadia.Store, bounds: dict[str, An
         assert list(snapshot.keys(**bounds)) == expected
         assert list(snapshot.values(**bounds)) == [key.upper() for key in expected]
         assert list(snapshot.items(**bounds)) == [(key, key.upper()) for key in expected]
+        assert [entry[:2] for entry in snapshot.entries(**bounds)] == list(snapshot.items(**bounds))
+
+
+def test_a_snapshot_shows_the_versions_of_its_time(store: almadia.Store) -> None:
+    old = store.put(b"a", b"1").version
+    with store.snapshot() as snapshot:
+        new = store.put(b"a", b"2").version
+
+        assert new > old
+        assert snapshot.get_with_version(b"a") == (b"1", old)
+        assert snapshot.get_with_version(b"x") == (None, 0)
+        assert list(snapshot.entries()) == [(b"a", b"1", old)]
+    with pytest.raises(almadia.ClosedError):
+        snapshot.get_with_version(b"a")
+    with store.snapshot() as later:
+        assert list(later.entries()) == [(b"a", b"2", new)]
+
+
+def test_entries_are_items_with_versions(store: almadia.Store) -> None:
+    # Several chunks, each key with a version of its own.
+    versions = {b"%04d" % number: store.put(b"%04d" % number, b"v" * (number % 7)).version for number in range(200)}
+
+    with store.snapshot() as snapshot:
+        for bounds in ({}, {"reverse": True}, {"start": b"0050", "end": b"0150"}, {"prefix": b"01", "limit": 90}):
+            items = list(snapshot.items(**bounds))
+            entries = list(snapshot.entries(**bounds))
+
+            assert [(key, value) for key, value, _ in entries] == items
+            assert {key: version for key, _, version in entries} == {key: versions[key] for key, _ in items}
 
 
 @pytest.mark.parametrize("value_bytes", [0, 10, 5000, 300_000])

@@ -84,6 +84,7 @@ def test_what_a_caller_changes_later_was_not_written(store: almadia.Store) -> No
         (lambda store: store.get(b"k", level=1), "level is 'linearizable' or 'local', not int"),
         (lambda store: store.get_many([], min_index="1"), "min_index is a whole number or a Position, not str"),
         (lambda store: store.get_with_position("k"), "keys are bytes, not str"),
+        (lambda store: store.get_with_version("k"), "keys are bytes, not str"),
         (lambda store: store.batch().__enter__().put("k", b"v"), "keys are bytes, not str"),
         (lambda store: store.snapshot(prefix="k"), "keys are bytes, not str"),
         (lambda store: iter(store), "not iterable"),
@@ -116,8 +117,49 @@ def test_positions_grow_and_are_compared(store: almadia.Store) -> None:
 
     assert second > first
     assert second.index == first.index + 1
-    assert repr(first) == f"Position(index={first.index}, term={first.term})"
+    assert repr(first) == f"Position(index={first.index}, term={first.term}, version={first.version})"
+    assert repr(almadia.Position(7, 3)) == "Position(index=7, term=3)"
     assert len({first, second, store.put(b"c", b"3")}) == 3
+
+
+def test_a_position_is_a_place_whatever_it_says_of_versions() -> None:
+    of_a_write = almadia.Position(7, 3, 9)
+    of_a_read = almadia.Position(7, 3)
+
+    assert (of_a_write.version, of_a_read.version) == (9, 0)
+    assert of_a_write == of_a_read
+    assert hash(of_a_write) == hash(of_a_read)
+    assert not of_a_write > of_a_read
+    assert almadia.Position(7, 3, version=99) < almadia.Position(8, 3, version=1)
+    assert almadia.Position(8, 3, 9) != of_a_write
+
+
+def test_a_version_grows_with_each_write_and_is_told_by_it(store: almadia.Store) -> None:
+    first = store.put(b"k", b"1")
+    assert first.version > 0
+    assert store.get_with_version(b"k") == (b"1", first.version)
+    removed = store.delete(b"k")
+    assert store.get_with_version(b"k") == (None, 0)
+    second = store.put(b"k", b"")
+
+    assert first.version < removed.version < second.version
+    assert store.get_with_version(b"k", level="local", min_index=second, timeout=20) == (b"", second.version)
+    assert store.get_with_position(b"k")[1].version == 0
+
+
+def test_all_keys_of_a_batch_have_one_version(store: almadia.Store) -> None:
+    batch = almadia.Batch()
+    batch[b"a"] = b"1"
+    batch[b"b"] = b"2"
+
+    written = store.write(batch)
+
+    assert batch.position is not None
+    assert batch.position.version == written.version > 0
+    assert store.get_with_version(b"a") == (b"1", written.version)
+    assert store.get_with_version(b"b") == (b"2", written.version)
+    assert store.write(batch).version == 0
+    assert store.delete_range(None, None).version > written.version
 
 
 def test_a_read_shows_at_least_the_position_that_it_is_given(store: almadia.Store) -> None:
@@ -139,7 +181,10 @@ def test_a_read_shows_at_least_the_position_that_it_is_given(store: almadia.Stor
 def test_a_position_beyond_the_log_is_waited_for_until_the_deadline(store: almadia.Store) -> None:
     beyond = store.put(b"k", b"v").index + 1000
 
-    for read in (store.get, store.get_with_position, lambda key, **options: store.get_many([key], **options)):
+    def get_one_of_many(key: bytes, **options: Any) -> object:
+        return store.get_many([key], **options)
+
+    for read in (store.get, store.get_with_position, store.get_with_version, get_one_of_many):
         with pytest.raises(almadia.ReadTimeoutError, match=f"min_index is {beyond}") as raised:
             read(b"k", level="local", min_index=beyond, timeout=0.05)
         assert raised.value.retryable
@@ -155,7 +200,10 @@ def test_a_position_beyond_the_log_is_waited_for_until_the_deadline(store: almad
     ],
 )
 def test_options_of_a_read_that_make_no_sense_are_refused(store: almadia.Store, options: Any, message: str) -> None:
-    for read in (store.get, store.get_with_position, lambda key, **given: store.get_many([key], **given)):
+    def get_one_of_many(key: bytes, **given: Any) -> object:
+        return store.get_many([key], **given)
+
+    for read in (store.get, store.get_with_position, store.get_with_version, get_one_of_many):
         with pytest.raises(ValueError, match=message):
             read(b"k", **options)
 
@@ -585,8 +633,9 @@ def test_a_position_crosses_processes(store: almadia.Store) -> None:
     position = store.put(b"k", b"v")
 
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert pickle.loads(pickle.dumps(position, protocol)) == position
-    assert copy.deepcopy(position) == position
+        loaded = pickle.loads(pickle.dumps(position, protocol))
+        assert (loaded, loaded.version) == (position, position.version)
+    assert copy.deepcopy(position).version == position.version > 0
     assert almadia.Position(position.index, position.term) == position
 
 

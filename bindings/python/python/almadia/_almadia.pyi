@@ -65,6 +65,15 @@ def submit_get_with_position(
     min_index: int | Position,
     timeout: float | None,
 ) -> Pending: ...
+def submit_get_with_version(
+    completions: Completions,
+    future: Future[tuple[bytes | None, int]],
+    store: Store,
+    key: BytesLike,
+    level: str,
+    min_index: int | Position,
+    timeout: float | None,
+) -> Pending: ...
 def submit_get_many(
     completions: Completions,
     future: Future[list[bytes | None]],
@@ -157,6 +166,8 @@ class Relay:
 class Snapshot:
     def get(self, key: BytesLike) -> bytes | None: ...
     def get_from_memory(self, key: BytesLike) -> bytes | None: ...
+    def get_with_version(self, key: BytesLike) -> tuple[bytes | None, int]: ...
+    def get_with_version_from_memory(self, key: BytesLike) -> tuple[bytes | None, int]: ...
     def get_view(self, key: BytesLike) -> memoryview | None: ...
     def contains(self, key: BytesLike) -> bool: ...
     def get_many(self, keys: Sequence[BytesLike]) -> list[bytes | None]: ...
@@ -197,6 +208,13 @@ class Store:
         min_index: int | Position,
         timeout: float | None,
     ) -> tuple[bytes | None, Position]: ...
+    def get_with_version(
+        self,
+        key: BytesLike,
+        level: str,
+        min_index: int | Position,
+        timeout: float | None,
+    ) -> tuple[bytes | None, int]: ...
     def get_many(
         self,
         keys: Sequence[BytesLike],

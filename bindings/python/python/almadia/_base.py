@@ -29,6 +29,8 @@ CLOSE_SECONDS = 5.0
 StoreT = TypeVar("StoreT", bound="BaseStore")
 ItemIterator = TypeVar("ItemIterator", covariant=True)
 """Iterates over pairs of a key and a value, with `for` or with `async for`."""
+EntryIterator = TypeVar("EntryIterator", covariant=True)
+"""Iterates over triples of a key, a value and a version, with `for` or with `async for`."""
 BytesIterator = TypeVar("BytesIterator", covariant=True)
 """Iterates over keys or values, with `for` or with `async for`."""
 
@@ -142,7 +144,7 @@ class BaseStore:
         raise TypeError("a Store cannot be pickled: it is open in this process; open one in each process")
 
 
-class BaseSnapshot(Generic[ItemIterator, BytesIterator]):
+class BaseSnapshot(Generic[ItemIterator, EntryIterator, BytesIterator]):
     """A view of a store that does not change."""
 
     __slots__ = ("__weakref__", "_core")
@@ -174,6 +176,19 @@ class BaseSnapshot(Generic[ItemIterator, BytesIterator]):
         """
         items: ItemIterator = self._iterate(self._core.iterate("items", (prefix, start, end), reverse, limit))
         return items
+
+    def entries(
+        self,
+        *,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> EntryIterator:
+        """Tuples of key, value and version in order; see `items`, and `Store.get_with_version` for versions."""
+        entries: EntryIterator = self._iterate(self._core.iterate("entries", (prefix, start, end), reverse, limit))
+        return entries
 
     def keys(
         self,

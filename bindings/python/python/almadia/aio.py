@@ -147,6 +147,20 @@ class Store(BaseStore):
         """
         return await answer_of(_almadia.submit_get_with_position, self._core, key, level, min_index, timeout)
 
+    async def get_with_version(
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> tuple[bytes | None, int]:
+        """The value of `key` and its version; None and 0 when there is no such key.
+
+        As `almadia.Store.get_with_version`.
+        """
+        return await answer_of(_almadia.submit_get_with_version, self._core, key, level, min_index, timeout)
+
     async def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
         """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
         future, pending = submitted(_almadia.submit_put, self._core, key, value, timeout)
@@ -285,7 +299,9 @@ class Store(BaseStore):
         await self.close()
 
 
-class Snapshot(BaseSnapshot[AsyncIterator[tuple[bytes, bytes]], AsyncIterator[bytes]]):
+class Snapshot(
+    BaseSnapshot[AsyncIterator[tuple[bytes, bytes]], AsyncIterator[tuple[bytes, bytes, int]], AsyncIterator[bytes]]
+):
     """A view of a store that does not change. Made by `store.snapshot()`.
 
     While it is open, values overwritten since stay on disk. It may outlive its store, and does not warn when it is
@@ -306,6 +322,13 @@ class Snapshot(BaseSnapshot[AsyncIterator[tuple[bytes, bytes]], AsyncIterator[by
         except LookupError:
             value = await in_thread(self._core.get, key)
         return default if value is None else value
+
+    async def get_with_version(self, key: BytesLike) -> tuple[bytes | None, int]:
+        """The value of `key` and its version, as `Store.get_with_version`; None and 0 when there is no such key."""
+        try:
+            return self._core.get_with_version_from_memory(key)
+        except LookupError:
+            return await in_thread(self._core.get_with_version, key)
 
     async def get_view(self, key: BytesLike) -> memoryview | None:
         """The value of `key` as a read-only memoryview of engine memory; None when there is no such key.

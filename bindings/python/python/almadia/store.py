@@ -119,8 +119,27 @@ class Store(BaseStore):
         """
         return self._core.get_with_position(key, level, min_index, timeout)
 
+    def get_with_version(
+        self,
+        key: BytesLike,
+        *,
+        level: Level = "linearizable",
+        min_index: int | Position = 0,
+        timeout: float | None = None,
+    ) -> tuple[bytes | None, int]:
+        """The value of `key` and its version; None and 0 when there is no such key.
+
+        The version is the place, in the log of the key's region, of the write that set it, and what that write returned
+        as `Position.version`. Versions of a key only grow, also when it is deleted in between and set again; those of
+        keys of different regions have nothing to do with each other. The arguments are those of `get`.
+        """
+        return self._core.get_with_version(key, level, min_index, timeout)
+
     def put(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
-        """Sets `key` to `value` on a majority of the members, and returns the log position of the write."""
+        """Sets `key` to `value` on a majority of the members.
+
+        Returns the log position of the write. Its `version` is the one that the key has now.
+        """
         return self._core.put(key, value, timeout)
 
     def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
@@ -212,8 +231,8 @@ class Store(BaseStore):
     def write(self, batch: Batch, *, timeout: float | None = None) -> Position:
         """Applies a batch atomically on a majority of the members. On success it is empty, on error unchanged.
 
-        An empty batch costs no entry of the log: it is answered as a linearizable read is, and its position covers
-        every write that was acknowledged before.
+        All keys that it sets get one version, the `version` of the position. An empty batch costs no entry of the log:
+        it is answered as a linearizable read is, and its position covers every write that was acknowledged before.
         """
         return self._core.write(batch, timeout)
 
@@ -286,7 +305,7 @@ class Store(BaseStore):
         self.close()
 
 
-class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[bytes]]):
+class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[tuple[bytes, bytes, int]], Iterator[bytes]]):
     """A view of a store that does not change. Made by `store.snapshot()`; close it, or use it in a `with` statement.
 
     While it is open, values overwritten since stay on disk. It may outlive its store.
@@ -306,6 +325,10 @@ class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[bytes]]):
         """The value of `key`, or `default` when there is no such key."""
         value = self._core.get(key)
         return default if value is None else value
+
+    def get_with_version(self, key: BytesLike) -> tuple[bytes | None, int]:
+        """The value of `key` and its version, as `Store.get_with_version`; None and 0 when there is no such key."""
+        return self._core.get_with_version(key)
 
     def get_view(self, key: BytesLike) -> memoryview | None:
         """The value of `key` as a read-only memoryview; None when there is no such key.
