@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position, Reply};
-use crate::core::change::{AppliedWrite, Change};
+use crate::core::applied_write::AppliedWrite;
+use crate::core::change::Change;
 use crate::core::command::{Command, CommandError, Write, is_conditional};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};

@@ -5,9 +5,6 @@
 
 use bytes::Bytes;
 
-use crate::core::command::{OPERATION_OVERHEAD_BYTES, Operation, Write};
-use crate::types::Version;
-
 /// One change of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
@@ -56,82 +53,6 @@ pub(crate) enum OwnedChange {
     },
 }
 
-/// A write that takes effect: what it changes, and the version of what it sets.
-#[derive(Clone, Debug)]
-pub struct AppliedWrite {
-    changes: Changes,
-    version: Version,
-}
-
-#[derive(Clone, Debug)]
-enum Changes {
-    /// The operations of this write as they stand.
-    Plain(Write),
-    /// What was computed.
-    Judged(Vec<OwnedChange>),
-}
-
-impl AppliedWrite {
-    /// A write whose operations are its changes.
-    #[must_use]
-    pub fn plain(write: Write, version: Version) -> Self {
-        assert!(!write.is_conditional(), "what is to be judged is judged first");
-        Self { changes: Changes::Plain(write), version }
-    }
-
-    /// A write that was judged to change this.
-    #[must_use]
-    pub(crate) fn judged(changes: Vec<OwnedChange>, version: Version) -> Self {
-        Self { changes: Changes::Judged(changes), version }
-    }
-
-    /// The write, if its operations are its changes.
-    #[must_use]
-    pub(crate) fn as_plain(&self) -> Option<&Write> {
-        match &self.changes {
-            Changes::Plain(write) => Some(write),
-            Changes::Judged(_) => None,
-        }
-    }
-
-    /// The version of what it sets.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The changes in their order.
-    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        let (plain, judged) = match &self.changes {
-            Changes::Plain(write) => (Some(write.operations()), &[][..]),
-            Changes::Judged(changes) => (None, &changes[..]),
-        };
-        plain.into_iter().flatten().map(plain_change).chain(judged.iter().map(OwnedChange::as_change))
-    }
-
-    /// The bytes of the keys and values, and a little more.
-    #[must_use]
-    pub fn encoded_bytes(&self) -> usize {
-        match &self.changes {
-            Changes::Plain(write) => write.encoded_bytes(),
-            Changes::Judged(changes) => changes.iter().map(OwnedChange::encoded_bytes).sum(),
-        }
-    }
-
-    /// How many changes there are.
-    #[must_use]
-    pub fn change_count(&self) -> usize {
-        match &self.changes {
-            Changes::Plain(write) => write.operation_count(),
-            Changes::Judged(changes) => changes.len(),
-        }
-    }
-}
-
-fn plain_change(operation: Operation<'_>) -> Change<'_> {
-    operation.as_change().expect("a plain write has no other operations")
-}
-
 impl<'a> Change<'a> {
     /// The key that it sets.
     #[must_use]
@@ -154,12 +75,13 @@ impl OwnedChange {
         }
     }
 
-    fn encoded_bytes(&self) -> usize {
-        let (first, second) = match self {
-            Self::Put { key, value } => (key.len(), value.len()),
-            Self::Delete { key } => (key.len(), 0),
-            Self::DeleteRange { begin, end } => (begin.len(), end.len()),
-        };
-        first + second + OPERATION_OVERHEAD_BYTES
+    /// Bytes of its keys and value.
+    #[must_use]
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
+            Self::DeleteRange { begin, end } => begin.len() + end.len(),
+        }
     }
 }

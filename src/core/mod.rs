@@ -46,6 +46,7 @@ pub(crate) mod ports;
 pub(crate) mod stored;
 pub(crate) mod heartbeats;
 pub(crate) mod gathered;
+pub(crate) mod applied_write;
 pub(crate) mod change;
 pub(crate) mod digest;
 pub(crate) mod command;

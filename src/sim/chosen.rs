@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use raft::eraftpb::{Entry, EntryType};
 
-use crate::core::change::{AppliedWrite, Change};
+use crate::core::applied_write::AppliedWrite;
+use crate::core::change::Change;
 use crate::core::command::Command;
 use crate::sim::disk::{Data, carry_out, digest};
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Version};

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 
+use crate::core::applied_write::AppliedWrite;
 use crate::core::applier::ApplyBatch;
-use crate::core::change::{AppliedWrite, Change};
+use crate::core::change::Change;
 use crate::core::log::LogState;
 use crate::core::ports::{LogReader, LogWrite};
 use crate::core::region::Region;

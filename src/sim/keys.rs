@@ -86,7 +86,7 @@ fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::change::AppliedWrite;
+    use crate::core::applied_write::AppliedWrite;
     use crate::core::command::Command;
     use crate::sim::disk::carry_out;
     use crate::types::Version;

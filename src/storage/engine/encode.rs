@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering;
 use rocksdb::{ErrorKind, ReadOptions, ReadTier, WriteBatch};
 
 use super::{Database, errors, trailer};
+use crate::core::applied_write::AppliedWrite;
 use crate::core::applier::ApplyBatch;
-use crate::core::change::{AppliedWrite, Change};
+use crate::core::change::Change;
 use crate::error::Result;
 use crate::storage::keys;
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Engine, EngineOptions};
+use crate::core::applied_write::AppliedWrite;
 use crate::core::applier::ApplyBatch;
-use crate::core::change::AppliedWrite;
 use crate::core::command::{Command, CommandBuilder, Operation};
 use crate::core::region::Region;
 use crate::error::{Code, Result};
