@@ -1,7 +1,7 @@
 //! Writes: one key per call, acknowledged when durable and applied.
 //!
 //! Owns the rows of one and of three members, those of RocksDB's own synced writes, and the variants through a follower
-//! and with one log entry per write. What always holds: after each run the last write of every client is read back.
+//! with one log entry per write, and with conditions. What always holds: after each run the last write of every client is read back.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,10 +29,32 @@ pub fn run(group: &Group, count: usize) {
             versus_rocksdb(measured(&members, Target::Leader, in_flight, drive_all), &name, count, in_flight)
         });
     }
+    conditional(group, &members);
     if count > 1 {
         variants(group, members, count);
     }
 }
+
+/// Writes with conditions, each on its own key or all on one, beside the same number of writes without.
+fn conditional(group: &Group, members: &Members) {
+    let (count, in_flight) = (members.count(), 256);
+    let kinds: [(&str, Starter); 2] = [
+        ("write if absent", |store, clients| drive_all_with(store, clients, put_if_absent)),
+        ("add to one key", |store, clients| drive_all_with(store, clients, add_to_one)),
+    ];
+    for (title, start) in kinds {
+        let name = format!("{title}/{count}/{in_flight}");
+        group.row(&name, || {
+            let store = members.member(Target::Leader);
+            let measured = retry(|| measure(in_flight, |clients| start(&store, clients)));
+            let row = Row::new(name.clone(), count as u64, in_flight, &measured);
+            row.with_baseline(&format!("write/{count}/{in_flight}"))
+        });
+    }
+}
+
+/// How the clients of a run begin.
+type Starter = fn(&Arc<Store>, Vec<Client>);
 
 /// The same writes through a follower, and with one log entry per write.
 fn variants(group: &Group, members: Members, count: usize) {
@@ -62,12 +84,7 @@ fn versus_rocksdb(measured: Measured, name: &str, count: usize, in_flight: u64) 
     Row::new(name.to_owned(), count as u64, in_flight, &measured).with_baseline(&baseline)
 }
 
-fn measured(
-    members: &Members,
-    target: Target,
-    in_flight: u64,
-    start: fn(&Arc<Store>, Vec<Client>),
-) -> Measured {
+fn measured(members: &Members, target: Target, in_flight: u64, start: Starter) -> Measured {
     retry(|| {
         let store = members.member(target);
         let measured = measure(in_flight, |clients| start(&store, clients))?;
@@ -107,11 +124,15 @@ impl Route for Leaders {
 
 /// Starts all clients, each with asynchronous writes.
 pub fn drive_all(route: &Arc<impl Route>, clients: Vec<Client>) {
-    clients.into_iter().for_each(|client| drive(Arc::clone(route), client));
+    drive_all_with(route, clients, batch);
+}
+
+fn drive_all_with(route: &Arc<impl Route>, clients: Vec<Client>, batch: fn(&Key) -> Batch) {
+    clients.into_iter().for_each(|client| drive(Arc::clone(route), client, batch));
 }
 
 /// Issues a write, and the next one from its callback.
-fn drive(route: Arc<impl Route>, mut client: Client) {
+fn drive(route: Arc<impl Route>, mut client: Client, batch: fn(&Key) -> Batch) {
     let key = client.issue();
     let run = client.run();
     let begun = Instant::now();
@@ -121,7 +142,7 @@ fn drive(route: Arc<impl Route>, mut client: Client) {
             return client.run().fail(error.to_string());
         }
         if client.answered(begun) {
-            return drive(again, client);
+            return drive(again, client, batch);
         }
         // Before `finish`: the run may end then, and this callback could drop the last reference to the store.
         drop(again);
@@ -130,6 +151,19 @@ fn drive(route: Arc<impl Route>, mut client: Client) {
     if let Err(error) = route.store(&key).write_async(&mut batch(&key), &WriteOptions::default(), callback) {
         run.fail(error.to_string());
     }
+}
+
+fn put_if_absent(key: &Key) -> Batch {
+    let mut batch = Batch::new();
+    batch.if_absent(key).expect("small");
+    batch.put(key, value(key)).expect("small");
+    batch
+}
+
+fn add_to_one(_: &Key) -> Batch {
+    let mut batch = Batch::new();
+    batch.add(b"count", 1).expect("small");
+    batch
 }
 
 fn batch(key: &Key) -> Batch {

@@ -27,7 +27,7 @@ mod view;
 use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
@@ -68,6 +68,8 @@ struct Database {
     gaps: Gaps,
     /// A range deletion was written since the last read by the writer.
     has_new_ranges: AtomicBool,
+    /// How often a condition looked for a key.
+    looks: AtomicU64,
     live_views: AtomicUsize,
     is_stopping: AtomicBool,
     _threads: SharedThreads,
@@ -125,6 +127,7 @@ impl Engine {
             writer: Writer::default(),
             gaps: Gaps::default(),
             has_new_ranges: AtomicBool::new(false),
+            looks: AtomicU64::new(0),
             live_views: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             _threads: threads,

@@ -213,7 +213,8 @@ fn may_propose(region: &Region, data: &Bytes) -> bool {
         return false;
     }
     let Ok(Command::Write(write)) = Command::parse(data.clone()) else { return false };
-    write.weight().fits_an_entry() && write.operations().all(|operation| region.owns(operation))
+    let is_empty = write.operation_count() == 0;
+    !is_empty && write.weight().fits_an_entry() && write.operations().all(|operation| region.owns(operation))
 }
 
 /// A write of a caller of this member. There are no others on a follower, unless a fault is planted.

@@ -7,9 +7,12 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 
+use super::options::MEMTABLE_FILTER;
 use super::view::View;
 use super::{Database, Engine, IterOptions, errors, trailer, unversioned};
 use crate::core::stored::{Each, Stored};
@@ -23,6 +26,9 @@ pub(crate) struct Latest<'a> {
     view: OnceCell<View>,
 }
 
+/// So many conditions on keys make a filter over the keys in memory worth its cost.
+const FILTERED_FROM: u64 = 1000;
+
 impl Engine {
     /// The data after the last batch, for the thread that writes the next one.
     #[must_use]
@@ -31,8 +37,23 @@ impl Engine {
     }
 }
 
+impl Database {
+    /// Counts a look for a key, most of which are for keys that are not there: a task that nobody has put yet, a name that
+    /// nobody has taken. With the last of those that are only counted, memtables get filters.
+    fn count_look(&self) {
+        if self.looks.fetch_add(1, Ordering::Relaxed) == FILTERED_FROM
+            && let Err(error) =
+                self.db.set_options_cf(self.family(DEFAULT_COLUMN_FAMILY_NAME), &MEMTABLE_FILTER)
+        {
+            // Nothing depends on it but speed.
+            log::warn!("memtables get no filters: {error}");
+        }
+    }
+}
+
 impl Latest<'_> {
     fn read<T>(&self, key: &[u8], found: impl FnOnce(&[u8], Version) -> T) -> Result<Option<T>> {
+        self.database.count_look();
         let Database { db, reads, .. } = &**self.database;
         let Some(stored) = db.get_pinned_opt(key, reads).map_err(errors::failed)? else { return Ok(None) };
         let (value, version) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
