@@ -28,12 +28,14 @@ impl AppliedWrite {
     #[must_use]
     pub fn plain(write: Write, version: Version) -> Self {
         assert!(!write.is_conditional(), "what is to be judged is judged first");
+        assert!(version != Version::NONE, "a write has a version");
         Self { changes: Changes::Plain(write), version }
     }
 
     /// A write that was judged to change this.
     #[must_use]
     pub(crate) fn judged(changes: Vec<OwnedChange>, version: Version) -> Self {
+        assert!(version != Version::NONE, "a write has a version");
         Self { changes: Changes::Judged(changes), version }
     }
 

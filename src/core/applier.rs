@@ -24,7 +24,7 @@ use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
 use crate::error::{Code, Error, Result};
-use crate::types::{ApplyState, LogIndex, RegionId, Term, Version};
+use crate::types::{ApplyState, ENTRY_WRITES_MAX, LogIndex, RegionId, Term, Version};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
@@ -251,6 +251,7 @@ impl Applier {
         };
         while let Some(entry) = self.entries.pop_front() {
             if is_conditional(&entry.data) && batch.would_be_noted() {
+                assert!(!batch.is_empty() || self.state != report.state, "what would be noted was applied");
                 self.entries.push_front(entry);
                 break;
             }
@@ -371,6 +372,10 @@ impl Applier {
         }
         match judge(&write, version, batch.overlay(), stored)? {
             Judged::Applied { changes, effects } => {
+                assert!(
+                    effects.results.is_sorted_by_key(|(operation, _)| *operation),
+                    "results are in order"
+                );
                 batch.writes.push(AppliedWrite::judged(changes, version));
                 Ok(Ok(effects))
             }
@@ -421,7 +426,8 @@ struct Verdicts<'a> {
 impl Verdicts<'_> {
     /// The version of what the entry's next write sets.
     fn version(&self) -> Version {
-        let ordinal = u16::try_from(self.place).expect("an entry has at most as many writes");
+        assert!(self.place < ENTRY_WRITES_MAX, "an entry has at most as many writes");
+        let ordinal = u16::try_from(self.place).expect("just seen");
         Version::of(self.position.index, ordinal)
     }
 

@@ -173,7 +173,9 @@ impl Attempts {
         let Origin { node, boot } = id.origin;
         let verdict = Verdict { number: id.number, outcome: outcome.map_err(|error| Refusal::of(&error)) };
         let has_room = |answer: &ForwardAnswer| has_room_for(answer, &verdict);
-        self.answer_to(node, boot, has_room).verdicts.push(verdict);
+        let answer = self.answer_to(node, boot, has_room);
+        answer.verdicts.push(verdict);
+        assert!(answer.verdicts.len() <= VERDICTS_MAX, "an answer is bounded");
     }
 
     /// True when an answer waits to be sent.

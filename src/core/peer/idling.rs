@@ -125,6 +125,7 @@ impl Peer {
             return false;
         }
         assert!(self.outbox.has_told(self.apply.index()), "the others know of every commit");
+        assert!(!self.is_handing_over() && !self.reading.reads.is_asking(), "nobody is asked for anything");
         let has_more = self.raw.tick();
         if has_more {
             // A heartbeat is due, or it has heard of no quorum for long.

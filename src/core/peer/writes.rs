@@ -199,6 +199,7 @@ fn grouped(writes: &[Pending], bytes_max: usize) -> Vec<Grouped> {
         };
         let count = 1 + others.iter().take(ENTRY_WRITES_MAX - 1).take_while(fits).count();
         let (group, after) = rest.split_at(count);
+        assert!((1..=ENTRY_WRITES_MAX).contains(&count), "versions tell the writes of an entry apart");
         let data = if count == 1 { first.data.clone() } else { seal_group(group.iter().map(|p| &p.data)) };
         let tags = tags::seal(group.iter().map(Pending::forwarded_as));
         entries.push(Grouped { data, writes: count, tags });

@@ -1,0 +1,77 @@
+"""One member of a cluster, blocking: `make demo` replaces a C member with it.
+
+    demo_member.py DIRECTORY NODE MEMBERS LIST
+
+Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / stop. It writes with threads, because
+each blocking call waits for a majority; the GIL is released meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import almadia
+from demo_items import Comparison, Item, parse_ranges, read_items
+
+WRITERS = 16
+
+
+def load(store: almadia.Store, items: list[Item], numbers: list[int]) -> None:
+    """Puts these items and reports the outcome of each."""
+
+    def put(number: int) -> str:
+        started = time.monotonic()
+        try:
+            store.put(items[number].key, items[number].value())
+        except almadia.AlmadiaError as error:
+            outcome = "unknown" if error.outcome is almadia.Outcome.UNKNOWN else "not-applied"
+            return f"failed {number} {outcome} {error.name}"
+        now = time.monotonic()
+        return f"ok {number} {(now - started) * 1e6:.0f} {now * 1e6:.0f}"
+
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for answer in writers.map(put, numbers):
+            print(answer, flush=True)
+    print("loaded", flush=True)
+
+
+def verify(store: almadia.Store, items: list[Item]) -> None:
+    """Compares every pair of one linearizable snapshot with the list."""
+    started = time.monotonic()
+    comparison = Comparison(items)
+    with store.snapshot() as snapshot:
+        taken = time.monotonic()
+        for key, value in snapshot.items():
+            comparison.add(key, value)
+    total_us = (time.monotonic() - started) * 1e6
+    print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
+
+
+def main() -> None:
+    """Opens the store and executes commands."""
+    directory, node, members, item_list = sys.argv[1:5]
+    items = read_items(item_list)
+    with almadia.open(directory, node_id=int(node), initial_members=members) as store:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            match line.split():
+                case ["load", ranges]:
+                    load(store, items, parse_ranges(ranges))
+                case ["status"]:
+                    status = store.status()
+                    print(
+                        f"status {status.role} {status.leader or 0} {status.term} {status.commit_index} "
+                        f"{status.applied_index} {int(status.poisoned is not None)}",
+                        flush=True,
+                    )
+                case ["verify"]:
+                    verify(store, items)
+                case ["stop"]:
+                    break
+    print("stopped", flush=True)
+
+
+if __name__ == "__main__":
+    main()
