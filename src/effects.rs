@@ -59,3 +59,11 @@ pub struct Effects {
     /// The results of those operations that have one, by their numbers.
     pub results: Vec<(u32, OpResult)>,
 }
+
+impl Effects {
+    /// Bytes of the keys and values in the results.
+    #[must_use]
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.results.iter().map(|(_, result)| result.payload_bytes()).sum()
+    }
+}

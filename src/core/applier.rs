@@ -16,7 +16,7 @@ use crate::core::change::Change;
 use crate::core::command::{Command, CommandError, Write, is_conditional};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
-use crate::core::judge::{Judged, Overlay, judge};
+use crate::core::judge::{Judged, Overlay, Room, judge};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
@@ -168,6 +168,8 @@ pub(crate) enum Progress {
     Idle,
     /// The slice is used up; the rest waits and goes before anything newer.
     Yielded,
+    /// The next entry needs a batch that holds little before it: it goes first into the next one.
+    Postponed,
 }
 
 /// See the module.
@@ -263,7 +265,7 @@ impl Applier {
         }
         if self.state == report.state {
             assert!(!batch.is_empty(), "an empty batch takes an entry");
-            return Ok(Progress::Yielded);
+            return Ok(Progress::Postponed);
         }
         report.state = self.state;
         let nobody_waits = self.proposals.is_empty();
@@ -304,6 +306,7 @@ impl Applier {
             origin: self.origin,
             own: None,
             place: 0,
+            told_bytes: 0,
         };
         match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => {
@@ -331,12 +334,14 @@ impl Applier {
         let index = entry.index;
         match Command::parse(entry.data).map_err(|error| unreadable(index, error))? {
             Command::Write(write) => {
-                let verdict = self.apply_write(write, verdicts.version(), batch, stored)?;
+                let verdict =
+                    self.apply_write(write, (verdicts.version(), verdicts.room()), batch, stored)?;
                 verdicts.next(verdict, batch, report);
             }
             Command::Group(writes) => {
                 for write in writes {
-                    let verdict = self.apply_write(write, verdicts.version(), batch, stored)?;
+                    let verdict =
+                        self.apply_write(write, (verdicts.version(), verdicts.room()), batch, stored)?;
                     verdicts.next(verdict, batch, report);
                 }
             }
@@ -352,7 +357,7 @@ impl Applier {
     fn apply_write(
         &self,
         write: Write,
-        version: Version,
+        (version, room): (Version, Room),
         batch: &mut ApplyBatch,
         stored: &dyn Stored,
     ) -> Result<Result<Effects>> {
@@ -370,7 +375,7 @@ impl Applier {
             batch.writes.push(AppliedWrite::plain(write, version));
             return Ok(Ok(Effects::default()));
         }
-        match judge(&write, version, batch.overlay(), stored)? {
+        match judge(&write, version, room, batch.overlay(), stored)? {
             Judged::Applied { changes, effects } => {
                 assert!(
                     effects.results.is_sorted_by_key(|(operation, _)| *operation),
@@ -421,9 +426,16 @@ struct Verdicts<'a> {
     own: Option<Tag>,
     /// Index of the entry's next write.
     place: usize,
+    /// Bytes of the results so far.
+    told_bytes: usize,
 }
 
 impl Verdicts<'_> {
+    /// What the results of the entry's next write may take.
+    fn room(&self) -> Room {
+        Room::behind(self.told_bytes)
+    }
+
     /// The version of what the entry's next write sets.
     fn version(&self) -> Version {
         assert!(self.place < ENTRY_WRITES_MAX, "an entry has at most as many writes");
@@ -433,6 +445,10 @@ impl Verdicts<'_> {
 
     fn next(&mut self, verdict: Result<Effects>, batch: &mut ApplyBatch, report: &mut Applied) {
         let version = self.version();
+        // By everybody, whether anyone waits or not: all members must refuse the same.
+        let told = verdict.as_ref().map_or(0, Effects::payload_bytes);
+        self.told_bytes += told;
+        batch.encoded_bytes += told;
         let answer = verdict.map(|effects| Reply::to_write(self.position, version, effects));
         if let Some(number) = self.next_own() {
             report.forwarded_from_here.push((number, answer.clone()));

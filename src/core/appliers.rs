@@ -56,6 +56,7 @@ impl Appliers {
     /// Those of [`Applier::fill`].
     pub(crate) fn next_batch(&mut self, slice: Slice, stored: &dyn Stored) -> Result<Option<ApplyBatch>> {
         let mut batch = ApplyBatch::default();
+        let mut postponed = Vec::new();
         for others in (0..self.waiting.len()).rev() {
             let left = slice.left_by(&batch);
             if left.is_used_up() {
@@ -63,10 +64,14 @@ impl Appliers {
             }
             let region = self.waiting.pop_front().expect("counted above");
             let applier = self.by_region.get_mut(&region).expect("it has entries");
-            if applier.fill(&mut batch, left.share(others + 1), stored)? == Progress::Yielded {
-                self.waiting.push_back(region);
+            match applier.fill(&mut batch, left.share(others + 1), stored)? {
+                Progress::Idle => {}
+                Progress::Yielded => self.waiting.push_back(region),
+                Progress::Postponed => postponed.push(region),
             }
         }
+        // In front, and so into an empty batch: behind the others it could wait for ever.
+        postponed.into_iter().rev().for_each(|region| self.waiting.push_front(region));
         assert!(batch.states.len() <= self.by_region.len(), "a region has one share of a batch");
         assert_eq!(batch.states.len(), batch.reports.len(), "whoever moved on reports it");
         #[cfg(any(test, feature = "simulation"))]
@@ -196,5 +201,21 @@ mod tests {
         let expected = [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (3, 2)];
         assert_eq!(batches, expected.map(|(region, applied)| [(RegionId(region), applied)].into()));
         assert!(!appliers.has_more());
+    }
+
+    #[test]
+    fn a_region_whose_conditions_need_a_batch_of_their_own_is_not_kept_waiting() {
+        let mut appliers = appliers(2);
+        let mut judged = task(SMALL, 0, 1, 1);
+        let mut builder = CommandBuilder::default();
+        builder.push(Operation::IfAbsent { key: b"" });
+        judged.entries[0].data = builder.seal(BOOTSTRAP_EPOCH.version);
+        // The other region fills every batch, and always comes first.
+        appliers.queue([task(LARGE, 0, 1_000, 70), judged]);
+
+        let batches: Vec<_> = (0..3).map(|_| next(&mut appliers, SLICE)).collect();
+
+        let expected = [vec![(LARGE, 1)], vec![(SMALL, 1), (LARGE, 3)], vec![(LARGE, 5)]];
+        assert_eq!(batches, expected.map(|batch| batch.into_iter().collect()));
     }
 }

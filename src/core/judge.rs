@@ -29,6 +29,27 @@ use crate::types::{BATCH_BYTES_MAX, Version};
 use overlay::Found;
 use ranges::End;
 
+/// How many bytes of results the writes of one entry may still tell. The first that tells any may tell what a write may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    told: usize,
+}
+
+/// Results of the writes of an entry are kept together until they are answered.
+const ENTRY_RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl Room {
+    /// What is left once the results of earlier writes of the entry took so many bytes.
+    #[must_use]
+    pub(crate) fn behind(told: usize) -> Self {
+        Self { told }
+    }
+
+    fn has(self, bytes: usize) -> bool {
+        bytes == 0 || self.told == 0 || self.told + bytes <= ENTRY_RESULT_BYTES_MAX
+    }
+}
+
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
@@ -51,14 +72,23 @@ pub(crate) enum Judged {
 pub(crate) fn judge(
     write: &Write,
     version: Version,
+    room: Room,
     overlay: &mut Overlay,
     stored: &dyn Stored,
 ) -> Result<Judged> {
     assert!(write.is_conditional(), "the changes of a plain write are its operations");
     assert!(version != Version::NONE, "a write has a version");
     assert!(overlay.is_kept(), "one write is judged after the other");
-    let mut bench =
-        Bench { write, version, overlay, stored, changes: Vec::new(), results: Vec::new(), told_bytes: 0 };
+    let mut bench = Bench {
+        write,
+        version,
+        room,
+        overlay,
+        stored,
+        changes: Vec::new(),
+        results: Vec::new(),
+        told_bytes: 0,
+    };
     let failed = bench.first_false()?;
     // What the conditions learned of the state before is true whatever comes of the write.
     bench.overlay.keep();
@@ -84,6 +114,7 @@ pub(crate) fn judge(
 struct Bench<'a> {
     write: &'a Write,
     version: Version,
+    room: Room,
     overlay: &'a mut Overlay,
     stored: &'a dyn Stored,
     changes: Vec<OwnedChange>,
@@ -150,15 +181,21 @@ impl<'a> Bench<'a> {
         Ok(None)
     }
 
-    /// Keeps a result. What is told of one write must fit where its answer travels.
+    /// Keeps a result. What is told of one write must fit where its answer travels, and what is told of all writes of an
+    /// entry into memory.
     fn tell(&mut self, number: u32, result: OpResult) -> Option<Refusal> {
         self.told_bytes += result.payload_bytes();
-        if self.told_bytes > BATCH_BYTES_MAX {
+        let refused = match self.told_bytes {
+            told if told > BATCH_BYTES_MAX => Some(Code::TooLarge),
+            told if !self.room.has(told) => Some(Code::Overloaded),
+            _ => None,
+        };
+        if let Some(code) = refused {
             let version = match result {
                 OpResult::Value { version, .. } => version,
                 _ => Version::NONE,
             };
-            return Some(refusal(Code::TooLarge, number, version));
+            return Some(refusal(code, number, version));
         }
         let last = self.results.last();
         assert!(last.is_none_or(|(last, _)| *last < number), "results are in the order of the list");

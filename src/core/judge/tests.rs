@@ -277,7 +277,10 @@ fn random_writes_do_what_the_model_says_wherever_batches_end() {
             let wanted = modelled(&write, version, &state);
 
             if write.is_conditional() {
-                match (judge(&write, version, &mut overlay, &engine).expect("it works"), wanted) {
+                match (
+                    judge(&write, version, Room::behind(0), &mut overlay, &engine).expect("it works"),
+                    wanted,
+                ) {
                     (Judged::Applied { changes, effects }, Ok((after, wanted))) => {
                         count(if effects.failed.is_some() { &other } else { &applied });
                         prop_assert_eq!(effects, wanted);

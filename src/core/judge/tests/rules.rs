@@ -8,6 +8,8 @@ struct Bench {
     engine: Engine,
     overlay: Overlay,
     writes: u16,
+    /// Bytes that earlier writes of the entry told.
+    told: usize,
 }
 
 const THEN: Operation<'static> = Operation::Put { key: b"then", value: b"" };
@@ -35,7 +37,9 @@ impl Bench {
     fn judge(&mut self, operations: &[Operation<'_>]) -> Judged {
         let version = self.next_version();
         let before = shown(&self.overlay, &self.engine);
-        let judged = judge(&write(operations), version, &mut self.overlay, &self.engine).expect("it works");
+        let judged =
+            judge(&write(operations), version, Room::behind(self.told), &mut self.overlay, &self.engine)
+                .expect("it works");
         if matches!(judged, Judged::Refused(_)) {
             assert_eq!(shown(&self.overlay, &self.engine), before, "a refused write leaves nothing");
         }
@@ -362,7 +366,8 @@ fn workers_who_empty_a_queue_in_one_batch_pass_each_key_once() {
 
     for (number, key) in keys.iter().enumerate() {
         let version = bench.next_version();
-        let taken = judge(&write(&[take("q/", "q0")]), version, &mut bench.overlay, &bench.engine);
+        let taken =
+            judge(&write(&[take("q/", "q0")]), version, Room::behind(0), &mut bench.overlay, &bench.engine);
         let Judged::Applied { effects, .. } = taken.expect("it works") else { panic!("{number} is there") };
         assert_eq!(value_of(&effects.results[0].1).0, key.as_bytes());
     }
@@ -386,7 +391,9 @@ fn what_a_batch_has_removed_is_passed_once_however_it_was_removed() {
         for operations in [[empty, Operation::IfPresent { key: b"none" }], [empty, take("", "x")]].repeat(100)
         {
             let version = bench.next_version();
-            match judge(&write(&operations), version, &mut bench.overlay, &bench.engine).expect("it works") {
+            match judge(&write(&operations), version, Room::behind(0), &mut bench.overlay, &bench.engine)
+                .expect("it works")
+            {
                 Judged::Applied { effects, .. } => assert_eq!(effects.results, [(1, OpResult::Nothing)]),
                 Judged::Refused(refusal) => assert_eq!(refusal.precondition.map(|it| it.operation), Some(1)),
             }
@@ -428,7 +435,8 @@ fn the_condition_on_a_range_looks_at_no_more_than_was_seen() {
         bench.passed();
         let version = bench.next_version();
         let condition = write(&[Operation::IfRange { begin: b"", end: b"", seen: &seen.encode() }]);
-        let judged = judge(&condition, version, &mut bench.overlay, &bench.engine).expect("it works");
+        let judged =
+            judge(&condition, version, Room::behind(0), &mut bench.overlay, &bench.engine).expect("it works");
         (matches!(judged, Judged::Applied { .. }), bench.passed())
     };
 
@@ -484,8 +492,29 @@ fn an_error_of_the_disk_is_no_verdict() {
     for operations in all {
         let engine = Engine { is_broken: true, ..Engine::default() };
 
-        let judged = judge(&write(operations), Version(1 << 16), &mut Overlay::default(), &engine);
+        let judged =
+            judge(&write(operations), Version(1 << 16), Room::behind(0), &mut Overlay::default(), &engine);
 
         assert_eq!(judged.expect_err("no verdict").code(), Code::Io);
     }
+}
+
+#[test]
+fn the_results_of_an_entry_are_bounded_but_for_those_of_the_first_write() {
+    let pop = [Operation::Pop { key: b"k" }];
+    let mut bench = Bench::with(&["k"]);
+
+    bench.told = ENTRY_RESULT_BYTES_MAX;
+    let refused = bench.judge(&pop);
+    bench.told = 0;
+    let first = bench.judge(&pop);
+    bench.told = ENTRY_RESULT_BYTES_MAX;
+    let nothing = bench.judge(&pop);
+
+    assert!(matches!(refused, Judged::Refused(refusal) if refusal.code == Code::Overloaded), "{refused:?}");
+    assert!(matches!(first, Judged::Applied { .. }), "{first:?}");
+    assert!(
+        matches!(nothing, Judged::Applied { .. }),
+        "what tells no bytes is not held to a bound: {nothing:?}"
+    );
 }
