@@ -4,8 +4,8 @@
  * A CLUSTER is three programs that open directories of their own with the same "cluster.initial_members", such as
  *   "1=host:port,2=host:port,3=host:port", and each with its own "cluster.node_id" (almadia_config_set). You need not
  *   wait for a leader: each call does so itself, until its deadline. almadia_config_option_at lists every option.
- * OWNERSHIP. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _error, and a
- *   _completion that you popped) are yours; each has its own _free, which accepts NULL. Never free() anything that you
+ * OWNERSHIP. Handles (almadia_config, _store, _batch, _cq, _snapshot, _value, _values, _iter, _written, _error,
+ *   and a _completion that you popped) are yours; each has its own _free, which accepts NULL. Never free() anything that you
  *   got from the library; it frees nothing of yours. What you pass in is copied before the call returns. A handle may
  *   outlive the one it came from: snapshots, iterators and values keep what they read alive (and the directory locked)
  *   after the store is freed. After its _free a handle must not be used.
@@ -21,6 +21,10 @@
  *   almadia_code_maybe_applied and almadia_code_is_retryable tell for every code, also for later ones.
  *   UNKNOWN means: applied, or not, or not yet - it may take effect at any later time. A read that shows the write
  *   settles the question; a read that does not settles nothing. So make it harmless to repeat a write.
+ * CONDITIONS. A batch can be applied only if its keys are as you saw them (almadia_batch_if_absent and what follows it),
+ *   and compute where it is applied (almadia_batch_add, _pop, _take_first, _put_versioned). almadia_put_if_absent,
+ *   _compare_and_set, _compare_and_delete, _pop, _take_first, _add and _put_versioned do that in one call. docs/conditions.md
+ *   says what each promises and what a retry may assume.
  * THREADS. Stores, snapshots, values and queues may be used by any number of threads at once; a batch, iterator,
  *   config, completion or error by one at a time, any one. The library's own threads are named almadia-*.
  * BLOCKING. A function with "Blocks: yes" waits for threads, disks or members, always with a deadline, and returns
@@ -267,6 +271,12 @@ typedef struct almadia_value almadia_value;
 typedef struct almadia_values almadia_values;
 
 /**
+ * What a write tells that was applied: where, which condition was false if its other list was applied, and the results
+ * of its operations. It belongs to no store. Any number of threads may use it at once.
+ */
+typedef struct almadia_written almadia_written;
+
+/**
  * What every function that can fail returns: ALMADIA_OK or one of the ALMADIA_... codes above. It is an integer,
  * not an enum, because later versions add codes. Judge a code that you do not know by its category, code / 100.
  */
@@ -431,6 +441,21 @@ typedef struct almadia_op {
     struct almadia_slice value;
 } almadia_op;
 
+/**
+ * What a range of keys looked like in a snapshot: which keys there were, each with its version. For
+ * almadia_batch_if_range. Begin with ALMADIA_RANGE_DIGEST_INIT.
+ */
+typedef struct almadia_range_digest {
+    /** sizeof(almadia_range_digest). */
+    size_t struct_size;
+    /** Of the keys and their versions; the same everywhere. */
+    uint8_t digest[16];
+    /** How many keys there were. */
+    uint64_t keys;
+    /** Bytes of the keys and values together. */
+    uint64_t bytes;
+} almadia_range_digest;
+
 /** What can be reported of a write before its completion: one of the ALMADIA_EVENT_... constants, or several added. */
 typedef uint32_t almadia_event;
 
@@ -481,6 +506,13 @@ typedef struct almadia_write_options {
      * says it with almadia_completion_version.
      */
     uint64_t *version;
+    /**
+     * Receives, on ALMADIA_OK, what the write tells: its version and position, the condition that was false if the
+     * other list of the batch was applied, and the results of its operations; free it with almadia_written_free. NULL
+     * after a failure. NULL if unwanted. For the calls that wait only: an _async call has
+     * almadia_completion_take_written.
+     */
+    struct almadia_written **written;
 } almadia_write_options;
 
 /**
@@ -511,6 +543,52 @@ typedef struct almadia_done {
     /** Receives the number of the call, for almadia_cancel, before the completion can arrive; NULL if unwanted. */
     uint64_t *op;
 } almadia_done;
+
+/**
+ * A condition that was false, or an operation that could not be done, and what its key was like where the write was
+ * judged. Begin with ALMADIA_PRECONDITION_INIT.
+ */
+typedef struct almadia_precondition {
+    /** sizeof(almadia_precondition). */
+    size_t struct_size;
+    /**
+     * The number of the operation in its batch, from 0. Conditions, almadia_batch_otherwise and the operations of both
+     * lists count.
+     */
+    uint64_t operation;
+    /** The version that its key had; 0 when it did not exist, and for a condition on a range. */
+    uint64_t version;
+    /** 1 when its key existed, else 0. */
+    int32_t exists;
+    /** 0. */
+    int32_t reserved;
+} almadia_precondition;
+
+/** What the result of an operation is: one of the ALMADIA_RESULT_... constants. */
+typedef int32_t almadia_result_kind;
+
+/** The result of an operation. Begin with ALMADIA_OP_RESULT_INIT. */
+typedef struct almadia_op_result {
+    /** sizeof(almadia_op_result). */
+    size_t struct_size;
+    /**
+     * The number of the operation in its batch, from 0. Conditions, almadia_batch_otherwise and the operations of both
+     * lists count.
+     */
+    uint64_t operation;
+    /** What it is, and so which of the next fields say something. */
+    almadia_result_kind kind;
+    /** 0. */
+    int32_t reserved;
+    /** The sum. */
+    int64_t sum;
+    /** The key. It belongs to the almadia_written. */
+    struct almadia_slice key;
+    /** The value. It belongs to the almadia_written. */
+    struct almadia_slice value;
+    /** The version. */
+    uint64_t version;
+} almadia_op_result;
 
 /** The guarantee of a snapshot: one of the ALMADIA_LEVEL_... constants. */
 typedef int32_t almadia_level;
@@ -652,6 +730,18 @@ typedef struct almadia_leader_transfer_options {
  * its completion gives. Reads need not show it before its completion.
  */
 #define ALMADIA_EVENT_COMMITTED 2
+
+/** There was nothing to pop or take. */
+#define ALMADIA_RESULT_NOTHING 0
+
+/** The `sum` of an addition. */
+#define ALMADIA_RESULT_SUM 1
+
+/** The `key` that was made, with its `version`. */
+#define ALMADIA_RESULT_KEY 2
+
+/** The `key` that was popped or taken, with the `value` and `version` that it had. */
+#define ALMADIA_RESULT_VALUE 3
 
 /**
  * It shows every write that any member acknowledged before the snapshot was asked for, and the writes of a region
@@ -1110,6 +1200,159 @@ ALMADIA_API
 void almadia_batch_free(struct almadia_batch *batch);
 
 /**
+ * Adds a condition: the batch is applied only if `key` does not exist.
+ *
+ * All conditions of a batch are judged on the state before it, wherever they stand in it, where the write is
+ * applied: in the order of the log, on every member alike. If one is false, nothing of the batch is applied but
+ * what stands behind almadia_batch_otherwise; without that the write fails with ALMADIA_PRECONDITION_FAILED,
+ * certainly not applied, and almadia_error_precondition tells which condition it was. A condition counts as an
+ * operation. A batch may look at 4,096 keys: its conditions, additions and keys to take.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (behind
+ * almadia_batch_otherwise).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_if_absent(struct almadia_batch *batch,
+                                     const void *key,
+                                     size_t key_length,
+                                     struct almadia_error **error);
+
+/**
+ * Adds a condition: the batch is applied only if `key` exists. See almadia_batch_if_absent.
+ *
+ * Blocks: no. Threads: one at a time. Codes: as almadia_batch_if_absent.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_if_present(struct almadia_batch *batch,
+                                      const void *key,
+                                      size_t key_length,
+                                      struct almadia_error **error);
+
+/**
+ * Adds a condition: the batch is applied only if `key` has this version, so that nobody has written it since it was
+ * seen; with `version` 0, only if it does not exist. See almadia_value_version and almadia_batch_if_absent.
+ *
+ * Blocks: no. Threads: one at a time. Codes: as almadia_batch_if_absent.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_if_version(struct almadia_batch *batch,
+                                      const void *key,
+                                      size_t key_length,
+                                      uint64_t version,
+                                      struct almadia_error **error);
+
+/**
+ * Adds a condition: the batch is applied only if `key` has this value, which somebody may have written again. See
+ * almadia_batch_if_absent.
+ *
+ * Blocks: no. Threads: one at a time. Codes: as almadia_batch_if_absent.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_if_value(struct almadia_batch *batch,
+                                    const void *key,
+                                    size_t key_length,
+                                    const void *value,
+                                    size_t value_length,
+                                    struct almadia_error **error);
+
+/**
+ * Adds a condition: the batch is applied only if the keys from `begin` (included) to `end` (not included) are those
+ * that `seen` is the digest of, each with the version it had then. An empty `end` means the end of all keys. `seen`
+ * comes from almadia_snapshot_digest with the same range. See almadia_batch_if_absent.
+ *
+ * Blocks: no. Threads: one at a time. Codes: as almadia_batch_if_absent, and ALMADIA_TOO_LARGE (the ranges of the
+ * batch have more than 65,536 keys or 64 MiB together), ALMADIA_INVALID_ARGUMENT (begin is after an end that is not
+ * empty; struct_size), ALMADIA_UNSUPPORTED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_if_range(struct almadia_batch *batch,
+                                    const void *begin,
+                                    size_t begin_length,
+                                    const void *end,
+                                    size_t end_length,
+                                    const struct almadia_range_digest *seen,
+                                    struct almadia_error **error);
+
+/**
+ * What is added from here on is applied instead, if a condition is false. The write succeeds then, and
+ * almadia_written_failed tells the condition.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (the second time).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_otherwise(struct almadia_batch *batch,
+                                     struct almadia_error **error);
+
+/**
+ * Adds an operation that adds `delta` to the value of `key`, a number of 8 bytes, little-endian; a key that does
+ * not exist counts as 0. Its result is the sum. With a value of another length, or a sum that does not fit, the
+ * write fails with ALMADIA_NOT_A_NUMBER, certainly not applied.
+ *
+ * A write whose outcome is unknown must not be repeated when it adds: it may add twice.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_add(struct almadia_batch *batch,
+                               const void *key,
+                               size_t key_length,
+                               int64_t delta,
+                               struct almadia_error **error);
+
+/**
+ * Adds an operation that sets a new key to `value`: `prefix`, then the version of the write (8 bytes), then the
+ * number of this operation in the batch (2 bytes), both big-endian. So the keys under a prefix are in the order of
+ * their writes, and writers do not meet. Its result is the key.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE (the prefix: 10 bytes less than the longest key).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_put_versioned(struct almadia_batch *batch,
+                                         const void *prefix,
+                                         size_t prefix_length,
+                                         const void *value,
+                                         size_t value_length,
+                                         struct almadia_error **error);
+
+/**
+ * Adds an operation that removes `key`. Its result is the value and the version that the key had, or that it did
+ * not exist.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_pop(struct almadia_batch *batch,
+                               const void *key,
+                               size_t key_length,
+                               struct almadia_error **error);
+
+/**
+ * Adds an operation that removes the first key from `begin` (included) to `end` (not included). An empty `end`
+ * means the end of all keys. Its result is that key with its value and version, or that there is none. The whole
+ * range must belong to the region of the batch.
+ *
+ * Blocks: no. Threads: one at a time. Codes: ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (begin is after an end
+ * that is not empty).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_batch_take_first(struct almadia_batch *batch,
+                                      const void *begin,
+                                      size_t begin_length,
+                                      const void *end,
+                                      size_t end_length,
+                                      struct almadia_error **error);
+
+/**
  * Writes `batch`, whose keys must all belong to one region, and waits until it is durable on a majority of the
  * members and readable. On ALMADIA_OK the batch was applied and is empty, ready for the next operations, and
  * `position` (NULL if unwanted) receives its position in the log. After a failure the batch is unchanged, and the
@@ -1121,6 +1364,7 @@ void almadia_batch_free(struct almadia_batch *batch);
  * is, and `position` covers every write that was acknowledged before the call.
  *
  * Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
+ * ALMADIA_PRECONDITION_FAILED, ALMADIA_NOT_A_NUMBER (see almadia_batch_if_absent and almadia_batch_add),
  * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
  * ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
  * (outcome unknown), ALMADIA_READ_TIMEOUT (a batch without operations), ALMADIA_CLOSED, ALMADIA_FORKED,
@@ -1145,7 +1389,7 @@ almadia_code almadia_write(struct almadia_store *store,
  * Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
  * ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
  * ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
- * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version, which needs a call that waits).
+ * version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version or written, which need a call that waits).
  * The completion has the other codes: those of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
  */
 ALMADIA_API
@@ -1283,6 +1527,422 @@ almadia_code almadia_delete_with_async(struct almadia_store *store,
                                        struct almadia_error **error);
 
 /**
+ * The version that the write gave to all keys that it set, as almadia_value_version describes it. 0 for a batch without
+ * operations, and for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+uint64_t almadia_written_version(const struct almadia_written *written);
+
+/**
+ * The position of the write in the log of its region. Index and term are 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+struct almadia_position almadia_written_position(const struct almadia_written *written);
+
+/**
+ * True when all conditions were true; false when one was not, so that what stands behind almadia_batch_otherwise was
+ * applied instead, and for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+bool almadia_written_succeeded(const struct almadia_written *written);
+
+/**
+ * The condition that was false, so that what stands behind almadia_batch_otherwise was applied instead.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (all were true), ALMADIA_INVALID_ARGUMENT
+ * (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_written_failed(const struct almadia_written *written,
+                                    struct almadia_precondition *precondition);
+
+/**
+ * The number of results: of the operations that were applied, those that add, put a versioned key, pop or take have one
+ * each. 0 for NULL.
+ *
+ * Blocks: no. Threads: any number at once.
+ */
+ALMADIA_API
+size_t almadia_written_count(const struct almadia_written *written);
+
+/**
+ * The result at `index`, from 0 to almadia_written_count() - 1, in the order of the operations; `operation` says whose
+ * it is.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_END (there are fewer), ALMADIA_INVALID_ARGUMENT
+ * (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_written_at(const struct almadia_written *written,
+                                size_t index,
+                                struct almadia_op_result *result);
+
+/**
+ * Frees what a write told, with the keys and values of its results. NULL is fine.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+void almadia_written_free(struct almadia_written *written);
+
+/**
+ * The condition that was false (ALMADIA_PRECONDITION_FAILED), or the addition that could not be done
+ * (ALMADIA_NOT_A_NUMBER). Also for the error of a completion.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (the error is about something else),
+ * ALMADIA_INVALID_ARGUMENT (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_error_precondition(const struct almadia_error *error,
+                                        struct almadia_precondition *precondition);
+
+/**
+ * Sets `key` to `value` if it does not exist, and waits. `version` (NULL if unwanted) receives the version of the
+ * write on ALMADIA_OK; on ALMADIA_PRECONDITION_FAILED the version that the key has now, 0 if it does not exist. It
+ * may be repeated after an unknown outcome when the value tells who wrote it: whoever finds its own value there has
+ * won. `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_PRECONDITION_FAILED (certainly
+ * not applied; almadia_error_precondition tells the rest), those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_if_absent(struct almadia_store *store,
+                                   const void *key,
+                                   size_t key_length,
+                                   const void *value,
+                                   size_t value_length,
+                                   const struct almadia_write_options *options,
+                                   uint64_t *version,
+                                   struct almadia_error **error);
+
+/**
+ * Starts almadia_put_if_absent and returns. The completion has its code, the version of the write, and with
+ * ALMADIA_PRECONDITION_FAILED an error for almadia_error_precondition. `options` may be NULL. All bytes are copied
+ * before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_if_absent_async(struct almadia_store *store,
+                                         const void *key,
+                                         size_t key_length,
+                                         const void *value,
+                                         size_t value_length,
+                                         const struct almadia_write_options *options,
+                                         const struct almadia_done *done,
+                                         struct almadia_error **error);
+
+/**
+ * Sets `key` to `value` if it has the version `expected`, so that nobody has written it since it was seen, and
+ * waits; with `expected` 0, if it does not exist. `version` (NULL if unwanted) receives the version of the write on
+ * ALMADIA_OK; on ALMADIA_PRECONDITION_FAILED the version that the key has now, 0 if it does not exist. `options`
+ * may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_PRECONDITION_FAILED (certainly
+ * not applied; almadia_error_precondition tells the rest), those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_and_set(struct almadia_store *store,
+                                     const void *key,
+                                     size_t key_length,
+                                     uint64_t expected,
+                                     const void *value,
+                                     size_t value_length,
+                                     const struct almadia_write_options *options,
+                                     uint64_t *version,
+                                     struct almadia_error **error);
+
+/**
+ * Starts almadia_compare_and_set and returns. The completion has its code, the version of the write, and with
+ * ALMADIA_PRECONDITION_FAILED an error for almadia_error_precondition. `options` may be NULL. All bytes are copied
+ * before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_and_set_async(struct almadia_store *store,
+                                           const void *key,
+                                           size_t key_length,
+                                           uint64_t expected,
+                                           const void *value,
+                                           size_t value_length,
+                                           const struct almadia_write_options *options,
+                                           const struct almadia_done *done,
+                                           struct almadia_error **error);
+
+/**
+ * Sets `key` to `value` if it has the value `expected`, which somebody may have written again, and waits. `version`
+ * (NULL if unwanted) receives the version of the write on ALMADIA_OK; on ALMADIA_PRECONDITION_FAILED the version
+ * that the key has now, 0 if it does not exist. `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_PRECONDITION_FAILED (certainly
+ * not applied; almadia_error_precondition tells the rest), those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_value_and_set(struct almadia_store *store,
+                                           const void *key,
+                                           size_t key_length,
+                                           const void *expected,
+                                           size_t expected_length,
+                                           const void *value,
+                                           size_t value_length,
+                                           const struct almadia_write_options *options,
+                                           uint64_t *version,
+                                           struct almadia_error **error);
+
+/**
+ * Starts almadia_compare_value_and_set and returns. The completion has its code, the version of the write, and with
+ * ALMADIA_PRECONDITION_FAILED an error for almadia_error_precondition. `options` may be NULL. All bytes are copied
+ * before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_value_and_set_async(struct almadia_store *store,
+                                                 const void *key,
+                                                 size_t key_length,
+                                                 const void *expected,
+                                                 size_t expected_length,
+                                                 const void *value,
+                                                 size_t value_length,
+                                                 const struct almadia_write_options *options,
+                                                 const struct almadia_done *done,
+                                                 struct almadia_error **error);
+
+/**
+ * Removes `key` if it has the version `expected`, so that nobody has written it since it was seen, and waits; with
+ * `expected` 0 it does nothing but find that it does not exist. `version` (NULL if unwanted) receives the version
+ * of the write on ALMADIA_OK; on ALMADIA_PRECONDITION_FAILED the version that the key has now, 0 if it does not
+ * exist. `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_PRECONDITION_FAILED (certainly
+ * not applied; almadia_error_precondition tells the rest), those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_and_delete(struct almadia_store *store,
+                                        const void *key,
+                                        size_t key_length,
+                                        uint64_t expected,
+                                        const struct almadia_write_options *options,
+                                        uint64_t *version,
+                                        struct almadia_error **error);
+
+/**
+ * Starts almadia_compare_and_delete and returns. The completion has its code, the version of the write, and with
+ * ALMADIA_PRECONDITION_FAILED an error for almadia_error_precondition. `options` may be NULL. All bytes are copied
+ * before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_and_delete_async(struct almadia_store *store,
+                                              const void *key,
+                                              size_t key_length,
+                                              uint64_t expected,
+                                              const struct almadia_write_options *options,
+                                              const struct almadia_done *done,
+                                              struct almadia_error **error);
+
+/**
+ * Removes `key` if it has the value `expected`, and waits. `version` (NULL if unwanted) receives the version of the
+ * write on ALMADIA_OK; on ALMADIA_PRECONDITION_FAILED the version that the key has now, 0 if it does not exist.
+ * `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_PRECONDITION_FAILED (certainly
+ * not applied; almadia_error_precondition tells the rest), those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_value_and_delete(struct almadia_store *store,
+                                              const void *key,
+                                              size_t key_length,
+                                              const void *expected,
+                                              size_t expected_length,
+                                              const struct almadia_write_options *options,
+                                              uint64_t *version,
+                                              struct almadia_error **error);
+
+/**
+ * Starts almadia_compare_value_and_delete and returns. The completion has its code, the version of the write, and
+ * with ALMADIA_PRECONDITION_FAILED an error for almadia_error_precondition. `options` may be NULL. All bytes are
+ * copied before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_compare_value_and_delete_async(struct almadia_store *store,
+                                                    const void *key,
+                                                    size_t key_length,
+                                                    const void *expected,
+                                                    size_t expected_length,
+                                                    const struct almadia_write_options *options,
+                                                    const struct almadia_done *done,
+                                                    struct almadia_error **error);
+
+/**
+ * Removes `key` and waits. `value` receives the value that it had, with its version; free it with
+ * almadia_value_free. Whoever asks for a key and ends before it has the answer loses the value. `options` may be
+ * NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (it did not exist),
+ * those of almadia_write, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_pop(struct almadia_store *store,
+                         const void *key,
+                         size_t key_length,
+                         const struct almadia_write_options *options,
+                         struct almadia_value **value,
+                         struct almadia_error **error);
+
+/**
+ * Starts almadia_pop and returns. The completion has its code, and almadia_completion_take_value gives the value.
+ * `options` may be NULL. All bytes are copied before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_pop_async(struct almadia_store *store,
+                               const void *key,
+                               size_t key_length,
+                               const struct almadia_write_options *options,
+                               const struct almadia_done *done,
+                               struct almadia_error **error);
+
+/**
+ * Removes the first key from `begin` (included) to `end` (not included) and waits; an empty `end` means the end of
+ * all keys. `key` and `value` receive what it was, both with its version; free them with almadia_value_free. The
+ * whole range must belong to one region. Whoever takes a task so and ends before it is done loses it: a queue whose
+ * takers may fail moves it to another key instead, with a batch of a condition, a delete and a put. `options` may
+ * be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (there is no key),
+ * ALMADIA_INVALID_ARGUMENT (begin is after an end that is not empty), those of almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_take_first(struct almadia_store *store,
+                                const void *begin,
+                                size_t begin_length,
+                                const void *end,
+                                size_t end_length,
+                                const struct almadia_write_options *options,
+                                struct almadia_value **key,
+                                struct almadia_value **value,
+                                struct almadia_error **error);
+
+/**
+ * Starts almadia_take_first and returns. The completion has its code; almadia_completion_take_value gives the
+ * value, and almadia_completion_take_written the key as well. `options` may be NULL. All bytes are copied before it
+ * returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE,
+ * ALMADIA_INVALID_ARGUMENT (begin is after an end that is not empty).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_take_first_async(struct almadia_store *store,
+                                      const void *begin,
+                                      size_t begin_length,
+                                      const void *end,
+                                      size_t end_length,
+                                      const struct almadia_write_options *options,
+                                      const struct almadia_done *done,
+                                      struct almadia_error **error);
+
+/**
+ * Adds `delta` to the value of `key`, a number of 8 bytes, little-endian, and waits; a key that does not exist
+ * counts as 0. `sum` (NULL if unwanted) receives the sum. An addition whose outcome is unknown must not be
+ * repeated: it may be added twice. `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: ALMADIA_NOT_A_NUMBER (the value has
+ * another length than 8 bytes, or the sum does not fit; certainly not applied), those of almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_add(struct almadia_store *store,
+                         const void *key,
+                         size_t key_length,
+                         int64_t delta,
+                         const struct almadia_write_options *options,
+                         int64_t *sum,
+                         struct almadia_error **error);
+
+/**
+ * Starts almadia_add and returns. The completion has its code, and almadia_completion_take_written gives the sum.
+ * `options` may be NULL. All bytes are copied before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_add_async(struct almadia_store *store,
+                               const void *key,
+                               size_t key_length,
+                               int64_t delta,
+                               const struct almadia_write_options *options,
+                               const struct almadia_done *done,
+                               struct almadia_error **error);
+
+/**
+ * Sets a new key that begins with `prefix` to `value`, as almadia_batch_put_versioned describes it, and waits.
+ * `key` (NULL if unwanted) receives the key, with its version; free it with almadia_value_free. `options` may be
+ * NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: any number at once. Codes: those of almadia_write, and
+ * ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_versioned(struct almadia_store *store,
+                                   const void *prefix,
+                                   size_t prefix_length,
+                                   const void *value,
+                                   size_t value_length,
+                                   const struct almadia_write_options *options,
+                                   struct almadia_value **key,
+                                   struct almadia_error **error);
+
+/**
+ * Starts almadia_put_versioned and returns. The completion has its code, and almadia_completion_take_written gives
+ * the key. `options` may be NULL. All bytes are copied before it returns.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_write_async, and ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_put_versioned_async(struct almadia_store *store,
+                                         const void *prefix,
+                                         size_t prefix_length,
+                                         const void *value,
+                                         size_t value_length,
+                                         const struct almadia_write_options *options,
+                                         const struct almadia_done *done,
+                                         struct almadia_error **error);
+
+/**
  * Cancels a call that has not completed. It completes now: with ALMADIA_CANCELLED when it certainly has no effect,
  * or with ALMADIA_CANCELLED_IN_FLIGHT when a write may be applied, or leadership handed over, now or later. `op`
  * is the number that almadia_done.op received. The code may be ignored: the completion tells in any case what became
@@ -1298,8 +1958,8 @@ almadia_code almadia_cancel(struct almadia_store *store,
 
 /**
  * ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
- * applied. For almadia_get_async and almadia_get_with_async ALMADIA_NOT_FOUND when the key does not exist.
- * ALMADIA_NULL_POINTER for NULL.
+ * applied. For almadia_get_async, almadia_get_with_async, almadia_pop_async and
+ * almadia_take_first_async ALMADIA_NOT_FOUND when there is no key. ALMADIA_NULL_POINTER for NULL.
  *
  * Blocks: no. Threads: one.
  */
@@ -1354,8 +2014,8 @@ ALMADIA_NODISCARD
 struct almadia_snapshot *almadia_completion_take_snapshot(struct almadia_completion *completion);
 
 /**
- * Takes the value out of the completion of almadia_get_async or almadia_get_with_async; free it with
- * almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
+ * Takes the value out of the completion of almadia_get_async, almadia_get_with_async, almadia_pop_async or
+ * almadia_take_first_async; free it with almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
  * takes is freed with the completion.
  *
  * Blocks: no. Threads: one.
@@ -1374,6 +2034,17 @@ struct almadia_value *almadia_completion_take_value(struct almadia_completion *c
 ALMADIA_API
 ALMADIA_NODISCARD
 struct almadia_values *almadia_completion_take_values(struct almadia_completion *completion);
+
+/**
+ * Takes what a write tells out of its completion, as almadia_write_options.written; free it with
+ * almadia_written_free. NULL after a failure but ALMADIA_NOT_FOUND, for every other call, the second time, and for NULL.
+ * What nobody takes is freed with the completion.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+struct almadia_written *almadia_completion_take_written(struct almadia_completion *completion);
 
 /**
  * The `user` of the call's almadia_done. NULL for NULL.
@@ -1547,6 +2218,25 @@ almadia_code almadia_snapshot_clone(const struct almadia_snapshot *snapshot,
  */
 ALMADIA_API
 void almadia_snapshot_free(struct almadia_snapshot *snapshot);
+
+/**
+ * What the keys from `begin` (included) to `end` (not included) look like in a snapshot; an empty `end` means the end of
+ * all keys. The snapshot's range must contain this one.
+ *
+ * Blocks: no, but it reads every key and value of the range, from the disk if need be, on your thread. Threads: any
+ * number at once. Codes: ALMADIA_TOO_LARGE (more than 65,536 keys or 64 MiB), ALMADIA_INVALID_ARGUMENT (begin is after
+ * an end that is not empty; a range beyond that of the snapshot; struct_size), ALMADIA_IO, ALMADIA_CORRUPTION,
+ * ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_snapshot_digest(const struct almadia_snapshot *snapshot,
+                                     const void *begin,
+                                     size_t begin_length,
+                                     const void *end,
+                                     size_t end_length,
+                                     struct almadia_range_digest *seen,
+                                     struct almadia_error **error);
 
 /**
  * Reads the newest value of `key`, linearizable: almadia_snapshot_open over the region of `key` and

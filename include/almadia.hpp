@@ -44,6 +44,8 @@
 #ifndef ALMADIA_HPP
 #define ALMADIA_HPP
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <chrono>
@@ -179,6 +181,16 @@ inline const char *code_name(code of) noexcept { return almadia_code_name(static
 /** What a code means and what to do about it. Static. */
 inline const char *code_message(code of) noexcept { return almadia_code_message(static_cast<almadia_code>(of)); }
 
+/** A condition that was false, and what its key was like where the write was judged. */
+struct precondition {
+    /** The number of the operation in its batch, from 0; conditions count. */
+    std::uint64_t operation = 0;
+    /** True when its key existed. */
+    bool exists = false;
+    /** The version that its key had; 0 when it did not exist. */
+    std::uint64_t version = 0;
+};
+
 /**
  * Why a call failed: a code, and a message that says what it was about and what to do. A value type: copy it, keep it.
  * A default-constructed one, and the error of a result that succeeded, has code::ok.
@@ -205,6 +217,9 @@ class error {
     /** The errno of the operating system's error behind this one; 0 when there is none. */
     int system_errno() const noexcept { return system_errno_; }
 
+    /** The condition that was false (code::precondition_failed), or the addition that could not be done. */
+    std::optional<almadia::precondition> precondition() const noexcept { return precondition_; }
+
     /** True when the call was certainly not applied and can succeed later or on another member. */
     bool is_retryable() const noexcept { return almadia_code_is_retryable(static_cast<almadia_code>(code_)); }
 
@@ -220,6 +235,9 @@ class error {
             made.message_ = almadia_error_message(detail);
             made.leader_ = almadia_error_leader(detail);
             made.system_errno_ = almadia_error_errno(detail);
+            almadia_precondition found = ALMADIA_PRECONDITION_INIT;
+            if (almadia_error_precondition(detail, &found) == ALMADIA_OK)
+                made.precondition_ = almadia::precondition{found.operation, found.exists != 0, found.version};
         }
         return made;
     }
@@ -229,6 +247,7 @@ class error {
     int system_errno_ = 0;
     std::uint64_t leader_ = 0;
     std::string message_{};
+    std::optional<almadia::precondition> precondition_{};
 };
 
 #ifdef __cpp_exceptions
@@ -799,6 +818,16 @@ enum class operation_kind : almadia_op_kind {
     erase_range = ALMADIA_OP_DELETE_RANGE,
 };
 
+/** What a range of keys looked like in a snapshot: which keys there were, each with its version. For batch::if_range. */
+struct range_digest {
+    /** Of the keys and their versions; the same everywhere. */
+    std::array<unsigned char, 16> digest = {};
+    /** How many keys there were. */
+    std::uint64_t keys = 0;
+    /** Bytes of the keys and values together. */
+    std::uint64_t bytes = 0;
+};
+
 /** One operation for batch::append. Only borrowed for the call. */
 struct operation {
     /** What it does. */
@@ -857,6 +886,96 @@ class batch : public handle<almadia_batch, almadia_batch_free> {
     /** The same from a list: append({{operation_kind::put, "a", "1"}, {operation_kind::erase, "b"}}). */
     result<void> append(std::initializer_list<operation> operations) {
         return append(operations.begin(), operations.size());
+    }
+
+    /**
+     * Adds a condition: the batch is applied only if `key` does not exist. All conditions are judged on the state before
+     * the batch, wherever they stand in it, where it is applied. If one is false, nothing is applied but what stands
+     * behind otherwise(); without that the write fails with precondition_failed, and error::precondition() tells which
+     * condition it was. A condition counts as an operation. Codes: too_large, invalid_argument (behind otherwise()).
+     */
+    result<void> if_absent(bytes key) {
+        return add([&](almadia_error **e) { return almadia_batch_if_absent(pointer_, key.data(), key.size(), e); });
+    }
+
+    /** Adds a condition: the batch is applied only if `key` exists. Codes: as if_absent. */
+    result<void> if_present(bytes key) {
+        return add([&](almadia_error **e) { return almadia_batch_if_present(pointer_, key.data(), key.size(), e); });
+    }
+
+    /**
+     * Adds a condition: the batch is applied only if `key` has this version; with 0, only if it does not exist. Codes: as
+     * if_absent.
+     */
+    result<void> if_version(bytes key, std::uint64_t version) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_if_version(pointer_, key.data(), key.size(), version, e);
+        });
+    }
+
+    /** Adds a condition: the batch is applied only if `key` has this value. Codes: as if_absent. */
+    result<void> if_value(bytes key, bytes value) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_if_value(pointer_, key.data(), key.size(), value.data(), value.size(), e);
+        });
+    }
+
+    /**
+     * Adds a condition: the batch is applied only if the keys from `begin` (included) to `end` (not included; empty: the
+     * end of all keys) are those that snapshot::digest saw, each with the version it had then. Codes: as if_absent,
+     * too_large (the ranges of the batch have more than 65,536 keys or 64 MiB together), invalid_argument (out of order).
+     */
+    result<void> if_range(bytes begin, bytes end, const range_digest &seen) {
+        almadia_range_digest c = ALMADIA_RANGE_DIGEST_INIT;
+        std::copy(seen.digest.begin(), seen.digest.end(), c.digest);
+        c.keys = seen.keys;
+        c.bytes = seen.bytes;
+        return add([&](almadia_error **e) {
+            return almadia_batch_if_range(pointer_, begin.data(), begin.size(), end.data(), end.size(), &c, e);
+        });
+    }
+
+    /**
+     * What is added from here on is applied instead, if a condition is false; written::failed() tells the condition.
+     * Codes: too_large, invalid_argument (the second time).
+     */
+    result<void> otherwise() {
+        return add([&](almadia_error **e) { return almadia_batch_otherwise(pointer_, e); });
+    }
+
+    /**
+     * Adds an operation that adds `delta` to the number at `key`, 8 bytes, little-endian; one that does not exist counts
+     * as 0. Its result is the sum. With another value, or a sum that does not fit, the write fails with not_a_number.
+     * Codes: too_large.
+     */
+    result<void> add(bytes key, std::int64_t delta) {
+        return add([&](almadia_error **e) { return almadia_batch_add(pointer_, key.data(), key.size(), delta, e); });
+    }
+
+    /**
+     * Adds an operation that sets a new key to `value`: `prefix`, the version of the write (8 bytes) and the number of
+     * the operation (2 bytes), both big-endian, so that the keys are in the order of their writes. Its result is the key.
+     * Codes: too_large.
+     */
+    result<void> put_versioned(bytes prefix, bytes value) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_put_versioned(pointer_, prefix.data(), prefix.size(), value.data(), value.size(), e);
+        });
+    }
+
+    /** Adds an operation that removes `key`. Its result is what it was, or nothing. Codes: too_large. */
+    result<void> pop(bytes key) {
+        return add([&](almadia_error **e) { return almadia_batch_pop(pointer_, key.data(), key.size(), e); });
+    }
+
+    /**
+     * Adds an operation that removes the first key from `begin` (included) to `end` (not included; empty: the end of all
+     * keys). Its result is what it was, or nothing. Codes: too_large, invalid_argument (out of order).
+     */
+    result<void> take_first(bytes begin, bytes end) {
+        return add([&](almadia_error **e) {
+            return almadia_batch_take_first(pointer_, begin.data(), begin.size(), end.data(), end.size(), e);
+        });
     }
 
     /** Removes all operations. */
@@ -1254,6 +1373,24 @@ class snapshot : public handle<almadia_snapshot, almadia_snapshot_free> {
     /** The pairs that `options` selects; see scan_range for the loop and its errors. */
     scan_range scan(const scan_options &options) const { return scan_range(iterate(options)); }
 
+    /**
+     * What the keys from `begin` (included) to `end` (not included; empty: the end of all keys) look like, for
+     * batch::if_range; the snapshot's range must contain them. Reads every key and value of them, from the disk if need
+     * be, on your thread. Codes: too_large (more than 65,536 keys or 64 MiB), invalid_argument, io, corruption, forked.
+     */
+    result<range_digest> digest(bytes begin, bytes end) const {
+        almadia_range_digest c = ALMADIA_RANGE_DIGEST_INIT;
+        result<void> seen = detail::attempt([&](almadia_error **e) {
+            return almadia_snapshot_digest(pointer_, begin.data(), begin.size(), end.data(), end.size(), &c, e);
+        });
+        if (!seen) return std::move(seen).error();
+        range_digest made;
+        std::copy(std::begin(c.digest), std::end(c.digest), made.digest.begin());
+        made.keys = c.keys;
+        made.bytes = c.bytes;
+        return made;
+    }
+
     /** An iterator that is at no pair yet; next() begins at the first. */
     result<iter> iterate(const scan_options &options = {}) const {
         const almadia_iter_options c = detail::to_c(options);
@@ -1294,6 +1431,88 @@ struct position {
      */
     std::uint64_t version = 0;
 };
+
+/** What the result of an operation is. */
+enum class result_kind : almadia_result_kind {
+    /** There was nothing to pop or take. */
+    nothing = ALMADIA_RESULT_NOTHING,
+    /** The `sum` of an addition. */
+    sum = ALMADIA_RESULT_SUM,
+    /** The `key` that was made, with its `version`. */
+    key = ALMADIA_RESULT_KEY,
+    /** The `key` that was popped or taken, with the `value` and `version` that it had. */
+    value = ALMADIA_RESULT_VALUE,
+};
+
+/** The result of an operation of a batch. */
+struct operation_result {
+    /** The number of the operation in its batch; conditions, otherwise() and both lists count. */
+    std::uint64_t operation = 0;
+    /** What it is, and so which of the next fields say something. */
+    result_kind kind = result_kind::nothing;
+    /** The sum. */
+    std::int64_t sum = 0;
+    /** The key. Belongs to the written. */
+    std::string_view key = {};
+    /** The value. Belongs to the written. */
+    std::string_view value = {};
+    /** The version. */
+    std::uint64_t version = 0;
+};
+
+/** A key that was taken. */
+struct taken {
+    /** The key. */
+    std::string key;
+    /** The value that it had. */
+    std::string value;
+    /** The version that it had. */
+    std::uint64_t version = 0;
+};
+
+/**
+ * What a write tells that was applied: where, which condition was false if its other list was applied, and the results
+ * of its operations. It belongs to no store. Threads: any number at once.
+ */
+class written : public handle<almadia_written, almadia_written_free> {
+  public:
+    /** Empty, as after a move. */
+    written() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static written from_c(almadia_written *pointer) noexcept { return written(pointer); }
+
+    /** The position of the write, with its version. */
+    almadia::position position() const noexcept {
+        const almadia_position at = almadia_written_position(pointer_);
+        return {at.index, at.term, almadia_written_version(pointer_)};
+    }
+
+    /** True when all conditions were true; false when what stands behind batch::otherwise() was applied instead. */
+    bool succeeded() const noexcept { return almadia_written_succeeded(pointer_); }
+
+    /** The condition that was false. */
+    std::optional<precondition> failed() const noexcept {
+        almadia_precondition found = ALMADIA_PRECONDITION_INIT;
+        if (almadia_written_failed(pointer_, &found) != ALMADIA_OK) return std::nullopt;
+        return precondition{found.operation, found.exists != 0, found.version};
+    }
+
+    /** The number of results: each operation that was applied and adds, makes, pops or takes has one. */
+    std::size_t size() const noexcept { return almadia_written_count(pointer_); }
+
+    /** The result at `index`, from 0 to size() - 1, in the order of the operations. */
+    operation_result operator[](std::size_t index) const noexcept {
+        almadia_op_result found = ALMADIA_OP_RESULT_INIT;
+        if (almadia_written_at(pointer_, index, &found) != ALMADIA_OK) return {};
+        return {found.operation, static_cast<result_kind>(found.kind), found.sum, detail::view_of(found.key),
+                detail::view_of(found.value), found.version};
+    }
+
+  private:
+    explicit written(almadia_written *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(written) == sizeof(void *));
 
 /** What get_with_position found. */
 struct positioned_value {
@@ -1386,6 +1605,45 @@ template <> struct answer<snapshot> {
     }
 };
 
+/* What a write tells, as the T of the call that made it. */
+template <class T> T of_written(written tells) {
+    if constexpr (std::is_same_v<T, written>) {
+        return tells;
+    } else if constexpr (std::is_same_v<T, position>) {
+        return tells.position();
+    } else if constexpr (std::is_same_v<T, std::int64_t>) {
+        return tells[0].sum;
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        return std::string(tells[0].key);
+    } else {
+        const operation_result found = tells[0];
+        if (found.kind != result_kind::value) return std::nullopt;
+        return taken{std::string(found.key), std::string(found.value), found.version};
+    }
+}
+
+template <class T> result<T> take_written(almadia_completion *completion) {
+    return of_written<T>(written::from_c(almadia_completion_take_written(completion)));
+}
+
+template <> struct answer<written> {
+    static result<written> take(almadia_completion *completion) { return take_written<written>(completion); }
+};
+
+template <> struct answer<std::int64_t> {
+    static result<std::int64_t> take(almadia_completion *completion) { return take_written<std::int64_t>(completion); }
+};
+
+template <> struct answer<std::string> {
+    static result<std::string> take(almadia_completion *completion) { return take_written<std::string>(completion); }
+};
+
+template <> struct answer<std::optional<taken>> {
+    static result<std::optional<taken>> take(almadia_completion *completion) {
+        return take_written<std::optional<taken>>(completion);
+    }
+};
+
 /* None when the key does not exist. */
 inline std::optional<value> take_value(almadia_completion *completion) noexcept {
     almadia_value *const found = almadia_completion_take_value(completion);
@@ -1411,7 +1669,8 @@ template <> struct answer<values> {
 
 /* Whether code::not_found is an answer, and no failure. */
 template <class T>
-inline constexpr bool may_be_missing = std::is_same_v<T, std::optional<value>> || std::is_same_v<T, positioned_value>;
+inline constexpr bool may_be_missing = std::is_same_v<T, std::optional<value>> || std::is_same_v<T, positioned_value> ||
+                                       std::is_same_v<T, std::optional<taken>>;
 
 template <class T> result<T> take_answer(almadia_completion *completion) {
     const almadia_code code = almadia_completion_code(completion);
@@ -1757,6 +2016,99 @@ template <class Self> class asynchronous {
         return detail::start_owned(owned, writing(batch, c));
     }
 
+    /** As store::put_if_absent, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> put_if_absent_async(bytes key, bytes value, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), calling_put_if_absent(key, value, options));
+    }
+    /** As store::put_if_absent, as a future. */
+    std::future<result<position>> put_if_absent_future(bytes key, bytes value, const write_options &options = {}) const {
+        return detail::start_future<position>(calling_put_if_absent(key, value, options));
+    }
+    /** As store::compare_and_set, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> compare_and_set_async(bytes key, std::uint64_t expected, bytes value, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), calling_compare_and_set(key, expected, value, options));
+    }
+    /** As store::compare_and_set, as a future. */
+    std::future<result<position>> compare_and_set_future(bytes key, std::uint64_t expected, bytes value, const write_options &options = {}) const {
+        return detail::start_future<position>(calling_compare_and_set(key, expected, value, options));
+    }
+    /** As store::compare_value_and_set, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> compare_value_and_set_async(bytes key, bytes expected, bytes value, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), calling_compare_value_and_set(key, expected, value, options));
+    }
+    /** As store::compare_value_and_set, as a future. */
+    std::future<result<position>> compare_value_and_set_future(bytes key, bytes expected, bytes value, const write_options &options = {}) const {
+        return detail::start_future<position>(calling_compare_value_and_set(key, expected, value, options));
+    }
+    /** As store::compare_and_erase, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> compare_and_erase_async(bytes key, std::uint64_t expected, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), calling_compare_and_erase(key, expected, options));
+    }
+    /** As store::compare_and_erase, as a future. */
+    std::future<result<position>> compare_and_erase_future(bytes key, std::uint64_t expected, const write_options &options = {}) const {
+        return detail::start_future<position>(calling_compare_and_erase(key, expected, options));
+    }
+    /** As store::compare_value_and_erase, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> compare_value_and_erase_async(bytes key, bytes expected, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), calling_compare_value_and_erase(key, expected, options));
+    }
+    /** As store::compare_value_and_erase, as a future. */
+    std::future<result<position>> compare_value_and_erase_future(bytes key, bytes expected, const write_options &options = {}) const {
+        return detail::start_future<position>(calling_compare_value_and_erase(key, expected, options));
+    }
+    /** As store::pop, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> pop_async(bytes key, F &&f, const write_options &options = {}) const {
+        return detail::start<std::optional<value>>(std::forward<F>(f), calling_pop(key, options));
+    }
+    /** As store::pop, as a future. */
+    std::future<result<std::optional<value>>> pop_future(bytes key, const write_options &options = {}) const {
+        return detail::start_future<std::optional<value>>(calling_pop(key, options));
+    }
+    /** As store::take_first, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> take_first_async(bytes begin, bytes end, F &&f, const write_options &options = {}) const {
+        return detail::start<std::optional<taken>>(std::forward<F>(f), calling_take_first(begin, end, options));
+    }
+    /** As store::take_first, as a future. */
+    std::future<result<std::optional<taken>>> take_first_future(bytes begin, bytes end, const write_options &options = {}) const {
+        return detail::start_future<std::optional<taken>>(calling_take_first(begin, end, options));
+    }
+    /** As store::add, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> add_async(bytes key, std::int64_t delta, F &&f, const write_options &options = {}) const {
+        return detail::start<std::int64_t>(std::forward<F>(f), calling_add(key, delta, options));
+    }
+    /** As store::add, as a future. */
+    std::future<result<std::int64_t>> add_future(bytes key, std::int64_t delta, const write_options &options = {}) const {
+        return detail::start_future<std::int64_t>(calling_add(key, delta, options));
+    }
+    /** As store::put_versioned, asynchronously. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> put_versioned_async(bytes prefix, bytes value, F &&f, const write_options &options = {}) const {
+        return detail::start<std::string>(std::forward<F>(f), calling_put_versioned(prefix, value, options));
+    }
+    /** As store::put_versioned, as a future. */
+    std::future<result<std::string>> put_versioned_future(bytes prefix, bytes value, const write_options &options = {}) const {
+        return detail::start_future<std::string>(calling_put_versioned(prefix, value, options));
+    }
+    /** As store::apply, asynchronously. If the call was accepted, the batch is empty; otherwise it is unchanged. */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> apply_async(batch &batch, F &&f, const write_options &options = {}) const {
+        if (result<void> made = batch.materialize(); !made) return std::move(made).error();
+        return detail::start<written>(std::forward<F>(f), writing(batch, options));
+    }
+    /** As store::apply, as a future. */
+    std::future<result<written>> apply_future(batch &batch, const write_options &options = {}) const {
+        static_cast<void>(batch.materialize().has_value());
+        return detail::start_future<written>(writing(batch, options));
+    }
+
     /**
      * The newest value of `key`, linearizable; empty when it does not exist. Codes of the result: those of store::get.
      */
@@ -1832,6 +2184,47 @@ template <class Self> class asynchronous {
         static_cast<void>(batch.materialize().has_value());
         return awaiting<position>(writing(batch, options));
     }
+    /** co_await gives the result<position>. */
+    auto put_if_absent_async(bytes key, bytes value, const write_options &options = {}) const {
+        return awaiting<position>(calling_put_if_absent(key, value, options));
+    }
+    /** co_await gives the result<position>. */
+    auto compare_and_set_async(bytes key, std::uint64_t expected, bytes value, const write_options &options = {}) const {
+        return awaiting<position>(calling_compare_and_set(key, expected, value, options));
+    }
+    /** co_await gives the result<position>. */
+    auto compare_value_and_set_async(bytes key, bytes expected, bytes value, const write_options &options = {}) const {
+        return awaiting<position>(calling_compare_value_and_set(key, expected, value, options));
+    }
+    /** co_await gives the result<position>. */
+    auto compare_and_erase_async(bytes key, std::uint64_t expected, const write_options &options = {}) const {
+        return awaiting<position>(calling_compare_and_erase(key, expected, options));
+    }
+    /** co_await gives the result<position>. */
+    auto compare_value_and_erase_async(bytes key, bytes expected, const write_options &options = {}) const {
+        return awaiting<position>(calling_compare_value_and_erase(key, expected, options));
+    }
+    /** co_await gives the result<std::optional<value>>. */
+    auto pop_async(bytes key, const write_options &options = {}) const {
+        return awaiting<std::optional<value>>(calling_pop(key, options));
+    }
+    /** co_await gives the result<std::optional<taken>>. */
+    auto take_first_async(bytes begin, bytes end, const write_options &options = {}) const {
+        return awaiting<std::optional<taken>>(calling_take_first(begin, end, options));
+    }
+    /** co_await gives the result<std::int64_t>. */
+    auto add_async(bytes key, std::int64_t delta, const write_options &options = {}) const {
+        return awaiting<std::int64_t>(calling_add(key, delta, options));
+    }
+    /** co_await gives the result<std::string>. */
+    auto put_versioned_async(bytes prefix, bytes value, const write_options &options = {}) const {
+        return awaiting<std::string>(calling_put_versioned(prefix, value, options));
+    }
+    /** co_await gives the result<written>; the batch must stay until then. */
+    auto apply_async(batch &batch, const write_options &options = {}) const {
+        static_cast<void>(batch.materialize().has_value());
+        return awaiting<written>(writing(batch, options));
+    }
     /** co_await gives the result<std::optional<value>>. */
     auto get_async(bytes key) const { return awaiting<std::optional<value>>(getting(key)); }
     /** co_await gives the result<std::optional<value>>. */
@@ -1890,6 +2283,60 @@ template <class Self> class asynchronous {
         });
     }
     auto writing(const batch &batch, const write_options &options) const { return writing(batch, detail::to_c(options)); }
+    auto calling_put_if_absent(bytes key, bytes value, const write_options &options) const {
+        return submission([key, value, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_put_if_absent_async(store, key.data(), key.size(), value.data(), value.size(), &c, &done, e);
+        });
+    }
+    auto calling_compare_and_set(bytes key, std::uint64_t expected, bytes value, const write_options &options) const {
+        return submission([key, expected, value, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_compare_and_set_async(store, key.data(), key.size(), expected, value.data(), value.size(), &c, &done, e);
+        });
+    }
+    auto calling_compare_value_and_set(bytes key, bytes expected, bytes value, const write_options &options) const {
+        return submission([key, expected, value, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_compare_value_and_set_async(store, key.data(), key.size(), expected.data(), expected.size(), value.data(), value.size(), &c, &done, e);
+        });
+    }
+    auto calling_compare_and_erase(bytes key, std::uint64_t expected, const write_options &options) const {
+        return submission([key, expected, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_compare_and_delete_async(store, key.data(), key.size(), expected, &c, &done, e);
+        });
+    }
+    auto calling_compare_value_and_erase(bytes key, bytes expected, const write_options &options) const {
+        return submission([key, expected, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_compare_value_and_delete_async(store, key.data(), key.size(), expected.data(), expected.size(), &c, &done, e);
+        });
+    }
+    auto calling_pop(bytes key, const write_options &options) const {
+        return submission([key, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_pop_async(store, key.data(), key.size(), &c, &done, e);
+        });
+    }
+    auto calling_take_first(bytes begin, bytes end, const write_options &options) const {
+        return submission([begin, end, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_take_first_async(store, begin.data(), begin.size(), end.data(), end.size(), &c, &done, e);
+        });
+    }
+    auto calling_add(bytes key, std::int64_t delta, const write_options &options) const {
+        return submission([key, delta, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_add_async(store, key.data(), key.size(), delta, &c, &done, e);
+        });
+    }
+    auto calling_put_versioned(bytes prefix, bytes value, const write_options &options) const {
+        return submission([prefix, value, c = detail::to_c(options)](almadia_store *store, const almadia_done &done,
+                                                                   almadia_error **e) {
+            return almadia_put_versioned_async(store, prefix.data(), prefix.size(), value.data(), value.size(), &c, &done, e);
+        });
+    }
     auto getting(bytes key) const {
         return submission([key](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_get_async(store, key.data(), key.size(), &done, e);
@@ -2075,7 +2522,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /** The same with options; returns the position of the write. */
     result<position> put(bytes key, bytes value, const write_options &options) const {
-        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+        return positioned(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
             return almadia_put_with(pointer_, key.data(), key.size(), value.data(), value.size(), c, at, e);
         });
     }
@@ -2087,7 +2534,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
 
     /** The same with options; returns the position of the write. */
     result<position> erase(bytes key, const write_options &options) const {
-        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+        return positioned(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
             return almadia_delete_with(pointer_, key.data(), key.size(), c, at, e);
         });
     }
@@ -2103,8 +2550,113 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      */
     result<position> write(batch &batch, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();
-        return written(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
+        return positioned(options, [&](const almadia_write_options *c, almadia_position *at, almadia_error **e) {
             return almadia_write(pointer_, batch.c_handle(), c, at, e);
+        });
+    }
+
+    /**
+     * Sets `key` to `value` if it does not exist, and waits. Blocks: yes. Codes: as write, and precondition_failed
+     * (error::precondition() tells its version).
+     */
+    result<position> put_if_absent(bytes key, bytes value, const write_options &options = {}) const {
+        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_put_if_absent(pointer_, key.data(), key.size(), value.data(), value.size(), c, nullptr, e);
+        });
+    }
+
+    /**
+     * Sets `key` to `value` if it has the version `expected`, or with 0 if it does not exist, and waits. Blocks: yes.
+     * Codes: as write, and precondition_failed.
+     */
+    result<position> compare_and_set(bytes key, std::uint64_t expected, bytes value, const write_options &options = {}) const {
+        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_compare_and_set(pointer_, key.data(), key.size(), expected, value.data(), value.size(), c, nullptr, e);
+        });
+    }
+
+    /**
+     * Sets `key` to `value` if it has the value `expected`, which somebody may have written again, and waits. Blocks:
+     * yes. Codes: as write, and precondition_failed.
+     */
+    result<position> compare_value_and_set(bytes key, bytes expected, bytes value, const write_options &options = {}) const {
+        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_compare_value_and_set(pointer_, key.data(), key.size(), expected.data(), expected.size(), value.data(), value.size(), c, nullptr, e);
+        });
+    }
+
+    /**
+     * Removes `key` if it has the version `expected`, and waits. Blocks: yes. Codes: as write, and precondition_failed.
+     */
+    result<position> compare_and_erase(bytes key, std::uint64_t expected, const write_options &options = {}) const {
+        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_compare_and_delete(pointer_, key.data(), key.size(), expected, c, nullptr, e);
+        });
+    }
+
+    /**
+     * Removes `key` if it has the value `expected`, and waits. Blocks: yes. Codes: as write, and precondition_failed.
+     */
+    result<position> compare_value_and_erase(bytes key, bytes expected, const write_options &options = {}) const {
+        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_compare_value_and_delete(pointer_, key.data(), key.size(), expected.data(), expected.size(), c, nullptr, e);
+        });
+    }
+
+    /**
+     * Removes `key`, waits, and returns the value that it had; none if it did not exist. Blocks: yes. Codes: as write.
+     */
+    result<std::optional<value>> pop(bytes key, const write_options &options = {}) const {
+        const almadia_write_options c = detail::to_c(options);
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_pop(pointer_, key.data(), key.size(), &c, found, e);
+        });
+    }
+
+    /**
+     * Removes the first key from `begin` (included) to `end` (not included; empty: the end of all keys), waits, and
+     * returns what it was; none if there is no key. Whoever takes a task so and ends before it is done loses it.
+     * Blocks: yes. Codes: as write, and invalid_argument (out of order).
+     */
+    result<std::optional<taken>> take_first(bytes begin, bytes end, const write_options &options = {}) const {
+        return told<std::optional<taken>>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            almadia_value *key = nullptr, *found = nullptr;
+            const almadia_code code = almadia_take_first(pointer_, begin.data(), begin.size(), end.data(), end.size(), c, &key, &found, e);
+            almadia_value_free(key);
+            almadia_value_free(found);
+            return code;
+        });
+    }
+
+    /**
+     * Adds `delta` to the number at `key`, 8 bytes, little-endian, or to 0 if it does not exist, waits, and returns the
+     * sum. An addition whose outcome is unknown must not be repeated: it may be added twice. Blocks: yes. Codes: as
+     * write, and not_a_number (another length, or the sum does not fit).
+     */
+    result<std::int64_t> add(bytes key, std::int64_t delta, const write_options &options = {}) const {
+        return told<std::int64_t>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_add(pointer_, key.data(), key.size(), delta, c, nullptr, e);
+        });
+    }
+
+    /**
+     * Sets a new key to `value`, as batch::put_versioned describes it, waits, and returns the key. Blocks: yes. Codes:
+     * as write.
+     */
+    result<std::string> put_versioned(bytes prefix, bytes value, const write_options &options = {}) const {
+        return told<std::string>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_put_versioned(pointer_, prefix.data(), prefix.size(), value.data(), value.size(), c, nullptr, e);
+        });
+    }
+
+    /**
+     * As write, and returns what the write tells: the condition that was false if the other list of the batch was
+     * applied, and the results of its operations. Blocks: yes. Codes: as write.
+     */
+    result<written> apply(batch &batch, const write_options &options = {}) const {
+        if (result<void> made = batch.materialize(); !made) return std::move(made).error();
+        return told<written>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_write(pointer_, batch.c_handle(), c, nullptr, e);
         });
     }
 
@@ -2236,7 +2788,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
     detail::sink sink() const noexcept { return {pointer_, nullptr}; }
 
     /* Calls a C function that writes. */
-    template <class Call> static result<position> written(const write_options &options, Call &&call) {
+    template <class Call> static result<position> positioned(const write_options &options, Call &&call) {
         almadia_write_options c = detail::to_c(options);
         almadia_position at = {0, 0};
         std::uint64_t version = 0;
@@ -2244,6 +2796,23 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         result<void> answered = detail::attempt([&](almadia_error **e) { return call(&c, &at, e); });
         if (!answered) return std::move(answered).error();
         return position{at.index, at.term, version};
+    }
+
+    /* Calls a C function that writes, for what it tells. */
+    template <class T, class Call> static result<T> told(const write_options &options, Call &&call) {
+        almadia_write_options c = detail::to_c(options);
+        almadia_written *tells = nullptr;
+        c.written = &tells;
+        almadia_error *e = nullptr;
+        const almadia_code code = call(&c, &e);
+        if (detail::may_be_missing<T> && code == ALMADIA_NOT_FOUND) return detail::of_written<T>(almadia::written());
+        if (result<void> answered = detail::attempt([&](almadia_error **out) {
+                *out = e;
+                return code;
+            });
+            !answered)
+            return std::move(answered).error();
+        return detail::of_written<T>(almadia::written::from_c(tells));
     }
 };
 static_assert(sizeof(store) == sizeof(void *));

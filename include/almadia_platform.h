@@ -38,7 +38,11 @@
 #define ALMADIA_REGION_STATUS_INIT {sizeof(almadia_region_status), 0, 0, 0, 0, 0, 0, \
                                     {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}, 0, 0}
 #define ALMADIA_DONE_INIT {sizeof(almadia_done), ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
-#define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
+#define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, ALMADIA_NULL, ALMADIA_NULL, \
+                                    ALMADIA_NULL, ALMADIA_NULL}
+#define ALMADIA_PRECONDITION_INIT {sizeof(almadia_precondition), 0, 0, 0, 0}
+#define ALMADIA_OP_RESULT_INIT {sizeof(almadia_op_result), 0, 0, 0, 0, {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}, 0}
+#define ALMADIA_RANGE_DIGEST_INIT {sizeof(almadia_range_digest), {0}, 0, 0}
 #define ALMADIA_SNAPSHOT_OPTIONS_INIT {sizeof(almadia_snapshot_options), 0, 0, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, 0}
 #define ALMADIA_LEADER_TRANSFER_OPTIONS_INIT {sizeof(almadia_leader_transfer_options), 0, 0, ALMADIA_NULL, 0}
 #define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), ALMADIA_NULL, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, \

@@ -21,12 +21,13 @@ use almadia::capi::done::{almadia_cancel, almadia_done};
 use almadia::capi::error::{almadia_error_code, almadia_error_message};
 use almadia::capi::get::{almadia_get_async, almadia_get_with_async, almadia_multi_get_async};
 use almadia::capi::library::almadia_code_maybe_applied;
+use almadia::capi::position::almadia_position;
 use almadia::capi::snapshot::almadia_snapshot;
 use almadia::capi::snapshot_open::{almadia_snapshot_open_async, almadia_snapshot_options};
 use almadia::capi::store::almadia_store_shutdown;
 use almadia::capi::write::{
-    almadia_delete_async, almadia_delete_with_async, almadia_position, almadia_put_async,
-    almadia_put_with_async, almadia_write_async, almadia_write_options,
+    almadia_delete_async, almadia_delete_with_async, almadia_put_async, almadia_put_with_async,
+    almadia_write_async, almadia_write_options,
 };
 use almadia::capi::{almadia_code, almadia_error, almadia_slice};
 

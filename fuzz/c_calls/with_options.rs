@@ -7,8 +7,9 @@ use std::ptr::{NonNull, null_mut};
 
 use almadia::capi::almadia_code;
 use almadia::capi::get::almadia_get_with;
+use almadia::capi::position::almadia_position;
 use almadia::capi::snapshot_open::almadia_snapshot_options;
-use almadia::capi::write::{almadia_delete_with, almadia_position, almadia_put_with};
+use almadia::capi::write::{almadia_delete_with, almadia_put_with};
 
 use super::arguments::{Bytes, Input};
 use super::member::Member;

@@ -10,9 +10,9 @@ use almadia::capi::batch::{
     almadia_batch_bytes, almadia_batch_clear, almadia_batch_count, almadia_batch_delete,
     almadia_batch_delete_range, almadia_batch_new, almadia_batch_put,
 };
+use almadia::capi::position::almadia_position;
 use almadia::capi::write::{
-    almadia_delete, almadia_position, almadia_put, almadia_put_async, almadia_write, almadia_write_async,
-    almadia_write_options,
+    almadia_delete, almadia_put, almadia_put_async, almadia_write, almadia_write_async, almadia_write_options,
 };
 
 use super::arguments::{Bytes, Input};

@@ -10,7 +10,9 @@ use super::boundary::{self, almadia_code, almadia_error};
 use super::handle::{Boxed, ProcessBound, ProcessId, given_if_any, taken_in_process};
 use super::snapshot::almadia_snapshot;
 use super::value::{almadia_value, almadia_values};
+use super::written::almadia_written;
 use crate::completion::{Position, Reply};
+use crate::effects::OpResult;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{PinnedValue, Snapshot};
 use crate::store::values::Values;
@@ -46,6 +48,8 @@ pub(super) struct Answered {
     snapshot: Cell<Option<almadia_snapshot>>,
     value: Cell<Option<almadia_value>>,
     values: Cell<Option<almadia_values>>,
+    /// Of a write.
+    written: Cell<Option<almadia_written>>,
 }
 
 impl From<Error> for Answered {
@@ -56,11 +60,30 @@ impl From<Error> for Answered {
 
 impl From<Result<Reply>> for Answered {
     fn from(answer: Result<Reply>) -> Self {
-        answer.map_or_else(Self::from, |Reply { position, version, .. }| Self {
-            position,
-            version,
+        answer.map_or_else(Self::from, |reply| Self {
+            position: reply.position,
+            version: reply.version,
+            written: Cell::new(Some(almadia_written::new(reply))),
             ..Self::default()
         })
+    }
+}
+
+impl Answered {
+    /// Of a write whose only operation takes something; not found when there was nothing.
+    pub(super) fn of_taking(answer: Result<Reply>) -> Self {
+        let taken = match answer.as_ref().map(Reply::results) {
+            Ok([(_, OpResult::Value { value, version, .. })]) => Ok((value.clone(), *version)),
+            Ok(_) => Err(Code::NotFound.number()),
+            Err(error) => Err(error.code().number()),
+        };
+        let answered = Self::from(answer);
+        match taken {
+            Ok((value, version)) => {
+                Self { value: Cell::new(Some(almadia_value::of_bytes(value, version))), ..answered }
+            }
+            Err(code) => Self { code, ..answered },
+        }
     }
 }
 
@@ -119,8 +142,8 @@ impl almadia_completion {
 }
 
 /// ALMADIA_OK, or why the call failed; almadia_code_maybe_applied tells from it whether a write may have been
-/// applied. For almadia_get_async and almadia_get_with_async ALMADIA_NOT_FOUND when the key does not exist.
-/// ALMADIA_NULL_POINTER for NULL.
+/// applied. For almadia_get_async, almadia_get_with_async, almadia_pop_async and
+/// almadia_take_first_async ALMADIA_NOT_FOUND when there is no key. ALMADIA_NULL_POINTER for NULL.
 ///
 /// Blocks: no. Threads: one.
 ///
@@ -217,8 +240,8 @@ pub unsafe extern "C" fn almadia_completion_take_snapshot(
     })
 }
 
-/// Takes the value out of the completion of almadia_get_async or almadia_get_with_async; free it with
-/// almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
+/// Takes the value out of the completion of almadia_get_async, almadia_get_with_async, almadia_pop_async or
+/// almadia_take_first_async; free it with almadia_value_free. NULL after a failure, for every other call, the second time, and for NULL. A value that nobody
 /// takes is freed with the completion.
 ///
 /// Blocks: no. Threads: one.
@@ -253,6 +276,26 @@ pub unsafe extern "C" fn almadia_completion_take_values(
     boundary::value(std::ptr::null_mut(), || {
         // SAFETY: `completion` is NULL or live, and no other call uses it.
         let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.values.take());
+        given_if_any(taken)
+    })
+}
+
+/// Takes what a write tells out of its completion, as almadia_write_options.written; free it with
+/// almadia_written_free. NULL after a failure but ALMADIA_NOT_FOUND, for every other call, the second time, and for NULL.
+/// What nobody takes is freed with the completion.
+///
+/// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_completion_take_written(
+    completion: *mut almadia_completion,
+) -> *mut almadia_written {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: `completion` is NULL or live, and no other call uses it.
+        let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.written.take());
         given_if_any(taken)
     })
 }

@@ -9,11 +9,11 @@ use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::{Buffer, almadia_slice, bytes, slices};
 use super::done::{Done, almadia_done};
 use super::handle::{HandleSlot, ValueSlot, in_process};
+use super::position::almadia_position;
 use super::snapshot::almadia_snapshot;
 use super::snapshot_open::{almadia_snapshot_options, snapshot_options};
 use super::store::almadia_store;
 use super::value::{almadia_value, almadia_values};
-use super::write::almadia_position;
 use crate::error::Code;
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 

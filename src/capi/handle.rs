@@ -101,6 +101,15 @@ impl<T: Boxed> HandleSlot<T> {
         Ok(Self(pointer))
     }
 
+    /// A slot that the caller may leave out: none for NULL.
+    ///
+    /// # Safety
+    /// As [`HandleSlot::new`].
+    pub(super) unsafe fn optional(pointer: *mut *mut T) -> Option<Self> {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::new(pointer, "") }.ok()
+    }
+
     /// Gives `value` to C.
     pub(super) fn put(self, value: T) {
         // SAFETY: `new` was promised that the pointer is valid for writing during the call.

@@ -5,6 +5,8 @@
 
 use std::ffi::c_void;
 
+use bytes::Bytes;
+
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code};
 use super::bytes::almadia_slice;
 use super::handle::{Boxed, ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
@@ -22,6 +24,7 @@ pub struct almadia_value {
 
 enum Held {
     Pinned(PinnedValue),
+    Bytes(Bytes, Version),
     Text(String),
 }
 
@@ -38,6 +41,11 @@ impl almadia_value {
         Self { held: Held::Pinned(value), process: ProcessId::current() }
     }
 
+    /// Of a write that took it, or made it.
+    pub(super) fn of_bytes(bytes: Bytes, version: Version) -> Self {
+        Self { held: Held::Bytes(bytes, version), process: ProcessId::current() }
+    }
+
     pub(super) fn text(text: String) -> Self {
         Self { held: Held::Text(text), process: ProcessId::current() }
     }
@@ -45,6 +53,7 @@ impl almadia_value {
     fn version(&self) -> Version {
         match &self.held {
             Held::Pinned(value) => value.version(),
+            Held::Bytes(_, version) => *version,
             Held::Text(_) => Version::NONE,
         }
     }
@@ -52,6 +61,7 @@ impl almadia_value {
     fn bytes(&self) -> &[u8] {
         match &self.held {
             Held::Pinned(value) => value.as_ref(),
+            Held::Bytes(bytes, _) => bytes,
             Held::Text(text) => text.as_bytes(),
         }
     }

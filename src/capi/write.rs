@@ -10,11 +10,14 @@ use std::time::Duration;
 use super::batch::almadia_batch;
 use super::boundary::{self, ALMADIA_OK, ErrorSlot, almadia_code, almadia_error};
 use super::bytes::bytes;
+use super::completion::Answered;
 use super::done::{Done, almadia_done};
 use super::extensible::{self, Extensible};
-use super::handle::{ValueSlot, exclusive, in_process, null};
+use super::handle::{HandleSlot, ValueSlot, exclusive, in_process, null};
+use super::position::almadia_position;
 use super::store::almadia_store;
 use super::thread_sanitizer;
+use super::written::almadia_written;
 use crate::completion::{Events, Position, Reply, WriteEvent};
 use crate::error::{Code, Error, Result};
 use crate::store::WriteOptions;
@@ -28,16 +31,6 @@ pub const ALMADIA_EVENT_PROPOSED: almadia_event = 1;
 /// The write is on the disks of a majority and its outcome is settled: it is applied, or refused for a reason that
 /// its completion gives. Reads need not show it before its completion.
 pub const ALMADIA_EVENT_COMMITTED: almadia_event = 2;
-
-/// A position in the log of a region. Positions of one region are ordered by index.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct almadia_position {
-    /// The log index.
-    pub index: u64,
-    /// The raft term of the entry at that index.
-    pub term: u64,
-}
 
 /// Called for an event of a write, where its completion is delivered too: on the thread "almadia-cb" by the rules
 /// of callbacks, or inside almadia_cq_pop. ALMADIA_EVENT_PROPOSED, ALMADIA_EVENT_COMMITTED and the completion of
@@ -71,6 +64,11 @@ pub struct almadia_write_options {
     /// describes it; 0 for a batch without operations. NULL if unwanted. For the calls that wait only: an _async call
     /// says it with almadia_completion_version.
     pub version: *mut u64,
+    /// Receives, on ALMADIA_OK, what the write tells: its version and position, the condition that was false if the
+    /// other list of the batch was applied, and the results of its operations; free it with almadia_written_free. NULL
+    /// after a failure. NULL if unwanted. For the calls that wait only: an _async call has
+    /// almadia_completion_take_written.
+    pub written: *mut *mut almadia_written,
 }
 
 // SAFETY: repr(C), begins with struct_size, and consists of integers, pointers and an optional function, all of which may
@@ -78,12 +76,6 @@ pub struct almadia_write_options {
 unsafe impl Extensible for almadia_write_options {
     const NAME: &'static str = "write_options";
     const FIRST_SIZE: usize = offset_of!(Self, events);
-}
-
-impl From<Position> for almadia_position {
-    fn from(position: Position) -> Self {
-        Self { index: position.index.get(), term: position.term.get() }
-    }
 }
 
 /// The caller's function for events.
@@ -114,7 +106,7 @@ impl Listener {
 
 /// The Rust form of a caller's options. The default is what NULL means.
 #[derive(Default)]
-struct Options {
+pub(super) struct Options {
     write: WriteOptions,
     /// The events that are wanted, and who hears of them.
     listening: Option<(Events, Listener)>,
@@ -125,40 +117,76 @@ struct Options {
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes; its event callback may be called until the write is
 /// completed.
-unsafe fn async_options(options: *const almadia_write_options) -> Result<Options> {
+pub(super) unsafe fn async_options(options: *const almadia_write_options) -> Result<Options> {
     // SAFETY: passed on to the caller.
-    let (options, version) = unsafe { write_options(options) }?;
-    if version.is_null() {
-        return Ok(options);
+    let options = unsafe { extensible::read_or_default(options) }?;
+    if options.version.is_null() && options.written.is_null() {
+        return checked(&options);
     }
-    let detail =
-        "almadia_write_options.version is of calls that wait; an _async call has almadia_completion_version";
+    let detail = "almadia_write_options.version and .written are of calls that wait; the completion of an _async call has \
+                  almadia_completion_version and almadia_completion_take_written";
     Err(Error::with_detail(Code::InvalidArgument, detail))
 }
 
-/// The Rust form of the options of a write whose caller waits for it, and where it wants the version.
-///
-/// # Safety
-/// As [`async_options`]; its `version` is NULL or writable during the call.
-unsafe fn blocking_options(options: *const almadia_write_options) -> Result<(WriteOptions, ValueSlot<u64>)> {
-    // SAFETY: passed on to the caller.
-    match unsafe { write_options(options) }? {
+/// The options of a write whose caller waits for it, and what it wants to be told.
+pub(super) struct Waiting {
+    write: WriteOptions,
+    version: ValueSlot<u64>,
+    written: Option<HandleSlot<almadia_written>>,
+}
+
+impl Waiting {
+    /// Checks the caller's options.
+    ///
+    /// # Safety
+    /// `options` is NULL or points to a struct of `struct_size` bytes; its `version` and `written` are NULL or writable
+    /// during the call.
+    pub(super) unsafe fn read(options: *const almadia_write_options) -> Result<Self> {
         // SAFETY: passed on to the caller.
-        (Options { write, listening: None }, version) => Ok((write, unsafe { ValueSlot::optional(version) })),
-        (Options { listening: Some(_), .. }, _) => {
-            let detail = "almadia_write_options.events needs the _async form of the call";
-            Err(Error::with_detail(Code::InvalidArgument, detail))
+        let options = unsafe { extensible::read_or_default(options) }?;
+        // SAFETY: passed on to the caller.
+        let (version, written) =
+            unsafe { (ValueSlot::optional(options.version), HandleSlot::optional(options.written)) };
+        match checked(&options)? {
+            Options { write, listening: None } => Ok(Self { write, version, written }),
+            Options { listening: Some(_), .. } => {
+                let detail = "almadia_write_options.events needs the _async form of the call";
+                Err(Error::with_detail(Code::InvalidArgument, detail))
+            }
         }
+    }
+
+    /// Writes a batch that `build` makes, waits, and tells the caller what it asked for.
+    pub(super) fn write(
+        self,
+        store: &almadia_store,
+        build: impl FnOnce(&mut Batch) -> Result<()>,
+    ) -> Result<Reply> {
+        boundary::may_block()?;
+        let mut batch = Batch::new();
+        build(&mut batch)?;
+        let reply = store.store.write(&mut batch, &self.write)?;
+        self.tell(&reply);
+        Ok(reply)
+    }
+
+    fn tell(self, reply: &Reply) {
+        self.version.put(reply.version.get());
+        if let Some(written) = self.written {
+            written.put(almadia_written::new(reply.clone()));
+        }
+    }
+
+    /// Tells the caller of a write where it is, and what else it asked for.
+    fn answer(self, reply: &Reply, position: &ValueSlot<almadia_position>) -> almadia_code {
+        position.put(reply.position.into());
+        self.tell(reply);
+        ALMADIA_OK
     }
 }
 
-/// The Rust form of the caller's options, and where it wants the version.
-///
-/// # Safety
-/// As [`async_options`].
-unsafe fn write_options(options: *const almadia_write_options) -> Result<(Options, *mut u64)> {
-    // SAFETY: passed on to the caller.
-    let options = unsafe { extensible::read_or_default(options) }?;
+/// The Rust form of the caller's options, but for what it wants to be told.
+fn checked(options: &almadia_write_options) -> Result<Options> {
     let unknown = options.events & !(ALMADIA_EVENT_PROPOSED | ALMADIA_EVENT_COMMITTED);
     if unknown != 0 || options.reserved != 0 {
         let detail = format!("almadia_write_options asks for events {unknown:#x}, or reserved is not 0");
@@ -167,14 +195,14 @@ unsafe fn write_options(options: *const almadia_write_options) -> Result<(Option
     let (wanted, timeout) = (|event| options.events & event != 0, timeout(options.timeout_ms));
     let write = WriteOptions { timeout };
     if options.events == 0 {
-        return Ok((Options { write, listening: None }, options.version));
+        return Ok(Options { write, listening: None });
     }
     let events =
         Events { proposed: wanted(ALMADIA_EVENT_PROPOSED), committed: wanted(ALMADIA_EVENT_COMMITTED) };
     let on_event = options.on_event.ok_or_else(|| null("almadia_write_options.on_event"))?;
     thread_sanitizer::release(options.event_user);
     let listener = Listener { on_event, user: options.event_user };
-    Ok((Options { write, listening: Some((events, listener)) }, options.version))
+    Ok(Options { write, listening: Some((events, listener)) })
 }
 
 /// A timeout of an options struct, where 0 leaves the choice to the configuration.
@@ -193,6 +221,7 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 /// is, and `position` covers every write that was acknowledged before the call.
 ///
 /// Blocks: yes, for the timeout at most. Threads: any number at once, each with its own batch. Codes:
+/// ALMADIA_PRECONDITION_FAILED, ALMADIA_NOT_A_NUMBER (see almadia_batch_if_absent and almadia_batch_add),
 /// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED, ALMADIA_NO_LEADER, ALMADIA_DEADLINE_BEFORE_START,
 /// ALMADIA_REGION_CHANGED (none of them applied), ALMADIA_TIMEOUT, ALMADIA_SHUTDOWN_IN_FLIGHT, ALMADIA_FAILED_IN_FLIGHT
 /// (outcome unknown), ALMADIA_READ_TIMEOUT (a batch without operations), ALMADIA_CLOSED, ALMADIA_FORKED,
@@ -201,7 +230,7 @@ pub(super) fn timeout(timeout_ms: u64) -> Option<Duration> {
 ///
 /// # Safety
 /// `store` is NULL or live; `batch` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points
-/// to `struct_size` readable bytes, and its `version` is NULL or writable; `position` and `error` are NULL or writable.
+/// to `struct_size` readable bytes, and its outputs are NULL or writable; `position` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_write(
@@ -213,16 +242,17 @@ pub unsafe extern "C" fn almadia_write(
 ) -> almadia_code {
     // SAFETY: `error` is NULL or writable.
     boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its outputs are NULL or writable.
+        let waiting = unsafe { Waiting::read(options) }?;
         // SAFETY: `store` is NULL or live.
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `batch` is NULL or live, and no other call uses it.
         let batch = unsafe { exclusive(batch, "batch") }?;
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
-        let (options, version) = unsafe { blocking_options(options) }?;
         boundary::may_block()?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
-        answer(store.store.write(&mut batch.batch, &options)?, &position, &version)
+        let reply = store.store.write(&mut batch.batch, &waiting.write)?;
+        Ok(waiting.answer(&reply, &position))
     })
 }
 
@@ -235,7 +265,7 @@ pub unsafe extern "C" fn almadia_write(
 /// Blocks: no. Threads: any number at once, each with its own batch; callbacks too. Codes:
 /// ALMADIA_BATCH_ACROSS_REGIONS, ALMADIA_OVERLOADED (too many calls in flight: retry after some completions),
 /// ALMADIA_CLOSED, ALMADIA_FORKED, ALMADIA_POISONED, ALMADIA_UNSUPPORTED (an event or field of `options` that this
-/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version, which needs a call that waits).
+/// version does not know), ALMADIA_INVALID_ARGUMENT (struct_size, or options->version or written, which need a call that waits).
 /// The completion has the other codes: those of almadia_write, ALMADIA_CANCELLED and ALMADIA_CANCELLED_IN_FLIGHT.
 ///
 /// # Safety
@@ -399,7 +429,7 @@ pub unsafe extern "C" fn almadia_delete_async(
 ///
 /// # Safety
 /// `store` is NULL or live; `key` and `value` are NULL or point to `key_length` and `value_length` readable bytes;
-/// `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable; `position` and
+/// `options` is NULL or points to `struct_size` readable bytes, and its outputs are NULL or writable; `position` and
 /// `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -415,16 +445,17 @@ pub unsafe extern "C" fn almadia_put_with(
 ) -> almadia_code {
     // SAFETY: `error` is NULL or writable.
     boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its outputs are NULL or writable.
+        let waiting = unsafe { Waiting::read(options) }?;
         // SAFETY: `store` is NULL or live.
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `key` and `value` are NULL or point to bytes of their stated lengths.
         let (key, value) = unsafe { (bytes(key, key_length, "key")?, bytes(value, value_length, "value")?) };
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
-        let (options, version) = unsafe { blocking_options(options) }?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        answer(store.store.put_with(key, value, &options)?, &position, &version)
+        let reply = store.store.put_with(key, value, &waiting.write)?;
+        Ok(waiting.answer(&reply, &position))
     })
 }
 
@@ -437,7 +468,7 @@ pub unsafe extern "C" fn almadia_put_with(
 ///
 /// # Safety
 /// `store` is NULL or live; `key` is NULL or points to `key_length` readable bytes; `options` is NULL or points to
-/// `struct_size` readable bytes, and its `version` is NULL or writable; `position` and `error` are NULL or writable.
+/// `struct_size` readable bytes, and its outputs are NULL or writable; `position` and `error` are NULL or writable.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn almadia_delete_with(
@@ -450,16 +481,17 @@ pub unsafe extern "C" fn almadia_delete_with(
 ) -> almadia_code {
     // SAFETY: `error` is NULL or writable.
     boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its outputs are NULL or writable.
+        let waiting = unsafe { Waiting::read(options) }?;
         // SAFETY: `store` is NULL or live.
         let store = unsafe { in_process(store, "store") }?;
         // SAFETY: `key` is NULL or points to `key_length` readable bytes.
         let key = unsafe { bytes(key, key_length, "key") }?;
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its `version` is NULL or writable.
-        let (options, version) = unsafe { blocking_options(options) }?;
         // SAFETY: `position` is NULL or writable.
         let position = unsafe { ValueSlot::optional(position) };
         boundary::may_block()?;
-        answer(store.store.delete_with(key, &options)?, &position, &version)
+        let reply = store.store.delete_with(key, &waiting.write)?;
+        Ok(waiting.answer(&reply, &position))
     })
 }
 
@@ -539,26 +571,44 @@ pub unsafe extern "C" fn almadia_delete_with_async(
     })
 }
 
-/// Tells the caller of a write that waited where it is, and its version.
-fn answer(
-    reply: Reply,
-    position: &ValueSlot<almadia_position>,
-    version: &ValueSlot<u64>,
-) -> Result<almadia_code> {
-    position.put(reply.position.into());
-    version.put(reply.version.get());
-    Ok(ALMADIA_OK)
+/// Starts writing `batch`; its caller hears of events, if it wants any, and of the outcome.
+fn submit(store: &almadia_store, batch: &mut Batch, options: Options, done: Done) -> Result<almadia_code> {
+    submit_as(store, batch, options, done, Answered::from)
 }
 
-/// Starts writing `batch`; its caller hears of events, if it wants any, and of the outcome.
-fn submit(
+/// Starts writing the batch that `build` makes.
+pub(super) fn submit_one(
+    store: &almadia_store,
+    options: Options,
+    done: Done,
+    build: impl FnOnce(&mut Batch) -> Result<()>,
+) -> Result<almadia_code> {
+    let mut batch = Batch::new();
+    build(&mut batch)?;
+    submit(store, &mut batch, options, done)
+}
+
+/// As [`submit_one`], for one operation that takes what may not be there.
+pub(super) fn submit_taking(
+    store: &almadia_store,
+    options: Options,
+    done: Done,
+    build: impl FnOnce(&mut Batch) -> Result<()>,
+) -> Result<almadia_code> {
+    let mut batch = Batch::new();
+    build(&mut batch)?;
+    submit_as(store, &mut batch, options, done, Answered::of_taking)
+}
+
+fn submit_as(
     store: &almadia_store,
     batch: &mut Batch,
     Options { write, listening }: Options,
     done: Done,
+    answered: fn(Result<Reply>) -> Answered,
 ) -> Result<almadia_code> {
     done.submit(store, |asynchronous, receiver| {
-        let finished = |answer| receiver.answer(answer);
+        let finished = move |answer| receiver.answer(answered(answer));
         let Some((events, listener)) = listening else {
             return asynchronous.write(batch, &write, finished);
         };

@@ -144,8 +144,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::Config;
     use crate::error::{Code, Error};
+    use crate::{Config, KeyRange, SnapshotOptions};
 
     const OPTIONS: WriteOptions = WriteOptions { timeout: None };
 
@@ -219,6 +219,46 @@ mod tests {
         let reply = store.write(&mut batch, &OPTIONS).expect("it is there now");
         assert_eq!((reply.failed(), reply.results()), (None, &[][..]));
         assert_eq!(store.get(b"k").expect("it leads").expect("put").as_ref(), b"again");
+    }
+
+    #[test]
+    fn a_range_is_judged_as_a_snapshot_saw_it() {
+        let (store, _directory) = open();
+        store.put(b"r/a", b"1").expect("it leads");
+        let snapshot = store.snapshot(&SnapshotOptions::default()).expect("it leads");
+        let seen = snapshot.digest(b"r/", b"r0").expect("small");
+        let mut batch = Batch::new();
+        batch.if_range(b"r/", b"r0", &seen).expect("small");
+        batch.put(b"r/b", b"2").expect("small");
+
+        store.write(&mut batch.clone(), &OPTIONS).expect("as it was seen");
+        let changed = store.write(&mut batch, &OPTIONS).expect_err("there is another key now");
+
+        assert_eq!((seen.keys, seen.bytes), (1, 4));
+        assert_eq!(changed.code(), Code::PreconditionFailed);
+        let range = KeyRange { start: b"b".to_vec(), end: b"m".to_vec() };
+        let part = SnapshotOptions { range, ..SnapshotOptions::default() };
+        let part = store.snapshot(&part).expect("it leads");
+        part.digest(b"b", b"m").expect("all of it");
+        for (begin, end) in [(&b"a"[..], &b"c"[..]), (b"c", b"n"), (b"c", b""), (b"d", b"c")] {
+            assert_eq!(part.digest(begin, end).expect_err("beyond").code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn a_range_with_more_keys_than_a_condition_may_look_at_has_no_digest() {
+        let (store, _directory) = open();
+        let mut batch = Batch::new();
+        for number in 0..65_536_u32 {
+            batch.put(&number.to_be_bytes(), b"").expect("as many as fit");
+        }
+        store.write(&mut batch, &OPTIONS).expect("it leads");
+
+        let digest =
+            |store: &Store| store.snapshot(&SnapshotOptions::default()).expect("it leads").digest(b"", b"");
+        assert_eq!(digest(&store).expect("exactly as many").keys, 65_536);
+        store.put(b"one more", b"").expect("it leads");
+        assert_eq!(digest(&store).expect_err("one more").code(), Code::TooLarge);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Batch {
     }
 }
 
-fn check_range(begin: &[u8], end: &[u8]) -> Result<()> {
+pub(super) fn check_range(begin: &[u8], end: &[u8]) -> Result<()> {
     check_key(begin)?;
     check_key(end)?;
     if begin > end && !end.is_empty() {

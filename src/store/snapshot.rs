@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::completion::Position;
+use crate::core::digest::{Digester, RangeDigest};
 use crate::error::{Code, Error, Result};
 use crate::metrics::CallType;
 use crate::regions::{KeyRange, shown};
 use crate::storage::engine::View;
 pub use crate::storage::engine::{Iter, IterOptions, PinnedValue, prefix_end};
-use crate::types::LogIndex;
+use crate::store::conditions::check_range;
+use crate::types::{LogIndex, RANGE_BYTES_MAX, RANGE_KEYS_MAX};
 
 /// How recent a snapshot must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,12 +135,50 @@ impl Snapshot {
         Ok(self.view.iter(options))
     }
 
+    /// What the keys from `begin` up to but not including `end` look like, for [`Batch::if_range`](crate::Batch::if_range);
+    /// an empty `end` means up to the last key. All of them are read.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the snapshot does not cover the range, or `begin > end` and `end` is not empty; `TOO_LARGE`
+    /// when it has more than 65,536 keys or 64 MiB; `IO` or `CORRUPTION` as [`Snapshot::get`].
+    pub fn digest(&self, begin: &[u8], end: &[u8]) -> Result<RangeDigest> {
+        check_range(begin, end)?;
+        if let Some(range) = self.range.as_ref().filter(|range| !covers(range, begin, end)) {
+            return Err(outside(if begin < &range.start[..] { begin } else { end }, range));
+        }
+        let bound = |key: &[u8]| (!key.is_empty()).then(|| key.to_vec());
+        let options = IterOptions { lower: bound(begin), upper: bound(end), ..IterOptions::default() };
+        let mut iter = self.iter(options)?;
+        let mut digester = Digester::default();
+        iter.seek_to_first();
+        while let Some((key, value, version)) = iter.versioned_item() {
+            digester.add(key, value.len(), version);
+            if digester.is_beyond(&MOST) {
+                let detail =
+                    "a range has more than 65,536 keys or 64 MiB, which is more than a condition may look at";
+                return Err(Error::with_detail(Code::TooLarge, detail));
+            }
+            iter.next();
+        }
+        iter.status()?;
+        Ok(digester.finish())
+    }
+
     fn check(&self, key: &[u8]) -> Result<()> {
         match &self.range {
             Some(range) if !range.contains(key) => Err(outside(key, range)),
             _ => Ok(()),
         }
     }
+}
+
+/// What a condition may look at.
+const MOST: RangeDigest =
+    RangeDigest { digest: [0; 16], keys: RANGE_KEYS_MAX as u64, bytes: RANGE_BYTES_MAX as u64 };
+
+/// True when `range` contains all keys from `begin` to `end`.
+fn covers(range: &KeyRange, begin: &[u8], end: &[u8]) -> bool {
+    begin >= &range.start[..] && (range.end.is_empty() || !end.is_empty() && end <= &range.end[..])
 }
 
 /// The intersection of the two ranges.

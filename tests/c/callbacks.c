@@ -95,7 +95,7 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     almadia_config *config = NULL;
     almadia_store *other = test->store;
     almadia_snapshot *snapshot = NULL;
-    almadia_value *value = NULL;
+    almadia_value *value = NULL, *taken = NULL;
     almadia_values *values = NULL;
     almadia_slice key = {"k", 1};
     almadia_cq *cq = NULL;
@@ -113,6 +113,15 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put_with(test->store, "k", 1, "v", 1, NULL, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_delete_with(test->store, "k", 1, NULL, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_get_with(test->store, "k", 1, NULL, &value, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put_if_absent(test->store, "k", 1, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_compare_and_set(test->store, "k", 1, 7, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_compare_value_and_set(test->store, "k", 1, "o", 1, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_compare_and_delete(test->store, "k", 1, 7, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_compare_value_and_delete(test->store, "k", 1, "o", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_pop(test->store, "k", 1, NULL, &value, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_take_first(test->store, "a", 1, "b", 1, NULL, &taken, &value, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_add(test->store, "k", 1, 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put_versioned(test->store, "p", 1, "v", 1, NULL, &taken, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));

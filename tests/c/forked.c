@@ -117,6 +117,38 @@ static void check_reads(const struct handles *all)
     CHECK(!almadia_iter_seek(all->iter, "k", 1) && almadia_iter_key(all->iter).size == 0);
 }
 
+static void check_conditional_writes(const struct handles *all)
+{
+    almadia_store *store = all->store;
+    almadia_value *key = NULL, *value = NULL;
+    almadia_range_digest seen = ALMADIA_RANGE_DIGEST_INIT;
+    almadia_done done = ALMADIA_DONE_INIT;
+    uint64_t version = 7;
+    int64_t sum = 7;
+    done.callback = never;
+
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_if_absent(store, "k", 1, "v", 1, NULL, &version, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_if_absent_async(store, "k", 1, "v", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_and_set(store, "k", 1, 7, "v", 1, NULL, &version, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_and_set_async(store, "k", 1, 7, "v", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_value_and_set(store, "k", 1, "o", 1, "v", 1, NULL, &version, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_value_and_set_async(store, "k", 1, "o", 1, "v", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_and_delete(store, "k", 1, 7, NULL, &version, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_and_delete_async(store, "k", 1, 7, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_value_and_delete(store, "k", 1, "o", 1, NULL, &version, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_compare_value_and_delete_async(store, "k", 1, "o", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_pop(store, "k", 1, NULL, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_pop_async(store, "k", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_take_first(store, "a", 1, "b", 1, NULL, &key, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_take_first_async(store, "a", 1, "b", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_add(store, "k", 1, 1, NULL, &sum, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_add_async(store, "k", 1, 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_versioned(store, "p", 1, "v", 1, NULL, &key, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_put_versioned_async(store, "p", 1, "v", 1, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_snapshot_digest(all->snapshot, "a", 1, "b", 1, &seen, NULL));
+    CHECK(key == NULL && value == NULL && version == 7 && sum == 7 && seen.keys == 0);
+}
+
 static void check_queue_calls(const struct handles *all)
 {
     almadia_completion *completion = NULL;
@@ -188,6 +220,7 @@ static void run_child(const struct handles *all, int child, const char *program)
 {
     check_store_calls(all);
     check_reads(all);
+    check_conditional_writes(all);
     check_queue_calls(all);
     switch (child % 4) {
     case 0:

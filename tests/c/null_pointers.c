@@ -277,6 +277,161 @@ static void check_multi_reads(almadia_store *store, almadia_snapshot *snapshot)
     almadia_values_free(values);
 }
 
+/* Of the outputs only `version`, `sum` and the key of put_versioned may be left out; and so may `options`. */
+static void check_conditional_writes(almadia_store *store)
+{
+    almadia_value *key = NULL, *value = NULL;
+    uint64_t version = 7;
+    int64_t sum = 7;
+
+    REFUSES(almadia_put_if_absent(NULL, "k", 1, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_put_if_absent(store, NULL, 1, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_put_if_absent(store, "k", 1, NULL, 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_and_set(NULL, "k", 1, 7, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_and_set(store, NULL, 1, 7, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_and_set(store, "k", 1, 7, NULL, 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_set(NULL, "k", 1, "o", 1, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_set(store, NULL, 1, "o", 1, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_set(store, "k", 1, NULL, 1, "v", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_set(store, "k", 1, "o", 1, NULL, 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_and_delete(NULL, "k", 1, 7, NULL, &version, NULL));
+    REFUSES(almadia_compare_and_delete(store, NULL, 1, 7, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_delete(NULL, "k", 1, "o", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_delete(store, NULL, 1, "o", 1, NULL, &version, NULL));
+    REFUSES(almadia_compare_value_and_delete(store, "k", 1, NULL, 1, NULL, &version, NULL));
+    REFUSES(almadia_pop(NULL, "k", 1, NULL, &value, NULL));
+    REFUSES(almadia_pop(store, NULL, 1, NULL, &value, NULL));
+    REFUSES(almadia_pop(store, "k", 1, NULL, NULL, NULL));
+    REFUSES(almadia_take_first(NULL, "a", 1, "b", 1, NULL, &key, &value, NULL));
+    REFUSES(almadia_take_first(store, NULL, 1, "b", 1, NULL, &key, &value, NULL));
+    REFUSES(almadia_take_first(store, "a", 1, NULL, 1, NULL, &key, &value, NULL));
+    REFUSES(almadia_take_first(store, "a", 1, "b", 1, NULL, NULL, &value, NULL));
+    REFUSES(almadia_take_first(store, "a", 1, "b", 1, NULL, &key, NULL, NULL));
+    REFUSES(almadia_add(NULL, "k", 1, 1, NULL, &sum, NULL));
+    REFUSES(almadia_add(store, NULL, 1, 1, NULL, &sum, NULL));
+    REFUSES(almadia_put_versioned(NULL, "p", 1, "v", 1, NULL, &key, NULL));
+    REFUSES(almadia_put_versioned(store, NULL, 1, "v", 1, NULL, &key, NULL));
+    REFUSES(almadia_put_versioned(store, "p", 1, NULL, 1, NULL, &key, NULL));
+    CHECK(version == 7 && sum == 7 && key == NULL && value == NULL);
+    CHECK_CODE(ALMADIA_PRECONDITION_FAILED, almadia_compare_and_set(store, "k", 1, 7, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_put_if_absent(store, "k", 1, "o", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_compare_value_and_set(store, "k", 1, "o", 1, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_compare_value_and_delete(store, "k", 1, "v", 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_compare_and_delete(store, "k", 1, 0, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_add(store, "sum", 3, 1, NULL, NULL, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_put_versioned(store, "p", 1, "v", 1, NULL, NULL, NULL));
+}
+
+static void check_conditional_writes_async(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    done.callback = never;
+
+    REFUSES(almadia_put_if_absent_async(NULL, "k", 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_put_if_absent_async(store, NULL, 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_put_if_absent_async(store, "k", 1, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_put_if_absent_async(store, "k", 1, "v", 1, NULL, NULL, NULL));
+    REFUSES(almadia_put_if_absent_async(store, "k", 1, "v", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_compare_and_set_async(NULL, "k", 1, 7, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_and_set_async(store, NULL, 1, 7, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_and_set_async(store, "k", 1, 7, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_and_set_async(store, "k", 1, 7, "v", 1, NULL, NULL, NULL));
+    REFUSES(almadia_compare_and_set_async(store, "k", 1, 7, "v", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_compare_value_and_set_async(NULL, "k", 1, "o", 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_set_async(store, NULL, 1, "o", 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_set_async(store, "k", 1, NULL, 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_set_async(store, "k", 1, "o", 1, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_set_async(store, "k", 1, "o", 1, "v", 1, NULL, NULL, NULL));
+    REFUSES(almadia_compare_value_and_set_async(store, "k", 1, "o", 1, "v", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_compare_and_delete_async(NULL, "k", 1, 7, NULL, &done, NULL));
+    REFUSES(almadia_compare_and_delete_async(store, NULL, 1, 7, NULL, &done, NULL));
+    REFUSES(almadia_compare_and_delete_async(store, "k", 1, 7, NULL, NULL, NULL));
+    REFUSES(almadia_compare_and_delete_async(store, "k", 1, 7, NULL, &without_callback, NULL));
+    REFUSES(almadia_compare_value_and_delete_async(NULL, "k", 1, "o", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_delete_async(store, NULL, 1, "o", 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_delete_async(store, "k", 1, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_compare_value_and_delete_async(store, "k", 1, "o", 1, NULL, NULL, NULL));
+    REFUSES(almadia_compare_value_and_delete_async(store, "k", 1, "o", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_pop_async(NULL, "k", 1, NULL, &done, NULL));
+    REFUSES(almadia_pop_async(store, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_pop_async(store, "k", 1, NULL, NULL, NULL));
+    REFUSES(almadia_pop_async(store, "k", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_take_first_async(NULL, "a", 1, "b", 1, NULL, &done, NULL));
+    REFUSES(almadia_take_first_async(store, NULL, 1, "b", 1, NULL, &done, NULL));
+    REFUSES(almadia_take_first_async(store, "a", 1, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_take_first_async(store, "a", 1, "b", 1, NULL, NULL, NULL));
+    REFUSES(almadia_take_first_async(store, "a", 1, "b", 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_add_async(NULL, "k", 1, 1, NULL, &done, NULL));
+    REFUSES(almadia_add_async(store, NULL, 1, 1, NULL, &done, NULL));
+    REFUSES(almadia_add_async(store, "k", 1, 1, NULL, NULL, NULL));
+    REFUSES(almadia_add_async(store, "k", 1, 1, NULL, &without_callback, NULL));
+    REFUSES(almadia_put_versioned_async(NULL, "p", 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_put_versioned_async(store, NULL, 1, "v", 1, NULL, &done, NULL));
+    REFUSES(almadia_put_versioned_async(store, "p", 1, NULL, 1, NULL, &done, NULL));
+    REFUSES(almadia_put_versioned_async(store, "p", 1, "v", 1, NULL, NULL, NULL));
+    REFUSES(almadia_put_versioned_async(store, "p", 1, "v", 1, NULL, &without_callback, NULL));
+}
+
+static void check_conditions(almadia_batch *batch, almadia_snapshot *snapshot)
+{
+    almadia_range_digest seen = ALMADIA_RANGE_DIGEST_INIT;
+
+    REFUSES(almadia_batch_if_absent(NULL, "k", 1, NULL));
+    REFUSES(almadia_batch_if_absent(batch, NULL, 1, NULL));
+    REFUSES(almadia_batch_if_present(NULL, "k", 1, NULL));
+    REFUSES(almadia_batch_if_present(batch, NULL, 1, NULL));
+    REFUSES(almadia_batch_if_version(NULL, "k", 1, 7, NULL));
+    REFUSES(almadia_batch_if_version(batch, NULL, 1, 7, NULL));
+    REFUSES(almadia_batch_if_value(NULL, "k", 1, "v", 1, NULL));
+    REFUSES(almadia_batch_if_value(batch, NULL, 1, "v", 1, NULL));
+    REFUSES(almadia_batch_if_value(batch, "k", 1, NULL, 1, NULL));
+    REFUSES(almadia_batch_if_range(NULL, "a", 1, "b", 1, &seen, NULL));
+    REFUSES(almadia_batch_if_range(batch, NULL, 1, "b", 1, &seen, NULL));
+    REFUSES(almadia_batch_if_range(batch, "a", 1, NULL, 1, &seen, NULL));
+    REFUSES(almadia_batch_if_range(batch, "a", 1, "b", 1, NULL, NULL));
+    REFUSES(almadia_batch_otherwise(NULL, NULL));
+    REFUSES(almadia_batch_add(NULL, "k", 1, 1, NULL));
+    REFUSES(almadia_batch_add(batch, NULL, 1, 1, NULL));
+    REFUSES(almadia_batch_put_versioned(NULL, "p", 1, "v", 1, NULL));
+    REFUSES(almadia_batch_put_versioned(batch, NULL, 1, "v", 1, NULL));
+    REFUSES(almadia_batch_put_versioned(batch, "p", 1, NULL, 1, NULL));
+    REFUSES(almadia_batch_pop(NULL, "k", 1, NULL));
+    REFUSES(almadia_batch_pop(batch, NULL, 1, NULL));
+    REFUSES(almadia_batch_take_first(NULL, "a", 1, "b", 1, NULL));
+    REFUSES(almadia_batch_take_first(batch, NULL, 1, "b", 1, NULL));
+    REFUSES(almadia_batch_take_first(batch, "a", 1, NULL, 1, NULL));
+    CHECK(almadia_batch_count(batch) == 0);
+    REFUSES(almadia_snapshot_digest(NULL, "a", 1, "b", 1, &seen, NULL));
+    REFUSES(almadia_snapshot_digest(snapshot, NULL, 1, "b", 1, &seen, NULL));
+    REFUSES(almadia_snapshot_digest(snapshot, "a", 1, NULL, 1, &seen, NULL));
+    REFUSES(almadia_snapshot_digest(snapshot, "a", 1, "b", 1, NULL, NULL));
+}
+
+static void check_written(almadia_store *store)
+{
+    almadia_precondition failed = ALMADIA_PRECONDITION_INIT;
+    almadia_op_result result = ALMADIA_OP_RESULT_INIT;
+    almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
+    almadia_written *written = NULL;
+    almadia_error *error = NULL;
+
+    CHECK(almadia_written_version(NULL) == 0 && !almadia_written_succeeded(NULL) && almadia_written_count(NULL) == 0);
+    CHECK(almadia_written_position(NULL).index == 0 && almadia_completion_take_written(NULL) == NULL);
+    almadia_written_free(NULL);
+    REFUSES(almadia_written_failed(NULL, &failed));
+    REFUSES(almadia_written_at(NULL, 0, &result));
+    REFUSES(almadia_error_precondition(NULL, &failed));
+    options.written = &written;
+    CHECK_CODE(ALMADIA_OK, almadia_add(store, "sum", 3, 1, &options, NULL, NULL));
+    REFUSES(almadia_written_at(written, 0, NULL));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_written_failed(written, NULL));
+    almadia_written_free(written);
+    CHECK_CODE(ALMADIA_PRECONDITION_FAILED, almadia_put_if_absent(store, "sum", 3, "", 0, &options, NULL, &error));
+    CHECK(written == NULL);
+    REFUSES(almadia_error_precondition(error, NULL));
+    almadia_error_free(error);
+}
+
 static void check_queues(void)
 {
     almadia_cq *cq = NULL;
@@ -360,6 +515,10 @@ int main(int argc, char **argv)
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
     check_reads(store, snapshot);
     check_multi_reads(store, snapshot);
+    check_conditions(batch, snapshot);
+    check_conditional_writes(store);
+    check_conditional_writes_async(store);
+    check_written(store);
     check_queues();
     check_iterators(snapshot);
     almadia_snapshot_free(snapshot);

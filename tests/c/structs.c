@@ -177,6 +177,39 @@ static almadia_code pass_transfer_options(void *room)
     return almadia_leader_transfer(store, room, NULL);
 }
 
+static almadia_code pass_precondition(void *room)
+{
+    almadia_error *error = NULL;
+    CHECK_CODE(ALMADIA_PRECONDITION_FAILED, almadia_compare_and_set(store, "k", 1, 1, "v", 1, NULL, NULL, &error));
+    almadia_code code = almadia_error_precondition(error, room);
+    almadia_error_free(error);
+    return code;
+}
+
+static almadia_code pass_op_result(void *room)
+{
+    almadia_written *written = NULL;
+    almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
+    options.written = &written;
+    CHECK_CODE(ALMADIA_OK, almadia_add(store, "sum", 3, 1, &options, NULL, NULL));
+    almadia_code code = almadia_written_at(written, 0, room);
+    almadia_written_free(written);
+    return code;
+}
+
+static almadia_code pass_digest_out(void *room)
+{
+    return almadia_snapshot_digest(snapshot, "a", 1, "b", 1, room, NULL);
+}
+
+static almadia_code pass_digest_in(void *room)
+{
+    almadia_code code = almadia_batch_if_range(batch, "a", 1, "b", 1, room, NULL);
+    CHECK(almadia_batch_count(batch) == (code == ALMADIA_OK ? 1u : 0u));
+    almadia_batch_clear(batch);
+    return code;
+}
+
 /* A refused call never completes; an accepted one completes once. */
 static almadia_code pass_done(void *room)
 {
@@ -198,6 +231,9 @@ int main(int argc, char **argv)
     almadia_leader_transfer_options transfer = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
     almadia_option option = ALMADIA_OPTION_INIT;
+    almadia_precondition failed = ALMADIA_PRECONDITION_INIT;
+    almadia_op_result result = ALMADIA_OP_RESULT_INIT;
+    almadia_range_digest seen = ALMADIA_RANGE_DIGEST_INIT;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
     store = open_single(argv[1]);
@@ -220,6 +256,10 @@ int main(int argc, char **argv)
     check_output(pass_option, option.struct_size, sizeof option);
     check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
     check_output(pass_region, region.struct_size, sizeof region);
+    check_input(pass_digest_in, &seen, sizeof seen, sizeof seen);
+    check_output(pass_digest_out, seen.struct_size, sizeof seen);
+    check_output(pass_precondition, failed.struct_size, sizeof failed);
+    check_output(pass_op_result, result.struct_size, sizeof result);
 
     almadia_cq_free(cq);
     almadia_snapshot_free(snapshot);

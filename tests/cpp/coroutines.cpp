@@ -52,6 +52,18 @@ static task await_every_call(const almadia::store &store, const std::string key,
     almadia::batch batch;
     MUST(batch.put(key, "2"));
     CHECK(MUST(co_await store.write_async(batch)).index > first.index && batch.count() == 0);
+    const almadia::position once = MUST(co_await store.put_if_absent_async("once", "1"));
+    CHECK(code_of(co_await store.put_if_absent_async("once", "2")) == almadia::code::precondition_failed);
+    MUST(co_await store.compare_and_set_async("once", once.version, "3"));
+    MUST(co_await store.compare_value_and_set_async("once", "3", "4"));
+    CHECK(code_of(co_await store.compare_and_erase_async("once", once.version)) == almadia::code::precondition_failed);
+    CHECK(MUST(co_await store.pop_async("once"))->view() == "4");
+    CHECK(code_of(co_await store.compare_value_and_erase_async("once", "4")) == almadia::code::precondition_failed);
+    CHECK(MUST(co_await store.add_async("sum", 3)) == 3);
+    const std::string made = MUST(co_await store.put_versioned_async("made/", "v"));
+    CHECK(MUST(co_await store.take_first_async("made/", "made0"))->key == made);
+    MUST(batch.pop("sum"));
+    CHECK(MUST(co_await store.apply_async(batch))[0].key == "sum");
     const almadia::snapshot snapshot = MUST(co_await store.open_snapshot_async());
     CHECK(MUST(snapshot.get(key))->view() == "2");
     CHECK(MUST(co_await store.get_async(key))->view() == "2");

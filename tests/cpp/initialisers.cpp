@@ -10,7 +10,11 @@ int main() {
     const almadia_snapshot_options snapshot_options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
     const almadia_leader_transfer_options transfer_options = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
     const almadia_iter_options iter_options = ALMADIA_ITER_OPTIONS_INIT;
+    const almadia_precondition precondition = ALMADIA_PRECONDITION_INIT;
+    const almadia_op_result op_result = ALMADIA_OP_RESULT_INIT;
+    const almadia_range_digest range_digest = ALMADIA_RANGE_DIGEST_INIT;
     return option.name != nullptr || status.node_id != 0 || region_status.start_key.data != nullptr ||
            done.callback != nullptr || write_options.event_user != nullptr || snapshot_options.start != nullptr ||
-           transfer_options.key != nullptr || iter_options.prefix != nullptr;
+           transfer_options.key != nullptr || iter_options.prefix != nullptr ||
+           precondition.exists != 0 || op_result.key.data != nullptr || range_digest.keys != 0;
 }

@@ -98,6 +98,11 @@ fn a_key_has_the_same_version_however_and_wherever_it_is_read() {
 }
 
 #[test]
+fn writes_with_conditions_count_and_queue_without_a_lock_on_three_members() {
+    passes("conditions");
+}
+
+#[test]
 fn a_normal_start_logs_no_warning_and_a_member_that_stays_away_one() {
     passes("quiet_start");
 }

@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 28] = [
     "boundary",
     "library",
     "error",
@@ -26,12 +26,19 @@ const SOURCES: [&str; 21] = [
     "status",
     "region",
     "batch",
+    "batch_conditions",
+    "position",
     "write",
+    "written",
+    "precondition",
+    "compare",
+    "compute",
     "done",
     "completion",
     "cq",
     "snapshot_open",
     "snapshot",
+    "range_digest",
     "get",
     "value",
     "iter",

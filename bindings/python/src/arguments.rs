@@ -40,6 +40,12 @@ pub struct ReadLevel(Level);
 /// A minimum log index, given as a number or as the position that has it.
 pub struct MinIndex(u64);
 
+/// The version that a key must have.
+pub struct SeenVersion(u64);
+
+/// What is added to a number.
+pub struct Delta(i64);
+
 /// A timeout in seconds.
 pub struct Timeout(Duration);
 
@@ -59,6 +65,10 @@ impl Value<'_> {
 }
 
 impl<'py> Range<'py> {
+    pub fn new(prefix: Option<Key<'py>>, start: Option<Key<'py>>, end: Option<Key<'py>>) -> Self {
+        Self(prefix, start, end)
+    }
+
     /// The range to remove: a prefix, or both bounds.
     pub fn to_remove(prefix: Option<Key<'py>>, start: Edge<'py>, end: Edge<'py>) -> PyResult<Self> {
         match (prefix, start, end) {
@@ -101,6 +111,20 @@ impl Range<'_> {
         // Contradictory bounds contain no keys; the engine accepts that only as an upper bound equal to the lower one.
         let upper = upper.map(|upper| lower.as_ref().map_or(upper.clone(), |lower| upper.max(lower.clone())));
         IterOptions { lower, upper, ..IterOptions::default() }
+    }
+}
+
+impl SeenVersion {
+    pub fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Delta {
+    pub const ONE: Self = Self(1);
+
+    pub fn number(&self) -> i64 {
+        self.0
     }
 }
 
@@ -200,6 +224,28 @@ impl<'a, 'py> FromPyObject<'a, 'py> for MinIndex {
             Ok(position) => Ok(Self(position.get().index())),
             Err(_) => unsigned(given, "min_index", "a whole number or a Position").map(Self),
         }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for SeenVersion {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        unsigned(given, "version", "a whole number").map(Self)
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Delta {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(number) = given.extract::<i64>() {
+            return Ok(Self(number));
+        }
+        if given.call_method0("__index__").is_err() {
+            return Err(wrong_type(given, "delta is a whole number"));
+        }
+        Err(PyValueError::new_err(format!("delta must be from {} to {}", i64::MIN, i64::MAX)))
     }
 }
 

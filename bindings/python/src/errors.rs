@@ -25,7 +25,8 @@ pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAn
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::NodeId::get);
     let path = error.path().map(Path::as_os_str);
-    let arguments = (error.code().number(), message(error), leader, error.errno(), path);
+    let found = error.precondition().map(|found| (found.operation, found.exists, found.version.get()));
+    let arguments = (error.code().number(), message(error), leader, error.errno(), path, found);
     // Its constructor runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
 }

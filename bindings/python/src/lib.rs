@@ -23,6 +23,7 @@ mod options;
 mod position;
 mod records;
 mod relay;
+mod results;
 mod snapshot;
 mod store;
 mod submit;
@@ -61,6 +62,7 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(records::capture_records, module)?)?;
     module.add_function(wrap_pyfunction!(records::release_records, module)?)?;
     module.add_function(wrap_pyfunction!(records::take_records, module)?)?;
+    module.add_function(wrap_pyfunction!(submit::submit_compute, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_delete, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_delete_range, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_get, module)?)?;

@@ -21,6 +21,7 @@ use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
 use crate::options::configuration;
 use crate::position::Position;
+use crate::results::only;
 use crate::snapshot::Snapshot;
 use crate::wait;
 
@@ -102,6 +103,17 @@ impl Store {
         let written = self.commit(py, &mut taken, timeout);
         batch.settle(written.as_ref().ok().cloned(), kept);
         written.map(Position::from)
+    }
+
+    /// Writes a batch of one operation, and returns its result.
+    fn compute<'py>(
+        &self,
+        py: Python<'py>,
+        batch: &Batch,
+        timeout: Option<Timeout>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut taken = std::mem::take(&mut batch.lock().batch);
+        only(py, self.commit(py, &mut taken, timeout)?)
     }
 
     fn get<'py>(

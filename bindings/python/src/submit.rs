@@ -15,6 +15,7 @@ use crate::calls::{
 };
 use crate::completions::{Completions, Pending};
 use crate::position::Position;
+use crate::results::only;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -76,6 +77,23 @@ pub fn submit_write(
             on_answer(written);
         })
     })
+}
+
+/// Writes a batch of one operation; the future gets its result.
+#[pyfunction]
+pub fn submit_compute(
+    py: Python<'_>,
+    completions: &Completions,
+    future: Py<PyAny>,
+    store: &Store,
+    batch: Bound<'_, Batch>,
+    timeout: Option<Timeout>,
+) -> PyResult<Pending> {
+    let store = store.open(py)?;
+    let options = write_options(timeout);
+    let mut taken = std::mem::take(&mut batch.get().lock().batch);
+    completions
+        .submit(py, future, only, |queue, on_answer| store.on(queue).write(&mut taken, &options, on_answer))
 }
 
 #[pyfunction]

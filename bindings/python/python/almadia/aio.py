@@ -28,12 +28,13 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
-from . import _almadia
+from . import _almadia, _conditions
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
 from .options import option_list
 from .status import RegionStatus, Status
+from .store import not_found
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
 __all__ = ["BatchBlock", "Snapshot", "Store", "open"]
@@ -173,6 +174,141 @@ class Store(BaseStore):
     async def delete(self, key: BytesLike, *, timeout: float | None = None) -> Position:
         """Removes `key`; it is not an error if the key does not exist."""
         return await answer_of(_almadia.submit_delete, self._core, key, timeout)
+
+    # One key, judged or computed where the write is applied.
+
+    async def put_if_absent(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
+        """Sets `key` to `value` if it does not exist; else raises `PreconditionFailedError`, which has its version.
+
+        As `almadia.Store.put_if_absent`.
+        """
+        return await answer_of(_almadia.submit_write, self._core, _conditions.put_if_absent(key, value), timeout)
+
+    @overload
+    async def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: BytesLike | None,
+        version: None = None,
+        timeout: float | None = None,
+    ) -> Position: ...
+    @overload
+    async def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: Missing = MISSING,
+        version: int,
+        timeout: float | None = None,
+    ) -> Position: ...
+    async def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: BytesLike | Missing | None = MISSING,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Sets `key` to `value` if it is as expected; else raises `PreconditionFailedError`, which tells what it is.
+
+        As `almadia.Store.compare_and_set`.
+        """
+        return await answer_of(
+            _almadia.submit_write, self._core, _conditions.compare_and_set(key, value, expected, version), timeout
+        )
+
+    @overload
+    async def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: BytesLike | None,
+        version: None = None,
+        timeout: float | None = None,
+    ) -> Position: ...
+    @overload
+    async def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: Missing = MISSING,
+        version: int,
+        timeout: float | None = None,
+    ) -> Position: ...
+    async def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: BytesLike | Missing | None = MISSING,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Removes `key` if it is as expected; else raises `PreconditionFailedError`, which tells what it is.
+
+        As `almadia.Store.compare_and_delete`.
+        """
+        return await answer_of(
+            _almadia.submit_write, self._core, _conditions.compare_and_delete(key, expected, version), timeout
+        )
+
+    @overload
+    async def pop(self, key: BytesLike, *, timeout: float | None = None) -> bytes: ...
+    @overload
+    async def pop(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
+    async def pop(
+        self, key: BytesLike, default: _Default | Missing = MISSING, *, timeout: float | None = None
+    ) -> bytes | _Default:
+        """Removes `key` and returns the value that it had; without one `default`, or else raises `KeyNotFound`.
+
+        As `almadia.Store.pop`.
+        """
+        taken: tuple[bytes, bytes, int] | None = await answer_of(
+            _almadia.submit_compute, self._core, _conditions.pop(key), timeout
+        )
+        if taken is not None:
+            return taken[1]
+        if isinstance(default, Missing):
+            raise not_found(key)
+        return default
+
+    async def take_first(
+        self,
+        *,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes, int] | None:
+        """Removes the first key of a range and returns it with its value and version; None if there is none.
+
+        As `almadia.Store.take_first`.
+        """
+        taken: tuple[bytes, bytes, int] | None = await answer_of(
+            _almadia.submit_compute, self._core, _conditions.take_first(start, end, prefix), timeout
+        )
+        return taken
+
+    async def add(self, key: BytesLike, delta: int = 1, *, timeout: float | None = None) -> int:
+        """Adds `delta` to the number at `key` and returns the sum; a key that does not exist counts as 0.
+
+        As `almadia.Store.add`.
+        """
+        total: int = await answer_of(_almadia.submit_compute, self._core, _conditions.add(key, delta), timeout)
+        return total
+
+    async def put_versioned(self, prefix: BytesLike, value: BytesLike, *, timeout: float | None = None) -> bytes:
+        """Sets a new key that begins with `prefix` to `value`, and returns the key.
+
+        As `almadia.Store.put_versioned`.
+        """
+        key: bytes = await answer_of(
+            _almadia.submit_compute, self._core, _conditions.put_versioned(prefix, value), timeout
+        )
+        return key
 
     # Many keys.
 

@@ -129,12 +129,14 @@ class AlmadiaError(Exception):
         leader: int | None = None,
         errno: int | None = None,
         filename: str | None = None,
+        found: tuple[int, bool, int] | None = None,
     ) -> None:
         super().__init__(message)
         self.leader = leader
         self.errno = errno
         self.strerror = os.strerror(errno) if errno is not None else None
         self.filename = filename
+        self._found = found
 
     @property
     def category(self) -> int:
@@ -148,7 +150,28 @@ class AlmadiaError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         message = self.args[0] if self.args else ""
-        return type(self), (message, self.leader, self.errno, self.filename)
+        return type(self), (message, self.leader, self.errno, self.filename, self._found)
+
+
+class _Judged:
+    """Internal: what an error says that is about an operation of a batch."""
+
+    _found: tuple[int, bool, int] | None
+
+    @property
+    def operation(self) -> int | None:
+        """The number of the operation in its batch, from 0; conditions count."""
+        return None if self._found is None else self._found[0]
+
+    @property
+    def exists(self) -> bool:
+        """Whether its key existed where the write was judged."""
+        return self._found is not None and self._found[1]
+
+    @property
+    def version(self) -> int:
+        """The version that its key had there; 0 if it did not exist."""
+        return 0 if self._found is None else self._found[2]
 
 
 class InvalidArgumentError(AlmadiaError, ValueError):
@@ -191,8 +214,8 @@ class KeyNotFound(AlmadiaError, KeyError):
     """The key does not exist."""
 
 
-class PreconditionFailedError(AlmadiaError):
-    """A condition of a batch was false, and the batch was not applied."""
+class PreconditionFailedError(_Judged, AlmadiaError):
+    """A condition was false, and nothing was applied. `exists` and `version` tell what the key was like instead."""
 
 
 class ConflictError(AlmadiaError):
@@ -203,7 +226,7 @@ class EndError(AlmadiaError):
     """An iteration is at its end. Occurs in C only: Python's iterators stop."""
 
 
-class NotANumberError(AlmadiaError, ValueError):
+class NotANumberError(_Judged, AlmadiaError, ValueError):
     """A value is not a number of 8 bytes, or a sum does not fit into one. Nothing was applied."""
 
 
@@ -411,9 +434,10 @@ def from_code(
     leader: int | None = None,
     errno: int | None = None,
     filename: str | None = None,
+    found: tuple[int, bool, int] | None = None,
 ) -> AlmadiaError:
     """The exception for an error of the library. Internal: called by the compiled part."""
-    found = _CLASS_OF_CODE.get(code, AlmadiaError)
-    if found is IoError and errno is not None:
-        found = _IO_CLASS_OF_ERRNO.get(errno, IoError)
-    return found(message, leader, errno, filename)
+    made = _CLASS_OF_CODE.get(code, AlmadiaError)
+    if made is IoError and errno is not None:
+        made = _IO_CLASS_OF_ERRNO.get(errno, IoError)
+    return made(message, leader, errno, filename, found)

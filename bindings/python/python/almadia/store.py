@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar, overload
 
+from . import _conditions
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from .errors import KeyNotFound
@@ -164,6 +165,139 @@ class Store(BaseStore):
     # Otherwise Python would try the keys 0, 1, 2 and so on. Iterate over a snapshot instead.
     __iter__ = None
     __reversed__ = None
+
+    # One key, judged or computed where the write is applied.
+
+    def put_if_absent(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Position:
+        """Sets `key` to `value` if it does not exist; else raises `PreconditionFailedError`, which has its version.
+
+        It may be repeated after an unknown outcome if the value tells who wrote it: whoever finds its own value there
+        has won.
+        """
+        return self._core.write(_conditions.put_if_absent(key, value), timeout)
+
+    @overload
+    def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: BytesLike | None,
+        version: None = None,
+        timeout: float | None = None,
+    ) -> Position: ...
+    @overload
+    def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: Missing = MISSING,
+        version: int,
+        timeout: float | None = None,
+    ) -> Position: ...
+    def compare_and_set(
+        self,
+        key: BytesLike,
+        value: BytesLike,
+        *,
+        expected: BytesLike | Missing | None = MISSING,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Sets `key` to `value` if it is as expected; else raises `PreconditionFailedError`, which tells what it is.
+
+        Give either `expected`, the value that it must have, where None means that it must not exist, or `version`,
+        which `get_with_version` or the position of a write told: nobody has written it since. Another write may have
+        set the same value again, but never the same version.
+        """
+        return self._core.write(_conditions.compare_and_set(key, value, expected, version), timeout)
+
+    @overload
+    def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: BytesLike | None,
+        version: None = None,
+        timeout: float | None = None,
+    ) -> Position: ...
+    @overload
+    def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: Missing = MISSING,
+        version: int,
+        timeout: float | None = None,
+    ) -> Position: ...
+    def compare_and_delete(
+        self,
+        key: BytesLike,
+        *,
+        expected: BytesLike | Missing | None = MISSING,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Position:
+        """Removes `key` if it is as expected; else raises `PreconditionFailedError`, which tells what it is.
+
+        `expected` and `version` are those of `compare_and_set`.
+        """
+        return self._core.write(_conditions.compare_and_delete(key, expected, version), timeout)
+
+    @overload
+    def pop(self, key: BytesLike, *, timeout: float | None = None) -> bytes: ...
+    @overload
+    def pop(self, key: BytesLike, default: _Default, *, timeout: float | None = None) -> bytes | _Default: ...
+    def pop(
+        self, key: BytesLike, default: _Default | Missing = MISSING, *, timeout: float | None = None
+    ) -> bytes | _Default:
+        """Removes `key` and returns the value that it had; without one `default`, or else raises `KeyNotFound`.
+
+        Whoever ends before it has the answer has lost the value.
+        """
+        taken: tuple[bytes, bytes, int] | None = self._core.compute(_conditions.pop(key), timeout)
+        if taken is not None:
+            return taken[1]
+        if isinstance(default, Missing):
+            raise not_found(key)
+        return default
+
+    def take_first(
+        self,
+        *,
+        start: BytesLike | None = None,
+        end: BytesLike | None = None,
+        prefix: BytesLike | None = None,
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes, int] | None:
+        """Removes the first key of a range and returns it with its value and version; None if there is none.
+
+        The range is from `start` (included) to `end` (excluded), or the keys that begin with `prefix`, all in one
+        region. Whoever takes a task so and ends before it is done loses it: a queue whose takers may fail moves it to
+        another key instead, in a batch with `if_version`, `delete` and `put`.
+        """
+        taken: tuple[bytes, bytes, int] | None = self._core.compute(_conditions.take_first(start, end, prefix), timeout)
+        return taken
+
+    def add(self, key: BytesLike, delta: int = 1, *, timeout: float | None = None) -> int:
+        """Adds `delta` to the number at `key` and returns the sum; a key that does not exist counts as 0.
+
+        The value is a signed number of 8 bytes, little-endian: `int.from_bytes(value, "little", signed=True)`. Raises
+        `NotANumberError` if it has another length, or the sum does not fit. An addition whose outcome is unknown must
+        not be repeated: it may be added twice.
+        """
+        total: int = self._core.compute(_conditions.add(key, delta), timeout)
+        return total
+
+    def put_versioned(self, prefix: BytesLike, value: BytesLike, *, timeout: float | None = None) -> bytes:
+        """Sets a new key that begins with `prefix` to `value`, and returns the key.
+
+        The key is `prefix`, the version of the write (8 bytes) and 2 bytes more, big-endian. So keys under a prefix are
+        in the order of their writes, and writers never meet.
+        """
+        key: bytes = self._core.compute(_conditions.put_versioned(prefix, value), timeout)
+        return key
 
     # Many keys.
 
