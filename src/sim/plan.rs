@@ -124,6 +124,8 @@ pub(crate) struct LoadPlan {
     pub deadline: Range<u64>,
     /// Percentage of calls that are cancelled by their callers.
     pub impatient_percent: u32,
+    /// Percentage of writes that are conditional.
+    pub conditional_percent: u32,
 }
 
 /// The emphasis of a run.
@@ -397,6 +399,7 @@ impl Plan {
             value_bytes: 8..24,
             deadline: plan.load.deadline,
             impatient_percent: plan.load.impatient_percent,
+            conditional_percent: plan.load.conditional_percent,
         };
         if let Some(fault) = fault {
             plan.prepare_last_stall(fault);
@@ -515,6 +518,11 @@ fn impatient_percent(seed: u64) -> u32 {
     if Random::new(seed ^ 0x0067_6976_6572).percent(25) { 10 } else { 0 }
 }
 
+/// From a separate random stream, too.
+fn conditional_percent(seed: u64) -> u32 {
+    Random::new(seed ^ 0x0063_6f6e_6469_7469).pick(&[0, 30, 90])
+}
+
 fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
     let clients = random.pick(&[1, 2, 4, 8]);
     let calls_per_timeout = random.weighted(&[(3, 1), (4, 3), (3, 10), (1, 40)]);
@@ -530,6 +538,7 @@ fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
         value_bytes: if large { 4_000..60_000 } else { 8..24 },
         deadline: election / 10..election * random.pick(&[1, 3, 10]),
         impatient_percent: impatient_percent(seed),
+        conditional_percent: conditional_percent(seed),
     }
 }
 
