@@ -501,8 +501,7 @@ impl Calls {
 
     /// All calls in `region`, for the checker.
     pub(crate) fn history(&self, region: RegionId) -> Vec<Operation> {
-        let of_region =
-            || self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
+        let of_region = || self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
         let mut numbers = Numbers::new();
         of_region().for_each(|call| call.note_numbers(&mut numbers));
         of_region().flat_map(|call| call.recorded(&numbers)).collect()

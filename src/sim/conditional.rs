@@ -246,10 +246,7 @@ mod tests {
 
         let shown = conditional.shown_by(&effects, &NUMBERS());
 
-        assert_eq!(
-            shown.observed,
-            [(1, Observed::Register(None)), (1 << 20, Observed::List([0].into()))]
-        );
+        assert_eq!(shown.observed, [(1, Observed::Register(None)), (1 << 20, Observed::List([0].into()))]);
         assert_eq!(shown.changes, [(1, Change::Set(8)), (1 << 20, Change::Append(2))]);
         assert_eq!(shown.left_out, [(2, Change::Set(9))]);
 

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::digest::Digester;
 use crate::sim::calls::Request;
 use crate::sim::checker::{Action, Change, Key, Level};
-use crate::core::digest::Digester;
 use crate::sim::chosen::{CallId, number_of, value_number};
 use crate::sim::conditional::{Condition, Conditional, Step};
 use crate::sim::disk::Data;
@@ -77,7 +77,8 @@ impl Load {
     ) {
         match &request.action {
             Action::Write(changes) if random.percent(self.plan.conditional_percent) => {
-                let changes: Vec<_> = changes.iter().map(|&(key, change)| Step::Change(key, change)).collect();
+                let changes: Vec<_> =
+                    changes.iter().map(|&(key, change)| Step::Change(key, change)).collect();
                 request.conditional = Some(self.draw_conditional(call, region, changes, seen, random));
                 request.action = Action::Transaction { observed: Vec::new(), changes: Vec::new() };
             }

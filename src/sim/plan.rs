@@ -362,8 +362,22 @@ impl Plan {
             plan.members = plan.members.max(3);
         }
         plan.prepare_last_stall(fault);
+        plan.prepare_conditional(Some(fault));
         plan.planted = Some(fault);
         plan
+    }
+
+    /// Faults of conditional writes show where most writes are, and in large engine batches; the others are searched
+    /// for without them.
+    fn prepare_conditional(&mut self, fault: Option<Fault>) {
+        let Some(fault) = fault else { return };
+        self.load.conditional_percent = if fault.is_of_conditions() { 90 } else { 0 };
+        if fault == Fault::OverlayOfAnotherRegion {
+            self.regions = self.regions.max(2);
+        }
+        if fault.is_of_conditions() {
+            self.pace.slice_entries = 4096;
+        }
     }
 
     /// For faults that show only while an engine is stalled permanently: stalls one, with limits that the writes during
@@ -404,6 +418,7 @@ impl Plan {
         if let Some(fault) = fault {
             plan.prepare_last_stall(fault);
         }
+        plan.prepare_conditional(fault);
         plan
     }
 

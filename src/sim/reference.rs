@@ -78,7 +78,11 @@ fn refusal(code: Code, precondition: Precondition) -> Refusal {
     Refusal { code, precondition: Some(precondition) }
 }
 
-fn inside<'a>(data: &'a Data, begin: &[u8], end: &[u8]) -> impl Iterator<Item = (&'a Vec<u8>, &'a Versioned)> {
+fn inside<'a>(
+    data: &'a Data,
+    begin: &[u8],
+    end: &[u8],
+) -> impl Iterator<Item = (&'a Vec<u8>, &'a Versioned)> {
     let end = end.to_vec();
     let from = data.range::<[u8], _>((Bound::Included(begin), Bound::Unbounded));
     from.take_while(move |(key, _)| end.is_empty() || **key < end)
@@ -108,9 +112,7 @@ impl Bench<'_> {
             Operation::Add { key, delta } => {
                 let before = self.data.get(key).map_or(Some([0; 8]), |found| found.value[..].try_into().ok());
                 let sum = before.and_then(|bytes| i64::from_le_bytes(bytes).checked_add(delta));
-                let sum = sum.ok_or_else(|| {
-                    refusal(Code::NotANumber, found_at(self.data, at, operation))
-                })?;
+                let sum = sum.ok_or_else(|| refusal(Code::NotANumber, found_at(self.data, at, operation)))?;
                 self.change(Change::Put { key, value: &sum.to_le_bytes() });
                 OpResult::Sum(sum)
             }

@@ -83,9 +83,8 @@ fn anomaly_of(facts: &Facts, graph: &Graph, steps: &[Step], has_real_time: bool)
     let reasons = steps.iter().filter_map(|step| step.edge).map(|edge| graph.edge(edge).reason);
     let shows =
         reasons.into_iter().any(|reason| matches!(reason, Reason::WriteRead(_) | Reason::AppendRead(_)));
-    let overwrites = |step: &Step| {
-        step.edge.is_some_and(|edge| matches!(graph.edge(edge).reason, Reason::Overwrites(_)))
-    };
+    let overwrites =
+        |step: &Step| step.edge.is_some_and(|edge| matches!(graph.edge(edge).reason, Reason::Overwrites(_)));
     match (steps.len(), by_real_time) {
         (2, None) if steps.iter().all(overwrites) => Anomaly::LostUpdate,
         (2, Some(time)) if shows && !is_write(time.from) && is_write(time.to) => Anomaly::FutureRead,

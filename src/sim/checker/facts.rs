@@ -149,7 +149,8 @@ fn read_registers(
             if let Some(value) = value {
                 seen[writers.writer_of(history, read, *key, *value)?] = true;
                 let overwrites = operation.changes().iter().any(|(changed, _)| changed == key);
-                if overwrites && let Some(other) = overwritten.insert((*key, *value), read)
+                if overwrites
+                    && let Some(other) = overwritten.insert((*key, *value), read)
                     && other != read
                 {
                     return Err(lost_update(history, *key, *value, [other, read]));

@@ -107,7 +107,11 @@ impl Operation {
     /// What it returned; nothing unless it was answered with Ok.
     pub(crate) fn observed(&self) -> &[(Key, Observed)] {
         match &self.action {
-            Action::Read { observed, .. } | Action::Transaction { observed, .. } if self.verdict == Verdict::Ok => observed,
+            Action::Read { observed, .. } | Action::Transaction { observed, .. }
+                if self.verdict == Verdict::Ok =>
+            {
+                observed
+            }
             _ => &[],
         }
     }

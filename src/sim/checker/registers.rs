@@ -174,7 +174,13 @@ impl Registers {
     }
 
     /// Notes that the write of `next` found the version at `place`.
-    fn make_adjacent(&mut self, key_versions: &KeyVersions, place: VersionId, next: VersionId, graph: &mut Graph) {
+    fn make_adjacent(
+        &mut self,
+        key_versions: &KeyVersions,
+        place: VersionId,
+        next: VersionId,
+        graph: &mut Graph,
+    ) {
         let key = key_versions.key;
         let write = self.versions[next].write.expect("a transaction");
         graph.add(self.versions[place].end, write, Reason::VersionEnd(key));

@@ -25,7 +25,8 @@ impl Linearization<'_> {
     /// The writes that can come next; the one with the earliest deadline (`Span::to`) at the end.
     pub(crate) fn candidates(&self) -> Vec<Node> {
         let open = self.open_writes.iter().rev().map(|&(_, write)| write);
-        open.filter(|&write| self.is_useful(write) && self.may_overwrite(write) && self.is_satisfied(write)).collect()
+        open.filter(|&write| self.is_useful(write) && self.may_overwrite(write) && self.is_satisfied(write))
+            .collect()
     }
 
     /// Enables each operation whose predecessors in real-time order are all linearized.

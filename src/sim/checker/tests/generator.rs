@@ -173,10 +173,14 @@ impl Store<'_> {
         if self.shape.transactions == 0 || !self.random.percent(self.shape.transactions) {
             return Action::Write(changes);
         }
-        let more = if self.random.percent(self.shape.several_keys) { self.some_keys() } else { BTreeSet::new() };
+        let more =
+            if self.random.percent(self.shape.several_keys) { self.some_keys() } else { BTreeSet::new() };
         let mut keys: BTreeSet<Key> = changes.iter().map(|(key, _)| *key).collect();
         keys.extend(more);
-        Action::Transaction { observed: keys.into_iter().map(|key| (key, nothing_at(key))).collect(), changes }
+        Action::Transaction {
+            observed: keys.into_iter().map(|key| (key, nothing_at(key))).collect(),
+            changes,
+        }
     }
 
     fn a_change(&mut self, key: Key) -> Change {

@@ -148,7 +148,8 @@ fn graph_refuses(history: &[Operation]) -> bool {
 fn one_register_and_any_lists_need_no_search() {
     let lists = Shape { registers: 0, lists: 2, several_keys: 50, ..TINY };
     let transactions = Shape { transactions: 60, reads: 35, ..TINY };
-    for (shape, seed) in [TINY, lists, transactions].into_iter().flat_map(|shape| (0..4_000).map(move |seed| (shape, seed)))
+    for (shape, seed) in
+        [TINY, lists, transactions].into_iter().flat_map(|shape| (0..4_000).map(move |seed| (shape, seed)))
     {
         let mut random = Random::new(seed);
         let mut history = linearizable(shape, &mut random);
