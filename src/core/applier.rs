@@ -12,8 +12,8 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 
 use crate::completion::{Completion, Position, Reply};
 use crate::core::applied_write::AppliedWrite;
-use crate::core::change::Change;
-use crate::core::command::{Command, CommandError, Write, is_conditional};
+use crate::core::change::{Change, OwnedChange};
+use crate::core::command::{Command, CommandError, Operation, Write, is_conditional};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::judge::{Judged, Overlay, Room, judge};
@@ -23,7 +23,7 @@ use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::types::{ApplyState, ENTRY_WRITES_MAX, LogIndex, RegionId, Term, Version};
 
 /// Committed entries on their way to the applier.
@@ -375,16 +375,30 @@ impl Applier {
             batch.writes.push(AppliedWrite::plain(write, version));
             return Ok(Ok(Effects::default()));
         }
+        let is_second = !batch.states.is_empty();
+        if planted::has(Fault::OverlayForgotten)
+            || planted::has(Fault::ConditionJudgedAtPropose)
+            || (is_second && planted::has(Fault::OverlayOfAnotherRegion))
+        {
+            batch.overlay = Some(Overlay::default());
+        }
         match judge(&write, version, room, batch.overlay(), stored)? {
             Judged::Applied { changes, effects } => {
                 assert!(
                     effects.results.is_sorted_by_key(|(operation, _)| *operation),
                     "results are in order"
                 );
+                let wrong = planted::has(Fault::TrailerWithWrongOrdinal);
+                let version = if wrong { Version::of(version.index(), 0) } else { version };
                 batch.writes.push(AppliedWrite::judged(changes, version));
                 Ok(Ok(effects))
             }
-            Judged::Refused(refusal) => Ok(Err(Error::refused(refusal))),
+            Judged::Refused(refusal) => {
+                if planted::has(Fault::RefusedBatchBumpsVersion) {
+                    batch.writes.extend(bumped(&write, version, refusal, stored)?);
+                }
+                Ok(Err(Error::refused(refusal)))
+            }
         }
     }
 
@@ -470,6 +484,21 @@ impl Verdicts<'_> {
         let tag = self.own.filter(|tag| tag.place <= place)?;
         Some(tag.first + (place - tag.place) as u64)
     }
+}
+
+/// The planted fault: the key that a refusal is about, with its value and a new version.
+fn bumped(
+    write: &Write,
+    version: Version,
+    refusal: Refusal,
+    stored: &dyn Stored,
+) -> Result<Option<AppliedWrite>> {
+    let about = refusal.precondition.and_then(|found| write.conditions().nth(found.operation as usize));
+    let Some((_, Operation::IfAbsent { key } | Operation::IfVersion { key, .. })) = about else {
+        return Ok(None);
+    };
+    let put = |value| OwnedChange::Put { key: write.share(key), value };
+    Ok(stored.get(key)?.map(|(value, _)| AppliedWrite::judged(vec![put(value)], version)))
 }
 
 fn untellable(index: u64, error: TagsError) -> Error {

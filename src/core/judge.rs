@@ -22,6 +22,7 @@ pub(crate) use overlay::Overlay;
 use crate::core::change::OwnedChange;
 use crate::core::command::{Operation, Write, versioned_key};
 use crate::core::digest::{Digester, RangeDigest};
+use crate::core::planted::{self, Fault};
 use crate::core::stored::Stored;
 use crate::effects::{Effects, OpResult, Precondition};
 use crate::error::{Code, Refusal, Result};
@@ -93,7 +94,11 @@ pub(crate) fn judge(
     // What the conditions learned of the state before is true whatever comes of the write.
     bench.overlay.keep();
     let refusal = match failed {
-        None => bench.run(write.then())?,
+        None => {
+            let refusal = bench.run(write.then())?;
+            let too = planted::has(Fault::ElseListAppliedToo);
+            if too && refusal.is_none() { bench.run(write.otherwise())? } else { refusal }
+        }
         Some(precondition) if write.otherwise().next().is_none() => {
             Some(Refusal { code: Code::PreconditionFailed, precondition: Some(precondition) })
         }

@@ -132,6 +132,35 @@ faults! {
     VerdictsOutOfOrder,
     /// A former leader tells another member of a position at which its write does not stand.
     OverwrittenWriteAnswered,
+    /// A former leader tells another member the verdict on what took the place of its write.
+    VerdictOfTheWrongCopy,
+
+    // Conditional writes.
+    /// Conditions are judged on the engine as it was when their entry was handed over.
+    ConditionJudgedAtPropose,
+    /// Conditions do not see the earlier writes of their engine batch.
+    OverlayForgotten,
+    /// Conditions do not see which ranges earlier writes of their engine batch deleted.
+    OverlayWithoutRanges,
+    /// In an engine batch of several regions, conditions see the writes of the first one alone.
+    OverlayOfAnotherRegion,
+    /// What was deleted in the same engine batch still counts in a range.
+    RangeDigestWithoutDeletes,
+    /// The other list is done as well.
+    ElseListAppliedToo,
+    /// A refused write gives the key of its condition a new version.
+    RefusedBatchBumpsVersion,
+    /// The versions of an entry's conditional writes do not count those before them.
+    TrailerWithWrongOrdinal,
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl Fault {
+    /// True when it shows only in conditional writes.
+    #[must_use]
+    pub(crate) fn is_of_conditions(self) -> bool {
+        self >= Self::VerdictOfTheWrongCopy
+    }
 }
 
 /// Whether the members that this thread simulates have any fault.

@@ -11,11 +11,13 @@ use std::time::Duration;
 use crate::completion::call::{CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
 use crate::completion::{Completion, Position, Reply, Sink};
-use crate::error::{Code, Error, Outcome, Result};
-use crate::sim::checker::{Action, Key, Level, Observed, Operation, Verdict};
-use crate::sim::chosen::CallId;
+use crate::effects::Effects;
+use crate::error::{Code, Error, Outcome, Refusal, Result};
+use crate::sim::checker::{Action, Change, Key, Level, Observed, Operation, Verdict};
+use crate::sim::chosen::{self, CallId, call_of_number};
+use crate::sim::conditional::{Conditional, Numbers, Shown};
 use crate::sim::invariants::{Check, Ledger};
-use crate::sim::keys::look;
+use crate::sim::keys::{look, version_at};
 use crate::sim::member::Member;
 use crate::time::Timestamp;
 use crate::types::{LogIndex, RegionId, Version};
@@ -58,17 +60,82 @@ pub(crate) struct Call {
     answered: bool,
     /// For cancelling it.
     handle: Option<crate::completion::call::Call>,
+    /// What a conditional write asks for.
+    conditional: Option<Conditional>,
+    /// What a write was told where it was judged.
+    told: Option<Told>,
+    /// The versions of the registers that a read showed.
+    versions: Vec<Version>,
+}
+
+/// The verdict on a write, as told to its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    /// It was applied, and what it set has this version.
+    Applied(Version, Effects),
+    Refused(Refusal),
 }
 
 impl Call {
     fn subject(&self) -> Subject {
         let kind = match &self.operation.action {
             Action::Write(_) if self.transfers => CallKind::Transfer,
-            Action::Write(_) => CallKind::Write,
+            Action::Write(_) | Action::Transaction { .. } => CallKind::Write,
             Action::Read { level: Level::Local, .. } => CallKind::LocalRead { min_index: self.min_index },
             Action::Read { .. } => CallKind::Read,
         };
         Subject { kind, regions: CallRegions::One(self.address.region) }
+    }
+
+    /// Notes the numbers behind the versions that the caller was told.
+    fn note_numbers(&self, numbers: &mut Numbers) {
+        for ((key, observed), version) in self.operation.observed().iter().zip(&self.versions) {
+            if let Observed::Register(Some(number)) = observed {
+                numbers.insert((*key, *version), *number);
+            }
+        }
+        let Some(Told::Applied(version, effects)) = &self.told else { return };
+        let changes = match &self.conditional {
+            Some(conditional) => conditional.shown_by(effects, &Numbers::new()).changes,
+            None => self.operation.changes().to_vec(),
+        };
+        for (key, change) in changes {
+            if let Change::Set(number) = change {
+                numbers.insert((key, *version), number);
+            }
+        }
+    }
+
+    /// What the checker is told about the call. A conditional write that may have done one thing or another is one
+    /// operation for each; what it certainly did not do is one that was not applied.
+    fn recorded(&self, numbers: &Numbers) -> Vec<Operation> {
+        let Some(conditional) = &self.conditional else { return vec![self.operation.clone()] };
+        let one = |action, verdict| Operation { action, verdict, ..self.operation.clone() };
+        let linearizable = |observed| Action::Read { level: Level::Linearizable, observed };
+        let (shown, happened) = match &self.told {
+            None => {
+                let parts = conditional.possible().into_iter().map(Action::Write);
+                return parts.map(|part| one(part, self.operation.verdict)).collect();
+            }
+            Some(Told::Applied(_, effects)) => {
+                let Shown { observed, changes, left_out } = conditional.shown_by(effects, numbers);
+                let action = match changes.is_empty() {
+                    true => linearizable(observed),
+                    false => Action::Transaction { observed, changes },
+                };
+                (left_out, one(action, Verdict::Ok))
+            }
+            Some(Told::Refused(refusal)) => {
+                let found = refusal.precondition.expect("it was refused for what was found");
+                let about = (found.operation, found.exists, found.version);
+                let Shown { observed, left_out, .. } = conditional.shown_by_refusal(about, numbers);
+                (left_out, one(linearizable(observed), Verdict::Ok))
+            }
+        };
+        // A read's index says less than that of a write.
+        let index = happened.index.filter(|_| happened.is_write());
+        let left_out = one(Action::Write(shown), Verdict::NotApplied);
+        [Operation { index, ..happened }, Operation { index: None, ..left_out }].into()
     }
 
     /// True when no further event can concern this call.
@@ -88,6 +155,8 @@ pub(crate) struct Request {
     pub client: usize,
     /// The action; a write without operations stands for a transfer of leadership.
     pub action: Action,
+    /// What a conditional write asks for.
+    pub conditional: Option<Conditional>,
     /// The keys a read looks at.
     pub keys: Vec<Key>,
     /// The lowest index that a local read may show.
@@ -98,6 +167,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Seen {
     observed: Vec<(Key, Observed)>,
+    /// The versions of registers.
+    versions: Vec<Version>,
     index: u64,
 }
 
@@ -159,7 +230,7 @@ impl Calls {
     /// Records a call that is about to be made.
     pub(crate) fn begin(&mut self, address: Address, request: Request) -> CallId {
         let call = self.next_id();
-        let Request { client, action, keys, min_index } = request;
+        let Request { client, action, conditional, keys, min_index } = request;
         let transfers = action == Action::Write(Vec::new());
         let operation = Operation {
             client: client as u32,
@@ -189,6 +260,9 @@ impl Calls {
             due,
             answered,
             handle,
+            conditional,
+            told: None,
+            versions: Vec::new(),
         });
         call
     }
@@ -296,14 +370,18 @@ impl Calls {
                 if !ledger.is_open() {
                     return Ok(());
                 }
-                let chosen = ledger.region(region).chosen.index_of(call);
+                let chosen = ledger.region(region).chosen.outcome_of(call);
+                if let Some(Told::Refused(refusal)) = self.calls[call].told {
+                    let index = refused_is_refused(call, refusal, chosen)?;
+                    return comes_after_what_was_known(call, &self.calls[call], index);
+                }
                 not_applied_is_never_seen(call, &self.calls[call], chosen)?;
                 only_an_end_drops_calls(call, host, &error, ended)?;
                 return unknown_is_what_had_no_time(call, &self.calls[call], &error, ended == Some(host));
             }
             Ok(reply) => reply,
         };
-        let Reply { position, version, .. } = reply;
+        let (position, version) = (reply.position, reply.version);
         let known = &mut self.calls[call];
         if known.transfers {
             next.push(Next::Over(known.client));
@@ -315,6 +393,7 @@ impl Calls {
             next.push(Next::Look(call));
             return waited_for_its_index(call, known, position.index);
         }
+        known.told = Some(Told::Applied(version, reply.effects().cloned().unwrap_or_default()));
         let Call { client, address: Address { boot, .. }, .. } = *known;
         next.push(Next::Over(client));
         self.finish(call, Verdict::Ok);
@@ -331,7 +410,7 @@ impl Calls {
         }
         let chosen = &ledger.region(region).chosen;
         let term = chosen.term_at(position.index.get());
-        ok_is_where_it_says(call, (position, version), chosen.version_of(call), term)?;
+        ok_is_where_it_says(call, &reply, chosen.outcome_of(call), term)?;
         comes_after_what_was_known(call, &self.calls[call], position.index.get())
     }
 
@@ -340,6 +419,9 @@ impl Calls {
             Outcome::NotApplied => Verdict::NotApplied,
             Outcome::Unknown => Verdict::Unknown,
         };
+        if error.precondition().is_some() {
+            self.calls[call].told = Some(Told::Refused(Refusal::of(error)));
+        }
         self.finish(call, verdict);
         Next::Over(self.calls[call].client)
     }
@@ -348,8 +430,10 @@ impl Calls {
     pub(crate) fn see(&self, call: CallId, member: &Member) -> Seen {
         let Call { address: Address { region, .. }, keys, .. } = &self.calls[call];
         let (state, _) = member.engine().state_and_digest(*region);
-        let observed = keys.iter().map(|&key| (key, look(member.engine().data(), *region, key))).collect();
-        Seen { observed, index: state.index.get() }
+        let data = member.engine().data();
+        let observed = keys.iter().map(|&key| (key, look(data, *region, key))).collect();
+        let versions = keys.iter().map(|&key| version_at(data, *region, key)).collect();
+        Seen { observed, versions, index: state.index.get() }
     }
 
     /// The reader accepts what it has seen as its answer.
@@ -357,7 +441,10 @@ impl Calls {
     /// # Errors
     /// When the ledger shows that the reader should have seen more.
     pub(crate) fn accept(&mut self, call: CallId, seen: Seen, ledger: &Ledger) -> Check {
+        let versions = self.versions_are_those_told(call, &seen);
+        versions.map_err(|words| self.about(call, &words))?;
         let known = &mut self.calls[call];
+        known.versions = seen.versions;
         if let Action::Read { observed, .. } = &mut known.operation.action {
             *observed = seen.observed;
         }
@@ -371,6 +458,22 @@ impl Calls {
         }
         let check = comes_after_what_was_known(call, &self.calls[call], seen.index);
         check.map_err(|words| self.about(call, &words))
+    }
+
+    /// What a read shows has the version that its writer was told.
+    fn versions_are_those_told(&self, call: CallId, seen: &Seen) -> Check {
+        for ((key, observed), version) in seen.observed.iter().zip(&seen.versions) {
+            let Observed::Register(Some(number)) = observed else { continue };
+            let writer = call_of_number(*number);
+            if let Some(Told::Applied(told, _)) = self.calls.get(writer).and_then(|call| call.told.as_ref())
+                && told != version
+            {
+                return Err(format!(
+                    "call {call} shows version {version:?} of key {key}, but call {writer}, which set it, was told {told:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// A read is lost: its member stopped.
@@ -398,8 +501,10 @@ impl Calls {
 
     /// All calls in `region`, for the checker.
     pub(crate) fn history(&self, region: RegionId) -> Vec<Operation> {
-        let of_region = self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
-        of_region.map(|call| call.operation.clone()).collect()
+        let of_region = || self.calls.iter().filter(|call| call.address.region == region && !call.transfers);
+        let mut numbers = Numbers::new();
+        of_region().for_each(|call| call.note_numbers(&mut numbers));
+        of_region().flat_map(|call| call.recorded(&numbers)).collect()
     }
 
     /// Number of calls by outcome.
@@ -447,24 +552,44 @@ fn waited_for_its_index(call: CallId, known: &Call, index: LogIndex) -> Check {
     Err(format!("call {call} is answered from {index}, but waited for {}", known.min_index))
 }
 
-/// An answer "applied" is true, and the entry is at the position it names.
+/// An answer "applied" is true, the entry is at the position it names, and came to what it says.
 fn ok_is_where_it_says(
     call: CallId,
-    (position, version): (Position, Version),
-    chosen: Option<Version>,
+    reply: &Reply,
+    chosen: Option<&chosen::Outcome>,
     term: Option<u64>,
 ) -> Check {
-    let told = (position.index, Some(version), Some(position.term.get()));
-    let stands = (chosen.map_or(LogIndex(0), Version::index), chosen, term);
-    if told == stands {
-        return Ok(());
+    let Position { index, term: term_told } = reply.position;
+    let version = chosen.map(|outcome| outcome.version);
+    let told = (index, Some(reply.version), Some(term_told.get()));
+    let stands = (version.map_or(LogIndex(0), Version::index), version, term);
+    if told != stands {
+        return Err(format!("call {call} was told it stands at {told:?}, but it stands at {stands:?}"));
     }
-    Err(format!("call {call} was told it stands at {told:?}, but it stands at {stands:?}"))
+    let effects = Ok(reply.effects().cloned().unwrap_or_default());
+    match chosen.map(|outcome| &outcome.told) {
+        Some(comes_to) if *comes_to != effects => {
+            Err(format!("call {call} was told {effects:?}, but comes to {comes_to:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An answer "refused" is true, and says what there was; the index of the call's entry.
+fn refused_is_refused(
+    call: CallId,
+    refusal: Refusal,
+    chosen: Option<&chosen::Outcome>,
+) -> std::result::Result<u64, String> {
+    match chosen {
+        Some(chosen::Outcome { version, told }) if *told == Err(refusal) => Ok(version.index().get()),
+        other => Err(format!("call {call} was told {refusal:?}, but comes to {other:?}")),
+    }
 }
 
 /// An answer "certainly not applied" is never wrong.
-fn not_applied_is_never_seen(call: CallId, known: &Call, index: Option<u64>) -> Check {
-    match index {
+fn not_applied_is_never_seen(call: CallId, known: &Call, chosen: Option<&chosen::Outcome>) -> Check {
+    match chosen.map(|outcome| outcome.version.index()) {
         Some(index) if known.operation.verdict == Verdict::NotApplied => {
             Err(format!("call {call} was answered with certainly not applied, but took effect at {index}"))
         }

@@ -1,17 +1,19 @@
 //! The log that the members of a region have agreed on, and the state it produces.
 //!
 //! Owns the committed entries of one region as recorded by the first member to commit each, a separate state machine
-//! that applies them one by one, and the index of each call. What always holds: it only grows; of the members it knows
+//! that applies them one by one, and what became of each call. What always holds: it only grows; of the members it knows
 //! nothing but the entries they committed.
 
 use std::collections::BTreeMap;
 
 use raft::eraftpb::{Entry, EntryType};
 
-use crate::core::applied_write::AppliedWrite;
-use crate::core::change::Change;
-use crate::core::command::Command;
+use crate::core::command::{Command, Operation, Write};
+use crate::effects::Effects;
+use crate::error::Refusal;
 use crate::sim::disk::{Data, carry_out, digest};
+use crate::sim::keys::marked;
+use crate::sim::reference::decide;
 use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Version};
 
 /// Number of a call: one read or write of a client.
@@ -28,6 +30,11 @@ pub(crate) fn value_number(call: CallId, operation: usize) -> u64 {
     ((call as u64) << OPERATION_BITS) | operation as u64
 }
 
+/// The call that wrote the value with this number.
+pub(crate) fn call_of_number(number: u64) -> CallId {
+    (number >> OPERATION_BITS) as CallId
+}
+
 /// The number at the start of a value.
 pub(crate) fn number_of(value: &[u8]) -> u64 {
     u64::from_be_bytes(value[..NUMBER_BYTES].try_into().expect("clients write numbered values"))
@@ -38,6 +45,15 @@ pub(crate) fn value_of(number: u64, bytes: usize) -> Vec<u8> {
     let mut value = number.to_be_bytes().to_vec();
     value.resize(bytes.max(NUMBER_BYTES), 0);
     value
+}
+
+/// What becomes of a call where its entry is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The version of what it sets, if it sets anything.
+    pub version: Version,
+    /// What its caller is to be told.
+    pub told: Result<Effects, Refusal>,
 }
 
 #[derive(Debug)]
@@ -53,7 +69,7 @@ pub(crate) struct Chosen {
     /// The truncated entry that precedes every log, then the chosen ones.
     places: Vec<Place>,
     data: Data,
-    calls: BTreeMap<CallId, Version>,
+    calls: BTreeMap<CallId, Outcome>,
 }
 
 impl Default for Chosen {
@@ -79,14 +95,9 @@ impl Chosen {
         self.place(index).map(|place| place.state)
     }
 
-    /// Index at which a call took effect.
-    pub(crate) fn index_of(&self, call: CallId) -> Option<u64> {
-        self.version_of(call).map(|version| version.index().get())
-    }
-
-    /// The version of what a call that took effect set.
-    pub(crate) fn version_of(&self, call: CallId) -> Option<Version> {
-        self.calls.get(&call).copied()
+    /// What became of a call that is in the log.
+    pub(crate) fn outcome_of(&self, call: CallId) -> Option<&Outcome> {
+        self.calls.get(&call)
     }
 
     /// The data after the last chosen entry.
@@ -94,7 +105,8 @@ impl Chosen {
         &self.data
     }
 
-    /// Appends the next entry; returns the calls that take effect with it.
+    /// Appends the next entry; returns the calls that it is about, also those that are
+    /// refused.
     ///
     /// # Errors
     /// When a call takes effect a second time.
@@ -102,23 +114,28 @@ impl Chosen {
         assert_eq!(entry.index, self.last() + 1, "entries are chosen in turn");
         let mut state = self.places.last().expect("it begins with one").state;
         let mut calls = Vec::new();
-        for write in effective_writes(entry) {
-            for change in write.changes() {
-                if let Change::Put { value, .. } = change {
-                    calls.push(((number_of(value) >> OPERATION_BITS) as CallId, write.version()));
-                }
-                state = state.wrapping_add(carry_out(&mut self.data, change, write.version()));
-            }
-        }
-        calls.dedup();
-        self.places.push(Place { term: entry.term, state });
-        for &(call, version) in &calls {
-            if let Some(before) = self.calls.insert(call, version) {
-                let before = before.index();
+        for (write, version) in effective_writes(entry) {
+            let (told, changed) = self.apply(&write, version);
+            state = state.wrapping_add(changed);
+            let Some(call) = call_of(&write) else { continue };
+            calls.push(call);
+            if let Some(before) = self.calls.insert(call, Outcome { version, told }) {
+                let before = before.version.index();
                 return Err(format!("call {call} took effect at {before} and again at {}", entry.index));
             }
         }
-        Ok(calls.into_iter().map(|(call, _)| call).collect())
+        self.places.push(Place { term: entry.term, state });
+        Ok(calls)
+    }
+
+    /// Applies a write: what is told about it, and the change of the digest.
+    fn apply(&mut self, write: &Write, version: Version) -> (Result<Effects, Refusal>, u64) {
+        if write.is_conditional() {
+            return decide(&mut self.data, write, version);
+        }
+        let changes = write.operations().map(|operation| operation.as_change().expect("a plain write"));
+        let changed = changes.map(|change| carry_out(&mut self.data, change, version));
+        (Ok(Effects::default()), changed.fold(0, u64::wrapping_add))
     }
 
     fn place(&self, index: u64) -> Option<&Place> {
@@ -127,7 +144,7 @@ impl Chosen {
 }
 
 /// The writes of an entry that are not refused on apply. Those that are count in the versions of the others.
-fn effective_writes(entry: &Entry) -> Vec<AppliedWrite> {
+fn effective_writes(entry: &Entry) -> Vec<(Write, Version)> {
     if entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
         return Vec::new();
     }
@@ -139,8 +156,20 @@ fn effective_writes(entry: &Entry) -> Vec<AppliedWrite> {
     let numbered = writes.into_iter().zip(0..=u16::MAX);
     numbered
         .filter(|(write, _)| write.epoch_version() == BOOTSTRAP_EPOCH.version)
-        .map(|(write, ordinal)| AppliedWrite::plain(write, Version::of(LogIndex(entry.index), ordinal)))
+        .map(|(write, ordinal)| (write, Version::of(LogIndex(entry.index), ordinal)))
         .collect()
+}
+
+/// The call that a write is of: by its mark, or by the numbers of the values that it puts.
+fn call_of(write: &Write) -> Option<CallId> {
+    let mut operations = write.operations();
+    if write.is_conditional() {
+        return operations.next().and_then(marked);
+    }
+    operations.find_map(|operation| match operation {
+        Operation::Put { value, .. } => Some(call_of_number(number_of(value))),
+        _ => None,
+    })
 }
 
 /// A digest of an entry's content, independent of its index.

@@ -41,6 +41,8 @@ use self::timers::HostTimer;
 const NO_MEMBER: u64 = 99;
 /// Combined with the seed: a random stream separate from the main one.
 const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
+/// Distinguishes the stream of conditional writes.
+const CONDITIONS: u64 = 0x6966_5f61_6273_656e;
 /// Another separate stream.
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
@@ -111,6 +113,8 @@ pub(crate) struct Cluster {
     pub random: Random,
     /// Decides which callers cancel: a separate stream, so that the other draws of a seed stay the same.
     impatience: Random,
+    /// Decides which writes are conditional, and on what: also a separate stream.
+    conditions: Random,
     /// Decides how late the timer threads run; also separate.
     lateness: Random,
     /// Member 1, 2, ...
@@ -171,6 +175,7 @@ impl Cluster {
             next: Vec::new(),
             random,
             impatience: Random::new(plan.seed ^ IMPATIENCE),
+            conditions: Random::new(plan.seed ^ CONDITIONS),
             lateness: Random::new(plan.seed ^ LATENESS),
             plan,
         };

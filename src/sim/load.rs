@@ -6,22 +6,30 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::digest::Digester;
 use crate::sim::calls::Request;
 use crate::sim::checker::{Action, Change, Key, Level};
-use crate::sim::chosen::{CallId, value_number};
-use crate::sim::keys::FIRST_LIST;
+use crate::sim::chosen::{CallId, number_of, value_number};
+use crate::sim::conditional::{Condition, Conditional, Step};
+use crate::sim::disk::Data;
+use crate::sim::keys::{FIRST_COUNTER, FIRST_LIST, place};
 use crate::sim::plan::LoadPlan;
 use crate::sim::random::Random;
-use crate::types::{LogIndex, RegionId};
+use crate::types::{LogIndex, RegionId, Version};
 
 /// Appends to one list before the next list starts.
 const LIST_LENGTH: u32 = 30;
+/// Adds to one counter before the next one starts: each has a bit of its own.
+const COUNTER_BITS: u32 = 40;
+/// The first number of the operations that a conditional write has beside its plain changes.
+const FIRST_OF_CONDITIONAL: usize = 100;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Load {
     plan: LoadPlan,
     appends: BTreeMap<RegionId, u32>,
+    adds: BTreeMap<RegionId, u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,7 +44,7 @@ enum Kind {
 impl Load {
     /// Clients that follow `plan`.
     pub(crate) fn new(plan: LoadPlan) -> Self {
-        Self { plan, appends: BTreeMap::new() }
+        Self { plan, appends: BTreeMap::new(), adds: BTreeMap::new() }
     }
 
     /// The request of `client` for its call `call`, in a region whose log is known up to some index.
@@ -56,6 +64,106 @@ impl Load {
         }
         let action = Action::Write(self.draw_changes(call, region, random));
         write(client, action)
+    }
+
+    /// Makes a conditional write of a plain one, or a read one of a counter, too. `seen` are the data of some member:
+    /// what its caller believes.
+    pub(crate) fn make_conditional(
+        &mut self,
+        request: &mut Request,
+        (call, region): (CallId, RegionId),
+        seen: &Data,
+        random: &mut Random,
+    ) {
+        match &request.action {
+            Action::Write(changes) if random.percent(self.plan.conditional_percent) => {
+                let changes: Vec<_> =
+                    changes.iter().map(|&(key, change)| Step::Change(key, change)).collect();
+                request.conditional = Some(self.draw_conditional(call, region, changes, seen, random));
+                request.action = Action::Transaction { observed: Vec::new(), changes: Vec::new() };
+            }
+            Action::Read { .. } if self.plan.conditional_percent > 0 && random.percent(30) => {
+                request.keys.push(self.newest_counter(region));
+            }
+            _ => {}
+        }
+    }
+
+    fn draw_conditional(
+        &mut self,
+        call: CallId,
+        region: RegionId,
+        changes: Vec<Step>,
+        seen: &Data,
+        random: &mut Random,
+    ) -> Conditional {
+        let mut conditional = Conditional { then: changes, ..Conditional::default() };
+        for _ in 0..random.weighted(&[(15, 0), (65, 1), (20, 2)]) {
+            let condition = self.draw_condition(&conditional.then, region, seen, random);
+            conditional.conditions.push(condition);
+        }
+        self.draw_steps(call, region, &mut conditional.then, random);
+        if random.percent(30) {
+            let number = value_number(call, FIRST_OF_CONDITIONAL + 1);
+            let key = random.index(self.plan.registers) as Key;
+            conditional.otherwise = match random.below(2) {
+                0 => vec![Step::Change(key, Change::Set(number))],
+                _ => vec![Step::Change(self.next_list(region), Change::Append(number))],
+            };
+        }
+        conditional
+    }
+
+    fn draw_condition(
+        &self,
+        changes: &[Step],
+        region: RegionId,
+        seen: &Data,
+        random: &mut Random,
+    ) -> Condition {
+        let registers = self.plan.registers;
+        let own = changes.iter().find_map(|step| match step {
+            Step::Change(key, _) if *key < FIRST_LIST => Some(*key),
+            _ => None,
+        });
+        let key = own.filter(|_| random.percent(70)).unwrap_or(random.index(registers) as Key);
+        let found = seen.get(&place(region, key));
+        match (random.below(100), found) {
+            (0..35, Some(stored)) => {
+                Condition::Version(key, stored.version, Some(Some(number_of(&stored.value))))
+            }
+            (0..35, None) => Condition::Version(key, Version::NONE, Some(None)),
+            (35..42, Some(stored)) => Condition::Version(key, Version(stored.version.get() + 1), None),
+            (42..60, Some(stored)) => Condition::Value(key, stored.value.clone()),
+            (60..75, _) => Condition::Absent(key),
+            (75..82, _) => Condition::Present(key),
+            (82.., _) => range_condition([key, (key + 3).min(registers as Key)], region, seen),
+            (_, None) => Condition::Absent(key),
+        }
+    }
+
+    /// One more step, or none, that needs a look at the data.
+    fn draw_steps(&mut self, call: CallId, region: RegionId, steps: &mut Vec<Step>, random: &mut Random) {
+        let registers = self.plan.registers as Key;
+        let first = random.index(self.plan.registers) as Key;
+        let end = (first + 3).min(registers);
+        let is_changed = |key: Key| steps.iter().any(|step| step.as_change().is_some_and(|it| it.0 == key));
+        let is_free = !(first..end).any(is_changed);
+        match random.below(100) {
+            0..25 => steps.push(self.next_add(region)),
+            25..28 => {
+                let add = self.next_add(region);
+                let Step::Add(counter, _) = add else { unreachable!("it is one") };
+                steps.extend([add, Step::AddTooMuch(counter)]);
+            }
+            28..40 => {
+                let number = value_number(call, FIRST_OF_CONDITIONAL);
+                steps.push(Step::PutVersioned(self.next_list(region), number));
+            }
+            40..55 if is_free => steps.push(Step::Pop(first)),
+            55..70 if is_free => steps.push(Step::TakeFirst([first, end])),
+            _ => {}
+        }
     }
 
     /// A write of one element, to check that writes work.
@@ -130,6 +238,17 @@ impl Load {
         FIRST_LIST + self.appends.get(&region).copied().unwrap_or_default() / LIST_LENGTH
     }
 
+    fn newest_counter(&self, region: RegionId) -> Key {
+        FIRST_COUNTER + self.adds.get(&region).copied().unwrap_or_default() / COUNTER_BITS
+    }
+
+    fn next_add(&mut self, region: RegionId) -> Step {
+        let adds = self.adds.entry(region).or_default();
+        *adds += 1;
+        let bit = *adds % COUNTER_BITS;
+        Step::Add(self.newest_counter(region), bit)
+    }
+
     fn next_list(&mut self, region: RegionId) -> Key {
         *self.appends.entry(region).or_default() += 1;
         self.newest_list(region)
@@ -137,9 +256,20 @@ impl Load {
 }
 
 fn read(client: usize, level: Level, keys: Vec<Key>) -> Request {
-    Request { client, action: Action::Read { level, observed: Vec::new() }, keys, min_index: LogIndex(0) }
+    let action = Action::Read { level, observed: Vec::new() };
+    Request { client, action, conditional: None, keys, min_index: LogIndex(0) }
 }
 
 fn write(client: usize, action: Action) -> Request {
-    Request { client, action, keys: Vec::new(), min_index: LogIndex(0) }
+    Request { client, action, conditional: None, keys: Vec::new(), min_index: LogIndex(0) }
+}
+
+/// That the registers are as they were seen, computed as [`Snapshot::digest`](crate::store::Snapshot) does.
+fn range_condition(keys: [Key; 2], region: RegionId, seen: &Data) -> Condition {
+    let [begin, end] = keys.map(|key| place(region, key));
+    let mut digester = Digester::default();
+    seen.range(begin..end).for_each(|(key, it)| digester.add(key, it.value.len(), it.version));
+    let number = |key| seen.get(&place(region, key)).map(|stored| number_of(&stored.value));
+    let seen = (keys[0]..keys[1]).map(|key| (key, number(key))).collect();
+    Condition::Range { keys, digest: digester.finish(), seen }
 }

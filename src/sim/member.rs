@@ -68,6 +68,8 @@ struct Running {
     again: Vec<RegionId>,
     published: BTreeMap<RegionId, Arc<PublishedRegion>>,
     tasks: VecDeque<ApplyTask>,
+    /// The engine as it was when the last of them came, for a planted fault.
+    handed_over: Option<DiskEngine>,
     /// Written to the engine, but not yet reported.
     written: VecDeque<ApplyBatch>,
     /// Reported, but not yet answered.
@@ -118,6 +120,7 @@ impl Member {
             again: Vec::new(),
             published,
             tasks: VecDeque::new(),
+            handed_over: None,
             written: VecDeque::new(),
             reported: VecDeque::new(),
             unanswered: Vec::new(),

@@ -19,6 +19,8 @@ mod script;
 mod checker;
 mod keys;
 mod chosen;
+mod conditional;
+mod reference;
 mod verdicts;
 mod invariants;
 mod calls;

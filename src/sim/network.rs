@@ -223,8 +223,8 @@ fn describe_operation(operation: Operation<'_>) -> String {
         Operation::DeleteRange { begin, end } => format!("-{}..{}", text(begin), text(end)),
         Operation::Add { key, delta } => format!("{}+={delta}", text(key)),
         Operation::PutVersioned { prefix, value } => format!("{}*={}", text(prefix), text(value)),
-        Operation::Pop { key } => format!("pop {}", text(key)),
-        Operation::TakeFirst { begin, end } => format!("take {}..{}", text(begin), text(end)),
+        Operation::Pop { key } => format!("pop:{}", text(key)),
+        Operation::TakeFirst { begin, end } => format!("take:{}..{}", text(begin), text(end)),
         Operation::IfAbsent { key } => format!("!{}", text(key)),
         Operation::IfPresent { key } => format!("?{}", text(key)),
         Operation::IfVersion { key, version } => {

@@ -124,6 +124,8 @@ pub(crate) struct LoadPlan {
     pub deadline: Range<u64>,
     /// Percentage of calls that are cancelled by their callers.
     pub impatient_percent: u32,
+    /// Percentage of writes that are conditional.
+    pub conditional_percent: u32,
 }
 
 /// The emphasis of a run.
@@ -360,8 +362,22 @@ impl Plan {
             plan.members = plan.members.max(3);
         }
         plan.prepare_last_stall(fault);
+        plan.prepare_conditional(Some(fault));
         plan.planted = Some(fault);
         plan
+    }
+
+    /// Faults of conditional writes show where most writes are, and in large engine batches; the others are searched
+    /// for without them.
+    fn prepare_conditional(&mut self, fault: Option<Fault>) {
+        let Some(fault) = fault else { return };
+        self.load.conditional_percent = if fault.is_of_conditions() { 90 } else { 0 };
+        if fault == Fault::OverlayOfAnotherRegion {
+            self.regions = self.regions.max(2);
+        }
+        if fault.is_of_conditions() {
+            self.pace.slice_entries = 4096;
+        }
     }
 
     /// For faults that show only while an engine is stalled permanently: stalls one, with limits that the writes during
@@ -397,10 +413,12 @@ impl Plan {
             value_bytes: 8..24,
             deadline: plan.load.deadline,
             impatient_percent: plan.load.impatient_percent,
+            conditional_percent: plan.load.conditional_percent,
         };
         if let Some(fault) = fault {
             plan.prepare_last_stall(fault);
         }
+        plan.prepare_conditional(fault);
         plan
     }
 
@@ -515,6 +533,11 @@ fn impatient_percent(seed: u64) -> u32 {
     if Random::new(seed ^ 0x0067_6976_6572).percent(25) { 10 } else { 0 }
 }
 
+/// From a separate random stream, too.
+fn conditional_percent(seed: u64) -> u32 {
+    Random::new(seed ^ 0x0063_6f6e_6469_7469).pick(&[0, 30, 90])
+}
+
 fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
     let clients = random.pick(&[1, 2, 4, 8]);
     let calls_per_timeout = random.weighted(&[(3, 1), (4, 3), (3, 10), (1, 40)]);
@@ -530,6 +553,7 @@ fn draw_load(seed: u64, election: u64, random: &mut Random) -> LoadPlan {
         value_bytes: if large { 4_000..60_000 } else { 8..24 },
         deadline: election / 10..election * random.pick(&[1, 3, 10]),
         impatient_percent: impatient_percent(seed),
+        conditional_percent: conditional_percent(seed),
     }
 }
 

@@ -18,6 +18,9 @@
 //! campaign N              N campaigns in its next round
 //!
 //! write N NAME KEY=VALUE|-KEY...   a write called NAME, for N's next round   [timeout=MS]
+//!                         with conditions: !KEY absent, ?KEY present, KEY@INDEX/ORDINAL has this version, KEY==VALUE,
+//!                         A..B? is as N has it now; and KEY+=NUMBER, PREFIX*=VALUE, pop:KEY, take:A..B, -A..B; behind
+//!                         `else` what is done otherwise
 //! read N NAME             a linearizable read called NAME                    [timeout=MS]
 //! local N NAME            a local read called NAME                           [timeout=MS] [min=INDEX]
 //! transfer N NAME TO|any  N is to transfer its leadership                    [timeout=MS]
@@ -53,6 +56,7 @@
 //! connect N M             they are notified that it is back
 //!
 //! status / data N / members N      one line per member / N's keys and values / the configuration N's engine holds
+//! versions N              N's keys and values, and the versions: which write of which entry set them
 //! lease N                 how long N holds a lease, and how long its callers may trust it
 //! ```
 
@@ -110,6 +114,8 @@ fn scripts_detect_the_planted_faults_they_cover() {
             Fault::LostEndIgnored,
             "a_member_that_lost_the_end_of_its_log_helps_nobody_to_lead_until_it_has_it_back",
         ),
+        (Fault::OverlayForgotten, "a_condition_is_judged_behind_earlier_writes_of_its_entry"),
+        (Fault::RefusedBatchBumpsVersion, "a_condition_that_is_false_changes_nothing_and_says_what_is_there"),
         (Fault::MinIndexIgnored, "a_local_read_waits_for_its_least_index_and_for_nobody_else"),
         (Fault::EarlierBootsCounted, "a_member_that_lost_the_end_of_its_log_catches_up_with_an_idle_leader"),
     ] {
@@ -126,7 +132,7 @@ fn scripts_produce_the_output_in_their_files() {
     let mut scripts: Vec<_> =
         fs::read_dir(&directory).expect("it exists").map(|file| file.expect("readable").path()).collect();
     scripts.sort();
-    assert!(scripts.len() >= 130, "the scripts are where they belong");
+    assert!(scripts.len() >= 136, "the scripts are where they belong");
     for path in scripts {
         let script = fs::read_to_string(&path).expect("readable");
         let replayed = replay(&script);

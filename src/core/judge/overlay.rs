@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::ranges::{End, RangeBefore, Ranges};
 use crate::core::change::OwnedChange;
 use crate::core::command::Write;
+use crate::core::planted::{self, Fault};
 use crate::core::stored::{Each, Stored};
 use crate::error::Result;
 use crate::types::Version;
@@ -66,6 +67,7 @@ impl Overlay {
             OwnedChange::Put { key, value } => self.set(key, Some((value.clone(), version))),
             OwnedChange::Delete { key } => self.set(key, None),
             OwnedChange::DeleteRange { begin, end } if begin >= end => {}
+            OwnedChange::DeleteRange { .. } if planted::has(Fault::OverlayWithoutRanges) => {}
             OwnedChange::DeleteRange { begin, end } => self.empty(begin.clone(), End(end.clone())),
         }
     }
@@ -193,6 +195,9 @@ impl Overlay {
                 }
             }
             flow = match touched.next_if(|(newer, _)| newer[..] == *key) {
+                Some((_, None)) if planted::has(Fault::RangeDigestWithoutDeletes) => {
+                    walk.lives(key, value, version)
+                }
                 Some((newer, found)) => walk.touched(newer, found),
                 None => walk.lives(key, value, version),
             };

@@ -83,7 +83,10 @@ fn anomaly_of(facts: &Facts, graph: &Graph, steps: &[Step], has_real_time: bool)
     let reasons = steps.iter().filter_map(|step| step.edge).map(|edge| graph.edge(edge).reason);
     let shows =
         reasons.into_iter().any(|reason| matches!(reason, Reason::WriteRead(_) | Reason::AppendRead(_)));
+    let overwrites =
+        |step: &Step| step.edge.is_some_and(|edge| matches!(graph.edge(edge).reason, Reason::Overwrites(_)));
     match (steps.len(), by_real_time) {
+        (2, None) if steps.iter().all(overwrites) => Anomaly::LostUpdate,
         (2, Some(time)) if shows && !is_write(time.from) && is_write(time.to) => Anomaly::FutureRead,
         (2, None) if shows && is_write(steps[0].from) != is_write(steps[0].to) => Anomaly::FracturedRead,
         _ if has_real_time => Anomaly::StaleRead,
@@ -160,6 +163,9 @@ impl Explanation<'_> {
                 )
             }
             Reason::VersionEnd(key) => format!("#{to} follows #{from} at key {key}"),
+            Reason::Overwrites(key) => {
+                format!("read-write: #{from} found the version of key {key} that #{to} overwrote")
+            }
             Reason::InitialRead(key) => format!("read-write: #{from} read the initial version of key {key}"),
             Reason::VersionOrder { key, first, .. } => {
                 let number = self.number_of(edge);

@@ -141,17 +141,31 @@ fn read_registers(
     seen: &mut [bool],
 ) -> Result<BTreeMap<Key, Register>, Violation> {
     let mut registers: BTreeMap<Key, Register> = BTreeMap::new();
+    let mut overwritten: BTreeMap<(Key, u64), usize> = BTreeMap::new();
     for (read, operation) in history.iter().enumerate() {
         for (key, observed) in operation.observed() {
             let Observed::Register(value) = observed else { continue };
             writers.note_kind(history, read, *key, Kind::Register)?;
             if let Some(value) = value {
                 seen[writers.writer_of(history, read, *key, *value)?] = true;
+                let overwrites = operation.changes().iter().any(|(changed, _)| changed == key);
+                if overwrites
+                    && let Some(other) = overwritten.insert((*key, *value), read)
+                    && other != read
+                {
+                    return Err(lost_update(history, *key, *value, [other, read]));
+                }
             }
             registers.entry(*key).or_default().reads.push((read, *value));
         }
     }
     Ok(registers)
+}
+
+fn lost_update(history: &[Operation], key: Key, value: u64, both: [usize; 2]) -> Violation {
+    let [one, other] = both;
+    let why = format!("#{one} and #{other} found {value} at key {key}, and each was the next to write it");
+    Violation::plain(history, Anomaly::LostUpdate, &both, why)
 }
 
 fn read_lists(

@@ -36,6 +36,8 @@ pub(crate) enum Reason {
     VersionEnd(Key),
     /// A read-write dependency: the read returned the register's initial version, and so precedes each write.
     InitialRead(Key),
+    /// A read-write dependency: both found the same version of the register and overwrote it.
+    Overwrites(Key),
     /// One version of the register precedes another in the version order, because the write (or unrecovered read)
     /// `first` of the one precedes `until`, the end of the other.
     VersionOrder { key: Key, first: Node, until: Node },

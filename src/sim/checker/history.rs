@@ -56,6 +56,13 @@ pub(crate) enum Level {
 pub(crate) enum Action {
     /// All changes, atomically.
     Write(Vec<(Key, Change)>),
+    /// A look at one state and changes of that same state, as by a conditional write.
+    Transaction {
+        /// What it found before it changed anything; empty when it was not answered with Ok.
+        observed: Vec<(Key, Observed)>,
+        /// All changes.
+        changes: Vec<(Key, Change)>,
+    },
     /// A snapshot: everything it shows is of one state.
     Read {
         /// How recent.
@@ -84,23 +91,27 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// Whether it is a write.
+    /// Whether it changes something.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self.action, Action::Write(_))
+        matches!(self.action, Action::Write(_) | Action::Transaction { .. })
     }
 
     /// Its changes; none for a read.
     pub(crate) fn changes(&self) -> &[(Key, Change)] {
         match &self.action {
-            Action::Write(changes) => changes,
+            Action::Write(changes) | Action::Transaction { changes, .. } => changes,
             Action::Read { .. } => &[],
         }
     }
 
-    /// What it returned; nothing unless it is a read that was answered with Ok.
+    /// What it returned; nothing unless it was answered with Ok.
     pub(crate) fn observed(&self) -> &[(Key, Observed)] {
         match &self.action {
-            Action::Read { observed, .. } if self.verdict == Verdict::Ok => observed,
+            Action::Read { observed, .. } | Action::Transaction { observed, .. }
+                if self.verdict == Verdict::Ok =>
+            {
+                observed
+            }
             _ => &[],
         }
     }

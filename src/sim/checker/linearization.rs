@@ -71,7 +71,8 @@ pub(crate) struct Linearization<'a> {
     /// By node, the number of edges that lead to it from nodes not linearized; and one more until it is enabled.
     blockers: Vec<usize>,
     linearized: Vec<bool>,
-    /// Nodes without blockers, not linearized: virtual nodes, reads, and the other operations by `Span::to`.
+    /// Nodes without blockers, not linearized: virtual nodes, reads of registers that write none, and the other
+    /// operations by `Span::to`.
     virtual_nodes: Vec<Node>,
     open_reads: BTreeSet<Node>,
     open_writes: BTreeSet<(u64, Node)>,
@@ -314,7 +315,7 @@ impl<'a> Linearization<'a> {
     fn note_open(&mut self, node: Node) {
         if node >= self.operations {
             self.virtual_nodes.push(node);
-        } else if self.reads[node].is_empty() {
+        } else if self.reads[node].is_empty() || !self.writes[node].is_empty() {
             self.open_writes.insert((self.bounds.spans[node].to, node));
         } else {
             self.open_reads.insert(node);

@@ -16,6 +16,7 @@
 //!                               v               v
 //!                     appends of version 2, of version 3 ...
 //! ```
+//! A transaction that finds a version and appends to it precedes the other appends of the next version one by one.
 //! The two paths of virtual nodes keep the number of edges proportional to the number of operations.
 
 use super::facts::{Facts, List};
@@ -31,14 +32,21 @@ pub(crate) fn add_edges(facts: &Facts, graph: &mut Graph) {
 
 fn add_list(key: Key, list: &List, graph: &mut Graph) {
     let mut before: Option<(Node, Node)> = None;
-    for version in &list.versions {
+    let later = list.versions[1.min(list.versions.len())..].iter().map(|version| &version.writes);
+    for (version, next) in list.versions.iter().zip(later.chain([&list.unread])) {
         let (installed, superseded) = (graph.add_virtual_node(), graph.add_virtual_node());
         for &write in &version.writes {
             graph.add(write, installed, Reason::AppendRead(key));
         }
         for &read in &version.reads {
             graph.add(installed, read, Reason::AppendRead(key));
-            graph.add(read, superseded, Reason::ReadAppend(key));
+            if !next.contains(&read) {
+                graph.add(read, superseded, Reason::ReadAppend(key));
+                continue;
+            }
+            // It appends, too, and so is one of those that follow.
+            let others = next.iter().filter(|&&write| write != read);
+            others.for_each(|&write| graph.add(read, write, Reason::ReadAppend(key)));
         }
         if let Some((installed_before, superseded_before)) = before {
             graph.add(installed_before, installed, Reason::AppendRead(key));

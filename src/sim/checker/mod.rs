@@ -21,6 +21,8 @@
 //! Not decided without a linearization, because the problem is NP-complete: anomalies that show only when several
 //! unordered pairs of writes to several registers (or several deletes) are tried in all combinations.
 //!
+//! A transaction finds a state and changes it at one point; one that was refused is a read.
+//!
 //! A LOCAL read may return an old state: it is checked as if it had been invoked at the start of the history. It must
 //! show one consistent state that existed before its response. Monotonic reads are not required of a client's LOCAL
 //! reads.

@@ -9,6 +9,9 @@
 //! conflict exactly when two such edges close a cycle. Over several registers it finds what can be inferred step by
 //! step, which is much but not everything (the general problem is NP-complete); the rest is left to the search.
 //!
+//! A transaction that finds a version and overwrites it makes both *adjacent*: no other lies between them. Adjacent
+//! versions are one lifetime, from the first write to the last read of the last version.
+//!
 //! A read of None may return the initial version or that of any delete. It is *unrecovered* until only one of them is
 //! possible; until then it has a lifetime of its own, ordered only against versions that hold a value.
 
@@ -39,18 +42,24 @@ pub(crate) struct Version {
     pub is_optional: bool,
     /// The reads known to return it.
     pub reads: Vec<Node>,
-    /// The virtual node after its last read.
+    /// The virtual node after its last read, except one by a transaction that overwrites it.
     end: Node,
+    /// The version by the transaction that found this one.
+    next: Option<VersionId>,
+    /// Whether its own write found the version before it.
+    follows: bool,
 }
 
 /// One register.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct KeyVersions {
     pub key: Key,
     /// All its versions; the initial one first.
     pub versions: Vec<VersionId>,
     /// Reads of None that several versions may explain.
     pub unrecovered: Vec<Node>,
+    /// The version of each write.
+    of_write: HashMap<Node, VersionId>,
 }
 
 /// All registers.
@@ -101,20 +110,24 @@ impl Registers {
             is_optional: false,
             reads: Vec::new(),
             end: graph.add_virtual_node(),
+            next: None,
+            follows: false,
         });
-        let mut key_versions = KeyVersions { key, versions: vec![initial], unrecovered: Vec::new() };
+        let (unrecovered, of_write) = (Vec::new(), HashMap::new());
+        let mut key_versions = KeyVersions { key, versions: vec![initial], unrecovered, of_write };
         let mut of_value = HashMap::new();
         for &(write, value) in &register.writes {
             let version = self.add_write(key, initial, write, value, fates[write], graph);
             key_versions.versions.push(version);
+            key_versions.of_write.insert(write, version);
             of_value.insert(value, version);
         }
         let has_deletes = of_value.contains_key(&None);
         for &(read, value) in &register.reads {
             match value {
                 None if has_deletes => key_versions.unrecovered.push(read),
-                None => self.join(key, read, initial, graph),
-                Some(_) => self.join(key, read, of_value[&value], graph),
+                None => self.join(&key_versions, read, initial, graph),
+                Some(_) => self.join(&key_versions, read, of_value[&value], graph),
             }
         }
         self.keys.push(key_versions);
@@ -136,7 +149,8 @@ impl Registers {
             graph.add(write, end, Reason::VersionEnd(key));
         }
         let is_empty = value.is_none();
-        self.add_version(Version { write: Some(write), is_empty, is_optional, reads: Vec::new(), end })
+        let (write, reads) = (Some(write), Vec::new());
+        self.add_version(Version { write, is_empty, is_optional, reads, end, next: None, follows: false })
     }
 
     fn add_version(&mut self, version: Version) -> VersionId {
@@ -145,14 +159,51 @@ impl Registers {
     }
 
     /// Notes that `read` returned the version.
-    fn join(&mut self, key: Key, read: Node, version: VersionId, graph: &mut Graph) {
-        let version = &mut self.versions[version];
+    fn join(&mut self, key_versions: &KeyVersions, read: Node, place: VersionId, graph: &mut Graph) {
+        let key = key_versions.key;
+        let version = &mut self.versions[place];
         assert!(!version.is_optional, "a write that was read took effect");
+        version.reads.push(read);
         if let Some(write) = version.write {
             graph.add(write, read, Reason::WriteRead(key));
         }
-        graph.add(read, version.end, Reason::VersionEnd(key));
-        version.reads.push(read);
+        match key_versions.of_write.get(&read) {
+            None => graph.add(read, version.end, Reason::VersionEnd(key)),
+            Some(&next) => self.make_adjacent(key_versions, place, next, graph),
+        }
+    }
+
+    /// Notes that the write of `next` found the version at `place`.
+    fn make_adjacent(
+        &mut self,
+        key_versions: &KeyVersions,
+        place: VersionId,
+        next: VersionId,
+        graph: &mut Graph,
+    ) {
+        let key = key_versions.key;
+        let write = self.versions[next].write.expect("a transaction");
+        graph.add(self.versions[place].end, write, Reason::VersionEnd(key));
+        if let Some(other) = self.versions[place].next.replace(next).filter(|&other| other != next) {
+            // Each precedes whatever overwrites what it found. The cycle is the lost update.
+            let other = self.versions[other].write.expect("a transaction");
+            graph.add(write, other, Reason::Overwrites(key));
+            graph.add(other, write, Reason::Overwrites(key));
+        }
+        self.versions[next].follows = true;
+        if self.versions[place].write.is_none() {
+            let others = key_versions.of_write.keys().copied().filter(|&other| other != write);
+            let mut others: Vec<Node> = others.collect();
+            others.sort_unstable();
+            others.into_iter().for_each(|other| graph.add(write, other, Reason::InitialRead(key)));
+        }
+    }
+
+    /// The version, and those that follow it adjacently.
+    fn adjacent(&self, first: VersionId) -> impl Iterator<Item = &Version> {
+        let onward = std::iter::successors(Some(first), |&version| self.versions[version].next);
+        // No more than there are: a history may be impossible.
+        onward.take(self.versions.len()).map(|version| &self.versions[version])
     }
 
     /// One round over all pairs of versions whose spans overlap; how many edges it added.
@@ -177,10 +228,16 @@ impl Registers {
     }
 
     fn lifetimes(&self, key_versions: &KeyVersions, graph: &Graph, bounds: &Bounds) -> Vec<Lifetime> {
-        let versions = key_versions.versions.iter().map(|&version| &self.versions[version]);
-        let certain = versions.filter(|version| !version.is_optional);
-        let versions =
-            certain.filter_map(|version| version.write.map(|write| (write, version.end, version.is_empty)));
+        let begins = |version: &Version| {
+            let follows = version.follows && !self.follows_initial(key_versions, version);
+            !version.is_optional && !follows
+        };
+        let certain = key_versions.versions.iter().filter(|&&version| begins(&self.versions[version]));
+        let versions = certain.filter_map(|&first| {
+            let last = self.adjacent(first).last().expect("itself");
+            let is_empty = self.adjacent(first).any(|version| version.is_empty);
+            self.versions[first].write.map(|write| (write, last.end, is_empty))
+        });
         let unrecovered = key_versions.unrecovered.iter().map(|&read| (read, read, true));
         let lifetimes = versions.chain(unrecovered).map(|(first, end, is_empty)| {
             let last = graph.next(end, Direction::Backward).map(|node| bounds.spans[node].to).max();
@@ -192,6 +249,12 @@ impl Registers {
         lifetimes
     }
 
+    /// Whether the write of the version found the initial one, which no lifetime begins with.
+    fn follows_initial(&self, key_versions: &KeyVersions, version: &Version) -> bool {
+        let after_initial = self.versions[key_versions.versions[0]].next;
+        after_initial.is_some_and(|next| self.versions[next].write == version.write)
+    }
+
     /// Assigns each unrecovered read for which only one version is possible to that version; how many edges that added.
     fn recover_reads(&mut self, graph: &mut Graph, bounds: &Bounds) -> usize {
         let mut edges = 0;
@@ -201,8 +264,9 @@ impl Registers {
                 let key_versions = &self.keys[place];
                 match self.only_candidate(key_versions, read, graph, bounds) {
                     Some(version) => {
-                        let key = key_versions.key;
-                        self.join(key, read, version, graph);
+                        let key_versions = std::mem::take(&mut self.keys[place]);
+                        self.join(&key_versions, read, version, graph);
+                        self.keys[place] = key_versions;
                         edges += 2;
                     }
                     None => self.keys[place].unrecovered.push(read),
@@ -292,7 +356,9 @@ impl Lifetime {
         let is_known = || {
             version_order.contains(&(self.end, other.end)) || version_order.contains(&(other.end, self.end))
         };
-        !is_ambiguous && !is_known()
+        // What a transaction found, and what it wrote.
+        let is_one = self.first == other.first;
+        !is_one && !is_ambiguous && !is_known()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Confirms a linearization by executing it.
 //!
 //! Owns the definition of linearizability in its plainest form: apply the operations one by one to an ordinary map and
-//! compare what reads return. It knows nothing of the graph and the search, so that a bug in those cannot turn an
+//! compare what reads return. What a transaction finds is the state before its own changes. It knows nothing of the graph and the search, so that a bug in those cannot turn an
 //! order that is no linearization into a pass.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,10 @@ fn reads_are_legal(history: &[Operation], order: &[usize]) -> bool {
     let mut registers: BTreeMap<Key, u64> = BTreeMap::new();
     let mut lists: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
     order.iter().all(|&place| {
+        let is_legal = history[place].observed().iter().all(|(key, observed)| match observed {
+            Observed::Register(value) => registers.get(key) == value.as_ref(),
+            Observed::List(elements) => lists.get(key).map_or(elements.is_empty(), |list| list == elements),
+        });
         for &(key, change) in history[place].changes() {
             match change {
                 Change::Set(value) => registers.insert(key, value),
@@ -52,9 +56,6 @@ fn reads_are_legal(history: &[Operation], order: &[usize]) -> bool {
                 }
             };
         }
-        history[place].observed().iter().all(|(key, observed)| match observed {
-            Observed::Register(value) => registers.get(key) == value.as_ref(),
-            Observed::List(elements) => lists.get(key).map_or(elements.is_empty(), |list| list == elements),
-        })
+        is_legal
     })
 }

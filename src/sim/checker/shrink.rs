@@ -47,7 +47,7 @@ fn weakened(history: &[Operation], places: &[usize]) -> Vec<Operation> {
     for &place in places {
         let operation = &mut trial[place];
         operation.verdict = Verdict::Unknown;
-        if let Action::Read { observed, .. } = &mut operation.action {
+        if let Action::Read { observed, .. } | Action::Transaction { observed, .. } = &mut operation.action {
             observed.clear();
         }
     }

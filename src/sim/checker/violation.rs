@@ -24,8 +24,10 @@ pub(crate) enum Anomaly {
     FracturedRead,
     /// Two reads returned versions of a list, which only grows, of which neither contains the other.
     IncompatibleOrder,
+    /// P4: two transactions found the same version of a register, and both overwrote it.
+    LostUpdate,
     /// A dependency cycle that needs real-time order: mostly G-single-realtime, a read that misses what was complete,
-    /// or read, before it was invoked. Lost updates show as this.
+    /// or read, before it was invoked.
     StaleRead,
     /// A dependency cycle without real-time order (G0, G1c, G-single or G2): not even serializable.
     DependencyCycle,
@@ -50,6 +52,7 @@ impl Anomaly {
             Anomaly::IncompatibleOrder => {
                 "two reads returned versions of a list of which neither contains the other"
             }
+            Anomaly::LostUpdate => "two transactions overwrote the same version, which both had found (P4)",
             Anomaly::StaleRead => {
                 "a read is stale: what it misses was complete, or read, before it was invoked"
             }
@@ -144,6 +147,10 @@ fn sketch_action(operation: &Operation) -> String {
     let level = if operation.is_local() { "local read" } else { "read" };
     match &operation.action {
         Action::Write(changes) => format!("write {}", listed(changes.iter().map(sketch_change))),
+        Action::Transaction { observed, changes } => {
+            let (found, done) = (observed.iter().map(sketch_observed), changes.iter().map(sketch_change));
+            format!("find {} and write {}", listed(found), listed(done))
+        }
         Action::Read { observed, .. } => format!("{level} {}", listed(observed.iter().map(sketch_observed))),
     }
 }

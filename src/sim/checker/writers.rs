@@ -72,6 +72,9 @@ impl Writers {
                 &[write, reader],
                 "an intermediate value, which its own batch overwrote: no state holds it",
             ),
+            Some(Writer { write, .. }) if write == reader => {
+                refuse(Anomaly::FutureRead, &[reader], "which it wrote itself, afterwards")
+            }
             Some(Writer { write, .. }) => Ok(write),
         }
     }

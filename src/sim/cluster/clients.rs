@@ -43,7 +43,9 @@ impl Cluster {
             let host = self.choose_host(region);
             let id = self.calls.next_id();
             let shown = self.calls.shown(region);
-            let request = self.load.draw(client, id, (region, shown), &mut self.random);
+            let mut request = self.load.draw(client, id, (region, shown), &mut self.random);
+            let believed = self.hosts[self.conditions.index(self.hosts.len())].member.engine().data();
+            self.load.make_conditional(&mut request, (id, region), believed, &mut self.conditions);
             let life = self.random.within(self.plan.load.deadline.clone());
             if let Some(call) = self.call(host, region, request, life) {
                 self.consider_giving_up(call, life);
@@ -109,7 +111,7 @@ impl Cluster {
         }
         let input = match &request.action {
             Action::Write(changes) if changes.is_empty() => self.ask_for_transfer(address, request),
-            Action::Write(_) => self.ask_for_write(address, request),
+            Action::Write(_) | Action::Transaction { .. } => self.ask_for_write(address, request),
             Action::Read { .. } => return Some(self.ask_for_read(address, request)),
         };
         self.submit(address, input);
@@ -130,9 +132,15 @@ impl Cluster {
     }
 
     fn ask_for_write(&mut self, address: Address, request: Request) -> Input {
-        let Action::Write(changes) = &request.action else { unreachable!("the caller saw a write") };
         let bytes = self.plan.load.value_bytes.clone();
-        let data = keys::encode(address.region, changes, bytes, &mut self.random);
+        let (region, id) = (address.region, self.calls.next_id());
+        let data = match (&request.action, &request.conditional) {
+            (_, Some(conditional)) => {
+                keys::encode_conditional(region, id, conditional, bytes, &mut self.conditions)
+            }
+            (Action::Write(changes), None) => keys::encode(region, changes, bytes, &mut self.random),
+            other => unreachable!("{other:?} is no write"),
+        };
         let call = self.calls.begin(address, request);
         Input::Write(CallerWrite { data, deadline: address.deadline, completion: self.open(call) })
     }
@@ -279,11 +287,12 @@ impl Cluster {
 }
 
 fn describe_call(call: CallId, address: Address, request: &Request) -> String {
-    let Request { client, action, keys, .. } = request;
+    let Request { client, action, conditional, keys, .. } = request;
     let client = if *client == usize::MAX { "probe".to_owned() } else { format!("client {client}") };
     let what = match action {
         Action::Write(changes) if changes.is_empty() => "hand over".to_owned(),
         Action::Write(changes) => format!("write {changes:?}"),
+        Action::Transaction { .. } => format!("write {conditional:?}"),
         Action::Read { level, .. } => format!("read {level:?} {keys:?}"),
     };
     format!("{client} calls {} in region {}: call {call} {what}", address.host + 1, address.region)

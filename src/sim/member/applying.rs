@@ -50,8 +50,12 @@ impl Member {
     /// Applying, step 1: the next batch is written to the engine.
     pub(crate) fn apply_write(&mut self, slice: Slice) -> Option<End> {
         let running = self.running.as_mut()?;
+        if planted::has(Fault::ConditionJudgedAtPropose) && !running.tasks.is_empty() {
+            running.handed_over = Some(self.engine.clone());
+        }
         running.appliers.queue(running.tasks.drain(..));
-        let mut batch = match running.appliers.next_batch(slice, &self.engine) {
+        let stored = running.handed_over.as_ref().unwrap_or(&self.engine);
+        let mut batch = match running.appliers.next_batch(slice, stored) {
             Ok(batch) => batch?,
             Err(error) => return Some(End::Core(error)),
         };

@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use crate::completion::call::{Call, CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
-use crate::completion::{Reply, Sink};
+use crate::completion::{Position, Reply, Sink};
 use crate::core::caller_write::CallerWrite;
 use crate::core::command::{CommandBuilder, Operation};
+use crate::core::digest::{Digester, RangeDigest};
 use crate::core::input::Input;
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
+use crate::effects::{OpResult, Precondition};
 use crate::error::{Outcome, Result};
+use crate::sim::disk::Data;
 use crate::sim::script::cluster::{number, option};
 use crate::time::Timestamp;
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NodeId, Version};
 
 /// Default timeout of a call.
 const TIMEOUT_MS: u64 = 60_000;
@@ -45,6 +48,7 @@ impl Answers {
         words: &[&str],
         now: Timestamp,
         deadlines: &Arc<Deadlines>,
+        data: &Data,
     ) -> Input {
         let [name, rest @ ..] = words else { panic!("{command} N NAME") };
         let timeout_ms = option(rest, "timeout=").unwrap_or(TIMEOUT_MS);
@@ -55,7 +59,7 @@ impl Answers {
         let (completion, call) = opened.expect("a member that runs takes calls");
         self.calls.insert((*name).to_owned(), call);
         match command {
-            "write" => Input::Write(CallerWrite { data: encoded(rest), deadline, completion }),
+            "write" => Input::Write(CallerWrite { data: encoded(rest, data), deadline, completion }),
             "read" => Input::Read(Read { deadline, completion, min_index }),
             "local" => Input::LocalRead(Read { deadline, completion, min_index }),
             _ => Input::Transfer(TransferRequest { target: target(rest[0]), deadline, completion }),
@@ -80,16 +84,101 @@ fn subject(command: &str, min_index: LogIndex) -> Subject {
     Subject { kind, regions: CallRegions::One(BOOTSTRAP_REGION) }
 }
 
-fn encoded(operations: &[&str]) -> bytes::Bytes {
+/// The command for `operations`. A condition on a range says that it is as in `data`.
+fn encoded(operations: &[&str], data: &Data) -> bytes::Bytes {
     let mut builder = CommandBuilder::default();
     for word in operations.iter().filter(|word| !word.starts_with("timeout=")) {
-        builder.push(match (word.strip_prefix('-'), word.split_once('=')) {
-            (Some(key), _) => Operation::Delete { key: key.as_bytes() },
-            (None, Some((key, value))) => Operation::Put { key: key.as_bytes(), value: value.as_bytes() },
-            (None, None) => panic!("'{word}' is neither KEY=VALUE nor -KEY"),
-        });
+        if let Some(range) = word.strip_suffix('?') {
+            let (begin, end) = halves(range, "..");
+            builder.push(Operation::IfRange { begin, end, seen: &digest_of(data, begin, end).encode() });
+        } else {
+            builder.push(operation(word));
+        }
     }
     builder.seal(BOOTSTRAP_EPOCH.version)
+}
+
+fn operation(word: &str) -> Operation<'_> {
+    let (first, rest) = word.split_at(1);
+    match first {
+        "-" if rest.contains("..") => {
+            let (begin, end) = halves(rest, "..");
+            Operation::DeleteRange { begin, end }
+        }
+        "-" => Operation::Delete { key: rest.as_bytes() },
+        "!" => Operation::IfAbsent { key: rest.as_bytes() },
+        "?" => Operation::IfPresent { key: rest.as_bytes() },
+        _ if word == "else" => Operation::Otherwise,
+        _ if word.starts_with("pop:") => Operation::Pop { key: word[4..].as_bytes() },
+        _ if word.starts_with("take:") => {
+            let (begin, end) = halves(&word[5..], "..");
+            Operation::TakeFirst { begin, end }
+        }
+        _ if word.contains("==") => {
+            let (key, value) = halves(word, "==");
+            Operation::IfValue { key, value }
+        }
+        _ if word.contains("+=") => {
+            let (key, delta) = word.split_once("+=").expect("just seen");
+            Operation::Add { key: key.as_bytes(), delta: delta.parse().expect("a number") }
+        }
+        _ if word.contains("*=") => {
+            let (prefix, value) = halves(word, "*=");
+            Operation::PutVersioned { prefix, value }
+        }
+        _ if word.contains('=') => {
+            let (key, value) = halves(word, "=");
+            Operation::Put { key, value }
+        }
+        _ if word.contains('@') => {
+            let (key, version) = word.split_once('@').expect("just seen");
+            let (index, ordinal) = version.split_once('/').expect("INDEX/ORDINAL");
+            let version = Version::of(LogIndex(number(index)), number(ordinal) as u16);
+            Operation::IfVersion { key: key.as_bytes(), version }
+        }
+        _ => panic!("'{word}' is no operation"),
+    }
+}
+
+fn halves<'a>(word: &'a str, between: &str) -> (&'a [u8], &'a [u8]) {
+    let (first, second) = word.split_once(between).unwrap_or_else(|| panic!("'{word}' lacks {between}"));
+    (first.as_bytes(), second.as_bytes())
+}
+
+fn digest_of(data: &Data, begin: &[u8], end: &[u8]) -> RangeDigest {
+    let mut digester = Digester::default();
+    let inside = data.iter().filter(|(key, _)| begin <= &key[..] && &key[..] < end);
+    inside.for_each(|(key, stored)| digester.add(key, stored.value.len(), stored.version));
+    digester.finish()
+}
+
+/// What is told beyond the position.
+fn describe_reply(reply: &Reply) -> String {
+    let mut told = String::new();
+    if let Some(failed) = reply.failed() {
+        told += &format!(", else because of {}", describe_found(failed));
+    }
+    for (number, result) in reply.results() {
+        told += &match result {
+            OpResult::Nothing => format!(", {number}: nothing"),
+            OpResult::Sum(sum) => format!(", {number}: sum {sum}"),
+            OpResult::Key(_) => format!(", {number}: a key"),
+            OpResult::Value { key, value, version } => {
+                let text = String::from_utf8_lossy;
+                let place = (version.index(), version.ordinal());
+                format!(", {number}: {}={} of {}/{}", text(key), text(value), place.0, place.1)
+            }
+        };
+    }
+    told
+}
+
+fn describe_found(found: Precondition) -> String {
+    let Precondition { operation, exists, version } = found;
+    match exists {
+        true => format!("{operation}: version {}/{}", version.index(), version.ordinal()),
+        false => format!("{operation}: nothing there"),
+    }
 }
 
 fn target(word: &str) -> Option<NodeId> {
@@ -106,15 +195,18 @@ impl Sink for Heard {
     fn deliver(self: Box<Self>, answer: Result<Reply>) {
         let line = match answer {
             Ok(reply) if reply == Reply::default() => format!("{}: ok", self.name),
-            Ok(Reply { position, .. }) => {
-                format!("{}: ok at {}/{}", self.name, position.index, position.term)
+            Ok(reply) => {
+                let Position { index, term } = reply.position;
+                format!("{}: ok at {index}/{term}{}", self.name, describe_reply(&reply))
             }
             Err(error) => {
                 let outcome = match error.outcome() {
                     Outcome::NotApplied => "not applied",
                     Outcome::Unknown => "unknown",
                 };
-                format!("{}: {} ({outcome})", self.name, error.code().name())
+                let found = error.precondition().map(|found| format!(" by {}", describe_found(found)));
+                let found = found.unwrap_or_default();
+                format!("{}: {} ({outcome}){found}", self.name, error.code().name())
             }
         };
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);

@@ -14,7 +14,7 @@ use crate::sim::member::{ELECTION_TICKS, Member, NextSync, Setup, TICK};
 use crate::sim::network::{Network, describe, type_name};
 use crate::sim::script::calls::Answers;
 use crate::sim::script::describe::{
-    counted, describe_data, describe_lease, describe_members, describe_status,
+    counted, describe_data, describe_lease, describe_members, describe_status, describe_versions,
 };
 use crate::sim::script::looks::Looks;
 use crate::time::Timestamp;
@@ -91,6 +91,7 @@ impl Cluster {
             "isolate" | "cut" | "heal" | "disconnect" | "connect" => self.change_links(command, words),
             "status" => output.extend(self.members.values().map(describe_status)),
             "data" => output.extend(describe_data(self.member(words[0]).engine().data())),
+            "versions" => output.extend(describe_versions(self.member(words[0]).engine().data())),
             "members" => output.push(describe_members(self.member(words[0]))),
             "lease" => output.push(describe_lease(&self.members[&number(words[0])], self.clock)),
             _ => panic!("unknown command '{command}'"),
@@ -160,7 +161,7 @@ impl Cluster {
         let [node, call @ ..] = words else { panic!("{command} N NAME ...") };
         let member = self.members.get_mut(&number(node)).expect("a member of the cluster");
         let deadlines = member.deadlines().expect("it runs");
-        let input = self.answers.call(command, call, self.clock, deadlines);
+        let input = self.answers.call(command, call, self.clock, deadlines, member.engine().data());
         member.feed(input);
     }
 

@@ -35,10 +35,20 @@ pub(crate) fn describe_members(member: &Member) -> String {
     )
 }
 
-/// Keys and values, one per line.
+/// Keys and values, one per line. What adds have made is shown as a number.
 pub(crate) fn describe_data(data: &Data) -> Vec<String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| match bytes.try_into().map(i64::from_le_bytes) {
+        Ok(number) if bytes.iter().any(u8::is_ascii_control) => number.to_string(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    };
     data.iter().map(|(key, stored)| format!("{}={}", text(key), text(&stored.value))).collect()
+}
+
+/// Keys, values and versions, one per line.
+pub(crate) fn describe_versions(data: &Data) -> Vec<String> {
+    let versions = data.values().map(|stored| (stored.version.index(), stored.version.ordinal()));
+    let lines = describe_data(data).into_iter().zip(versions);
+    lines.map(|(line, (index, ordinal))| format!("{line} of {index}/{ordinal}")).collect()
 }
 
 /// How long after `now` the peer may trust its lease, and how long callers may, for whom it is published a little less

@@ -25,7 +25,8 @@ impl Linearization<'_> {
     /// The writes that can come next; the one with the earliest deadline (`Span::to`) at the end.
     pub(crate) fn candidates(&self) -> Vec<Node> {
         let open = self.open_writes.iter().rev().map(|&(_, write)| write);
-        open.filter(|&write| self.is_useful(write) && self.may_overwrite(write)).collect()
+        open.filter(|&write| self.is_useful(write) && self.may_overwrite(write) && self.is_satisfied(write))
+            .collect()
     }
 
     /// Enables each operation whose predecessors in real-time order are all linearized.
@@ -56,6 +57,7 @@ impl Linearization<'_> {
         read.or_else(write)
     }
 
+    /// Whether the registers hold what the operation found.
     fn is_satisfied(&self, read: Node) -> bool {
         self.reads[read].iter().all(|&(register, source)| match source {
             ReadsFrom::Version(version) => self.current[register] == version,
@@ -63,11 +65,14 @@ impl Linearization<'_> {
         })
     }
 
-    /// Whether every read of the versions that the write would overwrite is linearized.
+    /// Whether every other read of the versions that the write would overwrite is linearized.
     fn may_overwrite(&self, write: Node) -> bool {
         self.writes[write].iter().all(|&(register, version)| {
-            self.unread[self.current[register]] == 0
-                && self.stranded_reads(register, version).next().is_none()
+            let current = self.current[register];
+            let is_own =
+                |&&(_, source): &&(usize, ReadsFrom)| matches!(source, ReadsFrom::Version(it) if it == current);
+            self.unread[current] == self.reads[write].iter().filter(is_own).count()
+                && self.stranded_reads(register, version).all(|read| read == write)
         })
     }
 
@@ -91,6 +96,7 @@ impl Linearization<'_> {
             new.reads.is_empty() && !is_unrecovered
         };
         self.fates[write] == Fate::Required
+            && self.is_satisfied(write)
             && self.may_overwrite(write)
             && self.writes[write].iter().all(is_unobserved)
     }

@@ -41,7 +41,7 @@ impl Linearization<'_> {
             let write = self.registers.versions[self.current[register]].write;
             let reads =
                 self.unplaced_reads(self.current[register]).chain(self.stranded_reads(register, version));
-            waits.extend(reads.map(|read| (read, write)));
+            waits.extend(reads.filter(|&read| read != node).map(|read| (read, write)));
         }
         for &(register, source) in &self.reads[node] {
             waits.extend(

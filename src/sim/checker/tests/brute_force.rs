@@ -14,7 +14,7 @@ struct State {
 /// Whether the history has a linearization.
 pub(crate) fn is_linearizable(history: &[Operation]) -> bool {
     let takes_part = |operation: &&Operation| match (&operation.action, operation.verdict) {
-        (Action::Write(_), verdict) => verdict != Verdict::NotApplied,
+        (Action::Write(_) | Action::Transaction { .. }, verdict) => verdict != Verdict::NotApplied,
         (Action::Read { .. }, verdict) => verdict == Verdict::Ok,
     };
     let open: Vec<&Operation> = history.iter().filter(takes_part).collect();
@@ -46,18 +46,14 @@ fn answer(operation: &Operation) -> u64 {
     if operation.verdict == Verdict::Ok { operation.completed.expect("ok is an answer") } else { u64::MAX }
 }
 
-/// The state after the operation; None when it is a read that returned another state.
+/// The state after the operation; None when it returned another state.
 fn perform(operation: &Operation, state: &State) -> Option<State> {
-    match &operation.action {
-        Action::Write(changes) => {
-            let mut state = state.clone();
-            changes.iter().for_each(|&(key, change)| state.change(key, change));
-            Some(state)
-        }
-        Action::Read { observed, .. } => {
-            observed.iter().all(|(key, observed)| state.shows(*key, observed)).then(|| state.clone())
-        }
+    if !operation.observed().iter().all(|(key, observed)| state.shows(*key, observed)) {
+        return None;
     }
+    let mut state = state.clone();
+    operation.changes().iter().for_each(|&(key, change)| state.change(key, change));
+    Some(state)
 }
 
 impl State {

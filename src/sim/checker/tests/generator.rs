@@ -51,6 +51,8 @@ pub(crate) struct Shape {
     /// Of the writes.
     pub unknown: usize,
     pub not_applied: usize,
+    /// Of the writes, those that find the keys that they change, and others.
+    pub transactions: usize,
     /// Of the reads.
     pub local: usize,
     /// Whether answers carry log indexes.
@@ -135,7 +137,7 @@ impl Store<'_> {
 
     fn call(&mut self) {
         let is_read = self.random.percent(self.shape.reads);
-        let action = if is_read { self.a_read() } else { self.a_write() };
+        let action = if is_read { self.a_read() } else { self.a_write_or_transaction() };
         let place = self.history.len();
         let verdict = match self.random.below(100) {
             _ if is_read => Verdict::Ok,
@@ -157,15 +159,28 @@ impl Store<'_> {
 
     fn a_read(&mut self) -> Action {
         let level = if self.random.percent(self.shape.local) { Level::Local } else { Level::Linearizable };
-        let nothing = |key| {
-            (key, if key < LISTS_FROM { Observed::Register(None) } else { Observed::List(BTreeSet::new()) })
-        };
+        let nothing = |key| (key, nothing_at(key));
         Action::Read { level, observed: self.some_keys().into_iter().map(nothing).collect() }
     }
 
     fn a_write(&mut self) -> Action {
         let keys = self.some_keys();
         Action::Write(keys.into_iter().map(|key| (key, self.a_change(key))).collect())
+    }
+
+    fn a_write_or_transaction(&mut self) -> Action {
+        let Action::Write(changes) = self.a_write() else { unreachable!("it writes") };
+        if self.shape.transactions == 0 || !self.random.percent(self.shape.transactions) {
+            return Action::Write(changes);
+        }
+        let more =
+            if self.random.percent(self.shape.several_keys) { self.some_keys() } else { BTreeSet::new() };
+        let mut keys: BTreeSet<Key> = changes.iter().map(|(key, _)| *key).collect();
+        keys.extend(more);
+        Action::Transaction {
+            observed: keys.into_iter().map(|key| (key, nothing_at(key))).collect(),
+            changes,
+        }
     }
 
     fn a_change(&mut self, key: Key) -> Change {
@@ -197,7 +212,11 @@ impl Store<'_> {
     fn take_effect(&mut self, place: usize) {
         let operation = &mut self.history[place];
         match &mut operation.action {
-            Action::Write(changes) => {
+            Action::Write(changes) | Action::Transaction { changes, .. } => {
+                let changes = changes.clone();
+                if let Action::Transaction { observed, .. } = &mut operation.action {
+                    observed.iter_mut().for_each(|(key, observed)| *observed = self.contents.at(*key));
+                }
                 changes.iter().for_each(|&(key, change)| self.contents.change(key, change));
                 self.writes_done += 1;
                 // Three writes share an entry.
@@ -213,6 +232,10 @@ impl Store<'_> {
             operation.index = None;
         }
     }
+}
+
+fn nothing_at(key: Key) -> Observed {
+    if key < LISTS_FROM { Observed::Register(None) } else { Observed::List(BTreeSet::new()) }
 }
 
 impl Contents {
@@ -244,7 +267,7 @@ pub(crate) fn wild(shape: Shape, random: &mut Random) -> Vec<Operation> {
             operation.completed.map(|time| (time * 100 + later) / 100 * 100 + 50 + place as u64);
     }
     for place in 0..history.len() {
-        if !history[place].is_write() && random.percent(70) {
+        if !history[place].observed().is_empty() && random.percent(70) {
             corrupt_at(&mut history, place, random);
         }
     }
@@ -265,7 +288,7 @@ fn corrupt_at(history: &mut [Operation], place: usize, random: &mut Random) {
             1 => operation.verdict = Verdict::Ok,
             _ => operation.verdict = Verdict::Unknown,
         },
-        Action::Read { observed, .. } => {
+        Action::Read { observed, .. } | Action::Transaction { observed, .. } => {
             let (key, observed) = {
                 let place = random.below(observed.len());
                 &mut observed[place]

@@ -17,6 +17,7 @@ const TINY: Shape = Shape {
     deletes: 0,
     unknown: 20,
     not_applied: 5,
+    transactions: 0,
     local: 0,
     log_indexes: false,
 };
@@ -111,6 +112,30 @@ fn everything_with_wild_reads_is_decided_as_by_enumeration() {
     compare_wild("wild everything", shape, 4_000);
 }
 
+#[test]
+fn transactions_on_one_register_are_decided_as_by_enumeration() {
+    let shape = Shape { transactions: 70, reads: 30, ..TINY };
+    compare("transactions", shape, 6_000);
+    compare("transactions with deletes", Shape { deletes: 40, ..shape }, 6_000);
+    compare_wild("wild transactions", Shape { unknown: 10, ..shape }, 4_000);
+    compare_wild("wild transactions with deletes", Shape { deletes: 40, unknown: 10, ..shape }, 4_000);
+}
+
+#[test]
+fn transactions_on_lists_are_decided_as_by_enumeration() {
+    let shape = Shape { transactions: 70, reads: 30, registers: 0, lists: 2, several_keys: 40, ..TINY };
+    compare("transactions on lists", shape, 6_000);
+    compare_wild("wild transactions on lists", Shape { unknown: 10, ..shape }, 4_000);
+}
+
+#[test]
+fn transactions_on_everything_are_decided_as_by_enumeration() {
+    let shape = Shape { transactions: 60, reads: 35, registers: 2, lists: 1, several_keys: 60, ..TINY };
+    compare("transactions on everything", Shape { local: 30, ..shape }, 6_000);
+    compare("transactions and deletes", Shape { deletes: 25, ..shape }, 6_000);
+    compare_wild("wild transactions on everything", Shape { deletes: 25, unknown: 20, ..shape }, 4_000);
+}
+
 /// Whether the graph alone, without the search, refuses the history.
 fn graph_refuses(history: &[Operation]) -> bool {
     let Ok(facts) = Facts::of(history) else { return true };
@@ -122,7 +147,9 @@ fn graph_refuses(history: &[Operation]) -> bool {
 #[test]
 fn one_register_and_any_lists_need_no_search() {
     let lists = Shape { registers: 0, lists: 2, several_keys: 50, ..TINY };
-    for (shape, seed) in [TINY, lists].into_iter().flat_map(|shape| (0..4_000).map(move |seed| (shape, seed)))
+    let transactions = Shape { transactions: 60, reads: 35, ..TINY };
+    for (shape, seed) in
+        [TINY, lists, transactions].into_iter().flat_map(|shape| (0..4_000).map(move |seed| (shape, seed)))
     {
         let mut random = Random::new(seed);
         let mut history = linearizable(shape, &mut random);
@@ -187,6 +214,7 @@ const LARGE: Shape = Shape {
     deletes: 5,
     unknown: 10,
     not_applied: 5,
+    transactions: 0,
     local: 10,
     log_indexes: true,
 };
