@@ -507,9 +507,9 @@ typedef struct almadia_write_options {
      */
     uint64_t *version;
     /**
-     * Receives, on ALMADIA_OK, what the write tells: its version and position, the condition that was false if the
+     * Receives, on ALMADIA_OK and when almadia_pop or almadia_take_first found nothing, what the write tells: its version and position, the condition that was false if the
      * other list of the batch was applied, and the results of its operations; free it with almadia_written_free. NULL
-     * after a failure. NULL if unwanted. For the calls that wait only: an _async call has
+     * after any failure. NULL if unwanted. For the calls that wait only: an _async call has
      * almadia_completion_take_written.
      */
     struct almadia_written **written;

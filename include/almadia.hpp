@@ -2805,14 +2805,15 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         c.written = &tells;
         almadia_error *e = nullptr;
         const almadia_code code = call(&c, &e);
-        if (detail::may_be_missing<T> && code == ALMADIA_NOT_FOUND) return detail::of_written<T>(almadia::written());
+        almadia::written owned = almadia::written::from_c(tells);
+        if (detail::may_be_missing<T> && code == ALMADIA_NOT_FOUND) return detail::of_written<T>(std::move(owned));
         if (result<void> answered = detail::attempt([&](almadia_error **out) {
                 *out = e;
                 return code;
             });
             !answered)
             return std::move(answered).error();
-        return detail::of_written<T>(almadia::written::from_c(tells));
+        return detail::of_written<T>(std::move(owned));
     }
 };
 static_assert(sizeof(store) == sizeof(void *));

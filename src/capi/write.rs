@@ -64,9 +64,9 @@ pub struct almadia_write_options {
     /// describes it; 0 for a batch without operations. NULL if unwanted. For the calls that wait only: an _async call
     /// says it with almadia_completion_version.
     pub version: *mut u64,
-    /// Receives, on ALMADIA_OK, what the write tells: its version and position, the condition that was false if the
+    /// Receives, on ALMADIA_OK and when almadia_pop or almadia_take_first found nothing, what the write tells: its version and position, the condition that was false if the
     /// other list of the batch was applied, and the results of its operations; free it with almadia_written_free. NULL
-    /// after a failure. NULL if unwanted. For the calls that wait only: an _async call has
+    /// after any failure. NULL if unwanted. For the calls that wait only: an _async call has
     /// almadia_completion_take_written.
     pub written: *mut *mut almadia_written,
 }
