@@ -486,13 +486,15 @@ impl Verdicts<'_> {
     }
 }
 
-/// The planted fault: the key that a refusal is about, with its value and a new version.
+/// What a mistaken member would write: the key that a refusal is about, with its value and a new version.
 fn bumped(
     write: &Write,
     version: Version,
     refusal: Refusal,
     stored: &dyn Stored,
 ) -> Result<Option<AppliedWrite>> {
+    assert!(write.is_conditional(), "others are not refused for what they find");
+    assert!(version != Version::NONE, "a write has a version");
     let about = refusal.precondition.and_then(|found| write.conditions().nth(found.operation as usize));
     let Some((_, Operation::IfAbsent { key } | Operation::IfVersion { key, .. })) = about else {
         return Ok(None);

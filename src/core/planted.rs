@@ -132,8 +132,6 @@ faults! {
     VerdictsOutOfOrder,
     /// A former leader tells another member of a position at which its write does not stand.
     OverwrittenWriteAnswered,
-    /// A former leader tells another member the verdict on what took the place of its write.
-    VerdictOfTheWrongCopy,
 
     // Conditional writes.
     /// Conditions are judged on the engine as it was when their entry was handed over.
@@ -159,7 +157,7 @@ impl Fault {
     /// True when it shows only in conditional writes.
     #[must_use]
     pub(crate) fn is_of_conditions(self) -> bool {
-        self >= Self::VerdictOfTheWrongCopy
+        self >= Self::ConditionJudgedAtPropose
     }
 }
 

@@ -225,10 +225,7 @@ impl Proposals {
 impl Decided {
     fn take(&mut self, proposal: Proposal, decided: (Term, LogIndex)) {
         let Proposal { term, index, proposed_at, requests, data } = proposal;
-        let is_follower = |request: &Request| matches!(request.requester, Some(Requester::Follower(_)));
-        let confused = planted::has(Fault::ProposalsByIndexAlone)
-            || (planted::has(Fault::VerdictOfTheWrongCopy) && requests.iter().all(is_follower));
-        if (term, index) == decided || (index == decided.1 && confused) {
+        if (term, index) == decided || (index == decided.1 && planted::has(Fault::ProposalsByIndexAlone)) {
             self.newest = Some((term, proposed_at));
             let requesters = requests.into_iter().map(|request| request.requester).collect();
             self.committed.push(CommittedProposal { index, requesters });

@@ -102,8 +102,10 @@ impl Bench<'_> {
     fn carry_out(&mut self, at: usize, operation: Operation<'_>) -> Result<(), Refusal> {
         let number = at as u32;
         let result = match operation {
-            Operation::Put { key, value } => return Ok(self.change(Change::Put { key, value })),
-            Operation::Delete { key } => return Ok(self.change(Change::Delete { key })),
+            Operation::Put { .. } | Operation::Delete { .. } => {
+                self.change(operation.as_change().expect("it is one"));
+                return Ok(());
+            }
             Operation::DeleteRange { begin, end } => {
                 let keys: Vec<_> = inside(self.data, begin, end).map(|(key, _)| key.clone()).collect();
                 keys.iter().filter(|_| begin < end).for_each(|key| self.change(Change::Delete { key }));

@@ -109,7 +109,7 @@ fn operation(word: &str) -> Operation<'_> {
         "!" => Operation::IfAbsent { key: rest.as_bytes() },
         "?" => Operation::IfPresent { key: rest.as_bytes() },
         _ if word == "else" => Operation::Otherwise,
-        _ if word.starts_with("pop:") => Operation::Pop { key: word[4..].as_bytes() },
+        _ if word.starts_with("pop:") => Operation::Pop { key: &word.as_bytes()[4..] },
         _ if word.starts_with("take:") => {
             let (begin, end) = halves(&word[5..], "..");
             Operation::TakeFirst { begin, end }
