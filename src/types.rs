@@ -73,7 +73,7 @@ impl Version {
     /// The version of what write number `ordinal` of the entry at `index` sets.
     ///
     /// # Panics
-    /// When the log is longer than [`LOG_INDEX_MAX`].
+    /// When `index` is 2^48 or more: no log is so long.
     #[must_use]
     pub const fn of(index: LogIndex, ordinal: u16) -> Self {
         assert!(index.0 <= LOG_INDEX_MAX, "no log is so long");
