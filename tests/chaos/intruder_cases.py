@@ -10,7 +10,7 @@ from records import Records
 from refusal_cases import crc32c
 
 MAGIC = b"almadia\n"
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 HELLO = 1
 HELLO_BYTES = 72
 FRAME_MESSAGES = 1
