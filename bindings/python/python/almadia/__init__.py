@@ -56,8 +56,8 @@ What to know:
   `ValueError`. Each error code has its own class, such as `almadia.NotLeaderError`; `help(almadia.errors)` lists them.
 * A write that returned is on disk on a majority of the members. Reads are linearizable: they show every write that any
   member acknowledged before.
-* No lock is needed between members: `store.add(b"n")` counts, `put_if_absent` and `compare_and_set` write only what is as
-  it was seen, `take_first` and `put_versioned` are a queue, and batches take conditions (`help(almadia.Batch)`).
+* No lock is needed between members: `store.add(b"n")` counts, `put_if_absent` and `compare_and_set` write only what is
+  as it was seen, `take_first` and `put_versioned` are a queue, batches take conditions (`help(almadia.Batch)`).
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
 * Stores and snapshots may be used by many threads; calls release the GIL.
 * Close what you open, with `with` or `close()`. A store that is not closed causes a ResourceWarning but loses nothing.
