@@ -95,6 +95,15 @@ impl ApplyBatch {
         })
     }
 
+    /// Counts what `write` takes of the slice. It may declare anything: what is in the log is held to no bound.
+    fn charge(&mut self, write: &Write) {
+        let weight = write.weight();
+        let declared = usize::try_from(weight.bytes).unwrap_or(usize::MAX);
+        self.encoded_bytes =
+            self.encoded_bytes.saturating_add(write.encoded_bytes()).saturating_add(declared);
+        self.operations = self.operations.saturating_add(weight.steps());
+    }
+
     /// Whether what it holds would first have to be noted for a condition, and that is much.
     fn would_be_noted(&self) -> bool {
         self.overlay.is_none() && self.operations > NOTED_OPERATIONS_MAX
@@ -364,10 +373,7 @@ impl Applier {
         if write.epoch_version() != self.region.epoch.version {
             return Ok(Err(Error::new(Code::RegionChanged)));
         }
-        let weight = write.weight();
-        batch.encoded_bytes +=
-            write.encoded_bytes() + usize::try_from(weight.bytes).unwrap_or(usize::MAX / 2);
-        batch.operations += weight.steps();
+        batch.charge(&write);
         if !write.is_conditional() {
             if let Some(overlay) = &mut batch.overlay {
                 overlay.note(&write, version);
@@ -375,6 +381,17 @@ impl Applier {
             batch.writes.push(AppliedWrite::plain(write, version));
             return Ok(Ok(Effects::default()));
         }
+        self.apply_judged(&write, (version, room), batch, stored)
+    }
+
+    /// The same of a write with conditions.
+    fn apply_judged(
+        &self,
+        write: &Write,
+        (version, room): (Version, Room),
+        batch: &mut ApplyBatch,
+        stored: &dyn Stored,
+    ) -> Result<Result<Effects>> {
         let is_second = !batch.states.is_empty();
         if planted::has(Fault::OverlayForgotten)
             || planted::has(Fault::ConditionJudgedAtPropose)
@@ -382,7 +399,7 @@ impl Applier {
         {
             batch.overlay = Some(Overlay::default());
         }
-        match judge(&write, version, room, batch.overlay(), stored)? {
+        match judge(write, version, room, batch.overlay(), stored)? {
             Judged::Applied { changes, effects } => {
                 assert!(
                     effects.results.is_sorted_by_key(|(operation, _)| *operation),
@@ -395,7 +412,7 @@ impl Applier {
             }
             Judged::Refused(refusal) => {
                 if planted::has(Fault::RefusedBatchBumpsVersion) {
-                    batch.writes.extend(bumped(&write, version, refusal, stored)?);
+                    batch.writes.extend(bumped(write, version, refusal, stored)?);
                 }
                 Ok(Err(Error::refused(refusal)))
             }
@@ -462,7 +479,7 @@ impl Verdicts<'_> {
         // By everybody, whether anyone waits or not: all members must refuse the same.
         let told = verdict.as_ref().map_or(0, Effects::payload_bytes);
         self.told_bytes += told;
-        batch.encoded_bytes += told;
+        batch.encoded_bytes = batch.encoded_bytes.saturating_add(told);
         let answer = verdict.map(|effects| Reply::to_write(self.position, version, effects));
         if let Some(number) = self.next_own() {
             report.forwarded_from_here.push((number, answer.clone()));

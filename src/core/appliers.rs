@@ -104,7 +104,8 @@ mod tests {
     use raft::eraftpb::Entry;
 
     use super::*;
-    use crate::core::command::{CommandBuilder, Operation};
+    use crate::core::command::{CommandBuilder, Operation, seal_group};
+    use crate::core::digest::RangeDigest;
     use crate::core::forwarding::Origin;
     use crate::core::judge::NoData;
     use crate::core::region::Region;
@@ -217,5 +218,23 @@ mod tests {
 
         let expected = [vec![(LARGE, 1)], vec![(SMALL, 1), (LARGE, 3)], vec![(LARGE, 5)]];
         assert_eq!(batches, expected.map(|batch| batch.into_iter().collect()));
+    }
+
+    #[test]
+    fn a_condition_that_declares_more_than_there_can_be_fills_its_batch_and_no_more() {
+        let seen = RangeDigest { digest: [0; 16], keys: u64::MAX, bytes: u64::MAX };
+        let mut appliers = appliers(1);
+        let mut judged = task(LARGE, 0, 2, 1);
+        for entry in &mut judged.entries {
+            let mut builder = CommandBuilder::default();
+            builder.push(Operation::IfRange { begin: b"", end: b"", seen: &seen.encode() });
+            let write = builder.seal(BOOTSTRAP_EPOCH.version);
+            entry.data = seal_group([write.clone(), write].iter());
+        }
+        appliers.queue([judged]);
+
+        let batches: Vec<_> = (0..2).map(|_| next(&mut appliers, SLICE)).collect();
+
+        assert_eq!(batches, [[(LARGE, 1)].into(), [(LARGE, 2)].into()]);
     }
 }
