@@ -9,7 +9,6 @@
 //! Whether the write's region still has its epoch, and who hears of the verdict, is left to the applier.
 
 mod overlay;
-mod ranges;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +22,12 @@ use crate::core::change::OwnedChange;
 use crate::core::command::{Operation, Write, versioned_key};
 use crate::core::digest::{Digester, RangeDigest};
 use crate::core::planted::{self, Fault};
+use crate::core::ranges::End;
 use crate::core::stored::Stored;
 use crate::effects::{Effects, OpResult, Precondition};
 use crate::error::{Code, Refusal, Result};
 use crate::types::{BATCH_BYTES_MAX, Version};
 use overlay::Found;
-use ranges::End;
 
 /// How many bytes of results the writes of one entry may still tell. The first that tells any may tell what a write may.
 #[derive(Clone, Copy, Debug)]

@@ -13,10 +13,10 @@ use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
-use super::ranges::{End, RangeBefore, Ranges};
 use crate::core::change::OwnedChange;
 use crate::core::command::Write;
 use crate::core::planted::{self, Fault};
+use crate::core::ranges::{End, RangeBefore, Ranges};
 use crate::core::stored::{Each, Stored};
 use crate::error::Result;
 use crate::types::Version;

@@ -318,36 +318,3 @@ fn random_writes_do_what_the_model_says_wherever_batches_end() {
     let seen = [applied.get(), refused.get(), other.get()];
     assert!(seen.iter().all(|count| *count > 1000), "each of them happens: {seen:?}");
 }
-
-#[test]
-fn ranges_join_and_come_apart_again() {
-    use super::ranges::{End, Ranges};
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
-    let steps = vec((0u8..40, 1u8..12, prop::bool::weighted(0.3)), 1..20);
-
-    let outcome = TestRunner::new(config).run(&steps, |steps| {
-        let (mut ranges, mut kept) = (Ranges::default(), [false; 64]);
-        for (begin, length, is_kept) in steps {
-            let end = begin + length;
-            // An end of 45 or more stands for none.
-            let (last, bytes) =
-                if end < 45 { (end, Bytes::copy_from_slice(&[end])) } else { (64, Bytes::new()) };
-            let mut undo = Vec::new();
-            let before = format!("{ranges:?}");
-            ranges.add(Bytes::copy_from_slice(&[begin]), End(bytes), |before| undo.push(before));
-            ranges.check_invariants();
-            if is_kept {
-                kept[usize::from(begin)..usize::from(last)].fill(true);
-            } else {
-                undo.into_iter().rev().for_each(|before| ranges.restore(before));
-                prop_assert_eq!(format!("{:?}", ranges), before);
-            }
-            for key in 0..64u8 {
-                prop_assert_eq!(ranges.end_around(&[key]).is_some(), kept[usize::from(key)], "key {}", key);
-            }
-        }
-        Ok(())
-    });
-
-    outcome.expect("a set of ranges is a set of keys");
-}
