@@ -7,7 +7,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::effects::Precondition;
+use crate::regions::{KeyRange, shown};
 use crate::types::{LogIndex, NodeId, RegionId};
 
 /// Whether a write that was answered with an error took effect.
@@ -181,6 +184,30 @@ struct Inner {
     errno: Option<i32>,
     path: Option<PathBuf>,
     precondition: Option<Precondition>,
+    conflict: Option<Conflict>,
+}
+
+/// What a transaction had read, and another write changed before its commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// A key: it was set, or removed.
+    Key(Bytes),
+    /// Keys that the transaction had iterated over: one of them was set or removed, or there is another one among them.
+    Range(KeyRange),
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "key '{}' was changed", shown(key)),
+            Self::Range(KeyRange { start, end }) if end.is_empty() => {
+                write!(f, "a key from '{}' on was changed", shown(start))
+            }
+            Self::Range(KeyRange { start, end }) => {
+                write!(f, "a key from '{}' to '{}' was changed", shown(start), shown(end))
+            }
+        }
+    }
 }
 
 /// Why a write was refused where it was applied. It is the same on every member, and on the wire.
@@ -222,6 +249,7 @@ impl Error {
                 errno: None,
                 path: None,
                 precondition: None,
+                conflict: None,
             }),
         }
     }
@@ -263,6 +291,14 @@ impl Error {
         let Refusal { code, precondition } = refusal;
         let mut error = Self::with_detail(code, precondition.map_or(String::new(), described));
         error.inner.precondition = precondition;
+        error
+    }
+
+    /// The refusal of a transaction that had read `conflict`.
+    #[must_use]
+    pub(crate) fn conflicting(conflict: Conflict) -> Self {
+        let mut error = Self::with_detail(Code::Conflict, conflict.to_string());
+        error.inner.conflict = Some(conflict);
         error
     }
 
@@ -338,6 +374,12 @@ impl Error {
     #[must_use]
     pub fn precondition(&self) -> Option<Precondition> {
         self.inner.precondition
+    }
+
+    /// What the transaction had read, and another write changed, when it is about that.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.inner.conflict.as_ref()
     }
 
     /// The file or directory that it is about, when there is one.

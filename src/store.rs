@@ -24,6 +24,7 @@ pub(crate) mod snapshot;
 pub(crate) mod status;
 mod latency;
 mod threads;
+pub(crate) mod transaction;
 pub(crate) mod transfer;
 pub(crate) mod values;
 
@@ -126,17 +127,7 @@ impl Store {
     /// Category 3 when it was certainly not applied, category 4 when that is unknown; and as [`Store::write_async`].
     /// Without operations as [`Store::snapshot`].
     pub fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Reply> {
-        self.inner.counted(CallType::Write, || {
-            refuse_in_callback()?;
-            if batch.is_empty() {
-                return self.inner.confirmed_position(options).map(Reply::from);
-            }
-            let waiter = Arc::new(Waiter::default());
-            let data = self.inner.submit_write(batch, options, |permit, due| {
-                self.inner.waiting(&waiter, Kind::Write, permit, due)
-            })?;
-            waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
-        })
+        self.inner.write(batch, options)
     }
 
     /// Applies `batch` on a majority; `callback` receives the outcome exactly once, on the thread "almadia-cb". If
@@ -343,6 +334,21 @@ impl Drop for Store {
 }
 
 impl Inner {
+    /// See [`Store::write`].
+    fn write(&self, batch: &mut Batch, options: &WriteOptions) -> Result<Reply> {
+        self.counted(CallType::Write, || {
+            refuse_in_callback()?;
+            if batch.is_empty() {
+                return self.confirmed_position(options).map(Reply::from);
+            }
+            let waiter = Arc::new(Waiter::default());
+            let data = self.submit_write(batch, options, |permit, due| {
+                self.waiting(&waiter, Kind::Write, permit, due)
+            })?;
+            waiter.answer().inspect_err(|_| *batch = Batch::unseal(data))
+        })
+    }
+
     /// Takes the batch and returns its sealed form; on error the batch is unchanged.
     fn submit_write(
         &self,

@@ -150,6 +150,11 @@ pub(crate) const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most operations of a batch. They are applied together, in tens of milliseconds, and other writes and reads of this
 /// store wait for that. An operation's number within its write fits into 16 bits.
 pub(crate) const BATCH_OPERATIONS_MAX: usize = 1 << 16;
+/// Most keys and ranges that a transaction reads, each of which is a condition of its batch; with as much as it may write,
+/// the batch is not too heavy.
+pub(crate) const TRANSACTION_READS_MAX: usize = 2_048;
+/// Most keys and ranges that a transaction writes.
+pub(crate) const TRANSACTION_WRITES_MAX: usize = 32_768;
 /// Most keys that the range conditions of an entry look at, together.
 pub(crate) const RANGE_KEYS_MAX: usize = 1 << 16;
 /// Most bytes of keys and values that the range conditions of an entry look at, together. Larger values than a kilobyte

@@ -9,12 +9,14 @@ use std::ffi::c_void;
 use super::boundary::{self, almadia_code, almadia_error};
 use super::handle::{Boxed, ProcessBound, ProcessId, given_if_any, taken_in_process};
 use super::snapshot::almadia_snapshot;
+use super::txn::almadia_txn;
 use super::value::{almadia_value, almadia_values};
 use super::written::almadia_written;
 use crate::completion::{Position, Reply};
 use crate::effects::OpResult;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{PinnedValue, Snapshot};
+use crate::store::transaction::Transaction;
 use crate::store::values::Values;
 use crate::types::Version;
 
@@ -50,6 +52,7 @@ pub(super) struct Answered {
     values: Cell<Option<almadia_values>>,
     /// Of a write.
     written: Cell<Option<almadia_written>>,
+    txn: Cell<Option<almadia_txn>>,
 }
 
 impl From<Error> for Answered {
@@ -99,6 +102,15 @@ impl From<Result<Snapshot>> for Answered {
             let position = snapshot.position();
             let snapshot = Cell::new(Some(almadia_snapshot::new(snapshot)));
             Self { position, snapshot, ..Self::default() }
+        })
+    }
+}
+
+impl From<Result<Transaction>> for Answered {
+    fn from(answer: Result<Transaction>) -> Self {
+        answer.map_or_else(Self::from, |transaction| {
+            let position = transaction.position();
+            Self { position, txn: Cell::new(Some(almadia_txn::new(transaction))), ..Self::default() }
         })
     }
 }
@@ -296,6 +308,26 @@ pub unsafe extern "C" fn almadia_completion_take_written(
     boundary::value(std::ptr::null_mut(), || {
         // SAFETY: `completion` is NULL or live, and no other call uses it.
         let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.written.take());
+        given_if_any(taken)
+    })
+}
+
+/// Takes the transaction out of the completion of almadia_txn_begin_async; free it with almadia_txn_free. NULL after a
+/// failure, for every other call, the second time, and for NULL. A transaction that nobody takes is freed with the
+/// completion.
+///
+/// Blocks: no. Threads: one.
+///
+/// # Safety
+/// `completion` is NULL or live, and no other call uses it meanwhile.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn almadia_completion_take_txn(
+    completion: *mut almadia_completion,
+) -> *mut almadia_txn {
+    boundary::value(std::ptr::null_mut(), || {
+        // SAFETY: `completion` is NULL or live, and no other call uses it.
+        let taken = unsafe { completion.as_ref() }.and_then(|completion| completion.answered.txn.take());
         given_if_any(taken)
     })
 }

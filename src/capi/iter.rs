@@ -14,6 +14,7 @@ use super::handle::{
 use super::snapshot::almadia_snapshot;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::{Iter, IterOptions, prefix_end};
+use crate::store::transaction::TransactionIter;
 use crate::types::Version;
 
 /// One call of `almadia_iter_next_n` copies no more pairs once it holds this many bytes: enough to make the
@@ -51,10 +52,10 @@ unsafe impl Extensible for almadia_iter_options {
     const FIRST_SIZE: usize = size_of::<Self>();
 }
 
-/// Iterates over the pairs of a snapshot. One thread at a time may use it. It may outlive its snapshot and its
+/// Iterates over the pairs of a snapshot or a transaction. One thread at a time may use it. It may outlive its snapshot and its
 /// store; it pins memory and files until it is freed.
 pub struct almadia_iter {
-    iter: Iter,
+    iter: Walk,
     /// False until the first move, which lets `next` begin at the first pair.
     positioned: bool,
     arena: Vec<u8>,
@@ -66,6 +67,41 @@ impl Boxed for almadia_iter {}
 impl ProcessBound for almadia_iter {
     fn process(&self) -> ProcessId {
         self.process
+    }
+}
+
+/// What C iterates over.
+enum Walk {
+    Snapshot(Iter),
+    Transaction(TransactionIter),
+}
+
+/// The same call for either.
+macro_rules! either {
+    ($walk:expr, $iter:ident => $call:expr) => {
+        match $walk {
+            Walk::Snapshot($iter) => $call,
+            Walk::Transaction($iter) => $call,
+        }
+    };
+}
+
+impl Walk {
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        either!(self, iter => iter.item())
+    }
+
+    /// That of the current key; none too for what a transaction has written itself.
+    fn version(&self) -> Option<Version> {
+        either!(self, iter => iter.version())
+    }
+
+    fn status(&self) -> Result<()> {
+        either!(self, iter => iter.status())
+    }
+
+    fn next(&mut self) {
+        either!(self, iter => iter.next());
     }
 }
 
@@ -81,18 +117,29 @@ enum Move<'a> {
 }
 
 impl almadia_iter {
+    fn new(iter: Walk) -> Self {
+        Self { iter, positioned: false, arena: Vec::new(), process: ProcessId::current() }
+    }
+
+    /// Over what a transaction sees.
+    pub(super) fn of_transaction(iter: TransactionIter) -> Self {
+        Self::new(Walk::Transaction(iter))
+    }
+
     /// Moves and answers whether it stands on a pair.
     fn go(&mut self, to: Move<'_>) -> bool {
-        match to {
-            Move::Next if self.positioned => self.iter.next(),
-            Move::Previous if self.positioned => self.iter.prev(),
-            Move::First | Move::Next => self.iter.seek_to_first(),
-            Move::Last | Move::Previous => self.iter.seek_to_last(),
-            Move::Seek(key) => self.iter.seek(key),
-            Move::SeekForPrevious(key) => self.iter.seek_for_prev(key),
-        }
-        self.positioned = true;
-        self.iter.valid()
+        let is_positioned = std::mem::replace(&mut self.positioned, true);
+        either!(&mut self.iter, iter => {
+            match to {
+                Move::Next if is_positioned => iter.next(),
+                Move::Previous if is_positioned => iter.prev(),
+                Move::First | Move::Next => iter.seek_to_first(),
+                Move::Last | Move::Previous => iter.seek_to_last(),
+                Move::Seek(key) => iter.seek(key),
+                Move::SeekForPrevious(key) => iter.seek_for_prev(key),
+            }
+            iter.valid()
+        })
     }
 
     /// Copies up to `capacity` pairs into the arena, moves behind them, and answers the lengths of each. `versions`
@@ -109,7 +156,7 @@ impl almadia_iter {
             self.arena.extend_from_slice(value);
             lengths.push((key.len(), value.len()));
             if let Some(versions) = &mut versions {
-                versions.push(self.iter.version().expect("it stands on a pair").get());
+                versions.push(self.iter.version().map_or(0, Version::get));
             }
             self.iter.next();
         }
@@ -157,7 +204,7 @@ impl almadia_iter {
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of `struct_size` bytes, whose bounds have their stated lengths.
-unsafe fn iter_options(options: *const almadia_iter_options) -> Result<IterOptions> {
+pub(super) unsafe fn iter_options(options: *const almadia_iter_options) -> Result<IterOptions> {
     // SAFETY: passed on to the caller.
     let options = unsafe { extensible::read_or_default(options) }?;
     // SAFETY: passed on to the caller.
@@ -225,7 +272,7 @@ pub unsafe extern "C" fn almadia_iter_new(
         // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
         let options = unsafe { iter_options(options) }?;
         let iter = snapshot.snapshot.iter(options)?;
-        slot.put(almadia_iter { iter, positioned: false, arena: Vec::new(), process: ProcessId::current() });
+        slot.put(almadia_iter::new(Walk::Snapshot(iter)));
         Ok(ALMADIA_OK)
     })
 }
@@ -335,7 +382,9 @@ pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
     // SAFETY: `iter` is NULL or live, and nobody moves it.
-    boundary::value(false, || unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.valid()))
+    boundary::value(false, || {
+        unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.item().is_some())
+    })
 }
 
 /// The key of the pair that the iterator is at, valid until the iterator is moved or freed; {NULL, 0} when it is at
@@ -349,7 +398,8 @@ pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
 pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: `iter` is NULL or live, and nobody moves it.
-        let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.key());
+        let bytes =
+            unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.item()).map(|(key, _)| key);
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
@@ -365,13 +415,16 @@ pub unsafe extern "C" fn almadia_iter_key(iter: *const almadia_iter) -> almadia_
 pub unsafe extern "C" fn almadia_iter_value(iter: *const almadia_iter) -> almadia_slice {
     boundary::value(almadia_slice::NONE, || {
         // SAFETY: `iter` is NULL or live, and nobody moves it.
-        let bytes = unsafe { in_process(iter, "iter") }.ok().and_then(|iter| iter.iter.value());
+        let bytes = unsafe { in_process(iter, "iter") }
+            .ok()
+            .and_then(|iter| iter.iter.item())
+            .map(|(_, value)| value);
         bytes.map_or(almadia_slice::NONE, almadia_slice::lend)
     })
 }
 
 /// The version of the key of the pair that the iterator is at, as almadia_value_version describes it; 0 when it is at
-/// none.
+/// none, and for what a transaction has written itself.
 ///
 /// Blocks: no. Threads: one at a time.
 ///

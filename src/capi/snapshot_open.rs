@@ -82,7 +82,7 @@ pub(super) unsafe fn snapshot_options(options: *const almadia_snapshot_options) 
     Ok(SnapshotOptions { timeout, level, range, min_index: options.min_index.into() })
 }
 
-fn level(number: almadia_level) -> Result<Level> {
+pub(super) fn level(number: almadia_level) -> Result<Level> {
     match number {
         ALMADIA_LEVEL_LINEARIZABLE => Ok(Level::Linearizable),
         ALMADIA_LEVEL_LOCAL => Ok(Level::Local),

@@ -12,6 +12,7 @@ use super::bytes::almadia_slice;
 use super::handle::{Boxed, ProcessBound, ProcessId, ValueSlot, in_process, taken_in_process};
 use crate::error::Code;
 use crate::store::snapshot::PinnedValue;
+use crate::store::transaction::TransactionValue;
 use crate::store::values::Values;
 use crate::types::Version;
 
@@ -25,6 +26,7 @@ pub struct almadia_value {
 enum Held {
     Pinned(PinnedValue),
     Bytes(Bytes, Version),
+    Transaction(TransactionValue),
     Text(String),
 }
 
@@ -46,6 +48,11 @@ impl almadia_value {
         Self { held: Held::Bytes(bytes, version), process: ProcessId::current() }
     }
 
+    /// What a transaction was shown.
+    pub(super) fn of_transaction(value: TransactionValue) -> Self {
+        Self { held: Held::Transaction(value), process: ProcessId::current() }
+    }
+
     pub(super) fn text(text: String) -> Self {
         Self { held: Held::Text(text), process: ProcessId::current() }
     }
@@ -54,6 +61,7 @@ impl almadia_value {
         match &self.held {
             Held::Pinned(value) => value.version(),
             Held::Bytes(_, version) => *version,
+            Held::Transaction(value) => value.version().unwrap_or(Version::NONE),
             Held::Text(_) => Version::NONE,
         }
     }
@@ -62,6 +70,7 @@ impl almadia_value {
         match &self.held {
             Held::Pinned(value) => value.as_ref(),
             Held::Bytes(bytes, _) => bytes,
+            Held::Transaction(value) => value.as_ref(),
             Held::Text(text) => text.as_bytes(),
         }
     }
@@ -117,7 +126,8 @@ pub unsafe extern "C" fn almadia_value_size(value: *const almadia_value) -> usiz
 
 /// The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of a
 /// key only grow, also when it is deleted in between and set again; those of keys of different regions have nothing to
-/// do with each other. They are never 0. 0 for NULL, and for a value that is a text of this library.
+/// do with each other. They are never 0. 0 for NULL, for what a transaction has written itself, and for a text of this
+/// library.
 ///
 /// Blocks: no. Threads: any number at once.
 ///

@@ -128,6 +128,21 @@ pub(super) unsafe fn async_options(options: *const almadia_write_options) -> Res
     Err(Error::with_detail(Code::InvalidArgument, detail))
 }
 
+/// As [`async_options`], for a call that has no events.
+///
+/// # Safety
+/// As [`async_options`].
+pub(super) unsafe fn async_write_options(options: *const almadia_write_options) -> Result<WriteOptions> {
+    // SAFETY: passed on to the caller.
+    match unsafe { async_options(options) }? {
+        Options { write, listening: None } => Ok(write),
+        Options { listening: Some(_), .. } => {
+            let detail = "almadia_write_options.events is not for the commit of a transaction";
+            Err(Error::with_detail(Code::InvalidArgument, detail))
+        }
+    }
+}
+
 /// The options of a write whose caller waits for it, and what it wants to be told.
 pub(super) struct Waiting {
     write: WriteOptions,
@@ -168,6 +183,13 @@ impl Waiting {
         let reply = store.store.write(&mut batch, &self.write)?;
         self.tell(&reply);
         Ok(reply)
+    }
+
+    /// Does what is asked, and tells the caller of it.
+    pub(super) fn commit(self, commit: impl FnOnce(&WriteOptions) -> Result<Reply>) -> Result<almadia_code> {
+        let reply = commit(&self.write)?;
+        self.tell(&reply);
+        Ok(ALMADIA_OK)
     }
 
     fn tell(self, reply: &Reply) {

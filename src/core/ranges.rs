@@ -54,10 +54,21 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
+    /// The range that has `key`.
+    pub(crate) fn around(&self, key: &[u8]) -> Option<(&Bytes, &End)> {
+        let (begin, end) =
+            self.ends.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        end.is_behind(key).then_some((begin, end))
+    }
+
     /// The end of the range that has `key`.
     pub(crate) fn end_around(&self, key: &[u8]) -> Option<&End> {
-        let (_, end) = self.ends.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        end.is_behind(key).then_some(end)
+        self.around(key).map(|(_, end)| end)
+    }
+
+    /// All ranges, in order.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Bytes, &End)> {
+        self.ends.iter()
     }
 
     /// The begin of the first range behind `key`.

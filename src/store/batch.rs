@@ -105,6 +105,16 @@ impl Batch {
         Self { builder: CommandBuilder::reopen(data) }
     }
 
+    /// The operations so far.
+    #[cfg(test)]
+    pub(super) fn operations(&self) -> crate::core::command::Write {
+        let data = self.clone().seal(1);
+        match crate::core::command::Command::parse(data) {
+            Ok(crate::core::command::Command::Write(write)) => write,
+            other => unreachable!("a batch is a write, not {other:?}"),
+        }
+    }
+
     pub(super) fn has_otherwise(&self) -> bool {
         self.builder.has_otherwise()
     }

@@ -128,11 +128,15 @@ impl Snapshot {
     /// # Errors
     /// None today; the signature leaves room for bounds that cannot be applied.
     pub fn iter(&self, options: IterOptions) -> Result<Iter> {
-        let options = match &self.range {
+        Ok(self.view.iter(self.cut(options)))
+    }
+
+    /// The bounds of such an iterator.
+    pub(super) fn cut(&self, options: IterOptions) -> IterOptions {
+        match &self.range {
             Some(range) => cut(options, range),
             None => options,
-        };
-        Ok(self.view.iter(options))
+        }
     }
 
     /// What the keys from `begin` up to but not including `end` look like, for [`Batch::if_range`](crate::Batch::if_range);

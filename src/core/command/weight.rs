@@ -7,10 +7,16 @@
 use super::operations::Operations;
 use super::{HEADER_BYTES, KIND_CONDITIONAL, Operation, operations_of};
 use crate::core::digest::RangeDigest;
-use crate::types::{BATCH_OPERATIONS_MAX, RANGE_BYTES_MAX, RANGE_KEYS_MAX};
+use crate::types::{
+    BATCH_OPERATIONS_MAX, RANGE_BYTES_MAX, RANGE_KEYS_MAX, TRANSACTION_READS_MAX, TRANSACTION_WRITES_MAX,
+};
 
 /// So many plain operations cost as much as one that is judged: it reads the whole value, perhaps from the disk.
 const JUDGED_OPERATIONS: u64 = 16;
+const _: () = assert!(
+    TRANSACTION_READS_MAX * JUDGED_OPERATIONS as usize + TRANSACTION_WRITES_MAX <= BATCH_OPERATIONS_MAX,
+    "what a transaction may read and write fits an entry"
+);
 
 /// How much applying a write takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,89 @@
+//! Running a function again until its transaction commits.
+//!
+//! Owns the pauses in between. What always holds: only `CONFLICT` is tried again, which is certainly not applied, so a
+//! function that returns with success took effect once; no snapshot is held during a pause.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use super::{Transaction, TransactionOptions};
+use crate::error::{Code, Error, Result};
+use crate::store::{Store, WriteOptions};
+use crate::time::now;
+
+/// The first pause, at most.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Any pause, at most.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// What came of one try.
+pub(crate) enum Tried<T> {
+    /// It is over, with success or without.
+    Over(Result<T>),
+    /// Another write came first.
+    Conflict(Error),
+}
+
+impl Store {
+    /// Runs `body` in a transaction and commits it, again and again until nothing that it has read was changed meanwhile,
+    /// with random pauses of up to 100 ms that grow. Returns what `body` returned the last time.
+    ///
+    /// What `body` does beside its transaction happens each time, so it should do nothing else. When it fails, nothing is
+    /// applied, and its error is returned.
+    ///
+    /// # Errors
+    /// `CONFLICT` when the time is up: certainly not applied. Category 4 when the outcome of a commit is unknown: it is not
+    /// tried again. Else as [`Store::begin`] and [`Transaction::commit`], and what `body` returns.
+    pub fn transact<T>(
+        &self,
+        options: &TransactionOptions,
+        mut body: impl FnMut(&mut Transaction) -> Result<T>,
+    ) -> Result<T> {
+        self.transact_until_over(options, |mut transaction, commit| match body(&mut transaction) {
+            Ok(returned) => match transaction.commit(commit) {
+                Err(error) if error.code() == Code::Conflict => Tried::Conflict(error),
+                committed => Tried::Over(committed.map(|_| returned)),
+            },
+            Err(error) => Tried::Over(Err(error)),
+        })
+    }
+
+    /// As [`Store::transact`], for a body that commits its transaction itself, with the options that it is given.
+    pub(crate) fn transact_until_over<T>(
+        &self,
+        options: &TransactionOptions,
+        mut attempt: impl FnMut(Transaction, &WriteOptions) -> Tried<T>,
+    ) -> Result<T> {
+        let deadline = now() + options.timeout.unwrap_or(self.inner.write_timeout);
+        let mut pause = PAUSE_MIN;
+        let mut tries = 0_u64;
+        loop {
+            tries += 1;
+            let begin = TransactionOptions { timeout: Some(deadline.since(now())), ..options.clone() };
+            let transaction = self.begin(&begin)?;
+            let commit = WriteOptions { timeout: Some(deadline.since(now())) };
+            let conflict = match attempt(transaction, &commit) {
+                Tried::Over(outcome) => return outcome,
+                Tried::Conflict(error) => error,
+            };
+            let wait = part_of(pause);
+            if now() + wait >= deadline {
+                return Err(after(conflict, tries));
+            }
+            std::thread::sleep(wait);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+fn after(conflict: Error, tries: u64) -> Error {
+    conflict.and(&format!("it was tried {tries} times before the deadline"))
+}
+
+/// Half of `pause` to all of it: those who met should not meet again.
+fn part_of(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    let half = pause.as_micros() as u64 / 2;
+    Duration::from_micros(half + random % (half + 1))
+}
