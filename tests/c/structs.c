@@ -171,6 +171,32 @@ static almadia_code pass_iter_options(void *room)
     return code;
 }
 
+static almadia_code pass_txn_options(void *room)
+{
+    almadia_txn *txn = NULL;
+    almadia_code code = almadia_txn_begin(store, room, &txn, NULL);
+    CHECK((txn != NULL) == (code == ALMADIA_OK));
+    almadia_txn_free(txn);
+    return code;
+}
+
+static almadia_code pass_conflict(void *room)
+{
+    almadia_error *error = NULL;
+    almadia_txn *txn = NULL;
+    almadia_value *value = NULL;
+    CHECK_CODE(ALMADIA_OK, almadia_txn_begin(store, NULL, &txn, NULL));
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_txn_get(txn, "c", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_txn_put(txn, "c", 1, "", 0, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_put(store, "c", 1, "", 0, NULL));
+    CHECK_CODE(ALMADIA_CONFLICT, almadia_txn_commit(txn, NULL, &error));
+    CHECK_CODE(ALMADIA_OK, almadia_delete(store, "c", 1, NULL));
+    almadia_txn_free(txn);
+    almadia_code code = almadia_error_conflict(error, room);
+    almadia_error_free(error);
+    return code;
+}
+
 /* The target leads already. */
 static almadia_code pass_transfer_options(void *room)
 {
@@ -228,6 +254,8 @@ int main(int argc, char **argv)
     almadia_write_options write = ALMADIA_WRITE_OPTIONS_INIT;
     almadia_snapshot_options read = ALMADIA_SNAPSHOT_OPTIONS_INIT;
     almadia_iter_options iterate = ALMADIA_ITER_OPTIONS_INIT;
+    almadia_txn_options begin = ALMADIA_TXN_OPTIONS_INIT;
+    almadia_conflict conflict = ALMADIA_CONFLICT_INIT;
     almadia_leader_transfer_options transfer = ALMADIA_LEADER_TRANSFER_OPTIONS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
     almadia_option option = ALMADIA_OPTION_INIT;
@@ -252,6 +280,7 @@ int main(int argc, char **argv)
     check_input(pass_options_of_an_async_get, &read, offsetof(almadia_snapshot_options, start), sizeof read);
     check_input(pass_iter_options, &iterate, sizeof iterate, sizeof iterate);
     check_input(pass_transfer_options, &transfer, sizeof transfer, sizeof transfer);
+    check_input(pass_txn_options, &begin, sizeof begin, sizeof begin);
     check_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
     check_output(pass_option, option.struct_size, sizeof option);
     check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
@@ -260,6 +289,7 @@ int main(int argc, char **argv)
     check_output(pass_digest_out, seen.struct_size, sizeof seen);
     check_output(pass_precondition, failed.struct_size, sizeof failed);
     check_output(pass_op_result, result.struct_size, sizeof result);
+    check_output(pass_conflict, conflict.struct_size, sizeof conflict);
 
     almadia_cq_free(cq);
     almadia_snapshot_free(snapshot);

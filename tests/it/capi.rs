@@ -103,6 +103,11 @@ fn writes_with_conditions_count_and_queue_without_a_lock_on_three_members() {
 }
 
 #[test]
+fn transactions_never_make_or_lose_money_on_three_members() {
+    passes("transactions");
+}
+
+#[test]
 fn a_normal_start_logs_no_warning_and_a_member_that_stays_away_one() {
     passes("quiet_start");
 }

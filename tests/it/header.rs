@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 28] = [
+const SOURCES: [&str; 32] = [
     "boundary",
     "library",
     "error",
@@ -42,6 +42,10 @@ const SOURCES: [&str; 28] = [
     "get",
     "value",
     "iter",
+    "txn_begin",
+    "txn",
+    "txn_commit",
+    "conflict",
     "transfer",
     "bytes",
 ];

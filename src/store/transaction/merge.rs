@@ -160,9 +160,9 @@ impl<S: Source> Merge<S> {
         is_somewhere
     }
 
-    /// Finds the first key behind `from`, or at it, beginning where the source is.
+    /// Walks to the first key behind `from`, or at it, beginning where the source is.
     fn ascend(&mut self, is_included: bool, shared: &mut Shared) -> Result<()> {
-        let found = self.find_larger(is_included, shared)?;
+        let (found, facing) = self.find_larger(is_included, shared)?;
         let Self { scratch, upper, .. } = self;
         scratch.to.clear();
         let to = match &found {
@@ -183,11 +183,13 @@ impl<S: Source> Merge<S> {
         if !self.is_exempt {
             shared.reads.walks(&scratch.from, to)?;
         }
-        self.arrive(found, Towards::Larger);
+        self.arrive(found, facing);
         Ok(())
     }
 
-    fn find_larger(&mut self, is_included: bool, shared: &mut Shared) -> Result<Found> {
+    /// Where that is, and the way in which the source is where it has to go on: none when it was left in a range without keys.
+    fn find_larger(&mut self, is_included: bool, shared: &mut Shared) -> Result<(Found, Option<Towards>)> {
+        let here = Some(Towards::Larger);
         let Self { source, scratch, upper, .. } = self;
         let Scratch { from, passed, .. } = scratch;
         let mut begin = if is_included { Bound::Included(&from[..]) } else { Bound::Excluded(&from[..]) };
@@ -195,16 +197,16 @@ impl<S: Source> Merge<S> {
             let Some((key, value, _)) = source.item() else {
                 source.status()?;
                 let end = upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                return Ok(Found::own(shared.writes.first_put((begin, end))));
+                return Ok((Found::own(shared.writes.first_put((begin, end))), here));
             };
             if let own @ Some(_) = shared.writes.first_put((begin, Bound::Included(key))) {
-                return Ok(Found::own(own));
+                return Ok((Found::own(own), here));
             }
             if !self.is_exempt {
                 shared.reads.meets(key, value.len())?;
             }
             if shared.writes.look(key).is_none() {
-                return Ok(Found::Stored);
+                return Ok((Found::Stored, here));
             }
             passed.clear();
             passed.extend_from_slice(key);
@@ -215,16 +217,16 @@ impl<S: Source> Merge<S> {
                     if end.0.is_empty() || upper.as_deref().is_some_and(|upper| *end.0 >= *upper) =>
                 {
                     let end = upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                    return Ok(Found::own(shared.writes.first_put((begin, end))));
+                    return Ok((Found::own(shared.writes.first_put((begin, end))), None));
                 }
                 Some((_, end)) => source.seek(&end.0),
             }
         }
     }
 
-    /// Finds the last key before `from`, or at it if that is included, or of all, beginning where the source is.
+    /// Walks to the last key before `from`, or at it if that is included, or of all, beginning where the source is.
     fn descend(&mut self, is_included: Option<bool>, shared: &mut Shared) -> Result<()> {
-        let found = self.find_smaller(is_included, shared)?;
+        let (found, facing) = self.find_smaller(is_included, shared)?;
         let Self { scratch, upper, lower, .. } = self;
         let begin = match &found {
             Found::Nothing => &lower[..],
@@ -238,11 +240,17 @@ impl<S: Source> Merge<S> {
         if !self.is_exempt {
             shared.reads.walks(begin, end)?;
         }
-        self.arrive(found, Towards::Smaller);
+        self.arrive(found, facing);
         Ok(())
     }
 
-    fn find_smaller(&mut self, is_included: Option<bool>, shared: &mut Shared) -> Result<Found> {
+    /// As [`Merge::find_larger`].
+    fn find_smaller(
+        &mut self,
+        is_included: Option<bool>,
+        shared: &mut Shared,
+    ) -> Result<(Found, Option<Towards>)> {
+        let here = Some(Towards::Smaller);
         let Self { source, scratch, lower, upper, .. } = self;
         let Scratch { from, passed, .. } = scratch;
         let mut end = match is_included {
@@ -253,16 +261,16 @@ impl<S: Source> Merge<S> {
         loop {
             let Some((key, value, _)) = source.item() else {
                 source.status()?;
-                return Ok(Found::own(shared.writes.last_put((Bound::Included(lower), end))));
+                return Ok((Found::own(shared.writes.last_put((Bound::Included(lower), end))), here));
             };
             if let own @ Some(_) = shared.writes.last_put((Bound::Included(key), end)) {
-                return Ok(Found::own(own));
+                return Ok((Found::own(own), here));
             }
             if !self.is_exempt {
                 shared.reads.meets(key, value.len())?;
             }
             if shared.writes.look(key).is_none() {
-                return Ok(Found::Stored);
+                return Ok((Found::Stored, here));
             }
             passed.clear();
             passed.extend_from_slice(key);
@@ -270,7 +278,7 @@ impl<S: Source> Merge<S> {
             match shared.writes.emptied_around(passed) {
                 None => source.prev(),
                 Some((begin, _)) if **begin <= **lower => {
-                    return Ok(Found::own(shared.writes.last_put((Bound::Included(lower), end))));
+                    return Ok((Found::own(shared.writes.last_put((Bound::Included(lower), end))), None));
                 }
                 Some((begin, _)) => {
                     source.seek_for_prev(begin);
@@ -283,8 +291,8 @@ impl<S: Source> Merge<S> {
         }
     }
 
-    fn arrive(&mut self, found: Found, towards: Towards) {
-        self.facing = Some(towards);
+    fn arrive(&mut self, found: Found, facing: Option<Towards>) {
+        self.facing = facing;
         self.at = match found {
             Found::Nothing => At::Nowhere,
             Found::Stored => At::Stored,

@@ -14,7 +14,7 @@ const OPTIONS: WriteOptions = WriteOptions { timeout: None };
 fn open(split_keys: &str) -> (Store, TempDir) {
     let directory = tempfile::tempdir().expect("there is room");
     let mut config = Config::default();
-    config.set("cluster.initial_split_keys", split_keys).expect("keys");
+    config.set("bootstrap.split_keys", split_keys).expect("keys");
     let store = Store::open(directory.path(), &config).expect("a directory of its own");
     store.wait_leader(Duration::from_secs(20)).expect("it is alone");
     (store, directory)
