@@ -25,8 +25,10 @@
  *   and compute where it is applied (almadia_batch_add, _pop, _take_first, _put_versioned). almadia_put_if_absent,
  *   _compare_and_set, _compare_and_delete, _pop, _take_first, _add and _put_versioned do that in one call. docs/conditions.md
  *   says what each promises and what a retry may assume.
+ * TRANSACTIONS read and write in turn (almadia_txn_begin), and take effect as if nothing else happened in between, or not
+ *   at all; almadia_transact runs a function of yours until its transaction commits.
  * THREADS. Stores, snapshots, values and queues may be used by any number of threads at once; a batch, iterator,
- *   config, completion or error by one at a time, any one. The library's own threads are named almadia-*.
+ *   transaction, config, completion or error by one at a time, any one. The library's own threads are named almadia-*.
  * BLOCKING. A function with "Blocks: yes" waits for threads, disks or members, always with a deadline, and returns
  *   ALMADIA_WOULD_DEADLOCK inside a callback. The _async form of a function does not block.
  * DEADLINES are kept by a thread that waits for nothing else: while a disk hangs or there is no leader, a call
@@ -45,12 +47,12 @@
  *   calls return ALMADIA_CLOSED. Callbacks may still run only if the shutdown returned ALMADIA_SHUTTING_DOWN, because a
  *   disk or a callback hangs. exit() without a shutdown is fine at any moment, also inside a callback, and loses
  *   nothing that was acknowledged.
- * FORK. In a child process, stores, queues, snapshots, iterators and values return ALMADIA_FORKED, and freeing them
- *   does nothing. Opening a store there, or setting a log callback, returns it too if the parent had a store open when
- *   it forked, or a snapshot, iterator or value of one: all stores of a process share threads of the engine, which a
- *   child does not have. Fork first or close everything first. A log callback that was ever set in the parent also
- *   keeps the child from setting one. The child may exit() as it likes; fork and exec is fine too: descriptors are
- *   close-on-exec.
+ * FORK. In a child process, stores, queues, snapshots, transactions, iterators and values return ALMADIA_FORKED, and
+ *   freeing them does nothing. Opening a store there, or setting a log callback, returns it too if the parent had a store
+ *   open when it forked, or a snapshot, transaction, iterator or value of one: all stores of a process share threads of the
+ *   engine, which a child does not have. Fork first or close everything first. A log callback that was ever set in the
+ *   parent also keeps the child from setting one. The child may exit() as it likes; fork and exec is fine too: descriptors
+ *   are close-on-exec.
  * SIGNALS. The library installs no handler, blocks every signal on the threads that it starts, those of its engine
  *   included, and prints nothing. A call that a signal interrupts goes on waiting. A file that would exceed the limit of
  *   the process (ulimit -f) is an error with errno EFBIG, not SIGXFSZ. Call nothing from a signal handler. A failed
@@ -244,7 +246,7 @@ typedef struct almadia_cq almadia_cq;
 typedef struct almadia_error almadia_error;
 
 /**
- * Iterates over the pairs of a snapshot. One thread at a time may use it. It may outlive its snapshot and its
+ * Iterates over the pairs of a snapshot or a transaction. One thread at a time may use it. It may outlive its snapshot and its
  * store; it pins memory and files until it is freed.
  */
 typedef struct almadia_iter almadia_iter;
@@ -257,6 +259,23 @@ typedef struct almadia_snapshot almadia_snapshot;
 
 /** An open store: one member of a cluster. Any number of threads may use it at once. */
 typedef struct almadia_store almadia_store;
+
+/**
+ * Reads and writes that take effect together, as if nothing else happened in between, or not at all. It sees the data as
+ * they were when it began, and its own writes over them; nothing of it can be seen before it is committed. It is about one
+ * region.
+ *
+ * When it is committed all that it has read must be unchanged, else it is refused with ALMADIA_CONFLICT and certainly not
+ * applied: begin it again, which almadia_transact does. Read is a key that was asked for, whether or not it exists, and
+ * all that was really walked over by an iterator, gaps too. What is read by the _exempt calls may be changed.
+ *
+ * Limits, beyond which its calls answer ALMADIA_TOO_LARGE: 2,048 keys and separate ranges read, 65,536 keys or 64 MiB
+ * iterated over, 32,768 keys and ranges written, and what a batch may have, 8 MiB.
+ *
+ * One thread at a time may use it, and its iterators with it. It keeps what a snapshot keeps until it is committed or
+ * freed, so it should be short. It may outlive the store.
+ */
+typedef struct almadia_txn almadia_txn;
 
 /**
  * A value that was read. Any number of threads may use it at once. It may outlive its snapshot and its store; it
@@ -659,6 +678,53 @@ typedef struct almadia_kv {
     /** The value. */
     struct almadia_slice value;
 } almadia_kv;
+
+/** How to begin a transaction. Begin with ALMADIA_TXN_OPTIONS_INIT; NULL means the same. The bytes are copied. */
+typedef struct almadia_txn_options {
+    /** sizeof(almadia_txn_options). */
+    size_t struct_size;
+    /**
+     * Milliseconds after which its beginning completes in any case; 0 means the option read.timeout_ms. For
+     * almadia_transact the time for everything; 0 means the option write.timeout_ms.
+     */
+    uint64_t timeout_ms;
+    /**
+     * What it sees: 0 is ALMADIA_LEVEL_LINEARIZABLE. ALMADIA_LEVEL_LOCAL saves the question whether this member is up to
+     * date, so it is more likely to be refused; what it commits is no weaker.
+     */
+    almadia_level level;
+    /** Must be 0. */
+    int32_t reserved;
+    /** Any key of the region in which all its keys are. */
+    const void *key;
+    /** Its length in bytes; 0 means the first region, in most stores the only one. */
+    size_t key_length;
+} almadia_txn_options;
+
+/**
+ * What almadia_transact runs, on its caller's thread, perhaps more than once: it reads and writes through `txn`, which it
+ * neither commits nor frees, and returns ALMADIA_OK to have it committed. With any other number nothing is applied. What
+ * it does beside the transaction happens each time. It must return, not jump or throw.
+ */
+typedef almadia_code (*almadia_txn_body)(void *user,
+                                         struct almadia_txn *txn);
+
+/** What a transaction had read, and another write changed before its commit. Begin with ALMADIA_CONFLICT_INIT. */
+typedef struct almadia_conflict {
+    /** sizeof(almadia_conflict). */
+    size_t struct_size;
+    /**
+     * 0: it is `key`, which was set or removed. 1: it is one of the keys from `key` up to but not including `end`, over
+     * which the transaction had iterated: one was set or removed, or there is another one.
+     */
+    int32_t is_range;
+    /** 0. */
+    int32_t reserved;
+    /** The key, or the first one of the range. It belongs to the error. */
+    struct almadia_slice key;
+    /** The end of the range; of length 0 when it is that of all keys. It belongs to the error. */
+    struct almadia_slice end;
+} almadia_conflict;
 
 /**
  * How to hand over leadership. Begin with ALMADIA_LEADER_TRANSFER_OPTIONS_INIT; NULL means the same. The bytes are
@@ -2047,6 +2113,17 @@ ALMADIA_NODISCARD
 struct almadia_written *almadia_completion_take_written(struct almadia_completion *completion);
 
 /**
+ * Takes the transaction out of the completion of almadia_txn_begin_async; free it with almadia_txn_free. NULL after a
+ * failure, for every other call, the second time, and for NULL. A transaction that nobody takes is freed with the
+ * completion.
+ *
+ * Blocks: no. Threads: one.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+struct almadia_txn *almadia_completion_take_txn(struct almadia_completion *completion);
+
+/**
  * The `user` of the call's almadia_done. NULL for NULL.
  *
  * Blocks: no. Threads: one.
@@ -2423,7 +2500,8 @@ size_t almadia_value_size(const struct almadia_value *value);
 /**
  * The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of a
  * key only grow, also when it is deleted in between and set again; those of keys of different regions have nothing to
- * do with each other. They are never 0. 0 for NULL, and for a value that is a text of this library.
+ * do with each other. They are never 0. 0 for NULL, for what a transaction has written itself, and for a text of this
+ * library.
  *
  * Blocks: no. Threads: any number at once.
  */
@@ -2580,7 +2658,7 @@ struct almadia_slice almadia_iter_value(const struct almadia_iter *iter);
 
 /**
  * The version of the key of the pair that the iterator is at, as almadia_value_version describes it; 0 when it is at
- * none.
+ * none, and for what a transaction has written itself.
  *
  * Blocks: no. Threads: one at a time.
  */
@@ -2636,6 +2714,204 @@ almadia_code almadia_iter_next_n_versions(struct almadia_iter *iter,
  */
 ALMADIA_API
 void almadia_iter_free(struct almadia_iter *iter);
+
+/**
+ * Begins a transaction, and waits until it has its view of the data: as almadia_snapshot_open takes one. `options` may be
+ * NULL.
+ *
+ * `txn` receives the handle; free it with almadia_txn_free. Blocks: yes, for the timeout at most. Threads: any number at
+ * once. Codes: those of almadia_snapshot_open.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_begin(struct almadia_store *store,
+                               const struct almadia_txn_options *options,
+                               struct almadia_txn **txn,
+                               struct almadia_error **error);
+
+/**
+ * Starts almadia_txn_begin and returns. The completion holds the transaction (almadia_completion_take_txn). `options` may
+ * be NULL.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: as almadia_snapshot_open_async.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_begin_async(struct almadia_store *store,
+                                     const struct almadia_txn_options *options,
+                                     const struct almadia_done *done,
+                                     struct almadia_error **error);
+
+/**
+ * Reads one key, and it must be unchanged when the transaction is committed. `value` receives the handle; free it with
+ * almadia_value_free. It stays valid after the transaction.
+ *
+ * Blocks: no (it may read from the disk). Threads: one at a time; callbacks too. Codes: ALMADIA_NOT_FOUND (the key does
+ * not exist; without an error object), ALMADIA_BATCH_ACROSS_REGIONS (it is in another region), ALMADIA_TOO_LARGE,
+ * ALMADIA_INVALID_ARGUMENT (the transaction was committed), ALMADIA_IO, ALMADIA_CORRUPTION, ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_get(struct almadia_txn *txn,
+                             const void *key,
+                             size_t key_length,
+                             struct almadia_value **value,
+                             struct almadia_error **error);
+
+/**
+ * As almadia_txn_get, and the key may be changed before the commit.
+ *
+ * Blocks: no (it may read from the disk). Threads: one at a time; callbacks too. Codes: as almadia_txn_get.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_get_exempt(struct almadia_txn *txn,
+                                    const void *key,
+                                    size_t key_length,
+                                    struct almadia_value **value,
+                                    struct almadia_error **error);
+
+/**
+ * Makes an iterator over what the transaction sees between the bounds of `options` (NULL: all keys), used as one of a
+ * snapshot is (almadia_iter_first and so on). It also shows writes that are made while it iterates, where it has not been
+ * yet; the pair it is at stays as it was, so the current key may be deleted. What it walks over must be unchanged when
+ * the transaction is committed. It ends with the transaction: almadia_iter_code is ALMADIA_INVALID_ARGUMENT then.
+ *
+ * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: one at a time; callbacks too. Codes:
+ * ALMADIA_BATCH_ACROSS_REGIONS (a bound is in another region, or there is none where the region has a border),
+ * ALMADIA_INVALID_ARGUMENT (struct_size, the transaction was committed), ALMADIA_UNSUPPORTED (a field that this version
+ * does not know), ALMADIA_FORKED. almadia_iter_code may be ALMADIA_TOO_LARGE.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_iter(struct almadia_txn *txn,
+                              const struct almadia_iter_options *options,
+                              struct almadia_iter **iter,
+                              struct almadia_error **error);
+
+/**
+ * As almadia_txn_iter, and what it walks over may be changed before the commit.
+ *
+ * `iter` receives the handle; free it with almadia_iter_free. Blocks: no. Threads: one at a time; callbacks too. Codes:
+ * as almadia_txn_iter.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_iter_exempt(struct almadia_txn *txn,
+                                     const struct almadia_iter_options *options,
+                                     struct almadia_iter **iter,
+                                     struct almadia_error **error);
+
+/**
+ * Sets `key` to `value` when the transaction is committed; the transaction sees it from now on. All bytes are copied.
+ *
+ * Blocks: no. Threads: one at a time; callbacks too. Codes: ALMADIA_BATCH_ACROSS_REGIONS (the key is in another region),
+ * ALMADIA_TOO_LARGE, ALMADIA_INVALID_ARGUMENT (the transaction was committed), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_put(struct almadia_txn *txn,
+                             const void *key,
+                             size_t key_length,
+                             const void *value,
+                             size_t value_length,
+                             struct almadia_error **error);
+
+/**
+ * Removes `key` when the transaction is committed, if it exists then; the transaction does not see it any more.
+ *
+ * Blocks: no. Threads: one at a time; callbacks too. Codes: as almadia_txn_put.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_delete(struct almadia_txn *txn,
+                                const void *key,
+                                size_t key_length,
+                                struct almadia_error **error);
+
+/**
+ * Removes every key from `begin` up to but not including `end` when the transaction is committed, also those that it does
+ * not see. An `end` of length 0 is the end of all keys.
+ *
+ * Blocks: no. Threads: one at a time; callbacks too. Codes: as almadia_txn_put; ALMADIA_INVALID_ARGUMENT too when `begin`
+ * is after `end`.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_delete_range(struct almadia_txn *txn,
+                                      const void *begin,
+                                      size_t begin_length,
+                                      const void *end,
+                                      size_t end_length,
+                                      struct almadia_error **error);
+
+/**
+ * Frees a transaction; one that was not committed has no effect. NULL is fine. Its values stay valid, its iterators are
+ * freed by themselves. In a child process it does nothing.
+ *
+ * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
+ */
+ALMADIA_API
+void almadia_txn_free(struct almadia_txn *txn);
+
+/**
+ * Commits a transaction and waits: all that it wrote takes effect, at one place in the log of its region, provided that
+ * all that it had read is still so. One that wrote nothing costs no entry of the log when it began linearizable: what it
+ * read was so then. The transaction is over, whatever came of it; free it. `options` may be NULL.
+ *
+ * Blocks: yes, for the timeout at most. Threads: one at a time. Codes: ALMADIA_CONFLICT (certainly not applied;
+ * almadia_error_conflict tells what was changed), ALMADIA_TOO_LARGE (also when an iterator of it ended so), those of
+ * almadia_write, ALMADIA_INVALID_ARGUMENT (it was committed before), ALMADIA_IO, ALMADIA_CORRUPTION.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_commit(struct almadia_txn *txn,
+                                const struct almadia_write_options *options,
+                                struct almadia_error **error);
+
+/**
+ * Starts almadia_txn_commit and returns. The completion has its code, the version and position of the write, and with
+ * ALMADIA_CONFLICT an error for almadia_error_conflict. The transaction is over when this returns, also after a failure;
+ * free it at any time. `options` may be NULL, and has no events.
+ *
+ * Blocks: no (it may read from the disk again what the transaction has iterated over). Threads: one at a time; callbacks
+ * too. Codes: as almadia_write_async; ALMADIA_TOO_LARGE, ALMADIA_IO and ALMADIA_CORRUPTION as almadia_txn_commit,
+ * ALMADIA_INVALID_ARGUMENT (it was committed before, or began in another store).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_txn_commit_async(struct almadia_store *store,
+                                      struct almadia_txn *txn,
+                                      const struct almadia_write_options *options,
+                                      const struct almadia_done *done,
+                                      struct almadia_error **error);
+
+/**
+ * Runs `body` in a transaction and commits it, again and again until nothing that it has read was changed meanwhile, with
+ * random pauses of up to 100 ms that grow. `options` may be NULL. `user` is passed to the body as it is.
+ *
+ * Blocks: yes, for the timeout at most, and as long as the body does. Threads: any number at once. Codes: what the body
+ * returned, if that was not ALMADIA_OK (without an error object); ALMADIA_CONFLICT (the time is up; certainly not
+ * applied); those of almadia_txn_begin and almadia_txn_commit. An unknown outcome (category 4) is not tried again.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_transact(struct almadia_store *store,
+                              const struct almadia_txn_options *options,
+                              almadia_txn_body body,
+                              void *user,
+                              struct almadia_error **error);
+
+/**
+ * What the transaction had read, and another write changed (ALMADIA_CONFLICT). Also for the error of a completion.
+ *
+ * Blocks: no. Threads: any number at once. Codes: ALMADIA_NOT_FOUND (the error is about something else),
+ * ALMADIA_INVALID_ARGUMENT (struct_size).
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_error_conflict(const struct almadia_error *error,
+                                    struct almadia_conflict *conflict);
 
 /**
  * Hands the leadership of a region over to another member and waits until that member leads. Only the member that

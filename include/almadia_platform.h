@@ -47,5 +47,7 @@
 #define ALMADIA_LEADER_TRANSFER_OPTIONS_INIT {sizeof(almadia_leader_transfer_options), 0, 0, ALMADIA_NULL, 0}
 #define ALMADIA_ITER_OPTIONS_INIT {sizeof(almadia_iter_options), ALMADIA_NULL, 0, ALMADIA_NULL, 0, ALMADIA_NULL, 0, \
                                    0, 0}
+#define ALMADIA_TXN_OPTIONS_INIT {sizeof(almadia_txn_options), 0, 0, 0, ALMADIA_NULL, 0}
+#define ALMADIA_CONFLICT_INIT {sizeof(almadia_conflict), 0, 0, {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}}
 
 #endif /* ALMADIA_PLATFORM_H */

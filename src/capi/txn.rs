@@ -97,8 +97,11 @@ pub unsafe extern "C" fn almadia_txn_get(
     value: *mut *mut almadia_value,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: passed on to the caller.
-    unsafe { get(txn, key, key_length, value, error, Transaction::get) }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: all pointers are as `get` wants them.
+        unsafe { get(txn, key, key_length, value, Transaction::get) }
+    })
 }
 
 /// As almadia_txn_get, and the key may be changed before the commit.
@@ -116,34 +119,34 @@ pub unsafe extern "C" fn almadia_txn_get_exempt(
     value: *mut *mut almadia_value,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: passed on to the caller.
-    unsafe { get(txn, key, key_length, value, error, Transaction::get_exempt) }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: all pointers are as `get` wants them.
+        unsafe { get(txn, key, key_length, value, Transaction::get_exempt) }
+    })
 }
 
 /// Reads one key with `look`.
 ///
 /// # Safety
-/// As `almadia_txn_get`.
+/// `txn` is NULL or live, and no other call uses it meanwhile; `key` is NULL or points to `key_length` readable bytes;
+/// `value` is NULL or writable.
 unsafe fn get(
     txn: *mut almadia_txn,
     key: *const c_void,
     key_length: usize,
     value: *mut *mut almadia_value,
-    error: *mut *mut almadia_error,
     look: fn(&Transaction, &[u8]) -> Result<Option<TransactionValue>>,
-) -> almadia_code {
-    // SAFETY: `error` is NULL or writable.
-    boundary::call(unsafe { ErrorSlot::new(error) }, || {
-        // SAFETY: `value` is NULL or writable.
-        let slot = unsafe { HandleSlot::new(value, "value") }?;
-        // SAFETY: `txn` is NULL or live, and no other call uses it.
-        let transaction = unsafe { open(txn) }?;
-        // SAFETY: `key` is NULL or points to `key_length` readable bytes.
-        let key = unsafe { bytes(key, key_length, "key") }?;
-        let Some(found) = look(transaction, key)? else { return Ok(Code::NotFound.number()) };
-        slot.put(almadia_value::of_transaction(found));
-        Ok(ALMADIA_OK)
-    })
+) -> Result<almadia_code> {
+    // SAFETY: `value` is NULL or writable.
+    let slot = unsafe { HandleSlot::new(value, "value") }?;
+    // SAFETY: `txn` is NULL or live, and no other call uses it.
+    let transaction = unsafe { open(txn) }?;
+    // SAFETY: `key` is NULL or points to `key_length` readable bytes.
+    let key = unsafe { bytes(key, key_length, "key") }?;
+    let Some(found) = look(transaction, key)? else { return Ok(Code::NotFound.number()) };
+    slot.put(almadia_value::of_transaction(found));
+    Ok(ALMADIA_OK)
 }
 
 /// Makes an iterator over what the transaction sees between the bounds of `options` (NULL: all keys), used as one of a
@@ -167,8 +170,11 @@ pub unsafe extern "C" fn almadia_txn_iter(
     iter: *mut *mut almadia_iter,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: passed on to the caller.
-    unsafe { iterate(txn, options, iter, error, Transaction::iter) }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: all pointers are as `iterate` wants them.
+        unsafe { iterate(txn, options, iter, Transaction::iter) }
+    })
 }
 
 /// As almadia_txn_iter, and what it walks over may be changed before the commit.
@@ -186,32 +192,32 @@ pub unsafe extern "C" fn almadia_txn_iter_exempt(
     iter: *mut *mut almadia_iter,
     error: *mut *mut almadia_error,
 ) -> almadia_code {
-    // SAFETY: passed on to the caller.
-    unsafe { iterate(txn, options, iter, error, Transaction::iter_exempt) }
+    // SAFETY: `error` is NULL or writable.
+    boundary::call(unsafe { ErrorSlot::new(error) }, || {
+        // SAFETY: all pointers are as `iterate` wants them.
+        unsafe { iterate(txn, options, iter, Transaction::iter_exempt) }
+    })
 }
 
 /// Makes an iterator with `walk`.
 ///
 /// # Safety
-/// As `almadia_txn_iter`.
+/// `txn` is NULL or live, and no other call uses it meanwhile; `options` is NULL or points to `struct_size` readable bytes,
+/// and its keys are NULL or have their lengths; `iter` is NULL or writable.
 unsafe fn iterate(
     txn: *mut almadia_txn,
     options: *const almadia_iter_options,
     iter: *mut *mut almadia_iter,
-    error: *mut *mut almadia_error,
     walk: fn(&Transaction, IterOptions) -> Result<TransactionIter>,
-) -> almadia_code {
-    // SAFETY: `error` is NULL or writable.
-    boundary::call(unsafe { ErrorSlot::new(error) }, || {
-        // SAFETY: `iter` is NULL or writable.
-        let slot = unsafe { HandleSlot::new(iter, "iter") }?;
-        // SAFETY: `txn` is NULL or live, and no other call uses it.
-        let transaction = unsafe { open(txn) }?;
-        // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
-        let options = unsafe { iter_options(options) }?;
-        slot.put(almadia_iter::of_transaction(walk(transaction, options)?));
-        Ok(ALMADIA_OK)
-    })
+) -> Result<almadia_code> {
+    // SAFETY: `iter` is NULL or writable.
+    let slot = unsafe { HandleSlot::new(iter, "iter") }?;
+    // SAFETY: `txn` is NULL or live, and no other call uses it.
+    let transaction = unsafe { open(txn) }?;
+    // SAFETY: `options` is NULL or points to `struct_size` readable bytes, and its keys have their lengths.
+    let options = unsafe { iter_options(options) }?;
+    slot.put(almadia_iter::of_transaction(walk(transaction, options)?));
+    Ok(ALMADIA_OK)
 }
 
 /// Sets `key` to `value` when the transaction is committed; the transaction sees it from now on. All bytes are copied.

@@ -89,6 +89,17 @@ static void user_may_be_any_value(almadia_store *store)
         sched_yield();
 }
 
+static almadia_code never_run(void *user, almadia_txn *txn)
+{
+    (void)user;
+    (void)txn;
+    CHECK(!"a refused call runs no body");
+    return ALMADIA_OK;
+}
+
+/* Began outside of the callback. */
+static almadia_txn *transaction;
+
 static void call_blocking_functions(void *user, almadia_completion *completion)
 {
     struct test *test = user;
@@ -97,6 +108,7 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     almadia_snapshot *snapshot = NULL;
     almadia_value *value = NULL, *taken = NULL;
     almadia_values *values = NULL;
+    almadia_txn *txn = NULL;
     almadia_slice key = {"k", 1};
     almadia_cq *cq = NULL;
     almadia_completion *popped = NULL;
@@ -123,6 +135,9 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_add(test->store, "k", 1, 1, NULL, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_put_versioned(test->store, "p", 1, "v", 1, NULL, &taken, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_snapshot_open(test->store, NULL, &snapshot, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_txn_begin(test->store, NULL, &txn, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_txn_commit(transaction, NULL, NULL));
+    CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_transact(test->store, NULL, never_run, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_wait_leader(test->store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_leader_transfer(test->store, NULL, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_multi_get(test->store, &key, 1, NULL, &values, NULL));
@@ -133,7 +148,7 @@ static void call_blocking_functions(void *user, almadia_completion *completion)
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_shutdown(test->store, 1000, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_config_new(ALMADIA_ABI_VERSION, &config, NULL));
     CHECK_CODE(ALMADIA_WOULD_DEADLOCK, almadia_store_open(test->path, config, &other, NULL));
-    CHECK(value == NULL && values == NULL && snapshot == NULL && other == NULL && count == 0);
+    CHECK(value == NULL && values == NULL && snapshot == NULL && other == NULL && count == 0 && txn == NULL);
     almadia_cq_free(cq);
     almadia_config_free(config);
     finish(test);
@@ -145,9 +160,14 @@ static void blocking_calls_are_refused_in_a_callback(almadia_store *store, const
     struct test test = begin(store, path);
     almadia_done done = done_with(call_blocking_functions, &test);
     CHECK_OK(almadia_batch_new(&test.batch, &error));
+    CHECK_OK(almadia_txn_begin(store, NULL, &transaction, &error));
+    CHECK_OK(almadia_txn_put(transaction, "t", 1, "v", 1, &error));
     CHECK_OK(almadia_put_async(store, "k", 1, "v", 1, &done, &error));
     wait_for(&test, 1);
     almadia_batch_free(test.batch);
+    /* The refusal has not ended it. */
+    CHECK_OK(almadia_txn_commit(transaction, NULL, &error));
+    almadia_txn_free(transaction);
     put_text(store, "k", "still works elsewhere");
 }
 

@@ -17,6 +17,7 @@ struct handles {
     const char *path;
     almadia_store *store;
     almadia_snapshot *snapshot;
+    almadia_txn *txn;
     almadia_iter *iter;
     almadia_value *value;
     almadia_values *values;
@@ -149,6 +150,37 @@ static void check_conditional_writes(const struct handles *all)
     CHECK(key == NULL && value == NULL && version == 7 && sum == 7 && seen.keys == 0);
 }
 
+static almadia_code never_run(void *user, almadia_txn *txn)
+{
+    (void)user;
+    (void)txn;
+    CHECK(!"a refused call runs no body");
+    return ALMADIA_OK;
+}
+
+static void check_transactions(const struct handles *all)
+{
+    almadia_txn *own = NULL;
+    almadia_value *value = NULL;
+    almadia_iter *iter = NULL;
+    almadia_done done = ALMADIA_DONE_INIT;
+    done.callback = never;
+
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_begin(all->store, NULL, &own, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_begin_async(all->store, NULL, &done, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_transact(all->store, NULL, never_run, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_get(all->txn, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_get_exempt(all->txn, "k", 1, &value, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_iter(all->txn, NULL, &iter, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_iter_exempt(all->txn, NULL, &iter, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_put(all->txn, "k", 1, "child", 5, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_delete(all->txn, "k", 1, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_delete_range(all->txn, "k", 1, "l", 1, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_commit(all->txn, NULL, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_txn_commit_async(all->store, all->txn, NULL, &done, NULL));
+    CHECK(own == NULL && value == NULL && iter == NULL);
+}
+
 static void check_queue_calls(const struct handles *all)
 {
     almadia_completion *completion = NULL;
@@ -168,6 +200,7 @@ static void free_all(const struct handles *all)
     almadia_values_free(all->values);
     almadia_value_free(all->value);
     almadia_iter_free(all->iter);
+    almadia_txn_free(all->txn);
     almadia_snapshot_free(all->snapshot);
     almadia_cq_free(all->cq);
     almadia_store_free(all->store);
@@ -192,6 +225,7 @@ static struct handles make_all(const char *path)
     CHECK_OK(almadia_snapshot_open(all.store, NULL, &all.snapshot, &error));
     CHECK_OK(almadia_iter_new(all.snapshot, NULL, &all.iter, &error));
     CHECK(almadia_iter_first(all.iter));
+    CHECK_OK(almadia_txn_begin(all.store, NULL, &all.txn, &error));
     CHECK_OK(almadia_snapshot_get(all.snapshot, "k", 1, &all.value, &error));
     CHECK_OK(almadia_multi_get(all.store, &key, 1, NULL, &all.values, &error));
     CHECK_OK(almadia_cq_new(&all.cq, &error));
@@ -220,6 +254,7 @@ static void run_child(const struct handles *all, int child, const char *program)
 {
     check_store_calls(all);
     check_reads(all);
+    check_transactions(all);
     check_conditional_writes(all);
     check_queue_calls(all);
     switch (child % 4) {

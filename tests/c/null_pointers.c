@@ -30,6 +30,7 @@ static void check_getters(void)
     CHECK(almadia_completion_code(NULL) == ALMADIA_NULL_POINTER && almadia_completion_index(NULL) == 0);
     CHECK(almadia_completion_term(NULL) == 0 && almadia_completion_error(NULL) == NULL);
     CHECK(almadia_completion_take_snapshot(NULL) == NULL && almadia_completion_take_value(NULL) == NULL);
+    CHECK(almadia_completion_take_txn(NULL) == NULL);
     CHECK(almadia_completion_take_values(NULL) == NULL && almadia_completion_user(NULL) == NULL);
     CHECK(almadia_completion_version(NULL) == 0 && almadia_value_version(NULL) == 0);
     CHECK(almadia_values_version_at(NULL, 0) == 0 && almadia_iter_version(NULL) == 0);
@@ -53,6 +54,7 @@ static void check_no_ops(void)
     almadia_snapshot_free(NULL);
     almadia_value_free(NULL);
     almadia_iter_free(NULL);
+    almadia_txn_free(NULL);
     almadia_values_free(NULL);
     almadia_completion_free(NULL);
     almadia_cq_interrupt(NULL);
@@ -483,6 +485,81 @@ static void check_iterators(almadia_snapshot *snapshot)
     almadia_iter_free(iter);
 }
 
+static almadia_code never_run(void *user, almadia_txn *txn)
+{
+    (void)user;
+    (void)txn;
+    CHECK(!"a refused call runs no body");
+    return ALMADIA_OK;
+}
+
+static void check_begins(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT, without_callback = ALMADIA_DONE_INIT;
+    almadia_txn_options options = ALMADIA_TXN_OPTIONS_INIT;
+    almadia_txn *txn = (almadia_txn *)store;
+    done.callback = never;
+
+    REFUSES(almadia_txn_begin(NULL, NULL, &txn, NULL));
+    CHECK(txn == NULL);
+    REFUSES(almadia_txn_begin(store, NULL, NULL, NULL));
+    REFUSES(almadia_txn_begin_async(NULL, NULL, &done, NULL));
+    REFUSES(almadia_txn_begin_async(store, NULL, NULL, NULL));
+    REFUSES(almadia_txn_begin_async(store, NULL, &without_callback, NULL));
+    REFUSES(almadia_transact(NULL, NULL, never_run, NULL, NULL));
+    REFUSES(almadia_transact(store, NULL, NULL, NULL, NULL));
+    options.key_length = 1;
+    REFUSES(almadia_txn_begin(store, &options, &txn, NULL));
+    REFUSES(almadia_txn_begin_async(store, &options, &done, NULL));
+    REFUSES(almadia_transact(store, &options, never_run, NULL, NULL));
+}
+
+static void check_transactions(almadia_store *store)
+{
+    almadia_done done = ALMADIA_DONE_INIT;
+    almadia_conflict conflict = ALMADIA_CONFLICT_INIT;
+    almadia_txn *txn = NULL;
+    almadia_value *value = (almadia_value *)store;
+    almadia_iter *iter = (almadia_iter *)store;
+    almadia_error *error = NULL;
+    done.callback = never;
+
+    CHECK_CODE(ALMADIA_OK, almadia_txn_begin(store, NULL, &txn, NULL));
+    REFUSES(almadia_txn_get(NULL, "k", 1, &value, NULL));
+    CHECK(value == NULL);
+    REFUSES(almadia_txn_get(txn, NULL, 1, &value, NULL));
+    REFUSES(almadia_txn_get(txn, "k", 1, NULL, NULL));
+    REFUSES(almadia_txn_get_exempt(NULL, "k", 1, &value, NULL));
+    REFUSES(almadia_txn_get_exempt(txn, NULL, 1, &value, NULL));
+    REFUSES(almadia_txn_get_exempt(txn, "k", 1, NULL, NULL));
+    REFUSES(almadia_txn_iter(NULL, NULL, &iter, NULL));
+    CHECK(iter == NULL);
+    REFUSES(almadia_txn_iter(txn, NULL, NULL, NULL));
+    REFUSES(almadia_txn_iter_exempt(NULL, NULL, &iter, NULL));
+    REFUSES(almadia_txn_iter_exempt(txn, NULL, NULL, NULL));
+    REFUSES(almadia_txn_put(NULL, "k", 1, "v", 1, NULL));
+    REFUSES(almadia_txn_put(txn, NULL, 1, "v", 1, NULL));
+    REFUSES(almadia_txn_put(txn, "k", 1, NULL, 1, NULL));
+    REFUSES(almadia_txn_delete(NULL, "k", 1, NULL));
+    REFUSES(almadia_txn_delete(txn, NULL, 1, NULL));
+    REFUSES(almadia_txn_delete_range(NULL, "k", 1, "l", 1, NULL));
+    REFUSES(almadia_txn_delete_range(txn, NULL, 1, "l", 1, NULL));
+    REFUSES(almadia_txn_delete_range(txn, "k", 1, NULL, 1, NULL));
+    REFUSES(almadia_txn_commit(NULL, NULL, NULL));
+    REFUSES(almadia_txn_commit_async(NULL, txn, NULL, &done, NULL));
+    REFUSES(almadia_txn_commit_async(store, NULL, NULL, &done, NULL));
+    REFUSES(almadia_txn_commit_async(store, txn, NULL, NULL, NULL));
+    REFUSES(almadia_error_conflict(NULL, &conflict));
+    /* None of them has ended it. */
+    CHECK_CODE(ALMADIA_NOT_FOUND, almadia_txn_get(txn, "conflict", 8, &value, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_txn_put(txn, "conflict", 8, NULL, 0, NULL));
+    CHECK_CODE(ALMADIA_OK, almadia_put(store, "conflict", 8, NULL, 0, NULL));
+    CHECK_CODE(ALMADIA_CONFLICT, almadia_txn_commit(txn, NULL, &error));
+    REFUSES(almadia_error_conflict(error, NULL));
+    almadia_error_free(error);
+    almadia_txn_free(txn);
+}
+
 static void an_error_names_the_pointer(void)
 {
     almadia_error *error = NULL;
@@ -521,6 +598,8 @@ int main(int argc, char **argv)
     check_written(store);
     check_queues();
     check_iterators(snapshot);
+    check_begins(store);
+    check_transactions(store);
     almadia_snapshot_free(snapshot);
     almadia_batch_free(batch);
     almadia_store_free(store);

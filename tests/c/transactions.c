@@ -86,7 +86,10 @@ static void it_sees_its_snapshot_and_its_own_writes(almadia_store *store, almadi
     uint64_t version = 0;
     almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
     options.version = &version;
-    CHECK_OK(almadia_delete_range(store, "t/", 2, "t0", 2, &error));
+    almadia_txn *clean = begin(store);
+    CHECK_OK(almadia_txn_delete_range(clean, "t/", 2, "t0", 2, &error));
+    CHECK_OK(almadia_txn_commit(clean, NULL, &error));
+    almadia_txn_free(clean);
     put_text(store, "t/a", "1");
     put_text(store, "t/c", "3");
     put_text(store, "t/d", "4");
@@ -174,7 +177,9 @@ static void it_begins_and_commits_without_waiting(almadia_store *store, almadia_
         almadia_completion_free(committed);
     }
     /* One that has written nothing. */
-    CHECK_OK(almadia_txn_commit_async(other, begin(other), NULL, &done, &error));
+    almadia_txn *empty = begin(other);
+    CHECK_OK(almadia_txn_commit_async(other, empty, NULL, &done, &error));
+    almadia_txn_free(empty);
     almadia_completion *nothing = next(cq);
     CHECK_CODE(ALMADIA_OK, almadia_completion_code(nothing));
     CHECK(almadia_completion_version(nothing) == 0 && almadia_completion_index(nothing) > 0);

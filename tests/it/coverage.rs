@@ -117,7 +117,7 @@ fn every_call_that_blocks_is_tried_in_a_callback() {
 
 #[test]
 fn every_call_with_a_handle_of_its_process_is_tried_in_a_child() {
-    let kinds = ["store", "snapshot", "iter", "values", "cq"];
+    let kinds = ["store", "snapshot", "txn", "iter", "values", "cq"];
     let belongs = |function: &Function| {
         let first = parameters(function).into_iter().next();
         let is_handle = |kind: &str| {
