@@ -690,7 +690,8 @@ typedef struct almadia_txn_options {
     uint64_t timeout_ms;
     /**
      * What it sees: 0 is ALMADIA_LEVEL_LINEARIZABLE. ALMADIA_LEVEL_LOCAL saves the question whether this member is up to
-     * date, so it is more likely to be refused; what it commits is no weaker.
+     * date, so it is more likely to be refused; what it commits is no weaker. Of almadia_transact only the first try sees
+     * so.
      */
     almadia_level level;
     /** Must be 0. */

@@ -26,7 +26,8 @@ pub struct almadia_txn_options {
     /// almadia_transact the time for everything; 0 means the option write.timeout_ms.
     pub timeout_ms: u64,
     /// What it sees: 0 is ALMADIA_LEVEL_LINEARIZABLE. ALMADIA_LEVEL_LOCAL saves the question whether this member is up to
-    /// date, so it is more likely to be refused; what it commits is no weaker.
+    /// date, so it is more likely to be refused; what it commits is no weaker. Of almadia_transact only the first try sees
+    /// so.
     pub level: almadia_level,
     /// Must be 0.
     pub reserved: i32,

@@ -142,6 +142,8 @@ faults! {
     OverlayWithoutRanges,
     /// In an engine batch of several regions, conditions see the writes of the first one alone.
     OverlayOfAnotherRegion,
+    /// A transaction does not remember what its iterators walked over.
+    WalksForgotten,
     /// What was deleted in the same engine batch still counts in a range.
     RangeDigestWithoutDeletes,
     /// The other list is done as well.

@@ -9,6 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::core::digest::RangeDigest;
 use crate::effects::{Effects, OpResult};
 use crate::sim::checker::{Change, Key, Observed};
@@ -27,8 +29,8 @@ pub(crate) enum Condition {
     Version(Key, Version, Option<Option<u64>>),
     /// It has this value.
     Value(Key, Vec<u8>),
-    /// The registers from one to before another are as they were seen.
-    Range { keys: [Key; 2], digest: RangeDigest, seen: Vec<(Key, Option<u64>)> },
+    /// The registers of a range are as they were seen.
+    Range { range: [Vec<u8>; 2], digest: RangeDigest, seen: Vec<(Key, Option<u64>)> },
 }
 
 /// What is done.
@@ -57,6 +59,17 @@ pub(crate) struct Conditional {
     pub then: Vec<Step>,
     /// Done otherwise; the write is refused when there is none.
     pub otherwise: Vec<Step>,
+    /// The transaction whose commit it is.
+    pub transaction: Option<Transaction>,
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transaction {
+    /// What it made of it, which is to mean the same.
+    pub batch: Bytes,
+    /// The registers that its client was shown. If it is committed, all of them are still so.
+    pub shown: Vec<(Key, Option<u64>)>,
 }
 
 /// What clients know of the numbers behind versions.
@@ -142,6 +155,10 @@ impl Conditional {
             None => (&self.then, &self.otherwise),
             Some(_) => (&self.otherwise, &self.then),
         };
+        if let (Some(transaction), None) = (&self.transaction, failed) {
+            let numbers = transaction.shown.iter();
+            shown.observed.extend(numbers.map(|&(key, number)| (key, Observed::Register(number))));
+        }
         let mut results = effects.results.iter().map(|(_, result)| result);
         for step in list {
             let result = if step.has_result() { results.next() } else { None };
@@ -241,6 +258,7 @@ mod tests {
             conditions: vec![Condition::Absent(1)],
             then: vec![Step::Change(1, Change::Set(8)), Step::Add(1 << 20, 2)],
             otherwise: vec![Step::Change(2, Change::Set(9))],
+            transaction: None,
         };
         let effects = Effects { failed: None, results: vec![(2, OpResult::Sum(5))] };
 
@@ -261,7 +279,7 @@ mod tests {
     fn a_refusal_shows_what_was_there_as_far_as_that_is_known() {
         let conditions = vec![Condition::Absent(1), Condition::Present(2)];
         let then = vec![Step::Change(3, Change::Set(8))];
-        let conditional = Conditional { conditions, then, otherwise: Vec::new() };
+        let conditional = Conditional { conditions, then, ..Conditional::default() };
         let shown = |operation, version| {
             conditional.shown_by_refusal((operation, version != 0, Version(version)), &NUMBERS())
         };

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::core::command::{CommandBuilder, Operation};
+use crate::core::command::{Command, CommandBuilder, Operation};
 use crate::core::region::Region;
 use crate::sim::checker::{Change, Key, Observed};
 use crate::sim::chosen::{CallId, number_of, value_of};
@@ -62,6 +62,13 @@ pub(crate) fn encode_conditional(
 ) -> Bytes {
     let mut builder = CommandBuilder::default();
     builder.push(Operation::IfAbsent { key: &mark(region, call) });
+    if let Some(transaction) = &conditional.transaction {
+        let Ok(Command::Write(write)) = Command::parse(transaction.batch.clone()) else {
+            unreachable!("a batch is a write")
+        };
+        write.operations().for_each(|operation| builder.push(operation));
+        return builder.seal(BOOTSTRAP_EPOCH.version);
+    }
     conditional.conditions.iter().for_each(|condition| push_condition(&mut builder, region, condition));
     push_steps(&mut builder, region, &conditional.then, bytes.clone(), random);
     if !conditional.otherwise.is_empty() {
@@ -81,9 +88,8 @@ fn push_condition(builder: &mut CommandBuilder, region: RegionId, condition: &Co
         Condition::Value(key, value) => {
             builder.push(Operation::IfValue { key: &place(region, *key), value });
         }
-        Condition::Range { keys, digest, .. } => {
-            let [begin, end] = keys.map(|key| place(region, key));
-            builder.push(Operation::IfRange { begin: &begin, end: &end, seen: &digest.encode() });
+        Condition::Range { range: [begin, end], digest, .. } => {
+            builder.push(Operation::IfRange { begin, end, seen: &digest.encode() });
         }
     }
 }
@@ -197,7 +203,7 @@ pub(crate) fn place(region: RegionId, key: Key) -> Vec<u8> {
     place
 }
 
-fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
+pub(crate) fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
     [place(region, list), number.to_be_bytes().to_vec()].concat()
 }
 
@@ -205,7 +211,6 @@ fn element(region: RegionId, list: Key, number: u64) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::core::applied_write::AppliedWrite;
-    use crate::core::command::Command;
     use crate::sim::disk::carry_out;
 
     #[test]

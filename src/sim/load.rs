@@ -5,8 +5,9 @@
 //! before it grows long.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use crate::core::digest::Digester;
+use crate::core::digest::{Digester, RangeDigest};
 use crate::sim::calls::Request;
 use crate::sim::checker::{Action, Change, Key, Level};
 use crate::sim::chosen::{CallId, number_of, value_number};
@@ -15,6 +16,7 @@ use crate::sim::disk::Data;
 use crate::sim::keys::{FIRST_COUNTER, FIRST_LIST, place};
 use crate::sim::plan::LoadPlan;
 use crate::sim::random::Random;
+use crate::sim::transaction;
 use crate::types::{LogIndex, RegionId, Version};
 
 /// Appends to one list before the next list starts.
@@ -23,6 +25,8 @@ const LIST_LENGTH: u32 = 30;
 const COUNTER_BITS: u32 = 40;
 /// The first number of the operations that a conditional write has beside its plain changes.
 const FIRST_OF_CONDITIONAL: usize = 100;
+/// So many conditional writes are the commit of a transaction.
+const TRANSACTIONS_PERCENT: u32 = 25;
 
 /// See the module.
 #[derive(Debug)]
@@ -79,7 +83,10 @@ impl Load {
             Action::Write(changes) if random.percent(self.plan.conditional_percent) => {
                 let changes: Vec<_> =
                     changes.iter().map(|&(key, change)| Step::Change(key, change)).collect();
-                request.conditional = Some(self.draw_conditional(call, region, changes, seen, random));
+                request.conditional = Some(match random.percent(TRANSACTIONS_PERCENT) {
+                    true => self.draw_transaction(call, region, seen, random),
+                    false => self.draw_conditional(call, region, changes, seen, random),
+                });
                 request.action = Action::Transaction { observed: Vec::new(), changes: Vec::new() };
             }
             Action::Read { .. } if self.plan.conditional_percent > 0 && random.percent(30) => {
@@ -87,6 +94,19 @@ impl Load {
             }
             _ => {}
         }
+    }
+
+    fn draw_transaction(
+        &mut self,
+        call: CallId,
+        region: RegionId,
+        seen: &Data,
+        random: &mut Random,
+    ) -> Conditional {
+        let list = random.percent(40).then(|| self.next_list(region));
+        let numbers = (FIRST_OF_CONDITIONAL..).map(|operation| value_number(call, operation));
+        let registers = self.plan.registers as Key;
+        transaction::run(region, registers, (seen, list), numbers, self.plan.value_bytes.clone(), random)
     }
 
     fn draw_conditional(
@@ -264,12 +284,25 @@ fn write(client: usize, action: Action) -> Request {
     Request { client, action, conditional: None, keys: Vec::new(), min_index: LogIndex(0) }
 }
 
-/// That the registers are as they were seen, computed as [`Snapshot::digest`](crate::store::Snapshot) does.
 fn range_condition(keys: [Key; 2], region: RegionId, seen: &Data) -> Condition {
-    let [begin, end] = keys.map(|key| place(region, key));
+    let range = keys.map(|key| place(region, key));
+    let digest = digest(seen, &range);
+    Condition::Range {
+        range,
+        digest,
+        seen: (keys[0]..keys[1]).map(|key| (key, number(seen, region, key))).collect(),
+    }
+}
+
+/// What a range looks like, computed as [`Snapshot::digest`](crate::store::Snapshot) does.
+pub(crate) fn digest(seen: &Data, [begin, end]: &[Vec<u8>; 2]) -> RangeDigest {
     let mut digester = Digester::default();
-    seen.range(begin..end).for_each(|(key, it)| digester.add(key, it.value.len(), it.version));
-    let number = |key| seen.get(&place(region, key)).map(|stored| number_of(&stored.value));
-    let seen = (keys[0]..keys[1]).map(|key| (key, number(key))).collect();
-    Condition::Range { keys, digest: digester.finish(), seen }
+    let range = (Bound::Included(begin.as_slice()), Bound::Excluded(end.as_slice()));
+    seen.range::<[u8], _>(range).for_each(|(key, it)| digester.add(key, it.value.len(), it.version));
+    digester.finish()
+}
+
+/// What a register holds.
+pub(crate) fn number(seen: &Data, region: RegionId, key: Key) -> Option<u64> {
+    seen.get(&place(region, key)).map(|stored| number_of(&stored.value))
 }

@@ -20,6 +20,7 @@ mod checker;
 mod keys;
 mod chosen;
 mod conditional;
+mod transaction;
 mod reference;
 mod verdicts;
 mod invariants;

@@ -106,8 +106,8 @@ impl Batch {
     }
 
     /// The operations so far.
-    #[cfg(test)]
-    pub(super) fn operations(&self) -> crate::core::command::Write {
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn operations(&self) -> crate::core::command::Write {
         let data = self.clone().seal(1);
         match crate::core::command::Command::parse(data) {
             Ok(crate::core::command::Command::Write(write)) => write,

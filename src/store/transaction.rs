@@ -6,7 +6,7 @@
 //! nothing behind. Running a function again until it commits is left to [`retry`].
 
 mod iter;
-mod merge;
+pub(crate) mod merge;
 mod reads;
 pub(crate) mod retry;
 #[cfg(test)]
@@ -72,9 +72,9 @@ pub struct Transaction {
 
 /// What a transaction and its iterators share.
 #[derive(Debug, Default)]
-struct Shared {
-    reads: Reads,
-    writes: Writes,
+pub(crate) struct Shared {
+    pub(crate) reads: Reads,
+    pub(crate) writes: Writes,
     is_over: bool,
     /// An iterator was ended by this: the transaction has not seen all that it asked for, and cannot be committed.
     failed: Option<Error>,
@@ -310,7 +310,7 @@ impl Transaction {
             return Ok(Ended::Nothing(self.position()));
         }
         let mut batch = Batch::new();
-        let subjects = shared.reads.add_to(&mut batch, &self.snapshot)?;
+        let subjects = shared.reads.add_to(&mut batch, |begin, end| self.snapshot.digest(begin, end))?;
         shared.writes.add_to(&mut batch)?;
         Ok(Ended::Batch(batch, subjects))
     }

@@ -18,7 +18,10 @@ fn options() -> WriteOptions {
 }
 
 /// Runs `work` on every member while leadership moves from one to the next, at least three times.
-fn with_moving_leader<T: Send>(cluster: &Cluster, work: impl Fn(usize, &Store) -> T + Sync) -> Vec<T> {
+pub(crate) fn with_moving_leader<T: Send>(
+    cluster: &Cluster,
+    work: impl Fn(usize, &Store) -> T + Sync,
+) -> Vec<T> {
     let (is_over, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -40,9 +43,10 @@ fn with_moving_leader<T: Send>(cluster: &Cluster, work: impl Fn(usize, &Store) -
             })
         });
         let workers: Vec<_> = workers.collect();
-        let done = workers.into_iter().map(|worker| worker.join().expect("no worker fails")).collect();
+        // All of them, before one that failed ends the test: the leader would move for ever.
+        let done: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
         is_over.store(true, Ordering::Relaxed);
-        done
+        done.into_iter().map(|done| done.expect("no worker fails")).collect()
     })
 }
 

@@ -24,3 +24,4 @@ mod regions;
 mod rust_library;
 mod stress;
 mod tidy;
+mod transactions;

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::types::Version;
 
 /// The keys of a snapshot between bounds, ascending. As [`Iter`](crate::Iter), which it is outside of tests.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Moves to the first key from `key` on.
     fn seek(&mut self, key: &[u8]);
     /// Moves to the last key up to `key`.
@@ -32,7 +32,7 @@ pub(super) trait Source {
 }
 
 /// See the module. At no key until its first move.
-pub(super) struct Merge<S> {
+pub(crate) struct Merge<S> {
     source: S,
     lower: Vec<u8>,
     upper: Option<Vec<u8>>,
@@ -70,13 +70,13 @@ struct Scratch {
 
 impl<S: Source> Merge<S> {
     /// A walk over the keys of `source`, which has these bounds.
-    pub(super) fn new(source: S, lower: Vec<u8>, upper: Option<Vec<u8>>, is_exempt: bool) -> Self {
+    pub(crate) fn new(source: S, lower: Vec<u8>, upper: Option<Vec<u8>>, is_exempt: bool) -> Self {
         let (at, facing, scratch) = (At::Nowhere, None, Scratch::default());
         Self { source, lower, upper, is_exempt, at, facing, scratch }
     }
 
     /// The current key and value, and the version if the snapshot has it so.
-    pub(super) fn item(&self) -> Option<(&[u8], &[u8], Option<Version>)> {
+    pub(crate) fn item(&self) -> Option<(&[u8], &[u8], Option<Version>)> {
         match &self.at {
             At::Nowhere => None,
             At::Stored => self.source.item().map(|(key, value, version)| (key, value, Some(version))),
@@ -85,30 +85,30 @@ impl<S: Source> Merge<S> {
     }
 
     /// Leaves the current key, for good.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         (self.at, self.facing) = (At::Nowhere, None);
     }
 
-    pub(super) fn to_smallest(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_smallest(&mut self, shared: &mut Shared) -> Result<()> {
         let lower = std::mem::take(&mut self.lower);
         let moved = self.to_key_or_larger(&lower, shared);
         self.lower = lower;
         moved
     }
 
-    pub(super) fn to_largest(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_largest(&mut self, shared: &mut Shared) -> Result<()> {
         self.source.seek_to_last();
         self.descend(None, shared)
     }
 
-    pub(super) fn to_key_or_larger(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_key_or_larger(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
         self.scratch.from.clear();
         self.scratch.from.extend_from_slice(key.max(&self.lower));
         self.source.seek(&self.scratch.from);
         self.ascend(true, shared)
     }
 
-    pub(super) fn to_key_or_smaller(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_key_or_smaller(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
         if self.upper.as_deref().is_some_and(|upper| key >= upper) {
             return self.to_largest(shared);
         }
@@ -123,7 +123,7 @@ impl<S: Source> Merge<S> {
     }
 
     /// To the next larger key; from nowhere to nowhere.
-    pub(super) fn to_larger(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_larger(&mut self, shared: &mut Shared) -> Result<()> {
         if !self.leave() {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl<S: Source> Merge<S> {
     }
 
     /// To the next smaller key; from nowhere to nowhere.
-    pub(super) fn to_smaller(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn to_smaller(&mut self, shared: &mut Shared) -> Result<()> {
         if !self.leave() {
             return Ok(());
         }

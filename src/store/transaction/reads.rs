@@ -10,16 +10,17 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::core::command::OPERATION_OVERHEAD_BYTES;
+use crate::core::digest::RangeDigest;
+use crate::core::planted::{self, Fault};
 use crate::core::ranges::{End, Ranges};
 use crate::error::{Code, Conflict, Error, Result};
 use crate::regions::KeyRange;
 use crate::store::batch::Batch;
-use crate::store::snapshot::Snapshot;
 use crate::types::{RANGE_BYTES_MAX, RANGE_KEYS_MAX, TRANSACTION_READS_MAX, Version};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(crate) struct Reads {
     keys: BTreeMap<Bytes, Version>,
     walked: Ranges,
     /// What was walked last, which is not in `walked` yet: it grows with each step.
@@ -48,7 +49,7 @@ impl Reads {
     ///
     /// # Errors
     /// `TOO_LARGE` when it has read as much as a transaction may.
-    pub(super) fn saw(&mut self, key: &[u8], version: Version) -> Result<()> {
+    pub(crate) fn saw(&mut self, key: &[u8], version: Version) -> Result<()> {
         if self.keys.contains_key(key) {
             return Ok(());
         }
@@ -62,7 +63,7 @@ impl Reads {
     ///
     /// # Errors
     /// `TOO_LARGE` when iterators have passed as much as a transaction may. It cannot be committed then.
-    pub(super) fn meets(&mut self, key: &[u8], value_bytes: usize) -> Result<()> {
+    pub(crate) fn meets(&mut self, key: &[u8], value_bytes: usize) -> Result<()> {
         if !self.stretch.as_ref().is_some_and(|stretch| stretch.has(key)) && self.walked.around(key).is_none()
         {
             self.met.keys += 1;
@@ -82,8 +83,8 @@ impl Reads {
     ///
     /// # Errors
     /// As [`Reads::saw`].
-    pub(super) fn walks(&mut self, begin: &[u8], end: Option<&[u8]>) -> Result<()> {
-        if end.is_some_and(|end| begin >= end) {
+    pub(crate) fn walks(&mut self, begin: &[u8], end: Option<&[u8]>) -> Result<()> {
+        if end.is_some_and(|end| begin >= end) || planted::has(Fault::WalksForgotten) {
             return Ok(());
         }
         if let Some(stretch) = self.stretch.as_mut().filter(|stretch| stretch.touches(begin, end)) {
@@ -96,20 +97,25 @@ impl Reads {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.walked.iter().len() == 0 && self.stretch.is_none()
     }
 
     /// So many bytes of a batch, without ranges.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Adds conditions to an empty `batch`: all is still as it is in `snapshot`. Returns what each is about, in order.
+    /// Adds conditions to an empty `batch`: all is still as it was in the snapshot, of which `digest` computes what a range
+    /// looked like. Returns what each is about, in order.
     ///
     /// # Errors
-    /// As [`Snapshot::digest`] and [`Batch::if_range`].
-    pub(super) fn add_to(&mut self, batch: &mut Batch, snapshot: &Snapshot) -> Result<Vec<Conflict>> {
+    /// What `digest` returns, and as [`Batch::if_range`].
+    pub(crate) fn add_to(
+        &mut self,
+        batch: &mut Batch,
+        digest: impl Fn(&[u8], &[u8]) -> Result<RangeDigest>,
+    ) -> Result<Vec<Conflict>> {
         assert!(batch.is_empty(), "the number of an operation is its place among the conditions");
         self.settle();
         let mut subjects = Vec::new();
@@ -118,7 +124,7 @@ impl Reads {
             subjects.push(Conflict::Key(key.clone()));
         }
         for (begin, End(end)) in self.walked.iter() {
-            batch.if_range(begin, end, &snapshot.digest(begin, end)?)?;
+            batch.if_range(begin, end, &digest(begin, end)?)?;
             subjects.push(Conflict::Range(KeyRange { start: begin.to_vec(), end: end.to_vec() }));
         }
         Ok(subjects)
@@ -126,7 +132,7 @@ impl Reads {
 
     /// Whether a change of `key` is noticed.
     #[cfg(test)]
-    pub(super) fn has(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn has(&mut self, key: &[u8]) -> bool {
         self.settle();
         self.keys.contains_key(key) || self.walked.around(key).is_some()
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Transaction, TransactionOptions};
 use crate::error::{Code, Error, Result};
+use crate::store::snapshot::Level;
 use crate::store::{Store, WriteOptions};
 use crate::time::now;
 
@@ -27,7 +28,8 @@ pub(crate) enum Tried<T> {
 
 impl Store {
     /// Runs `body` in a transaction and commits it, again and again until nothing that it has read was changed meanwhile,
-    /// with random pauses of up to 100 ms that grow. Returns what `body` returned the last time.
+    /// with random pauses of up to 100 ms that grow. Returns what `body` returned the last time. Only the first try sees what
+    /// [`Level::Local`] shows; a second one needs to know what it met.
     ///
     /// What `body` does beside its transaction happens each time, so it should do nothing else. When it fails, nothing is
     /// applied, and its error is returned.
@@ -58,6 +60,7 @@ impl Store {
         let deadline = now() + options.timeout.unwrap_or(self.inner.write_timeout);
         let mut pause = PAUSE_MIN;
         let mut tries = 0_u64;
+        let mut options = options.clone();
         loop {
             tries += 1;
             let begin = TransactionOptions { timeout: Some(deadline.since(now())), ..options.clone() };
@@ -73,6 +76,8 @@ impl Store {
             }
             std::thread::sleep(wait);
             pause = (pause * 2).min(PAUSE_MAX);
+            // This member lags behind what it met.
+            options.level = Level::Linearizable;
         }
     }
 }

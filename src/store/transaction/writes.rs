@@ -16,7 +16,7 @@ use crate::store::batch::{BEHIND_ALL_KEYS, Batch};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
+pub(crate) struct Writes {
     /// None for a key that was removed.
     touched: BTreeMap<Bytes, Option<Bytes>>,
     /// Where nothing lives but what is in `touched`.
@@ -27,7 +27,7 @@ pub(super) struct Writes {
 
 impl Writes {
     /// What `key` is now, if the transaction has written it: none when it removed it.
-    pub(super) fn look(&self, key: &[u8]) -> Option<Option<&Bytes>> {
+    pub(crate) fn look(&self, key: &[u8]) -> Option<Option<&Bytes>> {
         match self.touched.get(key) {
             Some(touched) => Some(touched.as_ref()),
             None => self.emptied.end_around(key).map(|_| None),
@@ -35,12 +35,12 @@ impl Writes {
     }
 
     /// The range that was emptied and has `key`.
-    pub(super) fn emptied_around(&self, key: &[u8]) -> Option<(&Bytes, &End)> {
+    pub(crate) fn emptied_around(&self, key: &[u8]) -> Option<(&Bytes, &End)> {
         self.emptied.around(key)
     }
 
     /// The first key between the bounds that was set.
-    pub(super) fn first_put(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<(&Bytes, &Bytes)> {
+    pub(crate) fn first_put(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<(&Bytes, &Bytes)> {
         if is_empty(range) {
             return None;
         }
@@ -48,7 +48,7 @@ impl Writes {
     }
 
     /// The last key between the bounds that was set.
-    pub(super) fn last_put(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<(&Bytes, &Bytes)> {
+    pub(crate) fn last_put(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<(&Bytes, &Bytes)> {
         if is_empty(range) {
             return None;
         }
@@ -56,25 +56,25 @@ impl Writes {
     }
 
     /// What the batch takes if `key` is set to a value of this size, or removed.
-    pub(super) fn bytes_with(&self, key: &[u8], value_bytes: usize) -> usize {
+    pub(crate) fn bytes_with(&self, key: &[u8], value_bytes: usize) -> usize {
         let now = self.touched.get(key).map_or(0, |value| size_of_touch(key, value.as_ref()));
         self.bytes - now + key.len() + value_bytes + OPERATION_OVERHEAD_BYTES
     }
 
     /// What the batch takes if a range is emptied too.
-    pub(super) fn bytes_with_range(&self, begin: &[u8], end: &[u8]) -> usize {
+    pub(crate) fn bytes_with_range(&self, begin: &[u8], end: &[u8]) -> usize {
         let end_bytes = if end.is_empty() { BEHIND_ALL_KEYS.len() } else { end.len() };
         self.bytes + begin.len() + end_bytes + OPERATION_OVERHEAD_BYTES
     }
 
     /// Sets or removes `key`.
-    pub(super) fn touch(&mut self, key: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn touch(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.bytes = self.bytes_with(key, value.map_or(0, <[u8]>::len));
         self.touched.insert(Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
     }
 
     /// Removes all keys from `begin` to `end`, which is that of all keys when it is empty. The range has a key.
-    pub(super) fn empty(&mut self, begin: &[u8], end: &[u8]) {
+    pub(crate) fn empty(&mut self, begin: &[u8], end: &[u8]) {
         let end = End(Bytes::copy_from_slice(end));
         let inside = (Bound::Included(begin), end.as_bound());
         let keys: Vec<_> = self.touched.range::<[u8], _>(inside).map(|(key, _)| key.clone()).collect();
@@ -88,12 +88,12 @@ impl Writes {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.operations() == 0
     }
 
     /// So many operations of a batch.
-    pub(super) fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         self.touched.len() + self.emptied.iter().len()
     }
 
@@ -101,7 +101,7 @@ impl Writes {
     ///
     /// # Errors
     /// As [`Batch::put`].
-    pub(super) fn add_to(&self, batch: &mut Batch) -> Result<()> {
+    pub(crate) fn add_to(&self, batch: &mut Batch) -> Result<()> {
         for (begin, end) in self.emptied.iter() {
             batch.delete_range(begin, &end.0)?;
         }
