@@ -37,6 +37,12 @@ fn read_list(times: (u64, u64), elements: &[u64]) -> Operation {
     operation(2, times, Action::Read { level: Level::Linearizable, observed })
 }
 
+/// Finds registers as they are, and changes some at the same place.
+fn transaction(times: (u64, u64), observed: &[(Key, Option<u64>)], changes: &[(Key, Change)]) -> Operation {
+    let observed = observed.iter().map(|&(key, value)| (key, Observed::Register(value))).collect();
+    operation(3, times, Action::Transaction { observed, changes: changes.to_vec() })
+}
+
 fn local(mut read: Operation) -> Operation {
     let Action::Read { level, .. } = &mut read.action else { panic!("only reads are local") };
     *level = Level::Local;
@@ -266,6 +272,68 @@ fn one_delete_cannot_explain_nothing_twice() {
 
     assert!(violation.operations.contains(&6), "{violation}");
     passes(&[history.to_vec(), vec![clear((9, 52))]].concat());
+}
+
+#[test]
+fn a_lost_update_of_two_transactions_is_found() {
+    let first = set((1, 2), X, 10);
+    let one = transaction((3, 20), &[(X, Some(10))], &[(X, Change::Set(11))]);
+    let other = transaction((4, 21), &[(X, Some(10))], &[(X, Change::Set(12))]);
+    let after = transaction((4, 21), &[(X, Some(11))], &[(X, Change::Set(12))]);
+
+    refused(&[first.clone(), one.clone(), other], Anomaly::LostUpdate, &[1, 2]);
+    passes(&[first, one, after]);
+}
+
+#[test]
+fn a_write_skew_is_found() {
+    // Each finds that neither is on call, and only one of them may go then.
+    let both = [(X, Some(10)), (Y, Some(11))];
+    let shift = write((1, 2), &[(X, Change::Set(10)), (Y, Change::Set(11))]);
+    let one = transaction((3, 20), &both, &[(X, Change::Clear), (LIST, Change::Append(12))]);
+    let other = transaction((4, 21), &both, &[(Y, Change::Clear), (LIST, Change::Append(13))]);
+    let after =
+        transaction((4, 21), &[(X, None), (Y, Some(11))], &[(Y, Change::Clear), (LIST, Change::Append(13))]);
+
+    let violation = check(&[shift.clone(), one.clone(), other]).expect_err("the anomaly is found");
+
+    assert_eq!(violation.anomaly, Anomaly::DependencyCycle, "{violation}");
+    assert!(violation.operations.ends_with(&[1, 2]), "{violation}");
+    passes(&[shift, one, after]);
+}
+
+#[test]
+fn a_phantom_is_found() {
+    // A scan shows registers where there is nothing, too: each sees none, and sets one where the other has looked.
+    let none = [(X, None), (Y, None)];
+    let one = transaction((1, 20), &none, &[(X, Change::Set(10))]);
+    let other = transaction((2, 21), &none, &[(Y, Change::Set(11))]);
+    let after = transaction((2, 21), &[(X, Some(10)), (Y, None)], &[(Y, Change::Set(11))]);
+
+    refused(&[one.clone(), other], Anomaly::DependencyCycle, &[0, 1]);
+    passes(&[one, after]);
+}
+
+#[test]
+fn a_dirty_read_of_a_transaction_is_found() {
+    // It was refused, and another has seen what it would have set.
+    let refused_one = answered(
+        transaction((1, 2), &[], &[(X, Change::Set(10)), (Y, Change::Set(11))]),
+        Verdict::NotApplied,
+    );
+    let dirty = transaction((3, 4), &[(X, Some(10))], &[(Y, Change::Set(12))]);
+    let clean = transaction((3, 4), &[(X, None)], &[(Y, Change::Set(12))]);
+
+    refused(&[refused_one.clone(), dirty], Anomaly::AbortedRead, &[0, 1]);
+    passes(&[refused_one, clean]);
+}
+
+#[test]
+fn a_transaction_that_sees_half_of_another_is_found() {
+    let whole = transaction((1, 20), &[(X, None)], &[(X, Change::Set(10)), (Y, Change::Set(11))]);
+    let half = transaction((2, 21), &[(X, Some(10)), (Y, None)], &[(LIST, Change::Append(12))]);
+
+    refused(&[whole, half], Anomaly::DependencyCycle, &[0, 1]);
 }
 
 #[test]
