@@ -8,8 +8,12 @@ Loads every file of this machine's Python standard library (path -> content) int
 loopback, through the leader and a follower at once; kills the leader with SIGKILL half-way, continues with the two that
 are left, restarts the killed one, compares every key and the SHA-256 of every value on each of the three with the
 files, and reads on the leader and on a follower. Then two of the members are stopped and their directories opened by
-Python programs, one blocking and one with asyncio: each writes a part of the files again and compares everything. Exits
-with 1 when anything differs. Leaves no process running and no file behind.
+Python programs, one blocking and one with asyncio: each writes a part of the files again and compares everything.
+
+At last all three members, a C program and two in Python, count in one counter and take tasks from one queue, and each
+time the leader is killed half-way. No increment may be lost or counted twice, and no task be left or done twice.
+
+Exits with 1 when anything differs. Leaves no process running and no file behind.
 
 The members do the work; this program only chooses which member to use. Any will do: followers forward writes, and all
 wait for a new leader by themselves.
@@ -28,12 +32,15 @@ import sysconfig
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 VALUE_BYTES_MAX = 4 << 20  # a longer file (some Python builds have one of 45 MB) is stored in parts
 STEP_TIMEOUT_S = 60  # longer than any step takes on a healthy machine
 READING_MS = 1000
+INCREMENTS = 300
+TASKS = 150
 BAR_WIDTH = 40
 # Written while this program runs, or not part of the library.
 SKIPPED_DIRECTORIES = {"__pycache__", "site-packages", "dist-packages"}
@@ -296,6 +303,9 @@ def run(cluster: Cluster, items: list, python: str) -> int:
     reads = read(cluster)
     python_rates = hand_over_to_python(cluster, python, items)
     snapshots_ms += [verify(cluster, member, len(items)) for member in cluster.members]
+    count_together(cluster)
+    take_tasks_together(cluster)
+    check_tallies(cluster)
     stop(cluster.members, cluster)
     print_table(load, gap_ms, catch_up_s, snapshots_ms, reads, python_rates)
     return 0 if None not in snapshots_ms else 1
@@ -393,6 +403,91 @@ def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
         member.send(f"load {at * part}-{(at + 1) * part - 1}")
         rates.append(follow_python(cluster, member, part))
     return rates
+
+
+def count_together(cluster: Cluster):
+    """All members count, the leader is killed meanwhile, and a survivor counts the numbers of the killed one again.
+
+    Again, because nobody knows which of them it has counted: that has no effect the second time.
+    """
+    part = INCREMENTS // len(cluster.members)
+    ranges = {member: f"{at * part}-{(at + 1) * part - 1}" for at, member in enumerate(cluster.members)}
+    work = Work(cluster, "counted", INCREMENTS)
+    killed = work.through_a_kill({member: f"count {numbers}" for member, numbers in ranges.items()})
+    other = next(member for member in cluster.members if member is not killed)
+    other.send(f"count {ranges[killed]}")
+    work.follow([other])
+    if len(work.done) != INCREMENTS:
+        raise DemoFailed(f"{len(work.done)} of {INCREMENTS} increments were acknowledged")
+    work.restart(killed)
+
+
+def take_tasks_together(cluster: Cluster):
+    """All members take tasks until none is left, and the leader is killed meanwhile."""
+    planner = cluster.members[-1]  # the C program
+    planner.send(f"plan {TASKS}")
+    cluster.expect(planner, "planned")
+    work = Work(cluster, "took", TASKS)
+    killed = work.through_a_kill({member: "work" for member in cluster.members})
+    work.restart(killed)
+    shares = Counter(work.done.values())
+    print("tasks: " + ", ".join(f"{shares[member.node]} by member {member.node}" for member in cluster.members))
+
+
+class Work:
+    """What members have done of something that each may do, and none twice."""
+
+    def __init__(self, cluster: Cluster, word: str, total: int):
+        self.cluster = cluster
+        self.word = word  # begins the answer that says what was done
+        self.total = total
+        self.done = {}  # what -> the node that has done it
+
+    def through_a_kill(self, commands: dict) -> Member:
+        """Sends the members their commands, kills the leader after a third, and follows the others to their end."""
+        leader = self.cluster.find_leader(self.cluster.members)
+        for member, command in commands.items():
+            member.send(command)
+        while len(self.done) < self.total // 3:
+            self.record(*self.cluster.next())
+        leader.kill()
+        print(f"member {leader.node}, the leader, was killed (SIGKILL) when {len(self.done)} were {self.word}")
+        self.follow([member for member in commands if member is not leader])
+        return leader
+
+    def follow(self, members: list):
+        """Until each of them says that it has ended."""
+        busy = list(members)
+        while busy:
+            speaker, words = self.cluster.next()
+            if words in (["counting", "ended"], ["working", "ended"]) and speaker in busy:
+                busy.remove(speaker)
+            elif speaker in busy:
+                refuse_end(speaker, words)
+            self.record(speaker, words)
+
+    def record(self, speaker: Member, words: list):
+        if words[0] == self.word and self.done.setdefault(words[1], speaker.node) != speaker.node:
+            if self.word == "took":
+                raise DemoFailed(f"task {words[1]} was taken twice")
+
+    def restart(self, killed: Member):
+        killed.start()
+        while self.cluster.next()[1] != ["ready"]:
+            pass  # the end of the process that was killed
+
+
+def check_tallies(cluster: Cluster):
+    """Compares the counter and the queue on every member with what was asked for."""
+    for member in cluster.members:
+        member.send("tally")
+        count, counted, todo, done = (int(word) for word in cluster.expect(member, "tally"))
+        if (count, counted) != (INCREMENTS, INCREMENTS):
+            raise DemoFailed(f"member {member.node} counted to {count} for {counted} of {INCREMENTS} increments")
+        if (todo, done) != (0, TASKS):
+            raise DemoFailed(f"on member {member.node} {todo} tasks are left and {done} of {TASKS} are done")
+        print(f"member {member.node}: {count} of {INCREMENTS} increments, {done} of {TASKS} tasks, "
+              "nothing lost and nothing twice")
 
 
 def follow_python(cluster: Cluster, member: Member, expected: int) -> float:

@@ -15,6 +15,12 @@
  *                    lengths: "read COUNT US", or "error CODE MESSAGE"
  *   verify           takes a linearizable snapshot and compares every key and the SHA-256 of every value with LIST:
  *                    "verified IDENTICAL MISSING DIFFERENT EXTRA SNAPSHOT_US TOTAL_US", or "error CODE MESSAGE"
+ *   count A-B        counts the numbers from A to B in a counter that all members share, each exactly once, however often
+ *                    and wherever it is asked for: "counted NUMBER" for each, then "counting ended"
+ *   plan N           puts N tasks into a queue that all members share: "planned"
+ *   work             takes tasks from that queue until none is left: "took TASK" for each, or
+ *                    "unsure TASK" when the outcome is unknown; then "working ended"
+ *   tally            "tally COUNT COUNTED TODO DONE": the counter, the numbers that were counted, and the tasks
  *   stop             closes the store and exits, as does the end of the input
  */
 #define _POSIX_C_SOURCE 200809L
@@ -29,6 +35,7 @@
 #include <unistd.h>
 
 #include "sha256.h"
+#include "work.h"
 
 /* Two loading members keep the disks of three busy with this many; further puts wait here and not in the store. */
 #define IN_FLIGHT_MAX 128
@@ -46,6 +53,7 @@ struct item {
 
 struct member {
     almadia_store *store;
+    const char *node;
     struct item *items;
     size_t item_count;
     pthread_mutex_t lock;
@@ -338,6 +346,94 @@ static void print_status(const struct member *member) {
            (unsigned long long)status.applied_index, almadia_code_name(status.poisoned));
 }
 
+/* --------------------------------------------------------------------------------------- the counter and the queue */
+
+static void count(const struct member *member, const char *range) {
+    char *rest;
+    almadia_error *error = NULL;
+    size_t first = strtoull(range, &rest, 10), last = strtoull(rest + 1, NULL, 10);
+    for (size_t number = first; number <= last; number++) {
+        almadia_code code = count_once(member->store, member->node, number, &error);
+        if (code != ALMADIA_OK) {
+            print_error(code, error);
+            return;
+        }
+        printf("counted %zu\n", number);
+    }
+    printf("counting ended\n");
+}
+
+static void plan(const struct member *member, size_t tasks) {
+    char key[TASK_BYTES_MAX];
+    almadia_error *error = NULL;
+    almadia_batch *batch = NULL;
+    almadia_code code = almadia_batch_new(&batch, &error);
+    for (size_t task = 0; code == ALMADIA_OK && task < tasks; task++) {
+        size_t length = (size_t)snprintf(key, sizeof key, TODO_PREFIX "%06zu", task);
+        code = almadia_batch_put(batch, key, length, "", 0, &error);
+    }
+    if (code == ALMADIA_OK) code = almadia_write(member->store, batch, NULL, NULL, &error);
+    almadia_batch_free(batch);
+    if (code == ALMADIA_OK)
+        printf("planned\n");
+    else
+        print_error(code, error);
+}
+
+static void work(const struct member *member) {
+    char task[TASK_BYTES_MAX];
+    almadia_error *error = NULL;
+    for (;;) {
+        almadia_code code = take_task(member->store, member->node, task, &error);
+        if (code == ALMADIA_OK)
+            printf("took %s\n", task);
+        else if (almadia_code_maybe_applied(code))
+            printf("unsure %s\n", task);
+        else if (code == ALMADIA_NOT_FOUND)
+            break;
+        else if (!almadia_code_is_retryable(code) && code != ALMADIA_CONFLICT) {
+            print_error(code, error);
+            return;
+        }
+        almadia_error_free(error);
+        error = NULL;
+    }
+    printf("working ended\n");
+}
+
+static size_t count_keys(const almadia_snapshot *snapshot, const char *prefix) {
+    almadia_iter *iter = NULL;
+    almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
+    size_t keys = 0;
+    options.prefix = prefix;
+    options.prefix_length = strlen(prefix);
+    if (almadia_iter_new(snapshot, &options, &iter, NULL) != ALMADIA_OK) return 0;
+    for (bool on = almadia_iter_first(iter); on; on = almadia_iter_next(iter)) keys++;
+    if (almadia_iter_code(iter, NULL) != ALMADIA_OK) keys = 0;
+    almadia_iter_free(iter);
+    return keys;
+}
+
+static void tally(const struct member *member) {
+    almadia_snapshot *snapshot = NULL;
+    almadia_value *value = NULL;
+    almadia_error *error = NULL;
+    unsigned long long sum = 0;
+    almadia_code code = almadia_snapshot_open(member->store, NULL, &snapshot, &error);
+    if (code == ALMADIA_OK) code = almadia_snapshot_get(snapshot, COUNT_KEY, strlen(COUNT_KEY), &value, &error);
+    if (code != ALMADIA_OK) {
+        print_error(code, error);
+        almadia_snapshot_free(snapshot);
+        return;
+    }
+    const unsigned char *bytes = almadia_value_data(value); /* 8 bytes, little-endian */
+    for (int at = 7; at >= 0; at--) sum = sum << 8 | bytes[at];
+    printf("tally %llu %zu %zu %zu\n", sum, count_keys(snapshot, COUNTED_PREFIX), count_keys(snapshot, TODO_PREFIX),
+           count_keys(snapshot, DONE_PREFIX));
+    almadia_value_free(value);
+    almadia_snapshot_free(snapshot);
+}
+
 /* ---------------------------------------------------------------------------------------------------- commands */
 
 static void run_commands(struct member *member) {
@@ -354,6 +450,14 @@ static void run_commands(struct member *member) {
             read_for(member, strtoll(line + 5, NULL, 10));
         else if (strcmp(line, "verify") == 0)
             verify(member);
+        else if (strncmp(line, "count ", 6) == 0)
+            count(member, line + 6);
+        else if (strncmp(line, "plan ", 5) == 0)
+            plan(member, strtoull(line + 5, NULL, 10));
+        else if (strcmp(line, "work") == 0)
+            work(member);
+        else if (strcmp(line, "tally") == 0)
+            tally(member);
         else if (strcmp(line, "stop") == 0)
             break;
         else
@@ -369,6 +473,7 @@ int main(int count, char **arguments) {
         fprintf(stderr, "usage: %s DIRECTORY NODE MEMBERS LIST [name=value ...]\n", arguments[0]);
         return 2;
     }
+    member.node = arguments[2];
     read_list(&member, arguments[4]);
     almadia_error *error = NULL;
     almadia_code code = open_store(&member, arguments, &error);

@@ -2,8 +2,8 @@
 
     demo_member.py DIRECTORY NODE MEMBERS LIST
 
-Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / stop. It writes with threads, because
-each blocking call waits for a majority; the GIL is released meanwhile.
+Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / count A-B / work / tally / stop. It
+loads with threads, because each blocking call waits for a majority; the GIL is released meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import almadia
 from demo_items import Comparison, Item, parse_ranges, read_items
+from demo_work import COUNT_KEY, COUNTED_PREFIX, DONE_PREFIX, TODO_PREFIX, done_key, increment, may_repeat, parse_range
 
 WRITERS = 16
 
@@ -49,6 +50,57 @@ def verify(store: almadia.Store, items: list[Item]) -> None:
     print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
+def count(store: almadia.Store, node: str, numbers: range) -> None:
+    """Counts each of these numbers, once."""
+    for number in numbers:
+        while True:
+            try:
+                store.write(increment(node, number))
+            except almadia.PreconditionFailedError:
+                break  # it was counted before
+            except almadia.AlmadiaError as error:
+                if not may_repeat(error):
+                    raise
+            else:
+                break
+        print(f"counted {number}", flush=True)
+    print("counting ended", flush=True)
+
+
+@almadia.transactional
+def take_task(transaction: almadia.Transaction, node: str) -> bytes | None:
+    """Moves the first task to the done ones. Run again until nobody else was at the same one."""
+    for key in transaction.keys(prefix=TODO_PREFIX):
+        transaction.delete(key)
+        transaction.put(done_key(key), node.encode())
+        return key
+    return None
+
+
+def work(store: almadia.Store, node: str) -> None:
+    """Takes tasks until none is left."""
+    while True:
+        try:
+            key = take_task(store, node)
+        except almadia.AlmadiaError as error:
+            # Taken, or not, and then somebody takes it.
+            if not may_repeat(error) and not isinstance(error, almadia.ConflictError):
+                raise
+            continue
+        if key is None:
+            break
+        print(f"took {key.removeprefix(TODO_PREFIX).decode()}", flush=True)
+    print("working ended", flush=True)
+
+
+def tally(store: almadia.Store) -> None:
+    """Reports the counter, the numbers that were counted, and the tasks."""
+    with store.snapshot() as snapshot:
+        total = int.from_bytes(snapshot[COUNT_KEY], "little")
+        keys = (sum(1 for _ in snapshot.keys(prefix=prefix)) for prefix in (COUNTED_PREFIX, TODO_PREFIX, DONE_PREFIX))
+        print("tally", total, *keys, flush=True)
+
+
 def main() -> None:
     """Opens the store and executes commands."""
     directory, node, members, item_list = sys.argv[1:5]
@@ -68,6 +120,12 @@ def main() -> None:
                     )
                 case ["verify"]:
                     verify(store, items)
+                case ["count", numbers]:
+                    count(store, node, parse_range(numbers))
+                case ["work"]:
+                    work(store, node)
+                case ["tally"]:
+                    tally(store)
                 case ["stop"]:
                     break
     print("stopped", flush=True)

@@ -2,8 +2,8 @@
 
     demo_member_aio.py DIRECTORY NODE MEMBERS LIST
 
-Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / stop. One thread keeps many writes in
-flight.
+Accepts these commands of examples/c/member.c: load A-B,C,... / status / verify / count A-B / work / tally / stop. One
+thread keeps many writes in flight.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import almadia
 import almadia.aio
 from demo_items import Comparison, Item, parse_ranges, read_items
+from demo_work import COUNT_KEY, COUNTED_PREFIX, DONE_PREFIX, TODO_PREFIX, done_key, increment, may_repeat, parse_range
 
 IN_FLIGHT_MAX = 128
 
@@ -53,6 +54,57 @@ async def verify(store: almadia.aio.Store, items: list[Item]) -> None:
     print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
+async def count(store: almadia.aio.Store, node: str, numbers: range) -> None:
+    """Counts each of these numbers, once."""
+    for number in numbers:
+        while True:
+            try:
+                await store.write(increment(node, number))
+            except almadia.PreconditionFailedError:
+                break  # it was counted before
+            except almadia.AlmadiaError as error:
+                if not may_repeat(error):
+                    raise
+            else:
+                break
+        print(f"counted {number}", flush=True)
+    print("counting ended", flush=True)
+
+
+@almadia.transactional
+async def take_task(transaction: almadia.aio.Transaction, node: str) -> bytes | None:
+    """Moves the first task to the done ones. Run again until nobody else was at the same one."""
+    async for key in transaction.keys(prefix=TODO_PREFIX):
+        transaction.delete(key)
+        transaction.put(done_key(key), node.encode())
+        return key
+    return None
+
+
+async def work(store: almadia.aio.Store, node: str) -> None:
+    """Takes tasks until none is left."""
+    while True:
+        try:
+            key = await take_task(store, node)
+        except almadia.AlmadiaError as error:
+            # Taken, or not, and then somebody takes it.
+            if not may_repeat(error) and not isinstance(error, almadia.ConflictError):
+                raise
+            continue
+        if key is None:
+            break
+        print(f"took {key.removeprefix(TODO_PREFIX).decode()}", flush=True)
+    print("working ended", flush=True)
+
+
+async def tally(store: almadia.aio.Store) -> None:
+    """Reports the counter, the numbers that were counted, and the tasks."""
+    async with store.snapshot() as snapshot:
+        total = int.from_bytes(await snapshot.get(COUNT_KEY) or b"", "little")
+        keys = [[key async for key in snapshot.keys(prefix=it)] for it in (COUNTED_PREFIX, TODO_PREFIX, DONE_PREFIX)]
+        print("tally", total, *(len(found) for found in keys), flush=True)
+
+
 async def main() -> None:
     """Opens the store and executes commands."""
     directory, node, members, item_list = sys.argv[1:5]
@@ -72,6 +124,12 @@ async def main() -> None:
                     )
                 case ["verify"]:
                     await verify(store, items)
+                case ["count", numbers]:
+                    await count(store, node, parse_range(numbers))
+                case ["work"]:
+                    await work(store, node)
+                case ["tally"]:
+                    await tally(store)
                 case ["stop"]:
                     break
     print("stopped", flush=True)
