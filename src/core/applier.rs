@@ -496,7 +496,10 @@ impl Verdicts<'_> {
         let place = self.place;
         self.place += 1;
         if self.own.is_none_or(|tag| tag.place + tag.writes <= place) {
-            self.own = self.tags.find(|tag| tag.origin == self.origin);
+            let confused = planted::has(Fault::VerdictOfTheWrongCopy);
+            let is_own =
+                |origin: Origin| origin == self.origin || confused && origin.node == self.origin.node;
+            self.own = self.tags.find(|tag| is_own(tag.origin));
         }
         let tag = self.own.filter(|tag| tag.place <= place)?;
         Some(tag.first + (place - tag.place) as u64)

@@ -132,6 +132,8 @@ faults! {
     VerdictsOutOfOrder,
     /// A former leader tells another member of a position at which its write does not stand.
     OverwrittenWriteAnswered,
+    /// A member takes the verdict on a write of an earlier boot for that on its own of the same number.
+    VerdictOfTheWrongCopy,
 
     // Conditional writes.
     /// Conditions are judged on the engine as it was when their entry was handed over.
