@@ -151,7 +151,7 @@ help: ## Lists the targets.
 $(BUILT):
 	@$(MAKE) --no-print-directory library
 
-$(PROGRAMS)/member: examples/c/member.c examples/c/sha256.h $(HEADERS) | library
+$(PROGRAMS)/member: examples/c/member.c examples/c/sha256.h examples/c/work.h $(HEADERS) | library
 	@mkdir -p $(PROGRAMS)
 	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
 
