@@ -118,7 +118,8 @@ fn the_blocks_of_the_c_guide_compile_and_its_programs_run() {
             fs::write(&source, block).expect("the scratch directory is writable");
             let program = source.with_extension("");
             succeed(gcc(&source, directory.path()).arg("-o").arg(&program));
-            assert_eq!(succeed(Command::new(&program).arg(directory.path().join("store"))), "v\n");
+            let store = directory.path().join(format!("store{number}"));
+            assert_eq!(succeed(Command::new(&program).arg(store)), "v\n");
             program_ran = true;
         } else {
             let body = format!(
