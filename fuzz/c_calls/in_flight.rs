@@ -27,8 +27,9 @@ use almadia::capi::snapshot_open::{almadia_snapshot_open_async, almadia_snapshot
 use almadia::capi::store::almadia_store_shutdown;
 use almadia::capi::write::{
     almadia_delete_async, almadia_delete_with_async, almadia_put_async, almadia_put_with_async,
-    almadia_write_async, almadia_write_options,
+    almadia_write_async,
 };
+use almadia::capi::write_options::almadia_write_options;
 use almadia::capi::{almadia_code, almadia_error, almadia_slice};
 
 use super::arguments::{Bytes, Input};

@@ -12,8 +12,9 @@ use almadia::capi::batch::{
 };
 use almadia::capi::position::almadia_position;
 use almadia::capi::write::{
-    almadia_delete, almadia_put, almadia_put_async, almadia_write, almadia_write_async, almadia_write_options,
+    almadia_delete, almadia_put, almadia_put_async, almadia_write, almadia_write_async,
 };
+use almadia::capi::write_options::almadia_write_options;
 
 use super::arguments::{Bytes, Input};
 use super::member::{Answers, Member, Model};

@@ -51,6 +51,7 @@ pub mod region;
 pub mod done;
 pub mod batch;
 pub mod batch_conditions;
+pub mod write_options;
 pub mod write;
 pub mod compare;
 pub mod compute;

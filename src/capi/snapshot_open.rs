@@ -12,7 +12,7 @@ use super::extensible::{self, Extensible};
 use super::handle::{HandleSlot, in_process};
 use super::snapshot::almadia_snapshot;
 use super::store::almadia_store;
-use super::write::timeout;
+use super::write_options::timeout;
 use crate::error::{Code, Error, Result};
 use crate::regions::KeyRange;
 use crate::store::snapshot::{Level, SnapshotOptions};

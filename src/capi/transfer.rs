@@ -10,7 +10,7 @@ use super::done::{Done, almadia_done};
 use super::extensible::{self, Extensible};
 use super::handle::in_process;
 use super::store::almadia_store;
-use super::write::timeout;
+use super::write_options::timeout;
 use crate::error::Result;
 use crate::store::transfer::TransferOptions;
 use crate::types::NodeId;

@@ -12,7 +12,7 @@ use super::handle::{HandleSlot, in_process};
 use super::snapshot_open::{almadia_level, level};
 use super::store::almadia_store;
 use super::txn::almadia_txn;
-use super::write::timeout;
+use super::write_options::timeout;
 use crate::error::{Code, Error, Result};
 use crate::store::transaction::TransactionOptions;
 

@@ -11,7 +11,7 @@ use super::handle::{in_process, null};
 use super::store::almadia_store;
 use super::txn::{almadia_txn, handle};
 use super::txn_begin::{almadia_txn_options, txn_options};
-use super::write::{Waiting, almadia_write_options, async_write_options};
+use super::write_options::{Waiting, almadia_write_options, async_write_options};
 use crate::error::Code;
 use crate::store::transaction::retry::Tried;
 
@@ -41,7 +41,8 @@ pub unsafe extern "C" fn almadia_txn_commit(
         let txn = unsafe { handle(txn) }?;
         boundary::may_block()?;
         let transaction = txn.take()?;
-        waiting.commit(|options| transaction.commit(options))
+        waiting.run(|options| transaction.commit(options))?;
+        Ok(ALMADIA_OK)
     })
 }
 

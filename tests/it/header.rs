@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 32] = [
+const SOURCES: [&str; 33] = [
     "boundary",
     "library",
     "error",
@@ -28,6 +28,7 @@ const SOURCES: [&str; 32] = [
     "batch",
     "batch_conditions",
     "position",
+    "write_options",
     "write",
     "written",
     "precondition",
