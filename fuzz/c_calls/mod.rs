@@ -17,6 +17,8 @@ mod queue;
 mod reading;
 mod rules;
 mod in_flight;
+mod judging;
+mod transacting;
 mod with_options;
 mod writing;
 
@@ -33,6 +35,7 @@ use many::Values;
 pub use member::Member;
 use member::Model;
 use queue::Queue;
+use transacting::Transaction;
 use writing::Change;
 
 /// Most calls of one input.
@@ -82,6 +85,7 @@ pub struct Handles {
     values: [Option<Value>; SLOTS],
     many: [Option<Values>; SLOTS],
     iters: [Option<Iter>; SLOTS],
+    transactions: [Option<Transaction>; SLOTS],
     /// One for all stores, which are opened one after the other.
     queue: Option<Queue>,
 }
@@ -91,7 +95,8 @@ impl Handles {
         let (batches, snapshots) = ([const { None }; SLOTS], [const { None }; SLOTS]);
         let (values, many, iters) =
             ([const { None }; SLOTS], [const { None }; SLOTS], [const { None }; SLOTS]);
-        Self { config: null_mut(), batches, snapshots, values, many, iters, queue: None }
+        let transactions = [const { None }; SLOTS];
+        Self { config: null_mut(), batches, snapshots, values, many, iters, transactions, queue: None }
     }
 
     /// True while a handle lives that reads the store's files.
@@ -100,7 +105,8 @@ impl Handles {
         let (values, many) = (self.values.iter().flatten(), self.many.iter().flatten());
         // A value that does not exist needs no store.
         let many = many.filter(|values| values.shows.iter().any(Option::is_some));
-        snapshots.count() + iters.count() + values.count() + many.count() > 0
+        let transactions = self.transactions.iter().flatten().filter(|transaction| transaction.is_open());
+        snapshots.count() + iters.count() + values.count() + many.count() + transactions.count() > 0
     }
 
     fn release_directory(&mut self) {
@@ -108,6 +114,7 @@ impl Handles {
         self.many.iter_mut().for_each(|slot| put(slot, None));
         self.snapshots.iter_mut().for_each(|slot| put(slot, None));
         self.iters.iter_mut().for_each(|slot| put(slot, None));
+        self.transactions.iter_mut().for_each(|slot| put(slot, None));
     }
 }
 
@@ -128,6 +135,8 @@ impl Member {
 
     fn call(&mut self, kind: u8, input: &mut Input<'_>, handles: &mut Handles) {
         match kind {
+            0xe8..=0xeb => return self.judge(input),
+            0xec..=0xef => return self.transact(input, handles),
             0xf0..=0xf7 => return self.burst(input, handles),
             0xf8 => return self.multi_get(input, handles),
             0xf9 => return handles.snapshot_multi_get(input),
