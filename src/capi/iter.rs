@@ -73,7 +73,7 @@ impl ProcessBound for almadia_iter {
 /// What C iterates over.
 enum Walk {
     Snapshot(Iter),
-    Transaction(TransactionIter),
+    Transaction(Box<TransactionIter>),
 }
 
 /// The same call for either.
@@ -123,7 +123,7 @@ impl almadia_iter {
 
     /// Over what a transaction sees.
     pub(super) fn of_transaction(iter: TransactionIter) -> Self {
-        Self::new(Walk::Transaction(iter))
+        Self::new(Walk::Transaction(Box::new(iter)))
     }
 
     /// Moves and answers whether it stands on a pair.
@@ -381,8 +381,8 @@ pub unsafe extern "C" fn almadia_iter_prev(iter: *mut almadia_iter) -> bool {
 /// `iter` is NULL or live, and no other call moves it meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_iter_valid(iter: *const almadia_iter) -> bool {
-    // SAFETY: `iter` is NULL or live, and nobody moves it.
     boundary::value(false, || {
+        // SAFETY: `iter` is NULL or live, and nobody moves it.
         unsafe { in_process(iter, "iter") }.is_ok_and(|iter| iter.iter.item().is_some())
     })
 }

@@ -82,8 +82,8 @@ impl Program<'_> {
         let mut is_ascending = random.percent(50);
         let place = place(self.region, from);
         let found = match is_ascending {
-            true => merge.to_key_or_larger(&place, &mut self.shared),
-            false => merge.to_key_or_smaller(&place, &mut self.shared),
+            true => merge.seek(&place, &mut self.shared),
+            false => merge.seek_for_prev(&place, &mut self.shared),
         };
         found.expect("few keys");
         let mut at = self.note_walk(from, &merge, is_ascending);
@@ -91,8 +91,8 @@ impl Program<'_> {
             let Some(here) = at else { break };
             is_ascending ^= random.percent(15);
             let found = match is_ascending {
-                true => merge.to_larger(&mut self.shared),
-                false => merge.to_smaller(&mut self.shared),
+                true => merge.next(&mut self.shared),
+                false => merge.prev(&mut self.shared),
             };
             found.expect("few keys");
             at = self.note_walk(here, &merge, is_ascending);

@@ -32,20 +32,20 @@ impl TransactionIter {
 
     /// Moves to the first key: the smallest, or in reverse the largest.
     pub fn seek_to_first(&mut self) {
-        self.go(if self.reverse { Merge::to_largest } else { Merge::to_smallest });
+        self.go(if self.reverse { Merge::last } else { Merge::first });
     }
 
     /// Moves to the last key: the largest, or in reverse the smallest.
     pub fn seek_to_last(&mut self) {
-        self.go(if self.reverse { Merge::to_smallest } else { Merge::to_largest });
+        self.go(if self.reverse { Merge::first } else { Merge::last });
     }
 
     /// Moves to `key`, or if it does not exist to the next one in the iterator's order.
     pub fn seek(&mut self, key: &[u8]) {
         let reverse = self.reverse;
         self.go(|merge, shared| match reverse {
-            true => merge.to_key_or_smaller(key, shared),
-            false => merge.to_key_or_larger(key, shared),
+            true => merge.seek_for_prev(key, shared),
+            false => merge.seek(key, shared),
         });
     }
 
@@ -53,8 +53,8 @@ impl TransactionIter {
     pub fn seek_for_prev(&mut self, key: &[u8]) {
         let reverse = self.reverse;
         self.go(|merge, shared| match reverse {
-            true => merge.to_key_or_larger(key, shared),
-            false => merge.to_key_or_smaller(key, shared),
+            true => merge.seek(key, shared),
+            false => merge.seek_for_prev(key, shared),
         });
     }
 
@@ -62,12 +62,12 @@ impl TransactionIter {
     // Not `Iterator::next`: the items borrow from the iterator.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) {
-        self.step(if self.reverse { Merge::to_smaller } else { Merge::to_larger });
+        self.step(if self.reverse { Merge::prev } else { Merge::next });
     }
 
     /// Moves to the previous key; before the first one the iterator is at none, where it stays.
     pub fn prev(&mut self) {
-        self.step(if self.reverse { Merge::to_larger } else { Merge::to_smaller });
+        self.step(if self.reverse { Merge::next } else { Merge::prev });
     }
 
     /// True when the iterator is at a key.

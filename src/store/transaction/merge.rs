@@ -89,28 +89,28 @@ impl<S: Source> Merge<S> {
         (self.at, self.facing) = (At::Nowhere, None);
     }
 
-    pub(crate) fn to_smallest(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn first(&mut self, shared: &mut Shared) -> Result<()> {
         let lower = std::mem::take(&mut self.lower);
-        let moved = self.to_key_or_larger(&lower, shared);
+        let moved = self.seek(&lower, shared);
         self.lower = lower;
         moved
     }
 
-    pub(crate) fn to_largest(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn last(&mut self, shared: &mut Shared) -> Result<()> {
         self.source.seek_to_last();
         self.descend(None, shared)
     }
 
-    pub(crate) fn to_key_or_larger(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
+    pub(crate) fn seek(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
         self.scratch.from.clear();
         self.scratch.from.extend_from_slice(key.max(&self.lower));
         self.source.seek(&self.scratch.from);
         self.ascend(true, shared)
     }
 
-    pub(crate) fn to_key_or_smaller(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
+    pub(crate) fn seek_for_prev(&mut self, key: &[u8], shared: &mut Shared) -> Result<()> {
         if self.upper.as_deref().is_some_and(|upper| key >= upper) {
-            return self.to_largest(shared);
+            return self.last(shared);
         }
         if *key < *self.lower {
             self.stop();
@@ -123,7 +123,7 @@ impl<S: Source> Merge<S> {
     }
 
     /// To the next larger key; from nowhere to nowhere.
-    pub(crate) fn to_larger(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn next(&mut self, shared: &mut Shared) -> Result<()> {
         if !self.leave() {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl<S: Source> Merge<S> {
     }
 
     /// To the next smaller key; from nowhere to nowhere.
-    pub(crate) fn to_smaller(&mut self, shared: &mut Shared) -> Result<()> {
+    pub(crate) fn prev(&mut self, shared: &mut Shared) -> Result<()> {
         if !self.leave() {
             return Ok(());
         }

@@ -118,12 +118,12 @@ fn run(data: &Data, bounds: (&[u8], Option<&[u8]>), steps: &[Step]) -> (Vec<Seen
             Step::Delete(number) => shared.writes.touch(&key(*number), None),
             Step::DeleteRange(begin, end) if *end < KEYS => shared.writes.empty(&key(*begin), &key(*end)),
             Step::DeleteRange(begin, _) => shared.writes.empty(&key(*begin), b""),
-            Step::Smallest => merge.to_smallest(&mut shared).expect("small"),
-            Step::Largest => merge.to_largest(&mut shared).expect("small"),
-            Step::KeyOrLarger(number) => merge.to_key_or_larger(&key(*number), &mut shared).expect("small"),
-            Step::KeyOrSmaller(number) => merge.to_key_or_smaller(&key(*number), &mut shared).expect("small"),
-            Step::Larger => merge.to_larger(&mut shared).expect("small"),
-            Step::Smaller => merge.to_smaller(&mut shared).expect("small"),
+            Step::Smallest => merge.first(&mut shared).expect("small"),
+            Step::Largest => merge.last(&mut shared).expect("small"),
+            Step::KeyOrLarger(number) => merge.seek(&key(*number), &mut shared).expect("small"),
+            Step::KeyOrSmaller(number) => merge.seek_for_prev(&key(*number), &mut shared).expect("small"),
+            Step::Larger => merge.next(&mut shared).expect("small"),
+            Step::Smaller => merge.prev(&mut shared).expect("small"),
         }
         let shown = merge.item().map(|(key, value, version)| (key.to_vec(), value.len(), version.is_some()));
         seen.push(shown);
