@@ -58,6 +58,7 @@ What to know:
   member acknowledged before.
 * No lock is needed between members: `store.add(b"n")` counts, `put_if_absent` and `compare_and_set` write only what is
   as it was seen, `take_first` and `put_versioned` are a queue, batches take conditions (`help(almadia.Batch)`).
+* `store.mapping(prefix)` is a `collections.abc.MutableMapping`, for `shelve` and other code that takes one.
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
 * Stores and snapshots may be used by many threads; calls release the GIL.
 * Close what you open, with `with` or `close()`. A store that is not closed causes a ResourceWarning but loses nothing.
@@ -68,6 +69,8 @@ What to know:
 * `logging.getLogger("almadia")` receives the library's log. The library never writes to the terminal.
 * `almadia.options()` lists every option with its range, default and meaning.
 * `almadia.aio` is the same for asyncio: `async with almadia.aio.open(...) as store: await store.put(...)`.
+* `almadia.recipes` has counters, work queues, unique names and updates of documents, `almadia.recipes.aio` the same
+  for asyncio.
 * `almadia.testing` has in-process clusters whose network a test can break; for pytest, the fixture `almadia_cluster`.
 """
 
@@ -125,18 +128,19 @@ from .errors import (
     WriteTimeoutError as WriteTimeoutError,
     WrongClusterError as WrongClusterError,
 )
+from .mapping import StoreMapping
 from .options import Option, options
 from .status import RegionStatus, Status
 from .store import BatchBlock, Snapshot, Store, open  # noqa: A004
 from .typing import BytesLike, Level, Members, OptionValue
 
 if TYPE_CHECKING:
-    from . import aio as aio, testing as testing
+    from . import aio as aio, recipes as recipes, testing as testing
 else:
 
     def __getattr__(name):
-        """Imports `almadia.aio` and `almadia.testing` on first use: importing asyncio takes longer than all else."""
-        if name in ("aio", "testing"):
+        """Imports what is not always needed on first use: importing asyncio takes longer than all else."""
+        if name in ("aio", "recipes", "testing"):
             from importlib import import_module
 
             return import_module(f"{__name__}.{name}")
@@ -161,6 +165,7 @@ __all__ = [
     "Snapshot",
     "Status",
     "Store",
+    "StoreMapping",
     "open",
     "options",
 ]

@@ -14,6 +14,7 @@ from . import _conditions
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from .errors import KeyNotFound
+from .mapping import StoreMapping
 from .options import option_list
 from .status import RegionStatus, Status
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
@@ -393,6 +394,14 @@ class Store(BaseStore):
           write returned, on any member, or its `index`. The range must lie within the region of that write.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
+
+    def mapping(self, prefix: BytesLike = b"") -> StoreMapping:
+        """The keys that begin with `prefix`, without it, as a `collections.abc.MutableMapping` of bytes to bytes.
+
+        For code that takes a mapping, such as `shelve.Shelf(store.mapping(b"shelf/"))`: see `StoreMapping`. Making one
+        reads nothing.
+        """
+        return StoreMapping(self, prefix)
 
     # The store itself.
 
