@@ -35,6 +35,9 @@ find_missing() {
         clang_sanitizes || need libclang-rt-dev "clang's AddressSanitizer, for the C++ tests"
         command -v cmake >/dev/null || need cmake "builds an external project against the installed library"
         command -v pkg-config >/dev/null || need pkg-config "the same without CMake"
+        python3 -c 'import test.mapping_tests, test.test_shelve' 2>/dev/null ||
+            need "libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite" \
+                "Python's own tests of mappings and shelves, for a test"
     fi
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
     [ "$purpose" = build ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||

@@ -61,7 +61,7 @@ asyncio.run(ask())
 
 
 def test_the_service_of_the_guide_keeps_what_it_is_given(tmp_path: Path) -> None:
-    _, service = blocks("docs/asyncio.md")
+    *_, service = blocks("docs/asyncio.md")
 
     run(service + ASK_THE_SERVICE.replace("STATUS_AT_FIRST", "404"), tmp_path)
     run(service + ASK_THE_SERVICE.replace("STATUS_AT_FIRST", "200"), tmp_path)

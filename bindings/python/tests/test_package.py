@@ -13,10 +13,12 @@ from typing import Any
 
 import almadia
 import almadia.aio
+import almadia.recipes
+import almadia.recipes.aio
 import pytest
 from almadia import _almadia, errors
 
-MODULES = [almadia, almadia.aio, almadia.errors]
+MODULES = [almadia, almadia.aio, almadia.errors, almadia.recipes, almadia.recipes.aio]
 
 
 def test_only_the_modules_entry_is_exported() -> None:
@@ -179,11 +181,14 @@ def indented_after(text: str, heading: str) -> str:
     return "\n".join(block).rstrip()
 
 
-def test_aio_and_testing_are_there_after_importing_the_package() -> None:
-    program = "import almadia; print(almadia.aio.open.__module__, almadia.testing.Cluster.__module__)"
+def test_aio_testing_and_recipes_are_there_after_importing_the_package() -> None:
+    program = (
+        "import almadia; print(almadia.aio.open.__module__, almadia.testing.Cluster.__module__,"
+        " almadia.recipes.Counter.__module__, almadia.recipes.aio.Counter.__module__)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
-    assert done.stdout == "almadia.aio almadia.testing\n"
+    assert done.stdout == "almadia.aio almadia.testing almadia.recipes.counter almadia.recipes.aio\n"
     with pytest.raises(AttributeError, match="module 'almadia' has no attribute 'opne'"):
         almadia.opne  # type: ignore[attr-defined]  # noqa: B018 - mypy must see it too.
 
