@@ -50,7 +50,8 @@ class Doubtful:
             if inspect.iscoroutinefunction(real):
                 return _in_doubt(call if outcome == APPLIED else None)
             if outcome == APPLIED:
-                call()
+                with suppress(almadia.PreconditionFailedError):
+                    call()
             raise almadia.WriteTimeoutError("in doubt")
 
         return write
@@ -72,7 +73,8 @@ class Doubtful:
 
 async def _in_doubt(call: Callable[[], Awaitable[Any]] | None) -> None:
     if call is not None:
-        await call()
+        with suppress(almadia.PreconditionFailedError):
+            await call()
     raise almadia.WriteTimeoutError("in doubt")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from ._almadia import Batch
 from .errors import KeyNotFound, PreconditionFailedError, TooLargeError
@@ -42,7 +42,9 @@ class StoreMapping(MutableMapping[bytes, bytes]):
       `store.compare_and_set`, `store.add` and `almadia.recipes.update`.
     * After an unknown outcome (`Outcome.UNKNOWN`), assignment, `update`, `clear` and `setdefault` may be repeated where
       nobody else writes these keys. What `pop` or `popitem` took is lost then, and a repeated `del` may find nothing.
-    * `len` reads all keys; `bool` reads one. `dict(mapping.items())` reads once, `dict(mapping)` gets each key.
+    * `len` reads all keys, and `list(mapping)` asks for it first, as for any iterable that has one; `bool` reads one
+      key.
+      `dict(mapping.items())` reads once, `dict(mapping)` gets each key.
 
     If the store has several regions (`bootstrap.split_keys`), a prefix may lie across them. Iterations, `len` and `==`
     then show each region as it was at one moment, not all of them at the same; `update` and `clear` are one write or
@@ -240,7 +242,6 @@ class _Values(ValuesView[bytes]):
         return self._mapping._values(reverse=True)
 
 
-@runtime_checkable
 class _KeysAndGetItem(Protocol):
     """What `update` takes besides pairs."""
 
@@ -256,8 +257,9 @@ def _pairs(other: _Updates) -> Iterable[tuple[BytesLike, BytesLike]]:
     """Keys and values, told apart as `MutableMapping.update` does it."""
     if isinstance(other, Mapping):
         return other.items()
-    if isinstance(other, _KeysAndGetItem):
-        return ((key, other[key]) for key in other.keys())  # noqa: SIM118 - it need not be iterable itself.
+    if hasattr(other, "keys"):
+        mapping: Any = other
+        return ((key, mapping[key]) for key in mapping.keys())  # noqa: SIM118 - it need not be iterable itself.
     return other
 
 

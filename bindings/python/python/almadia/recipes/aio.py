@@ -23,7 +23,7 @@ from almadia.aio import Store
 from ._tasks import CLAIMS, HEADS, Attempt, Task, Tasks, milliseconds_of
 from ._time import SECONDS, Deadline, pause
 from .counter import number, once_batch, once_key
-from .documents import Change, change_batch, conflict, was_done
+from .documents import Change, Race, change_batch, was_done
 from .errors import ClaimLostError, NameTakenError, NotOwnerError
 from .names import rename_batch, renamed
 
@@ -117,10 +117,8 @@ class Names:
                 batch = rename_batch(before, has[1], after, owner)
                 return (await self._store.write(batch, timeout=deadline.left())).version
             except PreconditionFailedError:
-                if deadline.left() == 0:
-                    raise
-            await asyncio.sleep(pause(attempt))
-            attempt += 1
+                await asyncio.sleep(min(pause(attempt), deadline.left()))
+                attempt += 1
 
 
 async def update(
@@ -130,24 +128,20 @@ async def update(
 
     `change` is a plain function.
     """
-    deadline = Deadline(timeout)
-    attempt = 0
+    race = Race(key, timeout)
     while True:
-        value, version = await store.get_with_version(key, timeout=deadline.left())
+        value, version = await store.get_with_version(key, timeout=race.left())
         changed = change(value)
         if changed == value and once is None:
             return value
         try:
-            await store.write(change_batch(key, version, changed, once), timeout=deadline.left())
+            await store.write(change_batch(key, version, changed, once), timeout=race.left())
         except PreconditionFailedError as refused:
             if was_done(refused, once):
-                return await store.get(key, timeout=deadline.left())
+                return await store.get(key, timeout=race.left())
         else:
             return None if changed is None else bytes(changed)
-        attempt += 1
-        if deadline.left() == 0:
-            raise conflict(key, attempt, timeout)
-        await asyncio.sleep(pause(attempt))
+        await asyncio.sleep(race.lost())
 
 
 class WorkQueue:

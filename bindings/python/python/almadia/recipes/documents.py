@@ -39,24 +39,20 @@ def update(
     and a call that finds it done returns the value of the key. Remove that key when the change is surely not repeated
     any more.
     """
-    deadline = Deadline(timeout)
-    attempt = 0
+    race = Race(key, timeout)
     while True:
-        value, version = store.get_with_version(key, timeout=deadline.left())
+        value, version = store.get_with_version(key, timeout=race.left())
         changed = change(value)
         if changed == value and once is None:
             return value
         try:
-            store.write(change_batch(key, version, changed, once), timeout=deadline.left())
+            store.write(change_batch(key, version, changed, once), timeout=race.left())
         except PreconditionFailedError as refused:
             if was_done(refused, once):
-                return store.get(key, timeout=deadline.left())
+                return store.get(key, timeout=race.left())
         else:
             return None if changed is None else bytes(changed)
-        attempt += 1
-        if deadline.left() == 0:
-            raise conflict(key, attempt, timeout)
-        time.sleep(pause(attempt))
+        time.sleep(race.lost())
 
 
 def change_batch(key: BytesLike, version: int, changed: BytesLike | None, once: BytesLike | None) -> Batch:
@@ -78,6 +74,26 @@ def was_done(refused: PreconditionFailedError, once: BytesLike | None) -> bool:
     return once is not None and refused.operation == 0
 
 
-def conflict(key: BytesLike, attempts: int, timeout: float) -> ConflictError:
-    """The exception when others were always faster."""
-    return ConflictError(f"{attempts} times others changed {bytes(key)!r} first, within {timeout:g} s")
+class Race(Deadline):
+    """The attempts of one update, until its deadline."""
+
+    __slots__ = ("_key", "_lost", "_timeout")
+
+    def __init__(self, key: BytesLike, timeout: float) -> None:
+        super().__init__(timeout)
+        self._key = key
+        self._timeout = timeout
+        self._lost = 0
+
+    def lost(self) -> float:
+        """Counts an attempt in which another was faster; returns the seconds to wait before the next one."""
+        self._lost += 1
+        return min(pause(self._lost), super().left())
+
+    def left(self) -> float:
+        """Seconds that are left. When there are none, and others were faster, `ConflictError`."""
+        seconds = super().left()
+        if seconds == 0 and self._lost:
+            times = f"{self._lost} times others changed {bytes(self._key)!r} first"
+            raise ConflictError(f"{times}, within {self._timeout:g} s")
+        return seconds

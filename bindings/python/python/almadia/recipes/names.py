@@ -88,10 +88,8 @@ class Names:
                 batch = rename_batch(before, has[1], after, owner)
                 return self._store.write(batch, timeout=deadline.left()).version
             except PreconditionFailedError:
-                if deadline.left() == 0:
-                    raise
-            time.sleep(pause(attempt))
-            attempt += 1
+                time.sleep(min(pause(attempt), deadline.left()))
+                attempt += 1
 
 
 Seen = tuple[bytes | None, int]
