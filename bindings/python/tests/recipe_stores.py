@@ -33,9 +33,13 @@ class Doubtful:
         self.store = store
         self.outcomes: list[str | None] = []
         """Of the next writes; None for those that are answered as ever, like all behind these."""
+        self.meanwhile: dict[str, list[Callable[[], Any]]] = {}
+        """What others do just before the next calls of a name, one before each."""
         self._late: list[Callable[[], Any]] = []
 
     def __getattr__(self, name: str) -> Any:
+        if self.meanwhile.get(name):
+            self.meanwhile[name].pop(0)()
         real = getattr(self.store, name)
         if name not in WRITES:
             return real

@@ -202,6 +202,36 @@ def test_a_name_is_changed_for_another(kit: Kit) -> None:
     assert kit.keys(b"names/") == [b"new", b"taken"]
 
 
+def test_a_name_that_others_change_meanwhile_is_looked_at_again(kit: Kit) -> None:
+    store = kit.doubtful()
+    names, others = kit.names(store), almadia.recipes.Names(kit.store, b"names/")
+    first = names.reserve(b"old", b"1")
+
+    # Another gets the new one between the look and the write.
+    store.meanwhile = {"write": [lambda: others.reserve(b"new", b"2")]}
+    with pytest.raises(NameTakenError) as taken:
+        names.rename(b"old", b"new", b"1")
+    assert taken.value.owner == b"2"
+    # Another has the new one only for that moment.
+    store.meanwhile = {
+        "snapshot": [lambda: others.release(b"new", b"2"), lambda: others.release(b"new", b"2")],
+        "write": [lambda: others.reserve(b"new", b"2")],
+    }
+    assert names.rename(b"old", b"new", b"1") > first
+    # The old one is lost in that moment.
+    store.meanwhile = {"write": [lambda: (others.release(b"new", b"1"), others.reserve(b"new", b"3"))]}
+    with pytest.raises(NotOwnerError) as raised:
+        names.rename(b"new", b"newest", b"1")
+    assert raised.value.owner == b"3"
+    # A name becomes free between the attempt that it refuses and the look at its owner.
+    store.meanwhile = {"get_with_version": [lambda: others.release(b"new", b"3")]}
+    assert names.reserve(b"new", b"1") > first
+    # It is released when another has released it, and reserved it again: that is another reservation.
+    store.meanwhile = {"compare_and_delete": [lambda: (others.release(b"new", b"1"), others.reserve(b"new", b"1"))]}
+    assert not names.release(b"new", b"1")
+    assert names.owner(b"new") == b"1"
+
+
 @in_doubt
 def test_names_in_doubt_are_asked_for_again(kit: Kit, outcome: str) -> None:
     store = kit.doubtful()
