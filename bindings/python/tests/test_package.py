@@ -66,6 +66,23 @@ def names_in_the_package() -> tuple[set[str], set[str]]:
     return names, attributes
 
 
+def test_recipes_use_public_names_only() -> None:
+    files = sorted((Path(str(almadia.__file__)).parent / "recipes").glob("*.py"))
+    modules = {file.stem for file in files}
+    assert {"counter", "documents", "names", "queue", "aio"} < modules
+
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module is None or node.module in modules, file
+            elif isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "almadia":
+                assert not any(part.startswith("_") for part in str(node.module).split(".")), file
+                assert not any(alias.name.startswith("_") for alias in node.names), file
+            elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+                # Its own, or those of the other classes of recipes.
+                assert node.attr not in {*dir(almadia.Store), *dir(almadia.Snapshot), *dir(almadia.aio.Store)}, file
+
+
 def test_the_package_needs_nothing_and_says_that_it_is_typed() -> None:
     files = importlib.metadata.files("almadia")
 
@@ -80,9 +97,10 @@ def test_the_tests_see_the_installed_package() -> None:
     assert "site-packages" in str(almadia.__file__)
 
 
-def test_importing_brings_nothing_heavy() -> None:
+@pytest.mark.parametrize("module", ["almadia", "almadia.recipes"])
+def test_importing_brings_nothing_heavy(module: str) -> None:
     heavy = {"asyncio", "logging", "multiprocessing", "dataclasses"}
-    program = f"import sys, almadia; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert done.stdout == "[]\n"

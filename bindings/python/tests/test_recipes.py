@@ -430,6 +430,8 @@ def test_what_belongs_to_a_completion_is_applied_with_it(kit: Kit, clock: Clock)
     with pytest.raises(almadia.PreconditionFailedError) as raised:
         second.done(task, lambda batch: batch.if_present(b"none"))
     assert not isinstance(raised.value, ClaimLostError)
+    with pytest.raises(almadia.InvalidArgumentError):
+        second.done(task, lambda batch: batch.otherwise())
     second.done(task, lambda batch: (batch.add(b"done"), batch.put(b"result", b"r")))
     with pytest.raises(ClaimLostError):
         second.done(task, lambda batch: batch.add(b"done"))

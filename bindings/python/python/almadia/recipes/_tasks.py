@@ -149,6 +149,8 @@ class Tasks:
         batch.delete(self.record(task.id))
         if also is not None:
             also(batch)
+            # Once more, since behind an `otherwise` a condition is refused: a lost claim must not pass for a success.
+            batch.if_value(self.claimed + task.id, task.claim)
         return batch
 
     def give_back(self, task: Task) -> Batch:

@@ -86,7 +86,7 @@ class Names:
             if found == owner:
                 return version
             if found is not None:
-                raise NameTakenError._of(bytes(name), found)
+                raise NameTakenError._about(bytes(name), found)
 
     async def release(self, name: BytesLike, owner: BytesLike, *, timeout: float = SECONDS) -> bool:
         """Frees the name if `owner` has it; returns whether this call did: see `almadia.recipes.Names.release`."""
@@ -272,4 +272,4 @@ class WorkQueue:
             if refused.operation != 0:
                 raise
             record = await self._store.get(self._tasks.record(task.id), timeout=deadline.left())
-            raise ClaimLostError._of(task.id, record is None) from None
+            raise ClaimLostError._about(task.id, record is None) from None

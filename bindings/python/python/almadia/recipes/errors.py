@@ -26,7 +26,7 @@ class ClaimLostError(_Kept, ConflictError):
     """Whether the task is completed: by whoever took it over or, after an unknown outcome, by this taker."""
 
     @classmethod
-    def _of(cls, task: bytes, completed: bool) -> ClaimLostError:
+    def _about(cls, task: bytes, completed: bool) -> ClaimLostError:
         state = "it is completed" if completed else "it waits, or another has it"
         error = cls(f"the claim of task {task.hex()} is lost: {state}")
         error.completed = completed
@@ -40,7 +40,7 @@ class NameTakenError(_Kept, PreconditionFailedError):
     """Who has it."""
 
     @classmethod
-    def _of(cls, name: bytes, owner: bytes) -> NameTakenError:
+    def _about(cls, name: bytes, owner: bytes) -> NameTakenError:
         error = cls(f"the name {name!r} is reserved for {owner!r}")
         error.owner = owner
         return error
@@ -53,7 +53,7 @@ class NotOwnerError(_Kept, PreconditionFailedError):
     """Who has it; None if it is free."""
 
     @classmethod
-    def _of(cls, name: bytes, owner: bytes | None) -> NotOwnerError:
+    def _about(cls, name: bytes, owner: bytes | None) -> NotOwnerError:
         error = cls(f"the name {name!r} is " + ("free" if owner is None else f"reserved for {owner!r}"))
         error.owner = owner
         return error

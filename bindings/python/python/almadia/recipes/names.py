@@ -51,7 +51,7 @@ class Names:
             if found == owner:
                 return version
             if found is not None:
-                raise NameTakenError._of(bytes(name), found)
+                raise NameTakenError._about(bytes(name), found)
             # It was released in between.
 
     def release(self, name: BytesLike, owner: BytesLike, *, timeout: float = SECONDS) -> bool:
@@ -101,11 +101,11 @@ def renamed(old: bytes, has: Seen, new: bytes, wants: Seen, owner: BytesLike) ->
     if has[0] != owner:
         if wants[0] == owner:
             return wants[1]
-        raise NotOwnerError._of(old, has[0])
+        raise NotOwnerError._about(old, has[0])
     if old == new:
         return has[1]
     if wants[0] is not None:
-        raise NameTakenError._of(new, wants[0])
+        raise NameTakenError._about(new, wants[0])
     return None
 
 

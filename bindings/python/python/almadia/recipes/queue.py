@@ -111,10 +111,13 @@ class WorkQueue:
     def done(self, task: Task, also: Callable[[Batch], object] | None = None, *, timeout: float = SECONDS) -> None:
         """Completes a task; `ClaimLostError` if the claim is lost.
 
-        `also` may add operations to the batch that completes the task, such as its result: they are applied if and only
-        if the task is completed by this call, and so exactly once for the task, on keys of the same region:
+        `also` may add operations and conditions, but no `otherwise`, to the batch that completes the task. They are
+        applied if and only if the task is completed by this call, and so exactly once for the task, on keys of the same
+        region:
 
             queue.done(task, lambda batch: batch.put(b"result/" + task.id, result))
+
+        If a condition of `also` is false, `PreconditionFailedError` is raised, and the task is still claimed.
 
         It may be repeated after an unknown outcome. If it raises `ClaimLostError` then, `error.completed` says whether
         the task is completed, by the first attempt or by another taker; what `also` wrote tells by which.
@@ -194,4 +197,4 @@ class WorkQueue:
             if refused.operation != 0:
                 raise  # A condition of the caller's own.
             record = self._store.get(self._tasks.record(task.id), timeout=deadline.left())
-            raise ClaimLostError._of(task.id, record is None) from None
+            raise ClaimLostError._about(task.id, record is None) from None
