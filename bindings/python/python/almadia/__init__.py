@@ -58,8 +58,8 @@ What to know:
   member acknowledged before.
 * No lock is needed between members: `store.add(b"n")` counts, `put_if_absent` and `compare_and_set` write only what is
   as it was seen, `take_first` and `put_versioned` are a queue, batches take conditions (`help(almadia.Batch)`).
-* `store.mapping(prefix)` is a `collections.abc.MutableMapping`, for `shelve` and other code that takes one.
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
+* `store.mapping(prefix)` is a `collections.abc.MutableMapping`, for `shelve` and other code that takes one.
 * Stores and snapshots may be used by many threads; calls release the GIL.
 * Close what you open, with `with` or `close()`. A store that is not closed causes a ResourceWarning but loses nothing.
 * Open stores after `fork`, not before: in a child process, calls on a store of the parent raise `ForkedError`, and no

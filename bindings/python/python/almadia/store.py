@@ -371,6 +371,14 @@ class Store(BaseStore):
         """
         return self._core.write(batch, timeout)
 
+    def mapping(self, prefix: BytesLike = b"") -> StoreMapping:
+        """The keys that begin with `prefix`, without it, as a `collections.abc.MutableMapping` of bytes to bytes.
+
+        For code that takes a mapping, such as `shelve.Shelf(store.mapping(b"shelf/"))`: see `StoreMapping`. Making one
+        reads nothing.
+        """
+        return StoreMapping(self, prefix)
+
     def snapshot(
         self,
         *,
@@ -394,14 +402,6 @@ class Store(BaseStore):
           write returned, on any member, or its `index`. The range must lie within the region of that write.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
-
-    def mapping(self, prefix: BytesLike = b"") -> StoreMapping:
-        """The keys that begin with `prefix`, without it, as a `collections.abc.MutableMapping` of bytes to bytes.
-
-        For code that takes a mapping, such as `shelve.Shelf(store.mapping(b"shelf/"))`: see `StoreMapping`. Making one
-        reads nothing.
-        """
-        return StoreMapping(self, prefix)
 
     # The store itself.
 
