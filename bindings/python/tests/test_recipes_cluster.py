@@ -222,7 +222,7 @@ async def test_a_take_that_is_cancelled_at_any_moment_loses_no_task(tmp_path: Pa
     async with almadia.aio.open(tmp_path / "store") as store:
         queue = almadia.recipes.aio.WorkQueue(store, b"queue/")
         cancelled = 0
-        for number in range(200):
+        for number in range(80):
             await queue.put(b"%d" % number)
             taking = asyncio.create_task(queue.take(3600))
             await asyncio.sleep(chance.uniform(0, 0.004))
