@@ -52,6 +52,10 @@ def test_a_counter_counts(kit: Kit) -> None:
     assert [counter.add(), counter.add(41), counter.add(-44)] == [1, 42, -2]
     assert counter.value() == kit.counter().value() == -2
     assert kit.store.add(b"counter", 0) == -2
+    kit.store[b"counter"] = b"text"
+    for call in (counter.value, counter.add, lambda: counter.add_once(b"request")):
+        with pytest.raises(almadia.NotANumberError):
+            call()
 
 
 def test_a_request_counts_once(kit: Kit) -> None:

@@ -42,9 +42,8 @@ class StoreMapping(MutableMapping[bytes, bytes]):
       `store.compare_and_set`, `store.add` and `almadia.recipes.update`.
     * After an unknown outcome (`Outcome.UNKNOWN`), assignment, `update`, `clear` and `setdefault` may be repeated where
       nobody else writes these keys. What `pop` or `popitem` took is lost then, and a repeated `del` may find nothing.
-    * `len` reads all keys, and `list(mapping)` asks for it first, as for any iterable that has one; `bool` reads one
-      key.
-      `dict(mapping.items())` reads once, `dict(mapping)` gets each key.
+    * `len` reads all keys, and `list(mapping)` begins with it, as with the length of any iterable that has one; `bool`
+      reads one key. `dict(mapping.items())` reads once, `dict(mapping)` gets each key by itself.
 
     If the store has several regions (`bootstrap.split_keys`), a prefix may lie across them. Iterations, `len` and `==`
     then show each region as it was at one moment, not all of them at the same; `update` and `clear` are one write or

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from almadia import Batch, BytesLike, PreconditionFailedError, Store
+from almadia import Batch, BytesLike, NotANumberError, PreconditionFailedError, Store
 
 from ._time import SECONDS
 
@@ -73,5 +73,7 @@ def once_batch(key: bytes, request: bytes, delta: int) -> Batch:
 
 
 def number(value: bytes | None) -> int:
-    """The number in the value of a counter."""
+    """The number in the value of a counter; `NotANumberError` if it is none."""
+    if value is not None and len(value) != 8:
+        raise NotANumberError(f"the value of the counter has {len(value)} bytes, not 8")
     return int.from_bytes(value or b"", "little", signed=True)

@@ -30,9 +30,10 @@ class WorkQueue:
     `done`.
 
     No clocks are compared. A claim whose version has not changed for its timeout, as measured by another taker on its
-    own clock from when it first saw it, is taken over if that version is still the same then. So takers notice a lost
-    task only while there are some that look: they take, or wait. A taker that counts the timeout from when it sent its
-    last extension knows how long it certainly has the task.
+    own clock from when it first saw it, is taken over if that version is still the same then. So a lost task is noticed
+    only by those that look again and again, in `take`, with the same object, which remembers the versions: keep one in
+    each process. A taker that counts the timeout from when it sent its last extension knows how long it certainly has
+    the task.
 
     To take a task costs one write, and reads that do not grow with the queue. A queue may be used by many threads, its
     tasks by any process that opens the same prefix. All keys under the prefix are in one region, and no one else's.
