@@ -81,6 +81,7 @@ python-package: wheel
 PYTEST_FLAGS ?=
 .PHONY: test-python
 test-python: python-package ## Tests the installed Python package only. PYTEST_FLAGS="-k snapshot".
+	@scripts/install-needs.sh test-python
 	scripts/test-python.sh -n 2 $(PYTEST_FLAGS)
 
 HOURS ?= 1000

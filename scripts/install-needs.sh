@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs missing build dependencies and reports them; does nothing when none is missing.
 #
-#   install-needs.sh build|wheel|test
+#   install-needs.sh build|wheel|test-python|test
 #
 # As root it installs Debian packages with apt-get. Otherwise it installs libclang from PyPI into a virtual environment
 # in the build directory, and prints the packages that an administrator must install.
@@ -35,10 +35,14 @@ find_missing() {
         clang_sanitizes || need libclang-rt-dev "clang's AddressSanitizer, for the C++ tests"
         command -v cmake >/dev/null || need cmake "builds an external project against the installed library"
         command -v pkg-config >/dev/null || need pkg-config "the same without CMake"
+    fi
+    case "$purpose" in
+    test | test-python)
         python3 -c 'import test.mapping_tests, test.test_shelve' 2>/dev/null ||
             need "libpython$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite" \
-                "Python's own tests of mappings and shelves, for a test"
-    fi
+                "Python's own tests of mappings and shelves, for a test of the Python package"
+        ;;
+    esac
     system_libclang || [ -n "$(own_libclang)" ] || need libclang-dev "reads RocksDB's C header for the Rust bindings"
     [ "$purpose" = build ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
         need python3-venv "the virtual environment in which the Python module is built"

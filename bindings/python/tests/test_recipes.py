@@ -282,6 +282,32 @@ def test_tasks_are_taken_in_the_order_in_which_they_were_put(kit: Kit) -> None:
     assert kit.keys(b"queue/") == []
 
 
+def test_takers_that_meet_at_a_task_take_others(kit: Kit) -> None:
+    store = kit.doubtful()
+    queue, others = kit.queue(store), almadia.recipes.WorkQueue(kit.store, b"queue/")
+    for number in range(5):
+        queue.put(b"%d" % number)
+    taken: list[Any] = []
+    # Whatever it tries first, or second, another gets it just before.
+    store.meanwhile = {"write": [lambda: taken.append(others.take(30))] * 2}
+
+    task = queue.take(30)
+
+    assert [other.payload for other in taken] == [b"0", b"1"]
+    assert task.payload in {b"2", b"3", b"4"}
+    assert queue.counts() == (2, 3)
+
+
+def test_a_taker_gives_up_when_others_are_always_faster(kit: Kit, clock: Clock) -> None:
+    store = kit.doubtful()
+    queue, others = kit.queue(store), almadia.recipes.WorkQueue(kit.store, b"queue/")
+    queue.put(b"work")
+    store.meanwhile = {"write": [lambda: others.take(30)]}
+
+    assert queue.take(30, timeout=10) is None
+    assert queue.counts() == (0, 1)
+
+
 def test_queues_do_not_see_each_other(kit: Kit) -> None:
     kit.store[b"queu"] = kit.store[b"queue0"] = b"others"
     kit.queue(prefix=b"queue/a/").put(b"a")

@@ -23,11 +23,11 @@ class WorkQueue:
             send(task.payload)
             queue.done(task)
 
-    Tasks are taken in the order in which they were put. A taker claims a task for `visibility_timeout` seconds:
-    others do not get it until then, and it extends the claim as long as it works. If it dies, or forgets to, another
-    takes the task. So the work may be begun more than once, but the task is completed once: `done` is refused to a
-    taker that has lost its claim. What must happen exactly once with the task is applied by the same write: see
-    `done`.
+    Tasks are taken in the order in which they were put; takers that meet at the first one take others of the first
+    16. A taker claims a task for `visibility_timeout` seconds: others do not get it until then, and it extends the
+    claim as long as it works. If it dies, or forgets to, another takes the task. So the work may be begun more than
+    once, but the task is completed once: `done` is refused to a taker that has lost its claim. What must happen
+    exactly once with the task is applied by the same write: see `done`.
 
     No clocks are compared. A claim whose version has not changed for its timeout, as measured by another taker on its
     own clock from when it first saw it, is taken over if that version is still the same then. So a lost task is noticed
