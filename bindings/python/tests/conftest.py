@@ -14,6 +14,8 @@ import almadia
 import almadia.testing
 import pytest
 
+from .recipe_stores import Clock, Kit, a_loop
+
 FAST: dict[str, almadia.OptionValue] = {
     "raft.tick_ms": 10,
     "raft.heartbeat_ms": 20,
@@ -83,3 +85,23 @@ def alone(tmp_path: Path) -> Iterator[almadia.Store]:
     with almadia.open(tmp_path / "alone", node_id=1, initial_members=addresses, timeout=3600, options=FAST) as store:
         yield store
         close_at_once(store)
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def kit(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kit]:
+    """The recipes of each kind, over a store of one member."""
+    with ExitStack() as stack:
+        store = stack.enter_context(almadia.open(tmp_path / "store"))
+        kit = Kit(store, None if request.param == "blocking" else stack.enter_context(a_loop()))
+        stack.callback(kit.close)
+        yield kit
+        assert store.status().live_snapshots == 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the recipes."""
+    clock = Clock()
+    for module in ("_tasks", "_time", "aio", "documents", "names", "queue"):
+        monkeypatch.setattr(f"almadia.recipes.{module}.time", clock)
+    return clock

@@ -13,6 +13,7 @@ import almadia
 import almadia.aio
 import almadia.recipes
 import almadia.recipes.aio
+import pytest
 
 _Result = TypeVar("_Result")
 
@@ -187,3 +188,11 @@ class Kit:
         if self._loop is None:
             return getattr(almadia.recipes, name)(store, prefix)
         return Blocking(getattr(almadia.recipes.aio, name)(store, prefix), self._loop)
+
+
+in_doubt = pytest.mark.parametrize("outcome", [APPLIED, LOST, LATE])
+
+
+def unknown() -> Any:
+    """Expects what a `Doubtful` store raises."""
+    return pytest.raises(almadia.WriteTimeoutError, match="in doubt")
