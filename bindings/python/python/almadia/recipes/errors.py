@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from almadia.errors import AlmadiaError, ConflictError, PreconditionFailedError
+from almadia.errors import ConflictError, PreconditionFailedError
 
 __all__ = ["ClaimLostError", "NameTakenError", "NotOwnerError"]
 
 
-class _Kept(AlmadiaError):
+class _Kept:
     """Takes its attributes along to another process."""
 
     def __reduce__(self) -> tuple[Any, ...]:
