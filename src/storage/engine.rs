@@ -190,7 +190,7 @@ impl Engine {
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when this or an earlier flush or compaction failed.
     pub fn flush(&self) -> Result<()> {
-        self.flush_families(&FlushOptions::default())
+        self.database.flush_families(&FlushOptions::default())
     }
 
     /// Starts to flush the memtables without waiting: the progress shows in [`Engine::flushed_apply_state`]. Does
@@ -199,13 +199,7 @@ impl Engine {
     /// # Errors
     /// `IO`, `NO_SPACE` or `CORRUPTION` when an earlier flush or compaction failed.
     pub fn start_flush(&self) -> Result<()> {
-        let db = &self.database.db;
-        if stall::flush_would_wait(db)? {
-            return self.database.writer.probe(db);
-        }
-        let mut options = FlushOptions::default();
-        options.set_wait(false);
-        self.flush_families(&options)
+        self.database.start_flush()
     }
 
     /// Starts to flush what a start has applied again, if it is more than `REPLAYED_MIN`: a get searches the memtable
@@ -251,10 +245,6 @@ impl Engine {
 
     fn begin_write(&self, batch: &ApplyBatch) -> Writing<'_> {
         self.database.gaps.begin_write(batch.changes().filter_map(|(change, _)| change.put_key()))
-    }
-
-    fn flush_families(&self, options: &FlushOptions) -> Result<()> {
-        self.database.db.flush_cfs_opt(&[self.data(), self.meta()], options).map_err(errors::failed)
     }
 
     /// The apply state of `region` that a crash now would leave; none for a region that is not on disk. The raft log
@@ -320,22 +310,36 @@ impl Engine {
         self.database.is_stopping.load(Ordering::SeqCst)
     }
 
-    fn data(&self) -> &ColumnFamily {
-        self.database.family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
-    }
-
     fn meta(&self) -> &ColumnFamily {
         self.database.meta()
     }
 }
 
 impl Database {
+    fn data(&self) -> &ColumnFamily {
+        self.family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
+    }
+
     fn meta(&self) -> &ColumnFamily {
         self.family(META)
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("both column families are opened with the database")
+    }
+
+    /// As [`Engine::start_flush`].
+    fn start_flush(&self) -> Result<()> {
+        if stall::flush_would_wait(&self.db)? {
+            return self.writer.probe(&self.db);
+        }
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.flush_families(&options)
+    }
+
+    fn flush_families(&self, options: &FlushOptions) -> Result<()> {
+        self.db.flush_cfs_opt(&[self.data(), self.meta()], options).map_err(errors::failed)
     }
 
     /// How far `region` is applied in what `options` show.

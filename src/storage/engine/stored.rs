@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 
 use super::options::MEMTABLE_FILTER;
 use super::view::View;
@@ -42,12 +41,17 @@ impl Database {
     /// nobody has taken. With the last of those that are only counted, memtables get filters.
     fn count_look(&self) {
         if self.looks.fetch_add(1, Ordering::Relaxed) == FILTERED_FROM
-            && let Err(error) =
-                self.db.set_options_cf(self.family(DEFAULT_COLUMN_FAMILY_NAME), &MEMTABLE_FILTER)
+            && let Err(error) = self.filter_memtables()
         {
             // Nothing depends on it but speed.
             log::warn!("memtables get no filters: {error}");
         }
+    }
+
+    fn filter_memtables(&self) -> Result<()> {
+        self.db.set_options_cf(self.data(), &MEMTABLE_FILTER).map_err(errors::failed)?;
+        // That which is filled now has none, and it may be long until it is full.
+        self.start_flush()
     }
 }
 
