@@ -186,7 +186,7 @@ impl Transaction {
     /// `BATCH_ACROSS_REGIONS` when the key is in another region; `TOO_LARGE` when it has read as much as it may; `IO` or
     /// `CORRUPTION` as [`Snapshot::get`].
     pub fn get(&self, key: &[u8]) -> Result<Option<TransactionValue>> {
-        self.look(key, false)
+        self.look(key, false, |snapshot| snapshot.get(key).map(Some)).map(known)
     }
 
     /// As [`Transaction::get`], and the key may be changed before the commit.
@@ -194,20 +194,35 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::get`].
     pub fn get_exempt(&self, key: &[u8]) -> Result<Option<TransactionValue>> {
-        self.look(key, true)
+        self.look(key, true, |snapshot| snapshot.get(key).map(Some)).map(known)
     }
 
-    fn look(&self, key: &[u8], is_exempt: bool) -> Result<Option<TransactionValue>> {
+    /// As [`Transaction::get`], or if `is_exempt` as [`Transaction::get_exempt`], without reading the disk: the outer
+    /// option is none if the value may exist only there; the key does not count as read then. For threads that must not
+    /// block.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn get_from_memory(&self, key: &[u8], is_exempt: bool) -> Result<Option<Option<TransactionValue>>> {
+        self.look(key, is_exempt, |snapshot| snapshot.get_from_memory(key))
+    }
+
+    fn look(
+        &self,
+        key: &[u8],
+        is_exempt: bool,
+        read: impl FnOnce(&Snapshot) -> Result<Option<Option<PinnedValue>>>,
+    ) -> Result<Option<Option<TransactionValue>>> {
         self.check(key)?;
         let mut shared = lock(&self.shared);
         if let Some(own) = shared.writes.look(key) {
-            return Ok(own.map(|value| TransactionValue { value: Held::Own(value.clone()) }));
+            return Ok(Some(own.map(|value| TransactionValue { value: Held::Own(value.clone()) })));
         }
-        let stored = self.snapshot.get(key)?;
+        let Some(stored) = read(&self.snapshot)? else { return Ok(None) };
         if !is_exempt {
             shared.reads.saw(key, stored.as_ref().map_or(Version::NONE, PinnedValue::version))?;
         }
-        Ok(stored.map(|value| TransactionValue { value: Held::Stored(value) }))
+        Ok(Some(stored.map(|value| TransactionValue { value: Held::Stored(value) })))
     }
 
     /// An iterator over what it sees between the bounds of `options`, which must be in its region. It has no position until
@@ -404,6 +419,11 @@ fn found(error: Error, subjects: Vec<Conflict>) -> Error {
     let failed = error.precondition().expect("a refused condition is named");
     let subject = subjects.into_iter().nth(failed.operation as usize);
     Error::conflicting(subject.expect("the first operations are the conditions, and nothing else is one"))
+}
+
+/// The answer of a read that may use the disk.
+fn known(found: Option<Option<TransactionValue>>) -> Option<TransactionValue> {
+    found.expect("only a read without the disk leaves it open")
 }
 
 /// What an iterator is told that outlives its transaction.

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use almadia::{Code, Error, Outcome};
+use almadia::{Code, Conflict, Error, KeyRange, Outcome};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::exit::attached;
 
@@ -25,10 +26,26 @@ pub fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAn
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let leader = error.leader().map(almadia::NodeId::get);
     let path = error.path().map(Path::as_os_str);
-    let found = error.precondition().map(|found| (found.operation, found.exists, found.version.get()));
+    let found = found(py, error)?;
     let arguments = (error.code().number(), message(error), leader, error.errno(), path, found);
     // Its constructor runs Python code.
     attached(py, || FROM_CODE.import(py, "almadia.errors", "from_code")?.call1(arguments))
+}
+
+/// What the error says beside its message, for the class of its code.
+fn found<'py>(py: Python<'py>, error: &Error) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    if let Some(found) = error.precondition() {
+        return (found.operation, found.exists, found.version.get()).into_pyobject(py).map(Some);
+    }
+    let bytes = |bytes| PyBytes::new(py, bytes);
+    match error.conflict() {
+        Some(Conflict::Key(key)) => (bytes(key),).into_pyobject(py).map(Some),
+        Some(Conflict::Range(KeyRange { start, end })) => {
+            let end = Some(end).filter(|end| !end.is_empty());
+            (bytes(start), end.map(|end| bytes(end))).into_pyobject(py).map(Some)
+        }
+        None => Ok(None),
+    }
 }
 
 /// The message of the exception. The general message of `CLOSED` is about the store; its detail may name something else

@@ -1,13 +1,14 @@
-//! Iteration over a snapshot in key order.
+//! Iteration in key order, over a snapshot or a transaction.
 //!
 //! Owns the transfer of pairs from the engine to Python: in chunks, read with the GIL released, returned one by one.
 //! What always holds: the first chunk is small, so that reading one item is cheap, and chunks grow, so that a long
 //! iteration crosses into the engine rarely; an iteration that failed raises once and is exhausted; one whose snapshot
-//! was closed raises `ClosedError` at its next item, even if that was read ahead.
+//! or transaction was closed raises `ClosedError` at its next item, even if that was read ahead; what a transaction
+//! writes while it iterates is seen where the program has not been yet, so what was read ahead by then is read again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use almadia::{Iter, Result};
+use almadia::Result;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -15,10 +16,8 @@ use pyo3::types::PyBytes;
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
-use crate::snapshot::{Shared, closed, is_closed};
+use crate::walk::{Owner, Step, Walk};
 
-/// Items in the first chunk; each following chunk has four times as many.
-const CHUNK_ITEMS_FIRST: usize = 16;
 /// Maximum items per chunk: from here on, crossing costs a hundredth of what the items cost.
 const CHUNK_ITEMS_MAX: usize = 1024;
 /// Bytes after which a chunk is complete, so that large values are not read long before they are needed.
@@ -46,7 +45,7 @@ impl Part {
     }
 }
 
-/// An iterator over a snapshot. Keys and values are read lazily.
+/// An iterator over a snapshot or a transaction. Keys and values are read lazily.
 #[pyclass(module = "almadia", frozen)]
 pub struct Items {
     iteration: ForkGuarded<Mutex<Iteration>>,
@@ -54,15 +53,19 @@ pub struct Items {
 }
 
 struct Iteration {
-    shared: Arc<Shared>,
+    owner: Owner,
     /// None once all items were read, or after an error.
-    iter: Option<Iter>,
-    /// Whether the iterator was positioned at its first item.
-    positioned: bool,
+    walk: Option<Walk>,
+    /// Where the next chunk begins.
+    step: Step,
     /// How many more items may be read.
     left: usize,
     chunk: Chunk,
     chunk_items: usize,
+    /// Those of the owner before the chunk was read.
+    writes: u64,
+    /// The last key that was returned from an earlier chunk.
+    returned: Option<Vec<u8>>,
 }
 
 /// Pairs copied out of the engine, back to back.
@@ -78,15 +81,17 @@ struct Chunk {
 }
 
 impl Items {
-    pub fn new(shared: Arc<Shared>, iter: Iter, part: Part, limit: Option<usize>) -> Self {
-        let left = limit.unwrap_or(usize::MAX);
+    pub fn new(owner: Owner, walk: Walk, part: Part, limit: Option<usize>) -> Self {
+        let chunk_items = owner.chunks().0;
         let iteration = Iteration {
-            shared,
-            iter: Some(iter),
-            positioned: false,
-            left,
+            owner,
+            walk: Some(walk),
+            step: Step::First,
+            left: limit.unwrap_or(usize::MAX),
             chunk: Chunk::default(),
-            chunk_items: CHUNK_ITEMS_FIRST,
+            chunk_items,
+            writes: 0,
+            returned: None,
         };
         Self { iteration: ForkGuarded::new(Mutex::new(iteration)), part }
     }
@@ -132,6 +137,7 @@ impl Items {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut iteration = lock(iteration);
         iteration.check_open().or_raise(py)?;
+        iteration.forget_what_is_stale();
         let Some((key, value, version)) = iteration.chunk.next() else { return Ok(None) };
         let bytes = |range: &[u8]| PyBytes::new(py, range);
         Ok(Some(match self.part {
@@ -144,65 +150,116 @@ impl Items {
 }
 
 impl Iteration {
-    /// Fails once if the snapshot was closed, and ends the iteration; an exhausted one stays exhausted.
+    /// Fails once if the owner was closed, and ends the iteration; an exhausted one stays exhausted.
     fn check_open(&mut self) -> Result<()> {
-        let exhausted = self.iter.is_none() && !self.chunk.has_more();
-        if exhausted || !is_closed(&self.shared) {
+        let exhausted = self.walk.is_none() && !self.chunk.has_more();
+        if exhausted || !self.owner.is_closed() {
             return Ok(());
         }
-        self.iter = None;
+        self.end();
+        Err(self.owner.closed())
+    }
+
+    /// Makes what was read ahead be read again if the owner has written since.
+    fn forget_what_is_stale(&mut self) {
+        let is_ahead = self.chunk.has_more() || matches!(self.step, Step::Ended);
+        if !is_ahead || self.writes == self.owner.writes() {
+            return;
+        }
+        self.left += self.chunk.ends.len() - self.chunk.taken;
+        self.remember_returned();
         self.chunk = Chunk::default();
-        Err(closed())
+        self.step = self.returned.clone().map_or(Step::First, Step::Behind);
+    }
+
+    fn remember_returned(&mut self) {
+        if let Some(key) = self.chunk.returned() {
+            self.returned = Some(key.to_vec());
+        }
     }
 
     /// Reads the next chunk; false when the iteration is exhausted.
     fn read_chunk(&mut self, part: Part) -> Result<bool> {
+        self.forget_what_is_stale();
         // Another thread may have read it in the meantime.
         if self.chunk.has_more() {
             return Ok(true);
         }
-        if self.iter.is_none() {
-            return Ok(false);
-        }
         self.check_open()?;
+        if self.left == 0 || matches!(self.step, Step::Ended) {
+            self.end();
+        }
+        if self.owner.wants_keys() {
+            self.remember_returned();
+        }
+        let Some(walk) = &mut self.walk else { return Ok(false) };
         let wanted = self.chunk_items.min(self.left);
-        self.chunk_items = (self.chunk_items * 4).min(CHUNK_ITEMS_MAX);
-        let iter = self.iter.as_mut().expect("checked above");
-        if !self.positioned {
-            iter.seek_to_first();
-            self.positioned = true;
-        }
-        self.chunk.fill(iter, part, wanted);
+        self.chunk_items = (self.chunk_items * self.owner.chunks().1).min(CHUNK_ITEMS_MAX);
+        self.writes = self.owner.writes();
+        let with = With {
+            keys: part != Part::Values || self.owner.wants_keys(),
+            values: part != Part::Keys,
+            versions: part == Part::Entries,
+        };
+        self.chunk.fill(walk, &mut self.step, with, wanted);
         self.left -= self.chunk.ends.len();
-        if self.chunk.ends.len() < wanted && self.chunk.bytes.len() < CHUNK_BYTES || self.left == 0 {
-            let ended = self.iter.take().expect("used above");
-            ended.status().inspect_err(|_| self.chunk = Chunk::default())?;
+        if matches!(self.step, Step::Ended) {
+            let status = walk.status();
+            status.inspect_err(|_| self.end())?;
         }
-        Ok(!self.chunk.ends.is_empty())
+        if !self.owner.wants_keys() && (self.left == 0 || matches!(self.step, Step::Ended)) {
+            // Nothing that was read ahead will be read again.
+            self.walk = None;
+        }
+        Ok(self.chunk.has_more())
+    }
+
+    fn end(&mut self) {
+        (self.walk, self.chunk) = (None, Chunk::default());
     }
 }
 
+/// What a chunk has of each pair.
+#[derive(Clone, Copy)]
+struct With {
+    keys: bool,
+    values: bool,
+    versions: bool,
+}
+
 impl Chunk {
-    fn fill(&mut self, iter: &mut Iter, part: Part, items: usize) {
+    /// Goes on from `step`, which is where the next chunk begins afterwards.
+    fn fill(&mut self, walk: &mut Walk, step: &mut Step, with: With, items: usize) {
         self.bytes.clear();
         self.ends.clear();
         self.versions.clear();
         self.taken = 0;
         while self.ends.len() < items && self.bytes.len() < CHUNK_BYTES {
-            let Some((key, value)) = iter.item() else { return };
-            if part != Part::Values {
+            walk.go(step);
+            let Some((key, value)) = walk.item() else {
+                *step = Step::Ended;
+                return;
+            };
+            *step = Step::Next;
+            if with.keys {
                 self.bytes.extend_from_slice(key);
             }
             let key_end = self.bytes.len();
-            if part != Part::Keys {
+            if with.values {
                 self.bytes.extend_from_slice(value);
             }
-            if part == Part::Entries {
-                self.versions.push(iter.version().map_or(0, almadia::Version::get));
+            if with.versions {
+                self.versions.push(walk.version());
             }
             self.ends.push((key_end, self.bytes.len()));
-            iter.next();
         }
+    }
+
+    /// The key that was returned last.
+    fn returned(&self) -> Option<&[u8]> {
+        let last = self.taken.checked_sub(1)?;
+        let begin = if last == 0 { 0 } else { self.ends[last - 1].1 };
+        Some(&self.bytes[begin..self.ends[last].0])
     }
 
     fn has_more(&self) -> bool {

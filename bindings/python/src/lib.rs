@@ -27,8 +27,10 @@ mod results;
 mod snapshot;
 mod store;
 mod submit;
+mod transaction;
 mod value;
 mod wait;
+mod walk;
 
 use pyo3::prelude::*;
 
@@ -51,7 +53,8 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<position::Position>()?;
     module.add_class::<relay::Relay>()?;
     module.add_class::<snapshot::Snapshot>()?;
-    module.add_class::<store::Store>()
+    module.add_class::<store::Store>()?;
+    module.add_class::<transaction::Transaction>()
 }
 
 fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -72,5 +75,7 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(submit::submit_put, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(submit::submit_transfer_leader, module)?)?;
-    module.add_function(wrap_pyfunction!(submit::submit_write, module)?)
+    module.add_function(wrap_pyfunction!(submit::submit_write, module)?)?;
+    module.add_function(wrap_pyfunction!(transaction::submit_begin, module)?)?;
+    module.add_function(wrap_pyfunction!(transaction::submit_commit, module)?)
 }

@@ -15,6 +15,7 @@ use crate::fork_guard::ForkGuarded;
 use crate::items::{Items, Part};
 use crate::position::Position;
 use crate::value::ValueBuffer;
+use crate::walk::{Owner, Walk};
 
 /// A snapshot of the store; None after it was closed. Iterators share it, so that closing it ends them.
 pub type Shared = RwLock<Option<almadia::Snapshot>>;
@@ -105,7 +106,12 @@ impl Snapshot {
         let options = IterOptions { reverse, ..keys.bounds() };
         let shared = self.shared.get().or_raise(py)?;
         let iter = detached(py, || self.with(|snapshot| snapshot.iter(options))).or_raise(py)?;
-        Ok(Items::new(Arc::clone(shared), iter, Part::named(part)?, limit.map(|limit| limit.items())))
+        Ok(Items::new(
+            Owner::Snapshot(Arc::clone(shared)),
+            Walk::Snapshot(iter),
+            Part::named(part)?,
+            limit.map(|limit| limit.items()),
+        ))
     }
 
     /// The log position that was confirmed.

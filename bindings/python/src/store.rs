@@ -34,6 +34,8 @@ pub struct Store {
     node: u64,
     /// Default timeout of a wait for a leader.
     read_timeout: Duration,
+    /// Default timeout of a write.
+    write_timeout: Duration,
 }
 
 #[pymethods]
@@ -48,9 +50,10 @@ impl Store {
         };
         let node = number("cluster.node_id")?;
         let read_timeout = Duration::from_millis(number("read.timeout_ms")?);
+        let write_timeout = Duration::from_millis(number("write.timeout_ms")?);
         let open = || almadia::Store::open(&path, &config).map(ForkGuarded::new);
         let store = detached(py, open).or_raise(py)?;
-        Ok(Self { store, node, read_timeout })
+        Ok(Self { store, node, read_timeout, write_timeout })
     }
 
     fn put(
@@ -198,6 +201,11 @@ impl Store {
         wait::for_answer(py, |queue, slot| {
             self.store.get()?.on(queue).transfer_leader(&options, |done| slot.put(done))
         })
+    }
+
+    /// Timeout of a write in seconds: the one that is given, or the default.
+    fn write_seconds(&self, timeout: Option<Timeout>) -> f64 {
+        timeout.map_or(self.write_timeout, |timeout| timeout.duration()).as_secs_f64()
     }
 
     fn wait_leader(&self, py: Python<'_>, timeout: Option<Timeout>) -> PyResult<u64> {

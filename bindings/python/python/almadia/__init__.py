@@ -58,6 +58,8 @@ What to know:
   member acknowledged before.
 * No lock is needed between members: `store.add(b"n")` counts, `put_if_absent` and `compare_and_set` write only what is
   as it was seen, `take_first` and `put_versioned` are a queue, batches take conditions (`help(almadia.Batch)`).
+* `with store.transaction() as txn` reads and writes several keys as if nothing else happened in between, or not at all;
+  `store.transact(function)`, or a function decorated with `@almadia.transactional`, does so again until it commits.
 * `store[key]` raises `KeyNotFound`, which is a `KeyError`; `store.get(key)` returns None.
 * `store.mapping(prefix)` is a `collections.abc.MutableMapping`, for `shelve` and other code that takes one.
 * Stores and snapshots may be used by many threads; calls release the GIL.
@@ -77,6 +79,7 @@ What to know:
 from typing import TYPE_CHECKING
 
 from ._almadia import VERSION, Batch, Items, Position
+from ._transactions import Transaction, transactional
 
 # One class for each code. They are not in __all__, so that help(almadia) shows first what a program needs first.
 from .errors import (
@@ -166,6 +169,8 @@ __all__ = [
     "Status",
     "Store",
     "StoreMapping",
+    "Transaction",
     "open",
     "options",
+    "transactional",
 ]

@@ -42,6 +42,28 @@ async def answer_of(
         raise
 
 
+async def answer_of_in_thread(
+    submit: Callable[[_almadia.Completions, asyncio.Future[_Answer], *_Arguments], _almadia.Pending],
+    *arguments: *_Arguments,
+) -> _Answer:
+    """As `answer_of`, for a call that takes a while to submit: that is done on a thread of the loop's executor."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Answer] = loop.create_future()
+    submitting = loop.run_in_executor(None, submit, _completions_of(loop), future, *arguments)
+    try:
+        await asyncio.shield(submitting)
+        return await future
+    except asyncio.CancelledError:
+        future.cancel()
+        submitting.add_done_callback(_cancel)
+        raise
+
+
+def _cancel(submitting: asyncio.Future[_almadia.Pending]) -> None:
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
+
+
 async def in_thread(call: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
     """The result of a call that blocks, on a thread of the loop's executor."""
     return await asyncio.get_running_loop().run_in_executor(None, call, *arguments)

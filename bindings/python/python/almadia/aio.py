@@ -28,7 +28,8 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
-from . import _almadia, _conditions
+from . import _aio_transactions, _almadia, _conditions
+from ._aio_transactions import Transaction, TransactionContext
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
@@ -37,9 +38,10 @@ from .status import RegionStatus, Status
 from .store import not_found
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
-__all__ = ["BatchBlock", "Snapshot", "Store", "open"]
+__all__ = ["BatchBlock", "Snapshot", "Store", "Transaction", "TransactionContext", "open"]
 
 _Default = TypeVar("_Default")
+_Returned = TypeVar("_Returned")
 _Opened = TypeVar("_Opened", bound="Store | Snapshot")
 
 
@@ -399,6 +401,52 @@ class Store(BaseStore):
             return Snapshot._of(core)
 
         return AwaitableContext(take)
+
+    # Transactions.
+
+    def transaction(
+        self, *, key: BytesLike = b"", level: Level = "linearizable", timeout: float | None = None
+    ) -> TransactionContext:
+        """A transaction; await it, or use it in `async with`, which commits it at the end of the block.
+
+        As `almadia.Store.transaction`.
+        """
+        return TransactionContext(self._core, key, level, timeout)
+
+    @overload
+    async def transact(
+        self,
+        function: Callable[[Transaction], Awaitable[_Returned]],
+        /,
+        *,
+        key: BytesLike = b"",
+        level: Level = "linearizable",
+        timeout: float | None = None,
+    ) -> _Returned: ...
+    @overload
+    async def transact(
+        self,
+        function: Callable[[Transaction], _Returned],
+        /,
+        *,
+        key: BytesLike = b"",
+        level: Level = "linearizable",
+        timeout: float | None = None,
+    ) -> _Returned: ...
+    async def transact(
+        self,
+        function: Callable[[Transaction], Any],
+        /,
+        *,
+        key: BytesLike = b"",
+        level: Level = "linearizable",
+        timeout: float | None = None,
+    ) -> Any:
+        """Runs `function(txn)` in a transaction and commits it, again until nothing that it read was changed meanwhile.
+
+        The function may be `async` or not. As `almadia.Store.transact`.
+        """
+        return await _aio_transactions.transact(self._core, function, key, level, timeout)
 
     # The store itself.
 

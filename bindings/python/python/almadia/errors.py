@@ -129,7 +129,7 @@ class AlmadiaError(Exception):
         leader: int | None = None,
         errno: int | None = None,
         filename: str | None = None,
-        found: tuple[int, bool, int] | None = None,
+        found: tuple[Any, ...] | None = None,
     ) -> None:
         super().__init__(message)
         self.leader = leader
@@ -156,22 +156,25 @@ class AlmadiaError(Exception):
 class _Judged:
     """Internal: what an error says that is about an operation of a batch."""
 
-    _found: tuple[int, bool, int] | None
+    _found: tuple[Any, ...] | None
 
     @property
     def operation(self) -> int | None:
         """The number of the operation in its batch, from 0; conditions count."""
-        return None if self._found is None else self._found[0]
+        operation: int | None = None if self._found is None else self._found[0]
+        return operation
 
     @property
     def exists(self) -> bool:
         """Whether its key existed where the write was judged."""
-        return self._found is not None and self._found[1]
+        _, exists, _ = self._found or (None, False, 0)
+        return bool(exists)
 
     @property
     def version(self) -> int:
         """The version that its key had there; 0 if it did not exist."""
-        return 0 if self._found is None else self._found[2]
+        _, _, version = self._found or (None, False, 0)
+        return int(version)
 
 
 class InvalidArgumentError(AlmadiaError, ValueError):
@@ -219,7 +222,26 @@ class PreconditionFailedError(_Judged, AlmadiaError):
 
 
 class ConflictError(AlmadiaError):
-    """What a transaction had read was changed by another write before its commit. It was not applied."""
+    """What a transaction had read was changed by another write before its commit. It was not applied: begin it again.
+
+    `key` or `range` tells what was changed.
+    """
+
+    @property
+    def key(self) -> bytes | None:
+        """The key that was set or removed; None if it is known only that it is one of `range`."""
+        return self._found[0] if self._found is not None and len(self._found) == 1 else None
+
+    @property
+    def range(self) -> tuple[bytes, bytes | None] | None:
+        """Where a key was set, removed or added: start (included) and end (excluded; None is no bound) of a range.
+
+        The transaction had iterated over it. None if it is a single `key`.
+        """
+        if self._found is None or len(self._found) != 2:
+            return None
+        start, end = self._found
+        return start, end
 
 
 class EndError(AlmadiaError):
@@ -434,7 +456,7 @@ def from_code(
     leader: int | None = None,
     errno: int | None = None,
     filename: str | None = None,
-    found: tuple[int, bool, int] | None = None,
+    found: tuple[Any, ...] | None = None,
 ) -> AlmadiaError:
     """The exception for an error of the library. Internal: called by the compiled part."""
     made = _CLASS_OF_CODE.get(code, AlmadiaError)

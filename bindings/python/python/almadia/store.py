@@ -7,12 +7,13 @@ threads at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar, overload
 
 from . import _conditions
 from ._almadia import Batch, Items, Position
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
+from ._transactions import Transaction, transact
 from .errors import KeyNotFound
 from .mapping import StoreMapping
 from .options import option_list
@@ -20,6 +21,7 @@ from .status import RegionStatus, Status
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
 _Default = TypeVar("_Default")
+_Returned = TypeVar("_Returned")
 
 
 def open(  # noqa: A001 - as the built-in: it opens something.
@@ -402,6 +404,48 @@ class Store(BaseStore):
           write returned, on any member, or its `index`. The range must lie within the region of that write.
         """
         return Snapshot._of(self._core.snapshot((prefix, start, end), level, min_index, timeout))
+
+    # Transactions.
+
+    def transaction(
+        self, *, key: BytesLike = b"", level: Level = "linearizable", timeout: float | None = None
+    ) -> Transaction:
+        """Begins a transaction. In a `with` statement it commits at the end of the block, unless an exception leaves.
+
+        with store.transaction() as txn:
+            balance = int(txn.get(b"from", 0))
+            txn[b"from"] = b"%d" % (balance - 30)
+
+        `ConflictError`, at the end of the block, says that another write changed what was read: nothing was applied,
+        and the whole block is to be done again. `transact` does that.
+
+        * `key` - any key of the region in which all its keys are; by default the first region.
+        * `level` - "local" saves asking whether this member is up to date, so it is more likely to be refused; what it
+          commits is no weaker.
+        * `timeout` - that of its beginning, and of its commit.
+        """
+        return Transaction._begin(self._core, key, level, timeout, timeout)
+
+    def transact(
+        self,
+        function: Callable[[Transaction], _Returned],
+        /,
+        *,
+        key: BytesLike = b"",
+        level: Level = "linearizable",
+        timeout: float | None = None,
+    ) -> _Returned:
+        """Runs `function(txn)` in a transaction and commits it, again until nothing that it read was changed meanwhile.
+
+        Returns what the function returned the last time. What it does beside its transaction happens each time, so it
+        should do nothing else. An exception that leaves it rolls the transaction back, and is raised; so does
+        `txn.rollback()`, quietly. Between tries there are random pauses of up to 0.1 seconds.
+
+        `timeout` is the time for everything, by default that of a write; `ConflictError` says that it is up, and that
+        certainly nothing was applied. An unknown outcome is not tried again. `key` and `level` are those of
+        `transaction`.
+        """
+        return transact(self._core, function, key, level, timeout)
 
     # The store itself.
 
