@@ -17,15 +17,17 @@
  *   any later time: a read that shows the write settles the question, a read that does not settles nothing. So make it
  *   harmless to repeat a write. Otherwise it certainly was not applied, and error().is_retryable() says whether to try
  *   again.
- * OWNERSHIP. config, batch, store, snapshot, value, values, iter and completion_queue are move-only handles, each the
- *   size of a pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
+ * OWNERSHIP. config, batch, store, snapshot, transaction, value, values, iter and completion_queue are move-only handles,
+ *   each the size of a pointer; their destructors free and never throw. What you pass in is copied before the call returns. A
  *   handle may outlive the one it came from; values, iterators and snapshots pin memory, and keep the directory
  *   locked, until they are gone. A moved-from handle may be destroyed and assigned to; a call on it returns
  *   code::null_pointer. A string_view of a value, of a pair or of a region belongs to it: keep that alive.
  * BYTES are passed as `bytes`, made from string_view, std::string, const char * (up to its NUL), span or vector of
  *   std::byte, char or unsigned char. They may contain NULs and may be empty.
+ * TOGETHER. store.transact(f) runs f(transaction &), which reads and writes as if nothing else happened in between, and
+ *   commits, again until nothing that f has read was changed meanwhile.
  * THREADS. store, snapshot, value, values and completion_queue may be used by any number of threads at once; config,
- *   batch, iter and scan_range by one at a time. "Blocks: yes" waits, always with a deadline, and returns
+ *   batch, transaction, iter and scan_range by one at a time. "Blocks: yes" waits, always with a deadline, and returns
  *   code::would_deadlock inside a callable. Where nothing is said, a function does not block.
  * ASYNC. put_async(key, value, f) calls f(result<position>) exactly once if it returned success, and never otherwise.
  *   f runs on the library's thread "almadia-cb", must return soon, and may call what does not block and destroy
@@ -191,6 +193,16 @@ struct precondition {
     std::uint64_t version = 0;
 };
 
+/** What a transaction had read, and another write changed before its commit. */
+struct conflict {
+    /** False: it is `key`. True: it is one of the keys from `key` to `end`, over which the transaction had iterated. */
+    bool is_range = false;
+    /** The key, which was set or removed, or the first one of the range. */
+    std::string key = {};
+    /** The first key after the range, in which a key was set, removed or added; empty for the end of all keys. */
+    std::string end = {};
+};
+
 /**
  * Why a call failed: a code, and a message that says what it was about and what to do. A value type: copy it, keep it.
  * A default-constructed one, and the error of a result that succeeded, has code::ok.
@@ -220,6 +232,9 @@ class error {
     /** The condition that was false (code::precondition_failed), or the addition that could not be done. */
     std::optional<almadia::precondition> precondition() const noexcept { return precondition_; }
 
+    /** What was changed that the transaction had read (code::conflict). It belongs to the error. */
+    const std::optional<almadia::conflict> &conflict() const noexcept { return conflict_; }
+
     /** True when the call was certainly not applied and can succeed later or on another member. */
     bool is_retryable() const noexcept { return almadia_code_is_retryable(static_cast<almadia_code>(code_)); }
 
@@ -238,16 +253,24 @@ class error {
             almadia_precondition found = ALMADIA_PRECONDITION_INIT;
             if (almadia_error_precondition(detail, &found) == ALMADIA_OK)
                 made.precondition_ = almadia::precondition{found.operation, found.exists != 0, found.version};
+            almadia_conflict changed = ALMADIA_CONFLICT_INIT;
+            if (almadia_error_conflict(detail, &changed) == ALMADIA_OK)
+                made.conflict_ = almadia::conflict{changed.is_range != 0, text_of(changed.key), text_of(changed.end)};
         }
         return made;
     }
 
   private:
+    static std::string text_of(almadia_slice slice) {
+        return slice.size == 0 ? std::string() : std::string(static_cast<const char *>(slice.data), slice.size);
+    }
+
     almadia::code code_ = almadia::code::ok;
     int system_errno_ = 0;
     std::uint64_t leader_ = 0;
     std::string message_{};
     std::optional<almadia::precondition> precondition_{};
+    std::optional<almadia::conflict> conflict_{};
 };
 
 #ifdef __cpp_exceptions
@@ -1038,7 +1061,7 @@ class value : public handle<almadia_value, almadia_value_free> {
     /**
      * The version of the key that was read: the place, in the log of its region, of the write that set it. Versions of
      * a key only grow, also when it is erased in between and set again; those of keys of different regions have nothing
-     * to do with each other. Never 0, except of an empty handle and of store::metrics.
+     * to do with each other. 0 only of an empty handle, of store::metrics, and of what a transaction has written itself.
      */
     std::uint64_t version() const noexcept { return almadia_value_version(pointer_); }
 
@@ -1100,7 +1123,7 @@ enum class order : std::int32_t {
     descending = 1,
 };
 
-/** What to iterate over; by default all pairs of the snapshot, ascending. Only borrowed for the call. */
+/** What to iterate over; by default all pairs, ascending. Only borrowed for the call. */
 struct scan_options {
     /** Only keys that begin with this. If there are bounds too, both apply. */
     bytes prefix = {};
@@ -1129,7 +1152,8 @@ inline almadia_iter_options to_c(const scan_options &options) noexcept {
 } // namespace detail
 
 /**
- * Iterates over the pairs of a snapshot, in both directions and by key; for a plain loop snapshot::scan is simpler.
+ * Iterates over the pairs of a snapshot or a transaction, in both directions and by key; for a plain loop their scan is
+ * simpler. That of a transaction ends with it.
  * Moves return true when the iterator is at a pair then; false means the end or an error: see check(). May outlive its
  * snapshot and its store. May read from the disk. Threads: one at a time.
  */
@@ -1159,7 +1183,7 @@ class iter : public handle<almadia_iter, almadia_iter_free> {
     std::string_view key() const noexcept { return detail::view_of(almadia_iter_key(pointer_)); }
     /** The value that it is at, valid until it is moved; empty when it is at none. */
     std::string_view value() const noexcept { return detail::view_of(almadia_iter_value(pointer_)); }
-    /** The version of the key that it is at, as value::version(); 0 when it is at none. */
+    /** The version of the key that it is at, as value::version(); 0 when it is at none, or the transaction's own. */
     std::uint64_t version() const noexcept { return almadia_iter_version(pointer_); }
 
     /** Success when it is at no pair because it is at an end, otherwise what stopped it. Call it after every loop. */
@@ -1173,7 +1197,7 @@ class iter : public handle<almadia_iter, almadia_iter_free> {
 static_assert(sizeof(iter) == sizeof(void *));
 
 /**
- * The pairs of snapshot::scan, to be iterated over once, as an input range:
+ * The pairs of snapshot::scan or transaction::scan, to be iterated over once, as an input range:
  *
  *   auto pairs = snapshot.scan("user/");
  *   for (auto [key, value] : pairs) ...
@@ -1211,17 +1235,19 @@ class scan_range {
 
     scan_range(scan_range &&other) noexcept
         : iter_(std::move(other.iter_)), pairs_(std::move(other.pairs_)), at_(std::exchange(other.at_, 0)),
-          count_(std::exchange(other.count_, 0)), throws_(other.throws_), examined_(std::exchange(other.examined_, true)),
+          count_(std::exchange(other.count_, 0)), steps_(other.steps_), throws_(other.throws_), examined_(std::exchange(other.examined_, true)),
           error_(std::exchange(other.error_, {})) {}
     scan_range &operator=(scan_range &&) = delete;
     ~scan_range() { assert((examined_ || error_.code() == code::ok) && "a scan failed and nobody asked check()"); }
 
   private:
     friend class snapshot;
+    friend class transaction;
     /* One call into the library brings so many pairs: enough to make it cheap, few enough for a short loop. */
     static constexpr std::size_t pairs_at_once = 32;
 
-    explicit scan_range(result<iter> made) {
+    /* With `steps`, it goes no further than the loop does. */
+    explicit scan_range(result<iter> made, bool steps = false) : steps_(steps) {
         if (made)
             iter_ = *std::move(made);
         else
@@ -1230,6 +1256,7 @@ class scan_range {
 
     void fetch() {
         if (error_.code() != code::ok) return fail();
+        if (steps_) return step();
         if (pairs_ == nullptr) pairs_ = std::make_unique<almadia_kv[]>(pairs_at_once);
         almadia_error *detail = nullptr;
         at_ = count_ = 0;
@@ -1237,6 +1264,20 @@ class scan_range {
         if (code == ALMADIA_OK || code == ALMADIA_END) return;
         error_ = detail::take_error(code, detail);
         fail();
+    }
+
+    void step() {
+        if (pairs_ == nullptr) pairs_ = std::make_unique<almadia_kv[]>(1);
+        at_ = count_ = 0;
+        if (iter_.next()) {
+            const std::string_view key = iter_.key(), value = iter_.value();
+            pairs_[0].key = {key.data(), key.size()};
+            pairs_[0].value = {value.data(), value.size()};
+            count_ = 1;
+        } else if (result<void> ended = iter_.check(); !ended) {
+            error_ = std::move(ended).error();
+            fail();
+        }
     }
 
     void fail() {
@@ -1248,6 +1289,7 @@ class scan_range {
     std::unique_ptr<almadia_kv[]> pairs_{};
     std::size_t at_ = 0;
     std::size_t count_ = 0;
+    bool steps_ = false;
     bool throws_ = false;
     mutable bool examined_ = false;
     almadia::error error_{};
@@ -1546,6 +1588,22 @@ struct write_options {
     std::chrono::milliseconds timeout = {};
 };
 
+/** How to begin a transaction. Only borrowed for the call. */
+struct transaction_options {
+    /**
+     * What it sees. level::local saves the question whether this member is up to date, so it is more likely to be
+     * refused; what it commits is no weaker.
+     */
+    almadia::level level = almadia::level::linearizable;
+    /**
+     * After this its beginning completes in any case; 0 means the option read.timeout_ms. For store::transact the time
+     * for everything; 0 means the option write.timeout_ms.
+     */
+    std::chrono::milliseconds timeout = {};
+    /** Any key of the region in which all its keys are; empty means the first region, in most stores the only one. */
+    bytes key = {};
+};
+
 /** How to hand over leadership. Only borrowed for the call. */
 struct transfer_options {
     /** The number of the member that is to lead; 0 leaves the choice to the leader. */
@@ -1585,6 +1643,218 @@ inline almadia_leader_transfer_options to_c(const transfer_options &options) noe
     return c;
 }
 
+inline almadia_txn_options to_c(const transaction_options &options) noexcept {
+    almadia_txn_options c = ALMADIA_TXN_OPTIONS_INIT;
+    c.timeout_ms = timeout_ms(options.timeout);
+    c.level = static_cast<almadia_level>(options.level);
+    c.key = options.key.data();
+    c.key_length = options.key.size();
+    return c;
+}
+
+/* What a write tells, as the T of the call that made it. */
+template <class T> T of_written(written tells) {
+    if constexpr (std::is_same_v<T, written>) {
+        return tells;
+    } else if constexpr (std::is_same_v<T, position>) {
+        return tells.position();
+    } else if constexpr (std::is_same_v<T, std::int64_t>) {
+        return tells[0].sum;
+    } else if constexpr (std::is_same_v<T, std::string>) {
+        return std::string(tells[0].key);
+    } else {
+        const operation_result found = tells[0];
+        if (found.kind != result_kind::value) return std::nullopt;
+        return taken{std::string(found.key), std::string(found.value), found.version};
+    }
+}
+
+/* Calls a C function that writes, for what it tells. */
+template <class T, class Call> result<T> told(const write_options &options, Call &&call) {
+    almadia_write_options c = to_c(options);
+    almadia_written *tells = nullptr;
+    c.written = &tells;
+    almadia_error *e = nullptr;
+    const almadia_code code = call(&c, &e);
+    written owned = written::from_c(tells);
+    if (std::is_same_v<T, std::optional<taken>> && code == ALMADIA_NOT_FOUND) return of_written<T>(std::move(owned));
+    if (code != ALMADIA_OK) return take_error(code, e);
+    return of_written<T>(std::move(owned));
+}
+
+} // namespace detail
+
+/**
+ * Reads and writes that take effect together, as if nothing else happened in between, or not at all. It sees the data as
+ * they were when it began, and its own writes over them; nothing of it can be seen before it is committed. It is about
+ * one region: all its keys are in that of transaction_options::key.
+ *
+ * When it is committed all that it has read must be unchanged, else it is refused with code::conflict and certainly not
+ * applied: begin it again, which store::transact does. Read is a key that was asked for, whether or not it exists, and all
+ * that was really walked over by an iteration, gaps too. What is read by the _exempt calls may be changed.
+ *
+ * Limits, beyond which its calls answer too_large: 2,048 keys and separate ranges read, 65,536 keys or 64 MiB iterated
+ * over, 32,768 keys and ranges written, and what a batch may have, 8 MiB.
+ *
+ * The destructor ends it without effect if it was not committed; so does destroying it in any other way. It keeps what a
+ * snapshot keeps until then, so it should be short. Its values stay valid, and it may outlive the store. Its calls wait
+ * for no other member but the commit, so they are fine in callables. Threads: one at a time, its iterators with it.
+ */
+class transaction : public handle<almadia_txn, almadia_txn_free> {
+  public:
+    /** Empty, as after a move. */
+    transaction() noexcept = default;
+
+    /** Takes over a handle of the C interface. */
+    static transaction from_c(almadia_txn *pointer) noexcept { return transaction(pointer); }
+
+    /**
+     * The value of `key`; empty when it does not exist. It must be unchanged at the commit. Codes: batch_across_regions,
+     * too_large, invalid_argument (it was committed), io, corruption, forked.
+     */
+    result<std::optional<value>> get(bytes key) const {
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_txn_get(pointer_, key.data(), key.size(), found, e);
+        });
+    }
+
+    /** The same, and the key may be changed before the commit. Codes: as get. */
+    result<std::optional<value>> get_exempt(bytes key) const {
+        return detail::find<value>([&](almadia_value **found, almadia_error **e) {
+            return almadia_txn_get_exempt(pointer_, key.data(), key.size(), found, e);
+        });
+    }
+
+    /**
+     * The pairs whose keys begin with `prefix`, ascending; see iterate for what it shows, and scan_range for the loop and
+     * its errors. It goes no further than the loop does.
+     */
+    scan_range scan(bytes prefix = {}) const {
+        scan_options options;
+        options.prefix = prefix;
+        return scan(options);
+    }
+
+    /** The pairs that `options` selects; see scan_range for the loop and its errors. */
+    scan_range scan(const scan_options &options) const { return scan_range(iterate(options), true); }
+
+    /** The same, and what it walks over may be changed before the commit. */
+    scan_range scan_exempt(const scan_options &options) const { return scan_range(iterate_exempt(options), true); }
+
+    /**
+     * An iterator that is at no pair yet; next() begins at the first. It also shows what is written while it iterates,
+     * where it has not been yet; the pair it is at stays as it was, so its key may be erased. What it walks over must be
+     * unchanged at the commit. Codes: batch_across_regions (a bound is in another region, or there is none where the
+     * region has a border), invalid_argument (it was committed), forked; of iter::check too_large, invalid_argument.
+     */
+    result<iter> iterate(const scan_options &options = {}) const {
+        const almadia_iter_options c = detail::to_c(options);
+        return detail::make<iter>([&](almadia_iter **made, almadia_error **e) {
+            return almadia_txn_iter(pointer_, &c, made, e);
+        });
+    }
+
+    /** The same, and what it walks over may be changed before the commit. Codes: as iterate. */
+    result<iter> iterate_exempt(const scan_options &options = {}) const {
+        const almadia_iter_options c = detail::to_c(options);
+        return detail::make<iter>([&](almadia_iter **made, almadia_error **e) {
+            return almadia_txn_iter_exempt(pointer_, &c, made, e);
+        });
+    }
+
+    /**
+     * Sets `key` to `value` at the commit; the transaction sees it from now on. Codes: batch_across_regions, too_large,
+     * invalid_argument (it was committed), forked.
+     */
+    result<void> put(bytes key, bytes value) {
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_txn_put(pointer_, key.data(), key.size(), value.data(), value.size(), e);
+        });
+    }
+
+    /** Removes `key` at the commit, if it exists then. Codes: as put. */
+    result<void> erase(bytes key) {
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_txn_delete(pointer_, key.data(), key.size(), e);
+        });
+    }
+
+    /**
+     * Removes every key from `begin` (included) to `end` (not included; empty: the end of all keys) at the commit, also
+     * those that it does not see. Codes: as put, and invalid_argument (out of order).
+     */
+    result<void> erase_range(bytes begin, bytes end) {
+        return detail::attempt([&](almadia_error **e) {
+            return almadia_txn_delete_range(pointer_, begin.data(), begin.size(), end.data(), end.size(), e);
+        });
+    }
+
+    /**
+     * Makes its writes take effect, waits for it, and returns their position. One that wrote nothing costs no entry of
+     * the log when it began linearizable. It is over, whatever comes of it. Blocks: yes, for the timeout at most. Codes:
+     * conflict (certainly not applied; error::conflict() tells what was changed), too_large, those of store::write,
+     * invalid_argument (it was committed before), io, corruption.
+     */
+    result<position> commit(const write_options &options = {}) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+            return almadia_txn_commit(pointer_, c, e);
+        });
+    }
+
+  private:
+    explicit transaction(almadia_txn *pointer) noexcept : handle(pointer) {}
+};
+static_assert(sizeof(transaction) == sizeof(void *));
+
+namespace detail {
+
+/* What a body of store::transact returns is a T or a result<T>, and store::transact returns a result<T>. */
+template <class Returned> struct unwrapped {
+    using type = Returned;
+};
+template <class T> struct unwrapped<result<T>> {
+    using type = T;
+};
+template <class F>
+using transacted = typename unwrapped<std::decay_t<std::invoke_result_t<std::remove_reference_t<F> &, transaction &>>>::type;
+
+/* A body of store::transact, and what came of its last run. */
+template <class T, class F> struct body {
+    explicit body(F &f) noexcept : function(f) {}
+
+    /* Nothing may be thrown through the library's frames, so an exception waits here until they are left. */
+    static almadia_code run(void *user, almadia_txn *txn) noexcept {
+        body &self = *static_cast<body *>(user);
+        self.outcome.reset();
+        transaction lent = transaction::from_c(txn);
+#ifdef __cpp_exceptions
+        try {
+            self.call(lent);
+        } catch (...) {
+            self.thrown = std::current_exception();
+        }
+#else
+        self.call(lent);
+#endif
+        static_cast<void>(lent.release());
+        if (!self.outcome) return ALMADIA_CANCELLED;
+        return static_cast<almadia_code>(self.outcome->error().code());
+    }
+
+    void call(transaction &lent) {
+        if constexpr (std::is_void_v<std::invoke_result_t<F &, transaction &>>) {
+            function(lent);
+            outcome.emplace();
+        } else {
+            outcome.emplace(function(lent));
+        }
+    }
+
+    F &function;
+    std::optional<result<T>> outcome{};
+    std::exception_ptr thrown{};
+};
+
 /* What a completion brings, as the T of the call that it answers. */
 template <class T> struct answer;
 
@@ -1605,22 +1875,11 @@ template <> struct answer<snapshot> {
     }
 };
 
-/* What a write tells, as the T of the call that made it. */
-template <class T> T of_written(written tells) {
-    if constexpr (std::is_same_v<T, written>) {
-        return tells;
-    } else if constexpr (std::is_same_v<T, position>) {
-        return tells.position();
-    } else if constexpr (std::is_same_v<T, std::int64_t>) {
-        return tells[0].sum;
-    } else if constexpr (std::is_same_v<T, std::string>) {
-        return std::string(tells[0].key);
-    } else {
-        const operation_result found = tells[0];
-        if (found.kind != result_kind::value) return std::nullopt;
-        return taken{std::string(found.key), std::string(found.value), found.version};
+template <> struct answer<transaction> {
+    static result<transaction> take(almadia_completion *completion) {
+        return transaction::from_c(almadia_completion_take_txn(completion));
     }
-}
+};
 
 template <class T> result<T> take_written(almadia_completion *completion) {
     return of_written<T>(written::from_c(almadia_completion_take_written(completion)));
@@ -2157,6 +2416,29 @@ template <class Self> class asynchronous {
         return detail::start_future<snapshot>(opening(options));
     }
 
+    /** Begins a transaction. Codes of the result: those of store::begin. */
+    template <class F> result<call_id> begin_async(const transaction_options &options, F &&f) const {
+        return detail::start<transaction>(std::forward<F>(f), beginning(options));
+    }
+    /** Begins a transaction. */
+    std::future<result<transaction>> begin_future(const transaction_options &options = {}) const {
+        return detail::start_future<transaction>(beginning(options));
+    }
+
+    /**
+     * Commits a transaction of this store, which is over then, also if the call was not accepted. It may read from the
+     * disk again what the transaction has iterated over, before it returns. Codes of the result: those of
+     * transaction::commit, of which too_large, invalid_argument, io and corruption may be returned at once.
+     */
+    template <class F, detail::if_callable<F> = 0>
+    result<call_id> commit_async(transaction &transaction, F &&f, const write_options &options = {}) const {
+        return detail::start<position>(std::forward<F>(f), committing(transaction, options));
+    }
+    /** Commits a transaction, as above. */
+    std::future<result<position>> commit_future(transaction &transaction, const write_options &options = {}) const {
+        return detail::start_future<position>(committing(transaction, options));
+    }
+
     /** Hands over leadership. Codes of the result: those of store::transfer_leader. */
     template <class F> result<call_id> transfer_leader_async(const transfer_options &options, F &&f) const {
         return detail::start<void>(std::forward<F>(f), transferring(options));
@@ -2241,6 +2523,12 @@ template <class Self> class asynchronous {
     }
     /** co_await gives the result<snapshot>. */
     auto open_snapshot_async(const snapshot_options &options = {}) const { return awaiting<snapshot>(opening(options)); }
+    /** co_await gives the result<transaction>. */
+    auto begin_async(const transaction_options &options = {}) const { return awaiting<transaction>(beginning(options)); }
+    /** co_await gives the result<position>; the transaction must stay until then. */
+    auto commit_async(transaction &transaction, const write_options &options = {}) const {
+        return awaiting<position>(committing(transaction, options));
+    }
     /** co_await gives the result<void>. */
     auto transfer_leader_async(const transfer_options &options = {}) const {
         return awaiting<void>(transferring(options));
@@ -2357,6 +2645,17 @@ template <class Self> class asynchronous {
     auto opening(const snapshot_options &options) const {
         return submission([c = detail::to_c(options)](almadia_store *store, const almadia_done &done, almadia_error **e) {
             return almadia_snapshot_open_async(store, &c, &done, e);
+        });
+    }
+    auto beginning(const transaction_options &options) const {
+        return submission([c = detail::to_c(options)](almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_txn_begin_async(store, &c, &done, e);
+        });
+    }
+    auto committing(const transaction &transaction, const write_options &options) const {
+        return submission([txn = transaction.c_handle(), c = detail::to_c(options)](
+                              almadia_store *store, const almadia_done &done, almadia_error **e) {
+            return almadia_txn_commit_async(store, txn, &c, &done, e);
         });
     }
     auto transferring(const transfer_options &options) const {
@@ -2560,7 +2859,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * (error::precondition() tells its version).
      */
     result<position> put_if_absent(bytes key, bytes value, const write_options &options = {}) const {
-        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_put_if_absent(pointer_, key.data(), key.size(), value.data(), value.size(), c, nullptr, e);
         });
     }
@@ -2570,7 +2869,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Codes: as write, and precondition_failed.
      */
     result<position> compare_and_set(bytes key, std::uint64_t expected, bytes value, const write_options &options = {}) const {
-        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_compare_and_set(pointer_, key.data(), key.size(), expected, value.data(), value.size(), c, nullptr, e);
         });
     }
@@ -2580,7 +2879,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * yes. Codes: as write, and precondition_failed.
      */
     result<position> compare_value_and_set(bytes key, bytes expected, bytes value, const write_options &options = {}) const {
-        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_compare_value_and_set(pointer_, key.data(), key.size(), expected.data(), expected.size(), value.data(), value.size(), c, nullptr, e);
         });
     }
@@ -2589,7 +2888,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Removes `key` if it has the version `expected`, and waits. Blocks: yes. Codes: as write, and precondition_failed.
      */
     result<position> compare_and_erase(bytes key, std::uint64_t expected, const write_options &options = {}) const {
-        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_compare_and_delete(pointer_, key.data(), key.size(), expected, c, nullptr, e);
         });
     }
@@ -2598,7 +2897,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Removes `key` if it has the value `expected`, and waits. Blocks: yes. Codes: as write, and precondition_failed.
      */
     result<position> compare_value_and_erase(bytes key, bytes expected, const write_options &options = {}) const {
-        return told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<position>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_compare_value_and_delete(pointer_, key.data(), key.size(), expected.data(), expected.size(), c, nullptr, e);
         });
     }
@@ -2619,7 +2918,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * Blocks: yes. Codes: as write, and invalid_argument (out of order).
      */
     result<std::optional<taken>> take_first(bytes begin, bytes end, const write_options &options = {}) const {
-        return told<std::optional<taken>>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<std::optional<taken>>(options, [&](const almadia_write_options *c, almadia_error **e) {
             almadia_value *key = nullptr, *found = nullptr;
             const almadia_code code = almadia_take_first(pointer_, begin.data(), begin.size(), end.data(), end.size(), c, &key, &found, e);
             almadia_value_free(key);
@@ -2634,7 +2933,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * write, and not_a_number (another length, or the sum does not fit).
      */
     result<std::int64_t> add(bytes key, std::int64_t delta, const write_options &options = {}) const {
-        return told<std::int64_t>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<std::int64_t>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_add(pointer_, key.data(), key.size(), delta, c, nullptr, e);
         });
     }
@@ -2644,7 +2943,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      * as write.
      */
     result<std::string> put_versioned(bytes prefix, bytes value, const write_options &options = {}) const {
-        return told<std::string>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<std::string>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_put_versioned(pointer_, prefix.data(), prefix.size(), value.data(), value.size(), c, nullptr, e);
         });
     }
@@ -2655,9 +2954,46 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
      */
     result<written> apply(batch &batch, const write_options &options = {}) const {
         if (result<void> made = batch.materialize(); !made) return std::move(made).error();
-        return told<written>(options, [&](const almadia_write_options *c, almadia_error **e) {
+        return detail::told<written>(options, [&](const almadia_write_options *c, almadia_error **e) {
             return almadia_write(pointer_, batch.c_handle(), c, nullptr, e);
         });
+    }
+
+    /**
+     * Begins a transaction, and waits until it has its view of the data, on any member. Blocks: yes, for the timeout at
+     * most. Codes: as open_snapshot.
+     */
+    result<transaction> begin(const transaction_options &options = {}) const {
+        const almadia_txn_options c = detail::to_c(options);
+        return detail::make<transaction>([&](almadia_txn **made, almadia_error **e) {
+            return almadia_txn_begin(pointer_, &c, made, e);
+        });
+    }
+
+    /**
+     * Runs body(transaction &) in a transaction and commits it, again until nothing that the body has read was changed
+     * meanwhile, with random pauses of up to 100 ms that grow. Returns what the body returned the last time: a T, void, or
+     * a result<T>. With an error in that, or an exception, which comes out of this call, nothing is applied.
+     *
+     *   store.transact([&](almadia::transaction &txn) -> almadia::result<void> { ... return txn.put("a", "1"); })
+     *
+     * What the body does beside the transaction happens each time. It runs on this thread, and neither moves the
+     * transaction away nor commits it. Blocks: yes, for the timeout at most, and as long as the body does. Codes: those
+     * that the body returned; conflict (the time is up; certainly not applied); as begin and transaction::commit. An
+     * unknown outcome is not tried again.
+     */
+    template <class F>
+    result<detail::transacted<F>> transact(F &&body, const transaction_options &options = {}) const {
+        detail::body<detail::transacted<F>, std::remove_reference_t<F>> running(body);
+        const almadia_txn_options c = detail::to_c(options);
+        almadia_error *detail = nullptr;
+        const almadia_code code = almadia_transact(pointer_, &c, running.run, &running, &detail);
+#ifdef __cpp_exceptions
+        if (running.thrown != nullptr) std::rethrow_exception(running.thrown);
+#endif
+        const bool ended = code == ALMADIA_OK || (running.outcome && !running.outcome->has_value());
+        if (ended) return *std::move(running.outcome);
+        return detail::take_error(code, detail);
     }
 
     /** The asynchronous calls of this store, completed through `queue` on the threads that run it. */
@@ -2796,24 +3132,6 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         result<void> answered = detail::attempt([&](almadia_error **e) { return call(&c, &at, e); });
         if (!answered) return std::move(answered).error();
         return position{at.index, at.term, version};
-    }
-
-    /* Calls a C function that writes, for what it tells. */
-    template <class T, class Call> static result<T> told(const write_options &options, Call &&call) {
-        almadia_write_options c = detail::to_c(options);
-        almadia_written *tells = nullptr;
-        c.written = &tells;
-        almadia_error *e = nullptr;
-        const almadia_code code = call(&c, &e);
-        almadia::written owned = almadia::written::from_c(tells);
-        if (detail::may_be_missing<T> && code == ALMADIA_NOT_FOUND) return detail::of_written<T>(std::move(owned));
-        if (result<void> answered = detail::attempt([&](almadia_error **out) {
-                *out = e;
-                return code;
-            });
-            !answered)
-            return std::move(answered).error();
-        return detail::of_written<T>(std::move(owned));
     }
 };
 static_assert(sizeof(store) == sizeof(void *));

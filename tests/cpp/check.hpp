@@ -10,6 +10,7 @@
 
 #include <almadia.hpp>
 
+#include <array>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -110,6 +111,22 @@ inline std::string reserve_members() {
         if (at < 2) members += ",";
     }
     return members;
+}
+
+using members = std::array<almadia::store, 3>;
+
+/* Opens three members of one cluster in this process, and waits until each knows a leader. */
+inline members open_members(const std::string &path) {
+    const std::string addresses = reserve_members();
+    members stores;
+    for (std::size_t at = 0; at < stores.size(); at++) {
+        const std::string number = std::to_string(at + 1);
+        stores[at] = MUST(almadia::store::open(path + "-" + number, {{"cluster.node_id", number},
+                                                                     {"cluster.initial_members", addresses},
+                                                                     {"raft.election_timeout_ms", "3000"}}));
+    }
+    for (const almadia::store &store : stores) MUST(store.wait_leader(std::chrono::seconds(30)));
+    return stores;
 }
 
 #endif // CHECK_HPP

@@ -1,26 +1,10 @@
 // conditions.cpp - writes with conditions: every call in its three forms, and a counter and a queue on three members.
 #include "check.hpp"
 
-#include <array>
 #include <set>
 #include <thread>
 
 using namespace std::literals;
-
-using members = std::array<almadia::store, 3>;
-
-static members open_members(const std::string &path) {
-    const std::string addresses = reserve_members();
-    members stores;
-    for (std::size_t at = 0; at < stores.size(); at++) {
-        const std::string number = std::to_string(at + 1);
-        stores[at] = MUST(almadia::store::open(path + "-" + number, {{"cluster.node_id", number},
-                                                                     {"cluster.initial_members", addresses},
-                                                                     {"raft.election_timeout_ms", "3000"}}));
-    }
-    for (const almadia::store &store : stores) MUST(store.wait_leader(std::chrono::seconds(30)));
-    return stores;
-}
 
 template <class T> static almadia::precondition refusal_of(const almadia::result<T> &answer) {
     CHECK(code_of(answer) == almadia::code::precondition_failed && !answer.error().maybe_applied());

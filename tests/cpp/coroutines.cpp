@@ -85,6 +85,12 @@ static task await_every_call(const almadia::store &store, const std::string key,
     reading.min_index = erased.index;
     const almadia::positioned_value none = MUST(co_await store.get_with_position_async(key, reading));
     CHECK(!none.value && none.position.index >= erased.index);
+    almadia::transaction txn = MUST(co_await store.begin_async());
+    CHECK(!MUST(txn.get(key)));
+    MUST(txn.put(key, "in a transaction"));
+    MUST(co_await store.commit_async(txn));
+    CHECK(MUST(co_await store.get_async(key))->view() == "in a transaction");
+    CHECK(code_of(co_await store.commit_async(txn)) == almadia::code::invalid_argument);
     almadia::transfer_options to_unknown;
     to_unknown.target = 9;
     CHECK(code_of(co_await store.transfer_leader_async(to_unknown)) == almadia::code::invalid_argument);

@@ -109,7 +109,8 @@ const PICKY_CLANG: &[&str] =
 #[test]
 fn no_program_gets_a_warning_from_a_header() {
     let cases = [("g++", "c++17", PICKY_GNU), ("g++", "c++20", PICKY_GNU), ("clang++", "c++17", PICKY_CLANG)];
-    let programs = ["initialisers", "blocking", "asynchronous", "queue", "conditions", "coroutines"];
+    let programs =
+        ["initialisers", "blocking", "asynchronous", "queue", "conditions", "transactions", "coroutines"];
     let mut warnings = Vec::new();
     for (name, standard, flags) in cases {
         let programs = programs.iter().filter(|&&program| program != "coroutines" || standard == "c++20");
@@ -139,6 +140,11 @@ fn every_blocking_call_works_from_cpp() {
 #[test]
 fn writes_with_conditions_work_from_cpp_on_three_members() {
     passes(&["tests/cpp/conditions.cpp"], DIALECTS);
+}
+
+#[test]
+fn transactions_work_from_cpp_on_three_members() {
+    passes(&["tests/cpp/transactions.cpp"], DIALECTS);
 }
 
 #[test]

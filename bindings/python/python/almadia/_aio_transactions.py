@@ -77,7 +77,12 @@ class Transaction(
         As `almadia.Transaction.commit`. One whose task is cancelled meanwhile may be applied, at any later time.
         """
         submit = answer_of_in_thread if self._has_walked else answer_of
-        return await submit(_almadia.submit_commit, self._store, self._core, self._for_commit(timeout))
+        try:
+            return await submit(_almadia.submit_commit, self._store, self._core, self._for_commit(timeout))
+        except asyncio.CancelledError:
+            # The thread may not have begun yet.
+            self._core.rollback()
+            raise
 
     async def rollback(self) -> None:
         """Ends it without effect. Nothing happens when it is over already. Never waits."""
