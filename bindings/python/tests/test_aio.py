@@ -351,7 +351,7 @@ class TestLoops:
             call.send(None)
         run_in("asyncio", store.close())
 
-    @pytest.mark.parametrize("name", ["Store", "Snapshot", "BatchBlock"])
+    @pytest.mark.parametrize("name", ["Store", "Snapshot", "Transaction", "BatchBlock"])
     def test_both_front_ends_have_the_same_names_and_arguments(self, name: str) -> None:
         blocking, awaitable = getattr(almadia, name), getattr(almadia.aio, name)
         # What a mapping of Python returns is no awaitable: docs/asyncio.md says what to use instead.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -83,6 +84,32 @@ async def test_conflicts_are_told(store: almadia.aio.Store) -> None:
         await store.put(b"r/2", b"4")
         txn[b"k"] = b"5"
     assert await store.get(b"k") == b"5"
+
+
+async def test_what_is_on_the_disk_is_read_too(tmp_path: Path) -> None:
+    little = {"engine.memtable_bytes": 1 << 20, "engine.block_cache_bytes": 1 << 20}
+    async with almadia.aio.open(tmp_path / "store", options=little) as store:
+        for number in range(40):
+            await store.put(b"%02d" % number, os.urandom(100_000))
+        until = time.monotonic() + 30
+        while in_memory(await store.transaction(), b"00"):
+            assert time.monotonic() < until, "the engine keeps it in memory"
+            await asyncio.sleep(0.01)
+
+        txn = await store.transaction()
+        assert len(await txn.get(b"00", b"")) == 100_000
+        await store.put(b"00", b"w")
+        txn[b"k"] = b"v"
+        with pytest.raises(almadia.ConflictError) as raised:
+            await txn.commit()
+        assert raised.value.key == b"00"
+
+
+def in_memory(txn: almadia.aio.Transaction, key: bytes) -> bool:
+    try:
+        return txn._core.get_from_memory(key, True) is not None
+    except LookupError:
+        return False
 
 
 async def test_iterations_show_own_writes(store: almadia.aio.Store) -> None:

@@ -185,6 +185,10 @@ snapshot = store.snapshot()
 walk = snapshot.items()
 next(walk)
 view = snapshot.get_view(b"k")
+txn = store.transaction()
+txn[b"own"] = b"v"
+txn_walk = txn.items()
+next(txn_walk)
 batch = almadia.Batch()
 """
 
@@ -200,10 +204,13 @@ def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
         lambda: store.put(b"a", b"b"), lambda: store[b"k"], lambda: store.snapshot(), lambda: store.write(batch),
         lambda: store.status(), lambda: store.regions(), lambda: store.wait_leader(), lambda: snapshot[b"k"],
         lambda: snapshot.get_many([]), lambda: list(snapshot.items()), lambda: next(walk),
+        lambda: store.transaction(), lambda: store.transact(len), lambda: txn[b"k"], lambda: b"k" in txn,
+        lambda: txn.put(b"k", b"w"), lambda: list(txn.items()), lambda: next(txn_walk), lambda: txn.commit(),
         lambda: almadia.open("other"),
     ]
     print({name(call) for call in calls}, bytes(view), repr(store), flush=True)
     snapshot.close()
+    txn.rollback()
     store.close()
     """
 
@@ -215,7 +222,9 @@ def test_a_child_is_told_that_the_store_is_its_parents(tmp_path: Path) -> None:
     assert output.endswith("child 0 b'lives'\n")
 
 
-@pytest.mark.parametrize("ending", ["pass", "del store, snapshot, walk, view", "os._exit(0)", "sys.exit(0)"])
+@pytest.mark.parametrize(
+    "ending", ["pass", "del store, snapshot, walk, view, txn, txn_walk", "os._exit(0)", "sys.exit(0)"]
+)
 def test_the_end_of_a_child_is_harmless(tmp_path: Path, ending: str) -> None:
     output = run_quietly(tmp_path, forked(OPEN, ending), "-W", "ignore::DeprecationWarning")
 

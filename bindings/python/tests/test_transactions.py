@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import pickle
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +15,6 @@ import pytest
 
 from .conftest import close_at_once
 from .test_conditions import on_all
-from .waiting import wait_until
 
 
 def number_at(txn: almadia.Transaction, key: bytes) -> int:
@@ -538,26 +535,6 @@ def test_three_members_count_while_the_leader_changes(members: list[almadia.Stor
 
     assert members[0][b"n"] == b"150"
     assert members[1].get_many([b"of/%d" % node for node in (1, 2, 3)]) == [b"50"] * 3
-
-
-def test_ctrl_c_interrupts_a_begin(alone: almadia.Store) -> None:
-    def interrupt() -> None:
-        wait_until(lambda: alone.status().in_flight > 0)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    began = time.monotonic()
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        alone.transact(lambda txn: None)
-    assert time.monotonic() - began < 60
-
-
-def test_a_begin_has_a_deadline(alone: almadia.Store) -> None:
-    with pytest.raises(almadia.AlmadiaError) as raised:
-        alone.transaction(timeout=0.2)
-    assert raised.value.outcome is almadia.Outcome.NOT_APPLIED
-    with pytest.raises(almadia.AlmadiaError):
-        alone.transact(lambda txn: None, timeout=0.2)
 
 
 def test_a_closed_store_ends_what_would_commit(tmp_path: Path) -> None:

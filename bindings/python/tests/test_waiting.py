@@ -23,8 +23,18 @@ CALLS: list[Callable[[almadia.Store, float], Any]] = [
     lambda store, timeout: store.get_many([b"k"], timeout=timeout),
     lambda store, timeout: store.get_many([b"k"], level="local", min_index=1 << 40, timeout=timeout),
     lambda store, timeout: store.snapshot(timeout=timeout),
+    lambda store, timeout: store.transaction(timeout=timeout),
+    lambda store, timeout: store.transact(lambda txn: None, timeout=timeout),
+    # One that begins without a leader waits when it commits.
+    lambda store, timeout: store.transact(lambda txn: txn.put(b"k", b"v"), level="local", timeout=timeout),
+    lambda store, timeout: in_a_block(store, timeout),
     lambda store, timeout: store.wait_leader(timeout=timeout),
 ]
+
+
+def in_a_block(store: almadia.Store, timeout: float) -> None:
+    with store.transaction(level="local", timeout=timeout) as txn:
+        txn[b"k"] = b"v"
 
 
 @pytest.mark.parametrize("call", CALLS)

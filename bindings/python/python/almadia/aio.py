@@ -435,7 +435,7 @@ class Store(BaseStore):
     ) -> _Returned: ...
     async def transact(
         self,
-        function: Callable[[Transaction], Any],
+        function: Callable[[Transaction], _Returned],
         /,
         *,
         key: BytesLike = b"",
