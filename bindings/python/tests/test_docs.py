@@ -29,10 +29,11 @@ def run(script: str, directory: Path) -> str:
 
 
 def test_the_quick_starts_of_the_readme_work_as_they_stand(tmp_path: Path) -> None:
-    blocking, asynchronous = blocks("README.md")
+    blocking, asynchronous, transaction = blocks("README.md")
 
     assert run(blocking, tmp_path) == "hello, world\n[(b'greeting', b'hello, world')]\n"
     assert run(asynchronous, tmp_path) == "b'hello, world'\n"
+    assert run(transaction, tmp_path) == "moved False\n"
 
 
 @pytest.mark.parametrize("page", ["docs/python.md", "docs/asyncio.md"])

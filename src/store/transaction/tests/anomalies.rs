@@ -269,3 +269,27 @@ fn trying_again_ends_at_the_deadline_and_with_the_functions_own_error() {
     assert_eq!(own.expect_err("its own").detail(), "not today");
     assert!(store.get(b"l").expect("it leads").is_none());
 }
+
+#[test]
+fn a_read_without_the_disk_is_a_read_as_any_other() {
+    let (store, _directory) = open("");
+    let look = |transaction: &Transaction, key: &[u8], is_exempt| {
+        let found = transaction.get_from_memory(key, is_exempt).expect("small").expect("written just now");
+        found.map(|value| value.as_ref().to_vec())
+    };
+    for (changed, is_refused) in [(b"a", true), (b"b", false)] {
+        store.put(b"a", b"1").expect("it leads");
+        store.put(b"b", b"1").expect("it leads");
+        let mut transaction = begin(&store);
+        assert_eq!(look(&transaction, b"a", false).expect("it exists"), b"1");
+        assert_eq!(look(&transaction, b"b", true).expect("it exists"), b"1");
+        assert_eq!(look(&transaction, b"c", false), None);
+        transaction.put(b"d", b"own").expect("small");
+        assert_eq!(look(&transaction, b"d", false).expect("its own"), b"own");
+        store.put(changed, b"2").expect("it leads");
+
+        let committed = transaction.commit(&OPTIONS);
+
+        assert_eq!(committed.is_err_and(|error| error.code() == Code::Conflict), is_refused);
+    }
+}
