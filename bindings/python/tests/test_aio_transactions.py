@@ -280,13 +280,14 @@ async def test_the_loop_runs_while_a_large_commit_is_prepared(store: almadia.aio
                 stalls.append(time.monotonic() - began)
 
         watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
         began = time.monotonic()
         await txn.commit()
         watching.cancel()
         return max(stalls) / (time.monotonic() - began)
 
-    # Reading 56 MB again takes most of a commit. A busy machine may stall the loop too, but not each time.
-    assert any([await longest_stall_of_a_commit() < 0.5 for _ in range(5)])
+    # Reading 56 MB again takes a good part of a commit. A busy machine may stall the loop too, but not each time.
+    assert any([await longest_stall_of_a_commit() < 0.2 for _ in range(5)])
 
 
 async def test_three_members_count(tmp_path: Path) -> None:
