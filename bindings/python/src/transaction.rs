@@ -146,7 +146,7 @@ impl Transaction {
         let iter = self.with(py, |transaction| walk(transaction, options))?;
         let owner = Owner::Transaction(Arc::clone(self.state.get().or_raise(py)?));
         let limit = limit.map(|limit| limit.items());
-        Ok(Items::new(owner, Walk::Transaction(iter), Part::named(part)?, limit))
+        Ok(Items::new(owner, Walk::Transaction(Box::new(iter)), Part::named(part)?, limit))
     }
 
     fn put(&self, py: Python<'_>, key: Key<'_>, value: Value<'_>) -> PyResult<()> {

@@ -19,7 +19,7 @@ pub enum Owner {
 /// The engine's iterator.
 pub enum Walk {
     Snapshot(Iter),
-    Transaction(TransactionIter),
+    Transaction(Box<TransactionIter>),
 }
 
 /// The next step of a walk.
