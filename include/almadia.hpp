@@ -1696,9 +1696,9 @@ template <class T, class Call> result<T> told(const write_options &options, Call
  * Limits, beyond which its calls answer too_large: 2,048 keys and separate ranges read, 65,536 keys or 64 MiB iterated
  * over, 32,768 keys and ranges written, and what a batch may have, 8 MiB.
  *
- * The destructor ends it without effect if it was not committed; so does destroying it in any other way. It keeps what a
- * snapshot keeps until then, so it should be short. Its values stay valid, and it may outlive the store. Its calls wait
- * for no other member but the commit, so they are fine in callables. Threads: one at a time, its iterators with it.
+ * The destructor ends it without effect if it was not committed. It keeps what a snapshot keeps until then, so it should
+ * be short. Its values stay valid, and it may outlive the store. All its calls but the commit wait for no other member,
+ * so they are fine in callables. Threads: one at a time, its iterators with it.
  */
 class transaction : public handle<almadia_txn, almadia_txn_free> {
   public:
