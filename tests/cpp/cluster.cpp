@@ -1,23 +1,7 @@
 // cluster.cpp - three members in one program: all write, each reads what all wrote, and leadership is handed over.
 #include "check.hpp"
 
-#include <array>
 #include <thread>
-
-using members = std::array<almadia::store, 3>;
-
-static members open_members(const std::string &path) {
-    const std::string addresses = reserve_members();
-    members stores;
-    for (std::size_t at = 0; at < stores.size(); at++) {
-        const std::string number = std::to_string(at + 1);
-        stores[at] = MUST(almadia::store::open(path + "-" + number, {{"cluster.node_id", number},
-                                                                     {"cluster.initial_members", addresses},
-                                                                     {"raft.election_timeout_ms", "3000"}}));
-    }
-    for (const almadia::store &store : stores) MUST(store.wait_leader(std::chrono::seconds(30)));
-    return stores;
-}
 
 // Each member writes a thousand keys at once, and reads those of all members.
 static void every_member_writes_and_reads(const members &stores) {
