@@ -67,6 +67,11 @@ pub fn compile_sanitized(source: &str, directory: &Path) -> PathBuf {
     compile(&[source], DIALECTS[0], directory)
 }
 
+/// Compiles one program as a user would.
+pub fn compile_plain(source: &str, directory: &Path) -> PathBuf {
+    compile(&[source], dialect("g++", "c++17", PLAIN), directory)
+}
+
 /// Compiles and runs one program in each of `dialects`, each in a directory of its own.
 fn passes(sources: &[&str], dialects: &[Dialect]) {
     for dialect in dialects {

@@ -2,12 +2,16 @@
 //!
 //! The first example of each language is tested with that language.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use almadia::{Config, IterOptions, SnapshotOptions, Store};
 use tempfile::tempdir;
 
 use crate::member::reserved_addresses;
@@ -103,5 +107,124 @@ fn three_members_of_the_cpp_example_see_what_all_three_wrote() {
     }
     for member in running {
         member.end();
+    }
+}
+
+/// What the recipes tell however often they are run on one store, and by whatever programs.
+const RECIPES: &str = "counter: 20\nnames: 1 of 4 got the name\ndocument: 40\n\
+                       queue: 12 completed, some taken over\n";
+
+/// All keys of a queue, without `prefix`, and their values.
+fn stored_queue(store: &Path, prefix: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let store = Store::open(store, &Config::default()).expect("nobody else has it open");
+    let snapshot = store.snapshot(&SnapshotOptions::default()).expect("it leads itself");
+    let mut iter = snapshot.iter(IterOptions::prefix(prefix)).expect("the range is one");
+    let mut found = BTreeMap::new();
+    iter.seek_to_first();
+    while let Some((key, value)) = iter.item() {
+        found.insert(key[prefix.len()..].to_vec(), value.to_vec());
+        iter.next();
+    }
+    iter.status().expect("the disk is readable");
+    found
+}
+
+/// The ids of the tasks whose keys begin with `part`.
+fn ids(queue: &BTreeMap<Vec<u8>, Vec<u8>>, part: &str) -> Vec<[u8; 10]> {
+    let tails = queue.keys().filter_map(|key| key.strip_prefix(part.as_bytes()));
+    tails.map(|id| id.try_into().expect("a version and the number of an operation")).collect()
+}
+
+/// The queue is stored as `almadia/recipes/_tasks.py` of the Python package has it; the first of twelve tasks is claimed,
+/// for 1000 ms and for the first time.
+fn assert_stored_as_in_python(queue: &BTreeMap<Vec<u8>, Vec<u8>>) {
+    let (waiting, claimed) = (ids(queue, "waiting/"), ids(queue, "claimed/"));
+    assert_eq!((waiting.len(), claimed.len(), queue.len()), (11, 1, 11 + 1 + 12 + 12));
+    assert!(waiting.iter().all(|id| *id > claimed[0]), "the first task is taken first");
+    for (number, id) in claimed.iter().chain(&waiting).enumerate() {
+        let mut wide = [0; 16];
+        wide[6..].copy_from_slice(id);
+        let record = (u128::from_be_bytes(wide) + 1).to_be_bytes();
+        let payload = &queue[&[b"task/", &record[6..]].concat()];
+        assert_eq!(payload, format!("letter {number}").as_bytes());
+        assert_eq!(queue[format!("once/{number}").as_bytes()], b"");
+    }
+    assert!(
+        waiting.iter().all(|id| queue[&[b"waiting/", &id[..]].concat()].is_empty()),
+        "none was taken before"
+    );
+    let claim = &queue[&[b"claimed/", &claimed[0][..]].concat()];
+    assert_eq!(claim[16..], [0, 0, 0, 0, 0, 0, 0x03, 0xe8, 0, 0, 0, 1], "{claim:?}");
+    assert_ne!(claim[..16], [0; 16]);
+}
+
+/// One program puts tasks and dies with one of them, the other works on, and the first finds nothing left to do.
+fn assert_shared(directory: &Path, putting: &Path, working: &Path) {
+    let store = directory.join("store");
+    assert_eq!(succeed(Command::new(putting).arg(&store).arg("put")), "");
+    assert_stored_as_in_python(&stored_queue(&store, b"recipes/mail/"));
+    assert_eq!(succeed(Command::new(working).arg(&store)), RECIPES);
+    assert_eq!(succeed(Command::new(putting).arg(&store)), RECIPES);
+    fs::remove_dir_all(store).expect("nobody has it open");
+}
+
+#[test]
+fn the_recipes_in_c_and_cpp_share_what_they_store_and_the_queue_is_as_in_python() {
+    let directory = tempdir().expect("the temporary directory is writable");
+    let programs = [
+        compile("examples/c/recipes.c", Build::Address, directory.path()),
+        crate::cpp::compile_sanitized("examples/cpp/recipes.cpp", directory.path()),
+    ];
+
+    assert_shared(directory.path(), &programs[0], &programs[1]);
+    assert_shared(directory.path(), &programs[1], &programs[0]);
+}
+
+/// A library to preload with which the syncs of a log hang while a file exists.
+fn hung_disk(directory: &Path) -> PathBuf {
+    let library = directory.join("hung_disk.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library);
+    succeed(cc.arg(repository().join("tests/shim/hung_disk.c")));
+    library
+}
+
+/// Lets the disk hang again and again, for three times as long as a write waits, until `is_over`; returns how often it did.
+fn hang_until(is_over: &AtomicBool, file: &Path) -> usize {
+    let inside = file.with_extension("inside");
+    let mut hung = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        fs::write(file, b"").expect("the temporary directory is writable");
+        thread::sleep(Duration::from_millis(150));
+        fs::remove_file(file).expect("it was written");
+        hung += usize::from(fs::remove_file(&inside).is_ok());
+        thread::sleep(Duration::from_millis(150));
+    }
+    hung
+}
+
+#[test]
+fn the_recipes_have_their_effect_once_when_the_outcomes_of_their_writes_are_unknown() {
+    let directory = tempdir().expect("the temporary directory is writable");
+    let (shim, file) = (hung_disk(directory.path()), directory.path().join("hung"));
+    let programs = [
+        compile("examples/c/recipes.c", Build::Plain, directory.path()),
+        crate::cpp::compile_plain("examples/cpp/recipes.cpp", directory.path()),
+    ];
+    for program in programs {
+        let is_over = AtomicBool::new(false);
+        let store = directory.path().join(program.file_name().expect("it is a file")).with_extension("store");
+        let mut command = Command::new(&program);
+        command.arg(store).arg("write.timeout_ms=50").env("LD_PRELOAD", &shim).env("HUNG_SYNCS", &file);
+
+        let (told, hung) = thread::scope(|scope| {
+            let hanging = scope.spawn(|| hang_until(&is_over, &file));
+            let told = scope.spawn(|| succeed(&mut command)).join();
+            is_over.store(true, Ordering::Relaxed);
+            (told.expect("it ends well"), hanging.join().expect("it only waits"))
+        });
+
+        assert_eq!(told, RECIPES);
+        assert!(hung > 0, "no write met a hung disk");
     }
 }
