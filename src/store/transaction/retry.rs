@@ -63,6 +63,7 @@ impl Store {
         let mut options = options.clone();
         loop {
             tries += 1;
+            let began = now();
             let begin = TransactionOptions { timeout: Some(deadline.since(now())), ..options.clone() };
             let transaction = self.begin(&begin)?;
             let commit = WriteOptions { timeout: Some(deadline.since(now())) };
@@ -71,7 +72,9 @@ impl Store {
                 Tried::Conflict(error) => error,
             };
             let wait = part_of(pause);
-            if now() + wait >= deadline {
+            // The next one takes as long, and with less it would end in the middle, where nobody knows its outcome.
+            let took = now().since(began);
+            if now() + wait + took >= deadline {
                 return Err(after(conflict, tries));
             }
             std::thread::sleep(wait);

@@ -147,3 +147,4 @@ async def transact(
         else:
             return cast(_Returned, returned)
         await asyncio.sleep(pause)
+        level = "linearizable"  # This member lags behind what it met.
