@@ -412,7 +412,7 @@ def count_together(cluster: Cluster):
     """
     part = INCREMENTS // len(cluster.members)
     ranges = {member: f"{at * part}-{(at + 1) * part - 1}" for at, member in enumerate(cluster.members)}
-    work = Work(cluster, "counted", INCREMENTS)
+    work = Work(cluster, "increments", "counted", INCREMENTS)
     killed = work.through_a_kill({member: f"count {numbers}" for member, numbers in ranges.items()})
     other = next(member for member in cluster.members if member is not killed)
     other.send(f"count {ranges[killed]}")
@@ -427,7 +427,7 @@ def take_tasks_together(cluster: Cluster):
     planner = cluster.members[-1]  # the C program
     planner.send(f"plan {TASKS}")
     cluster.expect(planner, "planned")
-    work = Work(cluster, "took", TASKS)
+    work = Work(cluster, "tasks", "took", TASKS)
     killed = work.through_a_kill({member: "work" for member in cluster.members})
     work.restart(killed)
     shares = Counter(work.done.values())
@@ -437,9 +437,10 @@ def take_tasks_together(cluster: Cluster):
 class Work:
     """What members have done of something that each may do, and none twice."""
 
-    def __init__(self, cluster: Cluster, word: str, total: int):
+    def __init__(self, cluster: Cluster, what: str, word: str, total: int):
         self.cluster = cluster
-        self.word = word  # begins the answer that says what was done
+        self.what = what
+        self.word = word  # begins the answer that says that one was done
         self.total = total
         self.done = {}  # what -> the node that has done it
 
@@ -451,7 +452,7 @@ class Work:
         while len(self.done) < self.total // 3:
             self.record(*self.cluster.next())
         leader.kill()
-        print(f"member {leader.node}, the leader, was killed (SIGKILL) when {len(self.done)} were {self.word}")
+        print(f"member {leader.node}, the leader, was killed (SIGKILL) after {len(self.done)} {self.what}")
         self.follow([member for member in commands if member is not leader])
         return leader
 
@@ -487,7 +488,7 @@ def check_tallies(cluster: Cluster):
         if (todo, done) != (0, TASKS):
             raise DemoFailed(f"on member {member.node} {todo} tasks are left and {done} of {TASKS} are done")
         print(f"member {member.node}: {count} of {INCREMENTS} increments, {done} of {TASKS} tasks, "
-              "nothing lost and nothing twice")
+              "nothing lost or done twice")
 
 
 def follow_python(cluster: Cluster, member: Member, expected: int) -> float:

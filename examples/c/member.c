@@ -474,6 +474,7 @@ int main(int count, char **arguments) {
         return 2;
     }
     member.node = arguments[2];
+    srand((unsigned)getpid()); /* whoever looks for a task should not choose as the others do */
     read_list(&member, arguments[4]);
     almadia_error *error = NULL;
     almadia_code code = open_store(&member, arguments, &error);

@@ -8,13 +8,24 @@ loads with threads, because each blocking call waits for a majority; the GIL is 
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import almadia
 from demo_items import Comparison, Item, parse_ranges, read_items
-from demo_work import COUNT_KEY, COUNTED_PREFIX, DONE_PREFIX, TODO_PREFIX, done_key, increment, may_repeat, parse_range
+from demo_work import (
+    CHOICES,
+    COUNT_KEY,
+    COUNTED_PREFIX,
+    DONE_PREFIX,
+    TODO_PREFIX,
+    done_key,
+    increment,
+    may_repeat,
+    parse_range,
+)
 
 WRITERS = 16
 
@@ -69,12 +80,18 @@ def count(store: almadia.Store, node: str, numbers: range) -> None:
 
 @almadia.transactional
 def take_task(transaction: almadia.Transaction, node: str) -> bytes | None:
-    """Moves the first task to the done ones. Run again until nobody else was at the same one."""
-    for key in transaction.keys(prefix=TODO_PREFIX):
-        transaction.delete(key)
-        transaction.put(done_key(key), node.encode())
-        return key
-    return None
+    """Moves one of the first tasks to the done ones. Run again until nobody else was at the same one.
+
+    They are looked at without being bound to them; the one that is chosen must be there still at the commit.
+    """
+    first = list(transaction.keys(prefix=TODO_PREFIX, limit=CHOICES, exempt=True))
+    if not first:
+        return None
+    key = random.choice(first)
+    transaction.get(key)
+    transaction.delete(key)
+    transaction.put(done_key(key), node.encode())
+    return key
 
 
 def work(store: almadia.Store, node: str) -> None:

@@ -9,13 +9,24 @@ thread keeps many writes in flight.
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 
 import almadia
 import almadia.aio
 from demo_items import Comparison, Item, parse_ranges, read_items
-from demo_work import COUNT_KEY, COUNTED_PREFIX, DONE_PREFIX, TODO_PREFIX, done_key, increment, may_repeat, parse_range
+from demo_work import (
+    CHOICES,
+    COUNT_KEY,
+    COUNTED_PREFIX,
+    DONE_PREFIX,
+    TODO_PREFIX,
+    done_key,
+    increment,
+    may_repeat,
+    parse_range,
+)
 
 IN_FLIGHT_MAX = 128
 
@@ -73,12 +84,18 @@ async def count(store: almadia.aio.Store, node: str, numbers: range) -> None:
 
 @almadia.transactional
 async def take_task(transaction: almadia.aio.Transaction, node: str) -> bytes | None:
-    """Moves the first task to the done ones. Run again until nobody else was at the same one."""
-    async for key in transaction.keys(prefix=TODO_PREFIX):
-        transaction.delete(key)
-        transaction.put(done_key(key), node.encode())
-        return key
-    return None
+    """Moves one of the first tasks to the done ones. Run again until nobody else was at the same one.
+
+    They are looked at without being bound to them; the one that is chosen must be there still at the commit.
+    """
+    first = [key async for key in transaction.keys(prefix=TODO_PREFIX, limit=CHOICES, exempt=True)]
+    if not first:
+        return None
+    key = random.choice(first)
+    await transaction.get(key)
+    transaction.delete(key)
+    transaction.put(done_key(key), node.encode())
+    return key
 
 
 async def work(store: almadia.aio.Store, node: str) -> None:

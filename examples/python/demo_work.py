@@ -11,6 +11,8 @@ COUNT_KEY = b"work/count"
 COUNTED_PREFIX = b"work/counted/"
 TODO_PREFIX = b"work/todo/"
 DONE_PREFIX = b"work/done/"
+CHOICES = 8
+"""Members that look for a task choose among so many, so that they seldom meet."""
 
 
 def increment(node: str, number: int) -> almadia.Batch:
