@@ -70,6 +70,10 @@ impl Version {
     /// Of a key that is not there.
     pub const NONE: Self = Self(0);
 
+    /// Of a key that is there, as long as members may hold different versions of it, or none. No key ever has it for good
+    /// and no write has it at all, so no condition on it is true: a log begins behind index 5.
+    pub(crate) const UNKNOWN: Self = Self(1);
+
     /// The version of what write number `ordinal` of the entry at `index` sets.
     ///
     /// # Panics

@@ -30,10 +30,12 @@ use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use self::boot_count::BOOT_COUNT;
+pub(crate) use self::ident::Content;
 use self::ident::Ident;
 use self::lock::DirectoryLock;
 pub(crate) use self::lock::LockGuard;
 use self::peers::Peers;
+use self::record::Format;
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -60,31 +62,22 @@ pub(crate) struct Identity {
 pub(crate) struct Directory {
     identity: Identity,
     instance: InstanceId,
+    content: Content,
     boot_count: u64,
     peers: Peers,
     lock: Arc<LockGuard>,
 }
 
-/// What earlier starts left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// Nothing, or a first start that did not complete.
-    Fresh,
-    /// A member that has completed its first start.
-    Member,
-}
-
 impl Directory {
     /// Opens the directory at `path` for `identity`, creating it if there is none; its parent must exist.
-    /// True when this is a first start: then `log/` and `data/` are empty, and the start must end with
-    /// [`Directory::finish_bootstrap`]. Nothing in it is changed before its lock is held.
+    /// Nothing in it is changed before its lock is held. What is to be done next depends on [`Directory::content`].
     ///
     /// # Errors
     /// `LOCKED` when a store has it open, `WRONG_CLUSTER` when it belongs to another cluster or node,
     /// `INVALID_ARGUMENT` when it is empty, not a directory or holds other files, `PERMISSION` when others may write to
-    /// it, `INCOMPATIBLE_FORMAT` when a newer version wrote it, `CORRUPTION` when its files are damaged, `IO`
+    /// it, `INCOMPATIBLE_FORMAT` when a newer or a very old version wrote it, `CORRUPTION` when its files are damaged, `IO`
     /// or `NO_SPACE` from the disk.
-    pub(crate) fn open(path: &Path, identity: &Identity) -> Result<(Self, bool)> {
+    pub(crate) fn open(path: &Path, identity: &Identity) -> Result<Self> {
         let path = &absolute(path)?;
         ensure_directory(path)?;
         let lock = DirectoryLock::acquire(path)?;
@@ -98,23 +91,45 @@ impl Directory {
             Some(ident) => ident,
             None => Ident::create(lock.directory(), identity)?,
         };
-        let found = if ident.complete { Found::Member } else { Found::Fresh };
-        match found {
-            Found::Fresh => prepare_first_start(lock.directory())?,
-            Found::Member => check_parts(path)?,
+        let Ident { instance, content, .. } = ident;
+        match content {
+            Content::Nothing => prepare_first_start(lock.directory())?,
+            Content::Current | Content::Unversioned | Content::Converting => check_parts(path)?,
         }
         let peers = Peers::open(Arc::clone(&lock))?;
-        let boot_count = boot_count::begin(lock.directory())?;
-        let (identity, instance) = (identity.clone(), ident.instance);
-        Ok((Self { identity, instance, boot_count, peers, lock }, found == Found::Fresh))
+        // Until the conversion begins, the build that wrote the directory can open it.
+        let format = if content == Content::Unversioned { Format::Unversioned } else { Format::Current };
+        let boot_count = boot_count::begin(lock.directory(), format)?;
+        Ok(Self { identity: identity.clone(), instance, content, boot_count, peers, lock })
     }
 
-    /// Marks the first start as complete. The very last step: until then the next open starts over.
+    /// What was in `log/` and `data/` when the directory was opened. With [`Content::Nothing`] this is a first start: both
+    /// are empty, and the start must end with [`Directory::finish`]. [`Content::Unversioned`] and [`Content::Converting`]
+    /// are to be converted before anything is read.
+    #[must_use]
+    pub(crate) fn content(&self) -> Content {
+        self.content
+    }
+
+    /// From here on only builds that convert can open the directory, and will convert it.
     ///
     /// # Errors
-    /// `IO`, `NO_SPACE` or `PERMISSION`; whether the first start is complete is then unknown.
-    pub(crate) fn finish_bootstrap(&self) -> Result<()> {
-        let ident = Ident { identity: self.identity.clone(), instance: self.instance, complete: true };
+    /// `IO`, `NO_SPACE` or `PERMISSION`; whether anything has changed is then unknown.
+    pub(crate) fn begin_conversion(&self) -> Result<()> {
+        self.write_ident(Content::Converting)
+    }
+
+    /// Marks the first start, or the conversion, as complete. The very last step: until then the next open starts over, or
+    /// goes on.
+    ///
+    /// # Errors
+    /// `IO`, `NO_SPACE` or `PERMISSION`; whether it is complete is then unknown.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.write_ident(Content::Current)
+    }
+
+    fn write_ident(&self, content: Content) -> Result<()> {
+        let ident = Ident { identity: self.identity.clone(), instance: self.instance, content };
         ident.write(self.lock.directory())
     }
 

@@ -10,6 +10,7 @@
 //! What an entry means is left to the applier, when to flush and when to truncate to the pollers.
 
 mod at_exit;
+mod convert;
 mod cursor;
 mod encode;
 mod errors;

@@ -1,17 +1,18 @@
 //! The layout of the engine's `meta` column family.
 //!
-//! Owns its keys and the value that holds an apply state. What always holds: keys sort by kind, then by region
+//! Owns its keys, and the values that hold an apply state and how far a conversion has come. What always holds: keys sort by kind, then by region
 //! id, so one scan over a kind finds every region in order; every value begins with its version. The stored
 //! form of a region is [`Region`](crate::core::region::Region)'s own; user keys are in another column family.
 //!
 //! ```text
 //! 'r' region id, big-endian u64  ->  Region::encode
 //! 's' region id, big-endian u64  ->  version u8 = 1 | applied index u64 | applied term u64   (little-endian)
+//! 'w'                             ->  version u8 = 1 | 0, or 1 and the key up to which the values are converted
 //! ```
 
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
-/// Bytes of every key of this column family.
+/// Bytes of the keys of regions and apply states.
 pub(crate) const KEY_BYTES: usize = 9;
 /// Bytes of a stored apply state.
 pub(crate) const APPLY_STATE_BYTES: usize = 17;
@@ -21,6 +22,40 @@ pub(crate) const REGION_KIND: u8 = b'r';
 
 const APPLY_STATE_KIND: u8 = b's';
 const APPLY_STATE_VERSION: u8 = 1;
+
+/// The key under which is stored how far a conversion has come; only while there is one.
+pub(crate) const WALKED: [u8; 1] = *b"w";
+const WALKED_VERSION: u8 = 1;
+
+/// How far a conversion has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Walked {
+    /// No value is converted.
+    Nothing,
+    /// The values of all keys up to this one are, itself included, and no others.
+    UpTo(Vec<u8>),
+}
+
+impl Walked {
+    /// The stored form.
+    #[must_use]
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Nothing => vec![WALKED_VERSION, 0],
+            Self::UpTo(key) => [&[WALKED_VERSION, 1], &key[..]].concat(),
+        }
+    }
+
+    /// Reads that form; none when it is damaged or of a newer version.
+    #[must_use]
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [WALKED_VERSION, 0] => Some(Self::Nothing),
+            [WALKED_VERSION, 1, key @ ..] => Some(Self::UpTo(key.to_vec())),
+            _ => None,
+        }
+    }
+}
 
 /// The key of `region`.
 #[must_use]
@@ -86,6 +121,19 @@ mod tests {
         assert!((0..whole.len()).all(|length| decode_apply_state(&whole[..length]).is_none()));
         assert!(decode_apply_state(&[&whole[..], &[0]].concat()).is_none());
         assert!(decode_apply_state(&newer).is_none());
+    }
+
+    #[test]
+    fn how_far_a_conversion_has_come_survives_the_round_trip() {
+        let cases = [Walked::Nothing, Walked::UpTo(Vec::new()), Walked::UpTo(vec![0, 255])];
+
+        let stored = cases.each_ref().map(Walked::encode);
+
+        assert_eq!(stored, [vec![1, 0], vec![1, 1], vec![1, 1, 0, 255]]);
+        assert_eq!(stored.map(|stored| Walked::decode(&stored)), cases.map(Some));
+        for other in [&[][..], &[1], &[1, 0, 0], &[1, 2], &[2, 0]] {
+            assert_eq!(Walked::decode(other), None, "{other:?}");
+        }
     }
 
     #[test]

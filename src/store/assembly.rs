@@ -35,7 +35,7 @@ use crate::process::fork::ProcessId;
 use crate::process::logging::raft_logger;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap};
-use crate::storage::directory::{Directory, Identity};
+use crate::storage::directory::{Content, Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
@@ -73,9 +73,9 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
     let (directory, (engine, log, recovered)) = thread::without_signals(|| {
-        let (directory, fresh) =
+        let directory =
             Directory::open(path, &identity).map_err(|error| naming_split_keys(error, split_keys))?;
-        let storage = open_storage(&directory, fresh, config, engine_files, &members, split_keys)?;
+        let storage = open_storage(&directory, config, engine_files, &members, split_keys)?;
         Ok((Arc::new(directory), storage))
     })?;
     let regions = engine.regions()?;
@@ -129,10 +129,10 @@ fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Iden
 }
 
 /// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that
-/// exclude other processes, and opening the log seals its end, which may write.
+/// exclude other processes, and opening the log seals its end, which may write. What a build without versions wrote is
+/// converted once it is known that the store can be opened: from then on that build cannot come back to it.
 fn open_storage(
     directory: &Directory,
-    fresh: bool,
     config: &Config,
     engine_files: u16,
     members: &[Member],
@@ -144,11 +144,12 @@ fn open_storage(
         open_files_max: engine_files,
     };
     let log_options = LogOptions { segment_bytes: config.log_segment_bytes.0, ..LogOptions::default() };
-    if !fresh {
+    if directory.content() != Content::Nothing {
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
         let found = LogStore::read(&directory.log(), log_options)?;
         let regions = engine.regions()?;
         let verdict = lost_end::judge(&found, &regions, config)?;
+        convert(directory, &engine)?;
         let (log, mut recovered) = found.open()?;
         lost_end::reconcile(&log, &mut recovered, &regions, verdict)?;
         return Ok((engine, log, recovered));
@@ -157,6 +158,21 @@ fn open_storage(
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
     let recovered = bootstrap::first_start(directory, &engine, &log, first_regions(members, split_keys))?;
     Ok((engine, log, recovered))
+}
+
+/// Converts the values of a directory of the format before, or what an earlier start has left of them. Each step is
+/// durable before the next one begins, so that the directory is at no time one that somebody takes for what it is not.
+fn convert(directory: &Directory, engine: &Engine) -> Result<()> {
+    match directory.content() {
+        Content::Nothing | Content::Current => return Ok(()),
+        Content::Unversioned => {
+            engine.prepare_conversion()?;
+            directory.begin_conversion()?;
+        }
+        Content::Converting => {}
+    }
+    engine.convert()?;
+    directory.finish()
 }
 
 /// The routing table of the regions on disk. After the first start, these are authoritative, not the configuration.

@@ -30,7 +30,7 @@ pub(super) fn first_start(
 ) -> Result<Vec<RecoveredLog>> {
     log.append(&regions.iter().map(|region| first_write(region.id)).collect::<Vec<_>>())?;
     engine.bootstrap(&regions, ApplyState::BOOTSTRAP)?;
-    directory.finish_bootstrap()?;
+    directory.finish()?;
     Ok(regions.iter().map(|region| first_log(region.id)).collect())
 }
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::record::Format;
 use super::{LockGuard, PEERS, record};
 use crate::error::{Error, Result};
 use crate::types::{InstanceId, NodeId};
@@ -31,7 +32,7 @@ impl Peers {
     /// # Errors
     /// `INCOMPATIBLE_FORMAT` or `CORRUPTION`, `IO` or `PERMISSION`.
     pub(crate) fn open(lock: Arc<LockGuard>) -> Result<Self> {
-        let body = record::read(lock.directory(), PEERS, MAGIC)?.unwrap_or_default();
+        let body = record::read(lock.directory(), PEERS, MAGIC)?.map_or_else(Vec::new, |record| record.body);
         let (peers, rest) = body.as_chunks::<PEER_BYTES>();
         if !rest.is_empty() {
             let path = lock.directory().path().join(PEERS);
@@ -67,7 +68,7 @@ impl Peers {
     fn save(&self, peers: &BTreeMap<NodeId, InstanceId>) -> Result<()> {
         let numbers = peers.iter().flat_map(|(node, instance)| [node.get(), instance.get()]);
         let body: Vec<_> = numbers.flat_map(u64::to_le_bytes).collect();
-        record::write(self.lock.directory(), PEERS, MAGIC, &body)
+        record::write(self.lock.directory(), PEERS, MAGIC, Format::Current, &body)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Small files that are replaced as a whole.
 //!
 //! Owns how a few dozen bytes that a member cannot live without are stored. What always holds: after a crash at
-//! any point the file holds the old bytes or the new ones; damaged files and files of a newer version are recognized,
+//! any point the file holds the old bytes or the new ones; damaged files and files of an unknown version are recognized,
 //! distinguished and never used. The meaning of the bytes is left to the caller.
 //!
 //! ```text
@@ -17,8 +17,26 @@ use std::path::Path;
 use crate::error::{Code, Error, Result};
 use crate::storage::open_directory::{Access, OpenDirectory};
 
-/// The version of everything in a member's directory.
-pub(super) const FORMAT: u32 = 3;
+/// A version of everything in a member's directory. The records themselves are the same in all that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// The values in the engine have no versions.
+    Unversioned = 2,
+    /// What this library writes.
+    Current = 3,
+}
+
+impl Format {
+    fn of(number: u64) -> Option<Self> {
+        [Self::Unversioned, Self::Current].into_iter().find(|format| *format as u64 == number)
+    }
+}
+
+/// A record as it was read.
+pub(super) struct Record {
+    pub format: Format,
+    pub body: Vec<u8>,
+}
 
 /// Bytes in front of the body.
 pub(super) const HEADER_BYTES: usize = 20;
@@ -34,7 +52,13 @@ pub(super) fn temporary(name: &str) -> String {
 ///
 /// # Errors
 /// `IO`, `NO_SPACE` or `PERMISSION`; the file then holds the old or the new record.
-pub(super) fn write(directory: &OpenDirectory, name: &str, magic: [u8; 8], body: &[u8]) -> Result<()> {
+pub(super) fn write(
+    directory: &OpenDirectory,
+    name: &str,
+    magic: [u8; 8],
+    format: Format,
+    body: &[u8],
+) -> Result<()> {
     assert!(body.len() <= BODY_BYTES_MAX, "records are small");
     let temporary = temporary(name);
     let failed = |what| {
@@ -42,7 +66,7 @@ pub(super) fn write(directory: &OpenDirectory, name: &str, magic: [u8; 8], body:
         move |error| Error::io(what, &path, &error)
     };
     let written = directory.open_file(&temporary, Access::Replace).and_then(|mut file| {
-        file.write_all(&encode(magic, body))?;
+        file.write_all(&encode(magic, format, body))?;
         file.sync_all()
     });
     written.map_err(failed("write"))?;
@@ -50,11 +74,11 @@ pub(super) fn write(directory: &OpenDirectory, name: &str, magic: [u8; 8], body:
     sync_directory(directory)
 }
 
-/// The body of the record `name` of `directory`; none when there is no such file.
+/// The record `name` of `directory`; none when there is no such file.
 ///
 /// # Errors
-/// `INCOMPATIBLE_FORMAT` when another version wrote it, `CORRUPTION` when it is damaged, else as [`write`].
-pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Result<Option<Vec<u8>>> {
+/// `INCOMPATIBLE_FORMAT` when it has an unknown version, `CORRUPTION` when it is damaged, else as [`write`].
+pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Result<Option<Record>> {
     let path = directory.path().join(name);
     let mut bytes = Vec::new();
     let read = directory.open_file(name, Access::Read).and_then(|mut file| file.read_to_end(&mut bytes));
@@ -75,10 +99,10 @@ pub(super) fn sync_directory(directory: &OpenDirectory) -> Result<()> {
     directory.sync().map_err(|error| Error::io("sync directory", directory.path(), &error))
 }
 
-fn encode(magic: [u8; 8], body: &[u8]) -> Vec<u8> {
+fn encode(magic: [u8; 8], format: Format, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("records are small");
     let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&(format as u32).to_le_bytes());
     bytes.extend_from_slice(&length.to_le_bytes());
     let crc = checksum(&bytes, body);
     bytes.extend_from_slice(&crc.to_le_bytes());
@@ -86,7 +110,7 @@ fn encode(magic: [u8; 8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn decode(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<Vec<u8>> {
+fn decode(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<Record> {
     let damaged = |offset: usize, what: &str| Error::corruption(path, offset as u64, what);
     let Some((header, body)) = bytes.split_at_checked(HEADER_BYTES) else {
         return Err(damaged(bytes.len(), "the file ends inside its header"));
@@ -101,17 +125,17 @@ fn decode(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Result<Vec<u8>> {
         return Err(damaged(CRC_AT, "checksum mismatch"));
     }
     let version = number(header, 8);
-    if version != u64::from(FORMAT) {
-        let remedy = if version > u64::from(FORMAT) {
-            "use a newer one"
-        } else {
-            "open it with the earlier version that wrote it"
-        };
-        let detail =
-            format!("{} has format {version}, this library reads {FORMAT}; {remedy}", path.display());
-        return Err(Error::with_detail(Code::IncompatibleFormat, detail));
-    }
-    Ok(body.to_vec())
+    let format = Format::of(version).ok_or_else(|| unknown(path, version))?;
+    Ok(Record { format, body: body.to_vec() })
+}
+
+fn unknown(path: &Path, version: u64) -> Error {
+    let (oldest, newest) = (Format::Unversioned as u64, Format::Current as u64);
+    let remedy =
+        if version > newest { "use a newer one" } else { "open it with the earlier version that wrote it" };
+    let shown = path.display();
+    let detail = format!("{shown} has format {version}, this library reads {oldest} and {newest}; {remedy}");
+    Error::with_detail(Code::IncompatibleFormat, detail)
 }
 
 fn checksum(head: &[u8], body: &[u8]) -> u32 {

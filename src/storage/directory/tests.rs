@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Directory, Identity};
+use super::{Content, Directory, Identity};
 use crate::error::{Code, Error};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
@@ -25,14 +25,32 @@ impl Place {
     /// The place after a completed first start.
     fn used() -> Self {
         let place = Self::new();
-        let (directory, fresh) = place.open().expect("a new place");
-        assert!(fresh);
-        directory.finish_bootstrap().expect("a healthy disk");
+        let directory = place.open().expect("a new place");
+        assert_eq!(directory.content(), Content::Nothing);
+        directory.finish().expect("a healthy disk");
         place
     }
 
-    fn open(&self) -> Result<(Directory, bool), Error> {
+    /// One that a member of the format before has left.
+    fn unversioned() -> Self {
+        let place = Self::used();
+        let directory = place.open().expect("its own directory");
+        directory.admit(NodeId(1), InstanceId(0xaa)).expect("first met");
+        drop(directory);
+        ["ident", "peers", "run"].iter().for_each(|name| place.rewrite(name, |bytes| bytes[8] = 2));
+        place
+    }
+
+    fn open(&self) -> Result<Directory, Error> {
         Directory::open(&self.0, &identity())
+    }
+
+    /// After this change, and only then.
+    fn refused_as(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let whole = fs::read(self.file(name)).expect("the file exists");
+        self.rewrite(name, change);
+        assert_says(&self.refused(), Code::Corruption, &[name, "makes no sense"]);
+        self.damage(name, |bytes| *bytes = whole);
     }
 
     fn refused(&self) -> Error {
@@ -41,6 +59,21 @@ impl Place {
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Changes a record, checksum included.
+    fn rewrite(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        self.damage(name, |bytes| {
+            change(bytes);
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..16]), &bytes[20..]);
+            bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+        });
+    }
+
+    /// The format of a record, and the first byte of its body.
+    fn format(&self, name: &str) -> (u8, u8) {
+        let bytes = fs::read(self.file(name)).expect("the file exists");
+        (bytes[8], bytes[20])
     }
 
     fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
@@ -75,9 +108,9 @@ fn assert_says(error: &Error, code: Code, words: &[&str]) {
 fn a_first_start_creates_a_private_directory() {
     let place = Place::new();
 
-    let (directory, fresh) = place.open().expect("a new place");
+    let directory = place.open().expect("a new place");
 
-    assert!(fresh);
+    assert_eq!(directory.content(), Content::Nothing);
     assert!(directory.log().is_dir());
     assert!(directory.data().is_dir());
     assert_eq!([place.0.clone(), directory.log(), directory.data()].map(|path| mode(&path)), [0o700; 3]);
@@ -87,20 +120,20 @@ fn a_first_start_creates_a_private_directory() {
 #[test]
 fn a_restarted_member_is_the_same_instance() {
     let place = Place::new();
-    let (directory, _) = place.open().expect("a new place");
+    let directory = place.open().expect("a new place");
     let instance = directory.instance();
-    directory.finish_bootstrap().expect("a healthy disk");
+    directory.finish().expect("a healthy disk");
     drop(directory);
 
-    let (directory, fresh) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
 
-    assert!(!fresh);
+    assert_eq!(directory.content(), Content::Current);
     assert_eq!(directory.instance(), instance);
 }
 
 #[test]
 fn two_directories_are_two_instances() {
-    let instances = [Place::new(), Place::new()].map(|place| place.open().expect("a new place").0.instance());
+    let instances = [Place::new(), Place::new()].map(|place| place.open().expect("a new place").instance());
 
     assert_ne!(instances[0], instances[1]);
 }
@@ -108,13 +141,13 @@ fn two_directories_are_two_instances() {
 #[test]
 fn an_incomplete_first_start_starts_over() {
     let place = Place::new();
-    let (directory, _) = place.open().expect("a new place");
+    let directory = place.open().expect("a new place");
     fs::write(directory.data().join("half"), "written").expect("a healthy disk");
     drop(directory);
 
-    let (directory, fresh) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
 
-    assert!(fresh);
+    assert_eq!(directory.content(), Content::Nothing);
     assert_eq!(fs::read_dir(directory.data()).expect("it exists").count(), 0);
 }
 
@@ -127,9 +160,9 @@ fn a_crash_before_the_ident_file_is_written_starts_over() {
     }
     fs::create_dir(place.file("lost+found")).expect("a new place");
 
-    let (_, fresh) = place.open().expect("nothing of value is in it");
+    let directory = place.open().expect("nothing of value is in it");
 
-    assert!(fresh);
+    assert_eq!(directory.content(), Content::Nothing);
 }
 
 #[test]
@@ -137,7 +170,7 @@ fn a_member_keeps_its_files_after_its_first_start() {
     let place = Place::used();
     fs::write(place.file("data").join("value"), "dear").expect("a healthy disk");
 
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
 
     assert_eq!(fs::read(directory.data().join("value")).expect("kept"), b"dear");
 }
@@ -164,7 +197,7 @@ fn another_process_that_holds_the_lock_is_named() {
 #[test]
 fn the_directory_stays_locked_until_the_last_guard_is_dropped() {
     let place = Place::used();
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
     let guard = directory.lock_guard();
     drop(directory);
     assert_eq!(place.refused().code(), Code::Locked);
@@ -197,15 +230,59 @@ fn another_node_is_refused_by_number() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn an_unknown_format_is_refused() {
     let place = Place::used();
-    place.damage("ident", |bytes| {
-        bytes[8] = 4;
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..16]), &bytes[20..]);
-        bytes[16..20].copy_from_slice(&crc.to_le_bytes());
-    });
+    place.rewrite("ident", |bytes| bytes[8] = 1);
+
+    assert_says(&place.refused(), Code::IncompatibleFormat, &["ident", "format 1", "the earlier version"]);
+    place.rewrite("ident", |bytes| bytes[8] = 4);
 
     assert_says(&place.refused(), Code::IncompatibleFormat, &["ident", "format 4", "use a newer one"]);
+}
+
+#[test]
+fn a_directory_of_the_format_before_stays_one_until_it_is_converted() {
+    let place = Place::unversioned();
+    let instance = place.open().expect("it is to be converted").instance();
+
+    let directory = place.open().expect("it is to be converted");
+
+    assert_eq!((directory.content(), directory.instance()), (Content::Unversioned, instance));
+    let formats = ["ident", "peers", "run"].map(|name| place.format(name).0);
+    assert_eq!(formats, [2; 3], "the build that wrote it can come back");
+    assert!(directory.admit(NodeId(1), InstanceId(0xbb)).is_err(), "the peers are remembered");
+    assert_eq!(directory.boot_count(), 4);
+}
+
+#[test]
+fn a_directory_that_is_being_converted_is_refused_by_builds_that_do_not_convert() {
+    let place = Place::unversioned();
+    let directory = place.open().expect("it is to be converted");
+
+    directory.begin_conversion().expect("a healthy disk");
+    drop(directory);
+
+    // The format before is 2, and this format without conversion knew 0 and 1.
+    assert_eq!(place.format("ident"), (3, 2));
+    let directory = place.open().expect("the conversion goes on");
+    assert_eq!((directory.content(), directory.boot_count()), (Content::Converting, 4));
+    directory.finish().expect("a healthy disk");
+    drop(directory);
+    assert_eq!(place.format("ident"), (3, 1));
+    assert_eq!(place.open().expect("its own directory").content(), Content::Current);
+    place.refused_as("ident", |bytes| bytes[20] = 3);
+    place.refused_as("ident", |bytes| (bytes[8], bytes[20]) = (2, 2));
+}
+
+#[test]
+fn a_first_start_of_the_format_before_that_did_not_complete_starts_over() {
+    let place = Place::new();
+    drop(place.open().expect("a new place"));
+    ["ident", "run"].iter().for_each(|name| place.rewrite(name, |bytes| bytes[8] = 2));
+
+    let directory = place.open().expect("nothing of value is in it");
+
+    assert_eq!(directory.content(), Content::Nothing);
 }
 
 #[test]
@@ -295,12 +372,12 @@ fn a_directory_that_others_may_write_to_is_refused() {
 #[test]
 fn a_peer_is_remembered_and_a_changed_one_refused_even_after_a_restart() {
     let place = Place::used();
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
     directory.admit(NodeId(1), InstanceId(0xaa)).expect("first met");
     directory.admit(NodeId(3), InstanceId(0xcc)).expect("first met");
     drop(directory);
 
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
 
     assert_eq!(directory.admit(NodeId(1), InstanceId(0xaa)), Ok(()));
     let text = directory.admit(NodeId(3), InstanceId(0xdd)).expect_err("another instance");
@@ -313,7 +390,7 @@ fn a_peer_is_remembered_and_a_changed_one_refused_even_after_a_restart() {
 #[test]
 fn a_peer_that_cannot_be_remembered_is_not_admitted() {
     let place = Place::used();
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
     fs::create_dir(place.file("peers.tmp")).expect("it is ours");
 
     let text = directory.admit(NodeId(1), InstanceId(1)).expect_err("nowhere to write");
@@ -326,7 +403,7 @@ fn a_peer_that_cannot_be_remembered_is_not_admitted() {
 #[test]
 fn a_damaged_peers_file_is_refused() {
     let place = Place::used();
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
     directory.admit(NodeId(1), InstanceId(1)).expect("first met");
     drop(directory);
     place.damage("peers", |bytes| *bytes.last_mut().expect("not empty") ^= 1);
@@ -337,7 +414,7 @@ fn a_damaged_peers_file_is_refused() {
 #[test]
 fn a_lock_outlives_its_directory_while_a_guard_is_held() {
     let place = Place::used();
-    let (directory, _) = place.open().expect("its own directory");
+    let directory = place.open().expect("its own directory");
     let guard = directory.lock_guard();
 
     drop(directory);

@@ -6,6 +6,7 @@
 //! ```text
 //! user's bytes | version u64 | flags u8 = 0      (little-endian)
 //! ```
+//! The version is [`Version::UNKNOWN`] where nobody knows it any more: of values that a build without versions stored.
 //! A flag will tell of more between the user's bytes and the version.
 
 use crate::types::Version;
@@ -43,7 +44,9 @@ mod tests {
         let mut buffer = b"of the value before".to_vec();
 
         for value in [&b""[..], b"value", &[0; 9]] {
-            assert_eq!(split(seal(value, version, &mut buffer)), Some((value, version)));
+            for version in [version, Version::UNKNOWN] {
+                assert_eq!(split(seal(value, version, &mut buffer)), Some((value, version)));
+            }
         }
     }
 
