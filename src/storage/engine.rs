@@ -2,7 +2,8 @@
 //!
 //! Owns the database in a store's `data` directory: column family `default` holds user keys as they are and behind
 //! each value its version ([`trailer`]), `meta`
-//! holds each region and how far it has applied ([`keys`]). What always holds: a batch's data and
+//! holds each region and how far it has applied ([`keys`]). Readers are shown no version below the [floor](floors) of the
+//! key's region. What always holds: a batch's data and
 //! its apply states change together, in memory, on disk and after a crash, because they are one write and both
 //! column families are flushed together. There is no write-ahead log: what was not flushed is lost in a crash
 //! and applied again from the raft log, whose truncation therefore follows
@@ -14,6 +15,7 @@ mod convert;
 mod cursor;
 mod encode;
 mod errors;
+mod floors;
 mod gaps;
 mod iter;
 mod options;
@@ -34,6 +36,7 @@ use rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
+use self::floors::Floors;
 use self::gaps::{Gaps, Writing};
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
@@ -67,6 +70,7 @@ struct Database {
     reads: ReadOptions,
     writer: Writer,
     gaps: Gaps,
+    floors: Floors,
     /// A range deletion was written since the last read by the writer.
     has_new_ranges: AtomicBool,
     /// How often a condition looked for a key.
@@ -127,6 +131,7 @@ impl Engine {
             reads: ReadOptions::default(),
             writer: Writer::default(),
             gaps: Gaps::default(),
+            floors: Floors::default(),
             has_new_ranges: AtomicBool::new(false),
             looks: AtomicU64::new(0),
             live_views: AtomicUsize::new(0),
@@ -287,7 +292,8 @@ impl Engine {
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
     pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
-        PinnedValue::read(&self.database, key, &self.database.reads)
+        let floor = self.database.floors.of_latest(key);
+        PinnedValue::read(&self.database, key, &self.database.reads, floor)
     }
 
     /// Copies as much of the value of `key` as fits into `buffer` and returns the full length.

@@ -82,6 +82,10 @@ impl Cursor {
         Self { segment, at, gaps, options, noted_cost, run: Run::new() }
     }
 
+    pub(super) fn view(&self) -> &View {
+        self.segment.borrow_owner()
+    }
+
     pub(super) fn raw(&self) -> &RawIter<'_> {
         self.segment.borrow_dependent()
     }

@@ -51,14 +51,15 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 pub struct Iter {
     cursor: Cursor,
     reverse: bool,
+    has_floors: bool,
     /// The value at the current key was looked at and has no version, which ends the iteration.
     is_damaged: AtomicBool,
 }
 
 impl Iter {
     pub(super) fn new(view: View, options: IterOptions) -> Self {
-        let reverse = options.reverse;
-        Self { cursor: Cursor::new(view, options), reverse, is_damaged: AtomicBool::new(false) }
+        let (reverse, has_floors) = (options.reverse, view.has_floors());
+        Self { cursor: Cursor::new(view, options), reverse, has_floors, is_damaged: AtomicBool::new(false) }
     }
 
     /// Moves to the first key: the smallest, or in reverse the largest.
@@ -125,7 +126,7 @@ impl Iter {
     /// The version of the current key: see [`Version`].
     #[must_use]
     pub fn version(&self) -> Option<Version> {
-        Some(self.stored()?.1)
+        Some(self.versioned_item()?.2)
     }
 
     /// The current key and value, cheaper than by two calls.
@@ -140,7 +141,7 @@ impl Iter {
     pub fn versioned_item(&self) -> Option<(&[u8], &[u8], Version)> {
         let (key, stored) = self.cursor.raw().item()?;
         let (value, version) = self.split(stored)?;
-        Some((key, value, version))
+        Some((key, value, self.effective(key, version)))
     }
 
     /// Whether an iterator at no key has reached an end or failed. Call it before relying on an iteration being
@@ -153,6 +154,11 @@ impl Iter {
             return Err(unversioned(self.cursor.raw().key().unwrap_or_default()));
         }
         self.cursor.raw().status().map_err(errors::failed)
+    }
+
+    #[inline]
+    fn effective(&self, key: &[u8], stored: Version) -> Version {
+        if self.has_floors { self.cursor.view().floor_of(key).effective(stored) } else { stored }
     }
 
     fn stored(&self) -> Option<(&[u8], Version)> {

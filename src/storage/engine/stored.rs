@@ -58,10 +58,10 @@ impl Database {
 impl Latest<'_> {
     fn read<T>(&self, key: &[u8], found: impl FnOnce(&[u8], Version) -> T) -> Result<Option<T>> {
         self.database.count_look();
-        let Database { db, reads, .. } = &**self.database;
+        let Database { db, reads, floors, .. } = &**self.database;
         let Some(stored) = db.get_pinned_opt(key, reads).map_err(errors::failed)? else { return Ok(None) };
         let (value, version) = trailer::split(&stored).ok_or_else(|| unversioned(key))?;
-        Ok(Some(found(value, version)))
+        Ok(Some(found(value, floors.of_latest(key).effective(version))))
     }
 }
 

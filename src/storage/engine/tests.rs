@@ -2,6 +2,7 @@
 
 mod convert;
 mod damage;
+mod floors;
 mod gaps;
 mod ranges;
 mod reading;

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use rocksdb::{DB, DBPinnableSlice, ErrorKind, ReadOptions, ReadTier, Snapshot};
 use self_cell::self_cell;
 
+use super::floors::Floor;
 use super::gaps::{Stretch, Usable};
 use super::iter::{Iter, IterOptions};
 use super::{Database, errors, trailer, unversioned};
@@ -89,7 +90,7 @@ impl View {
     /// # Errors
     /// `IO` or `CORRUPTION` when the disk fails or its content does not match its checksum.
     pub fn get(&self, key: &[u8]) -> Result<Option<PinnedValue>> {
-        PinnedValue::read(self.database(), key, self.options())
+        PinnedValue::read(self.database(), key, self.options(), self.floor_of(key))
     }
 
     /// The values of `keys`, in the same order, none where there is no such key.
@@ -109,10 +110,11 @@ impl View {
         let options = self.memory_options();
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
-            match PinnedValue::find(self.database(), key.as_ref(), &options) {
+            let key = key.as_ref();
+            match PinnedValue::find(self.database(), key, &options, self.floor_of(key)) {
                 Ok(value) => values.push(value),
                 Err(failure) if failure.is_not_in_memory() => return None,
-                Err(failure) => return Some(Err(failure.into_error(key.as_ref()))),
+                Err(failure) => return Some(Err(failure.into_error(key))),
             }
         }
         Some(Ok(values))
@@ -157,6 +159,16 @@ impl View {
         &self.snapshot.borrow_dependent().snapshot
     }
 
+    /// True when versions are not always shown as they are stored.
+    pub(super) fn has_floors(&self) -> bool {
+        self.database().floors.are_any()
+    }
+
+    /// The least version that `key` is shown with.
+    pub(super) fn floor_of(&self, key: &[u8]) -> Floor {
+        self.database().floors.of_view(key, || self.snapshot().sequence_number())
+    }
+
     /// The gaps that this view's iterators may leave out.
     pub(super) fn gaps(&self) -> &Usable {
         &self.snapshot.borrow_dependent().gaps
@@ -197,6 +209,7 @@ impl fmt::Debug for View {
 /// A value in the engine's memory, usually in its block cache, pinned there until this is dropped.
 pub struct PinnedValue {
     value: PinnedCell,
+    floor: Floor,
 }
 
 self_cell!(
@@ -208,14 +221,20 @@ self_cell!(
 );
 
 impl PinnedValue {
-    pub(super) fn read(database: &Arc<Database>, key: &[u8], options: &ReadOptions) -> Result<Option<Self>> {
-        Self::find(database, key, options).map_err(|failure| failure.into_error(key))
+    pub(super) fn read(
+        database: &Arc<Database>,
+        key: &[u8],
+        options: &ReadOptions,
+        floor: Floor,
+    ) -> Result<Option<Self>> {
+        Self::find(database, key, options, floor).map_err(|failure| failure.into_error(key))
     }
 
     fn find(
         database: &Arc<Database>,
         key: &[u8],
         options: &ReadOptions,
+        floor: Floor,
     ) -> std::result::Result<Option<Self>, ReadFailure> {
         let read = PinnedCell::try_new(Arc::clone(database), |database| {
             let stored = database.db.get_pinned_opt(key, options);
@@ -227,7 +246,7 @@ impl PinnedValue {
             }
         });
         match read {
-            Ok(value) => Ok(Some(Self { value })),
+            Ok(value) => Ok(Some(Self { value, floor })),
             Err(Absent::Missing) => Ok(None),
             Err(Absent::Failed(failure)) => Err(failure),
         }
@@ -236,7 +255,7 @@ impl PinnedValue {
     /// The version of the key: see [`Version`].
     #[must_use]
     pub fn version(&self) -> Version {
-        self.parts().1
+        self.floor.effective(self.parts().1)
     }
 
     fn parts(&self) -> (&[u8], Version) {
