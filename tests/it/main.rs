@@ -25,3 +25,4 @@ mod rust_library;
 mod stress;
 mod tidy;
 mod transactions;
+mod upgrade;
