@@ -72,6 +72,10 @@ impl Inbound for Counter {
         false
     }
 
+    fn level(&self) -> u16 {
+        1
+    }
+
     fn unreachable(&self, _node: NodeId) {}
 
     fn connected(&self, _node: NodeId) {}

@@ -145,6 +145,12 @@ pub(crate) const LOG_INDEX_MAX: u64 = (1 << 48) - 1;
 /// Most writes of an entry: a version has 16 bits for their number.
 pub(crate) const ENTRY_WRITES_MAX: usize = 1 << 16;
 
+/// The feature level from which on a region's log may hold writes with conditions, and its keys have versions that are the
+/// same on every member. A region at level 0 has members of the build before, or had them a moment ago.
+pub(crate) const CONDITIONS_LEVEL: u16 = 1;
+/// The highest feature level that this build knows.
+pub(crate) const NEWEST_LEVEL: u16 = CONDITIONS_LEVEL;
+
 /// Longest key in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 16 * 1024;
 /// Largest value in bytes.

@@ -1,7 +1,7 @@
 //! What a call is told that succeeded.
 //!
 //! Owns [`Reply`]. What always holds: the reply to a write says the same whoever gives it, the leader or the member's own
-//! log.
+//! log. A region whose members do not all know versions tells none: [`Version::UNKNOWN`].
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ impl Reply {
     /// The reply to a write.
     #[must_use]
     pub(crate) fn to_write(position: Position, version: Version, effects: Effects) -> Self {
-        assert_eq!(version.index(), position.index, "a version is a place in the write's entry");
+        let is_its_own = version.index() == position.index || version == Version::UNKNOWN;
+        assert!(is_its_own, "a version is a place in the write's entry");
         let effects = (effects != Effects::default()).then(|| Arc::new(effects));
         Self { position, version, effects }
     }

@@ -13,7 +13,7 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 use crate::completion::{Completion, Position, Reply};
 use crate::core::applied_write::AppliedWrite;
 use crate::core::change::{Change, OwnedChange};
-use crate::core::command::{Command, CommandError, Operation, Write, is_conditional};
+use crate::core::command::{Command, CommandError, Operation, Write, is_conditional, is_level};
 use crate::core::forwarding::tags::{self, Tag, Tags, TagsError};
 use crate::core::forwarding::{Origin, RequestId};
 use crate::core::judge::{Judged, Overlay, Room, judge};
@@ -24,7 +24,7 @@ use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::types::{ApplyState, ENTRY_WRITES_MAX, LogIndex, RegionId, Term, Version};
+use crate::types::{ApplyState, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, RegionId, Term, Version};
 
 /// Committed entries on their way to the applier.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Applied {
     pub truncate_to: Option<LogIndex>,
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
     pub conf_changes: Vec<ConfChangeV2>,
+    /// The feature level rose to this, by this entry.
+    pub raised: Option<(u16, LogIndex)>,
     /// What other members are to be told about the writes they forwarded.
     pub forwarded_to_here: Vec<(RequestId, Result<Reply>)>,
     /// What became of writes that this boot of this member forwarded, by their numbers, in log order.
@@ -71,6 +73,8 @@ pub struct ApplyBatch {
     pub answers: Vec<(Completion, Result<Reply>)>,
     /// What conditions that come later must know of the writes; there is none before the first condition.
     overlay: Option<Overlay>,
+    /// Nothing more goes in.
+    is_closed: bool,
     entries: usize,
     encoded_bytes: usize,
     operations: usize,
@@ -142,6 +146,9 @@ impl Slice {
     /// What `batch` leaves of it.
     #[must_use]
     pub(crate) fn left_by(self, batch: &ApplyBatch) -> Self {
+        if batch.is_closed {
+            return Self { entries: 0, bytes: 0, operations: 0 };
+        }
         Self {
             entries: self.entries.saturating_sub(batch.entries),
             bytes: self.bytes.saturating_sub(batch.encoded_bytes),
@@ -186,6 +193,8 @@ pub(crate) enum Progress {
 pub(crate) struct Applier {
     /// This boot of this member.
     origin: Origin,
+    /// The highest feature level that this build knows.
+    known_level: u16,
     region: Region,
     state: ApplyState,
     entries: VecDeque<Entry>,
@@ -193,10 +202,10 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// An applier that continues behind `state`.
+    /// An applier that continues behind `state`, of a build that knows feature levels up to `known_level`.
     #[must_use]
-    pub(crate) fn new(origin: Origin, region: Region, state: ApplyState) -> Self {
-        Self { origin, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
+    pub(crate) fn new(origin: Origin, known_level: u16, region: Region, state: ApplyState) -> Self {
+        Self { origin, known_level, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
@@ -252,6 +261,7 @@ impl Applier {
             state: self.state,
             truncate_to: None,
             conf_changes: Vec::new(),
+            raised: None,
             forwarded_to_here: Vec::new(),
             forwarded_from_here: Vec::new(),
         };
@@ -261,8 +271,11 @@ impl Applier {
             operations: slice.operations.saturating_add(batch.operations),
         };
         while let Some(entry) = self.entries.pop_front() {
-            if is_conditional(&entry.data) && batch.would_be_noted() {
-                assert!(!batch.is_empty() || self.state != report.state, "what would be noted was applied");
+            let waits_for_judge = is_conditional(&entry.data) && batch.would_be_noted();
+            // What was written before the level rose shows another version from there on, also to conditions.
+            let shares = planted::has(Fault::LevelSharesItsBatch);
+            if waits_for_judge || (is_level(&entry.data) && batch.entries > 0 && !shares) {
+                assert!(!batch.is_empty() || self.state != report.state, "there is something before it");
                 self.entries.push_front(entry);
                 break;
             }
@@ -315,6 +328,7 @@ impl Applier {
             origin: self.origin,
             own: None,
             place: 0,
+            tells_versions: self.region.level >= CONDITIONS_LEVEL,
             told_bytes: 0,
         };
         match entry.get_entry_type() {
@@ -333,7 +347,7 @@ impl Applier {
     }
 
     fn apply_command(
-        &self,
+        &mut self,
         entry: Entry,
         verdicts: &mut Verdicts<'_>,
         batch: &mut ApplyBatch,
@@ -355,6 +369,25 @@ impl Applier {
                 }
             }
             Command::Truncate(index) => report.truncate_to = report.truncate_to.max(Some(index)),
+            Command::Level(level) => self.apply_level(level, LogIndex(index), batch, report)?,
+        }
+        Ok(())
+    }
+
+    fn apply_level(
+        &mut self,
+        level: u16,
+        index: LogIndex,
+        batch: &mut ApplyBatch,
+        report: &mut Applied,
+    ) -> Result<()> {
+        if level > self.known_level {
+            return Err(not_known(index, self.known_level));
+        }
+        batch.is_closed = !planted::has(Fault::LevelSharesItsBatch);
+        if self.region.raise_level(level, index) {
+            self.store_region(batch);
+            report.raised = Some((level, index));
         }
         Ok(())
     }
@@ -380,6 +413,13 @@ impl Applier {
             }
             batch.writes.push(AppliedWrite::plain(write, version));
             return Ok(Ok(Effects::default()));
+        }
+        if self.known_level < CONDITIONS_LEVEL {
+            return Err(not_known(version.index(), self.known_level));
+        }
+        if self.region.level < CONDITIONS_LEVEL {
+            // Nobody proposes it, and all members must make the same of it if somebody did.
+            return Ok(Err(Error::new(Code::Unsupported)));
         }
         self.apply_judged(&write, (version, room), batch, stored)
     }
@@ -431,10 +471,14 @@ impl Applier {
             .map_err(|error| refused(format!("membership change refused: {error}")))?;
         self.region.members = members;
         self.region.epoch.conf_ver += 1;
-        batch.regions.retain(|region| region.id != self.region.id);
-        batch.regions.push(self.region.clone());
+        self.store_region(batch);
         report.conf_changes.push(change);
         Ok(())
+    }
+
+    fn store_region(&self, batch: &mut ApplyBatch) {
+        batch.regions.retain(|region| region.id != self.region.id);
+        batch.regions.push(self.region.clone());
     }
 
     fn take_requesters(&mut self, index: LogIndex) -> Vec<Option<Requester>> {
@@ -457,6 +501,8 @@ struct Verdicts<'a> {
     own: Option<Tag>,
     /// Index of the entry's next write.
     place: usize,
+    /// What is written here keeps its version.
+    tells_versions: bool,
     /// Bytes of the results so far.
     told_bytes: usize,
 }
@@ -475,7 +521,7 @@ impl Verdicts<'_> {
     }
 
     fn next(&mut self, verdict: Result<Effects>, batch: &mut ApplyBatch, report: &mut Applied) {
-        let version = self.version();
+        let version = if self.tells_versions { self.version() } else { Version::UNKNOWN };
         // By everybody, whether anyone waits or not: all members must refuse the same.
         let told = verdict.as_ref().map_or(0, Effects::payload_bytes);
         self.told_bytes += told;
@@ -529,6 +575,14 @@ fn untellable(index: u64, error: TagsError) -> Error {
         TagsError::Malformed => Code::Corruption,
     };
     Error::with_detail(code, format!("raft log entry {index}: {error}"))
+}
+
+/// What stops a member whose build is older than an entry.
+fn not_known(index: LogIndex, known_level: u16) -> Error {
+    let detail = format!(
+        "raft log entry {index} is of a later feature level than {known_level}, which this build knows"
+    );
+    Error::with_detail(Code::IncompatibleFormat, detail)
 }
 
 fn unreadable(index: u64, error: CommandError) -> Error {

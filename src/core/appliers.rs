@@ -109,7 +109,7 @@ mod tests {
     use crate::core::forwarding::Origin;
     use crate::core::judge::NoData;
     use crate::core::region::Region;
-    use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NodeId};
+    use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, NEWEST_LEVEL, NodeId};
 
     const LARGE: RegionId = RegionId(1);
     const SMALL: RegionId = RegionId(2);
@@ -119,7 +119,7 @@ mod tests {
         let applier = |id| {
             let region = Region { id, ..Region::bootstrap(&[NodeId(1)]) };
             let origin = Origin { node: NodeId(1), boot: 42 };
-            (id, Applier::new(origin, region, ApplyState::BOOTSTRAP))
+            (id, Applier::new(origin, NEWEST_LEVEL, region, ApplyState::BOOTSTRAP))
         };
         Appliers::new((1..=regions).map(RegionId).map(applier).collect())
     }

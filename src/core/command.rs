@@ -12,6 +12,7 @@
 //! truncate (2)     index u64
 //! group (3)        writes x ( varint length, write )   "operations" counts the writes, 65,536 at most
 //! conditional (4)  as a write, with one operation at least that a write has not
+//! level (5)        level u16
 //!
 //! 1 put            key, value             16 if_absent   key
 //! 2 delete         key                    17 if_present  key
@@ -53,6 +54,7 @@ const KIND_WRITE: u8 = 1;
 const KIND_TRUNCATE: u8 = 2;
 const KIND_GROUP: u8 = 3;
 const KIND_CONDITIONAL: u8 = 4;
+const KIND_LEVEL: u8 = 5;
 /// Where the flags are.
 const FLAGS: usize = 2;
 /// The flag of a group with a conditional write.
@@ -64,6 +66,15 @@ pub(crate) fn seal_truncate(index: LogIndex, epoch_version: u64) -> Bytes {
     let mut buffer = vec![0; HEADER_BYTES];
     write_header(&mut buffer, KIND_TRUNCATE, 0, epoch_version);
     buffer.extend_from_slice(&index.get().to_le_bytes());
+    buffer.into()
+}
+
+/// The command that raises the region's feature level to `level`, for all that stands behind it in the log.
+#[must_use]
+pub(crate) fn seal_level(level: u16, epoch_version: u64) -> Bytes {
+    let mut buffer = vec![0; HEADER_BYTES];
+    write_header(&mut buffer, KIND_LEVEL, 0, epoch_version);
+    buffer.extend_from_slice(&level.to_le_bytes());
     buffer.into()
 }
 
@@ -85,7 +96,7 @@ pub(crate) fn seal_group<'a>(writes: impl ExactSizeIterator<Item = &'a Bytes> + 
 
 fn write_header(buffer: &mut [u8], kind: u8, operations: u32, epoch_version: u64) {
     assert!(buffer.len() >= HEADER_BYTES, "room was left for the header");
-    assert!((KIND_WRITE..=KIND_CONDITIONAL).contains(&kind), "there is no other kind");
+    assert!((KIND_WRITE..=KIND_LEVEL).contains(&kind), "there is no other kind");
     buffer[0] = VERSION;
     buffer[1] = kind;
     buffer[4..8].copy_from_slice(&operations.to_le_bytes());
@@ -112,6 +123,8 @@ pub enum Command {
     Truncate(LogIndex),
     /// Writes of many callers.
     Group(Vec<Write>),
+    /// Every member of the region knows this feature level.
+    Level(u16),
 }
 
 /// The operations of one command.
@@ -139,6 +152,10 @@ impl Command {
             KIND_TRUNCATE => {
                 let index = data[HEADER_BYTES..].try_into().ok();
                 index.map(|index| Self::Truncate(LogIndex(u64::from_le_bytes(index))))
+            }
+            KIND_LEVEL => {
+                let level = data[HEADER_BYTES..].try_into().ok();
+                level.map(|level| Self::Level(u16::from_le_bytes(level)))
             }
             _ => None,
         };
@@ -177,6 +194,12 @@ pub(crate) fn is_conditional(data: &[u8]) -> bool {
     }
 }
 
+/// Whether an entry of this data raises the feature level, by its own account.
+#[must_use]
+pub(crate) fn is_level(data: &[u8]) -> bool {
+    matches!(*data, [VERSION, KIND_LEVEL, ..])
+}
+
 /// The sealed writes of an entry that this member sealed, in their order, without a copy. None in an empty one.
 ///
 /// # Panics
@@ -189,7 +212,7 @@ pub(crate) fn writes_in(data: &Bytes) -> Vec<Bytes> {
     match Command::parse(data.clone()).expect("sealed here") {
         Command::Write(write) => vec![write.data],
         Command::Group(writes) => writes.into_iter().map(|write| write.data).collect(),
-        Command::Truncate(_) => Vec::new(),
+        Command::Truncate(_) | Command::Level(_) => Vec::new(),
     }
 }
 

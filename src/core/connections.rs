@@ -1,7 +1,7 @@
 //! What a peer knows of the other members' connections.
 //!
 //! Owns to whom there is no connection, and what each member said of itself when it last connected: which of its boots
-//! it is, and whether its log has lost its end, so that it takes no part in elections. What always holds: of a
+//! it is, whether its log has lost its end, so that it takes no part in elections, and what its build knows. What always holds: of a
 //! member's boots only the one that connected last counts.
 
 use std::collections::BTreeMap;
@@ -52,6 +52,12 @@ impl Connections {
         Some(introduction.boot_count)
     }
 
+    /// The highest feature level that `node` knows, as it said when it last connected.
+    #[must_use]
+    pub(crate) fn level(&self, node: NodeId) -> Option<u16> {
+        self.introductions.get(&node).map(|introduction| introduction.level)
+    }
+
     /// `node` takes part in an election: its log has its end, or has it back.
     pub(crate) fn on_voter(&mut self, node: NodeId) {
         if let Some(introduction) = self.introductions.get_mut(&node) {
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
 
     fn introduction(boot_count: u64, boot: u64) -> Introduction {
-        Introduction { node: NodeId(2), boot_count, boot, lost_end: true }
+        Introduction { node: NodeId(2), boot_count, boot, lost_end: true, level: 1 }
     }
 
     #[test]

@@ -16,7 +16,8 @@ use raft::eraftpb::{Entry, EntryType};
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask, Slice};
 use crate::core::change::Change;
 use crate::core::command::{
-    Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_truncate,
+    Command, CommandBuilder, CommandError, HEADER_BYTES, Operation, Write, seal_group, seal_level,
+    seal_truncate,
 };
 use crate::core::digest::RangeDigest;
 use crate::core::forwarding::{Origin, RequestId};
@@ -24,7 +25,7 @@ use crate::core::judge::NoData;
 use crate::core::proposals::{CommittedProposal, Requester};
 use crate::core::region::Region;
 use crate::error::{Code, Error};
-use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NodeId, Version};
+use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NEWEST_LEVEL, NodeId, Version};
 
 /// Requesters that wait for each entry, whether or not it has so many writes.
 const REQUESTERS: u64 = 3;
@@ -112,6 +113,7 @@ fn built(input: &mut Input<'_>) -> Bytes {
             assert_eq!(Some(LogIndex(index)), truncation);
             return flipped(&sealed, input);
         }
+        Meaning::Level(_) => unreachable!("none was sealed"),
         Meaning::Write((_, operations)) => operations,
         Meaning::Group(writes) => writes.into_iter().flat_map(|(_, operations)| operations).collect(),
     };
@@ -152,6 +154,7 @@ fn flipped(sealed: &[u8], input: &mut Input<'_>) -> Bytes {
 fn means_the_same(command: &Command) {
     let again = match command {
         Command::Truncate(index) => seal_truncate(*index, 0),
+        Command::Level(level) => seal_level(*level, 0),
         Command::Write(write) => rebuilt(write),
         Command::Group(writes) => seal_group(writes.iter().map(rebuilt).collect::<Vec<_>>().iter()),
     };
@@ -199,6 +202,7 @@ fn meaning_of(command: &Command) -> Meaning {
     let of_write = |write: &Write| (write.epoch_version(), write.operations().map(owned).collect());
     match command {
         Command::Truncate(index) => Meaning::Truncate(index.get()),
+        Command::Level(level) => Meaning::Level(*level),
         Command::Write(write) => Meaning::Write(of_write(write)),
         Command::Group(writes) => Meaning::Group(writes.iter().map(of_write).collect()),
     }
@@ -208,6 +212,7 @@ fn meaning_of(command: &Command) -> Meaning {
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
     Truncate(u64),
+    Level(u16),
     Write((u64, Vec<Owned>)),
     Group(Vec<(u64, Vec<Owned>)>),
 }
@@ -217,6 +222,7 @@ fn meaning(data: &[u8]) -> Option<Meaning> {
     let (header, mut body) = data.split_first_chunk::<HEADER_BYTES>()?;
     match header[..2] {
         [1, 1 | 4] => meant_write(data).map(Meaning::Write),
+        [1, 5] => body.try_into().ok().map(|level| Meaning::Level(u16::from_le_bytes(level))),
         [1, 2] => body.try_into().ok().map(|index| Meaning::Truncate(u64::from_le_bytes(index))),
         [1, 3] => {
             let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
@@ -280,7 +286,7 @@ fn meant_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn apply(entries: Vec<(EntryType, Bytes)>) {
     let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
     let (id, state) = (region.id, ApplyState::BOOTSTRAP);
-    let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, region, state);
+    let mut applier = Applier::new(Origin { node: NodeId(1), boot: 42 }, NEWEST_LEVEL, region, state);
     let (first, count) = (state.index.get() + 1, entries.len() as u64);
     let wanted = Wanted::of(&entries, first);
     let proposals =
@@ -293,21 +299,20 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
     });
     applier.queue(ApplyTask { region: id, entries: entries.collect(), proposals });
 
-    let mut batch = ApplyBatch::default();
-    match applier.fill(&mut batch, Slice::ALL, &NoData) {
-        Ok(_) => {
-            assert_eq!(wanted.stopped_by, None, "an entry that cannot be read stops the state machine");
-            assert!(batch.reports.iter().all(|report| report.state.index.get() == first + count - 1));
-            let truncated = batch.reports.iter().filter_map(|report| report.truncate_to).max();
-            assert_eq!(truncated.map(LogIndex::get), wanted.truncated);
-        }
-        Err(error) => assert_eq!(Some(error.code()), wanted.stopped_by, "{error:?}"),
+    let (batches, stopped_by) = apply_all(&mut applier);
+    let reports = || batches.iter().flat_map(|batch| &batch.reports);
+    assert_eq!(stopped_by, wanted.stopped_by, "an entry that cannot be read stops the state machine");
+    if stopped_by.is_none() {
+        assert!(reports().next_back().is_none_or(|report| report.state.index.get() == first + count - 1));
+        let truncated = reports().filter_map(|report| report.truncate_to).max();
+        assert_eq!(truncated.map(LogIndex::get), wanted.truncated);
+        assert!(reports().all(|report| report.raised.is_none()), "the region began with the highest level");
     }
-    let plain = batch.writes.iter().filter(|write| write.as_plain().is_some());
+    let plain = batches.iter().flat_map(|batch| &batch.writes).filter(|write| write.as_plain().is_some());
     let written = plain.map(|write| write.changes().map(changed).collect::<Vec<_>>());
     assert!(written.eq(wanted.writes), "exactly the writes of the region's epoch are carried out");
     // A state machine that was stopped tells nobody anything.
-    let told = batch.reports.iter().flat_map(|report| &report.forwarded_to_here);
+    let told = reports().flat_map(|report| &report.forwarded_to_here);
     let told: Vec<_> =
         told.map(|(id, verdict)| (id.number, verdict.as_ref().err().map(Error::code))).collect();
     if wanted.stopped_by.is_none() {
@@ -318,6 +323,20 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
         let same = told.len() == wanted.verdicts.len() && told.iter().zip(&wanted.verdicts).all(as_wanted);
         assert!(same, "each write answers who waits for it: {told:?}, not {:?}", wanted.verdicts);
     }
+}
+
+/// The batches that what waits fills, the last one perhaps in part, and what ended it.
+fn apply_all(applier: &mut Applier) -> (Vec<ApplyBatch>, Option<Code>) {
+    let mut batches = Vec::new();
+    while applier.backlog() > 0 {
+        let mut batch = ApplyBatch::default();
+        let filled = applier.fill(&mut batch, Slice::ALL, &NoData);
+        batches.push(batch);
+        if let Err(error) = filled {
+            return (batches, Some(error.code()));
+        }
+    }
+    (batches, None)
 }
 
 /// Operations with a larger tag are judged: see `judge`.
@@ -350,6 +369,10 @@ impl Wanted {
                 }
                 _ if data.is_empty() => effects.verdicts.push(Verdict::Known(number_of(index, 0), None)),
                 (_, Some(Meaning::Truncate(to))) => effects.truncated = effects.truncated.max(Some(to)),
+                (_, Some(Meaning::Level(level))) if level <= NEWEST_LEVEL => {}
+                (_, Some(Meaning::Level(_))) => {
+                    return Self { stopped_by: Some(Code::IncompatibleFormat), ..effects };
+                }
                 (_, Some(Meaning::Write(write))) => effects.write(index, vec![write]),
                 (_, Some(Meaning::Group(writes))) => effects.write(index, writes),
                 (_, None) => {
@@ -392,7 +415,7 @@ fn verdicts(kind: EntryType, data: &Bytes) -> u64 {
         (EntryType::EntryConfChange | EntryType::EntryConfChangeV2, _) | (_, Some(Meaning::Write(_))) => 1,
         _ if data.is_empty() => 1,
         (_, Some(Meaning::Group(writes))) => writes.len() as u64,
-        (_, Some(Meaning::Truncate(_)) | None) => 0,
+        (_, Some(Meaning::Truncate(_) | Meaning::Level(_)) | None) => 0,
     }
 }
 

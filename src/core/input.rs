@@ -23,6 +23,8 @@ pub struct Introduction {
     pub boot: u64,
     /// Its log lost its end, in this region or another, and it does not have it back.
     pub lost_end: bool,
+    /// The highest feature level that its build knows.
+    pub level: u16,
 }
 
 /// What a peer can be told, beside ticks.

@@ -11,7 +11,7 @@
 //! others send. `peer/writes`: proposing. `peer/forwards`: proposing for others, and letting others propose.
 //! `peer/reading`: read index and lease. `peer/leading`: gaining, losing and handing over leadership. `peer/idling`:
 //! heartbeats and ticks without news. `peer/stall`: leading with an engine that stands still. `peer/truncation`: the
-//! log's old end. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
+//! log's old end. `peer/level`: what every member knows. `peer/returning`: members that come back with less than they had. `peer/invariants`: what is checked
 //! after each round in tests and simulations.
 
 mod appends;
@@ -21,6 +21,7 @@ pub(crate) mod idling;
 #[cfg(any(test, feature = "simulation"))]
 mod invariants;
 mod leading;
+mod level;
 mod messages;
 mod options;
 mod reading;
@@ -116,7 +117,7 @@ impl Peer {
         let windows = Windows::new(options.windows.clone(), options.limits);
         let incoming = Incoming::new(options.limits);
         let mut peer = Self {
-            leadership: Leadership { seen, rests: false, voted_before, transfer: None, windows },
+            leadership: Leadership::new(seen, voted_before, windows),
             writes: Writes::new(options.node, options.boot),
             reading: Reading::new(&options),
             apply: ApplyProgress::new(applied, recorded_commit, backlog, stall),
@@ -205,6 +206,7 @@ impl Peer {
             replayed: self.apply.is_replayed(),
             lacks_end: self.lost_end.is_some(),
             log_holder: self.log_holder(),
+            level: self.region.level,
         }
     }
 
@@ -231,6 +233,7 @@ impl Peer {
             self.tell_commit();
             self.renew_lease();
             self.look_at_log_length();
+            self.propose_level();
         }
         self.ask_again_late();
         self.seek_end();
@@ -361,6 +364,9 @@ impl Peer {
             }
             self.region.epoch.conf_ver += 1;
         }
+        if let Some((level, index)) = applied.raised {
+            self.on_level(level, index);
+        }
         self.apply.advance(applied.state);
         self.raw.advance_apply_to(applied.state.index.get());
         let kept_bytes = self.kept_bytes();
@@ -377,6 +383,7 @@ impl Peer {
             // Reads that came before the term's first entry was applied were dropped by raft.
             self.ask_again(self.now);
             self.propose_truncation();
+            self.propose_level();
         }
     }
 

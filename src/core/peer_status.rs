@@ -31,6 +31,8 @@ pub(crate) struct PeerStatus {
     pub lacks_end: bool,
     /// The member for which this leader keeps more of its log than it is to retain.
     pub log_holder: Option<NodeId>,
+    /// The feature level: what may be in the log behind what is applied.
+    pub level: u16,
 }
 
 impl PeerStatus {

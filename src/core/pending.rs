@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::core::caller_write::CallerWrite;
+use crate::core::command::is_conditional;
 use crate::core::forwarding::RequestId;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{Overwritten, Requester};
@@ -142,6 +143,17 @@ impl PendingWrites {
     /// Takes the writes of other members.
     pub(crate) fn take_of_followers(&mut self) -> Vec<Pending> {
         self.extract(|write| matches!(write.requester, Requester::Follower(_)))
+    }
+
+    /// Whether a write with conditions waits.
+    #[must_use]
+    pub(crate) fn has_conditional(&self) -> bool {
+        self.writes.iter().any(|write| is_conditional(&write.data))
+    }
+
+    /// Takes the writes with conditions.
+    pub(crate) fn take_conditional(&mut self) -> Vec<Pending> {
+        self.extract(|write| is_conditional(&write.data))
     }
 
     /// Takes the writes whose deadline has passed.

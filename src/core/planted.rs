@@ -135,6 +135,14 @@ faults! {
     /// A member takes the verdict on a write of an earlier boot for that on its own of the same number.
     VerdictOfTheWrongCopy,
 
+    // Members of two builds.
+    /// Writes with conditions are proposed before every member knows them.
+    ConditionsBelowTheirLevel,
+    /// The level rises when a majority of the members knows it.
+    LevelOfAMajority,
+    /// The entry that raises the level shares its engine batch with writes.
+    LevelSharesItsBatch,
+
     // Conditional writes.
     /// Conditions are judged on the engine as it was when their entry was handed over.
     ConditionJudgedAtPropose,
@@ -158,6 +166,12 @@ faults! {
 
 #[cfg(any(test, feature = "simulation"))]
 impl Fault {
+    /// True when it shows only while members of two builds are in one cluster.
+    #[must_use]
+    pub(crate) fn is_of_builds(self) -> bool {
+        (Self::ConditionsBelowTheirLevel..=Self::LevelSharesItsBatch).contains(&self)
+    }
+
     /// True when it shows only in conditional writes.
     #[must_use]
     pub(crate) fn is_of_conditions(self) -> bool {

@@ -1,15 +1,20 @@
 //! A raft group and the key range it owns.
 //!
 //! Owns [`Region`] and its stored form. What always holds: the range is half open, an empty end key means
-//! "to the end of all keys", and the configuration lists each member once. Changing a configuration is left to
-//! `membership`.
+//! "to the end of all keys", the configuration lists each member once, and the feature level never falls. Changing a
+//! configuration is left to `membership`, when the level rises to `peer/level`.
 
 use raft::eraftpb::ConfState;
 
 use crate::core::command::{Operation, versioned_keys};
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, NodeId, RegionEpoch, RegionId};
+use crate::types::{
+    BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionEpoch, RegionId,
+};
 
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// The one before has no feature level.
+const VERSION_WITHOUT_LEVEL: u8 = 1;
 
 /// One region as stored in the engine, in the same batch as the apply state that made it so.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,10 @@ pub struct Region {
     pub end_key: Vec<u8>,
     /// Which version of range and membership this is.
     pub epoch: RegionEpoch,
+    /// What may be in the log from here on: every member knows it. See `peer/level`.
+    pub level: u16,
+    /// The entry that raised the level; 0 if the region began with it. What was written before has no version of its own.
+    pub level_index: LogIndex,
     /// The raft configuration: who votes, who learns, and both sides of a joint change.
     pub members: ConfState,
 }
@@ -47,6 +56,7 @@ impl Region {
         }
         let (voters, learners) = (&self.members.voters, &self.members.learners);
         assert!(!learners.iter().any(|node| voters.contains(node)), "a learner has no vote");
+        assert!(self.level > 0 || self.level_index == LogIndex(0), "nothing raised it to the lowest");
         assert!(self.epoch.version >= BOOTSTRAP_EPOCH.version, "versions rise");
         assert!(self.epoch.conf_ver >= BOOTSTRAP_EPOCH.conf_ver, "versions rise");
     }
@@ -57,7 +67,19 @@ impl Region {
         let members =
             ConfState { voters: voters.iter().map(|node| node.get()).collect(), ..Default::default() };
         let (start_key, end_key) = (Vec::new(), Vec::new());
-        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, members }
+        let (level, level_index) = (NEWEST_LEVEL, LogIndex(0));
+        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, level, level_index, members }
+    }
+
+    /// Raises the level to `level` by the entry at `index`. False, and nothing is done, when it is as high already.
+    #[must_use]
+    pub(crate) fn raise_level(&mut self, level: u16, index: LogIndex) -> bool {
+        let rises = level > self.level;
+        if rises {
+            assert!(index > self.level_index, "a later entry raises it further");
+            (self.level, self.level_index) = (level, index);
+        }
+        rises
     }
 
     /// True when `key` lies in the range.
@@ -107,6 +129,8 @@ impl Region {
         for number in [self.id.get(), self.epoch.conf_ver, self.epoch.version] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&self.level.to_le_bytes());
+        out.extend_from_slice(&self.level_index.get().to_le_bytes());
         for key in [&self.start_key, &self.end_key] {
             put_length(&mut out, key.len());
             out.extend_from_slice(key);
@@ -123,11 +147,15 @@ impl Region {
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(2)?;
         bytes = rest;
-        if head[0] != VERSION {
+        if !(VERSION_WITHOUT_LEVEL..=VERSION).contains(&head[0]) {
             return None;
         }
         let id = RegionId(take_u64(&mut bytes)?);
         let epoch = RegionEpoch { conf_ver: take_u64(&mut bytes)?, version: take_u64(&mut bytes)? };
+        let (level, level_index) = match head[0] {
+            VERSION_WITHOUT_LEVEL => (0, LogIndex(0)),
+            _ => (take_u16(&mut bytes)?, LogIndex(take_u64(&mut bytes)?)),
+        };
         let (start_key, end_key) = (take_bytes(&mut bytes)?, take_bytes(&mut bytes)?);
         let members = ConfState {
             voters: take_ids(&mut bytes)?,
@@ -137,7 +165,7 @@ impl Region {
             auto_leave: head[1] != 0,
             ..Default::default()
         };
-        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, members })
+        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, level, level_index, members })
     }
 
     fn lists(&self) -> [&Vec<u64>; 4] {
@@ -148,6 +176,12 @@ impl Region {
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&u32::try_from(length).expect("keys and member lists are small").to_le_bytes());
+}
+
+fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
+    let (head, rest) = bytes.split_first_chunk::<2>()?;
+    *bytes = rest;
+    Some(u16::from_le_bytes(*head))
 }
 
 fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
@@ -195,6 +229,44 @@ mod tests {
     #[test]
     fn the_stored_form_comes_back() {
         assert_eq!(Region::decode(&joint().encode()), Some(joint()));
+    }
+
+    /// As `docs/disk-format.md` has it.
+    const FIRST_OF_ONE: [&str; 3] = [
+        "02 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00",
+        "01 00 00 00 00 00 00 00 00 00",
+        "00 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+    ];
+
+    fn bytes(hex: &[&str]) -> Vec<u8> {
+        let byte = |digits| u8::from_str_radix(digits, 16).expect("two digits");
+        hex.iter().flat_map(|line| line.split(' ')).map(byte).collect()
+    }
+
+    #[test]
+    fn the_first_region_of_a_cluster_of_one_is_stored_as_documented() {
+        assert_eq!(Region::bootstrap(&[NodeId(1)]).encode(), bytes(&FIRST_OF_ONE));
+    }
+
+    #[test]
+    fn a_record_of_the_build_before_is_read_as_one_of_the_lowest_level() {
+        let [head, _, rest] = FIRST_OF_ONE;
+        let mut stored = bytes(&[head, rest]);
+        stored[0] = 1;
+
+        let read = Region::decode(&stored).expect("it is whole");
+
+        assert_eq!(read, Region { level: 0, ..Region::bootstrap(&[NodeId(1)]) });
+        assert_eq!(Region::decode(&read.encode()), Some(read), "it is written in the newest form");
+    }
+
+    #[test]
+    fn the_level_rises_and_never_falls() {
+        let mut region = Region { level: 0, ..joint() };
+
+        assert!(region.raise_level(1, LogIndex(9)));
+        assert!(!region.raise_level(1, LogIndex(10)) && !region.raise_level(0, LogIndex(11)));
+        assert_eq!((region.level, region.level_index), (1, LogIndex(9)));
     }
 
     #[test]

@@ -110,6 +110,12 @@ impl Health {
         self.lock().values().any(holds)
     }
 
+    /// The highest feature level of the regions: every member knows it.
+    #[must_use]
+    pub(crate) fn level(&self) -> u16 {
+        self.lock().values().map(|status| status.level).max().unwrap_or(0)
+    }
+
     /// Waits until each of `regions`, which must not be empty, has a leader; returns the leader of the first.
     ///
     /// # Errors

@@ -75,6 +75,10 @@ impl Inbound for Inbox {
         self.health.is_any(|status| status.lacks_end)
     }
 
+    fn level(&self) -> u16 {
+        self.health.level()
+    }
+
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.directory.admit(from, instance)
     }

@@ -66,6 +66,8 @@ pub(crate) struct Call {
     told: Option<Told>,
     /// The versions of the registers that a read showed.
     versions: Vec<Version>,
+    /// It has conditions, and not every member knew them.
+    came_too_early: bool,
 }
 
 /// The verdict on a write, as told to its caller.
@@ -192,6 +194,10 @@ pub(crate) struct Tally {
     pub unknown: u64,
     /// Writes that certainly had no effect, and reads that were refused.
     pub refused: u64,
+    /// Of these, writes with conditions that not every member knew.
+    pub too_early: u64,
+    /// Of the writes that took effect, those with conditions.
+    pub conditional: u64,
 }
 
 type Answers = Arc<Mutex<Vec<(CallId, Result<Reply>)>>>;
@@ -263,6 +269,7 @@ impl Calls {
             conditional,
             told: None,
             versions: Vec::new(),
+            came_too_early: false,
         });
         call
     }
@@ -410,7 +417,8 @@ impl Calls {
         }
         let chosen = &ledger.region(region).chosen;
         let term = chosen.term_at(position.index.get());
-        ok_is_where_it_says(call, &reply, chosen.outcome_of(call), term)?;
+        let has_version = chosen.has_versions_at(position.index);
+        ok_is_where_it_says(call, (&reply, has_version), chosen.outcome_of(call), term)?;
         comes_after_what_was_known(call, &self.calls[call], position.index.get())
     }
 
@@ -422,6 +430,7 @@ impl Calls {
         if error.precondition().is_some() {
             self.calls[call].told = Some(Told::Refused(Refusal::of(error)));
         }
+        self.calls[call].came_too_early = error.code() == Code::Unsupported;
         self.finish(call, verdict);
         Next::Over(self.calls[call].client)
     }
@@ -460,13 +469,14 @@ impl Calls {
         check.map_err(|words| self.about(call, &words))
     }
 
-    /// What a read shows has the version that its writer was told.
+    /// What a read shows has the version that its writer was told, if it was told one.
     fn versions_are_those_told(&self, call: CallId, seen: &Seen) -> Check {
         for ((key, observed), version) in seen.observed.iter().zip(&seen.versions) {
             let Observed::Register(Some(number)) = observed else { continue };
             let writer = call_of_number(*number);
             if let Some(Told::Applied(told, _)) = self.calls.get(writer).and_then(|call| call.told.as_ref())
                 && told != version
+                && *told != Version::UNKNOWN
             {
                 return Err(format!(
                     "call {call} shows version {version:?} of key {key}, but call {writer}, which set it, was told {told:?}"
@@ -510,7 +520,11 @@ impl Calls {
     /// Number of calls by outcome.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
-        for Call { operation, .. } in self.calls.iter().filter(|call| !call.transfers) {
+        for call in self.calls.iter().filter(|call| !call.transfers) {
+            let Call { operation, conditional, came_too_early, .. } = call;
+            let is_applied = operation.is_write() && operation.verdict == Verdict::Ok;
+            tally.conditional += u64::from(is_applied && conditional.is_some());
+            tally.too_early += u64::from(*came_too_early);
             let count = match (operation.is_write(), operation.verdict) {
                 (true, Verdict::Ok) => &mut tally.written,
                 (false, Verdict::Ok) => &mut tally.read,
@@ -555,14 +569,15 @@ fn waited_for_its_index(call: CallId, known: &Call, index: LogIndex) -> Check {
 /// An answer "applied" is true, the entry is at the position it names, and came to what it says.
 fn ok_is_where_it_says(
     call: CallId,
-    reply: &Reply,
+    (reply, has_version): (&Reply, bool),
     chosen: Option<&chosen::Outcome>,
     term: Option<u64>,
 ) -> Check {
     let Position { index, term: term_told } = reply.position;
     let version = chosen.map(|outcome| outcome.version);
     let told = (index, Some(reply.version), Some(term_told.get()));
-    let stands = (version.map_or(LogIndex(0), Version::index), version, term);
+    let version_to_tell = version.map(|version| if has_version { version } else { Version::UNKNOWN });
+    let stands = (version.map_or(LogIndex(0), Version::index), version_to_tell, term);
     if told != stands {
         return Err(format!("call {call} was told it stands at {told:?}, but it stands at {stands:?}"));
     }

@@ -10,11 +10,11 @@ use raft::eraftpb::{Entry, EntryType};
 
 use crate::core::command::{Command, Operation, Write};
 use crate::effects::Effects;
-use crate::error::Refusal;
-use crate::sim::disk::{Data, carry_out, digest};
+use crate::error::{Code, Refusal};
+use crate::sim::disk::{Data, carry_out, digest, raise_versions, shown_version};
 use crate::sim::keys::marked;
 use crate::sim::reference::decide;
-use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, Version};
+use crate::types::{BOOTSTRAP_EPOCH, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, CONDITIONS_LEVEL, LogIndex, Version};
 
 /// Number of a call: one read or write of a client.
 pub(crate) type CallId = usize;
@@ -70,16 +70,24 @@ pub(crate) struct Chosen {
     places: Vec<Place>,
     data: Data,
     calls: BTreeMap<CallId, Outcome>,
-}
-
-impl Default for Chosen {
-    fn default() -> Self {
-        let places = vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }];
-        Self { places, data: Data::new(), calls: BTreeMap::new() }
-    }
+    /// The feature level after the last chosen entry, and the entry that raised it.
+    level: u16,
+    level_index: LogIndex,
 }
 
 impl Chosen {
+    /// Nothing, of a region that begins at this feature level.
+    pub(crate) fn new(level: u16) -> Self {
+        let places = vec![Place { term: BOOTSTRAP_TERM.get(), state: 0 }];
+        Self { places, data: Data::new(), calls: BTreeMap::new(), level, level_index: LogIndex(0) }
+    }
+
+    /// Whether the version of what the entry at `index` sets is told and shown: not if it stands below the feature level
+    /// of versions.
+    pub(crate) fn has_versions_at(&self, index: LogIndex) -> bool {
+        self.level >= CONDITIONS_LEVEL && index > self.level_index
+    }
+
     /// Index of the last chosen entry.
     pub(crate) fn last(&self) -> u64 {
         BOOTSTRAP_INDEX.get() + self.places.len() as u64 - 1
@@ -114,6 +122,13 @@ impl Chosen {
         assert_eq!(entry.index, self.last() + 1, "entries are chosen in turn");
         let mut state = self.places.last().expect("it begins with one").state;
         let mut calls = Vec::new();
+        if entry.get_entry_type() == EntryType::EntryNormal
+            && let Ok(Command::Level(level)) = Command::parse(entry.data.clone())
+            && level > self.level
+        {
+            (self.level, self.level_index) = (level, LogIndex(entry.index));
+            state = state.wrapping_add(raise_versions(&mut self.data, |_| true, self.level_index));
+        }
         for (write, version) in effective_writes(entry) {
             let (told, changed) = self.apply(&write, version);
             state = state.wrapping_add(changed);
@@ -130,9 +145,13 @@ impl Chosen {
 
     /// Applies a write: what is told about it, and the change of the digest.
     fn apply(&mut self, write: &Write, version: Version) -> (Result<Effects, Refusal>, u64) {
+        if write.is_conditional() && self.level < CONDITIONS_LEVEL {
+            return (Err(Refusal { code: Code::Unsupported, precondition: None }), 0);
+        }
         if write.is_conditional() {
             return decide(&mut self.data, write, version);
         }
+        let version = shown_version(self.level, version);
         let changes = write.operations().map(|operation| operation.as_change().expect("a plain write"));
         let changed = changes.map(|change| carry_out(&mut self.data, change, version));
         (Ok(Effects::default()), changed.fold(0, u64::wrapping_add))
@@ -151,7 +170,7 @@ fn effective_writes(entry: &Entry) -> Vec<(Write, Version)> {
     let writes = match Command::parse(entry.data.clone()).expect("members append readable commands") {
         Command::Write(write) => vec![write],
         Command::Group(writes) => writes,
-        Command::Truncate(_) => Vec::new(),
+        Command::Truncate(_) | Command::Level(_) => Vec::new(),
     };
     let numbered = writes.into_iter().zip(0..=u16::MAX);
     numbered

@@ -27,12 +27,12 @@ use crate::sim::invariants::{Check, Ledger};
 use crate::sim::keys;
 use crate::sim::links::Links;
 use crate::sim::load::Load;
-use crate::sim::member::Member;
+use crate::sim::member::{Member, Setup};
 use crate::sim::plan::{PacePlan, Plan, SECOND};
 use crate::sim::random::Random;
 use crate::sim::trace::Trace;
 use crate::time::Timestamp;
-use crate::types::{NodeId, RegionId};
+use crate::types::{NEWEST_LEVEL, NodeId, RegionId};
 
 use self::clients::LeaseRead;
 use self::timers::HostTimer;
@@ -43,6 +43,8 @@ const NO_MEMBER: u64 = 99;
 const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
 /// Distinguishes the stream of conditional writes.
 const CONDITIONS: u64 = 0x6966_5f61_6273_656e;
+/// The stream of upgrades.
+const UPGRADES: u64 = 0x6e65_775f_6275_696c;
 /// Another separate stream.
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
@@ -89,6 +91,7 @@ enum Event {
     Flush(usize),
     FlushWanted(usize),
     Restart(usize),
+    Upgrade(usize),
     Client(usize),
     Look(CallId),
     Cancel(CallId),
@@ -150,9 +153,18 @@ impl Cluster {
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let mut random = Random::new(!plan.seed);
         let voters: Vec<_> = (1..=plan.members as u64).map(NodeId).collect();
-        let regions = keys::regions(plan.regions, &voters);
-        let hosts: Vec<_> =
-            voters.iter().map(|node| Host::new(node.get(), &regions, &plan, &mut random)).collect();
+        let mut regions = keys::regions(plan.regions, &voters);
+        let mut upgrades = Random::new(plan.seed ^ UPGRADES);
+        let first_old = upgrades.index(plan.members);
+        if plan.upgrade {
+            regions.iter_mut().for_each(|region| region.level = 0);
+        }
+        let mut host = |node: &NodeId| {
+            let is_old = node.get() as usize - 1 == first_old || upgrades.percent(60);
+            let known_level = if plan.upgrade && is_old { 0 } else { NEWEST_LEVEL };
+            Host::new(node.get(), &regions, known_level, &plan, &mut random)
+        };
+        let hosts: Vec<_> = voters.iter().map(&mut host).collect();
         let logs = hosts.iter().map(|host| host.member.log().clone()).collect();
         let links = Links::new(plan.members, plan.network.clone(), 3 * plan.election_timeout(), &mut random);
         let mut cluster = Self {
@@ -197,6 +209,13 @@ impl Cluster {
             let wait = self.random.wait(self.plan.faults[at].1);
             self.schedule(wait, Event::Strike(at));
         }
+        let upgrades = &mut Random::new(!self.plan.seed ^ UPGRADES);
+        for host in 0..self.hosts.len() {
+            let wait = upgrades.within(0..self.plan.safety * 3 / 4);
+            if self.hosts[host].member.known_level() < NEWEST_LEVEL {
+                self.schedule(wait, Event::Upgrade(host));
+            }
+        }
         self.schedule(0, Event::Judge);
     }
 
@@ -240,6 +259,7 @@ impl Cluster {
             Event::Flush(host) => self.flush_in_turn(host),
             Event::FlushWanted(host) => self.flush(host),
             Event::Restart(host) => self.restart(host),
+            Event::Upgrade(host) => self.upgrade(host),
             Event::Client(client) => self.client(client),
             Event::Look(call) => self.look(call),
             Event::Cancel(call) => self.cancel(call),
@@ -330,9 +350,10 @@ impl Cluster {
 }
 
 impl Host {
-    fn new(node: u64, regions: &[Region], plan: &Plan, random: &mut Random) -> Self {
+    fn new(node: u64, regions: &[Region], known_level: u16, plan: &Plan, random: &mut Random) -> Self {
+        let setup = Setup { known_level, ..plan.setup.clone() };
         Self {
-            member: Member::bootstrap_with(node, regions, plan.setup.clone()),
+            member: Member::bootstrap_with(node, regions, setup),
             clock: new_clock(plan, 0, random.below(1_000 * SECOND)),
             engine_delay: 0,
             engine_stalls: false,

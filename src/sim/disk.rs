@@ -2,7 +2,8 @@
 //!
 //! Owns the raft logs and the engine that survive a crash of the member, as far as they were synced or flushed. What
 //! always holds: `append` is durable when it returns, as with the real log, unless the tail of the log before its mark
-//! is corrupted; the engine falls back to its last flush or to a later write, data and apply states together.
+//! is corrupted; the engine falls back to its last flush or to a later write, data and apply states together. Below the
+//! feature level of versions none is known; when a region reaches it, all have the version of the entry that raised it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -20,7 +21,9 @@ use crate::core::region::Region;
 use crate::core::stored::{Each, Stored};
 use crate::error::Result;
 use crate::sim::random::scramble;
-use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, RegionId, Term, Version};
+use crate::types::{
+    ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, CONDITIONS_LEVEL, LogIndex, RegionId, Term, Version,
+};
 
 /// The durable logs of all regions of one member.
 #[derive(Clone, Debug)]
@@ -439,7 +442,8 @@ impl EngineImage {
     fn take(&mut self, write: &EngineWrite) {
         for write in &write.writes {
             for change in write.changes() {
-                let changed = carry_out(&mut self.data, change, write.version());
+                let version = shown_version(self.home_of(first_key(change)).region.level, write.version());
+                let changed = carry_out(&mut self.data, change, version);
                 let home = self.home_of(first_key(change));
                 home.digest = home.digest.wrapping_add(changed);
             }
@@ -448,13 +452,36 @@ impl EngineImage {
             self.regions.get_mut(&region).expect("a region of this member").state = state;
         }
         for region in &write.regions {
-            self.regions.get_mut(&region.id).expect("a region of this member").region = region.clone();
+            let image = self.regions.get_mut(&region.id).expect("a region of this member");
+            if image.region.level < region.level {
+                let raised = raise_versions(&mut self.data, |key| region.contains(key), region.level_index);
+                image.digest = image.digest.wrapping_add(raised);
+            }
+            image.region = region.clone();
         }
     }
 
     fn home_of(&mut self, key: &[u8]) -> &mut RegionImage {
         self.regions.values_mut().find(|image| image.region.contains(key)).expect("regions own all keys")
     }
+}
+
+/// The version with which readers see what a write of this version sets, in a region of this level.
+pub(crate) fn shown_version(level: u16, version: Version) -> Version {
+    if level < CONDITIONS_LEVEL { Version::UNKNOWN } else { version }
+}
+
+/// Gives the values of a region, of which none is known, the version of the entry that raised its level; returns the change of
+/// the digest.
+pub(crate) fn raise_versions(data: &mut Data, is_inside: impl Fn(&[u8]) -> bool, at: LogIndex) -> u64 {
+    let mut changed = 0_u64;
+    for (key, stored) in data.iter_mut().filter(|(key, _)| is_inside(key)) {
+        assert_eq!(stored.version, Version::UNKNOWN, "below the level there are no versions");
+        let before = digest_of(key, stored);
+        stored.version = Version::of(at, 0);
+        changed = changed.wrapping_add(digest_of(key, stored)).wrapping_sub(before);
+    }
+    changed
 }
 
 /// Carries out a change of a write of this version; returns the change of the digest.

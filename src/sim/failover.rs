@@ -22,6 +22,7 @@ const SLACK: u64 = MILLISECOND;
 /// Three members with an established leader.
 fn cluster(seed: u64) -> (Cluster, usize) {
     let mut plan = Plan::draw(1);
+    plan.upgrade = false;
     plan.setup = Setup { elections: Some(seed), ..Setup::default() };
     (plan.members, plan.regions, plan.load.clients) = (3, 1, 0);
     plan.faults.clear();

@@ -23,6 +23,7 @@ use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::sim::network::through_the_codec;
 use crate::sim::random::Random;
 use crate::time::Timestamp;
+use crate::transport::protocol::Protocol;
 use crate::types::{ApplyState, BOOTSTRAP_EPOCH, LogIndex, NodeId, RegionId};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,7 +112,7 @@ impl Three {
             }
             let are_heartbeats = matches!(message.body, Body::Heartbeats(_));
             for part in self.parts(message) {
-                self.members[at].feed_message(through_the_codec(&part));
+                self.members[at].feed_message(through_the_codec(&part, Protocol::NEWEST));
                 if self.delivery == Delivery::Apart && are_heartbeats {
                     self.run_round(at);
                 }

@@ -45,7 +45,7 @@ const NOT_LEFT_TO_CHANCE: [Fault; 3] =
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;
 /// Faults that clients alone did not notice in 400 seeds, each with the reason.
-const HIDDEN_FROM_CLIENTS: [(Fault, &str); 17] = [
+const HIDDEN_FROM_CLIENTS: [(Fault, &str); 20] = [
     (
         Fault::VoteBeforeSync,
         "two leaders of one term need a crash between a vote and its sync, and both to be believed",
@@ -84,6 +84,9 @@ const HIDDEN_FROM_CLIENTS: [(Fault, &str); 17] = [
         "a leader must lose its leadership while it hands over, and win it back at once",
     ),
     (Fault::FirstLeaderAskedForForEver, "as in NOT_LEFT_TO_CHANCE"),
+    (Fault::ConditionsBelowTheirLevel, "what a member of the build before cannot read ends it first"),
+    (Fault::LevelOfAMajority, "as ConditionsBelowTheirLevel"),
+    (Fault::LevelSharesItsBatch, "these clients meet no members of two builds"),
 ];
 
 /// Totals over many runs.

@@ -74,7 +74,7 @@ impl Ledger {
             quorum: members / 2 + 1,
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
-            chosen: Chosen::default(),
+            chosen: Chosen::new(region.level),
             verdicts: Verdicts::default(),
             known: vec![Known::default(); members],
         };

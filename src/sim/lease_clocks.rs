@@ -24,6 +24,7 @@ use crate::sim::member::{ELECTION_TICKS, Member, Setup, TICK};
 use crate::sim::network::through_the_codec;
 use crate::sim::plan::{MICROSECOND, MILLISECOND, SECOND};
 use crate::time::Timestamp;
+use crate::transport::protocol::Protocol;
 use crate::types::{BOOTSTRAP_EPOCH, LogIndex, NodeId};
 
 /// Time advances in steps of this length.
@@ -70,7 +71,7 @@ impl Net {
             for message in self.members[at].round(now, &mut Vec::new()) {
                 let to = message.to().get() as usize - 1;
                 if !self.cut.contains(&(at, to)) {
-                    self.members[to].feed_message(through_the_codec(&message));
+                    self.members[to].feed_message(through_the_codec(&message, Protocol::NEWEST));
                 }
             }
             self.members[at].apply(&mut Vec::new());

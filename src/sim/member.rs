@@ -39,7 +39,7 @@ use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
 use crate::time::Timestamp;
-use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NodeId, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionId};
 
 /// See the module.
 pub(crate) struct Member {
@@ -109,7 +109,7 @@ impl Member {
         let origin = self.origin();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(origin, region, applied))
+            (region.id, Applier::new(origin, self.setup.known_level, region, applied))
         };
         self.running = Some(Running {
             deadlines: Arc::default(),
@@ -141,6 +141,7 @@ impl Member {
         PeerOptions {
             node: NodeId(self.node),
             boot: self.boot,
+            known_level: self.setup.known_level,
             tick: self.setup.tick,
             heartbeat_ticks: self.setup.heartbeat_ticks,
             election_ticks: self.setup.election_ticks,
@@ -188,7 +189,17 @@ impl Member {
     pub(crate) fn introduction(&self) -> Introduction {
         let lost_end = self.engine.regions().any(|region| self.log.lacks_end(region));
         let (node, boot) = (NodeId(self.node), self.boot);
-        Introduction { node, boot_count: boot, boot, lost_end }
+        Introduction { node, boot_count: boot, boot, lost_end, level: self.setup.known_level }
+    }
+
+    /// The highest feature level that its build knows.
+    pub(crate) fn known_level(&self) -> u16 {
+        self.setup.known_level
+    }
+
+    /// From its next start on it runs the newest build.
+    pub(crate) fn upgrade(&mut self) {
+        self.setup.known_level = NEWEST_LEVEL;
     }
 
     /// Loses everything except what was synced and flushed.

@@ -58,6 +58,8 @@ mod lonely_member;
 mod lease_clocks;
 #[cfg(test)]
 mod weeks;
+#[cfg(test)]
+mod upgrades;
 
 #[doc(hidden)]
 pub use fuzz::fuzz_cluster;

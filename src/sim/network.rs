@@ -13,7 +13,8 @@ use crate::core::command::{Command, Operation, Write};
 use crate::core::forwarding::Refused;
 use crate::core::heartbeats::HeartbeatKind;
 use crate::core::ports::{Body, Forward, ForwardAnswer, Heartbeats, PeerMessage};
-use crate::transport::codec;
+use crate::transport::codec::{self, CodecError};
+use crate::transport::protocol::Protocol;
 use crate::types::RegionId;
 
 /// See the module.
@@ -26,10 +27,10 @@ pub(crate) struct Network {
 
 impl Network {
     /// Sends a message; false when the link is cut and the message is lost.
-    pub(crate) fn send(&mut self, message: PeerMessage) -> bool {
+    pub(crate) fn send(&mut self, message: PeerMessage, protocol: Protocol) -> bool {
         let lost = self.cut.contains(&(message.from().get(), message.to().get()));
         if !lost {
-            self.in_flight.push(through_the_codec(&message));
+            self.in_flight.push(through_the_codec(&message, protocol));
         }
         !lost
     }
@@ -62,11 +63,27 @@ impl Network {
     }
 }
 
-/// Encodes and decodes a message, as a socket would.
-pub(crate) fn through_the_codec(message: &PeerMessage) -> PeerMessage {
-    let mut encoded = Vec::new();
-    codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
-    codec::decode(&Bytes::from(encoded)).expect("the codec reads what it wrote")
+/// Encodes and decodes a message, as a socket of this version would.
+pub(crate) fn through_the_codec(message: &PeerMessage, protocol: Protocol) -> PeerMessage {
+    decode(&encode(message, protocol)).expect("the codec reads what it wrote")
+}
+
+/// What a connection of this version carries of `message`, behind the number of the version.
+///
+/// # Panics
+/// When the message is nothing that such a connection can carry.
+pub(crate) fn encode(message: &PeerMessage, protocol: Protocol) -> Bytes {
+    let mut encoded = Vec::with_capacity(64);
+    encoded.extend_from_slice(&protocol.number().to_le_bytes());
+    codec::encode(message, protocol, &mut encoded).expect("the core sends what the codec carries");
+    encoded.into()
+}
+
+/// The other way.
+pub(crate) fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
+    let number = bytes.first_chunk::<4>().ok_or(CodecError::Truncated)?;
+    let protocol = Protocol::of_number(u32::from_le_bytes(*number)).ok_or(CodecError::Newer)?;
+    codec::decode(&bytes.slice(4..), protocol)
 }
 
 /// What a message tells raft, in each region by itself.
@@ -206,6 +223,7 @@ fn describe_command(data: Bytes) -> String {
             format!("({})", writes.join("; "))
         }
         Ok(Command::Truncate(index)) => format!("truncate {index}"),
+        Ok(Command::Level(level)) => format!("level {level}"),
         Err(error) => error.to_string(),
     }
 }

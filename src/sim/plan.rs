@@ -14,6 +14,7 @@ use crate::sim::faults::FaultKind;
 use crate::sim::member::Setup;
 use crate::sim::random::{Random, scramble};
 use crate::time::longest_lease;
+use crate::types::NEWEST_LEVEL;
 
 /// One microsecond in nanoseconds.
 pub(crate) const MICROSECOND: u64 = 1_000;
@@ -51,6 +52,8 @@ pub(crate) struct Plan {
     pub fault_length_max: u64,
     /// At the end, when the cluster is healthy again, one engine stalls permanently.
     pub engine_stalls_at_last: bool,
+    /// Members begin with the build before, or some of them do, and are upgraded one after the other.
+    pub upgrade: bool,
     /// Only what clients notice is checked: answers, and the results of reads.
     pub only_clients_judge: bool,
 }
@@ -181,6 +184,7 @@ impl Plan {
             clock_rates: clock_rates(&setup),
             fault_length_max: election * random.pick(&[1, 2, 4, 10]),
             engine_stalls_at_last: engine_stalls_at_last(seed),
+            upgrade: upgrade(seed),
             only_clients_judge: false,
             setup,
             planted: None,
@@ -363,6 +367,7 @@ impl Plan {
         }
         plan.prepare_last_stall(fault);
         plan.prepare_conditional(Some(fault));
+        plan.upgrade = fault.is_of_builds();
         plan.planted = Some(fault);
         plan
     }
@@ -371,11 +376,16 @@ impl Plan {
     /// for without them.
     fn prepare_conditional(&mut self, fault: Option<Fault>) {
         let Some(fault) = fault else { return };
-        self.load.conditional_percent = if fault.is_of_conditions() { 90 } else { 0 };
+        let shows_there = fault.is_of_conditions() || fault.is_of_builds();
+        self.load.conditional_percent = if shows_there { 90 } else { 0 };
+        if fault == Fault::LevelSharesItsBatch {
+            // Plain writes are there to share it, and many of them.
+            self.load.conditional_percent = 50;
+        }
         if fault == Fault::OverlayOfAnotherRegion {
             self.regions = self.regions.max(2);
         }
-        if fault.is_of_conditions() {
+        if shows_there {
             self.pace.slice_entries = 4096;
         }
     }
@@ -400,6 +410,7 @@ impl Plan {
         let election = plan.election_timeout();
         plan.planted = fault;
         plan.only_clients_judge = true;
+        plan.upgrade = false;
         plan.safety = 40 * election;
         plan.load = LoadPlan {
             clients: 8,
@@ -442,6 +453,7 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
     let longest = longest_lease(tick * election_ticks as u32, tick);
     let lease_max = random.pick(&[longest, longest, longest * 2 / 3]);
     Setup {
+        known_level: NEWEST_LEVEL,
         tick,
         heartbeat_ticks,
         election_ticks,
@@ -525,6 +537,11 @@ fn draw_apply_stall(seed: u64, election_ticks: u64) -> u64 {
 /// From a separate random stream.
 fn engine_stalls_at_last(seed: u64) -> bool {
     Random::new(seed ^ 0x656e_6769_6e65).percent(40)
+}
+
+/// From a separate random stream.
+fn upgrade(seed: u64) -> bool {
+    Random::new(seed ^ 0x75_7067_7261_6465).percent(15)
 }
 
 /// One seed in four has callers who cancel. From a separate random stream, so that the other draws of a seed stay the

@@ -19,7 +19,7 @@ use crate::sim::last_stall::one_engine_stalls;
 use crate::sim::member::NextSync;
 use crate::sim::plan::{MILLISECOND, Plan, SECOND};
 use crate::sim::trace::Trace;
-use crate::types::RegionId;
+use crate::types::{NEWEST_LEVEL, RegionId};
 
 /// A healed majority must work again within this many election timeouts: split votes recur a few times at most, and a
 /// leader whose engine stalls may try in vain to transfer leadership to a few others.
@@ -233,7 +233,10 @@ fn make(cluster: &mut Cluster, demand: &mut Demand, healed: &[usize]) {
 fn heal_all(cluster: &mut Cluster) {
     cluster.trace.say(|| "all healed".to_owned());
     cluster.links.heal();
-    (0..cluster.hosts.len()).for_each(|host| heal(cluster, host));
+    for host in 0..cluster.hosts.len() {
+        cluster.upgrade(host);
+        heal(cluster, host);
+    }
 }
 
 /// Convergence: no call is waiting, and every engine holds the state that the chosen log produces.
@@ -268,6 +271,11 @@ fn agreed(cluster: &Cluster) -> Check {
                 return Err(format!(
                     "region {region}: {node} waits for {unfinished} things, and nobody calls"
                 ));
+            }
+            let (at, _) = host.member.engine().state_of(region);
+            if at.level < NEWEST_LEVEL {
+                let (node, level) = (host.member.node, at.level);
+                return Err(format!("region {region}: {node} is at level {level}, and all were upgraded"));
             }
             let (state, _) = host.member.engine().state_and_digest(region);
             let last = cluster.ledger.region(region).chosen.last();

@@ -13,7 +13,8 @@
 //!                         [group=off] without group commit; [elections=SEED] members campaign by themselves. Limits:
 //!                         [uncommitted=BYTES] that a leader has proposed and not committed; [propose=BYTES] that a
 //!                         round proposes; [window=BYTES] that a follower has forwarded and not seen answered;
-//!                         [questions=COUNT] read requests of a follower that wait for the quorum
+//!                         [questions=COUNT] read requests of a follower that wait for the quorum. [old=N]... N runs the
+//!                         build before
 //! elect N                 N campaigns, everything is delivered and applied: N leads and is settled
 //! campaign N              N campaigns in its next round
 //!
@@ -37,7 +38,7 @@
 //! engine N / report N     the first half of `apply`: N's engine shows the entries / the second: peer and callers know
 //! stall N / recover N     N's engine stalls: `settle` and `pass` apply nothing there / it resumes
 //! flush N                 N's engine makes its current data survive a crash
-//! crash N / restart N
+//! crash N / restart N / upgrade N     the last: N, of the build before, ends and starts as one of the newest
 //! lose-end N [FRAMES]     N crashes and loses the last frames covered by its log's mark, and everything after them
 //! introduce N             N announces its current boot to the others
 //!
@@ -57,6 +58,7 @@
 //!
 //! status / data N / members N      one line per member / N's keys and values / the configuration N's engine holds
 //! versions N              N's keys and values, and the versions: which write of which entry set them
+//! levels                  the feature level that each member knows, and that of its region
 //! lease N                 how long N holds a lease, and how long its callers may trust it
 //! ```
 

@@ -55,6 +55,7 @@ fn a_leader_whose_engine_stalls_hands_over() {
 /// Three members and a network without faults, with no callers but the test.
 fn calm_cluster() -> Cluster {
     let mut plan = Plan::draw(1);
+    plan.upgrade = false;
     plan.setup = Setup { elections: Some(1), ..Setup::default() };
     (plan.members, plan.regions, plan.load.clients) = (3, 1, 0);
     plan.faults.clear();

@@ -36,6 +36,7 @@ use rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
+pub(crate) use self::floors::Floor;
 use self::floors::Floors;
 use self::gaps::{Gaps, Writing};
 pub use self::iter::{Iter, IterOptions, prefix_end};
@@ -48,7 +49,7 @@ use crate::core::applier::ApplyBatch;
 use crate::core::region::Region;
 use crate::error::{Code, Error, Result};
 use crate::storage::keys;
-use crate::types::{ApplyState, RegionId};
+use crate::types::{ApplyState, LogIndex, RegionId};
 
 const META: &str = "meta";
 /// A smaller memtable slows no get down, and each flush leaves a table for compactions.
@@ -186,6 +187,7 @@ impl Engine {
     pub fn write(&self, batch: &ApplyBatch) -> Result<()> {
         let _writing = self.begin_write(batch);
         self.database.writer.write(&self.database.db, || encode::encode(&self.database, batch))?;
+        self.raise_floors(batch);
         self.sort_ranges();
         Ok(())
     }
@@ -234,8 +236,18 @@ impl Engine {
         let _writing = self.begin_write(batch);
         let encoded = encode::encode(&self.database, batch)?;
         let is_written = self.database.writer.try_write(&self.database.db, encoded)?;
+        if is_written {
+            self.raise_floors(batch);
+        }
         self.sort_ranges();
         Ok(is_written)
+    }
+
+    /// Nobody has heard of the batch yet, and a batch that raises a level has nothing of its region behind that.
+    fn raise_floors(&self, batch: &ApplyBatch) {
+        for region in batch.regions.iter().filter(|region| region.level_index > LogIndex(0)) {
+            self.raise_floor(&region.start_key, region.level_index);
+        }
     }
 
     /// Pays for what the first read after a range deletion pays: RocksDB sorts those in memory again. So a batch pays it

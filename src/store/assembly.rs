@@ -36,7 +36,7 @@ use crate::process::logging::raft_logger;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap};
 use crate::storage::directory::{Content, Directory, Identity};
-use crate::storage::engine::{Engine, EngineOptions};
+use crate::storage::engine::{Engine, EngineOptions, Floor};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::store::Inner;
 use crate::store::admission::Admission;
@@ -48,7 +48,7 @@ use crate::store::open_files;
 use crate::store::threads::Threads;
 use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
-use crate::types::{ApplyState, ClusterId, NodeId};
+use crate::types::{ApplyState, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId};
 
 /// Each region gets at least this many bytes of a shared log option, however many regions there are; also the
 /// option's own minimum.
@@ -78,7 +78,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         let storage = open_storage(&directory, config, engine_files, &members, split_keys)?;
         Ok((Arc::new(directory), storage))
     })?;
-    let regions = engine.regions()?;
+    let regions = take_regions(&engine)?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
     let boot = RandomState::new().hash_one(now().0);
@@ -175,6 +175,31 @@ fn convert(directory: &Directory, engine: &Engine) -> Result<()> {
     directory.finish()
 }
 
+/// The regions on disk. What the engine shows of their values depends on them.
+fn take_regions(engine: &Engine) -> Result<Vec<(Region, ApplyState)>> {
+    let regions = engine.regions()?;
+    check_levels(&regions)?;
+    engine.set_floors(regions.iter().map(|(region, _)| (region.start_key.as_slice(), floor_of(region))));
+    Ok(regions)
+}
+
+/// From where on the values of a region have versions of their own.
+fn floor_of(region: &Region) -> Floor {
+    if region.level < CONDITIONS_LEVEL { Floor::Unknown } else { Floor::At(region.level_index) }
+}
+
+/// A log of a higher level holds what this build cannot read.
+fn check_levels(regions: &[(Region, ApplyState)]) -> Result<()> {
+    let Some((region, _)) = regions.iter().find(|(region, _)| region.level > NEWEST_LEVEL) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "region {} is at feature level {}, and this release knows levels up to {NEWEST_LEVEL}: run a later release",
+        region.id, region.level
+    );
+    Err(Error::with_detail(Code::IncompatibleFormat, detail))
+}
+
 /// The routing table of the regions on disk. After the first start, these are authoritative, not the configuration.
 fn region_map(regions: &[(Region, ApplyState)]) -> Result<RegionMap> {
     let range = |region: &Region| KeyRange { start: region.start_key.clone(), end: region.end_key.clone() };
@@ -217,6 +242,7 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
     PeerOptions {
         node: NodeId(config.node_id),
         boot,
+        known_level: NEWEST_LEVEL,
         elections: Elections::Drawn(boot),
         tick: Duration::from_millis(config.tick_ms),
         heartbeat_ticks: config.ticks(config.heartbeat_ms),
@@ -236,7 +262,8 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
 }
 
 fn make_appliers(origin: Origin, regions: Vec<(Region, ApplyState)>) -> Appliers {
-    let applier = |(region, state): (Region, _)| (region.id, Applier::new(origin, region, state));
+    let applier =
+        |(region, state): (Region, _)| (region.id, Applier::new(origin, NEWEST_LEVEL, region, state));
     Appliers::new(regions.into_iter().map(applier).collect())
 }
 
@@ -308,6 +335,17 @@ mod tests {
 
         assert!(region_map(&stored).is_ok());
         assert_eq!(region_map(&stored[1..]).expect_err("a gap").code(), Code::Corruption);
+    }
+
+    #[test]
+    fn a_region_of_a_later_level_is_refused_by_its_number() {
+        let members = [Member { node: NodeId(1), address: String::new() }];
+        let region = first_regions(&members, &[]).remove(0);
+        let of_level = |level| [(Region { level, ..region.clone() }, ApplyState::BOOTSTRAP)];
+
+        assert!(check_levels(&of_level(0)).is_ok() && check_levels(&of_level(NEWEST_LEVEL)).is_ok());
+        let error = check_levels(&of_level(NEWEST_LEVEL + 1)).expect_err("nobody can read it");
+        assert_eq!(error.code(), Code::IncompatibleFormat);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use socket2::{SockAddr, Socket};
 use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
 use super::notices::Topic;
 use super::pending_handshakes::{Admission, PendingHandshakes, Place};
+use super::protocol::Protocol;
 use super::sockets::{accept, break_off, new_socket};
 use super::{Network, Peer, lock, receiver, spawn, warn_once};
 use crate::address;
@@ -192,25 +193,25 @@ fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
         handshake::accept(&open, |node| own_hello(network, node), |theirs| network.admit(theirs))
     });
     match agreed {
-        Ok(theirs) => welcome(network, theirs, socket),
+        Ok((theirs, protocol)) => welcome(network, theirs, protocol, socket),
         Err(error) if !network.sockets.is_closed() => tell(network, &error, from),
         Err(_) => {}
     }
 }
 
-fn welcome(network: &Arc<Network>, theirs: Hello, socket: &Arc<Socket>) {
+fn welcome(network: &Arc<Network>, theirs: Hello, protocol: Protocol, socket: &Arc<Socket>) {
     let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
     lock(&peer.incoming.notices).accepted();
     // An idle peer may send nothing for any length of time; one that is gone without a word is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
     if prepared.is_ok() {
-        receiver::take_over(network, peer, Arc::clone(socket), introduction(&theirs));
+        receiver::take_over(network, peer, (Arc::clone(socket), protocol), introduction(&theirs));
     }
 }
 
 fn introduction(theirs: &Hello) -> Introduction {
-    let Hello { from: node, boot_count, boot, lost_end, .. } = *theirs;
-    Introduction { node, boot_count, boot, lost_end }
+    let Hello { from: node, boot_count, boot, lost_end, level, .. } = *theirs;
+    Introduction { node, boot_count, boot, lost_end, level }
 }
 
 fn own_hello(network: &Network, node: NodeId) -> std::result::Result<Hello, Refusal> {

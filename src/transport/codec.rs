@@ -24,6 +24,7 @@ use std::mem::size_of;
 use bytes::{Bytes, BytesMut};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
+use super::protocol::Protocol;
 pub(crate) use super::wire::CodecError;
 use super::wire::{Cursor, SHARED_BYTES_MIN, VARINT_BYTES_MAX, put_bytes, put_varint};
 use super::{forward_codec, heartbeat_codec};
@@ -126,10 +127,10 @@ pub(crate) fn entries_of(message: &PeerMessage) -> usize {
 /// Appends the encoding of `message` to `out`.
 ///
 /// # Errors
-/// When it carries a raft snapshot, more than [`ENTRIES_MAX`] entries, or heartbeats that do not travel like this; then
-/// nothing is appended.
-pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    check_encodable(message)?;
+/// When it carries a raft snapshot, more than [`ENTRIES_MAX`] entries, or heartbeats that do not travel like this, or
+/// tells of what the version has no word for; then nothing is appended.
+pub(crate) fn encode(message: &PeerMessage, protocol: Protocol, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    check_encodable(message, protocol)?;
     for id in [message.region.get(), message.epoch.conf_ver, message.epoch.version] {
         put_varint(out, id);
     }
@@ -151,7 +152,7 @@ pub(crate) fn encode(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), Cod
         }
         Body::ForwardAnswer(answer) => {
             out.push(ANSWER);
-            forward_codec::put_answer(answer, out);
+            forward_codec::put_answer(answer, protocol, out);
         }
     }
     Ok(())
@@ -177,11 +178,15 @@ fn encode_raft(raft: &Message, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// As [`encode`]; then nothing is appended.
-pub(crate) fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    check_encodable(message)?;
+pub(crate) fn encode_into_batch(
+    message: &PeerMessage,
+    protocol: Protocol,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    check_encodable(message, protocol)?;
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    encode(message, out)?;
+    encode(message, protocol, out)?;
     let len = u32::try_from(out.len() - start - 4).expect("the caller keeps messages below the frame limit");
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     Ok(())
@@ -192,29 +197,34 @@ pub(crate) fn encode_into_batch(message: &PeerMessage, out: &mut Vec<u8>) -> Res
 /// # Errors
 /// When the bytes are no message; see [`CodecError`].
 #[cfg(any(test, feature = "simulation"))]
-pub(crate) fn decode(bytes: &Bytes) -> Result<PeerMessage, CodecError> {
+pub(crate) fn decode(bytes: &Bytes, protocol: Protocol) -> Result<PeerMessage, CodecError> {
     let mut entries_left = ENTRIES_MAX;
-    read_message(Cursor::new(bytes), &mut entries_left)
+    read_message(Cursor::new(bytes), protocol, &mut entries_left)
 }
 
 /// Appends the messages of a batch to `out`.
 ///
 /// # Errors
 /// When any of it is no message; `out` then holds the ones before it.
-pub(crate) fn decode_batch(bytes: &Bytes, out: &mut Vec<PeerMessage>) -> Result<(), CodecError> {
+pub(crate) fn decode_batch(
+    bytes: &Bytes,
+    protocol: Protocol,
+    out: &mut Vec<PeerMessage>,
+) -> Result<(), CodecError> {
     let mut cursor = Cursor::new(bytes);
     let mut entries_left = ENTRIES_MAX;
     let mut messages_left = MESSAGES_MAX;
     while cursor.remaining() > 0 {
         messages_left = messages_left.checked_sub(1).ok_or(CodecError::TooManyMessages)?;
         let len = usize::try_from(cursor.u32()?).map_err(|_| CodecError::Truncated)?;
-        out.push(read_message(cursor.take(len)?, &mut entries_left)?);
+        out.push(read_message(cursor.take(len)?, protocol, &mut entries_left)?);
     }
     Ok(())
 }
 
 /// Whether [`encode`] takes the message.
-pub(super) fn check_encodable(message: &PeerMessage) -> Result<(), CodecError> {
+pub(super) fn check_encodable(message: &PeerMessage, protocol: Protocol) -> Result<(), CodecError> {
+    protocol.check(message)?;
     match &message.body {
         Body::Raft(raft) if raft.msg_type == MessageType::MsgSnapshot || raft.has_snapshot() => {
             return Err(CodecError::Snapshot);
@@ -279,12 +289,16 @@ fn put_entry(entry: &Entry, before: (u64, u64), out: &mut Vec<u8>) {
     }
 }
 
-fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<PeerMessage, CodecError> {
+fn read_message(
+    mut cursor: Cursor<'_>,
+    protocol: Protocol,
+    entries_left: &mut usize,
+) -> Result<PeerMessage, CodecError> {
     let region = RegionId(cursor.varint()?);
     let epoch = RegionEpoch { conf_ver: cursor.varint()?, version: cursor.varint()? };
     let body = match cursor.byte()? {
         FORWARD => Body::Forward(forward_codec::read_forward(&mut cursor, entries_left)?),
-        ANSWER => Body::ForwardAnswer(forward_codec::read_answer(&mut cursor, entries_left)?),
+        ANSWER => Body::ForwardAnswer(forward_codec::read_answer(&mut cursor, protocol, entries_left)?),
         kind @ (HEARTBEATS | HEARTBEAT_ANSWERS) => {
             let kind = if kind == HEARTBEATS { HeartbeatKind::Heartbeat } else { HeartbeatKind::Answer };
             Body::Heartbeats(heartbeat_codec::read_heartbeats(&mut cursor, region, kind, entries_left)?)
@@ -292,7 +306,9 @@ fn read_message(mut cursor: Cursor<'_>, entries_left: &mut usize) -> Result<Peer
         number => Body::Raft(read_raft(&mut cursor, message_type(number)?, entries_left)?),
     };
     cursor.finish()?;
-    Ok(PeerMessage { region, epoch, body })
+    let message = PeerMessage { region, epoch, body };
+    protocol.check(&message)?;
+    Ok(message)
 }
 
 fn read_raft(
@@ -435,15 +451,17 @@ fn unzigzag(value: u64) -> i64 {
 #[cfg(any(test, feature = "simulation"))]
 pub(super) fn fuzz_codec(input: &[u8]) {
     let input = Bytes::copy_from_slice(input);
-    if let Ok(message) = decode(&input) {
-        let mut again = Vec::new();
-        encode(&message, &mut again).expect("what was decoded can be encoded");
-        assert_eq!(again, input, "a message has one encoding");
-        assert!(again.len() + 4 <= weight_bytes(&message), "the weight bounds the encoding");
+    for protocol in Protocol::ALL {
+        if let Ok(message) = decode(&input, protocol) {
+            let mut again = Vec::new();
+            encode(&message, protocol, &mut again).expect("what was decoded can be encoded");
+            assert_eq!(again, input, "a message has one encoding");
+            assert!(again.len() + 4 <= weight_bytes(&message), "the weight bounds the encoding");
+        }
+        let mut batch = Vec::new();
+        let _refused = decode_batch(&input, protocol, &mut batch);
+        assert!(batch.len() <= input.len() / 4, "a message costs at least the bytes of its length");
     }
-    let mut batch = Vec::new();
-    let _refused = decode_batch(&input, &mut batch);
-    assert!(batch.len() <= input.len() / 4, "a message costs at least the bytes of its length");
 }
 
 #[cfg(test)]

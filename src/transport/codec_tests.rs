@@ -51,7 +51,7 @@ prop_compose! {
 
 fn encoded(message: &PeerMessage) -> Bytes {
     let mut out = Vec::new();
-    encode(message, &mut out).expect("drawn messages carry no raft snapshot");
+    encode(message, Protocol::NEWEST, &mut out).expect("drawn messages carry no raft snapshot");
     Bytes::from(out)
 }
 
@@ -79,7 +79,7 @@ proptest! {
     fn a_message_comes_back_as_it_was(message in message()) {
         let bytes = encoded(&message);
 
-        prop_assert_eq!(decode(&bytes), Ok(message.clone()));
+        prop_assert_eq!(decode(&bytes, Protocol::NEWEST), Ok(message.clone()));
         prop_assert!(bytes.len() + 4 <= weight_bytes(&message));
     }
 
@@ -87,11 +87,11 @@ proptest! {
     fn a_batch_comes_back_in_order(messages in vec(message(), 0..8)) {
         let mut out = Vec::new();
         for message in &messages {
-            encode_into_batch(message, &mut out).expect("drawn messages carry no raft snapshot");
+            encode_into_batch(message, Protocol::NEWEST, &mut out).expect("drawn messages carry no raft snapshot");
         }
 
         let mut back = Vec::new();
-        decode_batch(&Bytes::from(out), &mut back).expect("just encoded");
+        decode_batch(&Bytes::from(out), Protocol::NEWEST, &mut back).expect("just encoded");
         prop_assert_eq!(back, messages);
     }
 
@@ -111,14 +111,14 @@ fn every_message_type_crosses_except_the_raft_snapshot_and_heartbeats() {
             MessageType::MsgSnapshot => CodecError::Snapshot,
             MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => CodecError::Heartbeat,
             _ => {
-                assert_eq!(decode(&encoded(&message)), Ok(message));
+                assert_eq!(decode(&encoded(&message), Protocol::NEWEST), Ok(message));
                 continue;
             }
         };
-        assert_eq!(encode(&message, &mut Vec::new()), Err(refused));
+        assert_eq!(encode(&message, Protocol::NEWEST, &mut Vec::new()), Err(refused));
         let mut bytes = encoded(&full()).to_vec();
         bytes[3] = number as u8;
-        assert_eq!(decode(&Bytes::from(bytes)), Err(refused));
+        assert_eq!(decode(&Bytes::from(bytes), Protocol::NEWEST), Err(refused));
     }
 }
 
@@ -126,11 +126,11 @@ fn every_message_type_crosses_except_the_raft_snapshot_and_heartbeats() {
 fn a_message_that_holds_a_raft_snapshot_is_refused_both_ways() {
     let mut message = full();
     message.raft_mut().mut_snapshot();
-    assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::Snapshot));
+    assert_eq!(encode(&message, Protocol::NEWEST, &mut Vec::new()), Err(CodecError::Snapshot));
 
     let mut bytes = encoded(&full()).to_vec();
     bytes[3] = 7;
-    assert_eq!(decode(&Bytes::from(bytes)), Err(CodecError::Snapshot));
+    assert_eq!(decode(&Bytes::from(bytes), Protocol::NEWEST), Err(CodecError::Snapshot));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn large_data_stays_in_the_received_buffer_and_small_data_leaves_it() {
     sent.raft_mut().entries[0].data = Bytes::from(vec![7; 32 << 10]);
     let bytes = encoded(&sent);
 
-    let mut message = decode(&bytes).expect("just encoded");
+    let mut message = decode(&bytes, Protocol::NEWEST).expect("just encoded");
 
     assert_eq!(message, sent);
     let buffer = bytes.as_ptr_range();
@@ -153,7 +153,10 @@ fn large_data_stays_in_the_received_buffer_and_small_data_leaves_it() {
 fn a_message_cut_at_any_byte_is_an_error() {
     let bytes = encoded(&full());
     for len in 0..bytes.len() {
-        assert!(decode(&bytes.slice(..len)).is_err(), "the first {len} bytes were taken for a message");
+        assert!(
+            decode(&bytes.slice(..len), Protocol::NEWEST).is_err(),
+            "the first {len} bytes were taken for a message"
+        );
     }
 }
 
@@ -161,7 +164,7 @@ fn a_message_cut_at_any_byte_is_an_error() {
 fn a_byte_behind_a_message_is_an_error() {
     let mut bytes = encoded(&full()).to_vec();
     bytes.push(0);
-    assert_eq!(decode(&Bytes::from(bytes)), Err(CodecError::TrailingBytes));
+    assert_eq!(decode(&Bytes::from(bytes), Protocol::NEWEST), Err(CodecError::TrailingBytes));
 }
 
 #[test]
@@ -185,7 +188,11 @@ fn a_count_of_entries_is_bounded_by_the_bytes_behind_it() {
     for count in [1, 1 << 40, u64::MAX] {
         let mut claimed = bytes.clone();
         put_varint(&mut claimed, count);
-        assert_eq!(decode(&Bytes::from(claimed)), Err(CodecError::TooManyEntries), "{count} entries");
+        assert_eq!(
+            decode(&Bytes::from(claimed), Protocol::NEWEST),
+            Err(CodecError::TooManyEntries),
+            "{count} entries"
+        );
     }
 }
 
@@ -194,12 +201,15 @@ fn a_batch_holds_no_more_entries_than_the_limit_over_all_its_messages() {
     let mut message = full();
     message.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX / 2 + 1].into();
     let mut batch = Vec::new();
-    encode_into_batch(&message, &mut batch).expect("below the limit");
-    encode_into_batch(&message, &mut batch).expect("below the limit");
+    encode_into_batch(&message, Protocol::NEWEST, &mut batch).expect("below the limit");
+    encode_into_batch(&message, Protocol::NEWEST, &mut batch).expect("below the limit");
 
-    assert_eq!(decode_batch(&Bytes::from(batch), &mut Vec::new()), Err(CodecError::TooManyEntries));
+    assert_eq!(
+        decode_batch(&Bytes::from(batch), Protocol::NEWEST, &mut Vec::new()),
+        Err(CodecError::TooManyEntries)
+    );
     message.raft_mut().entries = vec![Entry::default(); ENTRIES_MAX + 1].into();
-    assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::TooManyEntries));
+    assert_eq!(encode(&message, Protocol::NEWEST, &mut Vec::new()), Err(CodecError::TooManyEntries));
 }
 
 #[test]
@@ -211,29 +221,36 @@ fn a_batch_holds_no_more_messages_than_the_limit() {
     };
     let mut batch = Vec::new();
     for _ in 0..=MESSAGES_MAX {
-        encode_into_batch(&message, &mut batch).expect("an empty message crosses");
+        encode_into_batch(&message, Protocol::NEWEST, &mut batch).expect("an empty message crosses");
     }
 
     let mut back = Vec::new();
-    assert_eq!(decode_batch(&Bytes::from(batch), &mut back), Err(CodecError::TooManyMessages));
+    assert_eq!(
+        decode_batch(&Bytes::from(batch), Protocol::NEWEST, &mut back),
+        Err(CodecError::TooManyMessages)
+    );
     assert_eq!(back.len(), MESSAGES_MAX);
 }
 
 #[test]
 fn the_examples_on_the_page_of_the_wire_are_what_members_say() {
-    let examples = examples(include_str!("../../docs/wire-format.md"), "## Worked examples");
-    assert_eq!(examples.len(), 7);
-    for example in examples {
+    let page = include_str!("../../docs/wire-format.md");
+    let newest = examples(page, "## Worked examples").into_iter().map(|example| (Protocol::NEWEST, example));
+    // The first one there is a hello.
+    let before = examples(page, "## Version 4").into_iter().skip(1).map(|example| (Protocol::Four, example));
+    let all: Vec<_> = newest.chain(before).collect();
+    assert_eq!(all.len(), 8);
+    for (protocol, example) in all {
         let mut frames = FrameBuffer::new(1 << 20);
         frames.fill(&mut &example[..]).expect("a slice is read without errors");
 
         let body = frames.next_frame().expect("its checksum is right").expect("it is whole");
         let mut messages = Vec::new();
-        decode_batch(&body, &mut messages).expect("it is a batch");
+        decode_batch(&body, protocol, &mut messages).expect("it is a batch");
 
         let [message] = &messages[..] else { panic!("each has one message: {messages:?}") };
         let mut again = Vec::new();
-        encode_into_batch(message, &mut again).expect("it was just decoded");
+        encode_into_batch(message, protocol, &mut again).expect("it was just decoded");
         assert_eq!(again, body);
     }
 }

@@ -73,7 +73,7 @@ struct Open {
 pub(super) enum Looks {
     /// Once after the last write, until there is another.
     AfterWrites,
-    /// Again and again: what this member said about itself when it dialed may change.
+    /// Again and again: what this member or the peer said about itself in the handshake may change.
     Always,
 }
 

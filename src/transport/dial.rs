@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
-use super::handshake::{self, HandshakeError};
+use super::handshake::{self, HandshakeError, Reason, Refusal};
+use super::protocol::Protocol;
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
 use crate::address;
@@ -47,18 +48,34 @@ impl<'a> Dialer<'a> {
         Self { network, peer, lookup: None }
     }
 
-    /// One attempt. The connection it returns has passed the handshake, and no write on it can wait longer
-    /// than the network's stall timeout.
+    /// One attempt. The connection it returns has passed the handshake, in the version of the protocol that comes with it,
+    /// and no write on it can wait longer than the network's stall timeout.
+    ///
+    /// A member of the build before refuses the newest version and takes the one before. Nothing of that is remembered:
+    /// at the next attempt it may have been upgraded.
     ///
     /// # Errors
     /// See [`HandshakeError`]; failures before the handshake are I/O errors that name the address.
-    pub(super) fn dial(&mut self) -> Result<OpenSocket<'a>, HandshakeError> {
+    pub(super) fn dial(&mut self) -> Result<(OpenSocket<'a>, Protocol), HandshakeError> {
+        match self.dial_in(Protocol::NEWEST) {
+            Err(HandshakeError::Refused(Refusal { reason: Reason::Version, .. })) => {
+                let Peer { node, .. } = *self.peer;
+                if self.network.inbound.level() > 0 {
+                    return Err(HandshakeError::Refusing(node, self.network.too_old(node)));
+                }
+                self.dial_in(Protocol::Four)
+            }
+            dialed => dialed,
+        }
+    }
+
+    fn dial_in(&mut self, protocol: Protocol) -> Result<(OpenSocket<'a>, Protocol), HandshakeError> {
         let socket = self.connect()?;
         let network = self.network;
         let own = network.hello_to(self.peer.node);
-        handshake::dial(&socket, &own, |theirs| network.admit(theirs))?;
+        handshake::dial(&socket, &own, protocol, |theirs| network.admit(theirs))?;
         socket.set_write_timeout(Some(network.stall_timeout()))?;
-        Ok(socket)
+        Ok((socket, protocol))
     }
 
     /// Tries all addresses of the peer's name in the order of the resolver.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::codec::weight_bytes;
 use super::frame_writer::FrameWriter;
+use super::protocol::Protocol;
 use crate::core::ports::PeerMessage;
 
 /// Messages that follow the last write more closely are better collected: a write for each would cost more.
@@ -64,6 +65,11 @@ impl DirectWriter {
         std::mem::swap(&mut self.leftover, other);
     }
 
+    /// There is a connection of this version.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        self.frames.speak(protocol);
+    }
+
     /// Forgets what is left over: the connection is gone.
     pub(super) fn clear(&mut self) {
         self.leftover = Vec::new();
@@ -97,7 +103,7 @@ mod tests {
             let (mut frames, mut messages) = (FrameBuffer::new(1000), Vec::new());
             frames.fill(&mut bytes).expect("a slice is read without errors");
             let body = frames.next_frame().expect("a frame of ours").expect("complete");
-            decode_batch(&body, &mut messages).expect("messages of ours");
+            decode_batch(&body, Protocol::NEWEST, &mut messages).expect("messages of ours");
             assert_eq!(messages, sent);
         }
     }

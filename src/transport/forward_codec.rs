@@ -13,6 +13,7 @@ use std::mem::size_of;
 
 use bytes::{Bytes, BytesMut};
 
+use super::protocol::Protocol;
 use super::verdict_codec::{self, number_of, read_code};
 use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
 use crate::core::forwarding::{Forward, ForwardAnswer, Refused};
@@ -39,7 +40,7 @@ pub(super) fn put_forward(forward: &Forward, out: &mut Vec<u8>) {
     writes.iter().for_each(|data| put_bytes(out, data));
 }
 
-pub(super) fn put_answer(answer: &ForwardAnswer, out: &mut Vec<u8>) {
+pub(super) fn put_answer(answer: &ForwardAnswer, protocol: Protocol, out: &mut Vec<u8>) {
     let ForwardAnswer { from, to, boot, attempt, verdicts, refused } = answer;
     put_varint(out, to.get());
     put_varint(out, from.get());
@@ -51,7 +52,7 @@ pub(super) fn put_answer(answer: &ForwardAnswer, out: &mut Vec<u8>) {
         put_varint(out, number_of(*code));
     }
     put_varint(out, verdicts.len() as u64);
-    verdicts.iter().for_each(|verdict| verdict_codec::put_verdict(verdict, out));
+    verdicts.iter().for_each(|verdict| verdict_codec::put_verdict(verdict, protocol, out));
 }
 
 pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Forward, CodecError> {
@@ -70,6 +71,7 @@ pub(super) fn read_forward(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
 
 pub(super) fn read_answer(
     cursor: &mut Cursor<'_>,
+    protocol: Protocol,
     entries_left: &mut usize,
 ) -> Result<ForwardAnswer, CodecError> {
     let (to, from) = (NodeId(cursor.varint()?), NodeId(cursor.varint()?));
@@ -82,7 +84,7 @@ pub(super) fn read_answer(
     let count = read_count(cursor, 2, entries_left)?;
     let mut verdicts = Vec::with_capacity(count.min(256));
     for _ in 0..count {
-        verdicts.push(verdict_codec::read_verdict(cursor, entries_left)?);
+        verdicts.push(verdict_codec::read_verdict(cursor, protocol, entries_left)?);
     }
     Ok(ForwardAnswer { from, to, boot, attempt, verdicts, refused })
 }
@@ -179,13 +181,13 @@ mod tests {
             let epoch = RegionEpoch { conf_ver: 1, version: 2 };
             let message = PeerMessage { region: RegionId(3), epoch, body };
             let mut encoded = Vec::new();
-            encode(&message, &mut encoded).expect("few entries");
+            encode(&message, Protocol::NEWEST, &mut encoded).expect("few entries");
 
             prop_assert!(encoded.len() + 4 <= weight_bytes(&message));
             let encoded = Bytes::from(encoded);
-            prop_assert_eq!(decode(&encoded).expect("just encoded"), message);
+            prop_assert_eq!(decode(&encoded, Protocol::NEWEST).expect("just encoded"), message);
             for length in 0..encoded.len() {
-                prop_assert!(decode(&encoded.slice(..length)).is_err());
+                prop_assert!(decode(&encoded.slice(..length), Protocol::NEWEST).is_err());
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use super::codec::{self, CodecError, ENTRIES_MAX, MESSAGES_MAX, weight_bytes};
 use super::frame;
+use super::protocol::Protocol;
 use crate::core::ports::PeerMessage;
 
 /// A frame is closed at this length: the receiver holds a frame until it is complete.
@@ -30,6 +31,7 @@ pub(super) struct FrameWriter {
     bytes: Vec<u8>,
     open: Option<OpenFrame>,
     body_bytes_max: usize,
+    protocol: Protocol,
 }
 
 /// The frame at the end of the buffer.
@@ -40,9 +42,16 @@ struct OpenFrame {
 }
 
 impl FrameWriter {
-    /// An empty buffer for a receiver that takes bodies of `body_bytes_max`.
+    /// An empty buffer for a receiver that takes bodies of `body_bytes_max`, and the newest version of the protocol.
     pub(super) fn new(body_bytes_max: u32) -> Self {
-        Self { bytes: Vec::new(), open: None, body_bytes_max: body_bytes_max as usize }
+        let body_bytes_max = body_bytes_max as usize;
+        Self { bytes: Vec::new(), open: None, body_bytes_max, protocol: Protocol::NEWEST }
+    }
+
+    /// What is written from now on is for a receiver that takes this version. Nothing may wait in the buffer.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        assert!(self.bytes.is_empty(), "a connection has one version");
+        self.protocol = protocol;
     }
 
     /// Appends `message`, to the open frame or to a new one.
@@ -54,7 +63,7 @@ impl FrameWriter {
         if weight > self.body_bytes_max {
             return Err(Unsendable::TooLong { bytes: weight, limit: self.body_bytes_max });
         }
-        codec::check_encodable(message)?;
+        codec::check_encodable(message, self.protocol)?;
         let entries = codec::entries_of(message);
         if self.open.as_ref().is_some_and(|open| !self.fits(open, weight, entries)) {
             self.close_frame();
@@ -65,7 +74,7 @@ impl FrameWriter {
             messages: 0,
             entries: 0,
         });
-        codec::encode_into_batch(message, bytes)?;
+        codec::encode_into_batch(message, self.protocol, bytes)?;
         open.messages += 1;
         open.entries += entries;
         Ok(())
@@ -122,7 +131,7 @@ mod tests {
             frames.fill(&mut bytes).expect("a slice is read without errors");
             while let Some(body) = frames.next_frame().expect("frames of ours") {
                 count += 1;
-                codec::decode_batch(&body, &mut messages).expect("messages of ours");
+                codec::decode_batch(&body, Protocol::NEWEST, &mut messages).expect("messages of ours");
             }
         }
         (count, messages)

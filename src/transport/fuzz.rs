@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::codec::{decode_batch, encode_into_batch, fuzz_codec};
 use super::frame::{self, CHUNK_BYTES, FrameBuffer, FrameError, HEADER_BYTES, KIND_MESSAGES};
+use super::protocol::Protocol;
 
 /// Longest body accepted: small, so that inputs reach the limit.
 const BODY_BYTES_MAX: u32 = 4096;
@@ -136,14 +137,20 @@ fn pieces(mut stream: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
 
 /// A batch that is read encodes back to the same bytes; one that is refused does so as far as it was read.
 fn read_batch(body: &Bytes) {
-    let mut messages = Vec::new();
-    let read = decode_batch(body, &mut messages);
-    let mut again = Vec::new();
-    for message in &messages {
-        encode_into_batch(message, &mut again).expect("what was decoded can be encoded");
+    for protocol in Protocol::ALL {
+        let mut messages = Vec::new();
+        let read = decode_batch(body, protocol, &mut messages);
+        let mut again = Vec::new();
+        for message in &messages {
+            encode_into_batch(message, protocol, &mut again).expect("what was decoded can be encoded");
+        }
+        assert!(body.starts_with(&again), "a message has one encoding");
+        assert_eq!(
+            read.is_ok(),
+            again.len() == body.len(),
+            "what is refused was not read to its end: {read:?}"
+        );
     }
-    assert!(body.starts_with(&again), "a message has one encoding");
-    assert_eq!(read.is_ok(), again.len() == body.len(), "what is refused was not read to its end: {read:?}");
 }
 
 #[cfg(test)]

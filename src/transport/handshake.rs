@@ -7,14 +7,17 @@
 //! sizes an allocation before it is checked. Every refusal names the option to correct. Whether a member's instance
 //! is the right one is decided by [`Inbound::admit`](super::Inbound::admit).
 //!
+//! A member answers in the version of the protocol that it is spoken to in, if it knows it: see
+//! [`protocol`](super::protocol).
+//!
 //! Equal timeouts are a matter of safety, not of preference: a leader's lease relies on its followers refusing
 //! votes for an election timeout of the same length (core/lease.rs, rules 1 and 2).
 //!
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
-//! hello   (72):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1):
-//!                u64 each
+//! hello   (80):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
+//!                feature level: u64 each; of version 4 without the level (72)
 //! refusal:       code u32, text
 //! ```
 //!
@@ -26,18 +29,17 @@ use std::time::Duration;
 
 use socket2::Socket;
 
+use super::protocol::Protocol;
 use crate::time::{self, Timestamp};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// How long a whole handshake may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
-/// The version this member speaks. Members of different versions refuse each other.
-pub(crate) const PROTOCOL_VERSION: u32 = 5;
-
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
-const HELLO_BYTES: usize = 72;
+const HELLO_BYTES: usize = 80;
+const HELLO_BYTES_WITHOUT_LEVEL: usize = 72;
 const TEXT_BYTES_MAX: usize = 1000;
 const KIND_HELLO: u32 = 1;
 const KIND_REFUSAL: u32 = 2;
@@ -63,13 +65,15 @@ pub(crate) struct Hello {
     pub boot: u64,
     /// The sender's log has lost its end and does not have it back yet.
     pub lost_end: bool,
+    /// The highest feature level that the sender knows; the lowest where the version of the hello has no place for it.
+    pub level: u16,
 }
 
 /// Why two members do not talk to each other. The number crosses the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub(crate) enum Reason {
-    /// They speak different versions of the protocol.
+    /// They speak different versions of the protocol, or one knows too little of what is in the other's log.
     Version = 1,
     /// They belong to different clusters.
     Cluster = 2,
@@ -209,20 +213,25 @@ fn refuse(reason: Reason, text: String) -> Result<(), Refusal> {
     Err(Refusal { reason, text })
 }
 
-/// The dialer's side. Returns what the acceptor said, which agrees with `own`.
+/// The dialer's side, in this version of the protocol. Returns what the acceptor said, which agrees with `own`.
 ///
 /// # Errors
 /// See [`HandshakeError`]. The connection is then to be closed.
-pub(crate) fn dial(socket: &Socket, own: &Hello, admit: impl Admit) -> Result<Hello, HandshakeError> {
+pub(crate) fn dial(
+    socket: &Socket,
+    own: &Hello,
+    protocol: Protocol,
+    admit: impl Admit,
+) -> Result<Hello, HandshakeError> {
     let mut stream = Deadlined::new(socket, DEADLINE);
-    stream.write_all(&hello_bytes(own))?;
-    let theirs = receive(&mut stream, own)?;
+    stream.write_all(&hello_bytes(own, protocol))?;
+    let theirs = receive(&mut stream, own, protocol)?;
     own.check(&theirs).and_then(|()| admit(&theirs)).map_err(|no| HandshakeError::Refusing(own.to, no))?;
     Ok(theirs)
 }
 
 /// The acceptor's side. `own_for` makes this member's hello for the member that dialed, or refuses when there
-/// is no such member. Returns what the dialer said, which agrees with it.
+/// is no such member. Returns what the dialer said, which agrees with it, and in which version.
 ///
 /// # Errors
 /// See [`HandshakeError`]. A dialer that speaks this protocol has then been told.
@@ -230,29 +239,37 @@ pub(crate) fn accept(
     socket: &Socket,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
-) -> Result<Hello, HandshakeError> {
+) -> Result<(Hello, Protocol), HandshakeError> {
     let mut stream = Deadlined::new(socket, DEADLINE);
-    let answer = answer_to(&mut stream, own_for, admit);
+    let mut protocol = Protocol::NEWEST;
+    let answer = answer_to(&mut stream, &mut protocol, own_for, admit);
     match &answer {
-        Ok((_, own)) => stream.write_all(&hello_bytes(own))?,
+        Ok((_, own)) => stream.write_all(&hello_bytes(own, protocol))?,
         // The dialer may be gone by now; what is reported is the refusal.
-        Err(HandshakeError::Refusing(_, refusal)) => drop(stream.write_all(&refusal_bytes(refusal))),
+        Err(HandshakeError::Refusing(_, refusal)) => {
+            drop(stream.write_all(&refusal_bytes(refusal, protocol)))
+        }
         Err(_) => {}
     }
-    answer.map(|(theirs, _)| theirs)
+    answer.map(|(theirs, _)| (theirs, protocol))
 }
 
 /// Asks whether the member behind this hello may take part.
 pub(crate) trait Admit: Fn(&Hello) -> Result<(), Refusal> {}
 impl<F: Fn(&Hello) -> Result<(), Refusal>> Admit for F {}
 
+/// The dialer's hello and the answer to it, which is to be in the version that `protocol` is set to.
 fn answer_to(
     stream: &mut impl Read,
+    protocol: &mut Protocol,
     own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
     admit: impl Admit,
 ) -> Result<(Hello, Hello), HandshakeError> {
     let theirs = match read_part(stream)? {
-        Part::Hello(theirs) => theirs,
+        Part::Hello(theirs, spoken) => {
+            *protocol = spoken;
+            theirs
+        }
         Part::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
         Part::OtherVersion(version) => {
             return Err(HandshakeError::Refusing(NodeId::default(), version_refusal(version)));
@@ -264,25 +281,27 @@ fn answer_to(
     Ok((theirs, own))
 }
 
-fn receive(stream: &mut impl Read, own: &Hello) -> Result<Hello, HandshakeError> {
+fn receive(stream: &mut impl Read, own: &Hello, protocol: Protocol) -> Result<Hello, HandshakeError> {
     match read_part(stream)? {
-        Part::Hello(theirs) => Ok(theirs),
+        Part::Hello(theirs, spoken) if spoken == protocol => Ok(theirs),
+        Part::Hello(..) => Err(HandshakeError::Foreign("it answers in another version of the protocol")),
         Part::Refusal(refusal) => Err(HandshakeError::Refused(refusal)),
         Part::OtherVersion(version) => Err(HandshakeError::Refusing(own.to, version_refusal(version))),
     }
 }
 
 fn version_refusal(version: u32) -> Refusal {
+    let [oldest, newest] = [Protocol::Four, Protocol::NEWEST].map(Protocol::number);
     let text = format!(
-        "one member speaks version {version} of the peer protocol, the other version \
-         {PROTOCOL_VERSION}: run the same release of the library on all members"
+        "one member speaks version {version} of the peer protocol, the other versions {oldest} to {newest}: run \
+         the same release of the library on all members"
     );
     Refusal { reason: Reason::Version, text }
 }
 
 /// What one side sends.
 enum Part {
-    Hello(Hello),
+    Hello(Hello, Protocol),
     Refusal(Refusal),
     /// The rest has the form of another version of the protocol.
     OtherVersion(u32),
@@ -299,10 +318,8 @@ fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
     let word =
         |at: usize| u32::from_le_bytes([preamble[at], preamble[at + 1], preamble[at + 2], preamble[at + 3]]);
     let (version, kind, len, checksum) = (word(8), word(12), word(16) as usize, word(20));
-    if version != PROTOCOL_VERSION {
-        return Ok(Part::OtherVersion(version));
-    }
-    if !is_possible(kind, len) {
+    let Some(protocol) = Protocol::of_number(version) else { return Ok(Part::OtherVersion(version)) };
+    if !is_possible(kind, len, protocol) {
         return Err(HandshakeError::Foreign("its handshake has an impossible length"));
     }
     let mut body = vec![0; len];
@@ -310,7 +327,10 @@ fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
     if checksum_of(&preamble[12..20], &body) != checksum {
         return Err(HandshakeError::Foreign("the checksum of its handshake is wrong"));
     }
-    Ok(if kind == KIND_HELLO { Part::Hello(parse_hello(&body)) } else { Part::Refusal(parse_refusal(&body)) })
+    Ok(match kind {
+        KIND_HELLO => Part::Hello(parse_hello(&body), protocol),
+        _ => Part::Refusal(parse_refusal(&body)),
+    })
 }
 
 /// Reads as many bytes as fit. The error of the standard library says nothing about connections.
@@ -323,11 +343,18 @@ fn fill(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<()> {
     })
 }
 
-fn is_possible(kind: u32, len: usize) -> bool {
+fn is_possible(kind: u32, len: usize, protocol: Protocol) -> bool {
     match kind {
-        KIND_HELLO => len == HELLO_BYTES,
+        KIND_HELLO => len == hello_length(protocol),
         KIND_REFUSAL => (4..=4 + TEXT_BYTES_MAX).contains(&len),
         _ => false,
+    }
+}
+
+fn hello_length(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Four => HELLO_BYTES_WITHOUT_LEVEL,
+        Protocol::Five => HELLO_BYTES,
     }
 }
 
@@ -344,6 +371,7 @@ fn parse_hello(body: &[u8]) -> Hello {
         boot_count: word(6),
         boot: word(7),
         lost_end: word(8) != 0,
+        level: words.get(9).map_or(0, |word| u16::try_from(u64::from_le_bytes(*word)).unwrap_or(u16::MAX)),
     }
 }
 
@@ -354,27 +382,28 @@ fn parse_refusal(body: &[u8]) -> Refusal {
     Refusal { reason, text }
 }
 
-fn hello_bytes(hello: &Hello) -> Vec<u8> {
+fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
     let mut body = Vec::with_capacity(HELLO_BYTES);
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
-    let rest =
-        [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot, u64::from(hello.lost_end)];
-    for word in ids.into_iter().chain(rest) {
+    let times = [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot];
+    let rest = [u64::from(hello.lost_end), u64::from(hello.level)];
+    for word in ids.into_iter().chain(times).chain(rest) {
         body.extend_from_slice(&word.to_le_bytes());
     }
-    part_bytes(KIND_HELLO, &body)
+    body.truncate(hello_length(protocol));
+    part_bytes(KIND_HELLO, protocol, &body)
 }
 
-fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
+fn refusal_bytes(refusal: &Refusal, protocol: Protocol) -> Vec<u8> {
     let mut body = (refusal.reason as u32).to_le_bytes().to_vec();
     let text = refusal.text.as_bytes();
     body.extend_from_slice(&text[..text.len().min(TEXT_BYTES_MAX)]);
-    part_bytes(KIND_REFUSAL, &body)
+    part_bytes(KIND_REFUSAL, protocol, &body)
 }
 
-fn part_bytes(kind: u32, body: &[u8]) -> Vec<u8> {
+fn part_bytes(kind: u32, protocol: Protocol, body: &[u8]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
-    out.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    out.extend_from_slice(&protocol.number().to_le_bytes());
     out.extend_from_slice(&kind.to_le_bytes());
     out.extend_from_slice(&u32::try_from(body.len()).expect("a handshake is short").to_le_bytes());
     let checksum = checksum_of(&out[12..20], body);

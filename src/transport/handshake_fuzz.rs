@@ -11,8 +11,8 @@
 use std::io::{self, Read};
 
 use super::{
-    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Reason, Refusal, TEXT_BYTES_MAX, answer_to,
-    hello_bytes, part_bytes, read_part, receive, refusal_bytes,
+    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Reason, Refusal, TEXT_BYTES_MAX,
+    answer_to, hello_bytes, part_bytes, read_part, receive, refusal_bytes,
 };
 use crate::types::{ClusterId, InstanceId, NodeId};
 
@@ -34,6 +34,7 @@ fn hello(from: NodeId, to: NodeId) -> Hello {
         boot_count,
         boot,
         lost_end: false,
+        level: 1,
     }
 }
 
@@ -51,17 +52,18 @@ fn is_member(node: NodeId) -> bool {
 /// When it does not hold.
 pub fn fuzz_handshake(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
+    let protocol = if *way < 128 { Protocol::NEWEST } else { Protocol::Four };
     let bytes = match (way / 2) % 4 {
         0 => rest.to_vec(),
-        1 => changed_hello(said_by(*way), rest),
-        2 => longer_or_shorter(said_by(*way), rest),
+        1 => changed_hello(said_by(*way), protocol, rest),
+        2 => longer_or_shorter(said_by(*way), protocol, rest),
         _ => {
             let (kind, body) = rest.split_first().unwrap_or((&0, &[]));
-            part_bytes(u32::from(*kind), &body[..body.len().min(2 * TEXT_BYTES_MAX)])
+            part_bytes(u32::from(*kind), protocol, &body[..body.len().min(2 * TEXT_BYTES_MAX)])
         }
     };
     let mut stream = Pieces { bytes: &bytes, most: usize::from(*cut) + 1 };
-    if way % 2 == 0 { accepting(&mut stream, &bytes) } else { dialing(&mut stream, &bytes) }
+    if way % 2 == 0 { accepting(&mut stream, &bytes) } else { dialing(&mut stream, protocol, &bytes) }
 }
 
 /// A hello of one to one, members or not.
@@ -71,17 +73,17 @@ fn said_by(way: u8) -> Hello {
 }
 
 /// A good hello with another length (u8) and a valid checksum; what is missing after it is the rest of the input.
-fn longer_or_shorter(good: Hello, input: &[u8]) -> Vec<u8> {
+fn longer_or_shorter(good: Hello, protocol: Protocol, input: &[u8]) -> Vec<u8> {
     let (length, rest) = input.split_first().unwrap_or((&0, &[]));
-    let mut body = hello_bytes(&good).split_off(PREAMBLE_BYTES);
+    let mut body = hello_bytes(&good, protocol).split_off(PREAMBLE_BYTES);
     body.extend_from_slice(rest);
     body.truncate(usize::from(*length));
-    part_bytes(KIND_HELLO, &body)
+    part_bytes(KIND_HELLO, protocol, &body)
 }
 
 /// A good hello with words replaced (place u8, word u64) and a valid checksum, then with bits flipped.
-fn changed_hello(good: Hello, input: &[u8]) -> Vec<u8> {
-    let mut bytes = hello_bytes(&good);
+fn changed_hello(good: Hello, protocol: Protocol, input: &[u8]) -> Vec<u8> {
+    let mut bytes = hello_bytes(&good, protocol);
     let (words, flips) = input.as_chunks::<9>();
     let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
     for [place, word @ ..] in words {
@@ -108,12 +110,12 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
         let unknown = || Refusal { reason: Reason::UnknownNode, text: format!("there is no node {from}") };
         if is_member(from) && from != OWN { Ok(hello(OWN, from)) } else { Err(unknown()) }
     };
-    let wanted = [1, 3].map(NodeId).map(|from| hello(from, OWN)).into_iter();
-    let wanted = wanted.into_iter().find(|good| bytes.starts_with(&hello_bytes(good)));
+    let wanted = [1, 3].map(NodeId).into_iter().find_map(|from| begins_with_hello(bytes, from, OWN));
+    let mut spoken = Protocol::NEWEST;
 
-    match answer_to(stream, own_for, admit) {
+    match answer_to(stream, &mut spoken, own_for, admit) {
         Ok((theirs, own)) => {
-            assert_eq!(Some(theirs), wanted, "only a member that agrees is let in");
+            assert_eq!(Some((theirs, spoken)), wanted, "only a member that agrees is let in, in its version");
             assert_eq!(own, hello(OWN, theirs.from));
         }
         Err(error) => {
@@ -123,15 +125,32 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
     }
 }
 
-fn dialing(stream: &mut impl Read, bytes: &[u8]) {
+/// What a member says that agrees, at the beginning of `bytes`, and in which version. Of its level it may say anything.
+fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, Protocol)> {
+    Protocol::ALL.into_iter().find_map(|protocol| {
+        let told = (protocol == Protocol::Five).then(|| bytes.get(PREAMBLE_BYTES + 72..)?.first_chunk::<8>());
+        let told = told.flatten().map_or(0, |word| u64::from_le_bytes(*word));
+        let good = Hello { level: u16::try_from(told).unwrap_or(u16::MAX), ..hello(from, to) };
+        let mut wanted = hello_bytes(&good, protocol);
+        if protocol == Protocol::Five {
+            wanted[PREAMBLE_BYTES + 72..].copy_from_slice(&told.to_le_bytes());
+            let checksum = super::checksum_of(&wanted[12..20], &wanted[PREAMBLE_BYTES..]);
+            wanted[20..24].copy_from_slice(&checksum.to_le_bytes());
+        }
+        bytes.starts_with(&wanted).then_some((good, protocol))
+    })
+}
+
+fn dialing(stream: &mut impl Read, protocol: Protocol, bytes: &[u8]) {
     let own = hello(OWN, NodeId(1));
-    let agrees = bytes.starts_with(&hello_bytes(&hello(NodeId(1), OWN)));
+    let said = begins_with_hello(bytes, NodeId(1), OWN);
+    let agrees = said.is_some_and(|(_, spoken)| spoken == protocol);
     let judge = |theirs: Hello| {
         let judged = own.check(&theirs).and_then(|()| admit(&theirs));
         judged.map_err(|refusal| HandshakeError::Refusing(own.to, refusal))
     };
 
-    match receive(stream, &own).and_then(judge) {
+    match receive(stream, &own, protocol).and_then(judge) {
         Ok(()) => assert!(agrees, "only the member that was dialed is believed"),
         Err(error) => {
             assert!(!agrees, "the member that was dialed is believed: {error}");
@@ -144,9 +163,11 @@ fn dialing(stream: &mut impl Read, bytes: &[u8]) {
 fn refused_in_words(error: &HandshakeError) {
     assert!(!error.to_string().chars().any(char::is_control), "it goes to a log: {error:?}");
     let HandshakeError::Refusing(_, refusal) = error else { return };
-    match read_part(&mut &refusal_bytes(refusal)[..]) {
-        Ok(Part::Refusal(told)) => assert_eq!(told, *refusal, "the other side reads the reason"),
-        _ => panic!("a refusal of ours is one: {refusal:?}"),
+    for protocol in Protocol::ALL {
+        match read_part(&mut &refusal_bytes(refusal, protocol)[..]) {
+            Ok(Part::Refusal(told)) => assert_eq!(told, *refusal, "the other side reads the reason"),
+            _ => panic!("a refusal of ours is one: {refusal:?}"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
 use super::*;
+use crate::documented::examples;
 
 fn hello(from: u64, to: u64) -> Hello {
     Hello {
@@ -16,6 +17,7 @@ fn hello(from: u64, to: u64) -> Hello {
         boot_count: 3,
         boot: 77,
         lost_end: false,
+        level: 1,
     }
 }
 
@@ -26,12 +28,21 @@ fn pair() -> (Socket, Socket) {
     (dialer.into(), listener.accept().expect("dialed").0.into())
 }
 
+/// The acceptor's side, whatever the version.
+fn accepted(
+    far: &Socket,
+    own_for: impl Fn(NodeId) -> Result<Hello, Refusal>,
+    admit: impl Admit,
+) -> Result<Hello, HandshakeError> {
+    accept(far, own_for, admit).map(|(theirs, _)| theirs)
+}
+
 /// What both sides make of a dialer that says `theirs` to an acceptor that says `own`.
 fn meet(theirs: Hello, own: Hello) -> (Result<Hello, HandshakeError>, Result<Hello, HandshakeError>) {
     let (near, far) = pair();
     thread::scope(|scope| {
-        let accepting = scope.spawn(|| accept(&far, |_| Ok(own), |_| Ok(())));
-        (dial(&near, &theirs, |_| Ok(())), accepting.join().expect("no panic"))
+        let accepting = scope.spawn(|| accepted(&far, |_| Ok(own), |_| Ok(())));
+        (dial(&near, &theirs, Protocol::NEWEST, |_| Ok(())), accepting.join().expect("no panic"))
     })
 }
 
@@ -86,15 +97,18 @@ fn an_instance_that_is_not_admitted_is_refused_by_either_side() {
         |_: &Hello| Err(Refusal { reason: Reason::Instance, text: "node 1 lost its disk".to_owned() });
     let (near, far) = pair();
     thread::scope(|scope| {
-        let accepting = scope.spawn(|| accept(&far, |_| Ok(hello(2, 1)), wiped));
-        assert_eq!(refused(dial(&near, &hello(1, 2), |_| Ok(()))).text, "node 1 lost its disk");
+        let accepting = scope.spawn(|| accepted(&far, |_| Ok(hello(2, 1)), wiped));
+        assert_eq!(
+            refused(dial(&near, &hello(1, 2), Protocol::NEWEST, |_| Ok(()))).text,
+            "node 1 lost its disk"
+        );
         assert_eq!(refused(accepting.join().expect("no panic")).reason, Reason::Instance);
     });
 
     let (near, far) = pair();
     thread::scope(|scope| {
-        let accepting = scope.spawn(|| accept(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
-        assert_eq!(refused(dial(&near, &hello(1, 2), wiped)).reason, Reason::Instance);
+        let accepting = scope.spawn(|| accepted(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
+        assert_eq!(refused(dial(&near, &hello(1, 2), Protocol::NEWEST, wiped)).reason, Reason::Instance);
         assert!(
             accepting.join().expect("no panic").is_ok(),
             "the acceptor learns it from the closed connection"
@@ -105,16 +119,16 @@ fn an_instance_that_is_not_admitted_is_refused_by_either_side() {
 #[test]
 fn another_protocol_version_is_refused_with_both_versions() {
     let (near, far) = pair();
-    let mut bytes = hello_bytes(&hello(1, 2));
+    let mut bytes = hello_bytes(&hello(1, 2), Protocol::NEWEST);
     bytes[8..12].copy_from_slice(&9_u32.to_le_bytes());
     (&near).write_all(&bytes).expect("loopback");
 
-    let accepted = refused(accept(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
+    let told = refused(accepted(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
 
-    assert_eq!(accepted.reason, Reason::Version);
-    let both = ["version 9".to_owned(), format!("version {PROTOCOL_VERSION}")];
-    assert!(both.iter().all(|version| accepted.text.contains(version)), "{}", accepted.text);
-    let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(told) if told == accepted));
+    assert_eq!(told.reason, Reason::Version);
+    let both = ["version 9", "versions 4 to 5"];
+    assert!(both.iter().all(|version| told.text.contains(version)), "{}", told.text);
+    let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(read) if read == told));
     assert!(answer.expect("the dialer is told"));
 }
 
@@ -123,19 +137,19 @@ fn another_protocol_is_recognized_from_its_first_bytes() {
     let (near, far) = pair();
     (&near).write_all(b"GET / HTTP/1.1\r\n\r\n").expect("loopback");
 
-    let accepted = accept(&far, |_| Ok(hello(2, 1)), |_| Ok(()));
+    let answer = accepted(&far, |_| Ok(hello(2, 1)), |_| Ok(()));
 
-    assert!(matches!(accepted, Err(HandshakeError::Foreign(_))), "{accepted:?}");
+    assert!(matches!(answer, Err(HandshakeError::Foreign(_))), "{answer:?}");
 }
 
 #[test]
 fn every_damaged_byte_of_a_hello_is_noticed() {
-    let good = hello_bytes(&hello(1, 2));
+    let good = hello_bytes(&hello(1, 2), Protocol::NEWEST);
     for at in 0..good.len() {
         let mut damaged = good.clone();
         damaged[at] ^= 0x10;
         let part = read_part(&mut &damaged[..]);
-        assert!(!matches!(part, Ok(Part::Hello(_) | Part::Refusal(_))), "byte {at}");
+        assert!(!matches!(part, Ok(Part::Hello(..) | Part::Refusal(_))), "byte {at}");
         assert!(read_part(&mut &good[..at]).is_err(), "cut at {at}");
     }
 }
@@ -143,7 +157,7 @@ fn every_damaged_byte_of_a_hello_is_noticed() {
 #[test]
 fn a_refusal_of_any_length_crosses_and_cannot_draw_on_a_terminal() {
     let text = format!("\u{1b}[2Jwiped {}", "ä".repeat(2000));
-    let bytes = refusal_bytes(&Refusal { reason: Reason::Instance, text });
+    let bytes = refusal_bytes(&Refusal { reason: Reason::Instance, text }, Protocol::NEWEST);
 
     let Ok(Part::Refusal(refusal)) = read_part(&mut &bytes[..]) else { panic!("it is a refusal") };
 
@@ -176,7 +190,8 @@ fn every_read_and_write_has_what_is_left_of_the_whole_handshake() {
 fn a_handshake_that_comes_too_slowly_ends_at_its_deadline() {
     let (near, far) = pair();
     // Each byte comes well within any pause that a timeout per read would allow, and in the end all of them have come.
-    let bytes = refusal_bytes(&Refusal { reason: Reason::Other, text: "x".repeat(TEXT_BYTES_MAX) });
+    let bytes =
+        refusal_bytes(&Refusal { reason: Reason::Other, text: "x".repeat(TEXT_BYTES_MAX) }, Protocol::NEWEST);
     thread::scope(|scope| {
         let mut stream = Deadlined::new(&far, Duration::from_millis(200));
         let reading = scope.spawn(move || read_part(&mut stream).map(|_| ()));
@@ -193,5 +208,72 @@ fn a_handshake_that_comes_too_slowly_ends_at_its_deadline() {
 fn a_dialer_is_not_held_by_an_acceptor_that_hangs_up() {
     let (near, far) = pair();
     far.shutdown(Shutdown::Both).expect("connected");
-    assert!(matches!(dial(&near, &hello(1, 2), |_| Ok(())), Err(HandshakeError::Io(_))));
+    assert!(matches!(dial(&near, &hello(1, 2), Protocol::NEWEST, |_| Ok(())), Err(HandshakeError::Io(_))));
+}
+
+#[test]
+fn the_hellos_on_the_page_of_the_wire_are_what_members_say() {
+    let page = include_str!("../../docs/wire-format.md");
+    for (heading, protocol, level) in
+        [("## Handshake", Protocol::Five, 1), ("## Version 4", Protocol::Four, 0)]
+    {
+        let said = &examples(page, heading)[0];
+
+        let Ok(Part::Hello(hello, spoken)) = read_part(&mut &said[..]) else { panic!("it is a hello") };
+
+        assert_eq!((spoken, hello.level), (protocol, level));
+        assert_eq!((hello.from, hello.to, hello.boot), (NodeId(3), NodeId(1), 0x99de_8643_dfa0_12d7));
+        assert_eq!(hello_bytes(&hello, protocol), *said);
+    }
+}
+
+#[test]
+fn a_dialer_is_answered_in_its_own_version_also_when_it_is_refused() {
+    for protocol in Protocol::ALL {
+        for admitted in [true, false] {
+            let (near, far) = pair();
+            let no = Refusal { reason: Reason::Version, text: "too old".to_owned() };
+            let admit = |_: &Hello| if admitted { Ok(()) } else { Err(no.clone()) };
+            let said = hello_bytes(&hello(1, 2), protocol);
+            (&near).write_all(&said).expect("loopback");
+
+            let answer = accept(&far, |_| Ok(hello(2, 1)), admit);
+
+            assert_eq!(answer.is_ok(), admitted);
+            let level = if protocol == Protocol::Four { 0 } else { 1 };
+            assert!(
+                answer.is_ok_and(|(theirs, spoken)| (theirs.level, spoken) == (level, protocol)) == admitted
+            );
+            let mut heard = vec![0; 12];
+            (&near).read_exact(&mut heard).expect("the answer");
+            assert_eq!(
+                heard[8..],
+                protocol.number().to_le_bytes(),
+                "the build before reads no other version"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_in_another_version_than_that_of_the_dialer_is_not_believed() {
+    let (near, far) = pair();
+    (&far).write_all(&hello_bytes(&hello(2, 1), Protocol::Four)).expect("loopback");
+
+    let dialed = dial(&near, &hello(1, 2), Protocol::Five, |_| Ok(()));
+
+    assert!(matches!(dialed, Err(HandshakeError::Foreign(_))), "{dialed:?}");
+}
+
+#[test]
+fn a_level_beyond_all_numbers_of_levels_is_a_high_one() {
+    let mut bytes = hello_bytes(&hello(1, 2), Protocol::Five);
+    let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
+    body[72..].fill(0xff);
+    let checksum = checksum_of(&head[12..20], body);
+    head[20..].copy_from_slice(&checksum.to_le_bytes());
+
+    let Ok(Part::Hello(read, _)) = read_part(&mut &bytes[..]) else { panic!("it is a hello") };
+
+    assert_eq!(read.level, u16::MAX);
 }

@@ -95,6 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::codec::{decode, encode, weight_bytes};
+    use super::super::protocol::Protocol;
     use super::*;
     use crate::core::ports::{Body, PeerMessage};
 
@@ -125,7 +126,7 @@ mod tests {
 
     fn encoded(message: &PeerMessage) -> Vec<u8> {
         let mut encoded = Vec::new();
-        encode(message, &mut encoded).expect("regions that rise");
+        encode(message, Protocol::NEWEST, &mut encoded).expect("regions that rise");
         encoded
     }
 
@@ -135,9 +136,9 @@ mod tests {
             let encoded = Bytes::from(encoded(&message));
 
             prop_assert!(encoded.len() + 4 <= weight_bytes(&message));
-            prop_assert_eq!(decode(&encoded).expect("just encoded"), message);
+            prop_assert_eq!(decode(&encoded, Protocol::NEWEST).expect("just encoded"), message);
             for length in 0..encoded.len() {
-                prop_assert!(decode(&encoded.slice(..length)).is_err());
+                prop_assert!(decode(&encoded.slice(..length), Protocol::NEWEST).is_err());
             }
         }
     }
@@ -163,11 +164,11 @@ mod tests {
         assert_eq!(bytes[above], 1);
 
         bytes[above] = 0;
-        assert_eq!(decode(&Bytes::from(bytes)), Err(CodecError::Regions));
+        assert_eq!(decode(&Bytes::from(bytes), Protocol::NEWEST), Err(CodecError::Regions));
         message.region = RegionId(4);
-        assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::Regions));
+        assert_eq!(encode(&message, Protocol::NEWEST, &mut Vec::new()), Err(CodecError::Regions));
         message.region = RegionId(u64::MAX);
-        assert_eq!(encode(&message, &mut Vec::new()), Err(CodecError::Regions));
+        assert_eq!(encode(&message, Protocol::NEWEST, &mut Vec::new()), Err(CodecError::Regions));
     }
 
     #[test]
@@ -177,11 +178,14 @@ mod tests {
         let behind_the_head = bytes.split_off(1);
         let mut last_region = Vec::new();
         put_varint(&mut last_region, u64::MAX);
-        assert_eq!(decode(&[last_region, behind_the_head].concat().into()), Err(CodecError::Regions));
+        assert_eq!(
+            decode(&[last_region, behind_the_head].concat().into(), Protocol::NEWEST),
+            Err(CodecError::Regions)
+        );
 
         let mut bytes = encoded(&message);
         let flag = bytes.len() - 3;
         bytes[flag] = 2;
-        assert_eq!(decode(&Bytes::from(bytes)), Err(CodecError::Flag));
+        assert_eq!(decode(&Bytes::from(bytes), Protocol::NEWEST), Err(CodecError::Flag));
     }
 }

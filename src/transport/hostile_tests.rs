@@ -9,12 +9,25 @@ use raft::eraftpb::MessageType;
 use socket2::Socket;
 
 use super::frame_writer::FrameWriter;
+use super::handshake::HandshakeError;
 use super::notices::Topic;
+use super::protocol::Protocol;
 use super::tests::*;
 use super::*;
 
 /// A raw connection to `member` that has agreed to be node `from`.
-fn shake_hands(member: &Member, from: u64) -> Socket {
+pub(super) fn shake_hands(member: &Member, from: u64) -> Socket {
+    let (socket, agreed) = shake_hands_in(Protocol::NEWEST, member, from);
+    agreed.expect("agreed");
+    socket
+}
+
+/// The same in this version of the protocol, with what came of it.
+pub(super) fn shake_hands_in(
+    protocol: Protocol,
+    member: &Member,
+    from: u64,
+) -> (Socket, std::result::Result<Hello, HandshakeError>) {
     let stream = TcpStream::connect(member.transport.local_addr()).expect("loopback");
     let socket = Socket::from(stream);
     let own = options(from, &[]);
@@ -28,9 +41,10 @@ fn shake_hands(member: &Member, from: u64) -> Socket {
         boot_count: own.boot_count,
         boot: own.boot,
         lost_end: false,
+        level: 1,
     };
-    handshake::dial(&socket, &hello, |_| Ok(())).expect("agreed");
-    socket
+    let agreed = handshake::dial(&socket, &hello, protocol, |_| Ok(()));
+    (socket, agreed)
 }
 
 fn frame_of(messages: &[PeerMessage]) -> Vec<u8> {
@@ -228,6 +242,7 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
             boot_count: own.boot_count,
             boot: own.boot,
             lost_end: false,
+            level: 1,
         })
     };
     handshake::accept(&socket, hello_for, |_| Ok(())).expect("agreed");

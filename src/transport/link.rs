@@ -12,6 +12,7 @@ use super::connection::Looks;
 use super::lock;
 use super::notices::Topic;
 use super::outgoing::{Limits, Outgoing, Step, Task};
+use super::protocol::Protocol;
 use super::queue::Portion;
 use super::sockets::check_open;
 use crate::core::ports::PeerMessage;
@@ -68,11 +69,11 @@ impl Link {
         }
     }
 
-    /// The dial succeeded.
-    pub(super) fn opened(&self, socket: Arc<Socket>, looks: Looks) {
+    /// The dial succeeded; messages of `protocol` are taken there.
+    pub(super) fn opened(&self, socket: Arc<Socket>, protocol: Protocol, looks: Looks) {
         let mut state = lock(&self.state);
         state.socket = Some(socket);
-        state.outgoing.opened(time::now(), looks);
+        state.outgoing.opened(time::now(), protocol, looks);
     }
 
     /// The dial failed, for the reason `topic`. True when the operator is to be told.

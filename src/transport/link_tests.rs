@@ -32,7 +32,7 @@ fn open(link: &Link, socket: Arc<Socket>) {
     let mut portion = Portion::default();
     assert_eq!(link.next(&mut portion), Task::Report(Report::Disconnected));
     assert_eq!(link.next(&mut portion), Task::Dial);
-    link.opened(socket, Looks::AfterWrites);
+    link.opened(socket, Protocol::NEWEST, Looks::AfterWrites);
     assert_eq!(link.next(&mut portion), Task::Report(Report::Connected));
 }
 
@@ -79,7 +79,7 @@ fn the_socket_is_let_go_with_the_connection() {
     }
     assert_eq!(task, Task::Dial);
     link.close();
-    link.opened(Arc::clone(&near), Looks::AfterWrites);
+    link.opened(Arc::clone(&near), Protocol::NEWEST, Looks::AfterWrites);
     while link.next(&mut Portion::default()) != Task::End {}
     assert_eq!(Arc::strong_count(&near), 1, "it was opened while the link closed");
 }
@@ -113,7 +113,7 @@ fn what_the_socket_does_not_take_is_left_over_in_order() {
     while !bytes.is_empty() {
         frames.fill(&mut bytes).expect("a slice is read without errors");
         while let Some(body) = frames.next_frame().expect("frames of ours") {
-            decode_batch(&body, &mut messages).expect("messages of ours");
+            decode_batch(&body, Protocol::NEWEST, &mut messages).expect("messages of ours");
         }
     }
     let indices: Vec<u64> = messages.iter().map(|message| message.raft().expect("of raft").index).collect();

@@ -43,6 +43,7 @@ mod link;
 mod notices;
 mod outgoing;
 mod pending_handshakes;
+pub(crate) mod protocol;
 mod queue;
 mod receiver;
 mod sender;
@@ -59,6 +60,8 @@ mod hostile_tests;
 mod mutation_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::fmt::Display;
 use std::io;
@@ -80,7 +83,7 @@ use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
 use crate::error::{Code, Error, Result};
 use crate::process::panics;
-use crate::types::{ClusterId, InstanceId, NodeId};
+use crate::types::{ClusterId, InstanceId, NEWEST_LEVEL, NodeId};
 
 /// The longest frame, in bytes, unless the options say otherwise.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -136,6 +139,9 @@ pub trait Inbound: Send + Sync + 'static {
     /// Whether this member's log has lost its end and does not have it back yet. Asked before each handshake, which
     /// tells the other side.
     fn lacks_end(&self) -> bool;
+
+    /// The feature level that every member has to know by now. Asked in each handshake; it never falls.
+    fn level(&self) -> u16;
 
     /// There is a connection to `node`.
     fn connected(&self, node: NodeId);
@@ -283,12 +289,26 @@ impl Network {
             boot_count: options.boot_count,
             boot: options.boot,
             lost_end: self.inbound.lacks_end(),
+            level: NEWEST_LEVEL,
         }
     }
 
     fn admit(&self, theirs: &Hello) -> std::result::Result<(), Refusal> {
+        if theirs.level < self.inbound.level() {
+            return Err(self.too_old(theirs.from));
+        }
         let admitted = self.inbound.admit(theirs.from, theirs.instance);
         admitted.map_err(|text| Refusal { reason: Reason::Instance, text })
+    }
+
+    /// Why `node`, whose build knows less than is in this member's log, cannot take part.
+    fn too_old(&self, node: NodeId) -> Refusal {
+        let own = self.options.node;
+        let text = format!(
+            "node {node} runs an earlier release of the library, which does not know what is in the log of node {own} \
+             since all members were upgraded: run the current release on node {node}"
+        );
+        Refusal { reason: Reason::Version, text }
     }
 
     /// Whether the operator was told about `topic` concerning the member `node`, or concerning strangers if it is none.

@@ -5,6 +5,7 @@ use raft::eraftpb::{Entry, MessageType};
 use super::codec::{encode, encode_into_batch, fuzz_codec};
 use super::frame::fuzz_frames;
 use super::frame_writer::FrameWriter;
+use super::protocol::Protocol;
 use super::tests::{append, message};
 use super::*;
 
@@ -69,8 +70,8 @@ fn no_mutation_of_a_message_or_a_batch_panics_or_has_two_encodings() {
     let (mut seeds, mut batch) = (Vec::new(), Vec::new());
     for sample in samples() {
         let mut one = Vec::new();
-        encode(&sample, &mut one).expect("no raft snapshot");
-        encode_into_batch(&sample, &mut batch).expect("no raft snapshot");
+        encode(&sample, Protocol::NEWEST, &mut one).expect("no raft snapshot");
+        encode_into_batch(&sample, Protocol::NEWEST, &mut batch).expect("no raft snapshot");
         seeds.push(one);
     }
     seeds.push(batch);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::connection::{Connection, Due, Looks, Report};
 use super::direct::{DirectWriter, GAP_MAX};
 use super::notices::Topic;
+use super::protocol::Protocol;
 use super::queue::{Portion, SendQueue};
 use crate::core::ports::PeerMessage;
 use crate::time::Timestamp;
@@ -205,8 +206,9 @@ impl Outgoing {
         (has_rest || std::mem::take(&mut self.sleeps_past_look)) && self.is_awaited()
     }
 
-    /// The dial succeeded: messages of both lanes are kept from now on.
-    pub(super) fn opened(&mut self, now: Timestamp, looks: Looks) {
+    /// The dial succeeded, and messages of `protocol` are taken there: those of both lanes are kept from now on.
+    pub(super) fn opened(&mut self, now: Timestamp, protocol: Protocol, looks: Looks) {
+        self.direct.speak(protocol);
         self.queue.connected();
         self.connection.opened(now, looks);
     }

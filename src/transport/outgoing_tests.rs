@@ -64,7 +64,7 @@ fn pausing() -> Outgoing {
 /// One that was connected at 0 ms and whose sender thread waits for messages.
 fn idle() -> Outgoing {
     let mut outgoing = dialing();
-    outgoing.opened(at(0), Looks::AfterWrites);
+    outgoing.opened(at(0), Protocol::NEWEST, Looks::AfterWrites);
     assert_eq!(next(&mut outgoing, at(0)), Step::Do(Task::Report(Report::Connected)));
     assert_eq!(next(&mut outgoing, at(0)), Step::Wait(Some(at(150))));
     outgoing
@@ -84,7 +84,7 @@ fn decoded(mut bytes: &[u8]) -> Vec<PeerMessage> {
     while !bytes.is_empty() {
         frames.fill(&mut bytes).expect("a slice is read without errors");
         while let Some(body) = frames.next_frame().expect("frames of ours") {
-            decode_batch(&body, &mut messages).expect("messages of ours");
+            decode_batch(&body, Protocol::NEWEST, &mut messages).expect("messages of ours");
         }
     }
     messages
@@ -175,7 +175,7 @@ fn nothing_of_a_lost_connection_goes_out_on_the_next_one() {
     assert_eq!(next(&mut outgoing, at(2000)), Step::Do(Task::Report(Report::Disconnected)));
     assert_eq!(next(&mut outgoing, at(2000)), Step::Do(Task::Report(Report::Unreachable)));
     assert_eq!(next(&mut outgoing, at(2000)), Step::Do(Task::Dial), "it lasted");
-    outgoing.opened(at(2001), Looks::AfterWrites);
+    outgoing.opened(at(2001), Protocol::NEWEST, Looks::AfterWrites);
     assert_eq!(next(&mut outgoing, at(2001)), Step::Do(Task::Report(Report::Connected)));
     let portion = written(&mut outgoing, at(2001));
     assert!(portion.leftover.is_empty() && portion.bulk.is_empty());
@@ -271,7 +271,7 @@ fn closing_ends_a_connection_and_every_wait_and_says_no_more_to_the_operator() {
 
     let mut outgoing = dialing();
     outgoing.close();
-    outgoing.opened(at(1), Looks::AfterWrites);
+    outgoing.opened(at(1), Protocol::NEWEST, Looks::AfterWrites);
     assert_eq!(next(&mut outgoing, at(1)), Step::Do(Task::Report(Report::Connected)));
     assert_eq!(next(&mut outgoing, at(1)), Step::Do(Task::Report(Report::Disconnected)));
     assert_eq!(next(&mut outgoing, at(1)), Step::Do(Task::End));
@@ -372,7 +372,7 @@ impl Walk {
                 let _ = self.outgoing.failed(self.now, Topic::Dial);
             }
             Step::Do(Task::Dial) => {
-                self.outgoing.opened(self.now, Looks::AfterWrites);
+                self.outgoing.opened(self.now, Protocol::NEWEST, Looks::AfterWrites);
                 self.is_connected = true;
             }
             Step::Do(Task::Look | Task::Write { .. }) if self.random.below(50) == 0 => self.lose(),

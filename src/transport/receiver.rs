@@ -18,6 +18,7 @@ use socket2::Socket;
 use super::codec::{CodecError, decode_batch, weight_bytes};
 use super::frame::{FrameBuffer, FrameError};
 use super::notices::{Notices, Topic};
+use super::protocol::Protocol;
 use super::sockets::break_off;
 use super::{Network, Peer, lock, spawn, warn_once};
 use crate::core::input::Introduction;
@@ -36,6 +37,8 @@ pub(super) struct Incoming {
     /// Counts this peer's connections; only the newest may deliver.
     pub(super) generation: AtomicU64,
     newest: Mutex<Option<Arc<Socket>>>,
+    /// What the newest connection speaks.
+    protocol: Mutex<Option<Protocol>>,
     /// The highest boot count of this peer that has had a connection.
     boot_count: Mutex<u64>,
     reader: Mutex<Option<JoinHandle<()>>>,
@@ -62,13 +65,19 @@ enum End {
 
 impl Incoming {
     /// Makes `socket` the newest connection and breaks off the one before. Returns its generation.
-    fn begin(&self, socket: &Arc<Socket>) -> u64 {
+    fn begin(&self, socket: &Arc<Socket>, protocol: Protocol) -> u64 {
         let mut newest = lock(&self.newest);
+        *lock(&self.protocol) = Some(protocol);
         if let Some(older) = newest.replace(Arc::clone(socket)) {
             break_off(&older);
         }
         // Changed under the lock, so that the newest socket and the newest generation belong together.
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// What the peer spoke when it last connected; the oldest version if it has not.
+    pub(super) fn protocol(&self) -> Protocol {
+        lock(&self.protocol).unwrap_or(Protocol::Four)
     }
 
     /// False for a boot that is older than one that has connected before.
@@ -104,7 +113,7 @@ impl Incoming {
 pub(super) fn take_over(
     network: &Arc<Network>,
     peer: &Arc<Peer>,
-    socket: Arc<Socket>,
+    (socket, protocol): (Arc<Socket>, Protocol),
     introduction: Introduction,
 ) {
     if !peer.incoming.is_current(introduction.boot_count) {
@@ -117,7 +126,7 @@ pub(super) fn take_over(
         );
         return break_off(&socket);
     }
-    let generation = peer.incoming.begin(&socket);
+    let generation = peer.incoming.begin(&socket, protocol);
     peer.link.hurry();
     // Held while the older thread ends: connections of one peer take over one after the other.
     let mut reader = lock(&peer.incoming.reader);
@@ -131,7 +140,7 @@ pub(super) fn take_over(
     network.inbound.introduced(introduction);
     let owner = Arc::clone(peer);
     let name = format!("almadia-recv-{}", peer.node);
-    match spawn(network, &name, move |network| receive(network, &owner, socket, generation)) {
+    match spawn(network, &name, move |network| receive(network, &owner, (socket, protocol), generation)) {
         Ok(thread) => *reader = Some(thread),
         Err(error) => {
             let text = format!("cannot receive from node {}: no thread could be started: {error}", peer.node);
@@ -141,10 +150,10 @@ pub(super) fn take_over(
     }
 }
 
-fn receive(network: &Network, peer: &Peer, socket: Arc<Socket>, generation: u64) {
+fn receive(network: &Network, peer: &Peer, (socket, protocol): (Arc<Socket>, Protocol), generation: u64) {
     let _ended = Ended { peer, socket: Arc::clone(&socket), generation };
     if let Some(open) = network.sockets.register(socket) {
-        let end = deliver_all(network, peer, &open, generation);
+        let end = deliver_all(network, peer, (&open, protocol), generation);
         tell(peer, &end);
     }
 }
@@ -164,7 +173,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: u64) -> End {
+fn deliver_all(
+    network: &Network,
+    peer: &Peer,
+    (mut socket, protocol): (&Socket, Protocol),
+    generation: u64,
+) -> End {
     let mut frames = FrameBuffer::new(network.options.frame_bytes_max);
     loop {
         match frames.fill(&mut socket) {
@@ -176,7 +190,7 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
         #[cfg(test)]
         crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
         loop {
-            let messages = match take_messages(&mut frames, peer.node, network.options.node) {
+            let messages = match take_messages(&mut frames, protocol, (peer.node, network.options.node)) {
                 Ok(Some(messages)) => messages,
                 Ok(None) => break,
                 Err(end) => return end,
@@ -195,8 +209,8 @@ fn deliver_all(network: &Network, peer: &Peer, mut socket: &Socket, generation: 
 /// frame is complete.
 fn take_messages(
     frames: &mut FrameBuffer,
-    from: NodeId,
-    to: NodeId,
+    protocol: Protocol,
+    (from, to): (NodeId, NodeId),
 ) -> Result<Option<Vec<PeerMessage>>, End> {
     let (mut messages, mut weighed, mut bytes) = (Vec::new(), 0, 0);
     let mut is_any = false;
@@ -204,7 +218,7 @@ fn take_messages(
         && let Some(body) = frames.next_frame()?
     {
         is_any = true;
-        decode_batch(&body, &mut messages)?;
+        decode_batch(&body, protocol, &mut messages)?;
         bytes += messages[weighed..].iter().map(weight_bytes).sum::<usize>();
         weighed = messages.len();
     }
@@ -248,7 +262,7 @@ mod tests {
         message.raft_mut().entries = (1..=entries).map(of).collect::<Vec<_>>().into();
         let mut frame = Vec::new();
         let start = begin(&mut frame);
-        encode_into_batch(&message, &mut frame).expect("few enough");
+        encode_into_batch(&message, Protocol::NEWEST, &mut frame).expect("few enough");
         finish(&mut frame, start);
         frame
     }
@@ -264,7 +278,7 @@ mod tests {
         let mut rest = stream;
         while !rest.is_empty() {
             frames.fill(&mut rest).expect("a slice is read without errors");
-            let mut take = || take_messages(&mut frames, FROM, TO).expect("good frames");
+            let mut take = || take_messages(&mut frames, Protocol::NEWEST, (FROM, TO)).expect("good frames");
             deliveries.extend(std::iter::from_fn(&mut take));
         }
         deliveries
@@ -316,7 +330,7 @@ mod tests {
         let mut frames = FrameBuffer::new(1 << 20);
         frames.fill(&mut &dense_frame(1)[..]).expect("a slice is read without errors");
 
-        let end = take_messages(&mut frames, NodeId(3), TO);
+        let end = take_messages(&mut frames, Protocol::NEWEST, (NodeId(3), TO));
 
         assert!(matches!(end, Err(End::Misdirected(FROM, TO))), "{end:?}");
     }

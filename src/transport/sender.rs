@@ -19,6 +19,7 @@ use super::frame_writer::FrameWriter;
 use super::handshake::HandshakeError;
 use super::notices::Topic;
 use super::outgoing::Task;
+use super::protocol::Protocol;
 use super::queue::Portion;
 use super::sockets::{OpenSocket, check_open};
 use super::{Network, Peer};
@@ -33,6 +34,7 @@ pub(super) fn run(network: &Network, peer: &Peer) {
         portion: Portion::default(),
         frames: FrameWriter::new(network.options.frame_bytes_max),
         said_lost_end: false,
+        protocol: Protocol::NEWEST,
     };
     loop {
         #[cfg(test)]
@@ -67,6 +69,8 @@ struct Sender<'a> {
     frames: FrameWriter,
     /// The hello of this connection says that this member's log has lost its end.
     said_lost_end: bool,
+    /// What is spoken on this connection.
+    protocol: Protocol,
 }
 
 impl Sender<'_> {
@@ -84,10 +88,13 @@ impl Sender<'_> {
 
     fn dial(&mut self) {
         self.said_lost_end = self.network.inbound.lacks_end();
-        let looks = if self.said_lost_end { Looks::Always } else { Looks::AfterWrites };
         match self.dialer.dial() {
-            Ok(socket) => {
-                self.peer.link.opened(Arc::clone(&socket), looks);
+            Ok((socket, protocol)) => {
+                let may_change = self.said_lost_end || protocol < Protocol::NEWEST;
+                let looks = if may_change { Looks::Always } else { Looks::AfterWrites };
+                self.protocol = protocol;
+                self.frames.speak(protocol);
+                self.peer.link.opened(Arc::clone(&socket), protocol, looks);
                 self.socket = Some(socket);
             }
             Err(error) => self.fail(&error),
@@ -113,6 +120,10 @@ impl Sender<'_> {
             return Err(io::Error::other(
                 "this member has the end of its log back and connects anew to say so",
             ));
+        }
+        // It was upgraded between two attempts of one dial, or the network let a connection live on.
+        if self.protocol < self.peer.incoming.protocol() {
+            return Err(io::Error::other("the node speaks a later version of the protocol by now"));
         }
         Ok(())
     }

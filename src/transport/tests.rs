@@ -36,6 +36,8 @@ pub(super) struct Record {
     pub(super) connected: HashSet<NodeId>,
     pub(super) introduced: Vec<Introduction>,
     pub(super) lacks_end: bool,
+    /// What every member has to know.
+    pub(super) level: u16,
     pub(super) panicked: Vec<Error>,
     pub(super) refuse: Option<String>,
     /// While set, a delivery waits.
@@ -105,6 +107,10 @@ impl Inbound for Recorder {
         lock(&self.state).lacks_end
     }
 
+    fn level(&self) -> u16 {
+        lock(&self.state).level
+    }
+
     fn admit(&self, _from: NodeId, _instance: InstanceId) -> std::result::Result<(), String> {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
@@ -166,7 +172,7 @@ pub(super) fn start(options: TransportOptions) -> Member {
     start_with(options, Recorder::default())
 }
 
-fn start_with(options: TransportOptions, inbound: Recorder) -> Member {
+pub(super) fn start_with(options: TransportOptions, inbound: Recorder) -> Member {
     let inbound = Arc::new(inbound);
     let transport = Transport::start(options, Arc::clone(&inbound) as Arc<dyn Inbound>).expect("it starts");
     Member { transport, inbound }
@@ -356,7 +362,7 @@ fn a_member_is_introduced_before_it_is_heard_and_anew_when_it_has_its_end_back()
     let peers = [(52, two.transport.local_addr().to_string())];
     let one = start_with(TransportOptions { boot_count: 4, ..options(51, &peers) }, lacking);
     connect(&one, 51, &two, 52);
-    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true };
+    let introduction = Introduction { node: NodeId(51), boot_count: 4, boot: 1, lost_end: true, level: 1 };
     assert_eq!(lock(&two.inbound.state).introduced, [introduction]);
 
     one.inbound.update(|state| state.lacks_end = false);

@@ -6,17 +6,22 @@
 //! ```text
 //! verdict       number, code { outcome }
 //! outcome       code 0:  index, term, ordinal, flags u8 [bit 0: precondition] [bit 1: count, { result }*]
+//!                        bit 2: the version is unknown, and the ordinal 0
 //!               others:  flags u8 [bit 0: precondition]
 //! precondition  operation, version
 //! result        operation, kind u8: 1 sum i64 | 2 key | 3 nothing | 4 key, value, version
 //! ```
 //! Code 0 is success: the place of the write, its number within the entry, and what a write with conditions found and
 //! computed. The version 0 means that there was no such key.
+//!
+//! In version 4 of the protocol a verdict is `number, code [index, term]`, and whoever reads it does not learn the version
+//! of the write.
 
 use std::mem::size_of;
 
 use bytes::Bytes;
 
+use super::protocol::Protocol;
 use super::wire::{CodecError, Cursor, SHARED_BYTES_MIN, put_bytes, put_varint, read_count};
 use crate::completion::{Position, Reply};
 use crate::core::forwarding::Verdict;
@@ -26,6 +31,7 @@ use crate::types::{LOG_INDEX_MAX, LogIndex, Term, Version};
 
 const HAS_PRECONDITION: u8 = 1;
 const HAS_RESULTS: u8 = 2;
+const HAS_NO_VERSION: u8 = 4;
 const SUM: u8 = 1;
 const KEY: u8 = 2;
 const NOTHING: u8 = 3;
@@ -41,8 +47,11 @@ pub(super) fn verdict_bytes(verdict: &Verdict) -> usize {
     FIXED_BYTES + verdict.result_bytes()
 }
 
-pub(super) fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
+pub(super) fn put_verdict(verdict: &Verdict, protocol: Protocol, out: &mut Vec<u8>) {
     put_varint(out, verdict.number);
+    if protocol == Protocol::Four {
+        return put_bare(verdict, out);
+    }
     match &verdict.outcome {
         Ok(reply) => put_reply(reply, out),
         Err(Refusal { code, precondition }) => {
@@ -53,15 +62,30 @@ pub(super) fn put_verdict(verdict: &Verdict, out: &mut Vec<u8>) {
     }
 }
 
+/// As version 4 has it.
+fn put_bare(verdict: &Verdict, out: &mut Vec<u8>) {
+    match &verdict.outcome {
+        Ok(Reply { position, .. }) => {
+            for number in [0, position.index.get(), position.term.get()] {
+                put_varint(out, number);
+            }
+        }
+        Err(refusal) => put_varint(out, number_of(refusal.code)),
+    }
+}
+
 fn put_reply(reply: &Reply, out: &mut Vec<u8>) {
     let Reply { position, version, .. } = reply;
-    for number in [0, position.index.get(), position.term.get(), u64::from(version.ordinal())] {
+    let is_unknown = *version == Version::UNKNOWN;
+    let ordinal = if is_unknown { 0 } else { version.ordinal() };
+    for number in [0, position.index.get(), position.term.get(), u64::from(ordinal)] {
         put_varint(out, number);
     }
     let (failed, results) = (reply.failed(), reply.results());
     let has_failed = if failed.is_some() { HAS_PRECONDITION } else { 0 };
     let has_results = if results.is_empty() { 0 } else { HAS_RESULTS };
-    out.push(has_failed | has_results);
+    let has_no_version = if is_unknown { HAS_NO_VERSION } else { 0 };
+    out.push(has_failed | has_results | has_no_version);
     put_precondition(failed, out);
     if !results.is_empty() {
         put_varint(out, results.len() as u64);
@@ -98,8 +122,15 @@ fn put_result(operation: u32, result: &OpResult, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn read_verdict(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Verdict, CodecError> {
+pub(super) fn read_verdict(
+    cursor: &mut Cursor<'_>,
+    protocol: Protocol,
+    entries_left: &mut usize,
+) -> Result<Verdict, CodecError> {
     let number = cursor.varint()?;
+    if protocol == Protocol::Four {
+        return Ok(Verdict { number, outcome: read_bare(cursor)? });
+    }
     let outcome = match cursor.varint()? {
         0 => Ok(read_reply(cursor, entries_left)?),
         code => {
@@ -110,6 +141,17 @@ pub(super) fn read_verdict(cursor: &mut Cursor<'_>, entries_left: &mut usize) ->
     Ok(Verdict { number, outcome })
 }
 
+/// As version 4 has it.
+fn read_bare(cursor: &mut Cursor<'_>) -> Result<Result<Reply, Refusal>, CodecError> {
+    match cursor.varint()? {
+        0 => {
+            let (index, term) = (LogIndex(cursor.varint()?), Term(cursor.varint()?));
+            Ok(Ok(Reply::to_write(Position { index, term }, Version::UNKNOWN, Effects::default())))
+        }
+        code => Ok(Err(Refusal { code: read_code(code)?, precondition: None })),
+    }
+}
+
 fn read_reply(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Reply, CodecError> {
     let (index, term, ordinal) = (cursor.varint()?, Term(cursor.varint()?), cursor.varint()?);
     let ordinal = u16::try_from(ordinal).map_err(|_| CodecError::Version)?;
@@ -117,11 +159,16 @@ fn read_reply(cursor: &mut Cursor<'_>, entries_left: &mut usize) -> Result<Reply
         return Err(CodecError::Version);
     }
     let index = LogIndex(index);
-    let flags = read_flags(cursor, HAS_PRECONDITION | HAS_RESULTS)?;
+    let flags = read_flags(cursor, HAS_PRECONDITION | HAS_RESULTS | HAS_NO_VERSION)?;
+    let version = match flags & HAS_NO_VERSION {
+        0 => Version::of(index, ordinal),
+        _ if ordinal == 0 => Version::UNKNOWN,
+        _ => return Err(CodecError::Version),
+    };
     let failed = read_precondition(cursor, flags)?;
     let results = if flags & HAS_RESULTS == 0 { Vec::new() } else { read_results(cursor, entries_left)? };
     let effects = Effects { failed, results };
-    Ok(Reply::to_write(Position { index, term }, Version::of(index, ordinal), effects))
+    Ok(Reply::to_write(Position { index, term }, version, effects))
 }
 
 fn read_flags(cursor: &mut Cursor<'_>, known: u8) -> Result<u8, CodecError> {

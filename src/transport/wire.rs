@@ -52,6 +52,9 @@ pub(crate) enum CodecError {
     /// A write's place that no log and no entry has.
     #[error("a place that no write has")]
     Version,
+    /// It tells of something that the version of the connection has no word for.
+    #[error("the other member does not know what it tells of")]
+    Newer,
     /// A raft snapshot has its own connection and never travels here.
     #[error("a raft snapshot does not travel as a message")]
     Snapshot,

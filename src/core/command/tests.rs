@@ -37,6 +37,16 @@ fn a_truncation_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn a_level_comes_back_as_it_went_in() {
+    let sealed = seal_level(258, 1);
+
+    assert!(matches!(Command::parse(sealed.clone()), Ok(Command::Level(258))));
+    assert_eq!(sealed[..], [&[1, 5, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], &[2, 1]].concat());
+    assert!((0..sealed.len()).all(|length| Command::parse(sealed.slice(..length)).is_err()));
+    assert!(Command::parse([&sealed[..], &[0]].concat().into()).is_err());
+}
+
+#[test]
 fn a_group_gives_back_its_writes_in_order() {
     let mut other = CommandBuilder::default();
     other.push(OPERATIONS[2]);
@@ -54,7 +64,7 @@ fn a_group_holds_whole_writes_and_nothing_else() {
     let group = |inner: Bytes| Command::parse(seal_group([inner].iter()));
 
     assert!(group(sealed()).is_ok());
-    assert!(group(seal_truncate(LogIndex(3), 1)).is_err());
+    assert!(group(seal_truncate(LogIndex(3), 1)).is_err() && group(seal_level(1, 1)).is_err());
     assert!(group(seal_group([sealed()].iter())).is_err());
     let whole = seal_group([sealed(), sealed()].iter());
     assert!((0..whole.len()).all(|length| Command::parse(whole.slice(..length)).is_err()));
@@ -202,8 +212,12 @@ fn what_the_entry_says_of_itself_needs_no_parsing() {
 
     assert!(is_conditional(&conditional()) && is_conditional(&groups[0]));
     assert!(!is_conditional(&sealed()) && !is_conditional(&groups[1]) && !is_conditional(&[]));
-    assert!(!is_conditional(&seal_truncate(LogIndex(4), 1)));
-    assert_eq!([&conditional(), &groups[0], &sealed()].map(|data| writes_of(data)), [1, 2, 1]);
+    assert!(!is_conditional(&seal_truncate(LogIndex(4), 1)) && !is_conditional(&seal_level(1, 1)));
+    assert!(is_level(&seal_level(1, 1)) && !is_level(&sealed()) && !is_level(&[]));
+    assert_eq!(
+        [&conditional(), &groups[0], &sealed(), &seal_level(1, 1)].map(|data| writes_of(data)),
+        [1, 2, 1, 0]
+    );
     assert_eq!(writes_in(&groups[0]), [sealed(), conditional()]);
 }
 

@@ -31,5 +31,6 @@ impl Peer {
         if is_new && !planted::has(Fault::EarlierBootsCounted) {
             self.forget_acknowledgements(node);
         }
+        self.propose_level();
     }
 }

@@ -13,7 +13,7 @@ use super::Peer;
 use super::options::MESSAGE_BYTES_MAX;
 use crate::completion::Reply;
 use crate::core::caller_write::CallerWrite;
-use crate::core::command::Command;
+use crate::core::command::{Command, is_conditional};
 use crate::core::forwarding::forwarder::{Heard, OVERHEAD_BYTES, Route};
 use crate::core::forwarding::{Forward, ForwardAnswer, RequestId};
 use crate::core::pending::Pending;
@@ -161,6 +161,9 @@ impl Peer {
         };
         let willing = self.may_accept();
         let (region, unfit) = (&self.region, Cell::new(false));
+        // Its member has applied what this one has in its log, and not applied yet.
+        let is_early = !self.has_conditions() && forward.writes.iter().any(|data| is_conditional(data));
+        let willing = if is_early { Err(Code::Overloaded) } else { willing };
         let accepted = self.writes.attempts.accept(forward, count, willing, |data| {
             let is_fit = may_propose(region, data);
             unfit.set(unfit.get() || !is_fit);

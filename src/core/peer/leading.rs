@@ -38,6 +38,14 @@ pub(super) struct Leadership {
     pub(super) transfer: Option<Transfer>,
     /// What this leader has under way to the others.
     pub(super) windows: Windows,
+    /// The last term in which it has proposed to raise the feature level.
+    pub(super) raised_in: Term,
+}
+
+impl Leadership {
+    pub(super) fn new(seen: SeenLeader, voted_before: bool, windows: Windows) -> Self {
+        Self { rests: false, seen, voted_before, transfer: None, windows, raised_in: Term(0) }
+    }
 }
 
 impl Peer {

@@ -33,6 +33,8 @@ pub(crate) struct PeerOptions {
     pub node: NodeId,
     /// Differs in every boot of this member.
     pub boot: u64,
+    /// The highest feature level that this member's build knows.
+    pub known_level: u16,
     /// Length of a tick.
     pub tick: Duration,
     /// Ticks between heartbeats.

@@ -48,10 +48,12 @@ impl Truncation {
 }
 
 impl Peer {
-    /// The index up to which the log waits to be truncated for a flush of the engine, if it does.
+    /// The index up to which the engine is to be flushed: the log waits for that to be truncated; or the level rose there,
+    /// and a member that crashes must not come back, for as long as it replays its log, to what was refused below it.
     #[must_use]
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
-        (self.truncation.allowed > self.truncation.flushed).then_some(self.truncation.allowed)
+        let wanted = self.truncation.allowed.max(self.region.level_index);
+        (wanted > self.truncation.flushed).then_some(wanted)
     }
 
     /// A tick of a leader has passed.

@@ -26,8 +26,8 @@ pub(super) struct Writes {
     /// Certainly in no log: new ones, those that came back, and all that wait for a leader, the fence, the engine or
     /// room in the window.
     pub(super) pending: PendingWrites,
-    /// They wait for something other than the next round: for what may be in the log from older terms, or for the
-    /// engine.
+    /// They wait for something other than the next round: for what may be in the log from older terms, for the engine, or
+    /// for the feature level to rise.
     is_blocked: bool,
     /// Some of them came back in this round, and may go again in the next.
     pub(super) has_again: bool,
@@ -75,6 +75,10 @@ impl Peer {
         if self.writes.pending.is_empty() {
             return;
         }
+        if !self.may_dispatch_below_level() {
+            self.writes.is_blocked = true;
+            return self.let_wait();
+        }
         match self.leader() {
             _ if self.is_leader() && !self.is_handing_over() => self.propose_pending(sharers, io),
             Some(leader) if !self.is_leader() => self.forward_pending(leader),
@@ -94,7 +98,7 @@ impl Peer {
     }
 
     /// Answers the callers of this member. What was accepted of others waits on, and is not accepted again.
-    fn refuse_callers(&mut self, refused: Vec<Pending>, error: &Error) {
+    pub(super) fn refuse_callers(&mut self, refused: Vec<Pending>, error: &Error) {
         assert_eq!(error.outcome(), Outcome::NotApplied, "what is refused is in no log");
         let mut theirs = Vec::new();
         for pending in refused {

@@ -17,8 +17,7 @@ use crate::core::peer_status::{PeerStatus, Role};
 use crate::core::ports::{Body, PeerMessage};
 use crate::core::reads::READ_ID_BYTES;
 use crate::sim::invariants::Check;
-use crate::sim::network::of_raft;
-use crate::transport::codec;
+use crate::sim::network::{self, of_raft};
 use crate::types::{NodeId, RegionId};
 
 /// How far ahead a message's term may be; see the validator.
@@ -37,7 +36,7 @@ impl Cluster {
 
     /// True when exactly this message was sent on this link recently.
     pub(crate) fn was_sent(&self, link: (usize, usize), message: &PeerMessage) -> bool {
-        let same = |bytes: &Bytes| codec::decode(bytes).is_ok_and(|sent| sent == *message);
+        let same = |bytes: &Bytes| network::decode(bytes).is_ok_and(|sent| sent == *message);
         self.sent.iter().flatten().any(|(sent_on, _, bytes)| *sent_on == link && same(bytes))
     }
 

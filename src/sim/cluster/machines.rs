@@ -8,7 +8,7 @@ use crate::core::input::Input;
 use crate::core::planted::{self, Fault};
 use crate::sim::member::End;
 use crate::sim::plan::SECOND;
-use crate::types::{BOOTSTRAP_INDEX, NodeId};
+use crate::types::{BOOTSTRAP_INDEX, NEWEST_LEVEL, NodeId};
 
 impl Cluster {
     /// Cuts a member's power.
@@ -16,6 +16,15 @@ impl Cluster {
         if self.hosts[host].member.is_running() {
             self.trace.say(|| format!("{} crashes", host + 1));
             self.end(host, &End::Crash);
+        }
+    }
+
+    /// Ends a member of the build before; it comes back as one of the newest.
+    pub(crate) fn upgrade(&mut self, host: usize) {
+        if self.hosts[host].member.known_level() < NEWEST_LEVEL {
+            self.trace.say(|| format!("{} is upgraded", host + 1));
+            self.crash(host);
+            self.hosts[host].member.upgrade();
         }
     }
 

@@ -17,9 +17,9 @@ use crate::sim::disk::digest;
 use crate::sim::faults::{cut_off_sender, lose, lose_target};
 use crate::sim::invariants::Check;
 use crate::sim::member::End;
-use crate::sim::network::{describe, of_raft};
+use crate::sim::network::{self, describe, of_raft};
 use crate::time::Timestamp;
-use crate::transport::codec;
+use crate::transport::protocol::Protocol;
 use crate::types::RegionId;
 
 /// How many messages of each sort are remembered for replay.
@@ -99,6 +99,12 @@ impl Cluster {
         took(syncs)
     }
 
+    /// The version of the protocol that both ends of a link know.
+    fn spoken_on(&self, (from, to): (usize, usize)) -> Protocol {
+        let level = |host: usize| self.hosts[host].member.known_level();
+        Protocol::of_level(level(from).min(level(to)))
+    }
+
     fn sync_time(&mut self, host: usize) -> u64 {
         let stall = self.random.within(0..self.hosts[host].sync_delay);
         stall + self.random.within(self.pace.sync.clone())
@@ -109,9 +115,7 @@ impl Cluster {
         if link.1 >= self.hosts.len() {
             return;
         }
-        let mut encoded = Vec::with_capacity(64);
-        codec::encode(message, &mut encoded).expect("the core sends what the codec carries");
-        let bytes = Bytes::from(encoded);
+        let bytes = network::encode(message, self.spoken_on(link));
         self.trace.mark(digest(&bytes));
         self.remember(link, message, &bytes);
         let late = self.lateness(message).unwrap_or_default();
@@ -203,7 +207,7 @@ impl Cluster {
             return;
         }
         let to = &mut self.hosts[link.1];
-        let message = codec::decode(bytes).expect("the codec reads what it wrote");
+        let message = network::decode(bytes).expect("the codec reads what it wrote");
         self.trace.say_of(message.region, || format!("deliver {}", describe(&message)));
         to.member.feed_message(message);
         self.schedule_round(link.1);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::core::limits::Limits;
 use crate::core::peer::PROPOSE_BYTES_MAX;
 use crate::time::longest_lease;
+use crate::types::NEWEST_LEVEL;
 
 /// Length of a tick in scripts.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -23,6 +24,8 @@ const HEARTBEAT_TICKS: usize = 2;
 /// Configuration of the members of a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    /// The highest feature level that the build of a member knows.
+    pub known_level: u16,
     /// Length of a tick.
     pub tick: Duration,
     /// Ticks between heartbeats.
@@ -66,6 +69,7 @@ impl Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            known_level: NEWEST_LEVEL,
             tick: TICK,
             heartbeat_ticks: HEARTBEAT_TICKS,
             election_ticks: ELECTION_TICKS,

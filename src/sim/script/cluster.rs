@@ -14,11 +14,13 @@ use crate::sim::member::{ELECTION_TICKS, Member, NextSync, Setup, TICK};
 use crate::sim::network::{Network, describe, type_name};
 use crate::sim::script::calls::Answers;
 use crate::sim::script::describe::{
-    counted, describe_data, describe_lease, describe_members, describe_status, describe_versions,
+    counted, describe_data, describe_lease, describe_level, describe_members, describe_status,
+    describe_versions,
 };
 use crate::sim::script::looks::Looks;
 use crate::time::Timestamp;
-use crate::types::NodeId;
+use crate::transport::protocol::Protocol;
+use crate::types::{NEWEST_LEVEL, NodeId};
 
 /// More exchanges than any script needs to become idle.
 const SETTLE_MAX: usize = 200;
@@ -83,6 +85,8 @@ impl Cluster {
             "flush" => self.member(words[0]).flush(),
             "crash" => self.member(words[0]).crash(),
             "restart" => self.restart(number(words[0])),
+            "upgrade" => self.upgrade(number(words[0])),
+            "levels" => output.extend(self.members.values().map(describe_level)),
             "lose-end" => self.lose_end(words),
             "introduce" => self.introduce(number(words[0])),
             "tick" | "forget" | "clock" | "pass" => self.move_time(command, words),
@@ -126,8 +130,12 @@ impl Cluster {
         setup.elections = option(&options, "elections=");
         let nodes = numbers(&nodes);
         let voters: Vec<_> = nodes.iter().map(|&node| NodeId(node)).collect();
-        let region = [Region::bootstrap(&voters)];
-        let member = |node| (node, Member::bootstrap_with(node, &region, setup.clone()));
+        let old: Vec<_> = options.iter().filter_map(|word| word.strip_prefix("old=")).map(number).collect();
+        let level = if old.is_empty() { NEWEST_LEVEL } else { 0 };
+        let region = [Region { level, ..Region::bootstrap(&voters) }];
+        let known_level = |node| if old.contains(&node) { 0 } else { NEWEST_LEVEL };
+        let setup = |node| Setup { known_level: known_level(node), ..setup.clone() };
+        let member = |node| (node, Member::bootstrap_with(node, &region, setup(node)));
         self.members = nodes.into_iter().map(member).collect();
         self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
     }
@@ -136,6 +144,15 @@ impl Cluster {
     fn restart(&mut self, node: u64) {
         self.members.get_mut(&node).expect("a member").restart();
         self.members.keys().copied().collect::<Vec<_>>().into_iter().for_each(|node| self.introduce(node));
+    }
+
+    /// Ends a member of the build before, and starts it as one of the newest.
+    fn upgrade(&mut self, node: u64) {
+        let member = self.members.get_mut(&node).expect("a member");
+        member.flush();
+        member.crash();
+        member.upgrade();
+        self.restart(node);
     }
 
     fn elect(&mut self, node: u64) {
@@ -184,11 +201,18 @@ impl Cluster {
         let sent = self.members.get_mut(&node).expect("a member").round(self.clock, output);
         for message in sent {
             let line = describe(&message);
-            if !self.network.send(message) {
+            if !self.send(message) {
                 output.push(format!("  lost {line}"));
             }
         }
         output.extend(self.answers.take().into_iter().map(|answer| format!("  {answer}")));
+    }
+
+    /// False when the link is cut.
+    fn send(&mut self, message: PeerMessage) -> bool {
+        let level = |node: NodeId| self.members.get(&node.get()).map_or(NEWEST_LEVEL, Member::known_level);
+        let protocol = Protocol::of_level(level(message.from()).min(level(message.to())));
+        self.network.send(message, protocol)
     }
 
     fn apply(&mut self, words: &[&str], output: &mut Vec<String>) {
@@ -282,16 +306,17 @@ impl Cluster {
     /// Runs everything everywhere until nothing moves, reporting only answers.
     fn settle(&mut self) {
         for _ in 0..SETTLE_MAX {
-            let mut moved = Vec::new();
+            let (mut moved, mut all_sent) = (Vec::new(), Vec::new());
             self.move_messages("deliver", &[], &mut moved);
             for member in self.members.values_mut() {
                 let sent = member.round(self.clock, &mut moved);
                 if !self.stalled.contains(&member.node) {
                     member.apply(&mut moved);
                 }
-                for message in sent {
-                    self.network.send(message);
-                }
+                all_sent.extend(sent);
+            }
+            for message in all_sent {
+                self.send(message);
             }
             if moved.is_empty() {
                 return;

@@ -51,6 +51,12 @@ pub(crate) fn describe_versions(data: &Data) -> Vec<String> {
     lines.map(|(line, (index, ordinal))| format!("{line} of {index}/{ordinal}")).collect()
 }
 
+/// What a member knows, and its first region.
+pub(super) fn describe_level(member: &Member) -> String {
+    let (region, _) = member.engine().state();
+    format!("{}: knows {}, at {}", member.node, member.known_level(), region.level)
+}
+
 /// How long after `now` the peer may trust its lease, and how long callers may, for whom it is published a little less
 /// often.
 pub(crate) fn describe_lease(member: &Member, now: Timestamp) -> String {

@@ -131,7 +131,6 @@ impl RegionFloor {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the records of the regions have no level yet"))]
 impl Engine {
     /// Takes over the floors of all regions, each with the first key of its range. To be called once, before anything is
     /// read; without the call no region has one.
