@@ -24,7 +24,8 @@
  * CONDITIONS. A batch can be applied only if its keys are as you saw them (almadia_batch_if_absent and what follows it),
  *   and compute where it is applied (almadia_batch_add, _pop, _take_first, _put_versioned). almadia_put_if_absent,
  *   _compare_and_set, _compare_and_delete, _pop, _take_first, _add and _put_versioned do that in one call. docs/conditions.md
- *   says what each promises and what a retry may assume.
+ *   says what each promises and what a retry may assume. While a cluster is upgraded from a release that knows no
+ *   conditions, they and transactions fail with ALMADIA_UNSUPPORTED until its last member is upgraded.
  * TRANSACTIONS read and write in turn (almadia_txn_begin), and take effect as if nothing else happened in between, or not
  *   at all; almadia_transact runs a function of yours until its transaction commits.
  * THREADS. Stores, snapshots, values and queues may be used by any number of threads at once; a batch, iterator,
@@ -443,6 +444,11 @@ typedef struct almadia_region_status {
     almadia_role role;
     /** Always 0. */
     int32_t reserved;
+    /**
+     * What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
+     * knows no conditions, or did a moment ago. 1: everything that this release offers.
+     */
+    uint64_t feature_level;
 } almadia_region_status;
 
 /** What an almadia_op does: one of the ALMADIA_OP_... constants. */

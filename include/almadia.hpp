@@ -2743,6 +2743,11 @@ struct region_status {
     std::string_view end_key;
     /** The role of this member in the region. */
     almadia::role role;
+    /**
+     * What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
+     * knows no conditions, or did a moment ago. 1: everything that this release offers.
+     */
+    std::uint64_t feature_level;
 };
 
 /**
@@ -3113,7 +3118,7 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
             if (!asked) return std::move(asked).error();
             all.push_back({c.region_id, c.leader_id, c.term, c.commit_index, c.applied_index, c.last_index,
                            detail::view_of(c.start_key), detail::view_of(c.end_key),
-                           static_cast<almadia::role>(c.role)});
+                           static_cast<almadia::role>(c.role), c.feature_level});
         }
         return all;
     }

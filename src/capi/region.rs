@@ -40,12 +40,15 @@ pub struct almadia_region_status {
     pub role: almadia_role,
     /// Always 0.
     pub reserved: i32,
+    /// What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
+    /// knows no conditions, or did a moment ago. 1: everything that this release offers.
+    pub feature_level: u64,
 }
 
 // SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
 unsafe impl Extensible for almadia_region_status {
     const NAME: &'static str = "region_status";
-    const FIRST_SIZE: usize = size_of::<Self>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(Self, feature_level);
 }
 
 impl From<&RegionStatus<'_>> for almadia_region_status {
@@ -62,6 +65,7 @@ impl From<&RegionStatus<'_>> for almadia_region_status {
             end_key: almadia_slice::lend(status.end_key),
             role: role_number(status.role),
             reserved: 0,
+            feature_level: status.feature_level.into(),
         }
     }
 }

@@ -61,14 +61,28 @@ pub struct RegionStatus<'a> {
     pub applied_index: LogIndex,
     /// Last index of the region's log this member holds.
     pub last_index: LogIndex,
+    /// What the region's log may hold, because the libraries of all members know it, as far as this member has applied it.
+    /// 0: a member runs a release that knows no conditions, or did a moment ago. 1: everything that this release offers.
+    pub feature_level: u16,
 }
 
 impl<'a> RegionStatus<'a> {
     pub(crate) fn new(id: RegionId, range: (&'a [u8], &'a [u8]), peer: PeerStatus, poisoned: bool) -> Self {
-        let PeerStatus { term, commit_index, applied_index, last_index, .. } = peer;
+        let PeerStatus { term, commit_index, applied_index, last_index, level: feature_level, .. } = peer;
         let (role, leader) = part(peer, poisoned);
         let (start_key, end_key) = range;
-        Self { id, start_key, end_key, leader, role, term, commit_index, applied_index, last_index }
+        Self {
+            id,
+            start_key,
+            end_key,
+            leader,
+            role,
+            term,
+            commit_index,
+            applied_index,
+            last_index,
+            feature_level,
+        }
     }
 }
 

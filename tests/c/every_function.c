@@ -256,6 +256,7 @@ static void status_shows_the_state_of_the_member(almadia_store *store)
     CHECK_OK(almadia_store_region_at(store, 0, &region, &error));
     CHECK(region.region_id == 1 && region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER);
     CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index >= status.last_index);
+    CHECK(region.feature_level == 1);
 }
 
 int main(int argc, char **argv)

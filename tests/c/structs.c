@@ -284,7 +284,7 @@ int main(int argc, char **argv)
     check_input(pass_done, &done, offsetof(almadia_done, op), sizeof done);
     check_output(pass_option, option.struct_size, sizeof option);
     check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
-    check_output(pass_region, region.struct_size, sizeof region);
+    check_output(pass_region, offsetof(almadia_region_status, feature_level), sizeof region);
     check_input(pass_digest_in, &seen, sizeof seen, sizeof seen);
     check_output(pass_digest_out, seen.struct_size, sizeof seen);
     check_output(pass_precondition, failed.struct_size, sizeof failed);

@@ -262,6 +262,7 @@ impl Store {
                 region.commit_index.get(),
                 region.applied_index.get(),
                 region.last_index.get(),
+                region.feature_level,
             )
         });
         PyList::new(py, fields.collect::<Vec<_>>())

@@ -8,7 +8,7 @@ VERSION: Final[str]
 
 _Range: TypeAlias = tuple[BytesLike | None, BytesLike | None, BytesLike | None]
 _Status: TypeAlias = tuple[int, int | None, str, int, int, int, int, int, int, int, int, int | None, Any]
-_RegionStatus: TypeAlias = tuple[int, bytes, bytes, int | None, str, int, int, int, int]
+_RegionStatus: TypeAlias = tuple[int, bytes, bytes, int | None, str, int, int, int, int, int]
 
 def codes() -> list[tuple[int, str, str, str, bool]]: ...
 def options() -> list[tuple[str, str, str, int | None, int | None, str]]: ...

@@ -59,3 +59,6 @@ class RegionStatus(NamedTuple):
     """Highest index of the region's log whose effect is visible on this member."""
     last_index: int
     """Last index of the region's log this member holds."""
+    feature_level: int
+    """What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that knows
+    no conditions, or did a moment ago. 1: everything that this release offers."""
