@@ -12,7 +12,9 @@
  *   dump FILE PREFIX        writes to FILE the pairs of a linearizable snapshot whose keys begin with PREFIX, one per
  *                           line as "KEY ok", "KEY bad", or "KEY VALUE" for registers      dumped COUNT
  *   put TIMEOUT_MS          one blocking put                                    result CODE MS MESSAGE
+ *   absent TIMEOUT_MS KEY   one blocking put of a key that must not be there    result CODE MS MESSAGE
  *   snapshot TIMEOUT_MS     one blocking linearizable snapshot                  result CODE MS MESSAGE
+ *   level                   the feature level of the region                     level NUMBER
  *   leader TIMEOUT_MS       waits for a leader                                  result CODE MS MESSAGE
  *   transfer TIMEOUT_MS     hands the leadership over to another member         result CODE MS MESSAGE
  *   reopen                  opens the same directory a second time              result CODE MS MESSAGE
@@ -325,6 +327,25 @@ static void put_once(struct member *member, unsigned long long timeout_ms) {
     print_result(code, error, start);
 }
 
+static void put_if_absent_once(struct member *member, unsigned long long timeout_ms, const char *key) {
+    long long start = now_us();
+    almadia_write_options options = ALMADIA_WRITE_OPTIONS_INIT;
+    options.timeout_ms = timeout_ms;
+    almadia_error *error = NULL;
+    almadia_code code = almadia_put_if_absent(member->store, key, strlen(key), "1", 1, &options, NULL, &error);
+    print_result(code, error, start);
+}
+
+static void print_level(struct member *member) {
+    almadia_region_status status = ALMADIA_REGION_STATUS_INIT;
+    almadia_error *error = NULL;
+    almadia_code code = almadia_store_region_at(member->store, 0, &status, &error);
+    if (code == ALMADIA_OK)
+        printf("level %llu\n", (unsigned long long)status.feature_level);
+    else
+        print_result(code, error, now_us());
+}
+
 static void snapshot_once(struct member *member, unsigned long long timeout_ms) {
     long long start = now_us();
     almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
@@ -348,7 +369,8 @@ static void transfer(struct member *member, unsigned long long timeout_ms) {
     long long start = now_us();
     almadia_error *error = NULL;
     almadia_leader_transfer_options options = {.struct_size = sizeof options, .timeout_ms = timeout_ms};
-    print_result(almadia_leader_transfer(member->store, &options, &error), error, start);
+    almadia_code code = almadia_leader_transfer(member->store, &options, &error);
+    print_result(code, error, start);
 }
 
 static void reopen(struct member *member) {
@@ -375,6 +397,10 @@ static bool run_command(struct member *member, const char *line) {
         dump(member, path, prefix);
     else if (sscanf(line, "put %llu", &number) == 1)
         put_once(member, number);
+    else if (sscanf(line, "absent %llu %63s", &number, prefix) == 2)
+        put_if_absent_once(member, number, prefix);
+    else if (strcmp(line, "level") == 0)
+        print_level(member);
     else if (sscanf(line, "snapshot %llu", &number) == 1)
         snapshot_once(member, number);
     else if (sscanf(line, "leader %llu", &number) == 1)

@@ -23,6 +23,7 @@ class Bench:
     seed: int
     cycles: int
     rng: random.Random
+    before: Path | None = None  # the chaos_member of an earlier build, for the cases of upgrades
     members: list = field(default_factory=list)  # started processes; the runner ends those still alive
     clusters: int = 0
     notes: list = field(default_factory=list)  # figures for the case's line of output

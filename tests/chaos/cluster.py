@@ -38,6 +38,7 @@ class Member:
         self.undo = bench.fresh_directory(f"{cluster.name}/member-{node}-undo")
         self.directory = self.root / "store"
         self.log = bench.directory / cluster.name / f"member-{node}.log"
+        self.programs = bench.programs  # those of the build that it runs
         self.preload = {}  # environment of a shim other than the one for power loss
         self.run = None
         self.process = None
@@ -59,7 +60,7 @@ class Member:
 
     def launch(self, environment=None):
         self.run = self.cluster.next_run()
-        command = [self.bench.programs / "chaos_member", self.directory, str(self.node), self.cluster.addresses]
+        command = [self.programs / "chaos_member", self.directory, str(self.node), self.cluster.addresses]
         command += [self.cluster.records / f"{self.run}-{self.node}", str(self.run), *self.cluster.options]
         with open(self.log, "ab") as errors:
             pipe = subprocess.PIPE

@@ -11,8 +11,9 @@ from refusal_cases import crc32c
 
 MAGIC = b"almadia\n"
 PROTOCOL_VERSION = 5
-HELLO = 1
-HELLO_BYTES = 72
+EARLIER_VERSION = 4
+HELLO, REFUSAL = 1, 2
+HELLO_BYTES, EARLIER_HELLO_BYTES = 80, 72
 FRAME_MESSAGES = 1
 TICK_MS, ELECTION_TIMEOUT_MS = 10, 200
 
@@ -88,7 +89,7 @@ def attack(victim: Member, cluster: Cluster, rng: random.Random) -> socket.socke
     """Opens a connection, sends something no member would send, and leaves it open."""
     port = cluster.ports[victim.node - 1]
     intruder = socket.create_connection(("127.0.0.1", port), timeout=5)
-    send = rng.choice((silence, garbage, half_preamble, huge_preamble, wrong_cluster, huge_frame, half_frame, bad_frame))
+    send = rng.choice(INTRUSIONS)
     try:
         send(intruder, victim, cluster, rng)
     except OSError:
@@ -137,12 +138,22 @@ def bad_frame(intruder, victim, cluster, rng):
     intruder.sendall(frame(rng.randbytes(rng.randrange(1, 5000))))
 
 
+def member_of_the_build_before(intruder, victim, cluster, rng):
+    """The hello of another member, in the version before: that member would not know what is in the log."""
+    said = hello(*identity_of_another(victim, cluster, rng), ELECTION_TIMEOUT_MS, TICK_MS)
+    intruder.sendall(preamble(HELLO, said[:EARLIER_HELLO_BYTES], EARLIER_VERSION))
+    answer = b""
+    while chunk := intruder.recv(4096):
+        answer += chunk
+    if not answer:
+        return  # there were too many strangers at that moment
+    require(answer[8:16] == struct.pack("<II", EARLIER_VERSION, REFUSAL), f"{victim} answered {answer!r}")
+    require(b"runs an earlier release" in answer, f"{victim} does not say why: {answer!r}")
+
+
 def pretend_to_be_a_member(intruder, victim, cluster, rng):
     """A hello that the victim must accept: with the bytes of the other member's ident file."""
-    other = rng.choice([member for member in cluster.members if member is not victim])
-    content = (other.directory / "ident").read_bytes()
-    cluster_id, node, instance = struct.unpack_from("<QQQ", content, 21)
-    said = hello(cluster_id, node, victim.node, instance, ELECTION_TIMEOUT_MS, TICK_MS)
+    said = hello(*identity_of_another(victim, cluster, rng), ELECTION_TIMEOUT_MS, TICK_MS)
     intruder.sendall(preamble(HELLO, said))
     answer = b""
     while len(answer) < 24 + HELLO_BYTES and (chunk := intruder.recv(24 + HELLO_BYTES - len(answer))):
@@ -150,14 +161,35 @@ def pretend_to_be_a_member(intruder, victim, cluster, rng):
     require(answer[12:16] == struct.pack("<I", HELLO), f"{victim} did not accept the hello: {answer!r}")
 
 
+INTRUSIONS = (
+    silence,
+    garbage,
+    half_preamble,
+    huge_preamble,
+    wrong_cluster,
+    huge_frame,
+    half_frame,
+    bad_frame,
+    member_of_the_build_before,
+)
+
+
+def identity_of_another(victim, cluster, rng):
+    """Cluster, from, to and instance of a hello to the victim."""
+    other = rng.choice([member for member in cluster.members if member is not victim])
+    content = (other.directory / "ident").read_bytes()
+    cluster_id, node, instance = struct.unpack_from("<QQQ", content, 21)
+    return cluster_id, node, victim.node, instance
+
+
 def hello(*words: int) -> bytes:
-    """A hello of a first boot, with a nonce and an undamaged log."""
-    return struct.pack("<9Q", *words, 1, 77, 0)
+    """A hello of a first boot, with a nonce and an undamaged log, that knows feature level 1."""
+    return struct.pack("<10Q", *words, 1, 77, 0, 1)
 
 
-def preamble(kind: int, body: bytes) -> bytes:
+def preamble(kind: int, body: bytes, version: int = PROTOCOL_VERSION) -> bytes:
     checked = struct.pack("<II", kind, len(body)) + body
-    head = MAGIC + struct.pack("<III", PROTOCOL_VERSION, kind, len(body))
+    head = MAGIC + struct.pack("<III", version, kind, len(body))
     return head + struct.pack("<I", crc32c(checked)) + body
 
 

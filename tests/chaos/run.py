@@ -1,5 +1,7 @@
 """Runs the chaos tests: `python3 tests/chaos/run.py PROGRAMS [--seed N] [--only PART] [--cycles N]`.
 
+With `--before PROGRAMS`, those of an earlier build, it runs the cases of upgrades instead: see scripts/test-upgrade.sh.
+
 PROGRAMS is the directory with chaos_member, powerloss.so and powerloss_probe. A failing case prints the
 command that replays it and keeps its directory. The last line is 'N passed, N failed'.
 """
@@ -30,7 +32,12 @@ DEFAULT_SEED = 20261121
 
 def main() -> int:
     arguments = _parse_arguments()
-    chosen = [case for case in CASES if arguments.only in case.__name__]
+    cases = CASES
+    if arguments.before:
+        import upgrade_cases
+
+        cases = upgrade_cases.CASES
+    chosen = [case for case in cases if arguments.only in case.__name__]
     if not chosen:
         sys.exit(f"no case has '{arguments.only}' in its name")
     print(f"chaos tests: {len(chosen)} cases, seed {arguments.seed}, {arguments.cycles} cycles", flush=True)
@@ -45,6 +52,7 @@ def main() -> int:
 def _parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("programs", type=Path)
+    parser.add_argument("--before", type=Path, help="the programs of an earlier build")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
     parser.add_argument("--only", default="", help="a part of the names of the cases to run")
     parser.add_argument("--cycles", type=int, default=30, help="cycles of the crash and power-loss cases")
@@ -56,7 +64,8 @@ def _run(case, arguments, root: Path) -> bool:
     directory = root / name
     directory.mkdir()
     rng = random.Random(f"{arguments.seed}/{name}")
-    bench = Bench(arguments.programs.resolve(), directory, arguments.seed, arguments.cycles, rng)
+    before = arguments.before.resolve() if arguments.before else None
+    bench = Bench(arguments.programs.resolve(), directory, arguments.seed, arguments.cycles, rng, before)
     started = time.monotonic()
     try:
         case(bench)

@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use almadia::{Config, IterOptions, SnapshotOptions, Store, Version};
+use almadia::{Code, Config, Expected, IterOptions, SnapshotOptions, Store, Version, WriteOptions};
 use tempfile::{TempDir, tempdir};
 
 use crate::member::{HANG_TIMEOUT, shut_down_at_once};
@@ -117,6 +117,15 @@ fn open(path: &Path) -> Store {
     store
 }
 
+/// Waits until each region knows that all its members know versions: it is the only one.
+fn wait_for_level(store: &Store) {
+    let end = Instant::now() + HANG_TIMEOUT;
+    while store.regions().iter().any(|region| region.feature_level == 0) {
+        assert!(Instant::now() < end, "the level rises by itself");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// All keys, by an iterator and one by one.
 fn read(store: &Store) -> BTreeMap<Vec<u8>, (Vec<u8>, Version)> {
     let snapshot = store.snapshot(&SnapshotOptions::default()).expect("it leads");
@@ -148,6 +157,7 @@ fn a_directory_without_versions_is_converted_and_is_a_member_like_any_other() {
     let found = read(&store);
     assert!(values_of(&found) == left(), "something is lost, or has changed");
     assert!(found.values().all(|(_, version)| *version != Version::NONE), "what is there has a version");
+    wait_for_level(&store);
     let written = store.put(b"a/00", b"new").expect("it leads").version;
     store.delete(b"a/01").expect("it leads");
     drop(store);
@@ -159,6 +169,37 @@ fn a_directory_without_versions_is_converted_and_is_a_member_like_any_other() {
     let found = read(&store);
     assert!(values_of(&found) == expected, "something is lost, or has changed");
     assert!(written > UNKNOWN);
+}
+
+#[test]
+fn conditions_work_as_soon_as_a_converted_directory_is_open() {
+    let (_scratch, path) = unpacked();
+    let options = WriteOptions::default();
+    let seen = b"a/00";
+
+    // It waits for the level instead of being refused.
+    let store = Store::open(&path, &config()).expect("opens");
+    let refused = store.put_if_absent(seen, b"new", &options).expect_err("it is there");
+    assert_eq!(refused.code(), Code::PreconditionFailed);
+    store.put_if_absent(b"z/first", b"new", &options).expect("it is not there");
+    wait_for_level(&store);
+
+    let found = read(&store);
+    let version = |key: &[u8]| found[key].1;
+    let floor = version(seen);
+    assert!(floor > UNKNOWN && refused.precondition().is_some_and(|found| found.version == floor));
+    assert_eq!(version(b"a/03"), floor, "all that was not written since has the version of the entry");
+    store.compare_and_set(seen, Expected::Version(floor), b"seen", &options).expect("nobody has written it");
+    let late =
+        store.compare_and_set(seen, Expected::Version(floor), b"again", &options).expect_err("somebody has");
+    assert_eq!(late.code(), Code::PreconditionFailed);
+    drop(store);
+
+    let store = open(&path);
+    wait_for_level(&store);
+    let again = read(&store);
+    assert_eq!(again[&b"a/03"[..]].1, floor);
+    assert!(again[&seen[..]].1 > floor);
 }
 
 #[test]
