@@ -8,7 +8,8 @@ use raft::eraftpb::ConfState;
 
 use crate::core::command::{Operation, versioned_keys};
 use crate::types::{
-    BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionEpoch, RegionId,
+    BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, CONDITIONS_LEVEL, LogIndex, NEWEST_LEVEL, NodeId, RegionEpoch,
+    RegionId,
 };
 
 /// The version that is written.
@@ -29,8 +30,9 @@ pub struct Region {
     pub epoch: RegionEpoch,
     /// What may be in the log from here on: every member knows it. See `peer/level`.
     pub level: u16,
-    /// The entry that raised the level; 0 if the region began with it. What was written before has no version of its own.
-    pub level_index: LogIndex,
+    /// The entry that raised the level to [`CONDITIONS_LEVEL`] or beyond it; 0 if the region began so. What was written before
+    /// has no version of its own, and is shown with this place.
+    pub floor_index: LogIndex,
     /// The raft configuration: who votes, who learns, and both sides of a joint change.
     pub members: ConfState,
 }
@@ -56,7 +58,7 @@ impl Region {
         }
         let (voters, learners) = (&self.members.voters, &self.members.learners);
         assert!(!learners.iter().any(|node| voters.contains(node)), "a learner has no vote");
-        assert!(self.level > 0 || self.level_index == LogIndex(0), "nothing raised it to the lowest");
+        assert!(self.level > 0 || self.floor_index == LogIndex(0), "nothing raised it to the lowest");
         assert!(self.epoch.version >= BOOTSTRAP_EPOCH.version, "versions rise");
         assert!(self.epoch.conf_ver >= BOOTSTRAP_EPOCH.conf_ver, "versions rise");
     }
@@ -67,19 +69,22 @@ impl Region {
         let members =
             ConfState { voters: voters.iter().map(|node| node.get()).collect(), ..Default::default() };
         let (start_key, end_key) = (Vec::new(), Vec::new());
-        let (level, level_index) = (NEWEST_LEVEL, LogIndex(0));
-        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, level, level_index, members }
+        let (level, floor_index) = (NEWEST_LEVEL, LogIndex(0));
+        Self { id: BOOTSTRAP_REGION, start_key, end_key, epoch: BOOTSTRAP_EPOCH, level, floor_index, members }
     }
 
     /// Raises the level to `level` by the entry at `index`. False, and nothing is done, when it is as high already.
     #[must_use]
     pub(crate) fn raise_level(&mut self, level: u16, index: LogIndex) -> bool {
-        let rises = level > self.level;
-        if rises {
-            assert!(index > self.level_index, "a later entry raises it further");
-            (self.level, self.level_index) = (level, index);
+        if level <= self.level {
+            return false;
         }
-        rises
+        assert!(index > self.floor_index, "a later entry raises it further");
+        if self.level < CONDITIONS_LEVEL {
+            self.floor_index = index;
+        }
+        self.level = level;
+        true
     }
 
     /// True when `key` lies in the range.
@@ -130,7 +135,7 @@ impl Region {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&self.level.to_le_bytes());
-        out.extend_from_slice(&self.level_index.get().to_le_bytes());
+        out.extend_from_slice(&self.floor_index.get().to_le_bytes());
         for key in [&self.start_key, &self.end_key] {
             put_length(&mut out, key.len());
             out.extend_from_slice(key);
@@ -152,7 +157,7 @@ impl Region {
         }
         let id = RegionId(take_u64(&mut bytes)?);
         let epoch = RegionEpoch { conf_ver: take_u64(&mut bytes)?, version: take_u64(&mut bytes)? };
-        let (level, level_index) = match head[0] {
+        let (level, floor_index) = match head[0] {
             VERSION_WITHOUT_LEVEL => (0, LogIndex(0)),
             _ => (take_u16(&mut bytes)?, LogIndex(take_u64(&mut bytes)?)),
         };
@@ -165,7 +170,7 @@ impl Region {
             auto_leave: head[1] != 0,
             ..Default::default()
         };
-        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, level, level_index, members })
+        bytes.is_empty().then_some(Self { id, start_key, end_key, epoch, level, floor_index, members })
     }
 
     fn lists(&self) -> [&Vec<u64>; 4] {
@@ -266,7 +271,10 @@ mod tests {
 
         assert!(region.raise_level(1, LogIndex(9)));
         assert!(!region.raise_level(1, LogIndex(10)) && !region.raise_level(0, LogIndex(11)));
-        assert_eq!((region.level, region.level_index), (1, LogIndex(9)));
+        assert_eq!((region.level, region.floor_index), (1, LogIndex(9)));
+        // The floor is that of the first.
+        assert!(region.raise_level(2, LogIndex(12)));
+        assert_eq!((region.level, region.floor_index), (2, LogIndex(9)));
     }
 
     #[test]

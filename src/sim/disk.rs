@@ -454,7 +454,7 @@ impl EngineImage {
         for region in &write.regions {
             let image = self.regions.get_mut(&region.id).expect("a region of this member");
             if image.region.level < region.level {
-                let raised = raise_versions(&mut self.data, |key| region.contains(key), region.level_index);
+                let raised = raise_versions(&mut self.data, |key| region.contains(key), region.floor_index);
                 image.digest = image.digest.wrapping_add(raised);
             }
             image.region = region.clone();

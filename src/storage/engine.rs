@@ -245,8 +245,8 @@ impl Engine {
 
     /// Nobody has heard of the batch yet, and a batch that raises a level has nothing of its region behind that.
     fn raise_floors(&self, batch: &ApplyBatch) {
-        for region in batch.regions.iter().filter(|region| region.level_index > LogIndex(0)) {
-            self.raise_floor(&region.start_key, region.level_index);
+        for region in batch.regions.iter().filter(|region| region.floor_index > LogIndex(0)) {
+            self.raise_floor(&region.start_key, region.floor_index);
         }
     }
 

@@ -185,7 +185,7 @@ fn take_regions(engine: &Engine) -> Result<Vec<(Region, ApplyState)>> {
 
 /// From where on the values of a region have versions of their own.
 fn floor_of(region: &Region) -> Floor {
-    if region.level < CONDITIONS_LEVEL { Floor::Unknown } else { Floor::At(region.level_index) }
+    if region.level < CONDITIONS_LEVEL { Floor::Unknown } else { Floor::At(region.floor_index) }
 }
 
 /// A log of a higher level holds what this build cannot read.

@@ -52,7 +52,7 @@ impl Peer {
     /// and a member that crashes must not come back, for as long as it replays its log, to what was refused below it.
     #[must_use]
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
-        let wanted = self.truncation.allowed.max(self.region.level_index);
+        let wanted = self.truncation.allowed.max(self.region.floor_index);
         (wanted > self.truncation.flushed).then_some(wanted)
     }
 
