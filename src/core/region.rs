@@ -84,6 +84,7 @@ impl Region {
             self.floor_index = index;
         }
         self.level = level;
+        assert!(self.floor_index <= index, "the floor is set by the first rise");
         true
     }
 

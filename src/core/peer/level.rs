@@ -45,6 +45,7 @@ impl Peer {
     pub(super) fn on_level(&mut self, level: u16, index: LogIndex) {
         let rises = self.region.raise_level(level, index);
         assert!(rises, "the applier says so once");
+        assert!(level <= self.options.known_level || planted::is_any(), "who applies a level knows it");
         log::info!("region {}: all members know feature level {level}", self.region.id);
     }
 
@@ -70,6 +71,7 @@ impl Peer {
 
     /// The level that every member of the configuration is known to know.
     fn level_of_all(&self) -> u16 {
+        assert!(self.members().next().is_some(), "a region has members, who say what they know");
         let levels = self.members().map(|node| self.level_of(node).unwrap_or(0));
         if planted::has(Fault::LevelOfAMajority) {
             let mut levels: Vec<_> = levels.collect();
