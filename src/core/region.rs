@@ -30,7 +30,7 @@ pub struct Region {
     pub epoch: RegionEpoch,
     /// What may be in the log from here on: every member knows it. See `peer/level`.
     pub level: u16,
-    /// The entry that raised the level to [`CONDITIONS_LEVEL`] or beyond it; 0 if the region began so. What was written before
+    /// The entry that raised the level to 1 or beyond it; 0 if the region began so. What was written before
     /// has no version of its own, and is shown with this place.
     pub floor_index: LogIndex,
     /// The raft configuration: who votes, who learns, and both sides of a joint change.

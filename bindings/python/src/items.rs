@@ -203,12 +203,12 @@ impl Iteration {
         };
         self.chunk.fill(walk, &mut self.step, with, wanted);
         self.left -= self.chunk.ends.len();
-        if matches!(self.step, Step::Ended) {
-            if let Err(error) = walk.status() {
-                self.end();
-                // The owner may have been closed in the middle of it.
-                return Err(if self.owner.is_closed() { self.owner.closed() } else { error });
-            }
+        if matches!(self.step, Step::Ended)
+            && let Err(error) = walk.status()
+        {
+            self.end();
+            // The owner may have been closed in the middle of it.
+            return Err(if self.owner.is_closed() { self.owner.closed() } else { error });
         }
         if !self.owner.wants_keys() && (self.left == 0 || matches!(self.step, Step::Ended)) {
             // Nothing that was read ahead will be read again.
