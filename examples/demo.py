@@ -11,7 +11,8 @@ files, and reads on the leader and on a follower. Then two of the members are st
 Python programs, one blocking and one with asyncio: each writes a part of the files again and compares everything.
 
 At last all three members, a C program and two in Python, count in one counter and take tasks from one queue, and each
-time the leader is killed half-way. No increment may be lost or counted twice, and no task be left or done twice.
+time the leader is killed half-way; then they do it again while leadership moves all the time. No increment may be lost
+or counted twice, and no task be left or done twice.
 
 Exits with 1 when anything differs. Leaves no process running and no file behind.
 
@@ -146,6 +147,9 @@ class Cluster:
         member.send("status")
         role, leader, term, commit, applied, poisoned = self.expect(member, "status")
         return {"role": role, "term": int(term), "commit": int(commit), "applied": int(applied)}
+
+    def highest_term(self) -> int:
+        return max(self.status(member)["term"] for member in self.members)
 
     def find_leader(self, among: list) -> Member:
         deadline = time.monotonic() + STEP_TIMEOUT_S
@@ -303,9 +307,13 @@ def run(cluster: Cluster, items: list, python: str) -> int:
     reads = read(cluster)
     python_rates = hand_over_to_python(cluster, python, items)
     snapshots_ms += [verify(cluster, member, len(items)) for member in cluster.members]
-    count_together(cluster)
-    take_tasks_together(cluster)
-    check_tallies(cluster)
+    count_together(cluster, 0, "")
+    take_tasks_together(cluster, 0, "")
+    terms = cluster.highest_term()
+    count_together(cluster, INCREMENTS, " moving")
+    take_tasks_together(cluster, TASKS, " moving")
+    print(f"the last two while leadership moved from member to member, {cluster.highest_term() - terms} times")
+    check_tallies(cluster, 2 * INCREMENTS, 2 * TASKS)
     stop(cluster.members, cluster)
     print_table(load, gap_ms, catch_up_s, snapshots_ms, reads, python_rates)
     return 0 if None not in snapshots_ms else 1
@@ -405,30 +413,31 @@ def hand_over_to_python(cluster: Cluster, python: str, items: list) -> list:
     return rates
 
 
-def count_together(cluster: Cluster):
-    """All members count, the leader is killed meanwhile, and a survivor counts the numbers of the killed one again.
+def count_together(cluster: Cluster, first: int, moving: str):
+    """All members count, one is killed meanwhile, and a survivor counts the numbers of the killed one again.
 
     Again, because nobody knows which of them it has counted: that has no effect the second time.
     """
     part = INCREMENTS // len(cluster.members)
-    ranges = {member: f"{at * part}-{(at + 1) * part - 1}" for at, member in enumerate(cluster.members)}
+    begins = [first + at * part for at in range(len(cluster.members))]
+    ranges = {member: f"{begin}-{begin + part - 1}" for member, begin in zip(cluster.members, begins)}
     work = Work(cluster, "increments", "counted", INCREMENTS)
-    killed = work.through_a_kill({member: f"count {numbers}" for member, numbers in ranges.items()})
+    killed = work.through_a_kill({member: f"count {numbers}{moving}" for member, numbers in ranges.items()})
     other = next(member for member in cluster.members if member is not killed)
-    other.send(f"count {ranges[killed]}")
+    other.send(f"count {ranges[killed]}{moving}")
     work.follow([other])
     if len(work.done) != INCREMENTS:
         raise DemoFailed(f"{len(work.done)} of {INCREMENTS} increments were acknowledged")
     work.restart(killed)
 
 
-def take_tasks_together(cluster: Cluster):
-    """All members take tasks until none is left, and the leader is killed meanwhile."""
+def take_tasks_together(cluster: Cluster, first: int, moving: str):
+    """All members take tasks until none is left, and one is killed meanwhile."""
     planner = cluster.members[-1]  # the C program
-    planner.send(f"plan {TASKS}")
+    planner.send(f"plan {first}-{first + TASKS - 1}")
     cluster.expect(planner, "planned")
     work = Work(cluster, "tasks", "took", TASKS)
-    killed = work.through_a_kill({member: "work" for member in cluster.members})
+    killed = work.through_a_kill({member: f"work{moving}" for member in cluster.members})
     work.restart(killed)
     shares = Counter(work.done.values())
     print("tasks: " + ", ".join(f"{shares[member.node]} by member {member.node}" for member in cluster.members))
@@ -452,7 +461,8 @@ class Work:
         while len(self.done) < self.total // 3:
             self.record(*self.cluster.next())
         leader.kill()
-        print(f"member {leader.node}, the leader, was killed (SIGKILL) after {len(self.done)} {self.what}")
+        who = f"member {leader.node}" + ("" if "moving" in " ".join(commands.values()) else ", the leader,")
+        print(f"{who} was killed (SIGKILL) after {len(self.done)} {self.what}")
         self.follow([member for member in commands if member is not leader])
         return leader
 
@@ -478,16 +488,16 @@ class Work:
             pass  # the end of the process that was killed
 
 
-def check_tallies(cluster: Cluster):
+def check_tallies(cluster: Cluster, increments: int, tasks: int):
     """Compares the counter and the queue on every member with what was asked for."""
     for member in cluster.members:
         member.send("tally")
         count, counted, todo, done = (int(word) for word in cluster.expect(member, "tally"))
-        if (count, counted) != (INCREMENTS, INCREMENTS):
-            raise DemoFailed(f"member {member.node} counted to {count} for {counted} of {INCREMENTS} increments")
-        if (todo, done) != (0, TASKS):
-            raise DemoFailed(f"on member {member.node} {todo} tasks are left and {done} of {TASKS} are done")
-        print(f"member {member.node}: {count} of {INCREMENTS} increments, {done} of {TASKS} tasks, "
+        if (count, counted) != (increments, increments):
+            raise DemoFailed(f"member {member.node} counted to {count} for {counted} of {increments} increments")
+        if (todo, done) != (0, tasks):
+            raise DemoFailed(f"on member {member.node} {todo} tasks are left and {done} of {tasks} are done")
+        print(f"member {member.node}: {count} of {increments} increments, {done} of {tasks} tasks, "
               "nothing lost or done twice")
 
 

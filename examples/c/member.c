@@ -17,9 +17,10 @@
  *                    "verified IDENTICAL MISSING DIFFERENT EXTRA SNAPSHOT_US TOTAL_US", or "error CODE MESSAGE"
  *   count A-B        counts the numbers from A to B in a counter that all members share, each exactly once, however often
  *                    and wherever it is asked for: "counted NUMBER" for each, then "counting ended"
- *   plan N           puts N tasks into a queue that all members share: "planned"
+ *   plan A-B         puts the tasks from A to B into a queue that all members share: "planned"
  *   work             takes tasks from that queue until none is left: "took TASK" for each, or
  *                    "unsure TASK" when the outcome is unknown; then "working ended"
+ *   ... moving       count and work with this word behind them hand leadership over now and then, while this member has it
  *   tally            "tally COUNT COUNTED TODO DONE": the counter, the numbers that were counted, and the tasks
  *   stop             closes the store and exits, as does the end of the input
  */
@@ -348,10 +349,15 @@ static void print_status(const struct member *member) {
 
 /* --------------------------------------------------------------------------------------- the counter and the queue */
 
-static void count(const struct member *member, const char *range) {
+/* Every tenth time a member that leads hands over, if it is asked to; calls under way are answered all the same. */
+static void move_on(const struct member *member, size_t *done, bool moving) {
+    if (moving && ++*done % 10 == 0) (void)almadia_leader_transfer(member->store, NULL, NULL);
+}
+
+static void count(const struct member *member, const char *range, bool moving) {
     char *rest;
     almadia_error *error = NULL;
-    size_t first = strtoull(range, &rest, 10), last = strtoull(rest + 1, NULL, 10);
+    size_t done = 0, first = strtoull(range, &rest, 10), last = strtoull(rest + 1, NULL, 10);
     for (size_t number = first; number <= last; number++) {
         almadia_code code = count_once(member->store, member->node, number, &error);
         if (code != ALMADIA_OK) {
@@ -359,16 +365,19 @@ static void count(const struct member *member, const char *range) {
             return;
         }
         printf("counted %zu\n", number);
+        move_on(member, &done, moving);
     }
     printf("counting ended\n");
 }
 
-static void plan(const struct member *member, size_t tasks) {
+static void plan(const struct member *member, const char *range) {
     char key[TASK_BYTES_MAX];
     almadia_error *error = NULL;
     almadia_batch *batch = NULL;
+    char *rest;
+    size_t first = strtoull(range, &rest, 10), last = strtoull(rest + 1, NULL, 10);
     almadia_code code = almadia_batch_new(&batch, &error);
-    for (size_t task = 0; code == ALMADIA_OK && task < tasks; task++) {
+    for (size_t task = first; code == ALMADIA_OK && task <= last; task++) {
         size_t length = (size_t)snprintf(key, sizeof key, TODO_PREFIX "%06zu", task);
         code = almadia_batch_put(batch, key, length, "", 0, &error);
     }
@@ -380,8 +389,9 @@ static void plan(const struct member *member, size_t tasks) {
         print_error(code, error);
 }
 
-static void work(const struct member *member) {
+static void work(const struct member *member, bool moving) {
     char task[TASK_BYTES_MAX];
+    size_t done = 0;
     almadia_error *error = NULL;
     for (;;) {
         almadia_code code = take_task(member->store, member->node, task, &error);
@@ -397,6 +407,7 @@ static void work(const struct member *member) {
         }
         almadia_error_free(error);
         error = NULL;
+        move_on(member, &done, moving);
     }
     printf("working ended\n");
 }
@@ -451,11 +462,11 @@ static void run_commands(struct member *member) {
         else if (strcmp(line, "verify") == 0)
             verify(member);
         else if (strncmp(line, "count ", 6) == 0)
-            count(member, line + 6);
+            count(member, line + 6, strstr(line, " moving") != NULL);
         else if (strncmp(line, "plan ", 5) == 0)
-            plan(member, strtoull(line + 5, NULL, 10));
-        else if (strcmp(line, "work") == 0)
-            work(member);
+            plan(member, line + 5);
+        else if (strncmp(line, "work", 4) == 0)
+            work(member, strstr(line, " moving") != NULL);
         else if (strcmp(line, "tally") == 0)
             tally(member);
         else if (strcmp(line, "stop") == 0)

@@ -8,6 +8,7 @@ loads with threads, because each blocking call waits for a majority; the GIL is 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import time
@@ -61,9 +62,16 @@ def verify(store: almadia.Store, items: list[Item]) -> None:
     print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
-def count(store: almadia.Store, node: str, numbers: range) -> None:
+def move_on(store: almadia.Store, done: int, moving: bool) -> None:
+    """Every tenth time a member that leads hands over, if it is asked to; calls under way are answered all the same."""
+    if moving and done % 10 == 0:
+        with contextlib.suppress(almadia.AlmadiaError):
+            store.transfer_leader()
+
+
+def count(store: almadia.Store, node: str, numbers: range, moving: bool) -> None:
     """Counts each of these numbers, once."""
-    for number in numbers:
+    for done, number in enumerate(numbers, 1):
         while True:
             try:
                 store.write(increment(node, number))
@@ -75,6 +83,7 @@ def count(store: almadia.Store, node: str, numbers: range) -> None:
             else:
                 break
         print(f"counted {number}", flush=True)
+        move_on(store, done, moving)
     print("counting ended", flush=True)
 
 
@@ -94,8 +103,9 @@ def take_task(transaction: almadia.Transaction, node: str) -> bytes | None:
     return key
 
 
-def work(store: almadia.Store, node: str) -> None:
+def work(store: almadia.Store, node: str, moving: bool) -> None:
     """Takes tasks until none is left."""
+    done = 0
     while True:
         try:
             key = take_task(store, node)
@@ -107,6 +117,8 @@ def work(store: almadia.Store, node: str) -> None:
         if key is None:
             break
         print(f"took {key.removeprefix(TODO_PREFIX).decode()}", flush=True)
+        done += 1
+        move_on(store, done, moving)
     print("working ended", flush=True)
 
 
@@ -137,10 +149,10 @@ def main() -> None:
                     )
                 case ["verify"]:
                     verify(store, items)
-                case ["count", numbers]:
-                    count(store, node, parse_range(numbers))
-                case ["work"]:
-                    work(store, node)
+                case ["count", numbers, *moving]:
+                    count(store, node, parse_range(numbers), bool(moving))
+                case ["work", *moving]:
+                    work(store, node, bool(moving))
                 case ["tally"]:
                     tally(store)
                 case ["stop"]:

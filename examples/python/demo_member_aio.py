@@ -9,6 +9,7 @@ thread keeps many writes in flight.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sys
 import time
@@ -65,9 +66,16 @@ async def verify(store: almadia.aio.Store, items: list[Item]) -> None:
     print(f"verified {comparison} {(taken - started) * 1e6:.0f} {total_us:.0f}", flush=True)
 
 
-async def count(store: almadia.aio.Store, node: str, numbers: range) -> None:
+async def move_on(store: almadia.aio.Store, done: int, moving: bool) -> None:
+    """Every tenth time a member that leads hands over, if it is asked to; calls under way are answered all the same."""
+    if moving and done % 10 == 0:
+        with contextlib.suppress(almadia.AlmadiaError):
+            await store.transfer_leader()
+
+
+async def count(store: almadia.aio.Store, node: str, numbers: range, moving: bool) -> None:
     """Counts each of these numbers, once."""
-    for number in numbers:
+    for done, number in enumerate(numbers, 1):
         while True:
             try:
                 await store.write(increment(node, number))
@@ -79,6 +87,7 @@ async def count(store: almadia.aio.Store, node: str, numbers: range) -> None:
             else:
                 break
         print(f"counted {number}", flush=True)
+        await move_on(store, done, moving)
     print("counting ended", flush=True)
 
 
@@ -98,8 +107,9 @@ async def take_task(transaction: almadia.aio.Transaction, node: str) -> bytes | 
     return key
 
 
-async def work(store: almadia.aio.Store, node: str) -> None:
+async def work(store: almadia.aio.Store, node: str, moving: bool) -> None:
     """Takes tasks until none is left."""
+    done = 0
     while True:
         try:
             key = await take_task(store, node)
@@ -111,6 +121,8 @@ async def work(store: almadia.aio.Store, node: str) -> None:
         if key is None:
             break
         print(f"took {key.removeprefix(TODO_PREFIX).decode()}", flush=True)
+        done += 1
+        await move_on(store, done, moving)
     print("working ended", flush=True)
 
 
@@ -141,10 +153,10 @@ async def main() -> None:
                     )
                 case ["verify"]:
                     await verify(store, items)
-                case ["count", numbers]:
-                    await count(store, node, parse_range(numbers))
-                case ["work"]:
-                    await work(store, node)
+                case ["count", numbers, *moving]:
+                    await count(store, node, parse_range(numbers), bool(moving))
+                case ["work", *moving]:
+                    await work(store, node, bool(moving))
                 case ["tally"]:
                     await tally(store)
                 case ["stop"]:

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arguments::{Delta, Edge, Key, Range, SeenVersion, Value};
+use crate::digest::RangeDigest;
 use crate::errors::OrRaise;
 use crate::position::Position;
 use crate::results::results;
@@ -93,6 +94,27 @@ impl Batch {
     fn if_value(&self, py: Python<'_>, key: Key<'_>, value: Option<Value<'_>>) -> PyResult<()> {
         let expected = value.as_ref().map_or(Expected::Absent, |value| Expected::Value(value.as_bytes()));
         self.lock().batch.if_as(key.as_bytes(), expected).or_raise(py)
+    }
+
+    /// Adds a condition: the batch is applied only if the keys from `start` (included) to `end` (excluded), or those that
+    /// begin with `prefix`, are those that `seen` is the digest of, each with the version it had then: nobody has set or
+    /// removed one of them, or added another. The whole range must lie in the region of the batch.
+    ///
+    /// Raises TooLargeError if the ranges of the batch have more than 65,536 keys or 64 MiB together.
+    #[pyo3(
+        signature = (seen, *, start = None, end = None, prefix = None),
+        text_signature = "($self, seen, *, start=None, end=None, prefix=None)"
+    )]
+    fn if_range(
+        &self,
+        py: Python<'_>,
+        seen: &Bound<'_, RangeDigest>,
+        start: Option<Key<'_>>,
+        end: Option<Key<'_>>,
+        prefix: Option<Key<'_>>,
+    ) -> PyResult<()> {
+        let KeyRange { start, end } = Range::new(prefix, start, end).keys()?;
+        self.lock().batch.if_range(&start, &end, &seen.get().0).or_raise(py)
     }
 
     /// What is added from here on is applied instead, if a condition is false. The write succeeds then; `succeeded` is

@@ -12,6 +12,7 @@ mod arguments;
 mod batch;
 mod calls;
 mod completions;
+mod digest;
 #[cfg(feature = "bench")]
 mod echo;
 mod errors;
@@ -49,6 +50,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<completions::Pending>()?;
     #[cfg(feature = "bench")]
     module.add_class::<echo::Echo>()?;
+    module.add_class::<digest::RangeDigest>()?;
     module.add_class::<items::Items>()?;
     module.add_class::<position::Position>()?;
     module.add_class::<relay::Relay>()?;

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
-use almadia::{Code, Error, IterOptions, PinnedValue, Result};
+use almadia::{Code, Error, IterOptions, KeyRange, PinnedValue, Result};
 use pyo3::exceptions::PyLookupError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyMemoryView};
 
 use crate::arguments::{Key, Limit, Range};
 use crate::calls::{bytes, list, versioned};
+use crate::digest::RangeDigest;
 use crate::errors::OrRaise;
 use crate::exit::detached;
 use crate::fork_guard::ForkGuarded;
@@ -92,6 +93,12 @@ impl Snapshot {
         let read = |snapshot: &almadia::Snapshot| keys.iter().map(|key| snapshot.get(key)).collect();
         let found: Vec<_> = detached(py, || self.with(read)).or_raise(py)?;
         list(py, &found)
+    }
+
+    /// What the keys of a range look like; all of them are read.
+    fn digest(&self, py: Python<'_>, keys: Range<'_>) -> PyResult<RangeDigest> {
+        let KeyRange { start, end } = keys.keys()?;
+        detached(py, || self.with(|snapshot| snapshot.digest(&start, &end))).or_raise(py).map(RangeDigest)
     }
 
     /// An iterator over items, entries, keys or values.

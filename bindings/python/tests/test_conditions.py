@@ -150,6 +150,45 @@ def test_a_refused_batch_is_left_as_it_was(store: almadia.Store) -> None:
         block[b"l"] = b"w"
 
 
+def test_a_range_is_judged_as_a_snapshot_saw_it(store: almadia.Store) -> None:
+    store[b"r/a"] = b"1"
+    with store.snapshot(prefix=b"r/") as snapshot:
+        seen = snapshot.digest(prefix=b"r/")
+        assert seen == snapshot.digest(start=b"r/", end=b"r0") != snapshot.digest(start=b"r/b", end=b"r0")
+        with pytest.raises(almadia.InvalidArgumentError):
+            snapshot.digest()
+    copied = pickle.loads(pickle.dumps(seen))
+    assert (copied, hash(copied), copied.keys, copied.bytes) == (seen, hash(seen), 1, 4)
+    assert almadia.RangeDigest(bytes(seen)) == seen and repr(seen) == "<almadia.RangeDigest keys=1 bytes=4>"
+    with pytest.raises(ValueError, match="32 bytes, not 31"):
+        almadia.RangeDigest(bytes(seen)[1:])
+
+    def add(key: bytes) -> None:
+        with store.batch() as batch:
+            batch.if_range(copied, prefix=b"r/")
+            batch[key] = b"2"
+
+    add(b"r/b")
+    with pytest.raises(almadia.PreconditionFailedError) as raised:
+        add(b"r/c")
+    assert (raised.value.operation, raised.value.exists) == (0, False)
+    assert b"r/b" in store and b"r/c" not in store
+
+
+async def test_a_range_is_judged_from_asyncio(aio_store: almadia.aio.Store) -> None:
+    await aio_store.put(b"r/a", b"1")
+    async with aio_store.snapshot() as snapshot:
+        seen = await snapshot.digest(prefix=b"r/")
+    async with aio_store.batch() as batch:
+        batch.if_range(seen, start=b"r/", end=b"r0")
+        batch[b"r/a"] = b"2"
+    with pytest.raises(almadia.PreconditionFailedError):
+        async with aio_store.batch() as batch:
+            batch.if_range(seen, prefix=b"r/")
+            batch[b"r/a"] = b"3"
+    assert await aio_store.get(b"r/a") == b"2"
+
+
 def test_a_failed_condition_crosses_processes(store: almadia.Store) -> None:
     position = store.put(b"k", b"v")
     with pytest.raises(almadia.PreconditionFailedError) as raised:

@@ -78,7 +78,7 @@ What to know:
 
 from typing import TYPE_CHECKING
 
-from ._almadia import VERSION, Batch, Items, Position
+from ._almadia import VERSION, Batch, Items, Position, RangeDigest
 from ._transactions import Transaction, transactional
 
 # One class for each code. They are not in __all__, so that help(almadia) shows first what a program needs first.
@@ -164,6 +164,7 @@ __all__ = [
     "OptionValue",
     "Outcome",
     "Position",
+    "RangeDigest",
     "RegionStatus",
     "Snapshot",
     "Status",

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from . import _aio_transactions, _almadia, _conditions
 from ._aio_transactions import Transaction, TransactionContext
-from ._almadia import Batch, Items, Position
+from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
 from .options import option_list
@@ -524,6 +524,12 @@ class Snapshot(
     async def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
         """The values of `keys`, in the same order; None for each key that does not exist."""
         return await in_thread(self._core.get_many, list(keys))
+
+    async def digest(
+        self, *, start: BytesLike | None = None, end: BytesLike | None = None, prefix: BytesLike | None = None
+    ) -> RangeDigest:
+        """What a range of keys looks like, as `almadia.Snapshot.digest`."""
+        return await in_thread(self._core.digest, (prefix, start, end))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.keys()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar, overload
 
 from . import _conditions
-from ._almadia import Batch, Items, Position
+from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._transactions import Transaction, transact
 from .errors import KeyNotFound
@@ -531,6 +531,16 @@ class Snapshot(BaseSnapshot[Iterator[tuple[bytes, bytes]], Iterator[tuple[bytes,
     def get_many(self, keys: Iterable[BytesLike]) -> list[bytes | None]:
         """The values of `keys`, in the same order; None for each key that does not exist."""
         return self._core.get_many(list(keys))
+
+    def digest(
+        self, *, start: BytesLike | None = None, end: BytesLike | None = None, prefix: BytesLike | None = None
+    ) -> RangeDigest:
+        """What the keys from `start` (included) to `end` (excluded), or those that begin with `prefix`, look like.
+
+        For `Batch.if_range`, which applies a batch only if none of them was changed since, and none added. All of them
+        are read; more than 65,536 keys or 64 MiB raise TooLargeError.
+        """
+        return self._core.digest((prefix, start, end))
 
     def __getitem__(self, key: BytesLike) -> bytes:
         value = self._core.get(key)
