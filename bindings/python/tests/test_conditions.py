@@ -175,18 +175,20 @@ def test_a_range_is_judged_as_a_snapshot_saw_it(store: almadia.Store) -> None:
     assert b"r/b" in store and b"r/c" not in store
 
 
-async def test_a_range_is_judged_from_asyncio(aio_store: almadia.aio.Store) -> None:
-    await aio_store.put(b"r/a", b"1")
-    async with aio_store.snapshot() as snapshot:
-        seen = await snapshot.digest(prefix=b"r/")
-    async with aio_store.batch() as batch:
-        batch.if_range(seen, start=b"r/", end=b"r0")
-        batch[b"r/a"] = b"2"
-    with pytest.raises(almadia.PreconditionFailedError):
-        async with aio_store.batch() as batch:
-            batch.if_range(seen, prefix=b"r/")
-            batch[b"r/a"] = b"3"
-    assert await aio_store.get(b"r/a") == b"2"
+@pytest.mark.asyncio
+async def test_a_range_is_judged_from_asyncio(tmp_path: Path) -> None:
+    async with almadia.aio.open(tmp_path / "store", options=FAST) as store:
+        await store.put(b"r/a", b"1")
+        async with store.snapshot() as snapshot:
+            seen = await snapshot.digest(prefix=b"r/")
+        async with store.batch() as batch:
+            batch.if_range(seen, start=b"r/", end=b"r0")
+            batch[b"r/a"] = b"2"
+        with pytest.raises(almadia.PreconditionFailedError):
+            async with store.batch() as batch:
+                batch.if_range(seen, prefix=b"r/")
+                batch[b"r/a"] = b"3"
+        assert await store.get(b"r/a") == b"2"
 
 
 def test_a_failed_condition_crosses_processes(store: almadia.Store) -> None:
