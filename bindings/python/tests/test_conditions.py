@@ -177,7 +177,7 @@ def test_a_range_is_judged_as_a_snapshot_saw_it(store: almadia.Store) -> None:
 
 @pytest.mark.asyncio
 async def test_a_range_is_judged_from_asyncio(tmp_path: Path) -> None:
-    async with almadia.aio.open(tmp_path / "store", options=FAST) as store:
+    async with almadia.aio.open(tmp_path / "store") as store:
         await store.put(b"r/a", b"1")
         async with store.snapshot() as snapshot:
             seen = await snapshot.digest(prefix=b"r/")
