@@ -205,6 +205,7 @@ impl Applier {
     /// An applier that continues behind `state`, of a build that knows feature levels up to `known_level`.
     #[must_use]
     pub(crate) fn new(origin: Origin, known_level: u16, region: Region, state: ApplyState) -> Self {
+        assert!(region.level <= known_level, "a build that knows less opens no such directory");
         Self { origin, known_level, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
     }
 
@@ -256,6 +257,7 @@ impl Applier {
         if self.entries.is_empty() {
             return Ok(Progress::Idle);
         }
+        assert!(!batch.is_closed, "nothing more goes in");
         let mut report = Applied {
             region: self.region.id,
             state: self.state,
@@ -385,6 +387,7 @@ impl Applier {
             return Err(not_known(index, self.known_level));
         }
         batch.is_closed = !planted::has(Fault::LevelSharesItsBatch);
+        assert!(self.region.floor_index < index, "an entry is applied once");
         if self.region.raise_level(level, index) {
             self.store_region(batch);
             report.raised = Some((level, index));

@@ -102,6 +102,7 @@ impl Peer {
         logger: &slog::Logger,
     ) -> Result<Self> {
         check_recovered(&log, applied)?;
+        assert!(region.level <= options.known_level, "a build that knows less opens no such directory");
         // The commit index is stored lazily: what was applied was committed, whatever the log says.
         log.hard_state.commit = log.hard_state.commit.max(applied.index.get());
         let recorded_commit = LogIndex(log.hard_state.commit);

@@ -153,7 +153,9 @@ impl PendingWrites {
 
     /// Takes the writes with conditions.
     pub(crate) fn take_conditional(&mut self) -> Vec<Pending> {
-        self.extract(|write| is_conditional(&write.data))
+        let taken = self.extract(|write| is_conditional(&write.data));
+        assert!(!self.has_conditional(), "none is left");
+        taken
     }
 
     /// Takes the writes whose deadline has passed.

@@ -112,6 +112,8 @@ impl Peer {
 
     /// A change of leader is noticed in its round, and who leads has what a leader needs.
     fn check_leadership(&self) {
+        assert!(self.leadership.raised_in <= self.term(), "nothing is proposed in a later term");
+        assert!(self.region.level <= self.options.known_level, "what is applied can be read");
         let elapsed = self.raw.raft.heartbeat_elapsed();
         let keeps_time = elapsed == self.ticks_since_heartbeat();
         assert!(!self.is_leader() || keeps_time, "all heartbeats of a member leave on the same tick");

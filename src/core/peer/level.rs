@@ -43,9 +43,9 @@ impl Peer {
 
     /// The level has risen by the entry at `index`.
     pub(super) fn on_level(&mut self, level: u16, index: LogIndex) {
+        assert!(level <= self.options.known_level, "an applier of this build has read it");
         let rises = self.region.raise_level(level, index);
         assert!(rises, "the applier says so once");
-        assert!(level <= self.options.known_level || planted::is_any(), "who applies a level knows it");
         log::info!("region {}: all members know feature level {level}", self.region.id);
     }
 
@@ -64,6 +64,7 @@ impl Peer {
         let command = seal_level(level, self.region.epoch.version);
         // Refused for now is fine: the next look proposes it again.
         if self.append_as_leader(std::iter::once((command, Bytes::new()))).is_ok() {
+            assert!(self.is_leader(), "only a leader proposes");
             log::debug!("region {}: proposing feature level {level}", self.region.id);
             self.leadership.raised_in = self.term();
         }

@@ -52,6 +52,7 @@ impl Peer {
     /// and a member that crashes must not come back, for as long as it replays its log, to what was refused below it.
     #[must_use]
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
+        assert!(self.region.floor_index <= self.apply.index(), "what raised the level is applied");
         let wanted = self.truncation.allowed.max(self.region.floor_index);
         (wanted > self.truncation.flushed).then_some(wanted)
     }
