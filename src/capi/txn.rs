@@ -31,6 +31,8 @@ use crate::store::transaction::{Transaction, TransactionIter, TransactionValue};
 pub struct almadia_txn {
     /// None once it was committed.
     transaction: Option<Transaction>,
+    /// C only uses it until a function of its own returns: it neither commits nor frees it.
+    is_lent: bool,
     process: ProcessId,
 }
 
@@ -44,11 +46,30 @@ impl ProcessBound for almadia_txn {
 
 impl almadia_txn {
     pub(super) fn new(transaction: Transaction) -> Self {
-        Self { transaction: Some(transaction), process: ProcessId::current() }
+        Self { transaction: Some(transaction), is_lent: false, process: ProcessId::current() }
+    }
+
+    /// One that C only uses until a function of its own returns.
+    pub(super) fn lent(transaction: Transaction) -> Self {
+        Self { is_lent: true, ..Self::new(transaction) }
     }
 
     /// Ends its use, for the commit.
     pub(super) fn take(&mut self) -> Result<Transaction> {
+        if self.is_lent {
+            let detail = "almadia_transact commits this transaction once its body returns";
+            return Err(Error::with_detail(Code::InvalidArgument, detail));
+        }
+        self.transaction.take().ok_or_else(over)
+    }
+
+    /// Ends its use after it was lent. In a child process that the body made, and returned in, it is left as it is: it has
+    /// locks that threads hold that are not there.
+    pub(super) fn reclaim(mut self) -> Result<Transaction> {
+        if let Err(error) = self.process.check() {
+            std::mem::forget(self);
+            return Err(error);
+        }
         self.transaction.take().ok_or_else(over)
     }
 }
@@ -305,7 +326,7 @@ pub unsafe extern "C" fn almadia_txn_delete_range(
 }
 
 /// Frees a transaction; one that was not committed has no effect. NULL is fine. Its values stay valid, its iterators are
-/// freed by themselves. In a child process it does nothing.
+/// freed by themselves. It does nothing in a child process, and to the transaction of an almadia_txn_body.
 ///
 /// Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
 ///
@@ -313,6 +334,12 @@ pub unsafe extern "C" fn almadia_txn_delete_range(
 /// `txn` is NULL or live, and not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn almadia_txn_free(txn: *mut almadia_txn) {
-    // SAFETY: `txn` is NULL or live, and not used again.
-    boundary::release(|| drop(unsafe { taken_in_process(txn) }));
+    boundary::release(|| {
+        // SAFETY: `txn` is NULL or live.
+        if unsafe { txn.as_ref() }.is_some_and(|txn| txn.is_lent) {
+            return;
+        }
+        // SAFETY: `txn` is NULL or live, C owns it, and it is not used again.
+        drop(unsafe { taken_in_process(txn) });
+    });
 }

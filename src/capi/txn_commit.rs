@@ -12,12 +12,12 @@ use super::store::almadia_store;
 use super::txn::{almadia_txn, handle};
 use super::txn_begin::{almadia_txn_options, txn_options};
 use super::write_options::{Waiting, almadia_write_options, async_write_options};
-use crate::error::Code;
-use crate::store::transaction::retry::Tried;
+use crate::store::transaction::retry::{Tried, commit_before};
 
 /// Commits a transaction and waits: all that it wrote takes effect, at one place in the log of its region, provided that
 /// all that it had read is still so. One that wrote nothing costs no entry of the log when it began linearizable: what it
-/// read was so then. The transaction is over, whatever came of it; free it. `options` may be NULL.
+/// read was so then. The transaction is over, whatever came of it, unless an argument was wrong or the call was refused in a
+/// callback; free it. `options` may be NULL.
 ///
 /// Blocks: yes, for the timeout at most. Threads: one at a time. Codes: ALMADIA_CONFLICT (certainly not applied;
 /// almadia_error_conflict tells what was changed), ALMADIA_TOO_LARGE (also when an iterator of it ended so), those of
@@ -47,8 +47,8 @@ pub unsafe extern "C" fn almadia_txn_commit(
 }
 
 /// Starts almadia_txn_commit and returns. The completion has its code, the version and position of the write, and with
-/// ALMADIA_CONFLICT an error for almadia_error_conflict. The transaction is over when this returns, also after a failure;
-/// free it at any time. `options` may be NULL, and has no events.
+/// ALMADIA_CONFLICT an error for almadia_error_conflict. The transaction is over when this returns, also after a failure,
+/// unless an argument was wrong; free it at any time. `options` may be NULL, and has no events.
 ///
 /// Blocks: no (it may read from the disk again what the transaction has iterated over). Threads: one at a time; callbacks
 /// too. Codes: as almadia_write_async; ALMADIA_TOO_LARGE, ALMADIA_IO and ALMADIA_CORRUPTION as almadia_txn_commit,
@@ -76,9 +76,9 @@ pub unsafe extern "C" fn almadia_txn_commit_async(
         // SAFETY: `done` keeps the promise of `Done::read`.
         let done = unsafe { Done::read(done) }?;
         // SAFETY: `txn` is NULL or live, and no other call uses it.
-        let transaction = unsafe { handle(txn) }?.take()?;
+        let prepared = unsafe { handle(txn) }?.take()?.prepare()?;
         done.submit(store, |asynchronous, receiver| {
-            asynchronous.commit(transaction, &options, |answer| receiver.answer(answer))
+            asynchronous.submit_commit(prepared, &options, |answer| receiver.answer(answer))
         })
     })
 }
@@ -116,16 +116,14 @@ pub unsafe extern "C" fn almadia_transact(
         let options = unsafe { txn_options(options) }?;
         let body = body.ok_or_else(|| null("body"))?;
         boundary::may_block()?;
-        store.store.transact_until_over(&options, |transaction, commit| {
-            let mut txn = almadia_txn::new(transaction);
+        store.store.transact_until_over(&options, |transaction, deadline| {
+            let mut txn = almadia_txn::lent(transaction);
             // SAFETY: the caller promises that the body may be called, and it uses `txn` only until it returns.
-            match unsafe { body(user, &raw mut txn) } {
-                ALMADIA_OK => {}
-                refused => return Tried::Over(Ok(refused)),
-            }
-            match txn.take().and_then(|transaction| transaction.commit(commit)) {
-                Err(error) if error.code() == Code::Conflict => Tried::Conflict(error),
-                committed => Tried::Over(committed.map(|_| ALMADIA_OK)),
+            let code = unsafe { body(user, &raw mut txn) };
+            match txn.reclaim() {
+                Err(error) => Tried::Over(Err(error)),
+                Ok(_) if code != ALMADIA_OK => Tried::Over(Ok(code)),
+                Ok(transaction) => Tried::of(commit_before(transaction, deadline), ALMADIA_OK),
             }
         })
     })

@@ -135,7 +135,7 @@ impl Snapshot {
     pub(super) fn cut(&self, options: IterOptions) -> IterOptions {
         match &self.range {
             Some(range) => cut(options, range),
-            None => options,
+            None => IterOptions { upper: options.upper.filter(|upper| !upper.is_empty()), ..options },
         }
     }
 

@@ -14,6 +14,7 @@ mod tests;
 mod writes;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use crate::store::conditions::check_range;
 use crate::store::latency::Kind;
 use crate::store::snapshot::{IterOptions, Level, PinnedValue, Snapshot, SnapshotOptions};
 use crate::store::{Due, Inner, Store, WriteOptions};
-use crate::types::{BATCH_BYTES_MAX, TRANSACTION_WRITES_MAX, Version};
+use crate::types::{BATCH_BYTES_MAX, RegionId, TRANSACTION_WRITES_MAX, Version};
 use merge::Merge;
 use reads::Reads;
 use writes::Writes;
@@ -67,15 +68,36 @@ pub struct Transaction {
     snapshot: Snapshot,
     level: Level,
     range: KeyRange,
-    shared: Arc<Mutex<Shared>>,
+    common: Arc<Common>,
 }
 
-/// What a transaction and its iterators share.
+/// What a transaction and its iterators share, and whether it is over, which nobody waits to say.
+#[derive(Debug, Default)]
+struct Common {
+    shared: Mutex<Shared>,
+    is_over: AtomicBool,
+}
+
+impl Common {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Nothing of others runs under this lock; what a panic of ours left half done is not committed by who drops it.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+}
+
+/// What it has read and written.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) reads: Reads,
     pub(crate) writes: Writes,
-    is_over: bool,
     /// An iterator was ended by this: the transaction has not seen all that it asked for, and cannot be committed.
     failed: Option<Error>,
 }
@@ -128,13 +150,25 @@ impl Asynchronous<'_> {
     where
         F: FnOnce(Result<Reply>) + Send + 'static,
     {
-        if !Arc::ptr_eq(self.inner, &transaction.inner) {
+        self.submit_commit(transaction.prepare()?, options, callback)
+    }
+
+    /// As [`Asynchronous::commit`], when all that may need the disk is done.
+    pub(crate) fn submit_commit<F>(
+        &self,
+        prepared: Prepared,
+        options: &WriteOptions,
+        callback: F,
+    ) -> Result<Call>
+    where
+        F: FnOnce(Result<Reply>) + Send + 'static,
+    {
+        let Prepared { inner, region, ended } = prepared;
+        if !Arc::ptr_eq(self.inner, &inner) {
             return Err(Error::with_detail(Code::InvalidArgument, "the transaction is another store's"));
         }
-        let start = transaction.range.start.clone();
-        match transaction.end()? {
+        match ended {
             Ended::Nothing(position) => self.inner.counted_if_refused(CallType::Write, || {
-                let region = self.inner.regions.region_of(&start);
                 let sink = self.sink_of(CallType::Write, Kind::Other, None, callback)?;
                 self.accept(sink, |open| {
                     let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
@@ -144,7 +178,7 @@ impl Asynchronous<'_> {
                 })
             }),
             Ended::Batch(mut batch, subjects) => self.write(&mut batch, options, move |answer| {
-                callback(answer.map_err(|error| found(error, subjects)))
+                callback(answer.map_err(|error| found(error, subjects)));
             }),
         }
     }
@@ -160,6 +194,13 @@ impl Inner {
     }
 }
 
+/// A commit that only has to be submitted.
+pub(crate) struct Prepared {
+    inner: Arc<Inner>,
+    region: RegionId,
+    ended: Ended,
+}
+
 /// What a commit has to do.
 enum Ended {
     /// All that was read was so at this position, and nothing was written.
@@ -171,7 +212,7 @@ enum Ended {
 impl Transaction {
     fn new(inner: &Arc<Inner>, snapshot: Snapshot, options: SnapshotOptions) -> Self {
         let SnapshotOptions { level, range, .. } = options;
-        Self { inner: Arc::clone(inner), snapshot, level, range, shared: Arc::default() }
+        Self { inner: Arc::clone(inner), snapshot, level, range, common: Arc::default() }
     }
 
     /// The position in the log of its region that its snapshot shows, or an earlier one.
@@ -214,7 +255,7 @@ impl Transaction {
         read: impl FnOnce(&Snapshot) -> Result<Option<Option<PinnedValue>>>,
     ) -> Result<Option<Option<TransactionValue>>> {
         self.check(key)?;
-        let mut shared = lock(&self.shared);
+        let mut shared = self.common.lock();
         if let Some(own) = shared.writes.look(key) {
             return Ok(Some(own.map(|value| TransactionValue { value: Held::Own(value.clone()) })));
         }
@@ -250,7 +291,7 @@ impl Transaction {
         let IterOptions { lower, upper, .. } = self.snapshot.cut(options.clone());
         let source = self.snapshot.iter(IterOptions { reverse: false, ..options })?;
         let merge = Merge::new(source, lower.unwrap_or_default(), upper, is_exempt);
-        Ok(TransactionIter::new(merge, reverse, Arc::clone(&self.shared)))
+        Ok(TransactionIter::new(merge, reverse, Arc::clone(&self.common)))
     }
 
     /// Sets `key` to `value` at the commit; the transaction sees it from now on.
@@ -273,9 +314,10 @@ impl Transaction {
 
     fn touch(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         self.check(key)?;
-        let mut shared = lock(&self.shared);
+        let mut shared = self.common.lock();
         let bytes = shared.writes.bytes_with(key, value.map_or(0, <[u8]>::len));
-        shared.check_size(bytes)?;
+        let more = usize::from(!shared.writes.has_touched(key));
+        shared.check_size(bytes, more)?;
         shared.writes.touch(key, value);
         Ok(())
     }
@@ -291,9 +333,9 @@ impl Transaction {
         if begin == end && !end.is_empty() {
             return Ok(());
         }
-        let mut shared = lock(&self.shared);
+        let mut shared = self.common.lock();
         let bytes = shared.writes.bytes_with_range(begin, end);
-        shared.check_size(bytes)?;
+        shared.check_size(bytes, 1)?;
         shared.writes.empty(begin, end);
         Ok(())
     }
@@ -315,9 +357,20 @@ impl Transaction {
         }
     }
 
+    /// Ends it, and does what may need the disk.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::commit`] that are known before anything is written.
+    pub(crate) fn prepare(self) -> Result<Prepared> {
+        let inner = Arc::clone(&self.inner);
+        let region = inner.regions.region_of(&self.range.start);
+        self.end().map(|ended| Prepared { inner, region, ended })
+    }
+
     /// Ends it, and with it its snapshot.
     fn end(self) -> Result<Ended> {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.common.lock();
+        self.common.end();
         if let Some(error) = shared.failed.take() {
             return Err(error);
         }
@@ -360,7 +413,7 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        lock(&self.shared).is_over = true;
+        self.common.end();
     }
 }
 
@@ -368,15 +421,40 @@ impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
             .field("position", &self.position())
-            .field("shared", &*lock(&self.shared))
+            .field("shared", &*self.common.lock())
             .finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// Whether its batch may have so many bytes of writes, and one operation more.
-    fn check_size(&self, bytes: usize) -> Result<()> {
-        if self.writes.operations() >= TRANSACTION_WRITES_MAX {
+    /// An iterator has walked from `begin` to `end`. Where the transaction has emptied a range it has seen its own doing.
+    ///
+    /// # Errors
+    /// As [`Reads::walks`].
+    fn walks(&mut self, begin: &[u8], end: Option<&[u8]>) -> Result<()> {
+        if !self.writes.has_emptied() {
+            return self.reads.walks(begin, end);
+        }
+        let mut from = Bytes::copy_from_slice(begin);
+        while end.is_none_or(|end| *from < *end) {
+            match self.writes.emptied_around(&from) {
+                Some((_, behind)) if behind.0.is_empty() => break,
+                Some((_, behind)) => from = behind.0.clone(),
+                None => {
+                    let next = self.writes.emptied_behind(&from).cloned();
+                    let next = next.filter(|next| end.is_none_or(|end| **next < *end));
+                    self.reads.walks(&from, next.as_deref().or(end))?;
+                    let Some(next) = next else { break };
+                    from = next;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether its batch may have so many bytes of writes, and so many operations more.
+    fn check_size(&self, bytes: usize, more: usize) -> Result<()> {
+        if self.writes.operations() + more > TRANSACTION_WRITES_MAX {
             let detail =
                 format!("the transaction has written {TRANSACTION_WRITES_MAX} keys, which is the limit");
             return Err(Error::with_detail(Code::TooLarge, detail));
@@ -416,9 +494,9 @@ fn found(error: Error, subjects: Vec<Conflict>) -> Error {
     if error.code() != Code::PreconditionFailed {
         return error;
     }
-    let failed = error.precondition().expect("a refused condition is named");
-    let subject = subjects.into_iter().nth(failed.operation as usize);
-    Error::conflicting(subject.expect("the first operations are the conditions, and nothing else is one"))
+    let place = error.precondition().map_or(usize::MAX, |failed| failed.operation as usize);
+    // The first operations are the conditions, and nothing else is one; but the answer may come from another member.
+    subjects.into_iter().nth(place).map_or_else(|| Error::new(Code::Conflict), Error::conflicting)
 }
 
 /// The answer of a read that may use the disk.
@@ -429,9 +507,4 @@ fn known(found: Option<Option<TransactionValue>>) -> Option<TransactionValue> {
 /// What an iterator is told that outlives its transaction.
 fn over() -> Error {
     Error::with_detail(Code::InvalidArgument, "the transaction of this iterator is over")
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    // Nothing of others runs under this lock; what a panic of ours left half done is not committed by who drops it.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

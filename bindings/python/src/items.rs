@@ -135,16 +135,23 @@ impl Items {
         py: Python<'py>,
         iteration: &Mutex<Iteration>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut iteration = lock(iteration);
-        iteration.check_open().or_raise(py)?;
-        iteration.forget_what_is_stale();
-        let Some((key, value, version)) = iteration.chunk.next() else { return Ok(None) };
         let bytes = |range: &[u8]| PyBytes::new(py, range);
+        // Bytes alone are made under the lock: a tuple or an exception may run the garbage collector, and so code of others,
+        // which may come back to this iterator.
+        let next = {
+            let mut iteration = lock(iteration);
+            iteration.check_open().map(|()| {
+                iteration.forget_what_is_stale();
+                let (key, value, version) = iteration.chunk.next()?;
+                Some((bytes(key), bytes(value), version))
+            })
+        };
+        let Some((key, value, version)) = next.or_raise(py)? else { return Ok(None) };
         Ok(Some(match self.part {
-            Part::Items => (bytes(key), bytes(value)).into_pyobject(py)?.into_any(),
-            Part::Entries => (bytes(key), bytes(value), version).into_pyobject(py)?.into_any(),
-            Part::Keys => bytes(key).into_any(),
-            Part::Values => bytes(value).into_any(),
+            Part::Items => (key, value).into_pyobject(py)?.into_any(),
+            Part::Entries => (key, value, version).into_pyobject(py)?.into_any(),
+            Part::Keys => key.into_any(),
+            Part::Values => value.into_any(),
         }))
     }
 }

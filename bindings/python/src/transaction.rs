@@ -62,10 +62,21 @@ impl State {
             Some(begun) if !self.is_over() => work(begun),
             _ => Err(over()),
         };
+        drop(held);
         if self.is_over() {
-            *held = None;
+            // Who ended it meanwhile has not waited for this.
+            self.let_go();
         }
         done
+    }
+
+    /// Drops it, unless somebody is in the middle of a call, who does it then.
+    fn let_go(&self) {
+        match self.begun.try_lock() {
+            Ok(mut held) => *held = None,
+            Err(TryLockError::Poisoned(held)) => *held.into_inner() = None,
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// Ends it for the commit.
@@ -78,11 +89,7 @@ impl State {
     /// Ends it. Never waits: whoever is in the middle of a call drops it afterwards.
     fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
-        match self.begun.try_lock() {
-            Ok(mut held) => *held = None,
-            Err(TryLockError::Poisoned(held)) => *held.into_inner() = None,
-            Err(TryLockError::WouldBlock) => {}
-        }
+        self.let_go();
     }
 }
 

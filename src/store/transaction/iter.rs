@@ -5,10 +5,10 @@
 //! transaction. The walk itself is left to the [`Merge`].
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::merge::{Merge, Source};
-use super::{Shared, lock, over};
+use super::{Common, Shared, over};
 use crate::error::{Error, Result};
 use crate::store::snapshot::Iter;
 use crate::types::Version;
@@ -21,13 +21,13 @@ use crate::types::Version;
 pub struct TransactionIter {
     merge: Merge<Iter>,
     reverse: bool,
-    shared: Arc<Mutex<Shared>>,
+    common: Arc<Common>,
     failed: Option<Error>,
 }
 
 impl TransactionIter {
-    pub(super) fn new(merge: Merge<Iter>, reverse: bool, shared: Arc<Mutex<Shared>>) -> Self {
-        Self { merge, reverse, shared, failed: None }
+    pub(super) fn new(merge: Merge<Iter>, reverse: bool, common: Arc<Common>) -> Self {
+        Self { merge, reverse, common, failed: None }
     }
 
     /// Moves to the first key: the smallest, or in reverse the largest.
@@ -104,8 +104,8 @@ impl TransactionIter {
     }
 
     fn go(&mut self, step: impl FnOnce(&mut Merge<Iter>, &mut Shared) -> Result<()>) {
-        let mut shared = lock(&self.shared);
-        let moved = if shared.is_over { Err(over()) } else { step(&mut self.merge, &mut shared) };
+        let mut shared = self.common.lock();
+        let moved = if self.common.is_over() { Err(over()) } else { step(&mut self.merge, &mut shared) };
         if let Err(error) = &moved {
             self.merge.stop();
             shared.fail(error);

@@ -181,7 +181,7 @@ impl<S: Source> Merge<S> {
             scratch.from.push(0);
         }
         if !self.is_exempt {
-            shared.reads.walks(&scratch.from, to)?;
+            shared.walks(&scratch.from, to)?;
         }
         self.arrive(found, facing);
         Ok(())
@@ -199,11 +199,12 @@ impl<S: Source> Merge<S> {
                 let end = upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                 return Ok((Found::own(shared.writes.first_put((begin, end))), here));
             };
-            if let own @ Some(_) = shared.writes.first_put((begin, Bound::Included(key))) {
-                return Ok((Found::own(own), here));
-            }
-            if !self.is_exempt {
+            let own = Found::own(shared.writes.first_put((begin, Bound::Included(key))));
+            if !self.is_exempt && own.is_at_least(key) {
                 shared.reads.meets(key, value.len())?;
+            }
+            if !matches!(own, Found::Nothing) {
+                return Ok((own, here));
             }
             if shared.writes.look(key).is_none() {
                 return Ok((Found::Stored, here));
@@ -238,7 +239,7 @@ impl<S: Source> Merge<S> {
         }
         let end = if is_included.is_none() { upper.as_deref() } else { Some(&scratch.from[..]) };
         if !self.is_exempt {
-            shared.reads.walks(begin, end)?;
+            shared.walks(begin, end)?;
         }
         self.arrive(found, facing);
         Ok(())
@@ -263,11 +264,12 @@ impl<S: Source> Merge<S> {
                 source.status()?;
                 return Ok((Found::own(shared.writes.last_put((Bound::Included(lower), end))), here));
             };
-            if let own @ Some(_) = shared.writes.last_put((Bound::Included(key), end)) {
-                return Ok((Found::own(own), here));
-            }
-            if !self.is_exempt {
+            let own = Found::own(shared.writes.last_put((Bound::Included(key), end)));
+            if !self.is_exempt && own.is_at_most(key) {
                 shared.reads.meets(key, value.len())?;
+            }
+            if !matches!(own, Found::Nothing) {
+                return Ok((own, here));
             }
             if shared.writes.look(key).is_none() {
                 return Ok((Found::Stored, here));
@@ -314,5 +316,15 @@ impl Found {
             Some((key, value)) => Self::Own(key.clone(), value.clone()),
             None => Self::Nothing,
         }
+    }
+
+    /// Whether a walk upwards to here passes `key`, or comes to it.
+    fn is_at_least(&self, key: &[u8]) -> bool {
+        if let Self::Own(own, _) = self { **own >= *key } else { true }
+    }
+
+    /// Whether a walk downwards to here passes `key`, or comes to it.
+    fn is_at_most(&self, key: &[u8]) -> bool {
+        if let Self::Own(own, _) = self { **own <= *key } else { true }
     }
 }

@@ -5,6 +5,7 @@
 //! visited; both ends of it count, so a key that appears in it is noticed. A range counts each key of the snapshot in it
 //! once, however often it was walked.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use crate::core::ranges::{End, Ranges};
 use crate::error::{Code, Conflict, Error, Result};
 use crate::regions::KeyRange;
 use crate::store::batch::Batch;
-use crate::types::{RANGE_BYTES_MAX, RANGE_KEYS_MAX, TRANSACTION_READS_MAX, Version};
+use crate::store::snapshot::prefix_end;
+use crate::types::{KEY_BYTES_MAX, RANGE_BYTES_MAX, RANGE_KEYS_MAX, TRANSACTION_READS_MAX, Version};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ impl Reads {
     /// # Errors
     /// `TOO_LARGE` when it has read as much as a transaction may.
     pub(crate) fn saw(&mut self, key: &[u8], version: Version) -> Result<()> {
-        if self.keys.contains_key(key) {
+        if self.keys.contains_key(key) || self.has_walked(key) {
             return Ok(());
         }
         self.make_room()?;
@@ -64,8 +66,7 @@ impl Reads {
     /// # Errors
     /// `TOO_LARGE` when iterators have passed as much as a transaction may. It cannot be committed then.
     pub(crate) fn meets(&mut self, key: &[u8], value_bytes: usize) -> Result<()> {
-        if !self.stretch.as_ref().is_some_and(|stretch| stretch.has(key)) && self.walked.around(key).is_none()
-        {
+        if !self.has_walked(key) {
             self.met.keys += 1;
             self.met.bytes += key.len() + value_bytes;
         }
@@ -84,6 +85,10 @@ impl Reads {
     /// # Errors
     /// As [`Reads::saw`].
     pub(crate) fn walks(&mut self, begin: &[u8], end: Option<&[u8]>) -> Result<()> {
+        // Bounds may be longer than any key.
+        let Some(begin) = possible(begin) else { return Ok(()) };
+        let end = end.and_then(possible);
+        let (begin, end) = (&*begin, end.as_deref());
         if end.is_some_and(|end| begin >= end) || planted::has(Fault::WalksForgotten) {
             return Ok(());
         }
@@ -95,6 +100,10 @@ impl Reads {
         self.make_room()?;
         self.stretch = Some(Stretch { begin: begin.to_vec(), end: end.map(<[u8]>::to_vec) });
         Ok(())
+    }
+
+    fn has_walked(&self, key: &[u8]) -> bool {
+        self.stretch.as_ref().is_some_and(|stretch| stretch.has(key)) || self.walked.around(key).is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -176,6 +185,15 @@ impl Stretch {
             (own, None) => *own = None,
             _ => {}
         }
+    }
+}
+
+/// The first key that may be at this bound or behind it: itself, or if it is longer than any key, the first that is not
+/// among those that begin as it does. None when no key is.
+fn possible(bound: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match bound.get(..=KEY_BYTES_MAX) {
+        None => Some(Cow::Borrowed(bound)),
+        Some(longer) => prefix_end(&longer[..KEY_BYTES_MAX]).map(Cow::Owned),
     }
 }
 

@@ -8,10 +8,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use super::{Transaction, TransactionOptions};
+use crate::completion::Reply;
 use crate::error::{Code, Error, Result};
 use crate::store::snapshot::Level;
 use crate::store::{Store, WriteOptions};
-use crate::time::now;
+use crate::time::{Timestamp, now};
 
 /// The first pause, at most.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -24,6 +25,28 @@ pub(crate) enum Tried<T> {
     Over(Result<T>),
     /// Another write came first.
     Conflict(Error),
+}
+
+impl<T> Tried<T> {
+    /// What a commit came to, of a body that returned this.
+    pub(crate) fn of(committed: Result<Reply>, returned: T) -> Self {
+        match committed {
+            Err(error) if error.code() == Code::Conflict => Self::Conflict(error),
+            committed => Self::Over(committed.map(|_| returned)),
+        }
+    }
+}
+
+/// Commits in the time that is left.
+///
+/// # Errors
+/// As [`Transaction::commit`]; `DEADLINE_BEFORE_START` when none is.
+pub(crate) fn commit_before(transaction: Transaction, deadline: Timestamp) -> Result<Reply> {
+    let left = deadline.since(now());
+    if left.is_zero() {
+        return Err(Error::new(Code::DeadlineBeforeStart));
+    }
+    transaction.commit(&WriteOptions { timeout: Some(left) })
 }
 
 impl Store {
@@ -42,20 +65,17 @@ impl Store {
         options: &TransactionOptions,
         mut body: impl FnMut(&mut Transaction) -> Result<T>,
     ) -> Result<T> {
-        self.transact_until_over(options, |mut transaction, commit| match body(&mut transaction) {
-            Ok(returned) => match transaction.commit(commit) {
-                Err(error) if error.code() == Code::Conflict => Tried::Conflict(error),
-                committed => Tried::Over(committed.map(|_| returned)),
-            },
+        self.transact_until_over(options, |mut transaction, deadline| match body(&mut transaction) {
+            Ok(returned) => Tried::of(commit_before(transaction, deadline), returned),
             Err(error) => Tried::Over(Err(error)),
         })
     }
 
-    /// As [`Store::transact`], for a body that commits its transaction itself, with the options that it is given.
+    /// As [`Store::transact`], for a body that commits its transaction itself, before the deadline.
     pub(crate) fn transact_until_over<T>(
         &self,
         options: &TransactionOptions,
-        mut attempt: impl FnMut(Transaction, &WriteOptions) -> Tried<T>,
+        mut attempt: impl FnMut(Transaction, Timestamp) -> Tried<T>,
     ) -> Result<T> {
         let deadline = now() + options.timeout.unwrap_or(self.inner.write_timeout);
         let mut pause = PAUSE_MIN;
@@ -66,8 +86,7 @@ impl Store {
             let began = now();
             let begin = TransactionOptions { timeout: Some(deadline.since(now())), ..options.clone() };
             let transaction = self.begin(&begin)?;
-            let commit = WriteOptions { timeout: Some(deadline.since(now())) };
-            let conflict = match attempt(transaction, &commit) {
+            let conflict = match attempt(transaction, deadline) {
                 Tried::Over(outcome) => return outcome,
                 Tried::Conflict(error) => error,
             };

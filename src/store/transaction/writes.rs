@@ -39,6 +39,21 @@ impl Writes {
         self.emptied.around(key)
     }
 
+    /// The begin of the first range behind `key` that was emptied.
+    pub(crate) fn emptied_behind(&self, key: &[u8]) -> Option<&Bytes> {
+        self.emptied.begin_behind(key)
+    }
+
+    /// Whether any range was emptied.
+    pub(crate) fn has_emptied(&self) -> bool {
+        self.emptied.iter().len() > 0
+    }
+
+    /// Whether `key` was set or removed by itself.
+    pub(crate) fn has_touched(&self, key: &[u8]) -> bool {
+        self.touched.contains_key(key)
+    }
+
     /// The first key between the bounds that was set.
     pub(crate) fn first_put(&self, range: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<(&Bytes, &Bytes)> {
         if is_empty(range) {

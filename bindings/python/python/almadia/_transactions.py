@@ -2,7 +2,7 @@
 
 Owns what a program does with a transaction, when it commits, and when it is tried again. What always holds: only a
 transaction that was refused with `ConflictError` is tried again, which is certainly not applied, so a function that
-returns took effect once; no view of the data is held during a pause. Transactions of `almadia.aio` are in
+returns took effect once; a transaction holds no view of the data during a pause. Transactions of `almadia.aio` are in
 `_aio_transactions`.
 """
 

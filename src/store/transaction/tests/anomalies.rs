@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::Config;
 use crate::error::Outcome;
+use crate::types::KEY_BYTES_MAX;
 
 const OPTIONS: WriteOptions = WriteOptions { timeout: None };
 
@@ -291,5 +292,93 @@ fn a_read_without_the_disk_is_a_read_as_any_other() {
         let committed = transaction.commit(&OPTIONS);
 
         assert_eq!(committed.is_err_and(|error| error.code() == Code::Conflict), is_refused);
+    }
+}
+
+#[test]
+fn a_walk_that_ends_at_a_key_of_any_length_can_be_committed() {
+    let (store, _directory) = open("");
+    let longest = vec![b'k'; KEY_BYTES_MAX];
+    store.put(&longest, b"").expect("it leads");
+    let moves: [fn(&mut TransactionIter, &[u8]); 4] = [
+        |iter, _| iter.seek_to_first(),
+        |iter, longest| iter.seek(longest),
+        |iter, longest| iter.seek(&[longest, b"k"].concat()),
+        |iter, longest| iter.seek_for_prev(&[longest, b"k"].concat()),
+    ];
+
+    for (number, make_move) in moves.into_iter().enumerate() {
+        for upper in [None, Some([&longest[..], b"k"].concat())] {
+            let mut transaction = begin(&store);
+            let mut iter = transaction.iter(IterOptions { upper, ..IterOptions::default() }).expect("all");
+            make_move(&mut iter, &longest);
+            assert_eq!(iter.item().map(|(key, _)| key == longest), (number != 2).then_some(true), "{number}");
+            iter.next();
+            transaction.put(b"out", b"").expect("small");
+            transaction.commit(&OPTIONS).expect("nothing that it has read was changed");
+            store.delete(b"out").expect("it leads");
+        }
+    }
+    let transaction = begin(&store);
+    assert_eq!(keys(&transaction, IterOptions::default()), [longest.clone()]);
+    store.put(&[&longest[..KEY_BYTES_MAX - 1], b"l"].concat(), b"").expect("it leads");
+    let mut transaction = transaction;
+    transaction.put(b"out", b"").expect("small");
+    assert_eq!(conflict(transaction.commit(&OPTIONS)), Conflict::Range(KeyRange::default()));
+}
+
+#[test]
+fn what_a_transaction_has_emptied_it_does_not_read() {
+    let (store, _directory) = open("");
+    for number in 0..3_000_u32 {
+        store.put(&[b"p", &number.to_be_bytes()[..]].concat(), b"v").expect("it leads");
+    }
+    let mut transaction = begin(&store);
+    transaction.delete_range(b"p", b"q").expect("small");
+    transaction.put(b"p new", b"").expect("small");
+    for reverse in [false, true] {
+        let prefix = IterOptions { reverse, ..IterOptions::prefix(b"p") };
+        assert_eq!(keys(&transaction, prefix), [b"p new"]);
+    }
+    store.put(b"p other", b"").expect("it leads");
+
+    transaction.commit(&OPTIONS).expect("what was there does not matter");
+
+    let whole = store.begin(&TransactionOptions::default()).expect("it leads");
+    assert_eq!(keys(&whole, IterOptions::prefix(b"p")), [b"p new"]);
+}
+
+#[test]
+fn keys_that_a_walk_has_passed_are_read_again_for_nothing() {
+    let (store, _directory) = open("");
+    let mut batch = Batch::new();
+    let key = |number: u32| number.to_be_bytes();
+    (0..3_000).for_each(|number| batch.put(&key(number), b"").expect("small"));
+    store.write(&mut batch, &OPTIONS).expect("it leads");
+    let mut transaction = begin(&store);
+
+    assert_eq!(keys(&transaction, IterOptions::default()).len(), 3_000);
+    (0..3_000).for_each(|number| assert!(get(&transaction, &key(number)).is_some()));
+
+    (0..32_768_u32).for_each(|number| transaction.put(&key(number), b"").expect("as many"));
+    (0..32_768_u32)
+        .for_each(|number| transaction.put(&key(number), b"again").expect("no more than there are"));
+    transaction.commit(&OPTIONS).expect("nobody came first");
+}
+
+#[test]
+fn an_empty_upper_bound_is_none() {
+    for split_keys in ["", "m"] {
+        let (store, _directory) = open(split_keys);
+        store.put(b"n", b"").expect("it leads");
+        let options = TransactionOptions { key: b"n".to_vec(), ..TransactionOptions::default() };
+        let bounds =
+            IterOptions { lower: Some(b"m".to_vec()), upper: Some(Vec::new()), ..IterOptions::default() };
+        let transaction = store.begin(&options).expect("it leads");
+        assert_eq!(keys(&transaction, bounds.clone()), [b"n"]);
+        let snapshot = store.snapshot(&SnapshotOptions::default()).expect("it leads");
+        let mut iter = snapshot.iter(bounds).expect("it is a snapshot");
+        iter.seek_to_first();
+        assert!(iter.valid());
     }
 }
