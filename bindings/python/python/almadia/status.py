@@ -60,5 +60,7 @@ class RegionStatus(NamedTuple):
     last_index: int
     """Last index of the region's log this member holds."""
     feature_level: int
-    """What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that knows
-    no conditions, or did a moment ago. 1: everything that this release offers."""
+    """What the region's log may hold, because the libraries of all members know it.
+
+    0: a member runs a release that knows no conditions, or did a moment ago. 1: everything that this release offers.
+    """
