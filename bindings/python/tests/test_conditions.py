@@ -159,7 +159,8 @@ def test_a_range_is_judged_as_a_snapshot_saw_it(store: almadia.Store) -> None:
             snapshot.digest()
     copied = pickle.loads(pickle.dumps(seen))
     assert (copied, hash(copied), copied.keys, copied.bytes) == (seen, hash(seen), 1, 4)
-    assert almadia.RangeDigest(bytes(seen)) == seen and repr(seen) == "<almadia.RangeDigest keys=1 bytes=4>"
+    assert almadia.RangeDigest(bytes(seen)) == seen
+    assert repr(seen) == "<almadia.RangeDigest keys=1 bytes=4>"
     with pytest.raises(ValueError, match="32 bytes, not 31"):
         almadia.RangeDigest(bytes(seen)[1:])
 
@@ -172,7 +173,8 @@ def test_a_range_is_judged_as_a_snapshot_saw_it(store: almadia.Store) -> None:
     with pytest.raises(almadia.PreconditionFailedError) as raised:
         add(b"r/c")
     assert (raised.value.operation, raised.value.exists) == (0, False)
-    assert b"r/b" in store and b"r/c" not in store
+    assert b"r/b" in store
+    assert b"r/c" not in store
 
 
 @pytest.mark.asyncio
