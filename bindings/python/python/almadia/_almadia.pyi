@@ -1,5 +1,5 @@
-from asyncio import Future
 import builtins
+from asyncio import Future
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias, final, overload
 
