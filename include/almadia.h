@@ -2854,7 +2854,7 @@ almadia_code almadia_txn_delete_range(struct almadia_txn *txn,
 
 /**
  * Frees a transaction; one that was not committed has no effect. NULL is fine. Its values stay valid, its iterators are
- * freed by themselves. In a child process it does nothing.
+ * freed by themselves. It does nothing in a child process, and to the transaction of an almadia_txn_body.
  *
  * Blocks: no (the last handle of a closed store closes its files). Threads: one, callbacks too.
  */
@@ -2864,7 +2864,8 @@ void almadia_txn_free(struct almadia_txn *txn);
 /**
  * Commits a transaction and waits: all that it wrote takes effect, at one place in the log of its region, provided that
  * all that it had read is still so. One that wrote nothing costs no entry of the log when it began linearizable: what it
- * read was so then. The transaction is over, whatever came of it; free it. `options` may be NULL.
+ * read was so then. The transaction is over, whatever came of it, unless an argument was wrong or the call was refused in a
+ * callback; free it. `options` may be NULL.
  *
  * Blocks: yes, for the timeout at most. Threads: one at a time. Codes: ALMADIA_CONFLICT (certainly not applied;
  * almadia_error_conflict tells what was changed), ALMADIA_TOO_LARGE (also when an iterator of it ended so), those of
@@ -2878,8 +2879,8 @@ almadia_code almadia_txn_commit(struct almadia_txn *txn,
 
 /**
  * Starts almadia_txn_commit and returns. The completion has its code, the version and position of the write, and with
- * ALMADIA_CONFLICT an error for almadia_error_conflict. The transaction is over when this returns, also after a failure;
- * free it at any time. `options` may be NULL, and has no events.
+ * ALMADIA_CONFLICT an error for almadia_error_conflict. The transaction is over when this returns, also after a failure,
+ * unless an argument was wrong; free it at any time. `options` may be NULL, and has no events.
  *
  * Blocks: no (it may read from the disk again what the transaction has iterated over). Threads: one at a time; callbacks
  * too. Codes: as almadia_write_async; ALMADIA_TOO_LARGE, ALMADIA_IO and ALMADIA_CORRUPTION as almadia_txn_commit,

@@ -5,7 +5,6 @@
 //! otherwise, its writes are there.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::ptr::{null, null_mut};
 
 use almadia::capi::iter::{
@@ -36,8 +35,10 @@ pub struct Transaction {
     sees: Model,
     /// Keys that it has read, and not written before.
     read: BTreeSet<Vec<u8>>,
-    /// It has iterated over everything.
-    read_all: bool,
+    /// What it had emptied whenever it iterated over everything else.
+    iterated: Vec<Vec<Change>>,
+    /// Ranges that it has emptied.
+    emptied: Vec<Change>,
     changes: Vec<Change>,
     written: BTreeSet<Vec<u8>>,
     is_over: bool,
@@ -48,6 +49,13 @@ impl Free for Transaction {
         // SAFETY: the handle is live and not used again.
         unsafe { almadia_txn_free(self.handle) }
     }
+}
+
+/// Whether one of the ranges has `key`.
+fn is_emptied(ranges: &[Change], key: &[u8]) -> bool {
+    ranges.iter().any(|range| {
+        matches!(range, Change::DeleteRange(begin, end) if **begin <= *key && (end.is_empty() || *key < **end))
+    })
 }
 
 /// Copies what a slice points to.
@@ -86,7 +94,8 @@ impl Member {
 impl Transaction {
     fn new(handle: *mut almadia_txn, began: Model) -> Self {
         let (sees, read, written) = (began.clone(), BTreeSet::new(), BTreeSet::new());
-        Self { handle, began, sees, read, read_all: false, changes: Vec::new(), written, is_over: false }
+        let (iterated, emptied, changes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { handle, began, sees, read, iterated, emptied, changes, written, is_over: false }
     }
 
     /// Whether it holds on to the data.
@@ -112,7 +121,7 @@ impl Transaction {
                 almadia_value_free(value);
             }
         }
-        if !is_exempt && !self.written.contains(&key.bytes) {
+        if !is_exempt && !self.written.contains(&key.bytes) && !is_emptied(&self.emptied, &key.bytes) {
             self.read.insert(key.bytes);
         }
     }
@@ -148,7 +157,9 @@ impl Transaction {
             found.reverse();
         }
         assert!(found.iter().map(|(key, value)| (key, value)).eq(self.sees.iter()), "it shows what it sees");
-        self.read_all |= !is_exempt;
+        if !is_exempt {
+            self.iterated.push(self.emptied.clone());
+        }
     }
 
     fn put(&mut self, input: &mut Input<'_>) {
@@ -178,12 +189,7 @@ impl Transaction {
             almadia_txn_delete_range(self.handle, begin.data, begin.length, end.data, end.length, error)
         });
         if wanted == OK {
-            // What it emptied it has written; of that only the keys that are there matter here.
-            let behind = if end.bytes.is_empty() { Bound::Unbounded } else { Bound::Excluded(end.bytes) };
-            if behind != Bound::Excluded(begin.bytes.clone()) {
-                let emptied = self.sees.range((Bound::Included(begin.bytes), behind));
-                self.written.extend(emptied.map(|(key, _)| key.clone()));
-            }
+            self.emptied.push(change.clone());
             self.change(change);
         }
     }
@@ -200,12 +206,14 @@ impl Transaction {
         let is_same = |key: &Vec<u8>| self.began.get(key) == model.get(key);
         if code == OK {
             // One that wrote nothing may have been overtaken: what it read was so when it began.
-            let is_true = self.read.iter().all(is_same) && (!self.read_all || self.began == *model);
+            let keys = || self.began.keys().chain(model.keys());
+            let is_whole = |emptied: &Vec<Change>| keys().all(|key| is_emptied(emptied, key) || is_same(key));
+            let is_true = self.read.iter().all(is_same) && self.iterated.iter().all(is_whole);
             assert!(is_true || self.changes.is_empty(), "what it has read is as it was");
             self.changes.drain(..).for_each(|change| change.apply(model));
         } else {
             assert_eq!(code, CONFLICT);
-            assert!(!self.read.is_empty() || self.read_all, "it has read something");
+            assert!(!self.read.is_empty() || !self.iterated.is_empty(), "it has read something");
         }
         self.is_over = true;
         // SAFETY: as above.
