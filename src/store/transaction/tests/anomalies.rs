@@ -320,7 +320,7 @@ fn a_walk_that_ends_at_a_key_of_any_length_can_be_committed() {
         }
     }
     let transaction = begin(&store);
-    assert_eq!(keys(&transaction, IterOptions::default()), [longest.clone()]);
+    assert_eq!(keys(&transaction, IterOptions::default()), [&longest[..]]);
     store.put(&[&longest[..KEY_BYTES_MAX - 1], b"l"].concat(), b"").expect("it leads");
     let mut transaction = transaction;
     transaction.put(b"out", b"").expect("small");
