@@ -351,7 +351,9 @@ static void print_status(const struct member *member) {
 
 /* Every tenth time a member that leads hands over, if it is asked to; calls under way are answered all the same. */
 static void move_on(const struct member *member, size_t *done, bool moving) {
-    if (moving && ++*done % 10 == 0) (void)almadia_leader_transfer(member->store, NULL, NULL);
+    if (!moving || ++*done % 10 != 0) return;
+    /* Anything else: another member leads, or is about to. */
+    if (almadia_leader_transfer(member->store, NULL, NULL) == ALMADIA_OK) printf("moved\n");
 }
 
 static void count(const struct member *member, const char *range, bool moving) {
