@@ -4,17 +4,24 @@
 //! log. What always holds: a call is recorded before its member sees it; times are event numbers; a read is finished
 //! when its reader has looked at the data, not when it was allowed to.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use answers::{
+    comes_after_what_was_known, not_applied_is_never_seen, ok_is_where_it_says, only_an_end_drops_calls,
+    refused_is_refused, unknown_is_what_had_no_time, waited_for_its_index,
+};
+
 use crate::completion::call::{CallKind, CallRegions, Subject};
 use crate::completion::deadlines::Deadlines;
-use crate::completion::{Completion, Position, Reply, Sink};
+use crate::completion::{Completion, Reply, Sink};
 use crate::effects::Effects;
 use crate::error::{Code, Error, Outcome, Refusal, Result};
 use crate::sim::checker::{Action, Change, Key, Level, Observed, Operation, Verdict};
-use crate::sim::chosen::{self, CallId, call_of_number};
+use crate::sim::chosen::{CallId, call_of_number};
 use crate::sim::conditional::{Conditional, Numbers, Shown};
 use crate::sim::invariants::{Check, Ledger};
 use crate::sim::keys::{look, version_at};
@@ -556,88 +563,6 @@ impl Calls {
         self.events += 1;
         self.events
     }
-}
-
-/// A local read is answered from a state that has applied what it waited for.
-fn waited_for_its_index(call: CallId, known: &Call, index: LogIndex) -> Check {
-    if index >= known.min_index {
-        return Ok(());
-    }
-    Err(format!("call {call} is answered from {index}, but waited for {}", known.min_index))
-}
-
-/// An answer "applied" is true, the entry is at the position it names, and came to what it says.
-fn ok_is_where_it_says(
-    call: CallId,
-    (reply, has_version): (&Reply, bool),
-    chosen: Option<&chosen::Outcome>,
-    term: Option<u64>,
-) -> Check {
-    let Position { index, term: term_told } = reply.position;
-    let version = chosen.map(|outcome| outcome.version);
-    let told = (index, Some(reply.version), Some(term_told.get()));
-    let version_to_tell = version.map(|version| if has_version { version } else { Version::UNKNOWN });
-    let stands = (version.map_or(LogIndex(0), Version::index), version_to_tell, term);
-    if told != stands {
-        return Err(format!("call {call} was told it stands at {told:?}, but it stands at {stands:?}"));
-    }
-    let effects = Ok(reply.effects().cloned().unwrap_or_default());
-    match chosen.map(|outcome| &outcome.told) {
-        Some(comes_to) if *comes_to != effects => {
-            Err(format!("call {call} was told {effects:?}, but comes to {comes_to:?}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An answer "refused" is true, and says what there was; the index of the call's entry.
-fn refused_is_refused(
-    call: CallId,
-    refusal: Refusal,
-    chosen: Option<&chosen::Outcome>,
-) -> std::result::Result<u64, String> {
-    match chosen {
-        Some(chosen::Outcome { version, told }) if *told == Err(refusal) => Ok(version.index().get()),
-        other => Err(format!("call {call} was told {refusal:?}, but comes to {other:?}")),
-    }
-}
-
-/// An answer "certainly not applied" is never wrong.
-fn not_applied_is_never_seen(call: CallId, known: &Call, chosen: Option<&chosen::Outcome>) -> Check {
-    match chosen.map(|outcome| outcome.version.index()) {
-        Some(index) if known.operation.verdict == Verdict::NotApplied => {
-            Err(format!("call {call} was answered with certainly not applied, but took effect at {index}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A completion is dropped only when its member stops.
-fn only_an_end_drops_calls(call: CallId, host: usize, error: &Error, ended: Option<usize>) -> Check {
-    let of_an_end = matches!(error.code(), Code::FailedInFlight | Code::Poisoned | Code::Closed);
-    if of_an_end && ended != Some(host) {
-        return Err(format!("call {call} was dropped while its member went on"));
-    }
-    Ok(())
-}
-
-/// A caller whose member is alive learns the outcome of its write, unless the write timed out or was cancelled.
-fn unknown_is_what_had_no_time(call: CallId, known: &Call, error: &Error, ended: bool) -> Check {
-    let is_unknown = known.operation.is_write() && !known.transfers && error.outcome() == Outcome::Unknown;
-    if ended || !is_unknown || matches!(error.code(), Code::Timeout | Code::CancelledInFlight) {
-        return Ok(());
-    }
-    Err(format!("call {call} is {} to its caller, whose member lives", error.code().name()))
-}
-
-/// A call that started after something was known is ordered after it: the real-time half of linearizability.
-fn comes_after_what_was_known(call: CallId, known: &Call, index: u64) -> Check {
-    let in_time = if known.operation.is_write() { index > known.floor } else { index >= known.floor };
-    if in_time {
-        return Ok(());
-    }
-    let (what, floor) = (if known.operation.is_write() { "stands at" } else { "shows" }, known.floor);
-    Err(format!("call {call} {what} {index}, but {floor} was known before it was made"))
 }
 
 struct Heard {

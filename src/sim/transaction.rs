@@ -10,17 +10,16 @@ use std::ops::Range;
 
 use crate::core::command::{Operation, Write};
 use crate::core::digest::RangeDigest;
-use crate::error::Result;
 use crate::sim::checker::{Change, Key};
 use crate::sim::chosen::value_of;
 use crate::sim::conditional::{Condition, Conditional, Step, Transaction};
-use crate::sim::disk::{Data, Versioned};
+use crate::sim::disk::Data;
 use crate::sim::keys::{element, key_of, place};
 use crate::sim::load::{digest, number};
 use crate::sim::random::Random;
 use crate::store::batch::Batch;
 use crate::store::transaction::Shared;
-use crate::store::transaction::merge::{Merge, Source};
+use crate::store::transaction::merge::{Listed, Merge};
 use crate::types::{BOOTSTRAP_EPOCH, RegionId, Version};
 
 /// A client's transaction under way.
@@ -76,8 +75,9 @@ impl Program<'_> {
     /// Walks from a register in either direction for some steps, and perhaps turns round.
     fn scan(&mut self, from: Key, random: &mut Random) {
         let bounds = [0, self.registers].map(|key| place(self.region, key));
-        let source = Cursor::new(self.seen, &bounds);
         let [lower, upper] = bounds;
+        let inside = self.seen.range::<Vec<u8>, _>(&lower..&upper);
+        let source = Listed::new(inside.map(|(key, it)| (key.clone(), it.value.clone(), it.version)));
         let mut merge = Merge::new(source, lower, Some(upper), false);
         let mut is_ascending = random.percent(50);
         let place = place(self.region, from);
@@ -101,7 +101,7 @@ impl Program<'_> {
 
     /// Notes what a step shows: the registers from here to where it came, or to the end, but those that the transaction has
     /// written over. Returns where it came.
-    fn note_walk(&mut self, from: Key, merge: &Merge<Cursor<'_>>, is_ascending: bool) -> Option<Key> {
+    fn note_walk(&mut self, from: Key, merge: &Merge<Listed>, is_ascending: bool) -> Option<Key> {
         let at = merge.item().map(|(key, ..)| key_of(key));
         let passed = match is_ascending {
             true => from..at.map_or(self.registers, |at| at + 1),
@@ -175,50 +175,5 @@ impl Program<'_> {
             _ => None,
         });
         made.collect()
-    }
-}
-
-/// The data between two keys.
-struct Cursor<'a> {
-    items: Vec<(&'a Vec<u8>, &'a Versioned)>,
-    /// The number of the current one.
-    at: Option<usize>,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(seen: &'a Data, [lower, upper]: &[Vec<u8>; 2]) -> Self {
-        Self { items: seen.range::<Vec<u8>, _>(lower..upper).collect(), at: None }
-    }
-}
-
-impl Source for Cursor<'_> {
-    fn seek(&mut self, key: &[u8]) {
-        self.at =
-            Some(self.items.partition_point(|item| **item.0 < *key)).filter(|at| *at < self.items.len());
-    }
-
-    fn seek_for_prev(&mut self, key: &[u8]) {
-        self.at = self.items.partition_point(|item| **item.0 <= *key).checked_sub(1);
-    }
-
-    fn seek_to_last(&mut self) {
-        self.at = self.items.len().checked_sub(1);
-    }
-
-    fn next(&mut self) {
-        self.at = self.at.map(|at| at + 1).filter(|at| *at < self.items.len());
-    }
-
-    fn prev(&mut self) {
-        self.at = self.at.and_then(|at| at.checked_sub(1));
-    }
-
-    fn item(&self) -> Option<(&[u8], &[u8], Version)> {
-        let (key, stored) = self.items[self.at?];
-        Some((key, &stored.value, stored.version))
-    }
-
-    fn status(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -328,3 +328,51 @@ impl Found {
         if let Self::Own(own, _) = self { **own <= *key } else { true }
     }
 }
+
+/// The keys of a snapshot without an engine.
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) struct Listed {
+    items: Vec<(Vec<u8>, Vec<u8>, Version)>,
+    /// The number of the current one.
+    at: Option<usize>,
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl Listed {
+    /// Of these, in their order.
+    pub(crate) fn new(items: impl Iterator<Item = (Vec<u8>, Vec<u8>, Version)>) -> Self {
+        Self { items: items.collect(), at: None }
+    }
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl Source for Listed {
+    fn seek(&mut self, key: &[u8]) {
+        self.at = Some(self.items.partition_point(|item| *item.0 < *key)).filter(|at| *at < self.items.len());
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8]) {
+        self.at = self.items.partition_point(|item| *item.0 <= *key).checked_sub(1);
+    }
+
+    fn seek_to_last(&mut self) {
+        self.at = self.items.len().checked_sub(1);
+    }
+
+    fn next(&mut self) {
+        self.at = self.at.map(|at| at + 1).filter(|at| *at < self.items.len());
+    }
+
+    fn prev(&mut self) {
+        self.at = self.at.and_then(|at| at.checked_sub(1));
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8], Version)> {
+        let (key, value, version) = &self.items[self.at?];
+        Some((key, value, *version))
+    }
+
+    fn status(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -9,7 +9,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 
-use super::merge::{Merge, Source};
+use super::merge::{Listed, Merge};
 use super::*;
 use crate::core::command::Operation;
 use crate::types::LogIndex;
@@ -17,53 +17,13 @@ use crate::types::LogIndex;
 /// The keys of a snapshot. A value's size is its version.
 type Data = BTreeMap<Vec<u8>, u8>;
 
-/// A snapshot without an engine.
-struct Stored {
-    items: Vec<(Vec<u8>, Vec<u8>, Version)>,
-    /// The number of the current one.
-    at: Option<usize>,
-}
-
-impl Stored {
-    fn new(data: &Data, lower: &[u8], upper: Option<&[u8]>) -> Self {
-        let is_inside = |key: &[u8]| key >= lower && upper.is_none_or(|upper| key < upper);
-        let item = |(key, size): (&Vec<u8>, &u8)| {
-            let version = Version::of(LogIndex(u64::from(*size) + 1), 0);
-            (key.clone(), vec![b's'; usize::from(*size)], version)
-        };
-        Self { items: data.iter().filter(|(key, _)| is_inside(key)).map(item).collect(), at: None }
-    }
-}
-
-impl Source for Stored {
-    fn seek(&mut self, key: &[u8]) {
-        self.at = Some(self.items.partition_point(|item| *item.0 < *key)).filter(|at| *at < self.items.len());
-    }
-
-    fn seek_for_prev(&mut self, key: &[u8]) {
-        self.at = self.items.partition_point(|item| *item.0 <= *key).checked_sub(1);
-    }
-
-    fn seek_to_last(&mut self) {
-        self.at = self.items.len().checked_sub(1);
-    }
-
-    fn next(&mut self) {
-        self.at = self.at.map(|at| at + 1).filter(|at| *at < self.items.len());
-    }
-
-    fn prev(&mut self) {
-        self.at = self.at.and_then(|at| at.checked_sub(1));
-    }
-
-    fn item(&self) -> Option<(&[u8], &[u8], Version)> {
-        let (key, value, version) = &self.items[self.at?];
-        Some((key, value, *version))
-    }
-
-    fn status(&self) -> Result<()> {
-        Ok(())
-    }
+/// The keys of `data` between these bounds.
+fn stored(data: &Data, lower: &[u8], upper: Option<&[u8]>) -> Listed {
+    let is_inside = |key: &[u8]| key >= lower && upper.is_none_or(|upper| key < upper);
+    Listed::new(data.iter().filter(|(key, _)| is_inside(key)).map(|(key, size)| {
+        let version = Version::of(LogIndex(u64::from(*size) + 1), 0);
+        (key.clone(), vec![b's'; usize::from(*size)], version)
+    }))
 }
 
 /// What a program does with a transaction and one of its iterators.
@@ -109,7 +69,7 @@ type Seen = Option<(Vec<u8>, usize, bool)>;
 /// Does the steps, and returns what the iterator showed after each.
 fn run(data: &Data, bounds: (&[u8], Option<&[u8]>), steps: &[Step]) -> (Vec<Seen>, Shared) {
     let (lower, upper) = bounds;
-    let source = Stored::new(data, lower, upper);
+    let source = stored(data, lower, upper);
     let mut merge = Merge::new(source, lower.to_vec(), upper.map(<[u8]>::to_vec), false);
     let (mut shared, mut seen) = (Shared::default(), Vec::new());
     for step in steps {
