@@ -32,9 +32,10 @@ fn run_plain_and_sanitized(name: &str, plain: &[&str], address: &[&str]) {
     }
 }
 
-/// Like [`run_plain_and_sanitized`], without looking for leaks.
-fn run_without_leak_check(name: &str, arguments: &[&str]) {
-    for build in [Build::Plain, Build::Address] {
+/// Like [`run_plain_and_sanitized`], without looking for leaks: memory of threads that do not exist in a forked child
+/// looks like a leak there.
+fn run_without_leak_check(name: &str, plain: &[&str], address: &[&str]) {
+    for (build, arguments) in [(Build::Plain, plain), (Build::Address, address)] {
         let (_directory, mut command) = compiled(name, build);
         succeed(command.args(arguments).env("ASAN_OPTIONS", "detect_leaks=0"));
     }
@@ -126,8 +127,8 @@ fn a_child_that_outlives_its_parent_keeps_neither_directories_nor_ports() {
 
 #[test]
 fn a_process_that_has_closed_its_stores_is_forked_and_its_children_open_some() {
-    // Memory of threads that do not exist in the child looks like a leak there.
-    run_without_leak_check("forked_after", &[]);
+    // Beside something left, threads of the parent allocate at the fork, and the children do too.
+    run_without_leak_check("forked_after", &["left"], &[]);
 }
 
 #[test]
