@@ -59,6 +59,7 @@ pub(crate) mod proposals;
 pub(crate) mod lease;
 pub(crate) mod transfer;
 pub(crate) mod reads;
+pub(crate) mod raft_snapshot;
 pub(crate) mod ranges;
 pub(crate) mod judge;
 pub(crate) mod applier;
