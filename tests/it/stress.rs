@@ -155,7 +155,7 @@ fn the_stacks_of_internal_threads_do_not_depend_on_the_environment() {
 fn exit_at_any_time_is_harmless_and_loses_nothing_acknowledged() {
     // Memory still held by a process that exits in the middle of a call is no leak. It forks while it has no other
     // thread.
-    run_without_leak_check("exits", &["5"]);
+    run_without_leak_check("exits", &["5"], &["5"]);
 }
 
 #[test]
