@@ -154,6 +154,12 @@ options! {
         "Bytes of recent log entries kept in memory beside those not yet applied; regions share them evenly. A member that does not lead keeps a quarter of it, a cluster of one none.";
     log_retain_bytes: u64, "log.retain_bytes", Number(64 << 10, 64 * GIB), "67108864",
         "Bytes of applied log entries after which the log is truncated; regions share them evenly.";
+    log_behind_bytes: u64, "log.behind_bytes", Number(64 << 10, 1024 * GIB), "1073741824",
+        "Bytes of log that are kept for members that are down or behind; regions share them evenly. A member that is \
+         farther behind is sent the data themselves, as a raft snapshot; while that lasts twice as much is kept.";
+    snapshot_bytes_per_second: u64, "raft_snapshot.bytes_per_second", Number(0, 1024 * GIB), "104857600",
+        "Bytes a second of raft snapshots that this member sends, all together, to members that are too far behind. 0 \
+         sets no limit.";
     block_cache_bytes: u64, "engine.block_cache_bytes", Number(1 << 20, 1024 * GIB), "33554432",
         "Bytes of data blocks the engine keeps in memory.";
     memtable_bytes: u64, "engine.memtable_bytes", Number(1 << 20, 16 * GIB), "33554432",

@@ -90,6 +90,8 @@ codes! {
     ShutdownInFlight = 404, "SHUTDOWN_IN_FLIGHT", "the store was shut down while the write was in flight; it may be applied, now or later";
     /// The store failed while the write was in flight.
     FailedInFlight = 405, "FAILED_IN_FLIGHT", "the store failed while the write was in flight; it may be applied, now or later";
+    /// This member was so far behind that it took over another one's data, and with them what became of the write.
+    SkippedInFlight = 406, "SKIPPED_IN_FLIGHT", "this member was far behind and took over another one's data while the write was in flight; it may be applied, or not";
     /// The store is shut down.
     Closed = 501, "CLOSED", "the store, or the completion queue, is shut down";
     /// The caller cancelled the call before it had any effect.

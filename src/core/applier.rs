@@ -20,6 +20,7 @@ use crate::core::judge::{Judged, Overlay, Room, judge};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
@@ -31,10 +32,21 @@ use crate::types::{ApplyState, CONDITIONS_LEVEL, ENTRY_WRITES_MAX, LogIndex, Reg
 pub(crate) struct ApplyTask {
     /// Whose entries.
     pub region: RegionId,
-    /// In index order, following the last task's.
+    /// A raft snapshot, whose data take the place of all that was applied before.
+    pub install: Option<Box<SnapshotHead>>,
+    /// In index order, following the snapshot or the last task's.
     pub entries: Vec<Entry>,
     /// In index order; each index is one of `entries`.
     pub proposals: Vec<CommittedProposal>,
+}
+
+impl ApplyTask {
+    /// A raft snapshot alone.
+    #[must_use]
+    pub(crate) fn install(head: SnapshotHead) -> Self {
+        let (region, install) = (head.region.id, Some(Box::new(head)));
+        Self { region, install, entries: Vec::new(), proposals: Vec::new() }
+    }
 }
 
 /// What the peer learns after its entries took effect.
@@ -44,6 +56,8 @@ pub struct Applied {
     pub region: RegionId,
     /// The new apply state.
     pub state: ApplyState,
+    /// The data are those of a raft snapshot, and of what came behind it.
+    pub installed: bool,
     /// The log may be dropped up to here once the engine has flushed beyond it.
     pub truncate_to: Option<LogIndex>,
     /// Accepted membership changes for the raft node, in order. A refused one is over once it is applied.
@@ -67,6 +81,10 @@ pub struct ApplyBatch {
     pub states: Vec<(RegionId, ApplyState)>,
     /// Regions whose stored form changed.
     pub regions: Vec<Region>,
+    /// Regions whose data go, so that those of a raft snapshot can take their place.
+    pub clears: Vec<SnapshotHead>,
+    /// Regions whose data are those of a raft snapshot now.
+    pub installed: Vec<RegionId>,
     /// What the peers learn.
     pub reports: Vec<Applied>,
     /// Answers in log order.
@@ -116,7 +134,7 @@ impl ApplyBatch {
     /// True when there is nothing to write, answer or report.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
+        self.states.is_empty() && self.clears.is_empty()
     }
 
     /// Size of the commands in this batch.
@@ -199,6 +217,25 @@ pub(crate) struct Applier {
     state: ApplyState,
     entries: VecDeque<Entry>,
     proposals: VecDeque<CommittedProposal>,
+    /// A raft snapshot that comes before all of them.
+    install: Option<Install>,
+}
+
+/// A raft snapshot on its way into the engine.
+#[derive(Debug)]
+struct Install {
+    head: Box<SnapshotHead>,
+    stage: InstallStage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InstallStage {
+    /// What was applied before is still there.
+    Waiting,
+    /// It is gone, and others put the new data in its place.
+    Running,
+    /// They are there.
+    Done,
 }
 
 impl Applier {
@@ -206,13 +243,17 @@ impl Applier {
     #[must_use]
     pub(crate) fn new(origin: Origin, known_level: u16, region: Region, state: ApplyState) -> Self {
         assert!(region.level <= known_level, "a build that knows less opens no such directory");
-        Self { origin, known_level, region, state, entries: VecDeque::new(), proposals: VecDeque::new() }
+        let (entries, proposals) = (VecDeque::new(), VecDeque::new());
+        Self { origin, known_level, region, state, entries, proposals, install: None }
     }
 
     /// Takes over committed entries; they wait behind those that are already here.
     pub(crate) fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
         self.check_task(&task);
+        if let Some(head) = task.install {
+            self.take_install(head);
+        }
         let rest = self.entries.len();
         self.entries.extend(task.entries);
         self.proposals.extend(task.proposals);
@@ -225,7 +266,10 @@ impl Applier {
         let (Some(first), Some(last)) = (task.entries.first(), task.entries.last()) else {
             return assert!(task.proposals.is_empty(), "a proposal is one of the entries");
         };
-        let newest = self.entries.back().map_or(self.state.index.get(), |entry| entry.index);
+        let begun = task.install.as_ref().or(self.install.as_ref().map(|install| &install.head));
+        let begun = begun.map_or(self.state.index, |head| head.state.index);
+        let is_newest = |entry: &&Entry| task.install.is_none() || entry.index > begun.get();
+        let newest = self.entries.back().filter(is_newest).map_or(begun.get(), |entry| entry.index.max(begun.get()));
         assert!(first.index == newest + 1 || planted::is_any(), "a task follows the one before");
         let indices = first.index..=last.index;
         let proposals = task.proposals.iter().map(|proposal| proposal.index.get());
@@ -236,10 +280,62 @@ impl Applier {
         assert!(proposals.clone().all(|index| indices.contains(&index)), "a proposal is one of the entries");
     }
 
-    /// Entries that wait.
+    /// What waits and could be applied: entries, and the steps of a raft snapshot.
     #[must_use]
     pub(crate) fn backlog(&self) -> usize {
-        self.entries.len()
+        match self.install_stage() {
+            Some(InstallStage::Running) => 0,
+            Some(_) => self.entries.len() + 1,
+            None => self.entries.len(),
+        }
+    }
+
+    /// The data of the raft snapshot are in their place.
+    ///
+    /// # Panics
+    /// When none was on its way there.
+    pub(crate) fn finish_install(&mut self) {
+        let install = self.install.as_mut().expect("what was begun is finished");
+        assert_eq!(install.stage, InstallStage::Running, "what was begun is finished once");
+        install.stage = InstallStage::Done;
+    }
+
+    fn install_stage(&self) -> Option<InstallStage> {
+        self.install.as_ref().map(|install| install.stage)
+    }
+
+    /// What is older than the snapshot and waits has no effect any more: the snapshot has its effects, or those of what
+    /// took its place.
+    fn take_install(&mut self, head: Box<SnapshotHead>) {
+        assert!(self.install.is_none(), "one snapshot is installed at a time");
+        assert!(head.state.index > self.state.index, "a snapshot shows more than what is applied");
+        self.install = Some(Install { head, stage: InstallStage::Waiting });
+    }
+
+    /// The next step of a raft snapshot, when it is its turn: all that is older is applied.
+    fn step_install(&mut self, batch: &mut ApplyBatch) -> bool {
+        let Some(install) = &mut self.install else { return false };
+        let is_older = |entry: &Entry| entry.index <= install.head.state.index.get();
+        if self.entries.front().is_some_and(is_older) {
+            return false;
+        }
+        match install.stage {
+            InstallStage::Running => return false,
+            InstallStage::Waiting => {
+                install.stage = InstallStage::Running;
+                batch.clears.push(*install.head.clone());
+            }
+            InstallStage::Done => {
+                self.state = install.head.state;
+                self.region = install.head.region.clone();
+                batch.installed.push(self.region.id);
+                self.install = None;
+                self.store_region(batch);
+            }
+        }
+        // What is written from here on shows other data, and other versions.
+        batch.is_closed = true;
+        true
     }
 
     /// Moves one slice of waiting entries into `batch`: one entry at least if that is empty. `stored` are the data
@@ -254,13 +350,14 @@ impl Applier {
         slice: Slice,
         stored: &dyn Stored,
     ) -> Result<Progress> {
-        if self.entries.is_empty() {
+        if self.backlog() == 0 {
             return Ok(Progress::Idle);
         }
         assert!(!batch.is_closed, "nothing more goes in");
         let mut report = Applied {
             region: self.region.id,
             state: self.state,
+            installed: false,
             truncate_to: None,
             conf_changes: Vec::new(),
             raised: None,
@@ -272,7 +369,8 @@ impl Applier {
             bytes: slice.bytes.saturating_add(batch.encoded_bytes),
             operations: slice.operations.saturating_add(batch.operations),
         };
-        while let Some(entry) = self.entries.pop_front() {
+        let has_stepped = self.step_install(batch);
+        while !has_stepped && let Some(entry) = self.take_entry() {
             let waits_for_judge = is_conditional(&entry.data) && batch.would_be_noted();
             // What was written before the level rose shows another version from there on, also to conditions.
             let shares = planted::has(Fault::LevelSharesItsBatch);
@@ -287,16 +385,26 @@ impl Applier {
                 break;
             }
         }
+        if has_stepped && self.state == report.state {
+            // The rest waits until the new data are there.
+            return Ok(Progress::Idle);
+        }
         if self.state == report.state {
             assert!(!batch.is_empty(), "an empty batch takes an entry");
             return Ok(Progress::Postponed);
         }
-        report.state = self.state;
+        (report.state, report.installed) = (self.state, has_stepped);
         let nobody_waits = self.proposals.is_empty();
         assert!(!self.entries.is_empty() || nobody_waits, "whoever waits, waits for an entry");
         batch.states.push((self.region.id, self.state));
         batch.reports.push(report);
-        Ok(if self.entries.is_empty() { Progress::Idle } else { Progress::Yielded })
+        Ok(if self.backlog() == 0 { Progress::Idle } else { Progress::Yielded })
+    }
+
+    /// The next entry; none when a raft snapshot comes before it.
+    fn take_entry(&mut self) -> Option<Entry> {
+        let snapshot = self.install.as_ref().map(|install| install.head.state.index.get());
+        self.entries.pop_front_if(|entry| snapshot.is_none_or(|index| entry.index <= index))
     }
 
     /// Gives back every caller that waits, to be answered. The applier is of no use afterwards.

@@ -67,6 +67,12 @@ impl ApplyProgress {
         self.backlog.add(entries);
     }
 
+    /// What comes next is behind a raft snapshot that shows everything up to `index`.
+    pub(crate) fn restore(&mut self, index: LogIndex) {
+        assert!(index > self.state.index, "a snapshot shows more than what is applied");
+        self.handed_over = index;
+    }
+
     /// The applier reports that `state` is reached.
     pub(crate) fn advance(&mut self, state: ApplyState) {
         assert!(state.index > self.state.index, "an apply report moves on");

@@ -7,6 +7,7 @@ use crate::core::applier::Applied;
 use crate::core::caller_write::CallerWrite;
 use crate::core::heartbeats::Single;
 use crate::core::ports::{Body, PeerMessage};
+use crate::core::raft_snapshot::{SnapshotHead, SnapshotMessage};
 use crate::core::reads::Read;
 use crate::core::transfer::TransferRequest;
 use crate::error::Error;
@@ -54,6 +55,14 @@ pub(crate) enum Input {
     Introduced(Introduction),
     /// Hand leadership over.
     Transfer(TransferRequest),
+    /// A raft snapshot was made for this member, or could not be.
+    Exported(NodeId, Option<Box<SnapshotHead>>),
+    /// A member has taken so many bytes of the raft snapshot that it is sent, over all connections.
+    SnapshotMoved(NodeId, u64),
+    /// The sending of a raft snapshot at this index is over; true when its receiver has all of it.
+    SnapshotEnded(NodeId, LogIndex, bool),
+    /// A raft snapshot has arrived and its data are staged, durably.
+    Staged(Box<SnapshotMessage>),
     /// Ask for leadership now.
     Campaign,
 }

@@ -260,7 +260,13 @@ pub(crate) struct PublishedRegion {
     until: AtomicU64,
     applied: AtomicU64,
     answered: AtomicU64,
+    /// Odd while the region's data are being replaced by those of a raft snapshot.
+    replacements: AtomicU64,
 }
+
+/// Which data a region has: others once they were replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DataStamp(u64);
 
 /// What the first look saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,6 +293,33 @@ impl PublishedRegion {
     #[must_use]
     pub(crate) fn applied(&self) -> LogIndex {
         LogIndex(self.applied.load(Ordering::Acquire))
+    }
+
+    /// The region's data are about to be replaced: what is read from now on means nothing until
+    /// [`Self::end_replacement`]. From the apply thread, before it writes.
+    pub(crate) fn begin_replacement(&self) {
+        let before = self.replacements.fetch_add(1, Ordering::SeqCst);
+        assert!(before.is_multiple_of(2), "one raft snapshot is installed at a time");
+    }
+
+    /// The data are there. From the apply thread, after it has written.
+    pub(crate) fn end_replacement(&self) {
+        let before = self.replacements.fetch_add(1, Ordering::SeqCst);
+        assert!(!before.is_multiple_of(2), "what was begun ends");
+    }
+
+    /// To be asked before data are read; none while they are being replaced.
+    #[must_use]
+    pub(crate) fn data(&self) -> Option<DataStamp> {
+        let count = self.replacements.load(Ordering::SeqCst);
+        count.is_multiple_of(2).then_some(DataStamp(count))
+    }
+
+    /// Whether all that was read since the stamp was given is of one state of the region.
+    #[must_use]
+    pub(crate) fn are_still(&self, stamp: DataStamp) -> bool {
+        fence(Ordering::SeqCst);
+        self.replacements.load(Ordering::SeqCst) == stamp.0
     }
 
     /// Whoever waited for an entry up to `index` has its answer. From the apply thread, after a batch for which someone

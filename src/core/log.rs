@@ -12,8 +12,10 @@ use std::sync::Arc;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use crate::core::offers::Offers;
 use crate::core::ports::LogReader;
-use crate::types::{LogIndex, RegionId, Term};
+use crate::core::raft_snapshot::SnapshotHead;
+use crate::types::{LogIndex, NodeId, RegionId, Term};
 
 /// What an entry costs beyond its data, for limits. A round number near its size in memory.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
@@ -40,6 +42,8 @@ pub(crate) struct PeerLog {
     state: LogState,
     /// The configuration raft starts with; it keeps its own afterwards.
     members: ConfState,
+    /// What raft is given where the log is not enough.
+    pub(in crate::core) offers: Offers,
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     /// Bytes ever appended, and (index, that counter) about every `mark_bytes`: how much log lies behind an index. What
@@ -67,8 +71,18 @@ impl PeerLog {
         let (cache, cache_bytes, appended_bytes) = (VecDeque::new(), 0, 0);
         let mark_bytes = MARK_BYTES.min(retain_bytes);
         let stretches = std::mem::take(&mut state.stretches);
-        let mut log =
-            Self { region, reader, state, members, cache, cache_bytes, appended_bytes, marks, mark_bytes };
+        let mut log = Self {
+            region,
+            reader,
+            state,
+            members,
+            offers: Offers::default(),
+            cache,
+            cache_bytes,
+            appended_bytes,
+            marks,
+            mark_bytes,
+        };
         for (last, bytes) in stretches {
             log.appended_bytes += bytes;
             log.mark(last);
@@ -114,6 +128,16 @@ impl PeerLog {
         self.appended_bytes += bytes as u64;
         self.state.last = end;
         self.mark(end.0);
+    }
+
+    /// The log begins anew behind this raft snapshot, as the disk has it now.
+    pub(crate) fn restore(&mut self, head: &SnapshotHead) {
+        let (index, term) = (head.state.index, head.state.term);
+        assert!(index.get() >= self.state.hard_state.commit, "what is committed is in the snapshot");
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.marks = VecDeque::from([(index, self.appended_bytes)]);
+        (self.state.truncated, self.state.last) = ((index, term), (index, term));
     }
 
     /// Frees cached entries up to `applied`, oldest first, until the cache takes `bytes_max` at most.
@@ -324,9 +348,9 @@ impl Storage for PeerLog {
         Ok(self.state.last.0.get())
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        // The log is only truncated behind what every member has, so no follower needs one yet.
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let found = self.offers.find(NodeId(to), LogIndex(request_index), self.state.truncated.0);
+        found.ok_or(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }
 

@@ -67,6 +67,7 @@ pub(crate) mod appliers;
 pub(crate) mod validator;
 pub(crate) mod elections;
 pub(crate) mod lost_end;
+pub(crate) mod offers;
 pub(crate) mod outbox;
 pub(crate) mod limits;
 pub(crate) mod apply_backlog;

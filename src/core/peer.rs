@@ -18,6 +18,7 @@ mod appends;
 mod connecting;
 mod forwards;
 pub(crate) mod idling;
+mod installing;
 #[cfg(any(test, feature = "simulation"))]
 mod invariants;
 mod leading;
@@ -27,6 +28,7 @@ mod options;
 mod reading;
 pub(crate) mod ready;
 mod returning;
+mod sending;
 mod stall;
 mod truncation;
 mod writes;
@@ -51,6 +53,7 @@ use crate::core::pending::Pending;
 use crate::core::planted::{self, Fault};
 use crate::core::ports::{LogReader, RoundIo};
 use crate::core::proposals::Requester;
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
 use crate::core::stall_timer::StallTimer;
 use crate::core::windows::Windows;
@@ -59,10 +62,12 @@ use crate::time::Timestamp;
 use crate::types::{ApplyState, BOOTSTRAP_INDEX, BOOTSTRAP_TERM, LogIndex, NodeId, Term};
 
 use self::appends::Incoming;
+use self::installing::Installing;
 use self::leading::{Leadership, SeenLeader};
 pub(crate) use self::options::{PROPOSE_BYTES_MAX, PeerOptions};
 use self::options::{check_recovered, raft_config};
 use self::reading::Reading;
+use self::sending::Sending;
 use self::truncation::Truncation;
 use self::writes::Writes;
 
@@ -86,10 +91,13 @@ pub(crate) struct Peer {
     /// Set while this peer lacks entries that it may have acknowledged.
     lost_end: Option<LostEnd>,
     incoming: Incoming,
+    sending: Sending,
+    installing: Installing,
 }
 
 impl Peer {
-    /// A peer that continues from what its log and engine hold.
+    /// A peer that continues from what its log and engine hold. If its log begins behind a raft snapshot that the engine
+    /// does not show yet, that is `pending`, and `region` is its region.
     ///
     /// # Errors
     /// `CORRUPTION` when log and engine contradict each other.
@@ -97,21 +105,24 @@ impl Peer {
         options: PeerOptions,
         region: Region,
         applied: ApplyState,
+        pending: Option<&SnapshotHead>,
         mut log: LogState,
         reader: Arc<dyn LogReader>,
         logger: &slog::Logger,
     ) -> Result<Self> {
-        check_recovered(&log, applied)?;
+        check_recovered(&log, applied, pending)?;
         assert!(region.level <= options.known_level, "a build that knows less opens no such directory");
         // The commit index is stored lazily: what was applied was committed, whatever the log says.
-        log.hard_state.commit = log.hard_state.commit.max(applied.index.get());
+        let shown = pending.map_or(applied.index, |head| head.state.index);
+        log.hard_state.commit = log.hard_state.commit.max(shown.get());
         let recorded_commit = LogIndex(log.hard_state.commit);
         let voted_before = !is_pristine(&log);
         let timer = ElectionTimer::new(options.elections, options.election_ticks);
-        let config = raft_config(&options, applied.index, timer.window_ticks());
+        let config = raft_config(&options, shown, timer.window_ticks());
         let lost_end = log.lost_end.map(LostEnd::new);
         let stall = StallTimer::new(options.apply_stall_ticks, options.election_ticks as u64);
-        let view = PeerLog::new(region.id, reader, log, region.members.clone(), options.log_retain_bytes);
+        let marked_bytes = options.log_retain_bytes.min(options.log_behind_bytes);
+        let view = PeerLog::new(region.id, reader, log, region.members.clone(), marked_bytes);
         let raw = RawNode::new(&config, view, logger).map_err(|error| refused_by_raft(&error))?;
         let seen = SeenLeader { term: Term(raw.raft.term), leads: false, leader: None };
         let backlog = ApplyBacklog::new(options.backlog.clone(), options.limits);
@@ -133,8 +144,13 @@ impl Peer {
             answers: Vec::new(),
             lost_end,
             incoming,
+            sending: Sending::default(),
+            installing: Installing::Nothing,
         };
         peer.timer.redraw(&mut peer.raw.raft);
+        if let Some(head) = pending {
+            peer.begin_with(head);
+        }
         Ok(peer)
     }
 
@@ -206,6 +222,7 @@ impl Peer {
             applied_term: self.apply.term(),
             replayed: self.apply.is_replayed(),
             lacks_end: self.lost_end.is_some(),
+            installing: self.is_installing(),
             log_holder: self.log_holder(),
             level: self.region.level,
         }
@@ -219,8 +236,10 @@ impl Peer {
             return;
         }
         self.leadership.rests = false;
-        self.apply.on_tick();
-        if self.lacks_end() {
+        if !self.is_installing() {
+            self.apply.on_tick();
+        }
+        if self.must_not_lead() {
             self.tick_without_campaign();
         } else {
             self.raw.tick();
@@ -233,6 +252,7 @@ impl Peer {
         if self.is_leader() {
             self.tell_commit();
             self.renew_lease();
+            self.look_at_helped();
             self.look_at_log_length();
             self.propose_level();
         }
@@ -253,12 +273,16 @@ impl Peer {
             Input::LocalRead(read) => self.on_local_read(read),
             Input::Transfer(request) => self.on_transfer(request),
             Input::Applied(applied) => self.on_applied(applied),
-            Input::Flushed(index) => self.truncation.on_flushed(index),
+            Input::Flushed(index) => self.on_flushed(index),
+            Input::Exported(to, head) => self.on_exported(to, head),
+            Input::SnapshotMoved(to, bytes) => self.on_snapshot_moved(to, bytes),
+            Input::SnapshotEnded(to, index, is_delivered) => self.on_snapshot_ended(to, index, is_delivered),
+            Input::Staged(message) => self.on_staged(*message),
             Input::Unreachable(node) => self.raw.report_unreachable(node.get()),
             Input::Disconnected(node) => self.on_disconnected(node),
             Input::Connected(node) => self.on_connected(node),
             Input::Introduced(introduction) => self.on_introduction(introduction),
-            Input::Campaign if self.lacks_end() => {}
+            Input::Campaign if self.must_not_lead() => {}
             Input::Campaign => drop(self.raw.campaign()),
         }
         self.notice_leadership();
@@ -278,6 +302,8 @@ impl Peer {
             || self.is_stalled()
             || self.lost_end.is_some()
             || !self.incoming.held.is_empty()
+            || self.sending.has_errands()
+            || self.is_installing()
     }
 
     /// Hands this round's writes and reads to raft, once every input is in. `sharers` is the number of peers that share
@@ -316,6 +342,10 @@ impl Peer {
 
     /// Takes out the answers that are due, in order.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
+        if self.is_installing() && !planted::has(Fault::ReadWhileInstalling) {
+            // The engine shows nothing that anybody may see.
+            return std::mem::take(&mut self.answers);
+        }
         let served_up_to = if self.has_applied_own_term() { None } else { Some(self.apply.index()) };
         let position = Position { index: self.apply.index(), term: self.apply.term() };
         let local = self.reading.reads.take_local(self.apply.index());
@@ -358,6 +388,34 @@ impl Peer {
         let committed = self.raw.raft.raft_log.committed;
         assert!(applied.state.index.get() <= committed, "what is applied was committed");
         let had_applied_own_term = self.has_applied_own_term();
+        self.apply.advance(applied.state);
+        if applied.installed {
+            self.on_installed(applied.state);
+        }
+        if !self.is_installing() {
+            self.follow_applied(&applied);
+        }
+        let kept_bytes = self.kept_bytes();
+        self.raw.mut_store().evict(applied.state.index, kept_bytes);
+        if let Some(index) = applied.truncate_to {
+            self.truncation.allow(index);
+        }
+        self.answer_followers(applied.forwarded_to_here);
+        self.on_own_applied(applied.forwarded_from_here);
+        self.step_down_if_removed();
+        self.offer_made();
+        if self.has_applied_own_term() && !had_applied_own_term {
+            // Members may wait for this commit: it shows them what is in the log of what they sent in older terms.
+            self.tell_commit();
+            // Reads that came before the term's first entry was applied were dropped by raft.
+            self.ask_again(self.now);
+            self.propose_truncation();
+            self.propose_level();
+        }
+    }
+
+    /// Region and raft follow what is applied. They need not be told of entries before a raft snapshot that they have.
+    fn follow_applied(&mut self, applied: &Applied) {
         for change in &applied.conf_changes {
             match self.raw.apply_conf_change(change) {
                 Ok(members) => self.region.members = members,
@@ -368,24 +426,7 @@ impl Peer {
         if let Some((level, index)) = applied.raised {
             self.on_level(level, index);
         }
-        self.apply.advance(applied.state);
         self.raw.advance_apply_to(applied.state.index.get());
-        let kept_bytes = self.kept_bytes();
-        self.raw.mut_store().evict(applied.state.index, kept_bytes);
-        if let Some(index) = applied.truncate_to {
-            self.truncation.allow(index);
-        }
-        self.answer_followers(applied.forwarded_to_here);
-        self.on_own_applied(applied.forwarded_from_here);
-        self.step_down_if_removed();
-        if self.has_applied_own_term() && !had_applied_own_term {
-            // Members may wait for this commit: it shows them what is in the log of what they sent in older terms.
-            self.tell_commit();
-            // Reads that came before the term's first entry was applied were dropped by raft.
-            self.ask_again(self.now);
-            self.propose_truncation();
-            self.propose_level();
-        }
     }
 
     fn expire(&mut self) {

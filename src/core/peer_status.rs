@@ -29,6 +29,8 @@ pub(crate) struct PeerStatus {
     pub replayed: bool,
     /// Its log lost its end and does not have it back: it takes no part in elections.
     pub lacks_end: bool,
+    /// It takes in a raft snapshot: nothing is read here until that is done.
+    pub installing: bool,
     /// The member for which this leader keeps more of its log than it is to retain.
     pub log_holder: Option<NodeId>,
     /// The feature level: what may be in the log behind what is applied.

@@ -11,8 +11,9 @@ use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 pub(crate) use crate::core::forwarding::{Forward, ForwardAnswer};
 pub(crate) use crate::core::heartbeats::Heartbeats;
+use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::Result;
-use crate::types::{LogIndex, NodeId, RegionEpoch, RegionId, Term};
+use crate::types::{ApplyState, LogIndex, NodeId, RegionEpoch, RegionId, Term};
 
 /// What one pass of a round writes to the log of one region. All writes of a pass go into one frame and become
 /// durable together or not at all.
@@ -25,7 +26,8 @@ pub struct LogWrite {
     /// Contiguous. An entry at or below the last stored index replaces that entry and all after it.
     pub entries: Vec<Entry>,
     /// Entries up to and including this one are gone: it becomes the log's dummy first entry. On a region
-    /// the log does not know yet it creates the log.
+    /// the log does not know yet it creates the log. If the log has no such entry, all of it is gone: that is how a raft
+    /// snapshot is taken in.
     pub truncate_to: Option<(LogIndex, Term)>,
     /// The log has got back what it lost with its end: no later start misses that any more.
     pub has_lost_end_back: bool,
@@ -44,6 +46,19 @@ impl LogWrite {
         let changes = self.hard_state.is_some() || !self.entries.is_empty() || self.truncate_to.is_some();
         !changes && !self.has_lost_end_back
     }
+}
+
+/// What a peer has others do about raft snapshots. No round waits for it; what comes of it is an input.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Errand {
+    /// Make one of the region for this member. `Input::Exported` follows.
+    Export(RegionId, NodeId),
+    /// Send what was made for its receiver last. `Input::SnapshotEnded` follows.
+    Send(SnapshotMessage),
+    /// Nobody needs what was made of the region for this member, and nobody waits for its sending.
+    Cancel(RegionId, NodeId),
+    /// Nobody needs what is staged of the region at this apply state.
+    Discard(RegionId, ApplyState),
 }
 
 /// Reads back what the log store holds. Called by one thread at a time, the one that runs a round, for entries that the
@@ -146,6 +161,9 @@ pub(crate) trait RoundIo {
 
     /// Hands committed entries to the applier.
     fn apply(&mut self, task: ApplyTask);
+
+    /// Has something done about raft snapshots, by and by.
+    fn run(&mut self, errand: Errand);
 
     /// Tells a caller who wants to hear of it how far its write has come.
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position);

@@ -98,6 +98,15 @@ pub(crate) struct Decided {
     pub newest: Option<(Term, Timestamp)>,
 }
 
+/// What a raft snapshot means for the queue.
+#[derive(Debug, Default)]
+pub(crate) struct Skipped {
+    /// They may be applied or not.
+    pub unknown: Vec<Overwritten>,
+    /// They are in no log.
+    pub overwritten: Vec<Overwritten>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
@@ -150,6 +159,20 @@ impl Proposals {
         let rises = outcome.committed.is_sorted_by(|one, next| one.index < next.index);
         assert!(rises, "proposals are committed in the order of the log");
         outcome
+    }
+
+    /// A raft snapshot that ends with the entry at `last` takes the place of the log. Takes out what it decides, without
+    /// those that were answered: proposals up to there, of which nothing is known, and later ones of earlier terms, which
+    /// certainly are in no log, for terms never fall in one.
+    pub(crate) fn skip_to(&mut self, last: (Term, LogIndex)) -> Skipped {
+        let (mut skipped, mut lost) = (Decided::default(), Decided::default());
+        let nobodys = (Term(u64::MAX), LogIndex(u64::MAX));
+        while let Some(proposal) = self.queue.pop_front_if(|it| it.index <= last.1 || it.term < last.0) {
+            let into = if proposal.index <= last.1 { &mut skipped } else { &mut lost };
+            into.take(proposal, nobodys);
+        }
+        assert!(self.queue.iter().all(|it| it.index > last.1), "an earlier index is of an earlier term");
+        Skipped { unknown: skipped.overwritten, overwritten: lost.overwritten }
     }
 
     /// Takes out the requesters whose deadline has passed, or who were answered; their entries stay undecided.

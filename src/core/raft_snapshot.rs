@@ -7,7 +7,7 @@
 use raft::eraftpb::{Message, MessageType, Snapshot};
 
 use crate::core::region::Region;
-use crate::types::{ApplyState, LogIndex, NodeId, Term};
+use crate::types::{ApplyState, LOG_INDEX_MAX, LogIndex, NodeId, Term};
 
 const VERSION: u8 = 1;
 
@@ -29,6 +29,25 @@ impl SnapshotHead {
         out.extend_from_slice(&self.state.term.get().to_le_bytes());
         out.extend_from_slice(&self.region.encode());
         out
+    }
+
+    /// Whether raft can begin with it. What a leader makes is; raft panics at anything else.
+    #[must_use]
+    pub(crate) fn is_possible(&self) -> bool {
+        let members = &self.region.members;
+        let has = |list: &[u64], node: &u64| list.contains(node);
+        let (voters, outgoing) = (&members.voters, &members.voters_outgoing);
+        let is_joint = !outgoing.is_empty();
+        let lists = [voters, outgoing, &members.learners, &members.learners_next];
+        let is_double = |list: &&Vec<u64>| list.iter().enumerate().any(|(at, node)| has(&list[..at], node));
+        !voters.is_empty()
+            && !lists.iter().any(is_double)
+            && !lists.iter().any(|list| has(list, &0))
+            && !members.learners.iter().any(|node| has(voters, node) || has(outgoing, node))
+            && members.learners_next.iter().all(|node| has(outgoing, node) && !has(voters, node))
+            && (is_joint || (members.learners_next.is_empty() && !members.auto_leave))
+            && self.region.floor_index <= self.state.index
+            && self.state.index.get() <= LOG_INDEX_MAX
     }
 
     /// Reads that form; none when it is damaged or of a newer version.

@@ -22,6 +22,7 @@
 //!        |
 //!        v
 //!   collect answers to reads, and failures
+//!   have raft snapshots made, sent or dropped               they promise nothing
 //! ```
 //! Answers and committed entries are collected only: `RoundGuard::round` delivers the answers after the round, and then
 //! hands the entries to the apply poller.
@@ -77,6 +78,9 @@ pub(crate) fn round(
     for region in &touched {
         let answers = peer(peers, *region).take_answers();
         answers.into_iter().for_each(|(completion, answer)| io.answer(completion, answer));
+    }
+    for region in &touched {
+        peer(peers, *region).take_errands().into_iter().for_each(|errand| io.run(errand));
     }
     #[cfg(any(test, feature = "simulation"))]
     concerned.regions(peers).iter().for_each(|region| peers[region].check_invariants());

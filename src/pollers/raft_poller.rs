@@ -21,7 +21,7 @@ use crate::completion::queue::CompletionQueue;
 use crate::completion::{Answer, Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
-use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
+use crate::core::ports::{Errand, LogWrite, PeerMessage, RoundIo};
 use crate::core::round::{Inputs, Peers, round};
 use crate::core::tick_clock::TickClock;
 use crate::error::{Code, Error, Result};
@@ -57,6 +57,8 @@ pub(crate) struct PollerIo {
     pub unmarked_since: Option<Timestamp>,
     /// What the round hands to the applier, at its end.
     pub tasks: Vec<ApplyTask>,
+    /// What the round left to others about raft snapshots.
+    pub errands: Vec<Errand>,
     /// Answers of the round, delivered in one burst at its end.
     pub answers: Vec<Answer>,
 }
@@ -92,6 +94,10 @@ impl RoundIo for PollerIo {
 
     fn apply(&mut self, task: ApplyTask) {
         self.tasks.push(task);
+    }
+
+    fn run(&mut self, errand: Errand) {
+        self.errands.push(errand);
     }
 
     fn happened(&mut self, completion: &Completion, event: WriteEvent, position: Position) {

@@ -10,6 +10,7 @@ mod hostile;
 mod machines;
 mod members;
 mod observer;
+mod snapshots;
 mod timers;
 
 use std::cmp::Reverse;
@@ -45,6 +46,8 @@ const IMPATIENCE: u64 = 0x0067_6976_655f_7570;
 const CONDITIONS: u64 = 0x6966_5f61_6273_656e;
 /// The stream of upgrades.
 const UPGRADES: u64 = 0x6e65_775f_6275_696c;
+/// The stream of raft snapshots.
+const BULK: u64 = 0x736e_6170_7368_6f74;
 /// Another separate stream.
 const LATENESS: u64 = 0x006c_6174_656e_6573;
 
@@ -72,6 +75,7 @@ pub(crate) struct Host {
     busy_until: u64,
     round_is_due: bool,
     apply_is_due: bool,
+    install_is_due: bool,
     flush_is_due: bool,
     timer: HostTimer,
 }
@@ -88,6 +92,8 @@ enum Event {
     Judge,
     Round(usize),
     Apply(usize),
+    Snapshot(snapshots::Step),
+    Install(usize),
     Flush(usize),
     FlushWanted(usize),
     Restart(usize),
@@ -120,6 +126,8 @@ pub(crate) struct Cluster {
     conditions: Random,
     /// Decides how late the timer threads run; also separate.
     lateness: Random,
+    /// Decides what becomes of raft snapshots on their way; also separate.
+    bulk: Random,
     /// Member 1, 2, ...
     pub hosts: Vec<Host>,
     /// The network.
@@ -189,6 +197,7 @@ impl Cluster {
             impatience: Random::new(plan.seed ^ IMPATIENCE),
             conditions: Random::new(plan.seed ^ CONDITIONS),
             lateness: Random::new(plan.seed ^ LATENESS),
+            bulk: Random::new(plan.seed ^ BULK),
             plan,
         };
         cluster.schedule_beginning();
@@ -256,6 +265,8 @@ impl Cluster {
             Event::Judge => self.judge_deadlines(),
             Event::Round(host) => self.round(host),
             Event::Apply(host) => self.apply(host),
+            Event::Snapshot(step) => self.snapshot_step(step),
+            Event::Install(host) => self.install(host),
             Event::Flush(host) => self.flush_in_turn(host),
             Event::FlushWanted(host) => self.flush(host),
             Event::Restart(host) => self.restart(host),
@@ -365,6 +376,7 @@ impl Host {
             busy_until: 0,
             round_is_due: false,
             apply_is_due: false,
+            install_is_due: false,
             flush_is_due: false,
             timer: HostTimer::default(),
         }

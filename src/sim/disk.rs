@@ -17,6 +17,7 @@ use crate::core::applier::ApplyBatch;
 use crate::core::change::Change;
 use crate::core::log::LogState;
 use crate::core::ports::{LogReader, LogWrite};
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
 use crate::core::stored::{Each, Stored};
 use crate::error::Result;
@@ -138,6 +139,10 @@ impl DiskLog {
         } else {
             log.at(applied.index.get()).map(|entry| Term(entry.term))
         };
+        if log.truncated.0 > applied.index {
+            // A raft snapshot is to be installed.
+            return;
+        }
         if is_lost && term != Some(applied.term) {
             log.entries.clear();
             log.truncated = (applied.index, applied.term);
@@ -184,11 +189,16 @@ impl DiskLog {
 impl Logs {
     fn append(&mut self, writes: &[LogWrite]) {
         let mut frame = Vec::new();
-        let mut must_mark = false;
+        let (mut must_mark, mut is_final) = (false, false);
         for write in writes {
             let log = self.regions.get_mut(&write.region).expect("a region of this member");
             let before = (log.hard_state.term, log.hard_state.vote);
+            let begins_anew = write.truncate_to.is_some_and(|(index, term)| log.term_at(index) != Some(term));
             frame.push(log.take(write));
+            if begins_anew {
+                // The engine follows at once: whoever loses this frame is refused for good.
+                (is_final, must_mark) = (true, true);
+            }
             must_mark |= (log.hard_state.term, log.hard_state.vote) != before;
             if write.has_lost_end_back {
                 must_mark |= self.lost_ends.remove(&write.region).is_some();
@@ -198,6 +208,9 @@ impl Logs {
         self.unmarked_frames += 1;
         if self.frames.len() > FRAMES_KEPT {
             self.frames.pop_front();
+        }
+        if is_final {
+            self.frames.clear();
         }
         if must_mark || self.unmarked_frames >= UNMARKED_FRAMES_MAX {
             self.mark();
@@ -248,6 +261,13 @@ impl RegionLog {
         index.saturating_sub(self.truncated.0.get() + 1) as usize
     }
 
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.truncated.0 {
+            return Some(self.truncated.1);
+        }
+        self.at(index.get()).map(|entry| Term(entry.term))
+    }
+
     fn at(&self, index: u64) -> Option<&Entry> {
         if index > self.truncated.0.get() { self.entries.get(self.before(index)) } else { None }
     }
@@ -258,9 +278,16 @@ impl RegionLog {
         if let Some(hard_state) = &write.hard_state {
             self.hard_state = hard_state.clone();
         }
+        if let Some((index, term)) = write.truncate_to
+            && self.term_at(index) != Some(term)
+        {
+            // A raft snapshot takes the place of the log.
+            replaced = std::mem::take(&mut self.entries);
+            self.truncated = (index, term);
+        }
         if let Some(first) = write.entries.first() {
             let kept = self.before(first.index).min(self.entries.len());
-            replaced = self.entries.split_off(kept);
+            replaced.extend(self.entries.split_off(kept));
             assert_eq!(first.index, self.last() + 1, "a log has no gap");
             self.entries.extend(write.entries.iter().cloned());
         }
@@ -336,6 +363,8 @@ struct RegionImage {
     state: ApplyState,
     /// Digest of the region's keys and values; see [`digest_of`].
     digest: u64,
+    /// The apply state of the raft snapshot that is taking the place of the data.
+    replaced_by: Option<ApplyState>,
 }
 
 #[derive(Clone, Debug)]
@@ -343,6 +372,8 @@ struct EngineWrite {
     writes: Vec<AppliedWrite>,
     states: Vec<(RegionId, ApplyState)>,
     regions: Vec<Region>,
+    clears: Vec<SnapshotHead>,
+    installed: Vec<RegionId>,
 }
 
 impl DiskEngine {
@@ -350,7 +381,7 @@ impl DiskEngine {
     pub(crate) fn bootstrap(regions: &[Region]) -> Self {
         let image = |region: &Region| {
             let (region, state) = (region.clone(), ApplyState::BOOTSTRAP);
-            (region.id, RegionImage { region, state, digest: 0 })
+            (region.id, RegionImage { region, state, digest: 0, replaced_by: None })
         };
         let regions = regions.iter().map(image).collect();
         let image = EngineImage { data: Data::new(), regions };
@@ -399,6 +430,25 @@ impl DiskEngine {
         (image.state, image.digest)
     }
 
+    /// Whether a raft snapshot is taking the place of a region's data.
+    pub(crate) fn replaces(&self, region: RegionId) -> Option<ApplyState> {
+        self.memory.regions[&region].replaced_by
+    }
+
+    /// The data of a region.
+    pub(crate) fn data_of(&self, region: RegionId) -> Data {
+        let inside = &self.memory.regions[&region].region;
+        let rows = self.memory.data.iter().filter(|(key, _)| inside.contains(key));
+        rows.map(|(key, stored)| (key.clone(), stored.clone())).collect()
+    }
+
+    /// Links the data of a raft snapshot in the place of what was there, durably and with all that was written before.
+    pub(crate) fn link(&mut self, region: RegionId, data: &Data) {
+        self.flush();
+        self.flushed.link(region, data);
+        self.memory.link(region, data);
+    }
+
     /// The current data.
     pub(crate) fn data(&self) -> &Data {
         &self.memory.data
@@ -410,6 +460,8 @@ impl DiskEngine {
             writes: batch.writes.clone(),
             states: batch.states.clone(),
             regions: batch.regions.clone(),
+            clears: batch.clears.clone(),
+            installed: batch.installed.clone(),
         };
         self.memory.take(&write);
         self.unflushed.push(write);
@@ -448,6 +500,17 @@ impl EngineImage {
                 home.digest = home.digest.wrapping_add(changed);
             }
         }
+        for head in &write.clears {
+            self.link(head.region.id, &Data::new());
+            self.regions.get_mut(&head.region.id).expect("a region of this member").replaced_by = Some(head.state);
+        }
+        for region in &write.installed {
+            let image = self.regions.get_mut(region).expect("a region of this member");
+            assert!(image.replaced_by.take().is_some(), "what was begun ends");
+            // Its versions are those of its level.
+            let record = write.regions.iter().find(|record| record.id == *region);
+            image.region = record.expect("it comes with its record").clone();
+        }
         for &(region, state) in &write.states {
             self.regions.get_mut(&region).expect("a region of this member").state = state;
         }
@@ -459,6 +522,13 @@ impl EngineImage {
             }
             image.region = region.clone();
         }
+    }
+
+    fn link(&mut self, region: RegionId, data: &Data) {
+        let image = self.regions.get_mut(&region).expect("a region of this member");
+        self.data.retain(|key, _| !image.region.contains(key));
+        image.digest = data.iter().fold(0, |sum, (key, stored)| sum.wrapping_add(digest_of(key, stored)));
+        self.data.extend(data.iter().map(|(key, stored)| (key.clone(), stored.clone())));
     }
 
     fn home_of(&mut self, key: &[u8]) -> &mut RegionImage {

@@ -7,6 +7,7 @@
 mod applying;
 mod io;
 mod setup;
+mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use self::io::MemberIo;
 pub(crate) use self::io::{End, NextSync, RoundOutcome};
 pub(crate) use self::setup::Setup;
+pub(crate) use self::snapshots::Image;
 #[cfg(test)]
 pub(crate) use self::setup::{ELECTION_TICKS, TICK};
 use crate::completion::Answer;
@@ -30,6 +32,7 @@ use crate::core::lease::PublishedRegion;
 use crate::core::peer::{Peer, PeerOptions};
 use crate::core::planted::{self, Fault};
 use crate::core::ports::PeerMessage;
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
 use crate::core::round::{Inputs, Peers, round};
 use crate::core::windows::StoreWindows;
@@ -39,7 +42,7 @@ use crate::sim::disk::{DiskEngine, DiskLog};
 use crate::sim::random::scramble;
 use crate::sim::watch::Watch;
 use crate::time::Timestamp;
-use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionId};
+use crate::types::{ApplyState, BOOTSTRAP_REGION, LogIndex, NEWEST_LEVEL, NodeId, RegionId, Term};
 
 /// See the module.
 pub(crate) struct Member {
@@ -53,6 +56,8 @@ pub(crate) struct Member {
     log: DiskLog,
     engine: DiskEngine,
     boot: u64,
+    /// Raft snapshots that have arrived, by region and place.
+    staged: BTreeMap<(RegionId, LogIndex, Term), Image>,
     running: Option<Running>,
 }
 
@@ -76,6 +81,10 @@ struct Running {
     reported: VecDeque<Answer>,
     /// For regions whose callers wait: the reported apply state.
     unanswered: Vec<(RegionId, ApplyState)>,
+    /// Raft snapshots that were made for others.
+    made: BTreeMap<(RegionId, NodeId), Image>,
+    /// Those on their way into the engine, and whether their data are linked.
+    installs: Vec<(SnapshotHead, bool)>,
 }
 
 impl Member {
@@ -84,7 +93,9 @@ impl Member {
         let log = DiskLog::bootstrap(regions.iter().map(|region| region.id));
         let engine = DiskEngine::bootstrap(regions);
         let (next_sync, effects_left) = (NextSync::Works, None);
-        let mut member = Self { node, next_sync, effects_left, setup, log, engine, boot: 0, running: None };
+        let (staged, running) = (BTreeMap::new(), None);
+        let mut member =
+            Self { node, next_sync, effects_left, setup, log, engine, boot: 0, staged, running };
         member.restart();
         member
     }
@@ -109,7 +120,11 @@ impl Member {
         let origin = self.origin();
         let applier = |region| {
             let (region, applied) = self.engine.state_of(region);
-            (region.id, Applier::new(origin, self.setup.known_level, region, applied))
+            let mut applier = Applier::new(origin, self.setup.known_level, region.clone(), applied);
+            if let Some(head) = self.pending_install(region.id) {
+                applier.queue(ApplyTask::install(head));
+            }
+            (region.id, applier)
         };
         self.running = Some(Running {
             deadlines: Arc::default(),
@@ -124,15 +139,20 @@ impl Member {
             written: VecDeque::new(),
             reported: VecDeque::new(),
             unanswered: Vec::new(),
+            made: BTreeMap::new(),
+            installs: Vec::new(),
         });
     }
 
     fn start_peer(&self, region: RegionId, backlog: &StoreBacklog, windows: &StoreWindows) -> Peer {
         let (region, applied) = self.engine.state_of(region);
+        let pending = self.pending_install(region.id);
+        let region = pending.as_ref().map_or(region, |head| head.region.clone());
         let (log, reader) = (self.log.recover(region.id), Arc::new(self.log.clone()));
         let (backlog, windows) = (backlog.clone(), windows.clone());
         let options = PeerOptions { backlog, windows, ..self.peer_options(region.id) };
-        Peer::new(options, region, applied, log, reader, &raft_logger()).expect("log and engine agree")
+        let peer = Peer::new(options, region, applied, pending.as_ref(), log, reader, &raft_logger());
+        peer.expect("log and engine agree")
     }
 
     fn peer_options(&self, region: RegionId) -> PeerOptions {
@@ -155,6 +175,7 @@ impl Member {
             log_cache_bytes: self.setup.log_cache_bytes,
             uncommitted_bytes_max: self.setup.uncommitted_bytes_max,
             log_retain_bytes: self.setup.log_retain_bytes,
+            log_behind_bytes: self.setup.log_behind_bytes,
             limits: self.setup.limits,
             apply_stall_ticks: self.setup.apply_stall_ticks,
         }

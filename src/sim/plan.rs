@@ -141,6 +141,7 @@ enum Style {
     ShortLogs,
     Awakenings,
     SlewedClocks,
+    LongAbsences,
 }
 
 impl Style {
@@ -152,6 +153,7 @@ impl Style {
             Fault::LateRejectionsObeyed => Some(Self::ShortLogs),
             Fault::QuestionAskedAgainUnderItsId => Some(Self::EdgeOfLeases),
             Fault::LeaseIgnoresClockRates => Some(Self::SlewedClocks),
+            _ if fault.is_of_snapshots() => Some(Self::LongAbsences),
             _ => None,
         }
     }
@@ -199,6 +201,8 @@ impl Plan {
             (6, Style::SlewedClocks),
         ];
         let drawn = random.weighted(&styles);
+        // From a separate random stream, so that the other seeds stay the same.
+        let drawn = if long_absences(seed) { Style::LongAbsences } else { drawn };
         match style.unwrap_or(drawn) {
             Style::Mixed => {}
             Style::EdgeOfLeases => plan.move_to_the_edge_of_leases(random),
@@ -207,6 +211,7 @@ impl Plan {
             Style::ShortLogs => plan.shorten_logs(random),
             Style::Awakenings => plan.wake_between_strangers(random),
             Style::SlewedClocks => plan.slew_clocks(random),
+            Style::LongAbsences => plan.leave_members_behind(random),
         }
         // A member can recover entries its log lacks only while others still have them: there are no raft snapshots
         // yet.
@@ -348,6 +353,29 @@ impl Plan {
         self.network.loss = 0;
     }
 
+    /// Members that are away for so long that they need raft snapshots, and many that are interrupted while they get one.
+    fn leave_members_behind(&mut self, random: &mut Random) {
+        let election = self.election_timeout();
+        self.setup.log_retain_bytes = 250;
+        self.setup.log_behind_bytes = random.pick(&[300, 1_000, 3_000]);
+        self.load.clients = random.pick(&[2, 6]);
+        self.load.reads_percent = random.pick(&[20, 50]);
+        self.load.pause = election * self.load.clients as u64 / random.pick(&[10, 30]);
+        self.members = random.pick(&[2, 3, 3, 3, 5]);
+        self.network.loss = random.pick(&[0, 0, 20_000]);
+        self.pace.flush_max = election / random.pick(&[1, 10]);
+        self.pace.flush_mean = election * random.pick(&[1, 5, 20]);
+        self.faults = vec![
+            (FaultKind::Isolate, election * random.pick(&[4, 12])),
+            (FaultKind::CrashBetweenEffects, election * random.pick(&[3, 10])),
+        ];
+        let kinds =
+            [FaultKind::Crash, FaultKind::Transfer, FaultKind::Split, FaultKind::Replay, FaultKind::EngineStall];
+        let sampled = random.sample(2, kinds.len()).into_iter();
+        self.faults.extend(sampled.map(|at| (kinds[at], election * random.pick(&[4, 15]))));
+        self.fault_length_max = election * random.pick(&[4, 10]);
+    }
+
     /// The plan for `seed` with members that have `fault`. A fault that one style alone exposes, and rarely, is
     /// searched for in that style: how often a hunt draws the style is known, and each fault should be found within a
     /// minute.
@@ -465,6 +493,7 @@ fn draw_setup(seed: u64, random: &mut Random) -> Setup {
         log_cache_bytes: random.pick(&[0, 1_000, 20_000, 1 << 20]),
         uncommitted_bytes_max: random.weighted(&[(5, 1 << 30), (2, 1 << 19)]),
         log_retain_bytes: random.pick(&[500, 10_000, 1 << 20]),
+        log_behind_bytes: behind_bytes(seed),
         limits: draw_limits(seed),
         apply_stall_ticks: draw_apply_stall(seed, election_ticks as u64),
     }
@@ -537,6 +566,17 @@ fn draw_apply_stall(seed: u64, election_ticks: u64) -> u64 {
 /// From a separate random stream.
 fn engine_stalls_at_last(seed: u64) -> bool {
     Random::new(seed ^ 0x656e_6769_6e65).percent(40)
+}
+
+/// From a separate random stream.
+fn behind_bytes(seed: u64) -> u64 {
+    let random = &mut Random::new(seed ^ 0x6265_6869_6e64);
+    if random.percent(35) { random.pick(&[300, 1_500, 6_000]) } else { 1 << 30 }
+}
+
+/// From a separate random stream.
+fn long_absences(seed: u64) -> bool {
+    Random::new(seed ^ 0x6162_7365_6e63).percent(12)
 }
 
 /// From a separate random stream.

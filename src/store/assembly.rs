@@ -232,7 +232,7 @@ fn make_peers(
         // A different random seed for every region, so that one member does not end up leading them all.
         let elections = Elections::Drawn(random.hash_one((options.boot, region.id)));
         let options = PeerOptions { elections, ..options.clone() };
-        peers.insert(region.id, Peer::new(options, region.clone(), *applied, state, reader, &logger)?);
+        peers.insert(region.id, Peer::new(options, region.clone(), *applied, None, state, reader, &logger)?);
     }
     Ok(peers)
 }
@@ -254,6 +254,7 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
         log_cache_bytes: bytes(share(config.log_cache_bytes)),
         uncommitted_bytes_max: config.in_flight_bytes,
         log_retain_bytes: share(config.log_retain_bytes),
+        log_behind_bytes: share(config.log_behind_bytes),
         apply_stall_ticks: config.apply_stall().as_millis().div_ceil(u128::from(config.tick_ms)) as u64,
         backlog: StoreBacklog::default(),
         windows: StoreWindows::default(),

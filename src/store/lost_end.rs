@@ -85,6 +85,10 @@ fn follow_engine(
     for (region, applied) in regions {
         let found = recovered.iter_mut().find(|found| found.region == region.id);
         let Some(found) = found.filter(|found| found.lost_end.is_some()) else { continue };
+        if found.truncated.0 > applied.index {
+            // It begins behind a raft snapshot that the engine does not show yet.
+            continue;
+        }
         let begin = (applied.index, applied.term);
         if log.term(region.id, begin.0).is_ok_and(|term| term == begin.1) {
             continue;

@@ -130,6 +130,7 @@ impl Threads {
             // The first start and the settling of the log's end are not recorded in the mark yet.
             unmarked_since: Some(now()),
             tasks: Vec::new(),
+            errands: Vec::new(),
             answers: Vec::new(),
         };
         let election_ticks = config.ticks(config.election_timeout_ms);

@@ -219,6 +219,18 @@ impl Forwarder {
         heard
     }
 
+    /// A raft snapshot whose last entry is of `term` has taken the place of entries that this member never sees. What was
+    /// sent so far may stand in one of them. Its leader may know, but says so once, and perhaps has already.
+    pub(crate) fn on_skipped(&mut self, term: Term) -> Heard {
+        let mut heard = Heard::default();
+        if self.route.term <= term {
+            let undecided = self.sent.iter_mut().filter(|sent| sent.verdict.is_none());
+            undecided.for_each(|sent| sent.verdict = Some(Err(Error::new(Code::SkippedInFlight))));
+            self.tell(&mut heard);
+        }
+        heard
+    }
+
     /// The term in which everything was sent that is under way.
     #[must_use]
     pub(crate) fn term(&self) -> Term {

@@ -180,6 +180,7 @@ impl Peer {
         if self.is_handing_over() {
             Err(Code::TransferInProgress)
         } else if self.is_behind()
+            || self.must_wait_for_helped()
             || self.writes.pending.forwarded_bytes() > self.options.limits.forwarded_bytes
         {
             Err(Code::Overloaded)

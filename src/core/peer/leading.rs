@@ -77,12 +77,14 @@ impl Peer {
 
     fn on_leadership_won(&mut self) {
         assert!(self.lost_end.is_none() || planted::is_any(), "who lacks the end of its log never leads");
+        assert!(!self.is_installing() || planted::is_any(), "who takes in a snapshot never leads");
         assert_eq!(
             self.raw.raft.raft_log.last_term(),
             self.raw.raft.term,
             "raft has appended its first entry"
         );
         assert!(!self.reading.lease.is_valid(self.now), "a lease begins after its leadership");
+        self.begin_helping();
         self.writes.attempts.begin_term(Some(self.term()));
         self.reading.questions.begin_term();
         // raft has just appended an empty entry; its commit shows that a quorum follows.
@@ -121,6 +123,7 @@ impl Peer {
         self.reading.lease.expire();
         self.reading.reads.drop_renewals();
         self.drop_forwarded();
+        self.help_nobody();
         if planted::has(Fault::CompletionDroppedOnStepDown) {
             for completion in callers(self.writes.proposals.abandon()) {
                 let _ = completion.defuse();
@@ -231,7 +234,7 @@ impl Peer {
     /// False for a voter that is known to lag or to be unreachable. Of one that was not heard of since this leader was
     /// elected nothing is known; raft gives up by itself if it cannot take over.
     pub(super) fn keeps_up(&self, voter: NodeId) -> bool {
-        if !self.connections.is_up(voter) || self.connections.lacks_end(voter) {
+        if !self.connections.is_up(voter) || self.connections.lacks_end(voter) || self.sending.helps(voter) {
             return false;
         }
         let last = self.raw.raft.raft_log.last_index();

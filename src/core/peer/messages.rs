@@ -49,7 +49,7 @@ impl Peer {
             }
             // With an engine that stands still it would serve nobody. The leader offers the leadership to another.
             MessageType::MsgTimeoutNow => {
-                self.is_in_time(&message) && !self.is_stalled() && !self.lacks_end()
+                self.is_in_time(&message) && !self.is_stalled() && !self.must_not_lead()
             }
             // Answers to what it asked as a candidate or a leader mean nothing to a follower any more; but one that
             // carries a higher term would make it forget its leader, and the votes it owes to refuse (lease, rule 1).

@@ -11,6 +11,7 @@ use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
 use crate::core::limits::Limits;
 use crate::core::log::LogState;
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::windows::StoreWindows;
 use crate::error::{Code, Error, Result};
 use crate::types::{ApplyState, LogIndex, NodeId};
@@ -57,6 +58,9 @@ pub(crate) struct PeerOptions {
     pub uncommitted_bytes_max: u64,
     /// Applied log kept for followers that lag.
     pub log_retain_bytes: u64,
+    /// How much of the log a member that is behind keeps from being truncated. One that is farther behind gets a raft
+    /// snapshot.
+    pub log_behind_bytes: u64,
     /// Ticks without apply progress, while committed entries wait, after which a leader hands over.
     pub apply_stall_ticks: u64,
     /// What all peers of this member have handed to its applier.
@@ -91,10 +95,15 @@ pub(super) fn raft_config(options: &PeerOptions, applied: LogIndex, window_ticks
 }
 
 /// What the log and the engine of one directory say must fit together: the engine has applied all that is truncated,
-/// and nothing beyond the log's end.
-pub(super) fn check_recovered(log: &LogState, applied: ApplyState) -> Result<()> {
+/// unless a raft snapshot shows that much, and nothing beyond the log's end.
+pub(super) fn check_recovered(
+    log: &LogState,
+    applied: ApplyState,
+    pending: Option<&SnapshotHead>,
+) -> Result<()> {
     let (truncated, last) = (log.truncated.0, log.last.0);
-    if applied.index < truncated || applied.index > last || log.hard_state.commit > last.get() {
+    let is_pending = pending.is_some_and(|head| (head.state.index, head.state.term) == log.truncated);
+    if (applied.index < truncated) != is_pending || (pending.is_some() && !is_pending) || applied.index > last || log.hard_state.commit > last.get() {
         let detail = format!(
             "the log holds entries {} to {last} with commit {}, but the engine has applied {}",
             truncated.next(),

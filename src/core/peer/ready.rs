@@ -88,18 +88,33 @@ impl Peer {
         let Some(ready) = ready else { return advanced };
         assert!(write.entries.is_sorted_by_key(|entry| entry.index), "what was written is a piece of a log");
         let stored_commit = write.hard_state.as_ref().map_or(0, |hard_state| hard_state.commit);
+        let install = self.restore();
         self.raw.mut_store().append(write.entries);
         let mut light = self.raw.advance_append(ready);
+        if let Some(head) = &install
+            && !planted::has(Fault::AppliedNotAdvancedAtRestore)
+        {
+            // raft looks at all entries that are not applied when it asks for votes, and those are gone.
+            self.raw.advance_apply_to(head.state.index.get());
+        }
         if let Some(commit) = light.commit_index() {
             self.raw.mut_store().set_commit(commit);
         }
-        let late = light.take_messages();
+        let mut late = light.take_messages();
+        self.send_snapshots(&mut late);
         self.count_appends(&late);
         messages.extend(late);
         committed.extend(light.take_committed_entries());
         advanced.messages = self.through_outbox(messages);
         advanced.commit_guard = self.commit_guard(&committed, stored_commit);
         advanced.task = self.on_committed(committed, io);
+        if install.is_some() {
+            let region = self.region.id;
+            let task = advanced.task.take();
+            let mut task = task.unwrap_or(ApplyTask { region, install: None, entries: Vec::new(), proposals: Vec::new() });
+            task.install = install;
+            advanced.task = Some(task);
+        }
         advanced
     }
 
@@ -120,12 +135,18 @@ impl Peer {
             // lead again with other entries.
             to.persisted.append(&mut messages);
         }
+        self.send_snapshots(&mut messages);
         messages.extend(to.persisted.extract_if(.., |message| self.leaves_early_by_fault(message)));
         to.messages.extend(self.through_outbox(messages));
         to.write.entries = ready.take_entries();
         // A commit index alone is not worth a write: it travels with the next one.
         if ready.must_sync() {
             to.write.hard_state = Some(self.raw.store().hard_state().clone());
+        }
+        if !ready.snapshot().is_empty() {
+            let metadata = ready.snapshot().get_metadata();
+            assert!(to.write.truncate_to.is_none(), "the log that goes is not truncated first");
+            to.write.truncate_to = Some((LogIndex(metadata.index), Term(metadata.term)));
         }
         to.committed = ready.take_committed_entries();
         to.ready = Some(ready);
@@ -154,7 +175,7 @@ impl Peer {
                 self.writes.last_committed_own = (position.index, position.term);
             }
         }
-        Some(ApplyTask { region: self.region.id, entries, proposals: decided.committed })
+        Some(ApplyTask { region: self.region.id, install: None, entries, proposals: decided.committed })
     }
 
     fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {

@@ -39,7 +39,7 @@ impl Peer {
 
     /// A tick of a peer that must not campaign when its election timeout ends: it only forgets its leader.
     pub(super) fn tick_without_campaign(&mut self) {
-        assert!(!self.is_leader(), "who lacks the end of its log never leads");
+        assert!(!self.is_leader(), "who must not lead does not");
         if self.raw.raft.election_elapsed + 1 < self.options.election_ticks {
             self.raw.tick();
         } else {

@@ -1,15 +1,19 @@
 //! Where a peer's log ends at its old side.
 //!
 //! Owns the truncation of the log: when it is proposed and how it is carried out. What always holds: nothing is dropped
-//! that a member of the configuration has not got, or that this member's engine has not flushed.
+//! that this member's engine has not flushed, or
+//! that a member of the configuration lacks and may still ask for: one that is too far behind gets a raft snapshot
+//! (`peer/sending`).
 
 use bytes::Bytes;
+use raft::ProgressState;
 
 use super::Peer;
 use crate::core::command::seal_truncate;
 use crate::core::planted::{self, Fault};
+use crate::core::ports::Errand;
 use crate::error::{Code, Error, Result};
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{ApplyState, LogIndex, NodeId, Term};
 
 /// A leader looks this often whether its log may be truncated: seldom enough for a member that catches up slowly, which
 /// lets the log be truncated a little further each time.
@@ -48,13 +52,32 @@ impl Truncation {
 }
 
 impl Peer {
-    /// The index up to which the engine is to be flushed: the log waits for that to be truncated; or the level rose there,
-    /// and a member that crashes must not come back, for as long as it replays its log, to what was refused below it.
+    /// The index up to which the engine is to be flushed: the log waits for that to be truncated; or the staged data of a
+    /// raft snapshot wait for it; or the level rose there, and a member that crashes must not come back, for as long as it replays its log, to what was refused below it.
     #[must_use]
     pub(crate) fn wants_flush(&self) -> Option<LogIndex> {
+        if self.is_installing() {
+            return None;
+        }
         assert!(self.region.floor_index <= self.apply.index(), "what raised the level is applied");
-        let wanted = self.truncation.allowed.max(self.region.floor_index);
+        let (begins_behind, _) = self.raw.store().truncated();
+        let wanted = self.truncation.allowed.max(self.region.floor_index).max(begins_behind);
         (wanted > self.truncation.flushed).then_some(wanted)
+    }
+
+    /// Whether the engine has flushed up to `index`, as far as is known here.
+    pub(super) fn has_flushed(&self, index: LogIndex) -> bool {
+        self.truncation.flushed >= index
+    }
+
+    /// The engine has flushed up to `index`.
+    pub(super) fn on_flushed(&mut self, index: LogIndex) {
+        let (begins_behind, term) = self.raw.store().truncated();
+        if self.truncation.flushed < begins_behind && index >= begins_behind {
+            let state = ApplyState { index: begins_behind, term };
+            self.sending.ask(Errand::Discard(self.region.id, state));
+        }
+        self.truncation.on_flushed(index);
     }
 
     /// A tick of a leader has passed.
@@ -97,8 +120,14 @@ impl Peer {
             return;
         }
         for (_, progress) in self.raw.raft.mut_prs().iter_mut() {
-            if progress.matched >= truncated.get() && progress.next_idx <= truncated.get() {
+            if progress.next_idx > truncated.get() {
+                continue;
+            }
+            if progress.matched >= truncated.get() {
                 progress.next_idx = truncated.get() + 1;
+            } else if progress.state == ProgressState::Replicate {
+                // What comes next for it is gone. While raft probes, it finds that out and sends a snapshot.
+                progress.become_probe();
             }
         }
     }
@@ -118,15 +147,21 @@ impl Peer {
         (progress.matched < log.index_before_bytes(retain_bytes).get()).then_some(NodeId(*node))
     }
 
-    /// Up to here a leader knows that every member has its log; a member that came back with less has it no more.
-    /// Others have nobody to send it to.
+    /// Up to here no member needs a leader's log; one that came back with less has it no more. Others have nobody to send
+    /// it to.
     fn needed_by_none(&self) -> LogIndex {
-        let lowest = self.raw.raft.prs().iter().map(|(_, progress)| progress.matched).min();
-        if self.is_leader() { LogIndex(lowest.unwrap_or(0)) } else { LogIndex(u64::MAX) }
+        if !self.is_leader() {
+            return LogIndex(u64::MAX);
+        }
+        let needs = self.raw.raft.prs().iter().map(|(&node, progress)| (NodeId(node), LogIndex(progress.matched)));
+        needs.map(|(node, matched)| self.needed_by(node, matched)).min().unwrap_or(LogIndex(0))
     }
 
     /// Drops what may go. Up to where, if anything was.
     pub(super) fn carry_out_truncation(&mut self) -> Result<Option<(LogIndex, Term)>> {
+        if self.is_installing() {
+            return Ok(None);
+        }
         let unflushed = planted::has(Fault::TruncatedAboveFlushed);
         let index =
             self.truncation.allowed.min(if unflushed { self.apply.index() } else { self.truncation.flushed });

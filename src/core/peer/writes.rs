@@ -122,6 +122,11 @@ impl Peer {
             let all = self.writes.pending.take_all();
             return self.refuse_callers(all, &Error::with_detail(Code::Overloaded, "the engine is behind"));
         }
+        if self.must_wait_for_helped() {
+            self.writes.is_blocked = true;
+            let all = self.writes.pending.take_all();
+            return self.refuse_callers(all, &Error::with_detail(Code::Overloaded, "a member is being caught up"));
+        }
         self.writes.is_blocked = self.awaits_fence();
         if self.writes.is_blocked {
             return;

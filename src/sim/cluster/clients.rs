@@ -252,6 +252,13 @@ impl Cluster {
     }
 
     pub(super) fn look(&mut self, call: CallId) {
+        let Address { host, region, .. } = self.calls.get(call).address;
+        let lease = self.hosts[host].member.published_lease(region);
+        let is_replaced = lease.is_some_and(|lease| lease.data().is_none());
+        if is_replaced && !planted::has(Fault::ReadWhileInstalling) {
+            // Its caller asks again.
+            return self.lose(call);
+        }
         if self.is_same_run(call) {
             let seen = self.calls.see(call, &self.hosts[self.calls.get(call).address.host].member);
             self.accept(call, seen);

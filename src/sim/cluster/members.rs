@@ -67,6 +67,7 @@ impl Cluster {
         let outcome = member.run_round(Timestamp(local), &mut observer);
         let took = self.send(host, outcome.sent, outcome.syncs);
         self.hosts[host].busy_until = now + took;
+        self.run_errands(host, outcome.errands);
         self.after_round(host, outcome.end);
     }
 
@@ -216,7 +217,7 @@ impl Cluster {
     /// Whether a message of this boot may arrive. A connection announces its sender's boot first, and after that
     /// nothing of an older boot is delivered. Nor does anything arrive that a sender promised before it lost the tail
     /// of its log.
-    fn is_of_this_life(&mut self, (from, to): (usize, usize), boot: u64) -> bool {
+    pub(super) fn is_of_this_life(&mut self, (from, to): (usize, usize), boot: u64) -> bool {
         if boot < self.hosts[to].introduced[from].0 || boot <= self.hosts[from].lost_end_in {
             return false;
         }
@@ -300,6 +301,9 @@ impl Cluster {
         self.check(host);
         if reported {
             self.schedule_round(host);
+        }
+        if self.hosts[host].member.has_to_install() {
+            self.schedule_install(host);
         }
         if self.hosts[host].member.has_to_apply() {
             self.schedule_apply(host);

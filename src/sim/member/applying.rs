@@ -71,10 +71,13 @@ impl Member {
                 return self.end_in_crash();
             }
         }
+        batch.clears.iter().for_each(|head| running.published[&head.region.id].begin_replacement());
         self.engine.write(&batch);
         for (region, state) in &batch.states {
             running.published[region].advance(state.index);
         }
+        batch.installed.iter().for_each(|region| running.published[region].end_replacement());
+        running.installs.extend(batch.clears.iter().map(|head| (head.clone(), false)));
         running.written.push_back(batch);
         None
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::completion::{Completion, Position, Reply, WriteEvent};
 use crate::core::applier::ApplyTask;
-use crate::core::ports::{LogWrite, PeerMessage, RoundIo};
+use crate::core::ports::{Errand, LogWrite, PeerMessage, RoundIo};
 use crate::error::{Code, Error, Result};
 use crate::sim::disk::DiskLog;
 use crate::sim::watch::Watch;
@@ -44,6 +44,8 @@ pub(crate) enum End {
 pub(crate) struct RoundOutcome {
     /// Messages in sending order, each with the number of syncs before it.
     pub sent: Vec<(PeerMessage, u32)>,
+    /// What others are to do about raft snapshots.
+    pub errands: Vec<Errand>,
     /// Number of syncs.
     pub syncs: u32,
     /// Set when the member has stopped.
@@ -125,6 +127,12 @@ impl RoundIo for MemberIo<'_> {
         if self.goes_on() {
             self.watch.handed_over(self.node, self.log, &task);
             self.tasks.push_back(task);
+        }
+    }
+
+    fn run(&mut self, errand: Errand) {
+        if self.goes_on() {
+            self.outcome.errands.push(errand);
         }
     }
 

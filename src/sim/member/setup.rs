@@ -48,6 +48,8 @@ pub(crate) struct Setup {
     pub uncommitted_bytes_max: u64,
     /// Bytes of applied log retained for lagging followers.
     pub log_retain_bytes: u64,
+    /// Bytes of log that a member which is behind holds.
+    pub log_behind_bytes: u64,
     /// Limits on what may be queued in a peer.
     pub limits: Limits,
     /// Ticks without apply progress after which a leader hands over.
@@ -81,6 +83,7 @@ impl Default for Setup {
             log_cache_bytes: 1 << 20,
             uncommitted_bytes_max: 1 << 30,
             log_retain_bytes: 1 << 20,
+            log_behind_bytes: 1 << 30,
             limits: Limits::default(),
             apply_stall_ticks: APPLY_STALL_TICKS,
         }

@@ -122,14 +122,16 @@ impl Log {
         self.segments.frames() - self.mark.frames
     }
 
-    /// Whether the mark must be updated with these writes, because a forgotten vote could be given twice. Removes from
-    /// it the lost end of each region that has it back.
+    /// Whether the mark must be updated with these writes: a forgotten vote could be given twice, and where a log begins
+    /// anew with a raft snapshot the engine follows it at once. To be called before they are in the index. Removes from it the lost end of each region that has it back.
     fn must_mark_with(&mut self, writes: &[LogWrite]) -> bool {
         let mut must = false;
         for write in writes {
             let row = self.mark.regions.entry(write.region).or_default();
             let voted = write.hard_state.as_ref().map(|state| (state.term, state.vote));
             must |= voted.is_some_and(|voted| voted != (row.term, row.vote));
+            let known = |index| self.index.get(write.region).and_then(|log| log.term(index));
+            must |= write.truncate_to.is_some_and(|(index, term)| known(index) != Some(term));
             if write.has_lost_end_back {
                 must |= row.lost.take().is_some();
             }
