@@ -24,10 +24,12 @@ pub(crate) struct Appliers {
 }
 
 impl Appliers {
-    /// Nothing waits yet.
+    /// Nothing waits but what these have been handed.
     #[must_use]
     pub(crate) fn new(by_region: BTreeMap<RegionId, Applier>) -> Self {
-        Self { by_region, waiting: VecDeque::new() }
+        let waits = by_region.iter().filter(|(_, applier)| applier.backlog() > 0);
+        let waiting = waits.map(|(region, _)| *region).collect();
+        Self { by_region, waiting }
     }
 
     /// Takes over committed entries; they wait behind those of their region that are already here.

@@ -90,7 +90,10 @@ impl Peer {
 
     /// The log on disk begins behind the snapshot that raft has taken, if it has. What the applier is to do.
     pub(super) fn restore(&mut self) -> Option<Box<SnapshotHead>> {
-        let Installing::Taken(head) = std::mem::take(&mut self.installing) else { return None };
+        if !matches!(self.installing, Installing::Taken(_)) {
+            return None;
+        }
+        let Installing::Taken(head) = std::mem::take(&mut self.installing) else { unreachable!("just seen") };
         log::info!(
             "region {}: the log begins anew behind entry {}; the data up to there come with a raft snapshot",
             self.region.id,
