@@ -20,6 +20,7 @@ use crate::core::judge::{Judged, Overlay, Room, judge};
 use crate::core::membership;
 use crate::core::planted::{self, Fault};
 use crate::core::proposals::{CommittedProposal, Requester};
+use crate::core::raft_snapshot::SnapshotHead;
 use crate::core::region::Region;
 use crate::core::stored::Stored;
 use crate::effects::Effects;
@@ -67,6 +68,11 @@ pub struct ApplyBatch {
     pub states: Vec<(RegionId, ApplyState)>,
     /// Regions whose stored form changed.
     pub regions: Vec<Region>,
+    /// Regions that lose all their keys before anything else is written, because a raft snapshot is to be installed; until
+    /// one of `installed` ends that, it is on record.
+    pub clears: Vec<SnapshotHead>,
+    /// Regions whose raft snapshot is installed: no longer on record.
+    pub installed: Vec<RegionId>,
     /// What the peers learn.
     pub reports: Vec<Applied>,
     /// Answers in log order.
