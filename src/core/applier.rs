@@ -81,9 +81,10 @@ pub struct ApplyBatch {
     pub states: Vec<(RegionId, ApplyState)>,
     /// Regions whose stored form changed.
     pub regions: Vec<Region>,
-    /// Regions whose data go, so that those of a raft snapshot can take their place.
+    /// Regions that lose all their keys before anything else is written, because a raft snapshot is to be installed; until
+    /// one of `installed` ends that, it is on record.
     pub clears: Vec<SnapshotHead>,
-    /// Regions whose data are those of a raft snapshot now.
+    /// Regions whose raft snapshot is installed: no longer on record.
     pub installed: Vec<RegionId>,
     /// What the peers learn.
     pub reports: Vec<Applied>,

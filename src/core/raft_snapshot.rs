@@ -4,6 +4,8 @@
 //! the region's at exactly the apply state of its head, and so is the region's record. The data travel and are kept
 //! apart from it.
 
+pub(crate) mod rows;
+
 use raft::eraftpb::{Message, MessageType, Snapshot};
 
 use crate::core::region::Region;
@@ -126,7 +128,12 @@ mod tests {
     fn message() -> SnapshotMessage {
         let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
         let state = ApplyState { index: LogIndex(70_000), term: Term(9) };
-        SnapshotMessage { from: NodeId(2), to: NodeId(3), term: Term(11), head: SnapshotHead { region, state } }
+        SnapshotMessage {
+            from: NodeId(2),
+            to: NodeId(3),
+            term: Term(11),
+            head: SnapshotHead { region, state },
+        }
     }
 
     #[test]

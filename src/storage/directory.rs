@@ -18,7 +18,7 @@
 mod ident;
 mod lock;
 mod peers;
-mod record;
+pub(super) mod record;
 mod boot_count;
 #[cfg(test)]
 mod tests;

@@ -15,12 +15,15 @@ mod convert;
 mod cursor;
 mod encode;
 mod errors;
+mod export;
 mod floors;
 mod gaps;
+mod install;
 mod iter;
 mod options;
 mod stall;
 mod stored;
+mod table_file;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -36,12 +39,14 @@ use rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
 use rocksdb::{ColumnFamily, DB, FlushOptions, IteratorMode, ReadOptions, ReadTier};
 
 use self::at_exit::Alive;
+pub(crate) use self::export::{Export, Rows};
 pub(crate) use self::floors::Floor;
 use self::floors::Floors;
 use self::gaps::{Gaps, Writing};
 pub use self::iter::{Iter, IterOptions, prefix_end};
 pub use self::options::EngineOptions;
 use self::stall::Writer;
+pub(in crate::storage) use self::table_file::TableFile;
 use self::threads::SharedThreads;
 pub use self::view::PinnedValue;
 pub(crate) use self::view::View;
@@ -380,6 +385,11 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("directory", &self.database.db.path()).finish_non_exhaustive()
     }
+}
+
+/// Whether a stored value has its version behind it, as all have.
+pub(in crate::storage) fn has_version(stored: &[u8]) -> bool {
+    trailer::split(stored).is_some()
 }
 
 fn decode_apply_state(key: &[u8], stored: &[u8]) -> Result<ApplyState> {

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! 'r' region id, big-endian u64  ->  Region::encode
+//! 'i' region id, big-endian u64  ->  version u8 = 1 | index u64 | term u64 of the raft snapshot that is being installed
 //! 's' region id, big-endian u64  ->  version u8 = 1 | applied index u64 | applied term u64   (little-endian)
 //! 'w'                             ->  version u8 = 1 | 0, or 1 and the key up to which the values are converted
 //! ```
@@ -19,6 +20,10 @@ pub(crate) const APPLY_STATE_BYTES: usize = 17;
 
 /// First byte of the keys under which regions are stored.
 pub(crate) const REGION_KIND: u8 = b'r';
+
+/// First byte of the keys under which is stored that a raft snapshot is being installed; the value has the form of an apply
+/// state, the one that the region will have.
+pub(crate) const INSTALLING_KIND: u8 = b'i';
 
 const APPLY_STATE_KIND: u8 = b's';
 const APPLY_STATE_VERSION: u8 = 1;
@@ -67,6 +72,20 @@ pub(crate) fn region(region: RegionId) -> [u8; KEY_BYTES] {
 #[must_use]
 pub(crate) fn apply_state(region: RegionId) -> [u8; KEY_BYTES] {
     key(APPLY_STATE_KIND, region)
+}
+
+/// The key under which is stored what is being installed in `region`; only while something is.
+#[must_use]
+pub(crate) fn installing(region: RegionId) -> [u8; KEY_BYTES] {
+    key(INSTALLING_KIND, region)
+}
+
+/// The region of a key that [`installing`] made; none for any other key.
+#[must_use]
+pub(crate) fn installing_region(key: &[u8]) -> Option<RegionId> {
+    let (&kind, region) = key.split_first()?;
+    let region = RegionId(u64::from_be_bytes(region.try_into().ok()?));
+    (kind == INSTALLING_KIND).then_some(region)
 }
 
 /// The stored form of an apply state.
@@ -134,6 +153,16 @@ mod tests {
         for other in [&[][..], &[1], &[1, 0, 0], &[1, 2], &[2, 0]] {
             assert_eq!(Walked::decode(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn the_key_of_what_is_being_installed_tells_its_region() {
+        let key = installing(RegionId(300));
+
+        assert_eq!(key, [b'i', 0, 0, 0, 0, 0, 0, 1, 44]);
+        assert_eq!(installing_region(&key), Some(RegionId(300)));
+        assert_eq!(installing_region(&key[..8]), None);
+        assert_eq!(installing_region(&apply_state(RegionId(300))), None);
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub(crate) mod engine;
 pub(crate) mod keys;
 pub(crate) mod log_store;
 mod open_directory;
+pub(crate) mod staging;

@@ -19,7 +19,7 @@ use crate::storage::open_directory::{Access, OpenDirectory};
 
 /// A version of everything in a member's directory. The records themselves are the same in all that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::storage) enum Format {
     /// The values in the engine have no versions.
     Unversioned = 2,
     /// What this library writes.
@@ -33,18 +33,18 @@ impl Format {
 }
 
 /// A record as it was read.
-pub(super) struct Record {
+pub(in crate::storage) struct Record {
     pub format: Format,
     pub body: Vec<u8>,
 }
 
 /// Bytes in front of the body.
-pub(super) const HEADER_BYTES: usize = 20;
+pub(in crate::storage) const HEADER_BYTES: usize = 20;
 const CRC_AT: usize = 16;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The temporary file that holds the new bytes of `name` until they replace the old ones.
-pub(super) fn temporary(name: &str) -> String {
+pub(in crate::storage) fn temporary(name: &str) -> String {
     format!("{name}.tmp")
 }
 
@@ -52,7 +52,7 @@ pub(super) fn temporary(name: &str) -> String {
 ///
 /// # Errors
 /// `IO`, `NO_SPACE` or `PERMISSION`; the file then holds the old or the new record.
-pub(super) fn write(
+pub(in crate::storage) fn write(
     directory: &OpenDirectory,
     name: &str,
     magic: [u8; 8],
@@ -78,7 +78,11 @@ pub(super) fn write(
 ///
 /// # Errors
 /// `INCOMPATIBLE_FORMAT` when it has an unknown version, `CORRUPTION` when it is damaged, else as [`write`].
-pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Result<Option<Record>> {
+pub(in crate::storage) fn read(
+    directory: &OpenDirectory,
+    name: &str,
+    magic: [u8; 8],
+) -> Result<Option<Record>> {
     let path = directory.path().join(name);
     let mut bytes = Vec::new();
     let read = directory.open_file(name, Access::Read).and_then(|mut file| file.read_to_end(&mut bytes));
@@ -90,12 +94,12 @@ pub(super) fn read(directory: &OpenDirectory, name: &str, magic: [u8; 8]) -> Res
 }
 
 /// Creates a directory that only its owner may enter.
-pub(super) fn create_directory(path: &Path) -> Result<()> {
+pub(in crate::storage) fn create_directory(path: &Path) -> Result<()> {
     DirBuilder::new().mode(0o700).create(path).map_err(|error| Error::io("create directory", path, &error))
 }
 
 /// Makes the directory entries of `directory` durable.
-pub(super) fn sync_directory(directory: &OpenDirectory) -> Result<()> {
+pub(in crate::storage) fn sync_directory(directory: &OpenDirectory) -> Result<()> {
     directory.sync().map_err(|error| Error::io("sync directory", directory.path(), &error))
 }
 

@@ -14,6 +14,8 @@ use super::{Database, errors, trailer};
 use crate::core::applied_write::AppliedWrite;
 use crate::core::applier::ApplyBatch;
 use crate::core::change::Change;
+use crate::core::raft_snapshot::SnapshotHead;
+use crate::core::region::Region;
 use crate::error::Result;
 use crate::storage::keys;
 
@@ -31,6 +33,9 @@ pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBat
     let mut encoded = WriteBatch::with_capacity_bytes(encoded_bytes_max(batch));
     let mut puts = EarlierPuts { batch, keys: None };
     let mut stored = Vec::new();
+    for head in &batch.clears {
+        clear(database, &head.region, &mut encoded)?;
+    }
     for (number, (change, version)) in batch.changes().enumerate() {
         match change {
             Change::Put { key, value } => {
@@ -40,16 +45,18 @@ pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBat
             Change::Delete { key } => encoded.delete(key),
             // RocksDB returns an error for a reversed range; here it is empty.
             Change::DeleteRange { begin, end } if begin >= end => {}
-            Change::DeleteRange { begin, end } => match keys_in(database, puts.before(number), begin, end)? {
-                Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
-                None => {
-                    encoded.delete_range(begin, end);
-                    database.has_new_ranges.store(true, Ordering::Relaxed);
-                }
-            },
+            Change::DeleteRange { begin, end } => {
+                delete_range(database, puts.before(number), begin, end, &mut encoded)?;
+            }
         }
     }
     let meta = database.meta();
+    for SnapshotHead { region, state } in &batch.clears {
+        encoded.put_cf(meta, keys::installing(region.id), keys::encode_apply_state(*state));
+    }
+    for region in &batch.installed {
+        encoded.delete_cf(meta, keys::installing(*region));
+    }
     for region in &batch.regions {
         encoded.put_cf(meta, keys::region(region.id), region.encode());
     }
@@ -57,6 +64,49 @@ pub(super) fn encode(database: &Database, batch: &ApplyBatch) -> Result<WriteBat
         encoded.put_cf(meta, keys::apply_state(*region), keys::encode_apply_state(*state));
     }
     Ok(encoded)
+}
+
+/// Deletes the keys of `region` that the database has, and no others.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn clear(database: &Database, region: &Region, encoded: &mut WriteBatch) -> Result<()> {
+    match end_of(database, region)? {
+        Some(end) => delete_range(database, &BTreeSet::new(), &region.start_key, &end, encoded),
+        None => Ok(()),
+    }
+}
+
+/// The first key behind all that `region` has; none when it has no key. There is no range deletion without an end, so the
+/// end of all keys is that of the last one. To find that may take a search, but a region is cleared once in a long time.
+fn end_of(database: &Database, region: &Region) -> Result<Option<Vec<u8>>> {
+    if !region.end_key.is_empty() {
+        return Ok(Some(region.end_key.clone()));
+    }
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(region.start_key.as_slice());
+    let mut living = database.db.raw_iterator_opt(options);
+    living.seek_to_last();
+    living.status().map_err(errors::failed)?;
+    Ok(living.key().map(|last| [last, &[0]].concat()))
+}
+
+/// Deletes the keys of `begin..end` that the database has, or that are among `put`.
+fn delete_range(
+    database: &Database,
+    put: &BTreeSet<&[u8]>,
+    begin: &[u8],
+    end: &[u8],
+    encoded: &mut WriteBatch,
+) -> Result<()> {
+    match keys_in(database, put, begin, end)? {
+        Some(keys) => keys.iter().for_each(|key| encoded.delete(key)),
+        None => {
+            encoded.delete_range(begin, end);
+            database.has_new_ranges.store(true, Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// The keys that a batch has put so far, which no read of the database shows. Collected only when the batch deletes a

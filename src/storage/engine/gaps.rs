@@ -18,6 +18,12 @@
 //!    later than the clock it read. A put that it shows was cleared before the put was visible, so before the view took
 //!    the gaps.
 //!
+//! Keys also come by a raft snapshot, all keys of a stretch at once and without a batch, while another thread writes
+//! batches: the stretch is *filled* ([`Gaps::begin_filling`]). From before that until it is done nothing in the stretch is
+//! listed, and afterwards nothing is that an earlier view reports: each view has counted the fillings that were done before
+//! its snapshot. So what is listed in the stretch was found in a view that shows what came. An earlier view may use it,
+//! for nothing is removed by filling.
+//!
 //! Deletions need no step. A failed write that cleared keys costs only speed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -76,6 +82,10 @@ impl Stretch {
         reaches(self, other) && reaches(other, self)
     }
 
+    fn overlaps(&self, other: &Self) -> bool {
+        !self.intersection(other).is_empty()
+    }
+
     fn intersection(&self, other: &Self) -> Self {
         let end = match (&self.end, &other.end) {
             (Some(left), Some(right)) => Some(left.min(right)),
@@ -122,7 +132,14 @@ impl Gap {
 #[derive(Debug, Default)]
 pub(super) struct Usable {
     known: Option<Arc<[Gap]>>,
-    at: u64,
+    at: Moment,
+}
+
+/// When a view was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    clock: u64,
+    fillings: u64,
 }
 
 impl Usable {
@@ -132,11 +149,11 @@ impl Usable {
         let first = known.partition_point(|gap| !gap.stretch.ends_after(lower.unwrap_or_default()));
         let known = known[first..].iter();
         let inside = known.take_while(|gap| upper.is_none_or(|upper| &*gap.stretch.begin < upper));
-        inside.filter(|gap| gap.since <= self.at).map(|gap| gap.stretch.clone()).collect()
+        inside.filter(|gap| gap.since <= self.at.clock).map(|gap| gap.stretch.clone()).collect()
     }
 
     /// When the view was opened.
-    pub(super) fn at(&self) -> u64 {
+    pub(super) fn at(&self) -> Moment {
         self.at
     }
 }
@@ -144,6 +161,8 @@ impl Usable {
 /// The gaps of one database.
 pub(super) struct Gaps {
     clock: AtomicU64,
+    /// How many fillings are done.
+    fillings: AtomicU64,
     /// Whether there is anything for a write to look at.
     are_listed: AtomicBool,
     listed: Mutex<Listed>,
@@ -159,6 +178,8 @@ struct Listed {
     known: Vec<Gap>,
     /// The oldest first.
     suspected: Vec<Gap>,
+    /// Those that are being filled.
+    filling: Vec<Stretch>,
 }
 
 /// A write is under way.
@@ -170,10 +191,26 @@ impl Drop for Writing<'_> {
     }
 }
 
+/// A stretch is being filled.
+pub(super) struct Filling<'a> {
+    gaps: &'a Gaps,
+    stretch: Stretch,
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        let mut listed = lock(&self.gaps.listed);
+        self.gaps.fillings.fetch_add(1, Ordering::SeqCst);
+        let at = listed.filling.iter().position(|stretch| *stretch == self.stretch);
+        listed.filling.remove(at.expect("it was listed when it began"));
+    }
+}
+
 impl Default for Gaps {
     fn default() -> Self {
         Self {
             clock: AtomicU64::new(0),
+            fillings: AtomicU64::new(0),
             are_listed: AtomicBool::new(false),
             listed: Mutex::default(),
             are_published: AtomicBool::new(false),
@@ -196,6 +233,17 @@ impl Gaps {
         writing
     }
 
+    /// Must be called before keys appear in `stretch` without a batch; the result is dropped after that.
+    pub(super) fn begin_filling(&self, stretch: Stretch) -> Filling<'_> {
+        let mut listed = lock(&self.listed);
+        listed.known.retain(|gap| !gap.stretch.overlaps(&stretch));
+        listed.suspected.retain(|gap| !gap.stretch.overlaps(&stretch));
+        listed.filling.push(stretch.clone());
+        self.publish(&listed);
+        drop(listed);
+        Filling { gaps: self, stretch }
+    }
+
     fn clear<'k>(&self, puts: impl Iterator<Item = &'k [u8]>) {
         let cost_min = self.noted_cost() / WORTHLESS;
         let now = self.clock.load(Ordering::SeqCst);
@@ -212,7 +260,8 @@ impl Gaps {
 
     /// Opens a view: `take` takes its snapshot.
     pub(super) fn open<T>(&self, take: impl FnOnce() -> T) -> (T, Usable) {
-        let at = self.clock.load(Ordering::SeqCst) & !1;
+        let clock = self.clock.load(Ordering::SeqCst) & !1;
+        let at = Moment { clock, fillings: self.fillings.load(Ordering::SeqCst) };
         let snapshot = take();
         let known = self.are_published.load(Ordering::SeqCst).then(|| Arc::clone(&lock(&self.published)));
         (snapshot, Usable { known, at })
@@ -225,7 +274,7 @@ impl Gaps {
 
     /// A reader of the view that was opened `at` has found `seen` empty. Does nothing while another thread is at it: the
     /// next reader will come here again.
-    pub(super) fn report(&self, at: u64, seen: Stretch, cost: u64) {
+    pub(super) fn report(&self, at: Moment, seen: Stretch, cost: u64) {
         if seen.is_empty() || seen.is_long() {
             return;
         }
@@ -237,11 +286,14 @@ impl Gaps {
         if listed.known.iter().any(|gap| gap.stretch.covers(&seen)) {
             return; // By a reader of an older view.
         }
-        let mut found = listed.take_suspected(at, &seen);
+        if at.fillings != self.fillings.load(Ordering::SeqCst) || listed.is_filling(&seen) {
+            return;
+        }
+        let mut found = listed.take_suspected(at.clock, &seen);
         listed.suspect(Gap { stretch: seen, since: u64::MAX, cost });
         self.are_listed.store(true, Ordering::SeqCst);
         let now = self.clock.load(Ordering::SeqCst).next_multiple_of(2);
-        if at == now {
+        if at.clock == now {
             found.extend(listed.suspected.pop());
         } else if let Some(gap) = listed.suspected.last_mut() {
             gap.since = now;
@@ -269,6 +321,10 @@ impl Gaps {
 impl Listed {
     fn is_empty(&self) -> bool {
         self.known.is_empty() && self.suspected.is_empty()
+    }
+
+    fn is_filling(&self, seen: &Stretch) -> bool {
+        self.filling.iter().any(|stretch| stretch.overlaps(seen))
     }
 
     /// Removes `key` from all gaps; returns whether a known one had it.

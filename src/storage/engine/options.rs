@@ -4,7 +4,10 @@
 //! column families flushed together, checksums and paranoid checks on, nothing printed, no option that lets RocksDB
 //! start threads while the database is open. Opening is left to the engine, the threads to [`threads`](super::threads).
 
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel,
+    Options,
+};
 
 use super::{META, errors, stall};
 use crate::error::Result;
@@ -45,6 +48,20 @@ pub(super) fn tuning(options: &EngineOptions) -> Result<Tuning> {
         ColumnFamilyDescriptor::new(META, meta_family(&tables)),
     ];
     Ok(Tuning { database: database(options)?, families })
+}
+
+/// Options of table files of data that are written outside of the database.
+///
+/// # Errors
+/// As [`tuning`].
+pub(super) fn table_file() -> Result<Options> {
+    let mut tables = table_format();
+    tables.disable_cache();
+    // RocksDB keeps the index and the filter of a table in memory until it is complete. Of a large table with small rows
+    // they would take hundreds of megabytes; the parts of a divided filter are made from the keys of one part at a time.
+    tables.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    tables.set_partition_filters(true);
+    data_family(&EngineOptions::default(), &tables)
 }
 
 fn database(options: &EngineOptions) -> Result<Options> {
@@ -128,15 +145,21 @@ fn family(mut family: Options, tables: &BlockBasedOptions) -> Options {
 }
 
 fn tables(options: &EngineOptions) -> BlockBasedOptions {
-    let mut tables = BlockBasedOptions::default();
+    let mut tables = table_format();
     // Not the LRU cache: it has 64 shards, and the index of a large table, half a MiB or more, would not fit into
     // one of them and would be read from disk by every get.
     tables.set_block_cache(&Cache::new_hyper_clock_cache(options.block_cache_bytes, 0));
-    tables.set_bloom_filter(10.0, false);
-    tables.set_format_version(6);
     // Indexes and filters are charged to the cache, so that it bounds memory whatever the store's size.
     tables.set_cache_index_and_filter_blocks(true);
     tables.set_cache_index_and_filter_blocks_with_high_priority(true);
     tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    tables
+}
+
+/// What decides the bytes of a table file.
+fn table_format() -> BlockBasedOptions {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_bloom_filter(10.0, false);
+    tables.set_format_version(6);
     tables
 }

@@ -1,0 +1,1 @@
+//! Staged raft snapshots survive what is interrupted, and nothing else.
