@@ -107,7 +107,12 @@ mod tests {
     fn message() -> SnapshotMessage {
         let region = Region::bootstrap(&[NodeId(1), NodeId(2), NodeId(3)]);
         let state = ApplyState { index: LogIndex(70_000), term: Term(9) };
-        SnapshotMessage { from: NodeId(2), to: NodeId(3), term: Term(11), head: SnapshotHead { region, state } }
+        SnapshotMessage {
+            from: NodeId(2),
+            to: NodeId(3),
+            term: Term(11),
+            head: SnapshotHead { region, state },
+        }
     }
 
     #[test]

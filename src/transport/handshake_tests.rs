@@ -18,6 +18,7 @@ fn hello(from: u64, to: u64) -> Hello {
         boot: 77,
         lost_end: false,
         level: 1,
+        purpose: Purpose::Messages,
     }
 }
 
