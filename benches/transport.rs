@@ -19,6 +19,7 @@ use almadia::internal::Introduction;
 use almadia::internal::{BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 use almadia::internal::{Body, PeerMessage};
 use almadia::internal::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
+use almadia::internal::{SnapshotMessage, SnapshotSink};
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
 
@@ -86,6 +87,15 @@ impl Inbound for Counter {
         Ok(())
     }
 
+    fn begin_snapshot(
+        &self,
+        _: SnapshotMessage,
+        _: [u64; 3],
+        _: u64,
+    ) -> Result<Box<dyn SnapshotSink>, String> {
+        unreachable!("no member of this benchmark sends one")
+    }
+
     fn thread_panicked(&self, panic: Error) {
         panic!("{panic}");
     }
@@ -104,6 +114,7 @@ fn start(node: u64, addresses: &[String; 2], inbound: &Arc<Counter>) -> Arc<Tran
         tick_ms: 50,
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: QUEUE_BYTES_MAX,
+        snapshot_bytes_per_second: 0,
     };
     Arc::new(Transport::start(options, Arc::clone(inbound) as Arc<dyn Inbound>).expect("loopback works"))
 }

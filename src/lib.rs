@@ -105,6 +105,7 @@ pub mod internal {
     pub use crate::core::command::{Command, CommandBuilder, Operation};
     pub use crate::core::input::Introduction;
     pub use crate::core::ports::{Body, Entry, HardState, LogWrite, PeerMessage};
+    pub use crate::core::raft_snapshot::SnapshotMessage;
     pub use crate::core::region::Region;
     pub use crate::error::CODES;
     pub use crate::process::descriptors::above_standard;
@@ -115,7 +116,9 @@ pub mod internal {
     pub use crate::storage::log_store::{LogOptions, LogStore};
     pub use crate::store::snapshot::prefix_end;
     pub use crate::time::Timestamp;
-    pub use crate::transport::{FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, Transport, TransportOptions};
+    pub use crate::transport::{
+        FRAME_BYTES_MAX, Inbound, QUEUE_BYTES_MAX, SnapshotSink, Transport, TransportOptions,
+    };
     pub use crate::types::{ApplyState, BOOTSTRAP_EPOCH, BOOTSTRAP_REGION, ClusterId, InstanceId};
 
     #[cfg(any(test, feature = "simulation"))]

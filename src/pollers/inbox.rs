@@ -8,14 +8,15 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use crate::core::input::{Input, Introduction};
 use crate::core::ports::PeerMessage;
+use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::Error;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::RaftPoller;
 use crate::regions::RegionMap;
 use crate::storage::directory::Directory;
-use crate::transport::Inbound;
 use crate::transport::codec::weight_bytes;
+use crate::transport::{Inbound, SnapshotSink};
 use crate::types::{InstanceId, NodeId, RegionId};
 
 /// Maximum bytes of peers' messages waiting for the raft poller; any more are dropped. raft sends its own again;
@@ -81,6 +82,15 @@ impl Inbound for Inbox {
 
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String> {
         self.directory.admit(from, instance)
+    }
+
+    fn begin_snapshot(
+        &self,
+        _: SnapshotMessage,
+        _: [u64; 3],
+        _: u64,
+    ) -> std::result::Result<Box<dyn SnapshotSink>, String> {
+        Err("not there yet".to_owned())
     }
 
     fn thread_panicked(&self, panic: Error) {

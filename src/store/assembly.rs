@@ -294,6 +294,7 @@ fn start_transport(
         tick_ms: config.tick_ms,
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: bytes(config.queue_bytes),
+        snapshot_bytes_per_second: 0,
     };
     Transport::start(options, Arc::new(inbox)).map(Some)
 }

@@ -13,12 +13,12 @@ use std::time::Duration;
 use log::debug;
 use socket2::{SockAddr, Socket};
 
-use super::handshake::{self, HandshakeError, Hello, Reason, Refusal};
+use super::handshake::{self, HandshakeError, Hello, Purpose, Reason, Refusal};
 use super::notices::Topic;
 use super::pending_handshakes::{Admission, PendingHandshakes, Place};
 use super::protocol::Protocol;
 use super::sockets::{accept, break_off, new_socket};
-use super::{Network, Peer, lock, receiver, spawn, warn_once};
+use super::{Network, Peer, lock, receiver, snapshots, spawn, warn_once};
 use crate::address;
 use crate::core::input::Introduction;
 use crate::error::{Code, Error, Result};
@@ -202,10 +202,17 @@ fn shake_hands(network: &Arc<Network>, socket: &Arc<Socket>, from: &SockAddr) {
 fn welcome(network: &Arc<Network>, theirs: Hello, protocol: Protocol, socket: &Arc<Socket>) {
     let peer: &Arc<Peer> = network.peer(theirs.from).expect("own_hello refused every other node");
     lock(&peer.incoming.notices).accepted();
+    if !receiver::is_of_newest_boot(peer, theirs.boot_count) {
+        return break_off(socket);
+    }
     // An idle peer may send nothing for any length of time; one that is gone without a word is found by the keep-alive.
     let prepared = socket.set_read_timeout(None).and_then(|()| socket.set_keepalive(true));
-    if prepared.is_ok() {
-        receiver::take_over(network, peer, (Arc::clone(socket), protocol), introduction(&theirs));
+    match theirs.purpose {
+        _ if prepared.is_err() => {}
+        Purpose::Messages => {
+            receiver::take_over(network, peer, (Arc::clone(socket), protocol), introduction(&theirs));
+        }
+        Purpose::Snapshot => snapshots::take_over(network, peer, socket, &theirs),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
-use super::handshake::{self, HandshakeError, Reason, Refusal};
+use super::handshake::{self, HandshakeError, Hello, Purpose, Reason, Refusal};
 use super::protocol::Protocol;
 use super::sockets::{OpenSocket, OpenSockets, new_socket};
 use super::{Network, Peer, lock};
@@ -51,31 +51,53 @@ impl<'a> Dialer<'a> {
     /// One attempt. The connection it returns has passed the handshake, in the version of the protocol that comes with it,
     /// and no write on it can wait longer than the network's stall timeout.
     ///
-    /// A member of the build before refuses the newest version and takes the one before. Nothing of that is remembered:
-    /// at the next attempt it may have been upgraded.
+    /// A member of an earlier build refuses the newest version and takes one before. Nothing of that is remembered: at
+    /// the next attempt it may have been upgraded.
     ///
     /// # Errors
     /// See [`HandshakeError`]; failures before the handshake are I/O errors that name the address.
     pub(super) fn dial(&mut self) -> Result<(OpenSocket<'a>, Protocol), HandshakeError> {
-        match self.dial_in(Protocol::NEWEST) {
-            Err(HandshakeError::Refused(Refusal { reason: Reason::Version, .. })) => {
-                let Peer { node, .. } = *self.peer;
-                if self.network.inbound.level() > 0 {
-                    return Err(HandshakeError::Refusing(node, self.network.too_old(node)));
-                }
-                self.dial_in(Protocol::Four)
+        for protocol in [Protocol::NEWEST, Protocol::Five] {
+            match self.dial_in(protocol) {
+                Err(error) if is_about_versions(&error) => {}
+                dialed => return dialed,
             }
-            dialed => dialed,
         }
+        let Peer { node, .. } = *self.peer;
+        if self.network.inbound.level() > 0 {
+            return Err(HandshakeError::Refusing(node, self.network.too_old(node)));
+        }
+        self.dial_in(Protocol::Four)
+    }
+
+    /// One attempt at a connection for one raft snapshot, on which no read or write can wait longer than the network's
+    /// snapshot timeout.
+    ///
+    /// # Errors
+    /// As of [`dial`](Self::dial); a member of an earlier build refuses for the reason [`Reason::Version`].
+    pub(super) fn dial_for_snapshot(&mut self) -> Result<OpenSocket<'a>, HandshakeError> {
+        let network = self.network;
+        let hello = Hello { purpose: Purpose::Snapshot, ..network.hello_to(self.peer.node) };
+        let socket = self.shake_hands(&hello, Protocol::NEWEST)?;
+        let timeout = Some(network.snapshot_timeout());
+        // The system's own bound also ends a connection whose other end takes no bytes for a while, which a member that
+        // stages them may do.
+        socket.set_tcp_user_timeout(timeout)?;
+        socket.set_write_timeout(timeout)?;
+        Ok(socket)
     }
 
     fn dial_in(&mut self, protocol: Protocol) -> Result<(OpenSocket<'a>, Protocol), HandshakeError> {
-        let socket = self.connect()?;
-        let network = self.network;
-        let own = network.hello_to(self.peer.node);
-        handshake::dial(&socket, &own, protocol, |theirs| network.admit(theirs))?;
-        socket.set_write_timeout(Some(network.stall_timeout()))?;
+        let hello = self.network.hello_to(self.peer.node);
+        let socket = self.shake_hands(&hello, protocol)?;
+        socket.set_write_timeout(Some(self.network.stall_timeout()))?;
         Ok((socket, protocol))
+    }
+
+    fn shake_hands(&mut self, hello: &Hello, protocol: Protocol) -> Result<OpenSocket<'a>, HandshakeError> {
+        let socket = self.connect()?;
+        handshake::dial(&socket, hello, protocol, |theirs| self.network.admit(theirs))?;
+        Ok(socket)
     }
 
     /// Tries all addresses of the peer's name in the order of the resolver.
@@ -116,6 +138,11 @@ impl<'a> Dialer<'a> {
         self.lookup = None;
         answer
     }
+}
+
+/// Whether the other member speaks only other versions, or knows too little of what is in this one's log.
+pub(super) fn is_about_versions(error: &HandshakeError) -> bool {
+    matches!(error, HandshakeError::Refused(Refusal { reason: Reason::Version, .. }))
 }
 
 fn closing() -> io::Error {

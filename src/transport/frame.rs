@@ -3,7 +3,8 @@
 //! Owns the frame header, the writer's side ([`begin`], [`finish`]) and the reader's side ([`FrameBuffer`]).
 //! What always holds: a length is compared with the limit before anything is allocated for it, memory follows
 //! the bytes that came and not the length that was claimed, and no body is handed out whose checksum is
-//! wrong. What is in a body is left to [`codec`](super::codec).
+//! wrong. What is in a body is left to [`codec`](super::codec) and, on connections for raft snapshots, to their
+//! [`frames`](super::snapshots).
 //!
 //! ```text
 //! 0        4        8      9            16
@@ -14,13 +15,14 @@
 //! Numbers are little-endian. The checksum comes first so that it covers one contiguous range.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 
 /// Bytes of a frame before its body.
 pub(crate) const HEADER_BYTES: usize = 16;
 
-/// The one kind of frame there is so far: a batch of peer messages.
+/// The one kind of frame on a connection for messages: a batch of them.
 pub(crate) const KIND_MESSAGES: u8 = 1;
 
 /// Bytes asked of the socket at once, and what an idle connection holds.
@@ -56,13 +58,18 @@ pub(crate) fn begin(out: &mut Vec<u8>) -> usize {
     start
 }
 
-/// Completes the frame that begins at `start` and ends where `out` does.
+/// Completes the frame of messages that begins at `start` and ends where `out` does.
 pub(crate) fn finish(out: &mut [u8], start: usize) {
+    finish_as(KIND_MESSAGES, out, start);
+}
+
+/// Completes the frame of this kind that begins at `start` and ends where `out` does.
+pub(super) fn finish_as(kind: u8, out: &mut [u8], start: usize) {
     let frame = &mut out[start..];
     let len =
         u32::try_from(frame.len() - HEADER_BYTES).expect("the sender keeps bodies below the frame limit");
     frame[4..8].copy_from_slice(&len.to_le_bytes());
-    frame[8] = KIND_MESSAGES;
+    frame[8] = kind;
     let checksum = crc32c::crc32c(&frame[4..]);
     frame[..4].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -76,14 +83,26 @@ pub(crate) struct FrameBuffer {
     chunk: BytesMut,
     /// How much of the front of `chunk` holds received bytes. Invariant: at most `chunk.len()`.
     filled: usize,
+    kinds: RangeInclusive<u8>,
     body_bytes_max: u32,
 }
 
 impl FrameBuffer {
-    /// An empty buffer that refuses bodies longer than `body_bytes_max`.
+    /// An empty buffer for frames of messages that refuses bodies longer than `body_bytes_max`.
     #[must_use]
     pub(crate) fn new(body_bytes_max: u32) -> Self {
-        Self { chunk: BytesMut::new(), filled: 0, body_bytes_max }
+        Self::of_kinds(KIND_MESSAGES..=KIND_MESSAGES, body_bytes_max)
+    }
+
+    /// The same for frames of these kinds.
+    #[must_use]
+    pub(super) fn of_kinds(kinds: RangeInclusive<u8>, body_bytes_max: u32) -> Self {
+        Self { chunk: BytesMut::new(), filled: 0, kinds, body_bytes_max }
+    }
+
+    /// From now on refuses bodies longer than this instead.
+    pub(super) fn take_bodies_of(&mut self, body_bytes_max: u32) {
+        self.body_bytes_max = body_bytes_max;
     }
 
     /// Reads once from `source` and returns how many bytes came; zero at its end. All complete frames must
@@ -103,6 +122,11 @@ impl FrameBuffer {
     /// # Errors
     /// When the bytes are no frame; the connection is then of no more use.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        Ok(self.next_of_any_kind()?.map(|(_, body)| body))
+    }
+
+    /// The same with the kind of the frame.
+    pub(super) fn next_of_any_kind(&mut self) -> Result<Option<(u8, Bytes)>, FrameError> {
         let Some(frame_len) = self.frame_len()? else { return Ok(None) };
         if self.filled < frame_len {
             return Ok(None);
@@ -113,7 +137,7 @@ impl FrameBuffer {
         if crc32c::crc32c(&frame[4..]) != expected {
             return Err(FrameError::Checksum);
         }
-        Ok(Some(frame.slice(HEADER_BYTES..)))
+        Ok(Some((frame[8], frame.slice(HEADER_BYTES..))))
     }
 
     /// Bytes of memory held for frames that are not complete.
@@ -130,7 +154,7 @@ impl FrameBuffer {
         if len > self.body_bytes_max {
             return Err(FrameError::TooLong { len, limit: self.body_bytes_max });
         }
-        if header[8..] != [KIND_MESSAGES, 0, 0, 0, 0, 0, 0, 0] {
+        if !self.kinds.contains(&header[8]) || header[9..] != [0; 7] {
             return Err(FrameError::Kind);
         }
         Ok(Some(HEADER_BYTES + len as usize))

@@ -16,8 +16,9 @@
 //! ```text
 //! preamble (24): magic (8), protocol version u32, kind u32, body length u32,
 //!                crc32c of kind, length and body u32
-//! hello   (80):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
-//!                feature level: u64 each; of version 4 without the level (72)
+//! hello   (88):  cluster, from, to, instance, election timeout ms, tick ms, boot count, boot, lost end (0 or 1),
+//!                feature level, purpose: u64 each; of version 5 without the purpose (80), of version 4 without the
+//!                level too (72)
 //! refusal:       code u32, text
 //! ```
 //!
@@ -38,7 +39,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 const MAGIC: [u8; 8] = *b"almadia\n";
 const PREAMBLE_BYTES: usize = 24;
-const HELLO_BYTES: usize = 80;
+const HELLO_BYTES: usize = 88;
+const HELLO_BYTES_WITHOUT_PURPOSE: usize = 80;
 const HELLO_BYTES_WITHOUT_LEVEL: usize = 72;
 const TEXT_BYTES_MAX: usize = 1000;
 const KIND_HELLO: u32 = 1;
@@ -67,6 +69,24 @@ pub(crate) struct Hello {
     pub lost_end: bool,
     /// The highest feature level that the sender knows; the lowest where the version of the hello has no place for it.
     pub level: u16,
+    /// What the connection is for. The acceptor repeats it.
+    pub purpose: Purpose,
+}
+
+/// What a connection is for. The number crosses the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Purpose {
+    /// Messages of the dialer; the only purpose there was before version 6.
+    Messages = 0,
+    /// One raft snapshot of the dialer.
+    Snapshot = 1,
+}
+
+impl Purpose {
+    fn of_number(number: u64) -> Option<Self> {
+        [Self::Messages, Self::Snapshot].into_iter().find(|known| *known as u64 == number)
+    }
 }
 
 /// Why two members do not talk to each other. The number crosses the wire.
@@ -276,22 +296,25 @@ fn answer_to(
         }
     };
     let refusing = |refusal| HandshakeError::Refusing(theirs.from, refusal);
-    let own = own_for(theirs.from).map_err(refusing)?;
+    let own = Hello { purpose: theirs.purpose, ..own_for(theirs.from).map_err(refusing)? };
     own.check(&theirs).and_then(|()| admit(&theirs)).map_err(refusing)?;
     Ok((theirs, own))
 }
 
 fn receive(stream: &mut impl Read, own: &Hello, protocol: Protocol) -> Result<Hello, HandshakeError> {
     match read_part(stream)? {
-        Part::Hello(theirs, spoken) if spoken == protocol => Ok(theirs),
-        Part::Hello(..) => Err(HandshakeError::Foreign("it answers in another version of the protocol")),
+        Part::Hello(_, spoken) if spoken != protocol => {
+            Err(HandshakeError::Foreign("it answers in another version of the protocol"))
+        }
+        Part::Hello(theirs, _) if theirs.purpose == own.purpose => Ok(theirs),
+        Part::Hello(..) => Err(HandshakeError::Foreign("it takes the connection for one of another purpose")),
         Part::Refusal(refusal) => Err(HandshakeError::Refused(refusal)),
         Part::OtherVersion(version) => Err(HandshakeError::Refusing(own.to, version_refusal(version))),
     }
 }
 
 fn version_refusal(version: u32) -> Refusal {
-    let [oldest, newest] = [Protocol::Four, Protocol::NEWEST].map(Protocol::number);
+    let [oldest, newest] = [Protocol::OLDEST, Protocol::NEWEST].map(Protocol::number);
     let text = format!(
         "one member speaks version {version} of the peer protocol, the other versions {oldest} to {newest}: run \
          the same release of the library on all members"
@@ -328,7 +351,7 @@ fn read_part(stream: &mut impl Read) -> Result<Part, HandshakeError> {
         return Err(HandshakeError::Foreign("the checksum of its handshake is wrong"));
     }
     Ok(match kind {
-        KIND_HELLO => Part::Hello(parse_hello(&body), protocol),
+        KIND_HELLO => Part::Hello(parse_hello(&body)?, protocol),
         _ => Part::Refusal(parse_refusal(&body)),
     })
 }
@@ -354,14 +377,17 @@ fn is_possible(kind: u32, len: usize, protocol: Protocol) -> bool {
 fn hello_length(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Four => HELLO_BYTES_WITHOUT_LEVEL,
-        Protocol::Five => HELLO_BYTES,
+        Protocol::Five => HELLO_BYTES_WITHOUT_PURPOSE,
+        Protocol::Six => HELLO_BYTES,
     }
 }
 
-fn parse_hello(body: &[u8]) -> Hello {
+fn parse_hello(body: &[u8]) -> Result<Hello, HandshakeError> {
     let (words, _) = body.as_chunks::<8>();
     let word = |at: usize| u64::from_le_bytes(words[at]);
-    Hello {
+    let purpose = Purpose::of_number(words.get(10).map_or(0, |word| u64::from_le_bytes(*word)))
+        .ok_or(HandshakeError::Foreign("its connection is for a purpose that this version does not have"))?;
+    Ok(Hello {
         cluster: ClusterId(word(0)),
         from: NodeId(word(1)),
         to: NodeId(word(2)),
@@ -372,7 +398,8 @@ fn parse_hello(body: &[u8]) -> Hello {
         boot: word(7),
         lost_end: word(8) != 0,
         level: words.get(9).map_or(0, |word| u16::try_from(u64::from_le_bytes(*word)).unwrap_or(u16::MAX)),
-    }
+        purpose,
+    })
 }
 
 fn parse_refusal(body: &[u8]) -> Refusal {
@@ -386,7 +413,7 @@ fn hello_bytes(hello: &Hello, protocol: Protocol) -> Vec<u8> {
     let mut body = Vec::with_capacity(HELLO_BYTES);
     let ids = [hello.cluster.get(), hello.from.get(), hello.to.get(), hello.instance.get()];
     let times = [hello.election_timeout_ms, hello.tick_ms, hello.boot_count, hello.boot];
-    let rest = [u64::from(hello.lost_end), u64::from(hello.level)];
+    let rest = [u64::from(hello.lost_end), u64::from(hello.level), hello.purpose as u64];
     for word in ids.into_iter().chain(times).chain(rest) {
         body.extend_from_slice(&word.to_le_bytes());
     }
@@ -430,13 +457,14 @@ impl Deadline {
 }
 
 /// A socket on which all reads and writes together have one deadline.
-struct Deadlined<'a> {
+pub(super) struct Deadlined<'a> {
     socket: &'a Socket,
     deadline: Deadline,
 }
 
 impl<'a> Deadlined<'a> {
-    fn new(socket: &'a Socket, within: Duration) -> Self {
+    /// One that has this long from now on.
+    pub(super) fn new(socket: &'a Socket, within: Duration) -> Self {
         Self { socket, deadline: Deadline(time::now() + within) }
     }
 

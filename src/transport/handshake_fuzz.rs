@@ -11,8 +11,8 @@
 use std::io::{self, Read};
 
 use super::{
-    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Reason, Refusal, TEXT_BYTES_MAX,
-    answer_to, hello_bytes, part_bytes, read_part, receive, refusal_bytes,
+    HandshakeError, Hello, KIND_HELLO, PREAMBLE_BYTES, Part, Protocol, Purpose, Reason, Refusal,
+    TEXT_BYTES_MAX, answer_to, hello_bytes, part_bytes, read_part, receive, refusal_bytes,
 };
 use crate::types::{ClusterId, InstanceId, NodeId};
 
@@ -35,6 +35,7 @@ fn hello(from: NodeId, to: NodeId) -> Hello {
         boot,
         lost_end: false,
         level: 1,
+        purpose: Purpose::Messages,
     }
 }
 
@@ -52,7 +53,11 @@ fn is_member(node: NodeId) -> bool {
 /// When it does not hold.
 pub fn fuzz_handshake(data: &[u8]) {
     let [way, cut, rest @ ..] = data else { return };
-    let protocol = if *way < 128 { Protocol::NEWEST } else { Protocol::Four };
+    let protocol = match (*way < 128, cut % 2) {
+        (true, _) => Protocol::NEWEST,
+        (false, 0) => Protocol::Four,
+        (false, _) => Protocol::Five,
+    };
     let bytes = match (way / 2) % 4 {
         0 => rest.to_vec(),
         1 => changed_hello(said_by(*way), protocol, rest),
@@ -66,10 +71,11 @@ pub fn fuzz_handshake(data: &[u8]) {
     if way % 2 == 0 { accepting(&mut stream, &bytes) } else { dialing(&mut stream, protocol, &bytes) }
 }
 
-/// A hello of one to one, members or not.
+/// A hello of one to one, members or not. Node 3 has a raft snapshot to send.
 fn said_by(way: u8) -> Hello {
     let (from, to) = (1 + (way / 8) % 4, [2, 1, 3, 4][usize::from(way / 32) % 4]);
-    hello(NodeId(from.into()), NodeId(to))
+    let purpose = if from == 3 { Purpose::Snapshot } else { Purpose::Messages };
+    Hello { purpose, ..hello(NodeId(from.into()), NodeId(to)) }
 }
 
 /// A good hello with another length (u8) and a valid checksum; what is missing after it is the rest of the input.
@@ -116,7 +122,7 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
     match answer_to(stream, &mut spoken, own_for, admit) {
         Ok((theirs, own)) => {
             assert_eq!(Some((theirs, spoken)), wanted, "only a member that agrees is let in, in its version");
-            assert_eq!(own, hello(OWN, theirs.from));
+            assert_eq!(own, Hello { purpose: theirs.purpose, ..hello(OWN, theirs.from) });
         }
         Err(error) => {
             assert_eq!(wanted, None, "a member that agrees is let in: {error}");
@@ -125,15 +131,19 @@ fn accepting(stream: &mut impl Read, bytes: &[u8]) {
     }
 }
 
-/// What a member says that agrees, at the beginning of `bytes`, and in which version. Of its level it may say anything.
+/// What a member says that agrees, at the beginning of `bytes`, and in which version. Of its level it may say anything,
+/// and a connection may be for any purpose that there is.
 fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, Protocol)> {
     Protocol::ALL.into_iter().find_map(|protocol| {
-        let told = (protocol == Protocol::Five).then(|| bytes.get(PREAMBLE_BYTES + 72..)?.first_chunk::<8>());
-        let told = told.flatten().map_or(0, |word| u64::from_le_bytes(*word));
-        let good = Hello { level: u16::try_from(told).unwrap_or(u16::MAX), ..hello(from, to) };
+        let word = |at: usize| bytes.get(PREAMBLE_BYTES + at..)?.first_chunk::<8>();
+        let told = (protocol >= Protocol::Five).then(|| word(72)).flatten();
+        let told = told.map_or(0, |word| u64::from_le_bytes(*word));
+        let is_for_snapshot = protocol >= Protocol::Six && word(80) == Some(&1_u64.to_le_bytes());
+        let purpose = if is_for_snapshot { Purpose::Snapshot } else { Purpose::Messages };
+        let good = Hello { level: u16::try_from(told).unwrap_or(u16::MAX), purpose, ..hello(from, to) };
         let mut wanted = hello_bytes(&good, protocol);
-        if protocol == Protocol::Five {
-            wanted[PREAMBLE_BYTES + 72..].copy_from_slice(&told.to_le_bytes());
+        if protocol >= Protocol::Five {
+            wanted[PREAMBLE_BYTES + 72..PREAMBLE_BYTES + 80].copy_from_slice(&told.to_le_bytes());
             let checksum = super::checksum_of(&wanted[12..20], &wanted[PREAMBLE_BYTES..]);
             wanted[20..24].copy_from_slice(&checksum.to_le_bytes());
         }
@@ -144,7 +154,7 @@ fn begins_with_hello(bytes: &[u8], from: NodeId, to: NodeId) -> Option<(Hello, P
 fn dialing(stream: &mut impl Read, protocol: Protocol, bytes: &[u8]) {
     let own = hello(OWN, NodeId(1));
     let said = begins_with_hello(bytes, NodeId(1), OWN);
-    let agrees = said.is_some_and(|(_, spoken)| spoken == protocol);
+    let agrees = said.is_some_and(|(said, spoken)| spoken == protocol && said.purpose == own.purpose);
     let judge = |theirs: Hello| {
         let judged = own.check(&theirs).and_then(|()| admit(&theirs));
         judged.map_err(|refusal| HandshakeError::Refusing(own.to, refusal))

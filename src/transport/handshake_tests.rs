@@ -18,6 +18,7 @@ fn hello(from: u64, to: u64) -> Hello {
         boot: 77,
         lost_end: false,
         level: 1,
+        purpose: Purpose::Messages,
     }
 }
 
@@ -126,7 +127,7 @@ fn another_protocol_version_is_refused_with_both_versions() {
     let told = refused(accepted(&far, |_| Ok(hello(2, 1)), |_| Ok(())));
 
     assert_eq!(told.reason, Reason::Version);
-    let both = ["version 9", "versions 4 to 5"];
+    let both = ["version 9", "versions 4 to 6"];
     assert!(both.iter().all(|version| told.text.contains(version)), "{}", told.text);
     let answer = read_part(&mut &near).map(|part| matches!(part, Part::Refusal(read) if read == told));
     assert!(answer.expect("the dialer is told"));
@@ -214,14 +215,16 @@ fn a_dialer_is_not_held_by_an_acceptor_that_hangs_up() {
 #[test]
 fn the_hellos_on_the_page_of_the_wire_are_what_members_say() {
     let page = include_str!("../../docs/wire-format.md");
-    for (heading, protocol, level) in
-        [("## Handshake", Protocol::Five, 1), ("## Version 4", Protocol::Four, 0)]
-    {
+    for (heading, protocol, level) in [
+        ("## Handshake", Protocol::Six, 1),
+        ("## Version 5", Protocol::Five, 1),
+        ("## Version 4", Protocol::Four, 0),
+    ] {
         let said = &examples(page, heading)[0];
 
         let Ok(Part::Hello(hello, spoken)) = read_part(&mut &said[..]) else { panic!("it is a hello") };
 
-        assert_eq!((spoken, hello.level), (protocol, level));
+        assert_eq!((spoken, hello.level, hello.purpose), (protocol, level, Purpose::Messages));
         assert_eq!((hello.from, hello.to, hello.boot), (NodeId(3), NodeId(1), 0x99de_8643_dfa0_12d7));
         assert_eq!(hello_bytes(&hello, protocol), *said);
     }
@@ -267,13 +270,45 @@ fn an_answer_in_another_version_than_that_of_the_dialer_is_not_believed() {
 
 #[test]
 fn a_level_beyond_all_numbers_of_levels_is_a_high_one() {
-    let mut bytes = hello_bytes(&hello(1, 2), Protocol::Five);
+    let mut bytes = hello_bytes(&hello(1, 2), Protocol::NEWEST);
     let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
-    body[72..].fill(0xff);
+    body[72..80].fill(0xff);
     let checksum = checksum_of(&head[12..20], body);
     head[20..].copy_from_slice(&checksum.to_le_bytes());
 
     let Ok(Part::Hello(read, _)) = read_part(&mut &bytes[..]) else { panic!("it is a hello") };
 
     assert_eq!(read.level, u16::MAX);
+}
+
+/// A hello for this purpose, known or not.
+fn hello_for(purpose: u64) -> Vec<u8> {
+    let mut bytes = hello_bytes(&hello(1, 2), Protocol::NEWEST);
+    let (head, body) = bytes.split_at_mut(PREAMBLE_BYTES);
+    body[80..].copy_from_slice(&purpose.to_le_bytes());
+    let checksum = checksum_of(&head[12..20], body);
+    head[20..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn both_sides_agree_on_the_purpose_of_a_connection() {
+    let sending = Hello { purpose: Purpose::Snapshot, ..hello(1, 2) };
+    let (dialed, accepted) = meet(sending, hello(2, 1));
+    assert_eq!(dialed.expect("agreed").purpose, Purpose::Snapshot, "the acceptor repeats it");
+    assert_eq!(accepted.expect("agreed"), sending);
+
+    let (near, far) = pair();
+    (&far).write_all(&hello_bytes(&hello(2, 1), Protocol::NEWEST)).expect("loopback");
+    let dialed = dial(&near, &sending, Protocol::NEWEST, |_| Ok(()));
+    assert!(matches!(dialed, Err(HandshakeError::Foreign(_))), "{dialed:?}");
+}
+
+#[test]
+fn a_purpose_that_there_is_not_is_refused() {
+    for purpose in [0, 1, 2, u64::MAX] {
+        let read = read_part(&mut &hello_for(purpose)[..]);
+
+        assert_eq!(read.is_ok(), purpose < 2, "purpose {purpose}");
+    }
 }

@@ -42,6 +42,7 @@ pub(super) fn shake_hands_in(
         boot: own.boot,
         lost_end: false,
         level: 1,
+        purpose: Purpose::Messages,
     };
     let agreed = handshake::dial(&socket, &hello, protocol, |_| Ok(()));
     (socket, agreed)
@@ -243,6 +244,7 @@ fn accept_and_never_read(listener: &TcpListener, own: &TransportOptions) -> Sock
             boot: own.boot,
             lost_end: false,
             level: 1,
+            purpose: Purpose::Messages,
         })
     };
     handshake::accept(&socket, hello_for, |_| Ok(())).expect("agreed");

@@ -23,10 +23,12 @@
 //! - Memory and threads are bounded, whatever connects and whatever it sends.
 //! - [`Transport::shutdown`] waits for nothing that a peer could delay.
 //!
-//! Left to others: whether a message makes sense (the validator), raft snapshots (their own connection), what to send
+//! A raft snapshot crosses on a connection of its own: see [`snapshots`].
+//!
+//! Left to others: whether a message makes sense (the validator), what to send
 //! again (raft; for forwarded writes and their answers the core's `forwarding`). Read in this order: `wire` and `codec`
 //! (messages as bytes), `frame`, `handshake`, `queue`, `connection`, `direct` and `outgoing`, `link` and `sender`,
-//! `acceptor` and `receiver`.
+//! `acceptor` and `receiver`; then `snapshots`.
 
 mod acceptor;
 pub(crate) mod codec;
@@ -47,6 +49,7 @@ pub(crate) mod protocol;
 mod queue;
 mod receiver;
 mod sender;
+mod snapshots;
 mod sockets;
 mod wire;
 
@@ -73,14 +76,19 @@ use std::time::Duration;
 use log::warn;
 
 use self::acceptor::Handshakes;
-use self::handshake::{Hello, Reason, Refusal};
+use self::handshake::{Hello, Purpose, Reason, Refusal};
 use self::link::Link;
 use self::notices::{Notices, Topic};
 use self::outgoing::Limits;
 use self::receiver::Incoming;
+pub use self::snapshots::SnapshotSink;
+use self::snapshots::{Arrivals, Departures};
+#[cfg_attr(not(test), expect(unused_imports, reason = "nothing sends raft snapshots yet"))]
+pub(crate) use self::snapshots::{Sending, SnapshotSource};
 use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
+use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::{Code, Error, Result};
 use crate::process::panics;
 use crate::types::{ClusterId, InstanceId, NEWEST_LEVEL, NodeId};
@@ -118,6 +126,8 @@ pub struct TransportOptions {
     pub frame_bytes_max: u32,
     /// Memory the messages that wait for one peer may hold, in bytes; usually [`QUEUE_BYTES_MAX`].
     pub queue_bytes_max: usize,
+    /// How many bytes of raft snapshots are sent in a second at most, all together; 0 for no limit.
+    pub snapshot_bytes_per_second: u64,
 }
 
 /// Receives what arrives, and what becomes of the connections. Called from the transport's own threads, never while
@@ -157,6 +167,19 @@ pub trait Inbound: Send + Sync + 'static {
     /// The text for the operators of both sides, for example that `from` has lost its disk.
     fn admit(&self, from: NodeId, instance: InstanceId) -> std::result::Result<(), String>;
 
+    /// The member `message.from` begins to send a raft snapshot. `source` tells sendings apart, as (node, boot, number):
+    /// a sink for the same one goes on where the one before was dropped. Not called for the same region of the same
+    /// member while there is a sink for it.
+    ///
+    /// # Errors
+    /// The text for the operators of both sides; the sending ends.
+    fn begin_snapshot(
+        &self,
+        message: SnapshotMessage,
+        source: [u64; 3],
+        bytes_estimate: u64,
+    ) -> std::result::Result<Box<dyn SnapshotSink>, String>;
+
     /// A thread of the transport panicked and has ended: a bug, after which the transport is to be shut down. `panic`
     /// names the thread.
     fn thread_panicked(&self, panic: Error);
@@ -177,6 +200,10 @@ struct Network {
     peers: Vec<Arc<Peer>>,
     sockets: OpenSockets,
     handshakes: Handshakes,
+    /// The raft snapshots that are sent.
+    departures: Departures,
+    /// The raft snapshots that are received.
+    arrivals: Arrivals,
     /// What the operator was told about connections that belong to no peer.
     notices: Mutex<Notices>,
 }
@@ -187,6 +214,8 @@ struct Peer {
     address: String,
     link: Link,
     incoming: Incoming,
+    /// What the operator was told about raft snapshots to and from this member.
+    snapshot_notices: Mutex<Notices>,
 }
 
 impl Transport {
@@ -200,7 +229,10 @@ impl Transport {
         let (listener, local_addr) = acceptor::listen(&options.listen)?;
         let handshakes = Handshakes::new(peers.len() + 1);
         let (sockets, notices) = (OpenSockets::default(), Mutex::default());
-        let network = Arc::new(Network { options, inbound, peers, sockets, handshakes, notices });
+        let departures = Departures::new(options.snapshot_bytes_per_second);
+        let arrivals = Arrivals::default();
+        let network =
+            Arc::new(Network { options, inbound, peers, sockets, handshakes, departures, arrivals, notices });
         // Owns the threads from the first one on: an error below drops it, which joins them.
         let transport = Self { network, local_addr, threads: Mutex::default() };
         transport.run("almadia-accept", move |network| acceptor::run(network, listener))?;
@@ -232,12 +264,21 @@ impl Transport {
         }
     }
 
+    /// Queues a raft snapshot to be sent on a connection of its own, and returns at once. [`Sending::ended`] is called
+    /// exactly once. At most two are sent at a time, one for each region of a member. One that still waits is replaced by a
+    /// newer one of the same region for the same member, and so ends.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nothing sends raft snapshots yet"))]
+    pub(crate) fn send_snapshot(&self, sending: Sending) {
+        snapshots::send(&self.network, sending);
+    }
+
     /// Closes every connection and accepts no more; what was received may still be delivered. Returns at once.
     pub fn close(&self) {
         self.network.sockets.close();
         for peer in &self.network.peers {
             peer.link.close();
         }
+        self.network.departures.close();
     }
 
     /// As [`close`](Self::close), but returns when every thread has ended; nothing is delivered after that. A second
@@ -254,6 +295,8 @@ impl Transport {
         for peer in &self.network.peers {
             peer.incoming.join();
         }
+        self.network.departures.join();
+        self.network.arrivals.join();
     }
 
     fn run(&self, name: &str, body: impl FnOnce(&Arc<Network>) + Send + 'static) -> Result<()> {
@@ -290,6 +333,7 @@ impl Network {
             boot: options.boot,
             lost_end: self.inbound.lacks_end(),
             level: NEWEST_LEVEL,
+            purpose: Purpose::Messages,
         }
     }
 
@@ -315,7 +359,10 @@ impl Network {
     #[cfg(test)]
     fn has_logged(&self, node: NodeId, topic: Topic) -> bool {
         match self.peer(node) {
-            Some(peer) => peer.link.has_logged(topic) || lock(&peer.incoming.notices).has_logged(topic),
+            Some(peer) => {
+                let notices = [&peer.incoming.notices, &peer.snapshot_notices];
+                peer.link.has_logged(topic) || notices.into_iter().any(|list| lock(list).has_logged(topic))
+            }
             None => lock(&self.notices).has_logged(topic),
         }
     }
@@ -323,6 +370,12 @@ impl Network {
     /// How long a peer may take no bytes before its connection is given up.
     fn stall_timeout(&self) -> Duration {
         Duration::from_millis(2 * self.options.election_timeout_ms)
+    }
+
+    /// How long either side of a raft snapshot may neither take nor send a byte before its connection is given up. A
+    /// receiver does neither while it syncs a file or all that is left of them: longer than that takes on a slow disk.
+    fn snapshot_timeout(&self) -> Duration {
+        Duration::from_millis(30 * self.options.election_timeout_ms)
     }
 }
 
@@ -346,7 +399,8 @@ fn peers_of(options: &TransportOptions) -> Result<Vec<Arc<Peer>>> {
 
 impl Peer {
     fn new(node: NodeId, address: &str, limits: Limits) -> Self {
-        Self { node, address: address.to_owned(), link: Link::new(limits), incoming: Incoming::default() }
+        let (incoming, snapshot_notices) = (Incoming::default(), Mutex::default());
+        Self { node, address: address.to_owned(), link: Link::new(limits), incoming, snapshot_notices }
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Owns which of them this build speaks, and what may be said in each. What always holds: a connection keeps to the
 //! version of its hello; the newest is tried first, and an older one only with a member that knows no newer, and only
-//! while nothing is in a log that such a member does not know. So members of this build and of the one before can be in
+//! while nothing is in a log that such a member does not know. So members of this build and of earlier ones can be in
 //! one cluster, and one that was upgraded is spoken to in the newest version as soon as it is dialed again.
 //!
 //! | version | level of its members | what differs |
 //! |---|---|---|
 //! | 4 | 0 | the hello tells no level; verdicts tell a position and nothing else |
-//! | 5 | 1 and later, in the hello | |
+//! | 5 | 1 and later, in the hello | the hello tells no purpose: every connection carries messages |
+//! | 6 | 1 and later, in the hello | a connection may be for a raft snapshot instead |
 
 use super::wire::CodecError;
 use crate::core::command::{is_conditional, is_level};
@@ -22,17 +23,21 @@ use crate::types::Version;
 pub(crate) enum Protocol {
     /// That of the build before conditions.
     Four = 4,
-    /// The newest.
+    /// That of the build before raft snapshots.
     Five = 5,
+    /// The newest.
+    Six = 6,
 }
 
 impl Protocol {
     /// What this member speaks with those who know it.
-    pub(crate) const NEWEST: Self = Self::Five;
+    pub(crate) const NEWEST: Self = Self::Six;
 
-    /// All that this build speaks.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) const ALL: [Self; 2] = [Self::Four, Self::Five];
+    /// The oldest that this build speaks.
+    pub(crate) const OLDEST: Self = Self::Four;
+
+    /// All that this build speaks, from the oldest to the newest.
+    pub(crate) const ALL: [Self; 3] = [Self::Four, Self::Five, Self::Six];
 
     /// Its number in a handshake.
     #[must_use]
@@ -50,13 +55,13 @@ impl Protocol {
     /// The version with this number, if this build speaks it.
     #[must_use]
     pub(crate) fn of_number(number: u32) -> Option<Self> {
-        [Self::Four, Self::Five].into_iter().find(|known| known.number() == number)
+        Self::ALL.into_iter().find(|known| known.number() == number)
     }
 
     /// Whether a member that speaks this, and may know nothing newer, can make something of `message`. The core says
     /// nothing else to it; this is the last check.
     pub(super) fn check(self, message: &PeerMessage) -> Result<(), CodecError> {
-        if self == Self::NEWEST {
+        if self > Self::Four {
             return Ok(());
         }
         let is_newer = match &message.body {

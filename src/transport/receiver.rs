@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use log::info;
+use log::{info, warn};
 use socket2::Socket;
 
 use super::codec::{CodecError, decode_batch, weight_bytes};
@@ -77,7 +77,7 @@ impl Incoming {
 
     /// What the peer spoke when it last connected; the oldest version if it has not.
     pub(super) fn protocol(&self) -> Protocol {
-        lock(&self.protocol).unwrap_or(Protocol::Four)
+        lock(&self.protocol).unwrap_or(Protocol::OLDEST)
     }
 
     /// False for a boot that is older than one that has connected before.
@@ -109,6 +109,20 @@ impl Incoming {
     }
 }
 
+/// False for a connection of a boot that is older than one that has connected before, which is then to be closed.
+pub(super) fn is_of_newest_boot(peer: &Peer, boot_count: u64) -> bool {
+    let is_current = peer.incoming.is_current(boot_count);
+    if !is_current {
+        // Whatever is in its socket was sent before what the newer boot sends.
+        warn!(
+            "node {}: closed a connection from boot {boot_count}, because a later boot of it has connected before: it \
+             was delayed, or the directory of the member was replaced by an earlier copy",
+            peer.node
+        );
+    }
+    is_current
+}
+
 /// Lets `socket` take the place of the peer's older connection and starts the thread that reads it.
 pub(super) fn take_over(
     network: &Arc<Network>,
@@ -116,16 +130,6 @@ pub(super) fn take_over(
     (socket, protocol): (Arc<Socket>, Protocol),
     introduction: Introduction,
 ) {
-    if !peer.incoming.is_current(introduction.boot_count) {
-        // Whatever is in its socket was sent before what the newer boot sends.
-        log::warn!(
-            "node {}: closed a connection from boot {}, because a later boot of it has connected before: it was \
-             delayed, or the directory of the member was replaced by an earlier copy",
-            peer.node,
-            introduction.boot_count
-        );
-        return break_off(&socket);
-    }
     let generation = peer.incoming.begin(&socket, protocol);
     peer.link.hurry();
     // Held while the older thread ends: connections of one peer take over one after the other.

@@ -106,6 +106,15 @@ pub(super) fn break_off(socket: &Socket) {
     drop(socket.shutdown(Shutdown::Both));
 }
 
+/// Whether a read would return at once, with bytes or the end of the connection.
+pub(super) fn has_bytes(socket: &Socket) -> io::Result<bool> {
+    let mut byte = [MaybeUninit::uninit()];
+    match socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        other => other.map(|_| true),
+    }
+}
+
 /// Fails when the acceptor, which never sends after the handshake, has closed the connection.
 pub(super) fn check_open(socket: &Socket) -> io::Result<()> {
     let mut byte = [MaybeUninit::uninit()];

@@ -115,6 +115,15 @@ impl Inbound for Recorder {
         lock(&self.state).refuse.clone().map_or(Ok(()), Err)
     }
 
+    fn begin_snapshot(
+        &self,
+        _: SnapshotMessage,
+        _: [u64; 3],
+        _: u64,
+    ) -> std::result::Result<Box<dyn SnapshotSink>, String> {
+        Err("no test of messages sends one".to_owned())
+    }
+
     fn thread_panicked(&self, panic: Error) {
         self.update(|state| state.panicked.push(panic));
     }
@@ -133,6 +142,7 @@ pub(super) fn options(node: u64, peers: &[(u64, String)]) -> TransportOptions {
         tick_ms: 50,
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: QUEUE_BYTES_MAX,
+        snapshot_bytes_per_second: 0,
     }
 }
 

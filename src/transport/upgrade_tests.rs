@@ -1,4 +1,4 @@
-//! Members of this build and of the one before.
+//! Members of this build and of earlier ones.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -32,9 +32,13 @@ fn part(version: u32, kind: u32, body: &[u8]) -> Vec<u8> {
     [&b"almadia\n"[..], &version.to_le_bytes(), &checked, &checksum, body].concat()
 }
 
-/// Does what a member of the build before does with each connection, and passes on the version of each hello that it
-/// was sent. It is the member `node`, with the options of these tests.
-fn build_before(node: u64, heard: mpsc::Sender<u32>) -> (String, thread::JoinHandle<()>) {
+/// Does what a member of the build whose newest version is `newest` does with each connection, and passes on the version
+/// of each hello that it was sent. It is the member `node`, with the options of these tests.
+pub(super) fn build_before(
+    newest: u32,
+    node: u64,
+    heard: mpsc::Sender<u32>,
+) -> (String, thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let acceptor = thread::spawn(move || {
@@ -50,21 +54,22 @@ fn build_before(node: u64, heard: mpsc::Sender<u32>) -> (String, thread::JoinHan
             if heard.send(version).is_err() {
                 return;
             }
-            if version != 4 {
+            if version > newest {
                 let text =
                     format!("one member speaks version {version} of the peer protocol, the other version 4");
                 let refusal = [&1_u32.to_le_bytes()[..], text.as_bytes()].concat();
-                drop(stream.write_all(&part(4, 2, &refusal)));
+                drop(stream.write_all(&part(newest, 2, &refusal)));
                 continue;
             }
-            let mut theirs = [0; 72];
-            stream.read_exact(&mut theirs).expect("a hello of version 4 has 72 bytes");
+            let mut theirs = vec![0; if version == 4 { 72 } else { 80 }];
+            stream.read_exact(&mut theirs).expect("a hello of this version");
             let (to, instance) =
                 (u64::from_le_bytes(theirs[8..16].try_into().expect("eight")), own.instance.get());
             let words =
                 [own.cluster.get(), node, to, instance, own.election_timeout_ms, own.tick_ms, 1, own.boot, 0];
-            let hello: Vec<_> = words.into_iter().flat_map(u64::to_le_bytes).collect();
-            stream.write_all(&part(4, 1, &hello)).expect("the dialer waits");
+            let level = (version > 4).then_some(1);
+            let hello: Vec<_> = words.into_iter().chain(level).flat_map(u64::to_le_bytes).collect();
+            stream.write_all(&part(version, 1, &hello)).expect("the dialer waits");
             open.push(stream);
         }
     });
@@ -82,13 +87,13 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 #[test]
 fn a_member_of_the_build_before_is_dialed_in_its_version_as_long_as_the_level_allows() {
     let (heard, versions) = mpsc::channel();
-    let (address, _acceptor) = build_before(71, heard);
+    let (address, _acceptor) = build_before(4, 71, heard);
     let one = start(options(70, &[(71, address)]));
     one.inbound.wait("connected", |state| state.connected.contains(&NodeId(71)));
-    assert_eq!([versions.recv().expect("dialed"), versions.recv().expect("dialed")], [5, 4]);
+    assert_eq!([(); 3].map(|()| versions.recv().expect("dialed")), [6, 5, 4]);
 
     let (heard, versions) = mpsc::channel();
-    let (address, _acceptor) = build_before(73, heard);
+    let (address, _acceptor) = build_before(4, 73, heard);
     let raised = Recorder::default();
     raised.update(|state| state.level = 1);
     let two = start_with(options(72, &[(73, address)]), raised);
@@ -96,7 +101,20 @@ fn a_member_of_the_build_before_is_dialed_in_its_version_as_long_as_the_level_al
         two.transport.network.has_logged(NodeId(73), Topic::DialRefusal(Reason::Version))
     });
     let dials: Vec<_> = (0..3).map(|_| versions.recv().expect("dialed again and again")).collect();
-    assert_eq!(dials, [5, 5, 5], "what it cannot read is not sent to it");
+    assert_eq!(dials, [6, 5, 6], "what it cannot read is not sent to it");
+}
+
+#[test]
+fn a_member_of_the_build_before_raft_snapshots_is_dialed_in_its_version_whatever_the_level() {
+    let (heard, versions) = mpsc::channel();
+    let (address, _acceptor) = build_before(5, 81, heard);
+    let raised = Recorder::default();
+    raised.update(|state| state.level = 1);
+    let one = start_with(options(80, &[(81, address)]), raised);
+
+    one.inbound.wait("connected", |state| state.connected.contains(&NodeId(81)));
+
+    assert_eq!([(); 2].map(|()| versions.recv().expect("dialed")), [6, 5]);
 }
 
 #[test]
@@ -123,15 +141,15 @@ fn a_member_of_the_build_before_is_let_in_until_the_level_has_risen() {
 #[test]
 fn a_connection_of_the_version_before_is_given_up_when_the_peer_turns_out_to_know_a_newer() {
     let (heard, versions) = mpsc::channel();
-    let (address, _acceptor) = build_before(77, heard);
+    let (address, _acceptor) = build_before(4, 77, heard);
     let one = start(options(76, &[(77, address)]));
     one.inbound.wait("connected", |state| state.connected.contains(&NodeId(77)));
-    assert_eq!([versions.recv().expect("dialed"), versions.recv().expect("dialed")], [5, 4]);
+    assert_eq!([(); 3].map(|()| versions.recv().expect("dialed")), [6, 5, 4]);
 
     let (_socket, agreed) = shake_hands_in(Protocol::Five, &one, 77);
 
     assert!(agreed.is_ok());
-    assert_eq!(versions.recv_timeout(TIMEOUT), Ok(5), "it tries the newest again");
+    assert_eq!(versions.recv_timeout(TIMEOUT), Ok(6), "it tries the newest again");
 }
 
 /// A write with a condition.
