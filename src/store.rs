@@ -19,6 +19,7 @@ mod joint_read;
 mod leases;
 mod lost_end;
 mod open_files;
+mod pending_installs;
 mod routing;
 pub(crate) mod snapshot;
 pub(crate) mod status;

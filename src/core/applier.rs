@@ -34,6 +34,8 @@ pub(crate) struct ApplyTask {
     pub region: RegionId,
     /// A raft snapshot, whose data take the place of all that was applied before.
     pub install: Option<Box<SnapshotHead>>,
+    /// The data of the last snapshot are in their place.
+    pub is_installed: bool,
     /// In index order, following the snapshot or the last task's.
     pub entries: Vec<Entry>,
     /// In index order; each index is one of `entries`.
@@ -44,8 +46,19 @@ impl ApplyTask {
     /// A raft snapshot alone.
     #[must_use]
     pub(crate) fn install(head: SnapshotHead) -> Self {
-        let (region, install) = (head.region.id, Some(Box::new(head)));
-        Self { region, install, entries: Vec::new(), proposals: Vec::new() }
+        Self { install: Some(Box::new(head.clone())), ..Self::of(head.region.id) }
+    }
+
+    /// The data of the last snapshot of `region` are in their place.
+    #[must_use]
+    pub(crate) fn installed(region: RegionId) -> Self {
+        Self { is_installed: true, ..Self::of(region) }
+    }
+
+    /// Nothing of `region` yet.
+    #[must_use]
+    pub(crate) fn of(region: RegionId) -> Self {
+        Self { region, install: None, is_installed: false, entries: Vec::new(), proposals: Vec::new() }
     }
 }
 
@@ -252,6 +265,9 @@ impl Applier {
     pub(crate) fn queue(&mut self, task: ApplyTask) {
         assert_eq!(task.region, self.region.id, "the router knows whose task this is");
         self.check_task(&task);
+        if task.is_installed {
+            self.finish_install();
+        }
         if let Some(head) = task.install {
             self.take_install(head);
         }
@@ -295,7 +311,7 @@ impl Applier {
     ///
     /// # Panics
     /// When none was on its way there.
-    pub(crate) fn finish_install(&mut self) {
+    fn finish_install(&mut self) {
         let install = self.install.as_mut().expect("what was begun is finished");
         assert_eq!(install.stage, InstallStage::Running, "what was begun is finished once");
         install.stage = InstallStage::Done;

@@ -45,13 +45,6 @@ impl Appliers {
         }
     }
 
-    /// The data of the raft snapshot of `region` are in their place.
-    pub(crate) fn finish_install(&mut self, region: RegionId) {
-        let applier = self.by_region.get_mut(&region).expect("a peer has an applier for as long as it lives");
-        applier.finish_install();
-        self.waiting.push_back(region);
-    }
-
     /// True when entries wait.
     #[must_use]
     pub(crate) fn has_more(&self) -> bool {
@@ -140,7 +133,7 @@ mod tests {
         let data = builder.seal(BOOTSTRAP_EPOCH.version);
         let first = BOOTSTRAP_INDEX.get() + before + 1;
         let entry = |index| Entry { term: 6, index, data: data.clone(), ..Entry::default() };
-        ApplyTask { region, install: None, entries: (first..first + count).map(entry).collect(), proposals: Vec::new() }
+        ApplyTask { entries: (first..first + count).map(entry).collect(), ..ApplyTask::of(region) }
     }
 
     /// How far the next batch brings a region, if it does.

@@ -297,7 +297,7 @@ fn apply(entries: Vec<(EntryType, Bytes)>) {
         entry.set_entry_type(kind);
         entry
     });
-    applier.queue(ApplyTask { region: id, install: None, entries: entries.collect(), proposals });
+    applier.queue(ApplyTask { entries: entries.collect(), proposals, ..ApplyTask::of(id) });
 
     let (batches, stopped_by) = apply_all(&mut applier);
     let reports = || batches.iter().flat_map(|batch| &batch.reports);

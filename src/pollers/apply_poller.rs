@@ -26,6 +26,7 @@ use crate::core::lease::PublishedRegion;
 use crate::error::{Code, Error, Outcome, Result};
 use crate::pollers::health::{Health, in_flight_at};
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::snapshots::Snapshots;
 use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::{ApplyState, LogIndex, RegionId};
@@ -57,6 +58,8 @@ pub(crate) struct ApplyPoller {
     pub health: Arc<Health>,
     /// Where callers look up the applied index of a region.
     pub published: BTreeMap<RegionId, Arc<PublishedRegion>>,
+    /// Where regions that were emptied get their new data; none in a cluster of one.
+    pub snapshots: Option<Arc<Snapshots>>,
     /// Locked by the thread that applies.
     pub state: Mutex<Applying>,
 }
@@ -253,7 +256,10 @@ impl ApplyPoller {
 
     /// Publishes what the engine now contains, to peers and callers.
     fn tell(&self, batch: ApplyBatch) {
-        let ApplyBatch { answers, reports, states, .. } = batch;
+        let ApplyBatch { answers, reports, states, clears, .. } = batch;
+        if let Some(snapshots) = &self.snapshots {
+            clears.into_iter().for_each(|head| snapshots.install(head));
+        }
         for (region, state) in &states {
             if let Some(published) = self.published.get(region) {
                 published.advance(state.index);

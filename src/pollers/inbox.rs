@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::RaftPoller;
+use crate::pollers::snapshots::Snapshots;
 use crate::regions::RegionMap;
 use crate::storage::directory::Directory;
 use crate::transport::codec::weight_bytes;
@@ -33,6 +34,8 @@ pub(crate) struct Inbox {
     pub health: Arc<Health>,
     /// Records which members this one has met.
     pub directory: Arc<Directory>,
+    /// Takes raft snapshots.
+    pub snapshots: Arc<Snapshots>,
     /// All of them are notified of a connection.
     pub regions: Arc<RegionMap>,
 }
@@ -86,11 +89,15 @@ impl Inbound for Inbox {
 
     fn begin_snapshot(
         &self,
-        _: SnapshotMessage,
-        _: [u64; 3],
-        _: u64,
+        message: SnapshotMessage,
+        source: [u64; 3],
+        bytes_estimate: u64,
     ) -> std::result::Result<Box<dyn SnapshotSink>, String> {
-        Err("not there yet".to_owned())
+        let region = message.head.region.id;
+        if !self.regions.ids().contains(&region) {
+            return Err(format!("this member has no region {region}"));
+        }
+        self.snapshots.begin_arrival(message, source, bytes_estimate)
     }
 
     fn thread_panicked(&self, panic: Error) {

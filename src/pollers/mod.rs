@@ -7,6 +7,8 @@
 //!  almadia-worker ---+    answers: almadia-raft, almadia-apply --> almadia-cb --> user callbacks
 //!                                  almadia-timer, at a deadline ---^
 //!                                  almadia-read-N, from the disk --^
+//!  raft snapshots: almadia-snapin-N --> incoming/ --> almadia-install --> engine;
+//!                  engine --> almadia-worker, then almadia-snap-N --> network
 //! ```
 //! An internal thread that puts something into the raft poller's mailbox runs the round itself if no other thread is
 //! running one, and applies small amounts itself. The arrows show how work flows; the named threads do it only when
@@ -24,5 +26,6 @@ pub(crate) mod raft_poller;
 pub(crate) mod read_pool;
 pub(crate) mod apply_poller;
 pub(crate) mod completion_thread;
+pub(crate) mod snapshots;
 pub(crate) mod timer;
 pub(crate) mod worker;

@@ -29,7 +29,8 @@ use crate::metrics::Metrics;
 use crate::pollers::apply_poller::ApplyPoller;
 use crate::pollers::health::{Health, in_flight_at, poisoned_by};
 use crate::pollers::mailbox::Mailbox;
-use crate::pollers::worker::FlushRequest;
+use crate::pollers::snapshots::Snapshots;
+use crate::pollers::worker::{FlushRequest, WorkerJob};
 use crate::process::{panics, thread};
 use crate::storage::log_store::LogStore;
 use crate::time::{Timestamp, now};
@@ -157,7 +158,9 @@ pub(crate) struct PollerState {
     /// How effects leave.
     pub io: PollerIo,
     /// Flushes for truncation.
-    pub worker: Sender<FlushRequest>,
+    pub worker: Sender<WorkerJob>,
+    /// Raft snapshots; none in a cluster of one.
+    pub snapshots: Option<Arc<Snapshots>>,
     /// When ticks are due.
     pub clock: TickClock,
     /// What the rounds so far have left open.
@@ -306,6 +309,7 @@ impl RoundGuard<'_> {
             poller.mailbox.nudge_if_any();
         }
         poller.apply.take_over(state.io.tasks.drain(..));
+        state.run_errands(ticks > 0);
         state.io.tidy_log(now)
     }
 }
@@ -324,6 +328,19 @@ impl PollerState {
         if self.leftover.more.is_empty() { next } else { Duration::ZERO }
     }
 
+    /// Passes on what the round left to do about raft snapshots.
+    fn run_errands(&mut self, has_ticked: bool) {
+        let errands = self.io.errands.drain(..);
+        let Some(snapshots) = &self.snapshots else { return };
+        if has_ticked {
+            snapshots.tell_progress();
+        }
+        for job in errands.filter_map(|errand| snapshots.run(errand)) {
+            // As in `look_after`.
+            let _ = self.worker.send(WorkerJob::Snapshot(job));
+        }
+    }
+
     /// What a region that had a part in the round leaves to do.
     fn look_after(&mut self, region: RegionId) {
         let (peer, open) = (&self.peers[&region], &mut self.leftover);
@@ -339,7 +356,7 @@ impl PollerState {
             && open.flush_requested.insert(region, index) != Some(index)
         {
             // A worker that ended leaves the log longer than it need be, and the store is closing anyway.
-            let _ = self.worker.send(FlushRequest { region, index });
+            let _ = self.worker.send(WorkerJob::Flush(FlushRequest { region, index }));
         }
     }
 }

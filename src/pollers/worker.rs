@@ -1,8 +1,8 @@
 //! The thread for slow tasks of the raft poller.
 //!
-//! Owns "almadia-worker", which makes sure that the engine has flushed far enough for a log truncation. What always
-//! holds: a flush may take as long as the disk needs, while the raft poller keeps sending heartbeats. When to
-//! truncate is left to the peers.
+//! Owns "almadia-worker", which makes sure that the engine has flushed far enough for a log truncation, and makes and
+//! removes raft snapshots. What always holds: it may take as long as the disk needs, while the raft poller keeps sending
+//! heartbeats. When to truncate, and who needs a snapshot, is left to the peers.
 
 use std::io;
 use std::sync::Arc;
@@ -14,9 +14,19 @@ use crate::core::input::Input;
 use crate::error::Result;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::snapshots::{SnapshotJob, Snapshots};
 use crate::process::{panics, thread};
 use crate::storage::engine::Engine;
 use crate::types::{LogIndex, RegionId};
+
+/// What the worker is asked to do.
+#[derive(Debug)]
+pub(crate) enum WorkerJob {
+    /// Flush the engine.
+    Flush(FlushRequest),
+    /// Something about raft snapshots.
+    Snapshot(SnapshotJob),
+}
 
 /// A request to flush everything of a region up to this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +45,8 @@ pub(crate) struct Worker {
     pub raft: Arc<Mailbox<(RegionId, Input)>>,
     /// Where failures go.
     pub health: Arc<Health>,
+    /// Raft snapshots; none in a cluster of one.
+    pub snapshots: Option<Arc<Snapshots>>,
 }
 
 impl Worker {
@@ -43,7 +55,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the operating system cannot create another thread.
-    pub(crate) fn start(self) -> io::Result<(Sender<FlushRequest>, JoinHandle<()>)> {
+    pub(crate) fn start(self) -> io::Result<(Sender<WorkerJob>, JoinHandle<()>)> {
         let (sender, requests) = crossbeam_channel::unbounded();
         let body = move || {
             if let Err(error) = panics::catch(|| self.run(&requests)) {
@@ -54,18 +66,28 @@ impl Worker {
         Ok((sender, thread::spawn("almadia-worker", body)?))
     }
 
-    fn run(&self, requests: &Receiver<FlushRequest>) -> Result<()> {
-        for request in requests {
+    fn run(&self, jobs: &Receiver<WorkerJob>) -> Result<()> {
+        for job in jobs {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Loop);
-            let flushed = match self.flush(request) {
+            match self.work(job) {
                 // The store is closing. Anything left unflushed is in the raft log.
                 Err(_) if self.engine.is_stopping() => return Ok(()),
-                flushed => flushed?,
-            };
-            self.raft.push_all([(request.region, Input::Flushed(flushed))]);
+                done => done?,
+            }
         }
         Ok(())
+    }
+
+    fn work(&self, job: WorkerJob) -> Result<()> {
+        match job {
+            WorkerJob::Flush(request) => {
+                let flushed = self.flush(request)?;
+                self.raft.push_all([(request.region, Input::Flushed(flushed))]);
+                Ok(())
+            }
+            WorkerJob::Snapshot(job) => self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.work(job)),
+        }
     }
 
     fn flush(&self, request: FlushRequest) -> Result<LogIndex> {
@@ -96,12 +118,12 @@ mod tests {
             .expect("a new place");
         engine.bootstrap(&[Region::bootstrap(&[NodeId(1)])], ApplyState::BOOTSTRAP).expect("a healthy disk");
         let health = Arc::<Health>::default();
-        let worker = Worker { engine: engine.clone(), raft: Arc::default(), health: Arc::clone(&health) };
+        let worker = Worker { engine: engine.clone(), raft: Arc::default(), health: Arc::clone(&health), snapshots: None };
         let (requests, thread) = worker.start().expect("a thread");
 
         engine.stop_background_work();
         let request = FlushRequest { region: BOOTSTRAP_REGION, index: LogIndex(u64::MAX) };
-        requests.send(request).expect("it waits for requests");
+        requests.send(WorkerJob::Flush(request)).expect("it waits for requests");
         drop(requests);
         thread.join().expect("no panic");
 

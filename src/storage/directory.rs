@@ -151,6 +151,12 @@ impl Directory {
         self.lock.directory().path().join(LOG)
     }
 
+    /// The directory itself.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        self.lock.directory().path()
+    }
+
     /// The directory of the engine.
     #[must_use]
     pub(crate) fn data(&self) -> PathBuf {

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::completion::queue::CompletionQueue;
 use crate::completion::store_events::StoreEvents;
 use crate::config::{Config, Member};
-use crate::core::applier::Applier;
+use crate::core::applier::{Applier, ApplyTask};
 use crate::core::appliers::Appliers;
 use crate::core::apply_backlog::StoreBacklog;
 use crate::core::elections::Elections;
@@ -38,6 +38,7 @@ use crate::regions::{KeyRange, RegionMap};
 use crate::storage::directory::{Content, Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions, Floor};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
+use crate::storage::staging::Staging;
 use crate::store::Inner;
 use crate::store::admission::Admission;
 use crate::store::bootstrap::{self, cluster_id, first_regions, naming_split_keys};
@@ -45,6 +46,7 @@ use crate::store::closing::Ending;
 use crate::store::leases::Leases;
 use crate::store::lost_end;
 use crate::store::open_files;
+use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
 use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
@@ -72,17 +74,17 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     let engine_files = open_files::engine_files(available, members.len() - 1)?;
     // What is written here must not end the host when it limits the size of its files; and the engine starts its own
     // threads, on which the host's signal handlers must not run either.
-    let (directory, (engine, log, recovered)) = thread::without_signals(|| {
+    let (directory, Opened { engine, log, recovered, staging, pending }) = thread::without_signals(|| {
         let directory =
             Directory::open(path, &identity).map_err(|error| naming_split_keys(error, split_keys))?;
         let storage = open_storage(&directory, config, engine_files, &members, split_keys)?;
         Ok((Arc::new(directory), storage))
     })?;
-    let regions = take_regions(&engine)?;
+    let regions = take_regions(&engine, &pending)?;
     let map = Arc::new(region_map(&regions)?);
     let log = Arc::new(log);
     let boot = RandomState::new().hash_one(now().0);
-    let peers = make_peers(config, boot, &regions, &recovered, &log)?;
+    let peers = make_peers(config, boot, &regions, &pending, &recovered, &log)?;
 
     let (health, completions) = (Arc::<Health>::default(), Arc::<CompletionQueue>::default());
     health.publish_all(peers.iter().map(|(region, peer)| (*region, peer.status())));
@@ -104,17 +106,21 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         engine: Mutex::new(Some(engine.clone())),
         ending: Ending::default(),
     });
-    let appliers = make_appliers(Origin { node, boot }, regions);
+    let appliers = make_appliers(Origin { node, boot }, regions, pending);
 
     let mut threads = Threads::new(&shared);
-    let inbox = Inbox {
-        raft: Arc::clone(&shared.raft),
-        raft_poller: Arc::clone(&threads.raft_poller),
-        health: Arc::clone(&shared.health),
-        directory: Arc::clone(&directory),
-        regions: Arc::clone(&shared.regions),
-    };
-    threads.transport = start_transport(config, boot, &members, cluster, inbox)?.map(Arc::new);
+    if members.len() > 1 {
+        let snapshots = threads.start_snapshots(engine.clone(), Arc::new(staging));
+        let inbox = Inbox {
+            raft: Arc::clone(&shared.raft),
+            raft_poller: Arc::clone(&threads.raft_poller),
+            health: Arc::clone(&shared.health),
+            directory: Arc::clone(&directory),
+            snapshots: snapshots.map_err(|error| thread::refused(&error))?,
+            regions: Arc::clone(&shared.regions),
+        };
+        threads.transport = Some(Arc::new(start_transport(config, boot, &members, cluster, inbox)?));
+    }
     threads
         .start(engine, log, peers, appliers, config)
         .and_then(|()| shared.ending.begin(threads))
@@ -128,6 +134,16 @@ fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Iden
     Identity { cluster, cluster_name, node: NodeId(config.node_id) }
 }
 
+/// What a store's directory holds.
+struct Opened {
+    engine: Engine,
+    log: LogStore,
+    recovered: Vec<RecoveredLog>,
+    staging: Staging,
+    /// Raft snapshots that are to be installed.
+    pending: Pending,
+}
+
 /// Opens engine and log, creating both at a first start. The engine comes first: its lock is the last of those that
 /// exclude other processes, and opening the log seals its end, which may write. What a build without versions wrote is
 /// converted once it is known that the store can be opened: from then on that build cannot come back to it.
@@ -137,7 +153,7 @@ fn open_storage(
     engine_files: u16,
     members: &[Member],
     split_keys: &[Vec<u8>],
-) -> Result<(Engine, LogStore, Vec<RecoveredLog>)> {
+) -> Result<Opened> {
     let options = EngineOptions {
         block_cache_bytes: bytes(config.block_cache_bytes),
         memtable_bytes: bytes(config.memtable_bytes),
@@ -148,16 +164,29 @@ fn open_storage(
         let engine = Engine::open(&directory.data(), &options, directory.lock_guard())?;
         let found = LogStore::read(&directory.log(), log_options)?;
         let regions = engine.regions()?;
-        let verdict = lost_end::judge(&found, &regions, config)?;
+        let staging = Staging::open(directory.path())?;
+        let mut pending = pending_installs::find(&staging, &found.logs(), &regions)?;
+        let verdict = lost_end::judge(&found, &with_pending(&regions, &pending), config)?;
         convert(directory, &engine)?;
         let (log, mut recovered) = found.open()?;
+        pending_installs::settle(&engine, &staging, &log, &mut recovered, &mut pending)?;
         lost_end::reconcile(&log, &mut recovered, &regions, verdict)?;
-        return Ok((engine, log, recovered));
+        return Ok(Opened { engine, log, recovered, staging, pending });
     }
     let engine = Engine::create(&directory.data(), &options, directory.lock_guard())?;
     let (log, _) = LogStore::open(&directory.log(), log_options)?;
     let recovered = bootstrap::first_start(directory, &engine, &log, first_regions(members, split_keys))?;
-    Ok((engine, log, recovered))
+    let staging = Staging::open(directory.path())?;
+    Ok(Opened { engine, log, recovered, staging, pending: Pending::new() })
+}
+
+/// The regions as they are once what is pending is installed.
+fn with_pending(regions: &[(Region, ApplyState)], pending: &Pending) -> Vec<(Region, ApplyState)> {
+    let with = |(region, state): &(Region, ApplyState)| {
+        let head = pending.get(&region.id);
+        (head.map_or(region, |head| &head.region).clone(), *state)
+    };
+    regions.iter().map(with).collect()
 }
 
 /// Converts the values of a directory of the format before, or what an earlier start has left of them. Each step is
@@ -176,9 +205,10 @@ fn convert(directory: &Directory, engine: &Engine) -> Result<()> {
 }
 
 /// The regions on disk. What the engine shows of their values depends on them.
-fn take_regions(engine: &Engine) -> Result<Vec<(Region, ApplyState)>> {
+fn take_regions(engine: &Engine, pending: &Pending) -> Result<Vec<(Region, ApplyState)>> {
     let regions = engine.regions()?;
     check_levels(&regions)?;
+    check_levels(&with_pending(&regions, pending))?;
     engine.set_floors(regions.iter().map(|(region, _)| (region.start_key.as_slice(), floor_of(region))));
     Ok(regions)
 }
@@ -213,6 +243,7 @@ fn make_peers(
     config: &Config,
     boot: u64,
     regions: &[(Region, ApplyState)],
+    pending: &Pending,
     recovered: &[RecoveredLog],
     log: &Arc<LogStore>,
 ) -> Result<Peers> {
@@ -232,7 +263,9 @@ fn make_peers(
         // A different random seed for every region, so that one member does not end up leading them all.
         let elections = Elections::Drawn(random.hash_one((options.boot, region.id)));
         let options = PeerOptions { elections, ..options.clone() };
-        peers.insert(region.id, Peer::new(options, region.clone(), *applied, None, state, reader, &logger)?);
+        let pending = pending.get(&region.id);
+        let shown = pending.map_or(region, |head| &head.region).clone();
+        peers.insert(region.id, Peer::new(options, shown, *applied, pending, state, reader, &logger)?);
     }
     Ok(peers)
 }
@@ -262,9 +295,15 @@ fn peer_options(config: &Config, boot: u64, regions: usize) -> PeerOptions {
     }
 }
 
-fn make_appliers(origin: Origin, regions: Vec<(Region, ApplyState)>) -> Appliers {
-    let applier =
-        |(region, state): (Region, _)| (region.id, Applier::new(origin, NEWEST_LEVEL, region, state));
+fn make_appliers(origin: Origin, regions: Vec<(Region, ApplyState)>, mut pending: Pending) -> Appliers {
+    let applier = |(region, state): (Region, _)| {
+        let id = region.id;
+        let mut applier = Applier::new(origin, NEWEST_LEVEL, region, state);
+        if let Some(head) = pending.remove(&id) {
+            applier.queue(ApplyTask::install(head));
+        }
+        (id, applier)
+    };
     Appliers::new(regions.into_iter().map(applier).collect())
 }
 
@@ -274,10 +313,7 @@ fn start_transport(
     members: &[Member],
     cluster: ClusterId,
     inbox: Inbox,
-) -> Result<Option<Transport>> {
-    if members.len() == 1 {
-        return Ok(None);
-    }
+) -> Result<Transport> {
     let node = NodeId(config.node_id);
     let own = members.iter().find(|member| member.node == node).expect("members() checked it");
     let listen = config.listen.meaning().0.as_ref().unwrap_or(&own.address).clone();
@@ -294,9 +330,9 @@ fn start_transport(
         tick_ms: config.tick_ms,
         frame_bytes_max: FRAME_BYTES_MAX,
         queue_bytes_max: bytes(config.queue_bytes),
-        snapshot_bytes_per_second: 0,
+        snapshot_bytes_per_second: config.snapshot_bytes_per_second,
     };
-    Transport::start(options, Arc::new(inbox)).map(Some)
+    Transport::start(options, Arc::new(inbox))
 }
 
 /// Peers authenticate each other only by their configuration, so untrusted hosts must not reach them.

@@ -26,10 +26,12 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::raft_poller::{Leftover, PollerIo, PollerState, RaftPoller};
 use crate::pollers::read_pool::ReadPool;
+use crate::pollers::snapshots::Snapshots;
 use crate::pollers::timer::Timer;
 use crate::pollers::worker::Worker;
 use crate::storage::engine::Engine;
 use crate::storage::log_store::LogStore;
+use crate::storage::staging::Staging;
 use crate::store::Inner;
 use crate::time::now;
 use crate::transport::Transport;
@@ -47,6 +49,7 @@ pub(super) struct Threads {
     read_pool: Arc<ReadPool>,
     health: Arc<Health>,
     pub(super) transport: Option<Arc<Transport>>,
+    snapshots: Option<Arc<Snapshots>>,
     engine: Option<Engine>,
     running: Running,
 }
@@ -57,6 +60,7 @@ struct Running {
     raft: Option<JoinHandle<()>>,
     apply: Option<JoinHandle<()>>,
     worker: Option<JoinHandle<()>>,
+    install: Option<JoinHandle<()>>,
     timer: Option<JoinHandle<()>>,
     completion: Option<JoinHandle<()>>,
 }
@@ -75,9 +79,27 @@ impl Threads {
             read_pool: Arc::clone(&shared.read_pool),
             health: Arc::clone(&shared.health),
             transport: None,
+            snapshots: None,
             engine: None,
             running: Running::default(),
         }
+    }
+
+    /// Starts the thread that installs raft snapshots, before the transport that brings some.
+    ///
+    /// # Errors
+    /// When the operating system cannot create another thread.
+    pub(super) fn start_snapshots(
+        &mut self,
+        engine: Engine,
+        staging: Arc<Staging>,
+    ) -> io::Result<Arc<Snapshots>> {
+        let (raft, apply, health) =
+            (Arc::clone(&self.raft), Arc::clone(&self.apply), Arc::clone(&self.health));
+        let (snapshots, thread) = Snapshots::start(engine, staging, raft, apply, health)?;
+        self.running.install = Some(thread);
+        self.snapshots = Some(Arc::clone(&snapshots));
+        Ok(snapshots)
     }
 
     /// Starts them.
@@ -111,12 +133,17 @@ impl Threads {
             completions: Arc::clone(&self.completions),
             engine: engine.clone(),
             health: Arc::clone(&self.health),
+            snapshots: self.snapshots.clone(),
             published: peers.iter().map(|(region, peer)| (*region, peer.published_lease())).collect(),
             state: Mutex::new(Applying::new(appliers, to_replay(&peers))),
         });
         self.running.apply = Some(apply_poller.start()?);
         self.engine = Some(engine.clone());
-        let worker = Worker { engine, raft: Arc::clone(&self.raft), health: Arc::clone(&self.health) };
+        if let (Some(snapshots), Some(transport)) = (&self.snapshots, &self.transport) {
+            snapshots.connect(transport);
+        }
+        let (raft, health) = (Arc::clone(&self.raft), Arc::clone(&self.health));
+        let worker = Worker { engine, raft, health, snapshots: self.snapshots.clone() };
         let (requests, worker_thread) = worker.start()?;
         self.running.worker = Some(worker_thread);
         let alone = peers.iter().filter(|(_, peer)| peer.is_only_voter()).map(|(&region, _)| region);
@@ -135,7 +162,8 @@ impl Threads {
         };
         let election_ticks = config.ticks(config.election_timeout_ms);
         let clock = TickClock::new(now(), Duration::from_millis(config.tick_ms), election_ticks);
-        let state = PollerState { peers, io, worker: requests, clock, leftover: Leftover::default() };
+        let (snapshots, leftover) = (self.snapshots.clone(), Leftover::default());
+        let state = PollerState { peers, io, worker: requests, snapshots, clock, leftover };
         let raft_poller = Arc::new(RaftPoller {
             mailbox: Arc::clone(&self.raft),
             apply: apply_poller,
@@ -172,8 +200,13 @@ impl Threads {
             // raft log.
             engine.stop_background_work();
         }
+        if let Some(snapshots) = self.snapshots.take() {
+            snapshots.end();
+        }
         tell("a flush of the engine");
         join(&mut self.running.worker);
+        tell("the files of a raft snapshot");
+        join(&mut self.running.install);
         // No thread is left that could send it a read.
         tell("a read of the engine");
         self.read_pool.stop();

@@ -52,6 +52,7 @@ impl Peer {
         if !self.is_leader() {
             return;
         }
+        self.probe_those_below_the_log();
         let (windows, raft) = (&mut self.leadership.windows, &self.raw.raft);
         count(windows, raft.prs(), &raft.msgs);
         self.settle_windows();
@@ -158,6 +159,21 @@ impl Peer {
             // raft has its own bound, on messages.
             let Some((member, sent)) = raft.msgs.get(count).and_then(counted) else { return };
             self.leadership.windows.add(member, sent);
+        }
+    }
+
+    /// What comes next for these members is gone. raft does not notice while it replicates to them; while it probes, it
+    /// asks for a raft snapshot.
+    fn probe_those_below_the_log(&mut self) {
+        let truncated = self.raw.store().truncated().0.get();
+        let is_below = |progress: &Progress| {
+            progress.state == ProgressState::Replicate && progress.next_idx <= truncated
+        };
+        let members = self.raw.raft.prs().iter().filter(|(_, progress)| is_below(progress));
+        for member in members.map(|(&member, _)| member).collect::<Vec<_>>() {
+            let raft = &mut self.raw.raft;
+            raft.mut_prs().get_mut(member).expect("just seen").become_probe();
+            raft.send_append(member);
         }
     }
 

@@ -111,7 +111,7 @@ impl Peer {
         if install.is_some() {
             let region = self.region.id;
             let task = advanced.task.take();
-            let mut task = task.unwrap_or(ApplyTask { region, install: None, entries: Vec::new(), proposals: Vec::new() });
+            let mut task = task.unwrap_or_else(|| ApplyTask::of(region));
             task.install = install;
             advanced.task = Some(task);
         }
@@ -175,7 +175,7 @@ impl Peer {
                 self.writes.last_committed_own = (position.index, position.term);
             }
         }
-        Some(ApplyTask { region: self.region.id, install: None, entries, proposals: decided.committed })
+        Some(ApplyTask { entries, proposals: decided.committed, ..ApplyTask::of(self.region.id) })
     }
 
     fn commit_guard(&self, committed: &[Entry], stored_commit: u64) -> Option<LogWrite> {

@@ -6,7 +6,6 @@
 //! (`peer/sending`).
 
 use bytes::Bytes;
-use raft::ProgressState;
 
 use super::Peer;
 use crate::core::command::seal_truncate;
@@ -125,9 +124,6 @@ impl Peer {
             }
             if progress.matched >= truncated.get() {
                 progress.next_idx = truncated.get() + 1;
-            } else if progress.state == ProgressState::Replicate {
-                // What comes next for it is gone. While raft probes, it finds that out and sends a snapshot.
-                progress.become_probe();
             }
         }
     }

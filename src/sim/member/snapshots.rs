@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Member;
 use super::io::{End, take_effect};
+use crate::core::applier::ApplyTask;
 use crate::core::input::Input;
 use crate::core::planted::{self, Fault};
 use crate::core::raft_snapshot::{SnapshotHead, SnapshotMessage};
@@ -79,7 +80,7 @@ impl Member {
         let region = head.region.id;
         if *is_linked {
             running.installs.remove(0);
-            running.appliers.finish_install(region);
+            running.tasks.push_back(ApplyTask::installed(region));
             return None;
         }
         *is_linked = true;
