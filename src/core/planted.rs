@@ -162,24 +162,22 @@ faults! {
     RefusedBatchBumpsVersion,
     /// The versions of an entry's conditional writes do not count those before them.
     TrailerWithWrongOrdinal,
-    /// A raft snapshot is offered to a member that its configuration does not name.
-    SnapshotWithoutItsReceiver,
     /// raft does not hear that the sending of a snapshot has ended.
     SnapshotEndNotTold,
     /// The log behind a snapshot is truncated while the snapshot is under way.
     LogNotKeptForASnapshot,
-    /// A member that takes in a snapshot campaigns, and obeys a TimeoutNow.
-    CampaignWhileInstalling,
     /// A member that takes in a snapshot answers reads.
     ReadWhileInstalling,
     /// What a snapshot has taken the place of counts as overwritten, and is proposed again.
     OverwrittenBelowASnapshot,
+    /// Forwarded writes that may stand in skipped entries count as in no log once an entry of a later term is applied.
+    ForwardedBelowASnapshotGoAgain,
     /// raft does not hear that what a snapshot shows is applied.
     AppliedNotAdvancedAtRestore,
     /// A member that starts while a snapshot is installed goes on with what its engine shows.
     PendingInstallForgotten,
-    /// Snapshots are made of what shows a region while another is installed in it.
-    ExportWhileInstalling,
+    /// What is staged is removed when it is installed, before the engine has flushed that.
+    StagedRemovedTooEarly,
 }
 
 #[cfg(any(test, feature = "simulation"))]
@@ -193,7 +191,7 @@ impl Fault {
     /// True when it shows only where members are so far behind that they need raft snapshots.
     #[must_use]
     pub(crate) fn is_of_snapshots(self) -> bool {
-        self >= Self::SnapshotWithoutItsReceiver
+        self >= Self::SnapshotEndNotTold
     }
 
     /// True when it shows only in conditional writes.

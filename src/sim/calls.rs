@@ -227,6 +227,8 @@ pub(crate) struct Calls {
     shown: BTreeMap<RegionId, u64>,
     /// Host and region -> the commit index on disk when the member started.
     recorded: BTreeMap<(usize, RegionId), u64>,
+    /// Host and region -> the first call that was made after the member last took in a raft snapshot.
+    overtaken: BTreeMap<(usize, RegionId), CallId>,
 }
 
 impl Calls {
@@ -323,6 +325,11 @@ impl Calls {
         self.recorded.insert((host, region), commit);
     }
 
+    /// The member takes in a raft snapshot: of calls made so far it may never learn the outcome.
+    pub(crate) fn on_install(&mut self, host: usize, region: RegionId) {
+        self.overtaken.insert((host, region), self.calls.len());
+    }
+
     /// A call took effect in the log.
     pub(crate) fn on_effective(&mut self, region: RegionId, call: CallId) -> Check {
         let Some(known) = self.calls.get(call) else { return Err(format!("nobody made call {call}")) };
@@ -391,7 +398,9 @@ impl Calls {
                 }
                 not_applied_is_never_seen(call, &self.calls[call], chosen)?;
                 only_an_end_drops_calls(call, host, &error, ended)?;
-                return unknown_is_what_had_no_time(call, &self.calls[call], &error, ended == Some(host));
+                let overtaken = self.overtaken.get(&(host, region)).is_some_and(|first| call < *first);
+                let may_be_unknown = ended == Some(host) || (overtaken && error.code() == Code::SkippedInFlight);
+                return unknown_is_what_had_no_time(call, &self.calls[call], &error, may_be_unknown);
             }
             Ok(reply) => reply,
         };

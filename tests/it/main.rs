@@ -20,6 +20,7 @@ mod log_end;
 mod member;
 mod native;
 mod planted;
+mod raft_snapshots;
 mod regions;
 mod rust_library;
 mod stress;

@@ -41,7 +41,7 @@ impl Peer {
 
     /// True while this peer must not lead.
     pub(super) fn must_not_lead(&self) -> bool {
-        self.lacks_end() || (self.is_installing() && !planted::has(Fault::CampaignWhileInstalling))
+        self.lacks_end() || self.is_installing()
     }
 
     /// A raft snapshot has arrived, and its data are staged.
@@ -119,6 +119,9 @@ impl Peer {
         };
         assert!(state.index >= pending.index, "the engine shows the snapshot at least");
         self.installing = Installing::Nothing;
+        if planted::has(Fault::StagedRemovedTooEarly) {
+            self.sending.ask(Errand::Discard(self.region.id, pending));
+        }
     }
 
     /// Entries up to `state` are skipped, and with them the outcomes of the writes that may stand in them.

@@ -180,8 +180,7 @@ impl Peer {
         for to in due {
             let helped = self.sending.helped.get_mut(&to).expect("just seen");
             let Stage::Made(head) = std::mem::replace(&mut helped.stage, Stage::Offered) else { continue };
-            let names_receiver = head.region.has_member(to) || planted::has(Fault::SnapshotWithoutItsReceiver);
-            if names_receiver && head.state.index >= self.raw.store().truncated().0 {
+            if head.region.has_member(to) && head.state.index >= self.raw.store().truncated().0 {
                 self.raw.mut_store().offers.offer(to, *head);
             } else {
                 helped.fail(now, pause);
@@ -273,7 +272,7 @@ impl Peer {
         } else {
             helped.fail(now, pause);
         }
-        if was_sending {
+        if was_sending && !planted::has(Fault::SnapshotEndNotTold) {
             self.raw.report_snapshot(to.get(), SnapshotStatus::Failure);
         }
         self.cancel(to);

@@ -82,10 +82,16 @@ pub(super) fn only_an_end_drops_calls(
     Ok(())
 }
 
-/// A caller whose member is alive learns the outcome of its write, unless the write timed out or was cancelled.
-pub(super) fn unknown_is_what_had_no_time(call: CallId, known: &Call, error: &Error, ended: bool) -> Check {
+/// A caller whose member is alive learns the outcome of its write, unless the write timed out or was cancelled, or a raft
+/// snapshot has taken the place of its entry there.
+pub(super) fn unknown_is_what_had_no_time(
+    call: CallId,
+    known: &Call,
+    error: &Error,
+    may_be_unknown: bool,
+) -> Check {
     let is_unknown = known.operation.is_write() && !known.transfers && error.outcome() == Outcome::Unknown;
-    if ended || !is_unknown || matches!(error.code(), Code::Timeout | Code::CancelledInFlight) {
+    if may_be_unknown || !is_unknown || matches!(error.code(), Code::Timeout | Code::CancelledInFlight) {
         return Ok(());
     }
     Err(format!("call {call} is {} to its caller, whose member lives", error.code().name()))

@@ -11,6 +11,7 @@ use super::observer::Observer;
 use super::{Cluster, Event, Host};
 use crate::core::applier::Slice;
 use crate::core::input::{Input, Introduction};
+use crate::core::peer::Peer;
 use crate::core::ports::PeerMessage;
 use crate::sim::chosen::CallId;
 use crate::sim::disk::digest;
@@ -67,6 +68,11 @@ impl Cluster {
         let outcome = member.run_round(Timestamp(local), &mut observer);
         let took = self.send(host, outcome.sent, outcome.syncs);
         self.hosts[host].busy_until = now + took;
+        for &region in &self.regions {
+            if self.hosts[host].member.peer_of(region).is_some_and(Peer::is_installing) {
+                self.calls.on_install(host, region);
+            }
+        }
         self.run_errands(host, outcome.errands);
         self.after_round(host, outcome.end);
     }

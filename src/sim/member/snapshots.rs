@@ -27,7 +27,7 @@ pub(crate) struct Image {
 impl Member {
     /// Makes a raft snapshot of `region` for `to`.
     pub(crate) fn export(&mut self, region: RegionId, to: NodeId) {
-        let is_replaced = self.engine.replaces(region).is_some() && !planted::has(Fault::ExportWhileInstalling);
+        let is_replaced = self.engine.replaces(region).is_some();
         let Some(running) = &mut self.running else { return };
         let (record, state) = self.engine.state_of(region);
         let head = SnapshotHead { region: record, state };
