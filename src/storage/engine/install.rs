@@ -21,7 +21,7 @@
 //! meanwhile would not show them and then show them; so one is held. What iterators leave out is told before
 //! ([`gaps`](super::gaps)).
 
-use rocksdb::{CompactOptions, IngestExternalFileOptions, LiveFile, WriteBatch};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, IngestExternalFileOptions, LiveFile, WriteBatch};
 
 use super::gaps::Stretch;
 use super::{Database, Engine, decode_apply_state, encode, errors};
@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Removes what is left of a region that is cleared.
-    fn remove_old(&self, region: &Region) -> Result<()> {
+    pub(super) fn remove_old(&self, region: &Region) -> Result<()> {
         let Database { db, .. } = &*self.database;
         let tables: Vec<_> = self.database.tables_of(region)?;
         let Some(last) = tables.iter().filter_map(|table| table.end_key.as_deref()).max() else {
@@ -97,6 +97,8 @@ impl Engine {
         let mut options = CompactOptions::default();
         // Others may need compactions meanwhile.
         options.set_exclusive_manual_compaction(false);
+        // RocksDB may move the range deletion to the last level as it is, where it would be in the way.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         let end = if region.end_key.is_empty() { last } else { &region.end_key };
         db.compact_range_cf_opt(self.database.data(), Some(&region.start_key[..]), Some(end), &options);
         Ok(())

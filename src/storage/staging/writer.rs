@@ -113,6 +113,12 @@ impl StagedWriter {
         Ok(Staged { directory: self.directory.path().to_owned(), contents: self.progress.contents })
     }
 
+    /// From here on a file is complete when it has about so many bytes: one row, if there are none.
+    #[cfg(test)]
+    pub(in crate::storage) fn divide_at(&mut self, bytes: u64) {
+        self.file_bytes = bytes;
+    }
+
     fn check(&self, key: &[u8], stored: &[u8]) -> Result<()> {
         let wrong = |what: &str| {
             let detail = format!(
