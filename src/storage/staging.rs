@@ -32,6 +32,7 @@ pub(crate) use self::writer::{Resume, StagedWriter};
 use crate::core::raft_snapshot::SnapshotHead;
 use crate::error::{Code, Error, Result};
 use crate::storage::directory::record;
+use crate::storage::engine::Engine;
 use crate::storage::open_directory::OpenDirectory;
 use crate::types::{ApplyState, LogIndex, RegionId, Term};
 
@@ -228,6 +229,18 @@ impl Staged {
             check_file(&path.join(file_name(number)), *bytes)?;
         }
         Ok(Some(Self { directory: path.to_owned(), contents }))
+    }
+}
+
+impl Engine {
+    /// Puts the staged rows in the place of their region's data, which was cleared before (`ApplyBatch::clears`), on any
+    /// thread. Returns after they are durable; the staged files stay as they are, so it may be repeated.
+    ///
+    /// # Errors
+    /// `IO`, `NO_SPACE` or `CORRUPTION`, `CLOSED` when the store is closing. Nothing or all of it is visible then; clear the
+    /// region, and install again.
+    pub(crate) fn install(&self, staged: &Staged) -> Result<()> {
+        self.install_files(&staged.head().region, || staged.link_files())
     }
 }
 

@@ -4,6 +4,7 @@ mod convert;
 mod damage;
 mod floors;
 mod gaps;
+mod installing;
 mod ranges;
 mod reading;
 mod surviving;

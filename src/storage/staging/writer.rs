@@ -41,13 +41,19 @@ pub(crate) struct StagedWriter {
     now: Resume,
     open: Option<TableFile>,
     file_bytes: u64,
-    _being: Occupied,
+    place: Occupied,
 }
 
-/// Nobody else writes to the same place.
+/// Nobody else writes to the same place. What was written counts as interrupted when this is dropped, unless forgotten.
 pub(super) struct Occupied {
     pub places: Arc<Places>,
     pub name: String,
+}
+
+impl Occupied {
+    fn forget(&self) {
+        self.places.lock().remove(&self.name);
+    }
 }
 
 impl Drop for Occupied {
@@ -63,12 +69,12 @@ impl StagedWriter {
         directory: OpenDirectory,
         progress: Progress,
         bytes_estimate: u64,
-        being: Occupied,
+        place: Occupied,
     ) -> Self {
         let Contents { rows, crc, .. } = progress.contents;
         let now = Resume { after: progress.last_key.clone(), rows, crc };
         let file_bytes = (bytes_estimate / FILES).max(FILE_BYTES_MIN);
-        Self { directory, progress, now, open: None, file_bytes, _being: being }
+        Self { directory, progress, now, open: None, file_bytes, place }
     }
 
     /// What is here, and is not to be sent again.
@@ -110,7 +116,15 @@ impl StagedWriter {
         }
         self.complete_file()?;
         records::write_manifest(&self.directory, &self.progress.contents)?;
+        // From here on it is not one of those that were interrupted, which are removed.
+        self.place.forget();
         Ok(Staged { directory: self.directory.path().to_owned(), contents: self.progress.contents })
+    }
+
+    /// From here on a file is complete when it has about so many bytes: one row, if there are none.
+    #[cfg(test)]
+    pub(in crate::storage) fn divide_at(&mut self, bytes: u64) {
+        self.file_bytes = bytes;
     }
 
     fn check(&self, key: &[u8], stored: &[u8]) -> Result<()> {
@@ -162,7 +176,10 @@ impl StagedWriter {
         );
         let error = Error::with_detail(Code::Corruption, detail).at(path);
         match fs::remove_dir_all(path) {
-            Ok(()) => error,
+            Ok(()) => {
+                self.place.forget();
+                error
+            }
             Err(failed) => error.and(&format!("and it cannot be removed: {failed}")),
         }
     }
