@@ -81,10 +81,11 @@ use self::link::Link;
 use self::notices::{Notices, Topic};
 use self::outgoing::Limits;
 use self::receiver::Incoming;
+pub(crate) use self::snapshots::Sending;
 pub use self::snapshots::SnapshotSink;
+#[expect(unused_imports, reason = "nothing sends raft snapshots yet")]
+pub(crate) use self::snapshots::SnapshotSource;
 use self::snapshots::{Arrivals, Departures};
-#[cfg_attr(not(test), expect(unused_imports, reason = "nothing sends raft snapshots yet"))]
-pub(crate) use self::snapshots::{Sending, SnapshotSource};
 use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;

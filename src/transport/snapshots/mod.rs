@@ -41,6 +41,8 @@ mod window;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+pub(super) mod shelf;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
