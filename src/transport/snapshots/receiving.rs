@@ -74,7 +74,7 @@ pub(in crate::transport) fn take_over(
     }
 }
 
-fn hear_begin(socket: &Socket, frames: &mut FrameBuffer, theirs: &Hello) -> Result<Begin, Broken> {
+fn hear_begin(socket: &Socket, frames: &mut FrameBuffer, theirs: &Hello) -> Result<Box<Begin>, Broken> {
     let Said::Begin(begin) = next(&mut Deadlined::new(socket, DEADLINE), frames)? else {
         return Err(Broken::Malformed("it is not said what is sent"));
     };
@@ -93,14 +93,14 @@ fn refuse_for_now(peer: &Peer, socket: &Socket, text: String) {
     drop(say(socket, &Answer::Busy(text)));
 }
 
-fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer, begin: Begin) {
+fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer, begin: Box<Begin>) {
     let Some(open) = network.sockets.register(Arc::clone(&place.socket)) else { return };
     let head = &begin.message.head;
     let what = format!(
         "the raft snapshot of region {} at {} from node {}",
         head.region.id, head.state.index, peer.node
     );
-    match stage(network, &open, &mut frames, begin) {
+    match stage(network, &open, &mut frames, *begin) {
         Ok(rows) => info!("{what} is staged, {rows} rows"),
         Err(end) => {
             info!("receiving {what} has ended");

@@ -272,7 +272,7 @@ fn a_member_that_comes_again_ends_its_older_connection() {
         let begin =
             super::frames::Begin { boot: 1, number: 5, bytes_estimate: 1, message: message(115, 116, 1) };
         let mut out = Vec::new();
-        Said::Begin(begin).put(&mut out);
+        Said::Begin(Box::new(begin)).put(&mut out);
         let mut stream = socket;
         stream.write_all(&out).expect("just connected");
     };
@@ -493,7 +493,7 @@ fn a_sender_that_says_nothing_is_given_up() {
     handshake::dial(&socket, &hello, Protocol::NEWEST, |_| Ok(())).expect("agreed");
     let begin = super::frames::Begin { boot: 1, number: 5, bytes_estimate: 1, message: message(137, 138, 1) };
     let mut out = Vec::new();
-    Said::Begin(begin).put(&mut out);
+    Said::Begin(Box::new(begin)).put(&mut out);
     (&socket).write_all(&out).expect("just connected");
 
     assert_eq!(hear_answer(&socket), Some(Answer::Resume(Resume::default())));
@@ -629,7 +629,7 @@ fn shutdown_ends_receiving_at_once() {
     let begun = dial_for_snapshot(&two, 151);
     let begin = super::frames::Begin { boot: 1, number: 5, bytes_estimate: 1, message: message(151, 152, 1) };
     let mut out = Vec::new();
-    Said::Begin(begin).put(&mut out);
+    Said::Begin(Box::new(begin)).put(&mut out);
     (&begun).write_all(&out).expect("just connected");
     assert_eq!(hear_answer(&begun), Some(Answer::Resume(Resume::default())));
 
