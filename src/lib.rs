@@ -105,8 +105,7 @@ pub mod internal {
     pub use crate::core::command::{Command, CommandBuilder, Operation};
     pub use crate::core::input::Introduction;
     pub use crate::core::ports::{Body, Entry, HardState, LogWrite, PeerMessage};
-    pub use crate::core::raft_snapshot::SnapshotMessage;
-    pub use crate::core::region::Region;
+    pub use crate::core::{raft_snapshot::SnapshotMessage, region::Region};
     pub use crate::error::CODES;
     pub use crate::process::descriptors::above_standard;
     pub use crate::process::fork::ProcessId;

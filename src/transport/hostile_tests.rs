@@ -30,8 +30,14 @@ pub(super) fn shake_hands_in(
 ) -> (Socket, std::result::Result<Hello, HandshakeError>) {
     let stream = TcpStream::connect(member.transport.local_addr()).expect("loopback");
     let socket = Socket::from(stream);
+    let agreed = handshake::dial(&socket, &hello_to(member, from), protocol, |_| Ok(()));
+    (socket, agreed)
+}
+
+/// What node `from` says to `member`.
+pub(super) fn hello_to(member: &Member, from: u64) -> Hello {
     let own = options(from, &[]);
-    let hello = Hello {
+    Hello {
         cluster: own.cluster,
         from: own.node,
         to: member.transport.network.options.node,
@@ -43,9 +49,7 @@ pub(super) fn shake_hands_in(
         lost_end: false,
         level: 1,
         purpose: Purpose::Messages,
-    };
-    let agreed = handshake::dial(&socket, &hello, protocol, |_| Ok(()));
-    (socket, agreed)
+    }
 }
 
 fn frame_of(messages: &[PeerMessage]) -> Vec<u8> {
@@ -61,7 +65,7 @@ fn write(mut socket: &Socket, bytes: &[u8]) {
 }
 
 /// Waits until the other side has closed the connection.
-fn wait_closed(mut socket: &Socket) {
+pub(super) fn wait_closed(mut socket: &Socket) {
     socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
     let end = socket.read(&mut [0]);
     let is_closed = match &end {

@@ -81,10 +81,10 @@ use self::link::Link;
 use self::notices::{Notices, Topic};
 use self::outgoing::Limits;
 use self::receiver::Incoming;
-pub use self::snapshots::SnapshotSink;
+pub(crate) use self::snapshots::Sending;
+#[expect(unused_imports, reason = "nothing sends raft snapshots yet")]
+pub(crate) use self::snapshots::SnapshotSource;
 use self::snapshots::{Arrivals, Departures};
-#[cfg_attr(not(test), expect(unused_imports, reason = "nothing sends raft snapshots yet"))]
-pub(crate) use self::snapshots::{Sending, SnapshotSource};
 use self::sockets::OpenSockets;
 use crate::core::input::Introduction;
 use crate::core::ports::PeerMessage;
@@ -183,6 +183,26 @@ pub trait Inbound: Send + Sync + 'static {
     /// A thread of the transport panicked and has ended: a bug, after which the transport is to be shut down. `panic`
     /// names the thread.
     fn thread_panicked(&self, panic: Error);
+}
+
+/// Takes the rows of a raft snapshot. Called by one thread. One that is dropped without [`finish`](Self::finish) keeps
+/// what it has staged: the next one for the same sending goes on from there.
+pub trait SnapshotSink: Send {
+    /// The last key that it has already, how many rows it has, and their crc32c.
+    fn resume(&self) -> (Option<Vec<u8>>, u64, u32);
+
+    /// Takes the next rows. A call that waits makes the sender wait; it may take a fraction of the snapshot timeout.
+    ///
+    /// # Errors
+    /// End the sending; the text is told to the sender.
+    fn take(&mut self, chunk: &[u8]) -> Result<()>;
+
+    /// All rows came: so many, with this crc32c. When this returns they are staged. As with [`take`](Self::take), it has
+    /// the snapshot timeout for what is left to do.
+    ///
+    /// # Errors
+    /// End the sending; the text is told to the sender.
+    fn finish(self: Box<Self>, rows: u64, crc: u32) -> Result<()>;
 }
 
 /// A member's connections to all its peers. All methods may be called from any thread.

@@ -95,7 +95,7 @@ pub(super) struct Begin {
 /// What a dialer says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Said {
-    Begin(Begin),
+    Begin(Box<Begin>),
     Chunk(Bytes),
     /// How many rows there are in all, and the crc32c of all of them.
     End(u64, u32),
@@ -154,7 +154,7 @@ impl Said {
     /// Reads the body of a frame of this kind.
     pub(super) fn parse((kind, body): (u8, Bytes)) -> Result<Self, Broken> {
         match kind {
-            KIND_BEGIN => Begin::parse(&body).map(Self::Begin),
+            KIND_BEGIN => Ok(Self::Begin(Box::new(Begin::parse(&body)?))),
             KIND_CHUNK if body.is_empty() => Err(Broken::Malformed("a chunk has no rows")),
             KIND_CHUNK => Ok(Self::Chunk(body)),
             KIND_END => {

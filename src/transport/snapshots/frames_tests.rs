@@ -15,7 +15,11 @@ fn begin() -> Begin {
 }
 
 fn all_said() -> Vec<Said> {
-    vec![Said::Begin(begin()), Said::Chunk(Bytes::from_static(b"\x01k\x02v1")), Said::End(1, 0xc0ff_ee00)]
+    vec![
+        Said::Begin(Box::new(begin())),
+        Said::Chunk(Bytes::from_static(b"\x01k\x02v1")),
+        Said::End(1, 0xc0ff_ee00),
+    ]
 }
 
 fn all_answers() -> Vec<Answer> {
@@ -153,7 +157,7 @@ fn the_examples_on_the_page_of_the_wire_are_what_members_say() {
     assert_eq!(kinds, [2, 5, 3, 7, 4, 8, 6, 9]);
 
     let mut said = Vec::new();
-    Said::Begin(begin()).put(&mut said);
+    Said::Begin(Box::new(begin())).put(&mut said);
     assert!(
         page.contains(&said[16..24].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
     );

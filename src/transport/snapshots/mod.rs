@@ -41,6 +41,8 @@ mod window;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+pub(super) mod shelf;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -49,6 +51,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 pub(super) use self::arrivals::Arrivals;
 pub(super) use self::departures::{Departures, send};
 pub(super) use self::receiving::take_over;
+use super::SnapshotSink;
 use crate::core::raft_snapshot::SnapshotMessage;
 use crate::error::Result;
 
@@ -67,26 +70,6 @@ pub(crate) trait SnapshotSource: Send {
     /// # Errors
     /// End the sending.
     fn fill(&mut self, chunk: &mut Vec<u8>, bytes: usize) -> Result<Option<(u64, u32)>>;
-}
-
-/// Takes the rows of a raft snapshot. Called by one thread. One that is dropped without [`finish`](Self::finish) keeps
-/// what it has staged: the next one for the same sending goes on from there.
-pub trait SnapshotSink: Send {
-    /// The last key that it has already, how many rows it has, and their crc32c.
-    fn resume(&self) -> (Option<Vec<u8>>, u64, u32);
-
-    /// Takes the next rows. A call that waits makes the sender wait; it may take a fraction of the snapshot timeout.
-    ///
-    /// # Errors
-    /// End the sending; the text is told to the sender.
-    fn take(&mut self, chunk: &[u8]) -> Result<()>;
-
-    /// All rows came: so many, with this crc32c. When this returns they are staged. As with [`take`](Self::take), it has
-    /// the snapshot timeout for what is left to do.
-    ///
-    /// # Errors
-    /// End the sending; the text is told to the sender.
-    fn finish(self: Box<Self>, rows: u64, crc: u32) -> Result<()>;
 }
 
 /// A raft snapshot to be sent.

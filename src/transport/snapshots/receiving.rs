@@ -74,7 +74,7 @@ pub(in crate::transport) fn take_over(
     }
 }
 
-fn hear_begin(socket: &Socket, frames: &mut FrameBuffer, theirs: &Hello) -> Result<Begin, Broken> {
+fn hear_begin(socket: &Socket, frames: &mut FrameBuffer, theirs: &Hello) -> Result<Box<Begin>, Broken> {
     let Said::Begin(begin) = next(&mut Deadlined::new(socket, DEADLINE), frames)? else {
         return Err(Broken::Malformed("it is not said what is sent"));
     };
@@ -93,14 +93,14 @@ fn refuse_for_now(peer: &Peer, socket: &Socket, text: String) {
     drop(say(socket, &Answer::Busy(text)));
 }
 
-fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer, begin: Begin) {
+fn receive(network: &Network, peer: &Peer, place: Place, mut frames: FrameBuffer, begin: Box<Begin>) {
     let Some(open) = network.sockets.register(Arc::clone(&place.socket)) else { return };
     let head = &begin.message.head;
     let what = format!(
         "the raft snapshot of region {} at {} from node {}",
         head.region.id, head.state.index, peer.node
     );
-    match stage(network, &open, &mut frames, begin) {
+    match stage(network, &open, &mut frames, *begin) {
         Ok(rows) => info!("{what} is staged, {rows} rows"),
         Err(end) => {
             info!("receiving {what} has ended");
@@ -127,12 +127,12 @@ fn stage(network: &Network, socket: &Socket, frames: &mut FrameBuffer, begin: Be
                 say(socket, &Answer::Done)?;
                 Ok(rows)
             }
-            Err(error) => fail(socket, error),
+            Err(error) => Err(fail(socket, error)),
         },
         Err(error) => {
             // What is staged is let go of before the sender can come again.
             drop(sink);
-            fail(socket, error)
+            Err(fail(socket, error))
         }
     }
 }
@@ -163,18 +163,19 @@ fn take_all(
 
 /// Tells the sender, and waits until it has heard: a connection that is closed with bytes unread takes with it what was
 /// just said.
-fn fail(socket: &Socket, error: Error) -> Result<u64, End> {
-    say(socket, &Answer::Failed(error.to_string()))?;
-    socket.shutdown(Shutdown::Write)?;
-    let mut stream = Deadlined::new(socket, DEADLINE);
-    let mut drained = 0;
-    let mut bytes = vec![0; 64 << 10];
-    while drained < DRAINED_BYTES_MAX
-        && let Ok(count @ 1..) = stream.read(&mut bytes)
-    {
-        drained += count;
+fn fail(socket: &Socket, error: Error) -> End {
+    let said = say(socket, &Answer::Failed(error.to_string()));
+    if said.is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
+        let mut stream = Deadlined::new(socket, DEADLINE);
+        let mut drained = 0;
+        let mut bytes = vec![0; 64 << 10];
+        while drained < DRAINED_BYTES_MAX
+            && let Ok(count @ 1..) = stream.read(&mut bytes)
+        {
+            drained += count;
+        }
     }
-    Err(End::Sink(error))
+    End::Sink(error)
 }
 
 /// What is said next.

@@ -193,7 +193,8 @@ impl Connection<'_> {
     fn begin(&mut self) -> Result<Resume, Stop> {
         let Sending { message, number, bytes_estimate, .. } = &*self.sending;
         let (boot, number, bytes_estimate) = (self.network.options.boot, *number, *bytes_estimate);
-        self.say(&Said::Begin(Begin { boot, number, bytes_estimate, message: message.clone() }))?;
+        let begin = Begin { boot, number, bytes_estimate, message: message.clone() };
+        self.say(&Said::Begin(Box::new(begin)))?;
         match self.wait_for_answer()? {
             Answer::Resume(resume) => Ok(resume),
             Answer::Busy(text) => Err(Stop::Busy(text)),
