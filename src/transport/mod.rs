@@ -82,7 +82,6 @@ use self::notices::{Notices, Topic};
 use self::outgoing::Limits;
 use self::receiver::Incoming;
 pub(crate) use self::snapshots::Sending;
-#[expect(unused_imports, reason = "nothing sends raft snapshots yet")]
 pub(crate) use self::snapshots::SnapshotSource;
 use self::snapshots::{Arrivals, Departures};
 use self::sockets::OpenSockets;
@@ -287,7 +286,6 @@ impl Transport {
     /// Queues a raft snapshot to be sent on a connection of its own, and returns at once. [`Sending::ended`] is called
     /// exactly once. At most two are sent at a time, one for each region of a member. One that still waits is replaced by a
     /// newer one of the same region for the same member, and so ends.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing sends raft snapshots yet"))]
     pub(crate) fn send_snapshot(&self, sending: Sending) {
         snapshots::send(&self.network, sending);
     }
