@@ -133,7 +133,7 @@ impl PeerLog {
     /// The log begins anew behind this raft snapshot, as the disk has it now.
     pub(crate) fn restore(&mut self, head: &SnapshotHead) {
         let (index, term) = (head.state.index, head.state.term);
-        assert!(index.get() >= self.state.hard_state.commit, "what is committed is in the snapshot");
+        assert!(index > self.state.truncated.0, "a snapshot takes the place of more than was truncated");
         self.cache.clear();
         self.cache_bytes = 0;
         self.marks = VecDeque::from([(index, self.appended_bytes)]);
