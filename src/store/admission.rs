@@ -97,8 +97,8 @@ impl Admission {
         Ok(self.permit(bytes))
     }
 
-    /// Admits a call again that goes on after what its permit was for. It was within the limits when it came, and is no
-    /// more to carry now; who waits for it makes no other call meanwhile.
+    /// Admits a blocking read again that has given its permit back and has to go on. It was within the limits when it came,
+    /// so it is not refused now; its thread makes no other call meanwhile, so few are beyond the limits.
     pub(crate) fn admit_again(self: &Arc<Self>) -> Permit {
         self.lock().open.add(0);
         self.permit(0)

@@ -81,6 +81,9 @@ impl<V: Viewer> Confirming<V> {
     }
 
     fn ask_again(mut self: Box<Self>) {
+        if self.is_answered() {
+            return;
+        }
         self.is_accepted = true;
         let asked = self.put();
         debug_assert!(asked.is_ok(), "a closed store answers what it has accepted: `Self::defused`");
