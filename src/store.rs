@@ -14,6 +14,7 @@ pub(crate) mod asynchronous;
 pub(crate) mod batch;
 mod closing;
 pub(crate) mod conditions;
+mod confirming;
 mod counting;
 mod joint_read;
 mod leases;
@@ -196,11 +197,8 @@ impl Store {
             refuse_in_callback()?;
             let regions = self.inner.regions_of(options)?;
             let engine = self.inner.engine()?;
-            if let Some((view, position)) = self.inner.at_once(&engine, regions, options, || engine.view())? {
-                return Ok(Snapshot::new(view, position, &options.range));
-            }
-            let position = self.inner.await_confirmation(regions, options)?;
-            Ok(Snapshot::new(engine.view(), position, &options.range))
+            let (view, position) = self.inner.read(&engine, regions, options, || engine.view())?;
+            Ok(Snapshot::new(view, position, &options.range))
         })
     }
 
@@ -397,20 +395,16 @@ impl Inner {
         Ok(regions)
     }
 
-    /// Asks each of `regions`, which must not be empty; the completion is answered when all have answered.
-    fn ask(
-        &self,
-        regions: &[RegionId],
-        options: &SnapshotOptions,
-        deadline: Timestamp,
-        completion: Completion,
-    ) -> Result<()> {
-        let min_index = options.min_index;
-        let ask = |completion| match options.level {
-            Level::Linearizable => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
-            Level::Local => Input::LocalRead(Read { deadline, completion, min_index }),
+    /// Asks the regions of a read; the completion is answered when all have answered.
+    fn ask(&self, due: &Due, completion: Completion) -> Result<()> {
+        let Due { subject: Subject { kind, regions }, deadline } = due;
+        let deadline = *deadline;
+        let ask = |completion| match *kind {
+            CallKind::LocalRead { min_index } => Input::LocalRead(Read { deadline, completion, min_index }),
+            CallKind::Read => Input::Read(Read { deadline, completion, min_index: LogIndex(0) }),
+            CallKind::Write | CallKind::Transfer => unreachable!("it is a read"),
         };
-        match regions {
+        match regions.as_slice() {
             [only] => self.push(*only, ask(completion)),
             several => self.push_joint(several, completion, ask),
         }
@@ -458,7 +452,7 @@ impl Inner {
     }
 
     /// The result of `look`, run on this thread: under the leases of `regions`, or for a local read if this member has
-    /// applied enough. None if the peers must be asked.
+    /// applied enough and has whole data. None if the peers must be asked.
     fn at_once<T>(
         &self,
         engine: &Engine,
@@ -470,18 +464,21 @@ impl Inner {
         Ok(match options.level {
             Level::Linearizable => self.leases.read(regions, look),
             Level::Local => {
-                self.local_position(engine, regions, options.min_index)?.map(|position| (look(), position))
+                let local = || {
+                    let position = self.local_position(engine, regions, options.min_index)?;
+                    Ok(position.map(|position| (look(), position)))
+                };
+                self.leases.whole(regions, local).transpose()?.flatten()
             }
         })
     }
 
-    /// Waits until every one of `regions` has confirmed a linearizable read, or has applied what a local read asks for,
+    /// Waits until every region of a read has confirmed it as linearizable, or has applied what a local read asks for,
     /// which nobody confirms.
-    fn await_confirmation(&self, regions: &[RegionId], options: &SnapshotOptions) -> Result<Position> {
-        let (waiter, due) = (Arc::new(Waiter::default()), self.read_due(regions, options));
-        let deadline = due.deadline;
-        let completion = self.waiting(&waiter, Kind::Read, self.admission.admit(0)?, due)?;
-        self.ask(regions, options, deadline, completion)?;
+    fn await_confirmation(&self, due: &Due, permit: Permit) -> Result<Position> {
+        let waiter = Arc::new(Waiter::default());
+        let completion = self.waiting(&waiter, Kind::Read, permit, due.clone())?;
+        self.ask(due, completion)?;
         Ok(waiter.answer()?.position)
     }
 
@@ -539,6 +536,7 @@ fn refuse_in_callback() -> Result<()> {
 }
 
 /// The subject of a call, and its deadline.
+#[derive(Clone)]
 struct Due {
     subject: Subject,
     deadline: Timestamp,

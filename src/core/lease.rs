@@ -296,13 +296,17 @@ impl PublishedRegion {
     }
 
     /// The region's data are about to be replaced: what is read from now on means nothing until
-    /// [`Self::end_replacement`]. From the apply thread, before it writes.
+    /// [`Self::end_replacement`]. From the apply thread, before it writes; before that from the peer, if it finds the
+    /// replacement half done when the store is opened, since the first reader may come before the apply thread does.
+    ///
+    /// So what has begun may begin again, which changes nothing: the applier, which sees to it that there is one raft
+    /// snapshot at a time, empties the region in either case. A replacement ends once.
     pub(crate) fn begin_replacement(&self) {
-        let before = self.replacements.fetch_add(1, Ordering::SeqCst);
-        assert!(before.is_multiple_of(2), "one raft snapshot is installed at a time");
+        self.replacements.fetch_or(1, Ordering::SeqCst);
     }
 
-    /// The data are there. From the apply thread, after it has written.
+    /// The data are there. From the apply thread, after it has written and before it tells the peer: whoever the peer
+    /// answers then finds them, and does not ask again.
     pub(crate) fn end_replacement(&self) {
         let before = self.replacements.fetch_add(1, Ordering::SeqCst);
         assert!(!before.is_multiple_of(2), "what was begun ends");
@@ -458,6 +462,32 @@ mod tests {
         lease.renew_by_commit(Timestamp(300), Timestamp(350));
         lease.publish(Some(Position { index: LogIndex(12), term: Term(9) }));
         assert!(!published.still_holds(glimpse, Timestamp(400)));
+    }
+
+    #[test]
+    fn data_are_those_of_a_stamp_until_a_replacement_begins_and_others_once_it_has_ended() {
+        let region = PublishedRegion::default();
+        let before = region.data().expect("nothing replaces them");
+        assert!(region.are_still(before));
+
+        region.begin_replacement();
+        assert!(region.data().is_none() && !region.are_still(before));
+        region.end_replacement();
+
+        let after = region.data().expect("it is over");
+        assert!(region.are_still(after) && !region.are_still(before));
+    }
+
+    #[test]
+    fn a_replacement_that_was_begun_at_the_start_begins_once() {
+        let region = PublishedRegion::default();
+
+        region.begin_replacement();
+        region.begin_replacement();
+        assert!(region.data().is_none());
+        region.end_replacement();
+
+        assert!(region.data().is_some(), "it ended once");
     }
 
     #[test]

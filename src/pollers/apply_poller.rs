@@ -173,6 +173,7 @@ impl ApplyPoller {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
             let Some(batch) = state.next_batch(&self.engine)? else { return Ok(()) };
+            self.begin_replacements(&batch);
             match self.engine.try_write(&batch) {
                 Ok(true) => {
                     state.note(&batch.states);
@@ -237,6 +238,7 @@ impl ApplyPoller {
         {
             #[cfg(test)]
             crate::process::planted_panics::meet(crate::process::planted_panics::Place::Apply);
+            self.begin_replacements(&batch);
             if let Err(error) = self.engine.write(&batch) {
                 return Err(self.give_up(batch, error));
             }
@@ -254,9 +256,18 @@ impl ApplyPoller {
         Ok(())
     }
 
+    /// Before `batch` is written: callers must not look at data of which only a part may be there. Also for one that was
+    /// held back, for which it has been said before.
+    fn begin_replacements(&self, batch: &ApplyBatch) {
+        let regions = batch.clears.iter().map(|head| head.region.id);
+        regions
+            .filter_map(|region| self.published.get(&region))
+            .for_each(|published| published.begin_replacement());
+    }
+
     /// Publishes what the engine now contains, to peers and callers.
     fn tell(&self, batch: ApplyBatch) {
-        let ApplyBatch { answers, reports, states, clears, .. } = batch;
+        let ApplyBatch { answers, reports, states, clears, installed, .. } = batch;
         if let Some(snapshots) = &self.snapshots {
             clears.into_iter().for_each(|head| snapshots.install(head));
         }
@@ -265,6 +276,9 @@ impl ApplyPoller {
                 published.advance(state.index);
             }
         }
+        // Before the report, upon which peers answer reads again.
+        let replaced = installed.iter().filter_map(|region| self.published.get(region));
+        replaced.for_each(|published| published.end_replacement());
         // The peer must know before any caller does: a call made after an answer then meets a peer that has the report.
         // Its position is not older than the answer's, and it does not wait for a report that is due anyway.
         self.raft.push_quietly(reports.into_iter().map(|report| (report.region, Input::Applied(report))));
@@ -313,8 +327,12 @@ impl ApplyPoller {
     }
 }
 
-/// Whether these may be applied on the thread that hands them over. A condition may have to read the disk.
+/// Whether these may be applied on the thread that hands them over. A condition may have to read the disk, and a raft
+/// snapshot begins with the deletion of a whole region; few ever come.
 fn is_quick(tasks: &[ApplyTask]) -> bool {
+    if tasks.iter().any(|task| task.install.is_some() || task.is_installed) {
+        return false;
+    }
     let data = || tasks.iter().flat_map(|task| &task.entries).map(|entry| &entry.data);
     data().map(|data| data.len()).sum::<usize>() <= INLINE_BYTES_MAX
         && !data().any(|data| is_conditional(data))
@@ -330,7 +348,15 @@ fn abandon(state: &mut Applying, unknown: &Error) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::core::applier::Applier;
+    use crate::core::forwarding::Origin;
+    use crate::core::raft_snapshot::SnapshotHead;
+    use crate::core::region::Region;
+    use crate::storage::engine::EngineOptions;
+    use crate::types::{NEWEST_LEVEL, NodeId};
 
     #[test]
     fn slow_commits_shrink_the_slice_and_quick_ones_grow_it() {
@@ -365,6 +391,49 @@ mod tests {
         assert!(std::mem::take(&mut applying.is_replayed));
         applying.note(&[(one, applied(26))]);
         assert!(!applying.is_replayed);
+    }
+
+    /// Its thread is the test's.
+    fn poller(path: &Path, region: &Region) -> ApplyPoller {
+        let engine = Engine::create(path, &EngineOptions::default(), Arc::new(())).expect("a new place");
+        engine.bootstrap(std::slice::from_ref(region), ApplyState::BOOTSTRAP).expect("a healthy disk");
+        let origin = Origin { node: NodeId(1), boot: 42 };
+        let applier = Applier::new(origin, NEWEST_LEVEL, region.clone(), ApplyState::BOOTSTRAP);
+        let appliers = Appliers::new([(region.id, applier)].into());
+        ApplyPoller {
+            tasks: Arc::default(),
+            raft: Arc::default(),
+            reports_awaited: Arc::default(),
+            completions: Arc::default(),
+            engine,
+            health: Arc::default(),
+            published: [(region.id, Arc::default())].into(),
+            snapshots: None,
+            state: Mutex::new(Applying::new(appliers, BTreeMap::new())),
+        }
+    }
+
+    #[test]
+    fn data_are_said_to_be_replaced_from_before_the_deletion_until_the_peer_is_told_of_the_new_ones() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let region = Region::bootstrap(&[NodeId(1), NodeId(2)]);
+        let poller = poller(&directory.path().join("data"), &region);
+        let published = Arc::clone(&poller.published[&region.id]);
+        let before = published.data().expect("nothing replaces them");
+        let go_on = || poller.go_on(&mut poller.lock(), true).expect("a healthy disk");
+
+        let head = SnapshotHead { region: region.clone(), state: applied(1000) };
+        poller.take_over([ApplyTask::install(head)].into_iter());
+        assert!(published.are_still(before) && poller.tasks.has_work(), "it is left to the thread");
+        go_on();
+        assert!(published.data().is_none(), "they are gone");
+        poller.take_over([ApplyTask::installed(region.id)].into_iter());
+        go_on();
+
+        assert!(published.data().is_some_and(|after| after != before), "there are others");
+        let mut told = Vec::new();
+        poller.raft.take(&mut told);
+        assert!(matches!(&told[..], [(_, Input::Applied(report))] if report.installed));
     }
 
     #[test]

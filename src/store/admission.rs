@@ -94,8 +94,19 @@ impl Admission {
         }
         used.open.add(bytes);
         drop(used);
+        Ok(self.permit(bytes))
+    }
+
+    /// Admits a blocking read again that has given its permit back and has to go on. It was within the limits when it came,
+    /// so it is not refused now; its thread makes no other call meanwhile, so few are beyond the limits.
+    pub(crate) fn admit_again(self: &Arc<Self>) -> Permit {
+        self.lock().open.add(0);
+        self.permit(0)
+    }
+
+    fn permit(self: &Arc<Self>, bytes: u64) -> Permit {
         let not = || AtomicBool::new(false);
-        Ok(Permit { admission: Arc::clone(self), bytes, queued: not(), early: not() })
+        Permit { admission: Arc::clone(self), bytes, queued: not(), early: not() }
     }
 
     /// Calls that are unanswered.
@@ -189,6 +200,20 @@ mod tests {
 
         assert!(admission.admit(0).is_ok());
         assert_eq!(admission.in_flight(), 1);
+    }
+
+    #[test]
+    fn a_call_that_goes_on_is_not_refused_and_counts() {
+        let admission = Arc::new(Admission::new(1, 100));
+        let other = admission.admit(100).expect("within both limits");
+
+        let again = admission.admit_again();
+        assert_eq!(admission.in_flight(), 2);
+        drop(other);
+
+        assert!(admission.admit(0).is_err(), "it counts");
+        drop(again);
+        assert!(admission.admit(100).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! exactly once, never on the caller's stack; the call holds its permit until then, so that queues are bounded; a read
 //! that must look at the disk does so on the read pool.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::completion::call::Call;
 use crate::completion::ordered::Ordered;
@@ -14,8 +14,10 @@ use crate::completion::{Completion, Events, OnEvent, Position, Reply, Sink, Writ
 use crate::error::{Error, Result};
 use crate::metrics::CallType;
 use crate::process::panics;
+use crate::storage::engine::View;
 use crate::store::admission::Permit;
 use crate::store::batch::Batch;
+use crate::store::confirming::{Confirming, Viewer, taken};
 use crate::store::latency::{Kind, Latency};
 use crate::store::snapshot::{Snapshot, SnapshotOptions};
 use crate::store::transfer::TransferOptions;
@@ -141,14 +143,15 @@ impl Asynchronous<'_> {
                 Ok(())
             });
         }
-        let sink = self.sink_of(call, Kind::Read, None, move |answer: Result<Reply>| {
-            callback(answer.map(|reply| Snapshot::new(engine.view(), reply.position, &range)));
+        let found = Arc::<OnceLock<View>>::default();
+        let view = Arc::clone(&found);
+        let sink = self.sink_of(call, Kind::Other, None, move |answer: Result<Reply>| {
+            callback(answer.map(|reply| Snapshot::new(taken(view), reply.position, &range)));
         })?;
         self.accept(sink, |open| {
             let due = self.inner.read_due(regions, options);
-            let deadline = due.deadline;
-            let completion = open(self.inner.admission.admit(0)?, due)?;
-            self.inner.ask(regions, options, deadline, completion)
+            let answer = open(self.inner.admission.admit(0)?, due.clone())?;
+            Confirming::ask(self.inner, engine, due, PendingSnapshot { answer, found })
         })
     }
 
@@ -201,6 +204,35 @@ impl Asynchronous<'_> {
         };
         submit(&mut open)?;
         Ok(call.expect("an accepted call has made its promise"))
+    }
+}
+
+/// A snapshot in progress. The view is opened by the thread that has the confirmation, while the call is open: if the data
+/// are being replaced, the call goes on.
+struct PendingSnapshot {
+    answer: Completion,
+    /// Receives the view, before the answer.
+    found: Arc<OnceLock<View>>,
+}
+
+impl Viewer for PendingSnapshot {
+    fn call(&self) -> &Completion {
+        &self.answer
+    }
+
+    fn into_call(self) -> Completion {
+        self.answer
+    }
+
+    fn go_on(self, seen: Result<(View, Position)>) {
+        let Self { answer, found } = self;
+        let position = seen.map(|(view, position)| {
+            found.set(view).unwrap_or_else(|_| unreachable!("a snapshot is opened once"));
+            position
+        });
+        // The callback must be the only owner of the view.
+        drop(found);
+        answer.answer(position.map(Reply::from));
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::Sender;
 
 use crate::completion::call::Call;
-use crate::completion::{Completion, Position, Reply, Sink};
+use crate::completion::{Completion, Position, Reply};
 use crate::error::{Code, Error, Result};
 use crate::metrics::CallType;
 use crate::pollers::read_pool::Job;
@@ -20,14 +20,15 @@ use crate::process::panics;
 use crate::regions::RegionMap;
 use crate::storage::engine::{Engine, View};
 use crate::store::asynchronous::Asynchronous;
-use crate::store::latency::{Kind, Latency};
+use crate::store::confirming::{Confirming, Viewer, taken};
+use crate::store::latency::Kind;
 use crate::store::snapshot::{PinnedValue, SnapshotOptions};
 use crate::store::{Inner, Store, WriteOptions, refuse_in_callback, refuse_index_of_several};
 use crate::types::RegionId;
 
 /// With more keys, a read goes to the read pool even if they are in memory: an internal thread has other callers to
 /// serve.
-const KEYS_AT_ONCE_MAX: usize = 16;
+pub(super) const KEYS_AT_ONCE_MAX: usize = 16;
 
 /// The values of the given keys, in the same order; none for a key that does not exist.
 pub type Values = Vec<Option<PinnedValue>>;
@@ -53,11 +54,8 @@ impl Store {
             let engine = inner.engine()?;
             let region = [inner.regions.region_of(key)];
             // A single value read after the confirmation is as recent as one from a view, and cheaper.
-            if let Some((value, _)) = inner.at_once(&engine, &region, options, || engine.get(key))? {
-                return value;
-            }
-            inner.await_confirmation(&region, options)?;
-            engine.get(key)
+            let (value, _) = inner.read(&engine, &region, options, || engine.get(key))?;
+            value
         })
     }
 
@@ -107,11 +105,7 @@ impl Inner {
         regions: &[RegionId],
         options: &SnapshotOptions,
     ) -> Result<View> {
-        if let Some((view, _)) = self.at_once(engine, regions, options, || engine.view())? {
-            return Ok(view);
-        }
-        self.await_confirmation(regions, options)?;
-        Ok(engine.view())
+        self.read(engine, regions, options, || engine.view()).map(|(view, _)| view)
     }
 
     /// The answer to a write without operations: a position that covers every write acknowledged before.
@@ -220,18 +214,16 @@ impl Asynchronous<'_> {
             callback(answer.map(|reply| (taken(values), reply.position)));
         })?;
         let seen = inner.at_once(&engine, &regions, options, || engine.view())?;
-        let confirming = seen.is_none().then(|| Latency::new(&inner.metrics, Kind::Read));
         self.accept(sink, |open| {
             let due = inner.read_due(&regions, options);
-            let deadline = due.deadline;
-            let answer = open(inner.admission.admit(key_bytes)?, due)?;
-            let reading = PendingGet { answer, confirming, jobs, engine, keys, position_of, found };
+            let answer = open(inner.admission.admit(key_bytes)?, due.clone())?;
+            let reading = PendingGet { answer, jobs, keys, position_of, found };
             match seen {
                 Some((view, _)) => {
                     reading.look(view);
                     Ok(())
                 }
-                None => inner.ask(&regions, options, deadline, Completion::new(Box::new(reading))),
+                None => Confirming::ask(inner, engine, due, reading),
             }
         })
     }
@@ -240,12 +232,6 @@ impl Asynchronous<'_> {
 /// The value of the only key.
 fn only(mut values: Values) -> Option<PinnedValue> {
     values.pop().expect("one value for one key")
-}
-
-/// Takes the values that were stored before the answer.
-fn taken(values: Arc<OnceLock<Values>>) -> Values {
-    let values = Arc::into_inner(values).and_then(OnceLock::into_inner);
-    values.expect("whoever answers has put them and let go of them")
 }
 
 fn refuse_range(options: &SnapshotOptions) -> Result<()> {
@@ -270,10 +256,7 @@ fn regions_of_keys<K: AsRef<[u8]>>(regions: &RegionMap, keys: &[K]) -> Vec<Regio
 /// answered when the values have been read, or at its deadline if the disk is too slow.
 struct PendingGet {
     answer: Completion,
-    /// None for a read that needs no confirmation.
-    confirming: Option<Latency>,
     jobs: Sender<Job>,
-    engine: Engine,
     keys: Vec<Vec<u8>>,
     /// The region whose position is wanted.
     position_of: Option<RegionId>,
@@ -281,21 +264,20 @@ struct PendingGet {
     found: Arc<OnceLock<Values>>,
 }
 
-impl Sink for PendingGet {
-    fn deliver(self: Box<Self>, answer: Result<Reply>) {
-        panics::aside(|| self.confirming.iter().for_each(Latency::answered));
-        match answer.and_then(|_| panics::catch(|| Ok(self.engine.view()))) {
-            Ok(view) => self.look(view),
+impl Viewer for PendingGet {
+    fn call(&self) -> &Completion {
+        &self.answer
+    }
+
+    fn into_call(self) -> Completion {
+        self.answer
+    }
+
+    fn go_on(self, seen: Result<(View, Position)>) {
+        match seen {
+            Ok((view, _)) => self.look(view),
             Err(error) => self.finish(Err(error)),
         }
-    }
-
-    fn is_answered(&self) -> bool {
-        self.answer.is_answered()
-    }
-
-    fn defused(self: Box<Self>) -> bool {
-        self.answer.defuse()
     }
 }
 

@@ -106,8 +106,10 @@ impl Peer {
         Some(head)
     }
 
-    /// The snapshot that this peer begins with: its log does, and its engine has less.
+    /// The snapshot that this peer begins with: its log does, and its engine has less. Nobody may look at what that has,
+    /// from before the first reader on.
     pub(super) fn begin_with(&mut self, head: &SnapshotHead) {
+        self.published_lease().begin_replacement();
         self.apply.restore(head.state.index);
         self.installing = Installing::Pending(head.state);
     }
@@ -118,6 +120,8 @@ impl Peer {
             unreachable!("the applier installs what it was handed");
         };
         assert!(state.index >= pending.index, "the engine shows the snapshot at least");
+        let are_there = self.published_lease().data().is_some();
+        assert!(are_there, "callers may look before they are told, or they would ask again and again");
         self.installing = Installing::Nothing;
         if planted::has(Fault::StagedRemovedTooEarly) {
             self.sending.ask(Errand::Discard(self.region.id, pending));
