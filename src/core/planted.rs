@@ -172,8 +172,6 @@ faults! {
     OverwrittenBelowASnapshot,
     /// Forwarded writes that may stand in skipped entries count as in no log once an entry of a later term is applied.
     ForwardedBelowASnapshotGoAgain,
-    /// raft does not hear that what a snapshot shows is applied.
-    AppliedNotAdvancedAtRestore,
     /// A member that starts while a snapshot is installed goes on with what its engine shows.
     PendingInstallForgotten,
     /// What is staged is removed when it is installed, before the engine has flushed that.

@@ -39,8 +39,12 @@ const PLANTED_SEEDS_MAX: u64 = 3_000;
 /// TimeoutNow that arrives very late at a target that has heard nothing since, and a quorum check confirmed only by
 /// members that missed all entries but no heartbeat since. The third does no harm except noise, which `lonely_member`
 /// measures.
-const NOT_LEFT_TO_CHANCE: [Fault; 3] =
-    [Fault::CommitInVoteAnswer, Fault::LeaseConfirmedByShorterLogs, Fault::FirstLeaderAskedForForEver];
+const NOT_LEFT_TO_CHANCE: [Fault; 4] = [
+    Fault::CommitInVoteAnswer,
+    Fault::LeaseConfirmedByShorterLogs,
+    Fault::FirstLeaderAskedForForEver,
+    Fault::LogNotKeptForASnapshot,
+];
 
 /// Number of seeds on which client-only checks must raise no false alarm.
 const SOUND_SEEDS: u64 = 100;

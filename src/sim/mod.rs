@@ -45,6 +45,8 @@ mod stalls;
 #[cfg(test)]
 mod catching_up;
 #[cfg(test)]
+mod absences;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod heartbeats;

@@ -102,6 +102,8 @@ pub(crate) struct PacePlan {
     pub flush_max: u64,
     /// Mean time between two flushes of an engine.
     pub flush_mean: u64,
+    /// How long a raft snapshot is under way.
+    pub snapshot: Range<u64>,
 }
 
 /// Behaviour of the clients.
@@ -180,7 +182,7 @@ impl Plan {
             regions: random.weighted(&[(80, 1), (12, 2), (4, 3), (4, 4)]),
             safety: election * random.pick(&[40, 80, 150, 300]),
             network: draw_network(election, random),
-            pace: draw_pace(election, random),
+            pace: draw_pace(seed, election, random),
             load: draw_load(seed, election, random),
             faults: draw_faults(election, &setup, random),
             clock_rates: clock_rates(&setup),
@@ -393,6 +395,7 @@ impl Plan {
             plan.faults.push((FaultKind::LoseEnd, 6 * plan.election_timeout()));
             plan.members = plan.members.max(3);
         }
+        plan.prepare_absences(fault);
         plan.prepare_last_stall(fault);
         plan.prepare_conditional(Some(fault));
         plan.upgrade = fault.is_of_builds();
@@ -415,6 +418,25 @@ impl Plan {
         }
         if shows_there {
             self.pace.slice_entries = 4096;
+        }
+    }
+
+    /// What raft snapshots do to reads and writes shows where there are many of them, on members that get some.
+    fn prepare_absences(&mut self, fault: Fault) {
+        let election = self.election_timeout();
+        match fault {
+            Fault::ReadWhileInstalling => {
+                (self.load.reads_percent, self.load.local_percent) = (70, 60);
+                (self.pace.flush_max, self.load.pause) = (election, self.load.pause / 2);
+            }
+            Fault::OverwrittenBelowASnapshot | Fault::ForwardedBelowASnapshotGoAgain => {
+                // Its leader is cut off with what it has proposed, and the others write on.
+                self.setup.log_behind_bytes = 300;
+                (self.load.outstanding_max, self.load.deadline) = (8, 8 * election..10 * election);
+                self.load.leader_percent = if fault == Fault::OverwrittenBelowASnapshot { 90 } else { 40 };
+                self.load.impatient_percent = 0;
+            }
+            _ => {}
         }
     }
 
@@ -516,7 +538,7 @@ fn draw_network(election: u64, random: &mut Random) -> NetworkPlan {
     }
 }
 
-fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
+fn draw_pace(seed: u64, election: u64, random: &mut Random) -> PacePlan {
     let sync_max = random.pick(&[100 * MICROSECOND, MILLISECOND, election / 100, election / 20]);
     PacePlan {
         think_max: random.pick(&[1, 50 * MICROSECOND, MILLISECOND, election / 50]),
@@ -526,6 +548,7 @@ fn draw_pace(election: u64, random: &mut Random) -> PacePlan {
         view_max: random.pick(&[1, MILLISECOND, election / 20, 2 * election]),
         flush_max: election * random.pick(&[1, 1, 20]) / 10,
         flush_mean: election * random.pick(&[1, 5, 20, 1000]),
+        snapshot: 0..snapshot_max(seed, election),
     }
 }
 
@@ -572,6 +595,12 @@ fn engine_stalls_at_last(seed: u64) -> bool {
 fn behind_bytes(seed: u64) -> u64 {
     let random = &mut Random::new(seed ^ 0x6265_6869_6e64);
     if random.percent(35) { random.pick(&[300, 1_500, 6_000]) } else { 1 << 30 }
+}
+
+/// From a separate random stream.
+fn snapshot_max(seed: u64, election: u64) -> u64 {
+    let random = &mut Random::new(seed ^ 0x0062_756c_6b79);
+    random.weighted(&[(60, election / 10), (30, election), (10, 6 * election)])
 }
 
 /// From a separate random stream.

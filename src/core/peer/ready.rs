@@ -91,9 +91,7 @@ impl Peer {
         let install = self.restore();
         self.raw.mut_store().append(write.entries);
         let mut light = self.raw.advance_append(ready);
-        if let Some(head) = &install
-            && !planted::has(Fault::AppliedNotAdvancedAtRestore)
-        {
+        if let Some(head) = &install {
             // raft looks at all entries that are not applied when it asks for votes, and those are gone.
             self.raw.advance_apply_to(head.state.index.get());
         }

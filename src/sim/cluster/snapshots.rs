@@ -47,13 +47,11 @@ impl Cluster {
 
     fn send_snapshot(&mut self, from: usize, message: SnapshotMessage) {
         let boot = self.hosts[from].member.boot();
-        let timeout = self.plan.election_timeout();
         let message = Box::new(message);
         let Some(Image { data, .. }) = self.hosts[from].member.take_made(&message) else {
             return self.schedule(0, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
         };
-        let took = self.bulk.weighted(&[(60, timeout / 10), (30, timeout), (10, 6 * timeout)]);
-        let took = self.bulk.within(0..took + 1);
+        let took = self.bulk.within(self.pace.snapshot.clone());
         for part in 1..=3 {
             let message = message.clone();
             self.schedule(took * part / 4, Event::Snapshot(Step::Move { from, boot, message, bytes: part }));
@@ -63,7 +61,7 @@ impl Cluster {
         }
         if self.is_rough && self.bulk.percent(10) {
             let (message, data) = (message.clone(), Arc::clone(&data));
-            let late = took + self.bulk.within(0..4 * timeout);
+            let late = took + self.bulk.within(0..4 * self.plan.election_timeout());
             self.schedule(late, Event::Snapshot(Step::Arrive { from, boot, message, data }));
         }
         self.schedule(took, Event::Snapshot(Step::Arrive { from, boot, message, data }));
