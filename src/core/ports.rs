@@ -54,7 +54,7 @@ pub(crate) enum Errand {
     /// Make one of the region for this member. `Input::Exported` follows.
     Export(RegionId, NodeId),
     /// Send what was made for its receiver last. `Input::SnapshotEnded` follows.
-    Send(SnapshotMessage),
+    Send(Box<SnapshotMessage>),
     /// Nobody needs what was made of the region for this member, and nobody waits for its sending.
     Cancel(RegionId, NodeId),
     /// Nobody needs what is staged of the region at this apply state.

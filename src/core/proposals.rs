@@ -167,7 +167,8 @@ impl Proposals {
     pub(crate) fn skip_to(&mut self, last: (Term, LogIndex)) -> Skipped {
         let (mut skipped, mut lost) = (Decided::default(), Decided::default());
         let nobodys = (Term(u64::MAX), LogIndex(u64::MAX));
-        while let Some(proposal) = self.queue.pop_front_if(|it| it.index <= last.1 || it.term < last.0) {
+        while self.queue.front().is_some_and(|it| it.index <= last.1 || it.term < last.0) {
+            let proposal = self.queue.pop_front().expect("just seen");
             let into = if proposal.index <= last.1 { &mut skipped } else { &mut lost };
             into.take(proposal, nobodys);
         }

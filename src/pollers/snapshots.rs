@@ -24,7 +24,7 @@ use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::process::{panics, thread};
 use crate::storage::engine::{Engine, Export, Rows};
-use crate::storage::staging::{Staging, StagedWriter};
+use crate::storage::staging::{StagedWriter, Staging};
 use crate::transport::{Sending, SnapshotSink, SnapshotSource, Transport};
 use crate::types::{ApplyState, LogIndex, NodeId, RegionId};
 
@@ -44,7 +44,7 @@ pub(crate) struct Snapshots {
     /// Set once it runs. Weak, because it calls back.
     transport: OnceLock<Weak<Transport>>,
     /// To the thread that installs, until the store closes.
-    installs: Mutex<Option<Sender<SnapshotHead>>>,
+    installs: Mutex<Option<Sender<Box<SnapshotHead>>>>,
     state: Mutex<State>,
 }
 
@@ -121,7 +121,7 @@ impl Snapshots {
                 self.next_export()
             }
             Errand::Send(message) => {
-                self.send(message);
+                self.send(*message);
                 None
             }
             Errand::Cancel(region, to) => {
@@ -141,7 +141,9 @@ impl Snapshots {
             SnapshotJob::Export(region, to) => self.export((region, to)),
             SnapshotJob::Discard(region, state) => {
                 if let Err(error) = self.staging.remove(region, state) {
-                    log::warn!("region {region}: what is left of a raft snapshot could not be removed: {error}");
+                    log::warn!(
+                        "region {region}: what is left of a raft snapshot could not be removed: {error}"
+                    );
                 }
                 Ok(())
             }
@@ -165,7 +167,7 @@ impl Snapshots {
     pub(crate) fn install(&self, head: SnapshotHead) {
         let installs = self.installs.lock().unwrap_or_else(PoisonError::into_inner);
         // A thread that ended has stopped the store, or the store is closing: it is installed at the next start.
-        let _ = installs.as_ref().map(|installs| installs.send(head));
+        let _ = installs.as_ref().map(|installs| installs.send(Box::new(head)));
     }
 
     /// Nothing more is installed.
@@ -302,7 +304,7 @@ struct Installer {
 }
 
 impl Installer {
-    fn run(&self, ordered: &Receiver<SnapshotHead>) {
+    fn run(&self, ordered: &Receiver<Box<SnapshotHead>>) {
         for head in ordered {
             match panics::catch(|| self.install(&head)) {
                 Ok(()) => {}
@@ -321,7 +323,10 @@ impl Installer {
         let region = head.region.id;
         let staged = self.staging.find(region, head.state)?.ok_or_else(|| missing(head))?;
         self.engine.install(&staged)?;
-        log::info!("region {region}: the data of a raft snapshot up to entry {} are installed", head.state.index);
+        log::info!(
+            "region {region}: the data of a raft snapshot up to entry {} are installed",
+            head.state.index
+        );
         self.apply.push_all([ApplyTask::installed(region)]);
         Ok(())
     }
@@ -330,7 +335,8 @@ impl Installer {
 /// What is said of a raft snapshot that must be there.
 pub(crate) fn missing(head: &SnapshotHead) -> Error {
     let (region, index) = (head.region.id, head.state.index);
-    let detail = format!("region {region}: the raft snapshot up to entry {index} is gone from the store's directory");
+    let detail =
+        format!("region {region}: the raft snapshot up to entry {index} is gone from the store's directory");
     Error::with_detail(Code::Corruption, detail)
 }
 
@@ -384,7 +390,8 @@ impl SnapshotSink for Arrival {
 
     fn take(&mut self, mut chunk: &[u8]) -> Result<()> {
         while !chunk.is_empty() {
-            let damaged = || Error::with_detail(Code::Corruption, "a raft snapshot: a row that makes no sense");
+            let damaged =
+                || Error::with_detail(Code::Corruption, "a raft snapshot: a row that makes no sense");
             let (key, stored) = rows::take(&mut chunk).ok_or_else(damaged)?;
             self.writer.put(key, stored)?;
         }

@@ -66,7 +66,8 @@ fn stay_away(cluster: &mut Cluster, timeouts: u64) -> Check {
 /// not within so long.
 fn catches_up(cluster: &mut Cluster, timeouts: u64) -> Result<bool, String> {
     let (election, region) = (cluster.plan.election_timeout(), cluster.regions()[0]);
-    let applied = |cluster: &Cluster, host: usize| cluster.hosts[host].member.engine().state_of(region).1.index;
+    let applied =
+        |cluster: &Cluster, host: usize| cluster.hosts[host].member.engine().state_of(region).1.index;
     cluster.bring_back(AWAY);
     for _ in 0..timeouts {
         let before = applied(cluster, 0).max(applied(cluster, 1));

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::records::{Contents, MANIFEST, Progress};
 use self::writer::Occupied;
-pub(crate) use self::writer::{Resume, StagedWriter};
+pub(crate) use self::writer::StagedWriter;
 use crate::core::raft_snapshot::SnapshotHead;
 use crate::error::{Code, Error, Result};
 use crate::storage::directory::record;
@@ -129,6 +129,7 @@ impl Staging {
     ///
     /// # Errors
     /// As [`Staging::find`].
+    #[cfg(test)]
     pub(crate) fn complete(&self) -> Result<Vec<SnapshotHead>> {
         let mut heads = Vec::new();
         for (name, place) in self.all()? {

@@ -202,7 +202,8 @@ impl Peer {
             assert_eq!(index, head.state.index, "raft sends what it was offered");
             helped.enter(Stage::Sending, now);
             let from = self.options.node;
-            self.sending.ask(Errand::Send(SnapshotMessage { from, to, term: Term(message.term), head }));
+            let message = SnapshotMessage { from, to, term: Term(message.term), head };
+            self.sending.ask(Errand::Send(Box::new(message)));
         }
     }
 
@@ -312,7 +313,9 @@ impl Peer {
         let floor = self.raw.store().index_before_bytes(self.options.log_behind_bytes);
         let held = self.sending.helped.get(&node).filter(|helped| helped.holds(now, timeout));
         match held {
-            Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => matched.max(floor.min(helped.from)),
+            Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => {
+                matched.max(floor.min(helped.from))
+            }
             _ => matched.max(floor),
         }
     }

@@ -45,9 +45,8 @@ impl Cluster {
         }
     }
 
-    fn send_snapshot(&mut self, from: usize, message: SnapshotMessage) {
+    fn send_snapshot(&mut self, from: usize, message: Box<SnapshotMessage>) {
         let boot = self.hosts[from].member.boot();
-        let message = Box::new(message);
         let Some(Image { data, .. }) = self.hosts[from].member.take_made(&message) else {
             return self.schedule(0, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
         };
@@ -57,7 +56,8 @@ impl Cluster {
             self.schedule(took * part / 4, Event::Snapshot(Step::Move { from, boot, message, bytes: part }));
         }
         if self.is_rough && self.bulk.percent(20) {
-            return self.schedule(took, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
+            return self
+                .schedule(took, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
         }
         if self.is_rough && self.bulk.percent(10) {
             let (message, data) = (message.clone(), Arc::clone(&data));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::writer::Resume;
 use super::*;
 use crate::core::raft_snapshot::rows;
 use crate::core::region::Region;
