@@ -53,7 +53,6 @@ ARRIVING = [
     Step("a place is made", f"after-mkdir:{PLACE}"),
     Step("a file of rows is made", f"after-open:{PLACE}/*.rows"),
     Step("rows are written", f"after-write:{PLACE}/*.rows"),
-    Step("rows are durable", f"after-sync:{PLACE}/*.rows"),
     Step("progress is on record", f"after-rename:{PLACE}/progress"),
     Step("before the manifest", f"before-rename:{PLACE}/manifest"),
     Step("the manifest has its name", f"after-rename:{PLACE}/manifest"),
@@ -118,7 +117,8 @@ class Away:
         heads = {member: max(segments(member)) for member in self.others}
 
         def are_gone():
-            return all(min(segments(member), default="") > head for member, head in heads.items())
+            # What it needs first may be the first in the next file.
+            return all(min(segments(member), default=0) > head + 1 for member, head in heads.items())
 
         wait_for(are_gone, f"the logs of the others to begin behind what {self.member} has", CATCH_UP_TIMEOUT_S)
 
@@ -238,8 +238,9 @@ class Away:
 
 
 def segments(member: Member) -> list:
-    """The names of the files of its log, which are numbers."""
-    return [name for name in os.listdir(member.directory / "log") if name.endswith(".log")]
+    """The numbers of the files of its log."""
+    names = os.listdir(member.directory / "log")
+    return [int(name.removesuffix(".log"), 16) for name in names if name.endswith(".log")]
 
 
 @case
@@ -266,18 +267,17 @@ def a_member_that_dies_at_any_step_of_a_raft_snapshot_has_all_of_it_later(bench:
 
 
 def plan(bench: Bench) -> list:
-    """As many cycles as were asked for: all steps as often as each other, killed and without power in turn."""
+    """As many cycles as were asked for: in each turn all steps, and all else that happens to a member."""
     cycles = []
+    steps = ARRIVING + INSTALLING
     for turn in range(bench.cycles):
         ways = (killed, without_power) if turn % 2 == 0 else (without_power, killed)
-        some = [(ways[number % 2], step) for number, step in enumerate(ARRIVING + INSTALLING)]
+        some = [(ways[number % 2], step) for number, step in enumerate(steps)]
         some += [(killed_at_line, step) for step in LINES]
-        some.append((left_behind_again, RESET_IS_DURABLE))
-        some += [(with_full_disk, ARRIVING[number]) for number in (0, 1, 4)]
-        some.append((without_its_leader, (ARRIVING + INSTALLING)[turn * 5 % len(ARRIVING + INSTALLING)]))
-        some.append((without_its_leader, bench.rng.choice(ARRIVING)))
+        some += [(with_full_disk, ARRIVING[number]) for number in (0, 1, 3)]
+        some.append((without_its_leader, steps[turn * 5 % len(steps)]))
         bench.rng.shuffle(some)
-        cycles += some
+        cycles += [(left_behind_again, RESET_IS_DURABLE), *some]
         if len(cycles) >= bench.cycles:
             break
     return cycles[: bench.cycles]
