@@ -21,7 +21,7 @@ BUILT := $(TARGET)/release/libalmadia_c.so
 LINKED := $(TARGET)/lib/libalmadia.so
 PROGRAMS := $(TARGET)/programs
 HEADERS := $(wildcard include/*.h include/*.hpp)
-CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member hang.so powerloss.so powerloss_probe powerloss_probe64)
+CHAOS_PROGRAMS := $(addprefix $(PROGRAMS)/,chaos_member hang.so steps.so powerloss.so powerloss_probe powerloss_probe64)
 
 .PHONY: all
 all: library $(PROGRAMS)/member ## Builds libalmadia.so; the header is include/almadia.h.
@@ -90,12 +90,13 @@ sim: needs ## Simulates clusters for HOURS=1000 hours; ALMADIA_SEED=n sets the b
 	ALMADIA_SIM_HOURS=$(HOURS) $(cargo) test --release --locked --lib simulated_hours -- --nocapture
 
 DAYS ?= 14
+ROUNDS ?= 300
 .PHONY: soak
-soak: library $(PROGRAMS)/reopen ## Long tests: HOURS=1000 and DAYS=14 simulated, 20,000 reopenings, 300 chaos cycles.
+soak: library $(PROGRAMS)/reopen ## Long tests: HOURS=1000 and DAYS=14 simulated, 20,000 reopenings, ROUNDS=300 chaos cycles.
 	ALMADIA_SIM_HOURS=$(HOURS) ALMADIA_SIM_DAYS=$(DAYS) $(cargo) test --release --locked --lib -- --nocapture \
 		simulated_hours sim::weeks
 	@directory=$$(mktemp -d) && $(PROGRAMS)/reopen $$directory/store 20000 8192 && rm -r $$directory
-	@$(MAKE) --no-print-directory chaos CHAOS_FLAGS="--cycles 300"
+	@$(MAKE) --no-print-directory chaos CHAOS_FLAGS="--cycles $(ROUNDS)"
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
@@ -164,7 +165,7 @@ $(PROGRAMS)/chaos_member: tests/c/chaos_member.c $(HEADERS) | library
 	@mkdir -p $(PROGRAMS)
 	$(CC) $(C_FLAGS) $(CFLAGS) -o $@ $< $(C_LINK) $(LDFLAGS)
 
-$(PROGRAMS)/powerloss.so $(PROGRAMS)/hang.so: $(PROGRAMS)/%.so: tests/shim/%.c
+$(PROGRAMS)/powerloss.so $(PROGRAMS)/hang.so $(PROGRAMS)/steps.so: $(PROGRAMS)/%.so: tests/shim/%.c
 	@mkdir -p $(PROGRAMS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 

@@ -11,6 +11,8 @@
  *   status                  status ROLE LEADER TERM COMMIT APPLIED POISONED IN_FLIGHT ACKNOWLEDGED
  *   dump FILE PREFIX        writes to FILE the pairs of a linearizable snapshot whose keys begin with PREFIX, one per
  *                           line as "KEY ok", "KEY bad", or "KEY VALUE" for registers      dumped COUNT
+ *   show FILE MIN_INDEX     the same of all that this member has by itself once it has applied MIN_INDEX, with the
+ *                           version of each key at the end of its line                     dumped COUNT
  *   put TIMEOUT_MS          one blocking put                                    result CODE MS MESSAGE
  *   absent TIMEOUT_MS KEY   one blocking put of a key that must not be there    result CODE MS MESSAGE
  *   snapshot TIMEOUT_MS     one blocking linearizable snapshot                  result CODE MS MESSAGE
@@ -25,6 +27,8 @@
  * writer is one batch: it puts k/RUN/NODE/WRITER/n and d/RUN/NODE/WRITER/n, deletes d/.../(n - DELETE_DISTANCE) and
  * puts n into the register r/RUN/NODE/WRITER. A writer has fewer than DELETE_DISTANCE writes in flight, so a key is
  * acknowledged before its deletion is submitted.
+ *
+ * CHAOS_LOG in the environment names a file to which the library's log goes.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <almadia.h>
@@ -274,44 +278,58 @@ static void print_status(struct member *member) {
 static void dump_pair(FILE *file, almadia_slice key, almadia_slice value) {
     char expected[VALUE_BYTES_MAX];
     if (key.size > 0 && *(const char *)key.data == 'r') {
-        fprintf(file, "%.*s %.*s\n", (int)key.size, (const char *)key.data, (int)value.size, (const char *)value.data);
+        fprintf(file, "%.*s %.*s", (int)key.size, (const char *)key.data, (int)value.size, (const char *)value.data);
         return;
     }
     size_t bytes = value_of(key.data, key.size, expected);
     bool same = bytes == value.size && memcmp(expected, value.data, bytes) == 0;
-    fprintf(file, "%.*s %s\n", (int)key.size, (const char *)key.data, same ? "ok" : "bad");
+    fprintf(file, "%.*s %s", (int)key.size, (const char *)key.data, same ? "ok" : "bad");
 }
 
-static almadia_code dump_snapshot(const almadia_snapshot *snapshot, const char *prefix, FILE *file, size_t *count,
-                                  almadia_error **error) {
+enum versions { WITHOUT_VERSIONS, WITH_VERSIONS };
+
+static almadia_code dump_snapshot(const almadia_snapshot *snapshot, const char *prefix, enum versions versions,
+                                  FILE *file, size_t *count, almadia_error **error) {
     almadia_iter_options options = ALMADIA_ITER_OPTIONS_INIT;
     options.prefix = prefix;
     options.prefix_length = strlen(prefix);
     almadia_iter *iter = NULL;
     almadia_code code = almadia_iter_new(snapshot, &options, &iter, error);
     if (code != ALMADIA_OK) return code;
-    for (bool on = almadia_iter_first(iter); on; on = almadia_iter_next(iter), ++*count)
+    for (bool on = almadia_iter_first(iter); on; on = almadia_iter_next(iter), ++*count) {
         dump_pair(file, almadia_iter_key(iter), almadia_iter_value(iter));
+        if (versions == WITH_VERSIONS) fprintf(file, " %llu", (unsigned long long)almadia_iter_version(iter));
+        fputc('\n', file);
+    }
     code = almadia_iter_code(iter, error);
     almadia_iter_free(iter);
     return code;
 }
 
-static void dump(struct member *member, const char *path, const char *prefix) {
+static void dump(struct member *member, const char *path, const char *prefix, enum versions versions,
+                 const almadia_snapshot_options *options) {
     long long start = now_us();
     size_t count = 0;
     FILE *file = fopen(path, "w");
     if (file == NULL) fail("cannot open", path);
     almadia_snapshot *snapshot = NULL;
     almadia_error *error = NULL;
-    almadia_code code = almadia_snapshot_open(member->store, NULL, &snapshot, &error);
-    if (code == ALMADIA_OK) code = dump_snapshot(snapshot, prefix, file, &count, &error);
+    almadia_code code = almadia_snapshot_open(member->store, options, &snapshot, &error);
+    if (code == ALMADIA_OK) code = dump_snapshot(snapshot, prefix, versions, file, &count, &error);
     almadia_snapshot_free(snapshot);
     if (fclose(file) != 0) fail("cannot write", path);
     if (code == ALMADIA_OK)
         printf("dumped %zu\n", count);
     else
         print_result(code, error, start);
+}
+
+static void show(struct member *member, const char *path, unsigned long long min_index) {
+    almadia_snapshot_options options = ALMADIA_SNAPSHOT_OPTIONS_INIT;
+    options.level = ALMADIA_LEVEL_LOCAL;
+    options.min_index = min_index;
+    options.timeout_ms = 30000; /* it ends a hang */
+    dump(member, path, "", WITH_VERSIONS, &options);
 }
 
 static void put_once(struct member *member, unsigned long long timeout_ms) {
@@ -394,7 +412,9 @@ static bool run_command(struct member *member, const char *line) {
     else if (strcmp(line, "status") == 0)
         print_status(member);
     else if (sscanf(line, "dump %4095s %63s", path, prefix) >= 1)
-        dump(member, path, prefix);
+        dump(member, path, prefix, WITHOUT_VERSIONS, NULL);
+    else if (sscanf(line, "show %4095s %llu", path, &number) == 2)
+        show(member, path, number);
     else if (sscanf(line, "put %llu", &number) == 1)
         put_once(member, number);
     else if (sscanf(line, "absent %llu %63s", &number, prefix) == 2)
@@ -414,6 +434,19 @@ static bool run_command(struct member *member, const char *line) {
     else
         printf("error unknown command: %s\n", line);
     return true;
+}
+
+static void write_log(void *user, almadia_log_level level, const char *target, const char *message) {
+    fprintf(user, "%d %s %s\n", (int)level, target, message);
+}
+
+static void start_log(void) {
+    const char *path = getenv("CHAOS_LOG");
+    if (path == NULL) return;
+    FILE *file = fopen(path, "ae");
+    if (file == NULL) fail("cannot open", path);
+    setvbuf(file, NULL, _IOLBF, 1 << 16);
+    if (almadia_log_set_callback(write_log, file, ALMADIA_LOG_INFO, NULL) != ALMADIA_OK) fail("cannot log to", path);
 }
 
 static almadia_code set_option(almadia_config *config, char *option, almadia_error **error) {
@@ -442,6 +475,7 @@ int main(int count, char **arguments) {
     member.run = (unsigned)strtoul(arguments[5], NULL, 10);
     member.records = open(arguments[4], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (member.records < 0) fail("cannot open", arguments[4]);
+    start_log();
     almadia_error *error = NULL;
     almadia_code code = open_store(&member, arguments, &error);
     if (code != ALMADIA_OK) {

@@ -5,6 +5,7 @@ started is in `bench.members` and ends with the case, each start of a member is 
 and a member's directory is inside a directory of its own, so that the power-loss shim sees its creation too.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -72,7 +73,7 @@ class Member:
 
     def _environment(self, more: dict) -> dict:
         if not self.cluster.shim:
-            return os.environ | self.preload
+            return os.environ | self.preload | more
         shim = {
             "LD_PRELOAD": str(self.bench.programs / "powerloss.so"),
             "POWERLOSS_DIR": str(self.root),
@@ -88,7 +89,8 @@ class Member:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             self.frozen = False
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # a command that it did not live to take
+                self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
 
@@ -150,8 +152,8 @@ class Member:
         require(words[0] == "result", f"{self}: {' '.join(words)}")
         return words[1], int(words[2]), words[3]
 
-    def write(self):
-        require(self.ask(f"write {WRITERS}") == "writing", f"{self} does not write")
+    def write(self, writers: int = WRITERS):
+        require(self.ask(f"write {writers}") == "writing", f"{self} does not write")
 
 
 class Cluster:

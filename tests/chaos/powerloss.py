@@ -188,18 +188,26 @@ def _lose_entries(undo: Path, mode: str, rng: random.Random) -> int:
     for notes in sorted(undo.glob("*.dir")):
         records = _read_dir_records(notes)
         survivors = 0 if mode == "all" else rng.randrange(len(records) + 1)
-        lost += records[survivors:]
-    for record in sorted(lost, key=lambda record: -record.seq):
-        _undo_change(record, undo)
+        lost += [(int(notes.stem), record) for record in records[survivors:]]
+    restored = {}  # directories whose removal is undone: the inode they had -> the one they have
+    for inode, record in sorted(lost, key=lambda pair: -pair[1].seq):
+        if _inode(record.path.parent) == restored.get(inode, inode):
+            _undo_change(record, undo, restored)
+        # Otherwise the directory is gone, perhaps with another one in its place, and nothing in it matters.
     return len(lost)
 
 
-def _undo_change(record: DirRecord, undo: Path):
+def _inode(path: Path):
+    return path.stat().st_ino if path.is_dir() else None
+
+
+def _undo_change(record: DirRecord, undo: Path, restored: dict):
     limbo = undo / "limbo" / str(record.limbo)
     if record.change == CREATED:
         _remove(record.path)
     elif record.change == REMOVED_DIRECTORY:
         record.path.mkdir(exist_ok=True)
+        restored[record.inode] = _inode(record.path)
     elif record.change == RENAMED:
         if not record.path.exists() or record.path.stat().st_ino != record.inode:
             return  # the writer was killed before it renamed

@@ -26,6 +26,7 @@ import intruder_cases  # noqa: F401
 import pause_cases  # noqa: F401
 import stall_cases  # noqa: F401
 import crash_cases  # noqa: F401
+import raft_snapshot_cases  # noqa: F401
 
 DEFAULT_SEED = 20261121
 

@@ -79,6 +79,27 @@ def a_failed_sync_is_reported_once_and_its_writes_never_become_durable(bench: Be
     require((data / "b").read_bytes() == b"z" * 9, "another file's synced write was lost")
 
 
+@case
+def a_process_ends_before_or_after_the_step_that_was_chosen(bench: Bench):
+    script = "open a\npwrite a 0 9 x\nfsync a\nrename a 98\nopen a\npwrite a 0 9 y\nfsync a\nunlink a\ndie\n"
+    moments = {
+        "before-open:*/a": {},
+        "after-open:*/a": {"a": b""},
+        "after-write:*/a": {"a": b"x" * 9},
+        "before-rename:*/b": {"a": b"x" * 9},
+        "after-rename:*/b": {"b": b"x" * 9},
+        "after-rename:*/b,before-write:*/a": {"a": b"", "b": b"x" * 9},
+        "after-sync:*/a,after-sync:*/a": {"a": b"y" * 9, "b": b"x" * 9},
+        "after-unlink:*/a": {"b": b"x" * 9},
+    }
+    for steps, left in moments.items():
+        data, undo = bench.fresh_directory("data"), bench.fresh_directory("undo")
+        preload = f"{bench.programs / 'steps.so'} {bench.programs / 'powerloss.so'}"
+        _run_probe(bench, script, data, undo, {"LD_PRELOAD": preload, "STEPS": steps, "STEPS_THEN": "kill"})
+        found = {path.name: path.read_bytes() for path in data.iterdir()}
+        require(found == left, f"{steps}: {found}, expected {left}")
+
+
 def _run_probe(bench: Bench, script: str, data, undo, more):
     """Runs the script; the second program calls the 64-bit names (pwrite64, open64) of the same functions."""
     probe = bench.programs / bench.rng.choice(("powerloss_probe", "powerloss_probe64"))

@@ -501,7 +501,9 @@ static int recorded_unlink(int dirfd, const char *path, int flags) {
     bool guard = resolve(dirfd, path, &entry);
     uint64_t before = guard ? track(&entry.dir_stat)->end : 0;
     uint64_t limbo = guard && (flags & AT_REMOVEDIR) == 0 ? keep_in_limbo(dirfd, path) : 0;
-    if (guard) record_change(&entry, NULL, flags & AT_REMOVEDIR ? REMOVED_DIRECTORY : UNLINKED, limbo, 0);
+    struct stat st;
+    ino_t inode = guard && (flags & AT_REMOVEDIR) && fstatat(dirfd, path, &st, 0) == 0 ? st.st_ino : 0;
+    if (guard) record_change(&entry, NULL, flags & AT_REMOVEDIR ? REMOVED_DIRECTORY : UNLINKED, limbo, inode);
     int result = sys_unlink(dirfd, path, flags), error = errno;
     if (guard && result != 0) {
         remove_record(&entry, before);
