@@ -286,7 +286,8 @@ impl Applier {
         let begun = task.install.as_ref().or(self.install.as_ref().map(|install| &install.head));
         let begun = begun.map_or(self.state.index, |head| head.state.index);
         let is_newest = |entry: &&Entry| task.install.is_none() || entry.index > begun.get();
-        let newest = self.entries.back().filter(is_newest).map_or(begun.get(), |entry| entry.index.max(begun.get()));
+        let newest =
+            self.entries.back().filter(is_newest).map_or(begun.get(), |entry| entry.index.max(begun.get()));
         assert!(first.index == newest + 1 || planted::is_any(), "a task follows the one before");
         let indices = first.index..=last.index;
         let proposals = task.proposals.iter().map(|proposal| proposal.index.get());

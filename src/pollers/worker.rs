@@ -86,7 +86,9 @@ impl Worker {
                 self.raft.push_all([(request.region, Input::Flushed(flushed))]);
                 Ok(())
             }
-            WorkerJob::Snapshot(job) => self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.work(job)),
+            WorkerJob::Snapshot(job) => {
+                self.snapshots.as_ref().map_or(Ok(()), |snapshots| snapshots.work(job))
+            }
         }
     }
 
@@ -118,7 +120,12 @@ mod tests {
             .expect("a new place");
         engine.bootstrap(&[Region::bootstrap(&[NodeId(1)])], ApplyState::BOOTSTRAP).expect("a healthy disk");
         let health = Arc::<Health>::default();
-        let worker = Worker { engine: engine.clone(), raft: Arc::default(), health: Arc::clone(&health), snapshots: None };
+        let worker = Worker {
+            engine: engine.clone(),
+            raft: Arc::default(),
+            health: Arc::clone(&health),
+            snapshots: None,
+        };
         let (requests, thread) = worker.start().expect("a thread");
 
         engine.stop_background_work();

@@ -399,7 +399,8 @@ impl Calls {
                 not_applied_is_never_seen(call, &self.calls[call], chosen)?;
                 only_an_end_drops_calls(call, host, &error, ended)?;
                 let overtaken = self.overtaken.get(&(host, region)).is_some_and(|first| call < *first);
-                let may_be_unknown = ended == Some(host) || (overtaken && error.code() == Code::SkippedInFlight);
+                let may_be_unknown =
+                    ended == Some(host) || (overtaken && error.code() == Code::SkippedInFlight);
                 return unknown_is_what_had_no_time(call, &self.calls[call], &error, may_be_unknown);
             }
             Ok(reply) => reply,

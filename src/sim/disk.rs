@@ -502,7 +502,8 @@ impl EngineImage {
         }
         for head in &write.clears {
             self.link(head.region.id, &Data::new());
-            self.regions.get_mut(&head.region.id).expect("a region of this member").replaced_by = Some(head.state);
+            self.regions.get_mut(&head.region.id).expect("a region of this member").replaced_by =
+                Some(head.state);
         }
         for region in &write.installed {
             let image = self.regions.get_mut(region).expect("a region of this member");

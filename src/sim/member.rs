@@ -17,9 +17,9 @@ use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use self::io::MemberIo;
 pub(crate) use self::io::{End, NextSync, RoundOutcome};
 pub(crate) use self::setup::Setup;
-pub(crate) use self::snapshots::Image;
 #[cfg(test)]
 pub(crate) use self::setup::{ELECTION_TICKS, TICK};
+pub(crate) use self::snapshots::Image;
 use crate::completion::Answer;
 use crate::completion::deadlines::Deadlines;
 use crate::core::applier::{Applier, ApplyBatch, ApplyTask};
@@ -94,8 +94,7 @@ impl Member {
         let engine = DiskEngine::bootstrap(regions);
         let (next_sync, effects_left) = (NextSync::Works, None);
         let (staged, running) = (BTreeMap::new(), None);
-        let mut member =
-            Self { node, next_sync, effects_left, setup, log, engine, boot: 0, staged, running };
+        let mut member = Self { node, next_sync, effects_left, setup, log, engine, boot: 0, staged, running };
         member.restart();
         member
     }

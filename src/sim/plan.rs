@@ -369,8 +369,13 @@ impl Plan {
             (FaultKind::Isolate, election * random.pick(&[4, 12])),
             (FaultKind::CrashBetweenEffects, election * random.pick(&[3, 10])),
         ];
-        let kinds =
-            [FaultKind::Crash, FaultKind::Transfer, FaultKind::Split, FaultKind::Replay, FaultKind::EngineStall];
+        let kinds = [
+            FaultKind::Crash,
+            FaultKind::Transfer,
+            FaultKind::Split,
+            FaultKind::Replay,
+            FaultKind::EngineStall,
+        ];
         let sampled = random.sample(2, kinds.len()).into_iter();
         self.faults.extend(sampled.map(|at| (kinds[at], election * random.pick(&[4, 15]))));
         self.fault_length_max = election * random.pick(&[4, 10]);

@@ -70,7 +70,8 @@ impl Peer {
         let (own, theirs) = (&self.region, &head.region);
         let is_of_this_region = (own.id, own.epoch.version) == (theirs.id, theirs.epoch.version)
             && (&own.start_key, &own.end_key) == (&theirs.start_key, &theirs.end_key);
-        let knows_sender = self.is_known(*from, *to) || (*to == self.options.node && theirs.has_member(*from));
+        let knows_sender =
+            self.is_known(*from, *to) || (*to == self.options.node && theirs.has_member(*from));
         is_of_this_region
             && knows_sender
             && head.is_possible()
@@ -126,7 +127,8 @@ impl Peer {
 
     /// Entries up to `state` are skipped, and with them the outcomes of the writes that may stand in them.
     fn lose_sight(&mut self, state: ApplyState) {
-        let Skipped { mut unknown, mut overwritten } = self.writes.proposals.skip_to((state.term, state.index));
+        let Skipped { mut unknown, mut overwritten } =
+            self.writes.proposals.skip_to((state.term, state.index));
         if planted::has(Fault::OverwrittenBelowASnapshot) {
             overwritten.splice(..0, std::mem::take(&mut unknown));
         }

@@ -103,7 +103,11 @@ pub(super) fn check_recovered(
 ) -> Result<()> {
     let (truncated, last) = (log.truncated.0, log.last.0);
     let is_pending = pending.is_some_and(|head| (head.state.index, head.state.term) == log.truncated);
-    if (applied.index < truncated) != is_pending || (pending.is_some() && !is_pending) || applied.index > last || log.hard_state.commit > last.get() {
+    if (applied.index < truncated) != is_pending
+        || (pending.is_some() && !is_pending)
+        || applied.index > last
+        || log.hard_state.commit > last.get()
+    {
         let detail = format!(
             "the log holds entries {} to {last} with commit {}, but the engine has applied {}",
             truncated.next(),

@@ -123,6 +123,11 @@ impl Sending {
         self.errands.push(errand);
     }
 
+    /// How many members are helped.
+    pub(super) fn count(&self) -> u64 {
+        self.helped.len() as u64
+    }
+
     /// Whether `node` is helped.
     pub(super) fn helps(&self, node: NodeId) -> bool {
         self.helped.contains_key(&node)
@@ -312,7 +317,9 @@ impl Peer {
         let floor = self.raw.store().index_before_bytes(self.options.log_behind_bytes);
         let held = self.sending.helped.get(&node).filter(|helped| helped.holds(now, timeout));
         match held {
-            Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => matched.max(floor.min(helped.from)),
+            Some(helped) if !planted::has(Fault::LogNotKeptForASnapshot) => {
+                matched.max(floor.min(helped.from))
+            }
             _ => matched.max(floor),
         }
     }

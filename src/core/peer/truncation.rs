@@ -149,7 +149,8 @@ impl Peer {
         if !self.is_leader() {
             return LogIndex(u64::MAX);
         }
-        let needs = self.raw.raft.prs().iter().map(|(&node, progress)| (NodeId(node), LogIndex(progress.matched)));
+        let needs =
+            self.raw.raft.prs().iter().map(|(&node, progress)| (NodeId(node), LogIndex(progress.matched)));
         needs.map(|(node, matched)| self.needed_by(node, matched)).min().unwrap_or(LogIndex(0))
     }
 

@@ -125,7 +125,8 @@ impl Peer {
         if self.must_wait_for_helped() {
             self.writes.is_blocked = true;
             let all = self.writes.pending.take_all();
-            return self.refuse_callers(all, &Error::with_detail(Code::Overloaded, "a member is being caught up"));
+            return self
+                .refuse_callers(all, &Error::with_detail(Code::Overloaded, "a member is being caught up"));
         }
         self.writes.is_blocked = self.awaits_fence();
         if self.writes.is_blocked {

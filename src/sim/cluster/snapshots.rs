@@ -59,7 +59,8 @@ impl Cluster {
             self.schedule(took * part / 4, Event::Snapshot(Step::Move { from, boot, message, bytes: part }));
         }
         if self.is_rough && self.bulk.percent(20) {
-            return self.schedule(took, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
+            return self
+                .schedule(took, Event::Snapshot(Step::End { from, boot, message, is_delivered: false }));
         }
         if self.is_rough && self.bulk.percent(10) {
             let (message, data) = (message.clone(), Arc::clone(&data));

@@ -85,7 +85,8 @@ impl Member {
         }
         *is_linked = true;
         let place = (region, head.state.index, head.state.term);
-        let data = Arc::clone(&self.staged.get(&place).expect("it is staged until the engine has flushed it").data);
+        let data =
+            Arc::clone(&self.staged.get(&place).expect("it is staged until the engine has flushed it").data);
         self.engine.link(region, &data);
         None
     }
