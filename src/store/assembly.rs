@@ -91,11 +91,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
     let shared = Arc::new(Inner {
         node,
-        timeouts: Timeouts {
-            write: Duration::from_millis(config.write_timeout_ms),
-            read: Duration::from_millis(config.read_timeout_ms),
-            election: Duration::from_millis(config.election_timeout_ms),
-        },
+        timeouts: timeouts(config),
         regions: map,
         leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
         health,
@@ -129,6 +125,14 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         .and_then(|()| shared.ending.begin(threads))
         .map_err(|error| thread::refused(&error))?;
     Ok(shared)
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        write: Duration::from_millis(config.write_timeout_ms),
+        read: Duration::from_millis(config.read_timeout_ms),
+        election: Duration::from_millis(config.election_timeout_ms),
+    }
 }
 
 fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Identity {
