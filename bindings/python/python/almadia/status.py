@@ -86,7 +86,7 @@ class RaftSnapshotStatus(NamedTuple):
     """The member that sends it; None when it came before the store was opened."""
     receiver: int
     """The member that gets it."""
-    index: int
+    log_index: int
     """Up to here the region's log is in it; 0 while it is made."""
     bytes: int
     """How much of it the receiver has taken."""
