@@ -143,6 +143,8 @@ enum class code : almadia_code {
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
     /** The store failed while the write was in flight; it may be applied, now or later. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
+    /** This member was far behind and took over another one's data while the write was in flight; it may be applied, or not. */
+    skipped_in_flight = ALMADIA_SKIPPED_IN_FLIGHT,
     /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,
     /** The call was cancelled before it had any effect. */
