@@ -152,6 +152,9 @@
 /** The store failed while the write was in flight; it may be applied, now or later */
 #define ALMADIA_FAILED_IN_FLIGHT 405
 
+/** This member was far behind and took over another one's data while the write was in flight; it may be applied, or not */
+#define ALMADIA_SKIPPED_IN_FLIGHT 406
+
 /** The store, or the completion queue, is shut down */
 #define ALMADIA_CLOSED 501
 
@@ -344,12 +347,20 @@ typedef struct almadia_store_event {
     almadia_store_event_kind kind;
     /** Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK. */
     almadia_code code;
-    /** The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, like the next two fields. */
+    /** The region; 0 for ALMADIA_STORE_EVENT_POISONED. */
     uint64_t region_id;
-    /** The number of the leading member; 0 while no leader is known. */
+    /** The number of the leading member, for ALMADIA_STORE_EVENT_LEADER_CHANGED; 0 while no leader is known. */
     uint64_t leader_id;
-    /** The raft term. */
+    /** The raft term, for ALMADIA_STORE_EVENT_LEADER_CHANGED. */
     uint64_t term;
+    /** The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. */
+    uint64_t node_id;
+    /** Up to here the region's log is in the raft snapshot. */
+    uint64_t index;
+    /** 1 when the other member has all of it, for ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT; otherwise 0. */
+    int32_t is_delivered;
+    /** Always 0. */
+    int32_t reserved;
 } almadia_store_event;
 
 /**
@@ -401,6 +412,10 @@ typedef struct almadia_status {
      * for none, the first one when there are several.
      */
     uint64_t log_holder_id;
+    /** Raft snapshots that this member sends at this moment; almadia_store_raft_snapshot_at reports each. */
+    uint64_t snapshots_sending;
+    /** Raft snapshots that this member receives at this moment. */
+    uint64_t snapshots_receiving;
 } almadia_status;
 
 /**
@@ -449,7 +464,42 @@ typedef struct almadia_region_status {
      * knows no conditions, or did a moment ago. 1: everything that this release offers.
      */
     uint64_t feature_level;
+    /** 1 while this member takes in a raft snapshot of the region: nothing is read here until that is done. Otherwise 0. */
+    uint64_t installing;
+    /**
+     * How many members this one, as the region's leader, helps with a raft snapshot: from when it is made until they have
+     * caught up.
+     */
+    uint64_t helped;
 } almadia_region_status;
+
+/** How far a raft snapshot has come: one of the ALMADIA_RAFT_SNAPSHOT_... constants. Later versions add some. */
+typedef int32_t almadia_raft_snapshot_stage;
+
+/**
+ * A raft snapshot: the data of a region on their way to a member that needs entries that the log of its leader has no
+ * more, as almadia_store_raft_snapshot_at reports it. Begin with ALMADIA_RAFT_SNAPSHOT_STATUS_INIT.
+ */
+typedef struct almadia_raft_snapshot_status {
+    /** sizeof(almadia_raft_snapshot_status). */
+    size_t struct_size;
+    /** The number of the region. */
+    uint64_t region_id;
+    /** The member that sends it; 0 when it came before the store was opened. */
+    uint64_t from_id;
+    /** The member that gets it. */
+    uint64_t to_id;
+    /** Up to here the region's log is in it; 0 while it is made. */
+    uint64_t index;
+    /** How many bytes of it the receiver has taken. */
+    uint64_t bytes;
+    /** About how many there will be; 0 while that is unknown. */
+    uint64_t bytes_estimate;
+    /** How far it has come. */
+    almadia_raft_snapshot_stage stage;
+    /** Always 0. */
+    int32_t reserved;
+} almadia_raft_snapshot_status;
 
 /** What an almadia_op does: one of the ALMADIA_OP_... constants. */
 typedef int32_t almadia_op_kind;
@@ -777,6 +827,15 @@ typedef struct almadia_leader_transfer_options {
 /** The store stopped working, for the reason `code`, and returns ALMADIA_POISONED from now on. */
 #define ALMADIA_STORE_EVENT_POISONED 2
 
+/**
+ * This member, as a leader, has sent node_id the data of region_id as a raft snapshot, up to `index` of the region's log:
+ * is_delivered says whether node_id has all of it. If not, it is tried again.
+ */
+#define ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT 3
+
+/** The data of a raft snapshot from node_id, up to `index` of the log of region_id, have become those of this member. */
+#define ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED 4
+
 /** Follows a leader. */
 #define ALMADIA_ROLE_FOLLOWER 0
 
@@ -785,6 +844,18 @@ typedef struct almadia_leader_transfer_options {
 
 /** Leads. */
 #define ALMADIA_ROLE_LEADER 2
+
+/** This member, which leads, makes it for another one, or it waits for its turn. */
+#define ALMADIA_RAFT_SNAPSHOT_MAKING 1
+
+/** This member sends it. */
+#define ALMADIA_RAFT_SNAPSHOT_SENDING 2
+
+/** This member receives it. */
+#define ALMADIA_RAFT_SNAPSHOT_RECEIVING 3
+
+/** This member has all of it, and puts it in the place of what it had of the region. */
+#define ALMADIA_RAFT_SNAPSHOT_INSTALLING 4
 
 /** Set `key` to `value`. */
 #define ALMADIA_OP_PUT 1
@@ -1170,6 +1241,22 @@ almadia_code almadia_store_region_at(struct almadia_store *store,
                                      size_t index,
                                      struct almadia_region_status *status,
                                      struct almadia_error **error);
+
+/**
+ * Reports the raft snapshot at `index`, from 0 until ALMADIA_END, of those that this member makes, sends, receives and
+ * installs at this moment. Usually there is none. Each call looks anew: when one begins or ends meanwhile, a walk over the
+ * indices may miss another or see it twice. Begin `status` with ALMADIA_RAFT_SNAPSHOT_STATUS_INIT; at the
+ * end it is cleared.
+ *
+ * Blocks: no. Threads: any number at once; callbacks too. Codes: ALMADIA_END (there are no more; without an error object),
+ * ALMADIA_INVALID_ARGUMENT (struct_size), ALMADIA_FORKED.
+ */
+ALMADIA_API
+ALMADIA_NODISCARD
+almadia_code almadia_store_raft_snapshot_at(struct almadia_store *store,
+                                            size_t index,
+                                            struct almadia_raft_snapshot_status *status,
+                                            struct almadia_error **error);
 
 /**
  * Makes an empty batch. It belongs to no store and may be written to any.

@@ -143,6 +143,8 @@ enum class code : almadia_code {
     shutdown_in_flight = ALMADIA_SHUTDOWN_IN_FLIGHT,
     /** The store failed while the write was in flight; it may be applied, now or later. */
     failed_in_flight = ALMADIA_FAILED_IN_FLIGHT,
+    /** This member was far behind and took over another one's data while the write was in flight; it may be applied, or not. */
+    skipped_in_flight = ALMADIA_SKIPPED_IN_FLIGHT,
     /** The store, or the completion queue, is shut down. */
     closed = ALMADIA_CLOSED,
     /** The call was cancelled before it had any effect. */
@@ -719,6 +721,10 @@ enum class store_event_kind : almadia_store_event_kind {
     leader_changed = ALMADIA_STORE_EVENT_LEADER_CHANGED,
     /** The store stopped working, for the reason `code`. */
     poisoned = ALMADIA_STORE_EVENT_POISONED,
+    /** This member, as a leader, has sent node_id a raft snapshot, or failed to: see is_delivered. */
+    raft_snapshot_sent = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT,
+    /** The data of a raft snapshot from node_id have become those of the region on this member. */
+    raft_snapshot_installed = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED,
 };
 
 /**
@@ -729,12 +735,18 @@ struct store_event {
     store_event_kind kind;
     /** Why, for poisoned; otherwise code::ok. */
     almadia::code code;
-    /** The region, for leader_changed; otherwise 0, like the next two. */
+    /** The region; 0 for poisoned. */
     std::uint64_t region_id;
-    /** The number of the leading member; 0 while no leader is known. */
+    /** The number of the leading member, for leader_changed; 0 while no leader is known. */
     std::uint64_t leader_id;
-    /** The raft term. */
+    /** The raft term, for leader_changed. */
     std::uint64_t term;
+    /** The other member, for a raft snapshot; 0 when one was installed that came before the store was opened. */
+    std::uint64_t node_id;
+    /** Up to here the region's log is in the raft snapshot. */
+    std::uint64_t index;
+    /** Whether the other member has all of it, for raft_snapshot_sent. If not, it is tried again. */
+    bool is_delivered;
 };
 
 /**
@@ -800,7 +812,8 @@ class config : public handle<almadia_config, almadia_config_free> {
         if (result<void> made = materialize(); !made) return made;
         const almadia_store_event_callback tell = [](void *user, const almadia_store_event *c) {
             const store_event event{static_cast<store_event_kind>(c->kind), static_cast<almadia::code>(c->code),
-                                    c->region_id, c->leader_id, c->term};
+                                    c->region_id, c->leader_id, c->term, c->node_id, c->index,
+                                    c->is_delivered != 0};
             detail::contain([&] { (*static_cast<F *>(user))(event); });
         };
         return detail::attempt([&](almadia_error **e) {
@@ -2721,6 +2734,10 @@ struct status {
     std::uint64_t log_segments;
     /** The member for which this one, as a leader, keeps more log than log.retain_bytes; 0 for none. */
     std::uint64_t log_holder_id;
+    /** Raft snapshots that this member sends at this moment; store::raft_snapshots() has more. */
+    std::uint64_t snapshots_sending;
+    /** Raft snapshots that this member receives at this moment. */
+    std::uint64_t snapshots_receiving;
 };
 
 /** The state of one region on this member. */
@@ -2748,6 +2765,43 @@ struct region_status {
      * knows no conditions, or did a moment ago. 1: everything that this release offers.
      */
     std::uint64_t feature_level;
+    /** Whether this member takes in a raft snapshot of the region: nothing is read here until that is done. */
+    bool installing;
+    /** How many members this one, as the region's leader, helps with a raft snapshot until they have caught up. */
+    std::uint64_t helped;
+};
+
+/** How far a raft snapshot has come. Later versions add some. */
+enum class raft_snapshot_stage : almadia_raft_snapshot_stage {
+    /** This member, which leads, makes it for another one, or it waits for its turn. */
+    making = ALMADIA_RAFT_SNAPSHOT_MAKING,
+    /** This member sends it. */
+    sending = ALMADIA_RAFT_SNAPSHOT_SENDING,
+    /** This member receives it. */
+    receiving = ALMADIA_RAFT_SNAPSHOT_RECEIVING,
+    /** This member has all of it, and puts it in the place of what it had of the region. */
+    installing = ALMADIA_RAFT_SNAPSHOT_INSTALLING,
+};
+
+/**
+ * A raft snapshot: the data of a region on their way to a member that needs entries that the log of its leader has no
+ * more.
+ */
+struct raft_snapshot_status {
+    /** The number of the region. */
+    std::uint64_t region_id;
+    /** The member that sends it; 0 when it came before the store was opened. */
+    std::uint64_t from_id;
+    /** The member that gets it. */
+    std::uint64_t to_id;
+    /** Up to here the region's log is in it; 0 while it is made. */
+    std::uint64_t index;
+    /** How many bytes of it the receiver has taken. */
+    std::uint64_t bytes;
+    /** About how many there will be; 0 while that is unknown. */
+    std::uint64_t bytes_estimate;
+    /** How far it has come. */
+    raft_snapshot_stage stage;
 };
 
 /**
@@ -3103,7 +3157,8 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
         return almadia::status{c.node_id,       c.leader_id,  c.term,           c.commit_index,
                                c.applied_index, c.last_index, c.live_snapshots, c.in_flight,
                                static_cast<almadia::role>(c.role), static_cast<almadia::code>(c.poisoned),
-                               c.log_bytes,     c.log_segments, c.log_holder_id};
+                               c.log_bytes,     c.log_segments, c.log_holder_id,  c.snapshots_sending,
+                               c.snapshots_receiving};
     }
 
     /** The state of every region on this member, in the order of their keys. Codes: forked. */
@@ -3118,9 +3173,27 @@ class store : public handle<almadia_store, almadia_store_free>, public asynchron
             if (!asked) return std::move(asked).error();
             all.push_back({c.region_id, c.leader_id, c.term, c.commit_index, c.applied_index, c.last_index,
                            detail::view_of(c.start_key), detail::view_of(c.end_key),
-                           static_cast<almadia::role>(c.role), c.feature_level});
+                           static_cast<almadia::role>(c.role), c.feature_level, c.installing != 0, c.helped});
         }
         return all;
+    }
+
+    /**
+     * The raft snapshots that this member makes, sends, receives and installs; usually none. One that begins or ends
+     * meanwhile may hide another or show it twice. Codes: forked.
+     */
+    result<std::vector<raft_snapshot_status>> raft_snapshots() const {
+        std::vector<raft_snapshot_status> all;
+        for (std::size_t index = 0;; index++) {
+            almadia_raft_snapshot_status c = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
+            result<void> asked = detail::attempt([&](almadia_error **e) {
+                return almadia_store_raft_snapshot_at(pointer_, index, &c, e);
+            });
+            if (!asked && asked.error().code() == code::end) return all;
+            if (!asked) return std::move(asked).error();
+            all.push_back({c.region_id, c.from_id, c.to_id, c.index, c.bytes, c.bytes_estimate,
+                           static_cast<raft_snapshot_stage>(c.stage)});
+        }
     }
 
   private:

@@ -34,9 +34,10 @@
  * that a program keeps working when a later version adds fields.
  */
 #define ALMADIA_OPTION_INIT {sizeof(almadia_option), ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
-#define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ALMADIA_STATUS_INIT {sizeof(almadia_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define ALMADIA_REGION_STATUS_INIT {sizeof(almadia_region_status), 0, 0, 0, 0, 0, 0, \
-                                    {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}, 0, 0, 0}
+                                    {ALMADIA_NULL, 0}, {ALMADIA_NULL, 0}, 0, 0, 0, 0, 0}
+#define ALMADIA_RAFT_SNAPSHOT_STATUS_INIT {sizeof(almadia_raft_snapshot_status), 0, 0, 0, 0, 0, 0, 0, 0}
 #define ALMADIA_DONE_INIT {sizeof(almadia_done), ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL, ALMADIA_NULL}
 #define ALMADIA_WRITE_OPTIONS_INIT {sizeof(almadia_write_options), 0, 0, 0, ALMADIA_NULL, ALMADIA_NULL, \
                                     ALMADIA_NULL, ALMADIA_NULL}

@@ -78,6 +78,7 @@ pub use core::digest::RangeDigest;
 pub use core::peer_status::Role;
 pub use effects::{Effects, OpResult, Precondition};
 pub use error::{Code, Conflict, Error, Outcome, Result};
+pub use pollers::snapshots::{RaftSnapshotStage, RaftSnapshotStatus};
 pub use regions::KeyRange;
 pub use store::asynchronous::Asynchronous;
 pub use store::atomic::Taken;

@@ -1,10 +1,11 @@
 //! A store's metrics and their text form.
 //!
 //! Owns histograms and the one table of their names from which the Prometheus text comes; the counters of calls are
-//! [`calls`]'s. What always holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a
+//! [`calls`]'s, those of raft snapshots [`raft_snapshots`]'s. What always holds: counting takes no lock and never waits; a histogram's buckets are powers of two of a
 //! microsecond, so that those of all members can be added. What to count is left to the callers.
 
 mod calls;
+mod raft_snapshots;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::calls::CallType;
 use self::calls::Calls;
+pub(crate) use self::raft_snapshots::RaftSnapshotCounts;
 
 /// Buckets end at 1 us, 2 us, 4 us ... 2^24 us, about 17 s; one more has what is longer.
 const BUCKETS: usize = 25;
@@ -94,6 +96,8 @@ macro_rules! histograms {
             $($(#[doc = $doc])+ pub $field: Histogram,)+
             /// Calls by their end.
             pub calls: Calls,
+            /// Raft snapshots.
+            pub raft_snapshots: RaftSnapshotCounts,
             /// The raft log, as of the last time it was written.
             pub log_size: LogSize,
         }
@@ -125,16 +129,29 @@ histograms! {
     callback_run, "almadia_callback_seconds", "What callbacks took on the thread almadia-cb.";
 }
 
+/// A value of a gauge, and what it is of where there are several.
+type Labelled = (Option<&'static str>, u64);
+
 /// Current values, reported together with the histograms.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges {
-    rows: Vec<(&'static str, &'static str, u64)>,
+    rows: Vec<(&'static str, &'static str, Vec<Labelled>)>,
 }
 
 impl Gauges {
     /// Adds a gauge.
     pub(crate) fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.rows.push((name, help, value));
+        self.rows.push((name, help, vec![(None, value)]));
+    }
+
+    /// Adds a gauge with a value for each `what`.
+    pub(crate) fn gauges(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
+        self.rows.push((name, help, values.into_iter().map(|(what, value)| (Some(what), value)).collect()));
     }
 }
 
@@ -143,11 +160,15 @@ impl Metrics {
     #[must_use]
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
-        for (name, help, value) in &gauges.rows {
+        for (name, help, values) in &gauges.rows {
             head(name, "gauge", help, &mut text);
-            line(&mut text, format_args!("{name} {value}"));
+            for (what, value) in values {
+                let label = what.map(|what| format!("{{what=\"{what}\"}}")).unwrap_or_default();
+                line(&mut text, format_args!("{name}{label} {value}"));
+            }
         }
         self.show_calls(&mut text);
+        self.raft_snapshots.show(&mut text);
         self.show_histograms(&mut text);
         text
     }
@@ -196,11 +217,18 @@ mod tests {
         metrics.calls.count(CallType::Write, Some(Code::Timeout));
         let mut gauges = Gauges::default();
         gauges.gauge("almadia_term", "The raft term.", 7);
+        gauges.gauges("almadia_raft_snapshots_now", "Under way.", [("sending", 2), ("receiving", 0)]);
+        metrics.raft_snapshots.count_end(true);
+        metrics.raft_snapshots.count_end(false);
+        metrics.raft_snapshots.sent_bytes.fetch_add(9, Ordering::Relaxed);
 
         let text = metrics.text(&gauges);
 
         for wanted in [
             "# TYPE almadia_term gauge\nalmadia_term 7\n",
+            "almadia_raft_snapshots_now{what=\"sending\"} 2\nalmadia_raft_snapshots_now{what=\"receiving\"} 0\n",
+            "# TYPE almadia_raft_snapshot_sent_bytes_total counter\nalmadia_raft_snapshot_sent_bytes_total 9\n",
+            "almadia_raft_snapshots_total{what=\"sent\"} 1\nalmadia_raft_snapshots_total{what=\"failed\"} 1\n",
             "# TYPE almadia_calls_total counter\nalmadia_calls_total{call=\"write\",code=\"OK\"} 1\n",
             "almadia_calls_total{call=\"write\",code=\"TIMEOUT\"} 1\n",
             "# TYPE almadia_sync_seconds histogram\n",

@@ -34,7 +34,7 @@ pub(crate) mod values;
 mod panic_tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,6 +54,7 @@ use crate::metrics::{CallType, Gauges, Metrics};
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
 use crate::pollers::read_pool::ReadPool;
+use crate::pollers::snapshots::{RaftSnapshotStage, RaftSnapshotStatus, Snapshots};
 use crate::process::panics;
 use crate::process::thread;
 use crate::regions::{KeyRange, RegionMap, shown};
@@ -86,9 +87,7 @@ pub struct Store {
 /// State shared by all callers.
 struct Inner {
     node: NodeId,
-    write_timeout: Duration,
-    read_timeout: Duration,
-    election_timeout: Duration,
+    timeouts: Timeouts,
     regions: Arc<RegionMap>,
     leases: Leases,
     health: Arc<Health>,
@@ -100,7 +99,16 @@ struct Inner {
     read_pool: Arc<ReadPool>,
     /// None once the store is shut down, so that the directory is released with the last snapshot.
     engine: Mutex<Option<Engine>>,
+    /// Set in a cluster of several, until the store is shut down.
+    snapshots: Arc<OnceLock<Weak<Snapshots>>>,
     ending: Ending,
+}
+
+/// Of calls that name none, and of elections.
+struct Timeouts {
+    write: Duration,
+    read: Duration,
+    election: Duration,
 }
 
 impl Store {
@@ -222,6 +230,7 @@ impl Store {
         let poisoned = inner.health.poisoned().cloned();
         let (role, leader) = status::part(peer, poisoned.is_some());
         let (log_bytes, _, log_segments) = inner.metrics.log_size.get();
+        let snapshots = self.raft_snapshots();
         Status {
             node: inner.node,
             leader,
@@ -235,6 +244,8 @@ impl Store {
             log_bytes,
             log_segments,
             log_holder: inner.health.log_holder(),
+            snapshots_sending: count(&snapshots, RaftSnapshotStage::Sending),
+            snapshots_receiving: count(&snapshots, RaftSnapshotStage::Receiving),
             poisoned,
         }
     }
@@ -258,6 +269,14 @@ impl Store {
         let id = *regions.ids().get(index)?;
         let poisoned = health.poisoned().is_some();
         Some(RegionStatus::new(id, regions.range_at(index), self.inner.peer_status(id), poisoned))
+    }
+
+    /// The raft snapshots that this member makes, sends, receives and installs at this moment, in no certain order. Never
+    /// blocks.
+    #[must_use]
+    pub fn raft_snapshots(&self) -> Vec<RaftSnapshotStatus> {
+        let snapshots = self.inner.snapshots.get().and_then(Weak::upgrade);
+        snapshots.map_or_else(Vec::new, |snapshots| snapshots.list())
     }
 
     /// Waits until this member knows the leader of every region, and returns that of the first.
@@ -320,6 +339,16 @@ impl Store {
             "The member for which this leader keeps more log than it is to retain, 0 for none.",
             status.log_holder.map_or(0, NodeId::get),
         );
+        let snapshots = self.raft_snapshots();
+        let stages = [
+            ("making", RaftSnapshotStage::Making),
+            ("sending", RaftSnapshotStage::Sending),
+            ("receiving", RaftSnapshotStage::Receiving),
+            ("installing", RaftSnapshotStage::Installing),
+        ];
+        let help = "Raft snapshots under way on this member, by how far they have come.";
+        let now = stages.map(|(what, stage)| (what, count(&snapshots, stage)));
+        gauges.gauges("almadia_raft_snapshots_now", help, now);
         let poisoned = u64::from(status.poisoned.is_some());
         gauges.gauge("almadia_poisoned", "1 when the store stopped after an error.", poisoned);
         self.inner.metrics.text(&gauges)
@@ -358,7 +387,7 @@ impl Inner {
         self.health.check()?;
         let permit = self.admission.admit(batch.encoded_bytes())?;
         let data = std::mem::take(batch).seal(BOOTSTRAP_EPOCH.version);
-        let timeout = options.timeout.unwrap_or(self.write_timeout);
+        let timeout = options.timeout.unwrap_or(self.timeouts.write);
         let pushed = region_of_batch(&self.regions, &data).and_then(|region| {
             let due = Due::within(timeout, CallKind::Write, &[region]);
             let (data, deadline) = (data.clone(), due.deadline);
@@ -416,7 +445,7 @@ impl Inner {
             Level::Linearizable => CallKind::Read,
             Level::Local => CallKind::LocalRead { min_index: options.min_index },
         };
-        Due::within(options.timeout.unwrap_or(self.read_timeout), kind, regions)
+        Due::within(options.timeout.unwrap_or(self.timeouts.read), kind, regions)
     }
 
     fn push_joint(
@@ -518,6 +547,10 @@ impl Inner {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         engine.clone().ok_or_else(|| Error::new(Code::Closed))
     }
+}
+
+fn count(snapshots: &[RaftSnapshotStatus], stage: RaftSnapshotStage) -> u64 {
+    snapshots.iter().filter(|snapshot| snapshot.stage == stage).count() as u64
 }
 
 fn refuse_index_of_several(regions: &[RegionId], options: &SnapshotOptions) -> Result<()> {

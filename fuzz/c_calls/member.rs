@@ -19,6 +19,7 @@ use almadia::capi::completion::{
 use almadia::capi::config::{almadia_config, almadia_config_free, almadia_config_new, almadia_config_set};
 use almadia::capi::done::almadia_done;
 use almadia::capi::library::ALMADIA_ABI_VERSION;
+use almadia::capi::raft_snapshot::{almadia_raft_snapshot_status, almadia_store_raft_snapshot_at};
 use almadia::capi::region::{almadia_region_status, almadia_store_region_at, almadia_store_region_count};
 use almadia::capi::snapshot::almadia_snapshot_free;
 use almadia::capi::snapshot_open::almadia_snapshot_open;
@@ -183,6 +184,12 @@ impl Member {
             let mut region = Sized::<almadia_region_status>::new();
             let wanted = if index == 0 { output_verdict(region.vary(input)) } else { END };
             expect(wanted, input, |error| almadia_store_region_at(store, index, region.pointer_mut(), error));
+            let mut moving = Sized::<almadia_raft_snapshot_status>::new();
+            let wanted = output_verdict(moving.vary(input));
+            let code = answer(input, |error| {
+                almadia_store_raft_snapshot_at(store, index, moving.pointer_mut(), error)
+            });
+            assert_eq!(code, if wanted == OK { END } else { wanted });
             expect(OK, input, |error| almadia_store_wait_leader(store, 1000, null_mut(), error));
             // The only voter leads already, and there is no other.
             let mut transfer = Sized::<almadia_leader_transfer_options>::new();

@@ -48,6 +48,7 @@ pub mod cq;
 mod calls;
 pub mod store;
 pub mod region;
+pub mod raft_snapshot;
 pub mod done;
 pub mod batch;
 pub mod batch_conditions;

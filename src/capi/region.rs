@@ -43,6 +43,11 @@ pub struct almadia_region_status {
     /// What the region's log may hold, because the libraries of all members know it. 0: a member runs a release that
     /// knows no conditions, or did a moment ago. 1: everything that this release offers.
     pub feature_level: u64,
+    /// 1 while this member takes in a raft snapshot of the region: nothing is read here until that is done. Otherwise 0.
+    pub installing: u64,
+    /// How many members this one, as the region's leader, helps with a raft snapshot: from when it is made until they have
+    /// caught up.
+    pub helped: u64,
 }
 
 // SAFETY: repr(C), begins with struct_size, and consists of integers and pointers, which may be NULL.
@@ -66,6 +71,8 @@ impl From<&RegionStatus<'_>> for almadia_region_status {
             role: role_number(status.role),
             reserved: 0,
             feature_level: status.feature_level.into(),
+            installing: status.installing.into(),
+            helped: status.helped,
         }
     }
 }

@@ -52,6 +52,10 @@ pub struct almadia_status {
     /// The member for which this one, as a leader, keeps more log than log.retain_bytes, because it lags or is away; 0
     /// for none, the first one when there are several.
     pub log_holder_id: u64,
+    /// Raft snapshots that this member sends at this moment; almadia_store_raft_snapshot_at reports each.
+    pub snapshots_sending: u64,
+    /// Raft snapshots that this member receives at this moment.
+    pub snapshots_receiving: u64,
 }
 
 // SAFETY: repr(C), begins with struct_size, and consists of integers.
@@ -77,6 +81,8 @@ impl From<&Status> for almadia_status {
             log_bytes: status.log_bytes,
             log_segments: status.log_segments,
             log_holder_id: status.log_holder.map_or(0, |node| node.get()),
+            snapshots_sending: status.snapshots_sending,
+            snapshots_receiving: status.snapshots_receiving,
         }
     }
 }

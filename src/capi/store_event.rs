@@ -19,6 +19,11 @@ pub type almadia_store_event_kind = i32;
 pub const ALMADIA_STORE_EVENT_LEADER_CHANGED: almadia_store_event_kind = 1;
 /// The store stopped working, for the reason `code`, and returns ALMADIA_POISONED from now on.
 pub const ALMADIA_STORE_EVENT_POISONED: almadia_store_event_kind = 2;
+/// This member, as a leader, has sent node_id the data of region_id as a raft snapshot, up to `index` of the region's log:
+/// is_delivered says whether node_id has all of it. If not, it is tried again.
+pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT: almadia_store_event_kind = 3;
+/// The data of a raft snapshot from node_id, up to `index` of the log of region_id, have become those of this member.
+pub const ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED: almadia_store_event_kind = 4;
 
 /// One event of a store. It belongs to the library and is valid until the callback returns.
 #[repr(C)]
@@ -30,12 +35,20 @@ pub struct almadia_store_event {
     pub kind: almadia_store_event_kind,
     /// Why, for ALMADIA_STORE_EVENT_POISONED; otherwise ALMADIA_OK.
     pub code: almadia_code,
-    /// The region, for ALMADIA_STORE_EVENT_LEADER_CHANGED; otherwise 0, like the next two fields.
+    /// The region; 0 for ALMADIA_STORE_EVENT_POISONED.
     pub region_id: u64,
-    /// The number of the leading member; 0 while no leader is known.
+    /// The number of the leading member, for ALMADIA_STORE_EVENT_LEADER_CHANGED; 0 while no leader is known.
     pub leader_id: u64,
-    /// The raft term.
+    /// The raft term, for ALMADIA_STORE_EVENT_LEADER_CHANGED.
     pub term: u64,
+    /// The other member, for a raft snapshot; 0 when one was installed that came before the store was opened.
+    pub node_id: u64,
+    /// Up to here the region's log is in the raft snapshot.
+    pub index: u64,
+    /// 1 when the other member has all of it, for ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT; otherwise 0.
+    pub is_delivered: i32,
+    /// Always 0.
+    pub reserved: i32,
 }
 
 /// Called for an event of a store, on that store's thread "almadia-cb" and by the rules of its callbacks. It
@@ -64,12 +77,26 @@ impl Listener {
             region_id: 0,
             leader_id: 0,
             term: 0,
+            node_id: 0,
+            index: 0,
+            is_delivered: 0,
+            reserved: 0,
         };
         match event {
             StoreEvent::LeaderChanged { region, leader, term } => {
                 told.kind = ALMADIA_STORE_EVENT_LEADER_CHANGED;
                 (told.region_id, told.term) = (region.get(), term.get());
                 told.leader_id = leader.map_or(0, |leader| leader.get());
+            }
+            StoreEvent::RaftSnapshotSent { region, to, index, is_delivered } => {
+                told.kind = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_SENT;
+                (told.region_id, told.node_id, told.index) = (region.get(), to.get(), index.get());
+                told.is_delivered = i32::from(*is_delivered);
+            }
+            StoreEvent::RaftSnapshotInstalled { region, from, index } => {
+                told.kind = ALMADIA_STORE_EVENT_RAFT_SNAPSHOT_INSTALLED;
+                (told.region_id, told.index) = (region.get(), index.get());
+                told.node_id = from.map_or(0, |from| from.get());
             }
             StoreEvent::Poisoned(why) => {
                 told.kind = ALMADIA_STORE_EVENT_POISONED;

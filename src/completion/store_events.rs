@@ -2,7 +2,8 @@
 //!
 //! Owns the events of a store and their delivery to the caller's function. What always holds: the function runs on the
 //! store's completion thread, one event at a time; it receives the newest state, so of several changes while it is busy
-//! it may see only the last, and at most one event per region is pending; reporting an event never blocks.
+//! it may see only the last, and at most one event of each kind is pending per region, or per region and member;
+//! reporting an event never blocks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::queue::{CompletionQueue, Delivery};
 use crate::error::Error;
-use crate::types::{NodeId, RegionId, Term};
+use crate::types::{LogIndex, NodeId, RegionId, Term};
 
 /// Something that happened to a store.
 #[derive(Clone, Debug)]
@@ -24,6 +25,26 @@ pub enum StoreEvent {
         leader: Option<NodeId>,
         /// The raft term.
         term: Term,
+    },
+    /// This member, as a leader, has sent another one a raft snapshot, or failed to.
+    RaftSnapshotSent {
+        /// The region.
+        region: RegionId,
+        /// Who was to get it.
+        to: NodeId,
+        /// Up to here the region's log is in it.
+        index: LogIndex,
+        /// Whether the other member has all of it.
+        is_delivered: bool,
+    },
+    /// The data of a raft snapshot have become those of the region on this member.
+    RaftSnapshotInstalled {
+        /// The region.
+        region: RegionId,
+        /// Who sent it; none when it came before the store was opened.
+        from: Option<NodeId>,
+        /// Up to here the region's log is in it.
+        index: LogIndex,
     },
     /// The store stopped working and answers `POISONED` from now on; this is why.
     Poisoned(Error),
@@ -59,6 +80,9 @@ pub(crate) struct StoreEvents {
 #[derive(Debug, Default)]
 struct Pending {
     leaders: BTreeMap<RegionId, (Option<NodeId>, Term)>,
+    /// By region and member, with whether it was delivered.
+    sent: BTreeMap<(RegionId, NodeId), (LogIndex, bool)>,
+    installed: BTreeMap<RegionId, (Option<NodeId>, LogIndex)>,
     poisoned: Option<Error>,
     /// Whether a delivery is queued.
     queued: bool,
@@ -66,14 +90,23 @@ struct Pending {
 
 impl Pending {
     fn take(&mut self) -> Option<StoreEvent> {
-        match self.leaders.pop_first() {
-            Some((region, (leader, term))) => Some(StoreEvent::LeaderChanged { region, leader, term }),
-            None => self.poisoned.take().map(StoreEvent::Poisoned),
+        if let Some((region, (leader, term))) = self.leaders.pop_first() {
+            return Some(StoreEvent::LeaderChanged { region, leader, term });
         }
+        if let Some(((region, to), (index, is_delivered))) = self.sent.pop_first() {
+            return Some(StoreEvent::RaftSnapshotSent { region, to, index, is_delivered });
+        }
+        if let Some((region, (from, index))) = self.installed.pop_first() {
+            return Some(StoreEvent::RaftSnapshotInstalled { region, from, index });
+        }
+        self.poisoned.take().map(StoreEvent::Poisoned)
     }
 
     fn is_empty(&self) -> bool {
-        self.leaders.is_empty() && self.poisoned.is_none()
+        self.leaders.is_empty()
+            && self.sent.is_empty()
+            && self.installed.is_empty()
+            && self.poisoned.is_none()
     }
 }
 
@@ -88,6 +121,30 @@ impl StoreEvents {
     pub(crate) fn leader_changed(self: &Arc<Self>, region: RegionId, leader: Option<NodeId>, term: Term) {
         self.add(|pending| {
             pending.leaders.insert(region, (leader, term));
+        });
+    }
+
+    /// The sending of a raft snapshot ended.
+    pub(crate) fn raft_snapshot_sent(
+        self: &Arc<Self>,
+        (region, to): (RegionId, NodeId),
+        index: LogIndex,
+        is_delivered: bool,
+    ) {
+        self.add(|pending| {
+            pending.sent.insert((region, to), (index, is_delivered));
+        });
+    }
+
+    /// A raft snapshot is installed.
+    pub(crate) fn raft_snapshot_installed(
+        self: &Arc<Self>,
+        region: RegionId,
+        from: Option<NodeId>,
+        index: LogIndex,
+    ) {
+        self.add(|pending| {
+            pending.installed.insert(region, (from, index));
         });
     }
 
@@ -163,6 +220,28 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_listener_sees_the_last_raft_snapshot_of_each_region_and_member_once() {
+        let queue = CompletionQueue::with_fd().expect("a descriptor is free");
+        let received = Arc::<Mutex<Vec<String>>>::default();
+        let events = Arc::clone(&received);
+        let on_event =
+            OnStoreEvent::new(move |event| events.lock().expect("one thread").push(format!("{event:?}")));
+        let events = StoreEvents::new(on_event, Arc::clone(&queue));
+
+        for (to, index, is_delivered) in [(2, 7, true), (3, 8, false), (3, 9, true)] {
+            events.raft_snapshot_sent((RegionId(1), NodeId(to)), LogIndex(index), is_delivered);
+        }
+        events.raft_snapshot_installed(RegionId(2), Some(NodeId(4)), LogIndex(6));
+        queue.run(100, Some(Duration::ZERO)).expect("not a callback");
+
+        let received = received.lock().expect("one thread");
+        assert_eq!(received.len(), 3, "{received:?}");
+        assert!(received[0].contains("to: NodeId(2)") && received[0].contains("is_delivered: true"));
+        assert!(received[1].contains("index: LogIndex(9)") && received[1].contains("is_delivered: true"));
+        assert!(received[2].contains("from: Some(NodeId(4))"), "{received:?}");
+    }
+
+    #[test]
     fn a_listener_that_panics_at_one_event_receives_the_others() {
         let queue = CompletionQueue::with_fd().expect("a descriptor is free");
         let received = Arc::<Mutex<Vec<String>>>::default();
@@ -170,6 +249,7 @@ mod tests {
         let on_event = OnStoreEvent::new(move |event| match event {
             StoreEvent::LeaderChanged { .. } => panic!("planted"),
             StoreEvent::Poisoned(why) => events.lock().expect("one thread").push(why.to_string()),
+            _ => unreachable!("nothing else happened"),
         });
         let events = StoreEvents::new(on_event, Arc::clone(&queue));
         events.leader_changed(RegionId(1), None, Term(1));

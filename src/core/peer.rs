@@ -224,6 +224,7 @@ impl Peer {
             lacks_end: self.lost_end.is_some(),
             installing: self.is_installing(),
             log_holder: self.log_holder(),
+            helped: self.sending.count(),
             level: self.region.level,
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct PeerStatus {
     pub installing: bool,
     /// The member for which this leader keeps more of its log than it is to retain.
     pub log_holder: Option<NodeId>,
+    /// How many members this leader helps with a raft snapshot.
+    pub helped: u64,
     /// The feature level: what may be in the log behind what is applied.
     pub level: u16,
 }

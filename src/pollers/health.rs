@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::completion::store_events::StoreEvents;
 use crate::core::peer_status::PeerStatus;
 use crate::error::{Code, Error, Result};
-use crate::types::{NodeId, RegionId};
+use crate::types::{LogIndex, NodeId, RegionId};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -83,6 +83,20 @@ impl Health {
         drop(statuses);
         // Without the lock: the program's logger may ask for the status.
         changes.iter().for_each(|(region, status)| log_leader(*region, status));
+    }
+
+    /// Tells the listener that the sending of a raft snapshot ended.
+    pub(crate) fn tell_sent(&self, to: (RegionId, NodeId), index: LogIndex, is_delivered: bool) {
+        if let Some(events) = self.events.get() {
+            events.raft_snapshot_sent(to, index, is_delivered);
+        }
+    }
+
+    /// Tells the listener that a raft snapshot is installed.
+    pub(crate) fn tell_installed(&self, region: RegionId, from: Option<NodeId>, index: LogIndex) {
+        if let Some(events) = self.events.get() {
+            events.raft_snapshot_installed(region, from, index);
+        }
     }
 
     /// The last published status of a peer.

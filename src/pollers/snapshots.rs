@@ -7,6 +7,8 @@
 //! to be installed is, or the store stops. When one is made, offered and sent is decided by the peers, how it travels by
 //! the transport.
 
+mod incoming;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +22,10 @@ use crate::core::input::Input;
 use crate::core::ports::Errand;
 use crate::core::raft_snapshot::{SnapshotHead, SnapshotMessage, rows};
 use crate::error::{Code, Error, Result};
+use crate::metrics::Metrics;
 use crate::pollers::health::Health;
 use crate::pollers::mailbox::Mailbox;
+use crate::pollers::snapshots::incoming::{Incoming, Listed};
 use crate::process::{panics, thread};
 use crate::storage::engine::{Engine, Export, Rows};
 use crate::storage::staging::{StagedWriter, Staging};
@@ -34,18 +38,53 @@ const EXPORTS_MAX: usize = 2;
 /// Whom an export is for.
 type Place = (RegionId, NodeId);
 
+/// How far a raft snapshot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RaftSnapshotStage {
+    /// This member, which leads, makes it for another one, or it waits for its turn.
+    Making,
+    /// This member sends it.
+    Sending,
+    /// This member receives it.
+    Receiving,
+    /// This member has all of it, and puts it in the place of what it had of the region.
+    Installing,
+}
+
+/// A momentary view of one raft snapshot: the data of a region on their way to a member that needs entries that the log of
+/// its leader has no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftSnapshotStatus {
+    /// The region.
+    pub region: RegionId,
+    /// The member that sends it; none when it came before the store was opened.
+    pub from: Option<NodeId>,
+    /// The member that gets it.
+    pub to: NodeId,
+    /// Up to here the region's log is in it; 0 while it is made.
+    pub index: LogIndex,
+    /// How much of it the receiver has taken.
+    pub bytes: u64,
+    /// About how much there will be; 0 while that is unknown.
+    pub bytes_estimate: u64,
+    /// How far it has come.
+    pub stage: RaftSnapshotStage,
+}
+
 /// See the module.
 pub(crate) struct Snapshots {
+    node: NodeId,
     engine: Engine,
     staging: Arc<Staging>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
-    apply: Arc<Mailbox<ApplyTask>>,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     /// Set once it runs. Weak, because it calls back.
     transport: OnceLock<Weak<Transport>>,
     /// To the thread that installs, until the store closes.
     installs: Mutex<Option<Sender<Box<SnapshotHead>>>>,
     state: Mutex<State>,
+    incoming: Arc<Incoming>,
 }
 
 #[derive(Default)]
@@ -72,6 +111,17 @@ struct Underway {
     told: u64,
 }
 
+impl Underway {
+    /// How many bytes the member has taken in all, if it has taken more since this was last asked.
+    fn moved(&mut self, metrics: &Metrics) -> Option<u64> {
+        let bytes = self.progress.load(Ordering::Relaxed);
+        let more = bytes.checked_sub(self.told).filter(|more| *more > 0)?;
+        self.told = bytes;
+        metrics.raft_snapshots.sent_bytes.fetch_add(more, Ordering::Relaxed);
+        Some(bytes)
+    }
+}
+
 /// What is to be done about raft snapshots that touches the disk, on "almadia-worker".
 #[derive(Debug)]
 pub(crate) enum SnapshotJob {
@@ -87,23 +137,39 @@ impl Snapshots {
     /// # Errors
     /// When the operating system cannot create another thread.
     pub(crate) fn start(
+        node: NodeId,
         engine: Engine,
         staging: Arc<Staging>,
         raft: Arc<Mailbox<(RegionId, Input)>>,
         apply: Arc<Mailbox<ApplyTask>>,
         health: Arc<Health>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let (installs, ordered) = unbounded();
         let (transport, state) = (OnceLock::new(), Mutex::default());
         let installs = Mutex::new(Some(installs));
-        let snapshots = Arc::new(Self { engine, staging, raft, apply, health, transport, installs, state });
+        let incoming = Arc::<Incoming>::default();
         let installer = Installer {
-            engine: snapshots.engine.clone(),
-            staging: Arc::clone(&snapshots.staging),
-            apply: Arc::clone(&snapshots.apply),
-            raft: Arc::clone(&snapshots.raft),
-            health: Arc::clone(&snapshots.health),
+            engine: engine.clone(),
+            staging: Arc::clone(&staging),
+            apply,
+            raft: Arc::clone(&raft),
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+            incoming: Arc::clone(&incoming),
         };
+        let snapshots = Arc::new(Self {
+            node,
+            engine,
+            staging,
+            raft,
+            health,
+            metrics,
+            transport,
+            installs,
+            state,
+            incoming,
+        });
         let thread = thread::spawn("almadia-install", move || installer.run(&ordered))?;
         Ok((snapshots, thread))
     }
@@ -140,6 +206,7 @@ impl Snapshots {
         match job {
             SnapshotJob::Export(region, to) => self.export((region, to)),
             SnapshotJob::Discard(region, state) => {
+                self.incoming.end(region, state.index);
                 if let Err(error) = self.staging.remove(region, state) {
                     log::warn!(
                         "region {region}: what is left of a raft snapshot could not be removed: {error}"
@@ -155,9 +222,7 @@ impl Snapshots {
         let mut state = self.lock();
         for (&(region, to), current) in &mut state.current {
             let Some(sending) = &mut current.sending else { continue };
-            let bytes = sending.progress.load(Ordering::Relaxed);
-            if bytes > sending.told {
-                sending.told = bytes;
+            if let Some(bytes) = sending.moved(&self.metrics) {
                 self.raft.push_quietly([(region, Input::SnapshotMoved(to, bytes))]);
             }
         }
@@ -165,6 +230,7 @@ impl Snapshots {
 
     /// The applier has emptied a region; what is staged is to take its place.
     pub(crate) fn install(&self, head: SnapshotHead) {
+        self.incoming.install(&head);
         let installs = self.installs.lock().unwrap_or_else(PoisonError::into_inner);
         // A thread that ended has stopped the store, or the store is closing: it is installed at the next start.
         let _ = installs.as_ref().map(|installs| installs.send(Box::new(head)));
@@ -195,7 +261,34 @@ impl Snapshots {
             "region {region}: node {} begins to send a raft snapshot of about {bytes_estimate} bytes",
             message.from
         );
-        Ok(Box::new(Arrival { writer, message, raft: Arc::clone(&self.raft) }))
+        let listed = self.incoming.begin(&message, writer.bytes(), bytes_estimate);
+        let (raft, metrics) = (Arc::clone(&self.raft), Arc::clone(&self.metrics));
+        Ok(Box::new(Arrival { writer, message, raft, metrics, listed }))
+    }
+
+    /// The raft snapshots under way, to others first.
+    #[must_use]
+    pub(crate) fn list(&self) -> Vec<RaftSnapshotStatus> {
+        let state = self.lock();
+        let waiting = state.waiting.iter().map(|place| self.outgoing(*place, &Current::default()));
+        let current = state.current.iter().map(|(place, current)| self.outgoing(*place, current));
+        let mut all: Vec<_> = current.chain(waiting).collect();
+        drop(state);
+        all.extend(self.incoming.list(self.node));
+        all
+    }
+
+    fn outgoing(&self, (region, to): Place, Current { export, sending }: &Current) -> RaftSnapshotStatus {
+        let (is_sending, from) = (sending.is_some(), Some(self.node));
+        RaftSnapshotStatus {
+            region,
+            from,
+            to,
+            index: export.as_ref().map_or(LogIndex(0), |export| export.head().state.index),
+            bytes: sending.as_ref().map_or(0, |sending| sending.progress.load(Ordering::Relaxed)),
+            bytes_estimate: export.as_ref().map_or(0, |export| export.bytes_estimate()),
+            stage: if is_sending { RaftSnapshotStage::Sending } else { RaftSnapshotStage::Making },
+        }
     }
 
     /// The next export, if there may be one.
@@ -267,15 +360,17 @@ impl Snapshots {
     fn on_ended(&self, place: Place, number: u64, index: LogIndex, is_delivered: bool) {
         let mut state = self.lock();
         if let Some(current) = state.current.get_mut(&place)
-            && current.sending.as_ref().is_some_and(|sending| sending.number == number)
+            && let Some(mut sending) = current.sending.take_if(|sending| sending.number == number)
         {
-            current.sending = None;
+            sending.moved(&self.metrics);
         }
         drop(state);
         self.tell_end(place, index, is_delivered);
     }
 
     fn tell_end(&self, (region, to): Place, index: LogIndex, is_delivered: bool) {
+        self.metrics.raft_snapshots.count_end(is_delivered);
+        self.health.tell_sent((region, to), index, is_delivered);
         self.raft.push_all([(region, Input::SnapshotEnded(to, index, is_delivered))]);
     }
 
@@ -284,7 +379,8 @@ impl Snapshots {
         state.waiting.retain(|other| *other != place);
         let dropped = state.current.remove(&place);
         drop(state);
-        if let Some(sending) = dropped.and_then(|current| current.sending) {
+        if let Some(mut sending) = dropped.and_then(|current| current.sending) {
+            sending.moved(&self.metrics);
             sending.cancelled.store(true, Ordering::Relaxed);
         }
     }
@@ -301,6 +397,8 @@ struct Installer {
     apply: Arc<Mailbox<ApplyTask>>,
     raft: Arc<Mailbox<(RegionId, Input)>>,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    incoming: Arc<Incoming>,
 }
 
 impl Installer {
@@ -328,6 +426,9 @@ impl Installer {
             head.state.index
         );
         self.apply.push_all([ApplyTask::installed(region)]);
+        let from = self.incoming.end(region, head.state.index);
+        self.metrics.raft_snapshots.installed.fetch_add(1, Ordering::Relaxed);
+        self.health.tell_installed(region, from, head.state.index);
         Ok(())
     }
 }
@@ -380,6 +481,8 @@ struct Arrival {
     writer: StagedWriter,
     message: SnapshotMessage,
     raft: Arc<Mailbox<(RegionId, Input)>>,
+    metrics: Arc<Metrics>,
+    listed: Listed,
 }
 
 impl SnapshotSink for Arrival {
@@ -389,18 +492,23 @@ impl SnapshotSink for Arrival {
     }
 
     fn take(&mut self, mut chunk: &[u8]) -> Result<()> {
+        let bytes = chunk.len() as u64;
         while !chunk.is_empty() {
             let damaged =
                 || Error::with_detail(Code::Corruption, "a raft snapshot: a row that makes no sense");
             let (key, stored) = rows::take(&mut chunk).ok_or_else(damaged)?;
             self.writer.put(key, stored)?;
         }
+        self.listed.add(bytes);
+        self.metrics.raft_snapshots.received_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
     fn finish(self: Box<Self>, rows: u64, crc: u32) -> Result<()> {
-        let Self { writer, message, raft } = *self;
+        let Self { writer, message, raft, metrics, listed } = *self;
         writer.finish(rows, crc)?;
+        listed.stage();
+        metrics.raft_snapshots.received.fetch_add(1, Ordering::Relaxed);
         raft.push_all([(message.head.region.id, Input::Staged(Box::new(message)))]);
         Ok(())
     }

@@ -39,7 +39,6 @@ use crate::storage::directory::{Content, Directory, Identity};
 use crate::storage::engine::{Engine, EngineOptions, Floor};
 use crate::storage::log_store::{LogOptions, LogStore, RecoveredLog};
 use crate::storage::staging::Staging;
-use crate::store::Inner;
 use crate::store::admission::Admission;
 use crate::store::bootstrap::{self, cluster_id, first_regions, naming_split_keys};
 use crate::store::closing::Ending;
@@ -48,6 +47,7 @@ use crate::store::lost_end;
 use crate::store::open_files;
 use crate::store::pending_installs::{self, Pending};
 use crate::store::threads::Threads;
+use crate::store::{Inner, Timeouts};
 use crate::time::now;
 use crate::transport::{FRAME_BYTES_MAX, Transport, TransportOptions};
 use crate::types::{ApplyState, CONDITIONS_LEVEL, ClusterId, NEWEST_LEVEL, NodeId};
@@ -91,9 +91,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
     health.tell(StoreEvents::new(config.on_event.clone(), Arc::clone(&completions)));
     let shared = Arc::new(Inner {
         node,
-        write_timeout: Duration::from_millis(config.write_timeout_ms),
-        read_timeout: Duration::from_millis(config.read_timeout_ms),
-        election_timeout: Duration::from_millis(config.election_timeout_ms),
+        timeouts: timeouts(config),
         regions: map,
         leases: Leases::new(peers.iter().map(|(region, peer)| (*region, peer.published_lease()))),
         health,
@@ -104,6 +102,7 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         read_pool: Arc::default(),
         admission: Arc::new(Admission::new(config.in_flight_ops, config.in_flight_bytes)),
         engine: Mutex::new(Some(engine.clone())),
+        snapshots: Arc::default(),
         ending: Ending::default(),
     });
     let appliers = make_appliers(Origin { node, boot }, regions, pending);
@@ -126,6 +125,14 @@ pub(super) fn open(path: &Path, config: &Config) -> Result<Arc<Inner>> {
         .and_then(|()| shared.ending.begin(threads))
         .map_err(|error| thread::refused(&error))?;
     Ok(shared)
+}
+
+fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        write: Duration::from_millis(config.write_timeout_ms),
+        read: Duration::from_millis(config.read_timeout_ms),
+        election: Duration::from_millis(config.election_timeout_ms),
+    }
 }
 
 fn identity(config: &Config, members: &[Member], split_keys: &[Vec<u8>]) -> Identity {

@@ -36,6 +36,10 @@ pub struct Status {
     /// The member for which this one, as a leader, keeps more log than `log.retain_bytes`, because it lags or is away;
     /// the first one when there are several.
     pub log_holder: Option<NodeId>,
+    /// Raft snapshots that this member sends at this moment; [`Store::raft_snapshots`](crate::Store::raft_snapshots) has more.
+    pub snapshots_sending: u64,
+    /// Raft snapshots that this member receives at this moment.
+    pub snapshots_receiving: u64,
     /// The error that stopped the store, if one did.
     pub poisoned: Option<Error>,
 }
@@ -64,11 +68,25 @@ pub struct RegionStatus<'a> {
     /// What the region's log may hold, because the libraries of all members know it, as far as this member has applied it.
     /// 0: a member runs a release that knows no conditions, or did a moment ago. 1: everything that this release offers.
     pub feature_level: u16,
+    /// This member takes in a raft snapshot: nothing is read here until that is done.
+    pub installing: bool,
+    /// How many members this one, as the region's leader, helps with a raft snapshot: from when it is made until they have
+    /// caught up.
+    pub helped: u64,
 }
 
 impl<'a> RegionStatus<'a> {
     pub(crate) fn new(id: RegionId, range: (&'a [u8], &'a [u8]), peer: PeerStatus, poisoned: bool) -> Self {
-        let PeerStatus { term, commit_index, applied_index, last_index, level: feature_level, .. } = peer;
+        let PeerStatus {
+            term,
+            commit_index,
+            applied_index,
+            last_index,
+            level: feature_level,
+            installing,
+            helped,
+            ..
+        } = peer;
         let (role, leader) = part(peer, poisoned);
         let (start_key, end_key) = range;
         Self {
@@ -82,6 +100,8 @@ impl<'a> RegionStatus<'a> {
             applied_index,
             last_index,
             feature_level,
+            installing,
+            helped,
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Threads {
     health: Arc<Health>,
     pub(super) transport: Option<Arc<Transport>>,
     snapshots: Option<Arc<Snapshots>>,
+    /// For whoever asks for the raft snapshots under way.
+    shown: Arc<OnceLock<Weak<Snapshots>>>,
     engine: Option<Engine>,
     running: Running,
 }
@@ -80,6 +82,7 @@ impl Threads {
             health: Arc::clone(&shared.health),
             transport: None,
             snapshots: None,
+            shown: Arc::clone(&shared.snapshots),
             engine: None,
             running: Running::default(),
         }
@@ -96,7 +99,9 @@ impl Threads {
     ) -> io::Result<Arc<Snapshots>> {
         let (raft, apply, health) =
             (Arc::clone(&self.raft), Arc::clone(&self.apply), Arc::clone(&self.health));
-        let (snapshots, thread) = Snapshots::start(engine, staging, raft, apply, health)?;
+        let metrics = Arc::clone(&self.metrics);
+        let (snapshots, thread) = Snapshots::start(self.node, engine, staging, raft, apply, health, metrics)?;
+        self.shown.set(Arc::downgrade(&snapshots)).expect("a store starts once");
         self.running.install = Some(thread);
         self.snapshots = Some(Arc::clone(&snapshots));
         Ok(snapshots)

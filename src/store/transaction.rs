@@ -171,7 +171,7 @@ impl Asynchronous<'_> {
             Ended::Nothing(position) => self.inner.counted_if_refused(CallType::Write, || {
                 let sink = self.sink_of(CallType::Write, Kind::Other, None, callback)?;
                 self.accept(sink, |open| {
-                    let timeout = options.timeout.unwrap_or(self.inner.write_timeout);
+                    let timeout = options.timeout.unwrap_or(self.inner.timeouts.write);
                     let due = Due::within(timeout, CallKind::Write, &[region]);
                     open(self.inner.admission.admit(0)?, due)?.answer(Ok(position.into()));
                     Ok(())

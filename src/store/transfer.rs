@@ -73,7 +73,7 @@ impl Inner {
     ) -> Result<()> {
         self.health.check()?;
         let region = self.regions.region_of(&options.key);
-        let timeout = options.timeout.unwrap_or(self.write_timeout);
+        let timeout = options.timeout.unwrap_or(self.timeouts.write);
         let due = Due::within(timeout, CallKind::Transfer, &[region]);
         let deadline = due.deadline;
         let completion = open(self.admission.admit(0)?, due)?;
@@ -86,7 +86,7 @@ impl Inner {
         if timeout.is_zero() || self.health.poisoned().is_some() {
             return;
         }
-        let deadline = now() + timeout.min(self.election_timeout);
+        let deadline = now() + timeout.min(self.timeouts.election);
         let led = self.regions.ids().iter().filter(|&&id| self.health.status(id).role == Role::Leader);
         let waiters: Vec<_> = led.filter_map(|&region| self.begin_hand_over(region, deadline)).collect();
         for waiter in waiters {

@@ -117,7 +117,7 @@ impl Inner {
 
     /// The options of the read that answers a write without operations.
     fn read_for_write(&self, options: &WriteOptions) -> SnapshotOptions {
-        let timeout = Some(options.timeout.unwrap_or(self.write_timeout));
+        let timeout = Some(options.timeout.unwrap_or(self.timeouts.write));
         SnapshotOptions { timeout, ..SnapshotOptions::default() }
     }
 }

@@ -256,7 +256,13 @@ static void status_shows_the_state_of_the_member(almadia_store *store)
     CHECK_OK(almadia_store_region_at(store, 0, &region, &error));
     CHECK(region.region_id == 1 && region.leader_id == 1 && region.role == ALMADIA_ROLE_LEADER);
     CHECK(region.start_key.size == 0 && region.end_key.size == 0 && region.last_index >= status.last_index);
-    CHECK(region.feature_level == 1);
+    CHECK(region.feature_level == 1 && region.installing == 0 && region.helped == 0);
+
+    CHECK(status.snapshots_sending == 0 && status.snapshots_receiving == 0);
+    almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
+    moving.to_id = 7;
+    CHECK_CODE(ALMADIA_END, almadia_store_raft_snapshot_at(store, 0, &moving, &error));
+    CHECK(error == NULL && moving.struct_size == sizeof moving && moving.to_id == 0);
 }
 
 int main(int argc, char **argv)

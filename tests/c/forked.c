@@ -50,6 +50,7 @@ static void check_store_calls(const struct handles *all)
     almadia_value *value = NULL;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
     almadia_done done = ALMADIA_DONE_INIT;
     done.callback = never;
 
@@ -69,6 +70,7 @@ static void check_store_calls(const struct handles *all)
     CHECK_CODE(ALMADIA_FORKED, almadia_cancel(store, 1, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_status(store, &status, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_region_at(store, 0, &region, NULL));
+    CHECK_CODE(ALMADIA_FORKED, almadia_store_raft_snapshot_at(store, 0, &moving, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_metrics(store, &value, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_store_wait_leader(store, 1000, NULL, NULL));
     CHECK_CODE(ALMADIA_FORKED, almadia_leader_transfer(store, NULL, NULL));

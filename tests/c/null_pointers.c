@@ -164,6 +164,7 @@ static void check_stores(almadia_store *store)
 {
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
     almadia_value *text = (almadia_value *)store;
     uint64_t leader = 0;
 
@@ -178,6 +179,8 @@ static void check_stores(almadia_store *store)
     CHECK(almadia_store_region_count(NULL) == 0);
     REFUSES(almadia_store_region_at(NULL, 0, &region, NULL));
     REFUSES(almadia_store_region_at(store, 0, NULL, NULL));
+    REFUSES(almadia_store_raft_snapshot_at(NULL, 0, &moving, NULL));
+    REFUSES(almadia_store_raft_snapshot_at(store, 0, NULL, NULL));
 }
 
 static void check_transfers(almadia_store *store)

@@ -105,6 +105,14 @@ static almadia_code pass_region(void *room)
     return almadia_store_region_at(store, 0, room, NULL);
 }
 
+/* There is none. */
+static almadia_code pass_raft_snapshot(void *room)
+{
+    almadia_code code = almadia_store_raft_snapshot_at(store, 0, room, NULL);
+    CHECK(code != ALMADIA_OK);
+    return code == ALMADIA_END ? ALMADIA_OK : code;
+}
+
 static almadia_code pass_write_options(void *room)
 {
     CHECK_CODE(ALMADIA_OK, almadia_batch_put(batch, "k", 1, "v", 1, NULL));
@@ -264,6 +272,7 @@ int main(int argc, char **argv)
     almadia_range_digest seen = ALMADIA_RANGE_DIGEST_INIT;
     almadia_status status = ALMADIA_STATUS_INIT;
     almadia_region_status region = ALMADIA_REGION_STATUS_INIT;
+    almadia_raft_snapshot_status moving = ALMADIA_RAFT_SNAPSHOT_STATUS_INIT;
     store = open_single(argv[1]);
     CHECK_CODE(ALMADIA_OK, almadia_batch_new(&batch, NULL));
     CHECK_CODE(ALMADIA_OK, almadia_snapshot_open(store, NULL, &snapshot, NULL));
@@ -285,6 +294,7 @@ int main(int argc, char **argv)
     check_output(pass_option, option.struct_size, sizeof option);
     check_output(pass_status, offsetof(almadia_status, log_bytes), sizeof status);
     check_output(pass_region, offsetof(almadia_region_status, feature_level), sizeof region);
+    check_output(pass_raft_snapshot, moving.struct_size, sizeof moving);
     check_input(pass_digest_in, &seen, sizeof seen, sizeof seen);
     check_output(pass_digest_out, seen.struct_size, sizeof seen);
     check_output(pass_precondition, failed.struct_size, sizeof failed);

@@ -36,6 +36,17 @@ static void every_member_knows_the_version_of_a_key(const members &stores) {
     }
 }
 
+// Whoever has been there all the time needs no raft snapshot.
+static void no_raft_snapshot_is_under_way(const members &stores) {
+    for (const almadia::store &store : stores) {
+        CHECK(MUST(store.raft_snapshots()).empty());
+        const almadia::status status = MUST(store.status());
+        CHECK(status.snapshots_sending == 0 && status.snapshots_receiving == 0);
+        for (const almadia::region_status &region : MUST(store.regions()))
+            CHECK(!region.installing && region.helped == 0);
+    }
+}
+
 static const almadia::store &leader_of(const members &stores) {
     for (std::size_t at = 0;; at = (at + 1) % stores.size())
         if (MUST(stores[at].status()).role == almadia::role::leader) return stores[at];
@@ -79,6 +90,7 @@ int main(int argc, char **argv) {
     CHECK(argc == 2);
     members stores = open_members(argv[1]);
     every_member_writes_and_reads(stores);
+    no_raft_snapshot_is_under_way(stores);
     every_member_knows_the_version_of_a_key(stores);
     leadership_is_handed_over(stores);
     a_member_without_the_others_reports_what_it_knows(stores);

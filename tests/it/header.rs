@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use crate::native::{repository, succeed};
 
 /// The files of the interface, in the order in which a reader of the header should meet them.
-const SOURCES: [&str; 33] = [
+const SOURCES: [&str; 34] = [
     "boundary",
     "library",
     "error",
@@ -25,6 +25,7 @@ const SOURCES: [&str; 33] = [
     "store",
     "status",
     "region",
+    "raft_snapshot",
     "batch",
     "batch_conditions",
     "position",

@@ -1,13 +1,17 @@
 //! Members that were away for so long that they get the data themselves, between real stores.
 //!
 //! Owns what users see of it: the logs of the others stay short, and a member that comes back has everything, while
-//! writes go on.
+//! writes go on; and what operators see: progress, counters and events.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use almadia::{Batch, Config, IterOptions, Level, LogIndex, SnapshotOptions, Store, WriteOptions};
+use almadia::{
+    Batch, Config, IterOptions, Level, LogIndex, NodeId, RaftSnapshotStage, RaftSnapshotStatus,
+    SnapshotOptions, Store, StoreEvent, WriteOptions,
+};
 
 use super::member::{Cluster, HANG_TIMEOUT};
 
@@ -124,4 +128,88 @@ fn a_member_catches_up_while_the_others_write_without_a_pause() {
     });
 
     assert!(pairs(cluster.member(3), last) == pairs(cluster.member(1), last), "both have the same");
+}
+
+/// What the members of the test below were told, each with who told it.
+static TOLD: Mutex<Vec<(String, StoreEvent)>> = Mutex::new(Vec::new());
+
+/// So slow that the test sees it on its way.
+fn slow_and_told(config: &mut Config) {
+    short_logs(config);
+    config.set("raft_snapshot.bytes_per_second", &(512 << 10).to_string()).expect("in range");
+    let node = config.get("cluster.node_id").expect("an option");
+    config.on_event(move |event| {
+        TOLD.lock().expect("no test panics in it").push((node.clone(), event.clone()))
+    });
+}
+
+fn told(node: usize, is_meant: impl Fn(&StoreEvent) -> bool) -> bool {
+    let told = TOLD.lock().expect("no test panics in it");
+    told.iter().any(|(teller, event)| *teller == node.to_string() && is_meant(event))
+}
+
+/// A value of the metrics of a member.
+fn metric(store: &Store, name: &str) -> u64 {
+    let text = store.metrics();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().expect("a number")
+}
+
+/// Whether `of` has one on its way, of which something has come.
+fn moves(of: &Store, stage: RaftSnapshotStage, from: usize, to: usize) -> bool {
+    let (from, to) = (Some(NodeId(from as u64)), NodeId(to as u64));
+    let is_meant = |it: &RaftSnapshotStatus| (it.from, it.to, it.stage) == (from, to, stage) && it.bytes > 0;
+    of.raft_snapshots().iter().any(|it| is_meant(it) && it.index > LogIndex(0) && it.bytes_estimate > 0)
+}
+
+#[test]
+fn operators_see_how_far_a_raft_snapshot_has_come_and_what_became_of_it() {
+    let mut cluster = Cluster::start_with(slow_and_told);
+    let leader = cluster.leader();
+    let away = leader % 3 + 1;
+    cluster.close(away);
+    write(&cluster, 1, 600);
+    let most = 2 * BEHIND_BYTES + 14 * SEGMENT_BYTES;
+    wait_until("the log stays short", || log_bytes(&cluster.path(leader)) <= most);
+
+    cluster.open(away);
+    let (sender, receiver) = (cluster.member(leader), cluster.member(away));
+    let (mut sent, mut received) = (false, false);
+    wait_until("both show that it is under way", || {
+        if moves(sender, RaftSnapshotStage::Sending, leader, away) && sender.status().snapshots_sending == 1 {
+            sent |= sender.regions()[0].helped == 1;
+        }
+        if moves(receiver, RaftSnapshotStage::Receiving, leader, away) {
+            received |= receiver.status().snapshots_receiving == 1
+                && metric(receiver, "almadia_raft_snapshots_now{what=\"receiving\"}") == 1;
+        }
+        sent && received
+    });
+    let last = cluster.put(b"last", b"").position.index;
+    assert!(pairs(receiver, last) == pairs(sender, last), "it has what the others have");
+
+    wait_until("nothing is under way", || {
+        let rests = |store: &Store| store.raft_snapshots().is_empty() && store.regions()[0].helped == 0;
+        rests(sender) && rests(receiver) && !receiver.regions()[0].installing
+    });
+    for (store, what) in [(sender, "sent"), (receiver, "received"), (receiver, "installed")] {
+        let name = format!("almadia_raft_snapshots_total{{what=\"{what}\"}}");
+        assert!(metric(store, &name) >= 1, "{what} is counted");
+    }
+    let sent_bytes = metric(sender, "almadia_raft_snapshot_sent_bytes_total");
+    let received_bytes = metric(receiver, "almadia_raft_snapshot_received_bytes_total");
+    assert!(sent_bytes > VALUE_BYTES as u64 * 100 && received_bytes >= sent_bytes, "bytes are counted");
+    let receiver = NodeId(away as u64);
+    wait_until("the leader tells that it was sent", || {
+        told(leader, |event| {
+            matches!(event, StoreEvent::RaftSnapshotSent { to, is_delivered: true, index, .. }
+                if *to == receiver && *index > LogIndex(0))
+        })
+    });
+    wait_until("the member tells that it is installed", || {
+        told(away, |event| {
+            matches!(event, StoreEvent::RaftSnapshotInstalled { from: Some(from), index, .. }
+                if *from == NodeId(leader as u64) && *index > LogIndex(0))
+        })
+    });
 }

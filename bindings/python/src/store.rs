@@ -238,7 +238,8 @@ impl Store {
         let counts = (status.in_flight, status.live_snapshots);
         let log = (status.log_bytes, status.log_segments, status.log_holder.map(almadia::NodeId::get));
         let parts = [member.into_pyobject(py)?, indexes.into_pyobject(py)?, counts.into_pyobject(py)?];
-        let parts = parts.into_iter().chain([log.into_pyobject(py)?, (poisoned,).into_pyobject(py)?]);
+        let moving = (status.snapshots_sending, status.snapshots_receiving, poisoned);
+        let parts = parts.into_iter().chain([log.into_pyobject(py)?, moving.into_pyobject(py)?]);
         let fields: Vec<_> = parts.flat_map(|part| part.iter()).collect();
         PyTuple::new(py, fields)
     }
@@ -246,6 +247,23 @@ impl Store {
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
         let store = self.store.get().or_raise(py)?;
         Ok(detached(py, || store.metrics()))
+    }
+
+    /// The fields of `almadia.RaftSnapshotStatus`, for each raft snapshot.
+    fn raft_snapshots<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let snapshots = self.store.get().or_raise(py)?.raft_snapshots();
+        let fields = snapshots.into_iter().map(|snapshot| {
+            (
+                snapshot.region.get(),
+                snapshot.from.map(almadia::NodeId::get),
+                snapshot.to.get(),
+                snapshot.index.get(),
+                snapshot.bytes,
+                snapshot.bytes_estimate,
+                format!("{:?}", snapshot.stage).to_lowercase(),
+            )
+        });
+        PyList::new(py, fields.collect::<Vec<_>>())
     }
 
     /// The fields of `almadia.RegionStatus`, for each region.
@@ -263,6 +281,8 @@ impl Store {
                 region.applied_index.get(),
                 region.last_index.get(),
                 region.feature_level,
+                region.installing,
+                region.helped,
             )
         });
         PyList::new(py, fields.collect::<Vec<_>>())

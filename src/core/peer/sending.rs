@@ -123,6 +123,11 @@ impl Sending {
         self.errands.push(errand);
     }
 
+    /// How many members are helped.
+    pub(super) fn count(&self) -> u64 {
+        self.helped.len() as u64
+    }
+
     /// Whether `node` is helped.
     pub(super) fn helps(&self, node: NodeId) -> bool {
         self.helped.contains_key(&node)

@@ -83,6 +83,12 @@ impl StagedWriter {
         self.now.clone()
     }
 
+    /// How many bytes its complete files have.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.progress.contents.files.iter().sum()
+    }
+
     /// Appends a row: a key, and the value in the form in which engines store it.
     ///
     /// # Errors

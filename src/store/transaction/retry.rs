@@ -77,7 +77,7 @@ impl Store {
         options: &TransactionOptions,
         mut attempt: impl FnMut(Transaction, Timestamp) -> Tried<T>,
     ) -> Result<T> {
-        let deadline = now() + options.timeout.unwrap_or(self.inner.write_timeout);
+        let deadline = now() + options.timeout.unwrap_or(self.inner.timeouts.write);
         let mut pause = PAUSE_MIN;
         let mut tries = 0_u64;
         let mut options = options.clone();

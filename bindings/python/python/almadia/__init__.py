@@ -133,7 +133,7 @@ from .errors import (
 )
 from .mapping import StoreMapping
 from .options import Option, options
-from .status import RegionStatus, Status
+from .status import RaftSnapshotStatus, RegionStatus, Status
 from .store import BatchBlock, Snapshot, Store, open  # noqa: A004
 from .typing import BytesLike, Level, Members, OptionValue
 
@@ -164,6 +164,7 @@ __all__ = [
     "OptionValue",
     "Outcome",
     "Position",
+    "RaftSnapshotStatus",
     "RangeDigest",
     "RegionStatus",
     "Snapshot",

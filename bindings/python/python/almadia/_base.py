@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 from . import _almadia
 from ._almadia import Batch, Items
 from .errors import AlmadiaError
-from .status import RegionStatus, Status
+from .status import RaftSnapshotStatus, RegionStatus, Status
 from .typing import MISSING, BytesLike, Missing
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ class BaseStore:
 
     def _regions(self) -> list[RegionStatus]:
         return [RegionStatus(*fields) for fields in self._core.regions()]
+
+    def _raft_snapshots(self) -> list[RaftSnapshotStatus]:
+        return [RaftSnapshotStatus(*fields) for fields in self._core.raft_snapshots()]
 
     def _parts(
         self, start: BytesLike | Missing | None, end: BytesLike | Missing | None, prefix: BytesLike | None

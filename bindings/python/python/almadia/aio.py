@@ -34,7 +34,7 @@ from ._almadia import Batch, Items, Position, RangeDigest
 from ._base import CLOSE_SECONDS, BaseBatchBlock, BaseSnapshot, BaseStore
 from ._loops import answer_of, in_thread, submitted
 from .options import option_list
-from .status import RegionStatus, Status
+from .status import RaftSnapshotStatus, RegionStatus, Status
 from .store import not_found
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
@@ -457,6 +457,10 @@ class Store(BaseStore):
     async def regions(self) -> list[RegionStatus]:
         """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
+
+    async def raft_snapshots(self) -> list[RaftSnapshotStatus]:
+        """The raft snapshots that this member makes, sends, receives and installs at this moment. Never waits."""
+        return self._raft_snapshots()
 
     async def metrics(self) -> str:
         """Counters and histograms of this member in the text format of Prometheus."""

@@ -34,6 +34,10 @@ class Status(NamedTuple):
     """How many files those are."""
     log_holder: int | None
     """The member that lags or is away, for which this leader keeps more log than `log.retain_bytes`, if any."""
+    snapshots_sending: int
+    """Raft snapshots that this member sends at this moment; `raft_snapshots()` of the store has more."""
+    snapshots_receiving: int
+    """Raft snapshots that this member receives at this moment."""
     poisoned: AlmadiaError | None
     """The error that stopped the store, if one did."""
 
@@ -64,3 +68,29 @@ class RegionStatus(NamedTuple):
 
     0: a member runs a release that knows no conditions, or did a moment ago. 1: everything that this release offers.
     """
+    installing: bool
+    """Whether this member takes in a raft snapshot of the region: nothing is read here until that is done."""
+    helped: int
+    """How many members this one, as the region's leader, helps with a raft snapshot until they have caught up."""
+
+
+class RaftSnapshotStatus(NamedTuple):
+    """A raft snapshot at one moment.
+
+    It is the data of a region on their way to a member that needs entries that the log of its leader has no more.
+    """
+
+    region: int
+    """Number of the region."""
+    sender: int | None
+    """The member that sends it; None when it came before the store was opened."""
+    receiver: int
+    """The member that gets it."""
+    log_index: int
+    """Up to here the region's log is in it; 0 while it is made."""
+    bytes: int
+    """How much of it the receiver has taken."""
+    bytes_estimate: int
+    """About how much there will be; 0 while that is unknown."""
+    stage: str
+    """"making", "sending", "receiving", or "installing": all of it is here and takes the place of what was."""

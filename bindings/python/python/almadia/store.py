@@ -17,7 +17,7 @@ from ._transactions import Transaction, transact
 from .errors import KeyNotFound
 from .mapping import StoreMapping
 from .options import option_list
-from .status import RegionStatus, Status
+from .status import RaftSnapshotStatus, RegionStatus, Status
 from .typing import MISSING, BytesLike, Level, Members, Missing, OptionValue
 
 _Default = TypeVar("_Default")
@@ -456,6 +456,10 @@ class Store(BaseStore):
     def regions(self) -> list[RegionStatus]:
         """The current status of each region on this member, ordered by key. Never waits."""
         return self._regions()
+
+    def raft_snapshots(self) -> list[RaftSnapshotStatus]:
+        """The raft snapshots that this member makes, sends, receives and installs at this moment. Never waits."""
+        return self._raft_snapshots()
 
     def metrics(self) -> str:
         """Counters and histograms of this member in the text format of Prometheus."""
