@@ -42,7 +42,7 @@ fn write(cluster: &Cluster, round: u32, count: u32) {
     }
     let mut batch = Batch::default();
     batch.delete_range(b"00100", format!("{:05}", 100 + round % 50).as_bytes()).expect("a range");
-    let options = WriteOptions { timeout: Some(HANG_TIMEOUT), ..WriteOptions::default() };
+    let options = WriteOptions { timeout: Some(HANG_TIMEOUT) };
     cluster.member(cluster.leader()).write(&mut batch, &options).expect("it works");
 }
 

@@ -73,7 +73,7 @@ impl Member {
     /// One step of that: the data are linked, then the applier goes on.
     pub(crate) fn install(&mut self) -> Option<End> {
         let running = self.running.as_mut()?;
-        let Some((head, is_linked)) = running.installs.first_mut() else { return None };
+        let (head, is_linked) = running.installs.first_mut()?;
         if !take_effect(&mut self.effects_left) {
             return self.end_in_crash();
         }
